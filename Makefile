@@ -1,0 +1,56 @@
+# Commands run from this folder. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+K8S ?= 1.22.17
+WORKERS ?= 2
+NAME ?= kubepin
+
+export KUBEPIN_SANDBOX := $(NAME)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test lint unit molecule sandbox-up sandbox-down sandbox-status sandbox-collect clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: virtual environment, Docker engine, Go toolchain
+	@tools/setup venv
+	@tools/setup sandbox
+
+demo: ## Bring the sandbox up, tune its workers, print the verdict
+	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
+
+test: ## Lint, unit tests and the Molecule scenarios on a real cluster
+	@tools/test
+
+lint: ## ansible-lint (production), yamllint, ruff, mypy, Python 3.8 on managed nodes
+	@tools/setup venv
+	@tools/lint
+
+unit: ## Unit tests
+	@tools/setup venv
+	@python -m pytest
+
+molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/molecule "$(K8S)"
+
+sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
+	@tools/setup sandbox
+	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)"
+
+sandbox-down: ## Remove the sandbox NAME; only the cache stays
+	@python3 -m sandbox down --name "$(NAME)"
+
+sandbox-status: ## What is there, and how to reach it
+	@python3 -m sandbox status --name "$(NAME)"
+
+sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
+	@python3 -m sandbox collect --name "$(NAME)"
+
+clean: ## Remove the virtual environment and the checkers' caches of this checkout
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible

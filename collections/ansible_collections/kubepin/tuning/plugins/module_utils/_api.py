@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""The Kubernetes API as kubepin's modules on the control node use it: few calls, plain JSON, errors for people.
+
+The client library reads the kubeconfig (certificates, tokens, exec plugins, proxies) and opens the connections. The
+objects stay plain JSON: the model classes of a new client can refuse objects of an old API server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import traceback
+import typing as t
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from ansible.module_utils.basic import missing_required_lib
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+try:
+    from kubernetes.client import ApiClient, Configuration
+    from kubernetes.config import ConfigException, load_kube_config
+    from urllib3 import Timeout
+    from urllib3.exceptions import HTTPError, MaxRetryError
+    from yaml import YAMLError
+
+    IMPORT_ERROR: str | None = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+API_ARGUMENTS: dict[str, dict[str, str]] = {"kubeconfig": {"type": "path"}, "context": {"type": "str"}}
+
+JsonObject = dict[str, t.Any]
+
+_PAGE = 250
+_CONNECT_SECONDS, _READ_SECONDS = 5, 15
+_OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
+
+
+class ApiError(TuningError):
+    """A request that failed. *status* is the HTTP status (None: no answer), *answer* the server's own words."""
+
+    def __init__(self, message: str, status: int | None, answer: str) -> None:
+        super().__init__(message, status=status)
+        self.status = status
+        self.answer = answer
+
+
+def connect(module: AnsibleModule) -> KubernetesApi:
+    """The API that the module's options O(kubeconfig) and O(context) name; the module fails without the library.
+
+    :raises TuningError: if the kubeconfig cannot be used
+    """
+    if IMPORT_ERROR:
+        module.fail_json(
+            msg=missing_required_lib("kubernetes"),
+            exception=IMPORT_ERROR,
+        )
+    return KubernetesApi(module.params["kubeconfig"], module.params["context"])
+
+
+class KubernetesApi:
+    """One API server. Every method raises ApiError, naming the server and the way out, if a request fails."""
+
+    def __init__(self, kubeconfig: str | None, context: str | None) -> None:
+        self.kubeconfig = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+        configuration = _load(self.kubeconfig, context)
+        self.server = str(configuration.host)
+        self._pool = ApiClient(configuration).rest_client.pool_manager
+        bearer = configuration.auth_settings().get("BearerToken")
+        self._auth = {bearer["key"]: str(bearer["value"])} if bearer else {}
+
+    def node(self, name: str) -> JsonObject:
+        try:
+            return self._get(f"/api/v1/nodes/{_quoted(name)}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            known = sorted(node["metadata"]["name"] for node in self._list("/api/v1/nodes"))
+            raise ApiError(
+                f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(known)}.', 404, error.answer
+            ) from error
+
+    def configz(self, node: str) -> JsonObject:
+        """The configuration that the node's kubelet runs with, asked of the kubelet itself."""
+        configuration: JsonObject = self._get(f"/api/v1/nodes/{_quoted(node)}/proxy/configz")["kubeletconfig"]
+        return configuration
+
+    def pods_on(self, node: str) -> list[JsonObject]:
+        return self._list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
+
+    def disruption_budgets(self) -> list[JsonObject]:
+        """All budgets, each with its apiVersion: policy/v1 from Kubernetes 1.21, policy/v1beta1 before."""
+        try:
+            return self._list("/apis/policy/v1/poddisruptionbudgets")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return self._list("/apis/policy/v1beta1/poddisruptionbudgets")
+
+    def daemon_sets(self) -> set[tuple[str, str]]:
+        """(namespace, name) of all DaemonSets."""
+        found = self._list("/apis/apps/v1/daemonsets")
+        return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
+
+    def pod(self, namespace: str, name: str) -> JsonObject | None:
+        try:
+            return self._get(_pod_path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def create_pod(self, manifest: Mapping[str, t.Any]) -> JsonObject:
+        path = f"/api/v1/namespaces/{_quoted(manifest['metadata']['namespace'])}/pods"
+        created: JsonObject = json.loads(self._request("POST", path, manifest))
+        return created
+
+    def delete_pod(self, pod: Mapping[str, t.Any]) -> None:
+        """Ask for the deletion of exactly this pod: one that is gone, or another of the same name, is no error."""
+        metadata = pod["metadata"]
+        try:
+            self._request(
+                "DELETE",
+                _pod_path(metadata["namespace"], metadata["name"]),
+                {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}},
+            )
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def eviction_version(self) -> str:
+        """The apiVersion of Eviction that the server takes: policy/v1 from Kubernetes 1.22, policy/v1beta1 before."""
+        served: JsonObject = next((r for r in self._get("/api/v1")["resources"] if r["name"] == "pods/eviction"), {})
+        return f"{served.get('group', 'policy')}/{served.get('version', 'v1')}"
+
+    def evict_pod(self, pod: Mapping[str, t.Any], api_version: str) -> bool:
+        """Ask for the eviction of exactly this pod; False if a disruption budget forbids it right now.
+
+        One that is gone, or another of the same name, counts as evicted.
+        """
+        metadata = pod["metadata"]
+        names = {"namespace": metadata["namespace"], "name": metadata["name"]}
+        options = {"preconditions": {"uid": metadata["uid"]}}
+        body = {"apiVersion": api_version, "kind": "Eviction", "metadata": names, "deleteOptions": options}
+        try:
+            self._request("POST", f"{_pod_path(**names)}/eviction", body)
+        except ApiError as error:
+            if error.status not in (404, 409, 429):
+                raise
+            return error.status != 429
+        return True
+
+    def pod_log(self, namespace: str, name: str, container: str) -> str:
+        return self._request("GET", f"{_pod_path(namespace, name)}/log?{urlencode({'container': container})}")
+
+    def pod_events(self, namespace: str, uid: str) -> list[JsonObject]:
+        return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/events", fieldSelector=f"involvedObject.uid={uid}")
+
+    @property
+    def _who(self) -> str:
+        return f'the API server {self.server} (kubeconfig "{self.kubeconfig}")'
+
+    def _get(self, path: str) -> JsonObject:
+        answer: JsonObject = json.loads(self._request("GET", path))
+        return answer
+
+    def _list(self, path: str, **query: str) -> list[JsonObject]:
+        """All pages of a list. Items of a list carry no apiVersion of their own: they get the list's."""
+        items: list[JsonObject] = []
+        pages: dict[str, str | int] = {**query, "limit": _PAGE}
+        while True:
+            page = self._get(f"{path}?{urlencode(pages)}")
+            items.extend({**item, "apiVersion": page["apiVersion"]} for item in page.get("items") or [])
+            following = page["metadata"].get("continue")
+            if not following:
+                return items
+            pages["continue"] = following
+
+    def _request(self, method: str, path: str, body: Mapping[str, t.Any] | None = None) -> str:
+        try:
+            response = self._pool.request(
+                method,
+                self.server + path,
+                body=None if body is None else json.dumps(body),
+                headers={"Accept": "application/json, */*", "Content-Type": "application/json", **self._auth},
+                timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+                retries=1,
+            )
+        except HTTPError as error:
+            cause = _cause(error)
+            raise ApiError(
+                f"{self._who} cannot be reached: {cause}. Check that the control plane is up and reachable from here, "
+                f"{_OTHER_KUBECONFIG}",
+                None,
+                cause,
+            ) from error
+        text = response.data.decode("utf-8", "replace")
+        if response.status < 300:
+            return text
+        answer = _message(text) or str(response.reason)
+        raise ApiError(self._explanation(response.status, method, path, answer), response.status, answer)
+
+    def _explanation(self, status: int, method: str, path: str, answer: str) -> str:
+        if status == 401:
+            return f"{self._who} refuses the credentials: {answer}. Renew them, {_OTHER_KUBECONFIG}"
+        if status == 403:
+            return f"{self._who} forbids it: {answer}. Grant it, {_OTHER_KUBECONFIG}"
+        return f"{self._who} answers {status} to {method} {path.partition('?')[0]}: {answer}"
+
+
+def _load(kubeconfig: str, context: str | None) -> Configuration:
+    """:raises TuningError: if a file is missing or unreadable, or the context is not in it"""
+    hint = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
+    readable = [path for path in kubeconfig.split(os.pathsep) if os.path.exists(os.path.expanduser(path))]
+    if not readable:
+        raise TuningError(f'kubeconfig "{kubeconfig}" does not exist. {hint}')
+    configuration = Configuration()
+    try:
+        load_kube_config(kubeconfig, context, client_configuration=configuration, persist_config=False)
+    except (ConfigException, OSError, YAMLError, TypeError, ValueError, KeyError) as error:
+        raise TuningError(f'kubeconfig "{kubeconfig}" cannot be used: {error}. {hint}') from error
+    return configuration
+
+
+def _pod_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{_quoted(namespace)}/pods/{_quoted(name)}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _message(text: str) -> str:
+    """The words of a Status object, or the text itself (the node proxy answers plain text)."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()
+
+
+def _cause(error: HTTPError) -> str:
+    """urllib3's innermost reason without object names and numbers: "Connection refused" and the like."""
+    reason = str(error.reason if isinstance(error, MaxRetryError) else error)
+    return re.sub(r"^(.*\[Errno -?\d+\] |<[^>]*>: |\w+\([^)]*\): )", "", reason).rstrip(".)")

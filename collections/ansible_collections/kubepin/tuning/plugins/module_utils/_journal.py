@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# The switches of a node, one JSON file each, with all that their undoing needs.
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._plan import Expected, FileChange, SettingChange
+
+SCHEMA = 1
+BEGUN, COMMITTED, UNDONE = "begun", "committed", "undone"
+
+
+class Files(t.Protocol):
+    """The part of a node that the journal needs."""
+
+    def read(self, path: str) -> t.Optional[str]: ...
+
+    def replace(self, path: str, text: str, mode: int = ...) -> None: ...
+
+    def names(self, directory: str) -> t.List[str]: ...
+
+
+@dataclasses.dataclass
+class Record:
+    """One switch: what it changes, how far it came (`steps`), and how it ended (`status`)."""
+
+    id: str
+    status: str
+    kubelet_version: t.Optional[str]
+    files: t.List[FileChange]
+    state_files: t.List[FileChange]
+    settings: t.List[SettingChange]
+    before: Expected
+    after: Expected
+    undoes: t.Optional[str] = None
+    """The id of the switch that this one takes back."""
+    steps: t.List[str] = dataclasses.field(default_factory=list)
+
+
+class Journal:
+    """The records below *directory*; each write is atomic and on disk before the next step of the switch."""
+
+    def __init__(self, files: Files, directory: str) -> None:
+        self._files = files
+        self.directory = directory
+
+    def path(self, record: Record) -> str:
+        return os.path.join(self.directory, f"{record.id}.json")
+
+    def save(self, record: Record) -> None:
+        self._files.replace(
+            self.path(record), json.dumps(_to_json(record), indent=1, sort_keys=True) + "\n", mode=0o600
+        )
+
+    def step(self, record: Record, name: str) -> None:
+        record.steps.append(name)
+        self.save(record)
+
+    def end(self, record: Record, status: str) -> None:
+        record.status = status
+        self.save(record)
+
+    def unfinished(self) -> t.Optional[Record]:
+        """The switch that was neither committed nor undone, if there is one."""
+        return next((record for record in self._newest_first() if record.status == BEGUN), None)
+
+    def committed(self) -> t.Optional[Record]:
+        """The newest switch that is in force: committed, and not taken back by a later one."""
+        committed = [record for record in self._newest_first() if record.status == COMMITTED]
+        taken_back = {record.undoes for record in committed}
+        return next((record for record in committed if record.undoes is None and record.id not in taken_back), None)
+
+    def _newest_first(self) -> t.Iterator[Record]:
+        for name in sorted(self._files.names(self.directory), reverse=True):
+            if name.endswith(".json"):
+                yield self._load(os.path.join(self.directory, name))
+
+    def _load(self, path: str) -> Record:
+        text = self._files.read(path)
+        try:
+            return _from_json(json.loads(text or ""))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise TuningError(
+                f"{path} cannot be read as a journal of schema {SCHEMA} ({exc}). It tells how to undo a switch: keep a copy, and move "
+                "the file away only once the kubelet's configuration is known to be right."
+            ) from exc
+
+
+def _to_json(record: Record) -> t.Dict[str, t.Any]:
+    data = {**dataclasses.asdict(record), "schema": SCHEMA}
+    for side in ("before", "after"):
+        for name in ("reserved", "online"):
+            data[side][name] = sorted(data[side][name])
+    return data
+
+
+def _from_json(data: t.Dict[str, t.Any]) -> Record:
+    if data.pop("schema") != SCHEMA:
+        raise ValueError("another schema")
+    for side in ("before", "after"):
+        expected = data[side]
+        data[side] = Expected(
+            **{**expected, "reserved": frozenset(expected["reserved"]), "online": frozenset(expected["online"])}
+        )
+    for name in ("files", "state_files"):
+        data[name] = [FileChange(**change) for change in data[name]]
+    data["settings"] = [SettingChange(**change) for change in data["settings"]]
+    return Record(**data)

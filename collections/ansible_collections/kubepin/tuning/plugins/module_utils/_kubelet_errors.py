@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: finds in a kubelet's log why it did not start, and says what that means.
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The kubelet's own line, and what it means and asks for ("" where kubepin does not know the line)."""
+
+    line: str
+    meaning: str
+
+
+# (what the kubelet logs, what it means). Sources: pkg/kubelet/cm/cpumanager/{policy_static,policy_none,cpu_manager,policy_options}.go,
+# state/state_checkpoint.go, cm/topologymanager/topology_manager.go, cm/memorymanager, cmd/kubelet/app/server.go,
+# apis/config/validation/validation.go
+_KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
+    (
+        r"configured policy .* differs from state checkpoint policy",
+        "the state file was written under another policy and must be removed while the kubelet is stopped",
+    ),
+    (r"checkpoint is corrupted", "a state file is damaged and must be removed while the kubelet is stopped"),
+    (
+        r"unable to determine reserved CPU resources for static policy|requires systemreserved\.cpu \+ kubereserved\.cpu",
+        "the static policy needs at least one reserved CPU",
+    ),
+    (
+        r"not all reserved cpus: .* are present in defaultCpuSet",
+        "the reservation moved or grew since the state file was written",
+    ),
+    (
+        r"strictly reserved cpus: .* are present in defaultCpuSet",
+        "strict-cpu-reservation was turned on over an old state file",
+    ),
+    (
+        r"current set of available CPUs .* doesn't match with CPUs in state",
+        "CPUs went online or offline since the state file was written",
+    ),
+    (
+        r"Invalid cpuset .* specified by --reserved-cpus|Invalid CPU set .* reserved",
+        "reserved CPUs name a CPU that this machine does not have",
+    ),
+    (
+        r"can't use reservedSystemCPUs",
+        "reservedSystemCPUs cannot be combined with kubeReservedCgroup or systemReservedCgroup",
+    ),
+    (r"unable to reserve the required amount of CPUs", "reserved CPUs name CPUs that this machine does not have"),
+    (r"received unsupported options", "policy options are set although the policy is none"),
+    (r"can not be used at the same time", "two policy options exclude each other"),
+    (
+        r"[Uu]nknown CPU Manager Policy option|unsupported cpumanager option|Policy (Alpha|Beta)-level Options not enabled",
+        "this kubelet's version does not know or does not enable a policy option",
+    ),
+    (r"unsupported on machines with more than \d+ NUMA Nodes", "the topology manager refuses this many NUMA nodes"),
+    (r"unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version"),
+    (
+        r"the total amount .* of type .* is not equal to the value .* determined by Node Allocatable",
+        "reservedMemory must sum up to kubeReserved + systemReserved + evictionHard",
+    ),
+    (
+        r"failCgroupV1|cgroup v1 support is|configured to not run on a host using cgroup v1",
+        "this kubelet refuses hosts with cgroup v1",
+    ),
+    (
+        r"misconfiguration: kubelet cgroup driver",
+        "the cgroup drivers of the kubelet and of the container runtime differ",
+    ),
+)
+_FATAL = re.compile(
+    r"^F\d{4} |^Error: |^panic: |[Ff]ailed to run [Kk]ubelet|Failed to start ContainerManager|command failed|"
+    r"[Ff]ailed to (load|parse|validate) (the )?kubelet|failed to parse kubelet flag|Failed to initialize"
+)
+_KLOG_ERROR = re.compile(r"^[EF]\d{4} ")
+
+
+def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
+    """The first line that explains why the kubelet ended; None if it logged nothing at all.
+
+    :param lines: the kubelet's messages since it was started, oldest first (`journalctl -o cat`)
+    """
+    for line in lines:
+        for pattern, meaning in _KNOWN:
+            if re.search(pattern, line):
+                return Cause(line.strip(), meaning)
+    for test in (_FATAL, _KLOG_ERROR):
+        for line in lines:
+            if test.search(line):
+                return Cause(line.strip(), "")
+    told = [line.strip() for line in lines if line.strip()]
+    return Cause(told[-1], "") if told else None

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# The only place that writes to a node: files, the kubelet's service, its health.
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import time
+import typing as t
+import urllib.error
+import urllib.request
+
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+
+class Node:
+    """Files and the kubelet's systemd service of the machine that this runs on.
+
+    :param run: runs a command without a shell and returns its exit code, output and error output
+    """
+
+    def __init__(self, run: Run, service: str = "kubelet") -> None:
+        self._run = run
+        self._service = service
+
+    def read(self, path: str) -> t.Optional[str]:
+        """The file's text, None if there is no such file."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def names(self, directory: str) -> t.List[str]:
+        """The entries of a directory, none if it does not exist."""
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            return []
+
+    def replace(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put *text* in the place of the file in one step, on disk when this returns; owner and mode of an old file are kept."""
+        directory = os.path.dirname(path)
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        try:
+            old: t.Optional[os.stat_result] = os.stat(path)
+        except FileNotFoundError:
+            old = None
+        handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else mode)
+                if old:
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+        self._sync_directory(directory)
+
+    def remove(self, path: str) -> None:
+        """Remove the file if it is there."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        self._sync_directory(os.path.dirname(path))
+
+    @staticmethod
+    def _sync_directory(directory: str) -> None:
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def stop_kubelet(self) -> None:
+        """Stop the service and make sure that it is down.
+
+        :raises TuningError: if it still runs
+        """
+        self._systemctl("stop")
+        state = self.service_state()
+        if state["ActiveState"] not in ("inactive", "failed") or state["MainPID"] != "0":
+            raise TuningError(
+                f"service {self._service} is {state['ActiveState']} (PID {state['MainPID']}) after `systemctl stop`."
+            )
+
+    def start_kubelet(self) -> None:
+        """Start the service; says nothing about whether it stays up."""
+        self._systemctl("reset-failed")
+        self._systemctl("start")
+
+    def _systemctl(self, verb: str) -> None:
+        code, _out, err = self._run(["systemctl", verb, self._service])
+        if code != 0:
+            raise TuningError(f"`systemctl {verb} {self._service}` failed: {err.strip()}")
+
+    def service_state(self) -> t.Dict[str, str]:
+        """ActiveState, SubState, MainPID and NRestarts of the service, as systemd words them."""
+        code, out, err = self._run(
+            [
+                "systemctl",
+                "show",
+                self._service,
+                "-p",
+                "ActiveState",
+                "-p",
+                "SubState",
+                "-p",
+                "MainPID",
+                "-p",
+                "NRestarts",
+            ]
+        )
+        if code != 0:
+            raise TuningError(f"`systemctl show {self._service}` failed: {err.strip()}")
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def healthy(self, url: str) -> bool:
+        """Whether the kubelet's health endpoint answers; proxies of the environment are not asked."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(url, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def log_since(self, seconds: float) -> t.List[str]:
+        """The service's messages since that time (of `time()`), oldest first."""
+        _code, out, _err = self._run(
+            ["journalctl", "--unit", self._service, "--no-pager", "--output", "cat", "--since", f"@{seconds:.6f}"]
+        )
+        return out.splitlines()
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

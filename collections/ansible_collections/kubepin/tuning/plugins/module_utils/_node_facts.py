@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the API says about one node, in few words. Pure: plain API objects in, plain data out."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
+
+
+def node_facts(
+    node: Mapping[str, t.Any], configz: Mapping[str, t.Any] | None, configz_error: str | None, gpu_resource: str
+) -> dict[str, t.Any]:
+    """The node object and the kubelet's live configuration as one flat fact (schema 1), without the drain."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    ready: Mapping[str, t.Any] = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+    return {
+        "schema": 1,
+        "name": node["metadata"]["name"],
+        "ready": ready.get("status") == "True",
+        "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
+        "unschedulable": bool(spec.get("unschedulable")),
+        "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
+        "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
+        "capacity": _resources(status.get("capacity") or {}, gpu_resource),
+        "configz": configz,
+        "configz_error": configz_error,
+        "addresses": list(status.get("addresses") or []),
+        "taints": list(spec.get("taints") or []),
+    }
+
+
+def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource: str) -> list[str]:
+    """Which of the *wanted* states do not hold, each with its last value; an option that is None is not asked.
+
+    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly so many CPUs) and ``gpu``
+    (at least so many devices).
+    """
+    missing = []
+    if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
+        state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
+        missing.append(f"the node is {state} ({facts['ready_reason']}), wanted {aim}")
+    policy = wanted.get("cpu_manager_policy")
+    if policy is not None and facts["configz"] is None:
+        missing.append(f'the CPU manager policy is unknown, wanted "{policy}": {facts["configz_error"]}')
+    elif policy is not None and facts["configz"].get("cpuManagerPolicy") != policy:
+        missing.append(f'the CPU manager policy is "{facts["configz"].get("cpuManagerPolicy")}", wanted "{policy}"')
+    cpu, aim_cpu = facts["allocatable"]["cpu"], wanted.get("allocatable_cpu")
+    if aim_cpu is not None and (cpu is None or parse_quantity(cpu) != aim_cpu):
+        missing.append(f"allocatable cpu is {cpu}, wanted {aim_cpu}")
+    gpu, aim_gpu = facts["allocatable"]["gpu"], wanted.get("gpu")
+    if aim_gpu is not None and gpu < aim_gpu:
+        missing.append(f"allocatable {gpu_resource} is {gpu}, wanted at least {aim_gpu}")
+    return missing
+
+
+def _resources(quantities: Mapping[str, str], gpu_resource: str) -> dict[str, t.Any]:
+    return {"cpu": quantities.get("cpu"), "gpu": int(parse_quantity(quantities.get(gpu_resource, "0")))}

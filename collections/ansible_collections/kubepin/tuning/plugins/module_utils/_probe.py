@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""The probe pod: its manifest, what its log lines mean, and when it has failed. Pure: plain data in, plain data out."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+CONTAINER = "probe"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "kubepin"
+# After this many seconds beyond its task the kubelet ends a forgotten probe, so that it does not hold CPUs for ever.
+DEADLINE_MARGIN_SECONDS = 600
+
+_MAX_NAME = 63
+_MARK = "kubepin-probe"
+
+# One line a second, fields separated by tabs: mark, second, Cpus_allowed_list, then PATH=ERROR for each device file
+# (no ERROR: it opens). The shell is PID 1, which ignores SIGTERM unless it traps it.
+_SCRIPT = r"""
+trap 'exit 0' TERM
+read -r start _ </proc/uptime
+while :; do
+  read -r now _ </proc/uptime
+  while read -r key value; do
+    [ "$key" = Cpus_allowed_list: ] && cpus=$value
+  done </proc/self/status
+  line=$(printf '%s\t%s\t%s' kubepin-probe $((${now%%.*} - ${start%%.*})) "$cpus")
+  for pattern in "$@"; do
+    for path in $pattern; do
+      [ -e "$path" ] || continue
+      error=$( (exec 3<>"$path") 2>&1 | tr '\n\t' '  ')
+      line=$(printf '%s\t%s=%s' "$line" "$path" "$error")
+    done
+  done
+  printf '%s\n' "$line"
+  sleep 1
+done
+"""
+
+# pkg/kubelet/cm/admission/errors.go, topologymanager/scope.go, cpumanager/policy_static.go
+_REJECTIONS = {
+    "UnexpectedAdmissionError": "The kubelet has no such CPUs or devices left, or its device plugin is not back",
+    "TopologyAffinityError": "The topology manager's policy finds no NUMA node with all of it free",
+    "SMTAlignmentError": "The kubelet gives out whole cores only: set `cpus` to a multiple of the threads of a core",
+}
+_NO_ROOM = "The node has not that much free: pods that run there hold it"
+_IMAGE_ERRORS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
+)
+_START_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What a probe asks for: *cpus* whole CPUs and *gpus* devices of *gpu_resource*, whose files are *device_paths*."""
+
+    node: str
+    namespace: str
+    image: str
+    cpus: int
+    gpus: int
+    gpu_resource: str
+    device_paths: Sequence[str]
+    observe_seconds: int
+    timeout: int
+    runtime_class: str | None = None
+    image_pull_secrets: Sequence[str] = ()
+
+
+class Reading(t.NamedTuple):
+    """One line of the log. *devices* maps each device file to the error of opening it, empty if it opens."""
+
+    second: int
+    cpus: str
+    devices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the lines say together; seconds count from the container's first line."""
+
+    cpus_allowed_history: tuple[str, ...]
+    device_paths_seen: tuple[str, ...]
+    device_lost_at: int | None
+    device_error: str | None
+    seconds_observed: int
+
+
+def probe_name(node: str) -> str:
+    """A valid pod name for *node*'s probe; long node names are cut, and told apart by a hash."""
+    name = f"{_MARK}-{node}"
+    if len(name) <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(node.encode()).hexdigest()[:8]
+    return f"{name[: _MAX_NAME - 9].rstrip('-.')}-{digest}"
+
+
+def pod_manifest(request: ProbeRequest) -> dict[str, t.Any]:
+    """A Guaranteed pod with whole CPUs, bound to its node past the scheduler, so that a cordoned node takes it.
+
+    It runs as root without any capability: root owns the device files, whatever their mode.
+    """
+    resources = {"cpu": str(request.cpus), "memory": "64Mi"}
+    if request.gpus:
+        resources[request.gpu_resource] = str(request.gpus)
+    spec: dict[str, t.Any] = {
+        "nodeName": request.node,
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": request.timeout + request.observe_seconds + DEADLINE_MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "tolerations": [{"operator": "Exists"}],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": request.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["/bin/sh", "-c", _SCRIPT, _MARK, *(request.device_paths if request.gpus else ())],
+                "resources": {"requests": resources, "limits": resources},
+                "securityContext": {
+                    "runAsUser": 0,
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    }
+    if request.runtime_class:
+        spec["runtimeClassName"] = request.runtime_class
+    if request.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in request.image_pull_secrets]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": probe_name(request.node),
+            "namespace": request.namespace,
+            "labels": {"app.kubernetes.io/name": _MARK, MANAGED_BY_LABEL: MANAGED_BY},
+        },
+        "spec": spec,
+    }
+
+
+def parse_log(text: str) -> list[Reading]:
+    """The readings of a log; an unfinished last line and lines of others are left out.
+
+    Of the shell's words for a device that does not open, the last part is kept: "Operation not permitted".
+    """
+    readings = []
+    for line in text.splitlines(keepends=True):
+        mark, *fields = line.rstrip("\n").split("\t")
+        if not line.endswith("\n") or mark != _MARK or len(fields) < 2 or not fields[0].isdigit():
+            continue
+        second, cpus, *devices = fields
+        pairs = (device.partition("=") for device in devices)
+        readings.append(
+            Reading(int(second), cpus, {path: error.strip().rpartition(": ")[2] for path, _, error in pairs})
+        )
+    return readings
+
+
+def observe(readings: Sequence[Reading]) -> Observation:
+    """The CPU sets in order, and the first second in which a device file did not open or was gone again."""
+    history: list[str] = []
+    seen: dict[str, None] = {}
+    lost_at, error = None, None
+    for reading in readings:
+        if not history or history[-1] != reading.cpus:
+            history.append(reading.cpus)
+        seen.update(dict.fromkeys(reading.devices))
+        failed = [f"{path}: {why}" for path, why in reading.devices.items() if why]
+        failed += [f"{path}: no such file any more" for path in seen if path not in reading.devices]
+        if failed and lost_at is None:
+            lost_at, error = reading.second, "; ".join(failed)
+    seconds = readings[-1].second - readings[0].second if readings else 0
+    return Observation(tuple(history), tuple(seen), lost_at, error, seconds)
+
+
+def failure(pod: Mapping[str, t.Any], observation: Observation, request: ProbeRequest) -> str | None:
+    """Why the probe has failed for good, in a sentence with the way out; None while it may still succeed."""
+    return _pod_failure(pod, request) or _observation_failure(observation, request)
+
+
+def progress(pod: Mapping[str, t.Any] | None) -> str:
+    """How far the pod has come, for the message of a timeout."""
+    status: Mapping[str, t.Any] = (pod or {}).get("status") or {}
+    waiting = _container_state(status).get("waiting") or {}
+    phase = status.get("phase") or "no status yet"
+    return ", ".join(filter(None, (phase, waiting.get("reason"), waiting.get("message"))))
+
+
+def describe_events(events: Iterable[Mapping[str, t.Any]]) -> list[str]:
+    """The pod's events as lines, oldest first."""
+    ordered = sorted(events, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
+    return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in ordered]
+
+
+def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> str | None:
+    status = pod.get("status") or {}
+    state = _container_state(status)
+    terminated, waiting = state.get("terminated"), state.get("waiting") or {}
+    reason, message = status.get("reason"), _sentence(status.get("message"))
+    if status.get("phase") == "Failed" and reason and not terminated:
+        meaning = _REJECTIONS.get(reason) or (_NO_ROOM if reason.startswith("OutOf") else "The kubelet did not take it")
+        return f"node {request.node} rejects the probe pod with {_wants(request)}: {reason}: {message}. {meaning}."
+    if terminated:
+        why = ": ".join(filter(None, (terminated.get("reason"), _sentence(terminated.get("message")) or message)))
+        return (
+            f"the probe's container ended with exit code {terminated.get('exitCode')} ({why or reason}). "
+            f"Check that image {request.image} has /bin/sh, tr and sleep."
+        )
+    why = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message")))))
+    if waiting.get("reason") in _IMAGE_ERRORS:
+        return (
+            f"node {request.node} cannot get the probe's image {request.image}: {why}. "
+            "Name one that it has or can pull with `image` and `image_pull_secrets`."
+        )
+    if waiting.get("reason") in _START_ERRORS:
+        return f"node {request.node} cannot start the probe's container: {why}."
+    qos = status.get("qosClass")
+    if qos and qos != "Guaranteed":
+        return (
+            f"the probe pod is {qos} instead of Guaranteed: an admission webhook or LimitRange of namespace "
+            f"{request.namespace} has changed it. Choose another `namespace`."
+        )
+    return None
+
+
+def _observation_failure(observation: Observation, request: ProbeRequest) -> str | None:
+    if not request.gpus or not observation.cpus_allowed_history:
+        return None
+    if not observation.device_paths_seen:
+        paths = " or ".join(request.device_paths)
+        return (
+            f"the probe pod got {request.gpus} {request.gpu_resource}, but no device file {paths} is in it. "
+            "Name the GPU runtime with `runtime_class`, or what the node has with `gpu_resource` and `device_paths`."
+        )
+    if observation.device_lost_at is None:
+        return None
+    if observation.device_lost_at == 0:
+        return f"the probe pod could not open its device from the start: {observation.device_error}."
+    return (
+        f"the probe pod lost its device after {observation.device_lost_at} s: {observation.device_error}. "
+        "The container runtime took it away when the kubelet updated the container's CPU set."
+    )
+
+
+def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+    statuses: list[Mapping[str, t.Any]] = status.get("containerStatuses") or []
+    return next((s.get("state") or {} for s in statuses if s["name"] == CONTAINER), {})
+
+
+def _wants(request: ProbeRequest) -> str:
+    cpus = f"{request.cpus} whole CPU{'s' if request.cpus != 1 else ''}"
+    return f"{cpus} and {request.gpus} {request.gpu_resource}" if request.gpus else cpus
+
+
+def _sentence(text: str | None) -> str:
+    return (text or "").strip().rstrip(".")

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# One switch of a kubelet as a transaction: journal, stop, state files away, files, start, verify; or all of it undone.
+from __future__ import annotations
+
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import StateFileError, parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._journal import (
+    BEGUN,
+    COMMITTED,
+    UNDONE,
+    Journal,
+    Record,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
+    Expected,
+    FileChange,
+    Plan,
+    cpu_state_rejected,
+    state_changes,
+)
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the verification needs to know of the kubelet besides its settings."""
+
+    healthz_url: t.Optional[str]
+    """None where the kubelet serves no health endpoint (healthzPort 0)."""
+    state_paths: t.Mapping[str, str]
+    """"cpu_manager" and "memory_manager" -> path of the state file."""
+    stay_up_seconds: float
+    """How long the service must stay up: longer than its restart interval, or a crash-loop looks like health."""
+
+
+@dataclass
+class Outcome:
+    """How a switch ended on the node; times in milliseconds."""
+
+    downtime_ms: float
+    verified: t.List[str] = field(default_factory=list)
+
+
+class NotVerified(TuningError):
+    """The kubelet did not come up as planned; `cause` is its own first word on it."""
+
+    def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Switch:
+    """Carries out plans on one node."""
+
+    def __init__(self, node: Node, journal: Journal, endpoint: Endpoint, timeout: float) -> None:
+        self._node = node
+        self._journal = journal
+        self._endpoint = endpoint
+        self._timeout = timeout
+
+    def perform(
+        self, plan: Plan, before: Expected, kubelet_version: t.Optional[str], undoes: t.Optional[str] = None
+    ) -> t.Tuple[Record, Outcome]:
+        """Carry out the plan and verify it, or undo it.
+
+        :param before: what the kubelet shows with its settings of now, to verify an undoing
+        :param undoes: the id of the earlier switch that this plan takes back
+        :raises TuningError: after a failure; its details tell the cause, and whether the old settings are back and verified
+        """
+        assert plan.expected is not None
+        now = self._node.time()
+        record = Record(
+            id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",
+            status=BEGUN,
+            kubelet_version=kubelet_version,
+            files=list(plan.files),
+            state_files=list(plan.state_files),
+            settings=list(plan.settings),
+            before=before,
+            after=plan.expected,
+            undoes=undoes,
+        )
+        self._journal.save(record)
+        try:
+            outcome = self._apply(record, plan.files, plan.expected)
+        except (TuningError, OSError) as exc:
+            raise self._undone(record, exc) from exc
+        self._journal.end(record, COMMITTED)
+        return record, outcome
+
+    def undo(self, record: Record) -> Outcome:
+        """Put the old settings back, wherever the switch stopped.
+
+        :raises TuningError: if the old settings do not verify; the journal then stays unfinished
+        """
+        outcome = self._apply(record, [change.inverse("undone") for change in reversed(record.files)], record.before)
+        self._journal.end(record, UNDONE)
+        return outcome
+
+    def _apply(self, record: Record, files: t.Sequence[FileChange], expected: Expected) -> Outcome:
+        stopped_at = self._node.monotonic()
+        self._node.stop_kubelet()
+        self._journal.step(record, "stopped")
+        # what the kubelet wrote until it stopped counts, not what was there when the plan was made
+        record.state_files = state_changes(
+            {name: (path, self._node.read(path)) for name, path in self._endpoint.state_paths.items()}, expected
+        )
+        self._journal.step(record, "state files saved")
+        for change in record.state_files:
+            self._put(change)
+        for change in files:
+            self._put(change)
+        self._journal.step(record, "files written")
+        started_at = self._node.time()
+        self._node.start_kubelet()
+        self._journal.step(record, "started")
+        return self._verify(expected, stopped_at, started_at)
+
+    def _put(self, change: FileChange) -> None:
+        if change.after is None:
+            self._node.remove(change.path)
+        else:
+            self._node.replace(change.path, change.after)
+
+    def _undone(self, record: Record, exc: Exception) -> TuningError:
+        """Undo the switch and say in one error what happened, why, and what is there now."""
+        cause = exc.cause if isinstance(exc, NotVerified) else None
+        told = f"{exc}" + (f' The kubelet said: "{cause.line}"' if cause else "")
+        told += f" That means: {cause.meaning}." if cause and cause.meaning else ""
+        details: t.Dict[str, t.Any] = {
+            "first_cause": cause.line if cause else str(exc),
+            "meaning": cause.meaning if cause else "",
+            "journal": self._journal.path(record),
+        }
+        try:
+            undone = self.undo(record)
+        except (TuningError, OSError) as second:
+            return TuningError(
+                f"{told} The old settings were put back, but could not be verified: {second} "
+                f"Everything that was replaced is in {details['journal']}; the next run undoes the switch again first.",
+                undone=False,
+                verified=[],
+                **details,
+            )
+        return TuningError(
+            f"{told} The old settings are back and verified ({'; '.join(undone.verified)}).",
+            undone=True,
+            verified=undone.verified,
+            **details,
+        )
+
+    def _verify(self, expected: Expected, stopped_at: float, started_at: float) -> Outcome:
+        """Wait until all holds, then see that it stays so.
+
+        :raises NotVerified: with the first cause
+        """
+        deadline = self._node.monotonic() + self._timeout
+        up_since = self._node.monotonic()
+        baseline = int(self._node.service_state()["NRestarts"])
+        outcome: t.Optional[Outcome] = None
+        missing = "nothing was looked at"
+        while self._node.monotonic() < deadline:
+            state = self._node.service_state()
+            if (
+                int(state["NRestarts"]) != baseline
+                or state["ActiveState"] not in ("active", "activating")
+                or state["SubState"] == "auto-restart"
+            ):
+                raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
+            if outcome is None and (state["ActiveState"] != "active" or not self._healthy()):
+                missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
+            else:
+                outcome = outcome or Outcome((self._node.monotonic() - stopped_at) * 1000)
+                problem = self._state_problem(expected)
+                if problem:
+                    missing = problem
+                elif self._node.monotonic() - up_since > self._endpoint.stay_up_seconds and self._healthy():
+                    outcome.verified = self._findings(expected, outcome, up_since)
+                    return outcome
+                else:
+                    missing = "the kubelet was not up long enough"
+            self._node.sleep(POLL_SECONDS)
+        raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+
+    def _healthy(self) -> bool:
+        return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
+
+    def _not_verified(self, message: str, started_at: float) -> NotVerified:
+        return NotVerified(message, first_cause(self._node.log_since(started_at)))
+
+    def _state_problem(self, expected: Expected) -> t.Optional[str]:
+        path = self._endpoint.state_paths["cpu_manager"]
+        text = self._node.read(path)
+        if text is None:
+            return f"{path} is not there yet"
+        rejected = cpu_state_rejected(text, expected)
+        return f"{path} is not as planned: {rejected}" if rejected else None
+
+    def _findings(self, expected: Expected, outcome: Outcome, up_since: float) -> t.List[str]:
+        path = self._endpoint.state_paths["cpu_manager"]
+        try:
+            state = parse_state(self._node.read(path) or "")
+        except StateFileError as exc:
+            raise NotVerified(str(exc)) from exc
+        sets = f", shared pool {state['default_cpus']}" if expected.policy == "static" else ""
+        reserved = (
+            f", reserved {format_cpuset(expected.reserved)}"
+            if expected.policy == "static" and expected.reserved
+            else ""
+        )
+        health = [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
+        return [
+            f"service up for {self._node.monotonic() - up_since:.0f} s without a restart",
+            *health,
+            f"state file: policy {state['policy']}{sets}{reserved}",
+        ]

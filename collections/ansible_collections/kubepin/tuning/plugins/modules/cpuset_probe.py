@@ -1,0 +1,395 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: cpuset_probe
+short_description: See from inside a pod which CPUs a node gives it, and that it keeps its GPU
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Starts a Guaranteed pod with whole CPUs on one node and reads, each second, the CPUs it may run on and whether its
+    device files open.
+  - The pod is bound to the node past the scheduler and tolerates every taint, so that a cordoned node takes it.
+  - With O(state=present) the pod keeps running, so that its CPUs can be compared with the kubelet's own state.
+    Remove it with O(state=absent). If it is forgotten, the kubelet ends it some minutes later.
+  - Fails if the node rejects the pod, its image cannot be had, or its device is missing or lost, and removes the pod.
+  - Runs on the control node.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+attributes:
+  check_mode:
+    support: full
+    details: With O(state=present) nothing is started, and RV(probe) is not returned.
+  diff_mode:
+    support: none
+requirements:
+  - kubernetes (Python library)
+options:
+  state:
+    description:
+      - V(present) starts a new probe in the place of an older one, and observes it.
+      - V(absent) removes it and waits until it is gone.
+    type: str
+    choices: [present, absent]
+    default: present
+  node:
+    description: The node's name in Kubernetes.
+    type: str
+    required: true
+  namespace:
+    description: Namespace of the pod. It has to allow pods that run as root.
+    type: str
+    default: kube-system
+  kubeconfig:
+    description:
+      - Path of the kubeconfig.
+      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
+    type: path
+  context:
+    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
+    type: str
+  image:
+    description:
+      - Image of the pod, with C(/bin/sh), C(tr) and C(sleep), such as busybox.
+      - Required with O(state=present).
+    type: str
+  image_pull_secrets:
+    description: Names of the pull secrets for O(image), in O(namespace).
+    type: list
+    elements: str
+    default: []
+  runtime_class:
+    description: RuntimeClass of the pod, such as V(nvidia) where the GPU runtime is not the default.
+    type: str
+  cpus:
+    description: How many whole CPUs the pod asks for.
+    type: int
+    default: 1
+  gpus:
+    description: How many of O(gpu_resource) the pod asks for. With V(0), devices are not looked at.
+    type: int
+    default: 1
+  gpu_resource:
+    description: Name of the extended resource that counts GPUs.
+    type: str
+    default: nvidia.com/gpu
+  device_paths:
+    description: Shell patterns of the device files that have to stay usable.
+    type: list
+    elements: str
+    default: ["/dev/nvidia[0-9]*"]
+  observe_seconds:
+    description:
+      - How long to watch the running pod, in seconds.
+      - Should exceed the kubelet's C(cpuManagerReconcilePeriod), 10 seconds by default. A device that an update of the
+        container takes away is lost within it.
+    type: int
+    default: 15
+  timeout:
+    description: How long starting and watching may take together, and removing, in seconds.
+    type: int
+    default: 120
+"""
+
+EXAMPLES = r"""
+- name: See which CPUs a pod gets, and that it keeps its GPU
+  kubepin.tuning.cpuset_probe:
+    node: gpu-01
+    image: registry.example.com/busybox:1.37
+  delegate_to: localhost
+  register: probed
+
+- name: Show them
+  ansible.builtin.debug:
+    msg: "CPUs {{ probed.probe.cpus_allowed_list }}, device after {{ probed.probe.seconds_observed }} s still there"
+
+- name: Remove the probe
+  kubepin.tuning.cpuset_probe:
+    node: gpu-01
+    state: absent
+  delegate_to: localhost
+
+- name: Probe two whole cores of a node without GPUs
+  kubepin.tuning.cpuset_probe:
+    node: cpu-01
+    image: registry.example.com/busybox:1.37
+    cpus: 4
+    gpus: 0
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+probe:
+  description: What was seen. Also returned by a failure after the pod was created.
+  returned: with O(state=present), except in check mode
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    namespace:
+      description: The pod's namespace.
+      type: str
+      sample: kube-system
+    name:
+      description: The pod's name.
+      type: str
+      sample: kubepin-probe-gpu-01
+    uid:
+      description: The pod's UID, the key of its entry in the kubelet's C(cpu_manager_state).
+      type: str
+      sample: 0f0d5a0e-7d4b-4d0c-9d36-55a5a8f0e1f2
+    container:
+      description: The container's name, the second key there.
+      type: str
+      sample: probe
+    node:
+      description: The node.
+      type: str
+      sample: gpu-01
+    image:
+      description: The image asked for.
+      type: str
+      sample: registry.example.com/busybox:1.37
+    qos_class:
+      description: The pod's QoS class.
+      type: str
+      sample: Guaranteed
+    cpus_allowed_list:
+      description: The CPUs that it may run on, as last seen. None if nothing was seen.
+      type: str
+      sample: 8-13,136-141
+    cpus_allowed_history:
+      description: All values of RV(probe.cpus_allowed_list) in order, equal neighbours once.
+      type: list
+      elements: str
+      sample: ["8-13,136-141"]
+    device_paths_seen:
+      description: The device files of O(device_paths) in the pod.
+      type: list
+      elements: str
+      sample: ["/dev/nvidia0"]
+    device_lost_at:
+      description: The first second in which a device file did not open. None if all opened at all times.
+      type: int
+    device_error:
+      description: Its error. None if there is none.
+      type: str
+      sample: "/dev/nvidia0: Operation not permitted"
+    seconds_observed:
+      description: Seconds between the first line and the last.
+      type: int
+      sample: 15
+log:
+  description: The last lines that the pod wrote.
+  returned: failure after the pod was created
+  type: list
+  elements: str
+events:
+  description: The pod's events.
+  returned: failure after the pod was created
+  type: list
+  elements: str
+  sample: ["Warning Failed: Failed to pull image"]
+left_behind:
+  description: Why the pod of a failed probe is still there.
+  returned: failure to remove it
+  type: str
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
+    CONTAINER,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    ProbeRequest,
+    describe_events,
+    failure,
+    observe,
+    parse_log,
+    pod_manifest,
+    probe_name,
+    progress,
+)
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "node": {"type": "str", "required": True},
+    "namespace": {"type": "str", "default": "kube-system"},
+    "image": {"type": "str"},
+    "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "runtime_class": {"type": "str"},
+    "cpus": {"type": "int", "default": 1},
+    "gpus": {"type": "int", "default": 1},
+    "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia[0-9]*"]},
+    "observe_seconds": {"type": "int", "default": 15},
+    "timeout": {"type": "int", "default": 120},
+}
+
+_LOG_LINES = 20
+_CLEANUP_SECONDS = 15
+
+
+class Probe:
+    """The probe pod of one node, from creation to removal."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, node: str) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._name = probe_name(node)
+        self._log = ""
+
+    def find(self) -> dict[str, t.Any] | None:
+        """:raises TuningError: if a pod of that name is not a probe"""
+        pod = self._api.pod(self._namespace, self._name)
+        if pod and (pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
+            raise TuningError(
+                f"pod {self._namespace}/{self._name} is not kubepin's: it lacks the label "
+                f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`."
+            )
+        return pod
+
+    def remove(self, pod: dict[str, t.Any], timeout: int) -> None:
+        """Delete exactly *pod* and wait until it is gone.
+
+        :raises TuningError: if it is still there after *timeout* seconds
+        """
+        self._api.delete_pod(pod)
+        deadline = time.monotonic() + timeout
+        while self._is_there(pod):
+            if time.monotonic() > deadline:
+                raise TuningError(
+                    f"the probe pod {self._namespace}/{self._name} is still there {timeout} s after its deletion. "
+                    "Check that the node's kubelet runs."
+                )
+            time.sleep(1)
+
+    def _is_there(self, pod: dict[str, t.Any]) -> bool:
+        found = self._api.pod(self._namespace, self._name)
+        return found is not None and bool(found["metadata"]["uid"] == pod["metadata"]["uid"])
+
+    def run(self, request: ProbeRequest) -> dict[str, t.Any]:
+        """Create the pod, watch it, and leave it running.
+
+        :raises TuningError: if it fails; the pod is removed then, and its log and events are in the details
+        """
+        try:
+            pod = self._api.create_pod(pod_manifest(request))
+        except ApiError as error:
+            if error.status is None or error.status == 401:
+                raise
+            raise TuningError(
+                f"the API server refuses the probe pod {self._namespace}/{self._name}: {error.answer}. "
+                "Allow it there, or choose another `namespace`."
+            ) from error
+        try:
+            pod = self._watch(pod, request)
+        except TuningError as error:
+            error.details.update(
+                probe=self._facts(pod, request), log=self._log.splitlines()[-_LOG_LINES:], events=self._events(pod)
+            )
+            error.details.update(self._clean_up(pod))
+            raise
+        return self._facts(pod, request)
+
+    def _watch(self, created: dict[str, t.Any], request: ProbeRequest) -> dict[str, t.Any]:
+        deadline = time.monotonic() + request.timeout
+        trouble = None
+        pod: dict[str, t.Any] | None = created
+        while True:
+            try:
+                pod = self._api.pod(self._namespace, self._name)
+                if pod is None or pod["metadata"]["uid"] != created["metadata"]["uid"]:
+                    raise TuningError(f"the probe pod {self._namespace}/{self._name} was deleted by someone else.")
+                if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
+                    self._log = self._api.pod_log(self._namespace, self._name, CONTAINER)
+                trouble = None
+            except ApiError as error:
+                trouble = str(error)
+            observation = observe(parse_log(self._log))
+            if pod and (problem := failure(pod, observation, request)):
+                raise TuningError(problem)
+            if pod and observation.seconds_observed >= request.observe_seconds:
+                return pod
+            if time.monotonic() > deadline:
+                raise TuningError(
+                    f"the probe pod {self._namespace}/{self._name} was observed for {observation.seconds_observed} s "
+                    f"of {request.observe_seconds} s within {request.timeout} s: {trouble or progress(pod)}. "
+                    "See its events, or raise `timeout`."
+                )
+            time.sleep(1)
+
+    def _facts(self, pod: dict[str, t.Any], request: ProbeRequest) -> dict[str, t.Any]:
+        observation = observe(parse_log(self._log))
+        history = list(observation.cpus_allowed_history)
+        return {
+            "schema": 1,
+            "namespace": self._namespace,
+            "name": self._name,
+            "uid": pod["metadata"]["uid"],
+            "container": CONTAINER,
+            "node": request.node,
+            "image": request.image,
+            "qos_class": (pod.get("status") or {}).get("qosClass"),
+            "cpus_allowed_list": history[-1] if history else None,
+            "cpus_allowed_history": history,
+            "device_paths_seen": list(observation.device_paths_seen),
+            "device_lost_at": observation.device_lost_at,
+            "device_error": observation.device_error,
+            "seconds_observed": observation.seconds_observed,
+        }
+
+    def _events(self, pod: dict[str, t.Any]) -> list[str]:
+        try:
+            return describe_events(self._api.pod_events(self._namespace, pod["metadata"]["uid"]))
+        except ApiError as error:
+            return [str(error)]
+
+    def _clean_up(self, pod: dict[str, t.Any]) -> dict[str, str]:
+        try:
+            self.remove(pod, _CLEANUP_SECONDS)
+        except TuningError as error:
+            return {"left_behind": str(error)}
+        return {}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("state", "present", ["image"])]
+    )
+    params = module.params
+    request = ProbeRequest(**{name: params[name] for name in ProbeRequest.__dataclass_fields__})
+    sound = request.cpus >= 1 and request.gpus >= 0 and request.observe_seconds < request.timeout
+    if params["state"] == "present" and not sound:
+        module.fail_json(msg="`cpus` must be at least 1, `gpus` at least 0, and `observe_seconds` less than `timeout`.")
+    result: dict[str, t.Any] = {"changed": True}
+    try:
+        api = connect(module)
+        if params["state"] == "present":
+            api.node(request.node)
+        probe = Probe(api, request.namespace, request.node)
+        leftover = probe.find()
+        if params["state"] == "absent":
+            result["changed"] = leftover is not None
+        if leftover and not module.check_mode:
+            probe.remove(leftover, request.timeout)
+        if params["state"] == "present" and not module.check_mode:
+            result["probe"] = probe.run(request)
+    except TuningError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,404 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubelet_cpu_manager
+short_description: Switch the kubelet's CPU manager policy as one transaction, or undo a switch
+description:
+  - Plans the kubelet's CPU, topology and memory manager settings for this node, and carries the plan out on the node itself - journal,
+    stop of the kubelet, removal of the state files that the kubelet would refuse, settings, start, verification. A lost connection
+    or a stopped control node cannot leave it half done.
+  - What does not verify is undone, and the old settings are verified too. The module then fails with the first cause.
+  - The steps are ordered so that a crash after any of them leaves a kubelet that boots. A run that finds an unfinished journal undoes
+    that switch first.
+  - The settings are put where C(kubeadm upgrade node) does not overwrite them - flags in the file of C(KUBELET_EXTRA_ARGS) below
+    Kubernetes 1.30, a drop-in file from 1.30 on.
+  - Drain the node first. The module does not look at pods, and never runs C(systemctl daemon-reload).
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+version_added: 0.1.0
+author:
+  - The kubepin developers
+options:
+  state:
+    description:
+      - V(present) makes the kubelet run with the settings given here.
+      - V(rolled_back) takes back the last committed switch of this module; the other options are then not looked at.
+    type: str
+    choices: [present, rolled_back]
+    default: present
+  policy:
+    description: The CPU manager policy.
+    type: str
+    choices: [none, static]
+    default: static
+  policy_options:
+    description: CPU manager policy options, name to V(true) or V(false). Left as they are if not given.
+    type: dict
+  reserved_cpus:
+    description:
+      - The CPUs kept for the system as a list such as V(0,128), whole cores only, or V(auto).
+      - V(auto) keeps a sound reservedSystemCPUs that the node already has; else it takes whole cores from the NUMA node with the fewest
+        GPUs, the lowest first, as many as GKE reserves for a node of this size and no fewer than kubeReserved and systemReserved ask.
+      - Only looked at with O(policy=static).
+    type: str
+    default: auto
+  reserved_cpu_count:
+    description: How many CPUs O(reserved_cpus=auto) takes; whole cores only.
+    type: int
+  topology_manager_policy:
+    description: The topology manager policy. Left as it is if not given.
+    type: str
+    choices: [none, best-effort, restricted, single-numa-node]
+  topology_manager_scope:
+    description: The topology manager scope. Left as it is if not given.
+    type: str
+    choices: [container, pod]
+  memory_manager_policy:
+    description: The memory manager policy. Left as it is if not given.
+    type: str
+    choices: [None, Static]
+  reserved_memory:
+    description: What the memory manager keeps for the system on each NUMA node.
+    type: list
+    elements: dict
+    suboptions:
+      numa_node:
+        description: The NUMA node's number.
+        type: int
+        required: true
+      limits:
+        description: Kind of memory to quantity, such as V(memory) to V(1Gi).
+        type: dict
+        required: true
+  timeout:
+    description: Seconds within which the kubelet must be up and show the planned settings.
+    type: int
+    default: 120
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Give Guaranteed pods with whole CPUs CPUs of their own
+  kubepin.tuning.kubelet_cpu_manager:
+    policy: static
+
+- name: Reserve a core by name and hand out whole cores only
+  kubepin.tuning.kubelet_cpu_manager:
+    policy: static
+    reserved_cpus: 0,128
+    policy_options:
+      full-pcpus-only: true
+
+- name: Take the last switch back
+  kubepin.tuning.kubelet_cpu_manager:
+    state: rolled_back
+"""
+
+RETURN = r"""
+settings:
+  description: The kubelet settings that change, each with its reason.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: cpuManagerPolicy, before: none, after: static, reason: was the kubelet's default}]
+changes:
+  description: The files that are replaced, made or removed, in order; state files first.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{path: /var/lib/kubelet/cpu_manager_state, action: removed, reason: "the kubelet would refuse it"}]
+problems:
+  description: Everything that stands in the way of the switch, all at once.
+  returned: failure
+  type: list
+  elements: str
+reservation:
+  description: The reserved CPUs and why these.
+  returned: O(policy=static) and without problems
+  type: dict
+  sample: {cpus: "0,128", explanation: "1 core, L3 0, NUMA 0, no GPU"}
+exclusive_cpus:
+  description: How many CPUs containers can own once the settings are in force; V(0) with the policy V(none).
+  returned: success
+  type: int
+policy:
+  description: The CPU manager policy that the kubelet has, or would have in check mode.
+  returned: success
+  type: str
+policy_before:
+  description: The CPU manager policy that the kubelet had.
+  returned: always
+  type: str
+downtime_ms:
+  description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
+  returned: changed and not in check mode
+  type: float
+verified:
+  description: What was found on the node after the start.
+  returned: changed and not in check mode
+  type: list
+  elements: str
+rollback:
+  description: What O(state=rolled_back) would restore now, and the journal that it reads.
+  returned: always
+  type: dict
+  sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
+repaired:
+  description: The id of an unfinished switch that was undone first, or would be in check mode.
+  returned: if there was one
+  type: str
+notes:
+  description: What is worth knowing and needs no change.
+  returned: always
+  type: list
+  elements: str
+first_cause:
+  description: The kubelet's own line that says why it did not run with the new settings.
+  returned: failure of a switch
+  type: str
+meaning:
+  description: What that line means; empty where it is not known.
+  returned: failure of a switch
+  type: str
+undone:
+  description: Whether the old settings are back and verified.
+  returned: failure of a switch
+  type: bool
+journal:
+  description: The file that holds all that was replaced.
+  returned: failure of a switch
+  type: str
+"""
+
+import dataclasses
+import fcntl
+import os
+import signal
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
+    Expected,
+    FileChange,
+    Plan,
+    Wanted,
+    expected_of,
+    plan_rollback,
+    plan_switch,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, Switch
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+
+HOME = "/var/lib/kubepin"
+RESTART_MARGIN_SECONDS = 2
+
+ARGUMENT_SPEC: t.Dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
+    "policy": {"type": "str", "choices": ["none", "static"], "default": "static"},
+    "policy_options": {"type": "dict"},
+    "reserved_cpus": {"type": "str", "default": "auto"},
+    "reserved_cpu_count": {"type": "int"},
+    "topology_manager_policy": {"type": "str", "choices": ["none", "best-effort", "restricted", "single-numa-node"]},
+    "topology_manager_scope": {"type": "str", "choices": ["container", "pod"]},
+    "memory_manager_policy": {"type": "str", "choices": ["None", "Static"]},
+    "reserved_memory": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"numa_node": {"type": "int", "required": True}, "limits": {"type": "dict", "required": True}},
+    },
+    "timeout": {"type": "int", "default": 120},
+}
+
+
+def action_of(change: FileChange) -> str:
+    """What happens to the file, in a word."""
+    if change.after is None:
+        return "removed"
+    return "created" if change.before is None else "replaced"
+
+
+def diff_of(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
+    """The changes as `--diff` prints them."""
+    return [
+        {
+            "before_header": change.path,
+            "after_header": change.path if change.after is not None else f"{change.path} (removed: {change.reason})",
+            "before": change.before or "",
+            "after": change.after or "",
+        }
+        for change in changes
+    ]
+
+
+def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
+    return Wanted(**{field.name: params[field.name] for field in dataclasses.fields(Wanted)})
+
+
+def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
+    effective = kubelet["effective"]
+    port = int(effective["healthzPort"])
+    address = effective["healthzBindAddress"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
+    return Endpoint(
+        healthz_url=f"http://{host}:{port}/healthz" if port else None,
+        state_paths={name: state["path"] for name, state in kubelet["state"].items()},
+        stay_up_seconds=float(kubelet["service"]["restart_interval_s"] or 0) + RESTART_MARGIN_SECONDS,
+    )
+
+
+class NodeLock:
+    """Holds the node for one switch at a time; check mode makes nothing, not even the lock's folder."""
+
+    def __init__(self, check_mode: bool) -> None:
+        self._check_mode = check_mode
+        self._file: t.Optional[t.IO[str]] = None
+
+    def __enter__(self) -> None:
+        if self._check_mode:
+            return
+        os.makedirs(HOME, mode=0o700, exist_ok=True)
+        self._file = open(os.path.join(HOME, "lock"), "w", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise TuningError(
+                f"another run is switching this node right now ({self._file.name} is locked): wait for it to end."
+            ) from exc
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._file:
+            self._file.close()
+
+
+class Task:
+    """One run of the module: reads, plans, and lets `Switch` act."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
+        self.journal = Journal(self.node, os.path.join(HOME, "switches"))
+        self.result: t.Dict[str, t.Any] = {"settings": [], "changes": [], "notes": []}
+        self._read()
+
+    def _read(self) -> None:
+        self.topology = read_topology()
+        self.kubelet = read_kubelet(lambda argv: self.module.run_command(argv))
+        self.result["policy_before"] = self.kubelet["effective"]["cpuManagerPolicy"]
+
+    def run(self) -> t.Dict[str, t.Any]:
+        """Do what the parameters ask and return the module's result.
+
+        :raises TuningError: with everything that stands in the way, or after an undone switch
+        """
+        repaired = self._repair()
+        if repaired and self.module.check_mode:
+            return self._result(changed=True)
+        undoes: t.Optional[str] = None
+        if self.module.params["state"] == "rolled_back":
+            record = self.journal.committed()
+            if record is None:
+                return self._result(changed=repaired)
+            undoes = record.id
+            current = {change.path: self.node.read(change.path) for change in record.files}
+            plan = plan_rollback(self.topology, self.kubelet, record.files, current)
+        else:
+            plan = plan_switch(self.topology, self.kubelet, wanted_of(self.module.params))
+        self._tell(plan)
+        if plan.problems:
+            raise TuningError(" ".join(plan.problems), problems=plan.problems)
+        if plan.changed and not self.module.check_mode:
+            self._perform(plan, undoes)
+        return self._result(changed=plan.changed or repaired)
+
+    def _switch(self) -> Switch:
+        return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
+
+    def _expected_now(self) -> Expected:
+        return expected_of(self.topology, self.kubelet["effective"])
+
+    def _repair(self) -> bool:
+        record = self.journal.unfinished()
+        if record is None:
+            return False
+        self.result["repaired"] = record.id
+        undo = [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
+        self.result["changes"] = self._told(undo)
+        self.result["diff"] = diff_of(undo)
+        if self.module.check_mode:
+            self.result["notes"] = [
+                f"the interrupted switch {record.id} would be undone first; what follows is planned after that"
+            ]
+            return True
+        record.before = dataclasses.replace(record.before, online=parse_cpuset(self.topology["online"]))
+        self._switch().undo(record)
+        self._read()
+        return True
+
+    def _perform(self, plan: Plan, undoes: t.Optional[str]) -> None:
+        record, outcome = self._switch().perform(plan, self._expected_now(), self.kubelet["version"], undoes)
+        self.result["changes"] = self._told([*record.state_files, *record.files])
+        self.result.update(downtime_ms=round(outcome.downtime_ms, 1), verified=outcome.verified)
+
+    @staticmethod
+    def _told(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
+        return [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]
+
+    def _tell(self, plan: Plan) -> None:
+        changes = [*plan.state_files, *plan.files]
+        self.result["settings"] = [dataclasses.asdict(setting) for setting in plan.settings]
+        self.result["changes"] = self.result["changes"] + self._told(changes)
+        self.result["notes"] = plan.notes
+        self.result["diff"] = self.result.get("diff", []) + diff_of(changes)
+        if plan.reservation:
+            self.result["reservation"] = {
+                "cpus": format_cpuset(plan.reservation.cpus),
+                "explanation": plan.reservation.explanation,
+            }
+        if plan.expected:
+            exclusive = len(plan.expected.online - plan.expected.reserved) if plan.expected.policy == "static" else 0
+            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive)
+
+    def _result(self, changed: bool) -> t.Dict[str, t.Any]:
+        record = self.journal.committed()
+        rollback = (
+            {
+                "id": record.id,
+                "journal": self.journal.path(record),
+                "restores": [change.path for change in record.files],
+            }
+            if record
+            else {}
+        )
+        self.result.setdefault("policy", self.kubelet["effective"]["cpuManagerPolicy"])
+        return {**self.result, "changed": changed, "rollback": rollback}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a transaction half way
+    task: t.Optional[Task] = None
+    try:
+        with NodeLock(module.check_mode):
+            task = Task(module)
+            result = task.run()
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **{**(task.result if task else {}), **exc.details})
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubelet_info
+short_description: Read how a node's kubelet is really configured
+description:
+  - Follows the kubelet's systemd service to its command line, its environment files, its configuration file and its drop-in files,
+    and says which CPU, memory and topology settings count and where each comes from.
+  - Reads the state files of the CPU and memory managers.
+  - Changes nothing. Needs the rights to read the kubelet's files, usually those of root.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+version_added: 0.1.0
+author:
+  - The kubepin developers
+options:
+  fail_on_unsupported:
+    description:
+      - Whether to fail on a node whose kubelet kubepin does not manage yet (k3s, RKE2).
+      - If V(false), what could be read is returned, with a note in RV(kubelet.problems).
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: Nothing changes.
+seealso:
+  - module: kubepin.tuning.cpu_topology_info
+  - module: kubepin.tuning.kubelet_cpu_manager
+"""
+
+EXAMPLES = r"""
+- name: Read the kubelets' configuration
+  kubepin.tuning.kubelet_info:
+  become: true
+  register: node
+
+- name: Show the CPU manager policy and what sets it
+  ansible.builtin.debug:
+    msg: "{{ node.kubelet.effective.cpuManagerPolicy }} ({{ node.kubelet.sources.cpuManagerPolicy }})"
+
+- name: Look at whatever runs here, k3s included
+  kubepin.tuning.kubelet_info:
+    fail_on_unsupported: false
+  become: true
+"""
+
+RETURN = r"""
+kubelet:
+  description: The node's kubelet.
+  returned: success
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    manager:
+      description: What set the node up, one of V(kubeadm), V(k3s), V(rke2) and V(unknown).
+      type: str
+      sample: kubeadm
+    version:
+      description: Version of the installed kubelet, or null. A running process may be older.
+      type: str
+      sample: 1.22.17
+    service:
+      description: The systemd service that runs it.
+      type: dict
+      contains:
+        name:
+          description: Name of the service.
+          type: str
+          sample: kubelet
+        active_state:
+          description: systemd's C(ActiveState).
+          type: str
+          sample: active
+        sub_state:
+          description: systemd's C(SubState).
+          type: str
+          sample: running
+        main_pid:
+          description: Number of its main process, or null.
+          type: int
+        restarts:
+          description: How often systemd restarted it by itself, or null.
+          type: int
+        restart_interval_s:
+          description: Seconds that systemd waits before it does so, or null.
+          type: float
+          sample: 10.0
+        unit_file:
+          description: Path of the unit file.
+          type: str
+        drop_ins:
+          description: Paths of the unit's drop-in files.
+          type: list
+          elements: str
+        environment_files:
+          description: The files that its environment comes from, in order.
+          type: list
+          elements: dict
+          contains:
+            path:
+              description: Path of the file.
+              type: str
+              sample: /etc/default/kubelet
+            optional:
+              description: Whether the service starts without it.
+              type: bool
+            exists:
+              description: Whether it is there.
+              type: bool
+    command_line:
+      description: Program and arguments of the running process; empty if it does not run.
+      type: list
+      elements: str
+    configured_command_line:
+      description: What the next start will run.
+      type: list
+      elements: str
+    stale:
+      description: Whether the running process has other arguments than the next one; null where that cannot be said.
+      type: bool
+    extra_args_file:
+      description: The file that sets, or would set, E(KUBELET_EXTRA_ARGS); null if the service reads none.
+      type: str
+      sample: /etc/default/kubelet
+    extra_args_text:
+      description: Its text, or null if it is absent.
+      type: str
+    config_file:
+      description: Path of the configuration file (C(--config)), or null.
+      type: str
+      sample: /var/lib/kubelet/config.yaml
+    config:
+      description: Its content, or null.
+      type: dict
+    config_dir:
+      description: Folder of the drop-in configuration files (C(--config-dir)), or null.
+      type: str
+    drop_ins:
+      description: The drop-in configuration files, in the order in which they count.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: Path of the file.
+          type: str
+        text:
+          description: Its text.
+          type: str
+        config:
+          description: Its content; empty if it could not be understood.
+          type: dict
+    effective:
+      description:
+        - The settings that count from the next start on. Flags beat drop-in files, those beat the configuration file, and that
+          beats the kubelet's defaults.
+      type: dict
+      sample: {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0,128"}
+      contains:
+        cpuManagerPolicy:
+          description: V(none) or V(static).
+          type: str
+        cpuManagerPolicyOptions:
+          description: Options of the CPU manager policy.
+          type: dict
+        cpuManagerReconcilePeriod:
+          description: How often the CPU manager looks after the containers, such as V(10s).
+          type: str
+        reservedSystemCPUs:
+          description: The CPUs kept for the system; empty if none are named.
+          type: str
+        kubeReserved:
+          description: Resources kept for Kubernetes.
+          type: dict
+        systemReserved:
+          description: Resources kept for the system.
+          type: dict
+        kubeReservedCgroup:
+          description: The cgroup that C(kubeReserved) is enforced on.
+          type: str
+        systemReservedCgroup:
+          description: The cgroup that C(systemReserved) is enforced on.
+          type: str
+        enforceNodeAllocatable:
+          description: On what the limits are enforced.
+          type: list
+          elements: str
+        topologyManagerPolicy:
+          description: Policy of the topology manager.
+          type: str
+        topologyManagerScope:
+          description: V(container) or V(pod).
+          type: str
+        topologyManagerPolicyOptions:
+          description: Options of the topology manager policy.
+          type: dict
+        memoryManagerPolicy:
+          description: V(None) or V(Static), with capitals.
+          type: str
+        reservedMemory:
+          description: Memory kept for the system, by NUMA node.
+          type: list
+          elements: dict
+        featureGates:
+          description: Feature gates that are set.
+          type: dict
+        evictionHard:
+          description: Thresholds at which pods are evicted.
+          type: dict
+        cgroupDriver:
+          description: V(cgroupfs) or V(systemd).
+          type: str
+        healthzPort:
+          description: Port of the health check; 0 for none.
+          type: int
+        healthzBindAddress:
+          description: Address of the health check.
+          type: str
+        cpuCFSQuota:
+          description: Whether CPU limits are enforced.
+          type: bool
+        failSwapOn:
+          description: Whether the kubelet refuses to start with swap.
+          type: bool
+    sources:
+      description:
+        - Where each of these comes from, V(default), C(file:PATH), C(drop-in:PATH) or V(flag).
+      type: dict
+      sample: {"cpuManagerPolicy": "flag", "reservedSystemCPUs": "file:/var/lib/kubelet/config.yaml"}
+    root_dir:
+      description: The folder of the kubelet's state.
+      type: str
+      sample: /var/lib/kubelet
+    state:
+      description: The state files.
+      type: dict
+      contains:
+        cpu_manager:
+          description: State of the CPU manager; the fields from C(policy) on are null where there is no file or no sense in it.
+          type: dict
+          contains:
+            path:
+              description: Path of the file.
+              type: str
+            exists:
+              description: Whether it is there.
+              type: bool
+            text:
+              description: Its text, or null.
+              type: str
+            error:
+              description: Why it could not be understood, or null.
+              type: str
+            policy:
+              description: The policy that wrote it.
+              type: str
+            default_cpus:
+              description: The CPUs that containers share.
+              type: str
+            entries:
+              description: The exclusive CPUs, by UID of the pod and name of the container.
+              type: dict
+            format:
+              description: V(V1) to V(V4).
+              type: str
+            checksum_ok:
+              description: Whether its checksum fits; null if it was not checked.
+              type: bool
+        memory_manager:
+          description: State of the memory manager.
+          type: dict
+          contains:
+            path:
+              description: Path of the file.
+              type: str
+            exists:
+              description: Whether it is there.
+              type: bool
+            text:
+              description: Its text, or null.
+              type: str
+            error:
+              description: Why it could not be understood, or null.
+              type: str
+            policy:
+              description: The policy that wrote it, or null.
+              type: str
+    runtime:
+      description: The container runtime.
+      type: dict
+      contains:
+        name:
+          description: V(containerd), V(cri-o), V(docker) or V(unknown).
+          type: str
+        endpoint:
+          description: Its socket.
+          type: str
+        version:
+          description: Its version, or null.
+          type: str
+        runc_version:
+          description: Version of runc, or null.
+          type: str
+    cgroup:
+      description: The machine's control groups.
+      type: dict
+      contains:
+        version:
+          description: 1, 2 or null.
+          type: int
+        driver:
+          description: What drives them for the kubelet, V(cgroupfs) or V(systemd).
+          type: str
+    problems:
+      description: What could not be read or understood, and what would keep the kubelet from starting.
+      type: list
+      elements: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import EMBEDDING, read_kubelet
+
+ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}}
+
+
+def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
+    """Raises TuningError, which says what was recognised, where kubepin cannot manage such a kubelet."""
+    manager, service = kubelet["manager"], kubelet["service"]["name"]
+    if manager in EMBEDDING.values():
+        raise TuningError(
+            f"This node runs {manager} (service '{service}'), which kubepin does not manage yet: it manages kubelets that are a "
+            "service of their own, as kubeadm sets them up. Leave the node out with --limit, or set `fail_on_unsupported` to "
+            "`false` to look at it all the same.",
+            manager=manager,
+            service=service,
+        )
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    try:
+        kubelet = read_kubelet(module.run_command)
+        if module.params["fail_on_unsupported"]:
+            refuse_unsupported(kubelet)
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(changed=False, kubelet=kubelet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: node_api_info
+short_description: Read what the Kubernetes API says about one node
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do.
+  - Names every reason why a drain could not finish, all at once, without evicting anything.
+  - Can wait until the node has reached a state, and names what is missing if it does not.
+  - Runs on the control node and changes nothing.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+requirements:
+  - kubernetes (Python library)
+options:
+  node:
+    description: The node's name in Kubernetes.
+    type: str
+    required: true
+  kubeconfig:
+    description:
+      - Path of the kubeconfig.
+      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
+    type: path
+  context:
+    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
+    type: str
+  gpu_resource:
+    description: Name of the extended resource that counts the node's GPUs.
+    type: str
+    default: nvidia.com/gpu
+  drain:
+    description: What a drain may do to the node's pods, for RV(node.drain).
+    type: dict
+    suboptions:
+      delete_emptydir_data:
+        description: Pods may lose what they keep in emptyDir volumes.
+        type: bool
+        default: false
+      force:
+        description: Pods that no controller would start again may be deleted.
+        type: bool
+        default: false
+  wait_for:
+    description:
+      - Poll every second until all of this holds, and fail with everything still missing if it does not.
+      - While it waits, an API server that does not answer is no error.
+    type: dict
+    suboptions:
+      ready:
+        description: The node is Ready, or is not.
+        type: bool
+      cpu_manager_policy:
+        description: C(cpuManagerPolicy) of the configuration that the kubelet runs with.
+        type: str
+      allocatable_cpu:
+        description: Exactly so many CPUs are allocatable.
+        type: int
+      gpu:
+        description: At least so many of O(gpu_resource) are allocatable.
+        type: int
+      timeout:
+        description: How long to wait, in seconds.
+        type: int
+        default: 120
+seealso:
+  - module: kubernetes.core.k8s_drain
+"""
+
+EXAMPLES = r"""
+- name: See what a drain would do
+  kubepin.tuning.node_api_info:
+    node: gpu-01
+    drain:
+      delete_emptydir_data: true
+  delegate_to: localhost
+  register: api
+
+- name: Refuse a node that cannot be drained
+  ansible.builtin.assert:
+    that: api.node.drain.problems | length == 0
+    fail_msg: "{{ api.node.drain.problems | join('\n') }}"
+
+- name: Wait until the tuned node is back with all its GPUs
+  kubepin.tuning.node_api_info:
+    node: gpu-01
+    kubeconfig: /etc/kubernetes/admin.conf
+    wait_for:
+      ready: true
+      cpu_manager_policy: static
+      allocatable_cpu: 254
+      gpu: 8
+      timeout: 180
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+node:
+  description: What the API says about the node.
+  returned: success
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    name:
+      description: The node's name.
+      type: str
+      sample: gpu-01
+    ready:
+      description: Whether its condition Ready is true.
+      type: bool
+    ready_reason:
+      description: Reason and message of that condition.
+      type: str
+      sample: "KubeletReady: kubelet is posting ready status"
+    unschedulable:
+      description: Whether it is cordoned.
+      type: bool
+    kubelet_version:
+      description: Version of its kubelet.
+      type: str
+      sample: v1.22.17
+    allocatable:
+      description: What pods may request, C(cpu) as the API writes it (a string), C(gpu) a number (0 without GPUs).
+      type: dict
+      sample: {"cpu": "254", "gpu": 8}
+    capacity:
+      description: What the machine has, in the same form.
+      type: dict
+      sample: {"cpu": "256", "gpu": 8}
+    configz:
+      description: The configuration that the kubelet runs with. None if it cannot be read.
+      type: dict
+      sample: {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0,128"}
+    configz_error:
+      description: Why RV(node.configz) cannot be read. None if it can.
+      type: str
+    addresses:
+      description: The node's addresses.
+      type: list
+      elements: dict
+      sample: [{"type": "InternalIP", "address": "10.0.0.11"}]
+    taints:
+      description: The node's taints.
+      type: list
+      elements: dict
+    drain:
+      description: What a drain that ignores DaemonSets would do now.
+      type: dict
+      contains:
+        evicted:
+          description: Pods that have to leave the node, with the controller that owns them, if one does.
+          type: list
+          elements: dict
+          sample: [{"namespace": "ml", "name": "trainer-0", "owner": "StatefulSet/trainer"}]
+        kept:
+          description: Pods that stay, C(reason) being C(daemonset) or C(mirror).
+          type: list
+          elements: dict
+          sample: [{"namespace": "kube-system", "name": "cni-x2x9c", "owner": "DaemonSet/cni", "reason": "daemonset"}]
+        terminating:
+          description: Pods that are on their way out already.
+          type: list
+          elements: dict
+          sample: []
+        problems:
+          description: Every reason why the drain could not finish, each a sentence with the way out.
+          type: list
+          elements: str
+          sample:
+            - >-
+              pod ml/trainer-0 cannot be evicted: disruption budget ml/trainer allows 0
+              (currently 1 healthy of 1 desired). Scale its owner up, relax the budget,
+              or leave the node out with --limit.
+waited_seconds:
+  description: How long O(wait_for) took, in seconds.
+  returned: when O(wait_for) is given
+  type: float
+  sample: 11.3
+unmet:
+  description: What O(wait_for) still missed, with the last values.
+  returned: failure of O(wait_for)
+  type: list
+  elements: str
+  sample: ["allocatable nvidia.com/gpu is 0, wanted at least 8"]
+"""
+
+import time
+import typing as t
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "node": {"type": "str", "required": True},
+    "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "drain": {
+        "type": "dict",
+        "options": {
+            "delete_emptydir_data": {"type": "bool", "default": False},
+            "force": {"type": "bool", "default": False},
+        },
+    },
+    "wait_for": {
+        "type": "dict",
+        "options": {
+            "ready": {"type": "bool"},
+            "cpu_manager_policy": {"type": "str"},
+            "allocatable_cpu": {"type": "int"},
+            "gpu": {"type": "int"},
+            "timeout": {"type": "int", "default": 120},
+        },
+    },
+}
+
+
+def read_node(api: KubernetesApi, name: str, gpu_resource: str) -> dict[str, t.Any]:
+    """:raises ApiError: if the node cannot be read; a configz that cannot be read is part of the answer"""
+    node = api.node(name)
+    try:
+        configz, error = api.configz(name), None
+    except ApiError as failed:
+        configz, error = None, str(failed)
+    return node_facts(node, configz, error, gpu_resource)
+
+
+def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.Any]) -> float:
+    """Poll until all of *wanted* holds; returns the seconds it took.
+
+    :raises TuningError: naming all that was still missing after ``wanted["timeout"]`` seconds
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            missing = unmet(read_node(api, name, gpu_resource), wanted, gpu_resource)
+        except ApiError as error:
+            missing = [str(error)]
+        waited = time.monotonic() - started
+        if not missing:
+            return round(waited, 1)
+        if waited > wanted["timeout"]:
+            raise TuningError(
+                f"node {name} did not reach the wanted state within {wanted['timeout']} s: {'; '.join(missing)}",
+                unmet=missing,
+            )
+        time.sleep(1)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    name, gpu_resource = module.params["node"], module.params["gpu_resource"]
+    result: dict[str, t.Any] = {"changed": False}
+    try:
+        api = connect(module)
+        if module.params["wait_for"]:
+            result["waited_seconds"] = wait(api, name, gpu_resource, module.params["wait_for"])
+        node = read_node(api, name, gpu_resource)
+        plan = plan_drain(
+            api.pods_on(name), api.disruption_budgets(), api.daemon_sets(), **(module.params["drain"] or {})
+        )
+    except TuningError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(node={**node, "drain": asdict(plan)}, **result)
+
+
+if __name__ == "__main__":
+    main()

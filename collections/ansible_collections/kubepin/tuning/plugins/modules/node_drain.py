@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: node_drain
+short_description: Evict a node's pods as kubectl drain does, and wait until they are gone
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Evicts exactly the pods that M(kubepin.tuning.node_api_info) names in RV(kubepin.tuning.node_api_info#module:node.drain.evicted).
+  - Refuses before the first eviction if a pod has no controller or keeps data in emptyDir volumes, unless that is allowed.
+  - An eviction that a disruption budget forbids for now is tried again until O(timeout); M(kubernetes.core.k8s_drain) ends at the
+    first of them, and takes a pod that does not go away for a success.
+  - Does not cordon the node; use M(kubernetes.core.k8s_drain) for that, before and after.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+requirements:
+  - kubernetes (Python library)
+options:
+  node:
+    description: The node's name in Kubernetes.
+    type: str
+    required: true
+  kubeconfig:
+    description:
+      - Path of the kubeconfig.
+      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
+    type: path
+  context:
+    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
+    type: str
+  delete_emptydir_data:
+    description: Pods may lose what they keep in emptyDir volumes.
+    type: bool
+    default: false
+  force:
+    description: Pods that no controller would start again may be deleted.
+    type: bool
+    default: false
+  timeout:
+    description: Seconds within which all pods must be gone.
+    type: int
+    default: 600
+seealso:
+  - module: kubepin.tuning.node_api_info
+  - module: kubernetes.core.k8s_drain
+"""
+
+EXAMPLES = r"""
+- name: Take no new pods
+  kubernetes.core.k8s_drain:
+    name: gpu-01
+    state: cordon
+  delegate_to: localhost
+
+- name: Evict the pods
+  kubepin.tuning.node_drain:
+    node: gpu-01
+    timeout: 900
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+evicted:
+  description: The pods that were evicted, or would be in check mode.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{namespace: ml, name: trainer-0, owner: StatefulSet/trainer}]
+seconds:
+  description: How long it took.
+  returned: success
+  type: float
+remaining:
+  description: The pods that are still there, each with the reason.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._drain import DrainPlan, plan_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "node": {"type": "str", "required": True},
+    "delete_emptydir_data": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "timeout": {"type": "int", "default": 600},
+}
+
+Pods = dict[tuple[str, str], dict[str, t.Any]]
+
+
+class Drain:
+    """The eviction of one node's pods."""
+
+    def __init__(self, api: KubernetesApi, node: str, allowed: dict[str, bool]) -> None:
+        self._api = api
+        self._node = node
+        self._allowed = allowed
+
+    def plan(self) -> tuple[DrainPlan, Pods]:
+        """What has to go, and the pods' objects; disruption budgets are left to the server, which knows them best.
+
+        :raises TuningError: if a pod must not be evicted at all
+        """
+        pods = self._api.pods_on(self._node)
+        plan = plan_drain(pods, [], self._api.daemon_sets(), **self._allowed)
+        if plan.problems:
+            raise TuningError(" ".join(plan.problems), remaining=plan.problems)
+        return plan, {(pod["metadata"]["namespace"], pod["metadata"]["name"]): pod for pod in pods}
+
+    def perform(self, timeout: float) -> list[dict[str, str | None]]:
+        """Evict until nothing is left to evict or to wait for.
+
+        :raises TuningError: naming every pod that is still there after *timeout* seconds, with the reason
+        """
+        deadline = time.monotonic() + timeout
+        api_version = self._api.eviction_version()
+        asked: dict[str, dict[str, str | None]] = {}
+        while True:
+            plan, pods = self.plan()
+            remaining = [f"{entry['namespace']}/{entry['name']} is still terminating" for entry in plan.terminating]
+            for entry in plan.evicted:
+                pod = pods[str(entry["namespace"]), str(entry["name"])]
+                if self._api.evict_pod(pod, api_version):
+                    asked[pod["metadata"]["uid"]] = entry
+                    remaining.append(f"{entry['namespace']}/{entry['name']} was just evicted")
+                else:
+                    remaining.append(f"{entry['namespace']}/{entry['name']}: its disruption budget allows no eviction")
+            if not remaining:
+                return list(asked.values())
+            if time.monotonic() > deadline:
+                raise TuningError(
+                    f"node {self._node} was not empty after {timeout:g} s: {'; '.join(remaining)}. Allow more time, relax the "
+                    "budgets, or look at the pods' finalizers and grace periods.",
+                    remaining=remaining,
+                )
+            time.sleep(1)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    started = time.monotonic()
+    allowed = {name: module.params[name] for name in ("delete_emptydir_data", "force")}
+    try:
+        drain = Drain(connect(module), module.params["node"], allowed)
+        evicted = drain.plan()[0].evicted if module.check_mode else drain.perform(module.params["timeout"])
+    except TuningError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(changed=bool(evicted), evicted=evicted, seconds=round(time.monotonic() - started, 1))
+
+
+if __name__ == "__main__":
+    main()

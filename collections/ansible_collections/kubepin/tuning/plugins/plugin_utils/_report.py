@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the operator reads at the end of a run. Pure: facts in, text out."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import typing as t
+from collections.abc import Mapping, Sequence
+
+_GAP = "   "
+_WIDTH = 110
+_POLICY = "cpuManagerPolicy"
+_RESERVED = "reservedSystemCPUs"
+_FAILURES = ("failed", "undone")
+# The header counts them in this order, with these words.
+_COUNTED = {
+    "tuned": "tuned",
+    "would_tune": "would be tuned (check mode, nothing was changed)",
+    "already_tuned": "already tuned",
+    "rolled_back": "rolled back",
+    "not_tuned": "without a switch to take back",
+    "waiting": "to come",
+}
+
+
+def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
+    """All problems of all nodes, a line each; empty if no node has one.
+
+    :param preflights: host name -> a mapping with ``problems``, a list of texts
+    """
+    found = {host: list(preflights[host].get("problems") or []) for host in _natural(preflights)}
+    refused = {host: problems for host, problems in found.items() if problems}
+    if not refused:
+        return ""
+    width = max(map(len, refused))
+    lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
+    head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be tuned as asked:"
+    return "\n".join([head, *lines])
+
+
+def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:
+    """The lines that end a run: the counts, then each node with what was changed, verified, or went wrong.
+
+    :param results: host name -> its ``kubepin_result`` (schema 1), empty for a node whose turn has not come; every key may
+        be missing
+    :param seconds: duration of the run
+    """
+    width = max(map(len, results), default=0)
+    lines = [_header([_outcome(result) for result in results.values()], seconds)]
+    for host in _natural(results):
+        first, *others = _node_lines(results[host])
+        lines.append(f"  {host:<{width}}{_GAP}{first}")
+        lines.extend(f"  {'':<{width}}{_GAP}{line}" for line in others)
+    return lines
+
+
+def _outcome(result: Mapping[str, t.Any]) -> str:
+    return str(result.get("outcome", "waiting"))
+
+
+def _header(outcomes: Sequence[str], seconds: float) -> str:
+    counts = [f"{outcomes.count(outcome)} {words}" for outcome, words in _COUNTED.items() if outcome in outcomes]
+    failed, undone = sum(outcome in _FAILURES for outcome in outcomes), outcomes.count("undone")
+    counts.append(f"{failed} failed" + (f" ({undone} of them put back)" if undone else ""))
+    return f"kubepin: {_nodes(len(outcomes))}: {', '.join(counts)} ({_duration(seconds)})"
+
+
+def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
+    outcome = _outcome(result)
+    if outcome == "waiting":
+        return ["not touched yet"]
+    if outcome in _FAILURES:
+        return _failure_lines(result)
+    lines = [_first_line(result)]
+    verified = result.get("verified")
+    if verified:
+        lines.extend(
+            textwrap.wrap(f"verified: {', '.join(verified)}", _WIDTH, subsequent_indent=" " * len("verified: "))
+        )
+    lines.extend(_other_settings(result))
+    if result.get("left_cordoned"):
+        lines.append("stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))
+    return [*lines, *_closing_lines(result)]
+
+
+def _first_line(result: Mapping[str, t.Any]) -> str:
+    outcome, settings = result["outcome"], result.get("settings") or []
+    reserved: Mapping[str, t.Any] = result.get("reserved") or {}
+    stand_in = ["GPU stand-in"] if result.get("gpu_is_stand_in") else []
+    if outcome == "already_tuned":
+        state = ", ".join(
+            filter(None, (result.get("policy"), f"reserved {reserved['cpus']}" if reserved.get("cpus") else None))
+        )
+        return _GAP.join([f"{state}: nothing to do", *stand_in])
+    if outcome == "not_tuned":
+        return _GAP.join(["no switch to take back: nothing to do", *stand_in])
+    policy = next((s for s in settings if s["name"] == _POLICY), None)
+    columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else "settings changed"]
+    if reserved.get("cpus"):
+        explanation = f" ({reserved['explanation']})" if reserved.get("explanation") else ""
+        columns.append(f"reserved {reserved['cpus']}{explanation}")
+    if result.get("exclusive_cpus"):
+        columns.append(f"exclusive {result['exclusive_cpus']}")
+    if result.get("downtime_ms") is not None:
+        columns.append(f"kubelet down {result['downtime_ms'] / 1000:.1f} s")
+    return _GAP.join(columns + stand_in)
+
+
+def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
+    put_back = result["outcome"] == "undone"
+    cause = result.get("first_cause") or "the cause is not known"
+    lines = [_GAP.join(["FAILED", *(["GPU stand-in"] if result.get("gpu_is_stand_in") else []), cause])]
+    if result.get("meaning"):
+        lines.append(f"meaning: {result['meaning']}")
+    state = ["everything was put back as it was" if put_back else "not put back"]
+    if result.get("left_cordoned"):
+        state.append("the node stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))
+    lines.append(f"now: {'; '.join(state)}")
+    return [*lines, *_closing_lines(result)]
+
+
+def _other_settings(result: Mapping[str, t.Any]) -> list[str]:
+    """A line for each change that the first line does not tell."""
+    shown = {_POLICY, _RESERVED} if (result.get("reserved") or {}).get("cpus") else {_POLICY}
+    lines = []
+    for setting in result.get("settings") or []:
+        if setting["name"] not in shown:
+            reason = f" ({setting['reason']})" if setting.get("reason") else ""
+            lines.append(
+                f"{setting['name']}: {_value(setting.get('before'))} -> {_value(setting.get('after'))}{reason}"
+            )
+    return lines
+
+
+def _closing_lines(result: Mapping[str, t.Any]) -> list[str]:
+    return [f"next: {result['next_step']}"] if result.get("next_step") else []
+
+
+def _value(value: object) -> str:
+    """A setting as text: what is absent reads «unset», a mapping is written key=value."""
+    if value is None or value == "":
+        return "unset"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={item}" for key, item in value.items()) or "unset"
+    return str(value)
+
+
+def _natural(names: Mapping[str, object]) -> list[str]:
+    """Names in human order: gpu-2 before gpu-10."""
+    return sorted(names, key=lambda name: [(int(part), "") if part.isdigit() else (-1, part) for part in _parts(name)])
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"(\d+)", name) if part]
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' if count != 1 else ''}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

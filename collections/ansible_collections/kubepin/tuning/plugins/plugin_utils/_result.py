@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Data = Mapping[str, Any]
+
+SCHEMA = 1
+
+
+def plan_fact(kubelet: Data, api: Data) -> dict[str, Any]:
+    """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
+
+    Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
+
+    :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
+    :param api: the result of node_api_info, failed or not
+    """
+    node: Data = api.get("node") or {}
+    planned = "policy" in kubelet
+    changed = planned and bool(kubelet["settings"] or kubelet["changes"])
+    problems = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
+    if not node:
+        problems.append(str(api.get("msg")))
+    elif changed or problems:
+        if not node["ready"]:
+            problems.append(
+                f"the node is not Ready ({node.get('ready_reason') or 'no reason given'}): repair it first, or leave it out with --limit."
+            )
+        problems += node["drain"]["problems"]
+    return {
+        "schema": SCHEMA,
+        "changed": changed,
+        "problems": problems,
+        **{name: kubelet.get(name) or [] for name in ("settings", "changes", "notes")},
+        **{name: kubelet.get(name) for name in ("policy", "policy_before", "reservation", "exclusive_cpus")},
+        "cordoned_before": bool(node.get("unschedulable")),
+        "gpus_before": (node.get("allocatable") or {}).get("gpu", 0),
+        "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in (node.get("drain") or {}).get("evicted", [])],
+    }
+
+
+def result_fact(
+    plan: Data,
+    node: str,
+    state: str,
+    check_mode: bool,
+    gpu_is_stand_in: bool,
+    kubelet: Data,
+    api: Data | None = None,
+    probe: Data | None = None,
+    failure: Data | None = None,
+    left: Data | None = None,
+) -> dict[str, Any]:
+    """The fact `kubepin_result`: what was found, done and verified on one node.
+
+    :param plan: the fact `kubepin_plan`
+    :param state: `present` or `rolled_back`, as asked
+    :param kubelet: the result of kubelet_cpu_manager
+    :param api: the result of node_api_info after the switch
+    :param probe: the result of cpuset_probe
+    :param failure: task, msg, first_cause, meaning, journal of the first failure
+    :param left: outcome, cordoned and msg of the undoing
+    """
+    message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
+    return {
+        "schema": SCHEMA,
+        "node": node,
+        "outcome": _outcome(plan, state, check_mode, left),
+        "policy_before": plan.get("policy_before"),
+        "policy": plan.get("policy_before") if left or check_mode else plan.get("policy"),
+        "settings": plan["settings"],
+        "changes": kubelet.get("changes") or plan["changes"],
+        "notes": plan["notes"],
+        "reserved": plan.get("reservation"),
+        "exclusive_cpus": plan.get("exclusive_cpus"),
+        "downtime_ms": kubelet.get("downtime_ms"),
+        "verified": _verified(kubelet, api, probe, gpu_is_stand_in),
+        "probe": (probe or {}).get("probe"),
+        "first_cause": failure["first_cause"] if failure else None,
+        "meaning": (failure["meaning"] or None) if failure else None,
+        "cordoned_before": plan["cordoned_before"],
+        "left_cordoned": bool(left["cordoned"]) if left else plan["cordoned_before"],
+        "message": message,
+        "next_step": next_step,
+        "gpu_is_stand_in": gpu_is_stand_in,
+    }
+
+
+def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str:
+    if left:
+        return str(left["outcome"])
+    if not plan["changed"]:
+        return "not_tuned" if state == "rolled_back" else "already_tuned"
+    if check_mode:
+        return "would_tune"
+    return "rolled_back" if state == "rolled_back" else "tuned"
+
+
+def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_in: bool) -> list[str]:
+    told = [str(line) for line in kubelet.get("verified") or []]
+    if api and api.get("node") and not api.get("failed"):
+        node = api["node"]
+        policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
+        told += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
+        if node["allocatable"]["gpu"]:
+            told.append(f"{_gpu(gpu_is_stand_in)} allocatable {node['allocatable']['gpu']}")
+    seen = (probe or {}).get("probe")
+    if seen and not (probe or {}).get("failed"):
+        device = f" still has its {_gpu(gpu_is_stand_in)}" if seen["device_paths_seen"] else ""
+        told.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
+    return told
+
+
+def _gpu(is_stand_in: bool) -> str:
+    return "GPU stand-in" if is_stand_in else "GPU"
+
+
+def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:
+    """The failure in words, and what to do about it."""
+    if left["outcome"] == "undone":
+        state = (
+            f"Node {node} is as it was found (policy {plan.get('policy_before')}, "
+            f"{'still cordoned, as it was before' if left['cordoned'] else 'schedulable'})."
+        )
+        step = "Remove the cause and run the same command again; nodes that are done are left alone."
+    else:
+        state = f"Node {node} does not verify with its old settings either and stays cordoned: {left.get('msg')}"
+        journal = f" What was replaced is in {failure['journal']} on the node." if failure.get("journal") else ""
+        step = (
+            f"Look at `journalctl -u kubelet` on the node.{journal} Once it is repaired, run the same command again: an unfinished "
+            f"switch is undone first. Then `kubectl uncordon {node}`."
+        )
+    return f"{failure['task']}: {failure['msg']} {state} {step}", step

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import socket
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+
+pytest.importorskip("kubernetes")
+
+HINT = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
+
+
+def kubeconfig(server="https://127.0.0.1:6443"):
+    return f"""
+apiVersion: v1
+kind: Config
+clusters: [{{name: lab, cluster: {{server: "{server}"}}}}]
+users: [{{name: admin, user: {{token: secret}}}}]
+contexts: [{{name: lab, context: {{cluster: lab, user: admin}}}}]
+current-context: lab
+"""
+
+
+def test_a_missing_kubeconfig(tmp_path):
+    path = str(tmp_path / "admin.conf")
+    with pytest.raises(TuningError) as caught:
+        KubernetesApi(path, None)
+    assert str(caught.value) == f'kubeconfig "{path}" does not exist. {HINT}'
+
+
+def test_the_environment_names_the_kubeconfig(tmp_path, monkeypatch):
+    (tmp_path / "admin.conf").write_text(kubeconfig("https://lab:6443"))
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/none:{tmp_path}/admin.conf")
+    assert KubernetesApi(None, None).server == "https://lab:6443"
+
+
+@pytest.mark.parametrize(
+    ("text", "context"),
+    [
+        pytest.param("a: [", None, id="no YAML"),
+        pytest.param("hello", None, id="no mapping"),
+        pytest.param("", None, id="empty"),
+        pytest.param(kubeconfig(), "other", id="no such context"),
+    ],
+)
+def test_a_broken_kubeconfig(tmp_path, text, context):
+    path = tmp_path / "admin.conf"
+    path.write_text(text)
+    with pytest.raises(TuningError) as caught:
+        KubernetesApi(str(path), context)
+    assert str(caught.value).startswith(f'kubeconfig "{path}" cannot be used: ')
+    assert str(caught.value).endswith(HINT)
+
+
+def test_an_unreachable_server(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        server = f"https://127.0.0.1:{unused.getsockname()[1]}"
+        path = tmp_path / "admin.conf"
+        path.write_text(kubeconfig(server))
+        with pytest.raises(ApiError) as caught:
+            KubernetesApi(str(path), None).node("gpu-01")
+    assert caught.value.status is None
+    assert str(caught.value) == (
+        f'the API server {server} (kubeconfig "{path}") cannot be reached: Connection refused. '
+        "Check that the control plane is up and reachable from here, or name another kubeconfig with `kubeconfig`."
+    )

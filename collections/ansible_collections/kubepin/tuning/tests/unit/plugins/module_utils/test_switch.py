@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transaction on a simulated node: a stand-in whose kubelet follows the rules of a real one that matter here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._journal import BEGUN, COMMITTED, UNDONE, Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils._plan import Expected, FileChange, Plan, SettingChange
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, Switch
+
+ENV, STATE, HOME = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubepin/switches"
+OLD, NEW = "KUBELET_EXTRA_ARGS=\n", "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=0\n"
+ONLINE = frozenset({0, 1})
+BEFORE = Expected("none", frozenset(), ONLINE, False, "None")
+AFTER = Expected("static", frozenset({0}), ONLINE, False, "None")
+
+
+class PowerCut(BaseException):
+    """The machine dies: nothing after this runs."""
+
+
+class SimulatedNode:
+    """Files in memory and a kubelet that boots only if its state file suits its settings. A stand-in for a node."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, str] = {ENV: OLD, STATE: self._state("none")}
+        self.running = True
+        self.clock = 0.0
+        self.log: list[str] = []
+        self.fails_with: str | None = None
+        self.deeds = 0
+        self.power_cut_at: int | None = None
+
+    @staticmethod
+    def _state(policy: str) -> str:
+        return json.dumps({"policyName": policy, "defaultCpuSet": "0-1" if policy == "static" else "", "checksum": 0})
+
+    @property
+    def policy(self) -> str:
+        return "static" if "static" in (self.files.get(ENV) or "") else "none"
+
+    def _deed(self) -> None:
+        self.deeds += 1
+        if self.deeds == self.power_cut_at:
+            raise PowerCut
+
+    def read(self, path: str) -> str | None:
+        return self.files.get(path)
+
+    def names(self, directory: str) -> list[str]:
+        return [path.rsplit("/", 1)[1] for path in self.files if path.startswith(f"{directory}/")]
+
+    def replace(self, path: str, text: str, mode: int = 0o644) -> None:
+        self._deed()
+        self.files[path] = text
+
+    def remove(self, path: str) -> None:
+        self._deed()
+        assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
+        self.files.pop(path, None)
+
+    def stop_kubelet(self) -> None:
+        self._deed()
+        self.running = False
+
+    def start_kubelet(self) -> None:
+        self._deed()
+        self.boot()
+
+    def boot(self) -> None:
+        """What systemd and the kubelet do at a start, and after a power cut."""
+        self.running = False
+        if self.fails_with and self.policy == "static":
+            self.log.append(self.fails_with)
+            return
+        if STATE in self.files and json.loads(self.files[STATE])["policyName"] != self.policy:
+            self.log.append(f'configured policy "{self.policy}" differs from state checkpoint policy')
+            return
+        self.files[STATE] = self._state(self.policy)
+        self.running = True
+
+    def service_state(self) -> dict[str, str]:
+        if self.running:
+            return {"ActiveState": "active", "SubState": "running", "MainPID": "1", "NRestarts": "0"}
+        return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
+
+    def healthy(self, url: str) -> bool:
+        return self.running
+
+    def log_since(self, seconds: float) -> list[str]:
+        return self.log
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.clock
+
+    def monotonic(self) -> float:
+        return self.clock
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+
+
+PLAN = Plan(
+    settings=[SettingChange("cpuManagerPolicy", "none", "static", "was the kubelet's default")],
+    files=[FileChange(ENV, OLD, NEW, "settings")],
+    state_files=[FileChange(STATE, SimulatedNode._state("none"), None, "another policy")],
+    expected=AFTER,
+)
+
+
+def switch_on(node: Any) -> tuple[Switch, Journal]:
+    journal = Journal(node, HOME)
+    endpoint = Endpoint(
+        "http://127.0.0.1:10248/healthz",
+        {"cpu_manager": STATE, "memory_manager": "/var/lib/kubelet/memory_manager_state"},
+        12,
+    )
+    return Switch(node, journal, endpoint, timeout=60), journal
+
+
+def test_a_switch_is_verified_and_committed() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    assert node.policy == "static"
+    assert node.running
+    assert node.clock > 12, "committed before the restart interval was over"
+    assert outcome.verified[-1] == "state file: policy static, shared pool 0-1, reserved 0"
+    assert journal.committed() == record
+    assert journal.unfinished() is None
+    assert record.state_files[0].before == SimulatedNode._state("none"), "the old state file is not kept in the journal"
+
+
+def test_a_kubelet_that_fails_is_undone_with_its_own_words() -> None:
+    node = SimulatedNode()
+    node.fails_with = 'E1123 "Failed to run kubelet" err="Invalid cpuset \\"99\\" specified by --reserved-cpus"'
+    switch, journal = switch_on(node)
+    with pytest.raises(TuningError) as caught:
+        switch.perform(PLAN, BEFORE, "1.22.17")
+    assert caught.value.details["first_cause"] == node.fails_with
+    assert caught.value.details["undone"] is True
+    assert "reserved CPUs name a CPU that this machine does not have" in str(caught.value)
+    assert node.files[ENV] == OLD
+    assert node.running
+    assert (journal.unfinished(), journal.committed()) == (None, None)
+
+
+def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> None:
+    node = SimulatedNode()
+    node.fails_with = "panic: broken"
+    switch, journal = switch_on(node)
+    node.boot = lambda: node.__dict__.update(running=False)  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match="could not be verified") as caught:
+        switch.perform(PLAN, BEFORE, "1.22.17")
+    assert caught.value.details["undone"] is False
+    assert node.files[ENV] == OLD
+    assert journal.unfinished() is not None
+
+
+def deeds_of_a_switch() -> int:
+    node = SimulatedNode()
+    switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    return node.deeds
+
+
+@pytest.mark.parametrize("cut", range(1, deeds_of_a_switch() + 1))
+def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repairs(cut: int) -> None:
+    node = SimulatedNode()
+    node.power_cut_at = cut
+    with pytest.raises(PowerCut):
+        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    node.boot()
+    assert node.running, node.log
+    switch, journal = switch_on(node)
+    unfinished = journal.unfinished()
+    if unfinished:
+        switch.undo(unfinished)
+        assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
+        switch.perform(PLAN, BEFORE, "1.22.17")
+        assert (node.policy, node.running) == ("static", True)
+
+
+def test_power_cut_while_undoing_is_repaired_too() -> None:
+    total = deeds_of_a_switch()
+    for cut in range(total, total * 3):
+        node = SimulatedNode()
+        node.fails_with = "panic: broken"
+        node.power_cut_at = cut
+        try:
+            switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+        except (PowerCut, TuningError):
+            node.fails_with = None
+            node.boot()
+        assert node.running, (cut, node.log)
+
+
+def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    first, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    back = Plan(files=[first.files[0].inverse("as before")], state_files=[], expected=BEFORE)
+    node.clock += 60
+    switch.perform(back, AFTER, "1.22.17", undoes=first.id)
+    assert node.policy == "none"
+    assert journal.committed() is None
+
+
+def test_journals_survive_a_round_trip() -> None:
+    node = SimulatedNode()
+    switch, _journal = switch_on(node)
+    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    assert Journal(node, HOME).committed() == record  # type: ignore[arg-type]
+    assert (record.before, record.after, record.status) == (BEFORE, AFTER, COMMITTED)
+    assert record.steps == ["stopped", "state files saved", "files written", "started"]
+
+
+def test_a_damaged_journal_is_named() -> None:
+    node = SimulatedNode()
+    node.files[f"{HOME}/20261123T000000.000Z.json"] = "{"
+    with pytest.raises(TuningError, match=r"20261123T000000\.000Z\.json cannot be read as a journal"):
+        Journal(node, HOME).unfinished()  # type: ignore[arg-type]
+
+
+def test_unfinished_is_what_begun_means() -> None:
+    node = SimulatedNode()
+    node.power_cut_at = 3
+    with pytest.raises(PowerCut):
+        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    record = Journal(node, HOME).unfinished()  # type: ignore[arg-type]
+    assert record is not None
+    assert record.status == BEGUN

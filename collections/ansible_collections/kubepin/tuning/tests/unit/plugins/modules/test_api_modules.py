@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that talk to the API: their documentation against their arguments. The rest needs a cluster."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe, node_api_info
+
+FIELDS = ("type", "elements", "default", "choices", "required")
+
+
+def documented(options):
+    return {
+        name: {
+            **{field: option[field] for field in FIELDS if field in option},
+            **({"options": documented(option["suboptions"])} if "suboptions" in option else {}),
+        }
+        for name, option in options.items()
+    }
+
+
+def accepted(spec):
+    return {
+        name: {
+            **{field: option[field] for field in FIELDS if field in option},
+            **({"options": accepted(option["options"])} if "options" in option else {}),
+        }
+        for name, option in spec.items()
+    }
+
+
+@pytest.mark.parametrize("module", [cpuset_probe, node_api_info], ids=["cpuset_probe", "node_api_info"])
+def test_every_option_is_documented_as_it_is(module):
+    assert documented(yaml.safe_load(module.DOCUMENTATION)["options"]) == accepted(module.ARGUMENT_SPEC)
+
+
+def test_every_fact_of_the_probe_is_documented():
+    facts = cpuset_probe.Probe(None, "kube-system", "n1")._facts(
+        {"metadata": {"uid": "u"}}, cpuset_probe.ProbeRequest("n1", "kube-system", "busybox", 1, 1, "gpu", [], 15, 120)
+    )
+    assert set(yaml.safe_load(cpuset_probe.RETURN)["probe"]["contains"]) == set(facts)

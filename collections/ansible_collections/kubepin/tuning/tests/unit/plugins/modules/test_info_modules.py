@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import importlib
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+
+MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
+Answer = t.Callable[..., t.Dict[str, t.Any]]
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
+    """What a module prints when it is run with some parameters."""
+
+    def run(name: str, **params: t.Any) -> dict[str, t.Any]:
+        module = importlib.import_module(f"{MODULES}.{name}")
+        with patch_module_args(params), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run
+
+
+def report(manager: str) -> dict[str, t.Any]:
+    return {"manager": manager, "service": {"name": "k3s-agent" if manager == "k3s" else "kubelet"}}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_topology(answer: Answer, tmp_path: Path, check_mode: bool) -> None:
+    online = tmp_path / "sys/devices/system/cpu/online"
+    online.parent.mkdir(parents=True)
+    online.write_text("0-1\n")
+    result = answer("cpu_topology_info", root=str(tmp_path), _ansible_check_mode=check_mode)
+    assert result["changed"] is False
+    assert result["topology"] == read_topology(str(tmp_path))
+    assert result["topology"]["online"] == "0-1"
+
+
+@pytest.mark.parametrize(
+    ("manager", "params", "failed"),
+    [
+        pytest.param("kubeadm", {}, False, id="kubeadm"),
+        pytest.param("unknown", {}, False, id="unknown installer"),
+        pytest.param("k3s", {}, True, id="k3s"),
+        pytest.param("rke2", {}, True, id="rke2"),
+        pytest.param("k3s", {"fail_on_unsupported": False}, False, id="k3s, asked for all the same"),
+    ],
+)
+def test_kubelet(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, manager: str, params: dict[str, t.Any], failed: bool
+) -> None:
+    module = importlib.import_module(f"{MODULES}.kubelet_info")
+    monkeypatch.setattr(module, "read_kubelet", lambda run: report(manager))
+    result = answer("kubelet_info", **params)
+    if failed:
+        assert f"This node runs {manager}" in result["msg"]
+        assert "does not manage yet" in result["msg"]
+        assert result["manager"] == manager
+    else:
+        assert (result["changed"], result["kubelet"]) == (False, report(manager))
+
+
+def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(run: object) -> t.NoReturn:
+        raise TuningError("This machine has no kubelet", looked_for=["kubelet"])
+
+    monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_kubelet", nothing)
+    result = answer("kubelet_info")
+    assert (result["failed"], result["msg"], result["looked_for"]) == (True, "This machine has no kubelet", ["kubelet"])
+
+
+@pytest.mark.parametrize("name", ["cpu_topology_info", "kubelet_info"])
+def test_documentation_names_all_options(name: str) -> None:
+    module = importlib.import_module(f"{MODULES}.{name}")
+    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)
+
+
+def test_documentation_names_all_returned_fields() -> None:
+    topology = yaml.safe_load(importlib.import_module(f"{MODULES}.cpu_topology_info").RETURN)["topology"]["contains"]
+    assert set(topology) == set(read_topology("/nowhere"))
+    kubelet = yaml.safe_load(importlib.import_module(f"{MODULES}.kubelet_info").RETURN)["kubelet"]["contains"]
+    assert set(kubelet["effective"]["contains"]) == set(DEFAULTS)

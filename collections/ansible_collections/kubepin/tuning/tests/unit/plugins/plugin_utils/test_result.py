@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import plan_fact, result_fact
+
+NODE: dict[str, Any] = {
+    "ready": True,
+    "ready_reason": "KubeletReady",
+    "unschedulable": False,
+    "allocatable": {"cpu": "1", "gpu": 1},
+    "configz": {"cpuManagerPolicy": "static"},
+    "drain": {"evicted": [{"namespace": "ml", "name": "a"}], "kept": [], "problems": []},
+}
+KUBELET: dict[str, Any] = {
+    "settings": [{"name": "cpuManagerPolicy", "before": "none", "after": "static", "reason": "asked"}],
+    "changes": [],
+    "policy": "static",
+    "policy_before": "none",
+    "exclusive_cpus": 1,
+    "downtime_ms": 400.0,
+    "verified": ["state file: policy static"],
+}
+PROBE = {"probe": {"cpus_allowed_list": "1", "device_paths_seen": ["/dev/nvidia0"], "seconds_observed": 15}}
+FAILURE = {
+    "task": "Switch",
+    "msg": "It failed.",
+    "first_cause": "E1123 broken",
+    "meaning": "",
+    "journal": "/var/lib/kubepin/x.json",
+}
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "api", "problems"),
+    [
+        pytest.param(KUBELET, {"node": NODE}, [], id="fine"),
+        pytest.param(
+            {"msg": "both", "problems": ["one", "two"]},
+            {"node": NODE},
+            ["one", "two"],
+            id="the plan's problems",
+        ),
+        pytest.param(
+            {"msg": "no kubelet here"},
+            {"node": NODE},
+            ["no kubelet here"],
+            id="a failure without a list",
+        ),
+        pytest.param(KUBELET, {"msg": "no API"}, ["no API"], id="the API cannot be read"),
+        pytest.param(
+            KUBELET,
+            {"node": {**NODE, "ready": False, "drain": {"problems": ["pod x"]}}},
+            ["the node is not Ready (KubeletReady): repair it first, or leave it out with --limit.", "pod x"],
+            id="not Ready and not to be drained",
+        ),
+        pytest.param(
+            {**KUBELET, "settings": []},
+            {"node": {**NODE, "drain": {"problems": ["pod x"]}}},
+            [],
+            id="nothing to change: what a drain would say does not matter",
+        ),
+    ],
+)
+def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[str]) -> None:
+    assert plan_fact(kubelet, api)["problems"] == problems
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "plan": plan_fact(KUBELET, {"node": NODE}),
+        "node": "gpu-01",
+        "state": "present",
+        "check_mode": False,
+        "gpu_is_stand_in": False,
+        "kubelet": KUBELET,
+    }
+    return result_fact(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "tuned"),
+        ({"check_mode": True}, "would_tune"),
+        ({"state": "rolled_back"}, "rolled_back"),
+        ({"plan": plan_fact({**KUBELET, "settings": []}, {"node": NODE})}, "already_tuned"),
+        ({"failure": FAILURE, "left": {"outcome": "undone", "cordoned": False}}, "undone"),
+    ],
+)
+def test_outcome(changes: dict[str, Any], outcome: str) -> None:
+    assert result(**changes)["outcome"] == outcome
+
+
+def test_what_was_verified_names_a_stand_in_as_one() -> None:
+    assert result(api={"node": NODE}, probe=PROBE, gpu_is_stand_in=True)["verified"] == [
+        "state file: policy static",
+        "Ready",
+        "configz policy static",
+        "allocatable cpu 1",
+        "GPU stand-in allocatable 1",
+        "probe pod on CPUs 1 still has its GPU stand-in after 15 s",
+    ]
+
+
+def test_a_failure_says_what_state_the_node_is_in_and_what_to_do() -> None:
+    undone = result(failure=FAILURE, left={"outcome": "undone", "cordoned": False})
+    assert "It failed. Node gpu-01 is as it was found (policy none, schedulable)." in undone["message"]
+    assert undone["first_cause"] == "E1123 broken"
+    assert undone["left_cordoned"] is False
+    lost = result(failure=FAILURE, left={"outcome": "failed", "cordoned": True, "msg": "not Ready"})
+    assert "stays cordoned: not Ready" in lost["message"]
+    assert "/var/lib/kubepin/x.json on the node" in lost["next_step"]
+    assert lost["left_cordoned"] is True

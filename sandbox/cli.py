@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of `python3 -m sandbox`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sandbox import host
+from sandbox.artefacts import Artefacts
+from sandbox.cluster import Sandbox, known_names, labelled, node_ready, tear_down
+from sandbox.diagnostics import collect
+from sandbox.locks import lock
+from sandbox.progress import run_steps
+from sandbox.settings import (
+    DEFAULT_KUBERNETES,
+    DEFAULT_NAME,
+    DEFAULT_WORKERS,
+    GPU_RESOURCE,
+    Paths,
+    Request,
+    SandboxError,
+    Version,
+    name_problems,
+    validate,
+    version_problems,
+)
+from sandbox.shell import CommandFailed, Log, Shell
+from sandbox.state import State
+
+EXIT_FAILED = 1
+STATUS_ABSENT, STATUS_UNHEALTHY = 1, 2
+
+
+def quiet_shell() -> Shell:
+    """A shell for short commands whose output nobody will look up."""
+    return Shell(Log(Path(os.devnull)))
+
+
+def checked_name(name: str) -> str:
+    """A sandbox name that is safe in paths and labels."""
+    problems = name_problems(name)
+    if problems:
+        raise SandboxError("\n".join(problems))
+    return name
+
+
+def build_missing(artefacts: Artefacts, after: int = 0) -> int:
+    """Build what the cache lacks, one run at a time; return the number of steps that it took."""
+    if not artefacts.missing():
+        return 0
+    with lock(artefacts.paths.locks, "build"):
+        artefacts.discard_unfinished()
+        steps = artefacts.missing()
+        run_steps(steps, after=after)
+    return len(steps)
+
+
+def reuse(sandbox: Sandbox, request: Request) -> bool:
+    """Bring a sandbox that is recorded as ready back to health; False if it has to be made anew."""
+    state = sandbox.state
+    if (state.version, state.workers) != (request.kubernetes, request.workers):
+        raise SandboxError(
+            f'sandbox "{state.name}" exists with Kubernetes {state.kubernetes} and {state.workers} worker(s); asked '
+            f"for Kubernetes {request.kubernetes} and {request.workers} worker(s).\n"
+            f"Remove it first (`python3 -m sandbox down --name {state.name}`) or choose another --name."
+        )
+    missing = sandbox.missing_nodes()
+    if missing:
+        print(f'sandbox "{state.name}": container {", ".join(missing)} is gone: starting over')
+        return False
+    now = datetime.now(UTC)
+    started = sandbox.start_stopped()
+    if started:
+        print(f'sandbox "{state.name}": started {", ".join(started)}; waiting until they are Ready')
+    sandbox.wait_ready(dict.fromkeys(started, now))
+    print(f'sandbox "{state.name}" is ready: Kubernetes {state.kubernetes}, {state.workers} worker(s)')
+    return True
+
+
+def create(paths: Paths, request: Request) -> None:
+    """Make a sandbox from nothing."""
+    files = paths.sandbox(request.name)
+    state = State.new(request)
+    state.save(files)
+    shell = Shell(Log(files.log))
+    started = time.monotonic()
+    try:
+        artefacts = Artefacts(paths, shell, request.kubernetes)
+        steps = Sandbox(paths, shell, state).steps(artefacts)
+        run_steps(steps, before=build_missing(artefacts, after=len(steps)))
+    except SandboxError as error:
+        folder = collect(paths, request.name)
+        raise SandboxError(f"{error}\ncomplete log: {files.log}\ndiagnostics: {folder}") from error
+    print(f'sandbox "{request.name}" is ready after {time.monotonic() - started:.0f} s')
+    print(f"kubeconfig: {files.kubeconfig}")
+
+
+def up(paths: Paths, options: argparse.Namespace) -> int:
+    """Make a sandbox, or check the one that is there."""
+    request = validate(options.name, options.k8s, options.workers)
+    shell = quiet_shell()
+    host.require_engine(shell)
+    with lock(paths.locks, f"sandbox-{request.name}"):
+        state = State.load(paths.sandbox(request.name))
+        if state and state.phase == "ready":
+            if reuse(Sandbox(paths, shell, state), request):
+                return 0
+        elif state or labelled(shell, "container", request.name) or labelled(shell, "network", request.name):
+            print(f'sandbox "{request.name}": an earlier run did not finish: removing its remains and starting over')
+        tear_down(paths, shell, request.name)
+        create(paths, request)
+    return 0
+
+
+def down(paths: Paths, options: argparse.Namespace) -> int:
+    """Remove one sandbox, or all."""
+    shell = quiet_shell()
+    names = [checked_name(options.name)]
+    if shutil.which("docker"):
+        host.require_engine(shell)
+        if options.all:
+            names = known_names(paths, shell)
+    elif options.all:
+        names = sorted(path.name for path in paths.sandboxes.glob("*"))
+    for name in names:
+        with lock(paths.locks, f"sandbox-{name}"):
+            existed = tear_down(paths, shell, name)
+        print(f'sandbox "{name}": {"removed" if existed else "there is none"}')
+    if not names:
+        print("there is no sandbox")
+    return 0
+
+
+def status(paths: Paths, options: argparse.Namespace) -> int:
+    """Say how a sandbox is."""
+    name = checked_name(options.name)
+    state = State.load(paths.sandbox(name))
+    if not state:
+        print(f'sandbox "{name}": there is none. Make it with `python3 -m sandbox up --name {name}`.')
+        return STATUS_ABSENT
+    shell = quiet_shell()
+    sandbox = Sandbox(paths, shell, state)
+    print(f'sandbox "{name}": Kubernetes {state.kubernetes}, {state.workers} worker(s), subnet {state.subnet or "-"}')
+    healthy = state.phase == "ready"
+    if not healthy:
+        print("phase: creating. Either `up` is still running, or it did not finish: run it again.")
+    containers = {node.name: node.container_state() for node in sandbox.nodes}
+    problems = [f"container {name} is {word}" for name, word in containers.items() if word != "running"]
+    found = {}
+    if healthy and sandbox.control_plane.running():
+        try:
+            found = {item["metadata"]["name"]: item for item in sandbox.kubectl.items("nodes")}
+            problems += sandbox.node_problems()
+        except CommandFailed as error:
+            problems.append(f"the API server does not answer: {error}")
+    print(f"{'node':<28} {'address':<15} {'container':<10} {'ready':<6} {'kubelet':<10} GPU stand-in allocatable")
+    for node in sandbox.nodes:
+        item = found.get(node.name)
+        ready = "-" if item is None else "yes" if node_ready(item) else "no"
+        kubelet = item["status"]["nodeInfo"]["kubeletVersion"] if item else "-"
+        gpus = item["status"]["allocatable"].get(GPU_RESOURCE, "0") if item else "-"
+        address = state.nodes.get(node.name, "-")
+        print(f"{node.name:<28} {address:<15} {containers[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    if healthy:
+        print(f"kubeconfig: {sandbox.files.kubeconfig}")
+        print(f"kubectl: {sandbox.kubectl.binary}")
+        print(f"SSH: {shlex.join(sandbox.ssh_command(state.node_names[-1]))}")
+    return 0 if healthy and not problems else STATUS_UNHEALTHY
+
+
+def gather(paths: Paths, options: argparse.Namespace) -> int:
+    """Collect diagnostics."""
+    print(collect(paths, checked_name(options.name), options.to))
+    return 0
+
+
+def build(paths: Paths, options: argparse.Namespace) -> int:
+    """Build the artefacts only."""
+    problems = version_problems(options.k8s)
+    if problems:
+        raise SandboxError("\n".join(problems))
+    shell = Shell(Log(paths.build_log))
+    host.require_engine(shell)
+    artefacts = Artefacts(paths, shell, Version.parse(options.k8s))
+    try:
+        build_missing(artefacts)
+    except SandboxError as error:
+        raise SandboxError(f"{error}\ncomplete log: {paths.build_log}") from error
+    print(f"Kubernetes {options.k8s}: everything is built under {paths.builds}")
+    return 0
+
+
+def kubeconfig(paths: Paths, options: argparse.Namespace) -> int:
+    """Print the path of the kubeconfig."""
+    path = paths.sandbox(checked_name(options.name)).kubeconfig
+    if not path.exists():
+        raise SandboxError(f'sandbox "{options.name}" has no kubeconfig {path}. Run `python3 -m sandbox up` first.')
+    print(path)
+    return 0
+
+
+def host_setup(paths: Paths, options: argparse.Namespace) -> int:
+    """Make the host able to run sandboxes."""
+    del options
+    return host.setup(paths, Shell(Log(paths.cache / "host-setup.log")))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python3 -m sandbox",
+        description="A real Kubernetes cluster in containers on this machine, built from source packages.",
+        epilog="Everything is kept under ~/.cache/kubepin, or the folder that the variable KUBEPIN_CACHE names.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, action: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=action)
+        return command
+
+    def add_name(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--name", default=DEFAULT_NAME, help="name of the sandbox (default: %(default)s)")
+
+    def add_version(command: argparse.ArgumentParser) -> None:
+        text = "Kubernetes release, 1.20.0 or newer (default: %(default)s)"
+        command.add_argument("--k8s", default=DEFAULT_KUBERNETES, metavar="VERSION", help=text)
+
+    add("host-setup", host_setup, "install what this host lacks and start the Docker engine")
+    command = add("up", up, "make a sandbox, or check and start the one that is there")
+    add_name(command)
+    add_version(command)
+    command.add_argument(
+        "--workers", type=int, default=DEFAULT_WORKERS, help="number of worker nodes, 1 to 9 (default: %(default)s)"
+    )
+    command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
+    add_name(command)
+    command.add_argument("--all", action="store_true", help="remove all sandboxes")
+    add_name(add("status", status, "show a sandbox: exit status 0 ready, 1 not there, 2 unhealthy"))
+    command = add("collect", gather, "gather logs and states of a sandbox into a folder")
+    add_name(command)
+    command.add_argument("--to", type=Path, metavar="DIR", help="the folder (default: a new one in the cache)")
+    add_version(add("build", build, "build the artefacts for a Kubernetes release only"))
+    add_name(add("kubeconfig", kubeconfig, "print the path of a sandbox's kubeconfig"))
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and turn failures into one readable message."""
+    options = parser().parse_args(arguments)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    action: Callable[[Paths, argparse.Namespace], int] = options.action
+    try:
+        return action(Paths.from_environment(), options)
+    except host.CannotRunDocker as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return host.EXIT_NO_DOCKER
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not try to flush the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("\nsandbox: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes, checks and removes sandboxes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sandbox import kubeadm, manifests, network, node_image
+from sandbox.artefacts import Artefacts
+from sandbox.inventory import render_inventory, ssh_options
+from sandbox.locks import lock
+from sandbox.nodes import Node, make_ssh_key
+from sandbox.progress import Step
+from sandbox.settings import GPU_RESOURCE, LABEL, Paths, SandboxError
+from sandbox.shell import Shell, wait_for
+from sandbox.state import State
+
+RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+NODE_BINARIES = ("kubeadm", "kubelet", "kubectl")
+READY_SECONDS = 120
+KUBEADM_SECONDS = 300
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl on the host, with a sandbox's kubeconfig."""
+
+    shell: Shell
+    binary: Path
+    kubeconfig: Path
+
+    def run(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl."""
+        command = [str(self.binary), f"--kubeconfig={self.kubeconfig}", "--request-timeout=20s", *arguments]
+        return self.shell.run(command, stdin=stdin)
+
+    def items(self, *arguments: str) -> list[Json]:
+        """Get a list of objects."""
+        items: list[Json] = json.loads(self.run("get", *arguments, "-o", "json"))["items"]
+        return items
+
+    def apply(self, manifest: Json) -> None:
+        """Apply one object."""
+        self.run("apply", "-f", "-", stdin=json.dumps(manifest))
+
+
+def node_ready(node: Json, since: datetime | None = None) -> bool:
+    """Whether a Node object says Ready, and was updated since then."""
+    for condition in node["status"].get("conditions", []):
+        if condition["type"] == "Ready":
+            recent = since is None or datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since
+            return recent and condition["status"] == "True"
+    return False
+
+
+def in_parallel(action: Callable[[Node], object], nodes: Iterable[Node]) -> None:
+    """Do the same on several nodes at once; the first error is raised when all have ended."""
+    with ThreadPoolExecutor(10) as pool:
+        futures = [pool.submit(action, node) for node in nodes]
+    for future in futures:
+        future.result()
+
+
+class Sandbox:
+    """One sandbox, by its record."""
+
+    def __init__(self, paths: Paths, shell: Shell, state: State) -> None:
+        self.paths = paths
+        self.shell = shell
+        self.state = state
+        self.files = paths.sandbox(state.name)
+        self.control_plane = Node(state.control_plane, shell)
+        self.workers = [Node(name, shell) for name in state.worker_names]
+        self.nodes = [self.control_plane, *self.workers]
+        self.kubectl = Kubectl(shell, paths.kubernetes(state.version) / "bin" / "kubectl", self.files.kubeconfig)
+
+    def ssh_command(self, node: str) -> list[str]:
+        """The command that reaches a node as root."""
+        return ["ssh", "-i", str(self.files.ssh_key), *ssh_options(self.files), f"root@{self.state.nodes[node]}"]
+
+    # Making
+
+    def steps(self, artefacts: Artefacts) -> list[Step]:
+        """The steps from artefacts at hand to a sandbox that is ready."""
+        count = len(self.workers)
+        return [
+            Step("network and SSH key: making", self._prepare),
+            Step(f"{count + 1} nodes: booting", self._boot_nodes),
+            Step(f"{count + 1} nodes: installing binaries and images", lambda: self._install(artefacts)),
+            Step(f"control plane: kubeadm init {self.state.kubernetes}", self._init),
+            Step(f"{count} worker{'s' if count > 1 else ''}: kubeadm join, pod network", self._join),
+            Step("nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready()),
+            Step("GPU stand-in, DNS, services, SSH: checking from every worker", self._check),
+            Step("inventory: writing", self._finish),
+        ]
+
+    def _prepare(self) -> str:
+        with lock(self.paths.locks, "networks"):
+            subnet = network.create_network(self.shell, self.state.name)
+        self.state.subnet = str(subnet)
+        names = enumerate(self.state.node_names)
+        self.state.nodes = {name: str(network.node_address(subnet, index)) for index, name in names}
+        self.state.save(self.files)
+        make_ssh_key(self.shell, self.files, self.state.name)
+        resolver = network.resolver_config(str(subnet[1]), RESOLVER_FILES)
+        (self.files.folder / "resolv.conf").write_text(resolver)
+        return self.state.subnet
+
+    def _boot_nodes(self) -> None:
+        image = node_image.image_name(self.paths)
+
+        def boot(node: Node) -> None:
+            node.create(self.state.name, image, self.state.nodes[node.name], self.paths.builds)
+            node.copy_in(self.files.folder / "resolv.conf", "/etc/sandbox/resolv.conf")
+            node.copy_in(self.files.ssh_key.with_suffix(".pub"), "/root/.ssh/authorized_keys")
+            node.boot()
+
+        in_parallel(boot, self.nodes)
+        lines = [f"{self.state.nodes[node.name]},{node.name} {node.host_key()}\n" for node in self.nodes]
+        self.files.known_hosts.write_text("".join(lines))
+
+    def _install(self, artefacts: Artefacts) -> None:
+        builds = self.paths.builds
+        own = artefacts.own_programs / "crictl"
+        binaries = [*(artefacts.kubernetes.binary(name) for name in NODE_BINARIES), own]
+        relative = [str(path.relative_to(builds)) for path in binaries]
+
+        def install(node: Node) -> None:
+            kinds = ["every-node", "control-plane"] if node == self.control_plane else ["every-node"]
+            archives = [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
+            node.install(relative, [str(path.relative_to(builds)) for path in archives])
+
+        in_parallel(install, self.nodes)
+
+    def _init(self) -> None:
+        node, config = self.control_plane, "/run/kubeadm-init.yaml"
+        node.write(config, kubeadm.render_init(self.state.version, self.state.nodes[node.name]))
+        options = ["--config", config, "--skip-token-print", f"--ignore-preflight-errors={kubeadm.IGNORED_PREFLIGHT}"]
+        node.run("kubeadm", "init", *options, timeout=KUBEADM_SECONDS)
+        self.files.kubeconfig.touch(mode=0o600)
+        self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
+        patch = json.dumps(manifests.COREDNS_PATCH)
+        self.kubectl.run("-n", "kube-system", "patch", "deployment", "coredns", "-p", patch)
+        self.kubectl.apply(manifests.gpu_stand_in())
+
+    def _join(self) -> None:
+        answer = self.control_plane.run("kubeadm", "token", "create", "--ttl", "1h", "--print-join-command")
+        token = re.search(r"--token (\S+)", answer)
+        digest = re.search(r"--discovery-token-ca-cert-hash (\S+)", answer)
+        if not token or not digest:
+            raise SandboxError(f"kubeadm token create --print-join-command printed no token and hash:\n{answer}")
+        token_id = token[1].split(".")[0]
+
+        def signed() -> bool:
+            answer = self.kubectl.run("get", "configmap", "cluster-info", "-n", "kube-public", "-o", "json")
+            return f"jws-kubeconfig-{token_id}" in json.loads(answer)["data"]
+
+        # kubeadm join would wait for it too, but looks every 5 s only.
+        wait_for("the control plane has signed cluster-info for the token", signed, READY_SECONDS)
+        command = [
+            *["kubeadm", "join", f"{self.state.nodes[self.control_plane.name]}:6443", "--token", token[1]],
+            *["--discovery-token-ca-cert-hash", digest[1], "--cri-socket", kubeadm.cri_socket(self.state.version)],
+            f"--ignore-preflight-errors={kubeadm.IGNORED_PREFLIGHT}",
+        ]
+        failed = threading.Event()
+
+        def join(node: Node) -> None:
+            try:
+                node.run(*command, timeout=KUBEADM_SECONDS)
+            except SandboxError:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(2 * len(self.nodes)) as pool:
+            tasks = [pool.submit(join, node) for node in self.workers]
+            # The sooner a node has its CNI configuration, the sooner its kubelet reports it as Ready.
+            connections = {node.name: pool.submit(self._connect, node, failed) for node in self.nodes}
+        for task in tasks:
+            task.result()
+        subnets = {name: connection.result() for name, connection in connections.items()}
+
+        def add_routes(node: Node) -> None:
+            node.write("/etc/sandbox/routes", network.routes_for(node.name, subnets, self.state.nodes))
+            node.run("systemctl", "restart", "sandbox-boot")
+
+        in_parallel(add_routes, self.nodes)
+
+    def _connect(self, node: Node, failed: threading.Event) -> str:
+        """Write a node's CNI configuration as soon as its pod subnet is assigned; return the subnet."""
+
+        def pod_subnet() -> str:
+            if failed.is_set():
+                raise SandboxError(f"node {node.name} is not waited for: kubeadm join failed")
+            return self.kubectl.run("get", "node", node.name, "-o", "jsonpath={.spec.podCIDR}")
+
+        wait_for(f"node {node.name} has a podCIDR", lambda: bool(pod_subnet()), READY_SECONDS)
+        subnet = pod_subnet()
+        node.write("/etc/cni/net.d/10-sandbox.conflist", network.cni_config(subnet))
+        return subnet
+
+    def wait_ready(self, restarted: Mapping[str, datetime] | None = None) -> None:
+        """Wait until every node is Ready and every worker offers its GPU stand-in.
+
+        Of nodes that were `restarted` only a word from after that time counts: the API server goes on to show the last
+        one from before for 40 s.
+        """
+
+        def ready() -> bool:
+            return not self.node_problems(restarted)
+
+        wait_for("every node is Ready, every worker offers its GPU stand-in", ready, READY_SECONDS)
+
+    def _check(self) -> None:
+        pods = {worker.name: manifests.check_pod(worker.name) for worker in self.workers}
+        for pod in pods.values():
+            self.kubectl.apply(pod)
+        selector = ("pods", "-n", "default", "-l", manifests.CHECK_SELECTOR)
+
+        def finished() -> bool:
+            phases = [pod["status"].get("phase") for pod in self.kubectl.items(*selector)]
+            return all(phase in ("Succeeded", "Failed") for phase in phases)
+
+        wait_for("the check pods have ended", finished, READY_SECONDS)
+        for pod in self.kubectl.items(*selector):
+            if pod["status"]["phase"] != "Succeeded":
+                name = pod["metadata"]["name"]
+                raise SandboxError(f"pod {name} failed:\n{self.kubectl.run('logs', name)}\n{pod['status']}")
+        self.kubectl.run("delete", *selector, "--wait=false")
+        in_parallel(lambda node: self.shell.run([*self.ssh_command(node.name), "true"], timeout=30), self.nodes)
+
+    def _finish(self) -> None:
+        inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane)
+        self.files.inventory.write_text(json.dumps(inventory, indent=2) + "\n")
+        (self.files.folder / "resolv.conf").unlink()
+        self.state.phase = "ready"
+        self.state.save(self.files)
+
+    # Looking
+
+    def missing_nodes(self) -> list[str]:
+        """Nodes whose container is gone."""
+        return [node.name for node in self.nodes if node.container_state() == "missing"]
+
+    def start_stopped(self) -> list[str]:
+        """Start stopped node containers; return their names."""
+        stopped = [node for node in self.nodes if not node.running()]
+        in_parallel(Node.boot, stopped)
+        return [node.name for node in stopped]
+
+    def node_problems(self, restarted: Mapping[str, datetime] | None = None) -> list[str]:
+        """What keeps the cluster from being whole; nothing when it is."""
+        since = restarted or {}
+        found = {item["metadata"]["name"]: item for item in self.kubectl.items("nodes")}
+        problems = []
+        for node in self.nodes:
+            item = found.get(node.name)
+            if item is None:
+                problems.append(f"node {node.name} is not in the cluster")
+            elif not node_ready(item, since.get(node.name)):
+                problems.append(f"node {node.name} is not Ready")
+            elif node in self.workers and item["status"]["allocatable"].get(GPU_RESOURCE, "0") == "0":
+                problems.append(f"node {node.name} offers no {GPU_RESOURCE}")
+        return problems
+
+
+def labelled(shell: Shell, kind: str, name: str | None) -> list[str]:
+    """IDs of the containers or networks of one sandbox, or of all."""
+    selector = f"label={LABEL}={name}" if name else f"label={LABEL}"
+    listing = ["docker", "ps", "-aq"] if kind == "container" else ["docker", "network", "ls", "-q"]
+    return shell.run([*listing, "--filter", selector]).split()
+
+
+def known_names(paths: Paths, shell: Shell) -> list[str]:
+    """Names of all sandboxes of which anything is left."""
+    names = {path.name for path in paths.sandboxes.glob("*") if path.is_dir()}
+    form = f'{{{{.Label "{LABEL}"}}}}'
+    for listing in (["docker", "ps", "-a"], ["docker", "network", "ls"]):
+        names.update(shell.run([*listing, "--filter", f"label={LABEL}", "--format", form]).split())
+    return sorted(names)
+
+
+def tear_down(paths: Paths, shell: Shell, name: str) -> bool:
+    """Remove everything of a sandbox; return whether there was anything."""
+    containers = labelled(shell, "container", name)
+    if containers:
+        shell.run(["docker", "rm", "--force", "--volumes", *containers])
+    networks = labelled(shell, "network", name)
+    if networks:
+        shell.run(["docker", "network", "rm", *networks])
+    folder = paths.sandbox(name).folder
+    existed = folder.exists()
+    if existed:
+        shutil.rmtree(folder)
+    return bool(containers or networks or existed)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gathers what tells why a sandbox misbehaves. Every step may fail; its error is recorded and the next one runs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.settings import LABEL, Paths
+from sandbox.state import State
+
+TIMEOUT_SECONDS = 60
+NODE_FILES = (
+    "/etc/cni/net.d",
+    "/etc/containerd/config.toml",
+    "/etc/default/kubelet",
+    "/etc/kubernetes/manifests",
+    "/etc/resolv.conf",
+    "/etc/sandbox",
+    "/etc/systemd/system/kubelet.service",
+    "/etc/systemd/system/kubelet.service.d",
+    "/var/lib/kubelet/config.yaml",
+    "/var/lib/kubelet/cpu_manager_state",
+    "/var/lib/kubelet/kubeadm-flags.env",
+    "/var/lib/kubelet/memory_manager_state",
+    "/var/lib/kubepin",
+    "/var/log/pods",
+)
+# Present only on some nodes or after some changes: their absence is no error.
+OPTIONAL_FILES = ("/etc/default/kubelet", "/var/lib/kubepin", "/var/lib/kubelet/memory_manager_state")
+NODE_COMMANDS = {
+    "journal.log": "journalctl --no-pager -o short-precise",
+    "journal-kubelet.log": "journalctl --no-pager -o short-precise -u kubelet",
+    "journal-containerd.log": "journalctl --no-pager -o short-precise -u containerd",
+    "units.txt": "systemctl --no-pager --all list-units",
+    "failed-units.txt": "systemctl --no-pager --failed list-units",
+    "kubelet-command-line.txt": 'sh -c \'tr "\\0" " " < /proc/$(pidof kubelet)/cmdline\'',
+    "processes.txt": "ps axfww",
+    "mounts.txt": "cat /proc/mounts",
+    "addresses.txt": "ip address",
+    "routes.txt": "ip route",
+    "containers.txt": "crictl ps -a",
+    "images.txt": "crictl images",
+}
+CLUSTER_COMMANDS = {
+    "events.txt": "get events -A -o wide",
+    "nodes.txt": "get nodes -o wide",
+    "pods.txt": "get pods -A -o wide",
+    "nodes-and-pods.yaml": "get nodes,pods -A -o yaml",
+    "nodes-described.txt": "describe nodes",
+}
+
+
+@dataclass
+class Collector:
+    """Writes the output of commands to files and remembers what failed."""
+
+    folder: Path
+    errors: list[str]
+
+    def run(self, command: Sequence[str], file: str | None = None) -> str:
+        """Run a command, keep its output in a file if one is named, record its failure."""
+        output, failure = "", ""
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+            output = done.stdout.decode("utf-8", errors="replace")
+            failure = f"exit status {done.returncode}" if done.returncode else ""
+        except (OSError, subprocess.TimeoutExpired) as error:
+            failure = str(error)
+        if failure:
+            last = (output.strip().splitlines() or ["no output"])[-1]
+            self.errors.append(f"{shlex.join(command)}: {failure}: {last}")
+        if file:
+            path = self.folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(output)
+        return output
+
+    def node(self, name: str) -> None:
+        """Gather from one node container, running or not."""
+        running = self.run(["docker", "inspect", "-f", "{{.State.Running}}", name], None).strip() == "true"
+        self.run(["docker", "inspect", name], f"{name}/docker-inspect.json")
+        if running:
+            for file, command in NODE_COMMANDS.items():
+                self.run(["docker", "exec", name, *shlex.split(command)], f"{name}/{file}")
+        else:
+            self.errors.append(f"{name} is not running: its files are copied, its journal unread in journal/")
+            self.run(["docker", "cp", f"{name}:/var/log/journal", str(self.folder / name / "journal")])
+        for path in NODE_FILES:
+            target = self.folder / name / "files" / path.strip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            before = len(self.errors)
+            self.run(["docker", "cp", f"{name}:{path}", str(target)])
+            if path in OPTIONAL_FILES:
+                del self.errors[before:]
+
+
+def collect(paths: Paths, name: str, to: Path | None = None) -> Path:
+    """Gather everything about a sandbox into a folder and return it."""
+    folder = to or paths.diagnostics / f"{name}-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    collector = Collector(folder, [])
+    files = paths.sandbox(name)
+    for source in (files.state, files.log, files.inventory):
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    collector.run(["docker", "info"], "docker-info.txt")
+    listing = ["docker", "ps", "-a", "--filter", f"label={LABEL}={name}"]
+    collector.run(listing, "containers.txt")
+    for node in sorted(collector.run([*listing, "--format", "{{.Names}}"]).split()):
+        collector.node(node)
+    state = State.load(files)
+    if state and files.kubeconfig.exists():
+        kubectl = [str(paths.kubernetes(state.version) / "bin" / "kubectl"), f"--kubeconfig={files.kubeconfig}"]
+        for file, arguments in CLUSTER_COMMANDS.items():
+            collector.run([*kubectl, "--request-timeout=15s", *arguments.split()], f"cluster/{file}")
+    else:
+        collector.errors.append("no kubeconfig yet: nothing gathered through the API")
+    (folder / "errors.txt").write_text("".join(f"{error}\n" for error in collector.errors))
+    return folder

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	plugin "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+)
+
+const (
+	socketName       = "gpu-stand-in.sock"
+	registerTimeout  = 10 * time.Second
+	registerAttempts = 30
+	pollInterval     = 500 * time.Millisecond
+)
+
+type standIn struct {
+	devices []string
+	path    string
+	stopped chan struct{}
+}
+
+func (s *standIn) GetDevicePluginOptions(context.Context, *plugin.Empty) (*plugin.DevicePluginOptions, error) {
+	return &plugin.DevicePluginOptions{}, nil
+}
+
+// ListAndWatch reports the devices once: they never change. The stream stays open, since its end means their loss.
+func (s *standIn) ListAndWatch(_ *plugin.Empty, stream plugin.DevicePlugin_ListAndWatchServer) error {
+	var healthy []*plugin.Device
+	for _, id := range s.devices {
+		healthy = append(healthy, &plugin.Device{ID: id, Health: plugin.Healthy})
+	}
+	if err := stream.Send(&plugin.ListAndWatchResponse{Devices: healthy}); err != nil {
+		return err
+	}
+	select {
+	case <-stream.Context().Done():
+	case <-s.stopped:
+	}
+	return nil
+}
+
+func (s *standIn) GetPreferredAllocation(
+	context.Context, *plugin.PreferredAllocationRequest,
+) (*plugin.PreferredAllocationResponse, error) {
+	return &plugin.PreferredAllocationResponse{}, nil
+}
+
+func (s *standIn) PreStartContainer(
+	context.Context, *plugin.PreStartContainerRequest,
+) (*plugin.PreStartContainerResponse, error) {
+	return &plugin.PreStartContainerResponse{}, nil
+}
+
+func (s *standIn) Allocate(_ context.Context, request *plugin.AllocateRequest) (*plugin.AllocateResponse, error) {
+	response := &plugin.AllocateResponse{}
+	for _, container := range request.ContainerRequests {
+		log.Printf("allocated %v", container.DevicesIDs)
+		response.ContainerResponses = append(response.ContainerResponses, &plugin.ContainerAllocateResponse{
+			Envs:    map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIDs, ",")},
+			Devices: []*plugin.DeviceSpec{{ContainerPath: s.path, HostPath: s.path, Permissions: "rw"}},
+		})
+	}
+	return response, nil
+}
+
+func register(folder, resource string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), registerTimeout)
+	defer cancel()
+	endpoint := "unix://" + filepath.Join(folder, "kubelet.sock")
+	connection, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	_, err = plugin.NewRegistrationClient(connection).Register(ctx, &plugin.RegisterRequest{
+		Version:      plugin.Version,
+		Endpoint:     socketName,
+		ResourceName: resource,
+	})
+	return err
+}
+
+// serve offers the devices until the kubelet restarts, which it shows by emptying the folder.
+func serve(folder, resource string, devices []string, path string) error {
+	socket := filepath.Join(folder, socketName)
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	stopped := make(chan struct{})
+	failed := make(chan error, 1)
+	server := grpc.NewServer()
+	plugin.RegisterDevicePluginServer(server, &standIn{devices: devices, path: path, stopped: stopped})
+	go func() { failed <- server.Serve(listener) }()
+	defer server.Stop()
+	defer close(stopped)
+
+	for attempt := 1; ; attempt++ {
+		if err = register(folder, resource); err == nil {
+			break
+		}
+		if attempt == registerAttempts {
+			return fmt.Errorf("the kubelet did not take the registration in %d attempts: %w", attempt, err)
+		}
+		if _, gone := os.Stat(socket); gone != nil {
+			return nil
+		}
+		time.Sleep(pollInterval)
+	}
+	log.Printf("registered %s with %d device(s)", resource, len(devices))
+
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("the plugin's server ended: %w", err)
+		case <-time.After(pollInterval):
+		}
+		if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) {
+			log.Print("the kubelet restarted: registering again")
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func main() {
+	resource := flag.String("resource", "nvidia.com/gpu", "name of the extended resource")
+	count := flag.Int("devices", 1, "number of devices to offer")
+	path := flag.String("path", "/dev/nvidia0", "device node that every container gets")
+	folder := flag.String("folder", strings.TrimSuffix(plugin.DevicePluginPath, "/"), "the kubelet's device plugin folder")
+	flag.Parse()
+
+	var devices []string
+	for i := 0; i < *count; i++ {
+		devices = append(devices, fmt.Sprintf("GPU-stand-in-%d", i))
+	}
+	for {
+		if err := serve(*folder, *resource, devices, *path); err != nil {
+			log.Fatal(err)
+		}
+	}
+}

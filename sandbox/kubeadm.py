@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kubeadm's configuration for a sandbox: its defaults, but for what containers as nodes need."""
+
+from __future__ import annotations
+
+import json
+
+from sandbox.settings import Version
+
+POD_SUBNET = "10.244.0.0/16"
+# HTTPProxyCIDR: kubeadm's URL check fails on [10.96.0.1] when built with Go 1.25.2 or newer.
+# SystemVerification, Swap: they judge the host, which a sandbox takes as it is.
+IGNORED_PREFLIGHT = "HTTPProxyCIDR,SystemVerification,Swap"
+
+
+def api_version(version: Version) -> str:
+    """The newest configuration API that a release reads."""
+    if version.minor >= 31:
+        return "kubeadm.k8s.io/v1beta4"
+    return "kubeadm.k8s.io/v1beta3" if version.minor >= 22 else "kubeadm.k8s.io/v1beta2"
+
+
+def cri_socket(version: Version) -> str:
+    """containerd's socket as the release wants it written."""
+    path = "/run/containerd/containerd.sock"
+    return f"unix://{path}" if version.minor >= 24 else path
+
+
+def init_documents(version: Version, address: str) -> list[dict[str, object]]:
+    """The configuration of `kubeadm init`."""
+    api = api_version(version)
+    kubelet: dict[str, object] = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "cgroupfs",
+        "failSwapOn": False,
+        # The nodes share the host's disk: neither its use nor its images are theirs to clean up.
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": {"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+    }
+    if version.minor >= 35:
+        kubelet["failCgroupV1"] = False
+    return [
+        {
+            "apiVersion": api,
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": address},
+            "nodeRegistration": {"criSocket": cri_socket(version)},
+        },
+        {
+            # imageRepository stays at its default: 1.21 drops the coredns/ prefix with any other.
+            "apiVersion": api,
+            "kind": "ClusterConfiguration",
+            "kubernetesVersion": f"v{version}",
+            "networking": {"podSubnet": POD_SUBNET},
+        },
+        kubelet,
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "iptables",
+            # nf_conntrack_max belongs to the host: a container cannot set it.
+            "conntrack": {"maxPerCore": 0},
+        },
+    ]
+
+
+def render_init(version: Version, address: str) -> str:
+    """The configuration as a file; JSON is YAML too."""
+    return "\n---\n".join(json.dumps(document, indent=2) for document in init_documents(version, address)) + "\n"

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kubernetes objects that every sandbox gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.settings import GPU_DEVICE, GPU_IMAGE, GPU_RESOURCE, TEST_IMAGE
+
+CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+CHECK_LABEL = {"app": "sandbox-check"}
+CHECK_SELECTOR = "app=sandbox-check"
+PLUGIN_FOLDER = "/var/lib/kubelet/device-plugins"
+
+# One replica, kept off the workers: its 100m of CPU would take a whole CPU from those who want exclusive ones.
+COREDNS_PATCH = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {CONTROL_PLANE_LABEL: ""}}}}}
+
+CHECK_SCRIPT = f"""
+set -e
+exec 3<>{GPU_DEVICE}
+name=kubernetes.default.svc.cluster.local
+for attempt in $(seq 60); do nslookup $name && break; sleep 0.5; done
+nc -w 5 $name 443 < /dev/null
+"""
+
+
+def gpu_stand_in() -> dict[str, Any]:
+    """The device plugin on all workers."""
+    labels = {"app": "gpu-stand-in"}
+    not_control_plane = {"matchExpressions": [{"key": CONTROL_PLANE_LABEL, "operator": "DoesNotExist"}]}
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [not_control_plane]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "gpu-stand-in", "namespace": "kube-system", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "affinity": {"nodeAffinity": affinity},
+                    "priorityClassName": "system-node-critical",
+                    # So that it starts before the pod network is there: a node is then ready with its devices at once.
+                    "hostNetwork": True,
+                    "tolerations": [
+                        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"}
+                    ],
+                    # The default of 30 s would hold up every restart: the program has nothing to finish.
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [
+                        {
+                            "name": "gpu-stand-in",
+                            "image": GPU_IMAGE,
+                            "imagePullPolicy": "Never",
+                            "args": [f"-resource={GPU_RESOURCE}", "-devices=1", f"-path={GPU_DEVICE}"],
+                            "volumeMounts": [{"name": "plugins", "mountPath": PLUGIN_FOLDER}],
+                        }
+                    ],
+                    "volumes": [{"name": "plugins", "hostPath": {"path": PLUGIN_FOLDER}}],
+                },
+            },
+        },
+    }
+
+
+def check_pod(node: str) -> dict[str, Any]:
+    """A pod that ends well only if the device opens, DNS answers and a service is reached on that node."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"sandbox-check-{node}", "namespace": "default", "labels": CHECK_LABEL},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "containers": [
+                {
+                    "name": "check",
+                    "image": TEST_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "command": ["sh", "-c", CHECK_SCRIPT],
+                    "resources": {"limits": {GPU_RESOURCE: 1}},
+                }
+            ],
+        },
+    }

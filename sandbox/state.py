@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is recorded about a sandbox."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from sandbox.settings import Request, SandboxPaths, Version
+
+Phase = Literal["creating", "ready"]
+
+
+@dataclass
+class State:
+    """The content of sandbox.json. Whatever is not `ready` is the remains of a run that did not finish."""
+
+    name: str
+    kubernetes: str
+    workers: int
+    phase: Phase = "creating"
+    subnet: str = ""
+    nodes: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def new(cls, request: Request) -> State:
+        """The record of a sandbox about to be made."""
+        return cls(request.name, str(request.kubernetes), request.workers)
+
+    @classmethod
+    def load(cls, paths: SandboxPaths) -> State | None:
+        """Read the record; None when there is none, or none that can be read."""
+        try:
+            return cls(**json.loads(paths.state.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def save(self, paths: SandboxPaths) -> None:
+        """Write the record in one piece."""
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        paths.folder.chmod(0o700)
+        unfinished = paths.state.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        unfinished.rename(paths.state)
+
+    @property
+    def version(self) -> Version:
+        """The Kubernetes release the sandbox was made with."""
+        return Version.parse(self.kubernetes)
+
+    @property
+    def control_plane(self) -> str:
+        """The node that kubeadm init ran on."""
+        return f"{self.name}-control-plane"
+
+    @property
+    def worker_names(self) -> list[str]:
+        """The nodes with the GPU stand-in."""
+        return [f"{self.name}-worker-{number}" for number in range(1, self.workers + 1)]
+
+    @property
+    def node_names(self) -> list[str]:
+        """All nodes, the control plane first."""
+        return [self.control_plane, *self.worker_names]
