@@ -42,7 +42,7 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         "CPUs went online or offline since the state file was written",
     ),
     (
-        r"Invalid cpuset .* specified by --reserved-cpus|Invalid CPU set .* reserved",
+        r"reserved-cpus: .* is not a subset of online-cpus|Invalid cpuset .* specified by --reserved-cpus|Invalid CPU set .* reserved",
         "reserved CPUs name a CPU that this machine does not have",
     ),
     (

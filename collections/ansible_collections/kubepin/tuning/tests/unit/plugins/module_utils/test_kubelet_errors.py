@@ -46,6 +46,10 @@ def test_first_cause(lines: list[str], cause: Cause | None) -> None:
     ("line", "meaning"),
     [
         ("[cpumanager] unable to determine reserved CPU resources for static policy", "at least one reserved CPU"),
+        (
+            'err="failed to run Kubelet: reserved-cpus: 99 is not a subset of online-cpus: 0-1"',
+            "this machine does not have",
+        ),
         ('Invalid cpuset "99" specified by --reserved-cpus', "this machine does not have"),
         ("can't use reservedSystemCPUs (--reserved-cpus) with systemReservedCgroup", "cannot be combined"),
         ("new none policy error: None policy: received unsupported options=map[a:b]", "although the policy is none"),
