@@ -377,8 +377,7 @@ def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings
     """Settings that would not take effect although written, because something stronger says otherwise."""
     effective, sources = _effective(kubelet, files)
     return [
-        f'{name} would stay "{effective.get(name)}": {_SOURCE_WORDS.get(sources[name], sources[name].split(":", 1)[-1])} overrules what kubepin writes '
-        f'("{value}"). Remove it there.'
+        f'{name} would stay "{effective.get(name)}": {_place(sources[name])} overrules what kubepin writes ("{value}"). Remove it there.'
         for name, value in settings.items()
         if not _same(effective.get(name), value)
     ]
@@ -403,7 +402,12 @@ def _setting_changes(kubelet: Facts, settings: Settings, differing: t.Sequence[s
 
 def _source(kubelet: Facts, name: str) -> str:
     source = kubelet["sources"].get(name, "default")
-    return _SOURCE_WORDS.get(source, f"set in {source.split(':', 1)[-1]}")
+    return _SOURCE_WORDS.get(source) or f"set in {_place(source)}"
+
+
+def _place(source: str) -> str:
+    """The words for a source of `effective_config`: a file's path without its kind."""
+    return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
 
 
 def _notes(kubelet: Facts, settings: Settings, differing: t.Sequence[str]) -> t.List[str]:

@@ -19,14 +19,13 @@ description:
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.api
 attributes:
   check_mode:
     support: full
     details: With O(state=present) nothing is started, and RV(probe) is not returned.
   diff_mode:
     support: none
-requirements:
-  - kubernetes (Python library)
 options:
   state:
     description:
@@ -43,14 +42,6 @@ options:
     description: Namespace of the pod. It has to allow pods that run as root.
     type: str
     default: kube-system
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
-    type: path
-  context:
-    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
-    type: str
   image:
     description:
       - Image of the pod, with C(/bin/sh), C(tr) and C(sleep), such as busybox.

@@ -16,26 +16,17 @@ description:
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.api
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-requirements:
-  - kubernetes (Python library)
 options:
   node:
     description: The node's name in Kubernetes.
     type: str
     required: true
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
-    type: path
-  context:
-    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
-    type: str
   gpu_resource:
     description: Name of the extended resource that counts the node's GPUs.
     type: str

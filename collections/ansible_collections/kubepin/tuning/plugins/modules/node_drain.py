@@ -17,26 +17,17 @@ description:
   - Does not cordon the node; use M(kubernetes.core.k8s_drain) for that, before and after.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.api
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-requirements:
-  - kubernetes (Python library)
 options:
   node:
     description: The node's name in Kubernetes.
     type: str
     required: true
-  kubeconfig:
-    description:
-      - Path of the kubeconfig.
-      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
-    type: path
-  context:
-    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
-    type: str
   delete_emptydir_data:
     description: Pods may lose what they keep in emptyDir volumes.
     type: bool

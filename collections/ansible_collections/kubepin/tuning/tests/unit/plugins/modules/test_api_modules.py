@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe, node_api_info
+from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
+from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe, node_api_info, node_drain
 
 FIELDS = ("type", "elements", "default", "choices", "required")
 
@@ -30,9 +31,10 @@ def accepted(spec):
     }
 
 
-@pytest.mark.parametrize("module", [cpuset_probe, node_api_info], ids=["cpuset_probe", "node_api_info"])
+@pytest.mark.parametrize("module", [cpuset_probe, node_api_info, node_drain], ids=["cpuset_probe", "node_api_info", "node_drain"])
 def test_every_option_is_documented_as_it_is(module):
-    assert documented(yaml.safe_load(module.DOCUMENTATION)["options"]) == accepted(module.ARGUMENT_SPEC)
+    shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    assert documented({**shared, **yaml.safe_load(module.DOCUMENTATION)["options"]}) == accepted(module.ARGUMENT_SPEC)
 
 
 def test_every_fact_of_the_probe_is_documented():

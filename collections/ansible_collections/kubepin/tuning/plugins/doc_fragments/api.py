@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How the modules of the control node reach the Kubernetes API."""
+
+    DOCUMENTATION = r"""
+options:
+  kubeconfig:
+    description:
+      - Path of the kubeconfig.
+      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
+    type: path
+  context:
+    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
+    type: str
+requirements:
+  - kubernetes (Python library)
+"""
