@@ -40,6 +40,7 @@ molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S
 	@tools/molecule "$(K8S)"
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
+	@tools/setup venv
 	@tools/setup sandbox
 	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)"
 

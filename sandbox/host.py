@@ -92,7 +92,7 @@ def install_packages(shell: Shell, packages: list[str]) -> None:
     try:
         shell.run(["apt-get", "install", "-y", "--no-install-recommends", *packages], env=env)
     except CommandFailed as error:
-        raise CannotRunDocker(f"the packages {wanted} could not be installed.\n{error}") from error
+        raise SandboxError(f"the packages {wanted} could not be installed.\n{error}") from error
 
 
 def last_lines(path: Path, count: int = 15) -> str:

@@ -23,14 +23,15 @@ class DrainPlan:
     """What a drain would do: every list is sorted by namespace and name.
 
     *evicted* has to leave the node (pods named in *problems* among them: they would leave once that is solved), *kept*
-    stays (DaemonSet and mirror pods), *terminating* is on its way out already and only waited for. The drain can
-    finish exactly if *problems* is empty.
+    stays (DaemonSet and mirror pods), *terminating* is on its way out already and only waited for. *problems* stay until
+    somebody acts; what *blocked* names, a disruption budget forbids now, and may allow later.
     """
 
     evicted: list[dict[str, str | None]]
     kept: list[dict[str, str | None]]
     terminating: list[dict[str, str | None]]
     problems: list[str]
+    blocked: list[str]
 
 
 def plan_drain(
@@ -52,7 +53,7 @@ def plan_drain(
     :param delete_emptydir_data: pods may lose what they keep in emptyDir volumes
     :param force: pods that no controller would start again may be deleted
     """
-    plan = DrainPlan([], [], [], [])
+    plan = DrainPlan([], [], [], [], [])
     for pod in sorted(pods, key=_key):
         controller = _controller(pod)
         entry = _entry(pod, controller)
@@ -66,15 +67,10 @@ def plan_drain(
             plan.terminating.append(entry)
         else:
             plan.evicted.append(entry)
-            plan.problems.extend(
-                problem
-                for problem in (
-                    None if force else _bare_problem(pod, controller),
-                    None if delete_emptydir_data else _local_data_problem(pod),
-                    _budget_problem(pod, budgets),
-                )
-                if problem
-            )
+            bare = None if force else _bare_problem(pod, controller)
+            local_data = None if delete_emptydir_data else _local_data_problem(pod)
+            plan.problems.extend(filter(None, (bare, local_data)))
+            plan.blocked.extend(filter(None, (_budget_problem(pod, budgets),)))
     return plan
 
 

@@ -70,10 +70,9 @@ class Journal:
         return next((record for record in self._newest_first() if record.status == BEGUN), None)
 
     def committed(self) -> t.Optional[Record]:
-        """The newest switch that is in force: committed, and not taken back by a later one."""
-        committed = [record for record in self._newest_first() if record.status == COMMITTED]
-        taken_back = {record.undoes for record in committed}
-        return next((record for record in committed if record.undoes is None and record.id not in taken_back), None)
+        """The last committed switch, None if that one was a rollback: going back twice is asked for by another switch only."""
+        newest = next((record for record in self._newest_first() if record.status == COMMITTED), None)
+        return newest if newest and newest.undoes is None else None
 
     def _newest_first(self) -> t.Iterator[Record]:
         for name in sorted(self._files.names(self.directory), reverse=True):

@@ -147,7 +147,7 @@ class _Reader:
         version = self._version(configured)
         if unit.properties.get("NeedDaemonReload") == "yes":
             self._problems.append(
-                f"{unit.name}'s unit files changed since systemd read them: run systemctl daemon-reload"
+                f"{unit.name}'s unit files changed since systemd read them: drain the node, then run `systemctl daemon-reload`"
             )
         return {
             "schema": SCHEMA,
@@ -273,7 +273,18 @@ class _Reader:
         for path in paths[paths.index(chosen) + 1 :]:
             if EXTRA_ARGS in parse_environment(self._text(path) or ""):
                 self._problems.append(f"{path} sets {EXTRA_ARGS} too and overrules {chosen}: move its arguments there")
+        if EXTRA_ARGS not in parse_environment(self._text(chosen) or ""):
+            self._problems += [
+                f"{place} sets {EXTRA_ARGS}, which {chosen} would overrule once it has one: move the arguments to {chosen}"
+                for place in self._earlier_extra_args(settings, paths[: paths.index(chosen)])
+            ]
         return chosen
+
+    def _earlier_extra_args(self, settings: t.Mapping[str, t.List[str]], paths: t.Sequence[str]) -> t.List[str]:
+        """Where the variable gets a value that an assignment in a later file would hide."""
+        words = [word for setting in settings.get("Environment", []) for word in split_arguments(setting)]
+        places = ["the service's Environment="] if any(word.startswith(f"{EXTRA_ARGS}=") for word in words) else []
+        return places + [path for path in paths if EXTRA_ARGS in parse_environment(self._text(path) or "")]
 
     # Configuration
 

@@ -63,7 +63,7 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         "reservedMemory must sum up to kubeReserved + systemReserved + evictionHard",
     ),
     (
-        r"failCgroupV1|cgroup v1 support is|configured to not run on a host using cgroup v1",
+        r"failCgroupV1|configured to not run on a host using cgroup v1",
         "this kubelet refuses hosts with cgroup v1",
     ),
     (

@@ -3,6 +3,7 @@
 # The only place that writes to a node: files, the kubelet's service, its health.
 from __future__ import annotations
 
+import http.client
 import os
 import stat
 import tempfile
@@ -29,7 +30,7 @@ class Node:
     def read(self, path: str) -> t.Optional[str]:
         """The file's text, None if there is no such file."""
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", newline="") as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -51,7 +52,7 @@ class Node:
             old = None
         handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else mode)
                 if old:
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
@@ -129,7 +130,7 @@ class Node:
         try:
             with opener.open(url, timeout=2) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except (urllib.error.URLError, http.client.HTTPException, OSError):
             return False
 
     def log_since(self, seconds: float) -> t.List[str]:

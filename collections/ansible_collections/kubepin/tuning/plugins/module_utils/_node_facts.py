@@ -9,6 +9,9 @@ from collections.abc import Mapping
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
+CORDON_ANNOTATION = "kubepin.io/cordoned"
+"""Marks a node that kubepin cordoned, so that an interrupted run's cordon is not taken for somebody else's."""
+
 
 def node_facts(
     node: Mapping[str, t.Any], configz: Mapping[str, t.Any] | None, configz_error: str | None, gpu_resource: str
@@ -22,6 +25,8 @@ def node_facts(
         "ready": ready.get("status") == "True",
         "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
         "unschedulable": bool(spec.get("unschedulable")),
+        "cordoned_by_kubepin": CORDON_ANNOTATION in (node["metadata"].get("annotations") or {}),
+        "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
         "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
         "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
         "capacity": _resources(status.get("capacity") or {}, gpu_resource),

@@ -51,11 +51,13 @@ class Outcome:
 
 
 class NotVerified(TuningError):
-    """The kubelet did not come up as planned; `cause` is its own first word on it."""
+    """The kubelet did not come up as planned; the message and the details carry its own first word on it."""
 
     def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
-        super().__init__(message)
-        self.cause = cause
+        said = f' The kubelet said: "{cause.line}"' if cause else ""
+        means = f" That means: {cause.meaning}." if cause and cause.meaning else ""
+        details = {"first_cause": cause.line, "meaning": cause.meaning} if cause else {}
+        super().__init__(f"{message}{said}{means}", **details)
 
 
 class Switch:
@@ -92,9 +94,9 @@ class Switch:
         self._journal.save(record)
         try:
             outcome = self._apply(record, plan.files, plan.expected)
-        except (TuningError, OSError) as exc:
+            self._journal.end(record, COMMITTED)
+        except Exception as exc:
             raise self._undone(record, exc) from exc
-        self._journal.end(record, COMMITTED)
         return record, outcome
 
     def undo(self, record: Record) -> Outcome:
@@ -102,22 +104,25 @@ class Switch:
 
         :raises TuningError: if the old settings do not verify; the journal then stays unfinished
         """
-        outcome = self._apply(record, [change.inverse("undone") for change in reversed(record.files)], record.before)
+        back = [change.inverse("undone") for change in reversed(record.files)]
+        outcome = self._apply(record, back, record.before, undoing=True)
         self._journal.end(record, UNDONE)
         return outcome
 
-    def _apply(self, record: Record, files: t.Sequence[FileChange], expected: Expected) -> Outcome:
+    def _apply(
+        self, record: Record, files: t.Sequence[FileChange], expected: Expected, undoing: bool = False
+    ) -> Outcome:
         stopped_at = self._node.monotonic()
         self._node.stop_kubelet()
         self._journal.step(record, "stopped")
         # what the kubelet wrote until it stopped counts, not what was there when the plan was made
-        record.state_files = state_changes(
+        state_files = state_changes(
             {name: (path, self._node.read(path)) for name, path in self._endpoint.state_paths.items()}, expected
         )
+        if not undoing:
+            record.state_files = state_files  # those of an undoing were written by this switch, and nobody needs them
         self._journal.step(record, "state files saved")
-        for change in record.state_files:
-            self._put(change)
-        for change in files:
+        for change in (*state_files, *files):
             self._put(change)
         self._journal.step(record, "files written")
         started_at = self._node.time()
@@ -126,6 +131,8 @@ class Switch:
         return self._verify(expected, stopped_at, started_at)
 
     def _put(self, change: FileChange) -> None:
+        if self._node.read(change.path) == change.after:
+            return
         if change.after is None:
             self._node.remove(change.path)
         else:
@@ -133,30 +140,36 @@ class Switch:
 
     def _undone(self, record: Record, exc: Exception) -> TuningError:
         """Undo the switch and say in one error what happened, why, and what is there now."""
-        cause = exc.cause if isinstance(exc, NotVerified) else None
-        told = f"{exc}" + (f' The kubelet said: "{cause.line}"' if cause else "")
-        told += f" That means: {cause.meaning}." if cause and cause.meaning else ""
         details: t.Dict[str, t.Any] = {
-            "first_cause": cause.line if cause else str(exc),
-            "meaning": cause.meaning if cause else "",
+            "first_cause": str(exc),
+            "meaning": "",
+            **(exc.details if isinstance(exc, TuningError) else {}),
             "journal": self._journal.path(record),
         }
         try:
             undone = self.undo(record)
-        except (TuningError, OSError) as second:
+        except Exception as second:
+            self._start_anyway()
             return TuningError(
-                f"{told} The old settings were put back, but could not be verified: {second} "
-                f"Everything that was replaced is in {details['journal']}; the next run undoes the switch again first.",
+                f"{exc} Undoing it did not verify either: {second} Everything that was to be replaced is in {details['journal']}; "
+                "the next run undoes the switch again first.",
                 undone=False,
                 verified=[],
                 **details,
             )
         return TuningError(
-            f"{told} The old settings are back and verified ({'; '.join(undone.verified)}).",
+            f"{exc} The old settings are back and verified ({'; '.join(undone.verified)}).",
             undone=True,
             verified=undone.verified,
             **details,
         )
+
+    def _start_anyway(self) -> None:
+        """The last resort after a failed undoing: whatever is in place, a started kubelet is better than a stopped one."""
+        try:
+            self._node.start_kubelet()
+        except TuningError:
+            return  # the error that led here is the one to tell
 
     def _verify(self, expected: Expected, stopped_at: float, started_at: float) -> Outcome:
         """Wait until all holds, then see that it stays so.
@@ -165,13 +178,13 @@ class Switch:
         """
         deadline = self._node.monotonic() + self._timeout
         up_since = self._node.monotonic()
-        baseline = int(self._node.service_state()["NRestarts"])
+        baseline = self._node.service_state().get("NRestarts")  # systemd before 235 has none
         outcome: t.Optional[Outcome] = None
         missing = "nothing was looked at"
         while self._node.monotonic() < deadline:
             state = self._node.service_state()
             if (
-                int(state["NRestarts"]) != baseline
+                state.get("NRestarts") != baseline
                 or state["ActiveState"] not in ("active", "activating")
                 or state["SubState"] == "auto-restart"
             ):

@@ -26,8 +26,9 @@ options:
     description:
       - V(present) makes the kubelet run with the settings given here.
       - V(rolled_back) takes back the last committed switch of this module; the other options are then not looked at.
+      - V(repaired) only undoes a switch that was interrupted, which the other states do first.
     type: str
-    choices: [present, rolled_back]
+    choices: [present, rolled_back, repaired]
     default: present
   policy:
     description: The CPU manager policy.
@@ -116,7 +117,7 @@ changes:
   sample: [{path: /var/lib/kubelet/cpu_manager_state, action: removed, reason: "the kubelet would refuse it"}]
 problems:
   description: Everything that stands in the way of the switch, all at once.
-  returned: failure
+  returned: refusal
   type: list
   elements: str
 reservation:
@@ -134,6 +135,14 @@ policy:
   type: str
 policy_before:
   description: The CPU manager policy that the kubelet had.
+  returned: always
+  type: str
+threads_per_core:
+  description: Threads of a core of this node; pods need a multiple of it with the option C(full-pcpus-only).
+  returned: always
+  type: int
+boot_id:
+  description: This boot's ID, by which the API knows the machine too.
   returned: always
   type: str
 downtime_ms:
@@ -205,7 +214,7 @@ HOME = "/var/lib/kubepin"
 RESTART_MARGIN_SECONDS = 2
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "rolled_back", "repaired"], "default": "present"},
     "policy": {"type": "str", "choices": ["none", "static"], "default": "static"},
     "policy_options": {"type": "dict"},
     "reserved_cpus": {"type": "str", "default": "auto"},
@@ -295,7 +304,11 @@ class Task:
     def _read(self) -> None:
         self.topology = read_topology()
         self.kubelet = read_kubelet(lambda argv: self.module.run_command(argv))
-        self.result["policy_before"] = self.kubelet["effective"]["cpuManagerPolicy"]
+        self.result.update(
+            policy_before=self.kubelet["effective"]["cpuManagerPolicy"],
+            threads_per_core=self.topology["threads_per_core"],
+            boot_id=(self.node.read("/proc/sys/kernel/random/boot_id") or "").strip(),
+        )
 
     def run(self) -> t.Dict[str, t.Any]:
         """Do what the parameters ask and return the module's result.
@@ -303,8 +316,8 @@ class Task:
         :raises TuningError: with everything that stands in the way, or after an undone switch
         """
         repaired = self._repair()
-        if repaired and self.module.check_mode:
-            return self._result(changed=True)
+        if self.module.params["state"] == "repaired" or (repaired and self.module.check_mode):
+            return self._result(changed=repaired)
         undoes: t.Optional[str] = None
         if self.module.params["state"] == "rolled_back":
             record = self.journal.committed()
@@ -333,6 +346,14 @@ class Task:
         if record is None:
             return False
         self.result["repaired"] = record.id
+        edited = [
+            change.path for change in record.files if self.node.read(change.path) not in (change.before, change.after)
+        ]
+        if edited:
+            raise TuningError(
+                f"the interrupted switch {record.id} cannot be undone: {', '.join(edited)} was edited since. Make the kubelet's "
+                f"configuration right by hand, then move {self.journal.path(record)} away."
+            )
         undo = [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
         self.result["changes"] = self._told(undo)
         self.result["diff"] = diff_of(undo)

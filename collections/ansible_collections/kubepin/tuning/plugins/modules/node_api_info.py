@@ -120,6 +120,12 @@ node:
     unschedulable:
       description: Whether it is cordoned.
       type: bool
+    cordoned_by_kubepin:
+      description: Whether the annotation C(kubepin.io/cordoned) says that a run of kubepin cordoned it.
+      type: bool
+    boot_id:
+      description: ID of the machine's present boot.
+      type: str
     kubelet_version:
       description: Version of its kubelet.
       type: str
@@ -149,7 +155,7 @@ node:
       type: list
       elements: dict
     drain:
-      description: What a drain that ignores DaemonSets would do now.
+      description: What a drain that ignores DaemonSets would do now. Only with O(drain).
       type: dict
       contains:
         evicted:
@@ -168,7 +174,13 @@ node:
           elements: dict
           sample: []
         problems:
-          description: Every reason why the drain could not finish, each a sentence with the way out.
+          description: Every reason why the drain could not finish until somebody acts, each a sentence with the way out.
+          type: list
+          elements: str
+          sample:
+            - "pod ml/tool has no controller: nothing would start it again. Delete it, or allow its deletion with `force`."
+        blocked:
+          description: Every eviction that a disruption budget forbids now and may allow later, each a sentence with the way out.
           type: list
           elements: str
           sample:
@@ -264,12 +276,12 @@ def main() -> None:
         if module.params["wait_for"]:
             result["waited_seconds"] = wait(api, name, gpu_resource, module.params["wait_for"])
         node = read_node(api, name, gpu_resource)
-        plan = plan_drain(
-            api.pods_on(name), api.disruption_budgets(), api.daemon_sets(), **(module.params["drain"] or {})
-        )
+        if module.params["drain"] is not None:
+            pods, budgets, daemon_sets = api.pods_on(name), api.disruption_budgets(), api.daemon_sets()
+            node["drain"] = asdict(plan_drain(pods, budgets, daemon_sets, **module.params["drain"]))
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
-    module.exit_json(node={**node, "drain": asdict(plan)}, **result)
+    module.exit_json(node=node, **result)
 
 
 if __name__ == "__main__":

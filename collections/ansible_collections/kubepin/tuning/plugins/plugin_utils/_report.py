@@ -13,7 +13,7 @@ _GAP = "   "
 _WIDTH = 110
 _POLICY = "cpuManagerPolicy"
 _RESERVED = "reservedSystemCPUs"
-_FAILURES = ("failed", "undone")
+_FAILURES = ("failed", "undone", "refused")
 # The header counts them in this order, with these words.
 _COUNTED = {
     "tuned": "tuned",
@@ -28,15 +28,18 @@ _COUNTED = {
 def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
     """All problems of all nodes, a line each; empty if no node has one.
 
-    :param preflights: host name -> a mapping with ``problems``, a list of texts
+    :param preflights: host name -> a mapping with ``problems`` and ``blocked``, lists of texts
     """
-    found = {host: list(preflights[host].get("problems") or []) for host in _natural(preflights)}
+    found = {
+        host: [*(preflights[host].get("problems") or []), *(preflights[host].get("blocked") or [])]
+        for host in _natural(preflights)
+    }
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""
     width = max(map(len, refused))
     lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
-    head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be tuned as asked:"
+    head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be switched as asked:"
     return "\n".join([head, *lines])
 
 
@@ -80,6 +83,7 @@ def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
             textwrap.wrap(f"verified: {', '.join(verified)}", _WIDTH, subsequent_indent=" " * len("verified: "))
         )
     lines.extend(_other_settings(result))
+    lines.extend(f"note: {note}" for note in result.get("notes") or [])
     if result.get("left_cordoned"):
         lines.append("stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))
     return [*lines, *_closing_lines(result)]
@@ -110,10 +114,12 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
 
 def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
     put_back = result["outcome"] == "undone"
-    cause = result.get("first_cause") or "the cause is not known"
+    cause = result.get("first_cause") or result.get("message") or "the cause is not known"
     lines = [_GAP.join(["FAILED", *(["GPU stand-in"] if result.get("gpu_is_stand_in") else []), cause])]
     if result.get("meaning"):
         lines.append(f"meaning: {result['meaning']}")
+    if result["outcome"] == "refused":
+        return [_GAP.join(["REFUSED", cause]), "now: not touched"]
     state = ["everything was put back as it was" if put_back else "not put back"]
     if result.get("left_cordoned"):
         state.append("the node stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))

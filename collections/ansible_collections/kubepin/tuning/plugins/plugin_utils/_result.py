@@ -17,30 +17,49 @@ def plan_fact(kubelet: Data, api: Data) -> dict[str, Any]:
     Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
 
     :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
-    :param api: the result of node_api_info, failed or not
+    :param api: the result of node_api_info with `drain`, failed or not
     """
     node: Data = api.get("node") or {}
+    interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
     planned = "policy" in kubelet
-    changed = planned and bool(kubelet["settings"] or kubelet["changes"])
+    changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
     problems = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
-    if not node:
+    if node:
+        problems += _node_problems(kubelet, node, changed or bool(problems))
+    else:
         problems.append(str(api.get("msg")))
-    elif changed or problems:
-        if not node["ready"]:
-            problems.append(
-                f"the node is not Ready ({node.get('ready_reason') or 'no reason given'}): repair it first, or leave it out with --limit."
-            )
-        problems += node["drain"]["problems"]
+    drain: Data = node.get("drain") or {}
     return {
         "schema": SCHEMA,
         "changed": changed,
+        "interrupted": interrupted,
         "problems": problems,
+        "blocked": drain.get("blocked", []) if changed or problems else [],
         **{name: kubelet.get(name) or [] for name in ("settings", "changes", "notes")},
-        **{name: kubelet.get(name) for name in ("policy", "policy_before", "reservation", "exclusive_cpus")},
-        "cordoned_before": bool(node.get("unschedulable")),
+        **{
+            name: kubelet.get(name)
+            for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
+        },
+        "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
         "gpus_before": (node.get("allocatable") or {}).get("gpu", 0),
-        "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in (node.get("drain") or {}).get("evicted", [])],
+        "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
+    problems = []
+    mine, its = kubelet.get("boot_id"), node.get("boot_id")
+    if mine and its and mine != its:
+        problems.append(
+            f"this host is not the machine that the API calls {node['name']} (boot IDs {mine} and {its}): "
+            "give the host its own node name in kubepin_node_name."
+        )
+    if touched:
+        if not node["ready"] and not kubelet.get("repaired"):
+            reason = node.get("ready_reason") or "no reason given"
+            problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
+        problems += node["drain"]["problems"]
+    return problems
 
 
 def result_fact(
@@ -66,6 +85,8 @@ def result_fact(
     :param left: outcome, cordoned and msg of the undoing
     """
     message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
+    if plan["problems"]:
+        message = " ".join(plan["problems"])
     return {
         "schema": SCHEMA,
         "node": node,
@@ -93,6 +114,8 @@ def result_fact(
 def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str:
     if left:
         return str(left["outcome"])
+    if plan["problems"]:
+        return "refused"
     if not plan["changed"]:
         return "not_tuned" if state == "rolled_back" else "already_tuned"
     if check_mode:
@@ -106,8 +129,10 @@ def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_
         node = api["node"]
         policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
         told += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
-        if node["allocatable"]["gpu"]:
-            told.append(f"{_gpu(gpu_is_stand_in)} allocatable {node['allocatable']['gpu']}")
+        gpus = node["allocatable"]["gpu"]
+        told.append(
+            f"{_gpu(gpu_is_stand_in)} allocatable {gpus}" if gpus else "no GPU is offered, so none was looked at"
+        )
     seen = (probe or {}).get("probe")
     if seen and not (probe or {}).get("failed"):
         device = f" still has its {_gpu(gpu_is_stand_in)}" if seen["device_paths_seen"] else ""

@@ -34,6 +34,8 @@ def test_facts():
         "capacity": {"cpu": "256", "gpu": 8},
         "configz": CONFIGZ,
         "configz_error": None,
+        "cordoned_by_kubepin": False,
+        "boot_id": None,
         "addresses": [{"type": "InternalIP", "address": "10.0.0.11"}],
         "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}],
     }

@@ -154,11 +154,37 @@ def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> N
     node.fails_with = "panic: broken"
     switch, journal = switch_on(node)
     node.boot = lambda: node.__dict__.update(running=False)  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match="could not be verified") as caught:
+    with pytest.raises(TuningError, match="Undoing it did not verify either") as caught:
         switch.perform(PLAN, BEFORE, "1.22.17")
     assert caught.value.details["undone"] is False
     assert node.files[ENV] == OLD
     assert journal.unfinished() is not None
+
+
+def test_a_file_that_cannot_be_written_leaves_the_kubelet_up_and_nothing_replaced() -> None:
+    node = SimulatedNode()
+    replace = node.replace
+
+    def read_only(path: str, text: str, mode: int = 0o644) -> None:
+        if path == ENV:
+            raise OSError("Read-only file system")
+        replace(path, text, mode)
+
+    node.replace = read_only  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match="Read-only file system") as caught:
+        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    assert caught.value.details["undone"] is True
+    assert (node.running, node.files[ENV]) == (True, OLD)
+
+
+def test_an_unforeseen_error_is_undone_too() -> None:
+    node = SimulatedNode()
+    switch, _journal = switch_on(node)
+    node.files[STATE] = "no JSON"
+    node.healthy = lambda url: 1 / 0 > 0 if node.policy == "static" else True  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match="division by zero") as caught:
+        switch.perform(PLAN, BEFORE, "1.22.17")
+    assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
 
 def deeds_of_a_switch() -> int:
@@ -206,6 +232,17 @@ def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
     node.clock += 60
     switch.perform(back, AFTER, "1.22.17", undoes=first.id)
     assert node.policy == "none"
+    assert journal.committed() is None
+
+
+def test_repeating_a_rollback_does_not_go_back_a_second_step() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    switch.perform(PLAN, BEFORE, "1.22.17")
+    node.clock += 60
+    second, _outcome = switch.perform(Plan(expected=AFTER), AFTER, "1.22.17")
+    node.clock += 60
+    switch.perform(Plan(expected=AFTER), AFTER, "1.22.17", undoes=second.id)
     assert journal.committed() is None
 
 

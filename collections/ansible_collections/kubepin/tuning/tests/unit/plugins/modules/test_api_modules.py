@@ -31,7 +31,9 @@ def accepted(spec):
     }
 
 
-@pytest.mark.parametrize("module", [cpuset_probe, node_api_info, node_drain], ids=["cpuset_probe", "node_api_info", "node_drain"])
+@pytest.mark.parametrize(
+    "module", [cpuset_probe, node_api_info, node_drain], ids=["cpuset_probe", "node_api_info", "node_drain"]
+)
 def test_every_option_is_documented_as_it_is(module):
     shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
     assert documented({**shared, **yaml.safe_load(module.DOCUMENTATION)["options"]}) == accepted(module.ARGUMENT_SPEC)

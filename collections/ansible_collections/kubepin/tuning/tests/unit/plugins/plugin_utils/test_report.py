@@ -47,7 +47,7 @@ def test_problems():
         }
     )
     assert text == (
-        "kubepin: nothing was changed. 2 of 3 nodes cannot be tuned as asked:\n"
+        "kubepin: nothing was changed. 2 of 3 nodes cannot be switched as asked:\n"
         '  gpu-2    cpu_manager_reserved_cpus is "0": splits core 0.\n'
         "  gpu-2    reserves all of socket 1.\n"
         "  gpu-10   pod ml/trainer-0 cannot be evicted."
@@ -56,7 +56,7 @@ def test_problems():
 
 def test_a_problem_of_the_only_node():
     assert preflight_problems({"gpu-01": {"problems": ["no."]}}) == (
-        "kubepin: nothing was changed. 1 of 1 node cannot be tuned as asked:\n  gpu-01   no."
+        "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no."
     )
 
 
@@ -117,6 +117,14 @@ LINES = {
         ["static -> none   kubelet down 0.9 s"],
     ),
     "nothing to roll back": ({"outcome": "not_tuned", "settings": []}, ["no switch to take back: nothing to do"]),
+    "refused": (
+        {"outcome": "refused", "message": "pod a/b has no controller."},
+        ["REFUSED   pod a/b has no controller.", "now: not touched"],
+    ),
+    "a note": (
+        {"outcome": "already_tuned", "policy": "static", "notes": ["config.yaml is rewritten"]},
+        ["static: nothing to do", "note: config.yaml is rewritten"],
+    ),
     "failed": (
         FAILED,
         [

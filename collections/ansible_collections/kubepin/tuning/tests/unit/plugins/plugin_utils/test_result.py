@@ -57,6 +57,21 @@ FAILURE = {
             id="not Ready and not to be drained",
         ),
         pytest.param(
+            {**KUBELET, "boot_id": "a"},
+            {"node": {**NODE, "name": "gpu-02", "boot_id": "b"}},
+            [
+                "this host is not the machine that the API calls gpu-02 (boot IDs a and b): "
+                "give the host its own node name in kubepin_node_name."
+            ],
+            id="another machine's node name",
+        ),
+        pytest.param(
+            {**KUBELET, "repaired": "20261123T000000.000Z"},
+            {"node": {**NODE, "ready": False}},
+            [],
+            id="an interrupted switch: it is undone first, Ready or not",
+        ),
+        pytest.param(
             {**KUBELET, "settings": []},
             {"node": {**NODE, "drain": {"problems": ["pod x"]}}},
             [],
@@ -66,6 +81,25 @@ FAILURE = {
 )
 def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[str]) -> None:
     assert plan_fact(kubelet, api)["problems"] == problems
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "node"),
+    [
+        ({**KUBELET, "settings": [], "repaired": "20261123T000000.000Z"}, {}),
+        ({**KUBELET, "settings": []}, {"cordoned_by_kubepin": True}),
+    ],
+    ids=["a switch to undo", "a cordon to take back"],
+)
+def test_what_an_interrupted_run_left_is_a_change(kubelet: dict[str, Any], node: dict[str, Any]) -> None:
+    plan = plan_fact(kubelet, {"node": {**NODE, "unschedulable": True, **node}})
+    assert plan["changed"]
+    assert plan["cordoned_before"] is not node.get("cordoned_by_kubepin", False)
+
+
+def test_what_a_budget_forbids_now_is_told_apart() -> None:
+    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {"evicted": [], "problems": ["bare"], "blocked": ["budget"]}}})
+    assert (plan["problems"], plan["blocked"]) == (["bare"], ["budget"])
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -87,6 +121,7 @@ def result(**changes: Any) -> dict[str, Any]:
         ({"check_mode": True}, "would_tune"),
         ({"state": "rolled_back"}, "rolled_back"),
         ({"plan": plan_fact({**KUBELET, "settings": []}, {"node": NODE})}, "already_tuned"),
+        ({"plan": plan_fact({"msg": "no", "problems": ["no"]}, {"node": NODE})}, "refused"),
         ({"failure": FAILURE, "left": {"outcome": "undone", "cordoned": False}}, "undone"),
     ],
 )
