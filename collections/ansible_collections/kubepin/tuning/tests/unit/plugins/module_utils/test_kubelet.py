@@ -181,10 +181,10 @@ def test_what_cannot_be_understood_is_a_problem(node: Node, files: dict[str, str
             f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-{EXTRA}\nEnvironmentFile=/etc/own.env\n", EXTRA, 1, id="overruled"
         ),
         pytest.param(EXTRA, "/etc/default/kubele*", EXTRA, 0, id="a pattern"),
-        pytest.param("# kubeadm's\n[Service]\n", "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--v=3\n", EXTRA, 1, id="would hide Environment="),
+        pytest.param("# kubeadm's\n[Service]\n", "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--v=3\n", EXTRA, 1, id="hides Environment"),
         pytest.param(
             f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=/etc/own.env\nEnvironmentFile=-{EXTRA}\n", EXTRA, 1,
-            id="would hide an earlier file",
+            id="hides an earlier file",
         ),
     ],
 )  # fmt: skip
