@@ -10,10 +10,10 @@ options:
   kubeconfig:
     description:
       - Path of the kubeconfig.
-      - Without it, the environment variable E(KUBECONFIG) or C(~/.kube/config).
+      - Without it, the environment variable E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config), as in kubernetes.core.
     type: path
   context:
-    description: Context of the kubeconfig. Without it, the kubeconfig's current one.
+    description: Context of the kubeconfig. Without it, the environment variable E(K8S_AUTH_CONTEXT), then the kubeconfig's current one.
     type: str
 requirements:
   - kubernetes (Python library)

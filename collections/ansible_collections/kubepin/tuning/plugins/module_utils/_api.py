@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.common.parameters import env_fallback
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 
 if t.TYPE_CHECKING:
@@ -33,7 +34,11 @@ try:
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()
 
-API_ARGUMENTS: dict[str, dict[str, str]] = {"kubeconfig": {"type": "path"}, "context": {"type": "str"}}
+# kubernetes.core, which cordons and uncordons, reads these variables too: both must reach the same cluster
+API_ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "kubeconfig": {"type": "path", "fallback": (env_fallback, ["K8S_AUTH_KUBECONFIG"])},
+    "context": {"type": "str", "fallback": (env_fallback, ["K8S_AUTH_CONTEXT"])},
+}
 
 JsonObject = dict[str, t.Any]
 
