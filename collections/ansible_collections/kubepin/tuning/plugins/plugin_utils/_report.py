@@ -28,12 +28,9 @@ _COUNTED = {
 def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
     """All problems of all nodes, a line each; empty if no node has one.
 
-    :param preflights: host name -> a mapping with ``problems`` and ``blocked``, lists of texts
+    :param preflights: host name -> its ``kubepin_plan`` (schema 1), empty for a host whose planning failed
     """
-    found = {
-        host: [*(preflights[host].get("problems") or []), *(preflights[host].get("blocked") or [])]
-        for host in _natural(preflights)
-    }
+    found = {host: _problems(preflights[host]) for host in _natural(preflights)}
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""
@@ -41,6 +38,12 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
     lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
     head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be switched as asked:"
     return "\n".join([head, *lines])
+
+
+def _problems(plan: Mapping[str, t.Any]) -> list[str]:
+    if not plan:
+        return ["could not be planned: its error is above."]
+    return [*plan["problems"], *plan.get("blocked", [])]
 
 
 def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:
@@ -101,7 +104,7 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
     if outcome == "not_tuned":
         return _GAP.join(["no switch to take back: nothing to do", *stand_in])
     policy = next((s for s in settings if s["name"] == _POLICY), None)
-    columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else "settings changed"]
+    columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else _change_in_words(settings)]
     if reserved.get("cpus"):
         explanation = f" ({reserved['explanation']})" if reserved.get("explanation") else ""
         columns.append(f"reserved {reserved['cpus']}{explanation}")
@@ -110,6 +113,10 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
     if result.get("downtime_ms") is not None:
         columns.append(f"kubelet down {result['downtime_ms'] / 1000:.1f} s")
     return _GAP.join(columns + stand_in)
+
+
+def _change_in_words(settings: Sequence[object]) -> str:
+    return "settings changed" if settings else "switched by an interrupted run, finished now"
 
 
 def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:

@@ -153,10 +153,10 @@ def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str
         )
         step = "Remove the cause and run the same command again; nodes that are done are left alone."
     else:
-        state = f"Node {node} does not verify with its old settings either and stays cordoned: {left.get('msg')}"
+        state = f"Node {node} could not be put back and verified, and stays cordoned: {left.get('msg')}"
         journal = f" What was replaced is in {failure['journal']} on the node." if failure.get("journal") else ""
         step = (
-            f"Look at `journalctl -u kubelet` on the node.{journal} Once it is repaired, run the same command again: an unfinished "
-            f"switch is undone first. Then `kubectl uncordon {node}`."
+            f"Look at `journalctl -u kubelet` on the node.{journal} Then run the same command again: it undoes an unfinished switch "
+            "first, and gives the node back once it verifies."
         )
     return f"{failure['task']}: {failure['msg']} {state} {step}", step

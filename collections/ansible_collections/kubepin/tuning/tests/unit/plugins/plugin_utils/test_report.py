@@ -35,7 +35,15 @@ FAILED = {
 
 
 def test_no_problem_is_no_text():
-    assert preflight_problems({"gpu-01": {"problems": [], "settings_changes": []}, "gpu-02": {}}) == ""
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}) == ""
+
+
+def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": ["budget ml/a allows 0."]}, "gpu-02": {}}) == (
+        "kubepin: nothing was changed. 2 of 2 nodes cannot be switched as asked:\n"
+        "  gpu-01   budget ml/a allows 0.\n"
+        "  gpu-02   could not be planned: its error is above."
+    )
 
 
 def test_problems():
@@ -73,7 +81,7 @@ def test_a_good_run():
 
 
 LINES = {
-    "the least there is": ({"outcome": "tuned"}, ["settings changed"]),
+    "the least there is": ({"outcome": "tuned"}, ["switched by an interrupted run, finished now"]),
     "a stand-in": (
         {**TUNED, "gpu_is_stand_in": True, "verified": None, "reserved": {"cpus": "0"}},
         ["none -> static   reserved 0   exclusive 254   kubelet down 1.3 s   GPU stand-in"],
