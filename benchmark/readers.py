@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readers of results: our JSON lines, and the log text and CSV folders of ryujaehun/pytorch-gpu-benchmark.
+
+Each parse_* function takes text and returns data; `read` alone touches files. Every reader raises InputError with all
+problems that it found, each with the place, the value, what was expected and the way out.
+
+JSON lines, schema 1 (one object a line, UTF-8, each line ends with a newline; keys not named here are ignored):
+
+- all lines: schema (1), kind ("process" or "block"), run_id (text; one for all rounds and arms of a run), arm (text),
+  round (integer from 1; rounds of equal number are compared), process (integer from 0, within round and arm).
+- kind "process": env, an object of scalars (gpu, gpu_uuid, driver, cuda, cudnn, torch, host, cpu_count, threads, ...).
+- kind "block": model (text), precision (half, float, double), mode (text: train, inference, ...), batch (integer
+  from 1), status (ok, oom, skipped), iter_ms (milliseconds of each step in run order; required and not empty for ok).
+  Optional: control (true for a negative control), enqueue_ms and wait_ms (lists as long as iter_ms).
+
+The blocks of a cell within one process are joined. A last line without its newline that is no JSON was cut by the end of
+the process and is left out with a note.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmark.results import (
+    PRECISIONS,
+    RESNETS,
+    SCHEMA,
+    Cell,
+    InputError,
+    Process,
+    ResultSet,
+    Scalar,
+    Status,
+    Timing,
+)
+
+# A step of these networks launches 60 kernels or more at microseconds each: below 0.1 ms the unit cannot be ms.
+SHORTEST_MS = 0.1
+LONGEST_MS = 1e6
+
+_FAILED: tuple[Status, ...] = ("oom", "skipped")
+_MODES = {"Training": "train", "Inference": "inference"}
+_CELL_LINE = re.compile(r"Benchmarking (Training|Inference) (\w+) precision type (\S+)\s*$")
+_TIME_LINE = re.compile(r"(\S+) model average (\S+) time\s*:\s*(\S+?)\s*([A-Za-zµ]*)\s*$")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_CSV_NAME = re.compile(r"(?P<device>.+)_(?P<count>\d+)_gpus__(?P<precision>\w+)_model_(?P<mode>\w+)_benchmark\.csv")
+_ENVIRONMENT = {
+    "benchmark start": "started",
+    "benchmark end": "ended",
+    "Number of GPUs on current device": "gpus_visible",
+    "CUDA Version": "cuda",
+    "Cudnn Version": "cudnn",
+    "Device Name": "gpu",
+    "cpu_count": "cpu_count",
+    "memory_available": "memory_available",
+}
+
+
+def parse_environment(text: str) -> dict[str, Scalar]:
+    """Environment as the original prints it, in its log or its system_info.txt; absent lines are absent keys."""
+    environment: dict[str, Scalar] = {}
+    for line in text.splitlines():
+        key, colon, value = line.strip().partition(":")
+        if colon and key.strip() in _ENVIRONMENT:
+            environment[_ENVIRONMENT[key.strip()]] = value.strip()
+        elif line.startswith("uname_result("):
+            for name in ("node", "release"):
+                found = re.search(rf"{name}='([^']*)'", line)
+                if found:
+                    environment[name] = found.group(1)
+    return environment
+
+
+def _unit_problem(place: str, value: float) -> str | None:
+    if SHORTEST_MS <= value <= LONGEST_MS:
+        return None
+    return (
+        f"{place}: {value:g} cannot be the milliseconds of a step: expected {SHORTEST_MS:g} to {LONGEST_MS:g}. "
+        f"Convert the file to ms, or run the benchmark again."
+    )
+
+
+def parse_log(text: str, name: str, label: str, *, partial: bool = False) -> ResultSet:
+    """The original's stdout: one process, one average per cell.
+
+    A log without its «benchmark end» is refused with the cells that it lacks, or with `partial` taken as it is.
+    """
+    problems: list[str] = []
+    timings: dict[Cell, Timing] = {}
+    announced: dict[Cell, int] = {}
+    current: Cell | None = None
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        place = f"{name}:{number}"
+        cut = number == len(lines) and not text.endswith("\n")
+        if header := _CELL_LINE.search(line):
+            current = Cell(header.group(3), header.group(2), _MODES[header.group(1)])
+            announced.setdefault(current, number)
+        elif (result := _TIME_LINE.search(line)) and not (cut and result.group(4) in ("", "m")):
+            problem = _take_time(result, current, place, timings)
+            if problem:
+                problems.append(problem)
+    ended = "benchmark end" in text
+    missing = _missing_cells(announced, timings, ended=ended)
+    notes: list[str] = []
+    if not announced and not problems:
+        problems.append(
+            f"{name}: holds no «Benchmarking ... precision type ...» line. Expected the stdout of the original "
+            f"benchmark; give the file that it was redirected to."
+        )
+    elif missing or not ended:
+        finding = f"{name}: {'incomplete' if ended else 'cut, it has no «benchmark end»'}"
+        if missing:
+            finding += f"; missing cells ({len(missing)}): {_listed(missing)}"
+        if partial:
+            notes.append(finding)
+        else:
+            problems.append(f"{finding}. Run it again to its end, or compare what is there with --partial.")
+    if problems:
+        raise InputError(problems)
+    return ResultSet(label, (Process(1, 0, timings),), parse_environment(text), notes=tuple(notes))
+
+
+def _take_time(result: re.Match[str], current: Cell | None, place: str, timings: dict[Cell, Timing]) -> str | None:
+    """Adds the line's average to `timings`, or returns why it cannot be used."""
+    model, mode, number, unit = result.groups()
+    if unit != "ms" or not _NUMBER.fullmatch(number):
+        return (
+            f"{place}: time {number + unit!r} of {model}: expected a number and the unit ms. "
+            f"Convert the log to ms, or run the benchmark again."
+        )
+    value = float(number)
+    if current is None or (current.model, current.mode) != (model, mode):
+        return (
+            f"{place}: time of {model} {mode} follows {f'the line of {current}' if current else 'no cell line'}: "
+            f"expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+        )
+    if current in timings:
+        return f"{place}: {current} for the second time: expected one run a log. Split the log, one file a run."
+    if problem := _unit_problem(f"{place}: {current}", value):
+        return problem
+    timings[current] = Timing("ok", (value,))
+    return None
+
+
+def _missing_cells(announced: Iterable[Cell], timings: Mapping[Cell, Timing], *, ended: bool) -> list[Cell]:
+    """Announced cells without a time and, in a cut log, what the precisions seen still lack of the full matrix."""
+    seen = list(announced)
+    expected = list(seen)
+    if not ended:
+        models = list(dict.fromkeys(cell.model for cell in seen))
+        if set(models) <= set(RESNETS):
+            models = list(RESNETS)
+        precisions = list(dict.fromkeys(cell.precision for cell in seen))
+        expected += [Cell(m, p, mode) for p in precisions for mode in _MODES.values() for m in models]
+    return [cell for cell in dict.fromkeys(expected) if cell not in timings]
+
+
+def parse_csv_folder(
+    files: Mapping[str, str], name: str, label: str, system_info: str | None = None, config: str | None = None
+) -> ResultSet:
+    """The original's CSV files, by file name: one process, every step in ms; columns are models, rows are steps."""
+    problems: list[str] = []
+    timings: dict[Cell, Timing] = {}
+    setups: dict[str, str] = {}
+    for file, text in sorted(files.items()):
+        place = f"{name}/{file}"
+        found = _CSV_NAME.fullmatch(file)
+        if found is None or found["precision"] not in PRECISIONS or found["mode"] not in _MODES.values():
+            problems.append(
+                f"{place}: expected a name like «NVIDIA A100_1_gpus__half_model_train_benchmark.csv» with half, float "
+                f"or double, and train or inference. Rename it, or take it out of the folder."
+            )
+            continue
+        setups[f"{found['count']} x {found['device']}"] = found["device"]
+        for model, values in _parse_csv(text, place, problems).items():
+            timings[Cell(model, found["precision"], found["mode"])] = Timing("ok", values)
+    if len(setups) > 1:
+        problems.append(
+            f"{name}: holds results of {len(setups)} set-ups ({', '.join(sorted(setups))}): expected one. "
+            f"Copy the files of each into a folder of its own."
+        )
+    environment: dict[str, Scalar] = {"gpu": next(iter(setups.values()), None), **parse_environment(system_info or "")}
+    if config is not None:
+        try:
+            environment["batch"] = json.loads(config)["BATCH_SIZE"]
+        except (ValueError, KeyError, TypeError):
+            problems.append(
+                f"{name}/config.json: expected a JSON object with BATCH_SIZE, as the original writes it. "
+                f"Copy the run's own file there, or take this one out."
+            )
+    if problems:
+        raise InputError(problems)
+    notes = () if system_info else (f"{name}: no system_info.txt: its environment is unknown but for the GPU's name",)
+    return ResultSet(label, (Process(1, 0, timings),), environment, notes=notes)
+
+
+def _parse_csv(text: str, place: str, problems: list[str]) -> dict[str, tuple[float, ...]]:
+    """Columns of one CSV file; what is wrong goes to `problems`."""
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if len(rows) < 2:
+        problems.append(f"{place}: holds no row of times: expected a header of models and a row a step. Run it again.")
+        return {}
+    header = [model.strip() for model in rows[0]]
+    for model in sorted({m for m in header if header.count(m) > 1}):
+        problems.append(f"{place}: column {model!r} twice: expected each model once. Take one out.")
+    columns: dict[str, list[float]] = {model: [] for model in header}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            problems.append(
+                f"{place}: row {number} has {len(row)} values: expected {len(header)}, one a model. "
+                f"Take the row out, or run it again."
+            )
+            continue
+        for model, value in zip(header, row):
+            try:
+                step = float(value)
+            except ValueError:
+                step = math.nan
+            if math.isfinite(step):
+                columns[model].append(step)
+            else:
+                problems.append(
+                    f"{place}: row {number}, column {model!r}: {value!r} is no number: expected ms. "
+                    f"Take the column out, or run it again."
+                )
+    for model, values in columns.items():
+        wrong = [value for value in values if not SHORTEST_MS <= value <= LONGEST_MS]
+        if wrong and (problem := _unit_problem(f"{place}: column {model!r}, {len(wrong)} values, first", wrong[0])):
+            problems.append(problem)
+    return {model: tuple(values) for model, values in columns.items()}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a key has to hold, in words and as a check."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _integer_from(least: int) -> _Rule:
+    return _Rule(f"an integer from {least}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least)
+
+
+def _one_of(choices: Iterable[str]) -> _Rule:
+    names = tuple(choices)
+    return _Rule(f"one of {', '.join(names)}", lambda v: v in names)
+
+
+def _is_times(value: Any, least: float) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= LONGEST_MS for v in value
+    )
+
+
+_TEXT = _Rule("a text that is not empty", lambda v: isinstance(v, str) and bool(v))
+_STEPS = _Rule("a list of ms, each above 0 and up to 1e6", lambda v: _is_times(v, math.ulp(0.0)))
+_PARTS = _Rule("a list of ms, each from 0 to 1e6", lambda v: _is_times(v, 0.0))
+_ENV = _Rule(
+    "an object of texts, numbers, true, false and null",
+    lambda v: isinstance(v, dict) and all(x is None or isinstance(x, str | int | float) for x in v.values()),
+)
+_EVERY_LINE = {"run_id": _TEXT, "arm": _TEXT, "round": _integer_from(1), "process": _integer_from(0)}
+_LINES: dict[str, dict[str, _Rule]] = {
+    "process": {**_EVERY_LINE, "env": _ENV},
+    "block": {
+        **_EVERY_LINE,
+        "model": _TEXT,
+        "precision": _one_of(PRECISIONS),
+        "mode": _TEXT,
+        "batch": _integer_from(1),
+        "status": _one_of(get_args(Status)),
+    },
+}
+_OPTIONAL = {
+    "iter_ms": _STEPS,
+    "enqueue_ms": _PARTS,
+    "wait_ms": _PARTS,
+    "control": _Rule("true or false", lambda v: isinstance(v, bool)),
+}
+
+
+def parse_json_lines(files: Mapping[str, str], label: str, arm: str | None = None) -> ResultSet:
+    """Our JSON lines, by file name; of several arms the one named `arm`, else the only one."""
+    problems: list[str] = []
+    notes: list[str] = []
+    lines: list[dict[str, Any]] = []
+    for name, text in sorted(files.items()):
+        rows = text.split("\n")
+        for number, row in enumerate(rows, 1):
+            if not row.strip():
+                continue
+            place = f"{name}:{number}"
+            try:
+                line = json.loads(row)
+            except ValueError:
+                if number == len(rows):
+                    notes.append(f"{place}: the last line was cut and is left out")
+                else:
+                    problems.append(f"{place}: {_short(row)} is no JSON: expected one object a line. Take it out.")
+                continue
+            faults = _line_faults(line)
+            problems += [f"{place}: {fault}" for fault in faults]
+            if not faults:
+                lines.append(line)
+    if problems:
+        raise InputError(problems)
+    arms = list(dict.fromkeys(line["arm"] for line in lines))
+    where = ", ".join(sorted(files))
+    if arm is None and len(arms) > 1:
+        raise InputError(
+            [f"{where}: holds the arms {', '.join(arms)}: expected one. Name it after an @: {where}@{arms[0]}"]
+        )
+    lines = [line for line in lines if arm is None or line["arm"] == arm]
+    if not any(line["kind"] == "block" for line in lines):
+        wanted = f"of arm {arm!r} (it has {', '.join(arms) or 'none'})" if arm else "at all"
+        raise InputError([f"{where}: holds no block {wanted}: expected lines of kind block. Name another arm or file."])
+    runs = sorted({line["run_id"] for line in lines})
+    if len(runs) > 1:
+        raise InputError(
+            [f"{where}: holds the runs {', '.join(runs)}: expected one, as rounds are numbered by run. Name its file."]
+        )
+    return _assemble(lines, label, notes)
+
+
+def _line_faults(line: Any) -> list[str]:
+    """Why a parsed line is not of the schema; all reasons."""
+    if not isinstance(line, dict) or line.get("schema") != SCHEMA or line.get("kind") not in tuple(_LINES):
+        return [
+            f"{_short(json.dumps(line))}: expected an object with schema {SCHEMA} and kind {' or '.join(_LINES)}. "
+            f"Read it with the version that wrote it, or take it out."
+        ]
+    faults = []
+    for key, rule in _LINES[line["kind"]].items():
+        if key not in line:
+            faults.append(f"{key} is missing: expected {rule.expected}. Add it, or take the line out.")
+        elif not rule.holds(line[key]):
+            faults.append(_expected(key, line[key], rule))
+    if line["kind"] == "block":
+        present = {key: rule for key, rule in _OPTIONAL.items() if key in line}
+        faults += [_expected(key, line[key], rule) for key, rule in present.items() if not rule.holds(line[key])]
+        if line.get("status") == "ok" and not line.get("iter_ms"):
+            faults.append("iter_ms is missing or empty: expected ms for status ok. Set the status to skipped.")
+        if not faults and line["status"] == "ok":
+            faults += [
+                f"{key} has {len(line[key])} values: expected {len(line['iter_ms'])}, as iter_ms has. Take {key} out."
+                for key in ("enqueue_ms", "wait_ms")
+                if key in line and len(line[key]) != len(line["iter_ms"])
+            ]
+    return faults
+
+
+def _expected(key: str, value: Any, rule: _Rule) -> str:
+    return f"{key} is {_short(json.dumps(value))}: expected {rule.expected}. Correct it, or take the line out."
+
+
+def _assemble(lines: list[dict[str, Any]], label: str, notes: list[str]) -> ResultSet:
+    """Processes from valid lines of one arm; an environment key on which processes differ keeps all its values."""
+    environments: dict[str, dict[str, Scalar]] = {}
+    blocks: dict[tuple[int, int], dict[Cell, list[dict[str, Any]]]] = {}
+    for line in lines:
+        if line["kind"] == "process":
+            for key, value in line["env"].items():
+                environments.setdefault(key, {})[str(value)] = value
+        else:
+            cell = Cell(line["model"], line["precision"], line["mode"], line["batch"])
+            process = blocks.setdefault((line["round"], line["process"]), {})
+            process.setdefault(cell, []).append(line)
+    processes = tuple(
+        Process(round_, index, {cell: _join(group) for cell, group in cells.items()})
+        for (round_, index), cells in sorted(blocks.items(), key=lambda item: item[0])
+    )
+    environment: dict[str, Scalar] = {
+        key: next(iter(values.values())) if len(values) == 1 else ", ".join(values)
+        for key, values in environments.items()
+    }
+    return ResultSet(label, processes, environment, frozenset(line["run_id"] for line in lines), tuple(notes))
+
+
+def _join(blocks: list[dict[str, Any]]) -> Timing:
+    """One process's blocks of one cell; a block that failed makes the cell fail."""
+    control = any(block.get("control", False) for block in blocks)
+    for failed in _FAILED:
+        if any(block["status"] == failed for block in blocks):
+            return Timing(failed, control=control)
+    split = [block for block in blocks if "enqueue_ms" in block and "wait_ms" in block]
+    return Timing(
+        "ok",
+        tuple(float(step) for block in blocks for step in block["iter_ms"]),
+        enqueue_ms=math.fsum(step for block in split for step in block["enqueue_ms"]),
+        wait_ms=math.fsum(step for block in split for step in block["wait_ms"]),
+        control=control,
+    )
+
+
+def read(argument: str, label: str | None = None, *, partial: bool = False) -> ResultSet:
+    """Reads a log, a CSV folder, a JSON lines file or a folder of them; FILE@ARM names one arm of JSON lines."""
+    path, arm = Path(argument), None
+    if not path.exists() and "@" in argument:
+        before, _, after = argument.rpartition("@")
+        if Path(before).exists():
+            path, arm = Path(before), after
+    if not path.exists():
+        raise InputError([f"{argument}: no such file or folder: expected a log, a CSV folder or JSON lines."])
+    try:
+        result = _read_folder(path, label, arm) if path.is_dir() else _read_file(path, label, arm, partial)
+    except OSError as error:
+        raise InputError([f"{error.filename}: cannot be read: {error.strerror}. Correct its permissions."]) from error
+    if arm is not None and not result.run_ids:
+        raise InputError([f"{argument}: only JSON lines have arms: expected a .jsonl file. Leave @{arm} out."])
+    return result
+
+
+def _read_folder(path: Path, label: str | None, arm: str | None) -> ResultSet:
+    lines = sorted(path.glob("*.jsonl"))
+    tables = sorted(path.glob("*_benchmark.csv"))
+    if lines and tables:
+        raise InputError(
+            [f"{path}: holds *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or part the folder."]
+        )
+    if lines:
+        return parse_json_lines({str(file): _text(file) for file in lines}, label or arm or path.name, arm)
+    if not tables:
+        found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+        raise InputError(
+            [f"{path}: holds {found}: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder."]
+        )
+    info, config = path / "system_info.txt", path / "config.json"
+    return parse_csv_folder(
+        {file.name: _text(file) for file in tables},
+        str(path),
+        label or path.name,
+        _text(info) if info.exists() else None,
+        _text(config) if config.exists() else None,
+    )
+
+
+def _read_file(path: Path, label: str | None, arm: str | None, partial: bool) -> ResultSet:
+    text = _text(path)
+    if not text.strip():
+        raise InputError([f"{path}: is empty: expected a log or JSON lines. Run the benchmark again."])
+    if path.suffix == ".csv":
+        raise InputError([f"{path}: is one table of a run: expected its folder. Name {path.parent}."])
+    if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
+        return parse_json_lines({str(path): text}, label or arm or path.stem, arm)
+    return parse_log(text, str(path), label or path.stem, partial=partial)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            [f"{path}: byte {error.start} is no UTF-8: expected text. Convert it, or name the right file."]
+        ) from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _listed(cells: list[Cell]) -> str:
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        groups.setdefault(f"{cell.precision} {cell.mode}", []).append(cell.model)
+    return "; ".join(f"{group}: {', '.join(models)}" for group, models in groups.items())

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A compared with itself must not end in a claim of a difference: on published steps, and on simulated processes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.compare import LOOKS, Comparison, Verdict, compare, estimate
+from benchmark.readers import read
+from benchmark.results import Process, ResultSet, Timing
+
+Steps = tuple[float, ...]
+Split = Callable[[Steps, int], list[tuple[Steps, Steps]]]
+HARMLESS = {Verdict.EQUIVALENT, Verdict.UNDECIDED}
+
+
+def interleaved(steps: Steps, rounds: int) -> list[tuple[Steps, Steps]]:
+    """Each pseudo-round's rows go to the sides in turn, the first row to A and to B in turn."""
+    width = len(steps) // rounds
+    slices = [steps[number * width : (number + 1) * width] for number in range(rounds)]
+    return [(s[::2], s[1::2]) if number % 2 == 0 else (s[1::2], s[::2]) for number, s in enumerate(slices)]
+
+
+def halves(steps: Steps, rounds: int) -> list[tuple[Steps, Steps]]:
+    """The first half of the rows is A, the second is B: what drift does to arms that are not interleaved."""
+    half = len(steps) // 2
+    width = half // rounds
+    return [
+        (steps[n * width : (n + 1) * width], steps[half + n * width : half + (n + 1) * width]) for n in range(rounds)
+    ]
+
+
+def against_itself(folder: Path, split: Split, rounds: int) -> Comparison:
+    timings = read(str(folder)).processes[0].timings
+    parts = {cell: split(timing.iter_ms, rounds) for cell, timing in timings.items()}
+    sides = [
+        ResultSet(
+            label,
+            tuple(Process(n + 1, 0, {c: Timing("ok", p[n][side]) for c, p in parts.items()}) for n in range(rounds)),
+        )
+        for side, label in enumerate("ab")
+    ]
+    return compare(sides[0], sides[1])
+
+
+@pytest.mark.parametrize(
+    ("split", "rounds"),
+    [
+        pytest.param(halves, 1, id="halves-one-run"),
+        pytest.param(interleaved, 3, id="interleaved-3"),
+        pytest.param(interleaved, 8, id="interleaved-8"),
+        pytest.param(interleaved, 12, id="interleaved-12"),
+        pytest.param(halves, 5, id="halves-5"),
+        pytest.param(halves, 8, id="halves-8"),
+    ],
+)
+def test_published_steps_against_themselves(published: Path, split: Split, rounds: int) -> None:
+    result = against_itself(published, split, rounds)
+    verdicts = Counter(cell.verdict for cell in result.cells)
+    assert result.verdict in HARMLESS
+    assert sum(verdicts[v] for v in HARMLESS) >= 0.95 * len(result.cells) > 90
+    assert not any(trend.grows_as_models_shrink for trend in result.gradient)
+
+
+def measured_until_decided(draw: Callable[[], float]) -> Verdict:
+    d: list[float] = []
+    for look in LOOKS:
+        d += [draw() for _ in range(look - len(d))]
+        verdict = estimate(d, 0.03).verdict
+        if verdict is not Verdict.UNDECIDED:
+            break
+    return verdict
+
+
+def simulated(effect: float, tau: float, runs: int) -> Counter[Verdict]:
+    """`tau` is the standard deviation of a process's log mean; a round is the difference of two processes."""
+    draw = random.Random(4)
+    return Counter(measured_until_decided(lambda: draw.gauss(effect, tau * 2**0.5)) for _ in range(runs))
+
+
+@pytest.mark.parametrize("tau", [0.005, 0.01, 0.015, 0.03])
+def test_simulated_processes_against_themselves(tau: float) -> None:
+    verdicts = simulated(0.0, tau, 400)
+    assert sum(verdicts[v] for v in HARMLESS) >= 0.95 * 400
+
+
+def test_an_effect_of_the_margin_is_seldom_called_beyond_it() -> None:
+    assert simulated(0.0295588, 0.015, 400)[Verdict.BEATS] <= 0.05 * 400
+
+
+def test_an_effect_of_a_fifth_is_found() -> None:
+    assert simulated(0.18, 0.015, 200)[Verdict.BEATS] >= 0.99 * 200

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is read, and what is refused in which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmark.readers import parse_csv_folder, parse_json_lines, parse_log, read
+from benchmark.results import Cell, InputError
+
+HEAD = "Benchmarking Training half precision type resnet18 \n"
+TIME = "resnet18 model average train time : 75.7ms\n"
+END = "benchmark end : 2022/11/17 06:23:29\n"
+TABLE = "NVIDIA A_1_gpus__half_model_train_benchmark.csv"
+
+
+def refused(call: Callable[[], object]) -> list[str]:
+    with pytest.raises(InputError) as error:
+        call()
+    return error.value.problems
+
+
+def test_a_log(amd: Path) -> None:
+    result = read(str(amd))
+    assert result.environment == {
+        "started": "2022/11/17 06:14:11",
+        "ended": "2022/11/17 06:23:29",
+        "gpus_visible": "1",
+        "cuda": "11.1",
+        "cudnn": "8005",
+        "gpu": "NVIDIA GeForce RTX 3090",
+        "node": "925b73b78805",
+        "release": "5.15.0-43-generic",
+        "cpu_count": "256",
+        "memory_available": "485026041856",
+    }
+    assert len(result.cells()) == 18
+    assert result.processes[0].timings[Cell("resnet18", "half", "train")].iter_ms == (75.70790767669678,)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        pytest.param(
+            HEAD + "resnet18 model average train time : 0.0757s\n" + END,
+            [
+                "log:2: time '0.0757s' of resnet18: expected a number and the unit ms. "
+                "Convert the log to ms, or run the benchmark again.",
+                "log: incomplete; missing cells (1): half train: resnet18. "
+                "Run it again to its end, or compare what is there with --partial.",
+            ],
+            id="seconds",
+        ),
+        pytest.param(
+            HEAD + "resnet18 model average train time : 0.0757ms\n" + END,
+            [
+                "log:2: resnet18 half train: 0.0757 cannot be the milliseconds of a step: expected 0.1 to 1e+06. "
+                "Convert the file to ms, or run the benchmark again.",
+                "log: incomplete; missing cells (1): half train: resnet18. "
+                "Run it again to its end, or compare what is there with --partial.",
+            ],
+            id="seconds-called-ms",
+        ),
+        pytest.param(
+            HEAD + TIME + HEAD + TIME + END,
+            ["log:4: resnet18 half train for the second time: expected one run a log. Split the log, one file a run."],
+            id="two-runs",
+        ),
+        pytest.param(
+            TIME + END,
+            [
+                "log:1: time of resnet18 train follows no cell line: "
+                "expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+            ],
+            id="no-cell-line",
+        ),
+        pytest.param(
+            HEAD + TIME + TIME.replace("18", "34") + END,
+            [
+                "log:3: time of resnet34 train follows the line of resnet18 half train: "
+                "expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+            ],
+            id="of-another-cell",
+        ),
+        pytest.param(
+            "hello\n",
+            [
+                "log: holds no «Benchmarking ... precision type ...» line. Expected the stdout of the original "
+                "benchmark; give the file that it was redirected to."
+            ],
+            id="no-log",
+        ),
+        pytest.param(
+            HEAD + TIME + HEAD.replace("18", "34") + "RuntimeError: CUDA out of memory\n" + END,
+            [
+                "log: incomplete; missing cells (1): half train: resnet34. "
+                "Run it again to its end, or compare what is there with --partial."
+            ],
+            id="a-cell-failed",
+        ),
+    ],
+)
+def test_logs_that_are_refused(text: str, problems: list[str]) -> None:
+    assert refused(lambda: parse_log(text, "log", "x")) == problems
+
+
+CUT = HEAD + TIME + HEAD.replace("18", "34") + "resnet34 model average train time : 8"
+CUT_WORDS = (
+    "log: cut, it has no «benchmark end»; missing cells (17): half train: resnet34, resnet50, resnet101, resnet152, "
+    "resnext50_32x4d, resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; half inference: resnet18, resnet34, resnet50, "
+    "resnet101, resnet152, resnext50_32x4d, resnext101_32x8d, wide_resnet50_2, wide_resnet101_2"
+)
+
+
+def test_a_cut_log_names_what_it_lacks() -> None:
+    way_out = ". Run it again to its end, or compare what is there with --partial."
+    assert refused(lambda: parse_log(CUT, "log", "x")) == [CUT_WORDS + way_out]
+    result = parse_log(CUT, "log", "x", partial=True)
+    assert result.cells() == [Cell("resnet18", "half", "train")]
+    assert result.notes == (CUT_WORDS,)
+
+
+def test_the_original_folder(published: Path) -> None:
+    result = read(str(published))
+    timing = result.processes[0].timings[Cell("resnet18", "half", "inference")]
+    assert (len(timing.iter_ms), timing.iter_ms[0]) == (50, 4.509449005126953)
+    assert len(result.cells()) == 96
+    assert result.environment["gpu"] == "GeForce RTX 2080 Ti"
+    assert result.environment["cpu_count"] == "24"
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "problems"),
+    [
+        pytest.param(
+            {TABLE: "resnet18,resnet34\n20.1,30.2\n20.1,n/a\n20.1\n"},
+            None,
+            [
+                f"run/{TABLE}: row 3, column 'resnet34': 'n/a' is no number: expected ms. "
+                "Take the column out, or run it again.",
+                f"run/{TABLE}: row 4 has 1 values: expected 2, one a model. Take the row out, or run it again.",
+            ],
+            id="no-number-and-short-row",
+        ),
+        pytest.param(
+            {TABLE: "resnet18\nnan\n"},
+            None,
+            [
+                f"run/{TABLE}: row 2, column 'resnet18': 'nan' is no number: expected ms. "
+                "Take the column out, or run it again."
+            ],
+            id="nan",
+        ),
+        pytest.param(
+            {TABLE: "resnet18,resnet34\n0.02,30\n0.03,30\n"},
+            None,
+            [
+                f"run/{TABLE}: column 'resnet18', 2 values, first: 0.02 cannot be the milliseconds of a step: "
+                "expected 0.1 to 1e+06. Convert the file to ms, or run the benchmark again."
+            ],
+            id="seconds",
+        ),
+        pytest.param(
+            {TABLE: "resnet18\n"},
+            None,
+            [f"run/{TABLE}: holds no row of times: expected a header of models and a row a step. Run it again."],
+            id="no-rows",
+        ),
+        pytest.param(
+            {TABLE: "resnet18,resnet18\n20,20\n"},
+            None,
+            [f"run/{TABLE}: column 'resnet18' twice: expected each model once. Take one out."],
+            id="model-twice",
+        ),
+        pytest.param(
+            {"x_benchmark.csv": "resnet18\n20\n"},
+            None,
+            [
+                "run/x_benchmark.csv: expected a name like «NVIDIA A100_1_gpus__half_model_train_benchmark.csv» with "
+                "half, float or double, and train or inference. Rename it, or take it out of the folder."
+            ],
+            id="name",
+        ),
+        pytest.param(
+            {TABLE: "resnet18\n20\n", TABLE.replace("A_1", "B_2"): "resnet18\n20\n"},
+            None,
+            [
+                "run: holds results of 2 set-ups (1 x NVIDIA A, 2 x NVIDIA B): expected one. "
+                "Copy the files of each into a folder of its own."
+            ],
+            id="mixed-gpus",
+        ),
+        pytest.param(
+            {TABLE: "resnet18\n20\n"},
+            "[]",
+            [
+                "run/config.json: expected a JSON object with BATCH_SIZE, as the original writes it. "
+                "Copy the run's own file there, or take this one out."
+            ],
+            id="config",
+        ),
+    ],
+)
+def test_folders_that_are_refused(files: dict[str, str], config: str | None, problems: list[str]) -> None:
+    assert refused(lambda: parse_csv_folder(files, "run", "x", config=config)) == problems
+
+
+def test_a_folder_without_system_info_is_noted() -> None:
+    result = parse_csv_folder({TABLE: "resnet18\n20\n"}, "run", "x", config='{"BATCH_SIZE": 64}')
+    assert result.environment == {"gpu": "NVIDIA A", "batch": 64}
+    assert result.notes == ("run: no system_info.txt: its environment is unknown but for the GPU's name",)
+
+
+COMMON = {"schema": 1, "run_id": "r1", "arm": "static", "round": 1, "process": 0}
+BLOCK = COMMON | {
+    "kind": "block",
+    "model": "resnet18",
+    "precision": "half",
+    "mode": "inference",
+    "batch": 64,
+    "status": "ok",
+    "iter_ms": [3.0, 5.0],
+}
+PROCESS = COMMON | {"kind": "process", "env": {"gpu": "NVIDIA H200", "threads": 12}}
+CELL = Cell("resnet18", "half", "inference", 64)
+
+
+def lines(*objects: object) -> str:
+    return "".join(json.dumps(line) + "\n" for line in objects)
+
+
+def without(key: str) -> dict[str, object]:
+    return {name: value for name, value in BLOCK.items() if name != key}
+
+
+def test_json_lines() -> None:
+    more = BLOCK | {"iter_ms": [4.0], "enqueue_ms": [3.5], "wait_ms": [0.5], "control": True}
+    text = lines(PROCESS, BLOCK, more, BLOCK | {"round": 2}, PROCESS | {"round": 2, "env": {"threads": 128}})
+    result = parse_json_lines({"f": text + '{"schema": 1, "ki'}, "x")
+    timing = result.processes[0].timings[CELL]
+    assert [(process.round, process.index) for process in result.processes] == [(1, 0), (2, 0)]
+    assert (timing.iter_ms, timing.mean_ms, timing.control) == ((3.0, 5.0, 4.0), 4.0, True)
+    assert (timing.enqueue_ms, timing.wait_ms) == (3.5, 0.5)
+    assert result.environment == {"gpu": "NVIDIA H200", "threads": "12, 128"}
+    assert result.notes == ("f:6: the last line was cut and is left out",)
+
+
+@pytest.mark.parametrize("status", ["oom", "skipped"])
+def test_a_block_that_failed_makes_the_cell_fail(status: str) -> None:
+    result = parse_json_lines({"f": lines(BLOCK, without("iter_ms") | {"status": status})}, "x")
+    assert result.processes[0].timings[CELL].status == status
+
+
+LINE_OUT = "Correct it, or take the line out."
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        pytest.param("{oops\n", ["f:1: {oops is no JSON: expected one object a line. Take it out."], id="no-json"),
+        pytest.param(
+            lines(BLOCK | {"schema": 2})[:-1],
+            [
+                "f:1: "
+                + json.dumps(BLOCK | {"schema": 2})[:57]
+                + "...: expected an object with schema 1 and kind process or block. "
+                "Read it with the version that wrote it, or take it out."
+            ],
+            id="another-schema",
+        ),
+        pytest.param(
+            '{"schema": 1, "kind": []}\n[]\n',
+            [
+                f"f:{number}: {line}: expected an object with schema 1 and kind process or block. "
+                "Read it with the version that wrote it, or take it out."
+                for number, line in ((1, '{"schema": 1, "kind": []}'), (2, "[]"))
+            ],
+            id="another-kind",
+        ),
+        pytest.param(
+            lines(without("model") | {"batch": 0, "round": True}),
+            [
+                f"f:1: round is true: expected an integer from 1. {LINE_OUT}",
+                "f:1: model is missing: expected a text that is not empty. Add it, or take the line out.",
+                f"f:1: batch is 0: expected an integer from 1. {LINE_OUT}",
+            ],
+            id="several-keys",
+        ),
+        pytest.param(
+            lines(BLOCK | {"precision": "fp16", "status": "fine", "control": 1}),
+            [
+                f'f:1: precision is "fp16": expected one of half, float, double. {LINE_OUT}',
+                f'f:1: status is "fine": expected one of ok, oom, skipped. {LINE_OUT}',
+                f"f:1: control is 1: expected true or false. {LINE_OUT}",
+            ],
+            id="other-words",
+        ),
+        pytest.param(
+            lines(BLOCK | {"iter_ms": [3.0, float("nan")]}),
+            [f"f:1: iter_ms is [3.0, NaN]: expected a list of ms, each above 0 and up to 1e6. {LINE_OUT}"],
+            id="nan",
+        ),
+        pytest.param(
+            lines(BLOCK | {"iter_ms": [3000000]}),
+            [f"f:1: iter_ms is [3000000]: expected a list of ms, each above 0 and up to 1e6. {LINE_OUT}"],
+            id="nanoseconds",
+        ),
+        pytest.param(
+            lines(BLOCK | {"iter_ms": []}),
+            ["f:1: iter_ms is missing or empty: expected ms for status ok. Set the status to skipped."],
+            id="no-times",
+        ),
+        pytest.param(
+            lines(BLOCK | {"wait_ms": [1.0]}),
+            ["f:1: wait_ms has 1 values: expected 2, as iter_ms has. Take wait_ms out."],
+            id="lengths",
+        ),
+        pytest.param(
+            lines(PROCESS | {"env": {"cpus": [1]}}),
+            [
+                'f:1: env is {"cpus": [1]}: expected an object of texts, numbers, true, false and null. '
+                "Correct it, or take the line out."
+            ],
+            id="env",
+        ),
+        pytest.param(
+            lines(BLOCK, BLOCK | {"arm": "none"}),
+            ["f: holds the arms static, none: expected one. Name it after an @: f@static"],
+            id="two-arms",
+        ),
+        pytest.param(
+            lines(BLOCK, BLOCK | {"run_id": "r2"}),
+            ["f: holds the runs r1, r2: expected one, as rounds are numbered by run. Name its file."],
+            id="two-runs",
+        ),
+        pytest.param(
+            lines(PROCESS),
+            ["f: holds no block at all: expected lines of kind block. Name another arm or file."],
+            id="no-blocks",
+        ),
+    ],
+)
+def test_json_lines_that_are_refused(text: str, problems: list[str]) -> None:
+    assert refused(lambda: parse_json_lines({"f": text}, "x")) == problems
+
+
+def test_one_arm_of_several(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text(lines(BLOCK, BLOCK | {"arm": "none", "iter_ms": [9.0]}))
+    result = read(f"{file}@none")
+    assert (result.label, result.processes[0].timings[CELL].iter_ms) == ("none", (9.0,))
+    assert refused(lambda: read(f"{file}@static2")) == [
+        f"{file}: holds no block of arm 'static2' (it has static, none): expected lines of kind block. "
+        "Name another arm or file."
+    ]
+    assert read(f"{tmp_path}@static").label == "static"
+
+
+def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_text("\ufeffresnet18\n20\n", encoding="utf-8")
+    assert read(str(tmp_path)).cells() == [Cell("resnet18", "half", "train")]
+
+
+@pytest.mark.parametrize(
+    ("files", "argument", "problem"),
+    [
+        pytest.param(
+            {}, "gone", "{0}/gone: no such file or folder: expected a log, a CSV folder or JSON lines.", id="gone"
+        ),
+        pytest.param(
+            {},
+            "",
+            "{0}/: holds nothing: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder.",
+            id="empty-folder",
+        ),
+        pytest.param(
+            {"x.txt": b"x"},
+            "",
+            "{0}/: holds x.txt: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder.",
+            id="other-folder",
+        ),
+        pytest.param(
+            {"x.jsonl": b"x", TABLE: b"x"},
+            "",
+            "{0}/: holds *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or part the folder.",
+            id="two-kinds",
+        ),
+        pytest.param(
+            {"x": b""}, "x", "{0}/x: is empty: expected a log or JSON lines. Run the benchmark again.", id="empty-file"
+        ),
+        pytest.param(
+            {"x.csv": b"x"}, "x.csv", "{0}/x.csv: is one table of a run: expected its folder. Name {0}.", id="one-table"
+        ),
+        pytest.param(
+            {"x": b"ab\xff"},
+            "x",
+            "{0}/x: byte 2 is no UTF-8: expected text. Convert it, or name the right file.",
+            id="binary",
+        ),
+        pytest.param(
+            {"x": (HEAD + TIME + END).encode()},
+            "x@none",
+            "{0}/x@none: only JSON lines have arms: expected a .jsonl file. Leave @none out.",
+            id="arm-of-a-log",
+        ),
+    ],
+)
+def test_paths_that_are_refused(tmp_path: Path, files: dict[str, bytes], argument: str, problem: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    expected = problem.format(tmp_path).replace(f"{tmp_path}/:", f"{tmp_path}:")
+    assert refused(lambda: read(str(tmp_path / argument))) == [expected]
