@@ -11,6 +11,7 @@ import tempfile
 import time
 import zipfile
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox.gobuild import GO_MINIMUM, Go, replacing
@@ -33,6 +34,13 @@ PACKAGES = {
     "xz-utils": ("xz",),
     "util-linux": ("unshare",),
     "ca-certificates": ("/etc/ssl/certs/ca-certificates.crt",),
+}
+
+
+# What a machine that lost power, or a container that was frozen, may leave of an engine that systemd does not run.
+PID_FILES = {
+    Path("/var/run/docker.pid"): "dockerd",
+    Path("/var/run/docker/containerd/containerd.pid"): "containerd",
 }
 
 
@@ -104,6 +112,21 @@ def last_lines(path: Path, count: int = 15) -> str:
         return f"  | {error}\n"
 
 
+def remove_stale_pid_files(pid_files: Mapping[Path, str], proc: Path = Path("/proc")) -> None:
+    """Remove pid files whose number another program has by now.
+
+    The engine would take that program for itself, or for its containerd, and not start. A number that nobody has is no
+    trouble.
+    """
+    for path, program in pid_files.items():
+        try:
+            owner = (proc / path.read_text().strip() / "comm").read_text().strip()
+        except OSError:
+            continue
+        if owner != program:
+            path.unlink()
+
+
 def start_engine(paths: Paths, shell: Shell) -> None:
     """Start the Docker engine: as a service where systemd runs, else as a process of its own session."""
     log = paths.cache / "dockerd.log"
@@ -115,6 +138,7 @@ def start_engine(paths: Paths, shell: Shell) -> None:
         process = None
     else:
         tried = "`dockerd`, as a process of its own session"
+        remove_stale_pid_files(PID_FILES)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 ["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
