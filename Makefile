@@ -16,9 +16,8 @@ export PYTHONUNBUFFERED := 1
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: virtual environment, Docker engine, Go toolchain
+setup: ## Make the virtual environment; what the sandbox needs besides, its targets install
 	@tools/setup venv
-	@tools/setup sandbox
 
 demo: ## Bring the sandbox up, tune its workers, print the verdict
 	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
