@@ -67,6 +67,10 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         "this kubelet refuses hosts with cgroup v1",
     ),
     (
+        r"inotify_init: too many open files",
+        "the machine has no inotify instances left: raise the sysctl fs.inotify.max_user_instances",
+    ),
+    (
         r"misconfiguration: kubelet cgroup driver",
         "the cgroup drivers of the kubelet and of the container runtime differ",
     ),
