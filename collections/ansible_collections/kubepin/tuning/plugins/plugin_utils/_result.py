@@ -80,7 +80,7 @@ def result_fact(
     :param state: `present` or `rolled_back`, as asked
     :param kubelet: the result of kubelet_cpu_manager
     :param api: the result of node_api_info after the switch
-    :param probe: the result of cpuset_probe
+    :param probe: the result of pod_probe
     :param failure: task, msg, first_cause, meaning, journal of the first failure
     :param left: outcome, cordoned and msg of the undoing
     """

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
-from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe, node_api_info, node_drain
+from ansible_collections.kubepin.tuning.plugins.modules import pod_probe, node_api_info, node_drain
 
 FIELDS = ("type", "elements", "default", "choices", "required")
 
@@ -32,7 +32,7 @@ def accepted(spec):
 
 
 @pytest.mark.parametrize(
-    "module", [cpuset_probe, node_api_info, node_drain], ids=["cpuset_probe", "node_api_info", "node_drain"]
+    "module", [pod_probe, node_api_info, node_drain], ids=["pod_probe", "node_api_info", "node_drain"]
 )
 def test_every_option_is_documented_as_it_is(module):
     shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
@@ -40,7 +40,7 @@ def test_every_option_is_documented_as_it_is(module):
 
 
 def test_every_fact_of_the_probe_is_documented():
-    facts = cpuset_probe.Probe(None, "kube-system", "n1")._facts(
-        {"metadata": {"uid": "u"}}, cpuset_probe.ProbeRequest("n1", "kube-system", "busybox", 1, 1, "gpu", [], 15, 120)
+    facts = pod_probe.Probe(None, "kube-system", "n1")._facts(
+        {"metadata": {"uid": "u"}}, pod_probe.ProbeRequest("n1", "kube-system", "busybox", 1, 1, "gpu", [], 15, 120)
     )
-    assert set(yaml.safe_load(cpuset_probe.RETURN)["probe"]["contains"]) == set(facts)
+    assert set(yaml.safe_load(pod_probe.RETURN)["probe"]["contains"]) == set(facts)

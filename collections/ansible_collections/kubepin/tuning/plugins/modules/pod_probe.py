@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: cpuset_probe
+module: pod_probe
 short_description: See from inside a pod which CPUs a node gives it, and that it keeps its GPU
 version_added: 0.1.0
 author: The kubepin developers
@@ -87,7 +87,7 @@ options:
 
 EXAMPLES = r"""
 - name: See which CPUs a pod gets, and that it keeps its GPU
-  kubepin.tuning.cpuset_probe:
+  kubepin.tuning.pod_probe:
     node: gpu-01
     image: registry.example.com/busybox:1.37
   delegate_to: localhost
@@ -98,13 +98,13 @@ EXAMPLES = r"""
     msg: "CPUs {{ probed.probe.cpus_allowed_list }}, device after {{ probed.probe.seconds_observed }} s still there"
 
 - name: Remove the probe
-  kubepin.tuning.cpuset_probe:
+  kubepin.tuning.pod_probe:
     node: gpu-01
     state: absent
   delegate_to: localhost
 
 - name: Probe two whole cores of a node without GPUs
-  kubepin.tuning.cpuset_probe:
+  kubepin.tuning.pod_probe:
     node: cpu-01
     image: registry.example.com/busybox:1.37
     cpus: 4
