@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Readers of results: our JSON lines, and the log text and CSV folders of ryujaehun/pytorch-gpu-benchmark.
 
-Each parse_* function takes text and returns data; `read` alone touches files. Every reader raises InputError with all
-problems that it found, each with the place, the value, what was expected and the way out.
+Each parse_* function takes text and returns data; `read`, `read_arms` and `texts` touch files. Every reader raises
+InputError with all problems that it found, each with the place, the value, what was expected and the way out.
 
-JSON lines, schema 1 (one object a line, UTF-8, each line ends with a newline; keys not named here are ignored):
+JSON lines, schema 1 (one object a line, UTF-8, each line ends with a newline; keys not named here are ignored, null is
+the same as absent, and lines that begin with # are the program's words to its user):
 
-- all lines: schema (1), kind ("process" or "block"), run_id (text; one for all rounds and arms of a run), arm (text),
-  round (integer from 1; rounds of equal number are compared), process (integer from 0, within round and arm).
+- all lines: schema (1), kind ("process", "block" or "end"), run_id (text; one for all rounds of an arm), arm (text), round
+  (integer from 1; rounds of equal number are compared), process (integer from 0, within round and arm).
 - kind "process": env, an object of scalars (gpu, gpu_uuid, driver, cuda, cudnn, torch, host, cpu_count, threads, ...).
 - kind "block": model (text), precision (half, float, double), mode (text: train, inference, ...), batch (integer
   from 1), status (ok, oom, skipped), iter_ms (milliseconds of each step in run order; required and not empty for ok).
-  Optional: control (true for a negative control), enqueue_ms and wait_ms (lists as long as iter_ms).
+  Optional: reason (text), control (true for a negative control), order (integer from 0), started (seconds since 1970),
+  counters (an object of numbers over the block), and lists as long as iter_ms: data_ms, h2d_ms, enqueue_ms, wait_ms.
+- kind "end": status "done". A process without it was killed; what it had counts.
 
-The blocks of a cell within one process are joined. A last line without its newline that is no JSON was cut by the end of
-the process and is left out with a note.
+The blocks of a cell within one process are joined. From each *-loader cell a *-step cell is derived, h2d + enqueue + wait
+of the same steps: what the original benchmark times. A last line that is no JSON was cut by the end of the process and is
+left out with a note.
 """
 
 from __future__ import annotations
@@ -24,15 +28,17 @@ import io
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from benchmark.results import (
     PRECISIONS,
     RESNETS,
     SCHEMA,
+    Block,
     Cell,
     InputError,
     Process,
@@ -42,11 +48,19 @@ from benchmark.results import (
     Timing,
 )
 
+_Read = TypeVar("_Read")
+
 # A step of these networks launches 60 kernels or more at microseconds each: below 0.1 ms the unit cannot be ms.
 SHORTEST_MS = 0.1
 LONGEST_MS = 1e6
 
+# Counters span the steps and what is between them: steps cannot take longer, nor nearly nothing of the time.
+_WALL_SHARE = (0.01, 1.1)
+
 _FAILED: tuple[Status, ...] = ("oom", "skipped")
+_PARTS_KEYS = ("data_ms", "h2d_ms", "enqueue_ms", "wait_ms")
+_STEP_PARTS = ("h2d_ms", "enqueue_ms", "wait_ms")
+_LOADER, _DERIVED = "-loader", "-step"
 _MODES = {"Training": "train", "Inference": "inference"}
 _CELL_LINE = re.compile(r"Benchmarking (Training|Inference) (\w+) precision type (\S+)\s*$")
 _TIME_LINE = re.compile(r"(\S+) model average (\S+) time\s*:\s*(\S+?)\s*([A-Za-zµ]*)\s*$")
@@ -256,10 +270,12 @@ def _one_of(choices: Iterable[str]) -> _Rule:
     return _Rule(f"one of {', '.join(names)}", lambda v: v in names)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_times(value: Any, least: float) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and least <= v <= LONGEST_MS for v in value
-    )
+    return isinstance(value, list) and all(_is_number(v) and least <= v <= LONGEST_MS for v in value)
 
 
 _TEXT = _Rule("a text that is not empty", lambda v: isinstance(v, str) and bool(v))
@@ -268,6 +284,10 @@ _PARTS = _Rule("a list of ms, each from 0 to 1e6", lambda v: _is_times(v, 0.0))
 _ENV = _Rule(
     "an object of texts, numbers, true, false and null",
     lambda v: isinstance(v, dict) and all(x is None or isinstance(x, str | int | float) for x in v.values()),
+)
+_COUNTERS = _Rule(
+    "an object of numbers and null",
+    lambda v: isinstance(v, dict) and all(x is None or _is_number(x) for x in v.values()),
 )
 _EVERY_LINE = {"run_id": _TEXT, "arm": _TEXT, "round": _integer_from(1), "process": _integer_from(0)}
 _LINES: dict[str, dict[str, _Rule]] = {
@@ -280,24 +300,58 @@ _LINES: dict[str, dict[str, _Rule]] = {
         "batch": _integer_from(1),
         "status": _one_of(get_args(Status)),
     },
+    "end": {**_EVERY_LINE, "status": _one_of(["done"])},
 }
 _OPTIONAL = {
     "iter_ms": _STEPS,
-    "enqueue_ms": _PARTS,
-    "wait_ms": _PARTS,
+    **dict.fromkeys(_PARTS_KEYS, _PARTS),
     "control": _Rule("true or false", lambda v: isinstance(v, bool)),
+    "order": _integer_from(0),
+    "started": _Rule("seconds since 1970", lambda v: _is_number(v) and v > 0),
+    "reason": _Rule("a text", lambda v: isinstance(v, str)),
+    "counters": _COUNTERS,
 }
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Valid lines of some files; `where` names the files, `notes` says what was left out."""
+
+    where: str
+    lines: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    def arms(self) -> list[str]:
+        """In order of appearance."""
+        return list(dict.fromkeys(line["arm"] for line in self.lines))
 
 
 def parse_json_lines(files: Mapping[str, str], label: str, arm: str | None = None) -> ResultSet:
     """Our JSON lines, by file name; of several arms the one named `arm`, else the only one."""
+    found = _parse_lines(files)
+    arms = found.arms()
+    if arm is None and len(arms) > 1:
+        listed, where = ", ".join(arms), found.where
+        raise InputError([f"{where}: holds the arms {listed}: expected one. Name it after an @: {where}@{arms[0]}"])
+    return _arm(found, label, arm)
+
+
+def parse_arms(files: Mapping[str, str]) -> dict[str, ResultSet]:
+    """Every arm of our JSON lines, by name, in order of appearance; each is labelled with its name."""
+    found = _parse_lines(files)
+    if not found.arms():
+        _arm(found, "", None)
+    return {arm: _arm(found, arm, arm) for arm in found.arms()}
+
+
+def _parse_lines(files: Mapping[str, str]) -> _Lines:
     problems: list[str] = []
     notes: list[str] = []
     lines: list[dict[str, Any]] = []
     for name, text in sorted(files.items()):
         rows = text.split("\n")
         for number, row in enumerate(rows, 1):
-            if not row.strip():
+            if not row.strip() or row.startswith("#"):
                 continue
             place = f"{name}:{number}"
             try:
@@ -311,32 +365,42 @@ def parse_json_lines(files: Mapping[str, str], label: str, arm: str | None = Non
             faults = _line_faults(line)
             problems += [f"{place}: {fault}" for fault in faults]
             if not faults:
-                lines.append(line)
+                lines.append({key: value for key, value in line.items() if value is not None})
     if problems:
         raise InputError(problems)
-    arms = list(dict.fromkeys(line["arm"] for line in lines))
-    where = ", ".join(sorted(files))
-    if arm is None and len(arms) > 1:
-        raise InputError(
-            [f"{where}: holds the arms {', '.join(arms)}: expected one. Name it after an @: {where}@{arms[0]}"]
-        )
-    lines = [line for line in lines if arm is None or line["arm"] == arm]
+    return _Lines(", ".join(sorted(files)), tuple(lines), tuple(notes))
+
+
+def _arm(found: _Lines, label: str, arm: str | None) -> ResultSet:
+    """One arm, which has to come from one run and one kind of GPU; None is the only arm there is."""
+    lines = [line for line in found.lines if arm is None or line["arm"] == arm]
+    where, arms = found.where, found.arms()
     if not any(line["kind"] == "block" for line in lines):
         wanted = f"of arm {arm!r} (it has {', '.join(arms) or 'none'})" if arm else "at all"
         raise InputError([f"{where}: holds no block {wanted}: expected lines of kind block. Name another arm or file."])
+    problems = []
     runs = sorted({line["run_id"] for line in lines})
+    of_arm = f"arm {arm} of " if len(arms) > 1 else ""
     if len(runs) > 1:
-        raise InputError(
-            [f"{where}: holds the runs {', '.join(runs)}: expected one, as rounds are numbered by run. Name its file."]
+        problems.append(
+            f"{where}: holds {of_arm}the runs {', '.join(runs)}: expected one, as rounds are numbered by run. Name its file."
         )
-    return _assemble(lines, label, notes)
+    gpus = _environment_values(lines).get("gpu", {})
+    if len(gpus) > 1:
+        problems.append(
+            f"{where}: holds {of_arm}results of {len(gpus)} kinds of GPU ({', '.join(sorted(gpus))}): expected one. "
+            f"Copy the files of each into a folder of its own."
+        )
+    if problems:
+        raise InputError(problems)
+    return _assemble(lines, label, list(found.notes))
 
 
 def _line_faults(line: Any) -> list[str]:
     """Why a parsed line is not of the schema; all reasons."""
     if not isinstance(line, dict) or line.get("schema") != SCHEMA or line.get("kind") not in tuple(_LINES):
         return [
-            f"{_short(json.dumps(line))}: expected an object with schema {SCHEMA} and kind {' or '.join(_LINES)}. "
+            f"{_short(json.dumps(line))}: expected an object with schema {SCHEMA} and kind process, block or end. "
             f"Read it with the version that wrote it, or take it out."
         ]
     faults = []
@@ -346,17 +410,31 @@ def _line_faults(line: Any) -> list[str]:
         elif not rule.holds(line[key]):
             faults.append(_expected(key, line[key], rule))
     if line["kind"] == "block":
-        present = {key: rule for key, rule in _OPTIONAL.items() if key in line}
+        present = {key: rule for key, rule in _OPTIONAL.items() if line.get(key) is not None}
         faults += [_expected(key, line[key], rule) for key, rule in present.items() if not rule.holds(line[key])]
         if line.get("status") == "ok" and not line.get("iter_ms"):
             faults.append("iter_ms is missing or empty: expected ms for status ok. Set the status to skipped.")
         if not faults and line["status"] == "ok":
             faults += [
                 f"{key} has {len(line[key])} values: expected {len(line['iter_ms'])}, as iter_ms has. Take {key} out."
-                for key in ("enqueue_ms", "wait_ms")
-                if key in line and len(line[key]) != len(line["iter_ms"])
+                for key in _PARTS_KEYS
+                if line.get(key) is not None and len(line[key]) != len(line["iter_ms"])
             ]
+            faults += _unit_faults(line["iter_ms"], (line.get("counters") or {}).get("wall_ms"))
     return faults
+
+
+def _unit_faults(steps: list[float], wall_ms: float | None) -> list[str]:
+    """Steps that cannot be ms: too short for any network, or at odds with the block's time by the wall clock."""
+    way_out = "Convert the file to ms, or run the benchmark again."
+    mean, total = math.fsum(steps) / len(steps), math.fsum(steps)
+    if mean < SHORTEST_MS:
+        return [f"iter_ms is {mean:g} on average: milliseconds of a step are {SHORTEST_MS:g} or more. {way_out}"]
+    if wall_ms and not _WALL_SHARE[0] <= total / wall_ms <= _WALL_SHARE[1]:
+        return [
+            f"iter_ms adds up to {total:g} in a block of wall_ms {wall_ms:g}: expected the same unit, ms. {way_out}"
+        ]
+    return []
 
 
 def _expected(key: str, value: Any, rule: _Rule) -> str:
@@ -365,33 +443,71 @@ def _expected(key: str, value: Any, rule: _Rule) -> str:
 
 def _assemble(lines: list[dict[str, Any]], label: str, notes: list[str]) -> ResultSet:
     """Processes from valid lines of one arm; an environment key on which processes differ keeps all its values."""
-    environments: dict[str, dict[str, Scalar]] = {}
     blocks: dict[tuple[int, int], dict[Cell, list[dict[str, Any]]]] = {}
     for line in lines:
-        if line["kind"] == "process":
-            for key, value in line["env"].items():
-                environments.setdefault(key, {})[str(value)] = value
-        else:
+        if line["kind"] == "block":
             cell = Cell(line["model"], line["precision"], line["mode"], line["batch"])
             process = blocks.setdefault((line["round"], line["process"]), {})
             process.setdefault(cell, []).append(line)
     processes = tuple(
-        Process(round_, index, {cell: _join(group) for cell, group in cells.items()})
+        Process(round_, index, _timings(cells))
         for (round_, index), cells in sorted(blocks.items(), key=lambda item: item[0])
     )
-    environment: dict[str, Scalar] = {
-        key: next(iter(values.values())) if len(values) == 1 else ", ".join(values)
-        for key, values in environments.items()
-    }
-    return ResultSet(label, processes, environment, frozenset(line["run_id"] for line in lines), tuple(notes))
+    environment: dict[str, Scalar] = {}
+    for key, values in _environment_values(lines).items():
+        first = next(iter(values.values()))
+        environment[key] = first if len(values) == 1 or key == "started" else ", ".join(values)
+    arm = lines[0]["arm"]
+    cards = environment.get("gpu_uuid")
+    if isinstance(cards, str) and ", " in cards:
+        notes.append(f"red flag: {arm} ran on several GPU cards ({cards}): cards of one model differ by 2 to 5 %")
+    started = {(line["round"], line["process"]) for line in lines if line["kind"] == "process"}
+    killed = len(started - {(line["round"], line["process"]) for line in lines if line["kind"] == "end"})
+    if killed:
+        notes.append(f"{arm}: {killed} of {len(started)} processes did not come to their end; what they had counts")
+    return ResultSet(label, processes, environment, frozenset(line["run_id"] for line in lines), tuple(notes), arm)
+
+
+def _environment_values(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Scalar]]:
+    """The different values of each environment key, by their text, in order of appearance."""
+    found: dict[str, dict[str, Scalar]] = {}
+    for line in lines:
+        if line["kind"] == "process":
+            for key, value in line["env"].items():
+                found.setdefault(key, {})[str(value)] = value
+    return found
+
+
+def _timings(cells: Mapping[Cell, list[dict[str, Any]]]) -> dict[Cell, Timing]:
+    """One process's cells, and what is derived from them."""
+    timings = {}
+    for cell, blocks in cells.items():
+        timings[cell] = _join(blocks)
+        if cell.mode.endswith(_LOADER):
+            derived = [step for step in map(_as_the_original, blocks) if step is not None]
+            if derived:
+                mode = cell.mode.removesuffix(_LOADER) + _DERIVED
+                timings[replace(cell, mode=mode)] = replace(_join(derived), control=False, derived=True)
+    return timings
+
+
+def _as_the_original(block: dict[str, Any]) -> dict[str, Any] | None:
+    """The block without the time that its steps waited for data; None if that was not recorded."""
+    if block["status"] != "ok":
+        return block
+    if not all(key in block for key in _STEP_PARTS):
+        return None
+    steps = [math.fsum(parts) for parts in zip(*(block[key] for key in _STEP_PARTS))]
+    return {**block, "iter_ms": steps, "data_ms": [0.0] * len(steps)} if min(steps) > 0 else None
 
 
 def _join(blocks: list[dict[str, Any]]) -> Timing:
     """One process's blocks of one cell; a block that failed makes the cell fail."""
     control = any(block.get("control", False) for block in blocks)
     for failed in _FAILED:
-        if any(block["status"] == failed for block in blocks):
-            return Timing(failed, control=control)
+        reasons = [block.get("reason", "") for block in blocks if block["status"] == failed]
+        if reasons:
+            return Timing(failed, control=control, reason=reasons[0])
     split = [block for block in blocks if "enqueue_ms" in block and "wait_ms" in block]
     return Timing(
         "ok",
@@ -399,11 +515,43 @@ def _join(blocks: list[dict[str, Any]]) -> Timing:
         enqueue_ms=math.fsum(step for block in split for step in block["enqueue_ms"]),
         wait_ms=math.fsum(step for block in split for step in block["wait_ms"]),
         control=control,
+        blocks=tuple(
+            Block(
+                tuple(map(float, block["iter_ms"])),
+                block.get("started"),
+                {key.removesuffix("_ms"): math.fsum(block[key]) for key in _PARTS_KEYS if key in block},
+                {key: value for key, value in block.get("counters", {}).items() if value is not None},
+            )
+            for block in blocks
+        ),
     )
 
 
 def read(argument: str, label: str | None = None, *, partial: bool = False) -> ResultSet:
     """Reads a log, a CSV folder, a JSON lines file or a folder of them; FILE@ARM names one arm of JSON lines."""
+    path, arm = locate(argument)
+    result = _guarded(
+        lambda: _read_folder(path, label, arm) if path.is_dir() else _read_file(path, label, arm, partial)
+    )
+    if arm is not None and not result.run_ids:
+        raise InputError([f"{argument}: only JSON lines have arms: expected a .jsonl file. Leave @{arm} out."])
+    return result
+
+
+def read_arms(paths: Iterable[Path]) -> dict[str, ResultSet]:
+    """Every arm in the JSON lines of these files and folders, by name."""
+    return parse_arms(_guarded(lambda: _json_lines(paths)))
+
+
+def has_arms(path: Path) -> bool:
+    """Whether `path` holds our JSON lines, rather than what the original benchmark wrote."""
+    if path.is_dir():
+        return bool(_line_files(path))
+    return _guarded(lambda: _is_json_lines(path, _text(path)))
+
+
+def locate(argument: str) -> tuple[Path, str | None]:
+    """The file or folder that FILE or FILE@ARM means, and the arm."""
     path, arm = Path(argument), None
     if not path.exists() and "@" in argument:
         before, _, after = argument.rpartition("@")
@@ -411,28 +559,62 @@ def read(argument: str, label: str | None = None, *, partial: bool = False) -> R
             path, arm = Path(before), after
     if not path.exists():
         raise InputError([f"{argument}: no such file or folder: expected a log, a CSV folder or JSON lines."])
+    return path, arm
+
+
+def texts(path: Path) -> dict[str, str]:
+    """The text of every file that `read` takes from `path`, by file name, as far as it is our lines or the original's."""
+    if path.is_file():
+        files = [path]
+    else:
+        names = ("system_info.txt", "config.json")
+        files = [*(_line_files(path) or sorted(path.glob("*_benchmark.csv"))), *map(path.joinpath, names)]
+    return _guarded(lambda: {file.name.removesuffix(".gz"): _text(file) for file in files if file.exists()})
+
+
+def _guarded(reading: Callable[[], _Read]) -> _Read:
     try:
-        result = _read_folder(path, label, arm) if path.is_dir() else _read_file(path, label, arm, partial)
+        return reading()
     except OSError as error:
         raise InputError([f"{error.filename}: cannot be read: {error.strerror}. Correct its permissions."]) from error
-    if arm is not None and not result.run_ids:
-        raise InputError([f"{argument}: only JSON lines have arms: expected a .jsonl file. Leave @{arm} out."])
-    return result
+
+
+def _line_files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")])
+
+
+def _json_lines(paths: Iterable[Path]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    problems = []
+    for path in paths:
+        found = _line_files(path) if path.is_dir() else [path]
+        if not found:
+            problems.append(f"{path}: holds {_contents(path)}: expected *.jsonl. Name the run's own folder.")
+        files |= {str(file): _text(file) for file in found}
+    if problems:
+        raise InputError(problems)
+    return files
+
+
+def _contents(folder: Path) -> str:
+    return ", ".join(sorted(file.name for file in folder.iterdir())[:5]) or "nothing"
 
 
 def _read_folder(path: Path, label: str | None, arm: str | None) -> ResultSet:
-    lines = sorted(path.glob("*.jsonl"))
+    lines = _line_files(path)
     tables = sorted(path.glob("*_benchmark.csv"))
     if lines and tables:
         raise InputError(
             [f"{path}: holds *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or part the folder."]
         )
     if lines:
-        return parse_json_lines({str(file): _text(file) for file in lines}, label or arm or path.name, arm)
+        return parse_json_lines(_json_lines([path]), label or arm or path.name, arm)
     if not tables:
-        found = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
         raise InputError(
-            [f"{path}: holds {found}: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder."]
+            [
+                f"{path}: holds {_contents(path)}: expected *_benchmark.csv of the original or *.jsonl. "
+                f"Name the run's own folder."
+            ]
         )
     info, config = path / "system_info.txt", path / "config.json"
     return parse_csv_folder(
@@ -450,18 +632,39 @@ def _read_file(path: Path, label: str | None, arm: str | None, partial: bool) ->
         raise InputError([f"{path}: is empty: expected a log or JSON lines. Run the benchmark again."])
     if path.suffix == ".csv":
         raise InputError([f"{path}: is one table of a run: expected its folder. Name {path.parent}."])
-    if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
-        return parse_json_lines({str(path): text}, label or arm or path.stem, arm)
+    if _is_json_lines(path, text):
+        return parse_json_lines({str(path): text}, label or arm or path.name.partition(".jsonl")[0], arm)
     return parse_log(text, str(path), label or path.stem, partial=partial)
 
 
+def _is_json_lines(path: Path, text: str) -> bool:
+    said = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return path.name.endswith((".jsonl", ".jsonl.gz")) or next(said, "").lstrip().startswith("{")
+
+
 def _text(path: Path) -> str:
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = _unpacked(path, content)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             [f"{path}: byte {error.start} is no UTF-8: expected text. Convert it, or name the right file."]
         ) from error
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """All members of a gzip file; of one that was cut, what it holds."""
+    unpacked = []
+    try:
+        while content:
+            member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            unpacked.append(member.decompress(content))
+            content = member.unused_data
+    except zlib.error as error:
+        raise InputError([f"{path}: is no gzip file ({error}): expected one. Copy it again, or unpack it."]) from error
+    return b"".join(unpacked)
 
 
 def _short(text: str) -> str:

@@ -53,11 +53,26 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Steps timed in one go. `parts_ms` are sums over its steps: data, h2d, enqueue, wait, as far as recorded.
+
+    `started` is in seconds since 1970. `counters` hold what the system counted over the block; what could not be read is
+    absent, never 0.
+    """
+
+    iter_ms: tuple[float, ...]
+    started: float | None = None
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    counters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Timing:
-    """What one process found for one cell.
+    """What one process found for one cell; `reason` says why, where it could not be timed.
 
     `iter_ms` holds every step in run order, stalls included, over all blocks of the process; a log that prints only its
     average gives that one number. `enqueue_ms` and `wait_ms` are sums over the steps for which both were recorded.
+    `derived` cells are computed from the steps of another one: the same time must not count twice.
     """
 
     status: Status
@@ -65,6 +80,9 @@ class Timing:
     enqueue_ms: float = 0.0
     wait_ms: float = 0.0
     control: bool = False
+    derived: bool = False
+    reason: str = ""
+    blocks: tuple[Block, ...] = ()
 
     @property
     def mean_ms(self) -> float:
@@ -83,15 +101,23 @@ class Process:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """One side of a comparison. `notes` are remarks on the input that a reader of the verdict has to know."""
+    """One side of a comparison; `arm` is what the input calls it, empty where the input has no arms.
+
+    `notes` are remarks on the input that a reader of the verdict has to know.
+    """
 
     label: str
     processes: tuple[Process, ...]
     environment: Mapping[str, Scalar] = field(default_factory=dict)
     run_ids: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    arm: str = ""
     schema: int = SCHEMA
 
     def cells(self) -> list[Cell]:
         """Every cell of every process, in the order of first appearance."""
         return list(dict.fromkeys(cell for process in self.processes for cell in process.timings))
+
+    def timings(self, cell: Cell) -> list[Timing]:
+        """What each process that tried the cell found."""
+        return [process.timings[cell] for process in self.processes if cell in process.timings]

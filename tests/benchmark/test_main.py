@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmark.__main__ import BAD_INPUT, COMPARED, main
+from benchmark.__main__ import BAD_INPUT, DONE, NOT_MET, main
 
 
 def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", str(amd), str(intel), "--label-a", "amd", "--label-b", "intel"]) == COMPARED
+    assert main(["compare", str(amd), str(intel), "--label-a", "amd", "--label-b", "intel"]) == DONE
     text = capsys.readouterr().out.splitlines()
     assert text[0] == (
         "UNDECIDED: amd takes 1.04x to 2.06x the time of intel over 18 cells, but one run cannot carry an interval."
@@ -25,7 +28,7 @@ def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFi
 
 
 def test_the_seeds_logs_as_json(amd: Path, intel: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", str(amd), str(intel), "--json"]) == COMPARED
+    assert main(["compare", str(amd), str(intel), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
     assert (result["schema"], result["verdict"], len(result["cells"])) == (1, "UNDECIDED", 18)
     first = result["cells"][0]
@@ -69,7 +72,7 @@ def test_no_common_cell(tmp_path: Path, amd: Path, capsys: pytest.CaptureFixture
 def test_a_gradient_between_different_gpus_blames_nobody(
     published: Path, intel: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["compare", str(published), str(intel)]) == COMPARED
+    assert main(["compare", str(published), str(intel)]) == DONE
     text = capsys.readouterr().out
     assert text.splitlines()[1] == (
         "The gap grows as models shrink (half inference), "
@@ -79,7 +82,7 @@ def test_a_gradient_between_different_gpus_blames_nobody(
 
 
 def test_sides_of_one_name_are_told_apart(amd: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", str(amd), str(amd), "--label-a", "x", "--label-b", "x"]) == COMPARED
+    assert main(["compare", str(amd), str(amd), "--label-a", "x", "--label-b", "x"]) == DONE
     assert "x (A) takes" in capsys.readouterr().out
 
 
@@ -113,7 +116,7 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         for model in ("resnet18", "resnet152")
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["compare", f"{file}@none", f"{file}@static"]) == COMPARED
+    assert main(["compare", f"{file}@none", f"{file}@static"]) == DONE
     assert capsys.readouterr().out.splitlines() == [
         "BEATS: static is faster than none: none takes 1.200x [1.200, 1.200] the time of static on 1 cell, 3 rounds.",
         "No gradient: no precision and mode has 5 cells that differ.",
@@ -126,3 +129,155 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "note: no cell is known as launch-bound: the verdict is about all cells but the controls",
         "note: no negative control: nothing shows that the sides differ in the CPU only",
     ]
+
+
+Lines = list[dict[str, Any]]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def run(four_arms: Lines, write_lines: Write) -> Path:
+    return write_lines(four_arms)
+
+
+def test_a_report_finds_the_other_arms_by_itself(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["report", f"{run}@none-auto", f"{run}@static-auto", "--output", str(out)]) == DONE
+    printed = capsys.readouterr().out.splitlines()
+    assert "static-auto is 1.2" in printed[0]
+    assert printed[1:] == [str(out / name) for name in ("report.html", "report.md", "report.json", "line.txt")]
+    assert (out / "line.txt").read_text().strip() == printed[0]
+    result = json.loads((out / "report.json").read_text())
+    assert [arm["arm"] for arm in result["factors"]["arms"]] == ["none-auto", "static-auto", "none-4", "static-4"]
+
+
+def test_a_report_prints_what_was_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["report", f"{run}@none-auto", f"{run}@static-auto", "--output", str(tmp_path / "out")]
+    assert main([*command, "--line"]) == DONE
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main([*command, "--json"]) == DONE
+    assert json.loads(capsys.readouterr().out)["verdict"] == "BEATS"
+
+
+def test_arms_of_other_files_are_given_by_name(
+    make_lines: Callable[..., Lines], write_lines: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = make_lines()
+    files = {
+        arm: write_lines([line for line in lines if line["arm"] == arm], f"{arm}.jsonl")
+        for arm in ("none-auto", "static-auto", "none-4")
+    }
+    command = [
+        "report",
+        str(files["none-auto"]),
+        str(files["static-auto"]),
+        "--output",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    assert main(command) == DONE
+    assert json.loads(capsys.readouterr().out)["factors"] is None
+    assert main([*command, "--with", f"{files['none-4']}@none-4"]) == DONE
+    assert json.loads(capsys.readouterr().out)["factors"]["share_by_threads"] == pytest.approx(0.88, abs=0.02)
+
+
+def test_two_platforms_with_arms_of_one_name(
+    make_lines: Callable[..., Lines], write_lines: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = write_lines(make_lines(["none-auto", "none-4"]), "amd/run.jsonl")
+    b = write_lines(make_lines(["none-auto", "none-4"], run_ids={"none": "r2"}), "intel/run.jsonl")
+    command = ["report", f"{a.parent}@none-auto", f"{b.parent}@none-auto", "--label-a", "amd", "--label-b", "intel"]
+    assert main([*command, "--output", str(tmp_path / "out"), "--json"]) == DONE
+    result = json.loads(capsys.readouterr().out)
+    assert (result["a"], result["b"]) == ("amd", "intel")
+    assert [arm["arm"] for arm in result["factors"]["arms"]] == ["amd-auto", "intel-auto", "amd-4", "intel-4"]
+
+
+@pytest.mark.parametrize(
+    ("sides", "policy", "code"),
+    [
+        pytest.param("none-auto static-auto", "none", DONE, id="no-policy"),
+        pytest.param("none-auto static-auto", "beats", DONE, id="beats"),
+        pytest.param("static-auto static-4", "beats", NOT_MET, id="equal-beats-not"),
+        pytest.param("static-auto static-4", "not-worse", DONE, id="equal-is-not-worse"),
+        pytest.param("static-auto none-auto", "not-worse", NOT_MET, id="worse"),
+    ],
+)
+def test_the_exit_code_by_policy(
+    run: Path, tmp_path: Path, sides: str, policy: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = sides.split()
+    command = ["report", f"{run}@{a}", f"{run}@{b}", "--output", str(tmp_path / "out"), "--fail-unless", policy]
+    assert main(command) == code
+    assert (f"--fail-unless {policy} is not met" in capsys.readouterr().err) == (code == NOT_MET)
+
+
+def test_too_few_rounds_do_not_prove_that_nothing_is_worse(
+    make_lines: Callable[..., Lines], write_lines: Write, tmp_path: Path
+) -> None:
+    run = write_lines(make_lines(rounds=2))
+    command = ["report", f"{run}@static-auto", f"{run}@static-4", "--output", str(tmp_path / "out")]
+    assert main([*command, "--fail-unless", "not-worse"]) == NOT_MET
+
+
+def test_a_report_on_the_seeds_logs(amd: Path, intel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(amd), str(intel), "--output", str(tmp_path / "out"), "--json"]) == DONE
+    result = json.loads(capsys.readouterr().out)
+    assert result["causes"] == []
+    assert result["why"][0].startswith("The gap grows as models shrink (half train, half inference)")
+    assert "neither proved nor excluded: throttling" in result["why"][1]
+
+
+def test_a_report_cannot_be_written_over_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("")
+    assert main(["report", f"{run}@none-4", f"{run}@static-4", "--output", str(tmp_path / "out")]) == BAD_INPUT
+    assert capsys.readouterr().err.splitlines() == [
+        "benchmark: no report was written. 1 problem:",
+        f"  {tmp_path}/out: is a file: expected a folder to write. Name another with --output.",
+    ]
+
+
+def test_a_log_has_no_arm_to_add(run: Path, amd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["report", f"{run}@none-4", f"{run}@static-4", "--output", str(tmp_path / "out"), "--with", str(amd)]
+    assert main(command) == BAD_INPUT
+    assert f"  {amd}: only JSON lines have arms: expected FILE@ARM after --with." in capsys.readouterr().err
+
+
+def test_a_summary_of_every_arm(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(run), "--json"]) == DONE
+    result = json.loads(capsys.readouterr().out)
+    assert (result["schema"], result["run_ids"], result["notes"]) == (1, ["r1"], [])
+    assert list(result["arms"]) == ["none-auto", "none-4", "static-auto", "static-4"]
+    arm = result["arms"]["none-auto"]
+    assert (arm["rounds"], arm["environment"]["threads"]) == (5, 16)
+    cells = {(cell["model"], cell["mode"]): cell for cell in arm["cells"]}
+    step = cells["resnet18", "inference"]
+    assert (step["status"], step["throttled_periods"], step["periods"]) == ("ok", 40, 100)
+    assert step["images_per_s"] == pytest.approx(64000 / step["mean_ms"], rel=1e-3)
+    assert step["p99_ms"] > 20 * step["p50_ms"]
+    failed = cells["resnet152", "train"]
+    assert (failed["status"], failed["mean_ms"], failed["periods"]) == ("oom", None, None)
+
+
+def test_a_summary_of_packed_files_of_one_run(
+    make_lines: Callable[..., Lines], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2, 3):
+        lines = [line for line in make_lines(["none-4"], rounds=3) if line["round"] == number]
+        text = "# a word of the program\n" + "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"round-{number}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    assert main(["summary", str(tmp_path)]) == DONE
+    text = capsys.readouterr().out.splitlines()
+    assert text[0] == "none-4: 3 rounds"
+    assert any("resnet152" in row and row.endswith("out of memory") for row in text)
+
+
+def test_nothing_to_summarise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(tmp_path / "gone"), str(tmp_path / "lost")]) == BAD_INPUT
+    assert capsys.readouterr().err.splitlines() == [
+        "benchmark: nothing was summarised. 2 problems:",
+        f"  {tmp_path}/gone: no such file or folder: expected JSON lines of the benchmark.",
+        f"  {tmp_path}/lost: no such file or folder: expected JSON lines of the benchmark.",
+    ]
+    assert main(["summary", str(tmp_path)]) == BAD_INPUT
+    assert f"  {tmp_path}: holds nothing: expected *.jsonl. Name the run's own folder." in capsys.readouterr().err

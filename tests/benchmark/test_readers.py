@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmark.readers import parse_csv_folder, parse_json_lines, parse_log, read
+from benchmark.readers import parse_arms, parse_csv_folder, parse_json_lines, parse_log, read, read_arms
 from benchmark.results import Cell, InputError
 
 HEAD = "Benchmarking Training half precision type resnet18 \n"
@@ -239,7 +240,7 @@ def without(key: str) -> dict[str, object]:
 
 
 def test_json_lines() -> None:
-    more = BLOCK | {"iter_ms": [4.0], "enqueue_ms": [3.5], "wait_ms": [0.5], "control": True}
+    more = BLOCK | {"iter_ms": [4.0], "reason": None, "enqueue_ms": [3.5], "wait_ms": [0.5], "control": True}
     text = lines(PROCESS, BLOCK, more, BLOCK | {"round": 2}, PROCESS | {"round": 2, "env": {"threads": 128}})
     result = parse_json_lines({"f": text + '{"schema": 1, "ki'}, "x")
     timing = result.processes[0].timings[CELL]
@@ -247,13 +248,89 @@ def test_json_lines() -> None:
     assert (timing.iter_ms, timing.mean_ms, timing.control) == ((3.0, 5.0, 4.0), 4.0, True)
     assert (timing.enqueue_ms, timing.wait_ms) == (3.5, 0.5)
     assert result.environment == {"gpu": "NVIDIA H200", "threads": "12, 128"}
-    assert result.notes == ("f:6: the last line was cut and is left out",)
+    assert result.notes == (
+        "f:6: the last line was cut and is left out",
+        "static: 2 of 2 processes did not come to their end; what they had counts",
+    )
 
 
 @pytest.mark.parametrize("status", ["oom", "skipped"])
 def test_a_block_that_failed_makes_the_cell_fail(status: str) -> None:
     result = parse_json_lines({"f": lines(BLOCK, without("iter_ms") | {"status": status})}, "x")
     assert result.processes[0].timings[CELL].status == status
+
+
+END_LINE = COMMON | {"kind": "end", "status": "done"}
+LOADER = BLOCK | {
+    "mode": "train-loader",
+    "iter_ms": [10.0, 12.0],
+    "data_ms": [4.0, 5.0],
+    "h2d_ms": [1.0, 1.5],
+    "enqueue_ms": [3.0, 3.5],
+    "wait_ms": [2.0, 2.0],
+}
+
+
+def test_the_fields_of_a_block() -> None:
+    counters = {"periods": 20, "throttled_periods": 8, "cpu_mhz": None}
+    block = LOADER | {"started": 1.7e9, "order": 3, "counters": counters}
+    found = parse_json_lines({"f": lines(PROCESS, block, END_LINE)}, "x")
+    timing = found.processes[0].timings[Cell("resnet18", "half", "train-loader", 64)]
+    assert timing.blocks[0].parts_ms == {"data": 9.0, "h2d": 2.5, "enqueue": 6.5, "wait": 4.0}
+    assert timing.blocks[0].counters == {"periods": 20, "throttled_periods": 8}
+    assert (timing.blocks[0].started, found.arm, found.notes) == (1.7e9, "static", ())
+
+
+def test_a_loader_cell_also_counts_as_the_original_times_it() -> None:
+    timings = parse_json_lines({"f": lines(LOADER)}, "x").processes[0].timings
+    step = timings[Cell("resnet18", "half", "train-step", 64)]
+    assert (step.iter_ms, step.derived, step.enqueue_ms, step.wait_ms) == ((6.0, 7.0), True, 6.5, 4.0)
+    assert not timings[Cell("resnet18", "half", "train-loader", 64)].derived
+
+
+def test_a_loader_cell_without_its_parts_has_nothing_derived() -> None:
+    bare = {key: value for key, value in LOADER.items() if key != "h2d_ms"}
+    assert parse_json_lines({"f": lines(bare)}, "x").cells() == [Cell("resnet18", "half", "train-loader", 64)]
+
+
+def test_a_pair_around_a_switch_has_a_run_an_arm() -> None:
+    before, after = BLOCK | {"arm": "none", "run_id": "r1-before"}, BLOCK | {"run_id": "r1-after"}
+    arms = parse_arms({"b": lines(before), "a": lines(after)})
+    assert {name: set(arm.run_ids) for name, arm in arms.items()} == {"static": {"r1-after"}, "none": {"r1-before"}}
+    text = {"f": lines(before, after, after | {"run_id": "r2"})}
+    assert refused(lambda: parse_arms(text)) == [
+        "f: holds arm static of the runs r1-after, r2: expected one, as rounds are numbered by run. Name its file."
+    ]
+
+
+def test_several_cards_of_one_kind_are_a_red_flag() -> None:
+    card = {"gpu": "NVIDIA H200", "gpu_uuid": "GPU-1"}
+    other = PROCESS | {"round": 2, "env": card | {"gpu_uuid": "GPU-2"}}
+    text = lines(PROCESS | {"env": card}, BLOCK, END_LINE, other, END_LINE | {"round": 2})
+    assert parse_json_lines({"f": text}, "x").notes == (
+        "red flag: static ran on several GPU cards (GPU-1, GPU-2): cards of one model differ by 2 to 5 %",
+    )
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_packed_lines_even_if_they_were_cut(tmp_path: Path, members: int) -> None:
+    packed = b"".join(gzip.compress(lines(BLOCK | {"round": n + 1}).encode()) for n in range(members))
+    (tmp_path / "run.jsonl.gz").write_bytes(packed)
+    assert len(read(str(tmp_path)).processes) == members
+    (tmp_path / "run.jsonl.gz").write_bytes(gzip.compress(lines(BLOCK, BLOCK, BLOCK | {"round": 2}).encode())[:-10])
+    assert len(read(str(tmp_path / "run.jsonl.gz")).processes) >= 1
+
+
+def test_a_file_that_is_packed_by_name_only(tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl.gz").write_text("{}")
+    problem = refused(lambda: read_arms([tmp_path]))[0]
+    assert problem.startswith(f"{tmp_path}/run.jsonl.gz: is no gzip file (")
+    assert problem.endswith("): expected one. Copy it again, or unpack it.")
+
+
+def test_the_programs_words_are_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "pod.log").write_text("# resnet18 half inference\n" + lines(BLOCK))
+    assert read(str(tmp_path / "pod.log")).cells() == [CELL]
 
 
 LINE_OUT = "Correct it, or take the line out."
@@ -268,7 +345,7 @@ LINE_OUT = "Correct it, or take the line out."
             [
                 "f:1: "
                 + json.dumps(BLOCK | {"schema": 2})[:57]
-                + "...: expected an object with schema 1 and kind process or block. "
+                + "...: expected an object with schema 1 and kind process, block or end. "
                 "Read it with the version that wrote it, or take it out."
             ],
             id="another-schema",
@@ -276,7 +353,7 @@ LINE_OUT = "Correct it, or take the line out."
         pytest.param(
             '{"schema": 1, "kind": []}\n[]\n',
             [
-                f"f:{number}: {line}: expected an object with schema 1 and kind process or block. "
+                f"f:{number}: {line}: expected an object with schema 1 and kind process, block or end. "
                 "Read it with the version that wrote it, or take it out."
                 for number, line in ((1, '{"schema": 1, "kind": []}'), (2, "[]"))
             ],
@@ -311,6 +388,45 @@ LINE_OUT = "Correct it, or take the line out."
             id="nanoseconds",
         ),
         pytest.param(
+            lines(BLOCK | {"iter_ms": [0.003, 0.005]}),
+            [
+                "f:1: iter_ms is 0.004 on average: milliseconds of a step are 0.1 or more. "
+                "Convert the file to ms, or run the benchmark again."
+            ],
+            id="seconds",
+        ),
+        pytest.param(
+            lines(BLOCK | {"iter_ms": [3000.0, 5000.0], "counters": {"wall_ms": 8.1}}),
+            [
+                "f:1: iter_ms adds up to 8000 in a block of wall_ms 8.1: expected the same unit, ms. "
+                "Convert the file to ms, or run the benchmark again."
+            ],
+            id="microseconds",
+        ),
+        pytest.param(
+            lines(BLOCK | {"iter_ms": [0.3, 0.5], "counters": {"wall_ms": 810.0}}),
+            [
+                "f:1: iter_ms adds up to 0.8 in a block of wall_ms 810: expected the same unit, ms. "
+                "Convert the file to ms, or run the benchmark again."
+            ],
+            id="seconds-of-long-steps",
+        ),
+        pytest.param(
+            lines(BLOCK | {"counters": {"wall_ms": "8"}, "order": -1, "started": "now", "reason": 7}),
+            [
+                f"f:1: order is -1: expected an integer from 0. {LINE_OUT}",
+                f'f:1: started is "now": expected seconds since 1970. {LINE_OUT}',
+                f"f:1: reason is 7: expected a text. {LINE_OUT}",
+                f'f:1: counters is {{"wall_ms": "8"}}: expected an object of numbers and null. {LINE_OUT}',
+            ],
+            id="fields-of-a-block",
+        ),
+        pytest.param(
+            lines(COMMON | {"kind": "end", "status": "fine"}),
+            [f'f:1: status is "fine": expected one of done. {LINE_OUT}'],
+            id="end",
+        ),
+        pytest.param(
             lines(BLOCK | {"iter_ms": []}),
             ["f:1: iter_ms is missing or empty: expected ms for status ok. Set the status to skipped."],
             id="no-times",
@@ -337,6 +453,14 @@ LINE_OUT = "Correct it, or take the line out."
             lines(BLOCK, BLOCK | {"run_id": "r2"}),
             ["f: holds the runs r1, r2: expected one, as rounds are numbered by run. Name its file."],
             id="two-runs",
+        ),
+        pytest.param(
+            lines(PROCESS, BLOCK, PROCESS | {"round": 2, "env": {"gpu": "NVIDIA A100"}}),
+            [
+                "f: holds results of 2 kinds of GPU (NVIDIA A100, NVIDIA H200): expected one. "
+                "Copy the files of each into a folder of its own."
+            ],
+            id="mixed-gpus",
         ),
         pytest.param(
             lines(PROCESS),

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one arm's processes measured for a cell, over all rounds: times, the parts of a step, and the system's counters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.analysis import ArmCell
+from benchmark.compare import GPU_SLOWED
+from benchmark.results import Block, Cell, ResultSet
+
+# The smallest sample whose largest value is above the 99th percentile with 95 % probability: 1 - 0.99^299 = 0.95.
+P99_STEPS = 299
+# A step this much longer than the median was stopped, not slow: CFS throttles for the rest of a period of 100 ms.
+STALL_MS = 20.0
+
+
+def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
+    """The cell over all rounds of one arm; None if the arm never tried it. A cell that failed once has no times."""
+    timings = results.timings(cell)
+    if not timings:
+        return None
+    failed = next((timing.status for timing in timings if timing.status != "ok"), None)
+    if failed:
+        return ArmCell(failed)
+    steps = np.array([step for timing in timings for step in timing.iter_ms])
+    blocks = [block for timing in timings for block in timing.blocks]
+    mean = float(steps.mean())
+    middle = float(np.percentile(steps, 50))
+    enqueue, wait = sum(timing.enqueue_ms for timing in timings), sum(timing.wait_ms for timing in timings)
+    alone = len(timings) == len(steps) and not blocks  # a log, which prints nothing but its averages
+    return ArmCell(
+        "ok",
+        len(steps),
+        mean,
+        None if alone else middle,
+        None if alone else float(np.percentile(steps, 90)),
+        float(np.percentile(steps, 99)) if len(steps) >= P99_STEPS else None,
+        None if alone else float(steps.max()),
+        cell.batch * 1000 / mean if cell.batch else None,
+        enqueue / (enqueue + wait) if enqueue + wait > 0 else None,
+        _parts(blocks, steps, middle) if not alone else {},
+        rates(blocks),
+    )
+
+
+def _parts(blocks: Sequence[Block], steps: npt.NDArray[np.float64], middle: float) -> dict[str, float]:
+    """ms per step: each recorded part over the blocks that recorded it, and the stalls, which lie within the parts."""
+    parts = {}
+    for name in ("data", "h2d", "enqueue", "wait"):
+        recorded = [block for block in blocks if name in block.parts_ms]
+        if recorded:
+            total = math.fsum(block.parts_ms[name] for block in recorded)
+            parts[name] = total / sum(len(block.iter_ms) for block in recorded)
+    parts["stall"] = float(np.where(steps > middle + STALL_MS, steps - middle, 0.0).mean())
+    return parts
+
+
+def rates(blocks: Iterable[Block]) -> dict[str, float]:
+    """Counters of blocks, of one cell or of many, as ArmCell.rates has them; a counter that no block has is absent.
+
+    Each is over the blocks that recorded it. `quiet_run_delay_share` is run_delay_share over the blocks in which nothing
+    was throttled: the kernel counts the time of a throttled thread as run delay too.
+    """
+    counters = [block.counters for block in blocks]
+
+    def known(*names: str) -> list[tuple[float, ...]]:
+        return [tuple(c[name] for name in names) for c in counters if all(name in c for name in names)]
+
+    found: dict[str, float] = {}
+    for name in ("periods", "throttled_periods", "wall_ms"):
+        if values := known(name):
+            found[name] = math.fsum(value for (value,) in values)
+    for name, counter, factor in (
+        ("throttled_ms_per_s", "throttled_ms", 1000.0),
+        ("run_delay_share", "run_delay_ms", 1.0),
+        ("migrations_per_s", "migrations", 1000.0),
+        ("involuntary_switches_per_s", "switches_involuntary", 1000.0),
+        ("voluntary_switches_per_s", "switches_voluntary", 1000.0),
+        ("cpus_used", "cpu_ms", 1.0),
+        ("steal_ms_per_s", "steal_ms", 1000.0),
+    ):
+        pairs = known(counter, "wall_ms")
+        if pairs and (wall := math.fsum(w for _, w in pairs)) > 0:
+            found[name] = factor * math.fsum(value for value, _ in pairs) / wall
+    quiet = [p for p in known("run_delay_ms", "wall_ms", "throttled_periods") if not p[2]]
+    if quiet and (wall := math.fsum(p[1] for p in quiet)) > 0:
+        found["quiet_run_delay_share"] = math.fsum(p[0] for p in quiet) / wall
+    for name in ("threads", "canary_ms", "cpu_mhz", "gpu_sm_mhz", "gpu_temperature", "gpu_power_w", "host_busy_cpus"):
+        if values := known(name):
+            found[name] = median(value for (value,) in values)
+    if values := known("gpu_throttle_reasons"):
+        found["gpu_slowed_share"] = sum(1 for (mask,) in values if int(mask) & GPU_SLOWED) / len(values)
+    return found

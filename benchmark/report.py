@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of an Analysis: one HTML file that needs nothing else, Markdown, an object for programs, and one line."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmark import render
+from benchmark.analysis import Analysis
+from benchmark.compare import Verdict
+from benchmark.sections import Table, sections
+from benchmark.wording import effort, headline
+
+HTML_LIMIT = 2_000_000
+
+
+def line(analysis: Analysis) -> str:
+    """The verdict as one line of text, ending with the effort."""
+    comparison = analysis.comparison
+    sentence = comparison.sentence
+    if comparison.verdict is not Verdict.INVALID and comparison.family and comparison.family.low is not None:
+        sentence = headline(analysis)
+    cost = effort(analysis)
+    return " ".join(f"benchmark: {sentence}{f' {cost}.' if cost else ''}".split())
+
+
+def to_object(analysis: Analysis) -> dict[str, Any]:
+    """The comparison's object, and with it what was found out about the causes; numbers that are none are null."""
+    result = render.to_object(analysis.comparison)
+    detail = {entry.result.cell: entry for entry in analysis.cells}
+    for cell, target in zip(analysis.comparison.cells, result["cells"]):
+        entry = detail.get(cell.cell)
+        target["a"] = _plain(entry.a) if entry else None
+        target["b"] = _plain(entry.b) if entry else None
+        target["causes"] = _plain(entry.causes) if entry else []
+    result["line"] = line(analysis)
+    for key in ("why", "advice", "causes", "factors", "differences", "same", "gpu_minutes"):
+        result[key] = _plain(getattr(analysis, key))
+    return {key: _plain(value) for key, value in result.items()}
+
+
+def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> list[Path]:
+    """Writes report.html, report.md, report.json and line.txt, each whole or not at all; returns their paths.
+
+    `raw` (file name -> content) travels inside report.html, as far as that stays below HTML_LIMIT bytes; `command` says how
+    the runs were made. Raises OSError where the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = sections(analysis, title, command)
+    page["csv"] = base64.b64encode(to_csv(analysis).encode("utf-8", "backslashreplace")).decode()
+    files = {
+        "report.html": _html(page, raw),
+        "report.md": _markdown(page, raw),
+        "report.json": json.dumps(to_object(analysis), indent=2, allow_nan=False) + "\n",
+        "line.txt": line(analysis) + "\n",
+    }
+    paths = []
+    for name, text in files.items():
+        path = folder / name
+        draft = folder / f".{name}.{os.getpid()}"
+        try:
+            draft.write_bytes(text.encode("utf-8", "backslashreplace"))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        paths.append(path)
+    return paths
+
+
+def to_csv(analysis: Analysis) -> str:
+    """Every cell as a row of CSV; times in ms, and what is not known is empty."""
+    rows = to_object(analysis)["cells"]
+    plain = ["model", "precision", "mode", "batch", "role", "verdict", "ratio", "low", "high", "mean_a_ms", "mean_b_ms"]
+    arm = ["status", "steps", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*plain, *(f"{side}_{key}" for side in "ab" for key in arm)])
+    for row in rows:
+        sides = [(row[side] or {}).get(key) for side in "ab" for key in arm]
+        writer.writerow([_cell_of_csv(value) for value in [*(row[key] for key in plain), *sides]])
+    return text.getvalue()
+
+
+def _cell_of_csv(value: object) -> object:
+    """A text that a spreadsheet would run as a formula is put behind an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _plain(value: Any) -> Any:
+    """Plain data for JSON; numbers that are not finite become None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain({key: getattr(value, key) for key in value.__dataclass_fields__})
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _html(page: Mapping[str, Any], raw: Mapping[str, bytes]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    left = HTML_LIMIT - len(
+        template.render(**page, inside=[], outside=_outside(raw)).encode("utf-8", "backslashreplace")
+    )
+    inside, outside = [], {}
+    for name, content in raw.items():
+        packed = content if content[:2] == b"\x1f\x8b" else gzip.compress(content, mtime=0)
+        data = base64.b64encode(packed).decode()
+        size = len(data) + 6 * len(name.encode("utf-8", "backslashreplace")) + 200
+        if size <= left:
+            left -= size
+            download = name if name.endswith(".gz") else f"{name}.gz"
+            inside.append({"name": name, "download": download, "size": _size(len(content)), "data": data})
+        else:
+            outside[name] = content
+    return template.render(**page, inside=inside, outside=_outside(outside))
+
+
+def _outside(raw: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    return [(name, _size(len(content))) for name, content in raw.items()]
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 1000 else f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _markdown(page: Mapping[str, Any], raw: Mapping[str, bytes]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = escape_markdown
+    environment.filters["table"] = markdown_table
+    return environment.get_template("report.md.j2").render(**page, files=_outside(raw))
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line; brackets stay readable where they make no link."""
+    text = re.sub(r"([\\`*<>|&])", r"\\\1", " ".join(str(text).split()))
+    text = re.sub(r"\](?=[\[(:])", r"\\]", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
+
+
+def markdown_table(table: Table) -> str:
+    """A table in GitHub's Markdown; numbers are aligned to the right."""
+    rule = ["---" if column < table.names else "---:" for column in range(len(table.heads))]
+    rows = [[escape_markdown(text) for text in row] for row in (table.heads, *table.rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each arm of a run measured, without comparing: the object that becomes facts of a host, and a table of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.measures import arm_cell
+from benchmark.results import SCHEMA, Cell, ResultSet
+
+_TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")
+
+
+def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
+    """Plain data of schema 1; what was not recorded is None. Times are ms of a step, over all rounds of an arm."""
+    return {
+        "schema": SCHEMA,
+        "run_ids": sorted({run_id for results in arms.values() for run_id in results.run_ids}),
+        "arms": {
+            name: {
+                "environment": dict(results.environment),
+                "rounds": len({process.round for process in results.processes}),
+                "cells": [_cell(results, cell) for cell in results.cells()],
+            }
+            for name, results in arms.items()
+        },
+        "notes": list(dict.fromkeys(note for results in arms.values() for note in results.notes)),
+    }
+
+
+def _cell(results: ResultSet, cell: Cell) -> dict[str, Any]:
+    found = arm_cell(results, cell)
+    assert found is not None  # `cell` is one of the arm's own
+    periods = {key: int(found.rates[key]) if key in found.rates else None for key in ("throttled_periods", "periods")}
+    return {
+        "model": cell.model,
+        "precision": cell.precision,
+        "mode": cell.mode,
+        "batch": cell.batch,
+        "status": found.status,
+        "steps": found.steps,
+        **{key: None if (value := getattr(found, key)) is None else round(value, 3) for key in _TIMES},
+        **periods,
+    }
+
+
+def to_text(summary: Mapping[str, Any]) -> str:
+    """One table an arm; «~» is what was not recorded."""
+    parts = []
+    for name, arm in summary["arms"].items():
+        rounds = "1 round" if arm["rounds"] == 1 else f"{arm['rounds']} rounds"
+        rows = [["model", "precision", "mode", "batch", "steps", "mean", "p50", "p99", "images/s", "throttled"]]
+        rows += [_row(cell) for cell in arm["cells"]]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        parts.append(f"{name}: {rounds}")
+        for row in rows:
+            texts = [
+                text.ljust(width) if n < 3 else text.rjust(width) for n, (text, width) in enumerate(zip(row, widths))
+            ]
+            parts.append(f"  {'  '.join(texts)}".rstrip())
+    return "\n".join([*parts, *(f"note: {note}" for note in summary["notes"])])
+
+
+def _row(cell: Mapping[str, Any]) -> list[str]:
+    name = [cell["model"], cell["precision"], cell["mode"], str(cell["batch"])]
+    if cell["status"] != "ok":
+        return [*name, {"oom": "out of memory"}.get(cell["status"], cell["status"]), *[""] * 5]
+    times = ["~" if cell[key] is None else f"{cell[key]:.2f} ms" for key in ("mean_ms", "p50_ms", "p99_ms")]
+    rate = "~" if cell["images_per_s"] is None else f"{cell['images_per_s']:.0f}"
+    periods, throttled = cell["periods"], cell["throttled_periods"]
+    share = "~" if periods is None or throttled is None else f"{throttled} of {periods}"
+    return [*name, str(cell["steps"]), *times, rate, share]

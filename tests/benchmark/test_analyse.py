@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Causes, the 2 x 2, differences and advice: what the counters of four arms lead to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.analyse import analyse
+from benchmark.analysis import Analysis, ArmCell, Cause, CauseCode
+from benchmark.causes import Arm, Gap, acquitted, explain, unknown
+from benchmark.compare import AS_THE_ORIGINAL, Verdict
+from benchmark.measures import arm_cell
+from benchmark.readers import parse_arms, read
+from benchmark.results import Cell, InputError, Process, ResultSet, Scalar, Timing
+
+Lines = list[dict[str, Any]]
+Change = Callable[[dict[str, Any]], None]
+
+
+def sides(lines: Lines) -> dict[str, ResultSet]:
+    return parse_arms({"f": "".join(json.dumps(line) + "\n" for line in lines)})
+
+
+def analysed(lines: Lines, a: str = "none-auto", b: str = "static-auto") -> Analysis:
+    return analyse(sides(lines), a, b)
+
+
+def changed(lines: Lines, arm: str, kind: str, change: Change) -> Lines:
+    """Applies `change` to the env or the counters of the arm's lines, in place."""
+    for line in lines:
+        if line["arm"].startswith(arm) and line["kind"] == kind and line.get("status") != "oom":
+            change(line["env"] if kind == "process" else line)
+    return lines
+
+
+def test_throttling_is_the_cause_and_the_thread_count_its_remedy(four_arms: Lines) -> None:
+    result = analysed(four_arms)
+    assert result.comparison.verdict is Verdict.BEATS
+    assert [cause.code for cause in result.causes[:2]] == [CauseCode.THROTTLING, CauseCode.OVERSUBSCRIPTION]
+    assert result.causes[0].share == pytest.approx(1, abs=0.05)
+    assert result.causes[0].evidence.startswith(
+        "160 of 400 CFS periods throttled on none-auto, none (no quota) on static-auto; stalls"
+    )
+    assert result.causes[1].evidence.startswith(
+        "16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes"
+    )
+    assert result.factors is not None
+    assert result.factors.share_by_threads == result.causes[1].share == pytest.approx(0.88, abs=0.02)
+    assert result.why[0].startswith("Main cause: CFS throttling (at least 9")
+    assert any(
+        sentence.startswith("The CPU's speed is acquitted: a fixed piece of CPU work") for sentence in result.why
+    )
+    assert result.advice[:2] == (
+        "Take static-auto: it is faster than none-auto beyond the margin.",
+        "The cheap remedy: set OMP_NUM_THREADS=4, the CPU limit, in pods that cannot be pinned: "
+        "it closes 88% of the gap without touching the node.",
+    )
+    assert result.advice[2].startswith("What static-auto gains on top of the thread count is not decided (1.0")
+
+
+def test_derived_cells_and_controls_are_not_in_the_family(four_arms: Lines) -> None:
+    result = analysed(four_arms)
+    roles = {cell.result.cell.mode: cell.result.role for cell in result.cells if cell.result.cell.model == "resnet18"}
+    assert roles["inference-step"] == AS_THE_ORIGINAL
+    assert roles["inference-loader"] == "launch-bound"
+    assert roles["inference-graph"] == "control"
+    assert result.comparison.family_basis == "4 launch-bound cells"
+
+
+def test_a_cell_that_ran_out_of_memory_has_no_cause(four_arms: Lines) -> None:
+    failed = next(cell for cell in analysed(four_arms).cells if cell.result.cell.model == "resnet152")
+    assert (failed.result.reason, failed.causes) == ("none-auto: out of memory; static-auto: out of memory", ())
+    assert failed.a == ArmCell("oom")
+
+
+def test_the_slower_side_is_explained_whichever_it_is(four_arms: Lines) -> None:
+    result = analysed(four_arms, "static-auto", "none-auto")
+    assert result.comparison.verdict is Verdict.WORSE
+    assert result.causes[0].code is CauseCode.THROTTLING
+    assert result.factors is not None
+    assert result.factors.share_by_threads is None
+    assert "none-auto is slower than static-auto: there is no gain to divide" in result.factors.sentence
+    assert result.advice[0] == "Keep static-auto: none-auto costs time. Undo the change if it is made."
+
+
+def test_equal_arms_have_no_gap_to_explain(four_arms: Lines) -> None:
+    result = analysed(four_arms, "static-auto", "static-4")
+    assert result.comparison.verdict is Verdict.EQUIVALENT
+    assert result.causes == ()
+    assert "there is no gap to explain" in result.why[0]
+    assert result.advice[0].startswith("Nothing is gained in speed: static-auto and static-4 are equal within 3.0%.")
+
+
+def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[..., Lines]) -> None:
+    result = analysed(make_lines(["none-auto", "static-auto"]))
+    assert result.factors is None
+    crowded = next(cause for cause in result.causes if cause.code is CauseCode.OVERSUBSCRIPTION)
+    assert (crowded.share, crowded.evidence) == (
+        None,
+        "16 threads on 4 CPUs on none-auto; no arm with a fixed number of threads to tell its part",
+    )
+    assert any(sentence.startswith("Measure none-auto with OMP_NUM_THREADS=4 too") for sentence in result.advice)
+
+
+def test_pinnings_own_part_is_named(four_arms: Lines) -> None:
+    def slow(block: dict[str, Any]) -> None:
+        if not block["control"]:
+            for key in ("iter_ms", "enqueue_ms"):
+                block[key] = [value + 1.5 for value in block[key]]
+            block["counters"]["wall_ms"] = sum(block["iter_ms"])
+
+    result = analysed(changed(four_arms, "none", "block", slow))
+    assert result.factors is not None
+    assert result.factors.share_by_threads is not None
+    assert 0.2 < result.factors.share_by_threads < 0.6
+    assert any(
+        sentence.startswith("static-auto gains 1.") and sentence.endswith("that is pinning's own part.")
+        for sentence in result.advice
+    )
+
+
+def test_an_invalid_comparison_blames_the_gpu_alone(four_arms: Lines) -> None:
+    def slow_control(block: dict[str, Any]) -> None:
+        if block["control"]:
+            block["iter_ms"] = [value * 1.05 for value in block["iter_ms"]]
+
+    result = analysed(changed(four_arms, "none-auto", "block", slow_control))
+    assert result.comparison.verdict is Verdict.INVALID
+    assert [cause.code for cause in result.causes] == [CauseCode.GPU]
+    assert "the negative control differs by 1.05" in result.why[0]
+    assert result.advice == (
+        "Do not act on these numbers: make the GPU side equal (card, clocks, heat), then measure again.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("mask", "verdict"), [(0x40, Verdict.INVALID), (0x80, Verdict.INVALID), (0x4, Verdict.BEATS), (0x1, Verdict.BEATS)]
+)
+def test_a_gpu_slowed_in_one_arm_is_no_comparison(four_arms: Lines, mask: int, verdict: Verdict) -> None:
+    def slow(block: dict[str, Any]) -> None:
+        block["counters"]["gpu_throttle_reasons"] = mask
+
+    result = analysed(changed(four_arms, "none-auto", "block", slow))
+    assert result.comparison.verdict is verdict
+    if verdict is Verdict.INVALID:
+        assert result.comparison.sentence == (
+            "INVALID: heat or the power supply slowed the GPU in 100% of the blocks of none-auto, 0% of static-auto: "
+            "cool it and check its power, then measure again."
+        )
+        assert result.causes == (
+            Cause(
+                CauseCode.GPU,
+                None,
+                "heat or the power supply slowed the GPU in 100% of the blocks of none-auto, 0% of static-auto",
+            ),
+        )
+
+
+@pytest.mark.parametrize(
+    ("b", "environment", "said"),
+    [
+        pytest.param("static-auto", {"quota_cpus": 4.0}, True, id="pinned-with-a-quota"),
+        pytest.param("static-auto", {"quota_cpus": None}, False, id="pinned-without"),
+        pytest.param("none-4", {}, False, id="not-pinned"),
+    ],
+)
+def test_a_quota_on_pinned_cpus_is_said(four_arms: Lines, b: str, environment: dict[str, Scalar], said: bool) -> None:
+    lines = changed(four_arms, b, "process", lambda env: env.update(environment))
+    assert (
+        any("still has a CFS quota of 4 CPUs: Kubernetes below 1.33" in s for s in analysed(lines, b=b).advice) is said
+    )
+
+
+def test_throttling_that_stays_under_static_is_said(four_arms: Lines) -> None:
+    def throttle(block: dict[str, Any]) -> None:
+        block["counters"].update(periods=20, throttled_periods=2)
+
+    lines = changed(four_arms, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
+    advice = analysed(changed(lines, "static-auto", "block", throttle)).advice
+    assert any("It was throttled in 40 of 400 CFS periods all the same" in sentence for sentence in advice)
+
+
+def test_counters_that_are_missing_are_unknown(four_arms: Lines) -> None:
+    result = analysed(changed(four_arms, "none", "block", lambda block: block.update(counters=None)))
+    assert result.causes[0].code is not CauseCode.THROTTLING
+    assert (
+        "Not recorded on none-auto, so neither proved nor excluded: "
+        "throttling, waiting for a CPU, migrations, the CPU's speed." in result.why
+    )
+
+
+def test_run_order_and_gpu_minutes(four_arms: Lines) -> None:
+    result = analysed(four_arms)
+    assert len(result.blocks) == 5 * 4 * 6
+    assert [point.started for point in result.blocks] == sorted(point.started for point in result.blocks)
+    assert result.gpu_minutes == pytest.approx(5 * 4 * 6 * 2 / 60, rel=0.02)
+    cpu = changed(four_arms, "", "process", lambda env: env.update(device="cpu", gpu=None))
+    assert analysed(cpu).gpu_minutes is None
+
+
+def test_differences_say_what_is_by_design_and_what_spoils(four_arms: Lines) -> None:
+    lines = changed(four_arms, "static", "process", lambda env: env.update(gpu_uuid="GPU-2", kernel="6.9.0", note="x"))
+    result = analysed(lines)
+    found = {difference.key: difference for difference in result.differences}
+    assert [difference.key for difference in result.differences[:2]] == ["gpu_uuid", "kernel"]
+    assert found["gpu_uuid"].red_flag == "another card: two cards of one model differ by 2 to 5 %"
+    assert found["kernel"].red_flag == "another kernel, though the rounds were interleaved"
+    assert (found["threads"].a, found["threads"].b, found["threads"].by_design) == (16, 4, True)
+    assert (found["note"].a, found["note"].by_design, found["note"].red_flag) == (None, False, "")
+    assert result.same["gpu"] == "NVIDIA H200"
+    assert "started" not in found | dict(result.same)
+
+
+def test_two_runs_may_have_two_kernels(make_lines: Callable[..., Lines]) -> None:
+    lines = make_lines(run_ids={"none": "r1-before", "static": "r1-after"})
+    result = analysed(changed(lines, "static", "process", lambda env: env.update(kernel="6.9.0")))
+    assert next(d for d in result.differences if d.key == "kernel").red_flag == ""
+    assert result.comparison.family is not None
+    assert result.comparison.family.low is not None
+    assert "the sides come from different runs: rounds are paired by number, drift is not cancelled" in (
+        result.comparison.notes
+    )
+
+
+def test_an_arm_that_is_not_there_is_named(four_arms: Lines) -> None:
+    with pytest.raises(InputError) as error:
+        analyse(sides(four_arms), "none", "static-auto")
+    assert error.value.problems == [
+        "no arm 'none': expected one of none-auto, none-4, static-auto, static-4. Name one of these."
+    ]
+
+
+def test_logs_have_no_counters_to_judge(amd: Path, intel: Path) -> None:
+    result = analyse({"amd": read(str(amd), "amd"), "intel": read(str(intel), "intel")}, "amd", "intel")
+    assert (result.causes, result.factors, result.blocks, result.gpu_minutes) == ((), None, (), None)
+    assert all(cell.causes == () for cell in result.cells)
+    assert result.why[0].endswith("points to the CPU side (launch-bound cells suffer most).")
+    assert result.advice == (
+        "Measure at least 3 rounds of fresh processes: without an interval no change is justified.",
+    )
+
+
+def gap(
+    slow: Mapping[str, float],
+    fast: Mapping[str, float],
+    *,
+    parts: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
+    environments: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = ({}, {}),
+    fixed_ms: float | None = None,
+) -> Gap:
+    """15 ms a step on A, 10 ms on B, with these rates."""
+    quiet = {
+        "periods": 0.0,
+        "throttled_periods": 0.0,
+        "run_delay_share": 0.0,
+        "migrations_per_s": 0.0,
+        "canary_ms": 2.0,
+    }
+    return Gap(
+        Arm("A", ArmCell("ok", 100, 15.0, 15.0, parts_ms=parts[0], rates=quiet | dict(slow)), environments[0]),
+        Arm("B", ArmCell("ok", 100, 10.0, 10.0, parts_ms=parts[1], rates=quiet | dict(fast)), environments[1]),
+        None if fixed_ms is None else Arm("A-4", ArmCell("ok", 100, fixed_ms), {"threads": 4}),
+    )
+
+
+THROTTLED = {"periods": 200.0, "throttled_periods": 74.0}
+CROWDED: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = (
+    {"threads": 16, "cpus_allowed": 16, "quota_cpus": 4.0},
+    {"threads": 4, "cpus_allowed": 4},
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "causes"),
+    [
+        pytest.param(
+            gap(THROTTLED, {"periods": 200.0, "throttled_periods": 2.0}, parts=({"stall": 4.5}, {"stall": 0.5})),
+            [("throttling", 0.8), ("unexplained", 0.2)],
+            id="stalls-of-throttling",
+        ),
+        pytest.param(
+            gap(THROTTLED | {"run_delay_share": 0.3}, {}, parts=({"stall": 0.0}, {"stall": 0.0})),
+            [("throttling", 0.9), ("unexplained", 0.1)],
+            id="throttled-in-every-long-step",
+        ),
+        pytest.param(
+            gap(THROTTLED, THROTTLED, parts=({"stall": 4.5}, {"stall": 0.5})),
+            [("unexplained", 1.0)],
+            id="both-throttled",
+        ),
+        pytest.param(
+            gap({"periods": 200.0, "throttled_periods": 1.0}, {}, parts=({"stall": 4.5}, {"stall": 0.5})),
+            [("unexplained", 1.0)],
+            id="a-period-in-two-hundred",
+        ),
+        pytest.param(
+            gap({}, {}, environments=CROWDED, fixed_ms=11.0),
+            [("oversubscription", 0.8), ("unexplained", 0.2)],
+            id="threads-close-the-gap",
+        ),
+        pytest.param(
+            gap({}, {}, environments=CROWDED, fixed_ms=14.0),
+            [("unexplained", 0.8), ("oversubscription", 0.2)],
+            id="threads-close-little",
+        ),
+        pytest.param(
+            gap({}, {}, environments=CROWDED, fixed_ms=15.5), [("unexplained", 1.0)], id="threads-close-nothing"
+        ),
+        pytest.param(
+            gap({}, {}, environments=CROWDED[::-1], fixed_ms=11.0), [("unexplained", 1.0)], id="the-faster-is-crowded"
+        ),
+        pytest.param(
+            gap({"run_delay_share": 0.25}, {}), [("contention", 0.75), ("unexplained", 0.25)], id="others-on-the-cpus"
+        ),
+        pytest.param(
+            gap(THROTTLED | {"run_delay_share": 0.4, "quiet_run_delay_share": 0.0}, {}),
+            [("throttling", 1.0)],
+            id="delay-of-throttled-blocks-is-no-contention",
+        ),
+        pytest.param(
+            gap({"migrations_per_s": 80.0}, {}, parts=({"enqueue": 14.0}, {"enqueue": 9.0})),
+            [("unexplained", 1.0), ("migration", None)],
+            id="migrations-cost-is-unknown",
+        ),
+        pytest.param(
+            gap({"migrations_per_s": 80.0, "canary_ms": 3.0}, {}, parts=({"enqueue": 14.0}, {"enqueue": 9.0})),
+            [("frequency", 1.0)],
+            id="a-slower-cpu-is-no-migration",
+        ),
+        pytest.param(
+            gap(
+                {},
+                {},
+                parts=({"h2d": 4.0}, {"h2d": 1.0}),
+                environments=(
+                    {"gpu_numa_node": 1, "cpu_numa_nodes": "0-1"},
+                    {"gpu_numa_node": 1, "cpu_numa_nodes": "1"},
+                ),
+            ),
+            [("numa", 0.6), ("unexplained", 0.4)],
+            id="far-from-the-gpu",
+        ),
+        pytest.param(
+            gap({"canary_ms": 2.2}, {}), [("unexplained", 0.76), ("frequency", 0.24)], id="a-little-slower-cpu"
+        ),
+    ],
+)
+def test_causes(case: Gap, causes: list[tuple[str, float | None]]) -> None:
+    found = [(cause.code.value, cause.share and round(cause.share, 2)) for cause in explain(case)]
+    assert found == causes
+
+
+def test_an_equal_cpu_speed_is_acquitted() -> None:
+    assert acquitted(gap(THROTTLED, {"canary_ms": 1.99})) == [
+        "The CPU's speed is acquitted: a fixed piece of CPU work took 2.00 ms on A and 1.99 ms on B (1.01x)."
+    ]
+    assert acquitted(gap({"canary_ms": 2.2, "periods": 200.0}, {})) == [
+        "Throttling is acquitted: 0 of 200 CFS periods were throttled on A."
+    ]
+    assert acquitted(gap({"canary_ms": 2.2}, {})) == ["Throttling is acquitted: no quota applied on A."]
+
+
+def test_what_was_recorded_is_not_called_unknown() -> None:
+    assert unknown(gap({}, {})) == []
+
+
+def test_times_of_a_cell_over_all_rounds() -> None:
+    cell = Cell("resnet18", "half", "inference", 64)
+    steps = [10.0] * 99 + [90.0]
+
+    def results(rounds: int) -> ResultSet:
+        return ResultSet("x", tuple(Process(n, 0, {cell: Timing("ok", tuple(steps))}) for n in range(rounds)))
+
+    found = arm_cell(results(3), cell)
+    assert found is not None
+    assert (found.steps, found.p50_ms, found.max_ms, found.p99_ms) == (300, 10.0, 90.0, pytest.approx(10.8))
+    assert found.mean_ms == pytest.approx(10.8)
+    assert found.images_per_s == pytest.approx(64000 / 10.8)
+    assert found.parts_ms == {"stall": pytest.approx(0.8)}
+    few = arm_cell(results(2), cell)
+    assert few is not None
+    assert few.p99_ms is None
+    assert arm_cell(results(1), Cell("resnet34", "half", "train")) is None
