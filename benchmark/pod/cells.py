@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is timed: cells, matrices of cells, and their random order. Pure."""
+
+import random
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+RESNETS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+PRECISIONS = ("half", "float", "double")
+LOADER_MODES = ("train-loader", "inference-loader")
+GRAPH_MODE = "inference-graph"
+MODES = ("train", "inference", *LOADER_MODES, GRAPH_MODE)
+BATCH = 64  # the original's, as in the published comparison of two platforms
+
+
+class Cell(NamedTuple):
+    """One model at one precision in one mode with one batch size."""
+
+    model: str
+    precision: str
+    mode: str
+    batch: int
+
+    @property
+    def trains(self) -> bool:
+        return self.mode.startswith("train")
+
+    @property
+    def loads(self) -> bool:
+        return self.mode in LOADER_MODES
+
+    def __str__(self) -> str:
+        return "{} {} {} batch {}".format(*self)
+
+
+def parse_cell(text: str) -> Cell:
+    """Cell of `model:precision:mode:batch`. Raises ValueError with all faults, the way out included."""
+    parts = text.split(":")
+    example = "such as resnet18:half:inference:64"
+    if len(parts) != 4:
+        raise ValueError(f"{text!r}: expected model:precision:mode:batch, {example}")
+    model, precision, mode, batch = parts
+    faults = [
+        f"{name} {value!r} is none of {', '.join(known)}"
+        for name, value, known in (
+            ("model", model, RESNETS),
+            ("precision", precision, PRECISIONS),
+            ("mode", mode, MODES),
+        )
+        if value not in known
+    ]
+    if not (batch.isdigit() and int(batch) > 0):
+        faults.append(f"batch {batch!r} is no integer from 1")
+    if faults:
+        raise ValueError(f"{text!r}: {'; '.join(faults)}. Write it {example}")
+    return Cell(model, precision, mode, int(batch))
+
+
+# Small batches are launch bound: the largest effect for the least GPU time.
+_PROBES = (Cell("resnet18", "half", "inference", 1), Cell("resnet18", "half", "train", BATCH))
+_DEFAULT = (
+    Cell("resnet18", "half", "inference", 1),
+    Cell("resnet152", "half", "inference", 4),
+    Cell("resnet18", "half", "train", BATCH),
+    Cell("resnet18", "half", "inference", BATCH),
+    Cell("resnet50", "half", "train", BATCH),
+    Cell("resnet50", "half", "inference", BATCH),
+    Cell("resnet50", "float", "train", BATCH),
+    Cell("resnet50", "half", "train-loader", BATCH),
+)
+_CPU = (
+    Cell("resnet18", "float", "train", 4),
+    Cell("resnet18", "float", "inference", 4),
+    Cell("resnet18", "float", "train-loader", 4),
+)
+# Replaying a graph, or computing in double precision, leaves the CPU next to nothing to do.
+_GRAPH_CONTROL = Cell("resnet50", "half", GRAPH_MODE, BATCH)
+_DOUBLE_CONTROL = Cell("resnet18", "double", "inference", BATCH)
+
+MATRICES: Dict[str, Tuple[Cell, ...]] = {
+    "default": _DEFAULT,
+    "resnets": tuple(Cell(model, "half", mode, BATCH) for model in RESNETS for mode in LOADER_MODES) + _PROBES,
+    "full": tuple(
+        Cell(model, precision, mode, BATCH)
+        for precision in PRECISIONS
+        for mode in ("train", "inference")
+        for model in RESNETS
+    ),
+    "cpu": _CPU,
+}
+
+
+def matrix_cells(name: str, *, cuda: bool, graphs: bool) -> List[Cell]:
+    """Cells of a matrix; on CUDA with its negative control, double precision where torch has no CUDA graphs."""
+    cells = list(MATRICES[name])
+    control = _GRAPH_CONTROL if graphs else _DOUBLE_CONTROL
+    if cuda and control not in cells:
+        cells.append(control)
+    return cells
+
+
+def controls(cells: Sequence[Cell], *, cuda: bool, graphs: bool) -> List[Cell]:
+    """The cells that a change of the CPU cannot move: graph replays, else double inference, on CUDA only."""
+    replays = [cell for cell in cells if cell.mode == GRAPH_MODE]
+    if not cuda:
+        return []
+    if graphs and replays:
+        return replays
+    return [cell for cell in cells if cell.precision == "double" and cell.mode == "inference"]
+
+
+def grouped_order(cells: Sequence[Cell], seed: str) -> List[List[Cell]]:
+    """Cells in random order, those of one model and precision next to each other, as they share the model.
+
+    The groups, and the cells within each, are shuffled; the same seed gives the same order on every Python.
+    """
+    groups: Dict[Tuple[str, str], List[Cell]] = {}
+    for cell in dict.fromkeys(cells):
+        groups.setdefault((cell.model, cell.precision), []).append(cell)
+    order = list(groups.values())
+    generator = random.Random(seed)
+    generator.shuffle(order)
+    for group in order:
+        generator.shuffle(group)
+    return order

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Timing: warm-up and blocks of steps. A step is a function that returns the clock at the end of each of its parts.
+
+A step begins where the one before ended, so no stall falls between two of them.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+Clock = Callable[[], float]
+Step = Callable[[], Tuple[float, ...]]
+
+WARM_UP_GROUP = 10
+WARM_UP_TOLERANCE = 0.02
+WARM_UP_CAP_S = 5.0
+LEAST_STEPS = 10
+# A step of a big model on a CPU takes minutes: a block then ends at this multiple of its length, one step at least.
+BLOCK_CAP = 10
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def warm_up(step: Step, seconds: float, clock: Clock) -> int:
+    """Steps until two groups of ten differ by less than 2 %; returns how many.
+
+    At most 5 s, and after the first step, which holds cuDNN's search for algorithms, at most `seconds`. Groups are
+    compared by their medians: in a throttled arm means never settle, and its warm-up would be the longer.
+    """
+    lengths: List[float] = []
+    start = last = first = clock()
+    while last - start < WARM_UP_CAP_S and last - first < seconds:
+        end = step()[-1]
+        lengths.append(end - last)
+        last = end
+        if len(lengths) == 1:
+            first = end
+        if len(lengths) % WARM_UP_GROUP == 0 and len(lengths) >= 2 * WARM_UP_GROUP:
+            before = _median(lengths[-2 * WARM_UP_GROUP : -WARM_UP_GROUP])
+            if abs(_median(lengths[-WARM_UP_GROUP:]) - before) <= WARM_UP_TOLERANCE * before:
+                break
+    return len(lengths)
+
+
+def run_block(step: Step, seconds: float, clock: Clock) -> Tuple[float, List[Tuple[float, ...]]]:
+    """Steps for at least `seconds` and at least ten, but no step begins after ten times `seconds`.
+
+    Returns the clock at the beginning, and that at the end of each part of each step.
+    """
+    marks: List[Tuple[float, ...]] = []
+    start = last = clock()
+    while (last - start < seconds or len(marks) < LEAST_STEPS) and (not marks or last - start < BLOCK_CAP * seconds):
+        ends = step()
+        marks.append(ends)
+        last = ends[-1]
+    return start, marks
+
+
+def step_times(start: float, marks: Sequence[Tuple[float, ...]], parts: Sequence[str]) -> Dict[str, List[float]]:
+    """`iter_ms`, and one list for each of `parts`, in ms rounded to 0.001, from the clock's marks in seconds.
+
+    A step of a single part has no list but `iter_ms`.
+    """
+    times: Dict[str, List[float]] = {name: [] for name in ("iter_ms", *parts)}
+    begin = start
+    for ends in marks:
+        times["iter_ms"].append(round((ends[-1] - begin) * 1e3, 3))
+        for name, end in zip(parts, ends):
+            times[name].append(round((end - begin) * 1e3, 3))
+            begin = end
+        begin = ends[-1]
+    return times
+
+
+class Work(NamedTuple):
+    """A cell ready to run. `parts` names what `step` returns marks of; `launch` enqueues the step and does not wait."""
+
+    step: Step
+    parts: Tuple[str, ...]
+    launch: Callable[[], Any]
+
+
+def resident_work(run: Callable[[], Any], wait: Callable[[], Any], clock: Clock, *, cuda: bool) -> Work:
+    """Data on the device. On a CPU launching is computing: there is nothing to take apart."""
+    if not cuda:
+
+        def compute() -> Tuple[float, ...]:
+            run()
+            return (clock(),)
+
+        return Work(compute, (), run)
+
+    def enqueue_and_wait() -> Tuple[float, ...]:
+        run()
+        enqueued = clock()
+        wait()
+        return enqueued, clock()
+
+    return Work(enqueue_and_wait, ("enqueue_ms", "wait_ms"), run)
+
+
+def loading_work(
+    fetch: Callable[[], Any],
+    upload: Callable[[Any], Any],
+    run: Callable[[Any], Any],
+    wait: Callable[[], Any],
+    clock: Clock,
+    *,
+    cuda: bool,
+) -> Work:
+    """Each step fetches and converts a batch, copies it to the device, and runs on it."""
+
+    def launch() -> Any:
+        return run(upload(fetch()))
+
+    if not cuda:
+
+        def load_and_compute() -> Tuple[float, ...]:
+            images = fetch()
+            fetched = clock()
+            run(images)
+            return fetched, clock()
+
+        return Work(load_and_compute, ("data_ms",), launch)
+
+    def load_enqueue_and_wait() -> Tuple[float, ...]:
+        images = fetch()
+        fetched = clock()
+        images = upload(images)
+        uploaded = clock()
+        run(images)
+        enqueued = clock()
+        wait()
+        return fetched, uploaded, enqueued, clock()
+
+    return Work(load_enqueue_and_wait, ("data_ms", "h2d_ms", "enqueue_ms", "wait_ms"), launch)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matrix, the lines and the files of ryujaehun/pytorch-gpu-benchmark, so that old results stay comparable.
+
+Its loader too: a float tensor with the sample as innermost axis, which eight workers gather from. Its test.sh wraps the
+lines in «start» and «end», which belong to that script. New: out of memory costs a cell its column, not the run; the
+tables are rewritten after each model, so that a killed run keeps what it had.
+"""
+
+import csv
+import glob
+import inspect
+import json
+import os
+import platform
+import sys
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from . import loader, models
+from .cgroup import read_text
+from .environment import parse_cpu_model
+from .options import BadArguments, OriginalOptions
+from .process import DONE, NOTHING_TIMED, DeviceMissing, find_device
+
+PRECISIONS = ("float", "half", "double")
+WORKERS = 8
+IMAGE_SIZE = 224
+_INDENT = 20  # of the lines on CPUs and memory
+
+Durations = Dict[str, List[float]]
+
+
+class Frequency(NamedTuple):
+    """As psutil.cpu_freq() prints it; MHz."""
+
+    current: float
+    min: float
+    max: float
+
+    def __str__(self) -> str:
+        return f"scpufreq(current={self.current}, min={self.min}, max={self.max})"
+
+
+def parse_frequency(cpuinfo: str, cpufreq: Sequence[Dict[str, str]]) -> Optional[Frequency]:
+    """Means over the CPUs, as psutil has them: current of /proc/cpuinfo, limits of cpufreq, 0 where there are none.
+
+    `cpufreq` holds the files scaling_cur_freq, scaling_min_freq and scaling_max_freq of each CPU, in kHz.
+    """
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    current = [float(value) for key, _, value in lines if key.strip() == "cpu MHz"]
+
+    def megahertz(file: str) -> List[float]:
+        return [int(files[file]) / 1e3 for files in cpufreq if files.get(file, "").strip().isdigit()]
+
+    current = current or megahertz("scaling_cur_freq")
+    if not current:
+        return None
+    return Frequency(_mean(current), _mean(megahertz("scaling_min_freq")), _mean(megahertz("scaling_max_freq")))
+
+
+def _mean(values: List[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _frequency() -> Optional[Frequency]:
+    files = ("scaling_cur_freq", "scaling_min_freq", "scaling_max_freq")
+    folders = glob.glob("/sys/devices/system/cpu/cpu[0-9]*/cpufreq")
+    found = [{file: read_text(os.path.join(folder, file)) or "" for file in files} for folder in folders]
+    return parse_frequency(read_text("/proc/cpuinfo") or "", found)
+
+
+def parse_available(meminfo: str) -> Optional[int]:
+    """MemAvailable of /proc/meminfo in bytes."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def system_lines() -> str:
+    """The lines on host and CPUs, with the blanks that the original has before them."""
+    blanks = " " * _INDENT
+    return (
+        f"{platform.uname()}\n{blanks} {_frequency()}\n{blanks}cpu_count: {os.cpu_count()}\n"
+        f"{blanks}memory_available: {parse_available(read_text('/proc/meminfo') or '')}"
+    )
+
+
+def model_names(resnet: Any) -> List[str]:
+    """The original's `models.resnet.__all__[1:]` without the Weights enums that newer torchvision has there.
+
+    Newer torchvision's resnext101_64x4d stays in, as the original would time it: every cell stands alone, so the nine
+    of old results compare as ever.
+    """
+    return [name for name in resnet.__all__[1:] if inspect.isfunction(getattr(resnet, name))]
+
+
+class ScatteredImages:
+    """The original's dataset: items are strided views, as the sample is the innermost axis."""
+
+    def __init__(self, torch: Any, length: int) -> None:
+        self._length = length
+        self._data = torch.randn(3, IMAGE_SIZE, IMAGE_SIZE, length)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._data[:, :, :, index]
+
+    def __len__(self) -> int:
+        return self._length
+
+
+class Original:
+    """One run of the original's matrix on one device."""
+
+    def __init__(self, torch: Any, torchvision: Any, device: str, options: OriginalOptions) -> None:
+        self._torch, self._torchvision, self._device, self._options = torch, torchvision, device, options
+        self._batch = options.batch * options.gpus
+        self._names = options.models or model_names(torchvision.models.resnet)
+        images = ScatteredImages(torch, self._batch * (options.warm_up + options.tests))
+        self._loader = torch.utils.data.DataLoader(
+            images,
+            batch_size=self._batch,
+            shuffle=False,
+            num_workers=WORKERS,
+            multiprocessing_context="fork",
+        )
+
+    def _wait(self) -> None:
+        if self._device == "cuda":
+            self._torch.cuda.synchronize()
+
+    def _durations(self, name: str, precision: str, *, train: bool) -> List[float]:
+        """ms of each step after the warm-ups: copy to the device, and compute; conversion is not in."""
+        torch, options = self._torch, self._options
+        model = getattr(self._torchvision.models, name)()
+        if options.gpus > 1:
+            model = torch.nn.DataParallel(model, device_ids=range(options.gpus))
+        model = getattr(model, precision)().to(self._device)
+        model.train(train)
+        targets = torch.LongTensor(self._batch).random_(options.classes).to(self._device)
+        criterion = torch.nn.CrossEntropyLoss()
+        durations = []
+        for step, images in enumerate(self._loader):
+            images = getattr(images, precision)()
+            self._wait()
+            start = time.time()
+            if train:
+                model.zero_grad()
+                criterion(model(images.to(self._device)), targets).backward()
+            else:
+                with torch.no_grad():
+                    model(images.to(self._device))
+            self._wait()
+            if step >= options.warm_up:
+                durations.append((time.time() - start) * 1000)
+        return durations
+
+    def _cell(self, name: str, precision: str, *, train: bool) -> Optional[List[float]]:
+        word = "train" if train else "inference"
+        print(f"Benchmarking {'Training' if train else 'Inference'} {precision} precision type {name} ", flush=True)
+        try:
+            durations = self._durations(name, precision, train=train)
+        except (RuntimeError, ValueError, MemoryError, NotImplementedError) as error:
+            what = "out of memory" if models.is_out_of_memory(error) else "not possible"
+            print(f"{name} {precision} {word}: {what}, left out: {models.first_line(error)}", flush=True)
+        else:
+            print(f"{name} model average {word} time : {sum(durations) / len(durations)}ms", flush=True)
+            return durations
+        if self._device == "cuda":
+            self._torch.cuda.empty_cache()
+        return None
+
+    def run(self, prefix: str) -> int:
+        """Times all cells, each table to `prefix` and its name; returns how many cells were timed."""
+        timed = 0
+        for precision in self._options.precisions or PRECISIONS:
+            for train in (True, False):
+                table: Durations = {}
+                for name in self._names:
+                    durations = self._cell(name, precision, train=train)
+                    if durations is not None:
+                        table[name] = durations
+                        word = "train" if train else "inference"
+                        write_table(f"{prefix}_{precision}_model_{word}_benchmark.csv", table)
+                timed += len(table)
+        return timed
+
+
+def write_table(path: str, table: Durations) -> None:
+    """One column a model, one row a step, as pandas writes it; the file appears whole."""
+    with open(path + ".part", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*table.values()))
+    os.replace(path + ".part", path)
+
+
+def _now() -> str:
+    return time.strftime("%Y/%m/%d %H:%M:%S")
+
+
+def run_original(options: OriginalOptions) -> int:
+    """The whole run; returns 0, or 3 with the reason if nothing can be timed. Raises BadArguments for the folder."""
+    try:
+        os.makedirs(options.folder, exist_ok=True)
+    except OSError as error:
+        raise BadArguments(
+            [f"--folder {options.folder}: {error.strerror}. Name a folder that may be written"]
+        ) from error
+    try:
+        import torch
+        import torchvision
+
+        device = find_device(torch, options.device)
+    except (ImportError, DeviceMissing) as error:
+        print(f"{error}", file=sys.stderr)
+        return NOTHING_TIMED
+    batch = options.batch * options.gpus
+    visible = torch.cuda.device_count() if device == "cuda" else 0
+    shortage = loader.shm_shortage(loader.shm_free(), batch, IMAGE_SIZE, WORKERS, "")
+    if device == "cuda" and options.gpus > visible:
+        shortage = f"--NUM_GPU is {options.gpus}: expected at most {visible}, as many as are visible."
+    if shortage is not None:
+        print(shortage, file=sys.stderr)
+        return NOTHING_TIMED
+    torch.backends.cudnn.benchmark = True
+    cuda = device == "cuda"
+    name = torch.cuda.get_device_name(0) if cuda else parse_cpu_model(read_text("/proc/cpuinfo") or "") or "CPU"
+    gpu_lines = [
+        f"Number of GPUs on current device : {visible}",
+        f"CUDA Version : {torch.version.cuda}",
+        f"Cudnn Version : {torch.backends.cudnn.version()}",
+        f"Device Name : {name}",
+    ]
+    with open(os.path.join(options.folder, "config.json"), "w") as file:
+        json.dump(_configuration(options), file, indent=2)
+    start, system = f"benchmark start : {_now()}", system_lines()
+    print("\n".join([start, *gpu_lines, system]), flush=True)
+    info = os.path.join(options.folder, "system_info.txt")
+    with open(info, "w") as file:
+        file.write("\n".join([start, "system_configs\n", system, "gpu_configs\n", *gpu_lines]) + "\n")
+    file_name = f"{name.replace('/', '-')}_{options.gpus}_gpus_"
+    timed = Original(torch, torchvision, device, options).run(os.path.join(options.folder, file_name))
+    if not timed:
+        print("no cell could be timed: the reasons stand above", file=sys.stderr)
+        return NOTHING_TIMED
+    end = f"benchmark end : {_now()}"
+    print(end, flush=True)
+    with open(info, "a") as file:
+        file.write(end + "\n")
+    return DONE
+
+
+def _configuration(options: OriginalOptions) -> Dict[str, Any]:
+    """config.json: the original's own options, the batch multiplied by the number of GPUs as it has it."""
+    return {
+        "WARM_UP": options.warm_up,
+        "NUM_TEST": options.tests,
+        "BATCH_SIZE": options.batch * options.gpus,
+        "NUM_CLASSES": options.classes,
+        "NUM_GPU": options.gpus,
+        "folder": options.folder,
+    }

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One round of one pod: a fresh process for each thread setting, and one writer for all that they say."""
+
+import contextlib
+import hashlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from . import cgroup
+from .environment import SHM, usable_cpus
+from .options import RoundOptions
+from .process import DEVICE_MISSING, DONE, NOTHING_TIMED, Task, write_all
+
+_CHUNK = 1 << 16
+_POLL_S = 0.1
+_LIKELY = {
+    signal.SIGBUS: f". Most likely {SHM} is too small: mount a memory-backed volume on it",
+    signal.SIGKILL: ". Most likely the pod's memory limit was reached: raise it",
+}
+
+
+class Setting(NamedTuple):
+    """One thread setting: `threads` is what OMP_NUM_THREADS is set to, None for as it is found."""
+
+    label: str
+    threads: Optional[int]
+    by: str
+
+
+def thread_settings(
+    wanted: Sequence[Optional[int]], *, auto_threads: str, allowed: int, quota: Optional[float]
+) -> List[Setting]:
+    """Settings of --threads, each once: None is auto, 0 the CPUs that the pod may use."""
+    settings = []
+    for count in wanted:
+        if count is None:
+            affinity = auto_threads == "affinity"
+            settings.append(Setting("auto", allowed if affinity else None, auto_threads))
+        else:
+            number = count or usable_cpus(allowed, quota)
+            settings.append(Setting(str(number), number, "fixed"))
+    return list(dict.fromkeys(settings))
+
+
+def rotated(settings: Sequence[Setting], run_id: str, round_: int) -> List[Setting]:
+    """The order in a round: over as many rounds as there are settings, each takes each place once.
+
+    Where the rotation begins is drawn from the run's name.
+    """
+    first = int(hashlib.sha256(run_id.encode()).hexdigest(), 16) + round_
+    return [settings[(first + place) % len(settings)] for place in range(len(settings))]
+
+
+def child_environment(setting: Setting, found: Dict[str, str]) -> Dict[str, str]:
+    """Environment of the timing process; OMP_NUM_THREADS is the remedy that users have, so it is what is tried."""
+    result = dict(found)
+    package_depth = __name__.count(".")
+    root = os.path.abspath(__file__)
+    for _ in range(package_depth + 1):
+        root = os.path.dirname(root)
+    result["PYTHONPATH"] = os.pathsep.join(filter(None, (root, found.get("PYTHONPATH"))))
+    if setting.threads is not None:
+        result["OMP_NUM_THREADS"] = result["MKL_NUM_THREADS"] = str(setting.threads)
+    return result
+
+
+class Lines:
+    """Cuts a stream of bytes into whole lines; what has no newline yet, or never gets one, is kept back."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> List[bytes]:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        return lines
+
+
+class Writer:
+    """The only writer of stdout: JSON lines, and everything else behind «# ». A line goes out in one write."""
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        """JSON lines go to all `descriptors`, the rest to the first."""
+        self._descriptors = descriptors
+
+    def json(self, line: bytes) -> None:
+        for descriptor in self._descriptors:
+            write_all(descriptor, line + b"\n")
+
+    def say(self, line: bytes) -> None:
+        write_all(self._descriptors[0], b"# " + line + b"\n")
+
+
+class Child:
+    """A timing process, with its loader workers in a process group of its own."""
+
+    def __init__(self, task: Task, setting: Setting) -> None:
+        self._lines, channel = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-m", f"{__package__}.process", str(channel), task.to_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(channel,),
+                env=child_environment(setting, dict(os.environ)),
+                start_new_session=True,
+            )
+        finally:
+            os.close(channel)
+
+    def relay(self, writer: Writer, label: bytes) -> int:
+        """Hands on all lines until the process ends; returns its exit code, negative for a signal.
+
+        Its end is asked for, as loader workers that outlive it hold its pipes open.
+        """
+        assert self._process.stdout is not None
+        talk, lines = self._process.stdout.fileno(), self._lines
+        cutters = {talk: Lines(), lines: Lines()}
+        with selectors.DefaultSelector() as selector:
+            for descriptor in cutters:
+                selector.register(descriptor, selectors.EVENT_READ)
+            ended = False
+            while selector.get_map():
+                events = selector.select(timeout=_POLL_S)
+                for key, _ in events:
+                    data = os.read(key.fd, _CHUNK)
+                    if not data:
+                        selector.unregister(key.fd)
+                    for line in cutters[key.fd].feed(data):
+                        if key.fd == lines:
+                            writer.json(line)
+                        else:
+                            writer.say(label + b": " + line)
+                if ended and not events:
+                    break
+                ended = self._process.poll() is not None
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """Ends the process and its workers, whatever state they are in."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        os.close(self._lines)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def _ending(code: int) -> Optional[str]:
+    """Why a process that did not say it itself ended early; None if it did."""
+    if code in (DONE, NOTHING_TIMED, DEVICE_MISSING):
+        return None
+    if code > 0:
+        return f"ended early with exit code {code}: the reason stands above"
+    number = signal.Signals(-code)
+    return f"ended early by {number.name}{_LIKELY.get(number, '')}"
+
+
+def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
+    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process could not do its work."""
+    writer = Writer(descriptors)
+    settings = thread_settings(
+        options.threads,
+        auto_threads=options.auto_threads,
+        allowed=len(os.sched_getaffinity(0)),
+        quota=cgroup.quota_cpus(cgroup.own_group()),
+    )
+    result = DONE
+    for setting in rotated(settings, options.run_id, options.round):
+        arm = f"{options.arm}-{setting.label}"
+        task = Task(
+            options.run_id,
+            arm,
+            options.round,
+            options.cells,
+            options.matrix,
+            options.device,
+            options.block_seconds,
+            options.workers,
+            options.image_size,
+            setting.by,
+            options.env,
+        )
+        label = f"{arm} round {options.round}"
+        child = Child(task, setting)
+        try:
+            code = child.relay(writer, label.encode())
+        finally:
+            child.kill()
+        ending = _ending(code)
+        if ending is not None:
+            writer.say(f"{label}: {ending}".encode())
+        if code != DONE:
+            result = NOTHING_TIMED
+        if code == DEVICE_MISSING:
+            break
+    return result

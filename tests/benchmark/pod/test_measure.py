@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Warm-up and blocks against a clock that only steps move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from benchmark.pod.measure import loading_work, resident_work, run_block, step_times, warm_up
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, seconds: float) -> Callable[..., None]:
+        def pass_time(*_: object) -> None:
+            self.now += seconds
+
+        return pass_time
+
+
+def _steps(clock: Clock, lengths: Iterator[float]) -> Callable[[], tuple[float, ...]]:
+    def step() -> tuple[float, ...]:
+        clock.now += next(lengths)
+        return (clock.now,)
+
+    return step
+
+
+def _forever(length: float) -> Iterator[float]:
+    while True:
+        yield length
+
+
+def _falling() -> Iterator[float]:
+    length = 0.040
+    while True:
+        yield length
+        length = max(length * 0.97, 0.010)
+
+
+def _throttled() -> Iterator[float]:
+    """Every sixth step is a stall, the groups of ten so hold one or two."""
+    while True:
+        yield from [0.005] * 5
+        yield 0.095
+
+
+def _autotuned(first: float, length: float) -> Iterator[float]:
+    yield first
+    yield from _forever(length)
+
+
+def test_a_steady_cell_is_warm_after_twenty_steps() -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _forever(0.010)), 2.0, clock) == 20
+
+
+def test_a_cell_that_still_speeds_up_is_not_warm() -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _falling()), 2.0, clock) > 40
+
+
+def test_stalls_do_not_lengthen_the_warm_up() -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _throttled()), 2.0, clock) == 20
+
+
+def test_the_search_for_algorithms_does_not_shorten_the_warm_up() -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _autotuned(3.0, 0.010)), 2.0, clock) == 20
+
+
+@pytest.mark.parametrize(
+    ("length", "block", "steps"),
+    [(0.25, 2.0, 9), (0.25, 1.0, 5), (2.0, 60.0, 3), (600.0, 2.0, 1)],
+)
+def test_slow_steps_warm_up_no_longer_than_a_block_or_five_seconds(length: float, block: float, steps: int) -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _forever(length)), block, clock) == steps
+
+
+@pytest.mark.parametrize(
+    ("length", "steps"),
+    [
+        (0.015625, 128),  # two seconds
+        (0.5, 10),  # ten steps
+        (4.0, 5),  # ten times two seconds
+        (600.0, 1),
+    ],
+)
+def test_a_block_is_two_seconds_and_ten_steps_within_reason(length: float, steps: int) -> None:
+    clock = Clock()
+    _, marks = run_block(_steps(clock, _forever(length)), 2.0, clock)
+    assert len(marks) == steps
+
+
+def test_no_time_is_lost_between_steps() -> None:
+    clock = Clock()
+    work = resident_work(clock.takes(0.003), clock.takes(0.001), clock, cuda=True)
+    start, marks = run_block(work.step, 0.1, clock)
+    times = step_times(start, marks, work.parts)
+    assert sum(times["iter_ms"]) == pytest.approx((clock.now - start) * 1e3)
+    assert times["enqueue_ms"] == pytest.approx([3.0] * len(marks))
+    assert times["wait_ms"] == pytest.approx([1.0] * len(marks))
+
+
+def test_loading_is_taken_apart() -> None:
+    clock = Clock()
+    fetch, upload, run, wait = map(clock.takes, (0.004, 0.003, 0.002, 0.001))
+    work = loading_work(fetch, upload, run, wait, clock, cuda=True)
+    start, marks = run_block(work.step, 0.1, clock)
+    times = step_times(start, marks, work.parts)
+    assert {name: round(values[-1], 3) for name, values in times.items()} == {
+        "iter_ms": 10.0,
+        "data_ms": 4.0,
+        "h2d_ms": 3.0,
+        "enqueue_ms": 2.0,
+        "wait_ms": 1.0,
+    }
+
+
+def test_on_a_cpu_only_the_loader_is_taken_apart() -> None:
+    clock = Clock()
+    resident = resident_work(clock.takes(0.003), clock.takes(0.0), clock, cuda=False)
+    loading = loading_work(*map(clock.takes, (0.004, 0.0, 0.002, 0.0)), clock, cuda=False)
+    start, marks = run_block(resident.step, 0.1, clock)
+    assert set(step_times(start, marks, resident.parts)) == {"iter_ms"}
+    start, marks = run_block(loading.step, 0.1, clock)
+    assert set(step_times(start, marks, loading.parts)) == {"iter_ms", "data_ms"}
+
+
+def test_launching_does_not_wait() -> None:
+    clock = Clock()
+    resident_work(clock.takes(0.003), clock.takes(50.0), clock, cuda=True).launch()
+    loading_work(*map(clock.takes, (0.0, 0.0, 0.0, 50.0)), clock, cuda=True).launch()
+    assert clock.now < 101

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parts of the original's mode that need no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+from benchmark.pod.original import (
+    model_names,
+    parse_available,
+    parse_frequency,
+    system_lines,
+    write_table,
+)
+from benchmark.readers import read
+
+
+def test_frequency_is_printed_as_psutil_does() -> None:
+    cpuinfo = "processor : 0\ncpu MHz\t\t: 1100.5\nprocessor : 1\ncpu MHz\t\t: 1300.5\n"
+    limits = {"scaling_cur_freq": "9\n", "scaling_min_freq": "800000\n", "scaling_max_freq": "3400000\n"}
+    assert str(parse_frequency(cpuinfo, [limits, limits])) == "scpufreq(current=1200.5, min=800.0, max=3400.0)"
+
+
+def test_frequency_without_cpufreq_or_without_cpuinfo() -> None:
+    assert str(parse_frequency("cpu MHz : 2596.12\n", [])) == "scpufreq(current=2596.12, min=0.0, max=0.0)"
+    arm = [{"scaling_cur_freq": "2000000\n", "scaling_min_freq": "", "scaling_max_freq": ""}]
+    assert str(parse_frequency("", arm)) == "scpufreq(current=2000.0, min=0.0, max=0.0)"
+    assert parse_frequency("", []) is None
+
+
+def test_available_memory_in_bytes() -> None:
+    assert parse_available("MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:   260351264 kB\n") == 266599694336
+    assert parse_available("") is None
+
+
+def test_system_lines_look_like_those_of_the_logs(amd: Path) -> None:
+    def shape(line: str) -> str:
+        return re.sub(r"[\d.]+", "N", line.partition("'")[0])
+
+    logged = [line for line in amd.read_text().splitlines() if re.match(r"uname| +(scpu|cpu_|mem)", line)]
+    assert [shape(line) for line in system_lines().splitlines()] == [shape(line) for line in logged]
+
+
+def test_models_are_the_functions_that_build_one() -> None:
+    def build() -> None: ...
+
+    class Weights: ...
+
+    resnet = SimpleNamespace(
+        __all__=["ResNet", "ResNet18_Weights", "resnet18", "resnext101_64x4d"],
+        ResNet=object,
+        ResNet18_Weights=Weights,
+        resnet18=build,
+        resnext101_64x4d=build,
+    )
+    assert model_names(resnet) == ["resnet18", "resnext101_64x4d"]
+
+
+def test_a_table_is_one_of_the_original(tmp_path: Path) -> None:
+    path = tmp_path / "NVIDIA A100_1_gpus__half_model_train_benchmark.csv"
+    write_table(str(path), {"resnet18": [15.0, 15.25], "resnet34": [25.0, 25.125]})
+    assert path.read_text() == "resnet18,resnet34\n15.0,25.0\n15.25,25.125\n"
+    timings = read(str(tmp_path)).processes[0].timings
+    assert [timing.iter_ms for timing in timings.values()] == [(15.0, 15.25), (25.0, 25.125)]
