@@ -91,8 +91,13 @@ class Observation:
 
 
 def probe_name(node: str) -> str:
-    """A valid pod name for *node*'s probe; long node names are cut, and told apart by a hash."""
-    name = f"{_MARK}-{node}"
+    """The name of *node*'s probe."""
+    return pod_name(_MARK, node)
+
+
+def pod_name(prefix: str, node: str) -> str:
+    """A valid name for *node*'s pod of a kind; long node names are cut, and told apart by a hash."""
+    name = f"{prefix}-{node}"
     if len(name) <= _MAX_NAME:
         return name
     digest = hashlib.sha256(node.encode()).hexdigest()[:8]

@@ -30,7 +30,7 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
 
     :param preflights: host name -> its ``kubepin_plan`` (schema 1), empty for a host whose planning failed
     """
-    found = {host: _problems(preflights[host]) for host in _natural(preflights)}
+    found = {host: _problems(preflights[host]) for host in natural(preflights)}
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""
@@ -55,7 +55,7 @@ def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> l
     """
     width = max(map(len, results), default=0)
     lines = [_header([_outcome(result) for result in results.values()], seconds)]
-    for host in _natural(results):
+    for host in natural(results):
         first, *others = _node_lines(results[host])
         lines.append(f"  {host:<{width}}{_GAP}{first}")
         lines.extend(f"  {'':<{width}}{_GAP}{line}" for line in others)
@@ -160,7 +160,7 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def _natural(names: Mapping[str, object]) -> list[str]:
+def natural(names: Mapping[str, object]) -> list[str]:
     """Names in human order: gpu-2 before gpu-10."""
     return sorted(names, key=lambda name: [(int(part), "") if part.isdigit() else (-1, part) for part in _parts(name)])
 

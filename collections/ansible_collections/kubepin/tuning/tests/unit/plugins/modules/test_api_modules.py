@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
-from ansible_collections.kubepin.tuning.plugins.modules import pod_probe, node_api_info, node_drain
+from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod, node_api_info, node_drain, pod_probe
 
 FIELDS = ("type", "elements", "default", "choices", "required")
 
@@ -32,7 +32,9 @@ def accepted(spec):
 
 
 @pytest.mark.parametrize(
-    "module", [pod_probe, node_api_info, node_drain], ids=["pod_probe", "node_api_info", "node_drain"]
+    "module",
+    [benchmark_pod, pod_probe, node_api_info, node_drain],
+    ids=["benchmark_pod", "pod_probe", "node_api_info", "node_drain"],
 )
 def test_every_option_is_documented_as_it_is(module):
     shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]

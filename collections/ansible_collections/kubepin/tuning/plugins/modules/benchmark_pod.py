@@ -1,0 +1,653 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: benchmark_pod
+short_description: Measure one round of the benchmark in one pod on one node
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Starts a Guaranteed pod on one node, lets it measure one round, keeps its timings on the control node as they come, and
+    removes it, also after a failure or an interruption.
+  - The scheduler looks for room on the node, so a GPU that another pod holds is not taken away from it.
+  - A pod that an earlier run left there is replaced, if it carries kubepin's label.
+  - A round whose file is complete is left alone, so that an interrupted measurement can be resumed.
+  - Fails with the reason and the way out if the pod finds no room, its image cannot be had, the node rejects it, it is killed,
+    or it takes longer than it may. What it had measured until then stays in the file.
+  - Runs on the control node.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+  - kubepin.tuning.api
+attributes:
+  check_mode:
+    support: full
+    details: Nothing is started, and the API is not asked. RV(benchmark) tells what the file holds.
+  diff_mode:
+    support: none
+options:
+  node:
+    description: The node's name in Kubernetes.
+    type: str
+    required: true
+  file:
+    description:
+      - Where the timings go on the control node, as JSON lines. Its folder must exist.
+      - All other lines of the pod's log go to a file beside it whose name ends in C(.log).
+      - Timings of an earlier, incomplete round are kept until the new pod has written its first.
+    type: path
+    required: true
+  run_id:
+    description: The run that the timings belong to.
+    type: str
+    required: true
+  arm:
+    description: What is measured, such as V(static). The program appends the thread setting.
+    type: str
+    required: true
+  round:
+    description: The number of the round, from 1.
+    type: int
+    required: true
+  threads:
+    description:
+      - Thread settings of PyTorch that are measured one after the other.
+      - V(auto) leaves it to PyTorch, V(cpus) sets the number of CPUs that the pod may use, a number sets itself.
+    type: list
+    elements: str
+    default: [auto, cpus]
+  arguments:
+    description: Other arguments for the program in the pod.
+    type: list
+    elements: str
+    default: []
+  env:
+    description: What the program shall record beside its own environment, such as the node's policy.
+    type: dict
+    default: {}
+  namespace:
+    description: Namespace of the pod and of O(config_map). It must exist.
+    type: str
+    default: kubepin-benchmark
+  config_map:
+    description: The ConfigMap with the program's files.
+    type: str
+    default: kubepin-benchmark
+  image:
+    description: Image of the pod, with C(python3), PyTorch and torchvision.
+    type: str
+    required: true
+  image_pull_policy:
+    description: When the image is pulled.
+    type: str
+    choices: [IfNotPresent, Always, Never]
+    default: IfNotPresent
+  image_pull_secrets:
+    description: Names of the pull secrets for O(image), in O(namespace).
+    type: list
+    elements: str
+    default: []
+  runtime_class:
+    description: RuntimeClass of the pod, such as V(nvidia) where the GPU runtime is not the default.
+    type: str
+  node_selector:
+    description: Labels that the node must have, besides its name.
+    type: dict
+    default: {}
+  tolerations:
+    description: Tolerations of the pod, as Kubernetes writes them.
+    type: list
+    elements: dict
+    default: []
+  user:
+    description: Number of the user, and of the group, that the program runs as. Not root.
+    type: int
+    default: 1000
+  cpu:
+    description:
+      - How much CPU the pod gets, as request and limit.
+      - With the C(static) policy a whole number gets CPUs of its own, and V(12001m) runs on the shared pool.
+    type: str
+    required: true
+  memory:
+    description: How much memory the pod gets, as request and limit, C(/dev/shm) included.
+    type: str
+    required: true
+  gpus:
+    description: How many of O(gpu_resource) the pod asks for.
+    type: int
+    default: 1
+  gpu_resource:
+    description: Name of the extended resource that counts GPUs.
+    type: str
+    default: nvidia.com/gpu
+  shm_size:
+    description: Limit of C(/dev/shm). Without it, O(memory) is the only limit.
+    type: str
+  schedule_timeout:
+    description: How long the scheduler may take to find room, in seconds.
+    type: int
+    default: 60
+  start_timeout:
+    description: How long the node may take to pull the image and to start the container, in seconds.
+    type: int
+    default: 900
+  timeout:
+    description: How long the measurement may take, in seconds.
+    type: int
+    default: 3600
+"""
+
+EXAMPLES = r"""
+- name: Measure one round with 12 CPUs and a GPU
+  kubepin.tuning.benchmark_pod:
+    node: gpu-01
+    file: runs/lab/gpu-01/static-round-1.jsonl
+    run_id: lab-gpu-01
+    arm: static
+    round: 1
+    image: registry.example.com/pytorch:2.5
+    cpu: "12"
+    memory: 30Gi
+    env:
+      policy: static
+  delegate_to: localhost
+  register: measured
+
+- name: See whether a round is still to be measured
+  kubepin.tuning.benchmark_pod:
+    node: gpu-01
+    file: runs/lab/gpu-01/static-round-2.jsonl
+    run_id: lab-gpu-01
+    arm: static
+    round: 2
+    image: registry.example.com/pytorch:2.5
+    cpu: "12"
+    memory: 30Gi
+  delegate_to: localhost
+  check_mode: true
+  register: planned   # planned.changed: it would be measured
+
+- name: Measure on the shared pool of a node with the static policy
+  kubepin.tuning.benchmark_pod:
+    node: gpu-01
+    file: runs/lab/gpu-01/fractional-round-1.jsonl
+    run_id: lab-gpu-01
+    arm: fractional
+    round: 1
+    threads: [auto]
+    arguments: [--matrix, resnets]
+    image: registry.example.com/pytorch:2.5
+    runtime_class: nvidia
+    cpu: 12001m
+    memory: 30Gi
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+benchmark:
+  description: What was measured. Also returned by a failure.
+  returned: always
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    arm:
+      description: What was asked for.
+      type: str
+      sample: static
+    arms:
+      description: The arms that were measured to their end, with their thread setting.
+      type: list
+      elements: str
+      sample: [static-auto, static-12]
+    run_id:
+      description: The run.
+      type: str
+      sample: lab-gpu-01
+    round:
+      description: The number of the round.
+      type: int
+      sample: 1
+    file:
+      description: The timings.
+      type: str
+      sample: /srv/kubepin/runs/lab/gpu-01/static-round-1.jsonl
+    lines:
+      description: How many JSON lines it holds.
+      type: int
+      sample: 32
+    complete:
+      description: Whether each of O(threads) was measured to its end.
+      type: bool
+    node:
+      description: The node.
+      type: str
+      sample: gpu-01
+    cpus:
+      description: The CPUs that the program might run on, as it saw them. None if it recorded nothing.
+      type: str
+      sample: 8-13,136-141
+    started:
+      description: When the program began, UTC. None if it recorded nothing.
+      type: str
+      sample: "2026-11-23T17:20:04Z"
+    seconds:
+      description: How long the pod took from its creation to its end. None if nothing was started.
+      type: float
+      sample: 92.4
+    failure:
+      description: Why it failed, with the way out. None if it did not.
+      type: str
+    failure_code:
+      description:
+        - The same in a word, one of C(no_free_gpu), C(unschedulable), C(image), C(rejected), C(refused), C(start),
+          C(out_of_memory), C(shared_memory), C(evicted), C(deadline), C(deleted), C(node_lost), C(arguments),
+          C(nothing_timed), C(program), C(incomplete), C(timeout), C(interrupted), C(api), C(request). None if it did not fail.
+      type: str
+      sample: no_free_gpu
+log:
+  description: The last lines that the pod wrote besides its timings.
+  returned: failure after the pod was created
+  type: list
+  elements: str
+events:
+  description: The pod's events.
+  returned: failure after the pod was created
+  type: list
+  elements: str
+  sample: ["Warning Failed: Failed to pull image"]
+left_behind:
+  description: Why the pod is still there.
+  returned: failure to remove it
+  type: str
+"""
+
+import os
+import signal
+import time
+import typing as t
+from contextlib import contextmanager
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod import (
+    CONTAINER,
+    Failure,
+    Recorded,
+    RoundRequest,
+    benchmark_name,
+    deleted,
+    ended_arms,
+    environment,
+    failure,
+    grown,
+    incomplete,
+    is_complete,
+    no_free_gpu,
+    not_scheduled,
+    pod_manifest,
+    problems,
+    readiness,
+    sort_log,
+    stage,
+    timed_out,
+    with_pull_error,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import MANAGED_BY, MANAGED_BY_LABEL, describe_events
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "node": {"type": "str", "required": True},
+    "file": {"type": "path", "required": True},
+    "run_id": {"type": "str", "required": True},
+    "arm": {"type": "str", "required": True},
+    "round": {"type": "int", "required": True},
+    "threads": {"type": "list", "elements": "str", "default": ["auto", "cpus"]},
+    "arguments": {"type": "list", "elements": "str", "default": []},
+    "env": {"type": "dict", "default": {}},
+    "namespace": {"type": "str", "default": "kubepin-benchmark"},
+    "config_map": {"type": "str", "default": "kubepin-benchmark"},
+    "image": {"type": "str", "required": True},
+    "image_pull_policy": {"type": "str", "choices": ["IfNotPresent", "Always", "Never"], "default": "IfNotPresent"},
+    "image_pull_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "runtime_class": {"type": "str"},
+    "node_selector": {"type": "dict", "default": {}},
+    "tolerations": {"type": "list", "elements": "dict", "default": []},
+    "user": {"type": "int", "default": 1000},
+    "cpu": {"type": "str", "required": True},
+    "memory": {"type": "str", "required": True},
+    "gpus": {"type": "int", "default": 1},
+    "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "shm_size": {"type": "str"},
+    "schedule_timeout": {"type": "int", "default": 60},
+    "start_timeout": {"type": "int", "default": 900},
+    "timeout": {"type": "int", "default": 3600},
+}
+
+_POLL_SECONDS = 2.0
+# The whole log is read each time: seldom enough that reading takes a twentieth of the time at most.
+_READ_SHARE = 20
+_NODE_SECONDS = 10
+# A node is lost, and an API server away, only after longer than the restart of either takes.
+_NODE_PATIENCE_SECONDS = 60
+_API_PATIENCE_SECONDS = 120
+_REMOVAL_SECONDS = 60
+_LOG_LINES = 20
+
+
+class RoundFailed(TuningError):
+    """A round that failed; *code* is the word for programs."""
+
+    def __init__(self, why: Failure) -> None:
+        super().__init__(why.message)
+        self.code = why.code
+
+
+class RoundFile:
+    """The timings of one round on the control node, and the log beside them."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self.recorded = Recorded((), ())
+
+    def read(self) -> tuple[str, ...]:
+        """The JSON lines that are there.
+
+        :raises TuningError: if the file cannot be read
+        """
+        try:
+            return sort_log(self._path.read_text(encoding="utf-8"), ended=False).lines
+        except FileNotFoundError:
+            return ()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TuningError(f'`file` "{self._path}" cannot be read: {error}.') from error
+
+    def check_folder(self) -> None:
+        """:raises TuningError: if there is no folder to write to"""
+        if not self._path.parent.is_dir():
+            raise TuningError(f'folder "{self._path.parent}" of `file` does not exist: make it first.')
+
+    def add(self, read: Recorded) -> None:
+        """Keep what a new reading of the log adds; a file is replaced in one step.
+
+        :raises TuningError: if it cannot be written
+        """
+        known = self.recorded
+        self.recorded = Recorded(grown(known.lines, read.lines), grown(known.others, read.others))
+        try:
+            if self.recorded.lines != known.lines:
+                _replace(self._path, self.recorded.lines)
+            if self.recorded.others != known.others:
+                _replace(self._path.with_suffix(".log"), self.recorded.others)
+        except OSError as error:
+            raise TuningError(f'"{error.filename}" cannot be written: {error.strerror}.') from error
+
+
+def _replace(path: Path, lines: t.Iterable[str]) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(new, path)
+
+
+class Round:
+    """The pod of one round, from its creation to its removal."""
+
+    def __init__(self, api: KubernetesApi, request: RoundRequest, file: RoundFile) -> None:
+        self._api = api
+        self._request = request
+        self._file = file
+        self._namespace, self._name = request.namespace, benchmark_name(request.node)
+        self._uid: str | None = None
+        self.created: float | None = None
+
+    def run(self) -> None:
+        """Create the pod and watch it to its end; `remove` it afterwards, whatever comes.
+
+        :raises TuningError: if it fails
+        """
+        self._api.node(self._request.node)
+        leftover = self._api.pod(self._namespace, self._name)
+        if leftover and not _is_ours(leftover):
+            raise RoundFailed(
+                Failure(
+                    "refused",
+                    f"pod {self._namespace}/{self._name} is not kubepin's: it lacks the label "
+                    f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`.",
+                )
+            )
+        self.remove()
+        self.created = time.monotonic()
+        pod = self._create()
+        self._uid = pod["metadata"]["uid"]
+        self._watch()
+
+    def remove(self) -> None:
+        """Delete the pod if it is there and ours, and wait until it is gone.
+
+        :raises TuningError: if it is still there in the end
+        """
+        pod = self._api.pod(self._namespace, self._name)
+        if pod is None or not _is_ours(pod):
+            return
+        self._api.delete_pod(pod)
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while self._is_there(pod):
+            if time.monotonic() > deadline:
+                raise TuningError(
+                    f"the benchmark pod {self._namespace}/{self._name} is still there {_REMOVAL_SECONDS} s after its "
+                    "deletion. Check that the node's kubelet runs."
+                )
+            time.sleep(1)
+
+    def events(self) -> list[str]:
+        """The pod's events as lines, oldest first; empty if no pod was created."""
+        if self._uid is None:
+            return []
+        try:
+            return describe_events(self._api.pod_events(self._namespace, self._uid))
+        except ApiError as error:
+            return [str(error)]
+
+    def _is_there(self, pod: dict[str, t.Any]) -> bool:
+        found = self._api.pod(self._namespace, self._name)
+        return found is not None and bool(found["metadata"]["uid"] == pod["metadata"]["uid"])
+
+    def _create(self) -> dict[str, t.Any]:
+        try:
+            return self._api.create_pod(pod_manifest(self._request))
+        except ApiError as error:
+            if error.status is None or error.status == 401:
+                raise
+            raise RoundFailed(
+                Failure(
+                    "refused",
+                    f"the API server refuses the benchmark pod {self._namespace}/{self._name}: {error.answer}. "
+                    "Allow it there, or choose another `namespace`.",
+                )
+            ) from error
+
+    def _watch(self) -> None:
+        reached = "scheduling"
+        since = answered = ready = time.monotonic()
+        looked_at_node = read_at = reading_took = 0.0
+        while True:
+            try:
+                pod = self._read_pod()
+                now = time.monotonic()
+                if stage(pod) != reached:
+                    reached, since = stage(pod), now
+                if now - looked_at_node > _NODE_SECONDS:
+                    looked_at_node = now
+                    reason = readiness(self._api.node(self._request.node))
+                    ready = now if reason is None else ready
+                    if now - ready > _NODE_PATIENCE_SECONDS:
+                        raise RoundFailed(self._node_lost(reason))
+                if reached == "ended" or (reached == "running" and now - read_at > _READ_SHARE * reading_took):
+                    read_at = now
+                    self._read_log(pod)
+                    reading_took = time.monotonic() - read_at
+                if why := self._failure(pod, reached, now - since):
+                    raise RoundFailed(why)
+                if reached == "ended":
+                    return
+                answered = now
+            except ApiError as error:
+                if time.monotonic() - answered > _API_PATIENCE_SECONDS:
+                    raise RoundFailed(
+                        Failure("api", f"for {_API_PATIENCE_SECONDS} s, while the benchmark pod was there: {error}")
+                    ) from error
+            time.sleep(_POLL_SECONDS)
+
+    def _read_pod(self) -> dict[str, t.Any]:
+        pod = self._api.pod(self._namespace, self._name)
+        if pod is None or pod["metadata"]["uid"] != self._uid:
+            raise RoundFailed(deleted(self._request))
+        return pod
+
+    def _read_log(self, pod: dict[str, t.Any]) -> None:
+        ended = stage(pod) == "ended"
+        try:
+            text = self._api.pod_log(self._namespace, self._name, CONTAINER)
+        except ApiError as error:
+            # One that was rejected or evicted has no log any more
+            if ended and error.status is not None and failure(pod, self._request, ()):
+                return
+            raise
+        self._file.add(sort_log(text, ended))
+
+    def _failure(self, pod: dict[str, t.Any], reached: str, seconds: float) -> Failure | None:
+        """Why the pod has failed, or stayed in its stage for too long."""
+        request, recorded = self._request, self._file.recorded
+        why = failure(pod, request, recorded.others)
+        if why is not None and why.code == "no_free_gpu":
+            told = f" The kubelet: {pod['status'].get('message')}"
+            return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, told)
+        if why is not None:
+            return with_pull_error(why, self.events())
+        if reached == "ended" and not is_complete(recorded.lines, request):
+            return incomplete(request, recorded.others)
+        if reached == "scheduling" and seconds > request.schedule_timeout:
+            return not_scheduled(pod, self._api.node(request.node), self._others_on_node(), request)
+        limits = {"starting": request.start_timeout, "running": request.timeout}
+        if reached in limits and seconds > limits[reached]:
+            warnings = [event for event in self.events() if event.startswith("Warning")]
+            return timed_out(reached, pod, request, warnings, recorded.others)
+        return None
+
+    def _others_on_node(self) -> list[dict[str, t.Any]]:
+        return [pod for pod in self._api.pods_on(self._request.node) if pod["metadata"]["uid"] != self._uid]
+
+    def _node_lost(self, reason: str | None) -> Failure:
+        return Failure(
+            "node_lost",
+            f"node {self._request.node} is not Ready for {_NODE_PATIENCE_SECONDS} s while the benchmark pod is there "
+            f"({reason}): look after the node first.",
+        )
+
+
+def _is_ours(pod: dict[str, t.Any]) -> bool:
+    return bool((pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY)
+
+
+def measure(
+    api: KubernetesApi, request: RoundRequest, file: RoundFile
+) -> tuple[float | None, Failure | None, dict[str, t.Any]]:
+    """Run the round and remove its pod; signals end it early, and its pod is removed too.
+
+    :returns: the seconds that the pod took, why it failed, and what the module returns besides
+    """
+    this = Round(api, request, file)
+    why: Failure | None = None
+    details: dict[str, t.Any] = {}
+    with _signals(_interrupt):
+        try:
+            this.run()
+        except TuningError as error:
+            why = Failure(getattr(error, "code", "api"), str(error))
+    seconds = None if this.created is None else round(time.monotonic() - this.created, 1)
+    with _signals(signal.SIG_IGN):
+        if why and seconds is not None:
+            details = {"log": list(file.recorded.others[-_LOG_LINES:]), "events": this.events()}
+        try:
+            if seconds is not None:
+                this.remove()
+        except TuningError as error:
+            details["left_behind"] = str(error)
+            why = why or Failure("api", str(error))
+    return seconds, why, details
+
+
+@contextmanager
+def _signals(handler: t.Any) -> t.Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _interrupt(number: int, _frame: t.Any) -> None:
+    raise RoundFailed(Failure("interrupted", f"interrupted by {signal.Signals(number).name}; the pod was removed."))
+
+
+def facts(
+    request: RoundRequest, path: str, lines: t.Sequence[str], seconds: float | None, why: Failure | None
+) -> dict[str, t.Any]:
+    """RV(benchmark)."""
+    seen = environment(lines)
+    return {
+        "schema": 1,
+        "arm": request.arm,
+        "arms": ended_arms(lines, request),
+        "run_id": request.run_id,
+        "round": request.round,
+        "file": path,
+        "lines": len(lines),
+        "complete": is_complete(lines, request),
+        "node": request.node,
+        "cpus": seen.get("cpus_allowed_list"),
+        "started": seen.get("started"),
+        "seconds": seconds,
+        "failure": why.message if why else None,
+        "failure_code": why.code if why else None,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    request = RoundRequest(**{name: module.params[name] for name in RoundRequest.__dataclass_fields__})
+    path = module.params["file"]
+    file = RoundFile(path)
+    lines: tuple[str, ...] = ()
+    seconds: float | None = None
+    why: Failure | None = None
+    details: dict[str, t.Any] = {}
+    changed = False
+    try:
+        if found := problems(request):
+            raise RoundFailed(Failure("request", " ".join(found)))
+        lines = file.read()
+        changed = not is_complete(lines, request)
+        if changed and not module.check_mode:
+            file.check_folder()
+            seconds, why, details = measure(connect(module), request, file)
+            lines = file.read()
+    except TuningError as error:
+        why = Failure(getattr(error, "code", "api"), str(error))
+        details = error.details
+    result = {"changed": changed, "benchmark": facts(request, path, lines, seconds, why), **details}
+    if why:
+        module.fail_json(msg=why.message, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module's own work on a simulated cluster: what is kept, and that no pod stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError
+from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod import Failure, Recorded, RoundRequest
+from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
+
+OURS = {"app.kubernetes.io/managed-by": "kubepin"}
+
+
+def line(kind, arm="static-auto"):
+    return json.dumps({"schema": 1, "kind": kind, "run_id": "lab", "arm": arm, "round": 1})
+
+
+END = line("end")
+
+
+def request(**changes):
+    settings = dict.fromkeys(RoundRequest.__dataclass_fields__)
+    settings.update(
+        {
+            "node": "gpu-01",
+            "namespace": "kubepin-benchmark",
+            "run_id": "lab",
+            "arm": "static",
+            "round": 1,
+            "threads": ["auto"],
+            "arguments": [],
+            "env": {},
+            "tolerations": [],
+            "cpu": "12",
+            "memory": "30Gi",
+            "gpus": 1,
+            "gpu_resource": "nvidia.com/gpu",
+            "user": 1000,
+            "schedule_timeout": 60,
+            "start_timeout": 900,
+            "timeout": 3600,
+        }
+    )
+    return RoundRequest(**{**settings, **changes})
+
+
+def running(**state):
+    return {"phase": "Running", "qosClass": "Guaranteed", "containerStatuses": [{"name": "benchmark", "state": state}]}
+
+
+STARTED = running(running={"startedAt": "now"})
+DONE = running(terminated={"exitCode": 0})
+
+
+class Cluster:
+    """Answers as an API server: the pod's statuses and logs come one a look, the last one again and again.
+
+    A callable among them is called first: it raises what stands for the API server's answer, or acts behind our back.
+    """
+
+    def __init__(self, statuses, logs=("",), there=None, ready="True"):
+        self.there = there
+        self.created = 0
+        self._statuses, self._logs, self._ready = list(statuses), list(logs), ready
+
+    def node(self, name):
+        return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": self._ready}]}}
+
+    def pods_on(self, node):
+        return []
+
+    def create_pod(self, manifest):
+        self.created += 1
+        metadata = {**manifest["metadata"], "uid": f"uid-{self.created}"}
+        self.there = {"metadata": metadata, "spec": {"nodeName": "gpu-01"}, "status": {}}
+        return self.there
+
+    def pod(self, namespace, name):
+        if self.there and self.created and self._statuses:
+            status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+            if callable(status):
+                status = status(self)
+            if self.there:
+                self.there["status"] = status
+        return self.there
+
+    def delete_pod(self, pod):
+        self.there = None
+
+    def pod_log(self, namespace, name, container):
+        return self._logs.pop(0) if len(self._logs) > 1 else self._logs[0]
+
+    def pod_events(self, namespace, uid):
+        return []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time goes on by sleeping only."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(benchmark_pod, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def file(tmp_path):
+    return benchmark_pod.RoundFile(str(tmp_path / "static-round-1.jsonl"))
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_round_is_measured_and_its_pod_removed(file):
+    cluster = Cluster([STARTED, STARTED, DONE], [f"# hello\n{line('block')}\n", f"# hello\n{line('block')}\n{END}\n"])
+    seconds, why, details = benchmark_pod.measure(cluster, request(), file)
+    assert (why, details) == (None, {})
+    assert seconds is not None
+    assert file.read() == (line("block"), END)
+    assert cluster.there is None
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_a_killed_pod_had_measured_is_kept(file, tmp_path):
+    killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
+    cluster = Cluster([STARTED, killed], [f"{line('block')}\n# more"])
+    _, why, details = benchmark_pod.measure(cluster, request(), file)
+    assert why.code == "out_of_memory"
+    assert file.read() == (line("block"),)
+    assert (tmp_path / "static-round-1.log").read_text() == "# more\n"
+    assert details["log"] == ["# more"]
+    assert cluster.there is None
+
+
+@pytest.mark.usefixtures("clock")
+def test_timings_of_an_incomplete_round_stay_until_new_ones_come(file):
+    file.add(Recorded((line("block"),), ()))
+    again = benchmark_pod.RoundFile(str(file._path))
+    benchmark_pod.measure(Cluster([running(waiting={"reason": "ErrImageNeverPull"})]), request(), again)
+    assert again.read() == (line("block"),)
+    again = benchmark_pod.RoundFile(str(file._path))
+    benchmark_pod.measure(Cluster([DONE], [f"{END}\n"]), request(), again)
+    assert again.read() == (END,)
+
+
+def pod_there(labels):
+    metadata = {"name": "kubepin-benchmark-gpu-01", "namespace": "kubepin-benchmark", "uid": "old", "labels": labels}
+    return {"metadata": metadata, "spec": {}, "status": {}}
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_pod_that_an_earlier_run_left_is_replaced(file):
+    cluster = Cluster([DONE], [f"{END}\n"], there=pod_there(OURS))
+    assert benchmark_pod.measure(cluster, request(), file)[1] is None
+    assert cluster.created == 1
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_pod_of_somebody_else_is_left_alone(file):
+    cluster = Cluster([DONE], there=pod_there({"app": "trainer"}))
+    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    assert why.code == "refused"
+    assert "is not kubepin's: it lacks the label app.kubernetes.io/managed-by=kubepin" in why.message
+    assert cluster.created == 0
+    assert cluster.there["metadata"]["uid"] == "old"
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_api_server_or_webhook_that_refuses_the_pod(file):
+    cluster = Cluster([DONE])
+
+    def refuse(manifest):
+        raise ApiError("long", 403, "exceeded quota: gpus")
+
+    cluster.create_pod = refuse
+    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    assert why == Failure(
+        "refused",
+        "the API server refuses the benchmark pod kubepin-benchmark/kubepin-benchmark-gpu-01: exceeded quota: gpus. "
+        "Allow it there, or choose another `namespace`.",
+    )
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_pod_that_somebody_deletes(file):
+    def delete(cluster):
+        cluster.there = None
+
+    _, why, _ = benchmark_pod.measure(Cluster([STARTED, delete], [f"{line('block')}\n"]), request(), file)
+    assert why.code == "deleted"
+    assert file.read() == (line("block"),)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        pytest.param({"phase": "Pending"}, "timeout", "has not started within 900 s", id="starting"),
+        pytest.param(STARTED, "timeout", "has not ended within 3600 s", id="running"),
+    ],
+)
+def test_nothing_hangs(file, status, code, said):
+    cluster = Cluster([status])
+    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    assert why.code == code
+    assert said in why.message
+    assert cluster.there is None
+
+
+def test_a_pod_that_no_scheduler_places(file, clock):
+    cluster = Cluster([{"phase": "Pending"}])
+    create = cluster.create_pod
+
+    def unplaced(manifest):
+        pod = create(manifest)
+        pod["spec"] = {}
+        return pod
+
+    cluster.create_pod = unplaced
+    began = clock.now
+    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    assert why.code == "unschedulable"
+    assert clock.now - began < 70
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_node_that_is_lost(file):
+    _, why, _ = benchmark_pod.measure(Cluster([STARTED], ready="Unknown"), request(), file)
+    assert why.code == "node_lost"
+
+
+def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(file, clock):
+    def away(cluster):
+        raise ApiError("the API server cannot be reached", None, "refused")
+
+    cluster = Cluster([STARTED, away, away, DONE], [f"{END}\n"])
+    assert benchmark_pod.measure(cluster, request(), file)[1] is None
+    began = clock.now
+    _, why, details = benchmark_pod.measure(Cluster([STARTED, away]), request(), file)
+    assert why.code == "api"
+    assert 120 < clock.now - began < 130
+    assert "cannot be reached" in details["left_behind"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_interrupted_run_removes_its_pod(file):
+    def interrupt(cluster):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return STARTED
+
+    before = signal.getsignal(signal.SIGTERM)
+    cluster = Cluster([STARTED, interrupt, STARTED], [f"{line('block')}\n"])
+    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    assert why.code == "interrupted"
+    assert "SIGTERM" in why.message
+    assert cluster.there is None
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_program_that_ends_too_early(file):
+    _, why, _ = benchmark_pod.measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]), request(), file)
+    assert why.code == "incomplete"
+    assert why.message.endswith("It said: bye")
+
+
+def test_every_returned_field_is_documented():
+    facts = benchmark_pod.facts(request(), "f", (END,), 1.0, Failure("api", "no"))
+    assert set(yaml.safe_load(benchmark_pod.RETURN)["benchmark"]["contains"]) == set(facts)
+    assert (facts["complete"], facts["lines"], facts["failure_code"]) == (True, 1, "api")
+
+
+def test_a_file_that_cannot_be_read_or_written(tmp_path):
+    (tmp_path / "x.jsonl").mkdir()
+    file = benchmark_pod.RoundFile(str(tmp_path / "x.jsonl"))
+    with pytest.raises(benchmark_pod.TuningError, match="cannot be read"):
+        file.read()
+    with pytest.raises(benchmark_pod.TuningError, match="cannot be written"):
+        file.add(Recorded(("{}",), ()))
+    with pytest.raises(benchmark_pod.TuningError, match="does not exist: make it first"):
+        benchmark_pod.RoundFile(str(tmp_path / "none" / "x.jsonl")).check_folder()
