@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from sandbox.shell import Shell
 PAUSE_IMAGE = "kubepin.local/pause:1"
 # kubeadm's default moved from the first to the second in the middle of 1.22 ... 1.25.
 REGISTRIES = ("k8s.gcr.io", "registry.k8s.io")
+# What a node installs, each with its checksum beside it, as dl.k8s.io has them.
+NODE_PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 CONTROL_PLANE_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 
 # etcd below 3.5 is no module that builds by itself; a release that asks for it gets this one under the name it expects.
@@ -135,6 +138,15 @@ class Artefacts:
         build_program(self.go, module, f"v{version}", binary)
         return version
 
+    def _checksum(self, command: str) -> Path:
+        return self.kubernetes.binary(f"{command}.sha256")
+
+    def _write_checksums(self) -> None:
+        for command in NODE_PROGRAMS:
+            with self.kubernetes.binary(command).open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            self._checksum(command).write_text(f"{digest}\n")
+
     def _write_images(self) -> None:
         images = self.wanted_images()
         root = node_image.node_root(self.paths)
@@ -183,6 +195,8 @@ class Artefacts:
         for command in lacking:
             title = f"{command} {self.version}: building"
             steps.append(Step(title, lambda command=command: self._build_command(command)))  # type: ignore[misc]
+        if not all(self._checksum(command).exists() for command in NODE_PROGRAMS):
+            steps.append(Step(f"checksums for {self.version}: writing", self._write_checksums))
         if not self.images.exists():
             steps.append(Step("etcd: building", lambda: self._build_program(ETCD, self.etcd())))
             steps.append(Step("CoreDNS: building", lambda: self._build_program(COREDNS, self.coredns())))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host
+from sandbox import host, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, tear_down
 from sandbox.diagnostics import collect
@@ -24,6 +24,7 @@ from sandbox.settings import (
     DEFAULT_NAME,
     DEFAULT_WORKERS,
     GPU_RESOURCE,
+    TORCH_IMAGE,
     Paths,
     Request,
     SandboxError,
@@ -117,6 +118,30 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
             print(f'sandbox "{request.name}": an earlier run did not finish: removing its remains and starting over')
         tear_down(paths, shell, request.name)
         create(paths, request)
+    return 0
+
+
+def torch(paths: Paths, options: argparse.Namespace) -> int:
+    """Build the benchmark's image and give it to the workers, as far as that is not done."""
+    name = checked_name(options.name)
+    files = paths.sandbox(name)
+    host.require_engine(quiet_shell())
+    with lock(paths.locks, f"sandbox-{name}"):
+        state = State.load(files)
+        if not state or state.phase != "ready":
+            raise SandboxError(f'sandbox "{name}" is not ready. Run `python3 -m sandbox up --name {name}` first.')
+        shell = Shell(Log(files.log))
+        sandbox = Sandbox(paths, shell, state)
+        stopped = [node.name for node in sandbox.workers if not node.running()]
+        if stopped:
+            raise SandboxError(f"{', '.join(stopped)} does not run. Run `python3 -m sandbox up --name {name}` first.")
+        try:
+            with lock(paths.locks, "build"):
+                steps = torch_image.missing(sandbox)
+                run_steps(steps)
+        except SandboxError as error:
+            raise SandboxError(f"{error}\ncomplete log: {files.log}") from error
+    print(f'sandbox "{name}": every worker has {TORCH_IMAGE}{"" if steps else " already"}')
     return 0
 
 
@@ -250,6 +275,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("collect", gather, "gather logs and states of a sandbox into a folder")
     add_name(command)
     command.add_argument("--to", type=Path, metavar="DIR", help="the folder (default: a new one in the cache)")
+    add_name(add("torch", torch, f"build the benchmark's image {TORCH_IMAGE} and give it to the workers"))
     add_version(add("build", build, "build the artefacts for a Kubernetes release only"))
     add_name(add("kubeconfig", kubeconfig, "print the path of a sandbox's kubeconfig"))
     return top

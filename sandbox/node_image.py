@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ ROOTFS = Path(__file__).parent / "rootfs"
 REPOSITORY = "kubepin/node"
 MIRROR_VARIABLE = "KUBEPIN_DEBIAN_MIRROR"
 
-# The image must be small to import, and each node must make its own identity.
+# What is left out: the image must be small to import, and each node must make its own identity.
 TRIMMED = (
     "etc/machine-id",
     "etc/ssh/ssh_host_*",
@@ -144,30 +145,40 @@ def busybox(shell: Shell, root: Path) -> Layer:
     return layer
 
 
-def trim(root: Path) -> None:
-    """Remove what a node does not need or must not share with other nodes."""
-    for pattern in TRIMMED:
-        for path in root.glob(pattern):
+def debootstrap(shell: Shell, packages: Sequence[str], root: Path) -> None:
+    """Install Debian with these packages into a folder."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    # Namespaces of its own: whatever ends this run also ends debootstrap's children and its mounts.
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    command += ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(root)]
+    shell.run([*command, mirror] if mirror else command)
+
+
+def trim(root: Path, patterns: Sequence[str]) -> None:
+    """Remove the files and folders that match."""
+    for pattern in patterns:
+        for path in list(root.glob(pattern)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)  # gone with its folder, if that matched too
+
+
+def write_root(shell: Shell, root: Path, output: Path) -> None:
+    """Write a root file system as a tar, owners by number."""
+    shell.run(["tar", "-C", str(root), "--numeric-owner", "--one-file-system", "-cf", str(output), "."])
 
 
 def build_node_root(paths: Paths, shell: Shell) -> None:
     """Install Debian into a folder and keep it as tars."""
     with replacing(node_root(paths).folder) as result:
         root = result / "root"
-        mirror = os.environ.get(MIRROR_VARIABLE)
-        # Namespaces of its own: whatever ends this run also ends debootstrap's children and its mounts.
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        command += ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root)]
-        shell.run([*command, mirror] if mirror else command)
+        debootstrap(shell, PACKAGES, root)
         made = NodeRoot(result)
         write_layer(kube_proxy_base(shell, root), made.kube_proxy_base)
         write_layer(busybox(shell, root), made.busybox)
-        trim(root)
-        shell.run(["tar", "-C", str(root), "--numeric-owner", "--one-file-system", "-cf", str(made.tar), "."])
+        trim(root, TRIMMED)
+        write_root(shell, root, made.tar)
         shutil.rmtree(root)
     discard_others(node_root(paths).folder, "*")
 

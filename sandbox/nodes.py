@@ -92,7 +92,15 @@ class Node:
         """Copy binaries to /usr/bin and import image archives; both are paths below the mounted builds folder."""
         self.run("install", "-m755", *[f"{BUILDS_MOUNT}/{path}" for path in binaries], "/usr/bin/")
         for archive in archives:
-            self.run("ctr", "-n", "k8s.io", "images", "import", f"{BUILDS_MOUNT}/{archive}")
+            self.import_image(archive)
+
+    def import_image(self, archive: str) -> None:
+        """Give an image archive, by its path below the mounted builds folder, to containerd."""
+        self.run("ctr", "-n", "k8s.io", "images", "import", f"{BUILDS_MOUNT}/{archive}")
+
+    def has_image(self, name: str) -> bool:
+        """Whether containerd has an image of this name, for the kubelet to use."""
+        return name in self.run("ctr", "-n", "k8s.io", "images", "list", "-q").split()
 
     def running(self) -> bool:
         """Whether the container runs."""

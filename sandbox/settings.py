@@ -18,6 +18,7 @@ NAME_PATTERN = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 LABEL = "kubepin.sandbox"
 TEST_IMAGE = "kubepin.local/busybox:1"
+TORCH_IMAGE = "kubepin.local/torch:1"
 GPU_IMAGE = "kubepin.local/gpu-stand-in:1"
 GPU_RESOURCE = "nvidia.com/gpu"
 GPU_DEVICE = "/dev/nvidia0"

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmark's image: a Debian root with the distribution's PyTorch, for CPUs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from sandbox.cluster import Sandbox, in_parallel
+from sandbox.gobuild import discard, discard_others, replacing
+from sandbox.hashing import hash_of
+from sandbox.images import Layer, write_image
+from sandbox.node_image import SUITE, debootstrap, trim, write_root
+from sandbox.progress import Step
+from sandbox.settings import TORCH_IMAGE, Paths
+from sandbox.shell import Shell
+
+PACKAGES = ("python3", "python3-torchvision")
+
+# What is left out: every worker keeps two copies of the rest. Debian's torch is linked with OpenCV and thereby with half a
+# desktop; the libraries stay, what they would load while drawing or converting goes.
+TRIMMED = (
+    "dev/*",
+    "usr/include/*",
+    "usr/lib/*/dri",
+    "usr/lib/*/libLLVM*",
+    "usr/lib/*/libz3*",
+    "usr/lib/*/mfx",
+    "usr/lib/*/perl",
+    "usr/lib/*/qt5",
+    "usr/lib/libtorch-test",
+    "usr/lib/python3/dist-packages/**/tests",
+    "usr/lib/python3/dist-packages/torch/include",
+    "usr/lib/python3/dist-packages/torch/test",
+    "usr/share/X11",
+    "usr/share/doc/*",
+    "usr/share/fonts",
+    "usr/share/gdal",
+    "usr/share/gdcm-*",
+    "usr/share/iso-codes",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+    "usr/share/mime",
+    "usr/share/perl",
+    "usr/share/proj",
+    "usr/share/xml",
+    "var/cache/apt/*",
+    "var/cache/debconf/*",
+    "var/lib/apt/lists/*",
+    "var/lib/dpkg/info/*",
+    "var/log/*",
+)
+
+
+def torch_folder(paths: Paths) -> Path:
+    """Where the image lies that the current package list makes."""
+    return paths.builds / f"torch-{hash_of(SUITE, *PACKAGES, *TRIMMED)}"
+
+
+def archive(paths: Paths) -> Path:
+    """The image's archive."""
+    return torch_folder(paths) / "torch.tar"
+
+
+def image_names(paths: Paths) -> list[str]:
+    """The name for pods, and one that tells this build from earlier ones."""
+    return [TORCH_IMAGE, f"{TORCH_IMAGE}-{torch_folder(paths).name.removeprefix('torch-')}"]
+
+
+def build_image(paths: Paths, shell: Shell) -> str:
+    """Install Debian into a folder and keep it as an image archive; return the archive's size. Only for the holder of
+    the build lock."""
+    folder = torch_folder(paths)
+    discard(paths.builds.glob(".torch-*"))
+    with replacing(folder) as result, tempfile.TemporaryDirectory(prefix=".torch-", dir=paths.builds) as scratch:
+        root, tar = Path(scratch) / "root", Path(scratch) / "root.tar"
+        debootstrap(shell, PACKAGES, root)
+        trim(root, TRIMMED)
+        write_root(shell, root, tar)
+        shutil.rmtree(root)
+        made = result / archive(paths).name
+        write_image(made, image_names(paths), Layer(), base=tar, command=["/usr/bin/python3"])
+        size = made.stat().st_size
+    discard_others(folder, "torch-*")
+    return f"{size / 1e6:.0f} MB"
+
+
+def missing(sandbox: Sandbox) -> list[Step]:
+    """The steps that build the image, and give it to the workers that lack it; none if there is nothing to do."""
+    paths = sandbox.paths
+    steps = []
+    if not archive(paths).exists():
+        title = f"{TORCH_IMAGE}: installing Debian with PyTorch"
+        steps.append(Step(title, lambda: build_image(paths, sandbox.shell)))
+    lacking = [worker for worker in sandbox.workers if not worker.has_image(image_names(paths)[-1])]
+    if lacking:
+        path = str(archive(paths).relative_to(paths.builds))
+        title = f"{TORCH_IMAGE}: importing on {', '.join(worker.name for worker in lacking)}"
+        steps.append(Step(title, lambda: in_parallel(lambda node: node.import_image(path), lacking)))
+    return steps
