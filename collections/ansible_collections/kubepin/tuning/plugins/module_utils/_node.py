@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# The only place that writes to a node: files, the kubelet's service, its health.
+# What writes to a node: files, the kubelet's service, its health; and the lock that lets one run at a time do so.
 from __future__ import annotations
 
+import fcntl
 import http.client
 import os
 import stat
@@ -15,6 +16,9 @@ import urllib.request
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+HOME = "/var/lib/kubepin"
+"""Where kubepin keeps on a node what its undoing needs."""
 
 
 class Node:
@@ -148,3 +152,27 @@ class Node:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+class NodeLock:
+    """Holds the node for one run at a time; check mode makes nothing, not even the lock's folder."""
+
+    def __init__(self, check_mode: bool) -> None:
+        self._check_mode = check_mode
+        self._file: t.Optional[t.IO[str]] = None
+
+    def __enter__(self) -> None:
+        if self._check_mode:
+            return
+        os.makedirs(HOME, mode=0o700, exist_ok=True)
+        self._file = open(os.path.join(HOME, "lock"), "w", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise TuningError(
+                f"another run is changing this node right now ({self._file.name} is locked): wait for it to end."
+            ) from exc
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._file:
+            self._file.close()

@@ -28,6 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
 )
 
 POLL_SECONDS = 0.1
+RESTART_MARGIN_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,19 @@ class Endpoint:
     """"cpu_manager" and "memory_manager" -> path of the state file."""
     stay_up_seconds: float
     """How long the service must stay up: longer than its restart interval, or a crash-loop looks like health."""
+
+
+def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
+    """What the verification needs, of a kubelet as `_kubelet.read_kubelet` returns it."""
+    effective = kubelet["effective"]
+    port = int(effective["healthzPort"])
+    address = effective["healthzBindAddress"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
+    return Endpoint(
+        healthz_url=f"http://{host}:{port}/healthz" if port else None,
+        state_paths={name: state["path"] for name, state in kubelet["state"].items()},
+        stay_up_seconds=float(kubelet["service"]["restart_interval_s"] or 0) + RESTART_MARGIN_SECONDS,
+    )
 
 
 @dataclass
@@ -58,6 +72,81 @@ class NotVerified(TuningError):
         means = f" That means: {cause.meaning}." if cause and cause.meaning else ""
         details = {"first_cause": cause.line, "meaning": cause.meaning} if cause else {}
         super().__init__(f"{message}{said}{means}", **details)
+
+
+class Verification:
+    """Watches a kubelet that was just started, until it is as expected and stays so."""
+
+    def __init__(self, node: Node, endpoint: Endpoint, timeout: float) -> None:
+        self._node = node
+        self._endpoint = endpoint
+        self._timeout = timeout
+
+    def run(self, expected: Expected, stopped_at: float, started_at: float) -> Outcome:
+        """Wait until all holds, then see that it stays so.
+
+        :raises NotVerified: with the first cause
+        """
+        deadline = self._node.monotonic() + self._timeout
+        up_since = self._node.monotonic()
+        baseline = self._node.service_state().get("NRestarts")  # systemd before 235 has none
+        outcome: t.Optional[Outcome] = None
+        missing = "nothing was looked at"
+        while self._node.monotonic() < deadline:
+            state = self._node.service_state()
+            if (
+                state.get("NRestarts") != baseline
+                or state["ActiveState"] not in ("active", "activating")
+                or state["SubState"] == "auto-restart"
+            ):
+                raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
+            if outcome is None and (state["ActiveState"] != "active" or not self._healthy()):
+                missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
+            else:
+                outcome = outcome or Outcome((self._node.monotonic() - stopped_at) * 1000)
+                problem = self._state_problem(expected)
+                if problem:
+                    missing = problem
+                elif self._node.monotonic() - up_since > self._endpoint.stay_up_seconds and self._healthy():
+                    outcome.verified = self._findings(expected, outcome, up_since)
+                    return outcome
+                else:
+                    missing = "the kubelet was not up long enough"
+            self._node.sleep(POLL_SECONDS)
+        raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+
+    def _healthy(self) -> bool:
+        return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
+
+    def _not_verified(self, message: str, started_at: float) -> NotVerified:
+        return NotVerified(message, first_cause(self._node.log_since(started_at)))
+
+    def _state_problem(self, expected: Expected) -> t.Optional[str]:
+        path = self._endpoint.state_paths["cpu_manager"]
+        text = self._node.read(path)
+        if text is None:
+            return f"{path} is not there yet"
+        rejected = cpu_state_rejected(text, expected)
+        return f"{path} is not as planned: {rejected}" if rejected else None
+
+    def _findings(self, expected: Expected, outcome: Outcome, up_since: float) -> t.List[str]:
+        path = self._endpoint.state_paths["cpu_manager"]
+        try:
+            state = parse_state(self._node.read(path) or "")
+        except StateFileError as exc:
+            raise NotVerified(str(exc)) from exc
+        sets = f", shared pool {state['default_cpus']}" if expected.policy == "static" else ""
+        reserved = (
+            f", reserved {format_cpuset(expected.reserved)}"
+            if expected.policy == "static" and expected.reserved
+            else ""
+        )
+        health = [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
+        return [
+            f"service up for {self._node.monotonic() - up_since:.0f} s without a restart",
+            *health,
+            f"state file: policy {state['policy']}{sets}{reserved}",
+        ]
 
 
 class Switch:
@@ -128,7 +217,7 @@ class Switch:
         started_at = self._node.time()
         self._node.start_kubelet()
         self._journal.step(record, "started")
-        return self._verify(expected, stopped_at, started_at)
+        return Verification(self._node, self._endpoint, self._timeout).run(expected, stopped_at, started_at)
 
     def _put(self, change: FileChange) -> None:
         if self._node.read(change.path) == change.after:
@@ -170,69 +259,3 @@ class Switch:
             self._node.start_kubelet()
         except TuningError:
             return  # the error that led here is the one to tell
-
-    def _verify(self, expected: Expected, stopped_at: float, started_at: float) -> Outcome:
-        """Wait until all holds, then see that it stays so.
-
-        :raises NotVerified: with the first cause
-        """
-        deadline = self._node.monotonic() + self._timeout
-        up_since = self._node.monotonic()
-        baseline = self._node.service_state().get("NRestarts")  # systemd before 235 has none
-        outcome: t.Optional[Outcome] = None
-        missing = "nothing was looked at"
-        while self._node.monotonic() < deadline:
-            state = self._node.service_state()
-            if (
-                state.get("NRestarts") != baseline
-                or state["ActiveState"] not in ("active", "activating")
-                or state["SubState"] == "auto-restart"
-            ):
-                raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
-            if outcome is None and (state["ActiveState"] != "active" or not self._healthy()):
-                missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
-            else:
-                outcome = outcome or Outcome((self._node.monotonic() - stopped_at) * 1000)
-                problem = self._state_problem(expected)
-                if problem:
-                    missing = problem
-                elif self._node.monotonic() - up_since > self._endpoint.stay_up_seconds and self._healthy():
-                    outcome.verified = self._findings(expected, outcome, up_since)
-                    return outcome
-                else:
-                    missing = "the kubelet was not up long enough"
-            self._node.sleep(POLL_SECONDS)
-        raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
-
-    def _healthy(self) -> bool:
-        return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
-
-    def _not_verified(self, message: str, started_at: float) -> NotVerified:
-        return NotVerified(message, first_cause(self._node.log_since(started_at)))
-
-    def _state_problem(self, expected: Expected) -> t.Optional[str]:
-        path = self._endpoint.state_paths["cpu_manager"]
-        text = self._node.read(path)
-        if text is None:
-            return f"{path} is not there yet"
-        rejected = cpu_state_rejected(text, expected)
-        return f"{path} is not as planned: {rejected}" if rejected else None
-
-    def _findings(self, expected: Expected, outcome: Outcome, up_since: float) -> t.List[str]:
-        path = self._endpoint.state_paths["cpu_manager"]
-        try:
-            state = parse_state(self._node.read(path) or "")
-        except StateFileError as exc:
-            raise NotVerified(str(exc)) from exc
-        sets = f", shared pool {state['default_cpus']}" if expected.policy == "static" else ""
-        reserved = (
-            f", reserved {format_cpuset(expected.reserved)}"
-            if expected.policy == "static" and expected.reserved
-            else ""
-        )
-        health = [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
-        return [
-            f"service up for {self._node.monotonic() - up_since:.0f} s without a restart",
-            *health,
-            f"state file: policy {state['policy']}{sets}{reserved}",
-        ]

@@ -187,7 +187,6 @@ journal:
 """
 
 import dataclasses
-import fcntl
 import os
 import signal
 import typing as t
@@ -197,7 +196,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import form
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME, Node, NodeLock
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     Expected,
     FileChange,
@@ -207,11 +206,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     plan_rollback,
     plan_switch,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, Switch
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch, endpoint_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
-
-HOME = "/var/lib/kubepin"
-RESTART_MARGIN_SECONDS = 2
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["present", "rolled_back", "repaired"], "default": "present"},
@@ -253,42 +249,6 @@ def diff_of(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
 
 def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
     return Wanted(**{field.name: params[field.name] for field in dataclasses.fields(Wanted)})
-
-
-def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
-    effective = kubelet["effective"]
-    port = int(effective["healthzPort"])
-    address = effective["healthzBindAddress"]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
-    return Endpoint(
-        healthz_url=f"http://{host}:{port}/healthz" if port else None,
-        state_paths={name: state["path"] for name, state in kubelet["state"].items()},
-        stay_up_seconds=float(kubelet["service"]["restart_interval_s"] or 0) + RESTART_MARGIN_SECONDS,
-    )
-
-
-class NodeLock:
-    """Holds the node for one switch at a time; check mode makes nothing, not even the lock's folder."""
-
-    def __init__(self, check_mode: bool) -> None:
-        self._check_mode = check_mode
-        self._file: t.Optional[t.IO[str]] = None
-
-    def __enter__(self) -> None:
-        if self._check_mode:
-            return
-        os.makedirs(HOME, mode=0o700, exist_ok=True)
-        self._file = open(os.path.join(HOME, "lock"), "w", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise TuningError(
-                f"another run is switching this node right now ({self._file.name} is locked): wait for it to end."
-            ) from exc
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._file:
-            self._file.close()
 
 
 class Task:

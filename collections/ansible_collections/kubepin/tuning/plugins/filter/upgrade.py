@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that word an upgrade's plan, its blockers and its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._upgrade_report import (
+    upgrade_blockers_text,
+    upgrade_failure_text,
+    upgrade_plan_text,
+    upgrade_summary_text,
+)
+
+
+class FilterModule:
+    """What Ansible looks for in a filter file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "upgrade_blockers_text": upgrade_blockers_text,
+            "upgrade_failure_text": upgrade_failure_text,
+            "upgrade_plan_text": upgrade_plan_text,
+            "upgrade_summary_text": upgrade_summary_text,
+        }

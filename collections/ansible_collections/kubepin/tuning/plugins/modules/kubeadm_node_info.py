@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubeadm_node_info
+short_description: Read what an upgrade needs to know of a kubeadm node
+description:
+  - Runs on the node. Reads installed versions, static pods, certificates, disk space and the kubelet's settings, and checks the source
+    of the programs and images of the versions to come.
+  - M(kubepin.tuning.kubeadm_upgrade_info) makes the plan of it.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+version_added: 0.1.0
+author:
+  - The kubepin developers
+options:
+  versions:
+    description: The versions whose programs and images are looked for in O(source).
+    type: list
+    elements: str
+    default: []
+  source:
+    description: Where programs and images come from; not looked at without it.
+    type: dict
+    suboptions:
+      binaries:
+        description:
+          - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
+            filled in.
+        type: str
+        required: true
+      checksums:
+        description:
+          - Version to program to SHA-256.
+          - Of a program that is not here, the checksum is read from C(PROGRAM.sha256) beside it.
+        type: dict
+        default: {}
+      image_archives:
+        description: Patterns of image archives on the node, as C(docker save) writes them. Without any, a registry serves the images.
+        type: list
+        elements: str
+        default: []
+      control_plane_image_archives:
+        description: The same, for control plane nodes only.
+        type: list
+        elements: str
+        default: []
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Read the node, and look for two versions in a folder
+  kubepin.tuning.kubeadm_node_info:
+    versions: [1.21.14, 1.22.17]
+    source:
+      binaries: "/srv/kubernetes/{version}/bin"
+      image_archives: ["/srv/kubernetes/{version}/images/*.tar"]
+  become: true
+"""
+
+RETURN = r"""
+kubeadm_node:
+  description: The node.
+  returned: success
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    control_plane:
+      description: Whether static pods of a control plane are set up here.
+      type: bool
+    boot_id:
+      description: This boot's ID.
+      type: str
+    versions:
+      description: The installed kubeadm, kubelet and kubectl; null for one that is missing.
+      type: dict
+      sample: {kubeadm: 1.20.15, kubelet: 1.20.15, kubectl: 1.20.15}
+    manifests:
+      description: The image tags of the static pods; null for those that are not there.
+      type: dict
+      sample: {kube-apiserver: 1.20.15, etcd: 3.4.13-0}
+    stacked_etcd:
+      description: Whether etcd runs here as a static pod.
+      type: bool
+    command_line:
+      description: What the next start of the kubelet runs.
+      type: list
+      elements: str
+    runtime:
+      description: The container runtime, as M(kubepin.tuning.kubelet_info) has it.
+      type: dict
+    cgroup:
+      description: Version of the control groups, and their driver for the kubelet.
+      type: dict
+    fail_cgroup_v1:
+      description: C(failCgroupV1) of the kubelet's configuration file, or null.
+      type: bool
+    tuning:
+      description: The kubelet settings that kubepin manages, as they count.
+      type: dict
+    tuning_sources:
+      description: Where each of them comes from.
+      type: dict
+    certificates:
+      description: Certificates and the days that they are valid for.
+      type: list
+      elements: dict
+      sample: [{path: /etc/kubernetes/pki/apiserver.crt, days_left: 364.9}]
+    disk:
+      description: What each file system must have free, and has, in MB.
+      type: list
+      elements: dict
+      sample: [{paths: [/var/lib/kubepin], needed_mb: 500, free_mb: 60000}]
+    problems:
+      description: What of the kubelet's set-up could not be read.
+      type: list
+      elements: str
+    source_problems:
+      description: Everything that keeps O(versions) from being installed from O(source).
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_node import read_node
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE_ARGUMENTS, Source
+
+ARGUMENT_SPEC = {
+    "versions": {"type": "list", "elements": "str", "default": []},
+    "source": {"type": "dict", "options": SOURCE_ARGUMENTS},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    source = Source(**module.params["source"]) if module.params["source"] else None
+    try:
+        report = read_node(lambda argv: module.run_command(argv), source, module.params["versions"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(changed=False, kubeadm_node=report)
+
+
+if __name__ == "__main__":
+    main()

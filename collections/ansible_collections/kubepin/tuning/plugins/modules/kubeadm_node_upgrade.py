@@ -1,0 +1,200 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubeadm_node_upgrade
+short_description: Carry out one step of an upgrade on a kubeadm node
+description:
+  - Runs on the node. Each step can be repeated; what is done already is left alone. A lost connection does not stop a step.
+  - Everything that a step replaces is kept in C(/var/lib/kubepin/upgrades/VERSION), with an etcd snapshot on control plane nodes.
+  - Kubelet settings that C(kubeadm upgrade) takes away with the configuration file are put where kubeadm does not write, before the
+    kubelet is started again.
+  - A kubelet that does not run is replaced by the old one, which is verified too; the module then fails with the first cause.
+  - Plan with M(kubepin.tuning.kubeadm_upgrade_info). Drain the node before O(step=kubelet).
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+version_added: 0.1.0
+author:
+  - The kubepin developers
+options:
+  step:
+    description:
+      - V(prepare) keeps copies of what there is, snapshots etcd, fetches and verifies the programs, loads images, and installs kubeadm.
+      - V(apply) runs C(kubeadm upgrade apply), on the first control plane node.
+      - V(configure) runs C(kubeadm upgrade node), on all others.
+      - V(kubelet) installs kubelet and kubectl, restarts, and verifies.
+    type: str
+    choices: [prepare, apply, configure, kubelet]
+    required: true
+  version:
+    description: The version of this hop.
+    type: str
+    required: true
+  source:
+    description: Where programs and images come from.
+    type: dict
+    required: true
+    suboptions:
+      binaries:
+        description:
+          - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
+            filled in.
+        type: str
+        required: true
+      checksums:
+        description:
+          - Version to program to SHA-256.
+          - Of a program that is not here, the checksum is read from C(PROGRAM.sha256) beside it.
+        type: dict
+        default: {}
+      image_archives:
+        description: Patterns of image archives on the node, as C(docker save) writes them. Without any, a registry serves the images.
+        type: list
+        elements: str
+        default: []
+      control_plane_image_archives:
+        description: The same, for control plane nodes only.
+        type: list
+        elements: str
+        default: []
+  control_plane:
+    description: Whether the node is one of the control plane.
+    type: bool
+    default: false
+  ignore_preflight_errors:
+    description: Checks of kubeadm whose errors are only warnings.
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds within which the kubelet must be up.
+    type: int
+    default: 120
+attributes:
+  check_mode:
+    support: full
+    details: In check mode nothing is done, and a change is announced.
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Fetch what the hop needs, and keep what there is
+  kubepin.tuning.kubeadm_node_upgrade:
+    step: prepare
+    version: 1.22.17
+    control_plane: true
+    source:
+      binaries: "https://dl.k8s.io/v{version}/bin/linux/{arch}"
+  become: true
+"""
+
+RETURN = r"""
+seconds:
+  description: How long the step took.
+  returned: success
+  type: float
+folder:
+  description: Where everything is that was replaced.
+  returned: success
+  type: str
+  sample: /var/lib/kubepin/upgrades/1.22.17
+etcd_snapshot:
+  description: Path and size of etcd's snapshot.
+  returned: O(step=prepare)
+  type: dict
+loaded:
+  description: The image archives that were loaded.
+  returned: O(step=prepare)
+  type: list
+  elements: str
+kept_settings:
+  description: Kubelet settings that kubeadm took away, and that were put elsewhere.
+  returned: O(step=apply) and O(step=configure)
+  type: dict
+dropped_flags:
+  description: Flags that this kubelet no longer knows, and the files that they were taken out of.
+  returned: O(step=kubelet) and changed
+  type: list
+  elements: str
+downtime_ms:
+  description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
+  returned: O(step=kubelet)
+  type: float
+verified:
+  description: What was found after the start.
+  returned: O(step=kubelet)
+  type: list
+  elements: str
+undone:
+  description: Whether the old kubelet is back and verified.
+  returned: failure of O(step=kubelet)
+  type: bool
+kubeadm_output:
+  description: The end of kubeadm's output.
+  returned: failure of O(step=apply) and O(step=configure)
+  type: list
+  elements: str
+"""
+
+import signal
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_deed import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE_ARGUMENTS, Source
+
+ARGUMENT_SPEC: t.Dict[str, t.Any] = {
+    "step": {"type": "str", "choices": ["prepare", "apply", "configure", "kubelet"], "required": True},
+    "version": {"type": "str", "required": True},
+    "source": {"type": "dict", "options": SOURCE_ARGUMENTS, "required": True},
+    "control_plane": {"type": "bool", "default": False},
+    "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 120},
+}
+
+
+def perform(hop: Hop, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """The step that the parameters name.
+
+    :raises TuningError: with what happened, what is there now, and the way on or back
+    """
+    if params["step"] == "prepare":
+        kept = hop.back_up()
+        fetched = hop.prepare(params["control_plane"])
+        return {**kept, **fetched, "changed": kept["changed"] or fetched["changed"]}
+    if params["step"] == "apply":
+        return hop.apply(params["ignore_preflight_errors"])
+    if params["step"] == "configure":
+        return hop.configure(params["ignore_preflight_errors"])
+    return hop.switch_kubelet()
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a step half way
+    if module.check_mode:
+        module.exit_json(changed=True)
+
+    def run(argv: t.List[str]) -> t.Tuple[int, str, str]:
+        return t.cast("t.Tuple[int, str, str]", module.run_command(argv))
+
+    params, started = module.params, time.monotonic()
+    try:
+        with NodeLock(check_mode=False):
+            hop = Hop(Node(run), run, params["version"], Source(**params["source"]), float(params["timeout"]))
+            result = perform(hop, params)
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(seconds=round(time.monotonic() - started, 1), folder=hop.folder, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubeadm_upgrade_info
+short_description: Plan the upgrade of a kubeadm cluster, or name everything that stands in its way
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Runs on the control node. Reads the cluster from the API, and plans the way to a version, minor by minor.
+  - Where each node is, is read every time; after a run that was stopped, the plan holds what is left.
+  - All blockers are returned at once, each with its way out.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+  - kubepin.tuning.api
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  target:
+    description:
+      - The version to end at. Without it, V(1.22.17) for a cluster below 1.22; any other is left alone.
+      - V(1.22.0) and V(1.22.1) are refused.
+    type: str
+  patches:
+    description: >-
+      The version of a minor on the way, such as V({"1.21": "1.21.14"}). Without one, the last patch of that minor, as far as it gets
+      no more.
+    type: dict
+    default: {}
+  hosts:
+    description:
+      - Host to C({node, facts}), its name in the API and what M(kubepin.tuning.kubeadm_node_info) returned, or nothing.
+      - Without it, only the versions on the way are found out.
+    type: dict
+  batches:
+    description: How many workers are upgraded at the same time, as numbers or percentages; the last one is repeated.
+    type: list
+    elements: raw
+    default: [1]
+  accept:
+    description: The codes of blockers that do not stop the upgrade.
+    type: list
+    elements: str
+    choices: [certificates, disk, external_etcd, image_repository, removed_apis, runtime]
+    default: []
+  images_from_registry:
+    description: Whether nodes pull images, and not load archives.
+    type: bool
+    default: true
+  certificate_days:
+    description: For how many days certificates must still be valid.
+    type: int
+    default: 7
+  disk_reserve_mb:
+    description: What must stay free on each file system.
+    type: int
+    default: 500
+  drain:
+    description: What a drain may do.
+    type: dict
+    default: {}
+    suboptions:
+      delete_emptydir_data:
+        description: Pods may lose what they keep in emptyDir volumes.
+        type: bool
+        default: false
+      force:
+        description: Pods that no controller would start again may be deleted.
+        type: bool
+        default: false
+  gpu_resource:
+    description: The resource under which the GPUs are offered.
+    type: str
+    default: nvidia.com/gpu
+seealso:
+  - module: kubepin.tuning.kubeadm_node_info
+  - module: kubepin.tuning.kubeadm_node_upgrade
+"""
+
+EXAMPLES = r"""
+- name: Which versions does the way lead through
+  kubepin.tuning.kubeadm_upgrade_info:
+    target: 1.22.17
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+plan:
+  description: What to do, or why not.
+  returned: success
+  type: dict
+  contains:
+    current:
+      description: The API server's version.
+      type: str
+      sample: 1.20.15
+    target:
+      description: Where the run ends.
+      type: str
+      sample: 1.22.17
+    hops:
+      description: The versions on the way, in order. The first may be the current one, if an earlier run was stopped.
+      type: list
+      elements: str
+      sample: [1.21.14, 1.22.17]
+    steps:
+      description: What is done, in order; the hosts of a step at the same time.
+      type: list
+      elements: dict
+      sample: [{version: 1.21.14, action: apply, hosts: [cp-01]}, {version: 1.21.14, action: node, hosts: [gpu-01]}]
+    blockers:
+      description: Everything that stands in the way. C(node) is null for the cluster.
+      type: list
+      elements: dict
+      sample: [{code: not_ready, node: gpu-02, text: "is not Ready (KubeletNotReady). Repair it first, or take it out of the cluster."}]
+    notes:
+      description: What is worth knowing.
+      type: list
+      elements: str
+    position:
+      description: Where each node is.
+      type: list
+      elements: dict
+"""
+
+import typing as t
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import Wanted, plan_hops, plan_upgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_api import UpgradeApi
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_rules import ACCEPTABLE
+from ansible_collections.kubepin.tuning.plugins.module_utils._versions import parse_version
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "target": {"type": "str"},
+    "patches": {"type": "dict", "default": {}},
+    "hosts": {"type": "dict"},
+    "batches": {"type": "list", "elements": "raw", "default": [1]},
+    "accept": {"type": "list", "elements": "str", "choices": list(ACCEPTABLE), "default": []},
+    "images_from_registry": {"type": "bool", "default": True},
+    "certificate_days": {"type": "int", "default": 7},
+    "disk_reserve_mb": {"type": "int", "default": 500},
+    "drain": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "delete_emptydir_data": {"type": "bool", "default": False},
+            "force": {"type": "bool", "default": False},
+        },
+    },
+    "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
+}
+
+
+def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """:raises TuningError: if the API cannot be read"""
+    wanted = Wanted(
+        target=params["target"] or None,
+        patches={str(minor): str(version) for minor, version in params["patches"].items()},
+        batches=params["batches"],
+        accept=params["accept"],
+        images_from_registry=params["images_from_registry"],
+        certificate_days=params["certificate_days"],
+        disk_reserve_mb=params["disk_reserve_mb"],
+    )
+    drain = {name: bool((params["drain"] or {}).get(name)) for name in ("delete_emptydir_data", "force")}
+    versions = api.versions(params["gpu_resource"])
+    if params["hosts"] is None:
+        server, target, hops = plan_hops(versions, wanted)
+        return {"current": str(server), "target": str(target), "hops": [str(hop) for hop in hops]}
+    current = parse_version(versions["api_server"]).minor
+    last = parse_version(params["target"] or "1.22.17").minor
+    cluster = {**versions, **api.obstacles(drain, range(current + 1, last + 1))}
+    return asdict(plan_upgrade(cluster, params["hosts"], wanted))
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        api = UpgradeApi(connect(module).kubeconfig, module.params["context"])
+        result = plan(api, module.params)
+    except TuningError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(changed=False, plan=result)
+
+
+if __name__ == "__main__":
+    main()

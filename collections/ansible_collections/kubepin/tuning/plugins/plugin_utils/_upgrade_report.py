@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the operator reads of an upgrade. Pure: plan and results in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Data = Mapping[str, Any]
+
+_GAP = "   "
+_ACTIONS = {"apply": "kubeadm upgrade apply", "node": "node: kubeadm, drain, kubelet, verify"}
+
+
+def upgrade_plan_text(plan: Data) -> list[str]:
+    """Where every node is, the hops and the steps."""
+    way = " -> ".join([plan["current"], *(hop for hop in plan["hops"] if hop != plan["current"])])
+    lines = [
+        f"kubepin: upgrade {way}" if plan["hops"] else f"kubepin: the cluster is at {plan['current']}: nothing to do"
+    ]
+    width = max((len(place["node"]) for place in plan["position"]), default=0)
+    for place in plan["position"]:
+        versions = [f"{name} {place[key]}" for name, key in _PROGRAMS if place[key]]
+        tuned = [f"CPU manager {place['policy']}"] if place["policy"] else []
+        if place["reserved"]:
+            tuned.append(f"reserved {place['reserved']}")
+        state = (
+            ["stays cordoned"]
+            if place["cordoned"]
+            else ["an interrupted run has it in hand"]
+            if place["in_hand"]
+            else []
+        )
+        lines.append(f"  {place['node']:<{width}}{_GAP}" + ", ".join([*versions, *tuned, *state]))
+    for number, step in enumerate(plan["steps"], start=1):
+        lines.append(
+            f"  {number:>2}. {step['version']}{_GAP}{', '.join(step['hosts'])}{_GAP}{_ACTIONS[step['action']]}"
+        )
+    lines.extend(f"  note: {note}" for note in plan["notes"])
+    return lines
+
+
+_PROGRAMS = (("API server", "api_server"), ("kubelet", "kubelet"), ("kubeadm", "kubeadm"))
+
+
+def upgrade_blockers_text(plan: Data) -> list[str]:
+    """Everything that stands in the way; empty if nothing does."""
+    blockers = plan["blockers"]
+    if not blockers:
+        return []
+    width = max(len(blocker["node"] or "cluster") for blocker in blockers)
+    count = f"{len(blockers)} thing{'s' if len(blockers) != 1 else ''}"
+    head = f"kubepin: nothing was changed. {count} between {plan['current']} and {plan['target']}:"
+    return [head, *(f"  {b['node'] or 'cluster':<{width}}{_GAP}[{b['code']}] {b['text']}" for b in blockers)]
+
+
+def upgrade_failure_text(plan: Data, step: Data, node: str, prepared: Data, task: str, message: str) -> str:
+    """What happened, where the cluster is, and the ways on and back."""
+    steps = [*plan["steps"]]
+    done = steps.index(step) if step in steps else 0
+    folder = prepared.get("folder")
+    snapshot = (prepared.get("etcd_snapshot") or {}).get("path")
+    kept = [f"copies from before this hop: {folder} on {node}"] if folder else []
+    kept += [f"etcd snapshot: {snapshot}"] if snapshot else []
+    return " ".join(
+        [
+            f"{node}: the step to {step['version']} ({_ACTIONS[step['action']]}) ended at «{task}»: {message}",
+            f"{done} of {len(steps)} steps are done; nodes that were not reached run as before, {node} stays cordoned if it was drained.",
+            "Going on: remove the cause and run upgrade-cluster.yml again, it sees where each node is.",
+            f"Kept: {'; '.join(kept)}." if kept else "Nothing had been replaced on this node.",
+        ]
+    )
+
+
+def upgrade_summary_text(results: Mapping[str, Sequence[Data]], plan: Data, check_mode: bool) -> list[str]:
+    """Times per hop and node, what was verified, and where copies are."""
+    if not plan["hops"]:
+        return [f"kubepin: the cluster is at {plan['current']}: nothing to do"]
+    if check_mode:
+        return [f"kubepin: nothing was changed (check mode). {len(plan['steps'])} steps lead to {plan['target']}."]
+    total = sum(float(entry["seconds"]) for entries in results.values() for entry in entries)
+    lines = [f"kubepin: the cluster is at {plan['target']}. {len(plan['steps'])} steps, {total:.0f} node-seconds"]
+    width = max(map(len, results), default=0)
+    for hop in plan["hops"]:
+        for host, entries in results.items():
+            lines.extend(f"  {hop}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in entries if e["version"] == hop)
+    return lines
+
+
+def _entry(entry: Data) -> str:
+    parts = [f"{entry['action']:<5} {float(entry['seconds']):>5.0f} s"]
+    for name, key in (("prepare", "prepare_seconds"), ("kubeadm", "kubeadm_seconds"), ("drain", "drain_seconds")):
+        if float(entry[key]):
+            parts.append(f"{name} {float(entry[key]):.0f} s")
+    if float(entry["downtime_ms"]):
+        parts.append(f"kubelet down {float(entry['downtime_ms']) / 1000:.1f} s")
+    if entry["kept_settings"]:
+        kept = ", ".join(f"{name} {value}" for name, value in entry["kept_settings"].items())
+        parts.append(f"kept from kubeadm's rewriting: {kept}")
+    parts.extend(entry["dropped_flags"])
+    if entry["verified"]:
+        parts.append("verified: " + "; ".join(entry["verified"]))
+    return _GAP.join(parts)
