@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that makes the fact of role host_probe; the role keeps no logic in Jinja."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._host_conclusion import probe_fact
+
+
+class FilterModule:
+    """What Ansible looks for in a filter file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"probe_fact": probe_fact}

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module as a task sees it, with a stand-in for docker that runs its `run` on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe
+from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.test_host_probe import machine
+
+Answer = Callable[..., dict[str, Any]]
+
+# Keeps every call and every container in files; what stands behind the image's name runs, as it would in the container.
+DOCKER = r"""
+import json, os, subprocess, sys
+home, words = os.environ["FAKE_DOCKER"], sys.argv[1:]
+with open(home + "/calls", "a") as calls:
+    calls.write(json.dumps(words) + "\n")
+containers = home + "/containers/"
+if words[0] == "info":
+    print("24.0.7")
+elif words[:2] == ["image", "inspect"]:
+    sys.exit(not os.path.exists(home + "/image"))
+elif words[0] == "pull":
+    open(home + "/image", "w").close()
+elif words[0] == "ps":
+    print("\n".join(os.listdir(containers)))
+elif words[0] == "rm":
+    for name in words[2:]:
+        try:
+            os.kill(int(open(containers + name).read() or 0), 9)
+        except OSError:
+            pass
+        if os.path.exists(containers + name):
+            os.unlink(containers + name)
+elif words[0] == "run":
+    name = words[words.index("--name") + 1]
+    program = words[words.index("--volume") + 1].split(":")[0]
+    command = words[words.index("example.org/torch:1") + 1 :]
+    child = subprocess.Popen([sys.executable, *command], env={**os.environ, "PYTHONPATH": program})
+    with open(containers + name, "w") as file:
+        file.write(str(child.pid))
+    code = child.wait()
+    if os.path.exists(containers + name):
+        os.unlink(containers + name)
+    sys.exit(137 if code < 0 else code)
+"""
+
+PROGRAM = """
+import json, sys
+words = sys.argv
+arm, number = (words[words.index(option) + 1] for option in ("--arm", "--round"))
+base = {"schema": 1, "run_id": "r", "arm": arm + "-auto", "round": int(number), "process": 0}
+print("# warming up", flush=True)
+print(json.dumps({**base, "kind": "process", "env": {}}), flush=True)
+"""
+ENDS = 'print(json.dumps({**base, "kind": "end"}))\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host of two CPUs with docker, an image, the program, and a place for the lines."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "containers").mkdir()
+    (tmp_path / "image").touch()
+    program(tmp_path, PROGRAM + ENDS)
+    (tmp_path / "bin" / "docker").write_text(f"#!{sys.executable}\n{DOCKER}")
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("FAKE_DOCKER", str(tmp_path))
+    monkeypatch.setattr(cpuset_probe, "read_topology", machine)
+    monkeypatch.setattr(cpuset_probe, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(cpuset_probe, "end_on_signals", lambda: None)  # pytest's own handlers stay
+    return tmp_path
+
+
+def program(home: Path, text: str) -> None:
+    (home / "pod").mkdir(exist_ok=True)
+    (home / "pod" / "__main__.py").write_text(text)
+
+
+@pytest.fixture
+def answer(home: Path, capsys: pytest.CaptureFixture[str]) -> Answer:
+    """What the module prints."""
+
+    def run(**changes: Any) -> dict[str, Any]:
+        params = {
+            "program": str(home),
+            "output": str(home / "lines.jsonl"),
+            "run_id": "r",
+            "image": "example.org/torch:1",
+            "cpus": 1,
+            "rounds": 2,
+            **changes,
+        }
+        with patch_module_args(params), pytest.raises(SystemExit):
+            cpuset_probe.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run
+
+
+def calls(home: Path, verb: str) -> list[list[str]]:
+    lines = (home / "calls").read_text().splitlines() if (home / "calls").exists() else []
+    return [words for words in map(json.loads, lines) if words[0] == verb]
+
+
+def test_all_rounds_of_both_arms(home: Path, answer: Answer) -> None:
+    result = answer()
+    assert result["changed"], result
+    ran = [(one["round"], one["arm"], one["exit_code"], one["processes"]) for one in result["rounds"]]
+    assert ran == [(number, arm, 0, 1) for number, arms in enumerate(result["order"], 1) for arm in arms]
+    lines = [json.loads(line) for line in (home / "lines.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["process", "end"] * 4
+    assert result["lines"] == 8
+    assert (home / "lines.jsonl.log").read_text() == "# warming up\n" * 4
+    assert [("--cpuset-cpus" in words) for words in calls(home, "run")] == [arm == "cpuset" for _, arm, _, _ in ran]
+    assert result["cpuset"] == "1"
+    assert not list((home / "containers").iterdir())
+
+
+def test_check_mode_runs_nothing(home: Path, answer: Answer) -> None:
+    result = answer(_ansible_check_mode=True, program="/nowhere", output="/nowhere/lines.jsonl")
+    assert result["changed"]
+    assert "--cpuset-cpus 1" in result["commands"]["cpuset"]
+    assert "--cpuset-cpus" not in result["commands"]["quota"]
+    assert not calls(home, "run")
+
+
+def test_all_problems_come_at_once_and_nothing_runs(
+    home: Path, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (home / "image").unlink()
+    (home / "lines.jsonl").touch()
+    result = answer(cpus=5, program="/nowhere")
+    assert result["failed"]
+    words = ("only root", "/nowhere/pod/__main__.py is not there", "it exists: lines of two runs", "image", "cpus is 5")
+    assert len(result["problems"]) == len(words)
+    for word in words:
+        assert word in result["msg"]
+    assert not calls(home, "run")
+
+
+def test_an_image_is_pulled_before_the_first_round(home: Path, answer: Answer) -> None:
+    (home / "image").unlink()
+    assert answer(pull=True)["pulled"]
+    assert calls(home, "pull") == [["pull", "example.org/torch:1"]]
+
+
+def test_what_an_interrupted_run_left_is_removed_first(home: Path, answer: Answer) -> None:
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (home / "containers" / "abc").write_text(str(left.pid))
+    assert answer()["removed"] == ["abc"]
+    assert left.wait(10) == -signal.SIGKILL
+
+
+def test_a_program_that_refuses_its_arguments_ends_the_run_with_its_words(home: Path, answer: Answer) -> None:
+    program(home, "import sys\nprint('# --matrix is odd', file=sys.stderr)\nsys.exit(2)\n")
+    result = answer()
+    assert "round 1" in result["msg"]
+    assert "exit code 2: --matrix is odd" in result["msg"]
+    assert len(calls(home, "run")) == 1
+
+
+def test_a_process_that_never_finishes_its_work_fails_the_run_and_keeps_the_lines(home: Path, answer: Answer) -> None:
+    program(home, PROGRAM + "print('# no device', flush=True)\nsys.exit(3)\n")
+    assert "exit code 3: warming up / no device" in answer()["msg"]
+    assert len((home / "lines.jsonl").read_text().splitlines()) == 1
+
+
+def test_one_process_of_two_that_ends_early_does_not_stop_the_others(home: Path, answer: Answer) -> None:
+    program(home, PROGRAM + ENDS + "sys.exit(3)\n")
+    result = answer()
+    assert [one["exit_code"] for one in result["rounds"]] == [3] * 4
+
+
+def test_a_cut_line_is_left_out(home: Path, answer: Answer) -> None:
+    program(home, PROGRAM + ENDS + "print('{\"kind\": \"blo', end='')\n")
+    assert answer()["lines"] == 8
+
+
+def test_a_round_that_hangs_is_ended_and_removed(home: Path, answer: Answer) -> None:
+    program(home, PROGRAM + "import time; time.sleep(60)\n")
+    started = time.monotonic()
+    result = answer(timeout=1)
+    assert "did not end within 1 s: raise timeout" in result["msg"]
+    assert time.monotonic() - started < 20
+    assert not list((home / "containers").iterdir())
+
+
+def test_two_probes_at_once_are_refused(home: Path, answer: Answer) -> None:
+    holder = f"import fcntl, sys; f = open({str(home / 'lock')!r}, 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        result = answer()
+        other.communicate()
+    assert "another probe runs on this host right now" in result["msg"]
+
+
+def test_a_signal_removes_the_container_and_keeps_the_lines(home: Path) -> None:
+    program(home, PROGRAM + "import time; time.sleep(60)\n")
+    script = textwrap.dedent(
+        f"""
+        import os
+        from ansible.module_utils.testing import patch_module_args
+        from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe
+        from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.test_host_probe import machine
+        os.geteuid = lambda: 0
+        cpuset_probe.read_topology = machine
+        cpuset_probe.LOCK = {str(home / "lock")!r}
+        params = dict(program={str(home)!r}, output={str(home / "lines.jsonl")!r}, run_id="r", image="example.org/torch:1", cpus=1)
+        with patch_module_args(params):
+            cpuset_probe.main()
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as module:
+        deadline = time.monotonic() + 30
+        while not any((home / "containers").iterdir()) or not (home / "lines.jsonl").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        module.send_signal(signal.SIGHUP)
+        out, _ = module.communicate(timeout=30)
+    result = json.loads(out)
+    assert "ended by SIGHUP" in result["msg"]
+    assert not list((home / "containers").iterdir())
+    assert len((home / "lines.jsonl").read_text().splitlines()) == 1

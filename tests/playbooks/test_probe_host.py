@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""probe-host.yml on this machine, with real cgroups and the distribution's torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PYTHON = "/usr/bin/python3"
+WORKLOAD = {
+    "host_probe_engine": "cgroup",
+    "host_probe_cpus": 1,
+    "host_probe_gpu": "none",
+    "host_probe_rounds": 1,
+    "host_probe_threads": ["auto"],
+    "host_probe_auto_threads": "affinity",
+    "host_probe_cells": ["resnet18:float:inference:4"],
+    "host_probe_block_seconds": 0.5,
+    "ansible_python_interpreter": PYTHON,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _host() -> None:
+    """Only root may make cgroups, one CPU is too few, and torch is not everywhere."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may make cgroups")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine has one CPU")
+    if subprocess.run([PYTHON, "-c", "import torch, torchvision"], capture_output=True, check=False).returncode:
+        pytest.skip(f"{PYTHON} cannot import torch and torchvision (packages python3-torch, python3-torchvision)")
+
+
+def play(folder: Path, *arguments: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    variables = json.dumps(
+        {
+            **WORKLOAD,
+            "host_probe_directory": str(folder / "runs"),
+            "host_probe_host_directory": str(folder / "host"),
+            **changes,
+        }
+    )
+    command = [
+        "ansible-playbook",
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-e",
+        variables,
+        "playbooks/probe-host.yml",
+        *arguments,
+    ]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+def left_over() -> list[Path]:
+    return [*Path("/sys/fs/cgroup").glob("kubepin-probe-*"), *Path("/sys/fs/cgroup").glob("*/kubepin-probe-*")]
+
+
+def test_both_arms_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+    done = play(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "runs" / "localhost"
+    lines = [json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines()]
+    environments = {line["arm"]: line["env"] for line in lines if line["kind"] == "process"}
+    quota, cpuset = environments["quota-auto"], environments["cpuset-auto"]
+    assert (quota["quota_cpus"], cpuset["quota_cpus"]) == (1, 1)
+    assert (quota["cpus_allowed"], cpuset["cpus_allowed"]) == (len(os.sched_getaffinity(0)), 1)
+    assert cpuset["policy"] == "cpuset"
+    assert [block["status"] for block in lines if block["kind"] == "block"] == ["ok", "ok"]
+    assert (folder / "report.html").exists()
+    assert "report: " in done.stdout
+    assert left_over() == []
+    assert list((tmp_path / "host").iterdir()) == []
+
+
+def test_check_mode_names_both_commands_and_runs_nothing(tmp_path: Path) -> None:
+    done = play(tmp_path, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--arm quota" in done.stdout
+    assert "--arm cpuset" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_names_all_problems_and_cleans_up(tmp_path: Path) -> None:
+    done = play(tmp_path, host_probe_cpus=4096, host_probe_memory="30Gi")
+    assert done.returncode != 0
+    assert "cpus is 4096" in done.stdout + done.stderr
+    assert "memory is '30Gi'" in " ".join((done.stdout + done.stderr).split())
+    assert list((tmp_path / "host").iterdir()) == []
