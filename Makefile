@@ -19,7 +19,7 @@ help: ## List the targets
 setup: ## Make the virtual environment; what the sandbox needs besides, its targets install
 	@tools/setup venv
 
-demo: ## Bring the sandbox up, tune its workers, print the verdict
+demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict
 	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
 
 test: ## Lint, unit tests and the Molecule scenarios on a real cluster
