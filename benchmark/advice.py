@@ -33,8 +33,8 @@ def advice(
     sentences += _quota(b, gap, comparison)
     if CauseCode.FREQUENCY in {cause.code for cause in causes}:
         sentences.append(
-            "Set the same CPU frequency governor and boost on both sides, then measure again: "
-            "a part of the gap is the CPU's speed."
+            "A part of the gap is the CPU's speed. On two machines set the same frequency governor and boost; on one machine "
+            "see that no other work shares its cores. Then measure again."
         )
     gpu, nodes = b.environment.get("gpu_numa_node"), b.environment.get("cpu_numa_nodes")
     if isinstance(gpu, int) and gpu >= 0 and nodes is not None and numa_nodes(nodes) != {gpu}:
