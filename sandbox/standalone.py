@@ -32,9 +32,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.artefacts import PAUSE_IMAGE
 from sandbox.settings import DEFAULT_KUBERNETES, TEST_IMAGE, Paths, SandboxError, Version
 
-PAUSE_IMAGE = "kubepin.local/pause:1"
 PROGRAMS = ("usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr", "usr/sbin/runc")
 LIBRARY = "usr/lib/x86_64-linux-gnu/libseccomp.so.2"
 IMAGES = ("pause.tar", "busybox.tar")
@@ -342,7 +342,7 @@ def measure(plan: Plan, packed: Path) -> int:
     subprocess.run(["mount", "--make-rshared", "/"], check=True)
     controllers()
     configuration = plan.work / "containerd.toml"
-    snapshotter = "overlayfs" if shutil.which("modprobe") is None or Path("/sys/module/overlay").exists() else "native"
+    snapshotter = "overlayfs" if "overlay" in Path("/proc/filesystems").read_text().split() else "native"
     configuration.write_text(
         CONTAINERD.format(
             work=plan.work, socket=plan.socket, pause=PAUSE_IMAGE, binaries=plan.binaries, snapshotter=snapshotter

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import traceback
 import typing as t
 from collections.abc import Mapping
@@ -253,3 +254,21 @@ def _cause(error: HTTPError) -> str:
     """urllib3's innermost reason without object names and numbers: "Connection refused" and the like."""
     reason = str(error.reason if isinstance(error, MaxRetryError) else error)
     return re.sub(r"^(.*\[Errno -?\d+\] |<[^>]*>: |\w+\([^)]*\): )", "", reason).rstrip(".)")
+
+
+def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, what: str) -> None:
+    """Delete exactly *pod* and wait until it is gone; *what* names it in the error, such as "probe pod".
+
+    :raises TuningError: if it is still there after *timeout* seconds
+    """
+    metadata = pod["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    api.delete_pod(pod)
+    deadline = time.monotonic() + timeout
+    while (found := api.pod(namespace, name)) is not None and found["metadata"]["uid"] == metadata["uid"]:
+        if time.monotonic() > deadline:
+            raise TuningError(
+                f"the {what} {namespace}/{name} is still there {timeout} s after its deletion. "
+                "Check that the node's kubelet runs."
+            )
+        time.sleep(1)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._probe import MANAGED_BY, MANAGED_BY_LABEL, pod_name
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import managed_pod, pod_name
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
 CONTAINER = "benchmark"
@@ -192,22 +192,11 @@ def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
             {"name": "scratch", "emptyDir": {}},
         ],
     }
-    if request.runtime_class:
-        spec["runtimeClassName"] = request.runtime_class
     if request.node_selector:
         spec["nodeSelector"] = dict(request.node_selector)
-    if request.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in request.image_pull_secrets]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": benchmark_name(request.node),
-            "namespace": request.namespace,
-            "labels": {"app.kubernetes.io/name": _MARK, MANAGED_BY_LABEL: MANAGED_BY},
-        },
-        "spec": spec,
-    }
+    return managed_pod(
+        benchmark_name(request.node), request.namespace, _MARK, spec, request.runtime_class, request.image_pull_secrets
+    )
 
 
 def command(request: RoundRequest) -> list[str]:

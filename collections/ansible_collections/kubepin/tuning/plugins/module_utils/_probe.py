@@ -137,20 +137,49 @@ def pod_manifest(request: ProbeRequest) -> dict[str, t.Any]:
             }
         ],
     }
-    if request.runtime_class:
-        spec["runtimeClassName"] = request.runtime_class
-    if request.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in request.image_pull_secrets]
+    return managed_pod(
+        probe_name(request.node), request.namespace, _MARK, spec, request.runtime_class, request.image_pull_secrets
+    )
+
+
+def managed_pod(
+    name: str,
+    namespace: str,
+    mark: str,
+    spec: Mapping[str, t.Any],
+    runtime_class: str | None,
+    image_pull_secrets: Sequence[str],
+) -> dict[str, t.Any]:
+    """A pod of *spec* with the labels by which `is_ours` knows it; *mark* says what it is for."""
+    whole = dict(spec)
+    if runtime_class:
+        whole["runtimeClassName"] = runtime_class
+    if image_pull_secrets:
+        whole["imagePullSecrets"] = [{"name": secret} for secret in image_pull_secrets]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": probe_name(request.node),
-            "namespace": request.namespace,
-            "labels": {"app.kubernetes.io/name": _MARK, MANAGED_BY_LABEL: MANAGED_BY},
+            "name": name,
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/name": mark, MANAGED_BY_LABEL: MANAGED_BY},
         },
-        "spec": spec,
+        "spec": whole,
     }
+
+
+def is_ours(pod: Mapping[str, t.Any]) -> bool:
+    """Whether kubepin made it, as its label says."""
+    return bool((pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY)
+
+
+def not_ours(pod: Mapping[str, t.Any]) -> str:
+    """Why a pod of our name is left alone, and the way out."""
+    metadata = pod["metadata"]
+    return (
+        f"pod {metadata['namespace']}/{metadata['name']} is not kubepin's: it lacks the label "
+        f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`."
+    )
 
 
 def parse_log(text: str) -> list[Reading]:

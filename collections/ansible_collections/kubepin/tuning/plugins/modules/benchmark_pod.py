@@ -275,7 +275,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
+    API_ARGUMENTS,
+    ApiError,
+    KubernetesApi,
+    connect,
+    remove_pod,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod import (
     CONTAINER,
     Failure,
@@ -300,7 +306,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod impo
     with_pull_error,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._probe import MANAGED_BY, MANAGED_BY_LABEL, describe_events
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import describe_events, is_ours, not_ours
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -414,14 +420,8 @@ class Round:
         """
         self._api.node(self._request.node)
         leftover = self._api.pod(self._namespace, self._name)
-        if leftover and not _is_ours(leftover):
-            raise RoundFailed(
-                Failure(
-                    "refused",
-                    f"pod {self._namespace}/{self._name} is not kubepin's: it lacks the label "
-                    f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`.",
-                )
-            )
+        if leftover and not is_ours(leftover):
+            raise RoundFailed(Failure("refused", not_ours(leftover)))
         self.remove()
         self.created = time.monotonic()
         pod = self._create()
@@ -434,17 +434,8 @@ class Round:
         :raises TuningError: if it is still there in the end
         """
         pod = self._api.pod(self._namespace, self._name)
-        if pod is None or not _is_ours(pod):
-            return
-        self._api.delete_pod(pod)
-        deadline = time.monotonic() + _REMOVAL_SECONDS
-        while self._is_there(pod):
-            if time.monotonic() > deadline:
-                raise TuningError(
-                    f"the benchmark pod {self._namespace}/{self._name} is still there {_REMOVAL_SECONDS} s after its "
-                    "deletion. Check that the node's kubelet runs."
-                )
-            time.sleep(1)
+        if pod is not None and is_ours(pod):
+            remove_pod(self._api, pod, _REMOVAL_SECONDS, "benchmark pod")
 
     def events(self) -> list[str]:
         """The pod's events as lines, oldest first; empty if no pod was created."""
@@ -454,10 +445,6 @@ class Round:
             return describe_events(self._api.pod_events(self._namespace, self._uid))
         except ApiError as error:
             return [str(error)]
-
-    def _is_there(self, pod: dict[str, t.Any]) -> bool:
-        found = self._api.pod(self._namespace, self._name)
-        return found is not None and bool(found["metadata"]["uid"] == pod["metadata"]["uid"])
 
     def _create(self) -> dict[str, t.Any]:
         try:
@@ -550,10 +537,6 @@ class Round:
             f"node {self._request.node} is not Ready for {_NODE_PATIENCE_SECONDS} s while the benchmark pod is there "
             f"({reason}): look after the node first.",
         )
-
-
-def _is_ours(pod: dict[str, t.Any]) -> bool:
-    return bool((pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY)
 
 
 def measure(

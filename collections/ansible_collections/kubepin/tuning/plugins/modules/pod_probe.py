@@ -196,15 +196,21 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
+    API_ARGUMENTS,
+    ApiError,
+    KubernetesApi,
+    connect,
+    remove_pod,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     CONTAINER,
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
     ProbeRequest,
     describe_events,
     failure,
+    is_ours,
+    not_ours,
     observe,
     parse_log,
     pod_manifest,
@@ -244,31 +250,13 @@ class Probe:
     def find(self) -> dict[str, t.Any] | None:
         """:raises TuningError: if a pod of that name is not a probe"""
         pod = self._api.pod(self._namespace, self._name)
-        if pod and (pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
-            raise TuningError(
-                f"pod {self._namespace}/{self._name} is not kubepin's: it lacks the label "
-                f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`."
-            )
+        if pod and not is_ours(pod):
+            raise TuningError(not_ours(pod))
         return pod
 
     def remove(self, pod: dict[str, t.Any], timeout: int) -> None:
-        """Delete exactly *pod* and wait until it is gone.
-
-        :raises TuningError: if it is still there after *timeout* seconds
-        """
-        self._api.delete_pod(pod)
-        deadline = time.monotonic() + timeout
-        while self._is_there(pod):
-            if time.monotonic() > deadline:
-                raise TuningError(
-                    f"the probe pod {self._namespace}/{self._name} is still there {timeout} s after its deletion. "
-                    "Check that the node's kubelet runs."
-                )
-            time.sleep(1)
-
-    def _is_there(self, pod: dict[str, t.Any]) -> bool:
-        found = self._api.pod(self._namespace, self._name)
-        return found is not None and bool(found["metadata"]["uid"] == pod["metadata"]["uid"])
+        """:raises TuningError: if it is still there after *timeout* seconds"""
+        remove_pod(self._api, pod, timeout, "probe pod")
 
     def run(self, request: ProbeRequest) -> dict[str, t.Any]:
         """Create the pod, watch it, and leave it running.
