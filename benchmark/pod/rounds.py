@@ -84,11 +84,11 @@ class Writer:
     """The only writer of stdout: JSON lines, and everything else behind «# ». A line goes out in one write."""
 
     def __init__(self, descriptors: Sequence[int]) -> None:
-        """JSON lines go to all `descriptors`, the rest to the first."""
+        """JSON lines go to all `descriptors`, the first last: what it shows is kept. The rest goes to the first."""
         self._descriptors = descriptors
 
     def json(self, line: bytes) -> None:
-        for descriptor in self._descriptors:
+        for descriptor in reversed(self._descriptors):
             write_all(descriptor, line + b"\n")
 
     def say(self, line: bytes) -> None:
