@@ -394,7 +394,7 @@ def _conclude(trends: tuple[Trend, ...], gpu_side_differs: bool) -> str:
         return f"No gradient: no precision and mode has {GRADIENT_CELLS} cells that differ."
     growing = [f"{trend.precision} {trend.mode}" for trend in trends if trend.grows_as_models_shrink]
     if not growing:
-        return "The gap does not grow as models shrink: nothing here points to the CPU side."
+        return "The gap does not grow as models shrink, as it would where launching kernels is what waits for the CPU."
     finding = f"The gap grows as models shrink ({', '.join(growing)})"
     if gpu_side_differs:
         return f"{finding}, but the GPU side differs too: this says nothing about the CPU side."

@@ -116,14 +116,7 @@ def _plain(value: Any) -> Any:
 
 
 def _html(page: Mapping[str, Any], raw: Mapping[str, bytes]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
+    template = _templates(escape_html=True).get_template("report.html.j2")
     left = HTML_LIMIT - len(
         template.render(**page, inside=[], outside=_outside(raw)).encode("utf-8", "backslashreplace")
     )
@@ -150,17 +143,21 @@ def _size(count: int) -> str:
 
 
 def _markdown(page: Mapping[str, Any], raw: Mapping[str, bytes]) -> str:
-    environment = Environment(
+    templates = _templates(escape_html=False)
+    templates.filters["md"] = escape_markdown
+    templates.filters["table"] = markdown_table
+    return templates.get_template("report.md.j2").render(**page, files=_outside(raw))
+
+
+def _templates(escape_html: bool) -> Environment:
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=False,
+        autoescape=escape_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = escape_markdown
-    environment.filters["table"] = markdown_table
-    return environment.get_template("report.md.j2").render(**page, files=_outside(raw))
 
 
 def escape_markdown(text: str) -> str:

@@ -570,7 +570,7 @@ def _signals_by_cell(entries: Sequence[CellAnalysis]) -> Table | None:
 
 
 def _tails(analysis: Analysis) -> dict[str, Any]:
-    """Ratios of quantiles; p99 only where both arms have steps enough for it."""
+    """Ratios of quantiles, where both arms have them."""
     found = []
     for entry in _by_index(analysis.cells):
         a, b = entry.a, entry.b
@@ -579,8 +579,7 @@ def _tails(analysis: Analysis) -> dict[str, Any]:
         ratios: dict[str, float] = {}
         for name in charts.QUANTILES:
             left, right = getattr(a, f"{name}_ms"), getattr(b, f"{name}_ms")
-            enough = name != "p99" or min(a.steps, b.steps) >= P99_STEPS
-            if enough and finite(left) and finite(right) and left > 0 and right > 0:
+            if finite(left) and finite(right) and left > 0 and right > 0:
                 ratios[name] = left / right
         if len(ratios) > 1:
             found.append((entry, a, b, ratios))
@@ -739,7 +738,7 @@ def _table_row(entry: CellAnalysis) -> tuple[str, ...]:
         interval(result.estimate),
         result.verdict.value if result.estimate else UNKNOWN,
         both(lambda arm: arm.p50_ms),
-        both(lambda arm: arm.p99_ms if arm.steps >= P99_STEPS else None),
+        both(lambda arm: arm.p99_ms),
         both(lambda arm: arm.images_per_s),
         UNKNOWN if index is None else f"{index:.2f}",
         both(lambda arm: float(arm.steps)) if measured else UNKNOWN,

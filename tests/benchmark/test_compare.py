@@ -273,14 +273,14 @@ FALLING = [2.0 - 0.1 * n for n in range(9)]
             FALLING[::-1],
             "r1",
             1,
-            "The gap does not grow as models shrink: nothing here points to the CPU side.",
+            "The gap does not grow as models shrink, as it would where launching kernels is what waits for the CPU.",
             id="grows-with-size",
         ),
         pytest.param(
             [1.1 - 0.01 * n for n in range(9)],
             "r2",
             3,
-            "The gap does not grow as models shrink: nothing here points to the CPU side.",
+            "The gap does not grow as models shrink, as it would where launching kernels is what waits for the CPU.",
             id="no-more-than-drift",
         ),
         pytest.param(
