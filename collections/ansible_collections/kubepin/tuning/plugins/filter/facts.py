@@ -1,16 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that shape kubepin's facts; the roles keep no logic in Jinja."""
+"""Filters on kubepin's facts; the roles keep no logic in Jinja."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import typing as t
+from collections.abc import Callable, Mapping
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.kubepin.tuning.plugins.plugin_utils import _report
 from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import plan_fact, result_fact
 
 
-class FilterModule:
-    """What Ansible looks for in a filter file."""
+def preflight_problems(preflights: object) -> str:
+    return _report.preflight_problems(_facts_per_host(preflights, "preflight_problems"))
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"plan_fact": plan_fact, "result_fact": result_fact}
+
+def run_summary(results: object, seconds: float) -> str:
+    return "\n".join(_report.run_summary(_facts_per_host(results, "run_summary"), float(seconds)))
+
+
+def _facts_per_host(value: object, name: str) -> Mapping[str, Mapping[str, t.Any]]:
+    """:raises AnsibleFilterError: if *value* does not map host names to facts"""
+    if not isinstance(value, Mapping) or not all(isinstance(facts, Mapping) for facts in value.values()):
+        raise AnsibleFilterError(f"kubepin.tuning.{name} expects a dictionary of host name to facts, got {value!r}")
+    return value
+
+
+class FilterModule:
+    """kubepin's filters."""
+
+    def filters(self) -> dict[str, Callable[..., t.Any]]:
+        return {
+            "plan_fact": plan_fact,
+            "preflight_problems": preflight_problems,
+            "result_fact": result_fact,
+            "run_summary": run_summary,
+        }

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.kubepin.tuning.plugins.filter.report import FilterModule
+from ansible_collections.kubepin.tuning.plugins.filter.facts import FilterModule
 
 FILTERS = FilterModule().filters()
 
