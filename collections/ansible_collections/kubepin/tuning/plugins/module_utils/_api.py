@@ -14,7 +14,7 @@ import re
 import time
 import traceback
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.basic import missing_required_lib
@@ -177,15 +177,18 @@ class KubernetesApi:
         return answer
 
     def _list(self, path: str, **query: str) -> list[JsonObject]:
-        """All pages of a list. Items of a list carry no apiVersion of their own: they get the list's."""
-        items: list[JsonObject] = []
+        return list(self._items(path, **query))
+
+    def _items(self, path: str, **query: str) -> Iterator[JsonObject]:
+        """A list's items, page after page. Items of a list carry no apiVersion of their own: they get the list's."""
         pages: dict[str, str | int] = {**query, "limit": _PAGE}
         while True:
             page = self._get(f"{path}?{urlencode(pages)}")
-            items.extend({**item, "apiVersion": page["apiVersion"]} for item in page.get("items") or [])
+            for item in page.get("items") or []:
+                yield {**item, "apiVersion": page["apiVersion"]}
             following = page["metadata"].get("continue")
             if not following:
-                return items
+                return
             pages["continue"] = following
 
     def _request(self, method: str, path: str, body: Mapping[str, t.Any] | None = None) -> str:

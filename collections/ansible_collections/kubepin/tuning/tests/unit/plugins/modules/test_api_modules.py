@@ -6,7 +6,13 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
-from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod, node_api_info, node_drain, pod_probe
+from ansible_collections.kubepin.tuning.plugins.modules import (
+    benchmark_pod,
+    gpu_pod_info,
+    node_api_info,
+    node_drain,
+    pod_probe,
+)
 
 FIELDS = ("type", "elements", "default", "choices", "required")
 
@@ -33,8 +39,8 @@ def accepted(spec):
 
 @pytest.mark.parametrize(
     "module",
-    [benchmark_pod, pod_probe, node_api_info, node_drain],
-    ids=["benchmark_pod", "pod_probe", "node_api_info", "node_drain"],
+    [benchmark_pod, gpu_pod_info, pod_probe, node_api_info, node_drain],
+    ids=["benchmark_pod", "gpu_pod_info", "pod_probe", "node_api_info", "node_drain"],
 )
 def test_every_option_is_documented_as_it_is(module):
     shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]

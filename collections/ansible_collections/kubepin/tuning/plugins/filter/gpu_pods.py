@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that word an audit of GPU pods, and judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_report import (
+    gpu_pods_patches,
+    gpu_pods_text,
+    gpu_pods_verdict,
+)
+
+
+class FilterModule:
+    """What Ansible looks for in a filter file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "gpu_pods_patches": gpu_pods_patches,
+            "gpu_pods_text": gpu_pods_text,
+            "gpu_pods_verdict": gpu_pods_verdict,
+        }

@@ -1,0 +1,294 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gpu_pod_info
+short_description: Tell which GPU pods get CPUs of their own, why others do not, and which may lose their GPU
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Reads all pods that ask for a GPU, and the templates of their owners, from the Kubernetes API or from a file.
+  - Says for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why not.
+  - Grades the risk that a pod loses its GPU, with the causes and with what is unknown of the node.
+  - Makes the patch of each owner's template that would mend it. A number that the template does not name is not invented.
+  - Runs on the control node and changes nothing.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+  - kubepin.tuning.api
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: Nothing changes.
+options:
+  pods_file:
+    description:
+      - Read this file instead of the API. As C(kubectl get pods -A -o json) or C(-o yaml) prints it.
+      - Owners in it are read as well, as from C(kubectl get pods,deploy,sts,ds,rs,jobs,cronjobs -A -o json).
+    type: path
+  nodes_file:
+    description: Nodes for O(pods_file), as C(kubectl get nodes -o json) prints them.
+    type: path
+  nodes:
+    description:
+      - Node name to what is known of it; it counts more than what the API says.
+      - >-
+        Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(threads_per_core), C(allocatable_cpu), C(runc_version),
+        C(cgroup_driver) (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
+    type: dict
+    default: {}
+  gpu_resource_prefixes:
+    description: Resources whose names begin with one of these are GPUs. Claims of containers (DRA) always count.
+    type: list
+    elements: str
+    default: [nvidia.com/]
+  cpu_multiple:
+    description: Patches round CPUs up to a multiple of it, or of the threads per core of a node with C(full-pcpus-only) if that is more.
+    type: int
+    default: 1
+seealso:
+  - module: kubepin.tuning.node_api_info
+"""
+
+EXAMPLES = r"""
+- name: Audit the cluster, with what only the node itself knows
+  kubepin.tuning.gpu_pod_info:
+    nodes:
+      gpu-01: {runc_version: 1.0.0-rc93, device_injection: legacy, cgroup_driver: cgroupfs}
+  delegate_to: localhost
+  register: audit
+
+- name: Audit a file
+  kubepin.tuning.gpu_pod_info:
+    pods_file: pods.json
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+schema:
+  description: Version of what follows.
+  returned: success
+  type: int
+  sample: 1
+pods:
+  description: Every GPU pod that has not ended.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    namespace:
+      description: Its namespace.
+      type: str
+      sample: ml
+    name:
+      description: Its name.
+      type: str
+      sample: trainer-0
+    node:
+      description: The node that it is bound to, or null.
+      type: str
+      sample: gpu-01
+    owner:
+      description: The controller at the end of the chain as far as it is known, or null for a bare pod.
+      type: str
+      sample: StatefulSet/trainer
+    qos:
+      description: The QoS class that its resources amount to.
+      type: str
+      sample: Burstable
+    exclusive:
+      description: Whether all its containers get exclusive CPUs. What is unknown of the node counts as no obstacle.
+      type: bool
+    containers:
+      description: Its containers, init containers first.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Its name.
+          type: str
+          sample: main
+        kind:
+          description: One of V(container), V(init) and V(sidecar), an init container that keeps running.
+          type: str
+          sample: container
+        gpus:
+          description: The GPU resources and claims that it asks for.
+          type: list
+          elements: str
+          sample: [nvidia.com/gpu]
+        cpus:
+          description: The CPUs that it requests, 0 for none.
+          type: float
+          sample: 1.5
+        exclusive:
+          description: Whether it gets exclusive CPUs.
+          type: bool
+        reasons:
+          description:
+            - Every reason why it does not.
+            - C(no_cpu_limit), C(no_memory_limit), C(cpu_request_differs) and C(memory_request_differs) keep a pod from being Guaranteed.
+            - C(other_container) means that another container does.
+            - C(fractional_cpu) is a request that is no whole number.
+            - C(pod_level_resources) are resources of the pod itself, for which kubelets below 1.37 pin nothing.
+            - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) refuses.
+            - C(too_many_cpus) is more than the node can ever give.
+            - C(policy_not_static) is the policy of its node.
+          type: list
+          elements: str
+          sample: [fractional_cpu]
+        no_thread_count:
+          description: Whether its CPU limit is a quota without E(OMP_NUM_THREADS), so that it may start a thread per CPU of the host.
+          type: bool
+    risk:
+      description: Whether it may lose its GPU while it runs.
+      type: dict
+      contains:
+        grade:
+          description:
+            - V(high) where the kubelet takes it by itself, V(low) where a restart of the kubelet or a daemon-reload does, or V(none).
+            - V(unknown) where it depends on something that is unknown of the node.
+          type: str
+          sample: high
+        causes:
+          description: What takes it, for certain if nothing about it is unknown.
+          type: list
+          elements: dict
+          contains:
+            code:
+              description: One of V(container_update), V(daemon_reload) and V(dev_char_links).
+              type: str
+            grade:
+              description: V(high) or V(low).
+              type: str
+            text:
+              description: What happens.
+              type: str
+            unknown:
+              description: The facts on which it depends, named as in O(nodes).
+              type: list
+              elements: str
+        unknown:
+          description: The unknown facts of all causes.
+          type: list
+          elements: str
+          sample: [device_injection, runc_version]
+owners:
+  description: Every template that makes GPU pods, also without pods at present.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    namespace:
+      description: Its namespace.
+      type: str
+    kind:
+      description: Its kind.
+      type: str
+      sample: Deployment
+    name:
+      description: Its name.
+      type: str
+    qos:
+      description: The QoS class of its pods.
+      type: str
+    pods:
+      description: How many of its pods have not ended.
+      type: int
+    containers:
+      description: As in RV(pods[].containers), on a node of which nothing is known.
+      type: list
+      elements: dict
+    patch:
+      description: Strategic merge patch that gives its containers exclusive CPUs, as far as its own numbers tell. Null if there is none.
+      type: dict
+    undo:
+      description: Strategic merge patch that takes RV(owners[].patch) back.
+      type: dict
+    problems:
+      description: What the patch cannot mend and a person must.
+      type: list
+      elements: str
+    cpus_per_node:
+      description: What the patch costs, node to CPUs requested more than now.
+      type: dict
+      sample: {"gpu-01": 0.5}
+summary:
+  description: What it amounts to.
+  returned: success
+  type: dict
+  contains:
+    pods:
+      description: Number of RV(pods).
+      type: int
+    exclusive:
+      description: How many of them have all their containers on CPUs of their own.
+      type: int
+    not_exclusive:
+      description: How many have not.
+      type: int
+    finished:
+      description: How many GPU pods have ended, and are left out.
+      type: int
+    risk:
+      description: Grade to number of pods.
+      type: dict
+    reasons:
+      description: Reason to number of pods.
+      type: dict
+    owners:
+      description: Number of RV(owners).
+      type: int
+    patches:
+      description: How many of them have a patch.
+      type: int
+    cpus_per_node:
+      description: What all patches together cost.
+      type: dict
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_audit import audit
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import ApiSource, FileSource, Source
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "pods_file": {"type": "path"},
+    "nodes_file": {"type": "path"},
+    "nodes": {"type": "dict", "default": {}},
+    "gpu_resource_prefixes": {"type": "list", "elements": "str", "default": ["nvidia.com/"]},
+    "cpu_multiple": {"type": "int", "default": 1},
+}
+
+
+def source_of(module: AnsibleModule) -> Source:
+    """:raises TuningError: if the file cannot be used, or the kubeconfig"""
+    if module.params["pods_file"]:
+        return FileSource(module.params["pods_file"], module.params["nodes_file"])
+    return ApiSource(connect(module).kubeconfig, module.params["context"])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_by={"nodes_file": ["pods_file"]}
+    )
+    params = module.params
+    try:
+        if params["cpu_multiple"] < 1:
+            raise TuningError(f"cpu_multiple is {params['cpu_multiple']}: expected a whole number above 0, such as 1.")
+        result = audit(source_of(module), params["nodes"], params["gpu_resource_prefixes"], params["cpu_multiple"])
+    except TuningError as error:
+        module.fail_json(msg=str(error), **error.details)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
