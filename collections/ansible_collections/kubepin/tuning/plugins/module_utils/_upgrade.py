@@ -11,7 +11,12 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_rules import ACCEPTABLE, RULES, Situation
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_rules import (
+    ACCEPTABLE,
+    RULES,
+    Situation,
+    hints,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import (
     Version,
     VersionError,
@@ -102,7 +107,7 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], wanted: Wanted) -> Up
     """The plan of a whole run.
 
     :param cluster: as `UpgradeApi.cluster` returns it
-    :param hosts: host of the run -> `{node: its name in the API, facts: as kubeadm_node_info returns them, or empty}`
+    :param hosts: host of the run -> `{node: its name in the API, facts: as kubeadm_node_info returns them, or empty, error: why they are}`
     """
     try:
         server, target, hops = plan_hops(cluster, wanted)
@@ -131,8 +136,9 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], wanted: Wanted) -> Up
             if code in wanted.accept and code in ACCEPTABLE:
                 plan.notes.append(f"accepted ({code}): {_at(node)}{text}")
             else:
-                way = f" Or add {code} to kubeadm_upgrade_accept." if code in ACCEPTABLE else ""
+                way = f" To go on all the same, add {code} to kubeadm_upgrade_accept." if code in ACCEPTABLE else ""
                 plan.blockers.append(Blocker(code, node, text + way))
+    plan.notes.extend(hints(situation))
     plan.steps.extend(_steps(cluster, hosts, hops, wanted.batches, plan.first_control_plane))
     return plan
 

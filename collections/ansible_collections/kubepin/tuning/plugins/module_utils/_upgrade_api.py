@@ -124,16 +124,18 @@ class UpgradeApi(KubernetesApi):
             if error.status == 404:
                 return []
             raise
-        return [
-            {
-                "api": f"{api.group}/{api.version}",
-                "resource": api.resource,
-                "name": "/".join(filter(None, (item["metadata"].get("namespace"), item["metadata"]["name"]))),
-                "writer": writer,
-            }
-            for item in objects
-            for writer in written_with(item, f"{api.group}/{api.version}")
-        ]
+        found = []
+        for item in objects:
+            writers = written_with(item, f"{api.group}/{api.version}")
+            if writers:
+                name = "/".join(filter(None, (item["metadata"].get("namespace"), item["metadata"]["name"])))
+                old = {
+                    "api": f"{api.group}/{api.version}",
+                    "resource": api.resource,
+                    "removed_release": f"1.{api.minor}",
+                }
+                found.append({**old, "name": name, "writers": ", ".join(writers)})
+        return found
 
     def _drains(self, names: Sequence[str], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
         budgets, daemon_sets = self.disruption_budgets(), self.daemon_sets()

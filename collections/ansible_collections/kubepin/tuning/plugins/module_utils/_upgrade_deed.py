@@ -3,9 +3,12 @@
 # The steps of an upgrade on one machine. Each can be repeated: what is done already is left alone.
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import json
 import os
 import shutil
+import stat
 import tarfile
 import time
 import typing as t
@@ -79,6 +82,46 @@ def last_words(output: str, errors: str) -> str:
     return " | ".join(lines[-_LAST_LINES:])
 
 
+@contextlib.contextmanager
+def whole(path: str) -> t.Iterator[str]:
+    """A draft beside the path, which takes its place in one step at the end; nothing is left of one that fails.
+
+    :raises TuningError: if it cannot be written
+    """
+    draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.kubepin")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc
+
+
+def copy_whole(origin: str, path: str, like: t.Optional[str] = None) -> None:
+    """Put a copy in the path's place, with owner and mode of *like* (the origin's without one), on disk when this returns."""
+    with whole(path) as draft:
+        shutil.copyfile(origin, draft)
+        model = os.stat(like or origin)
+        with open(draft, "rb") as file:
+            os.fchown(file.fileno(), model.st_uid, model.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(model.st_mode))
+            os.fsync(file.fileno())
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether both are there with the same content, owner and mode."""
+    try:
+        first, second = os.stat(one), os.stat(other)
+    except FileNotFoundError:
+        return False
+    return (first.st_uid, first.st_gid, first.st_mode) == (
+        second.st_uid,
+        second.st_gid,
+        second.st_mode,
+    ) and filecmp.cmp(one, other, shallow=False)
+
+
 class Hop:
     """One machine's part of the way to one version. Everything that it replaces is kept in `folder`."""
 
@@ -95,45 +138,61 @@ class Hop:
     # What was there before
 
     def back_up(self) -> Data:
-        """Keep the kubelet's configuration and settings, /etc/kubernetes, and on a control plane node etcd.
+        """Keep the programs, the kubelet's files and settings, /etc/kubernetes, and on a control plane node etcd.
 
-        A hop that was stopped keeps its first copies, which are the ones from before; an etcd snapshot is made anew until
-        kubeadm has begun.
+        All of it is made anew until kubeadm has begun; from then on the copies are the ones from before. A hop that was ended, and
+        whose kubelet somebody put back since, begins again.
         """
-        os.makedirs(self._staged, mode=0o700, exist_ok=True)
+        self._make_folder()
         record = self._record()
-        first = not record
-        if first:
-            kubelet = read_kubelet(self._run)
-            for path in (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"]):
-                if path and os.path.exists(path):
-                    shutil.copy2(path, f"{self.folder}/{os.path.basename(path)}{'' if '.' in path else '.env'}")
+        kubelet = read_kubelet(self._run)
+        begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
+        if begins:
+            for path, program in ((program_path(program), program) for program in PROGRAMS):
+                if program_version(self._run, path) != self.version:  # a killed run may have put the new one there
+                    self._keep(path, program)
+            paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"]))
+            files = {path: self._keep(path, path.strip("/").replace("/", "-")) for path in paths}
             self._archive_kubernetes()
             record = {
                 "from": kubelet["version"],
                 "to": self.version,
                 "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "config_file": kubelet["config_file"],
-                "extra_args_file": kubelet["extra_args_file"],
+                "files": files,
                 "settings": {name: kubelet["effective"].get(name) for name in MANAGED},
                 "kubeadm_began": False,
+                "verified": False,
             }
         snapshot = f"{self.folder}/etcd-snapshot.db"
         taken = os.path.exists(f"{MANIFESTS}/etcd.yaml") and not record["kubeadm_began"]
         if taken:
             record["etcd_snapshot"] = {"path": snapshot, "bytes": save_snapshot(snapshot)}
         self._save(record)
-        return {"changed": first or taken, "etcd_snapshot": record.get("etcd_snapshot")}
+        return {"changed": bool(begins or taken), "etcd_snapshot": record.get("etcd_snapshot")}
+
+    def _make_folder(self) -> None:
+        try:
+            os.makedirs(self._staged, mode=0o700, exist_ok=True)
+        except OSError as exc:
+            raise TuningError(
+                f"{self._staged} cannot be made: {exc}. Make room there, and run the playbook again."
+            ) from exc
+
+    def _keep(self, path: str, name: str) -> t.Optional[str]:
+        """Where the copy of a file is; None if there is no such file."""
+        if not os.path.exists(path):
+            return None
+        kept = f"{self.folder}/{name}"
+        copy_whole(path, kept)
+        return kept
 
     def _archive_kubernetes(self) -> None:
-        path = f"{self.folder}/etc-kubernetes.tar.gz"
-        with open(f"{path}.part", "wb") as file:
+        with whole(f"{self.folder}/etc-kubernetes.tar.gz") as draft, open(draft, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             with tarfile.open(fileobj=file, mode="w:gz") as archive:
                 archive.add(
                     KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info
                 )
-        os.replace(f"{path}.part", path)
 
     def _record(self) -> Data:
         text = self._node.read(self._record_path)
@@ -141,15 +200,22 @@ class Hop:
         return record
 
     def _save(self, record: Data) -> None:
-        self._node.replace(self._record_path, json.dumps(record, indent=1, sort_keys=True) + "\n", mode=0o600)
+        text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+        self._put(FileChange(self._record_path, None, text, "record"), mode=0o600)
 
     # Programs and images
 
     def prepare(self, control_plane: bool) -> Data:
         """Fetch and verify the programs, load the images, install kubeadm."""
-        os.makedirs(self._staged, mode=0o700, exist_ok=True)
+        self._make_folder()
         for program in PROGRAMS:
-            stage(self._source, self.version, program, self._staged)
+            path = stage(self._source, self.version, program, self._staged)
+            said = program_version(self._run, path)
+            if said != self.version:
+                raise TuningError(
+                    f"the {program} that the source has for {self.version} says that it is {said or 'nothing'}: `{path}` does not run, or "
+                    "is another version. Correct the source. The installed programs were not touched."
+                )
         loaded = self._load_images(control_plane)
         installed = self._install("kubeadm")
         return {"changed": bool(loaded) or installed, "loaded": loaded}
@@ -166,24 +232,13 @@ class Hop:
             loaded.append(archive)
         return loaded
 
-    def _install(self, program: str, keep: bool = True) -> bool:
-        """Put a staged program in its place in one step; what was there is kept."""
-        path = program_path(program)
+    def _install(self, program: str) -> bool:
+        """Put a staged program in its place in one step."""
+        path, staged = program_path(program), f"{self._staged}/{program}"
         if program_version(self._run, path) == self.version:
             return False
-        if keep and os.path.exists(path):
-            self._copy(path, f"{self.folder}/{program}")
-        self._copy(f"{self._staged}/{program}", path)
+        copy_whole(staged, path, like=path if os.path.exists(path) else staged)
         return True
-
-    @staticmethod
-    def _copy(origin: str, path: str) -> None:
-        draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.kubepin")
-        shutil.copyfile(origin, draft)
-        os.chmod(draft, 0o755)
-        with open(draft, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
 
     # kubeadm
 
@@ -212,16 +267,23 @@ class Hop:
         return {"changed": True, "kept_settings": self._keep_settings(record)}
 
     def _keep_settings(self, record: Data) -> t.Dict[str, t.Any]:
-        """kubeadm has rewritten the configuration file: put settings that are gone with it where it does not write."""
+        """kubeadm has rewritten the configuration file: put settings that are gone with it where it does not write.
+
+        It writes neither flags nor drop-ins: what comes from there and is another than before, somebody wants so since.
+        """
         kubelet = read_kubelet(self._run)
-        lost = lost_settings(record["settings"], kubelet["effective"])
+        lost = {
+            name: value
+            for name, value in lost_settings(record["settings"], kubelet["effective"]).items()
+            if not kubelet["sources"][name].startswith(("flag", "drop-in:"))
+        }
         if not lost:
             return {}
-        plan = plan_switch(read_topology(), kubelet, wanted_again(record["settings"]))
+        plan = plan_switch(read_topology(), kubelet, wanted_again({**kubelet["effective"], **lost}))
         if plan.problems:
             raise TuningError(
-                f"kubeadm rewrote {record['config_file']}, and its {', '.join(lost)} cannot be kept: {' '.join(plan.problems)} The kubelet "
-                f"was not restarted. The old file is in {self.folder}."
+                f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {' '.join(plan.problems)} The "
+                f"kubelet was not restarted. The old file is in {self.folder}."
             )
         for change in plan.files:
             self._put(change)
@@ -236,31 +298,37 @@ class Hop:
             )
         return "; ".join(parts) + "."
 
-    def _put(self, change: FileChange) -> None:
-        if change.after is None:
-            self._node.remove(change.path)
-        else:
-            self._node.replace(change.path, change.after)
+    def _put(self, change: FileChange, mode: int = 0o644) -> None:
+        try:
+            if change.after is None:
+                self._node.remove(change.path)
+            else:
+                self._node.replace(change.path, change.after, mode)
+        except OSError as exc:
+            raise TuningError(
+                f"{change.path} cannot be written: {exc}. Make room there, and run the playbook again."
+            ) from exc
 
     # The kubelet
 
     def switch_kubelet(self) -> Data:
-        """Install kubelet and kubectl and restart, verified or undone; nothing if that version runs already."""
+        """Install kubelet and kubectl and restart, verified or undone; nothing if that version was verified and runs."""
         kubectl = self._install("kubectl")
-        if self._runs_already():
-            return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
         record = self._record()
         environment = self._without_dropped_flags()
-        kubelet = read_kubelet(self._run)
+        if record["verified"] and not environment and self._runs_already():
+            return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
         stopped_at = self._node.monotonic()
         try:
             self._node.stop_kubelet()
-            self._install("kubelet")
+            # the files first: with them, the old kubelet still starts, should there be no room for the new one
             for change in environment:
                 self._put(change)
+            self._install("kubelet")
             verified, downtime = self._start(stopped_at)
         except Exception as exc:
-            raise self._undone(record, environment, kubelet, exc) from exc
+            raise self._undone(record, exc) from exc
+        self._save({**record, "verified": True})
         return {
             "changed": True,
             "verified": [f"kubelet {self.version}", *verified],
@@ -313,36 +381,36 @@ class Hop:
         texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
         for change in state_changes(texts, expected):
             if change.before is not None:
-                self._node.replace(f"{self.folder}/{os.path.basename(change.path)}", change.before, mode=0o600)
-            self._node.remove(change.path)
+                self._put(FileChange(f"{self.folder}/{os.path.basename(change.path)}", None, change.before, ""), 0o600)
+            self._put(change)
         started_at = self._node.time()
         self._node.start_kubelet()
         outcome = Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
         return outcome.verified, outcome.downtime_ms
 
-    def _undone(
-        self, record: Data, environment: t.Sequence[FileChange], kubelet: t.Mapping[str, t.Any], exc: Exception
-    ) -> TuningError:
-        """Put the old kubelet and its configuration back, and say in one error what happened and what is there now."""
+    def _undone(self, record: Data, exc: Exception) -> TuningError:
+        """Put the old kubelet and its files back, and say in one error what happened and what is there now."""
         way_back = self._way_back(record)
         try:
             self._node.stop_kubelet()
-            self._copy(f"{self.folder}/kubelet", program_path("kubelet"))
-            for change in environment:
-                self._put(change.inverse("undone"))
-            if kubelet["config_file"]:
-                before = self._node.read(f"{self.folder}/{os.path.basename(kubelet['config_file'])}")
-                if before is not None:
-                    self._node.replace(kubelet["config_file"], before)
+            files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
+            # removals last: on a full disk, the settings kept from kubeadm must not go before the old file is back
+            for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
+                if kept is None:
+                    self._node.remove(path)
+                elif not _same(kept, path):
+                    copy_whole(kept, path)
             verified, _downtime = self._start(self._node.monotonic())
         except Exception as second:
+            # the last resort: whatever is in place, a started kubelet is better than a stopped one
+            with contextlib.suppress(TuningError):
+                self._node.start_kubelet()
             return TuningError(
                 f"the kubelet of {self.version} did not run: {exc} Putting {record.get('from')} back did not verify either: {second} "
                 f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
                 undone=False,
             )
         return TuningError(
-            f"the kubelet of {self.version} did not run: {exc} {record.get('from')} is back and verified ({'; '.join(verified)}), and the "
-            f"node stays cordoned. Remove the cause and run the playbook again; {way_back}",
+            f"the kubelet of {self.version} did not run: {exc} {record['from']} is back and verified ({'; '.join(verified)}); {way_back}",
             undone=True,
         )

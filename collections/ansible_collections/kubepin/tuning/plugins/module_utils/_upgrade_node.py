@@ -64,7 +64,6 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "command_line": command_line,
         "runtime": kubelet["runtime"],
         "cgroup": kubelet["cgroup"],
-        "fail_cgroup_v1": (kubelet["config"] or {}).get("failCgroupV1"),
         "tuning": {name: kubelet["effective"].get(name) for name in MANAGED},
         "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},
         "certificates": _certificates(),

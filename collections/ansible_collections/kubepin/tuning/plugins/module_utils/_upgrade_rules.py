@@ -9,7 +9,7 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_apis import foreign_requests
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_apis import judged_requests
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_flags import flag_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import Version, parse_version
 
@@ -108,31 +108,50 @@ def _skew(s: Situation) -> Found:
 
 def _certificates(s: Situation) -> Found:
     for _host, node, facts in _facts(s):
-        for certificate in facts["certificates"]:
-            if certificate["days_left"] < s.certificate_days:
-                days = certificate["days_left"]
-                state = f"expired {-days:g} days ago" if days < 0 else f"is valid for {days:g} more days"
-                yield (
-                    node,
-                    f"{certificate['path']} {state} (wanted: {s.certificate_days}). Renew it with `kubeadm certs renew all`, and restart "
-                    "the static pods; kubelets renew theirs themselves.",
-                )
+        short = [entry for entry in facts["certificates"] if entry["days_left"] < s.certificate_days]
+        if short:
+            yield (
+                node,
+                f"certificates are valid for less than the wanted {s.certificate_days} days: {', '.join(map(_validity, short))}. Renew "
+                "them with `kubeadm certs renew all`, and restart the static pods; a kubelet renews its own while it runs.",
+            )
+
+
+def _validity(certificate: Data) -> str:
+    days = certificate["days_left"]
+    return f"{certificate['path']} ({f'expired {-days:g} days ago' if days < 0 else f'{days:g} days'})"
 
 
 def _removed_apis(s: Situation) -> Found:
-    last = s.hops[-1].minor
-    for request in foreign_requests(s.cluster["deprecated_requests"], last):
+    clients, _unclear = judged_requests(s.cluster["deprecated_requests"], s.hops[-1].minor)
+    for request in clients:
         yield (
             None,
-            f"somebody asked the API server for {request['resource']} of {request['group']}/{request['version']} since it started, which "
-            f"{request['removed_release']} no longer serves. Find the client in the audit log, update it, and restart the API server.",
+            f"a client asked the API server for {_resource(request)} since it started, which {request['removed_release']} no longer "
+            "serves. Find the client in the audit log, update it, and restart the API server, which then counts anew.",
         )
     for old in s.cluster["old_objects"]:
         yield (
             None,
-            f"{old['resource']} {old['name']} was written with {old['api']} by {old['writer']}, which {s.hops[-1]} no longer serves. "
-            "Update the manifest or chart, and apply it again.",
+            f"{old['resource']} {old['name']} was written with {old['api']} by {old['writers']}, which {old['removed_release']} no longer "
+            "serves. Update the manifest, chart or client, and apply it again.",
         )
+
+
+def hints(s: Situation) -> list[str]:
+    """What may stand in the way, and cannot be told from what every cluster has."""
+    _clients, unclear = judged_requests(s.cluster["deprecated_requests"], s.hops[-1].minor)
+    named = {(old["api"], old["resource"]) for old in s.cluster["old_objects"]}
+    return [
+        f"{_resource(request)}, which {request['removed_release']} no longer serves, was asked for since the API server started. No stored "
+        "object was written with it, and Kubernetes' own programs ask for it too: if a client of yours may, look for it in the audit log."
+        for request in unclear
+        if (f"{request['group']}/{request['version']}", request["resource"]) not in named
+    ]
+
+
+def _resource(request: Mapping[str, str]) -> str:
+    return f"{request['resource']} of {request['group']}/{request['version']}"
 
 
 def _cgroup_driver(s: Situation) -> Found:
@@ -147,7 +166,7 @@ def _cgroup_driver(s: Situation) -> Found:
             None,
             f"ConfigMap kube-system/{name} names no cgroupDriver, and kubeadm 1.22 then writes systemd. The nodes use "
             f"{', '.join(drivers) or 'one that could not be read'}. Write that into it, as `cgroupDriver: cgroupfs` or `systemd`: "
-            f"kubectl -n kube-system edit configmap {name}",
+            f"`kubectl -n kube-system edit configmap {name}`.",
         )
         return
     for node, driver in sorted(in_use.items()):
@@ -177,7 +196,7 @@ def _image_repository(s: Situation) -> Found:
             yield (
                 None,
                 f"kubeadm {hop} pulls from imageRepository k8s.gcr.io, which is frozen and may end at any time. Load image archives "
-                "(kubeadm_upgrade_image_archives), or name a mirror: kubectl -n kube-system edit configmap kubeadm-config",
+                "(kubeadm_upgrade_image_archives), or name a mirror (`kubectl -n kube-system edit configmap kubeadm-config`).",
             )
 
 
@@ -194,13 +213,14 @@ def _runtime(s: Situation) -> Found:
 
 
 def _cgroup_v1(s: Situation) -> Found:
-    if s.crosses(35):
+    """Only the ConfigMap's word counts: kubeadm rewrites the node's own file from it."""
+    if s.crosses(35) and s.cluster["kubelet_configs"].get("kubelet-config", {}).get("failCgroupV1") != "false":
         for _host, node, facts in _facts(s):
-            if facts["cgroup"]["version"] == 1 and facts["fail_cgroup_v1"] is not False:
+            if facts["cgroup"]["version"] == 1:
                 yield (
                     node,
-                    "has control groups v1, with which the kubelet of 1.35 refuses to start. Boot it with v2, or write "
-                    "`failCgroupV1: false` into the kubelet's ConfigMap.",
+                    "has control groups v1, with which the kubelet of 1.35 refuses to start. Boot it with v2; or, while the cluster is at "
+                    "1.31 to 1.34, add `failCgroupV1: false`: `kubectl -n kube-system edit configmap kubelet-config`.",
                 )
 
 
@@ -214,7 +234,14 @@ def _drain(s: Situation) -> Found:
     for name in sorted(s.nodes):
         drain = s.cluster["drains"].get(name) or {}
         for problem in [*drain.get("problems", []), *drain.get("blocked", [])]:
-            yield name, problem.replace(", or leave the node out with --limit.", ".")  # no node can be left out
+            yield name, _for_an_upgrade(problem)
+
+
+def _for_an_upgrade(problem: str) -> str:
+    """A problem of a drain without the way out that an upgrade does not have, leaving the node out, and with this role's variables."""
+    problem = re.sub(r", ((?:(?!\. )[^,])+), or leave the node out with --limit\.", r", or \1.", problem)
+    problem = problem.replace(", or leave the node out with --limit.", ".")
+    return re.sub(r"`(force|delete_emptydir_data)`", r"kubeadm_upgrade_drain_\1: true", problem)
 
 
 def _disk(s: Situation) -> Found:
@@ -238,7 +265,10 @@ def _source(s: Situation) -> Found:
 def _node(s: Situation) -> Found:
     for host, entry in sorted(s.hosts.items()):
         if not entry["facts"]:
-            yield entry["node"], f"host {host} could not be read: its error is above."
+            yield (
+                entry["node"],
+                f"host {host} could not be read: {entry['error'].strip().rstrip('.')}. Repair that, or correct the inventory.",
+            )
             continue
         for problem in entry["facts"]["problems"]:
             yield entry["node"], problem
@@ -249,7 +279,7 @@ def _external_etcd(s: Situation) -> Found:
         if facts["control_plane"] and not facts["stacked_etcd"]:
             yield (
                 node,
-                "etcd runs outside of this cluster: kubepin makes no snapshot of it. Make one yourself, then accept this.",
+                "etcd is no static pod of this control plane node, so kubepin makes no snapshot of it. Make one yourself.",
             )
 
 

@@ -76,7 +76,7 @@ def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str
         missing += [] if paths else [pattern]
     if missing:
         raise TuningError(
-            f"no image archive of {version} is at {', '.join(missing)} on this node. Put them there, or correct the pattern."
+            f"No image archive of {version} is at {', '.join(missing)} on this node. Put them there, or correct the pattern."
         )
     return found
 
@@ -95,24 +95,36 @@ def images_in(archive: str) -> t.List[str]:
 
 
 def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:
-    """Everything that keeps a version from being installed from this source; programs on this machine are hashed."""
-    problems: t.List[str] = []
+    """Everything that keeps a version from being installed from this source, as one text; programs on this machine are hashed."""
+    found: t.Dict[str, str] = {}
     for program in PROGRAMS:
         try:
-            expected = checksum_of(source, version, program)
             place = f"{source.folder(version)}/{program}"
+            if not source.remote and not os.path.isfile(place):
+                raise TuningError(f"{place} is not on this node. Put it there with its .sha256, or correct the folder.")
+            expected = checksum_of(source, version, program)
             if source.remote:
                 _open(place, "HEAD").close()
             else:
                 _compare(place, expected)
         except TuningError as exc:
-            problems.append(str(exc))
+            found[program] = str(exc)
+    problems = _told_once(found)
     try:
         for archive in archives_of(source, version, control_plane):
             images_in(archive)
     except TuningError as exc:
         problems.append(str(exc))
-    return problems
+    return [" ".join(problems)] if problems else []
+
+
+def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
+    """Texts that differ only in their program's name as one, with `{kubeadm,kubelet}` in its place, as a shell understands it."""
+    alike: t.Dict[str, t.List[str]] = {}
+    for program, text in problems.items():
+        alike.setdefault(text.replace(program, "\0"), []).append(program)
+    names = {text: ",".join(programs) for text, programs in alike.items()}
+    return [text.replace("\0", f"{{{name}}}" if "," in name else name) for text, name in names.items()]
 
 
 def checksum_of(source: Source, version: str, program: str) -> str:

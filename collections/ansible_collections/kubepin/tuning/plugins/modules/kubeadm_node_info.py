@@ -101,9 +101,6 @@ kubeadm_node:
     cgroup:
       description: Version of the control groups, and their driver for the kubelet.
       type: dict
-    fail_cgroup_v1:
-      description: C(failCgroupV1) of the kubelet's configuration file, or null.
-      type: bool
     tuning:
       description: The kubelet settings that kubepin manages, as they count.
       type: dict

@@ -35,7 +35,7 @@ options:
     default: {}
   hosts:
     description:
-      - Host to C({node, facts}), its name in the API and what M(kubepin.tuning.kubeadm_node_info) returned, or nothing.
+      - Host to C({node, facts, error}), its name in the API, and what M(kubepin.tuning.kubeadm_node_info) returned, or why it did not.
       - Without it, only the versions on the way are found out.
     type: dict
   batches:

@@ -78,14 +78,19 @@ def upgrade_summary_text(results: Mapping[str, Sequence[Data]], plan: Data, chec
     if not plan["hops"]:
         return [f"kubepin: the cluster is at {plan['current']}: nothing to do"]
     if check_mode:
-        return [f"kubepin: nothing was changed (check mode). {len(plan['steps'])} steps lead to {plan['target']}."]
+        return [f"kubepin: nothing was changed (check mode). The way to {plan['target']} has {_steps(plan)}."]
     total = sum(float(entry["seconds"]) for entries in results.values() for entry in entries)
-    lines = [f"kubepin: the cluster is at {plan['target']}. {len(plan['steps'])} steps, {total:.0f} node-seconds"]
+    lines = [f"kubepin: the cluster is at {plan['target']}. {_steps(plan)}, {total:.0f} node-seconds"]
     width = max(map(len, results), default=0)
     for hop in plan["hops"]:
         for host, entries in results.items():
             lines.extend(f"  {hop}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in entries if e["version"] == hop)
     return lines
+
+
+def _steps(plan: Data) -> str:
+    count = len(plan["steps"])
+    return f"{count} step{'s' if count != 1 else ''}"
 
 
 def _entry(entry: Data) -> str:

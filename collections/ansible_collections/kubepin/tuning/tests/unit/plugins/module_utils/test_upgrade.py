@@ -24,7 +24,6 @@ def facts(control_plane: bool, version: str = "1.20.15") -> Data:
         "stacked_etcd": control_plane,
         "command_line": ["/usr/bin/kubelet", "--cpu-manager-policy=static"],
         "cgroup": {"version": 1, "driver": "cgroupfs"},
-        "fail_cgroup_v1": None,
         "tuning": {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"},
         "certificates": [{"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300.0}],
         "disk": [{"paths": ["/var/lib/kubepin"], "needed_mb": 500, "free_mb": 60000}],
@@ -183,8 +182,9 @@ def test_another_machine_by_that_name(cluster: Cluster) -> None:
 
 
 def test_a_host_without_facts_blocks(cluster: Cluster) -> None:
-    cluster.hosts[W1]["facts"] = {}
+    cluster.hosts[W1].update(facts={}, error="ssh: connect to host w1 port 22: Connection refused")
     assert cluster.blockers() == [("node", W1)]
+    assert "Connection refused" in cluster.plan().blockers[0].text
 
 
 def test_another_cgroup_driver_than_the_config_map(cluster: Cluster) -> None:
@@ -213,9 +213,10 @@ def test_control_groups_v1_from_1_35(cluster: Cluster) -> None:
     for node in cluster.api["nodes"]:
         node["runtime"] = "containerd://2.2.1"
     cluster.hosts[W1]["facts"]["cgroup"]["version"] = 2
-    cluster.hosts[W2]["facts"]["fail_cgroup_v1"] = False
     cluster.wanted["target"] = "1.35.4"
-    assert cluster.blockers() == [("cgroup_v1", CP)]
+    assert cluster.blockers() == [("cgroup_v1", CP), ("cgroup_v1", W2)]
+    cluster.api["kubelet_configs"]["kubelet-config"] = {"failCgroupV1": "false"}
+    assert cluster.blockers() == []
 
 
 def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
@@ -235,12 +236,55 @@ def test_removed_apis(cluster: Cluster) -> None:
         {"group": "batch", "version": "v1beta1", "resource": "cronjobs", "removed_release": "1.25"},
     ]
     cluster.api["old_objects"] = [
-        {"api": "extensions/v1beta1", "resource": "ingresses", "name": "a/b", "writer": "helm"}
+        {
+            "api": "extensions/v1beta1",
+            "resource": "ingresses",
+            "name": "a/b",
+            "writers": "helm",
+            "removed_release": "1.22",
+        }
     ]
     texts = [blocker.text for blocker in cluster.plan().blockers]
     assert len(texts) == 2
     assert "networking.k8s.io/v1beta1" in texts[0]
     assert "a/b was written with extensions/v1beta1 by helm" in texts[1]
+
+
+def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_them(cluster: Cluster) -> None:
+    cluster.wanted["target"] = "1.25.16"
+    old = {"version": "v1beta1", "removed_release": "1.25"}
+    cluster.api["deprecated_requests"] = [
+        {**old, "group": "batch", "resource": "cronjobs"},
+        {**old, "group": "discovery.k8s.io", "resource": "endpointslices"},
+    ]
+    cluster.api["old_objects"] = [
+        {"api": "batch/v1beta1", "resource": "cronjobs", "name": "a/b", "writers": "helm", "removed_release": "1.25"}
+    ]
+    plan = cluster.plan()
+    assert [blocker.text.split(" which ")[0] for blocker in plan.blockers] == [
+        "cronjobs a/b was written with batch/v1beta1 by helm,"
+    ]
+    assert [note.split(",")[0] for note in plan.notes] == ["endpointslices of discovery.k8s.io/v1beta1"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (
+            "pod a/b has no controller: nothing would start it again. Delete it, allow its deletion with `force`, or leave the node out "
+            "with --limit.",
+            "pod a/b has no controller: nothing would start it again. Delete it, or allow its deletion with "
+            "kubeadm_upgrade_drain_force: true.",
+        ),
+        (
+            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors, or leave the node out with --limit.",
+            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors.",
+        ),
+    ],
+)
+def test_a_drain_for_an_upgrade_leaves_no_node_out(cluster: Cluster, problem: str, told: str) -> None:
+    cluster.api["drains"] = {W1: {"problems": [problem], "blocked": []}}
+    assert [blocker.text for blocker in cluster.plan().blockers] == [told]
 
 
 def test_only_judgements_can_be_accepted(cluster: Cluster) -> None:
