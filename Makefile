@@ -11,7 +11,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/molecule "$(K8S)"
+
+upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its own
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/upgrade-two-hops
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv

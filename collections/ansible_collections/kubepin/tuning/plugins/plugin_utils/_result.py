@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._versions import FIRST_QUIET, VersionError, parse_version
+
 Data = Mapping[str, Any]
 
 SCHEMA = 1
 
 
-def plan_fact(kubelet: Data, api: Data) -> dict[str, Any]:
+def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
 
     Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
 
     :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
     :param api: the result of node_api_info with `drain`, failed or not
+    :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
     """
     node: Data = api.get("node") or {}
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
@@ -26,6 +29,8 @@ def plan_fact(kubelet: Data, api: Data) -> dict[str, Any]:
     problems = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
     if node:
         problems += _node_problems(kubelet, node, changed or bool(problems))
+        if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
+            problems += _old_kubelet(str(node.get("kubelet_version")))
     else:
         problems.append(str(api.get("msg")))
     drain: Data = node.get("drain") or {}
@@ -60,6 +65,20 @@ def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
             problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
         problems += node["drain"]["problems"]
     return problems
+
+
+def _old_kubelet(version: str) -> list[str]:
+    try:
+        old = parse_version(version).line < FIRST_QUIET
+    except VersionError:
+        old = False  # the planner names a version that it cannot read
+    if not old:
+        return []
+    return [
+        f"kubelet {version.lstrip('v')} touches containers with exclusive CPUs too, every 10 s, and some runtimes then take their "
+        "GPU away (kubernetes/kubernetes#101771): upgrade to 1.22 or newer first, with -e kubepin_upgrade_first=true or "
+        "upgrade-cluster.yml, or accept it with cpu_manager_accept_old_kubelet."
+    ]
 
 
 def result_fact(

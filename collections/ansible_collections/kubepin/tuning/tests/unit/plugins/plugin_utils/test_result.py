@@ -149,3 +149,21 @@ def test_a_failure_says_what_state_the_node_is_in_and_what_to_do() -> None:
     assert "stays cordoned: not Ready" in lost["message"]
     assert "/var/lib/kubepin/x.json on the node" in lost["next_step"]
     assert lost["left_cordoned"] is True
+
+
+@pytest.mark.parametrize(
+    ("version", "policy_before", "accepted", "refused"),
+    [
+        pytest.param("v1.21.14", "none", False, True, id="old"),
+        pytest.param("v1.21.14", "none", True, False, id="accepted"),
+        pytest.param("v1.21.14", "static", False, False, id="static already"),
+        pytest.param("v1.22.17", "none", False, False, id="new"),
+    ],
+)
+def test_a_kubelet_that_touches_pinned_containers_gets_no_static_policy_unasked(
+    version: str, policy_before: str, accepted: bool, refused: bool
+) -> None:
+    kubelet = {**KUBELET, "policy_before": policy_before}
+    problems = plan_fact(kubelet, {"node": {**NODE, "kubelet_version": version}}, accepted)["problems"]
+    assert [problem.partition(" touches")[0] for problem in problems] == (["kubelet 1.21.14"] if refused else [])
+    assert all("kubepin_upgrade_first=true" in problem for problem in problems)
