@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_flags import FLAGS
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils._versions import BROKEN
 
 Settings = t.Dict[str, t.Any]
 """KubeletConfiguration field -> wanted value; a field that is absent is left as it is."""
@@ -86,7 +87,7 @@ def version_problems(version: t.Optional[str]) -> t.List[str]:
         return [f"{exc}."]
     if minor < OLDEST_MINOR:
         return [f"kubelet {version} is older than 1.{OLDEST_MINOR}: upgrade the cluster first."]
-    if version in ("1.22.0", "1.22.1"):
+    if version in BROKEN:
         return [
             f"kubelet {version} gives wrong CPUs to Guaranteed pods with several containers (kubernetes issue 103952): "
             "upgrade to 1.22.17 first."

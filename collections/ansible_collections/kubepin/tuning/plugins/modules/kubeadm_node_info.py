@@ -12,6 +12,7 @@ description:
   - M(kubepin.tuning.kubeadm_upgrade_info) makes the plan of it.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.upgrade_source
 version_added: 0.1.0
 author:
   - The kubepin developers
@@ -23,30 +24,6 @@ options:
     default: []
   source:
     description: Where programs and images come from; not looked at without it.
-    type: dict
-    suboptions:
-      binaries:
-        description:
-          - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
-            filled in.
-        type: str
-        required: true
-      checksums:
-        description:
-          - Version to program to SHA-256.
-          - Of a program that is not here, the checksum is read from C(PROGRAM.sha256) beside it.
-        type: dict
-        default: {}
-      image_archives:
-        description: Patterns of image archives on the node, as C(docker save) writes them. Without any, a registry serves the images.
-        type: list
-        elements: str
-        default: []
-      control_plane_image_archives:
-        description: The same, for control plane nodes only.
-        type: list
-        elements: str
-        default: []
 attributes:
   check_mode:
     support: full

@@ -15,6 +15,7 @@ description:
   - Plan with M(kubepin.tuning.kubeadm_upgrade_info). Drain the node before O(step=kubelet).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.upgrade_source
 version_added: 0.1.0
 author:
   - The kubepin developers
@@ -33,32 +34,7 @@ options:
     type: str
     required: true
   source:
-    description: Where programs and images come from.
-    type: dict
     required: true
-    suboptions:
-      binaries:
-        description:
-          - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
-            filled in.
-        type: str
-        required: true
-      checksums:
-        description:
-          - Version to program to SHA-256.
-          - Of a program that is not here, the checksum is read from C(PROGRAM.sha256) beside it.
-        type: dict
-        default: {}
-      image_archives:
-        description: Patterns of image archives on the node, as C(docker save) writes them. Without any, a registry serves the images.
-        type: list
-        elements: str
-        default: []
-      control_plane_image_archives:
-        description: The same, for control plane nodes only.
-        type: list
-        elements: str
-        default: []
   control_plane:
     description: Whether the node is one of the control plane.
     type: bool
