@@ -27,8 +27,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._versions import (
 
 Data = Mapping[str, t.Any]
 
-APPLY, NODE = "apply", "node"
-"""What a step does: `kubeadm upgrade apply` on the first control plane node; or a node's own configuration and kubelet."""
+PREPARE, APPLY, NODE = "prepare", "apply", "node"
+"""What a step does: keep what there is and fetch what comes, on all nodes, as `apply` rolls out kube-proxy and CoreDNS on them;
+`kubeadm upgrade apply` on the first control plane node; or a node's own configuration and kubelet."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _steps(
     steps: list[Step] = []
     for hop in hops:
         if first and _needs_apply(cluster, known[first], hop):
-            steps.append(Step(str(hop), APPLY, [first]))
+            steps += [Step(str(hop), PREPARE, list(known)), Step(str(hop), APPLY, [first])]
         waiting = [host for host in known if _needs_node(cluster, nodes[known[host]["node"]], hop)]
         steps.extend(Step(str(hop), NODE, [host]) for host in control_plane if host in waiting)
         workers = [host for host in waiting if host not in control_plane]

@@ -10,7 +10,11 @@ from typing import Any
 Data = Mapping[str, Any]
 
 _GAP = "   "
-_ACTIONS = {"apply": "kubeadm upgrade apply", "node": "node: kubeadm, drain, kubelet, verify"}
+_ACTIONS = {
+    "prepare": "keep copies, fetch programs and images",
+    "apply": "kubeadm upgrade apply",
+    "node": "node: kubeadm, drain, kubelet, verify",
+}
 
 
 def upgrade_plan_text(plan: Data) -> list[str]:
@@ -94,9 +98,9 @@ def _steps(plan: Data) -> str:
 
 
 def _entry(entry: Data) -> str:
-    parts = [f"{entry['action']:<5} {float(entry['seconds']):>5.0f} s"]
+    parts = [f"{entry['action']:<7} {float(entry['seconds']):>5.0f} s"]
     for name, key in (("prepare", "prepare_seconds"), ("kubeadm", "kubeadm_seconds"), ("drain", "drain_seconds")):
-        if float(entry[key]):
+        if float(entry[key]) and name != entry["action"]:
             parts.append(f"{name} {float(entry[key]):.0f} s")
     if float(entry["downtime_ms"]):
         parts.append(f"kubelet down {float(entry['downtime_ms']) / 1000:.1f} s")

@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import Wan
 
 Data = dict[str, Any]
 CP, W1, W2 = "cp", "w1", "w2"
+ALL = f"{CP},{W1},{W2}"
 
 
 def facts(control_plane: bool, version: str = "1.20.15") -> Data:
@@ -97,7 +98,7 @@ def test_two_hops_all_kubelets_in_each(cluster: Cluster) -> None:
     assert cluster.steps() == [
         (version, *step)
         for version in ("1.21.14", "1.22.17")
-        for step in (("apply", CP), ("node", CP), ("node", W1), ("node", W2))
+        for step in (("prepare", ALL), ("apply", CP), ("node", CP), ("node", W1), ("node", W2))
     ]
 
 
@@ -113,10 +114,11 @@ def test_a_cluster_at_its_target_or_above_is_left_alone(cluster: Cluster) -> Non
 
 def test_stopped_after_apply(cluster: Cluster) -> None:
     cluster.control_plane_at("1.21.14")
-    assert cluster.steps()[:4] == [
+    assert cluster.steps()[:5] == [
         ("1.21.14", "node", CP),
         ("1.21.14", "node", W1),
         ("1.21.14", "node", W2),
+        ("1.22.17", "prepare", ALL),
         ("1.22.17", "apply", CP),
     ]
 
@@ -130,13 +132,13 @@ def test_stopped_within_apply(cluster: Cluster, behind: str) -> None:
         cluster.api["kubeadm"]["kubernetesVersion"] = "v1.20.15"
     else:
         cluster.hosts[CP]["facts"]["manifests"]["kube-scheduler"] = "1.20.15"
-    assert cluster.steps()[0] == ("1.21.14", "apply", CP)
+    assert cluster.steps()[:2] == [("1.21.14", "prepare", ALL), ("1.21.14", "apply", CP)]
 
 
 def test_stopped_between_two_workers(cluster: Cluster) -> None:
     cluster.control_plane_at("1.21.14")
     cluster.kubelets_at("1.21.14", CP, W1)
-    assert cluster.steps()[:2] == [("1.21.14", "node", W2), ("1.22.17", "apply", CP)]
+    assert cluster.steps()[:2] == [("1.21.14", "node", W2), ("1.22.17", "prepare", ALL)]
 
 
 def test_stopped_with_a_node_in_hand_is_finished_even_at_the_target(cluster: Cluster) -> None:

@@ -82,7 +82,7 @@ def test_times_per_hop_and_node() -> None:
     }
     lines = upgrade_summary_text({"w1": [entry]}, PLAN, False)
     assert lines[1] == (
-        "  1.21.14   w1   node     43 s   prepare 5 s   drain 20 s   kubelet down 0.7 s   "
+        "  1.21.14   w1   node       43 s   prepare 5 s   drain 20 s   kubelet down 0.7 s   "
         "kept from kubeadm's rewriting: cpuManagerPolicy static   verified: kubelet 1.21.14"
     )
     assert "check mode" in upgrade_summary_text({}, PLAN, True)[0]
