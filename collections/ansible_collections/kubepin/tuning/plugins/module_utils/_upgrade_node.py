@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import rea
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_certificates import CertificateError, expiry_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import package_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import PROGRAMS, Source, source_problems
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
@@ -59,6 +60,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
             **{name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
             "kubelet": kubelet["version"],
         },
+        "packages": {name: _package(run, program_path(name)) for name in PROGRAMS},
         "manifests": manifests,
         "stacked_etcd": manifests["etcd"] is not None,
         "command_line": command_line,
@@ -93,6 +95,10 @@ def program_version(run: Run, path: str) -> t.Optional[str]:
     _code, output, _errors = run([path, *arguments[name]])
     match = re.search(r"v(\d+\.\d+\.\d+)", output, re.ASCII)
     return match[1] if match else None
+
+
+def _package(run: Run, path: str) -> t.Optional[Report]:
+    return package_of(run, path) if os.path.isfile(path) else None
 
 
 def _text(path: str) -> str:

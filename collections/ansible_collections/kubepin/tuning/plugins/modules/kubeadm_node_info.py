@@ -9,6 +9,7 @@ short_description: Read what an upgrade needs to know of a kubeadm node
 description:
   - Runs on the node. Reads installed versions, static pods, certificates, disk space and the kubelet's settings, and checks the source
     of the programs and images of the versions to come.
+  - Warns where O(source) would replace programs that belong to packages.
   - M(kubepin.tuning.kubeadm_upgrade_info) makes the plan of it.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -61,6 +62,12 @@ kubeadm_node:
       description: The installed kubeadm, kubelet and kubectl; null for one that is missing.
       type: dict
       sample: {kubeadm: 1.20.15, kubelet: 1.20.15, kubectl: 1.20.15}
+    packages:
+      description:
+        - The packages that kubeadm, kubelet and kubectl belong to; null for a program of no package.
+        - C(held) is null where rpm manages them.
+      type: dict
+      sample: {kubelet: {manager: dpkg, name: kubelet, version: 1.21.14-00, held: true}}
     manifests:
       description: The image tags of the static pods; null for those that are not there.
       type: dict
@@ -107,6 +114,7 @@ kubeadm_node:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_node import read_node
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import overwriting_warning
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE_ARGUMENTS, Source
 
 ARGUMENT_SPEC = {
@@ -123,6 +131,9 @@ def main() -> None:
         report = read_node(lambda argv: module.run_command(argv), source, module.params["versions"])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
+    warning = overwriting_warning(report["packages"]) if module.params["versions"] and source else None
+    if warning:
+        module.warn(warning)
     module.exit_json(changed=False, kubeadm_node=report)
 
 
