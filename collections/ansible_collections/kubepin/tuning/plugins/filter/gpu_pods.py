@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_preflight import (
+    gpu_pods_nodes,
+    gpu_pods_preflight,
+)
 from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_report import (
     gpu_pods_patches,
     gpu_pods_text,
@@ -18,7 +22,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "gpu_pods_nodes": gpu_pods_nodes,
             "gpu_pods_patches": gpu_pods_patches,
+            "gpu_pods_preflight": gpu_pods_preflight,
             "gpu_pods_text": gpu_pods_text,
             "gpu_pods_verdict": gpu_pods_verdict,
         }

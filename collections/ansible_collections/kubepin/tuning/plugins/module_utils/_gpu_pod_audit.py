@@ -67,7 +67,7 @@ def audit(
     tops = {key: owner for key, owner in owners.items() if not _controller(owner.item)}
     mended = [_mended(key, tops[key], nodes, prefixes, multiple) for key in sorted(tops)]
     pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
-    return {"schema": 1, "pods": pods, "owners": mended, "summary": _summary(pods, mended, finished)}
+    return {"schema": 1, "pods": pods, "owners": mended, "summary": summary_of(pods, mended, finished)}
 
 
 def _owners(source: Source, prefixes: t.Sequence[str]) -> t.Dict[Key, _Owner]:
@@ -165,9 +165,10 @@ def _threads(node: Node) -> int:
     return (node.threads_per_core or 1) if node.full_pcpus_only else 1
 
 
-def _summary(
+def summary_of(
     pods: t.Sequence[t.Mapping[str, t.Any]], owners: t.Sequence[t.Mapping[str, t.Any]], finished: int
 ) -> t.Dict[str, t.Any]:
+    """The counts of what the audit says of pods and owners."""
     exclusive = sum(pod["exclusive"] for pod in pods)
     grades = Counter(pod["risk"]["grade"] for pod in pods)
     costs: t.Counter[str] = Counter()

@@ -17,19 +17,25 @@ _GAP = "   "
 
 
 def gpu_pods_text(audit: Data) -> str:
-    """The counts, each pod that is not as it should be, what the words mean, and what would mend it."""
+    """The counts, the pods that are not as they should be, what the words mean, and what would mend them.
+
+    Pods of one owner with the same verdict are one entry, and so are bare pods of one namespace.
+    """
     summary = audit["summary"]
     grades = ", ".join(f"{count} {grade}" for grade, count in summary["risk"].items())
     lines = [
         f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} on CPUs of their own, {summary['not_exclusive']} not."
         f" Risk of losing the GPU: {grades}. {summary['finished']} finished ones are left out."
     ]
-    shown = [pod for pod in audit["pods"] if not pod["exclusive"] or pod["risk"]["grade"] != "none"]
-    rows = [_pod_cells(pod) for pod in shown]
+    groups: dict[tuple[Any, ...], list[Data]] = {}
+    for pod in audit["pods"]:
+        if not pod["exclusive"] or pod["risk"]["grade"] != "none":
+            groups.setdefault(_verdict(pod), []).append(pod)
+    rows = [_cells(pods) for pods in groups.values()]
     widths = _widths(rows)
-    for pod, row in zip(shown, rows, strict=True):
+    for (*_, containers), row in zip(groups, rows, strict=True):
         lines.append("  " + _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        lines.extend(f"      {_container_line(c)}" for c in pod["containers"] if c["reasons"])
+        lines.extend(f"      {line}" for line in containers)
     return "\n".join([*lines, *_legend(audit), *_owner_lines(audit)])
 
 
@@ -56,15 +62,24 @@ def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
     return ""
 
 
-def _pod_cells(pod: Data) -> list[str]:
+def _verdict(pod: Data) -> tuple[Any, ...]:
+    """All that the table says of a pod but its name and node; what it says of the containers comes last."""
     risk = pod["risk"]
     causes = ", ".join(cause["code"] for cause in risk["causes"])
+    words = f"risk {risk['grade']}" + (f" ({causes})" if causes else "")
+    containers = tuple(_container_line(container) for container in pod["containers"] if container["reasons"])
+    return pod["namespace"], pod["owner"], pod["qos"], words, containers
+
+
+def _cells(pods: Sequence[Data]) -> list[str]:
+    namespace, owner, qos, risk, _ = _verdict(pods[0])
+    nodes = {pod["node"] for pod in pods}
     return [
-        f"{pod['namespace']}/{pod['name']}",
-        pod["node"] or "no node yet",
-        pod["owner"] or "bare pod",
-        pod["qos"],
-        f"risk {risk['grade']}" + (f" ({causes})" if causes else ""),
+        f"{namespace}/{pods[0]['name']}" + (f" and {len(pods) - 1} more" if len(pods) > 1 else ""),
+        f"{len(nodes)} nodes" if len(nodes) > 1 else pods[0]["node"] or "no node yet",
+        owner or ("bare pods" if len(pods) > 1 else "bare pod"),
+        qos,
+        risk,
     ]
 
 

@@ -90,3 +90,13 @@ def test_documentation_names_all_returned_fields() -> None:
     assert set(topology) == set(read_topology("/nowhere"))
     kubelet = yaml.safe_load(importlib.import_module(f"{MODULES}.kubelet_info").RETURN)["kubelet"]["contains"]
     assert set(kubelet["effective"]["contains"]) == set(DEFAULTS)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_container_runtime(answer: Answer, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
+    module = importlib.import_module(f"{MODULES}.container_runtime_info")
+    monkeypatch.setattr(module, "read_kubelet", lambda run: {"runtime": {"name": "unknown"}})
+    result = answer("container_runtime_info", gpu_device_paths=["/no/device"], _ansible_check_mode=check_mode)
+    report = result["container_runtime"]
+    assert (result["changed"], report["schema"], report["runtime"], report["runc_version"]) == (False, 1, "unknown", None)
+    assert "dev_char_links: there is no device /no/device" in report["unknown"]

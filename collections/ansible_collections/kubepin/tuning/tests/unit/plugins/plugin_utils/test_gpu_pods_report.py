@@ -73,6 +73,17 @@ def test_the_text_names_pods_reasons_and_what_mends_them():
         assert line in text.splitlines()
 
 
+def test_equal_pods_are_one_entry():
+    pods = [{**POD, "name": f"serve-{number}", "node": f"gpu-0{number}"} for number in range(3)]
+    pods += [{**POD, "name": name, "owner": None} for name in ("bare-1", "bare-2")]
+    lines = [line.split("   ") for line in gpu_pods_text({**AUDIT, "pods": pods}).splitlines()]
+    table = [[cell.strip() for cell in line if cell] for line in lines if line[0].startswith("  ml/")]
+    assert table == [
+        ["ml/serve-0 and 2 more", "3 nodes", "Deployment/serve", "Guaranteed", "risk unknown (container_update)"],
+        ["ml/bare-1 and 1 more", "gpu-01", "bare pods", "Guaranteed", "risk unknown (container_update)"],
+    ]
+
+
 def test_nothing_to_say_of_good_pods():
     assert gpu_pods_text(GOOD).splitlines()[1:] == ["  risk none: nothing known takes it"]
 
