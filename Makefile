@@ -11,10 +11,10 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops reproduce-gpu-loss sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make the virtual environment; what the sandbox needs besides, its targets install
 	@tools/setup venv
@@ -42,6 +42,11 @@ upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/upgrade-two-hops
+
+reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/reproduce-gpu-loss docs/evidence/gpu-loss 1.21.14 1.22.17
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv

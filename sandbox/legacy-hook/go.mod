@@ -1,0 +1,3 @@
+module kubepin.local/legacy-hook
+
+go 1.25.0

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPUs as they were injected around 2021, for a sandbox that asks for them: a hook behind runc's back, and an old runc.
+
+A worker gets two more runtimes, each with a RuntimeClass of the same name. Its default runtime stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from sandbox.cluster import Sandbox
+from sandbox.gobuild import LINK_FLAGS, Go, discard_others, render_go_mod, replacing
+from sandbox.hashing import hash_of_folder
+from sandbox.host import install_packages
+from sandbox.nodes import BUILDS_MOUNT, Node
+from sandbox.progress import Step
+from sandbox.settings import Paths
+from sandbox.shell import Shell, wait_for
+
+RUNC = "github.com/opencontainers/runc"
+# The last but two before 1.0.0, which was the first to leave the device rules alone in an update; common in 2021.
+OLD_RUNC = "1.0.0-rc93"
+HOOK_SOURCES = Path(__file__).parent / "legacy-hook"
+# pkg-config's name and Debian's: pause containers have a seccomp profile, so runc must know seccomp.
+SECCOMP, SECCOMP_PACKAGE = "libseccomp", "libseccomp-dev"
+
+OLD, OWN = "legacy-old-runc", "legacy-own-runc"
+"""The runtimes: the hook with the old runc, and with the node's own."""
+BASE_SPECIFICATION = "/etc/containerd/legacy-hook.json"
+CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
+START_SECONDS = 60
+
+
+def old_runc(paths: Paths) -> Path:
+    """Where the old runc lies once built."""
+    return paths.builds / f"runc-{OLD_RUNC}" / "bin" / "runc"
+
+
+def hook(paths: Paths) -> Path:
+    """Where the hook lies once built."""
+    return paths.builds / f"legacy-hook-{hash_of_folder(HOOK_SOURCES)}" / "bin" / "legacy-hook"
+
+
+def build_old_runc(go: Go) -> None:
+    """Compile the old runc with its C part and seccomp; the host gets libseccomp's headers if it lacks them."""
+    if "yes" not in go.shell.run(["sh", "-c", f"pkg-config --exists {SECCOMP} && echo yes"], check=False):
+        install_packages(go.shell, [SECCOMP_PACKAGE, "gcc", "libc6-dev", "pkg-config"])
+    upstream = (go.source(RUNC, f"v{OLD_RUNC}") / "go.mod").read_text()
+    with replacing(old_runc(go.paths).parents[1]) as result, tempfile.TemporaryDirectory(dir=go.paths.go) as name:
+        folder = Path(name)
+        (folder / "go.mod").write_text(render_go_mod(RUNC, f"v{OLD_RUNC}", upstream, {}, {}))
+        (folder / "build.go").write_text("package build\n")
+        go.run(["get", f"{RUNC}@v{OLD_RUNC}"], cwd=folder)
+        flags = ["-trimpath", "-tags", "seccomp", "-ldflags", f"{LINK_FLAGS} -X main.version={OLD_RUNC}"]
+        go.run(["build", *flags, "-o", str(result / "bin" / "runc"), RUNC], cwd=folder, CGO_ENABLED="1")
+
+
+def build_hook(go: Go) -> None:
+    """Compile the hook."""
+    target = hook(go.paths).parents[1]
+    with replacing(target) as folder:
+        go.build(".", folder / "bin" / "legacy-hook", cwd=HOOK_SOURCES, flags=["-mod=readonly"])
+    discard_others(target, "legacy-hook-*")
+
+
+def missing(paths: Paths, shell: Shell) -> list[Step]:
+    """The steps that build what the cache lacks."""
+    go = Go(paths, shell)
+    steps = []
+    if not old_runc(paths).exists():
+        steps.append(Step(f"runc {OLD_RUNC}: building", lambda: build_old_runc(go)))
+    if not hook(paths).exists():
+        steps.append(Step("legacy hook: building", lambda: build_hook(go)))
+    return steps
+
+
+def containerd_runtimes(runcs: dict[str, str]) -> str:
+    """The lines of containerd's configuration for these runtimes, by name and path of runc."""
+    lines = []
+    for name, runc in runcs.items():
+        table = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}'
+        lines += [
+            *["", f"[{table}]", 'runtime_type = "io.containerd.runc.v2"'],
+            f'base_runtime_spec = "{BASE_SPECIFICATION}"',
+            *[f"[{table}.options]", f'BinaryName = "{runc}"', "SystemdCgroup = false"],
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def specification_with_hook(specification: str, path: str) -> str:
+    """What containerd starts from for each container, with the hook in it."""
+    content = json.loads(specification)
+    content["process"].pop("rlimits", None)  # a container without CAP_SYS_RESOURCE may not raise them
+    content["hooks"] = {"prestart": [{"path": path, "args": ["legacy-hook"]}]}
+    return json.dumps(content)
+
+
+def runc_paths(paths: Paths) -> dict[str, str]:
+    """The runtimes and their runc, as a node sees it."""
+    return {OLD: f"{BUILDS_MOUNT}/{old_runc(paths).relative_to(paths.builds)}", OWN: "/usr/sbin/runc"}
+
+
+def install(sandbox: Sandbox, node: Node) -> None:
+    """Give a node the two runtimes, unless it has them, and the cluster their names."""
+    for name in (OLD, OWN):
+        sandbox.kubectl.apply(
+            {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name}
+        )
+    configuration = node.run("cat", CONTAINERD_CONFIGURATION)
+    if OLD in configuration:
+        return
+    path = f"{BUILDS_MOUNT}/{hook(sandbox.paths).relative_to(sandbox.paths.builds)}"
+    node.write(BASE_SPECIFICATION, specification_with_hook(node.run("ctr", "oci", "spec"), path))
+    node.write(CONTAINERD_CONFIGURATION, configuration + containerd_runtimes(runc_paths(sandbox.paths)))
+    node.run("systemctl", "restart", "containerd")
+    wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), START_SECONDS)
