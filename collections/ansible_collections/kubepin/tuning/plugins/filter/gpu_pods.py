@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that word an audit of GPU pods, and judge it."""
+"""Filters that word an audit of GPU pods, judge it, and make the policy that new ones are held to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pod_policy import (
+    gpu_pod_policy,
+    gpu_pod_policy_faults,
+    gpu_pod_policy_problems,
+)
 from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_preflight import (
     gpu_pods_nodes,
     gpu_pods_preflight,
@@ -22,6 +27,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "gpu_pod_policy": gpu_pod_policy,
+            "gpu_pod_policy_faults": gpu_pod_policy_faults,
+            "gpu_pod_policy_problems": gpu_pod_policy_problems,
             "gpu_pods_nodes": gpu_pods_nodes,
             "gpu_pods_patches": gpu_pods_patches,
             "gpu_pods_preflight": gpu_pods_preflight,
