@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes GPUs from running pods for real: «Failed to initialize NVML: Unknown Error», by kubelet, policy and runc.
 
-`measure` works on a sandbox that exists, `table` shows what all measurements found. The GPU is a stand-in: a device that
-the legacy hook granted, opened once a second by the pod itself. «Operation not permitted» is the loss.
+`measure` works on a sandbox that exists, `hold` leaves pods there for a diagnosis, `table` shows what all measurements
+found. The GPU is a stand-in: a device that the legacy hook granted, opened once a second by the pod itself. «Operation
+not permitted» is the loss.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -239,6 +241,14 @@ class Laboratory:
                 rows += self.trial(policy, runtime)
         return rows
 
+    def hold(self) -> None:
+        """Leave two pods running, one that has lost its device and one on another runc that keeps it."""
+        legacy_gpu.install(self.sandbox, self.node)
+        self.remove_pods()
+        self.use_policy("static")
+        self.start_pod(WHOLE, legacy_gpu.OWN)
+        self.watch("static", legacy_gpu.OLD, [(SHARED, QUIET, self.start_pod(SHARED, legacy_gpu.OLD))])
+
 
 def key(row: Row) -> tuple[str, str, str, str]:
     """What a line of the table is about."""
@@ -273,8 +283,9 @@ def read_rows(folder: Path) -> list[Row]:
     return [Row(**row) for file in files for row in json.loads(file.read_text())["rows"]]
 
 
-def measure(paths: Paths, name: str, folder: Path) -> None:
-    """Measure on a sandbox and keep what was found."""
+@contextmanager
+def laboratory(paths: Paths, name: str) -> Iterator[Laboratory]:
+    """The first worker of a sandbox, for as long as it takes."""
     files = paths.sandbox(name)
     state = State.load(files)
     if not state or state.phase != "ready":
@@ -283,13 +294,18 @@ def measure(paths: Paths, name: str, folder: Path) -> None:
     with lock(paths.locks, "build"):
         run_steps(legacy_gpu.missing(paths, shell))
     with lock(paths.locks, f"sandbox-{name}"):
-        laboratory = Laboratory(
+        yield Laboratory(
             Sandbox(paths, shell, state), lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
         )
-        rows = laboratory.run()
-        result = {**laboratory.facts(), "rows": [asdict(row) for row in rows]}
+
+
+def measure(paths: Paths, name: str, folder: Path) -> None:
+    """Measure on a sandbox and keep what was found."""
+    with laboratory(paths, name) as worker:
+        rows = worker.run()
+        result = {**worker.facts(), "rows": [asdict(row) for row in rows]}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"measured-{state.kubernetes}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / f"measured-{result['kubelet']}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def show(folder: Path) -> None:
@@ -305,18 +321,25 @@ def show(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`measure NAME FOLDER` or `table FOLDER`."""
+    """`measure NAME FOLDER`, `hold NAME` or `table FOLDER`."""
     top = argparse.ArgumentParser(prog="python -m sandbox.gpu_loss", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     command = commands.add_parser("measure", help="take GPUs from pods on the first worker of a sandbox")
     command.add_argument("name", help="the sandbox")
     command.add_argument("folder", type=Path, help="where the result goes")
+    command = commands.add_parser(
+        "hold", help="leave a pod without its GPU, and one with it, on the first worker of a sandbox"
+    )
+    command.add_argument("name", help="the sandbox")
     command = commands.add_parser("table", help="show what was measured")
     command.add_argument("folder", type=Path, help="where the results are")
     options = top.parse_args(arguments)
     try:
         if options.command == "measure":
             measure(Paths.from_environment(), options.name, options.folder)
+        elif options.command == "hold":
+            with laboratory(Paths.from_environment(), options.name) as worker:
+                worker.hold()
         else:
             show(options.folder)
     except SandboxError as error:

@@ -30,7 +30,7 @@ SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _CRI_PLUGINS = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
 """In containerd's configuration of version 3 and of version 2."""
-_RUNC_SHIMS = ("io.containerd.runc.v1", "io.containerd.runc.v2")
+RUNC_SHIMS = ("io.containerd.runc.v1", "io.containerd.runc.v2")
 _LOW_LEVEL = ("docker-runc", "runc", "crun")
 """What nvidia-container-runtime looks for unless its configuration says otherwise; newer ones leave the first out."""
 _NVIDIA = "nvidia-container-runtime"
@@ -146,7 +146,7 @@ class Reader:
         facts: t.Dict[str, t.Any] = {"schema": SCHEMA, "runtime": runtime, "threads_per_core": threads_per_core}
         unknown = [] if threads_per_core else ["threads_per_core: the kernel does not tell"]
         readers: t.Dict[str, t.Callable[[], t.Any]] = {
-            "runc_version": lambda: _agreed(found(), self._runc_version),
+            "runc_version": lambda: _agreed(found(), self.runc_version),
             "device_injection": lambda: _agreed(found(), lambda handler: self._injection(handler, found())),
             "cgroup_driver": lambda: _agreed(found(), _cgroup_driver),
             "dev_char_links": lambda: self._dev_char_links(devices),
@@ -164,16 +164,11 @@ class Reader:
                 unknown.append(f"{name}: {why}")
         return {**facts, "unknown": unknown}
 
-    def _runtime(self, name: str) -> Runtime:
-        if name == "containerd":
-            return containerd_runtime(self._output("containerd", "config", "dump"))
-        if name == "cri-o":
-            return crio_runtime(self._output("crio", "status", "config"))
-        if name == "docker":
-            return docker_runtime(self._output("docker", "info", "--format", "{{json .}}"))
-        raise Unknown("the kubelet's container runtime is none of containerd, CRI-O and Docker")
+    def runc_version(self, handler: Handler) -> str:
+        """The version of the runc that starts this handler's containers.
 
-    def _runc_version(self, handler: Handler) -> str:
+        :raises Unknown: if there is none that is known
+        """
         program = _program(handler)
         if _is_nvidia(program):
             _, candidates = nvidia_settings(self._nvidia_config(program))
@@ -181,9 +176,31 @@ class Reader:
             if not program:
                 raise Unknown(f"none of {_NVIDIA}'s runtimes {', '.join(candidates)} is on this node")
         try:
-            return parse_runc_version(self._output(program, "--version"))
+            return parse_runc_version(self.output(program, "--version"))
         except Unknown as why:
             raise Unknown(f"{program}: {why}") from why
+
+    def output(self, program: str, *arguments: str) -> str:
+        """What a program prints, which is looked for where systemd's services look.
+
+        :raises Unknown: if it is not there or fails
+        """
+        path = self._where(program)
+        if path is None:
+            raise Unknown(f"there is no {program} on this node")
+        code, output, error = self._run([path, *arguments])
+        if code:
+            raise Unknown(f"`{' '.join([program, *arguments])}` failed: {(error or output).strip()[:200]}")
+        return output
+
+    def _runtime(self, name: str) -> Runtime:
+        if name == "containerd":
+            return containerd_runtime(self.output("containerd", "config", "dump"))
+        if name == "cri-o":
+            return crio_runtime(self.output("crio", "status", "config"))
+        if name == "docker":
+            return docker_runtime(self.output("docker", "info", "--format", "{{json .}}"))
+        raise Unknown("the kubelet's container runtime is none of containerd, CRI-O and Docker")
 
     def _injection(self, handler: Handler, runtime: Runtime) -> str:
         program = _program(handler)
@@ -218,7 +235,7 @@ class Reader:
 
     def _toolkit_version(self, program: str) -> t.Tuple[int, int]:
         beside = os.path.join(os.path.dirname(program), "nvidia-ctk")
-        output = self._output(beside if os.path.isabs(program) else "nvidia-ctk", "--version")
+        output = self.output(beside if os.path.isabs(program) else "nvidia-ctk", "--version")
         match = re.search(r"version (\d+)\.(\d+)\.", output)
         if not match:
             raise Unknown("`nvidia-ctk --version` names no version, on which the meaning of the mode auto depends")
@@ -255,15 +272,6 @@ class Reader:
             raise Unknown(f"there is no device {', '.join(patterns)}")
         return all(os.path.exists(self._path(f"/dev/char/{major}:{minor}")) for major, minor in numbers)
 
-    def _output(self, program: str, *arguments: str) -> str:
-        path = self._where(program)
-        if path is None:
-            raise Unknown(f"there is no {program} on this node")
-        code, output, error = self._run([path, *arguments])
-        if code:
-            raise Unknown(f"`{' '.join([program, *arguments])}` failed: {(error or output).strip()[:200]}")
-        return output
-
     def _where(self, program: str) -> t.Optional[str]:
         if os.path.isabs(program):
             return shutil.which(self._path(program))
@@ -278,7 +286,7 @@ class Reader:
 
 def _containerd_handler(name: str, runtime: Table) -> Handler:
     options = runtime.get("options") or {}
-    if runtime.get("runtime_type") not in _RUNC_SHIMS:
+    if runtime.get("runtime_type") not in RUNC_SHIMS:
         return Handler(name, None, None)
     driver = "systemd" if options.get("SystemdCgroup") else "cgroupfs"
     return Handler(name, options.get("BinaryName") or "runc", driver)

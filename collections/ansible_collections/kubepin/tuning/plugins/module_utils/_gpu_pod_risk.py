@@ -20,9 +20,9 @@ GRADES: t.Dict[str, str] = {
     "unknown": "what is not known of the node may take it",
 }
 
-_KEEPS_DEVICES = (1, 0, 0, True)
+KEEPS_DEVICES = (1, 0, 0, True)
 """opencontainers/runc#2994: from here on an update leaves the devices cgroup alone."""
-_SKIPS_MISSING_LINKS, _CORRECTED = (1, 1, 3, True), (1, 1, 7, True)
+SKIPS_MISSING_LINKS, CORRECTED = (1, 1, 3, True), (1, 1, 7, True)
 """opencontainers/runc#3504 and #3845: releases between them drop devices without a link in /dev/char."""
 _IN_THE_SPECIFICATION = ("cdi", "device_specs")
 _ORDER = ("none", "low", "high")
@@ -58,7 +58,7 @@ def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
     """An update of the container rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771)."""
     if node.policy not in (None, "static") or node.injection in _IN_THE_SPECIFICATION:
         return None
-    if node.runc is not None and node.runc >= _KEEPS_DEVICES:
+    if node.runc is not None and node.runc >= KEEPS_DEVICES:
         return None
     unknown = _unknown(node, "kubelet", "policy", "runc", "injection")
     if node.kubelet is None or node.kubelet.line < FIRST_QUIET:
@@ -83,7 +83,7 @@ def _links(node: Node) -> t.Optional[Cause]:
     """runc passes systemd only devices that /dev/char names (opencontainers/runc#3708)."""
     if node.cgroup_driver == "cgroupfs" or node.injection == "legacy" or node.dev_char_links:
         return None
-    if node.runc is not None and not _SKIPS_MISSING_LINKS <= node.runc < _CORRECTED:
+    if node.runc is not None and not SKIPS_MISSING_LINKS <= node.runc < CORRECTED:
         return None
     text = "runc 1.1.3 to 1.1.6 gives systemd no rule for a device without a link in /dev/char"
     unknown = _unknown(node, "cgroup_driver", "injection", "runc", "dev_char_links")

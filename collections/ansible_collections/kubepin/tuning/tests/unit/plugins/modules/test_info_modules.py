@@ -98,5 +98,29 @@ def test_container_runtime(answer: Answer, monkeypatch: pytest.MonkeyPatch, chec
     monkeypatch.setattr(module, "read_kubelet", lambda run: {"runtime": {"name": "unknown"}})
     result = answer("container_runtime_info", gpu_device_paths=["/no/device"], _ansible_check_mode=check_mode)
     report = result["container_runtime"]
-    assert (result["changed"], report["schema"], report["runtime"], report["runc_version"]) == (False, 1, "unknown", None)
+    assert (result["changed"], report["schema"], report["runtime"], report["runc_version"]) == (
+        False,
+        1,
+        "unknown",
+        None,
+    )
     assert "dev_char_links: there is no device /no/device" in report["unknown"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_gpu_loss(answer: Answer, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
+    module = importlib.import_module(f"{MODULES}.gpu_loss_info")
+    kubelet = {
+        "version": None,
+        "effective": {"cpuManagerPolicy": "none"},
+        "state": {"cpu_manager": {"policy": None, "entries": None}},
+        "runtime": {"name": "unknown", "endpoint": None},
+        "cgroup": {"version": None},
+        "service": {"name": "kubelet"},
+    }
+    monkeypatch.setattr(module, "read_kubelet", lambda run: kubelet)
+    result = answer("gpu_loss_info", _ansible_check_mode=check_mode)
+    report = result["gpu_loss"]
+    assert (result["changed"], report["containers"]) == (False, [])
+    assert report["unknown"] == ["all containers: the kubelet's container runtime has no known socket"]
+    assert set(report) == set(yaml.safe_load(module.RETURN)["gpu_loss"]["contains"])

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that words a diagnosis of GPU pods; the role keeps no logic in Jinja."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_loss_report import gpu_loss_text
+
+
+class FilterModule:
+    """What Ansible looks for in a filter file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"gpu_loss_text": gpu_loss_text}

@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gpu_loss_info
+short_description: Tell which running containers of a node have lost their GPU, and by what
+version_added: 0.1.0
+author:
+  - The kubepin developers
+description:
+  - Runs on the node, as root. Looks at every running container that sees a GPU's device node, and at what its cgroup allows it.
+    A device is lost if the container sees it and its cgroup does not allow it (C(Failed to initialize NVML) V(Unknown Error)).
+  - Weighs the three known causes by what the container's specification, runc, the kubelet and systemd's journal say.
+  - Reads only. Opens no device, enters no container and changes nothing; check mode does the same.
+  - Containers are found with C(crictl). Under cgroup v2 the kernel shows no device rules, and the state is V(unknown) unless the
+    container is privileged.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+options:
+  devices:
+    description: Patterns of the GPUs' device files below C(/dev) of the containers. What is no character device does not count.
+    type: list
+    elements: str
+    default: ["nvidia*"]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: Nothing changes.
+seealso:
+  - module: kubepin.tuning.container_runtime_info
+  - module: kubepin.tuning.gpu_pod_info
+"""
+
+EXAMPLES = r"""
+- name: Look at the node's containers
+  kubepin.tuning.gpu_loss_info:
+  become: true
+  register: found
+
+- name: Show those that have lost their GPU
+  ansible.builtin.debug:
+    msg: "{{ found.gpu_loss.containers | selectattr('state', 'eq', 'lost') }}"
+"""
+
+RETURN = r"""
+gpu_loss:
+  description: What was found.
+  returned: success
+  type: dict
+  contains:
+    schema:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    read_at:
+      description: When it was read.
+      type: str
+      sample: "2026-11-24T15:00:00Z"
+    kubelet_version:
+      description: Version of the installed kubelet, or null.
+      type: str
+      sample: 1.21.14
+    cpu_manager_policy:
+      description: The policy in the CPU manager's state file; without one, of the kubelet's settings.
+      type: str
+      sample: static
+    runtime:
+      description: The container runtime that the kubelet uses, V(containerd), V(cri-o), V(docker) or V(unknown).
+      type: str
+      sample: containerd
+    cgroup_version:
+      description: 1, 2 or null.
+      type: int
+      sample: 1
+    containers_read:
+      description: Running containers that were looked at, those without a GPU included.
+      type: int
+      sample: 12
+    containers:
+      description: Those that see a GPU's device node.
+      type: list
+      elements: dict
+      contains:
+        namespace:
+          description: Namespace of the pod.
+          type: str
+        pod:
+          description: Name of the pod.
+          type: str
+        container:
+          description: Name of the container.
+          type: str
+        id:
+          description: The runtime's name of the container.
+          type: str
+        started:
+          description: When its main process started.
+          type: str
+          sample: "2026-11-24T14:00:00Z"
+        devices:
+          description: The device nodes that it sees.
+          type: list
+          elements: dict
+          contains:
+            path:
+              description: Path in the container.
+              type: str
+              sample: /dev/nvidia0
+            major:
+              description: Major number.
+              type: int
+              sample: 195
+            minor:
+              description: Minor number.
+              type: int
+              sample: 0
+            link:
+              description: Whether the node has the device's link in C(/dev/char).
+              type: bool
+        state:
+          description: V(lost), V(kept), or V(unknown) with the reason in RV(gpu_loss.containers[].evidence).
+          type: str
+          sample: lost
+        cause:
+          description: V(container_update), V(daemon_reload), V(dev_char_links) or V(unknown); null unless the GPU is lost.
+          type: str
+          sample: container_update
+        evidence:
+          description: What the state and the cause rest on, in sentences.
+          type: list
+          elements: str
+        remedy:
+          description: What to do; null unless the GPU is lost.
+          type: str
+    unknown:
+      description: What could not be read, with the reason.
+      type: list
+      elements: str
+      sample: ["all containers: there is no crictl on this node"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_loss_reader import LossReader
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
+
+ARGUMENT_SPEC = {"devices": {"type": "list", "elements": "str", "default": ["nvidia*"]}}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    try:
+        kubelet = read_kubelet(module.run_command)
+        report = LossReader(module.run_command, kubelet).report(module.params["devices"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(changed=False, gpu_loss=report)
+
+
+if __name__ == "__main__":
+    main()
