@@ -11,7 +11,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops reproduce-gpu-loss sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops reproduce-gpu-loss keep-gpus sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/reproduce-gpu-loss docs/evidence/gpu-loss 1.21.14 1.22.17
+
+keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from pods that run through them
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/keep-gpus docs/evidence/gpu-loss
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv

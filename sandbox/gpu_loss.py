@@ -291,8 +291,9 @@ def laboratory(paths: Paths, name: str) -> Iterator[Laboratory]:
     if not state or state.phase != "ready":
         raise SandboxError(f'sandbox "{name}" is not ready. Run `python3 -m sandbox up --name {name}` first.')
     shell = Shell(Log(files.log))
-    with lock(paths.locks, "build"):
-        run_steps(legacy_gpu.missing(paths, shell))
+    if legacy_gpu.missing(paths, shell):
+        with lock(paths.locks, "build"):
+            run_steps(legacy_gpu.missing(paths, shell))
     with lock(paths.locks, f"sandbox-{name}"):
         yield Laboratory(
             Sandbox(paths, shell, state), lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

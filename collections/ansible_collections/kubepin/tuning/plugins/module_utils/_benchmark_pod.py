@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import managed_pod, pod_name
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
@@ -422,7 +423,7 @@ def no_free_gpu(
 ) -> Failure:
     """That all GPUs of a node are taken, and which pods hold them."""
     allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(request.gpu_resource, "0")
-    holders = _requests(request.gpu_resource, pods)
+    holders = requested(request.gpu_resource, pods)
     if allocatable == "0":
         message = (
             f"node {request.node} offers no {request.gpu_resource}: check its device plugin, "
@@ -528,24 +529,9 @@ def _tolerates(toleration: Mapping[str, t.Any], taint: Mapping[str, t.Any]) -> b
 
 def _room(resource: str, node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]]) -> str:
     allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(resource, "0")
-    taken = sum(_requests(resource, pods).values(), Fraction(0))
+    taken = sum(requested(resource, pods).values(), Fraction(0))
     amount = f"{float(taken / 1024**2):.0f}Mi" if resource == "memory" else _number(taken)
     return f"{allocatable} allocatable, {amount} of it requested by pods there"
-
-
-def _requests(resource: str, pods: Sequence[Mapping[str, t.Any]]) -> dict[str, Fraction]:
-    """namespace/name -> what the containers of each living pod request of *resource*; pods without any are left out."""
-    found: dict[str, Fraction] = {}
-    for pod in pods:
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            continue
-        amounts = [
-            parse_quantity(((container.get("resources") or {}).get("requests") or {}).get(resource, "0"))
-            for container in pod["spec"].get("containers") or []
-        ]
-        if total := sum(amounts, Fraction(0)):
-            found[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = total
-    return found
 
 
 def _number(amount: Fraction) -> str:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
@@ -59,6 +60,21 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource:
     if aim_gpu is not None and gpu < aim_gpu:
         missing.append(f"allocatable {gpu_resource} is {gpu}, wanted at least {aim_gpu}")
     return missing
+
+
+def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, Fraction]:
+    """namespace/name -> what the containers of each living pod request of *resource*; pods without any are left out."""
+    found: dict[str, Fraction] = {}
+    for pod in pods:
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        amounts = [
+            parse_quantity(((container.get("resources") or {}).get("requests") or {}).get(resource, "0"))
+            for container in pod["spec"].get("containers") or []
+        ]
+        if total := sum(amounts, Fraction(0)):
+            found[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = total
+    return found
 
 
 def _resources(quantities: Mapping[str, str], gpu_resource: str) -> dict[str, t.Any]:

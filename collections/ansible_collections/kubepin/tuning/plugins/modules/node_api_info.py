@@ -168,6 +168,10 @@ node:
           type: list
           elements: dict
           sample: [{"namespace": "kube-system", "name": "cni-x2x9c", "owner": "DaemonSet/cni", "reason": "daemonset"}]
+        gpus_kept:
+          description: How many GPUs the pods that stay hold.
+          type: int
+          sample: 0
         terminating:
           description: Pods that are on their way out already.
           type: list
@@ -209,7 +213,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -278,7 +282,10 @@ def main() -> None:
         node = read_node(api, name, gpu_resource)
         if module.params["drain"] is not None:
             pods, budgets, daemon_sets = api.pods_on(name), api.disruption_budgets(), api.daemon_sets()
-            node["drain"] = asdict(plan_drain(pods, budgets, daemon_sets, **module.params["drain"]))
+            plan = plan_drain(pods, budgets, daemon_sets, **module.params["drain"])
+            holders = requested(gpu_resource, pods)
+            kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
+            node["drain"] = {**asdict(plan), "gpus_kept": int(kept)}
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(node=node, **result)

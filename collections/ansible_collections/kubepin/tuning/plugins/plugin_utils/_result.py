@@ -34,6 +34,7 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
     else:
         problems.append(str(api.get("msg")))
     drain: Data = node.get("drain") or {}
+    gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
         "schema": SCHEMA,
         "changed": changed,
@@ -46,7 +47,8 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
             for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
         },
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
-        "gpus_before": (node.get("allocatable") or {}).get("gpu", 0),
+        "gpus_before": gpus,
+        "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
 
@@ -118,7 +120,7 @@ def result_fact(
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),
-        "verified": _verified(kubelet, api, probe, gpu_is_stand_in),
+        "verified": _verified(kubelet, api, probe, gpu_is_stand_in, plan["gpus_free"]),
         "probe": (probe or {}).get("probe"),
         "first_cause": failure["first_cause"] if failure else None,
         "meaning": (failure["meaning"] or None) if failure else None,
@@ -142,7 +144,7 @@ def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str
     return "rolled_back" if state == "rolled_back" else "tuned"
 
 
-def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_in: bool) -> list[str]:
+def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_in: bool, gpus_free: int) -> list[str]:
     told = [str(line) for line in kubelet.get("verified") or []]
     if api and api.get("node") and not api.get("failed"):
         node = api["node"]
@@ -156,6 +158,8 @@ def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_
     if seen and not (probe or {}).get("failed"):
         device = f" still has its {_gpu(gpu_is_stand_in)}" if seen["device_paths_seen"] else ""
         told.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
+        if api and api["node"]["allocatable"]["gpu"] and not gpus_free:
+            told.append(f"no {_gpu(gpu_is_stand_in)} for the probe pod: pods that stay through the drain hold all")
     return told
 
 

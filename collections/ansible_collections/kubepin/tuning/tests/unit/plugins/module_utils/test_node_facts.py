@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
 
 GPU = "nvidia.com/gpu"
 NODE = {
@@ -99,3 +99,17 @@ def test_a_node_that_never_reported():
 def test_unmet(changes, configz, wanted, missing):
     facts = node_facts({**NODE, "status": {**NODE["status"], **changes}}, configz, "connection refused", GPU)
     assert unmet(facts, wanted, GPU) == missing
+
+
+def holder(name: str, *gpus: str, phase: str = "Running"):
+    containers = [{"resources": {"requests": {GPU: number}}} for number in gpus] or [{}]
+    return {
+        "metadata": {"namespace": "ml", "name": name},
+        "spec": {"containers": containers},
+        "status": {"phase": phase},
+    }
+
+
+def test_which_pods_hold_how_many_gpus():
+    pods = [holder("two", "1", "1"), holder("none"), holder("done", "4", phase="Succeeded")]
+    assert requested(GPU, pods) == {"ml/two": 2}

@@ -140,6 +140,16 @@ def test_what_was_verified_names_a_stand_in_as_one() -> None:
     ]
 
 
+def test_gpus_that_pods_keep_through_the_drain_are_not_free_for_the_probe() -> None:
+    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {**NODE["drain"], "gpus_kept": 1}}})
+    assert (plan["gpus_before"], plan["gpus_free"]) == (1, 0)
+    without_device = {"probe": {**PROBE["probe"], "device_paths_seen": []}}
+    assert result(plan=plan, api={"node": NODE}, probe=without_device)["verified"][-2:] == [
+        "probe pod on CPUs 1 after 15 s",
+        "no GPU for the probe pod: pods that stay through the drain hold all",
+    ]
+
+
 def test_a_failure_says_what_state_the_node_is_in_and_what_to_do() -> None:
     undone = result(failure=FAILURE, left={"outcome": "undone", "cordoned": False})
     assert "It failed. Node gpu-01 is as it was found (policy none, schedulable)." in undone["message"]
