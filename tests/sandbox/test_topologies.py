@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils._system_files import Memory
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, read_topology, topology_of
 
 from sandbox.topologies import MACHINES, Machine, tree, write
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that goes after the test: a machine has ten thousand files."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
-
-
-def _read(name: str, folder: Path) -> Topology:
-    write(tree(MACHINES[name]), folder)
-    return read_topology(str(folder))
+def _read(name: str) -> Topology:
+    return topology_of(Memory(tree(MACHINES[name])))
 
 
 @pytest.mark.parametrize(
@@ -37,15 +28,15 @@ def _read(name: str, folder: Path) -> Topology:
     ],
 )
 def test_generated_machines_read_as_told(
-    folder: Path, name: str, online: str, sockets: int, numa_nodes: int, l3_groups: int, cores: int
+    name: str, online: str, sockets: int, numa_nodes: int, l3_groups: int, cores: int
 ) -> None:
-    topology = _read(name, folder)
+    topology = _read(name)
     counts = [len(topology[key]) for key in ("sockets", "numa_nodes", "l3_groups", "cores")]  # type: ignore[literal-required]
     assert (topology["online"], counts) == (online, [sockets, numa_nodes, l3_groups, cores])
 
 
-def test_nps4_numbers_its_cpus_as_the_real_machine(folder: Path) -> None:
-    topology = _read("epyc-7773x-nps4", folder)
+def test_nps4_numbers_its_cpus_as_the_real_machine() -> None:
+    topology = _read("epyc-7773x-nps4")
     assert [socket["cpus"] for socket in topology["sockets"]] == ["0-63,128-191", "64-127,192-255"]
     assert topology["numa_nodes"][5]["cpus"] == "80-95,208-223"
     assert topology["l3_groups"][9]["cpus"] == "72-79,200-207"
@@ -54,22 +45,25 @@ def test_nps4_numbers_its_cpus_as_the_real_machine(folder: Path) -> None:
     assert topology["gpus"][2]["local_cpus"] == topology["numa_nodes"][2]["cpus"]
 
 
-def test_masks_agree_with_lists(folder: Path) -> None:
+def test_masks_agree_with_lists() -> None:
     """cadvisor reads masks where kubepin reads lists."""
-    machine = MACHINES["one-socket"]
-    files = tree(machine)
-    expected = _read("one-socket", folder / "lists")
+    files = tree(MACHINES["epyc-7773x-nps2"])
     masks_only = {name: text for name, text in files.items() if not name.endswith(("cpulist", "_list"))}
-    write(masks_only, folder / "masks")
-    assert read_topology(str(folder / "masks"))["cpus"] == expected["cpus"]
+    assert topology_of(Memory(masks_only))["cpus"] == topology_of(Memory(files))["cpus"]
 
 
-def test_numa_nodes_link_their_cpus_and_tell_memory_and_distance(folder: Path) -> None:
-    _read("epyc-7773x-nps4", folder)
-    node = folder / "sys/devices/system/node/node3"
-    assert (node / "cpu48/topology/core_id").read_text() == "48\n"
-    assert (node / "distance").read_text() == "12 12 12 10 32 32 32 32\n"
-    assert "MemTotal:       134217728 kB" in (node / "meminfo").read_text()
+def test_numa_nodes_tell_memory_and_distance() -> None:
+    files = tree(MACHINES["epyc-7773x-nps4"])
+    node = "sys/devices/system/node/node3"
+    assert files[f"{node}/distance"] == "12 12 12 10 32 32 32 32"
+    assert "MemTotal:       134217728 kB" in files[f"{node}/meminfo"]
+
+
+def test_a_written_machine_reads_as_in_memory(tmp_path: Path) -> None:
+    machine = Machine(sockets=1, cores_per_socket=4, l3_per_socket=2, numa_per_socket=2, gpus=(1,))
+    write(tree(machine), tmp_path)
+    assert read_topology(str(tmp_path)) == topology_of(Memory(tree(machine)))
+    assert (tmp_path / "sys/devices/system/node/node1/cpu2/topology/core_id").read_text() == "2\n"
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 # What the kernel says about CPUs, caches, NUMA nodes, clock, GPUs and network cards of this machine.
 from __future__ import annotations
 
-import os
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._system_files import SystemFiles, open_files
 
 SCHEMA = 1
 UNKNOWN = "unknown"
@@ -108,28 +108,35 @@ class L3Cache(t.NamedTuple):
 
 
 def read_topology(root: str = "/") -> Topology:
-    """The topology of the machine whose /sys and /proc are under `root`.
+    """The topology of the machine whose /sys and /proc are under `root`: a folder, or a tar archive of one.
+
+    :raises DumpError: if `root` is neither
+    """
+    return topology_of(open_files(root))
+
+
+def topology_of(files: SystemFiles) -> Topology:
+    """The topology of the machine to which the files belong.
 
     Read are the files of Documentation/admin-guide/cputopology.rst, ABI/testing/sysfs-devices-system-cpu,
     ABI/stable/sysfs-devices-node and ABI/testing/sysfs-bus-pci. Virtual machines, containers and old kernels lack
     many of them: what is missing, unreadable or senseless is None, empty or «unknown», and never an error.
     """
-    files = _Files(root)
     cpu_dir = f"{_SYSTEM}/cpu"
     listed = files.numbered(cpu_dir, "cpu")
     processors = _processors(files.text("proc/cpuinfo") or "")
     online = _online(files, cpu_dir, listed, processors)
     known = sorted({*listed, *online})
-    nodes = {
-        node: files.cpus(f"{_SYSTEM}/node/node{node}/cpulist", f"{_SYSTEM}/node/node{node}/cpumap")
-        for node in files.numbered(f"{_SYSTEM}/node", "node")
-    }
-    found = {cpu: _l3_cache(files, f"{cpu_dir}/cpu{cpu}/cache") for cpu in known}
-    caches = {cpu: cache for cpu, cache in found.items() if cache is not None}
-    cpus = with_siblings(
-        [_cpu(files, f"{cpu_dir}/cpu{cpu}/topology", cpu, cpu in online) for cpu in known],
-        {cpu: _thread_siblings(files, f"{cpu_dir}/cpu{cpu}/topology") for cpu in known},
+    nodes = without_overlap(
+        {
+            node: files.cpus(f"{_SYSTEM}/node/node{node}/cpulist", f"{_SYSTEM}/node/node{node}/cpumap")
+            for node in files.numbered(f"{_SYSTEM}/node", "node")
+        }
     )
+    siblings = {cpu: _thread_siblings(files, f"{cpu_dir}/cpu{cpu}/topology") for cpu in known}
+    found = {cpu: _l3_cache(files, f"{cpu_dir}/cpu{cpu}/cache", siblings[cpu] | {cpu}) for cpu in known}
+    caches = {cpu: cache for cpu, cache in found.items() if cache is not None}
+    cpus = with_siblings([_cpu(files, f"{cpu_dir}/cpu{cpu}/topology", cpu, cpu in online) for cpu in known], siblings)
     l3_ids = name_caches(caches)
     node_of = {cpu: node for node, members in nodes.items() for cpu in members}
     for cpu in cpus:
@@ -154,6 +161,19 @@ def read_topology(root: str = "/") -> Topology:
         "gpus": _gpus(files),
         "nics": _nics(files),
     }
+
+
+def without_overlap(nodes: t.Mapping[int, CpuSet]) -> t.Dict[int, CpuSet]:
+    """NUMA node -> its CPUs, each CPU in the lowest node that claims it.
+
+    Some firmware names every CPU in every node; hwloc then ignores the other nodes (topology-linux.c, look_sysfsnode).
+    """
+    seen: t.Set[int] = set()
+    result: t.Dict[int, CpuSet] = {}
+    for node in sorted(nodes):
+        result[node] = nodes[node] - seen
+        seen |= nodes[node]
+    return result
 
 
 def name_caches(caches: t.Mapping[int, L3Cache]) -> t.Dict[int, int]:
@@ -219,65 +239,6 @@ def group_online(cpus: t.Sequence[Cpu], key: t.Callable[[Cpu], t.Optional[int]])
     return [{"id": number, "cpus": format_cpuset(members[number])} for number in sorted(members)]
 
 
-class _Files:
-    """Reads small files under a root; whatever cannot be read is as if it were not there."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self._root, name)
-
-    def text(self, name: str) -> t.Optional[str]:
-        try:
-            with open(self._path(name), encoding="utf-8", errors="replace") as stream:
-                return stream.read().strip()
-        except OSError:
-            return None
-
-    def number(self, name: str) -> t.Optional[int]:
-        """A count or an identifier; the kernel's -1 means that it does not know."""
-        text = self.text(name)
-        return int(text) if text and re.fullmatch(r"\d+", text, re.ASCII) else None
-
-    def cpus(self, list_file: str, mask_file: t.Optional[str] = None) -> CpuSet:
-        """A set of CPUs, from the file with the list or else from the one with the mask."""
-        text = self.text(list_file)
-        if text is not None:
-            try:
-                return parse_cpuset(text)
-            except CpusetError:
-                return frozenset()
-        return _parse_mask(self.text(mask_file) or "") if mask_file else frozenset()
-
-    def names(self, folder: str) -> t.List[str]:
-        try:
-            return sorted(os.listdir(self._path(folder)))
-        except OSError:
-            return []
-
-    def numbered(self, folder: str, prefix: str) -> t.List[int]:
-        """N of each entry `prefix`N of `folder`, in order."""
-        matches = (re.fullmatch(rf"{prefix}(\d+)", name, re.ASCII) for name in self.names(folder))
-        return sorted(int(match[1]) for match in matches if match)
-
-    def link_name(self, name: str) -> t.Optional[str]:
-        """The last part of a symbolic link's target."""
-        try:
-            return os.path.basename(os.readlink(self._path(name)))
-        except OSError:
-            return None
-
-
-def _parse_mask(text: str) -> CpuSet:
-    """The CPUs of a mask in comma-separated groups of hexadecimal digits."""
-    digits = text.replace(",", "")
-    if not re.fullmatch(r"[0-9a-fA-F]+", digits):
-        return frozenset()
-    bits = int(digits, 16)
-    return frozenset(cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1)
-
-
 def _processors(cpuinfo: str) -> t.Dict[int, t.Dict[str, str]]:
     """Number of a CPU -> its fields in the text of /proc/cpuinfo."""
     result: t.Dict[int, t.Dict[str, str]] = {}
@@ -289,7 +250,7 @@ def _processors(cpuinfo: str) -> t.Dict[int, t.Dict[str, str]]:
     return result
 
 
-def _online(files: _Files, cpu_dir: str, listed: t.Sequence[int], processors: t.Mapping[int, t.Any]) -> CpuSet:
+def _online(files: SystemFiles, cpu_dir: str, listed: t.Sequence[int], processors: t.Mapping[int, t.Any]) -> CpuSet:
     online = files.cpus(f"{cpu_dir}/online")
     if online:
         return online
@@ -298,7 +259,7 @@ def _online(files: _Files, cpu_dir: str, listed: t.Sequence[int], processors: t.
     return frozenset(processors)
 
 
-def _cpu(files: _Files, topology: str, cpu: int, online: bool) -> Cpu:
+def _cpu(files: SystemFiles, topology: str, cpu: int, online: bool) -> Cpu:
     return {
         "id": cpu,
         "online": online,
@@ -311,7 +272,7 @@ def _cpu(files: _Files, topology: str, cpu: int, online: bool) -> Cpu:
     }
 
 
-def _thread_siblings(files: _Files, topology: str) -> CpuSet:
+def _thread_siblings(files: SystemFiles, topology: str) -> CpuSet:
     """Linux 5.3 renamed thread_siblings to core_cpus and keeps both (Documentation/admin-guide/cputopology.rst)."""
     for name in ("core_cpus", "thread_siblings"):
         found = files.cpus(f"{topology}/{name}_list", f"{topology}/{name}")
@@ -320,18 +281,18 @@ def _thread_siblings(files: _Files, topology: str) -> CpuSet:
     return frozenset()
 
 
-def _l3_cache(files: _Files, cache_dir: str) -> t.Optional[L3Cache]:
+def _l3_cache(files: SystemFiles, cache_dir: str, own: CpuSet) -> t.Optional[L3Cache]:
+    """The L3 cache of a CPU; of the threads of its core (`own`) alone where the kernel names others only, or none."""
     for index in files.numbered(cache_dir, "index"):
         cache = f"{cache_dir}/index{index}"
         if files.number(f"{cache}/level") == 3 and files.text(f"{cache}/type") in ("Unified", "Data"):
             shared = files.cpus(f"{cache}/shared_cpu_list", f"{cache}/shared_cpu_map")
-            if shared:
-                return L3Cache(files.number(f"{cache}/id"), shared)
+            return L3Cache(files.number(f"{cache}/id"), shared if own <= shared else own)
     return None
 
 
 def _clock(
-    files: _Files, cpu_dir: str, online: t.Sequence[int], processors: t.Mapping[int, t.Mapping[str, str]]
+    files: SystemFiles, cpu_dir: str, online: t.Sequence[int], processors: t.Mapping[int, t.Mapping[str, str]]
 ) -> Clock:
     """cpufreq counts in kHz, CPPC and /proc/cpuinfo in MHz, a model name in GHz («... CPU @ 2.20GHz»)."""
 
@@ -356,12 +317,12 @@ def _clock(
     }
 
 
-def _governor(files: _Files, cpu_dir: str, online: t.Sequence[int]) -> str:
+def _governor(files: SystemFiles, cpu_dir: str, online: t.Sequence[int]) -> str:
     found = {files.text(f"{cpu_dir}/cpu{cpu}/cpufreq/scaling_governor") for cpu in online}
     return ",".join(sorted(governor for governor in found if governor)) or UNKNOWN
 
 
-def _boost(files: _Files, cpu_dir: str) -> str:
+def _boost(files: SystemFiles, cpu_dir: str) -> str:
     """Whether the clock may rise above the base frequency (Documentation/admin-guide/pm/cpufreq.rst and
     intel_pstate.rst)."""
     boost = files.number(f"{cpu_dir}/cpufreq/boost")
@@ -371,7 +332,7 @@ def _boost(files: _Files, cpu_dir: str) -> str:
     return {0: "off", 1: "on"}.get(t.cast(int, boost), UNKNOWN)
 
 
-def _pci_devices(files: _Files, pci_class: str) -> t.Iterator[t.Tuple[str, str]]:
+def _pci_devices(files: SystemFiles, pci_class: str) -> t.Iterator[t.Tuple[str, str]]:
     """Address and folder of each PCI device of a class."""
     folder = "sys/bus/pci/devices"
     for address in files.names(folder):
@@ -380,7 +341,7 @@ def _pci_devices(files: _Files, pci_class: str) -> t.Iterator[t.Tuple[str, str]]
             yield address, device
 
 
-def _local_cpus(files: _Files, device: str) -> str:
+def _local_cpus(files: SystemFiles, device: str) -> str:
     return format_cpuset(files.cpus(f"{device}/local_cpulist", f"{device}/local_cpus"))
 
 
@@ -388,7 +349,7 @@ def _hex_digits(text: t.Optional[str]) -> str:
     return text[2:] if text and text.startswith("0x") else UNKNOWN
 
 
-def _gpus(files: _Files) -> t.List[Gpu]:
+def _gpus(files: SystemFiles) -> t.List[Gpu]:
     return [
         {
             "address": address,
@@ -402,7 +363,7 @@ def _gpus(files: _Files) -> t.List[Gpu]:
     ]
 
 
-def _nics(files: _Files) -> t.List[Nic]:
+def _nics(files: SystemFiles) -> t.List[Nic]:
     return [
         {
             "address": address,
@@ -415,7 +376,7 @@ def _nics(files: _Files) -> t.List[Nic]:
     ]
 
 
-def _interfaces(files: _Files, device: str) -> t.List[str]:
+def _interfaces(files: SystemFiles, device: str) -> t.List[str]:
     """Network interfaces of a PCI device; a virtio card has them one level down, below its virtio device."""
     holders = [device, *(f"{device}/{name}" for name in files.names(device) if name.startswith("virtio"))]
     return [name for holder in holders for name in files.names(f"{holder}/net")]

@@ -19,8 +19,8 @@ author:
 options:
   root:
     description:
-      - The folder that holds C(sys) and C(proc).
-      - Another folder than the default serves to read a copy of another machine's files.
+      - The folder that holds C(sys) and C(proc), or a tar archive, compressed or not, with such a folder at any depth.
+      - Another one than the default serves to read a copy of another machine's files.
     type: path
     default: /
 attributes:
@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 - name: Read the topology from a copy of another machine's files
   kubepin.tuning.cpu_topology_info:
-    root: /srv/dumps/gpu-01
+    root: /srv/dumps/gpu-01.tar.gz
 """
 
 RETURN = r"""
@@ -245,6 +245,7 @@ topology:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
 
 ARGUMENT_SPEC = {"root": {"type": "path", "default": "/"}}
@@ -252,7 +253,11 @@ ARGUMENT_SPEC = {"root": {"type": "path", "default": "/"}}
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    module.exit_json(changed=False, topology=read_topology(module.params["root"]))
+    try:
+        topology = read_topology(module.params["root"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(changed=False, topology=topology)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
-import tarfile
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import (
     Cpu,
     L3Cache,
@@ -15,10 +16,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._topology import (
     find_cores,
     name_caches,
     read_topology,
+    topology_of,
     with_siblings,
+    without_overlap,
 )
+from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.dumps import load
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "topology"
+from sandbox.topologies import MACHINES, tree
+
 Tree = t.Dict[str, str]
 
 
@@ -39,78 +44,37 @@ def machine(tmp_path: Path) -> t.Callable[[Tree], Topology]:
     return read
 
 
-@pytest.fixture
-def dumped(tmp_path: Path) -> t.Callable[[str], Topology]:
-    """Reads the topology of an archive in the fixtures."""
-
-    def read(name: str) -> Topology:
-        with tarfile.open(FIXTURES / f"{name}.tar.xz") as archive:
-            archive.extractall(tmp_path, filter="data")
-        return read_topology(str(tmp_path / name))
-
-    return read
-
-
 def epyc_7773x_pair() -> Tree:
-    """2 x 64 cores with SMT, one NUMA node a socket, 8 cores an L3 cache; the core numbers are the same on both sockets."""
+    """A generated machine, with clocks, and network and display cards beside its GPUs."""
     cpu_dir = "sys/devices/system/cpu"
-    tree = {
-        f"{cpu_dir}/online": "0-255",
-        f"{cpu_dir}/isolated": "",
-        f"{cpu_dir}/smt/control": "on",
-        f"{cpu_dir}/cpufreq/boost": "1",
-    }
+    files = {**tree(replace(MACHINES["epyc-7773x-nps1"], gpus=(0, 1))), f"{cpu_dir}/cpufreq/boost": "1"}
     for cpu in range(256):
-        core = cpu % 128
-        group = core // 8
-        shared = f"{group * 8}-{group * 8 + 7},{group * 8 + 128}-{group * 8 + 135}"
-        tree.update(
+        files.update(
             {
-                f"{cpu_dir}/cpu{cpu}/topology/physical_package_id": str(core // 64),
-                f"{cpu_dir}/cpu{cpu}/topology/die_id": "0",
-                f"{cpu_dir}/cpu{cpu}/topology/core_id": str(core % 64),
-                f"{cpu_dir}/cpu{cpu}/topology/core_cpus_list": f"{core},{core + 128}",
-                f"{cpu_dir}/cpu{cpu}/cache/index2/level": "2",
-                f"{cpu_dir}/cpu{cpu}/cache/index3/level": "3",
-                f"{cpu_dir}/cpu{cpu}/cache/index3/type": "Unified",
-                f"{cpu_dir}/cpu{cpu}/cache/index3/id": str(group),
-                f"{cpu_dir}/cpu{cpu}/cache/index3/shared_cpu_list": shared,
                 f"{cpu_dir}/cpu{cpu}/cpufreq/scaling_cur_freq": "3000000" if cpu % 2 else "3500000",
                 f"{cpu_dir}/cpu{cpu}/cpufreq/cpuinfo_max_freq": "3527734",
                 f"{cpu_dir}/cpu{cpu}/cpufreq/scaling_governor": "performance",
                 f"{cpu_dir}/cpu{cpu}/acpi_cppc/nominal_freq": "2200",
             }
         )
-    for node, cpus in enumerate(("0-63,128-191", "64-127,192-255")):
-        tree[f"sys/devices/system/node/node{node}/cpulist"] = cpus
     devices = {
-        "0000:01:00.0": ("0x030000", "0x10de", "0x2204", "0", "0-63,128-191"),
         "0000:02:00.0": ("0x030000", "0x1a03", "0x2000", "0", "0-63,128-191"),
-        "0000:81:00.0": ("0x030200", "0x10de", "0x2235", "1", "64-127,192-255"),
         "0000:a1:00.0": ("0x020000", "0x15b3", "0x101b", "1", "64-127,192-255"),
         "0000:a2:00.0": ("0x020000", "0x1af4", "0x1000", "-1", "0-255"),
     }
-    for address, (pci_class, vendor, device, node_text, local) in devices.items():
-        folder = f"sys/bus/pci/devices/{address}"
-        tree.update(
-            {
-                f"{folder}/class": pci_class,
-                f"{folder}/vendor": vendor,
-                f"{folder}/device": device,
-                f"{folder}/numa_node": node_text,
-                f"{folder}/local_cpulist": local,
-            }
-        )
+    for address, values in devices.items():
+        names = ("class", "vendor", "device", "numa_node", "local_cpulist")
+        files.update({f"sys/bus/pci/devices/{address}/{name}": value for name, value in zip(names, values)})
     return {
-        **tree,
+        **files,
         "sys/bus/pci/devices/0000:a1:00.0/driver": "-> ../../drivers/mlx5_core",
         "sys/bus/pci/devices/0000:a1:00.0/net/ens1f0/mtu": "1500",
         "sys/bus/pci/devices/0000:a2:00.0/virtio1/net/eth0/mtu": "1500",
     }
 
 
-def test_epyc_pair(machine: t.Callable[[Tree], Topology]) -> None:
-    topology = machine(epyc_7773x_pair())
+def test_epyc_pair() -> None:
+    topology = topology_of(Memory(epyc_7773x_pair()))
     assert topology["schema"] == 1
     assert (topology["online"], topology["offline"], topology["isolated"]) == ("0-255", "", "")
     assert topology["sockets"] == [{"id": 0, "cpus": "0-63,128-191"}, {"id": 1, "cpus": "64-127,192-255"}]
@@ -127,7 +91,7 @@ def test_epyc_pair(machine: t.Callable[[Tree], Topology]) -> None:
     assert (topology["smt_control"], topology["governor"], topology["boost"]) == ("on", "performance", "on")
     assert topology["gpus"] == [
         {"address": "0000:01:00.0", "vendor": "10de", "device": "2204", "numa_node": 0, "local_cpus": "0-63,128-191"},
-        {"address": "0000:81:00.0", "vendor": "10de", "device": "2235", "numa_node": 1, "local_cpus": "64-127,192-255"},
+        {"address": "0000:11:00.0", "vendor": "10de", "device": "2204", "numa_node": 1, "local_cpus": "64-127,192-255"},
     ]
     assert topology["nics"] == [
         {
@@ -138,16 +102,18 @@ def test_epyc_pair(machine: t.Callable[[Tree], Topology]) -> None:
     ]  # fmt: skip
 
 
-def test_smt_turned_off(machine: t.Callable[[Tree], Topology]) -> None:
+def test_smt_turned_off() -> None:
     """The kernel takes the topology folders of offline CPUs away."""
-    tree = {
+    files = {
         name: content
         for name, content in epyc_7773x_pair().items()
         if not any(f"/cpu{cpu}/topology" in name or f"/cpu{cpu}/cache" in name for cpu in range(128, 256))
     }
     for core in range(128):
-        tree[f"sys/devices/system/cpu/cpu{core}/topology/core_cpus_list"] = str(core)
-    topology = machine({**tree, "sys/devices/system/cpu/online": "0-127", "sys/devices/system/cpu/smt/control": "off"})
+        files[f"sys/devices/system/cpu/cpu{core}/topology/core_cpus_list"] = str(core)
+    topology = topology_of(
+        Memory({**files, "sys/devices/system/cpu/online": "0-127", "sys/devices/system/cpu/smt/control": "off"})
+    )
     assert (topology["online"], topology["offline"]) == ("0-127", "128-255")
     assert (topology["threads_per_core"], len(topology["cores"])) == (1, 128)
     assert topology["numa_nodes"][0]["cpus"] == "0-63"
@@ -236,6 +202,20 @@ def test_name_caches(caches: list[tuple[int | None, str]], names: list[int]) -> 
     assert name_caches(found) == dict(enumerate(names))
 
 
+def test_a_cpu_is_in_one_numa_node() -> None:
+    everywhere = parse_cpuset("0-3")
+    assert without_overlap({1: everywhere, 0: parse_cpuset("0-1")}) == {0: parse_cpuset("0-1"), 1: parse_cpuset("2-3")}
+
+
+@pytest.mark.parametrize("shared", ["00", "04"], ids=["nobody's", "somebody else's"])
+def test_an_l3_cache_belongs_at_least_to_its_core(machine: t.Callable[[Tree], Topology], shared: str) -> None:
+    folder = "sys/devices/system/cpu/cpu0"
+    cache = {"level": "3", "type": "Unified", "shared_cpu_map": shared}
+    files = {f"{folder}/cache/index3/{name}": text for name, text in cache.items()}
+    topology = machine({"sys/devices/system/cpu/online": "0-1", f"{folder}/topology/thread_siblings": "3", **files})
+    assert [group["cpus"] for group in topology["l3_groups"]] == ["0"]
+
+
 def _cpu(number: int, socket: int | None, core: int | None) -> Cpu:
     return {
         "id": number, "online": True, "socket": socket, "die": None, "core": core, "numa_node": None, "l3": None, "siblings": "",
@@ -259,38 +239,8 @@ def test_cores(cpus: list[Cpu], listed: dict[int, set[int]], cores: list[str]) -
     assert [core["cpus"] for core in find_cores(with_siblings(cpus, siblings))] == cores
 
 
-@pytest.mark.parametrize(
-    ("name", "online", "offline", "sockets", "nodes", "caches", "cores", "threads"),
-    [
-        pytest.param("epyc-7451", "0-95", "", 2, 8, 16, 48, 2, id="2 x EPYC 7451"),
-        pytest.param("64amd64-4s2n4ca2co", "0-63", "", 4, 8, 8, 32, 2, id="masks in place of lists"),
-        pytest.param("offline-cpu0-node0", "4-20", "0-3,21-23", 2, 1, 2, 17, 1, id="offline CPUs"),
-    ],
-)
-def test_real_machines(
-    dumped: t.Callable[[str], Topology],
-    name: str, online: str, offline: str, sockets: int, nodes: int, caches: int, cores: int, threads: int,
-) -> None:  # fmt: skip
-    """The numbers are those that lscpu and hwloc print for the same dumps.
-
-    One exception: of the Opteron, hwloc counts 64 cores, where the kernel's siblings (and lscpu) pair two to a core.
-    """
-    topology = dumped(name)
-    assert (topology["online"], topology["offline"]) == (online, offline)
-    assert [len(topology[key]) for key in ("sockets", "numa_nodes", "l3_groups", "cores")] == [
-        sockets,
-        nodes,
-        caches,
-        cores,
-    ]  # type: ignore[literal-required]
-    assert topology["threads_per_core"] == threads
-    covered = [cpu for core in topology["cores"] for cpu in parse_cpuset(core["cpus"])]
-    assert format_cpuset(covered) == online
-    assert len(covered) == len(set(covered))
-
-
-def test_epyc_7451_clock(dumped: t.Callable[[str], Topology]) -> None:
-    topology = dumped("epyc-7451")
+def test_epyc_7451_clock() -> None:
+    topology = topology_of(load("util-linux")["x86_64-epyc_7451"].memory())
     assert topology["clock"] == {"current_mhz": 2893.7, "base_mhz": None, "max_mhz": 2300.0}
     assert (topology["governor"], topology["boost"]) == ("performance", "on")
     assert topology["numa_nodes"][5] == {"id": 5, "cpus": "30-35,78-83"}

@@ -46,6 +46,12 @@ def test_topology(answer: Answer, tmp_path: Path, check_mode: bool) -> None:
     assert result["topology"]["online"] == "0-1"
 
 
+def test_a_dump_that_is_none_fails_and_is_named(answer: Answer, tmp_path: Path) -> None:
+    result = answer("cpu_topology_info", root=str(tmp_path / "absent"))
+    assert result["failed"] is True
+    assert f"{tmp_path}/absent is neither a folder nor a tar archive" in result["msg"]
+
+
 @pytest.mark.parametrize(
     ("manager", "params", "failed"),
     [
@@ -85,9 +91,9 @@ def test_documentation_names_all_options(name: str) -> None:
     assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)
 
 
-def test_documentation_names_all_returned_fields() -> None:
+def test_documentation_names_all_returned_fields(tmp_path: Path) -> None:
     topology = yaml.safe_load(importlib.import_module(f"{MODULES}.cpu_topology_info").RETURN)["topology"]["contains"]
-    assert set(topology) == set(read_topology("/nowhere"))
+    assert set(topology) == set(read_topology(str(tmp_path)))
     kubelet = yaml.safe_load(importlib.import_module(f"{MODULES}.kubelet_info").RETURN)["kubelet"]["contains"]
     assert set(kubelet["effective"]["contains"]) == set(DEFAULTS)
 
