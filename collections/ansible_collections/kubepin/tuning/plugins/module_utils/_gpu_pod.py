@@ -82,7 +82,6 @@ def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
 
 def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
     """What the kubelet of *node* does with each container; what is unknown of the node counts as no obstacle."""
-    own = [_guarantee_reasons(container.spec) for container in containers]
     pod_level = _pod_level(spec)
     whole_pod = []
     if pod_level and (node.kubelet is None or node.kubelet.line < _PINS_POD_LEVEL):
@@ -93,17 +92,16 @@ def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List
         whole_pod.append("policy_not_static")
     guaranteed = qos(spec, containers) == "Guaranteed"
     verdicts = []
-    for container, reasons in zip(containers, own):
-        found = [] if pod_level else list(reasons)
+    for container in containers:
+        # A kubelet that pins beside resources of the pod asks for equal ones of the container too (IsContainerEquivalentQOSGuaranteed).
+        found = [*(_guarantee_reasons(pod_level) if pod_level else []), *_guarantee_reasons(container.spec)]
         if not guaranteed and not found:
             found.append("other_container")
         if container.cpus.denominator != 1:
             found.append("fractional_cpu")
         elif node.full_pcpus_only and node.threads_per_core and container.cpus % node.threads_per_core:
             found.append("smt_alignment")
-        elif pod_level and not container.cpus:
-            found.append("no_cpu_limit")
-        verdicts.append(Verdict(container, (*found, *whole_pod)))
+        verdicts.append(Verdict(container, tuple(dict.fromkeys([*found, *whole_pod]))))
     return verdicts
 
 

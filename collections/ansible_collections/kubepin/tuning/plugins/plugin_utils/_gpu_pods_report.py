@@ -127,7 +127,7 @@ def _owner_lines(audit: Data) -> list[str]:
 
 def _costs(cpus_per_node: Data) -> str:
     where = {node: f"for pods {node}" if node == NOT_SCHEDULED else f"on {node}" for node in cpus_per_node}
-    return ", ".join(f"{cpus:+g} CPUs {where[node]}" for node, cpus in cpus_per_node.items()) or "nothing now"
+    return ", ".join(f"{cpus:+g} CPUs {where[node]}" for node, cpus in cpus_per_node.items() if cpus) or "nothing now"
 
 
 def _name(owner: Data) -> str:

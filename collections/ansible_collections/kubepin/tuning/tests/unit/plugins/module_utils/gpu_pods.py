@@ -46,6 +46,12 @@ def pod(*containers: dict, init: tuple = (), **fields: Any) -> dict:
     return {"containers": list(containers), **({"initContainers": list(init)} if init else {}), **fields}
 
 
+def claiming(limits: str = "", **claim: str) -> dict:
+    """A pod whose GPU comes by a claim (DRA)."""
+    resources = {**main(limits, gpu="")["resources"], "claims": [{"name": "gpu"}]}
+    return pod({"name": "main", "resources": resources}, resourceClaims=[{"name": "gpu", **claim}])
+
+
 WHOLE = "2 1Gi"
 CASES = [
     Case("whole", pod(main(WHOLE)), {"main": []}),
@@ -150,18 +156,41 @@ CASES = [
         since=29,
     ),
     Case(
-        "claim",
-        pod(
-            {"name": "main", "resources": {"claims": [{"name": "gpu"}]}},
-            resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}],
-        ),
-        {"main": NO_LIMITS},
+        "sidecar-whole",
+        pod(main(WHOLE), init=(side("1 1Gi", restartPolicy="Always"),)),
+        {"side": [], "main": []},
+        since=29,
+    ),
+    Case(
+        "sidecar-fractional",
+        pod(main(WHOLE), init=(side("100m 64Mi", restartPolicy="Always"),)),
+        {"side": ["fractional_cpu"], "main": []},
+        since=29,
+    ),
+    Case("claim", claiming(resourceClaimTemplateName="one-gpu"), {"main": NO_LIMITS}, since=34),
+    Case(
+        "claim-fractional",
+        claiming("1500m 1Gi", resourceClaimTemplateName="one-gpu"),
+        {"main": ["fractional_cpu"]},
         since=34,
     ),
+    Case("claim-whole", claiming(WHOLE, resourceClaimName="the-gpu"), {"main": []}, since=34),
     Case(
         "pod-level",
         pod(main(), resources={"limits": amounts(WHOLE), "requests": amounts(WHOLE)}),
-        {"main": ["no_cpu_limit", "pod_level_resources"]},
+        {"main": [*NO_LIMITS, "pod_level_resources"]},
+        since=34,
+    ),
+    Case(
+        "pod-level-over-whole",
+        pod(main(WHOLE), resources={"limits": amounts("3 2Gi"), "requests": amounts("3 2Gi")}),
+        {"main": ["pod_level_resources"]},
+        since=34,
+    ),
+    Case(
+        "pod-level-burstable",
+        pod(main(WHOLE), resources={"limits": amounts("3 2Gi"), "requests": amounts("2 2Gi")}),
+        {"main": ["cpu_request_differs", "pod_level_resources"]},
         since=34,
     ),
 ]
@@ -201,8 +230,17 @@ def owners(batch: str = "batch/v1") -> list[dict]:
     ]
 
 
+def claims() -> list[dict]:
+    """What the pods claim, of a class that nobody offers."""
+    spec = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu-audit"}}]}}
+    return [
+        owner("ResourceClaimTemplate", "one-gpu", {"spec": spec}, "resource.k8s.io/v1"),
+        owner("ResourceClaim", "the-gpu", spec, "resource.k8s.io/v1"),
+    ]
+
+
 def manifests(minor: int, image: str) -> list[dict]:
-    """The namespace, the pods and the owners, every container with *image* and a command that sleeps."""
+    """The namespace, the claims, the pods and the owners, every container with *image* and a command that sleeps."""
     pods = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": case.name}, "spec": case.spec}
         for case in CASES
@@ -216,7 +254,8 @@ def manifests(minor: int, image: str) -> list[dict]:
         spec["terminationGracePeriodSeconds"] = 0
         for entry in [*spec["containers"], *spec.get("initContainers", [])]:
             entry.update(image=image, command=["sleep", "3600"])
-    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *items]
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    return [namespace, *(claims() if minor >= 34 else []), *items]
 
 
 if __name__ == "__main__":

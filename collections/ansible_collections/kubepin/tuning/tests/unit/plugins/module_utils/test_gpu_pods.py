@@ -75,17 +75,26 @@ PINNED_IN_THE_POD = {**POD_LEVEL, "containers": [main("2 1Gi", "2 1Gi"), side("5
         pytest.param(
             PINNED_IN_THE_POD,
             {"kubelet_version": "1.36.3"},
-            {"main": ["pod_level_resources"], "side": ["fractional_cpu", "pod_level_resources"]},
+            {"main": ["pod_level_resources"], "side": ["no_memory_limit", "fractional_cpu", "pod_level_resources"]},
             id="resources of the pod",
         ),
         pytest.param(
             PINNED_IN_THE_POD,
             {"kubelet_version": "1.37.0"},
-            {"main": [], "side": ["fractional_cpu"]},
+            {"main": [], "side": ["no_memory_limit", "fractional_cpu"]},
             id="resources of the pod, pinned",
         ),
         pytest.param(
-            POD_LEVEL, {"kubelet_version": "1.37.0"}, {"main": ["no_cpu_limit"]}, id="nothing of the container's own"
+            {**POD_LEVEL, "containers": [main("2 1Gi", "1 1Gi")]},
+            {"kubelet_version": "1.37.0"},
+            {"main": ["cpu_request_differs"]},
+            id="equal resources of the pod, unequal ones of the container",
+        ),
+        pytest.param(
+            POD_LEVEL,
+            {"kubelet_version": "1.37.0"},
+            {"main": ["no_cpu_limit", "no_memory_limit"]},
+            id="nothing of the container's own",
         ),
     ],
 )

@@ -73,6 +73,11 @@ def test_the_text_names_pods_reasons_and_what_mends_them():
         assert line in text.splitlines()
 
 
+def test_a_patch_without_a_cost_says_so():
+    free = {**OWNER, "cpus_per_node": {"gpu-01": 0}}
+    assert "  ml Deployment/serve: cost nothing now" in gpu_pods_text({**AUDIT, "owners": [free]}).splitlines()
+
+
 def test_equal_pods_are_one_entry():
     pods = [{**POD, "name": f"serve-{number}", "node": f"gpu-0{number}"} for number in range(3)]
     pods += [{**POD, "name": name, "owner": None} for name in ("bare-1", "bare-2")]
