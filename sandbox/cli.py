@@ -20,6 +20,7 @@ from sandbox.diagnostics import collect
 from sandbox.locks import lock
 from sandbox.progress import run_steps
 from sandbox.settings import (
+    DEFAULT_CONTROL_PLANES,
     DEFAULT_KUBERNETES,
     DEFAULT_NAME,
     DEFAULT_WORKERS,
@@ -67,10 +68,12 @@ def build_missing(artefacts: Artefacts, after: int = 0) -> int:
 def reuse(sandbox: Sandbox, request: Request) -> bool:
     """Bring a sandbox that is recorded as ready back to health; False if it has to be made anew."""
     state = sandbox.state
-    if (state.version, state.workers) != (request.kubernetes, request.workers):
+    there = (state.version, state.control_planes, state.workers)
+    asked = (request.kubernetes, request.control_planes, request.workers)
+    if there != asked:
+        words = "Kubernetes {}, {} control plane node(s) and {} worker(s)"
         raise SandboxError(
-            f'sandbox "{state.name}" exists with Kubernetes {state.kubernetes} and {state.workers} worker(s); asked '
-            f"for Kubernetes {request.kubernetes} and {request.workers} worker(s).\n"
+            f'sandbox "{state.name}" exists with {words.format(*there)}; asked for {words.format(*asked)}.\n'
             f"Remove it first (`python3 -m sandbox down --name {state.name}`) or choose another --name."
         )
     missing = sandbox.missing_nodes()
@@ -106,7 +109,7 @@ def create(paths: Paths, request: Request) -> None:
 
 def up(paths: Paths, options: argparse.Namespace) -> int:
     """Make a sandbox, or check the one that is there."""
-    request = validate(options.name, options.k8s, options.workers)
+    request = validate(options.name, options.k8s, options.workers, options.control_planes)
     shell = quiet_shell()
     host.require_engine(shell)
     with lock(paths.locks, f"sandbox-{request.name}"):
@@ -267,6 +270,12 @@ def parser() -> argparse.ArgumentParser:
     add_version(command)
     command.add_argument(
         "--workers", type=int, default=DEFAULT_WORKERS, help="number of worker nodes, 1 to 9 (default: %(default)s)"
+    )
+    command.add_argument(
+        "--control-planes",
+        type=int,
+        default=DEFAULT_CONTROL_PLANES,
+        help="number of control plane nodes with an etcd member each, 1 to 3 (default: %(default)s)",
     )
     command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
     add_name(command)

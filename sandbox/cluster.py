@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -80,9 +81,11 @@ class Sandbox:
         self.shell = shell
         self.state = state
         self.files = paths.sandbox(state.name)
-        self.control_plane = Node(state.control_plane, shell)
+        self.control_planes = [Node(name, shell) for name in state.control_plane_names]
+        self.control_plane = self.control_planes[0]
         self.workers = [Node(name, shell) for name in state.worker_names]
-        self.nodes = [self.control_plane, *self.workers]
+        self.nodes = [*self.control_planes, *self.workers]
+        self._certificate_key = secrets.token_hex(32)
         self.kubectl = Kubectl(shell, paths.kubernetes(state.version) / "bin" / "kubectl", self.files.kubeconfig)
 
     def ssh_command(self, node: str) -> list[str]:
@@ -93,12 +96,14 @@ class Sandbox:
 
     def steps(self, artefacts: Artefacts) -> list[Step]:
         """The steps from artefacts at hand to a sandbox that is ready."""
-        count = len(self.workers)
+        count, further = len(self.workers), len(self.control_planes) - 1
+        joining = Step(f"{further} more of the control plane: kubeadm join", self._join_control_planes)
         return [
             Step("network and SSH key: making", self._prepare),
-            Step(f"{count + 1} nodes: booting", self._boot_nodes),
-            Step(f"{count + 1} nodes: installing binaries and images", lambda: self._install(artefacts)),
+            Step(f"{len(self.nodes)} nodes: booting", self._boot_nodes),
+            Step(f"{len(self.nodes)} nodes: installing binaries and images", lambda: self._install(artefacts)),
             Step(f"control plane: kubeadm init {self.state.kubernetes}", self._init),
+            *([joining] if further else []),
             Step(f"{count} worker{'s' if count > 1 else ''}: kubeadm join, pod network", self._join),
             Step("nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready()),
             Step("GPU stand-in, DNS, services, SSH: checking from every worker", self._check),
@@ -137,7 +142,7 @@ class Sandbox:
         relative = [str(path.relative_to(builds)) for path in binaries]
 
         def install(node: Node) -> None:
-            kinds = ["every-node", "control-plane"] if node == self.control_plane else ["every-node"]
+            kinds = ["every-node", "control-plane"] if node in self.control_planes else ["every-node"]
             archives = [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
             node.install(relative, [str(path.relative_to(builds)) for path in archives])
 
@@ -145,8 +150,10 @@ class Sandbox:
 
     def _init(self) -> None:
         node, config = self.control_plane, "/run/kubeadm-init.yaml"
-        node.write(config, kubeadm.render_init(self.state.version, self.state.nodes[node.name]))
+        key = self._certificate_key if len(self.control_planes) > 1 else None
+        node.write(config, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key))
         options = ["--config", config, "--skip-token-print", f"--ignore-preflight-errors={kubeadm.IGNORED_PREFLIGHT}"]
+        options += ["--upload-certs"] if key else []
         node.run("kubeadm", "init", *options, timeout=KUBEADM_SECONDS)
         self.files.kubeconfig.touch(mode=0o600)
         self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
@@ -154,7 +161,8 @@ class Sandbox:
         self.kubectl.run("-n", "kube-system", "patch", "deployment", "coredns", "-p", patch)
         self.kubectl.apply(manifests.gpu_stand_in())
 
-    def _join(self) -> None:
+    def _join_command(self) -> list[str]:
+        """The command that makes a booted node one of the cluster."""
         answer = self.control_plane.run("kubeadm", "token", "create", "--ttl", "1h", "--print-join-command")
         token = re.search(r"--token (\S+)", answer)
         digest = re.search(r"--discovery-token-ca-cert-hash (\S+)", answer)
@@ -168,11 +176,21 @@ class Sandbox:
 
         # kubeadm join would wait for it too, but looks every 5 s only.
         wait_for("the control plane has signed cluster-info for the token", signed, READY_SECONDS)
-        command = [
+        return [
             *["kubeadm", "join", f"{self.state.nodes[self.control_plane.name]}:6443", "--token", token[1]],
             *["--discovery-token-ca-cert-hash", digest[1], "--cri-socket", kubeadm.cri_socket(self.state.version)],
             f"--ignore-preflight-errors={kubeadm.IGNORED_PREFLIGHT}",
         ]
+
+    def _join_control_planes(self) -> None:
+        """One after the other: etcd takes one new member at a time."""
+        command = [*self._join_command(), "--control-plane", "--certificate-key", self._certificate_key]
+        for node in self.control_planes[1:]:
+            address = self.state.nodes[node.name]
+            node.run(*command, "--apiserver-advertise-address", address, timeout=KUBEADM_SECONDS)
+
+    def _join(self) -> None:
+        command = self._join_command()
         failed = threading.Event()
 
         def join(node: Node) -> None:
@@ -240,7 +258,7 @@ class Sandbox:
         in_parallel(lambda node: self.shell.run([*self.ssh_command(node.name), "true"], timeout=30), self.nodes)
 
     def _finish(self) -> None:
-        inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane)
+        inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane_names)
         self.files.inventory.write_text(json.dumps(inventory, indent=2) + "\n")
         (self.files.folder / "resolv.conf").unlink()
         self.state.phase = "ready"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sandbox.settings import SandboxPaths
 
@@ -15,7 +15,9 @@ def ssh_options(paths: SandboxPaths) -> list[str]:
     return [word for setting in settings for word in ("-o", setting)]
 
 
-def render_inventory(paths: SandboxPaths, addresses: Mapping[str, str], control_plane: str) -> dict[str, object]:
+def render_inventory(
+    paths: SandboxPaths, addresses: Mapping[str, str], control_planes: Sequence[str]
+) -> dict[str, object]:
     """What an inventory script prints for --list."""
     hostvars = {
         node: {
@@ -31,6 +33,6 @@ def render_inventory(paths: SandboxPaths, addresses: Mapping[str, str], control_
     return {
         "_meta": {"hostvars": hostvars},
         "all": {"children": ["control_plane", "gpu_nodes"], "vars": {"kubepin_kubeconfig": str(paths.kubeconfig)}},
-        "control_plane": {"hosts": [control_plane]},
-        "gpu_nodes": {"hosts": [node for node in addresses if node != control_plane]},
+        "control_plane": {"hosts": [*control_planes]},
+        "gpu_nodes": {"hosts": [node for node in addresses if node not in control_planes]},
     }

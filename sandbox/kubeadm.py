@@ -26,8 +26,11 @@ def cri_socket(version: Version) -> str:
     return f"unix://{path}" if version.minor >= 24 else path
 
 
-def init_documents(version: Version, address: str) -> list[dict[str, object]]:
-    """The configuration of `kubeadm init`."""
+def init_documents(version: Version, address: str, certificate_key: str | None = None) -> list[dict[str, object]]:
+    """The configuration of `kubeadm init`.
+
+    :param certificate_key: 32 bytes in hexadecimal, with which further control plane nodes will read the certificates; None: none will come
+    """
     api = api_version(version)
     kubelet: dict[str, object] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -40,12 +43,15 @@ def init_documents(version: Version, address: str) -> list[dict[str, object]]:
     }
     if version.minor >= 35:
         kubelet["failCgroupV1"] = False
+    # The first control plane node's own address: there is no load balancer.
+    endpoint = {"controlPlaneEndpoint": f"{address}:6443"} if certificate_key else {}
     return [
         {
             "apiVersion": api,
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": address},
             "nodeRegistration": {"criSocket": cri_socket(version)},
+            **({"certificateKey": certificate_key} if certificate_key else {}),
         },
         {
             # imageRepository stays at its default: 1.21 drops the coredns/ prefix with any other.
@@ -53,6 +59,7 @@ def init_documents(version: Version, address: str) -> list[dict[str, object]]:
             "kind": "ClusterConfiguration",
             "kubernetesVersion": f"v{version}",
             "networking": {"podSubnet": POD_SUBNET},
+            **endpoint,
         },
         kubelet,
         {
@@ -65,6 +72,7 @@ def init_documents(version: Version, address: str) -> list[dict[str, object]]:
     ]
 
 
-def render_init(version: Version, address: str) -> str:
+def render_init(version: Version, address: str, certificate_key: str | None = None) -> str:
     """The configuration as a file; JSON is YAML too."""
-    return "\n---\n".join(json.dumps(document, indent=2) for document in init_documents(version, address)) + "\n"
+    documents = init_documents(version, address, certificate_key)
+    return "\n---\n".join(json.dumps(document, indent=2) for document in documents) + "\n"

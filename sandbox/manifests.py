@@ -19,7 +19,7 @@ CHECK_SCRIPT = f"""
 set -e
 exec 3<>{GPU_DEVICE}
 name=kubernetes.default.svc.cluster.local
-for attempt in $(seq 60); do nslookup $name && break; sleep 0.5; done
+for attempt in $(seq 150); do nslookup $name && break; sleep 0.5; done
 nc -w 5 $name 443 < /dev/null
 """
 

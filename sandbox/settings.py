@@ -14,6 +14,8 @@ DEFAULT_WORKERS = 2
 
 OLDEST_KUBERNETES = (1, 20, 0)
 MAX_WORKERS = 9
+DEFAULT_CONTROL_PLANES = 1
+MAX_CONTROL_PLANES = 3
 NAME_PATTERN = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 LABEL = "kubepin.sandbox"
@@ -57,6 +59,7 @@ class Request:
     name: str
     kubernetes: Version
     workers: int
+    control_planes: int = DEFAULT_CONTROL_PLANES
 
 
 def name_problems(name: str) -> list[str]:
@@ -80,14 +83,16 @@ def version_problems(text: str) -> list[str]:
     return []
 
 
-def validate(name: str, kubernetes: str, workers: int) -> Request:
+def validate(name: str, kubernetes: str, workers: int, control_planes: int = DEFAULT_CONTROL_PLANES) -> Request:
     """Check all inputs of `up` and report every problem at once."""
     problems = name_problems(name) + version_problems(kubernetes)
     if not 1 <= workers <= MAX_WORKERS:
         problems.append(f"workers {workers} cannot be used: expected 1 to {MAX_WORKERS}.")
+    if not 1 <= control_planes <= MAX_CONTROL_PLANES:
+        problems.append(f"control planes {control_planes} cannot be used: expected 1 to {MAX_CONTROL_PLANES}.")
     if problems:
         raise SandboxError("\n".join(problems))
-    return Request(name, Version.parse(kubernetes), workers)
+    return Request(name, Version.parse(kubernetes), workers, control_planes)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class State:
     name: str
     kubernetes: str
     workers: int
+    control_planes: int = 1
     phase: Phase = "creating"
     subnet: str = ""
     nodes: dict[str, str] = field(default_factory=dict)
@@ -26,7 +27,7 @@ class State:
     @classmethod
     def new(cls, request: Request) -> State:
         """The record of a sandbox about to be made."""
-        return cls(request.name, str(request.kubernetes), request.workers)
+        return cls(request.name, str(request.kubernetes), request.workers, request.control_planes)
 
     @classmethod
     def load(cls, paths: SandboxPaths) -> State | None:
@@ -55,6 +56,11 @@ class State:
         return f"{self.name}-control-plane"
 
     @property
+    def control_plane_names(self) -> list[str]:
+        """All control plane nodes, that of kubeadm init first."""
+        return [self.control_plane, *(f"{self.control_plane}-{n}" for n in range(2, self.control_planes + 1))]
+
+    @property
     def worker_names(self) -> list[str]:
         """The nodes with the GPU stand-in."""
         return [f"{self.name}-worker-{number}" for number in range(1, self.workers + 1)]
@@ -62,4 +68,4 @@ class State:
     @property
     def node_names(self) -> list[str]:
         """All nodes, the control plane first."""
-        return [self.control_plane, *self.worker_names]
+        return [*self.control_plane_names, *self.worker_names]

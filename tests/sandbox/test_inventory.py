@@ -14,11 +14,11 @@ from sandbox.inventory import render_inventory
 from sandbox.settings import SandboxPaths
 
 SCRIPT = Path(__file__).parents[2] / "inventory" / "sandbox" / "hosts.py"
-ADDRESSES = {"lab-control-plane": "172.30.0.10", "lab-worker-1": "172.30.0.11"}
+ADDRESSES = {"lab-control-plane": "172.30.0.10", "lab-control-plane-2": "172.30.0.12", "lab-worker-1": "172.30.0.11"}
 
 
 def rendered(folder: Path) -> dict[str, Any]:
-    return render_inventory(SandboxPaths(folder), ADDRESSES, "lab-control-plane")
+    return render_inventory(SandboxPaths(folder), ADDRESSES, ["lab-control-plane", "lab-control-plane-2"])
 
 
 def ask(cache: Path, *arguments: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def ask(cache: Path, *arguments: str) -> dict[str, Any]:
 
 def test_groups_and_variables(tmp_path: Path) -> None:
     inventory = rendered(tmp_path)
-    assert inventory["control_plane"] == {"hosts": ["lab-control-plane"]}
+    assert inventory["control_plane"] == {"hosts": ["lab-control-plane", "lab-control-plane-2"]}
     assert inventory["gpu_nodes"] == {"hosts": ["lab-worker-1"]}
     assert inventory["all"]["vars"] == {"kubepin_kubeconfig": str(tmp_path / "admin.conf")}
     worker = inventory["_meta"]["hostvars"]["lab-worker-1"]

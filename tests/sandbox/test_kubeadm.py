@@ -51,3 +51,10 @@ def test_rendered_documents_are_separated_as_yaml_wants() -> None:
     assert documents[0]["localAPIEndpoint"] == {"advertiseAddress": ADDRESS}
     assert "taints" not in documents[0]["nodeRegistration"]
     assert documents[1]["kubernetesVersion"] == "v1.22.17"
+    assert "controlPlaneEndpoint" not in documents[1]
+
+
+def test_further_control_planes_find_the_first_and_its_certificates() -> None:
+    init, cluster, *_ = init_documents(Version(1, 22, 17), ADDRESS, "5e" * 32)
+    assert init["certificateKey"] == "5e" * 32
+    assert cluster["controlPlaneEndpoint"] == f"{ADDRESS}:6443"

@@ -38,11 +38,12 @@ def test_unfit_names(name: str) -> None:
 
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(SandboxError) as caught:
-        validate("No", "1.2", 10)
+        validate("No", "1.2", 10, 4)
     text = str(caught.value)
     assert '"No"' in text
     assert '"1.2"' in text
     assert "workers 10" in text
+    assert "control planes 4" in text
 
 
 def test_a_valid_request() -> None:
