@@ -7,6 +7,7 @@ Where each node is, is read from the nodes and the API every time. So a run that
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,11 +216,20 @@ def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
     )
 
 
-def in_batches(hosts: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
-    """Hosts in the batches that Ansible's `serial` would make: numbers or percentages, the last one repeated.
+def batch_problems(sizes: Sequence[object]) -> list[str]:
+    """Say what is wrong with sizes of batches; nothing where `in_batches` takes them."""
+    if not sizes:
+        return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
+    return [
+        f'kubeadm_upgrade_batches: "{size}" is no number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
+        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'."""
+        for size in sizes
+        if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9]?[0-9])(\.[0-9]+)?%", str(size))
+    ]
 
-    :raises ValueError: for a size that is neither
-    """
+
+def in_batches(hosts: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
+    """Hosts in the batches that Ansible's `serial` would make: numbers or percentages, the last one repeated."""
     batches: list[list[str]] = []
     rest = list(hosts)
     for index in range(len(hosts)):

@@ -135,7 +135,12 @@ from dataclasses import asdict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import Wanted, plan_hops, plan_upgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import (
+    Wanted,
+    batch_problems,
+    plan_hops,
+    plan_upgrade,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_api import UpgradeApi
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_rules import ACCEPTABLE
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import parse_version
@@ -163,7 +168,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """:raises TuningError: if the API cannot be read"""
+    """:raises TuningError: for sizes of batches that are none, or if the API cannot be read"""
+    problems = batch_problems(params["batches"])
+    if problems:
+        raise TuningError(" ".join(problems))
     wanted = Wanted(
         target=params["target"] or None,
         patches={str(minor): str(version) for minor, version in params["patches"].items()},

@@ -59,8 +59,18 @@ def upgrade_blockers_text(plan: Data) -> list[str]:
     return [head, *(f"  {b['node'] or 'cluster':<{width}}{_GAP}[{b['code']}] {b['text']}" for b in blockers)]
 
 
-def upgrade_failure_text(plan: Data, step: Data, node: str, prepared: Data, task: str, message: str) -> str:
-    """What happened, where the cluster is, and the ways on and back."""
+def upgrade_failure_text(
+    plan: Data, step: Data, node: str, prepared: Data, task: str, message: str, unreachable: str = ""
+) -> str:
+    """What happened, where the cluster is, and the ways on and back.
+
+    :param task: at which task the host failed; empty where it was stopped because another one of its batch failed
+    :param unreachable: what Ansible said of a host that it lost; empty where it did not
+    """
+    if unreachable:
+        what = f"lost the node: {unreachable.rstrip(': ')}. What had begun on it goes on by itself, as long as it runs."
+    else:
+        what = f"ended at «{task}»: {message}" if task else "was stopped, as another node of its batch failed."
     steps = [*plan["steps"]]
     done = steps.index(step) if step in steps else 0
     folder = prepared.get("folder")
@@ -69,12 +79,12 @@ def upgrade_failure_text(plan: Data, step: Data, node: str, prepared: Data, task
     kept += [f"etcd snapshot: {snapshot}"] if snapshot else []
     return " ".join(
         [
-            f"{node}: the step to {step['version']} ({_ACTIONS[step['action']]}) ended at «{task}»: {message}",
+            f"{node}: the step to {step['version']} ({_ACTIONS[step['action']]}) {what}",
             f"{done} of {len(steps)} steps are done; nodes that were not reached run as before, {node} stays cordoned if it was drained.",
             "Going on: remove the cause and run upgrade-cluster.yml again, it sees where each node is.",
-            f"Kept: {'; '.join(kept)}." if kept else "Nothing had been replaced on this node.",
+            f"Kept: {'; '.join(kept)}." if kept else "" if unreachable else "Nothing had been replaced on this node.",
         ]
-    )
+    ).rstrip()
 
 
 def upgrade_summary_text(results: Mapping[str, Sequence[Data]], plan: Data, check_mode: bool) -> list[str]:

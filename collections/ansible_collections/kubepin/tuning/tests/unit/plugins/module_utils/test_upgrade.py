@@ -7,7 +7,13 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import Wanted, in_batches, plan_hops, plan_upgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import (
+    Wanted,
+    batch_problems,
+    in_batches,
+    plan_hops,
+    plan_upgrade,
+)
 
 Data = dict[str, Any]
 CP, W1, W2 = "cp", "w1", "w2"
@@ -319,3 +325,14 @@ def test_a_wanted_version_that_is_refused(cluster: Cluster) -> None:
 )
 def test_batches(sizes: list[int | str], expected: list[int]) -> None:
     assert [len(batch) for batch in in_batches(list("abcd"), sizes)] == expected
+    assert batch_problems(sizes) == []
+
+
+@pytest.mark.parametrize("size", ["[2]", "0", 0, -1, "half", "120%", "2.5", "%"])
+def test_what_is_no_size_of_a_batch_is_named(size: object) -> None:
+    (problem,) = batch_problems([1, size])
+    assert f'kubeadm_upgrade_batches: "{size}" is no number of workers' in problem
+
+
+def test_no_batch_at_all_is_refused() -> None:
+    assert "expected how many workers at a time" in batch_problems([])[0]

@@ -67,6 +67,16 @@ def test_a_failure_says_where_the_cluster_is_and_where_the_copies_are() -> None:
     assert "Nothing had been replaced" in upgrade_failure_text(PLAN, STEP, "w1", {}, "Prepare", "no source.")
 
 
+def test_who_shares_a_batch_with_a_failure_is_told_so() -> None:
+    assert "was stopped, as another node of its batch failed." in upgrade_failure_text(PLAN, STEP, "w1", {}, "", "")
+
+
+def test_a_node_that_was_lost_is_told_so() -> None:
+    text = upgrade_failure_text(PLAN, STEP, "w1", {}, "", "", unreachable="Connection refused:")
+    assert "lost the node: Connection refused. What had begun on it goes on by itself" in text
+    assert "Nothing had been replaced" not in text
+
+
 def test_times_per_hop_and_node() -> None:
     entry = {
         "version": "1.21.14",
