@@ -40,6 +40,15 @@ options:
     description: Seconds within which all pods must be gone.
     type: int
     default: 600
+  progress_file:
+    description:
+      - A file on the host that runs the module, with an object C({remaining}) in it, a list as RV(remaining), rewritten while pods are
+        still there. It is removed at the end.
+    type: path
+  stop_file:
+    description:
+      - As soon as this file exists, no other pod is evicted and the module fails, naming the pods that are still there.
+    type: path
 seealso:
   - module: kubepin.tuning.node_api_info
   - module: kubernetes.core.k8s_drain
@@ -77,8 +86,10 @@ remaining:
   elements: str
 """
 
+import json
 import time
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
@@ -91,6 +102,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "delete_emptydir_data": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 600},
+    "progress_file": {"type": "path"},
+    "stop_file": {"type": "path"},
 }
 
 Pods = dict[tuple[str, str], dict[str, t.Any]]
@@ -115,16 +128,27 @@ class Drain:
             raise TuningError(" ".join(plan.problems), remaining=plan.problems)
         return plan, {(pod["metadata"]["namespace"], pod["metadata"]["name"]): pod for pod in pods}
 
-    def perform(self, timeout: float) -> list[dict[str, str | None]]:
+    def perform(
+        self, timeout: float, tell: t.Callable[[list[str]], None], stop: t.Callable[[], bool]
+    ) -> list[dict[str, str | None]]:
         """Evict until nothing is left to evict or to wait for.
 
-        :raises TuningError: naming every pod that is still there after *timeout* seconds, with the reason
+        :param tell: called with the pods that are still there, each with the reason
+        :param stop: asked before each round of evictions
+        :raises TuningError: naming every pod that is still there after *timeout* seconds or on *stop*, with the reason
         """
         deadline = time.monotonic() + timeout
         api_version = self._api.eviction_version()
         asked: dict[str, dict[str, str | None]] = {}
         while True:
             plan, pods = self.plan()
+            if stop() and (
+                left := [f"{entry['namespace']}/{entry['name']}" for entry in (*plan.evicted, *plan.terminating)]
+            ):
+                raise TuningError(
+                    f"the drain of node {self._node} was stopped as asked, with {', '.join(left)} still there.",
+                    remaining=left,
+                )
             remaining = [f"{entry['namespace']}/{entry['name']} is still terminating" for entry in plan.terminating]
             for entry in plan.evicted:
                 pod = pods[str(entry["namespace"]), str(entry["name"])]
@@ -135,6 +159,7 @@ class Drain:
                     remaining.append(f"{entry['namespace']}/{entry['name']}: its disruption budget allows no eviction")
             if not remaining:
                 return list(asked.values())
+            tell(remaining)
             if time.monotonic() > deadline:
                 raise TuningError(
                     f"node {self._node} was not empty after {timeout:g} s: {'; '.join(remaining)}. Allow more time, relax the "
@@ -144,15 +169,44 @@ class Drain:
             time.sleep(1)
 
 
+class ProgressFile:
+    """Says in a file what a drain waits for; without a path it says nothing."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = Path(path) if path else None
+
+    def tell(self, remaining: list[str]) -> None:
+        """Replace what the file says, in one step."""
+        if self._path:
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps({"remaining": remaining}))
+            new.replace(self._path)
+
+    def remove(self) -> None:
+        """Say nothing more."""
+        if self._path:
+            self._path.unlink(missing_ok=True)
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     started = time.monotonic()
     allowed = {name: module.params[name] for name in ("delete_emptydir_data", "force")}
+    progress = ProgressFile(module.params["progress_file"])
+    stop_file = module.params["stop_file"]
     try:
         drain = Drain(connect(module), module.params["node"], allowed)
-        evicted = drain.plan()[0].evicted if module.check_mode else drain.perform(module.params["timeout"])
-    except TuningError as error:
-        module.fail_json(msg=str(error), **error.details)
+        evicted = (
+            drain.plan()[0].evicted
+            if module.check_mode
+            else drain.perform(
+                module.params["timeout"], progress.tell, lambda: bool(stop_file) and Path(stop_file).is_file()
+            )
+        )
+    except (TuningError, OSError) as error:
+        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+    finally:
+        progress.remove()
     module.exit_json(changed=bool(evicted), evicted=evicted, seconds=round(time.monotonic() - started, 1))
 
 

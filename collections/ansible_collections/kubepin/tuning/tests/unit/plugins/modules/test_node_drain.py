@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a drain says while it waits, and how it ends when it is asked to; an API in memory stands in for the real one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.modules.node_drain import Drain, ProgressFile
+
+ALLOWED = {"delete_emptydir_data": False, "force": False}
+
+
+class Api:
+    """One pod of a StatefulSet, whose budget allows its eviction after some refusals."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.gone = False
+
+    def pods_on(self, node: str) -> list[dict[str, Any]]:
+        owner = {"kind": "StatefulSet", "name": "trainer", "controller": True}
+        metadata = {"namespace": "ml", "name": "trainer-0", "uid": "u", "ownerReferences": [owner]}
+        return [] if self.gone else [{"metadata": metadata, "spec": {}, "status": {"phase": "Running"}}]
+
+    def daemon_sets(self) -> list[dict[str, Any]]:
+        return []
+
+    def eviction_version(self) -> str:
+        return "policy/v1"
+
+    def evict_pod(self, pod: dict[str, Any], api_version: str) -> bool:
+        self.refusals -= 1
+        self.gone = self.refusals < 0
+        return self.gone
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def drain(api: Api) -> Drain:
+    return Drain(api, "gpu-01", ALLOWED)  # type: ignore[arg-type]
+
+
+def test_it_tells_what_it_waits_for_until_nothing_is_left() -> None:
+    told: list[list[str]] = []
+    evicted = drain(Api(refusals=2)).perform(60, told.append, lambda: False)
+    assert [pod["name"] for pod in evicted] == ["trainer-0"]
+    refused = ["ml/trainer-0: its disruption budget allows no eviction"]
+    assert told == [refused, refused, ["ml/trainer-0 was just evicted"]]
+
+
+def test_a_stop_begins_no_eviction_and_names_the_pods_that_are_still_there() -> None:
+    api = Api(refusals=0)
+    with pytest.raises(TuningError, match="stopped as asked, with ml/trainer-0 still there"):
+        drain(api).perform(60, lambda remaining: None, lambda: True)
+    assert not api.gone
+
+
+def test_a_stop_of_a_node_that_is_empty_already_is_none() -> None:
+    api = Api(refusals=0)
+    api.gone = True
+    assert drain(api).perform(60, lambda remaining: None, lambda: True) == []
+
+
+def test_the_progress_file_is_replaced_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "drain-gpu-01.json"
+    progress = ProgressFile(str(path))
+    progress.tell(["one"])
+    progress.tell(["two"])
+    assert json.loads(path.read_text()) == {"remaining": ["two"]}
+    progress.remove()
+    assert list(tmp_path.iterdir()) == []
+    ProgressFile(None).tell(["nobody listens"])

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command `kubepin`: help, completion, errors, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.__main__ import extra_variables, main, parser
+from orchestrator.model import EXIT_CODES, VERBS, UsageError
+
+Write = Callable[..., Path]
+SLEEP = "86429"  # seconds, and a number by which the test's own processes are known
+PROJECT = Path(__file__).parents[2]
+RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
+
+
+def commands() -> Iterator[list[str]]:
+    yield ["--help"]
+    for verb in (*VERBS, "report", "runs"):
+        yield [verb, "--help"]
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=lambda arguments: arguments[0])
+def test_help_fits_a_screen(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+
+
+def test_completion_knows_every_verb_and_bash_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in VERBS)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_exit_codes_are_documented() -> None:
+    text = (PROJECT / "orchestrator" / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (\d) \| `(\w+)` \|", text, re.MULTILINE))
+    assert rows == {str(code): verdict.value for verdict, code in EXIT_CODES.items()}
+    assert len(set(EXIT_CODES.values()) | {2}) == len(EXIT_CODES) + 1
+
+
+def test_every_kind_of_event_is_documented() -> None:
+    text = (PROJECT / "orchestrator" / "README.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \| `", text, re.MULTILINE))
+    sources = "".join((PROJECT / "orchestrator" / name).read_text() for name in ("reading.py", "conductor.py"))
+    assert set(re.findall(r'Event\(\s*"(\w+)"', sources)) == documented
+
+
+@pytest.mark.parametrize(
+    ("texts", "variables"),
+    [
+        (["a=1 b='x y'"], {"a": "1", "b": "x y"}),
+        (["a=1", '{"a": [1, 2]}'], {"a": [1, 2]}),
+    ],
+)
+def test_extra_variables_are_read_as_ansible_reads_them(texts: list[str], variables: dict[str, object]) -> None:
+    assert extra_variables(texts) == (variables, ())
+
+
+def test_all_faults_of_extra_variables_are_told_at_once() -> None:
+    with pytest.raises(UsageError) as told:
+        extra_variables(["word", "{a: [", "[1]", "@/no/such", "a='"])
+    for fault in (
+        "`word` is no key=value",
+        "no YAML",
+        "expected an object",
+        "@/no/such: no such file",
+        "No closing quotation",
+    ):
+        assert fault in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tune", "-i", "/no/such"], "inventory /no/such does not exist.*Copy inventory/example"),
+        (["tune", "--resume", "yesterday"], "'yesterday' is no run in .*there is none yet.*`kubepin runs` lists them"),
+        (["report"], "'last' is no run in"),
+        (["runs", "only-one"], "give none or two"),
+    ],
+)
+def test_an_error_is_one_paragraph_with_the_next_step(
+    arguments: list[str], words: str, project: Path, tune: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(f"- {RESULT}")
+    assert main(arguments, project) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert re.match(f"kubepin: .*{words}", said.err)
+    assert len(said.err.strip().splitlines()) == 1
+
+
+def test_lines_json_report_and_runs_tell_the_same_run(
+    project: Path, tune: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(f"- {RESULT}\n- {{name: Sum up, ansible.builtin.debug: {{msg: two nodes are tuned}}, run_once: true}}")
+    assert main(["tune"], project) == 0
+    plain = capsys.readouterr().out
+    assert "two nodes are tuned" in plain
+    assert "kubepin: tune done: 2 hosts: 2 tuned" in plain
+    assert "\x1b" not in plain
+    assert main(["tune", "--json"], project) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[-1]["exit_code"] == 0
+    assert main(["report"], project) == 0
+    assert "two nodes are tuned" in capsys.readouterr().out
+    assert main(["runs", "--json"], project) == 0
+    assert [run["outcomes"] for run in json.loads(capsys.readouterr().out)] == [{"tuned": 2}] * 2
+
+
+def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(project: Path, tune: Write) -> None:
+    tune(f"- {{name: Switch, ansible.builtin.command: sleep {SLEEP}}}")
+    call = f"main(['tune', '--plain'], pathlib.Path({str(project)!r}))"
+    program = f"import sys, pathlib; from orchestrator.__main__ import main; sys.exit({call})"
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'collections'}"}
+    kubepin = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not any('"name": "Switch"' in path.read_text() for path in project.glob("runs/*/events.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for _ in range(2):
+        kubepin.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    said, _ = kubepin.communicate(timeout=120)
+    assert kubepin.returncode == 5, said
+    assert "kubepin: stopping: the nodes in hand are finished" in said
+    assert "gpu-01 was at «Switch»; gpu-02 was at «Switch»." in said
+    assert "may still be cordoned" in said
+    assert re.search(r"Go on: kubepin tune --resume 20", said)
+    assert not list(project.glob("runs/*/control"))
+    left = subprocess.run(["pgrep", "-f", f"sleep {SLEEP}"], capture_output=True, check=False)
+    assert left.returncode == 1, left.stdout
+
+
+def test_verbs_have_their_playbook() -> None:
+    missing = [verb.playbook for verb in VERBS.values() if not (PROJECT / "playbooks" / verb.playbook).is_file()]
+    assert set(missing) <= {"preview-gpu-nodes.yml"}
+    assert parser().prog == "kubepin"

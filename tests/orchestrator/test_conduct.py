@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs from the request to the result, with their folder, by the real ansible-runner on localhost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Control, Event, Request, UsageError, Verdict, conduct, runs
+from orchestrator.model import VERBS
+from orchestrator.redaction import Redactor
+
+Write = Callable[..., Path]
+RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
+PLANNED_AND_GATED = f"""
+- name: Plan
+  hosts: gpu_nodes
+  gather_facts: false
+  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, changed: true}}}}}}]
+- name: Switch
+  hosts: gpu_nodes
+  gather_facts: false
+  serial: 1
+  tasks:
+    - ansible.builtin.meta: end_play
+      when: kubepin_stop_file | default('') is file
+    - {{name: Switch, ansible.builtin.wait_for: {{path: "{{{{ kubepin_stop_file }}}}", timeout: 60}}}}
+    - {RESULT}
+"""
+SECRETS = ("extra-pass-word", "hostvar-pass-word", "env-token-word", "become-pass-word", "nested-key-word")
+
+
+def test_the_example_of_the_readme_runs(project: Path, tune: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "orchestrator" / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code
+    assert len(code[1].strip().splitlines()) <= 10
+    tune(f"- {RESULT}")
+    exec(code[1].replace('inventory=("inventory/lab",)', f"project=__import__('pathlib').Path({str(project)!r})"), {})
+    assert "gpu-01 tuned" in capsys.readouterr().out
+
+
+def test_a_run_leaves_a_folder_that_tells_it_all(project: Path, tune: Write) -> None:
+    tune(f"- {RESULT}\n- {{name: Sum up, ansible.builtin.debug: {{msg: two nodes are tuned}}, run_once: true}}")
+    heard: list[Event] = []
+    result = conduct(Request("tune", project=project), heard.append)
+    assert (result.verdict, result.exit_code) == (Verdict.DONE, 0)
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        "events.jsonl",
+        "report.txt",
+        "result.json",
+        "run.json",
+    ]
+    lines = [json.loads(line) for line in (result.folder / "events.jsonl").read_text().splitlines()]
+    assert lines == [event.to_object() for event in heard]
+    assert {line["schema"] for line in lines} == {1}
+    assert lines[0]["kind"] == "run_started"
+    assert lines[-1]["exit_code"] == 0
+    record = json.loads((result.folder / "run.json").read_text())
+    assert record["versions"]["ansible-runner"]
+    assert len(record["inventory_sha256"]) == 64
+    assert record["attempts"][0]["verdict"] == "done"
+    assert "two nodes are tuned" in (result.folder / "report.txt").read_text()
+    assert [host["outcome"] for host in json.loads((result.folder / "result.json").read_text())["hosts"]] == [
+        "tuned"
+    ] * 2
+
+
+def test_no_secret_is_kept_or_told(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_TOKEN", "env-token-word")
+    with (project / "hosts").open("a") as hosts:
+        hosts.write("[gpu_nodes:vars]\nansible_become_password=hostvar-pass-word\n")
+    tune(
+        """
+- name: Say them
+  ansible.builtin.debug:
+    msg: "{{ db_password }} {{ ansible_become_password }} {{ lookup('env', 'MY_API_TOKEN') }} {{ login.api_key }} visible-word"
+- ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: failed, message: "{{ db_password }}", password: abc}}
+- ansible.builtin.command: "false {{ db_password }} become-pass-word"
+"""
+    )
+    heard: list[Event] = []
+    asked = Request(
+        "tune",
+        project=project,
+        variables={"db_password": "extra-pass-word", "login": {"api_key": "nested-key-word"}},
+        become_password="become-pass-word",
+    )
+    result = conduct(asked, heard.append)
+    texts = [path.read_text() for path in result.folder.iterdir()] + [json.dumps(event.to_object()) for event in heard]
+    assert any("visible-word" in text for text in texts)
+    for secret in SECRETS:
+        assert not [text for text in texts if secret in text], secret
+    with pytest.raises(UsageError, match=r"db_password, login, and secrets are not kept. Give them again"):
+        conduct(Request("tune", project=project, resume=result.run))
+
+
+def test_a_stop_finishes_the_node_in_hand_and_resume_does_the_rest(project: Path, tune: Write) -> None:
+    tune("").write_text(PLANNED_AND_GATED)
+    control = Control()
+    heard: list[Event] = []
+
+    def listen(event: Event) -> None:
+        heard.append(event)
+        if event.kind == "task" and event.data["name"] == "Switch":
+            control.stop()
+
+    result = conduct(Request("tune", project=project), listen, control)
+    assert (result.verdict, result.exit_code) == (Verdict.STOPPED, 4)
+    assert [(host.host, host.outcome) for host in result.hosts] == [("gpu-01", "tuned"), ("gpu-02", "not_begun")]
+    assert result.next_step == f"Go on: kubepin tune --resume {result.run}"
+    assert "stopping" in [event.kind for event in heard]
+    tune(f"- {RESULT}")
+    again = conduct(Request("tune", project=project, resume=result.run))
+    assert (again.run, again.verdict) == (result.run, Verdict.DONE)
+    assert [host.outcome for host in again.hosts] == ["tuned", "tuned"]
+    assert len(json.loads((again.folder / "run.json").read_text())["attempts"]) == 2
+
+
+def test_failed_and_not_run_are_told_apart(project: Path, tune: Write) -> None:
+    tune("- {ansible.builtin.command: 'true'}\n- ansible.builtin.fail: {msg: no}")
+    assert conduct(Request("tune", project=project)).exit_code == 1
+    tune("- no_such_module_at_all: {}")
+    not_run = conduct(Request("tune", project=project))
+    assert (not_run.verdict, not_run.exit_code) == (Verdict.NOT_RUN, 6)
+
+
+def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
+    tune(f"- {RESULT}")
+    first = conduct(Request("tune", project=project))
+    tune("- ansible.builtin.fail: {msg: the disk is full}")
+    second = conduct(Request("tune", project=project, limit="gpu-01"))
+    assert (second.verdict, second.exit_code) == (Verdict.REFUSED, 3)
+    assert second.host("gpu-01").first_cause == "the disk is full"
+    listed = runs.summaries(project)
+    assert [(run["run"], run["verdict"], run["outcomes"]) for run in listed] == [
+        (first.run, "done", {"tuned": 2}),
+        (second.run, "refused", {"failed": 1}),
+    ]
+    rows = {row[0]: row[1:] for row in runs.compare(project, first.run, "last")}
+    assert rows["verdict"] == ("done", "refused")
+    assert rows["limit"] == ("None", "gpu-01")
+    assert rows["gpu-01"] == ("tuned", "failed; the disk is full")
+    assert rows["gpu-02"] == ("tuned", "not in the run")
+    assert "ansible-runner" not in rows
+
+
+def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None:
+    tune(f"- {RESULT}")
+    done = runs.begin(Request("tune", project=project), {}, Redactor())
+    before = runs.names(project)
+    (project / "playbooks" / VERBS["rollback"].playbook).touch()
+    for make, words in (
+        (lambda: Request("tun", project=project), "`tun` is no verb of kubepin: expected one of tune"),
+        (lambda: Request("preview", project=project), "preview-gpu-nodes.yml, which is not there"),
+        (lambda: Request("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
+        (lambda: Request("tune", project=project, resume="yesterday"), "'yesterday' is no run in"),
+        (lambda: Request("rollback", project=project, resume=done.name), "is a `tune`, not a `rollback`"),
+        (
+            lambda: Request("tune", project=project, variables={"gpu_benchmark_rounds": "x"}),
+            "expected a number of rounds",
+        ),
+    ):
+        with pytest.raises(UsageError, match=words):
+            conduct(make())
+    assert runs.names(project) == before

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pitfalls of ansible-runner, one test each, with the real one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model import Event
+from orchestrator.play import Play, PlayError, run_play
+from orchestrator.processes import MARK, end_marked, marked
+
+Write = Callable[[str], Path]
+SLEEP = "97531"  # seconds, and a number by which the test's own processes are known
+
+
+def ignore(event: Event) -> None:
+    """Listens to nothing."""
+
+
+def sleepers() -> list[str]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            line = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+        except OSError:
+            continue
+        if b"sleep" in line and SLEEP.encode() in line:
+            found.append(folder.name)
+    return found
+
+
+def test_results_and_facts_come_from_events(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANSIBLE_HOST_KEY_CHECKING", raising=False)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    tune(
+        """
+- ansible.builtin.set_fact:
+    kubepin_result: {schema: 1, outcome: tuned, settings: [{name: p, before: none, after: static}], verified: [ready]}
+- {ansible.builtin.set_stats: {data: {answer: 42}}, run_once: true}
+- name: Say it
+  ansible.builtin.debug: {msg: "host keys are checked: {{ lookup('ansible.builtin.config', 'HOST_KEY_CHECKING') }}"}
+"""
+    )
+    events: list[Event] = []
+    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    assert outcome.status == "successful"
+    assert [host.outcome for host in outcome.hosts] == ["tuned", "tuned"]
+    assert outcome.hosts[0].changes == ("p: none -> static",)
+    assert outcome.hosts[0].verified == ("ready",)
+    assert outcome.statistics == {"answer": 42}
+    assert outcome.messages == ("host keys are checked: True",)  # ansible-runner sets it to False
+    assert [event.data["host"] for event in events if event.kind == "fact"] == ["gpu-01", "gpu-02"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_listener_that_fails_ends_the_run_and_is_named(project: Path, tune: Write) -> None:
+    tune(f"- ansible.builtin.command: sleep {SLEEP}")
+
+    def fail(event: Event) -> None:
+        raise ValueError("no such colour")
+
+    with pytest.raises(PlayError, match="no such colour"):
+        run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), fail)
+    assert not sleepers()
+
+
+def test_nothing_of_an_earlier_run_leaks_into_the_next(project: Path, tune: Write) -> None:
+    tune("- {name: Say it, ansible.builtin.debug: {msg: \"{{ word | default('nothing') }}\"}}")
+    playbook = project / "playbooks/tune-gpu-nodes.yml"
+    assert run_play(Play(project, playbook, variables={"word": "first"}), ignore).messages == ("first",)
+    assert run_play(Play(project, playbook), ignore).messages == ("nothing",)
+
+
+def test_a_cancel_leaves_no_process_and_says_where_it_was(project: Path, tune: Write) -> None:
+    tune(f"- {{name: Take long, ansible.builtin.command: sleep {SLEEP}}}")
+    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), ignore, lambda: len(sleepers()) == 2)
+    assert outcome.status == "canceled"
+    assert outcome.in_hand == {"gpu-01": "Take long", "gpu-02": "Take long"}
+    assert {host.outcome for host in outcome.hosts} == {"interrupted"}
+    assert not outcome.left
+    assert not sleepers()
+
+
+@pytest.mark.parametrize("text", [None, "- hosts: all\n  tasks: [{no_such_module_at_all: {}}]\n"])
+def test_a_run_that_reached_no_host_is_an_error_not_a_failed_host(project: Path, text: str | None) -> None:
+    playbook = project / "playbooks/tune-gpu-nodes.yml"
+    if text:
+        playbook.write_text(text)
+    with pytest.raises(PlayError, match=r"before any host ran: .*(could not be found|no_such_module_at_all)"):
+        run_play(Play(project, playbook), ignore)
+
+
+def test_ignored_and_rescued_failures_do_not_count_and_the_first_cause_is_the_rescued_one(
+    project: Path, tune: Write
+) -> None:
+    tune(
+        """
+- ansible.builtin.fail: {msg: ignored}
+  ignore_errors: true
+- block: [{ansible.builtin.fail: {msg: the disk is full}}]
+  rescue: [{ansible.builtin.debug: {msg: well again}}]
+- ansible.builtin.fail: {msg: could not put it back}
+  when: inventory_hostname == 'gpu-02'
+"""
+    )
+    events: list[Event] = []
+    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    assert outcome.status == "failed"
+    assert [(host.outcome, host.first_cause) for host in outcome.hosts] == [
+        ("ok", None),
+        ("failed", "the disk is full"),
+    ]
+    said = [event.data["message"] for event in events if event.kind == "task_failed"]
+    assert said == ["the disk is full", "the disk is full", "could not put it back"]
+
+
+def test_check_mode_changes_nothing_and_secrets_stand_on_no_command_line(
+    project: Path, tune: Write, tmp_path: Path
+) -> None:
+    lines = "lookup('ansible.builtin.pipe', 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr -d \\\\0')"
+    tune(
+        f"""
+- {{name: Write, ansible.builtin.copy: {{content: x, dest: {tmp_path}/written}}}}
+- name: Say it
+  ansible.builtin.debug: {{msg: "{{{{ 'hid' ~ 'den-word' in {lines} }}}} {{{{ word }}}}"}}
+  run_once: true
+"""
+    )
+    play = Play(
+        project,
+        project / "playbooks/tune-gpu-nodes.yml",
+        variables={"word": "hidden-word"},
+        check=True,
+        become_password="hidden-word-too",
+    )
+    outcome = run_play(play, ignore)
+    assert outcome.changed
+    assert not (tmp_path / "written").exists()
+    assert outcome.messages == ("False hidden-word",)
+
+
+def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:
+    mark = f"test-{os.getpid()}"
+    environment = {**os.environ, MARK: mark}
+    stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 1.5; exit 7"], env=environment)
+    meek = subprocess.Popen(["sleep", SLEEP], env=environment)
+    while len(marked(mark)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.2)  # until the shell has set its trap
+    left = end_marked(mark, patience=0.2, transaction_patience=0.5)
+    assert any("sh -c" in text for text in left)
+    assert meek.wait() == -signal.SIGTERM
+    assert stubborn.wait() == 7
+    assert end_marked(mark, patience=5) == ()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is seen of a run, and the pure decisions: rounds, time left, secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator import HostResult
+from orchestrator.console import LiveView
+from orchestrator.model import Event
+from orchestrator.progress import duration, line, listed, short
+from orchestrator.reading import Reader
+from orchestrator.redaction import HIDDEN, Redactor, is_secret
+from orchestrator.rounds import estimate, is_conducted, looks, seconds_left, undecided
+
+PLAN = {"changed": True, "policy_before": "none", "policy": "static"}
+EVENTS = (
+    Event("run_started", {"run": "r1", "verb": "tune", "check": False}, 100.0),
+    Event("play", {"name": "Switch the nodes, a single one first", "batch": 2}, 101.0),
+    Event("host_begins", {"host": "gpu-02", "play": "Switch", "batch": 2}, 101.0),
+    Event("fact", {"host": "gpu-01", "name": "kubepin_result", "value": {**PLAN, "outcome": "tuned"}}, 102.0),
+    Event("fact", {"host": "gpu-02", "name": "kubepin_plan", "value": PLAN}, 102.0),
+    Event("task", {"name": "Drain | Evict the node's pods", "role": "cpu_manager"}, 103.0),
+    Event("drain", {"node": "gpu-02", "waits_for": ["ml/trainer-0: its disruption budget allows no eviction"]}, 104.0),
+    Event(
+        "estimate",
+        {
+            "host": "gpu-01",
+            "until_rounds": 5,
+            "seconds_left": 95.2,
+            "ratio": 1.55,
+            "low": None,
+            "high": None,
+            "rounds": 2,
+        },
+        105.0,
+    ),
+)
+
+
+def seen(events: tuple[Event, ...], **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=110, force_terminal=True, **options)
+    view = LiveView(console)
+    for event in events:
+        view(event)
+    with console.capture() as captured:
+        console.print(view.render())
+    return captured.get()
+
+
+def test_the_live_view_shows_batch_nodes_step_drain_and_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 123.0)
+    text = seen(EVENTS, color_system=None)
+    for words in (
+        "kubepin tune  r1  23 s",
+        "Switch the nodes, a single one first, batch 2: gpu-02",
+        "Drain | Evict the node's pods  20 s",
+        "gpu-02: the drain waits: ml/trainer-0: its disruption budget allows no eviction",
+        "gpu-01: so far 1.55x after 2 rounds, 1 min 35 s left to the look after 5",
+        "Ctrl-C stops after what is in hand.",
+    ):
+        assert words in text
+    done, in_hand = (row for row in text.splitlines() if "none -> static" in row)
+    assert done.split() == ["gpu-01", "tuned", "none", "->", "static"]
+    assert in_hand.split() == ["▸", "gpu-02", "to", "change", "21", "s", "none", "->", "static"]
+    over = (*EVENTS, Event("drain", {"node": "gpu-02", "waits_for": []}), Event("stopping", {"what": "w"}))
+    assert "the drain waits" not in seen(over, color_system=None)
+    assert "Stopping: w. Ctrl-C cancels at once." in seen(over, color_system=None)
+
+
+def test_colours_are_off_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[32m" in seen(EVENTS, color_system="standard")
+    assert "\x1b[32m" not in seen(EVENTS, color_system="standard", no_color=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in seen(EVENTS, color_system="standard")
+
+
+def test_a_table_of_many_hosts_fits_the_terminal() -> None:
+    many = tuple(
+        Event("fact", {"host": f"gpu-{number:03}", "name": "kubepin_plan", "value": PLAN}, 102.0)
+        for number in range(500)
+    )
+    text = seen((*EVENTS, *many), color_system=None)
+    assert len(text.splitlines()) < 45
+    assert "▸ gpu-02" in " ".join(text.split())
+    assert "and 471 more" in text or "and 472 more" in text
+
+
+def test_lines_are_few_and_say_what_matters() -> None:
+    assert [bool(line(event)) for event in EVENTS] == [True, True, True, False, False, False, True, True]
+    assert [duration(seconds) for seconds in (8.4, 185, 7800)] == ["8 s", "3 min 5 s", "2 h 10 min"]
+    assert short("a\n b" * 99, 10) == "a ba ba b…"
+    assert listed([f"n{number}" for number in range(10)]).endswith("n7 and 2 more")
+
+
+def test_rounds_go_on_where_it_is_undecided_and_nothing_is_wrong() -> None:
+    def host(name: str, verdict: str | None, *problems: str) -> HostResult:
+        facts = {"kubepin_comparison": {"verdict": verdict}, "kubepin_benchmark": {"problems": list(problems)}}
+        return HostResult(name, "ok", facts=facts)
+
+    hosts = [host("a", "UNDECIDED"), host("b", "BEATS"), host("c", "UNDECIDED", "no free GPU"), host("d", None)]
+    assert undecided(hosts) == ("a",)
+    assert looks({}) == (3, 5, 8, 12)
+    assert looks({"gpu_benchmark_rounds": "6"}) == (3, 5, 6)
+    assert looks({"gpu_benchmark_rounds": 2}) == (2,)
+    assert is_conducted("benchmark", {"gpu_benchmark_contrast": "true"})
+    assert not is_conducted("benchmark", {})
+    assert not is_conducted("tune", {"gpu_benchmark_contrast": True})
+
+
+def test_the_time_left_is_that_of_the_slowest_host() -> None:
+    assert seconds_left({}, 3) is None
+    assert seconds_left({"a": [10.0, 10.0], "b": [20.0]}, 3) == 5 * 20.0
+    assert seconds_left({"a": [10.0] * 6}, 3) == 0.0
+    assert seconds_left({"a": [10.0] * 6}, 5) == 40.0
+
+
+def test_the_running_estimate_is_the_benchmarks_own(tmp_path: Path) -> None:
+    assert estimate(tmp_path) is None
+    for number in (1, 2, 3):
+        for arm, ms in (("fractional-auto", 31.0), ("integer-auto", 20.0)):
+            common = {"schema": 1, "run_id": "r", "arm": arm, "round": number, "process": 0}
+            cell = {
+                "model": "resnet18",
+                "precision": "float",
+                "mode": "train",
+                "batch": 4,
+                "status": "ok",
+                "control": False,
+            }
+            lines = [
+                {**common, "kind": "process", "env": {"gpu": "none"}},
+                {**common, "kind": "block", **cell, "iter_ms": [ms, ms + number / 10]},
+                {**common, "kind": "end", "status": "done"},
+            ]
+            path = tmp_path / f"{arm}-round-{number}.jsonl"
+            path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    found = estimate(tmp_path)
+    assert found is not None
+    assert found.ratio == pytest.approx(31 / 20, rel=0.01)
+    assert (found.rounds, found.verdict) == (3, "BEATS")
+    assert found.low is not None
+    assert found.low > 1.5
+
+
+def test_pods_that_were_only_looked_at_are_no_progress() -> None:
+    def event(seconds: float | None) -> dict[str, Any]:
+        pod = {"arm": "integer", "round": 1, "seconds": seconds, "file": "f", "failure": None}
+        return {"event": "runner_item_on_ok", "event_data": {"host": "a", "res": {"benchmark": pod}}}
+
+    assert not list(Reader().read(event(None)))
+    assert [found.kind for found in Reader().read(event(9.0))] == ["benchmark_pod"]
+
+
+@pytest.mark.parametrize(
+    "name", ["db_password", "ansible_become_pass", "API_TOKEN", "ssh_passphrase", "aws_secret", "api-key"]
+)
+def test_names_of_secrets(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpu_benchmark_image_pull_secrets", "VAULT_PASSWORD_FILE", "kubepin_run", "PATH", "passed"]
+)
+def test_names_of_no_secrets(name: str) -> None:
+    assert not is_secret(name)
+
+
+def test_secrets_are_hidden_wherever_they_turn_up() -> None:
+    redactor = Redactor({"a": {"b_password": ["long-word"]}, "pin_password": 123456, "c_token": "x", "on_secret": True})
+    assert redactor.hide({"long-word": ["the long-word", 123456, True, None]}) == {
+        HIDDEN: [f"the {HIDDEN}", HIDDEN, True, None]
+    }
+    assert redactor.hide({"c_token": "x", "letter": "x", "empty_password": ""}) == {
+        "c_token": HIDDEN,
+        "letter": "x",
+        "empty_password": "",
+    }
