@@ -11,7 +11,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops reproduce-gpu-loss keep-gpus sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted reproduce-gpu-loss keep-gpus sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/upgrade-two-hops
+
+upgrade-interrupted: ## A tuned cluster from 1.21.14 to 1.22.17, the run killed at every change and run again
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/upgrade-interrupted
 
 reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
 	@tools/setup venv
