@@ -30,7 +30,7 @@ def commands() -> Iterator[list[str]]:
         yield [verb, "--help"]
 
 
-@pytest.mark.parametrize("arguments", commands(), ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("arguments", list(commands()), ids=lambda arguments: arguments[0])
 def test_help_fits_a_screen(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
