@@ -72,5 +72,9 @@ sandbox-status: ## What is there, and how to reach it
 sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
 	@python3 -m sandbox collect --name "$(NAME)"
 
-clean: ## Remove the virtual environment and the checkers' caches of this checkout
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible
+collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
+	@tools/setup venv
+	@tools/collection
+
+clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
+	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible
