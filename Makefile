@@ -76,5 +76,15 @@ collection: ## Build the collection kubepin.tuning, with roles and playbooks, in
 	@tools/setup venv
 	@tools/collection
 
+docs: ## Write docs/reference and docs/rbac.yaml anew from the code
+	@tools/setup venv
+	@tools/docs
+
+try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/try-rights rights "$(K8S)" docs/evidence
+	@python3 -m sandbox down --name rights
+
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
 	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible
