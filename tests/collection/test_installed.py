@@ -101,3 +101,18 @@ def test_the_benchmark_that_the_roles_call_is_in_it(installed: Path) -> None:
     logs = [str(PROJECT / "tests/benchmark/data" / name) for name in ("amd-epyc7773x-rtx3090.log", "intel-rtx3090.log")]
     assert "intel-rtx3090" in output_of(called_from, sys.executable, "-m", "benchmark", "compare", *logs)
     assert (called_from / "benchmark/pod/__main__.py").exists()
+
+
+def test_the_execution_environment_has_all_that_it_copies(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "dist").symlink_to(installed.parent)
+    definition = PROJECT / "execution-environment.yml"
+    (tmp_path / definition.name).write_text(definition.read_text())
+    output_of(tmp_path, "ansible-builder", "create", "--context", "context", "--output-filename", "Containerfile")
+    (archive,) = installed.parent.glob("*.tar.gz")
+    assert (tmp_path / "context/_build/collections" / archive.name).exists()
+    requirements = (tmp_path / "context/_build/requirements.yml").read_text()
+    assert f"collections/{archive.name}" in requirements
+    assert "python3.11" in (tmp_path / "context/Containerfile").read_text()
+    tree = installed / "ansible_collections/kubepin/tuning"
+    assert "kubernetes==" in (tree / "requirements.txt").read_text()
+    assert "openssh-clients" in (tree / "bindep.txt").read_text()
