@@ -72,6 +72,7 @@ sandbox-status: ## What is there, and how to reach it
 sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
 	@python3 -m sandbox collect --name "$(NAME)"
 
+.PHONY: collection docs try-rights
 collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
 	@tools/setup venv
 	@tools/collection
