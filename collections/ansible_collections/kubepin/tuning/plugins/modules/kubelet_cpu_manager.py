@@ -299,7 +299,7 @@ class Task:
         return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
 
     def _expected_now(self) -> Expected:
-        return expected_of(self.topology, self.kubelet["effective"])
+        return expected_of(self.topology, self.kubelet["effective"], self.kubelet["version"])
 
     def _repair(self) -> bool:
         record = self.journal.unfinished()
