@@ -6,12 +6,13 @@ SHELL := /bin/bash
 K8S ?= 1.22.17
 WORKERS ?= 2
 NAME ?= kubepin
+VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
 
 export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted reproduce-gpu-loss keep-gpus sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted reproduce-gpu-loss keep-gpus judge-allocation judge-config sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,16 @@ keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from p
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/keep-gpus docs/evidence/gpu-loss
+
+judge-allocation: ## The preview of allocations against what real kubelets give out: make judge-allocation N=110 VERSIONS=1.22.17
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/judge allocation "$(VERSIONS)" --sequences "$(or $(N),110)"
+
+judge-config: ## The verdict on random configurations against real kubelets: make judge-config N=500 VERSIONS=1.22.17
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/judge config "$(VERSIONS)" --cases "$(or $(N),500)"
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv
