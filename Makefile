@@ -6,12 +6,13 @@ SHELL := /bin/bash
 K8S ?= 1.22.17
 WORKERS ?= 2
 NAME ?= kubepin
+VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
 
 export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted reproduce-gpu-loss keep-gpus fault-campaign bench-switch sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted reproduce-gpu-loss keep-gpus judge-allocation judge-config sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,15 +59,15 @@ keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from p
 	@tools/setup sandbox
 	@tools/keep-gpus docs/evidence/gpu-loss
 
-fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
+judge-allocation: ## The preview of allocations against what real kubelets give out: make judge-allocation N=110 VERSIONS=1.22.17
 	@tools/setup venv
 	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign docs/evidence/faults
+	@tools/judge allocation "$(VERSIONS)" --sequences "$(or $(N),110)"
 
-bench-switch: ## What a switch costs: downtime against a bare restart, a whole run, runs with nothing to do
+judge-config: ## The verdict on random configurations against real kubelets: make judge-config N=500 VERSIONS=1.22.17
 	@tools/setup venv
 	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
+	@tools/judge config "$(VERSIONS)" --cases "$(or $(N),500)"
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv
@@ -82,5 +83,20 @@ sandbox-status: ## What is there, and how to reach it
 sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
 	@python3 -m sandbox collect --name "$(NAME)"
 
-clean: ## Remove the virtual environment and the checkers' caches of this checkout
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible
+.PHONY: collection docs try-rights
+collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
+	@tools/setup venv
+	@tools/collection
+
+docs: ## Write docs/reference and docs/rbac.yaml anew from the code
+	@tools/setup venv
+	@tools/docs
+
+try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/try-rights rights "$(K8S)" docs/evidence
+	@python3 -m sandbox down --name rights
+
+clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
+	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible

@@ -54,15 +54,16 @@ class Node:
         """Copy a file into the node, running or not."""
         self.shell.run(["docker", "cp", str(source), f"{self.name}:{path}"])
 
-    def create(self, sandbox: str, image: str, address: str, builds: Path) -> None:
-        """Make the container without starting it."""
+    def create(self, sandbox: str, image: str, address: str | None, builds: Path) -> None:
+        """Make the container without starting it; without an address, it has no network."""
         modules = Path("/lib/modules")
         # Docker would make the folder on hosts whose kernel has everything built in.
         module_mount = ["-v", f"{modules}:{modules}:ro"] if modules.exists() else []
+        network = ["--network", network_name(sandbox), "--ip", address] if address else ["--network", "none"]
         self.shell.run(
             [
                 *["docker", "create", "--name", self.name, "--hostname", self.name, "--label", f"{LABEL}={sandbox}"],
-                *["--network", network_name(sandbox), "--ip", address, "--stop-signal", "SIGRTMIN+3"],
+                *[*network, "--stop-signal", "SIGRTMIN+3"],
                 *[*ISOLATION, *MOUNTS, *module_mount, "-v", f"{builds}:{BUILDS_MOUNT}:ro"],
                 *["-e", "container=docker", image, "/sbin/init"],
             ]

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
-from ansible_collections.kubepin.tuning.plugins.module_utils._settings import minor_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._settings import minor_of, options_on
 
 CpuSet = t.FrozenSet[int]
 
@@ -94,11 +94,13 @@ class Machine:
     """The machine as the kubelet's CPU manager sees it (pkg/kubelet/cm/cpumanager/topology/topology.go CPUTopology).
 
     `members` maps a level («numa», «socket», «core», «uncore») and a number to the CPUs. A core has the number of its
-    lowest CPU. `cpus_per_core`, `cpus_per_socket` and `cpus_per_uncore` are the kubelet's averages, rounded down.
+    lowest CPU. `sockets` counts those of CPUs outside of all NUMA nodes too. `cpus_per_core`, `cpus_per_socket` and
+    `cpus_per_uncore` are the kubelet's averages, rounded down.
     """
 
     places: t.Dict[int, _Place]
     members: t.Dict[str, t.Dict[int, CpuSet]]
+    sockets: int
     cpus_per_core: int
     cpus_per_socket: int
     cpus_per_uncore: int
@@ -162,13 +164,8 @@ def preview(
         admissions.append(admission)
         if admission.refused is None:
             shared = shared.difference(*admission.cpus.values())
-            used += _pod_request(pod, rules.minor)
+            used += pod_request(pod, rules.minor)
     return Preview(admissions, shared)
-
-
-def options_on(options: t.Optional[t.Mapping[str, t.Any]]) -> t.FrozenSet[str]:
-    """The names of the policy options that are true."""
-    return frozenset(name for name, value in (options or {}).items() if str(value).lower() in ("true", "1", "t"))
 
 
 def initial_shared(machine: Machine, rules: Rules) -> CpuSet:
@@ -213,10 +210,12 @@ def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
     for number, place in places.items():
         for level, group in zip(_Place._fields, place):
             members[level].setdefault(group, set()).add(number)
-    sockets = {cpu["socket"] for cpu in known}
+    # machine.go GetSockets reads /proc/cpuinfo, which knows nothing of NUMA nodes
+    sockets = {cpu["socket"] for cpu in topology["cpus"] if cpu["online"] and cpu["socket"] is not None}
     return Machine(
         places,
         {level: {group: frozenset(found) for group, found in groups.items()} for level, groups in members.items()},
+        sockets=len(sockets),
         cpus_per_core=len(places) // len(cores),
         cpus_per_socket=len(places) // len(sockets),
         cpus_per_uncore=len(places) // len(members["uncore"]),
@@ -265,14 +264,19 @@ def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: P
             left -= answer.cpus
             reused_later = container.role == "init" or (container.role == "sidecar" and rules.minor < _KNOWS_SIDECARS)
             reusable = reusable | answer.cpus if reused_later else reusable - answer.cpus
-        _check_sum(_pod_request(pod, rules.minor), used, len(machine.cpus) - len(rules.reserved))
+        _check_sum(pod_request(pod, rules.minor), used, len(machine.cpus) - len(rules.reserved))
     except _Refused as exc:
         return Admission(pod.name, {}, str(exc), certain)
     return Admission(pod.name, found, None, certain)
 
 
 class _Refused(Exception):
-    """The kubelet refuses; the text is the kubelet's."""
+    """The kubelet refuses; the text is the reason and the message of the pod's status."""
+
+
+def _unexpected(error: str) -> _Refused:
+    """An error without a reason of its own (pkg/kubelet/cm/admission/errors.go)."""
+    return _Refused(f"UnexpectedAdmissionError: Allocate failed due to {error}, which is unexpected")
 
 
 def _in_order(pod: Pod) -> t.List[Container]:
@@ -305,8 +309,8 @@ def _whole_cpus(pod: Pod, container: Container) -> int:
     return int(request) if pod.guaranteed and request.denominator == 1 else 0
 
 
-def _pod_request(pod: Pod, minor: int) -> Fraction:
-    """What the pod counts for: the larger of the initialization and the running (k8s.io/component-helpers/resource)."""
+def pod_request(pod: Pod, minor: int) -> Fraction:
+    """The CPUs that a pod counts for: the larger of the initialization and the running (k8s.io/component-helpers/resource)."""
     running = starting = sidecars = Fraction(0)
     for container in _in_order(pod):
         request = _request(pod, container)
@@ -357,7 +361,7 @@ def _take(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _An
 def _check_enough(minor: int, wanted: int, available: t.Collection[int]) -> None:
     if wanted > len(available):
         numbers = f": requested={wanted}, available={len(available)}" if minor >= _TELLS_NUMBERS else ""
-        raise _Refused(f"UnexpectedAdmissionError: not enough cpus available to satisfy request{numbers}")
+        raise _unexpected(f"not enough cpus available to satisfy request{numbers}")
 
 
 @dataclass
@@ -383,7 +387,7 @@ class _Accumulator:
 
     @property
     def _numa_first(self) -> bool:
-        return self.machine.count("socket") >= self.machine.count("numa")
+        return self.machine.sockets >= self.machine.count("numa")
 
     def sockets(self) -> t.List[int]:
         if self.minor < _KNOWS_NUMA or not self._numa_first:
@@ -478,7 +482,7 @@ def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int,
     if not acc.satisfied():
         acc.take_single(spread)
     if not acc.satisfied():
-        raise _Refused("UnexpectedAdmissionError: failed to allocate cpus")
+        raise _unexpected("failed to allocate cpus")
     return acc.result
 
 
@@ -516,9 +520,7 @@ def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted:
                 raise _Refused("the kubelet would not end: no NUMA node has CPUs for the remainder")
         if acc.needed:
             which = "not enough" if acc.needed > 0 else "too many"
-            raise _Refused(
-                f"UnexpectedAdmissionError: accounting error, {which} CPUs allocated, remaining: {acc.needed}"
-            )
+            raise _unexpected(f"accounting error, {which} CPUs allocated, remaining: {acc.needed}")
         return acc.result
     return _take_packed(machine, rules, available, wanted, False)
 
@@ -673,7 +675,7 @@ def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.
     cores, certain = _sort_cores(machine, free, result)
     singles = [cpu for core in cores for cpu in sorted(free & machine.members["core"][core])]
     if len(singles) < needed:
-        raise _Refused("UnexpectedAdmissionError: failed to allocate cpus")
+        raise _unexpected("failed to allocate cpus")
     taken = frozenset(singles[:needed])
     return _Answer(result | taken, certain or len(singles) == needed)
 

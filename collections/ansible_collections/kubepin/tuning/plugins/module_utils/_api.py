@@ -87,10 +87,13 @@ class KubernetesApi:
         except ApiError as error:
             if error.status != 404:
                 raise
-            known = sorted(node["metadata"]["name"] for node in self._list("/api/v1/nodes"))
+            known = sorted(node["metadata"]["name"] for node in self.nodes())
             raise ApiError(
                 f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(known)}.', 404, error.answer
             ) from error
+
+    def nodes(self) -> list[JsonObject]:
+        return self._list("/api/v1/nodes")
 
     def configz(self, node: str) -> JsonObject:
         """The configuration that the node's kubelet runs with, asked of the kubelet itself."""
@@ -167,6 +170,20 @@ class KubernetesApi:
 
     def pod_events(self, namespace: str, uid: str) -> list[JsonObject]:
         return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/events", fieldSelector=f"involvedObject.uid={uid}")
+
+    def has_namespace(self, name: str) -> bool:
+        try:
+            self._get(f"/api/v1/namespaces/{_quoted(name)}")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def allows(self, review: Mapping[str, t.Any]) -> bool:
+        """Whether the user may do what the SelfSubjectAccessReview asks for."""
+        answer = json.loads(self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review))
+        return bool(answer["status"]["allowed"])
 
     @property
     def _who(self) -> str:

@@ -202,6 +202,11 @@ _DUMP = (
 )
 
 
+def checksum_of(policy: str, default_cpus: str, entries: Entries) -> int:
+    """The checksum that a kubelet writes into a file of the format V2."""
+    return _fnv32a(_DUMP.format(policy, default_cpus, _v2_entries(entries)))
+
+
 def _v1_entries(entries: t.Mapping[str, str]) -> str:
     return f"(map[string]string){_go_map(entries)}"
 

@@ -50,12 +50,42 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         "reservedSystemCPUs cannot be combined with kubeReservedCgroup or systemReservedCgroup",
     ),
     (r"unable to reserve the required amount of CPUs", "reserved CPUs name CPUs that this machine does not have"),
+    (
+        r"is incompatible with CPUManager .* policy option|Align by socket is not compatible",
+        "align-by-socket cannot be used here",
+    ),
+    (
+        r"default cpuset cannot be empty|overlaps with default cpuset",
+        "the state file contradicts itself and must be removed",
+    ),
+    (
+        r"could not restore state from checkpoint",
+        "a state file is damaged and must be removed while the kubelet is stopped",
+    ),
     (r"received unsupported options", "policy options are set although the policy is none"),
     (r"can not be used at the same time", "two policy options exclude each other"),
     (
         r"[Uu]nknown CPU Manager Policy option|unsupported cpumanager option|Policy (Alpha|Beta)-level Options not enabled",
         "this kubelet's version does not know or does not enable a policy option",
     ),
+    (r"bad value for option ", "a policy option is neither true nor false"),
+    (
+        r"policy options map.* require feature gates",
+        "policy options need the feature gate CPUManagerPolicyOptions in 1.22",
+    ),
+    (
+        r"topologyManager(Policy|Scope) (non-allowable value|\(--topology-manager-(policy|scope)\) .* must be one of)",
+        "the kubelet does not know this topology manager policy or scope",
+    ),
+    (r"unable to parse reserved(SystemCPUs|-cpus)", "reservedSystemCPUs is no list of CPUs"),
+    (r"eviction threshold \S+ must be positive", "a threshold in evictionHard is 0: only a percentage may be"),
+    (r"reserved memory may not be zero", "an entry of reservedMemory is 0"),
+    (r"you should specify the system reserved memory", "memoryManagerPolicy Static needs reservedMemory"),
+    (
+        r"the reserved memory .* NUMA node",
+        "reservedMemory names a NUMA node twice, or one that this machine does not have",
+    ),
+    (r"unknown policy: ", "the kubelet does not know this CPU, memory or topology manager policy"),
     (r"unsupported on machines with more than \d+ NUMA Nodes", "the topology manager refuses this many NUMA nodes"),
     (r"unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version"),
     (

@@ -7,6 +7,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils import _reservation
+from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import machine_of, reserved_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
     StateFileError,
     memory_rejected_because,
@@ -26,7 +27,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
     flags_of,
     is_strict,
     minor_of,
+    options_on,
     reserved_millicores,
+    runs_memory_manager,
     setting_problems,
     version_problems,
 )
@@ -83,7 +86,8 @@ class Expected:
     reserved: t.FrozenSet[int]
     online: t.FrozenSet[int]
     strict: bool
-    memory_policy: str
+    memory_policy: t.Optional[str]
+    """None where the kubelet has no memory manager."""
 
 
 @dataclass(frozen=True)
@@ -172,22 +176,32 @@ def _complete(
     reservation: t.Optional[Reservation],
 ) -> Plan:
     """Both directions end here: what the kubelet will expect decides which state files it would refuse."""
-    expected = expected_of(topology, effective_after(kubelet, files))
+    expected = expected_of(topology, effective_after(kubelet, files), kubelet["version"])
     state_files = state_changes(
         {name: (kubelet["state"][name]["path"], kubelet["state"][name]["text"]) for name in kubelet["state"]}, expected
     )
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
 
-def expected_of(topology: Facts, after: Facts) -> Expected:
+def expected_of(topology: Facts, after: Facts, version: str) -> Expected:
     """What a kubelet with the configuration *after* must show once it runs."""
     return Expected(
         policy=after["cpuManagerPolicy"],
-        reserved=parse_cpuset(after.get("reservedSystemCPUs") or ""),
+        reserved=_reserved(topology, after, minor_of(version)),
         online=parse_cpuset(topology["online"]),
         strict=is_strict(after),
-        memory_policy=after["memoryManagerPolicy"],
+        memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor_of(version)) else None,
     )
+
+
+def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
+    """reservedSystemCPUs, or the CPUs that the static policy picks where kubeReserved and systemReserved only say how many
+    (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
+    named = parse_cpuset(after.get("reservedSystemCPUs") or "")
+    count = -(-reserved_millicores(after) // 1000)
+    if named or after["cpuManagerPolicy"] != "static" or count == 0:
+        return named
+    return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 
 def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: Expected) -> t.List[FileChange]:
@@ -214,6 +228,8 @@ def cpu_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[
 
 
 def _memory_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[str]:
+    if expected.memory_policy is None:
+        return None
     try:
         state = parse_memory_state(text) if text is not None else None
     except StateFileError as exc:

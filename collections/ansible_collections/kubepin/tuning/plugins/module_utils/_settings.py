@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_flags import FLAGS
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import BROKEN
@@ -33,6 +34,12 @@ MEMORY_POLICIES = ("None", "Static")
 OLDEST_MINOR = 20
 DROP_IN_MINOR = 30
 MAX_NUMA_NODES = 8
+
+# what Go's strconv.ParseBool takes
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,14 @@ def minor_of(version: str) -> int:
     return int(parts[1])
 
 
+def options_on(options: t.Optional[t.Mapping[str, t.Any]]) -> t.FrozenSet[str]:
+    """The names of the policy options that are true."""
+    return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))
+
+
 def is_strict(settings: t.Mapping[str, t.Any]) -> bool:
     """Whether strict-cpu-reservation keeps the reserved CPUs out of the shared pool."""
-    return str((settings.get("cpuManagerPolicyOptions") or {}).get("strict-cpu-reservation", "false")).lower() == "true"
+    return "strict-cpu-reservation" in options_on(settings.get("cpuManagerPolicyOptions"))
 
 
 def version_problems(version: t.Optional[str]) -> t.List[str]:
@@ -102,9 +114,10 @@ def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Map
     """
     minor = minor_of(version)
     return [
-        *_cpu_problems(after, minor),
+        *_cpu_problems(after, minor, topology),
         *_option_problems(after, minor, topology),
         *_topology_problems(after, topology),
+        *_eviction_problems(after),
         *_memory_problems(after, minor, topology),
     ]
 
@@ -115,9 +128,10 @@ def _choice(name: str, value: t.Any, choices: t.Sequence[str]) -> t.List[str]:
     return [f'{name} is "{value}": expected one of {", ".join(choices)}.']
 
 
-def _cpu_problems(after: t.Mapping[str, t.Any], minor: int) -> t.List[str]:
+def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
     problems = _choice("cpuManagerPolicy", after["cpuManagerPolicy"], CPU_POLICIES)
     if after.get("reservedSystemCPUs"):
+        problems += _reserved_problems(after["reservedSystemCPUs"], topology["online"], minor)
         # pkg/kubelet/apis/config/validation/validation.go
         problems += [
             f'{name} is "{after[name]}": the kubelet refuses it together with reservedSystemCPUs '
@@ -130,6 +144,25 @@ def _cpu_problems(after: t.Mapping[str, t.Any], minor: int) -> t.List[str]:
             "cpuManagerPolicy is static and no CPU is reserved: the kubelet would not start. Set reserved_cpus."
         )
     return problems
+
+
+def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[str]:
+    """cmd/kubelet/app/server.go: run(), which up to 1.21 compares the highest number with how many CPUs are online."""
+    try:
+        there = parse_cpuset(online)
+        absent = parse_cpuset(reserved) - there
+    except CpusetError as exc:
+        return [f"reservedSystemCPUs: {exc}"]
+    if not absent and minor < 22 and max(parse_cpuset(reserved)) >= len(there):
+        return [
+            f'reservedSystemCPUs is "{reserved}": with {len(there)} CPUs online, kubelet 1.{minor} takes numbers below '
+            f"{len(there)} only. Reserve lower ones, or upgrade to 1.22."
+        ]
+    if not absent:
+        return []
+    return [
+        f'reservedSystemCPUs is "{reserved}": this machine has no CPU {format_cpuset(absent)} online (online: {online}).'
+    ]
 
 
 def reserved_millicores(config: t.Mapping[str, t.Any]) -> int:
@@ -161,10 +194,10 @@ def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mappi
         if name not in _OPTIONS:
             problems.append(f"policy option {name} is unknown: expected one of {', '.join(sorted(_OPTIONS))}.")
             continue
-        if str(value).lower() not in ("true", "false"):
+        if str(value) not in _BOOLEANS:
             problems.append(f'policy option {name} is "{value}": expected true or false.')
         problems += _maturity_problems(after, name, _OPTIONS[name], minor)
-    chosen = {name for name, value in options.items() if str(value).lower() == "true"}
+    chosen = options_on(options)
     problems += [
         f"policy options {first} and {second} cannot be used at the same time. Leave one out."
         for first, second in _EXCLUSIVE
@@ -219,23 +252,57 @@ def _topology_problems(after: t.Mapping[str, t.Any], topology: t.Mapping[str, t.
     return problems
 
 
+def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[str]:
+    """pkg/kubelet/eviction/helpers.go parseThresholdStatement: a percentage may be 0, a quantity may not."""
+    problems = []
+    for signal, value in sorted((after.get("evictionHard") or {}).items()):
+        try:
+            positive = str(value).endswith("%") or parse_quantity(value) > 0
+        except ValueError as exc:
+            problems.append(f"evictionHard {signal}: {exc}.")
+            continue
+        if not positive:
+            problems.append(f'evictionHard {signal} is "{value}": expected more than 0. Use "0%" to switch it off.')
+    return problems
+
+
 def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
     policy = after["memoryManagerPolicy"]
-    problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES)
+    reserved = after.get("reservedMemory") or []
+    problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
     if policy != "Static":
         return problems
     if minor < 21:
         return [*problems, f"memoryManagerPolicy Static needs kubelet 1.21, this one is 1.{minor}."]
-    if minor == 21 and not _gate(after, "MemoryManager", False):
-        problems.append("memoryManagerPolicy Static needs the feature gate MemoryManager on kubelet 1.21.")
+    if not runs_memory_manager(after, minor):
+        problems.append(f"memoryManagerPolicy Static needs the feature gate MemoryManager on kubelet 1.{minor}.")
     known = {node["id"] for node in topology["numa_nodes"]}
-    reserved = after.get("reservedMemory") or []
     problems += [
         f"reservedMemory names NUMA node {entry['numaNode']}: this machine has {', '.join(str(n) for n in sorted(known))}."
         for entry in reserved
         if known and entry["numaNode"] not in known
     ]
     return problems + _memory_sum_problems(after, reserved)
+
+
+def runs_memory_manager(after: t.Mapping[str, t.Any], minor: int) -> bool:
+    """Whether the kubelet has a memory manager, and so reads its state file: alpha in 1.21, beta and on in 1.22, GA and
+    always on from 1.32 (pkg/features/kube_features.go)."""
+    return minor >= 32 or (minor >= 21 and _gate(after, "MemoryManager", minor >= 22))
+
+
+def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """pkg/kubelet/apis/config/validation/validation_reserved_memory.go, whatever the policy."""
+    problems = []
+    for entry in reserved:
+        for kind, amount in sorted(entry["limits"].items()):
+            try:
+                zero = parse_quantity(amount) == 0
+            except ValueError:
+                continue  # named by the sum
+            if zero:
+                problems.append(f"reservedMemory of NUMA node {entry['numaNode']}: {kind} is 0. Leave the entry out.")
+    return problems
 
 
 def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
@@ -286,7 +353,6 @@ def _flag_values(field: str, value: t.Any) -> t.List[str]:
         # one option each time: the flag does not split at commas (NewMapStringStringNoSplit)
         return [f"{name}={state}" for name, state in sorted(value.items())]
     if field == "reservedMemory":
-        # ";" between NUMA nodes (pkg/util/flag ReservedMemoryVar)
-        nodes = (f"{e['numaNode']}:" + ",".join(f"{k}={v}" for k, v in sorted(e["limits"].items())) for e in value)
-        return [";".join(nodes)]
+        # one NUMA node each time: the flag of 1.21 and 1.22 does not split at ";" (pkg/util/flag ReservedMemoryVar)
+        return [f"{e['numaNode']}:" + ",".join(f"{k}={v}" for k, v in sorted(e["limits"].items())) for e in value]
     return [str(value)]

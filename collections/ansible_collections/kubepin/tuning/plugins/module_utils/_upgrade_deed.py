@@ -376,7 +376,7 @@ class Hop:
     def _start(self, stopped_at: float) -> t.Tuple[t.List[str], float]:
         """Remove state files that the kubelet would refuse, start it, and verify."""
         kubelet = read_kubelet(self._run)
-        expected = expected_of(read_topology(), kubelet["effective"])
+        expected = expected_of(read_topology(), kubelet["effective"], kubelet["version"])
         endpoint = endpoint_of(kubelet)
         texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
         for change in state_changes(texts, expected):

@@ -33,6 +33,15 @@ def topology(
             }
         )
     return {
+        "cpus": [
+            {
+                "id": core + thread * cores,
+                "online": True,
+                **{name: told[core][name] for name in ("socket", "core", "numa_node", "l3")},
+            }
+            for thread in range(threads)
+            for core in range(cores)
+        ],
         "cores": told,
         "online": format_cpuset(range(cores * threads)),
         "threads_per_core": threads,

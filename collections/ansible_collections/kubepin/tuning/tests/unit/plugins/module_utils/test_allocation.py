@@ -244,7 +244,7 @@ def test_strict_reservation_keeps_the_reserved_cpus_out_of_the_shared_pool() -> 
         (36, "0,4", 8, "available physical CPUs = 6, requested CPUs = 8, CPUs per core = 2"),
         (36, "0-3", 2, "not enough free physical CPUs: available physical CPUs = 0"),
         (27, "0-3", 2, "requested 2 cpus not multiple cpus per core = 2"),  # as these versions say it, wrongly
-        (22, "0,4", 8, "UnexpectedAdmissionError: not enough cpus available to satisfy request"),
+        (22, "0,4", 8, "UnexpectedAdmissionError: Allocate failed due to not enough cpus available to satisfy request"),
     ],
 )
 def test_refusals_with_full_pcpus_only(version: int, reserved: str, count: int, words: str) -> None:
@@ -266,7 +266,10 @@ def test_1_22_gives_single_threads_beside_a_half_reserved_core_even_with_full_pc
 @pytest.mark.parametrize(("version", "words"), [("1.22.17", ""), ("1.36.3", ": requested=8, available=7")])
 def test_refuses_more_than_is_free(version: str, words: str) -> None:
     refused = preview(SINGLE_HT, version, {0}, [Pod("p", (Container("c", "8"),))]).admissions[0].refused
-    assert refused == f"UnexpectedAdmissionError: not enough cpus available to satisfy request{words}"
+    assert (
+        refused
+        == f"UnexpectedAdmissionError: Allocate failed due to not enough cpus available to satisfy request{words}, which is unexpected"
+    )
 
 
 def test_shared_pods_count_against_the_node_too() -> None:

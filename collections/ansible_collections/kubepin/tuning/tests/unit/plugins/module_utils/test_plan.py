@@ -4,13 +4,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     DROP_IN_DIR,
     Plan,
     Wanted,
     effective_after,
+    expected_of,
     plan_rollback,
     plan_switch,
+    state_changes,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._yaml import parse_yaml
 from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.machines import DEFAULTS, kubelet, topology
@@ -214,3 +217,28 @@ def test_rollback_refuses_to_overwrite_later_edits() -> None:
     back = plan_rollback(topology(), tuned, plan.files, {ENV: "KUBELET_EXTRA_ARGS=--v=9\n"})
     assert "/etc/default/kubelet was changed after the switch" in back.problems[0]
     assert not back.changed
+
+
+@pytest.mark.parametrize(
+    ("reserved", "taken"),
+    [
+        ({"kubeReserved": {"cpu": "500m"}}, "0"),
+        ({"kubeReserved": {"cpu": "2"}, "systemReserved": {"cpu": "1"}}, "0-1,4"),
+    ],
+)
+def test_without_a_list_the_reserved_cpus_are_those_that_the_kubelet_picks(
+    reserved: dict[str, Any], taken: str
+) -> None:
+    after = {**DEFAULTS, "cpuManagerPolicy": "static", **reserved}
+    expected = expected_of(topology(cores=4, threads=2), after, "1.22.17")
+    assert format_cpuset(expected.reserved) == taken
+
+
+@pytest.mark.parametrize(("gates", "policy"), [({}, "None"), ({"MemoryManager": False}, None)])
+def test_a_kubelet_without_memory_manager_does_not_read_its_state_file(
+    gates: dict[str, bool], policy: str | None
+) -> None:
+    expected = expected_of(topology(), {**DEFAULTS, "featureGates": gates}, "1.22.17")
+    assert expected.memory_policy == policy
+    damaged = {"memory_manager": ("/var/lib/kubelet/memory_manager_state", "{")}
+    assert bool(state_changes(damaged, expected)) == (policy is not None)

@@ -44,6 +44,12 @@ def options(*names: str) -> dict[str, object]:
             },
             id="memory sums up, with the default eviction threshold",
         ),
+        pytest.param(
+            "1.36.3",
+            {**STATIC, "cpuManagerPolicyOptions": {"full-pcpus-only": "1", "strict-cpu-reservation": "T"}},
+            id="what Go takes for true",
+        ),
+        pytest.param("1.22.17", {**STATIC, "evictionHard": {"memory.available": "0%"}}, id="a percentage may be 0"),
     ],
 )
 def test_accepted(version: str, after: dict[str, object]) -> None:
@@ -70,6 +76,45 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
             {**DEFAULTS, **options("full-pcpus-only")},
             "with `static` only. Remove them",
             id="options without static",
+        ),
+        pytest.param(
+            "1.22.17", {**STATIC, "reservedSystemCPUs": "0-"}, "'0-' is not a CPU list", id="reserved CPUs are no list"
+        ),
+        pytest.param(
+            "1.22.17",
+            {**DEFAULTS, "reservedSystemCPUs": "0,7"},
+            'reservedSystemCPUs is "0,7": this machine has no CPU 7 online (online: 0-1)',
+            id="reserved CPUs are absent",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, "memoryManagerPolicy": "Static", "featureGates": {"MemoryManager": False}},
+            "needs the feature gate MemoryManager on kubelet 1.22",
+            id="the memory manager switched off",
+        ),
+        pytest.param(
+            "1.36.3",
+            {**STATIC, "cpuManagerPolicyOptions": {"full-pcpus-only": "yes"}},
+            'full-pcpus-only is "yes": expected true or false',
+            id="what Go takes for nothing",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, "evictionHard": {"memory.available": "0"}},
+            'evictionHard memory.available is "0": expected more than 0',
+            id="eviction at nothing",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, "evictionHard": {"memory.available": "much"}},
+            'evictionHard memory.available: "much" is no Kubernetes quantity',
+            id="eviction at no quantity",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, "reservedMemory": [{"numaNode": 0, "limits": {"memory": "0"}}]},
+            "reservedMemory of NUMA node 0: memory is 0",
+            id="no memory reserved, whatever the policy",
         ),
         pytest.param(
             "1.22.17", {**STATIC, **options("no-such")}, "policy option no-such is unknown", id="unknown option"
@@ -219,5 +264,14 @@ def test_flags_in_a_stable_order() -> None:
         "--cpu-manager-policy-options=a=true",
         "--cpu-manager-policy-options=b=false",
         "--reserved-cpus=0,128",
-        "--reserved-memory=0:hugepages-1Gi=2Gi,memory=1Gi;1:memory=1Gi",
+        "--reserved-memory=0:hugepages-1Gi=2Gi,memory=1Gi",
+        "--reserved-memory=1:memory=1Gi",
     ]
+
+
+def test_kubelets_below_1_22_refuse_reserved_cpus_above_the_number_of_online_ones() -> None:
+    machine = {**topology(4), "online": "0,2,4-5"}
+    after = {**STATIC, "reservedSystemCPUs": "4"}
+    [problem] = setting_problems(after, "1.21.14", machine)
+    assert "with 4 CPUs online, kubelet 1.21 takes numbers below 4 only" in problem
+    assert setting_problems(after, "1.22.17", machine) == []

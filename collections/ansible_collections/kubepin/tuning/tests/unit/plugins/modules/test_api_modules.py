@@ -7,6 +7,7 @@ import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
 from ansible_collections.kubepin.tuning.plugins.modules import (
+    api_rights_info,
     benchmark_pod,
     gpu_pod_info,
     node_api_info,
@@ -39,8 +40,8 @@ def accepted(spec):
 
 @pytest.mark.parametrize(
     "module",
-    [benchmark_pod, gpu_pod_info, pod_probe, node_api_info, node_drain],
-    ids=["benchmark_pod", "gpu_pod_info", "pod_probe", "node_api_info", "node_drain"],
+    [api_rights_info, benchmark_pod, gpu_pod_info, pod_probe, node_api_info, node_drain],
+    ids=["api_rights_info", "benchmark_pod", "gpu_pod_info", "pod_probe", "node_api_info", "node_drain"],
 )
 def test_every_option_is_documented_as_it_is(module):
     shared = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]

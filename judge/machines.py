@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machines that kubelets get to see: generated trees, and dumps of real ones made whole enough for a kubelet."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, read_topology
+
+from sandbox.topologies import MACHINES, tree, write
+
+DUMPS = Path("collections/ansible_collections/kubepin/tuning/tests/unit/fixtures/topology")
+DUMPED = {
+    "x86_64-epyc_7451": "util-linux",
+    "64amd64-4s2n4ca2co": "hwloc",
+    "48amd64-4d2n6c-sparse": "hwloc",
+    "offline-cpu0-node0": "hwloc",
+}
+"""Dumps of real machines, and the archive that holds each."""
+NAMES = (*MACHINES, *DUMPED)
+
+
+def make(name: str, folder: Path) -> Topology:
+    """Writes the files of a machine to a folder, and returns how kubepin reads them.
+
+    Dumps were cut down to what kubepin reads. A kubelet also wants the links from NUMA nodes to CPUs and the caches' `size`;
+    it counts sockets in /proc/cpuinfo. These are added, and the number of a cache where the dump has none.
+    """
+    if name in MACHINES:
+        write(tree(MACHINES[name]), folder)
+        return read_topology(str(folder))
+    with tarfile.open(DUMPS / f"{DUMPED[name]}.tar.xz") as archive:
+        members = [member for member in archive.getmembers() if member.name.startswith(f"{name}/")]
+        for member in members:
+            member.name = member.name.removeprefix(f"{name}/")
+        archive.extractall(folder, members, filter="data")
+    topology = read_topology(str(folder))
+    _complete(folder, topology)
+    return topology
+
+
+def _complete(folder: Path, topology: Topology) -> None:
+    system = folder / "sys/devices/system"
+    for node in topology["numa_nodes"]:
+        for cpu in sorted(_members(system / f"node/node{node['id']}")):
+            link = system / f"node/node{node['id']}/cpu{cpu}"
+            if not link.is_symlink() and (system / f"cpu/cpu{cpu}").exists():
+                link.symlink_to(f"../../cpu/cpu{cpu}")
+    for cache in system.glob("cpu/cpu*/cache/index*"):
+        if not (cache / "size").exists():
+            (cache / "size").write_text("512K\n")
+        if not (cache / "id").exists():
+            (cache / "id").write_text(f"{_lowest(cache, int(cache.parent.parent.name.removeprefix('cpu')))}\n")
+    blocks = [
+        f"processor\t: {cpu['id']}\ncpu MHz\t\t: 2000.000\nphysical id\t: {cpu['socket']}\ncore id\t\t: {cpu['core']}\n"
+        for cpu in topology["cpus"]
+        if cpu["online"]
+    ]
+    (folder / "proc").mkdir(exist_ok=True)
+    (folder / "proc/cpuinfo").write_text("\n".join(blocks) + "\n")
+
+
+def _members(node: Path) -> frozenset[int]:
+    """The CPUs of a NUMA node, offline ones too: the kernel links them all."""
+    if (node / "cpulist").exists():
+        return parse_cpuset((node / "cpulist").read_text())
+    bits = int(re.sub(r"[^0-9a-f]", "", (node / "cpumap").read_text().lower()), 16)
+    return frozenset(cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1)
+
+
+def _lowest(cache: Path, cpu: int) -> int:
+    for name in ("shared_cpu_list", "shared_cpu_map"):
+        if (cache / name).exists():
+            text = (cache / name).read_text()
+            if name == "shared_cpu_list":
+                return min(parse_cpuset(text))
+            bits = int(text.strip().replace(",", ""), 16)
+            return (bits & -bits).bit_length() - 1
+    return cpu

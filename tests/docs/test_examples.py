@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The examples name what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+EXAMPLES = PROJECT / "examples"
+OF_PLAYBOOKS = {"tune_benchmark": {"type": "bool"}}
+
+
+def specification() -> dict[str, dict[str, Any]]:
+    """Variable to its specification, of all roles, and of the playbook of the survey."""
+    found = dict(OF_PLAYBOOKS)
+    for specs in PROJECT.glob("roles/*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(specs.read_text())["argument_specs"].values():
+            found |= entry.get("options") or {}
+    return found
+
+
+def test_the_survey_asks_for_variables_that_there_are_with_answers_that_they_take() -> None:
+    known = specification()
+    for question in json.loads((EXAMPLES / "awx-survey.json").read_text())["spec"]:
+        option = known[question["variable"]]
+        kind = option.get("type", "str")
+        if kind == "bool":
+            assert question["choices"] == ["false", "true"]
+        elif "choices" in option:
+            assert sorted(question["choices"]) == sorted(option["choices"])
+        assert question["type"] == {"str": question["type"], "bool": "multiplechoice", "int": "integer"}[kind]
+        assert question["default"] in question.get("choices", [question["default"]])
+
+
+def command_lines() -> list[str]:
+    """Every call of ansible-playbook in the examples, as a shell gets it."""
+    found = []
+    for path in sorted(EXAMPLES.glob("*.*")):
+        if path.suffix in (".yml", ".cron"):
+            found += re.findall(r"^[^#\n]*?(ansible-playbook [^\n>|]+)", path.read_text(), re.MULTILINE)
+    return found
+
+
+def test_there_are_command_lines() -> None:
+    assert len(command_lines()) == 2
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_a_command_line_is_one_that_ansible_takes(line: str) -> None:
+    line = re.sub(r"\$\(.*?\)", "of-a-command", line)
+    line = re.sub(r"kubepin\.tuning\.(\w+)", lambda name: name[1].replace("_", "-") + ".yml", line)
+    arguments = [word.replace("inventory/lab", "inventory/example") for word in shlex.split(line)]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [*arguments, "--syntax-check"]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    known = specification()
+    named = [pair.partition("=")[0] for flag, pair in zip(arguments, arguments[1:]) if flag == "-e"]
+    assert [name for name in named if name not in known and not name.startswith("kubepin_run")] == []
+
+
+def test_the_pipeline_and_navigator_s_settings_are_yaml_of_the_expected_kind() -> None:
+    job = yaml.safe_load((EXAMPLES / "audit.gitlab-ci.yml").read_text())["audit-gpu-pods"]
+    navigator = yaml.safe_load((EXAMPLES / "ansible-navigator.yml").read_text())["ansible-navigator"]
+    assert job["image"] == navigator["execution-environment"]["image"]
+    (kept,) = job["artifacts"]["paths"]
+    assert kept == "runs/audit/gpu-pods/"
