@@ -30,9 +30,54 @@ def auto_count(online: int, millicores_configured: int = 0) -> int:
     kubeReserved ("Plan GKE node sizes"). Never less than what the node's own kubeReserved and systemReserved ask
     (*millicores_configured*), since reservedSystemCPUs replaces both (cmd/kubelet/app/server.go).
     """
+    return max(1, math.ceil(max(auto_millicores(online), float(millicores_configured)) / 1000))
+
+
+def auto_millicores(online: int) -> float:
+    """What the formula of `auto_count` says, in thousandths of a CPU."""
     shares = [60.0, 10.0, 5.0, 5.0]
-    millicores = sum(shares[:online]) + max(0, online - len(shares)) * 2.5
-    return max(1, math.ceil(max(millicores, float(millicores_configured)) / 1000))
+    return sum(shares[:online]) + max(0, online - len(shares)) * 2.5
+
+
+def reasons(
+    topology: t.Mapping[str, t.Any],
+    reservation: Reservation,
+    wanted: str,
+    count: t.Optional[int],
+    configured: str,
+    millicores_configured: int,
+) -> t.List[str]:
+    """Why `choose`, with the same arguments, reserved so many CPUs, and why just these: sentences for people."""
+    total = len(reservation.cpus)
+    if wanted != AUTO:
+        return [f"reserved_cpus names {'it' if total == 1 else 'them'}."]
+    if count is None and configured and parse_cpuset(configured) == reservation.cpus:
+        return ["The kubelet's reservedSystemCPUs has them already, and they are whole cores of this machine: kept."]
+    online = len(parse_cpuset(topology["online"]))
+    if count is not None:
+        many = f"reserved_cpu_count is {count}."
+    else:
+        threads = topology["threads_per_core"]
+        many = (
+            f"{auto_millicores(online):.0f} millicores for {online} CPUs online (6 % of the first, 1 % of the second, 0.5 % of the next "
+            f"two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in whole "
+            f"cores of {threads} thread{'s' * (threads != 1)}: {total} CPU{'s' * (total != 1)}."
+        )
+    return [many, _why_these(topology, reservation.cpus)]
+
+
+def _why_these(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
+    nodes = sorted({core["numa_node"] for core in topology["cores"] if parse_cpuset(core["cpus"]) & cpus} - {None})
+    if not nodes:
+        return "The lowest cores: the machine tells no NUMA nodes."
+    if not topology["gpus"]:
+        return "The lowest cores of the lowest NUMA node: no GPU was found whose CPUs are worth keeping."
+    per_node = {node["id"]: _gpus_on(topology, node["id"]) for node in topology["numa_nodes"]}
+    held = ", ".join(f"{node}: {gpus}" for node, gpus in sorted(per_node.items()))
+    return (
+        f"The lowest cores of NUMA node {format_cpuset(nodes)}, as no node has fewer GPUs (GPUs per node: {held}): CPUs beside GPUs are "
+        "for their pods, and low neighbours share as few L3 groups as can be."
+    )
 
 
 def choose(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._system_files import Memory, parse_mask
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, topology_of
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "topology"
 Groups = frozenset[frozenset[int]]
@@ -61,6 +62,12 @@ def load(archive: str) -> dict[str, Dump]:
                 else:
                     dump.files[path] = text
     return dumps
+
+
+@cache
+def topologies(archive: str) -> dict[str, Topology]:
+    """Name -> topology of each dump of an archive."""
+    return {name: topology_of(dump.memory()) for name, dump in load(archive).items()}
 
 
 def _groups(sets: Iterable[frozenset[int]]) -> Groups:

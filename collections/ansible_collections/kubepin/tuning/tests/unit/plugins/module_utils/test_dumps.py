@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, topology_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
 from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.dumps import (
     Dump,
     Expected,
     expected_of_lscpu,
     expected_of_lstopo,
     load,
+    topologies,
 )
 
 _CGROUP = "lstopo shows the CPUs that the dumped cgroup allowed; the kubelet's are those of the machine"
@@ -106,9 +107,7 @@ ALL = [
 @pytest.fixture(scope="module")
 def read() -> dict[str, Topology]:
     """Dump -> its topology."""
-    return {
-        name: topology_of(dump.memory()) for archive in ("hwloc", "util-linux") for name, dump in load(archive).items()
-    }
+    return {**topologies("hwloc"), **topologies("util-linux")}
 
 
 def _expected(dump: Dump, output: str) -> Expected:
