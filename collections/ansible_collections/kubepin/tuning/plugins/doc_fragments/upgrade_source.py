@@ -13,10 +13,29 @@ options:
     suboptions:
       binaries:
         description:
+          - This or O(source.packages).
           - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
             filled in.
         type: str
-        required: true
+      packages:
+        description:
+          - The repository that packages of the programs come from. An apt or dnf of the node that already knows it, for whatever minor, is
+            pointed to the version's minor; what else stands in its file, such as a key, stays.
+        type: dict
+        suboptions:
+          url:
+            description: Its URL; V({minor}) and V({format}) (V(deb) or V(rpm)) are filled in.
+            type: str
+            required: true
+          suite:
+            description: With apt, what stands behind the URL.
+            type: str
+            default: /
+          key:
+            description:
+              - The file of its key on the node, for a repository that the node does not know yet; with dnf also a URL.
+              - Without it, what apt trusts, or the key beside a dnf repository. V(unsigned) for a repository without signature.
+            type: str
       checksums:
         description:
           - Version to program to SHA-256.

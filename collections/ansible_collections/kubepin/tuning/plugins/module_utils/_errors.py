@@ -5,6 +5,14 @@ from __future__ import annotations
 
 import typing as t
 
+_LAST_LINES = 15
+
+
+def last_words(output: str, errors: str) -> str:
+    """The end of what a command said, where the reason of a failure stands."""
+    lines = [line for line in f"{output}\n{errors}".splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:])
+
 
 class TuningError(Exception):
     """Something that a person must know about; modules end with ``fail_json(msg=str(exc), **exc.details)``.

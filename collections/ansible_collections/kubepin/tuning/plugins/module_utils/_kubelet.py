@@ -53,6 +53,7 @@ _PROPERTIES = (
     "DropInPaths",
     "NeedDaemonReload",
 )
+CHANGED_UNITS = "unit files changed since systemd read them"
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FIRST_WITHOUT_DOCKERSHIM = (1, 24)
@@ -146,9 +147,7 @@ class _Reader:
         root_dir = self._absolute(flag_value(kubelet_line, "root-dir")) or ROOT_DIR
         version = self._version(configured)
         if unit.properties.get("NeedDaemonReload") == "yes":
-            self._problems.append(
-                f"{unit.name}'s unit files changed since systemd read them: drain the node, then run `systemctl daemon-reload`"
-            )
+            self._problems.append(f"{unit.name}'s {CHANGED_UNITS}: drain the node, then run `systemctl daemon-reload`")
         return {
             "schema": SCHEMA,
             "manager": unit.manager or self._installer(unit),

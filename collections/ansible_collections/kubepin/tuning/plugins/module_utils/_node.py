@@ -102,6 +102,14 @@ class Node:
         self._systemctl("reset-failed")
         self._systemctl("start")
 
+    def read_changed_units(self) -> None:
+        """`systemctl daemon-reload`, if systemd says that the service's files changed since it read them."""
+        _code, out, _err = self._run(["systemctl", "show", self._service, "-p", "NeedDaemonReload"])
+        if "NeedDaemonReload=yes" in out.splitlines():
+            code, _out, err = self._run(["systemctl", "daemon-reload"])
+            if code != 0:
+                raise TuningError(f"`systemctl daemon-reload` failed: {err.strip()}")
+
     def _systemctl(self, verb: str) -> None:
         code, _out, err = self._run(["systemctl", verb, self._service])
         if code != 0:

@@ -13,7 +13,7 @@ import tarfile
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError, last_words
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME, Node
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
@@ -39,6 +39,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_node impor
     program_path,
     program_version,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import (
+    IN_HAND,
+    beyond_packages,
+    packages_here,
+    scratch,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import (
     PROGRAMS,
     Source,
@@ -52,7 +58,6 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
 FOLDER = f"{HOME}/upgrades"
 _SPACE = ["--namespace", "k8s.io"]
-_LAST_LINES = 15
 
 
 def lost_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
@@ -74,12 +79,6 @@ def wanted_again(before: t.Mapping[str, t.Any]) -> Wanted:
         ]
         or None,
     )
-
-
-def last_words(output: str, errors: str) -> str:
-    """The end of what a command said, where the reason of a failure stands."""
-    lines = [line for line in f"{output}\n{errors}".splitlines() if line.strip()]
-    return " | ".join(lines[-_LAST_LINES:])
 
 
 @contextlib.contextmanager
@@ -134,6 +133,9 @@ class Hop:
         self.folder = f"{FOLDER}/{version}"
         self._staged = f"{self.folder}/new"
         self._record_path = f"{self.folder}/record.json"
+        self._packages = packages_here(run, source.packages) if source.packages else None
+        self._new_packages = f"{self._staged}/packages"
+        self._old_packages = f"{self.folder}/packages"
 
     # What was there before
 
@@ -144,6 +146,7 @@ class Hop:
         whose kubelet somebody put back since, begins again.
         """
         self._make_folder()
+        self._put_settings_back()
         record = self._record()
         kubelet = read_kubelet(self._run)
         begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
@@ -151,7 +154,8 @@ class Hop:
             for path, program in ((program_path(program), program) for program in PROGRAMS):
                 if program_version(self._run, path) != self.version:  # a killed run may have put the new one there
                     self._keep(path, program)
-            paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"]))
+            repositories = self._packages.repository_files(self.version) if self._packages else ()
+            paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"], *repositories))
             files = {path: self._keep(path, path.strip("/").replace("/", "-")) for path in paths}
             self._archive_kubernetes()
             record = {
@@ -206,10 +210,14 @@ class Hop:
     # Programs and images
 
     def prepare(self, control_plane: bool) -> Data:
-        """Fetch and verify the programs, load the images, install kubeadm."""
+        """Fetch and verify the programs, load the images, install kubeadm.
+
+        Packages are installed all at once, with the kubelet's: until then kubeadm runs from where it was unpacked, as its package
+        changes the unit files of a kubelet that still runs.
+        """
         self._make_folder()
-        for program in PROGRAMS:
-            path = stage(self._source, self.version, program, self._staged)
+        for program in self._fetch():
+            path = f"{self._staged}/{program}"
             said = program_version(self._run, path)
             if said != self.version:
                 raise TuningError(
@@ -217,8 +225,31 @@ class Hop:
                     "is another version. Correct the source. The installed programs were not touched."
                 )
         loaded = self._load_images(control_plane)
-        installed = self._install("kubeadm")
+        installed = not self._packages and self._install("kubeadm")
         return {"changed": bool(loaded) or installed, "loaded": loaded}
+
+    def _fetch(self) -> t.Sequence[str]:
+        """The programs that are in the folder of new ones now, and what must be kept of the old ones."""
+        if not self._packages:
+            for program in PROGRAMS:
+                stage(self._source, self.version, program, self._staged)
+            return PROGRAMS
+        record = self._record()
+        known = record.get("packages")
+        names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
+        self._packages.fetch(names, self.version, self._new_packages)
+        files = self._packages.files_in(self._new_packages)
+        with scratch(f"{self._staged}/.unpacked") as root:
+            for name in names:
+                self._packages.extract(files[name], root)
+                os.replace(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
+        if known is None:
+            shutil.rmtree(self._old_packages, ignore_errors=True)
+        os.makedirs(self._old_packages, mode=0o700, exist_ok=True)
+        versions = {name: self._packages.version_of(name) for name in files if name not in (known or {})}
+        self._packages.keep([name for name, version in versions.items() if version], self._old_packages)
+        self._save({**record, "packages": {**(known or {}), **versions}})
+        return names
 
     def _load_images(self, control_plane: bool) -> t.List[str]:
         loaded = []
@@ -254,7 +285,7 @@ class Hop:
         record = self._record()
         record["kubeadm_began"] = True
         self._save(record)
-        command = [program_path("kubeadm"), "upgrade", *arguments]
+        command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
         if ignore_preflight_errors:
             command.append(f"--ignore-preflight-errors={','.join(ignore_preflight_errors)}")
         code, output, errors = self._run(command)
@@ -279,6 +310,7 @@ class Hop:
         }
         if not lost:
             return {}
+        kubelet["problems"] = beyond_packages(kubelet["problems"])
         plan = plan_switch(read_topology(), kubelet, wanted_again({**kubelet["effective"], **lost}))
         if plan.problems:
             raise TuningError(
@@ -313,7 +345,7 @@ class Hop:
 
     def switch_kubelet(self) -> Data:
         """Install kubelet and kubectl and restart, verified or undone; nothing if that version was verified and runs."""
-        kubectl = self._install("kubectl")
+        kubectl = not self._packages and self._install("kubectl")
         record = self._record()
         environment = self._without_dropped_flags()
         if record["verified"] and not environment and self._runs_already():
@@ -324,7 +356,7 @@ class Hop:
             # the files first: with them, the old kubelet still starts, should there be no room for the new one
             for change in environment:
                 self._put(change)
-            self._install("kubelet")
+            self._put_programs(record)
             verified, downtime = self._start(stopped_at)
         except Exception as exc:
             raise self._undone(record, exc) from exc
@@ -335,6 +367,46 @@ class Hop:
             "downtime_ms": round(downtime, 1),
             "dropped_flags": [change.reason for change in environment],
         }
+
+    def _put_programs(self, record: Data) -> None:
+        if not self._packages:
+            self._install("kubelet")
+            return
+        self._put_packages(record, self._packages.files_in(self._new_packages))
+        for path, text in self._packages.repository_files(self.version).items():
+            if self._node.read(path) != text:
+                self._put(FileChange(path, None, text, path))
+
+    def _put_packages(self, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()) -> None:
+        """Install package files under the stopped kubelet, and let systemd read the unit files that came with them.
+
+        Files that the kubelet's settings are in stay as they are, whatever a package's scripts think of them.
+        """
+        assert self._packages
+        settings = {path: self._node.read(path) for path in record["files"]}
+        self._put(FileChange(IN_HAND, None, json.dumps(settings), IN_HAND), mode=0o600)
+        due = [path for path in files.values() if not self._packages.complete(*self._packages.describe(path))]
+        if due:
+            self._packages.do(self._packages.install_command(due), self._node.sleep)
+        if unwanted:
+            self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
+        self._put_settings_back()
+        self._packages.relock(list(files))
+        self._node.read_changed_units()
+        self._node.remove(IN_HAND)
+
+    def _put_settings_back(self) -> None:
+        """What packages, also those of a run that was killed since, made of the kubelet's settings."""
+        for path, text in json.loads(self._node.read(IN_HAND) or "{}").items():
+            if text is not None and self._node.read(path) != text:
+                self._put(FileChange(path, None, text, path))
+
+    def _put_packages_back(self, record: Data) -> None:
+        if not self._packages or "packages" not in record:
+            return
+        before = record["packages"]
+        unwanted = [name for name, version in before.items() if not version and self._packages.version_of(name)]
+        self._put_packages(record, self._packages.files_in(self._old_packages), unwanted)
 
     def _runs_already(self) -> bool:
         state = self._node.service_state()
@@ -391,8 +463,13 @@ class Hop:
     def _undone(self, record: Data, exc: Exception) -> TuningError:
         """Put the old kubelet and its files back, and say in one error what happened and what is there now."""
         way_back = self._way_back(record)
+        packages = ""
         try:
             self._node.stop_kubelet()
+            try:
+                self._put_packages_back(record)
+            except TuningError as second:
+                packages = f"; its packages are not: {second} Install those in {self._old_packages}"
             files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
             # removals last: on a full disk, the settings kept from kubeadm must not go before the old file is back
             for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
@@ -411,6 +488,7 @@ class Hop:
                 undone=False,
             )
         return TuningError(
-            f"the kubelet of {self.version} did not run: {exc} {record['from']} is back and verified ({'; '.join(verified)}); {way_back}",
+            f"the kubelet of {self.version} did not run: {exc} {record['from']} is back and verified ({'; '.join(verified)}){packages}; "
+            f"{way_back}",
             undone=True,
         )

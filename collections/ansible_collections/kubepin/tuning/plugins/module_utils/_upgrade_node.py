@@ -13,7 +13,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import rea
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_certificates import CertificateError, expiry_of
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import package_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import (
+    beyond_packages,
+    package_of,
+    package_problems,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import PROGRAMS, Source, source_problems
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
@@ -27,7 +31,7 @@ FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 PROGRAM_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin")
 
 _PROGRAMS_MB = 500
-"""Two sets of kubeadm, kubelet and kubectl: the new ones and the ones kept."""
+"""Two sets of kubeadm, kubelet and kubectl: the new ones and the ones kept. Their packages take as much again."""
 _IMAGES_MB = 1000
 """The control plane's images of one version, unpacked."""
 _CERTIFICATES = (
@@ -52,6 +56,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
     manifests = {name: _tag(f"{MANIFESTS}/{name}.yaml") for name in COMPONENTS}
     control_plane = manifests["kube-apiserver"] is not None
     command_line = kubelet["configured_command_line"]
+    packages = {name: _package(run, program_path(name)) for name in PROGRAMS}
     return {
         "schema": SCHEMA,
         "control_plane": control_plane,
@@ -60,7 +65,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
             **{name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
             "kubelet": kubelet["version"],
         },
-        "packages": {name: _package(run, program_path(name)) for name in PROGRAMS},
+        "packages": packages,
         "manifests": manifests,
         "stacked_etcd": manifests["etcd"] is not None,
         "command_line": command_line,
@@ -69,10 +74,13 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "tuning": {name: kubelet["effective"].get(name) for name in MANAGED},
         "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},
         "certificates": _certificates(),
-        "disk": _disk(control_plane, kubelet["runtime"]["name"]),
-        "problems": kubelet["problems"],
+        "disk": _disk(control_plane, kubelet["runtime"]["name"], source is not None and source.packages is not None),
+        "problems": beyond_packages(kubelet["problems"]),
         "source_problems": [
-            problem for version in versions for problem in source_problems(source, version, control_plane)
+            *package_problems(
+                run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]
+            ),
+            *(problem for version in versions for problem in source_problems(source, version, control_plane)),
         ]
         if source
         else [],
@@ -126,12 +134,12 @@ def _certificates() -> t.List[Report]:
     return found
 
 
-def _disk(control_plane: bool, runtime: str) -> t.List[Report]:
+def _disk(control_plane: bool, runtime: str, packages: bool) -> t.List[Report]:
     """What each file system that the upgrade writes to must have free, in MB."""
     database = _size("/var/lib/etcd/member/snap/db") if control_plane else 0
     folder = {"containerd": "/var/lib/containerd", "cri-o": "/var/lib/containers", "docker": "/var/lib/docker"}
     needs = [
-        (HOME, _PROGRAMS_MB + database),
+        (HOME, _PROGRAMS_MB * (2 if packages else 1) + database),
         (folder.get(runtime, "/var/lib"), _IMAGES_MB if control_plane else _IMAGES_MB // 4),
     ]
     if control_plane:

@@ -26,41 +26,84 @@ _SECONDS = 30
 
 
 SOURCE_ARGUMENTS: t.Dict[str, t.Any] = {
-    "binaries": {"type": "str", "required": True},
+    "binaries": {"type": "str"},
+    "packages": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "suite": {"type": "str", "default": "/"},
+            "key": {"type": "str", "no_log": False},
+        },
+    },
     "checksums": {"type": "dict", "default": {}},
     "image_archives": {"type": "list", "elements": "str", "default": []},
     "control_plane_image_archives": {"type": "list", "elements": "str", "default": []},
 }
+
+SOURCE: t.Dict[str, t.Any] = {
+    "type": "dict",
+    "options": SOURCE_ARGUMENTS,
+    "mutually_exclusive": [("binaries", "packages")],
+    "required_one_of": [("binaries", "packages")],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """A repository of packages; `{minor}` and `{format}` in its URL stand for a hop's minor and for deb or rpm."""
+
+    url: str
+    suite: str = "/"
+    """apt: what stands behind the URL, a suite and components or the path of a flat repository."""
+    key: t.Optional[str] = None
+    """The file of its key on this machine; "unsigned" for one without; None: what the machine's manager trusts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """What the operator says about programs and images; `{version}` and `{arch}` in texts stand for a hop's."""
 
-    binaries: str
-    """A folder of this machine, or the URL of one."""
+    binaries: t.Optional[str] = None
+    """A folder of this machine, or the URL of one; None for packages."""
     checksums: t.Mapping[str, t.Mapping[str, str]] = dataclasses.field(default_factory=dict)
     """Version -> program -> SHA-256; what is not here is read from `PROGRAM.sha256` beside the program."""
     image_archives: t.Sequence[str] = ()
     """Patterns of image archives on this machine."""
     control_plane_image_archives: t.Sequence[str] = ()
     """The same, for control plane nodes only."""
+    packages: t.Optional[Repository] = None
+    """Where packages of the programs come from; None for binaries."""
+
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> Source:
+        """The source that a module's parameter describes."""
+        repository = params["packages"]
+        return cls(**{**params, "packages": Repository(**repository) if repository else None})
 
     @property
     def remote(self) -> bool:
-        return re.match(r"https?://", self.binaries) is not None
+        return re.match(r"https?://", self.binaries or "") is not None
 
     def folder(self, version: str) -> str:
-        return _filled(self.binaries, version).rstrip("/")
+        return filled(self.binaries or "", version).rstrip("/")
 
     def archive_patterns(self, version: str, control_plane: bool) -> t.List[str]:
         patterns = [*self.image_archives, *(self.control_plane_image_archives if control_plane else ())]
-        return [_filled(pattern, version) for pattern in patterns]
+        return [filled(pattern, version) for pattern in patterns]
 
 
-def _filled(text: str, version: str) -> str:
+def filled(text: str, version: str, kind: str = "") -> str:
+    """A text with a hop's version and minor, this machine's architecture and a kind of package in the place of their names."""
     machine = platform.machine()
-    return text.replace("{version}", version).replace("{arch}", _ARCHITECTURES.get(machine, machine))
+    values = {
+        "{version}": version,
+        "{minor}": version.rpartition(".")[0],
+        "{arch}": _ARCHITECTURES.get(machine, machine),
+        "{format}": kind,
+    }
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str]:
@@ -95,9 +138,9 @@ def images_in(archive: str) -> t.List[str]:
 
 
 def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:
-    """Everything that keeps a version from being installed from this source, as one text; programs on this machine are hashed."""
+    """Everything that keeps a version's files from being taken from this source, as one text; programs on this machine are hashed."""
     found: t.Dict[str, str] = {}
-    for program in PROGRAMS:
+    for program in () if source.packages else PROGRAMS:
         try:
             place = f"{source.folder(version)}/{program}"
             if not source.remote and not os.path.isfile(place):

@@ -115,23 +115,24 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_node import read_node
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import overwriting_warning
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE_ARGUMENTS, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE, Source
 
 ARGUMENT_SPEC = {
     "versions": {"type": "list", "elements": "str", "default": []},
-    "source": {"type": "dict", "options": SOURCE_ARGUMENTS},
+    "source": SOURCE,
 }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    source = Source(**module.params["source"]) if module.params["source"] else None
+    source = Source.of(module.params["source"]) if module.params["source"] else None
     try:
         report = read_node(lambda argv: module.run_command(argv), source, module.params["versions"])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    warning = overwriting_warning(report["packages"]) if module.params["versions"] and source else None
+    overwrites = module.params["versions"] and source and not source.packages
+    warning = overwriting_warning(report["packages"]) if overwrites else None
     if warning:
         module.warn(warning)
     module.exit_json(changed=False, kubeadm_node=report)

@@ -22,10 +22,12 @@ author:
 options:
   step:
     description:
-      - V(prepare) keeps copies of what there is, snapshots etcd, fetches and verifies the programs, loads images, and installs kubeadm.
+      - V(prepare) keeps copies of what there is, snapshots etcd, fetches and verifies the programs, loads images, and installs kubeadm;
+        with packages nothing is installed yet, and kubeadm runs from where it was unpacked.
       - V(apply) runs C(kubeadm upgrade apply), on the first control plane node.
       - V(configure) runs C(kubeadm upgrade node), on all others.
-      - V(kubelet) installs kubelet and kubectl, restarts, and verifies.
+      - V(kubelet) installs kubelet and kubectl, or all packages at once, restarts, and verifies. C(systemctl daemon-reload) is run where
+        packages changed the kubelet's unit files.
     type: str
     choices: [prepare, apply, configure, kubelet]
     required: true
@@ -123,12 +125,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node, NodeLock
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_deed import Hop
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE_ARGUMENTS, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE, Source
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "step": {"type": "str", "choices": ["prepare", "apply", "configure", "kubelet"], "required": True},
     "version": {"type": "str", "required": True},
-    "source": {"type": "dict", "options": SOURCE_ARGUMENTS, "required": True},
+    "source": {**SOURCE, "required": True},
     "control_plane": {"type": "bool", "default": False},
     "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "int", "default": 120},
@@ -165,7 +167,7 @@ def main() -> None:
     params, started = module.params, time.monotonic()
     try:
         with NodeLock(check_mode=False):
-            hop = Hop(Node(run), run, params["version"], Source(**params["source"]), float(params["timeout"]))
+            hop = Hop(Node(run), run, params["version"], Source.of(params["source"]), float(params["timeout"]))
             result = perform(hop, params)
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)

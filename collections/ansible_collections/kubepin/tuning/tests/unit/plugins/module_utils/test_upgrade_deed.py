@@ -15,13 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils import _kubelet, _upgrade_deed, _upgrade_node
+from ansible_collections.kubepin.tuning.plugins.module_utils import (
+    _kubelet,
+    _upgrade_deed,
+    _upgrade_node,
+    _upgrade_packages,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_deed import Hop
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import PROGRAMS, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import (
+    PROGRAMS,
+    Repository,
+    Source,
+)
 
 from .machines import topology
 
@@ -164,6 +173,144 @@ class Machine:
         return 0, "".join(f"{key}={value}\n" for key, value in shown.items()), ""
 
 
+class PackagedMachine(Machine):
+    """A machine whose programs are packages; apt, dpkg and a repository are stand-ins.
+
+    A package file is a text: its name, version and files. dpkg unpacks file by file, marks a package half installed before and
+    configured after, and a package's unit file is unknown to systemd until the next daemon-reload: the kubelet does not start before.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.reloaded = True
+        super().__init__(root)
+        (root / "tmp").mkdir()
+        self.database: dict[str, dict[str, Any]] = {}
+        for name in (*PROGRAMS, "cri-tools"):
+            self.database[name] = {"version": f"{OLD}-00", "state": "hi", "files": self.packaged(name, OLD, 0o751)}
+            self.write(f"/repository/{name}_{NEW}.deb", self.deb(name, NEW))
+        self.write("/usr/bin/cri-tools", f"cri-tools {OLD}", 0o751)
+        self.write("/etc/apt/sources.list.d/kubernetes.list", "deb [signed-by=/k.gpg] http://packages/v1.21/deb/ /\n")
+        self.save()
+
+    def packaged(self, name: str, version: str, mode: int, remark: str = "") -> dict[str, tuple[str, int]]:
+        return {f"{self.root}/usr/bin/{name}": (f"{name} {version}{remark}", mode)}
+
+    def deb(self, name: str, version: str, remark: str = "") -> str:
+        files: dict[str, tuple[str, int]] = self.packaged(name, version, 0o755, remark)
+        if name == "kubelet":
+            files[f"{self.root}/etc/default/kubelet"] = ("KUBELET_EXTRA_ARGS=\n", 0o644)
+        return json.dumps({"name": name, "version": f"{version}-1.1", "files": files})
+
+    def save(self) -> None:
+        self.write("/var/lib/dpkg/status", json.dumps(self.database))
+
+    def packages(self) -> dict[str, tuple[str, str]]:
+        """What dpkg says, and what the programs are."""
+        return {
+            name: (f"{entry['state']} {entry['version']}", self.text(f"/usr/bin/{name}").split()[1])
+            for name, entry in self.database.items()
+        }
+
+    def hop(self) -> Hop:
+        source = Source(packages=Repository("http://packages/v{minor}/{format}/"))
+        return Hop(_Node(self), self.run, NEW, source, timeout=30)
+
+    def boot(self) -> None:
+        super().boot()
+        if not self.reloaded:
+            self.running = None
+
+    def run(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[0] == "env":
+            assert "SYSTEMD_OFFLINE=1" in argv
+            argv = [word for word in argv[1:] if "=" not in word]
+        name = os.path.basename(argv[0])
+        if name not in ("dpkg", "dpkg-query", "dpkg-deb", "apt-get", "apt-cache"):
+            if argv[:2] == ["systemctl", "daemon-reload"]:
+                assert self.running is None, "under a kubelet that runs"
+                self.reloaded = True
+            return super().run(argv)
+        if name == "dpkg":
+            sys.audit("stand-in.command", name, argv[-1])
+        try:
+            return 0, str(getattr(self, f"_{name.replace('-', '_')}")(argv[1:]) or ""), ""
+        except OSError as error:
+            return 1, "", str(error)
+
+    def _systemctl(self, verb: str) -> tuple[int, str, str]:
+        code, output, errors = super()._systemctl(verb)
+        return code, output if self.reloaded else output.replace("DaemonReload=no", "DaemonReload=yes"), errors
+
+    def _dpkg(self, arguments: list[str]) -> None:
+        assert self.running is None, "packages are replaced under a kubelet that runs"
+        if "--purge" in arguments:
+            for name in arguments[arguments.index("--purge") + 1 :]:
+                for path in self.database.pop(name)["files"]:
+                    os.unlink(path)
+                self.save()
+            return
+        debs = [json.loads(Path(path).read_text()) for path in arguments[arguments.index("--install") + 1 :]]
+        self.reloaded = False
+        for deb in debs:
+            entry = self.database.setdefault(deb["name"], {"version": "", "state": "i", "files": {}})
+            want = entry["state"][0]
+            entry["state"] = f"{want}H"
+            self.save()
+            for path, (text, mode) in deb["files"].items():
+                self.write(path.removeprefix(str(self.root)), text, mode)
+            for path in entry["files"]:
+                if path not in deb["files"] and os.path.exists(path):
+                    os.unlink(path)
+            entry.update(version=deb["version"], files=deb["files"], state=f"{want}U")
+            self.save()
+        for deb in debs:
+            self.database[deb["name"]]["state"] = self.database[deb["name"]]["state"][0] + "i"
+            self.save()
+
+    def _dpkg_query(self, arguments: list[str]) -> str:
+        entry = self.database.get(arguments[-1] if arguments[0] != "--control-path" else arguments[1])
+        if entry is None:
+            raise OSError("no such package")
+        if arguments[0] == "--show":
+            return f"{entry['version']}\t{entry['state']} "
+        if arguments[0] == "--listfiles":
+            folders = {str(folder) for path in entry["files"] for folder in Path(path).parents}
+            return "\n".join(["/.", *sorted(folders), *entry["files"]])
+        if arguments[0] == "--status":
+            return f"Package: {arguments[-1]}\nStatus: install ok installed\nVersion: {entry['version']}\n"
+        return ""
+
+    def _dpkg_deb(self, arguments: list[str]) -> str:
+        if arguments[-3] == "--build":
+            root, path = Path(arguments[-2]), Path(arguments[-1])
+            control = dict(line.split(": ") for line in (root / "DEBIAN/control").read_text().splitlines())
+            files = {
+                f"/{file.relative_to(root)}": (file.read_text(), file.stat().st_mode & 0o777)
+                for file in root.rglob("*")
+                if file.is_file() and "DEBIAN" not in file.parts
+            }
+            path.write_text(json.dumps({"name": control["Package"], "version": control["Version"], "files": files}))
+            return ""
+        deb = json.loads(Path(arguments[-1] if arguments[0] == "--show" else arguments[1]).read_text())
+        for path, (text, _mode) in deb["files"].items() if arguments[0] == "--extract" else ():
+            target = Path(arguments[2] + path.removeprefix(str(self.root)))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        return f"{deb['name']}\t{deb['version']}"
+
+    def _apt_get(self, arguments: list[str]) -> str:
+        folder = next((word.partition("=")[2] for word in arguments if word.startswith("Dir::Cache::archives=")), "")
+        lines = []
+        for deb in sorted(self.path("/repository").iterdir()) if "install" in arguments else ():
+            if "--download-only" in arguments:
+                (Path(folder) / deb.name).write_bytes(deb.read_bytes())
+            lines.append(f"'http://x/{deb.name}' {deb.name} 1 SHA256:{hashlib.sha256(deb.read_bytes()).hexdigest()}")
+        return "\n".join(lines)
+
+    def _apt_cache(self, arguments: list[str]) -> str:
+        return f" {arguments[-1]} | {NEW}-1.1 | http://x Packages\n {arguments[-1]} | 1.22.4-1.1 | http://x Packages\n"
+
+
 class _Node(Node):
     """The real one, with a clock of its own."""
 
@@ -182,8 +329,12 @@ class _Node(Node):
 def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Machine]:
     """Makes machines, each under a folder of its own; the last one made is the one that the code sees."""
 
-    def make(name: str) -> Machine:
+    def make(name: str, kind: type[Machine] = Machine) -> Machine:
         root = tmp_path / name
+        monkeypatch.setattr(_upgrade_packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
+        for module in (_upgrade_deed, _upgrade_packages):
+            monkeypatch.setattr(module, "IN_HAND", f"{root}/var/lib/kubepin/in-hand")
+        monkeypatch.setattr(_upgrade_packages.shutil, "which", lambda name: name)
         monkeypatch.setattr(_kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
         monkeypatch.setattr(_kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
         monkeypatch.setattr(_upgrade_node, "PROGRAM_FOLDERS", (f"{root}/usr/bin",))
@@ -192,7 +343,7 @@ def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         monkeypatch.setattr(_upgrade_deed, "KUBERNETES", f"{root}/etc/kubernetes")
         monkeypatch.setattr(_upgrade_deed, "MANIFESTS", f"{root}/etc/kubernetes/manifests")
         monkeypatch.setattr(_upgrade_deed, "read_topology", topology)
-        return Machine(root)
+        return kind(root)
 
     return make
 
@@ -200,6 +351,14 @@ def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
 @pytest.fixture
 def machine(make_machine: Callable[[str], Machine]) -> Machine:
     return make_machine("node")
+
+
+@pytest.fixture
+def make_packaged(
+    make_machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], PackagedMachine]:
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
+    return lambda name: make_machine(name, PackagedMachine)  # type: ignore[return-value]
 
 
 class _Trouble:
@@ -465,3 +624,173 @@ def test_a_flag_that_means_something_stops_the_hop_before_the_kubelet_is_touched
     with pytest.raises(TuningError, match=f"refuses {UNKNOWN_TO_NEW}.*The kubelet was not touched"):
         hop.switch_kubelet()
     assert (machine.state(), machine.running) == (before, OLD)
+
+
+UPGRADED = dict.fromkeys((*PROGRAMS, "cri-tools"), (f"hi {NEW}-1.1", NEW))
+AS_BEFORE = dict.fromkeys((*PROGRAMS, "cri-tools"), (f"hi {OLD}-00", OLD))
+OWN_ARGUMENTS = "KUBELET_EXTRA_ARGS=--v=3\n"
+
+
+def test_packages_are_replaced_at_once_under_the_stopped_kubelet(
+    make_packaged: Callable[[str], PackagedMachine],
+) -> None:
+    machine = make_packaged("node")
+    machine.write("/etc/default/kubelet", OWN_ARGUMENTS)
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "nothing is installed before the node is drained"
+    hop.configure([])
+    hop.switch_kubelet()
+    assert (machine.packages(), machine.running) == (UPGRADED, NEW)
+    assert machine.effective()["cpuManagerPolicy"] == "static"
+    assert "--v=3" in machine.text("/etc/default/kubelet"), "not the package's own file"
+    assert (
+        machine.text("/etc/apt/sources.list.d/kubernetes.list")
+        == "deb [signed-by=/k.gpg] http://packages/v1.22/deb/ /\n"
+    )
+    wanted = machine.state()
+    again = machine.hop().switch_kubelet()
+    assert (again["changed"], machine.state()) == (False, wanted)
+
+
+def test_packages_without_kubectl_leave_it_so(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_packaged("node")
+    monkeypatch.setattr(_upgrade_deed, "program_path", lambda name: f"{machine.root}/usr/bin/{name}")
+    del machine.database["kubectl"]
+    machine.path("/usr/bin/kubectl").unlink()
+    machine.path(f"/repository/kubectl_{NEW}.deb").unlink()
+    machine.upgrade()
+    assert (machine.running, "kubectl" in machine.database) == (NEW, False)
+
+
+def _breaking(machine: PackagedMachine) -> PackagedMachine:
+    machine.write(f"/repository/kubelet_{NEW}.deb", machine.deb("kubelet", NEW, " broken"))
+    machine.write("/repository/conntrack_1.deb", machine.deb("conntrack", NEW))
+    return machine
+
+
+def test_a_broken_package_is_undone_with_all_packages_and_goes_on_once_mended(
+    make_packaged: Callable[[str], PackagedMachine],
+) -> None:
+    machine = _breaking(make_packaged("node"))
+    before = machine.state()
+    with pytest.raises(TuningError, match=f"{OLD} is back and verified"):
+        machine.upgrade()
+    assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "a package that came along is gone again"
+    assert machine.state() == before
+    machine.write(f"/repository/kubelet_{NEW}.deb", machine.deb("kubelet", NEW))
+    machine.upgrade()
+    assert machine.running == NEW
+    assert machine.packages() == {**UPGRADED, "conntrack": (f"ii {NEW}-1.1", NEW)}
+
+
+def test_packages_that_cannot_be_put_back_are_named_and_the_old_kubelet_runs(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _breaking(make_packaged("node"))
+    real = machine._dpkg
+
+    def once(arguments: list[str]) -> None:
+        if any("/packages/kubelet.deb" in word and "/new/" not in word for word in arguments):
+            raise OSError("dpkg: error: database area is read-only")
+        real(arguments)
+
+    monkeypatch.setattr(machine, "_dpkg", once)
+    with pytest.raises(
+        TuningError, match=r"is back and verified .*its packages are not.*read-only.*Install those in"
+    ) as caught:
+        machine.upgrade()
+    assert machine.running == OLD
+    assert caught.value.details["undone"] is True
+
+
+def test_a_lock_that_somebody_holds_is_waited_for(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_packaged("node")
+    real, tries = machine._dpkg, []
+
+    def busy(arguments: list[str]) -> None:
+        tries.append(machine.clock)
+        if len(tries) < 3:
+            raise OSError("dpkg frontend lock was locked by another process with pid 1")
+        real(arguments)
+
+    monkeypatch.setattr(machine, "_dpkg", busy)
+    machine.upgrade()
+    assert (machine.running, len(tries)) == (NEW, 3)
+
+
+def _at_its_kubelet(machine: PackagedMachine) -> Hop:
+    """The machine's hop, with all done that comes before its kubelet."""
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    hop.configure([])
+    return hop
+
+
+def _next_run(machine: PackagedMachine) -> None:
+    machine.database = json.loads(machine.text("/var/lib/dpkg/status"))
+    machine.upgrade()
+
+
+def test_killed_while_packages_are_fetched_and_kept_nothing_is_installed_and_the_kept_ones_are_the_old_ones(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    def prepare(machine: PackagedMachine) -> None:
+        machine.hop().prepare(control_plane=False)
+
+    first = make_packaged("untroubled")
+    first.hop().back_up()
+    deeds = trouble(first.root, 0, Killed(), lambda: prepare(first), True)
+    assert deeds > 10
+    for number in range(1, deeds + 1):
+        machine = make_packaged(f"killed-{number}")
+        machine.hop().back_up()
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), lambda machine=machine: prepare(machine), True)
+        assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), number
+        prepare(machine)
+        kept = [json.loads(path.read_text()) for path in Path(machine.hop().folder, "packages").glob("*.deb")]
+        assert {deb["name"]: deb["version"] for deb in kept} == dict.fromkeys(AS_BEFORE, f"{OLD}-00"), number
+
+
+def test_killed_at_any_deed_of_the_kubelet_the_next_run_ends_with_all_packages(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    first = make_packaged("untroubled")
+    deeds = trouble(first.root, 0, Killed(), _at_its_kubelet(first).switch_kubelet, True)
+    wanted = _relative(first)
+    assert deeds > 20
+    for number in range(1, deeds + 1):
+        machine = make_packaged(f"killed-{number}")
+        hop = _at_its_kubelet(machine)
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+        _next_run(machine)
+        assert (machine.running, machine.packages(), _relative(machine)) == (NEW, UPGRADED, wanted), number
+        assert not Path(_upgrade_deed.IN_HAND).exists()
+
+
+def test_killed_at_any_deed_of_a_broken_kubelet_the_next_run_undoes_its_packages(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    def refused(deed: Callable[[], object]) -> None:
+        with pytest.raises(TuningError, match="is back and verified"):
+            deed()
+
+    first = _breaking(make_packaged("first"))
+    hop = _at_its_kubelet(first)
+    deeds = trouble(first.root, 0, Killed(), lambda: refused(hop.switch_kubelet), True)
+    for number in range(1, deeds + 1):
+        machine = _breaking(make_packaged(f"broken-{number}"))
+        before = _relative(machine)
+        hop = _at_its_kubelet(machine)
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+        refused(lambda machine=machine: _next_run(machine))
+        assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
