@@ -234,9 +234,21 @@ class Hop:
             for program in PROGRAMS:
                 stage(self._source, self.version, program, self._staged)
             return PROGRAMS
+        known = self._record().get("packages")
+        names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
+        try:
+            self._fetch_packages(names)
+        except OSError as exc:
+            raise TuningError(
+                f"the packages of {self.version} cannot be put into {self.folder}: {exc}. Make room there, and run the playbook again. "
+                "Nothing was installed."
+            ) from exc
+        return names
+
+    def _fetch_packages(self, names: t.Sequence[str]) -> None:
+        assert self._packages
         record = self._record()
         known = record.get("packages")
-        names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
         self._packages.fetch(names, self.version, self._new_packages)
         files = self._packages.files_in(self._new_packages)
         with scratch(f"{self._staged}/.unpacked") as root:
@@ -249,7 +261,6 @@ class Hop:
         versions = {name: self._packages.version_of(name) for name in files if name not in (known or {})}
         self._packages.keep([name for name, version in versions.items() if version], self._old_packages)
         self._save({**record, "packages": {**(known or {}), **versions}})
-        return names
 
     def _load_images(self, control_plane: bool) -> t.List[str]:
         loaded = []
@@ -386,13 +397,15 @@ class Hop:
         settings = {path: self._node.read(path) for path in record["files"]}
         self._put(FileChange(IN_HAND, None, json.dumps(settings), IN_HAND), mode=0o600)
         due = [path for path in files.values() if not self._packages.complete(*self._packages.describe(path))]
-        if due:
-            self._packages.do(self._packages.install_command(due), self._node.sleep)
-        if unwanted:
-            self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
-        self._put_settings_back()
-        self._packages.relock(list(files))
-        self._node.read_changed_units()
+        try:
+            if due:
+                self._packages.do(self._packages.install_command(due), self._node.sleep)
+            if unwanted:
+                self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
+            self._packages.relock(list(files))
+        finally:  # packages that could not be put back must not keep the old kubelet from its start
+            self._put_settings_back()
+            self._node.read_changed_units()
         self._node.remove(IN_HAND)
 
     def _put_settings_back(self) -> None:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils import _upgrade_packages
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import (
@@ -225,3 +229,31 @@ def test_unit_files_that_an_interrupted_run_changed_are_no_problem(monkeypatch, 
     assert beyond_packages(found) == found
     (tmp_path / "in-hand").write_text("{}")
     assert beyond_packages(found) == ["another"]
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's")
+def test_a_package_is_made_anew_where_lib_is_a_link(tmp_path):
+    (tmp_path / "usr/lib/systemd").mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/x.service").write_text("unit")
+    (tmp_path / "lib").symlink_to("usr/lib")
+    (tmp_path / "usr/lib/alias").symlink_to("systemd/x.service")
+    (tmp_path / "kept").mkdir()
+    listed = [f"{tmp_path}/{name}" for name in ("lib", "lib/systemd", "lib/systemd/x.service", "lib/alias", "gone")]
+    parents = [str(folder) for folder in reversed(tmp_path.parents)][1:]
+
+    def run(argv):
+        if argv[0] == "dpkg-query":
+            status = "Package: x\nStatus: hold ok installed\nVersion: 1-00\nArchitecture: all\nMaintainer: m\nDescription: d\n"
+            answers = {"--listfiles": "\n".join(["/.", *parents, str(tmp_path), *listed]), "--status": status}
+            return 0, answers.get(argv[1], ""), ""
+        done = subprocess.run(argv, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    apt = Apt(run, COMMUNITY)
+    apt.keep(["x"], str(tmp_path / "kept"))
+    [(name, path)] = apt.files_in(str(tmp_path / "kept")).items()
+    assert (name, apt.describe(path)) == ("x", ("x", "1-00"))
+    apt.extract(path, str(tmp_path / "out"))
+    unpacked = tmp_path / "out" / str(tmp_path).lstrip("/") / "lib"
+    assert (unpacked.is_symlink(), (unpacked / "systemd/x.service").read_text()) == (False, "unit")
+    assert os.readlink(unpacked / "alias") == "systemd/x.service"
