@@ -13,9 +13,7 @@ from typing import Any
 HIDDEN = "********"
 SHORTEST = 4  # a shorter text is hidden under its own name only: everywhere else it would be a part of other words
 
-_NAME = re.compile(
-    r"(pass(word|wd|phrase)?|secret|token|credential|(private|api|access)[_-]?key)s?$", re.IGNORECASE
-)
+_NAME = re.compile(r"(pass(word|wd|phrase)?|secret|token|credential|(private|api|access)[_-]?key)s?$", re.IGNORECASE)
 _HARMLESS = re.compile(r"image_pull_secrets$", re.IGNORECASE)  # names of secrets, not secrets
 
 

@@ -260,7 +260,8 @@ class Hop:
         os.makedirs(self._old_packages, mode=0o700, exist_ok=True)
         versions = {name: self._packages.version_of(name) for name in files if name not in (known or {})}
         self._packages.keep([name for name, version in versions.items() if version], self._old_packages)
-        self._save({**record, "packages": {**(known or {}), **versions}})
+        held = record["held"] if known is not None else self._packages.held(files)
+        self._save({**record, "packages": {**(known or {}), **versions}, "held": held})
 
     def _load_images(self, control_plane: bool) -> t.List[str]:
         loaded = []
@@ -402,7 +403,7 @@ class Hop:
                 self._packages.do(self._packages.install_command(due), self._node.sleep)
             if unwanted:
                 self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
-            self._packages.relock(list(files))
+            self._packages.hold_again(record["held"], list(files))
         finally:  # packages that could not be put back must not keep the old kubelet from its start
             self._put_settings_back()
             self._node.read_changed_units()

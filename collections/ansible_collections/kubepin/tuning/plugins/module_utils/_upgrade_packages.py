@@ -36,6 +36,7 @@ COMMUNITY_OLDEST = 24
 
 # Maintainer scripts neither start, stop nor reload anything: systemctl does nothing then (systemd 237, docs/ENVIRONMENT.md).
 _QUIET = ["env", "SYSTEMD_OFFLINE=1", "NEEDRESTART_SUSPEND=1", "DEBIAN_FRONTEND=noninteractive"]
+_WANT = "${db:Status-Want}"
 _LOCK_TRIES = 30
 _LOCK_SECONDS = 2.0
 
@@ -185,8 +186,13 @@ class Packages:
         """Whether a package is installed in that version, its scripts have run, and nothing is half done."""
         raise NotImplementedError
 
-    def relock(self, names: t.Sequence[str]) -> None:
-        """Move locks that name a version to the one that is installed now; a hold of dpkg names none."""
+    def held(self, names: t.Iterable[str]) -> t.List[str]:
+        """Those of the packages that are held."""
+        return []
+
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
+        """Hold those that were held before, or move their locks to the version that is installed now."""
+        raise NotImplementedError
 
     # What is the same for all
 
@@ -272,6 +278,17 @@ class Apt(Packages):
         _code, output, _errors = self._status(name)
         return output == f"{version}\ti"
 
+    def held(self, names: t.Iterable[str]) -> t.List[str]:
+        return [
+            name for name in names if self._run(["dpkg-query", "--show", f"--showformat={_WANT}", name])[1] == "hold"
+        ]
+
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
+        """dpkg takes the hold off a package that it is told to install."""
+        due = sorted(set(held) - set(self.held(held)))
+        if due:
+            self._asked(["apt-mark", "hold", *due])
+
     def _status(self, name: str) -> t.Tuple[int, str, str]:
         form = "${Version}\t${db:Status-Abbrev}"
         code, output, errors = self._run(["dpkg-query", "--show", f"--showformat={form}", name])
@@ -307,7 +324,6 @@ class Apt(Packages):
         return offered
 
     def _install(self, options: t.List[str], picked: t.Mapping[str, str], *more: str) -> t.List[str]:
-        # held packages are fetched, and installed by dpkg itself: the hold is never taken off
         fixed = ["-y", "--no-remove", "--reinstall", "--allow-change-held-packages", "--allow-downgrades"]
         return ["apt-get", *options, *fixed, *more, "install", *(f"{name}={one}" for name, one in picked.items())]
 
@@ -362,8 +378,16 @@ class Apt(Packages):
             for file in self._asked(["dpkg-query", "--control-list", name]).split():
                 origin = self._asked(["dpkg-query", "--control-path", name, file]).strip()
                 shutil.copy2(origin, f"{control}/{file}")
-            with open(f"{control}/control", "w", encoding="utf-8") as text:
-                text.write(control_of(self._asked(["dpkg-query", "--status", name])))
+            status = self._asked(["dpkg-query", "--status", name])
+            # --control-list does not name it; without it, dpkg would take these files for the package's, and lose them
+            conffiles = [place for place in conffiles_of(status) if os.path.lexists(f"{root}{place}")]
+            for file, content in (
+                ("control", control_of(status)),
+                ("conffiles", "".join(f"{one}\n" for one in conffiles)),
+            ):
+                if content:
+                    with open(f"{control}/{file}", "w", encoding="utf-8") as text:
+                        text.write(content)
             draft = f"{path}.part"
             self._asked(["dpkg-deb", "-Zgzip", "-z1", "--build", root, draft])
             os.replace(draft, path)
@@ -461,7 +485,7 @@ class Dnf(Packages):
     def remove_command(self, names: t.Sequence[str]) -> t.List[str]:
         return ["rpm", "--erase", *names]
 
-    def relock(self, names: t.Sequence[str]) -> None:
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
         code, output, _errors = self._run(["dnf", "-q", "versionlock", "list"])
         for name in names if code == 0 else ():
             for lock in re.findall(rf"^{re.escape(name)}-\d\S*$", output, re.MULTILINE):
@@ -541,6 +565,13 @@ def control_of(status: str) -> str:
         if not taken and line:
             kept.append(line)
     return "\n".join(kept) + "\n"
+
+
+def conffiles_of(status: str) -> t.List[str]:
+    """A package's configuration files from what dpkg's database says of it, without those that it has no longer."""
+    field = re.search(r"^Conffiles:\n((?: .*\n?)*)", status, re.MULTILINE)
+    words = [line.rsplit(" ", 1) for line in (field[1].splitlines() if field else ())]
+    return [path.strip() for path, mark in words if re.fullmatch("[0-9a-f]+", mark)]
 
 
 def _copy(origin: str, path: str, folder: bool) -> None:

@@ -225,12 +225,12 @@ class PackagedMachine(Machine):
             assert "SYSTEMD_OFFLINE=1" in argv
             argv = [word for word in argv[1:] if "=" not in word]
         name = os.path.basename(argv[0])
-        if name not in ("dpkg", "dpkg-query", "dpkg-deb", "apt-get", "apt-cache"):
+        if name not in ("dpkg", "dpkg-query", "dpkg-deb", "apt-get", "apt-cache", "apt-mark"):
             if argv[:2] == ["systemctl", "daemon-reload"]:
                 assert self.running is None, "under a kubelet that runs"
                 self.reloaded = True
             return super().run(argv)
-        if name == "dpkg":
+        if name in ("dpkg", "apt-mark"):
             sys.audit("stand-in.command", name, argv[-1])
         try:
             return 0, str(getattr(self, f"_{name.replace('-', '_')}")(argv[1:]) or ""), ""
@@ -253,24 +253,30 @@ class PackagedMachine(Machine):
         self.reloaded = False
         for deb in debs:
             entry = self.database.setdefault(deb["name"], {"version": "", "state": "i", "files": {}})
-            want = entry["state"][0]
-            entry["state"] = f"{want}H"
+            entry["state"] = "iH"  # as the real one: an explicit --install takes a hold off
             self.save()
             for path, (text, mode) in deb["files"].items():
                 self.write(path.removeprefix(str(self.root)), text, mode)
             for path in entry["files"]:
                 if path not in deb["files"] and os.path.exists(path):
                     os.unlink(path)
-            entry.update(version=deb["version"], files=deb["files"], state=f"{want}U")
+            entry.update(version=deb["version"], files=deb["files"], state="iU")
             self.save()
         for deb in debs:
-            self.database[deb["name"]]["state"] = self.database[deb["name"]]["state"][0] + "i"
+            self.database[deb["name"]]["state"] = "ii"
             self.save()
+
+    def _apt_mark(self, arguments: list[str]) -> None:
+        for name in arguments[1:]:
+            self.database[name]["state"] = "h" + self.database[name]["state"][1]
+        self.save()
 
     def _dpkg_query(self, arguments: list[str]) -> str:
         entry = self.database.get(arguments[-1] if arguments[0] != "--control-path" else arguments[1])
         if entry is None:
             raise OSError("no such package")
+        if arguments[0] == "--show" and "Want" in arguments[1]:
+            return "hold" if entry["state"][0] == "h" else "install"
         if arguments[0] == "--show":
             return f"{entry['version']}\t{entry['state']} "
         if arguments[0] == "--listfiles":

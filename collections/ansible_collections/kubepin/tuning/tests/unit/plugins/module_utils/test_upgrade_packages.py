@@ -210,7 +210,7 @@ def test_dnf_moves_locks_that_name_a_version():
             return 0, "kubelet-0:1.27.1-1.1.*\n", ""
         return 0, "1.28.2-1.1" if argv[0] == "rpm" else "", ""
 
-    Dnf(run, COMMUNITY).relock(["kubeadm", "kubelet"])
+    Dnf(run, COMMUNITY).hold_again([], ["kubeadm", "kubelet"])
     changes = [argv[3:] for argv in asked if argv[0] == "dnf"][1:]
     assert changes == [["add", "kubelet"], ["delete", "kubelet-0:1.27.1-1.1.*"]]
 
@@ -243,7 +243,10 @@ def test_a_package_is_made_anew_where_lib_is_a_link(tmp_path):
 
     def run(argv):
         if argv[0] == "dpkg-query":
-            status = "Package: x\nStatus: hold ok installed\nVersion: 1-00\nArchitecture: all\nMaintainer: m\nDescription: d\n"
+            status = (
+                "Package: x\nStatus: hold ok installed\nVersion: 1-00\nArchitecture: all\nMaintainer: m\nConffiles:\n"
+                f" {tmp_path}/lib/alias 0123\n {tmp_path}/gone 0123 obsolete\n /never 0123\nDescription: d\n"
+            )
             answers = {"--listfiles": "\n".join(["/.", *parents, str(tmp_path), *listed]), "--status": status}
             return 0, answers.get(argv[1], ""), ""
         done = subprocess.run(argv, capture_output=True, text=True)
@@ -253,6 +256,7 @@ def test_a_package_is_made_anew_where_lib_is_a_link(tmp_path):
     apt.keep(["x"], str(tmp_path / "kept"))
     [(name, path)] = apt.files_in(str(tmp_path / "kept")).items()
     assert (name, apt.describe(path)) == ("x", ("x", "1-00"))
+    assert run(["dpkg-deb", "--info", path, "conffiles"])[1] == f"{tmp_path}/lib/alias\n", "else dpkg would remove it"
     apt.extract(path, str(tmp_path / "out"))
     unpacked = tmp_path / "out" / str(tmp_path).lstrip("/") / "lib"
     assert (unpacked.is_symlink(), (unpacked / "systemd/x.service").read_text()) == (False, "unit")
