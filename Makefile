@@ -12,7 +12,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages reproduce-gpu-loss keep-gpus judge-allocation judge-config sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,16 @@ judge-config: ## The verdict on random configurations against real kubelets: mak
 	@tools/setup venv
 	@tools/setup sandbox
 	@tools/judge config "$(VERSIONS)" --cases "$(or $(N),500)"
+
+fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
+	@tools/setup venv
+	@tools/setup sandbox
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign docs/evidence/faults
+
+bench-switch: ## What a switch costs: downtime against a bare restart, a whole run, runs with nothing to do
+	@tools/setup venv
+	@tools/setup sandbox
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv

@@ -3,6 +3,7 @@
 # What writes to a node: files, the kubelet's service, its health; and the lock that lets one run at a time do so.
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import http.client
 import os
@@ -19,6 +20,8 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
 HOME = "/var/lib/kubepin"
 """Where kubepin keeps on a node what its undoing needs."""
+
+LOCK = os.path.join(HOME, "lock")
 
 
 class Node:
@@ -84,6 +87,26 @@ class Node:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    @contextlib.contextmanager
+    def guarded(self) -> t.Iterator[None]:
+        """Have systemd start the kubelet if this process is killed meanwhile; asks for the lock of `NodeLock` to be held.
+
+        A transient unit waits for that lock, which the kernel frees however this process ends. It is made without a daemon-reload.
+
+        :raises TuningError: if systemd does not take the unit; nothing was stopped then
+        """
+        guard = f"kubepin-guard-{os.getpid()}"
+        start = ["flock", LOCK, "systemctl", "start", self._service]
+        code, _out, err = self._run(["systemd-run", "--quiet", "--unit", guard, *start])
+        if code != 0:
+            raise TuningError(
+                f"systemd does not start a guard for the kubelet (`systemd-run --unit {guard}`): {err.strip()} Nothing was changed."
+            )
+        try:
+            yield
+        finally:
+            self._run(["systemctl", "stop", guard])
 
     def stop_kubelet(self) -> None:
         """Stop the service and make sure that it is down.
@@ -172,8 +195,11 @@ class NodeLock:
     def __enter__(self) -> None:
         if self._check_mode:
             return
-        os.makedirs(HOME, mode=0o700, exist_ok=True)
-        self._file = open(os.path.join(HOME, "lock"), "w", encoding="utf-8")
+        try:
+            os.makedirs(HOME, mode=0o700, exist_ok=True)
+            self._file = open(LOCK, "w", encoding="utf-8")
+        except OSError as exc:
+            raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

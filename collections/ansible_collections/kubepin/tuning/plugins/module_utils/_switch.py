@@ -62,6 +62,8 @@ class Outcome:
 
     downtime_ms: float
     verified: t.List[str] = field(default_factory=list)
+    main_pid: t.Optional[int] = None
+    """The process that was verified."""
 
 
 class NotVerified(TuningError):
@@ -109,6 +111,7 @@ class Verification:
                     missing = problem
                 elif self._node.monotonic() - up_since > self._endpoint.stay_up_seconds and self._healthy():
                     outcome.verified = self._findings(expected, outcome, up_since)
+                    outcome.main_pid = int(state["MainPID"])
                     return outcome
                 else:
                     missing = "the kubelet was not up long enough"
@@ -180,19 +183,37 @@ class Switch:
             after=plan.expected,
             undoes=undoes,
         )
-        self._journal.save(record)
-        try:
-            outcome = self._apply(record, plan.files, plan.expected)
-            self._journal.end(record, COMMITTED)
-        except Exception as exc:
-            raise self._undone(record, exc) from exc
+        with self._node.guarded():
+            try:
+                self._journal.save(record)
+            except OSError as exc:
+                raise TuningError(
+                    f"{self._journal.path(record)} cannot be written: {exc.strerror}. Nothing was changed."
+                ) from exc
+            try:
+                outcome = self._apply(record, plan.files, plan.expected)
+                self._journal.end(record, COMMITTED)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
         return record, outcome
 
     def undo(self, record: Record) -> Outcome:
-        """Put the old settings back, wherever the switch stopped.
+        """Put the old settings back, wherever the switch stopped; what is in place when that fails is started.
 
         :raises TuningError: if the old settings do not verify; the journal then stays unfinished
         """
+        with self._node.guarded():
+            try:
+                return self._undo(record)
+            except Exception as exc:
+                self._start_anyway()
+                raise TuningError(
+                    f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in "
+                    f"{self._journal.path(record)}; the next run undoes the switch again first.",
+                    **(exc.details if isinstance(exc, TuningError) else {"first_cause": str(exc), "meaning": ""}),
+                ) from exc
+
+    def _undo(self, record: Record) -> Outcome:
         back = [change.inverse("undone") for change in reversed(record.files)]
         outcome = self._apply(record, back, record.before, undoing=True)
         self._journal.end(record, UNDONE)
@@ -236,7 +257,7 @@ class Switch:
             "journal": self._journal.path(record),
         }
         try:
-            undone = self.undo(record)
+            undone = self._undo(record)
         except Exception as second:
             self._start_anyway()
             return TuningError(

@@ -13,6 +13,7 @@ description:
   - What does not verify is undone, and the old settings are verified too. The module then fails with the first cause.
   - The steps are ordered so that a crash after any of them leaves a kubelet that boots. A run that finds an unfinished journal undoes
     that switch first.
+  - If the module is killed while the kubelet is stopped, a transient systemd unit starts the kubelet again.
   - The settings are put where C(kubeadm upgrade node) does not overwrite them - flags in the file of C(KUBELET_EXTRA_ARGS) below
     Kubernetes 1.30, a drop-in file from 1.30 on.
   - Drain the node first. The module does not look at pods, and never runs C(systemctl daemon-reload).
@@ -149,6 +150,10 @@ downtime_ms:
   description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
   returned: changed and not in check mode
   type: float
+main_pid:
+  description: The kubelet's process that was verified; M(kubepin.tuning.kubelet_info) tells later whether it still runs.
+  returned: changed and not in check mode
+  type: int
 verified:
   description: What was found on the node after the start.
   returned: changed and not in check mode
@@ -330,7 +335,9 @@ class Task:
     def _perform(self, plan: Plan, undoes: t.Optional[str]) -> None:
         record, outcome = self._switch().perform(plan, self._expected_now(), self.kubelet["version"], undoes)
         self.result["changes"] = self._told([*record.state_files, *record.files])
-        self.result.update(downtime_ms=round(outcome.downtime_ms, 1), verified=outcome.verified)
+        self.result.update(
+            downtime_ms=round(outcome.downtime_ms, 1), verified=outcome.verified, main_pid=outcome.main_pid
+        )
 
     @staticmethod
     def _told(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:

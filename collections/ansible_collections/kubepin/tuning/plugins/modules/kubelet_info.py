@@ -24,6 +24,9 @@ options:
       - If V(false), what could be read is returned, with a note in RV(kubelet.problems).
     type: bool
     default: true
+  expect_main_pid:
+    description: Fail, with the kubelet's own words, if its service no longer runs as this process.
+    type: int
 attributes:
   check_mode:
     support: full
@@ -52,6 +55,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+first_cause:
+  description: The kubelet's own line that says why the process of O(expect_main_pid) ended.
+  returned: that process does not run any more
+  type: str
+meaning:
+  description: What that line means; empty where it is not known.
+  returned: that process does not run any more
+  type: str
 kubelet:
   description: The node's kubelet.
   returned: success
@@ -331,8 +342,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import EMBEDDING, read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import Cause, first_cause
 
-ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}}
+ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expect_main_pid": {"type": "int"}}
 
 
 def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
@@ -348,6 +360,21 @@ def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
         )
 
 
+def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequence[str]) -> None:
+    """Raises TuningError with the first cause if the service does not run as process *pid*, whose messages are *log*."""
+    if service["main_pid"] == pid:
+        return
+    cause = first_cause(log) or Cause("", "")
+    said = f' It said: "{cause.line}"' if cause.line else ""
+    means = f" That means: {cause.meaning}." if cause.meaning else ""
+    raise TuningError(
+        f"the kubelet did not stay up: process {pid} has ended since it was verified, and the service is {service['active_state']} "
+        f"({service['sub_state']}).{said}{means}",
+        first_cause=cause.line or f"process {pid} ended",
+        meaning=cause.meaning,
+    )
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
@@ -355,6 +382,10 @@ def main() -> None:
         kubelet = read_kubelet(module.run_command)
         if module.params["fail_on_unsupported"]:
             refuse_unsupported(kubelet)
+        pid = module.params["expect_main_pid"]
+        if pid is not None:
+            _code, output, _errors = module.run_command(["journalctl", "--no-pager", "--output", "cat", f"_PID={pid}"])
+            refuse_another_process(kubelet["service"], pid, output.splitlines())
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, kubelet=kubelet)

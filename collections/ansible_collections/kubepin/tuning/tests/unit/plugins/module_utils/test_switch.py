@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -62,6 +64,11 @@ class SimulatedNode:
         self._deed()
         assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
         self.files.pop(path, None)
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The machine dies with its guard here; a killed module on a real node is `make fault-campaign`'s."""
+        yield
 
     def stop_kubelet(self) -> None:
         self._deed()
@@ -175,6 +182,46 @@ def test_a_file_that_cannot_be_written_leaves_the_kubelet_up_and_nothing_replace
         switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
     assert caught.value.details["undone"] is True
     assert (node.running, node.files[ENV]) == (True, OLD)
+
+
+def full_disk(node: SimulatedNode, free_writes: int) -> None:
+    """Let so many writes pass, and no other."""
+    replace, left = node.replace, [free_writes]
+
+    def write(path: str, text: str, mode: int = 0o644) -> None:
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        left[0] -= 1
+        replace(path, text, mode)
+
+    node.replace = write  # type: ignore[method-assign]
+
+
+def test_a_full_disk_before_the_journal_changes_nothing() -> None:
+    node = SimulatedNode()
+    full_disk(node, 0)
+    with pytest.raises(TuningError, match=r"Z\.json cannot be written: No space left on device\. Nothing was changed"):
+        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    assert (node.running, node.deeds) == (True, 0)
+
+
+@pytest.mark.parametrize("free_writes", range(1, 7))
+def test_a_full_disk_leaves_the_kubelet_up_and_the_next_run_repairs(free_writes: int) -> None:
+    node = SimulatedNode()
+    replace = node.replace
+    full_disk(node, free_writes)
+    switch, journal = switch_on(node)
+    with pytest.raises(TuningError, match="No space left on device"):
+        switch.perform(PLAN, BEFORE, "1.22.17")
+    assert node.running, node.log
+    record = journal.unfinished()
+    assert record is not None, "a switch that could not be undone is not unfinished"
+    with pytest.raises(TuningError, match=r"was not undone: .*No space left on device"):
+        switch.undo(record)
+    assert node.running, node.log
+    node.replace = replace  # type: ignore[method-assign]
+    switch.undo(record)
+    assert (node.policy, node.running, journal.unfinished()) == ("none", True, None)
 
 
 def test_an_unforeseen_error_is_undone_too() -> None:

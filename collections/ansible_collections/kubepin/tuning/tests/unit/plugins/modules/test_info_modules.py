@@ -130,3 +130,16 @@ def test_gpu_loss(answer: Answer, monkeypatch: pytest.MonkeyPatch, check_mode: b
     assert (result["changed"], report["containers"]) == (False, [])
     assert report["unknown"] == ["all containers: the kubelet's container runtime has no known socket"]
     assert set(report) == set(yaml.safe_load(module.RETURN)["gpu_loss"]["contains"])
+
+
+def test_a_kubelet_that_ended_since_is_refused_with_its_own_words() -> None:
+    module = importlib.import_module(f"{MODULES}.kubelet_info")
+    service = {"main_pid": 7, "active_state": "active", "sub_state": "running"}
+    module.refuse_another_process(service, 7, [])
+    for now in (
+        {**service, "main_pid": 8},
+        {"main_pid": None, "active_state": "activating", "sub_state": "auto-restart"},
+    ):
+        with pytest.raises(TuningError, match="process 7 has ended since it was verified") as caught:
+            module.refuse_another_process(now, 7, ["I0101 started", "E0101 Failed to run kubelet: no room"])
+        assert caught.value.details["first_cause"] == "E0101 Failed to run kubelet: no room"

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which steps the hook sees, which rows they make, and how a row is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sandbox import fault_hook
+from sandbox.faults import GROUPS, Row, Wrong, faults_of, read_rows, result_of, said, show
+
+STEPS = [
+    "write /var/lib/kubepin/switches",
+    "rename /var/lib/kubepin/switches/1.json (begun: nothing done)",
+    "systemctl stop kubelet",
+    "remove /var/lib/kubelet/cpu_manager_state",
+    "write /etc/default",
+    "rename /etc/default/kubelet",
+]
+
+
+def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path: Path) -> None:
+    draft = tmp_path / "draft"
+    draft.write_text(json.dumps({"status": "begun", "steps": ["stopped"]}))
+    for event, arguments, name in (
+        ("open", ("/etc/default/.kubelet.x", None, os.O_CREAT | os.O_RDWR), "write /etc/default"),
+        ("open", ("/etc/default/kubelet", "r", os.O_RDONLY), None),
+        ("open", ("/tmp/x", "w", os.O_CREAT), None),
+        ("os.rename", (str(draft), "/etc/default/kubelet", -1, -1), "rename /etc/default/kubelet"),
+        (
+            "os.rename",
+            (str(draft), "/var/lib/kubepin/switches/1.json", -1, -1),
+            "rename /var/lib/kubepin/switches/1.json (begun: stopped)",
+        ),
+        (
+            "os.remove",
+            ("/var/lib/kubelet/cpu_manager_state", -1),
+            "remove /var/lib/kubelet/cpu_manager_state",
+        ),
+        ("subprocess.Popen", ("systemctl", [b"systemctl", b"stop", b"kubelet"], None, None), "systemctl stop kubelet"),
+        ("subprocess.Popen", ("systemctl", ["/bin/systemctl", "show", "kubelet"], None, None), None),
+        ("subprocess.Popen", ("systemctl", ["systemctl", "stop", "kubepin-guard-1"], None, None), None),
+    ):
+        assert fault_hook.name_of(event, arguments) == name
+
+
+def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:
+    found = [(fault.group, fault.title) for fault in faults_of(STEPS, GROUPS)]
+    assert [title for group, title in found if group == "kill"] == [
+        "before: rename journal (begun: nothing done)",
+        "before: systemctl stop kubelet",
+        "before: remove /var/lib/kubelet/cpu_manager_state",
+        "before: rename /etc/default/kubelet",
+    ]
+    assert len([title for group, title in found if group == "restart"]) == 4
+    assert [title for group, title in found if group == "disk"] == [
+        "full from: write journal, 1.",
+        "full from: write /etc/default, 1.",
+        "full while an interrupted switch is undone",
+    ]
+    assert len(found) == len(set(found))
+    assert {group for group, _title in found} == set(GROUPS)
+
+
+def test_only_the_rows_asked_for() -> None:
+    assert {fault.group for fault in faults_of(STEPS, ["kubelet"])} == {"kubelet"}
+
+
+def test_what_must_be_said_is_found_across_line_breaks_and_missed_aloud() -> None:
+    assert said("the\n  cause is", "the cause") == "the cause"
+    with pytest.raises(Wrong, match="not said: no space"):
+        said("something else", "no space")
+
+
+def test_a_module_without_a_result_is_no_success() -> None:
+    with pytest.raises(Wrong, match="no result"):
+        result_of("ERROR! broken")
+
+
+def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("kill", "a", "up", "as before", "converges", "killed"), Row("kill", "b", failed="the kubelet is down")]
+    (tmp_path / "kill.json").write_text(json.dumps([vars(row) for row in rows]))
+    assert read_rows(tmp_path) == rows
+    assert show(tmp_path) == 1
+    assert "FAILED: the kubelet is down" in (tmp_path / "table.md").read_text()
+    assert "2 rows, 1 failed" in capsys.readouterr().out
