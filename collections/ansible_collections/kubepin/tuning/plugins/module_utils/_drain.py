@@ -12,6 +12,8 @@ import typing as t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import is_probe
+
 JsonObject = Mapping[str, t.Any]
 
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -67,7 +69,7 @@ def plan_drain(
             plan.terminating.append(entry)
         else:
             plan.evicted.append(entry)
-            bare = None if force else _bare_problem(pod, controller)
+            bare = None if force or is_probe(pod) else _bare_problem(pod, controller)
             local_data = None if delete_emptydir_data else _local_data_problem(pod)
             plan.problems.extend(filter(None, (bare, local_data)))
             plan.blocked.extend(filter(None, (_budget_problem(pod, budgets),)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 CONTAINER = "probe"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubepin"
+_NAME_LABEL = "app.kubernetes.io/name"
 # After this many seconds beyond its task the kubelet ends a forgotten probe, so that it does not hold CPUs for ever.
 DEADLINE_MARGIN_SECONDS = 600
 
@@ -162,7 +163,7 @@ def managed_pod(
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {"app.kubernetes.io/name": mark, MANAGED_BY_LABEL: MANAGED_BY},
+            "labels": {_NAME_LABEL: mark, MANAGED_BY_LABEL: MANAGED_BY},
         },
         "spec": whole,
     }
@@ -171,6 +172,11 @@ def managed_pod(
 def is_ours(pod: Mapping[str, t.Any]) -> bool:
     """Whether kubepin made it, as its label says."""
     return bool((pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY)
+
+
+def is_probe(pod: Mapping[str, t.Any]) -> bool:
+    """Whether it is a probe pod of kubepin's: one that a killed run left is in nobody's use."""
+    return is_ours(pod) and pod["metadata"]["labels"].get(_NAME_LABEL) == _MARK
 
 
 def not_ours(pod: Mapping[str, t.Any]) -> str:

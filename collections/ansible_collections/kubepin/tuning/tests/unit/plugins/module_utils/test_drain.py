@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain, selector_matches
 
+PROBE = {"app.kubernetes.io/name": "kubepin-probe", "app.kubernetes.io/managed-by": "kubepin"}
 DAEMON_SETS = {("kube-system", "kube-proxy")}
 END = "or leave the node out with --limit."
 
@@ -56,6 +57,7 @@ BARE = (
         pytest.param([pod()], [], {}, [], id="a pod without budget"),
         pytest.param([pod(owner=None)], [], {}, [BARE], id="a bare pod"),
         pytest.param([pod(owner=None)], [], {"force": True}, [], id="a bare pod, force"),
+        pytest.param([pod(owner=None, labels=PROBE)], [], {}, [], id="a probe pod that a killed run left"),
         pytest.param(
             [pod(owner="DaemonSet/gone")],
             [],
