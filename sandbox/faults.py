@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox import fault_hook
-from sandbox.cluster import Sandbox
+from sandbox.cluster import Sandbox, node_ready
 from sandbox.locks import lock
 from sandbox.nodes import Node
-from sandbox.settings import Paths, SandboxError
+from sandbox.settings import GPU_RESOURCE, Paths, SandboxError
 from sandbox.shell import CommandFailed, Log, Shell, wait_for
 from sandbox.state import State
 
@@ -181,15 +183,16 @@ class Worker:
 
     def reset(self) -> None:
         """As it was joined: policy none, schedulable, no journal."""
+        began = datetime.now(UTC).replace(microsecond=0)
         self.node.run("sh", "-c", RESET)
         self.uncordon()
         self.wait_up()
-        wait_for(f"{self.name} is Ready with its GPU stand-in", self.ready, 120)
+        # what the kubelet said before its restart is out of date
+        wait_for(f"{self.name} is Ready with its GPU stand-in", partial(self.ready, began), 120)
 
-    def ready(self) -> bool:
+    def ready(self, since: datetime) -> bool:
         node = self.object()
-        conditions = {item["type"]: item["status"] for item in node["status"]["conditions"]}
-        return conditions.get("Ready") == "True" and node["status"]["allocatable"].get("nvidia.com/gpu") == "1"
+        return node_ready(node, since) and node["status"]["allocatable"].get(GPU_RESOURCE) == "1"
 
     def object(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.sandbox.kubectl.run("get", "node", self.name, "-o", "json"))
@@ -504,7 +507,7 @@ def ssh_cut(worker: Worker, row: Row) -> None:
     worker.arm(4, "hold")
     run = worker.start_playbook()
     worker.wait_held()
-    worker.shell("pkill -9 -f 'sshd: root' || true")
+    worker.shell("pkill -9 -f '[s]shd: root' || true")
     time.sleep(1)
     worker.release()
     code, output = run.end()

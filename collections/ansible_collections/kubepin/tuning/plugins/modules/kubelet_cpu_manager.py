@@ -289,6 +289,8 @@ class Task:
             if record is None:
                 return self._result(changed=repaired)
             undoes = record.id
+            # a broken kubelet may not tell its own
+            self.kubelet["version"] = self.kubelet["version"] or record.kubelet_version
             current = {change.path: self.node.read(change.path) for change in record.files}
             plan = plan_rollback(self.topology, self.kubelet, record.files, current)
         else:
