@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested
-from ansible_collections.kubepin.tuning.plugins.module_utils._probe import managed_pod, pod_name
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import cannot_start, managed_pod, pod_name
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
 CONTAINER = "benchmark"
@@ -40,7 +40,6 @@ _REJECTIONS = {
 }
 _NO_ROOM = "Pods that run there hold it: wait for them, or ask for less"
 _BAD_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"})
-_BAD_START = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _ARGUMENTS_REFUSED, _NOTHING_TIMED, _BUS_ERROR = 2, 3, 135
 
 
@@ -305,7 +304,7 @@ def failure(pod: Mapping[str, t.Any], request: RoundRequest, others: Sequence[st
             f"node {request.node} cannot get the image {request.image}: {why}. "
             "Name one that it has or can pull with `image`, `image_pull_policy` and `image_pull_secrets`.",
         )
-    if waiting.get("reason") in _BAD_START:
+    if cannot_start(waiting):
         return Failure("start", f"node {request.node} cannot start the benchmark's container: {why}.")
     qos = status.get("qosClass")
     if qos and qos != "Guaranteed":

@@ -53,6 +53,8 @@ _IMAGE_ERRORS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 )
 _START_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+# kubernetes/kubernetes pkg/kubelet/kubelet_pods.go, while the API server has not answered a kubelet that has just started
+_NOT_YET_READ = "have not yet been read at least once"
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,11 @@ def is_probe(pod: Mapping[str, t.Any]) -> bool:
     return is_ours(pod) and pod["metadata"]["labels"].get(_NAME_LABEL) == _MARK
 
 
+def cannot_start(waiting: Mapping[str, t.Any]) -> bool:
+    """Whether a waiting container will not start by itself: a kubelet that only waits for the API server tries again."""
+    return waiting.get("reason") in _START_ERRORS and _NOT_YET_READ not in (waiting.get("message") or "")
+
+
 def not_ours(pod: Mapping[str, t.Any]) -> str:
     """Why a pod of our name is left alone, and the way out."""
     metadata = pod["metadata"]
@@ -262,7 +269,7 @@ def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> str | None:
             f"node {request.node} cannot get the probe's image {request.image}: {why}. "
             "Name one that it has or can pull with `image` and `image_pull_secrets`."
         )
-    if waiting.get("reason") in _START_ERRORS:
+    if cannot_start(waiting):
         return f"node {request.node} cannot start the probe's container: {why}."
     qos = status.get("qosClass")
     if qos and qos != "Guaranteed":

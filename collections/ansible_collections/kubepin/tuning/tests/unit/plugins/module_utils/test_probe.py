@@ -9,6 +9,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     Observation,
     ProbeRequest,
     Reading,
+    cannot_start,
     describe_events,
     failure,
     observe,
@@ -340,3 +341,20 @@ def test_events_come_in_order():
         },
     ]
     assert describe_events(events) == ["Normal Pulling: a", "Warning Failed: b"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "expected"),
+    [
+        pytest.param("CreateContainerConfigError", 'secret "token" not found', True, id="a secret is missing"),
+        pytest.param(
+            "CreateContainerConfigError",
+            "services have not yet been read at least once, cannot construct envvars",
+            False,
+            id="the kubelet waits for the API server",
+        ),
+        pytest.param("ContainerCreating", None, False, id="on its way"),
+    ],
+)
+def test_which_containers_will_not_start_by_themselves(reason, message, expected):
+    assert cannot_start({"reason": reason, "message": message}) is expected
