@@ -17,10 +17,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod import (
     qos,
     threads_follow_the_host,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Node, Object
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Node, Nodes, Object, Source
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_patch import TEMPLATES, mend
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_risk import GRADES, risk_of
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import Nodes, Source
 
 Key = t.Tuple[str, str, str]
 """Namespace, kind and name."""

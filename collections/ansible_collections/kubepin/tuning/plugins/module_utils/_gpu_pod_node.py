@@ -128,3 +128,33 @@ _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
     "device_injection": ("injection", ", ".join(INJECTIONS), _one_of(*INJECTIONS)),
     "dev_char_links": ("dev_char_links", "true or false", _flag),
 }
+
+
+class Source(t.Protocol):
+    """What the audit reads, each object with its ``apiVersion`` and ``kind``."""
+
+    def pods(self) -> t.Iterator[Object]: ...
+
+    def owners(self) -> t.Iterator[Object]: ...
+
+    def node_facts(self, name: str) -> Node: ...
+
+
+class Nodes:
+    """The nodes of a source, each read once, with what the operator knows of them."""
+
+    def __init__(self, source: Source, facts: t.Mapping[str, Object]) -> None:
+        """:raises TuningError: for facts that cannot be understood"""
+        for name, known in facts.items():
+            with_facts(Node(), name, known)
+        self._source = source
+        self._facts = facts
+        self._read: t.Dict[str, Node] = {}
+
+    def get(self, name: t.Optional[str]) -> Node:
+        """The node of that name; None is no node yet, of which nothing is known."""
+        if name is None:
+            return Node()
+        if name not in self._read:
+            self._read[name] = with_facts(self._source.node_facts(name), name, self._facts.get(name) or {})
+        return self._read[name]

@@ -14,7 +14,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node impor
     Node,
     Object,
     node_from_api,
-    with_facts,
 )
 
 OWNER_PATHS = {
@@ -26,16 +25,6 @@ OWNER_PATHS = {
     "CronJob": "/apis/batch/v1/cronjobs",
 }
 _OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
-
-
-class Source(t.Protocol):
-    """What the audit reads, each object with its ``apiVersion`` and ``kind``."""
-
-    def pods(self) -> t.Iterator[Object]: ...
-
-    def owners(self) -> t.Iterator[Object]: ...
-
-    def node_facts(self, name: str) -> Node: ...
 
 
 class ApiSource(KubernetesApi):
@@ -87,26 +76,6 @@ class FileSource:
 
     def node_facts(self, name: str) -> Node:
         return node_from_api(self._nodes[name], None) if name in self._nodes else Node()
-
-
-class Nodes:
-    """The nodes of a source, each read once, with what the operator knows of them."""
-
-    def __init__(self, source: Source, facts: t.Mapping[str, Object]) -> None:
-        """:raises TuningError: for facts that cannot be understood"""
-        for name, known in facts.items():
-            with_facts(Node(), name, known)
-        self._source = source
-        self._facts = facts
-        self._read: t.Dict[str, Node] = {}
-
-    def get(self, name: t.Optional[str]) -> Node:
-        """The node of that name; None is no node yet, of which nothing is known."""
-        if name is None:
-            return Node()
-        if name not in self._read:
-            self._read[name] = with_facts(self._source.node_facts(name), name, self._facts.get(name) or {})
-        return self._read[name]
 
 
 def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:

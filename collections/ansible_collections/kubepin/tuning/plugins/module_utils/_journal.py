@@ -40,6 +40,12 @@ class Record:
     undoes: t.Optional[str] = None
     """The id of the switch that this one takes back."""
     steps: t.List[str] = dataclasses.field(default_factory=list)
+    held_until: t.Optional[float] = None
+    """Until when, by the node's clock in seconds since 1970, the run that began it may still confirm it; None: not held."""
+    main_pid: t.Optional[int] = None
+    """The kubelet's process that came up with the new settings."""
+    up_since: t.Optional[float] = None
+    """When it was started, by the node's monotonic clock, in seconds."""
 
 
 class Journal:
@@ -68,6 +74,18 @@ class Journal:
     def unfinished(self) -> t.Optional[Record]:
         """The switch that was neither committed nor undone, if there is one."""
         return next((record for record in self._newest_first() if record.status == BEGUN), None)
+
+    def of(self, switch_id: str) -> Record:
+        """The switch of this id.
+
+        :raises TuningError: if there is none
+        """
+        record = next((record for record in self._newest_first() if record.id == switch_id), None)
+        if record is None:
+            raise TuningError(
+                f"{self.directory} has no switch {switch_id}: name the `switch_id` that the switch returned."
+            )
+        return record
 
     def committed(self) -> t.Optional[Record]:
         """The last committed switch, None if that one was a rollback: going back twice is asked for by another switch only."""

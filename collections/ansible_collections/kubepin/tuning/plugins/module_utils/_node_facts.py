@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
@@ -24,6 +25,7 @@ def node_facts(
         "schema": 1,
         "name": node["metadata"]["name"],
         "ready": ready.get("status") == "True",
+        "reported_at": _seconds(ready.get("lastHeartbeatTime")),
         "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
         "unschedulable": bool(spec.get("unschedulable")),
         "cordoned_by_kubepin": CORDON_ANNOTATION in (node["metadata"].get("annotations") or {}),
@@ -42,9 +44,13 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource:
     """Which of the *wanted* states do not hold, each with its last value; an option that is None is not asked.
 
     *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly so many CPUs) and ``gpu``
-    (at least so many devices).
+    (at least so many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which the heartbeat is of too: a
+    kubelet reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats have whole seconds).
     """
     missing = []
+    since = wanted.get("reported_since")
+    if since is not None and (facts["reported_at"] is None or facts["reported_at"] < int(since)):
+        missing.append("the API has not heard of the node since its kubelet was started")
     if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
         state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
         missing.append(f"the node is {state} ({facts['ready_reason']}), wanted {aim}")
@@ -75,6 +81,10 @@ def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, F
         if total := sum(amounts, Fraction(0)):
             found[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = total
     return found
+
+
+def _seconds(timestamp: str | None) -> int | None:
+    return int(datetime.fromisoformat(timestamp).timestamp()) if timestamp else None
 
 
 def _resources(quantities: Mapping[str, str], gpu_resource: str) -> dict[str, t.Any]:

@@ -72,6 +72,7 @@ class ProbeRequest:
     timeout: int
     runtime_class: str | None = None
     image_pull_secrets: Sequence[str] = ()
+    retry_rejected: bool = False
 
 
 class Reading(t.NamedTuple):
@@ -184,6 +185,13 @@ def is_probe(pod: Mapping[str, t.Any]) -> bool:
 def cannot_start(waiting: Mapping[str, t.Any]) -> bool:
     """Whether a waiting container will not start by itself: a kubelet that only waits for the API server tries again."""
     return waiting.get("reason") in _START_ERRORS and _NOT_YET_READ not in (waiting.get("message") or "")
+
+
+def lacks_devices(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
+    """Whether the node rejected the pod in a way that a device plugin which comes back would cure."""
+    status = pod.get("status") or {}
+    reasons = ("UnexpectedAdmissionError", f"OutOf{request.gpu_resource}")
+    return bool(request.gpus) and status.get("phase") == "Failed" and status.get("reason") in reasons
 
 
 def not_ours(pod: Mapping[str, t.Any]) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# One switch of a kubelet as a transaction: journal, stop, state files away, files, start, verify; or all of it undone.
+# One switch of a kubelet as a transaction: journal, stop, state files away, files, start, verify, perhaps held; or all of it undone.
 from __future__ import annotations
 
 import time
@@ -58,12 +58,25 @@ def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
 
 @dataclass
 class Outcome:
-    """How a switch ended on the node; times in milliseconds."""
+    """How a switch ended on the node."""
 
     downtime_ms: float
-    verified: t.List[str] = field(default_factory=list)
-    main_pid: t.Optional[int] = None
+    started_at: float
+    """When the kubelet was started, by the node's clock, in seconds since 1970."""
+    up_since: float
+    """The same by the node's monotonic clock, in seconds."""
+    main_pid: int
     """The process that was verified."""
+    verified: t.List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PodCpus:
+    """The CPUs that a container was seen to run on, to be compared with the kubelet's state file."""
+
+    uid: str
+    container: str
+    cpus: str
 
 
 class NotVerified(TuningError):
@@ -84,13 +97,13 @@ class Verification:
         self._endpoint = endpoint
         self._timeout = timeout
 
-    def run(self, expected: Expected, stopped_at: float, started_at: float) -> Outcome:
-        """Wait until all holds, then see that it stays so.
+    def run(self, expected: Expected, stopped_at: float, started_at: float, settle: bool = True) -> Outcome:
+        """Wait until all holds and, with *settle*, see that it stays so.
 
         :raises NotVerified: with the first cause
         """
-        deadline = self._node.monotonic() + self._timeout
         up_since = self._node.monotonic()
+        deadline = up_since + self._timeout
         baseline = self._node.service_state().get("NRestarts")  # systemd before 235 has none
         outcome: t.Optional[Outcome] = None
         missing = "nothing was looked at"
@@ -105,18 +118,47 @@ class Verification:
             if outcome is None and (state["ActiveState"] != "active" or not self._healthy()):
                 missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
             else:
-                outcome = outcome or Outcome((self._node.monotonic() - stopped_at) * 1000)
+                outcome = outcome or Outcome(
+                    (self._node.monotonic() - stopped_at) * 1000, started_at, up_since, int(state["MainPID"])
+                )
                 problem = self._state_problem(expected)
                 if problem:
                     missing = problem
-                elif self._node.monotonic() - up_since > self._endpoint.stay_up_seconds and self._healthy():
-                    outcome.verified = self._findings(expected, outcome, up_since)
+                elif not settle:
+                    outcome.verified = [*self._health(outcome), self._sets(expected)]
+                    return outcome
+                elif self._settled(up_since) and self._healthy():
                     outcome.main_pid = int(state["MainPID"])
+                    outcome.verified = [self._uptime(up_since), *self._health(outcome), self._sets(expected)]
                     return outcome
                 else:
                     missing = "the kubelet was not up long enough"
             self._node.sleep(POLL_SECONDS)
         raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+
+    def confirm(self, expected: Expected, pod: t.Optional[PodCpus], record: t.Optional[Record] = None) -> t.List[str]:
+        """See that the kubelet is still as expected, *record*'s process without a restart, and what it gave the pod.
+
+        :raises NotVerified: with the first cause
+        """
+        if record and record.main_pid is not None and record.up_since is not None:
+            started_at = self._node.time() - (self._node.monotonic() - record.up_since)
+            while True:
+                state = self._node.service_state()
+                if state["ActiveState"] != "active" or int(state["MainPID"]) != record.main_pid:
+                    raise self._not_verified("the kubelet did not stay up with these settings.", started_at)
+                if self._settled(record.up_since):
+                    break
+                self._node.sleep(POLL_SECONDS)
+        if not self._healthy():
+            raise NotVerified("/healthz does not answer any more.")
+        problem = self._state_problem(expected) or (pod and self._pod_problem(pod))
+        if problem:
+            raise NotVerified(f"{problem}.")
+        return [self._uptime(record.up_since)] if record and record.up_since is not None else []
+
+    def _settled(self, up_since: float) -> bool:
+        return self._node.monotonic() - up_since > self._endpoint.stay_up_seconds
 
     def _healthy(self) -> bool:
         return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
@@ -132,24 +174,51 @@ class Verification:
         rejected = cpu_state_rejected(text, expected)
         return f"{path} is not as planned: {rejected}" if rejected else None
 
-    def _findings(self, expected: Expected, outcome: Outcome, up_since: float) -> t.List[str]:
-        path = self._endpoint.state_paths["cpu_manager"]
+    def _pod_problem(self, pod: PodCpus) -> t.Optional[str]:
+        entries = parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")["entries"]
+        entry = entries.get(pod.uid, {}).get(pod.container, "no CPUs of its own")
+        if pod.cpus == entry:
+            return None
+        return (
+            f"the probe pod may run on CPUs {pod.cpus}, and the kubelet's state file gives it {entry}: the policy is not in force "
+            "for pods. Look at the runtime's log on the node"
+        )
+
+    def _uptime(self, up_since: float) -> str:
+        return f"service up for {self._node.monotonic() - up_since:.0f} s without a restart"
+
+    def _health(self, outcome: Outcome) -> t.List[str]:
+        return [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
+
+    def _sets(self, expected: Expected) -> str:
         try:
-            state = parse_state(self._node.read(path) or "")
+            state = parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")
         except StateFileError as exc:
             raise NotVerified(str(exc)) from exc
-        sets = f", shared pool {state['default_cpus']}" if expected.policy == "static" else ""
-        reserved = (
-            f", reserved {format_cpuset(expected.reserved)}"
-            if expected.policy == "static" and expected.reserved
-            else ""
-        )
-        health = [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
-        return [
-            f"service up for {self._node.monotonic() - up_since:.0f} s without a restart",
-            *health,
-            f"state file: policy {state['policy']}{sets}{reserved}",
-        ]
+        if expected.policy != "static":
+            return f"state file: policy {state['policy']}"
+        reserved = f", reserved {format_cpuset(expected.reserved)}" if expected.reserved else ""
+        return f"state file: policy {state['policy']}, shared pool {state['default_cpus']}{reserved}"
+
+
+def let_others_end(node: Node, journal: Journal, own: t.Optional[str]) -> None:
+    """Wait while another run holds its switch; one that it does not confirm in time is an interrupted one.
+
+    Takes no lock, which the other run needs to confirm.
+
+    :param own: the id of a switch that is the caller's
+    :raises TuningError: if the other run ended its switch meanwhile: it is alive and has the node in hand
+    """
+    waited = False
+    while True:
+        record = journal.unfinished()
+        held = record is not None and record.id != own and (record.held_until or 0) > node.time()
+        if not held:
+            break
+        waited = True
+        node.sleep(1)
+    if waited and record is None:
+        raise TuningError("another run is changing this node right now: wait for it to end.")
 
 
 class Switch:
@@ -162,12 +231,18 @@ class Switch:
         self._timeout = timeout
 
     def perform(
-        self, plan: Plan, before: Expected, kubelet_version: t.Optional[str], undoes: t.Optional[str] = None
+        self,
+        plan: Plan,
+        before: Expected,
+        kubelet_version: t.Optional[str],
+        undoes: t.Optional[str] = None,
+        hold_seconds: t.Optional[float] = None,
     ) -> t.Tuple[Record, Outcome]:
         """Carry out the plan and verify it, or undo it.
 
         :param before: what the kubelet shows with its settings of now, to verify an undoing
         :param undoes: the id of the earlier switch that this plan takes back
+        :param hold_seconds: leave the switch open for so long, to be confirmed, as soon as the kubelet is up
         :raises TuningError: after a failure; its details tell the cause, and whether the old settings are back and verified
         """
         assert plan.expected is not None
@@ -191,11 +266,36 @@ class Switch:
                     f"{self._journal.path(record)} cannot be written: {exc.strerror}. Nothing was changed."
                 ) from exc
             try:
-                outcome = self._apply(record, plan.files, plan.expected)
-                self._journal.end(record, COMMITTED)
+                outcome = self._apply(record, plan.files, plan.expected, settle=hold_seconds is None)
+                record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
+                if hold_seconds is None:
+                    self._journal.end(record, COMMITTED)
+                else:
+                    record.held_until = self._node.time() + hold_seconds
+                    self._journal.step(record, "held")
             except Exception as exc:
                 raise self._undone(record, exc) from exc
         return record, outcome
+
+    def confirm(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
+        """Look at a switch again and commit it if it was held; if it does not verify any more, a held one is undone.
+
+        :raises TuningError: with the cause, as `perform` does
+        """
+        if record.status == UNDONE:
+            raise TuningError(f"the switch {record.id} was undone meanwhile by another run.", undone=True)
+        if record.status == COMMITTED:
+            return self.verification().confirm(record.after, pod, record)
+        with self._node.guarded():
+            try:
+                verified = self.verification().confirm(record.after, pod, record)
+                self._journal.end(record, COMMITTED)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
+        return verified
+
+    def verification(self) -> Verification:
+        return Verification(self._node, self._endpoint, self._timeout)
 
     def undo(self, record: Record) -> Outcome:
         """Put the old settings back, wherever the switch stopped; what is in place when that fails is started.
@@ -220,7 +320,12 @@ class Switch:
         return outcome
 
     def _apply(
-        self, record: Record, files: t.Sequence[FileChange], expected: Expected, undoing: bool = False
+        self,
+        record: Record,
+        files: t.Sequence[FileChange],
+        expected: Expected,
+        undoing: bool = False,
+        settle: bool = True,
     ) -> Outcome:
         stopped_at = self._node.monotonic()
         self._node.stop_kubelet()
@@ -238,7 +343,7 @@ class Switch:
         started_at = self._node.time()
         self._node.start_kubelet()
         self._journal.step(record, "started")
-        return Verification(self._node, self._endpoint, self._timeout).run(expected, stopped_at, started_at)
+        return self.verification().run(expected, stopped_at, started_at, settle)
 
     def _put(self, change: FileChange) -> None:
         if self._node.read(change.path) == change.after:
@@ -271,6 +376,7 @@ class Switch:
             f"{exc} The old settings are back and verified ({'; '.join(undone.verified)}).",
             undone=True,
             verified=undone.verified,
+            started_at=undone.started_at,
             **details,
         )
 

@@ -24,7 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     state_changes,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import MANAGED
-from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Verification, endpoint_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Outcome, Verification, endpoint_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_etcd import save_snapshot
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_flags import (
@@ -369,14 +369,15 @@ class Hop:
             for change in environment:
                 self._put(change)
             self._put_programs(record)
-            verified, downtime = self._start(stopped_at)
+            outcome = self._start(stopped_at)
         except Exception as exc:
             raise self._undone(record, exc) from exc
         self._save({**record, "verified": True})
         return {
             "changed": True,
-            "verified": [f"kubelet {self.version}", *verified],
-            "downtime_ms": round(downtime, 1),
+            "verified": [f"kubelet {self.version}", *outcome.verified],
+            "downtime_ms": round(outcome.downtime_ms, 1),
+            "started_at": outcome.started_at,
             "dropped_flags": [change.reason for change in environment],
         }
 
@@ -459,7 +460,7 @@ class Hop:
                 changes.append(FileChange(path, text, after, f"{path}: without --{', --'.join(dropped)}"))
         return changes
 
-    def _start(self, stopped_at: float) -> t.Tuple[t.List[str], float]:
+    def _start(self, stopped_at: float) -> Outcome:
         """Remove state files that the kubelet would refuse, start it, and verify."""
         kubelet = read_kubelet(self._run)
         expected = expected_of(read_topology(), kubelet["effective"], kubelet["version"])
@@ -471,8 +472,7 @@ class Hop:
             self._put(change)
         started_at = self._node.time()
         self._node.start_kubelet()
-        outcome = Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
-        return outcome.verified, outcome.downtime_ms
+        return Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
 
     def _undone(self, record: Data, exc: Exception) -> TuningError:
         """Put the old kubelet and its files back, and say in one error what happened and what is there now."""
@@ -491,7 +491,7 @@ class Hop:
                     self._node.remove(path)
                 elif not _same(kept, path):
                     copy_whole(kept, path)
-            verified, _downtime = self._start(self._node.monotonic())
+            verified = self._start(self._node.monotonic()).verified
         except Exception as second:
             # the last resort: whatever is in place, a started kubelet is better than a stopped one
             with contextlib.suppress(TuningError):

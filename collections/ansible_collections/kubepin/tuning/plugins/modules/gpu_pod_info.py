@@ -257,7 +257,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_audit import audit
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import ApiSource, FileSource, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Source
+from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import ApiSource, FileSource
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

@@ -97,6 +97,10 @@ dropped_flags:
   returned: O(step=kubelet) and changed
   type: list
   elements: str
+started_at:
+  description: When the kubelet was started, by the node's clock, in seconds since 1970.
+  returned: changed with O(step=kubelet)
+  type: float
 downtime_ms:
   description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
   returned: O(step=kubelet)

@@ -28,9 +28,37 @@ options:
       - V(present) makes the kubelet run with the settings given here.
       - V(rolled_back) takes back the last committed switch of this module; the other options are then not looked at.
       - V(repaired) only undoes a switch that was interrupted, which the other states do first.
+      - V(confirmed) looks at a switch again, and commits it if it was held. A held one that does not verify any more is undone.
     type: str
-    choices: [present, rolled_back, repaired]
+    choices: [present, rolled_back, repaired, confirmed]
     default: present
+  hold:
+    description:
+      - Leave the switch open for so many seconds, as soon as the kubelet is up with its new settings, so that the caller can look at the
+        node from outside while the time runs in which a crash-looping kubelet shows itself. End it with O(state=confirmed).
+      - A switch that nobody confirms counts as interrupted after that, and the next run undoes it. Until then, other runs wait.
+      - Not given, the module itself waits and commits. Only looked at with O(state=present).
+    type: int
+  switch_id:
+    description: RV(switch_id) of the caller's own switch, to be confirmed, or to be undone without a wait with O(state=repaired).
+    type: str
+  pod:
+    description:
+      - What a pod with CPUs of its own was seen to run on. With O(state=confirmed) the kubelet's state file must say the same.
+    type: dict
+    suboptions:
+      uid:
+        description: The pod's UID.
+        type: str
+        required: true
+      container:
+        description: The container's name.
+        type: str
+        required: true
+      cpus:
+        description: Its CPUs as a list such as V(1,129).
+        type: str
+        required: true
   policy:
     description: The CPU manager policy.
     type: str
@@ -98,6 +126,17 @@ EXAMPLES = r"""
     policy_options:
       full-pcpus-only: true
 
+- name: Switch, and look at the node from outside while it settles
+  kubepin.tuning.kubelet_cpu_manager:
+    policy: static
+    hold: 60
+  register: switch
+
+- name: Commit
+  kubepin.tuning.kubelet_cpu_manager:
+    state: confirmed
+    switch_id: "{{ switch.switch_id }}"
+
 - name: Take the last switch back
   kubepin.tuning.kubelet_cpu_manager:
     state: rolled_back
@@ -154,9 +193,18 @@ main_pid:
   description: The kubelet's process that was verified; M(kubepin.tuning.kubelet_info) tells later whether it still runs.
   returned: changed and not in check mode
   type: int
+started_at:
+  description: When the kubelet was started, by the node's clock, in seconds since 1970.
+  returned: the kubelet was started, also for an undoing
+  type: float
+switch_id:
+  description: The switch's id, for O(switch_id).
+  returned: changed and not in check mode
+  type: str
+  sample: 20261123T172004.120Z
 verified:
   description: What was found on the node after the start.
-  returned: changed and not in check mode
+  returned: changed and not in check mode, or O(state=confirmed)
   type: list
   elements: str
 rollback:
@@ -211,11 +259,22 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     plan_rollback,
     plan_switch,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch, endpoint_of
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import (
+    PodCpus,
+    Switch,
+    endpoint_of,
+    let_others_end,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["present", "rolled_back", "repaired"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "rolled_back", "repaired", "confirmed"], "default": "present"},
+    "hold": {"type": "int"},
+    "switch_id": {"type": "str"},
+    "pod": {
+        "type": "dict",
+        "options": {name: {"type": "str", "required": True} for name in ("uid", "container", "cpus")},
+    },
     "policy": {"type": "str", "choices": ["none", "static"], "default": "static"},
     "policy_options": {"type": "dict"},
     "reserved_cpus": {"type": "str", "default": "auto"},
@@ -256,13 +315,17 @@ def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
     return Wanted(**{field.name: params[field.name] for field in dataclasses.fields(Wanted)})
 
 
+def journal_of(node: Node) -> Journal:
+    return Journal(node, os.path.join(HOME, "switches"))
+
+
 class Task:
     """One run of the module: reads, plans, and lets `Switch` act."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, node: Node) -> None:
         self.module = module
-        self.node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
-        self.journal = Journal(self.node, os.path.join(HOME, "switches"))
+        self.node = node
+        self.journal = journal_of(node)
         self.result: t.Dict[str, t.Any] = {"settings": [], "changes": [], "notes": []}
         self._read()
 
@@ -280,6 +343,8 @@ class Task:
 
         :raises TuningError: with everything that stands in the way, or after an undone switch
         """
+        if self.module.params["state"] == "confirmed":
+            return self._confirm()
         repaired = self._repair()
         if self.module.params["state"] == "repaired" or (repaired and self.module.check_mode):
             return self._result(changed=repaired)
@@ -308,6 +373,16 @@ class Task:
     def _expected_now(self) -> Expected:
         return expected_of(self.topology, self.kubelet["effective"], self.kubelet["version"])
 
+    def _confirm(self) -> t.Dict[str, t.Any]:
+        pod = PodCpus(**self.module.params["pod"]) if self.module.params["pod"] else None
+        if self.module.check_mode:
+            return self._result(changed=False)
+        if self.module.params["switch_id"] is None:
+            self.result["verified"] = self._switch().verification().confirm(self._expected_now(), pod)
+        else:
+            self.result["verified"] = self._switch().confirm(self.journal.of(self.module.params["switch_id"]), pod)
+        return self._result(changed=False)
+
     def _repair(self) -> bool:
         record = self.journal.unfinished()
         if record is None:
@@ -330,15 +405,20 @@ class Task:
             ]
             return True
         record.before = dataclasses.replace(record.before, online=parse_cpuset(self.topology["online"]))
-        self._switch().undo(record)
+        self.result["started_at"] = self._switch().undo(record).started_at
         self._read()
         return True
 
     def _perform(self, plan: Plan, undoes: t.Optional[str]) -> None:
-        record, outcome = self._switch().perform(plan, self._expected_now(), self.kubelet["version"], undoes)
+        hold = self.module.params["hold"] if self.module.params["state"] == "present" else None
+        record, outcome = self._switch().perform(plan, self._expected_now(), self.kubelet["version"], undoes, hold)
         self.result["changes"] = self._told([*record.state_files, *record.files])
         self.result.update(
-            downtime_ms=round(outcome.downtime_ms, 1), verified=outcome.verified, main_pid=outcome.main_pid
+            downtime_ms=round(outcome.downtime_ms, 1),
+            verified=outcome.verified,
+            main_pid=outcome.main_pid,
+            started_at=outcome.started_at,
+            switch_id=record.id,
         )
 
     @staticmethod
@@ -380,10 +460,13 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a transaction half way
+    node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
     task: t.Optional[Task] = None
     try:
+        if not module.check_mode:
+            let_others_end(node, journal_of(node), module.params["switch_id"])
         with NodeLock(module.check_mode):
-            task = Task(module)
+            task = Task(module, node)
             result = task.run()
     except TuningError as exc:
         module.fail_json(msg=str(exc), **{**(task.result if task else {}), **exc.details})

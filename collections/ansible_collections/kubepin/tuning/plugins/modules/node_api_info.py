@@ -61,6 +61,11 @@ options:
       gpu:
         description: At least so many of O(gpu_resource) are allocatable.
         type: int
+      reported_since:
+        description:
+          - The kubelet has told of the node since then, by the node's own clock, in seconds since 1970.
+          - An API server that was away, or has not heard of a restarted kubelet yet, tells what it knew before.
+        type: float
       timeout:
         description: How long to wait, in seconds.
         type: int
@@ -113,6 +118,9 @@ node:
     ready:
       description: Whether its condition Ready is true.
       type: bool
+    reported_at:
+      description: When the kubelet last told of the node's condition, by the node's clock, in whole seconds since 1970. None if never.
+      type: int
     ready_reason:
       description: Reason and message of that condition.
       type: str
@@ -233,6 +241,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "cpu_manager_policy": {"type": "str"},
             "allocatable_cpu": {"type": "int"},
             "gpu": {"type": "int"},
+            "reported_since": {"type": "float"},
             "timeout": {"type": "int", "default": 120},
         },
     },

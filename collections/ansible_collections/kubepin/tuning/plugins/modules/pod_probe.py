@@ -79,6 +79,12 @@ options:
         container takes away is lost within it.
     type: int
     default: 15
+  retry_rejected:
+    description:
+      - Start the pod anew, until O(timeout), if the node rejects it because it has no such devices. A device plugin needs some
+        seconds to come back to a kubelet that was restarted.
+    type: bool
+    default: false
   timeout:
     description: How long starting and watching may take together, and removing, in seconds.
     type: int
@@ -210,6 +216,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     describe_events,
     failure,
     is_ours,
+    lacks_devices,
     not_ours,
     observe,
     parse_log,
@@ -231,11 +238,13 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
     "device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia[0-9]*"]},
     "observe_seconds": {"type": "int", "default": 15},
+    "retry_rejected": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
 }
 
 _LOG_LINES = 20
 _CLEANUP_SECONDS = 15
+_RETRY_SECONDS = 1
 
 
 class Probe:
@@ -263,8 +272,26 @@ class Probe:
 
         :raises TuningError: if it fails; the pod is removed then, and its log and events are in the details
         """
+        deadline = time.monotonic() + request.timeout
+        pod = self._create(request)
         try:
-            pod = self._api.create_pod(pod_manifest(request))
+            while True:
+                pod = self._watch(pod, request, deadline)
+                if not (request.retry_rejected and lacks_devices(pod, request)):
+                    return self._facts(pod, request)
+                self.remove(pod, _CLEANUP_SECONDS)
+                time.sleep(_RETRY_SECONDS)
+                pod = self._create(request)
+        except TuningError as error:
+            error.details.update(
+                probe=self._facts(pod, request), log=self._log.splitlines()[-_LOG_LINES:], events=self._events(pod)
+            )
+            error.details.update(self._clean_up(pod))
+            raise
+
+    def _create(self, request: ProbeRequest) -> dict[str, t.Any]:
+        try:
+            return self._api.create_pod(pod_manifest(request))
         except ApiError as error:
             if error.status is None or error.status == 401:
                 raise
@@ -272,18 +299,9 @@ class Probe:
                 f"the API server refuses the probe pod {self._namespace}/{self._name}: {error.answer}. "
                 "Allow it there, or choose another `namespace`."
             ) from error
-        try:
-            pod = self._watch(pod, request)
-        except TuningError as error:
-            error.details.update(
-                probe=self._facts(pod, request), log=self._log.splitlines()[-_LOG_LINES:], events=self._events(pod)
-            )
-            error.details.update(self._clean_up(pod))
-            raise
-        return self._facts(pod, request)
 
-    def _watch(self, created: dict[str, t.Any], request: ProbeRequest) -> dict[str, t.Any]:
-        deadline = time.monotonic() + request.timeout
+    def _watch(self, created: dict[str, t.Any], request: ProbeRequest, deadline: float) -> dict[str, t.Any]:
+        """The pod as it was observed for long enough, or as the node rejected it if that may be tried again."""
         trouble = None
         pod: dict[str, t.Any] | None = created
         while True:
@@ -297,6 +315,9 @@ class Probe:
             except ApiError as error:
                 trouble = str(error)
             observation = observe(parse_log(self._log))
+            again = request.retry_rejected and time.monotonic() < deadline
+            if pod and again and lacks_devices(pod, request):
+                return pod
             if pod and (problem := failure(pod, observation, request)):
                 raise TuningError(problem)
             if pod and observation.seconds_observed >= request.observe_seconds:

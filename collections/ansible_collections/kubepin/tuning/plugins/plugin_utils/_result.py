@@ -3,7 +3,7 @@
 # Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import FIRST_QUIET, VersionError, parse_version
@@ -90,6 +90,7 @@ def result_fact(
     check_mode: bool,
     gpu_is_stand_in: bool,
     kubelet: Data,
+    confirmed: Data | None = None,
     api: Data | None = None,
     probe: Data | None = None,
     failure: Data | None = None,
@@ -100,6 +101,7 @@ def result_fact(
     :param plan: the fact `kubepin_plan`
     :param state: `present` or `rolled_back`, as asked
     :param kubelet: the result of kubelet_cpu_manager
+    :param confirmed: its result with `state: confirmed`
     :param api: the result of node_api_info after the switch
     :param probe: the result of pod_probe
     :param failure: task, msg, first_cause, meaning, journal of the first failure
@@ -120,7 +122,7 @@ def result_fact(
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),
-        "verified": _verified(kubelet, api, probe, gpu_is_stand_in, plan["gpus_free"]),
+        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_is_stand_in, plan["gpus_free"]),
         "probe": (probe or {}).get("probe"),
         "first_cause": failure["first_cause"] if failure else None,
         "meaning": (failure["meaning"] or None) if failure else None,
@@ -144,8 +146,10 @@ def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str
     return "rolled_back" if state == "rolled_back" else "tuned"
 
 
-def _verified(kubelet: Data, api: Data | None, probe: Data | None, gpu_is_stand_in: bool, gpus_free: int) -> list[str]:
-    told = [str(line) for line in kubelet.get("verified") or []]
+def _verified(
+    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_is_stand_in: bool, gpus_free: int
+) -> list[str]:
+    told = [str(line) for result in on_node for line in result.get("verified") or []]
     if api and api.get("node") and not api.get("failed"):
         node = api["node"]
         policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")

@@ -11,7 +11,13 @@ NODE = {
     "status": {
         "conditions": [
             {"type": "MemoryPressure", "status": "False"},
-            {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"},
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "kubelet is posting ready status",
+                "lastHeartbeatTime": "2026-11-25T08:00:07Z",
+            },
         ],
         "allocatable": {"cpu": "254", "memory": "1Gi", GPU: "8"},
         "capacity": {"cpu": "256", GPU: "8"},
@@ -27,6 +33,7 @@ def test_facts():
         "schema": 1,
         "name": "gpu-01",
         "ready": True,
+        "reported_at": 1795593607,
         "ready_reason": "KubeletReady: kubelet is posting ready status",
         "unschedulable": True,
         "kubelet_version": "v1.22.17",
@@ -57,6 +64,14 @@ def test_a_node_that_never_reported():
             {"ready": True, "cpu_manager_policy": "static", "allocatable_cpu": 254, "gpu": 8},
             [],
             id="all met",
+        ),
+        pytest.param({}, CONFIGZ, {"reported_since": 1795593607.9}, [], id="reported in the second of the start"),
+        pytest.param(
+            {},
+            CONFIGZ,
+            {"ready": True, "reported_since": 1795593608.1},
+            ["the API has not heard of the node since its kubelet was started"],
+            id="news from before the start",
         ),
         pytest.param({}, CONFIGZ, {"gpu": 4}, [], id="more GPUs than asked"),
         pytest.param({"allocatable": {"cpu": "254000m"}}, CONFIGZ, {"allocatable_cpu": 254}, [], id="milli CPUs"),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._journal import BEGUN, COMMITTED, UNDONE, Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils._journal import BEGUN, COMMITTED, UNDONE, Journal, Record
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import Expected, FileChange, Plan, SettingChange
-from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, Switch
+from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, PodCpus, Switch, let_others_end
 
 ENV, STATE, HOME = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubepin/switches"
 OLD, NEW = "KUBELET_EXTRA_ARGS=\n", "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=0\n"
@@ -31,6 +31,7 @@ class SimulatedNode:
     def __init__(self) -> None:
         self.files: dict[str, str] = {ENV: OLD, STATE: self._state("none")}
         self.running = True
+        self.starts = 1
         self.clock = 0.0
         self.log: list[str] = []
         self.fails_with: str | None = None
@@ -89,10 +90,11 @@ class SimulatedNode:
             return
         self.files[STATE] = self._state(self.policy)
         self.running = True
+        self.starts += 1
 
     def service_state(self) -> dict[str, str]:
         if self.running:
-            return {"ActiveState": "active", "SubState": "running", "MainPID": "1", "NRestarts": "0"}
+            return {"ActiveState": "active", "SubState": "running", "MainPID": str(self.starts), "NRestarts": "0"}
         return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
 
     def healthy(self, url: str) -> bool:
@@ -140,6 +142,92 @@ def test_a_switch_is_verified_and_committed() -> None:
     assert journal.committed() == record
     assert journal.unfinished() is None
     assert record.state_files[0].before == SimulatedNode._state("none"), "the old state file is not kept in the journal"
+
+
+def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17", hold_seconds=45)
+    return node, switch, journal, record
+
+
+def test_a_held_switch_settles_while_the_caller_looks_and_is_committed_once_confirmed() -> None:
+    node, switch, journal, record = held_switch()
+    assert node.clock < 1, "waited itself"
+    assert journal.unfinished() == record, "a run that nobody confirms must be undone by the next one"
+    node.clock += 5
+    assert switch.confirm(journal.of(record.id), None) == ["service up for 12 s without a restart"]
+    committed = journal.committed()
+    assert committed is not None
+    assert (journal.unfinished(), committed.id) == (None, record.id)
+
+
+def test_a_held_switch_whose_kubelet_ended_meanwhile_is_undone_with_its_words() -> None:
+    node, switch, journal, record = held_switch()
+    node.log.append("panic: late")
+    node.boot()
+    with pytest.raises(TuningError, match="did not stay up") as caught:
+        switch.confirm(journal.of(record.id), None)
+    assert (caught.value.details["undone"], caught.value.details["first_cause"]) == (True, "panic: late")
+    assert (node.policy, node.running, journal.of(record.id).status) == ("none", True, UNDONE)
+
+
+def test_a_held_switch_is_undone_if_the_pod_did_not_get_its_cpus() -> None:
+    node, switch, journal, record = held_switch()
+    with pytest.raises(TuningError, match="run on CPUs 0-1, and the kubelet's state file gives it no CPUs of its own"):
+        switch.confirm(journal.of(record.id), PodCpus("uid-1", "probe", "0-1"))
+    assert (node.policy, node.running) == ("none", True)
+
+
+def test_a_held_switch_that_another_run_has_undone_is_no_success() -> None:
+    node, switch, journal, record = held_switch()
+    switch.undo(record)
+    with pytest.raises(TuningError, match="was undone meanwhile by another run"):
+        switch.confirm(journal.of(record.id), None)
+    assert node.policy == "none"
+
+
+def test_a_run_waits_for_a_held_switch_that_nobody_confirms_and_then_takes_it_for_interrupted() -> None:
+    node, _switch, journal, record = held_switch()
+    let_others_end(node, journal, own=None)
+    assert 44 < node.clock < 47
+    assert journal.unfinished() == record
+
+
+def test_a_run_is_refused_if_another_one_confirms_its_held_switch_meanwhile() -> None:
+    node, switch, journal, record = held_switch()
+    sleep = node.sleep
+
+    def confirmed_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if node.clock > 20 and journal.unfinished():
+            switch.confirm(record, None)
+
+    node.sleep = confirmed_meanwhile  # type: ignore[method-assign]  # the other run acts while this one sleeps
+    with pytest.raises(TuningError, match="another run is changing this node right now"):
+        let_others_end(node, journal, own=None)
+
+
+def test_a_run_does_not_wait_for_its_own_held_switch() -> None:
+    node, _switch, journal, record = held_switch()
+    before = node.clock
+    let_others_end(node, journal, own=record.id)
+    assert node.clock == before
+
+
+def test_a_committed_switch_that_does_not_verify_any_more_is_told_and_left() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    node.boot()
+    with pytest.raises(TuningError, match="did not stay up"):
+        switch.confirm(record, None)
+    assert (node.policy, journal.committed()) == ("static", record)
+
+
+def test_a_switch_that_is_not_there_cannot_be_confirmed() -> None:
+    with pytest.raises(TuningError, match="has no switch 20260101T000000"):
+        switch_on(SimulatedNode())[1].of("20260101T000000.000Z")
 
 
 def test_a_kubelet_that_fails_is_undone_with_its_own_words() -> None:
