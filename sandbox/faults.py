@@ -670,6 +670,13 @@ API = [
     Fault("api", "the API server is away for longer than a run waits", api_server_stopped, alone=True),
 ]
 GROUPS = ("kill", "restart", "disk", "run", "kubelet", "api")
+SAMPLE = {
+    ("kill", "before: systemctl start kubelet"),
+    ("disk", "full from: write /etc/default, 1."),
+    ("run", "a second run on the node while the first one's probe pod watches"),
+    ("kubelet", "fails at once"),
+}
+"""What `make test` runs of it."""
 
 
 def faults_of(steps: Sequence[str], groups: Sequence[str]) -> list[Fault]:
@@ -727,14 +734,25 @@ class Campaign:
             each.steps = steps
         return steps
 
-    def run(self, groups: Sequence[str], passed: Collection[tuple[str, str]]) -> None:
-        """Run the rows of these groups but those that have passed; each is kept in the folder as soon as it has ended."""
+    def run(
+        self,
+        groups: Sequence[str],
+        passed: Collection[tuple[str, str]],
+        only: Collection[tuple[str, str]] | None = None,
+    ) -> None:
+        """Run the rows of these groups but those that have passed; each is kept in the folder as soon as it has ended.
+
+        Raises SandboxError if a row of *only* is none of the campaign.
+        """
         for worker in self.workers:
             worker.install_hook()
         try:
             steps = self.learn_steps()
             print(f"{len(steps)} steps of an undisturbed switch:", *steps, sep="\n  ", flush=True)
-            faults = [fault for fault in faults_of(steps, groups) if (fault.group, fault.title) not in passed]
+            known = {(fault.group, fault.title): fault for fault in faults_of(steps, groups)}
+            if missing := set(only or ()) - known.keys():
+                raise SandboxError(f"the campaign has no rows {sorted(missing)}")
+            faults = [known[row] for row in known if row not in passed and (only is None or row in only)]
             self._total = len(faults)
             waiting: queue.Queue[Fault] = queue.Queue()
             for fault in taking_turns(faults):
@@ -851,7 +869,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--continue", dest="go_on", action="store_true", help="leave out rows that passed in FOLDER before"
     )
+    parser.add_argument("--sample", action="store_true", help="one row each of some groups, for `make test`")
     options = parser.parse_args(arguments)
+    if options.sample and options.groups:
+        parser.error("--sample takes no GROUP: it has rows of its own")
     groups = options.groups or list(GROUPS)
     if unknown := [group for group in groups if group not in GROUPS]:
         parser.error(f"unknown group {', '.join(unknown)}: expected some of {', '.join(GROUPS)}")
@@ -868,7 +889,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f'sandbox "{options.name}" is not ready. Run `python3 -m sandbox up --name {options.name}` first.'
             )
         with lock(paths.locks, f"sandbox-{options.name}"):
-            Campaign(Sandbox(paths, Shell(Log(files.log)), state), options.folder).run(groups, passed)
+            Campaign(Sandbox(paths, Shell(Log(files.log)), state), options.folder).run(
+                groups, passed, SAMPLE if options.sample else None
+            )
     except SandboxError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1

@@ -6,11 +6,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_api_info
-short_description: Read what the Kubernetes API says about one node
+short_description: Read what the Kubernetes API says about nodes
 version_added: 0.1.0
 author: The kubepin developers
 description:
-  - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do.
+  - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do; of one node, or of
+    many at once, which is much cheaper than once per node.
   - Names every reason why a drain could not finish, all at once, without evicting anything.
   - Can wait until the node has reached a state, and names what is missing if it does not.
   - Runs on the control node and changes nothing.
@@ -24,9 +25,33 @@ attributes:
     support: none
 options:
   node:
-    description: The node's name in Kubernetes.
+    description: The node's name in Kubernetes. Either this or O(nodes).
     type: str
-    required: true
+  nodes:
+    description: Many nodes. One that cannot be read is no failure of the others.
+    type: list
+    elements: dict
+    suboptions:
+      node:
+        description: As O(node).
+        type: str
+        required: true
+      gpu_resource:
+        description: As O(gpu_resource).
+        type: str
+        default: nvidia.com/gpu
+      drain:
+        description: As O(drain).
+        type: dict
+        suboptions:
+          delete_emptydir_data:
+            description: As O(drain.delete_emptydir_data).
+            type: bool
+            default: false
+          force:
+            description: As O(drain.force).
+            type: bool
+            default: false
   gpu_resource:
     description: Name of the extended resource that counts the node's GPUs.
     type: str
@@ -47,6 +72,7 @@ options:
     description:
       - Poll every second until all of this holds, and fail with everything still missing if it does not.
       - While it waits, an API server that does not answer is no error.
+      - Of one O(node) only.
     type: dict
     suboptions:
       ready:
@@ -83,6 +109,13 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: api
 
+- name: See what a drain of each would do
+  kubepin.tuning.node_api_info:
+    nodes:
+      - {node: gpu-01, drain: {}}
+      - {node: gpu-02, drain: {}, gpu_resource: amd.com/gpu}
+  delegate_to: localhost
+
 - name: Refuse a node that cannot be drained
   ansible.builtin.assert:
     that: api.node.drain.problems | length == 0
@@ -102,9 +135,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+nodes:
+  description: Name to RV(node) as C(node), or to C(msg), why it cannot be read.
+  returned: when O(nodes) is given
+  type: dict
+  sample: {gpu-01: {node: {schema: 1, name: gpu-01, ready: true}}, gpu-02: {msg: 'node "gpu-02" is not in the cluster of [...]'}}
 node:
   description: What the API says about the node.
-  returned: success
+  returned: when O(node) is given
   type: dict
   contains:
     schema:
@@ -215,7 +253,9 @@ unmet:
 
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from threading import Lock
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
@@ -223,9 +263,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
 
-ARGUMENT_SPEC: dict[str, t.Any] = {
-    **API_ARGUMENTS,
-    "node": {"type": "str", "required": True},
+_AT_ONCE = 8
+"""Nodes that are read at once: of a dead one, the API server waits for the kubelet's answer."""
+
+_QUESTION: dict[str, t.Any] = {
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
     "drain": {
         "type": "dict",
@@ -234,6 +275,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "force": {"type": "bool", "default": False},
         },
     },
+}
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    **_QUESTION,
+    "node": {"type": "str"},
+    "nodes": {"type": "list", "elements": "dict", "options": {"node": {"type": "str", "required": True}, **_QUESTION}},
     "wait_for": {
         "type": "dict",
         "options": {
@@ -280,24 +327,65 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
         time.sleep(1)
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    name, gpu_resource = module.params["node"], module.params["gpu_resource"]
-    result: dict[str, t.Any] = {"changed": False}
-    try:
-        api = connect(module)
-        if module.params["wait_for"]:
-            result["waited_seconds"] = wait(api, name, gpu_resource, module.params["wait_for"])
-        node = read_node(api, name, gpu_resource)
-        if module.params["drain"] is not None:
-            pods, budgets, daemon_sets = api.pods_on(name), api.disruption_budgets(), api.daemon_sets()
-            plan = plan_drain(pods, budgets, daemon_sets, **module.params["drain"])
+class Reader:
+    """Reads nodes; what a drain needs to know of the whole cluster, once."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+        self._lock = Lock()
+        self._cluster: tuple[list[t.Any], set[tuple[str, str]]] | None = None
+
+    def read(self, question: dict[str, t.Any]) -> dict[str, t.Any]:
+        """:raises ApiError: if the node cannot be read"""
+        name, gpu_resource = question["node"], question["gpu_resource"]
+        node = read_node(self._api, name, gpu_resource)
+        if question["drain"] is not None:
+            pods = self._api.pods_on(name)
+            plan = plan_drain(pods, *self._budgets_and_daemon_sets(), **question["drain"])
             holders = requested(gpu_resource, pods)
             kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
             node["drain"] = {**asdict(plan), "gpus_kept": int(kept)}
+        return node
+
+    def try_read(self, question: dict[str, t.Any]) -> dict[str, t.Any]:
+        """``node``, or ``msg`` with the reason why it cannot be read."""
+        try:
+            return {"node": self.read(question)}
+        except TuningError as error:
+            return {"msg": str(error)}
+
+    def _budgets_and_daemon_sets(self) -> tuple[list[t.Any], set[tuple[str, str]]]:
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = self._api.disruption_budgets(), self._api.daemon_sets()
+            return self._cluster
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_one_of=[("node", "nodes")],
+        mutually_exclusive=[("node", "nodes"), ("nodes", "wait_for")],
+    )
+    params = module.params
+    result: dict[str, t.Any] = {"changed": False}
+    try:
+        api = connect(module)
+        reader = Reader(api)
+        if params["nodes"] is not None:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                answers = pool.map(reader.try_read, params["nodes"])
+                result["nodes"] = {
+                    question["node"]: answer for question, answer in zip(params["nodes"], answers, strict=True)
+                }
+        else:
+            if params["wait_for"]:
+                result["waited_seconds"] = wait(api, params["node"], params["gpu_resource"], params["wait_for"])
+            result["node"] = reader.read(params)
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
-    module.exit_json(node=node, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

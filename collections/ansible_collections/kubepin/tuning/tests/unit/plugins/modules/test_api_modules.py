@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.modules import (
     api_rights_info,
     benchmark_pod,
@@ -53,3 +54,42 @@ def test_every_fact_of_the_probe_is_documented():
         {"metadata": {"uid": "u"}}, pod_probe.ProbeRequest("n1", "kube-system", "busybox", 1, 1, "gpu", [], 15, 120)
     )
     assert set(yaml.safe_load(pod_probe.RETURN)["probe"]["contains"]) == set(facts)
+
+
+class TwoNodes:
+    """A stand-in for the API: two nodes, of which one cannot be read, and a count of what is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def node(self, name):
+        if name == "gone":
+            raise TuningError('node "gone" is not in the cluster')
+        return {"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "amd.com/gpu": "2"}}}
+
+    def configz(self, name):
+        return {"cpuManagerPolicy": "none"}
+
+    def pods_on(self, name):
+        return []
+
+    def disruption_budgets(self):
+        self.asked.append("budgets")
+        return []
+
+    def daemon_sets(self):
+        return set()
+
+
+def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_other_ones():
+    api = TwoNodes()
+    reader = node_api_info.Reader(api)
+    drain = {"delete_emptydir_data": False, "force": False}
+    names = ("gpu-01", "gone", "gpu-02")
+    resources = ("amd.com/gpu", "nvidia.com/gpu", "nvidia.com/gpu")
+    questions = [{"node": n, "gpu_resource": r, "drain": drain} for n, r in zip(names, resources, strict=True)]
+    first, gone, second = map(reader.try_read, questions)
+    assert gone == {"msg": 'node "gone" is not in the cluster'}
+    assert (first["node"]["allocatable"]["gpu"], second["node"]["allocatable"]["gpu"]) == (2, 0)
+    assert first["node"]["drain"]["problems"] == []
+    assert api.asked == ["budgets"]
