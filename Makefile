@@ -12,7 +12,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,11 @@ bench-switch: ## What a switch costs: downtime against a bare restart, a whole r
 	@tools/setup venv
 	@tools/setup sandbox
 	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
+
+bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs the control node; a dead and a slow host
+	@tools/setup venv
+	@tools/setup sandbox
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
 	@tools/setup venv

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run costs the control node at scale: `kubepin tune` over simulated hosts with nothing to do, and over a dead and a slow one.
+
+The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its own. Modules run
+on the workers, on this machine, so that their time is in the run's time. A dead host is an address that accepts connections and says nothing; a
+slow one has a Python that sleeps before it begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.cluster import Sandbox
+from sandbox.faults import Worker, Wrong
+from sandbox.locks import lock
+from sandbox.settings import Paths, SandboxError
+from sandbox.shell import Log, Shell
+from sandbox.state import State
+from sandbox.switch_cost import many_hosts
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNTS = (10, 100, 500)
+FEW = 10
+SSH_TIMEOUT, NODE_TIMEOUT = 10, 30
+SLOW_PYTHON = "/opt/slow-python"
+SLOW_SECONDS = 120
+POLL_SECONDS = 0.25
+
+
+@dataclass
+class Cost:
+    """One run as the control node saw it; memory is PSS, in MiB, so that shared pages count once."""
+
+    title: str
+    hosts: int
+    forks: int
+    exit_code: int
+    seconds: float = 0.0
+    conductor_mib: float = 0.0
+    """Greatest memory of the orchestrator's own process."""
+    playbook_mib: float = 0.0
+    """Greatest memory of ansible-playbook's main process."""
+    all_mib: float = 0.0
+    """Greatest memory of all processes of the run at one time."""
+    workers: int = 0
+    """Most of ansible-playbook's worker processes at one time."""
+    lines: int = 0
+    """Lines on the terminal."""
+    longest_line: int = 0
+
+
+def children_of(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def family(pid: int) -> Iterator[tuple[int, int]]:
+    """Process and parent of all that descends from *pid*."""
+    for child in children_of(pid):
+        yield child, pid
+        yield from family(child)
+
+
+def memory_mib(pid: int) -> float:
+    """Proportional set size; 0 of a process that is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def is_playbook(pid: int) -> bool:
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return any(os.path.basename(word) == b"ansible-playbook" for word in words[:2])
+    return False
+
+
+class Watch:
+    """Samples a run's processes until it ends; works for `kubepin` and for a bare ansible-playbook."""
+
+    def __init__(self, cost: Cost, pid: int) -> None:
+        self._cost = cost
+        self._pid = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        cost = self._cost
+        while not self._done.wait(POLL_SECONDS):
+            parents = dict(family(self._pid))
+            playbooks = {pid for pid in [self._pid, *parents] if is_playbook(pid)}
+            mains = {pid for pid in playbooks if parents.get(pid) not in playbooks}
+            sizes = {pid: memory_mib(pid) for pid in [self._pid, *parents]}
+            cost.workers = max(cost.workers, sum(parents.get(pid) in mains for pid in playbooks))
+            cost.conductor_mib = max(cost.conductor_mib, sizes[self._pid])
+            cost.playbook_mib = max([cost.playbook_mib, *(sizes[pid] for pid in mains)])
+            cost.all_mib = max(cost.all_mib, sum(sizes.values()))
+
+
+def measure(title: str, site: Path, hosts: int, forks: int, environment: dict[str, str]) -> Cost:
+    """Run `kubepin tune` over the inventory and watch it."""
+    command = [sys.executable, "bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color"]
+    command += ["-e", json.dumps({"cpu_manager_timeout": NODE_TIMEOUT, "cpu_manager_probe_seconds": 15})]
+    cost = Cost(title, hosts, forks, 0)
+    started = time.monotonic()
+    environment = {**os.environ, **environment, "ANSIBLE_FORKS": str(forks), "ANSIBLE_TIMEOUT": str(SSH_TIMEOUT)}
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        with Watch(cost, process.pid):
+            cost.exit_code = process.wait()
+        cost.seconds = time.monotonic() - started
+        output.seek(0)
+        lines = output.read().splitlines()
+    cost.lines, cost.longest_line = len(lines), max(map(len, lines), default=0)
+    print(
+        f"{title}: {cost.seconds:.0f} s, {cost.all_mib:.0f} MiB, {cost.workers} workers, exit code {cost.exit_code}",
+        flush=True,
+    )
+    print(*(f"  {line}" for line in lines[-4:]), sep="\n", flush=True)
+    return cost
+
+
+def write_site(folder: Path, inventory: dict[str, Any]) -> Path:
+    """An inventory folder with the sandbox's own settings."""
+    (folder / "group_vars").mkdir(parents=True)
+    (folder / "hosts.json").write_text(json.dumps(inventory))
+    (folder / "group_vars/all.yml").write_text((ROOT / "inventory/sandbox/group_vars/all.yml").read_text())
+    return folder
+
+
+@contextmanager
+def silent_address() -> Iterator[int]:
+    """A port of 127.0.0.1 that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield server.getsockname()[1]
+
+
+def with_one_more(inventory: dict[str, Any], name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The inventory with one host more, which is like the first but for *changes*."""
+    group = inventory["all"]["children"]["gpu_nodes"]
+    first = next(iter(group["hosts"].values()))
+    control_path = f"{tempfile.gettempdir()}/kubepin-scale-{name}"
+    hosts = {**group["hosts"], name: {**first, "ansible_control_path": control_path, **changes}}
+    return {"all": {**inventory["all"], "children": {"gpu_nodes": {"hosts": hosts}}}}
+
+
+def campaign(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> list[Cost]:
+    """Growth, forks, and what a dead and a slow host cost the others."""
+    environment = workers[0].environment
+    costs = []
+    with tempfile.TemporaryDirectory() as folder, silent_address() as port:
+        sites = Path(folder)
+        for count in counts:
+            site = write_site(sites / str(count), many_hosts(workers, count))
+            costs.append(measure(f"{count} hosts", site, count, forks, environment))
+        few = many_hosts(workers, FEW)
+        site = write_site(sites / "more-forks", few)
+        costs.append(measure(f"{FEW} hosts, twice the forks", site, FEW, 2 * forks, environment))
+        dead = {"ansible_host": "127.0.0.1", "ansible_port": port}
+        site = write_site(sites / "dead", with_one_more(few, "dead", dead))
+        costs.append(measure(f"{FEW} hosts and a dead one", site, FEW + 1, forks, environment))
+        workers[0].node.write(SLOW_PYTHON, f'#!/bin/sh\nsleep {SLOW_SECONDS}\nexec python3 "$@"\n')
+        workers[0].shell(f"chmod +x {SLOW_PYTHON}")
+        slow = {"ansible_python_interpreter": SLOW_PYTHON}
+        site = write_site(sites / "slow", with_one_more(few, "slow", slow))
+        costs.append(measure(f"{FEW} hosts and a slow one", site, FEW + 1, forks, environment))
+        workers[0].shell(f"rm {SLOW_PYTHON}")
+    return costs
+
+
+def growth(costs: Sequence[Cost], name: str) -> list[float]:
+    """What one host more costs, between each run and the next larger one."""
+    return [
+        (getattr(larger, name) - getattr(smaller, name)) / (larger.hosts - smaller.hosts)
+        for smaller, larger in zip(costs, costs[1:], strict=False)
+    ]
+
+
+def markdown(costs: Sequence[Cost], counts: Sequence[int]) -> str:
+    """What was measured, as tables for a page."""
+    lines = [
+        "| run | s | all processes, MiB | ansible-playbook, MiB | kubepin, MiB | workers / forks | lines (longest) | exit code |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {c.title} | {c.seconds:.0f} | {c.all_mib:.0f} | {c.playbook_mib:.0f} | {c.conductor_mib:.0f} | {c.workers} / {c.forks} "
+            f"| {c.lines} ({c.longest_line}) | {c.exit_code} |"
+            for c in costs
+        ),
+        "",
+        f"| one host more, between {', '.join(map(str, counts))} hosts | |",
+        "|---|---|",
+    ]
+    grown = costs[: len(counts)]
+    for name, unit in (
+        ("seconds", "s"),
+        ("all_mib", "MiB, all processes"),
+        ("playbook_mib", "MiB, ansible-playbook"),
+        ("conductor_mib", "MiB, kubepin"),
+    ):
+        lines.append(f"| {unit} | {', then '.join(f'{value:.2f}' for value in growth(grown, name))} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`NAME FOLDER [--hosts N,N,...] [--forks N]`."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.scale", description=__doc__)
+    parser.add_argument("name", help="the sandbox; its workers are tuned, and left untuned")
+    parser.add_argument("folder", type=Path, help="where the result goes")
+    parser.add_argument(
+        "--hosts", default=",".join(map(str, COUNTS)), help="how many hosts, ascending (default: %(default)s)"
+    )
+    parser.add_argument("--forks", type=int, default=10)
+    options = parser.parse_args(arguments)
+    counts = [int(count) for count in options.hosts.split(",")]
+    paths = Paths.from_environment()
+    files = paths.sandbox(options.name)
+    state = State.load(files)
+    try:
+        if not state or state.phase != "ready":
+            raise SandboxError(
+                f'sandbox "{options.name}" is not ready. Run `python3 -m sandbox up --name {options.name}` first.'
+            )
+        with lock(paths.locks, f"sandbox-{options.name}"):
+            sandbox = Sandbox(paths, Shell(Log(files.log)), state)
+            workers = [Worker(sandbox, node) for node in sandbox.workers]
+            for worker in workers:
+                worker.module(policy="static")
+            costs = campaign(workers, counts, options.forks)
+            for worker in workers:
+                worker.reset()
+    except (SandboxError, Wrong) as error:
+        print(f"scale: {error}", file=sys.stderr)
+        return 1
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "measured.json").write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")
+    (options.folder / "table.md").write_text(markdown(costs, counts))
+    print(markdown(costs, counts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
