@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run costs the control node at scale: `kubepin tune` over simulated hosts with nothing to do, and over a dead and a slow one.
 
-The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its own. Modules run
-on the workers, on this machine, so that their time is in the run's time. A dead host is an address that accepts connections and says nothing; a
-slow one has a Python that sleeps before it begins.
+The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its own.
+Modules run on the workers, on this machine, so that their time is in the run's time. A dead host is an address that accepts connections
+and says nothing; a slow one has a Python that sleeps before it begins.
 """
 
 from __future__ import annotations
