@@ -115,7 +115,7 @@ docs: ## Write docs/reference and docs/rbac.yaml anew from the code
 try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/try-rights rights "$(K8S)" docs/evidence
+	@tools/try-rights rights "$(K8S)" docs/evidence/rights
 	@python3 -m sandbox down --name rights
 
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
