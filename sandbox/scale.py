@@ -38,6 +38,7 @@ SSH_TIMEOUT, NODE_TIMEOUT = 10, 30
 SLOW_PYTHON = "/opt/slow-python"
 SLOW_SECONDS = 120
 POLL_SECONDS = 0.25
+DONE, REFUSED = 0, 3
 
 
 @dataclass
@@ -120,9 +121,12 @@ class Watch:
             cost.all_mib = max(cost.all_mib, sum(sizes.values()))
 
 
-def measure(title: str, site: Path, hosts: int, forks: int, environment: dict[str, str]) -> Cost:
-    """Run `kubepin tune` over the inventory and watch it."""
-    command = [sys.executable, "bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color"]
+def measure(title: str, site: Path, hosts: int, forks: int, environment: dict[str, str], expected: int = DONE) -> Cost:
+    """Run `kubepin tune` over the inventory and watch it.
+
+    Raises Wrong if it does not end with the expected exit code.
+    """
+    command = ["bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color"]
     command += ["-e", json.dumps({"cpu_manager_timeout": NODE_TIMEOUT, "cpu_manager_probe_seconds": 15})]
     cost = Cost(title, hosts, forks, 0)
     started = time.monotonic()
@@ -141,6 +145,8 @@ def measure(title: str, site: Path, hosts: int, forks: int, environment: dict[st
         f"{title}: {cost.seconds:.0f} s, {cost.all_mib:.0f} MiB, {cost.workers} workers, exit code {cost.exit_code}",
         flush=True,
     )
+    if cost.exit_code != expected:
+        raise Wrong(f"{title}: exit code {cost.exit_code}, expected {expected}: " + "\n".join(lines[-20:]))
     print(*(f"  {line}" for line in lines[-4:]), sep="\n", flush=True)
     return cost
 
@@ -183,12 +189,12 @@ def campaign(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> li
         costs.append(measure(f"{FEW} hosts, twice the forks", site, FEW, 2 * forks, environment))
         dead = {"ansible_host": "127.0.0.1", "ansible_port": port}
         site = write_site(sites / "dead", with_one_more(few, "dead", dead))
-        costs.append(measure(f"{FEW} hosts and a dead one", site, FEW + 1, forks, environment))
+        costs.append(measure(f"{FEW} hosts and a dead one", site, FEW + 1, forks, environment, REFUSED))
         workers[0].node.write(SLOW_PYTHON, f'#!/bin/sh\nsleep {SLOW_SECONDS}\nexec python3 "$@"\n')
         workers[0].shell(f"chmod +x {SLOW_PYTHON}")
         slow = {"ansible_python_interpreter": SLOW_PYTHON}
         site = write_site(sites / "slow", with_one_more(few, "slow", slow))
-        costs.append(measure(f"{FEW} hosts and a slow one", site, FEW + 1, forks, environment))
+        costs.append(measure(f"{FEW} hosts and a slow one", site, FEW + 1, forks, environment, REFUSED))
         workers[0].shell(f"rm {SLOW_PYTHON}")
     return costs
 
