@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -168,7 +169,7 @@ def _play(options: argparse.Namespace, console: Console, project: Path) -> int:
 
     asked = request(options, project)
     view, control = _view(options, console), Control()
-    with _signals(control), view.shown():
+    with _signals(control, console), view.shown():
         return conduct(asked, view, control).exit_code
 
 
@@ -181,8 +182,8 @@ def _view(options: argparse.Namespace, console: Console) -> JsonView | PlainView
 
 
 @contextmanager
-def _signals(control: Control) -> Iterator[None]:
-    """The first signal asks to finish what is in hand, the second to end at once."""
+def _signals(control: Control, console: Console) -> Iterator[None]:
+    """The first signal asks to finish what is in hand, the second to end at once; a lost terminal asks for the first only."""
 
     def ask(number: int, frame: Any) -> None:
         if control.stopping:
@@ -190,12 +191,21 @@ def _signals(control: Control) -> Iterator[None]:
         else:
             control.stop()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    def hang_up(number: int, frame: Any) -> None:
+        console.file = nowhere  # the terminal answers with errors from now on; the run's folder has everything
+        control.stop()
+
+    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        handlers[signal.SIGHUP] = hang_up
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+        nowhere.close()
 
 
 def _report(options: argparse.Namespace, console: Console, project: Path) -> int:

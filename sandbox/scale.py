@@ -33,7 +33,7 @@ from sandbox.switch_cost import many_hosts
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = (10, 100, 500)
-FEW = 10
+FEW, FEW_FORKS = 10, 5
 SSH_TIMEOUT, NODE_TIMEOUT = 10, 30
 SLOW_PYTHON = "/opt/slow-python"
 SLOW_SECONDS = 120
@@ -185,8 +185,8 @@ def campaign(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> li
             site = write_site(sites / str(count), many_hosts(workers, count))
             costs.append(measure(f"{count} hosts", site, count, forks, environment))
         few = many_hosts(workers, FEW)
-        site = write_site(sites / "more-forks", few)
-        costs.append(measure(f"{FEW} hosts, twice the forks", site, FEW, 2 * forks, environment))
+        site = write_site(sites / "few-forks", few)
+        costs.append(measure(f"{FEW} hosts, {FEW_FORKS} forks", site, FEW, FEW_FORKS, environment))
         dead = {"ansible_host": "127.0.0.1", "ansible_port": port}
         site = write_site(sites / "dead", with_one_more(few, "dead", dead))
         costs.append(measure(f"{FEW} hosts and a dead one", site, FEW + 1, forks, environment, REFUSED))
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hosts", default=",".join(map(str, COUNTS)), help="how many hosts, ascending (default: %(default)s)"
     )
-    parser.add_argument("--forks", type=int, default=10)
+    parser.add_argument("--forks", type=int, default=20)
     options = parser.parse_args(arguments)
     counts = [int(count) for count in options.hosts.split(",")]
     paths = Paths.from_environment()

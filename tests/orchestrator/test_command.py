@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,16 +130,39 @@ def test_lines_json_report_and_runs_tell_the_same_run(
     assert [run["outcomes"] for run in json.loads(capsys.readouterr().out)] == [{"tuned": 2}] * 2
 
 
-def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(project: Path, tune: Write) -> None:
-    tune(f"- {{name: Switch, ansible.builtin.command: sleep {SLEEP}}}")
-    call = f"main(['tune', '--plain'], pathlib.Path({str(project)!r}))"
+def start(project: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """`kubepin` on its own, once it is at the task «Switch»."""
+    call = f"main({list(arguments)!r}, pathlib.Path({str(project)!r}))"
     program = f"import sys, pathlib; from orchestrator.__main__ import main; sys.exit({call})"
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'collections'}"}
-    kubepin = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+    kubepin = subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **options)
     deadline = time.monotonic() + 120
     while not any('"name": "Switch"' in path.read_text() for path in project.glob("runs/*/events.jsonl")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    return kubepin
+
+
+def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_tells_the_rest(project: Path, tune: Write) -> None:
+    tune(f"- {{name: Switch, ansible.builtin.command: sleep 3}}\n- {RESULT}")
+    ours, theirs = pty.openpty()
+    with tempfile.TemporaryFile("w+") as errors:
+        kubepin = start(project, "tune", stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True)
+        os.close(theirs)
+        os.close(ours)
+        kubepin.send_signal(signal.SIGHUP)
+        code = kubepin.wait(timeout=120)
+        errors.seek(0)
+        assert (code, errors.read()) == (0, "")
+    (events,) = project.glob("runs/*/events.jsonl")
+    kinds = [json.loads(line)["kind"] for line in events.read_text().splitlines()]
+    assert "stopping" in kinds
+    assert kinds[-1] == "run_ended", "what was in hand was not finished"
+
+
+def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(project: Path, tune: Write) -> None:
+    tune(f"- {{name: Switch, ansible.builtin.command: sleep {SLEEP}}}")
+    kubepin = start(project, "tune", "--plain", stdout=subprocess.PIPE)
     for _ in range(2):
         kubepin.send_signal(signal.SIGINT)
         time.sleep(0.3)
