@@ -59,14 +59,26 @@ class JsonView:
 
 
 class PlainView:
-    """A line for what is worth one."""
+    """A line for what is worth one; hosts that begin together share theirs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._beginning: list[str] = []
 
     def __call__(self, event: Event) -> None:
+        if event.kind == "host_begins":
+            if event.data["host"] != "localhost":
+                self._beginning.append(event.data["host"])
+            return
+        self._tell_beginning()
         if text := line(event):
             self._console.print(Text(text), soft_wrap=True)
+
+    def _tell_beginning(self) -> None:
+        if self._beginning:
+            verb = "begins" if len(self._beginning) == 1 else "begin"
+            self._console.print(Text(f"  {listed(self._beginning)}: {verb}"), soft_wrap=True)
+            self._beginning.clear()
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -101,8 +101,6 @@ def line(event: Event) -> str:
             return f"kubepin: run {data['run']}: {data['verb']}{' (check)' if data['check'] else ''}"
         case "play":
             return f"{data['name']}" + (f" (batch {data['batch']})" if data["batch"] > 1 else "")
-        case "host_begins":
-            return "" if data["host"] == "localhost" else f"  {data['host']}: begins"
         case "changed":
             return f"  {data['host']}: {data['task']}"
         case "task_failed":

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import HostResult
-from orchestrator.console import LiveView
+from orchestrator.console import LiveView, PlainView
 from orchestrator.model import Event
 from orchestrator.progress import duration, line, listed, short
 from orchestrator.reading import Reader
@@ -93,10 +93,24 @@ def test_a_table_of_many_hosts_fits_the_terminal() -> None:
 
 
 def test_lines_are_few_and_say_what_matters() -> None:
-    assert [bool(line(event)) for event in EVENTS] == [True, True, True, False, False, False, True, True]
+    assert [bool(line(event)) for event in EVENTS] == [True, True, False, False, False, False, True, True]
     assert [duration(seconds) for seconds in (8.4, 185, 7800)] == ["8 s", "3 min 5 s", "2 h 10 min"]
     assert short("a\n b" * 99, 10) == "a ba ba b…"
     assert listed([f"n{number}" for number in range(10)]).endswith("n7 and 2 more")
+
+
+def test_hosts_that_begin_together_share_a_line() -> None:
+    begin = [Event("host_begins", {"host": f"gpu-{n:03}", "play": "Plan", "batch": 1}, 101.0) for n in range(500)]
+    alone = Event("host_begins", {"host": "gpu-500", "play": "Switch", "batch": 1}, 102.0)
+    console = Console(file=io.StringIO(), width=100)
+    view = PlainView(console)
+    for event in (*begin, EVENTS[1], alone, EVENTS[5]):
+        view(event)
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        f"  {', '.join(f'gpu-{n:03}' for n in range(8))} and 492 more: begin",
+        "Switch the nodes, a single one first (batch 2)",
+        "  gpu-500: begins",
+    ]
 
 
 def test_rounds_go_on_where_it_is_undecided_and_nothing_is_wrong() -> None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 import re
 import textwrap
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _GAP = "   "
 _WIDTH = 110
+_ONE_BY_ONE = 16
+"""Up to so many nodes, each has lines of its own."""
+_NAMED = 3
 _POLICY = "cpuManagerPolicy"
 _RESERVED = "reservedSystemCPUs"
 _FAILURES = ("failed", "undone", "refused")
@@ -34,8 +37,11 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""
-    width = max(map(len, refused))
-    lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
+    if len(refused) <= _ONE_BY_ONE:
+        width = max(map(len, refused))
+        lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
+    else:
+        lines = _together({host: tuple(problems) for host, problems in refused.items()}, lambda _host: True)
     head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be switched as asked:"
     return "\n".join([head, *lines])
 
@@ -49,17 +55,40 @@ def _problems(plan: Mapping[str, t.Any]) -> list[str]:
 def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:
     """The lines that end a run: the counts, then each node with what was changed, verified, or went wrong.
 
+    Of many nodes, those with the same lines are told together; the names of those that failed are all there.
+
     :param results: host name -> its ``kubepin_result`` (schema 1), empty for a node whose turn has not come; every key may
         be missing
     :param seconds: duration of the run
     """
-    width = max(map(len, results), default=0)
     lines = [_header([_outcome(result) for result in results.values()], seconds)]
-    for host in natural(results):
-        first, *others = _node_lines(results[host])
-        lines.append(f"  {host:<{width}}{_GAP}{first}")
-        lines.extend(f"  {'':<{width}}{_GAP}{line}" for line in others)
+    blocks = {host: _node_lines(results[host]) for host in natural(results)}
+    if len(blocks) <= _ONE_BY_ONE:
+        width = max(map(len, blocks), default=0)
+        for host, (first, *others) in blocks.items():
+            lines.append(f"  {host:<{width}}{_GAP}{first}")
+            lines.extend(f"  {'':<{width}}{_GAP}{line}" for line in others)
+        return lines
+    lines.extend(_together(blocks, lambda host: _outcome(results[host]) in _FAILURES))
     return lines
+
+
+def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bool]) -> list[str]:
+    """Hosts that have the same lines, and then these lines, once."""
+    hosts_of: dict[tuple[str, ...], list[str]] = {}
+    for host, block in blocks.items():
+        hosts_of.setdefault(tuple(block), []).append(host)
+    lines = []
+    for same, hosts in hosts_of.items():
+        names = textwrap.wrap(_some(hosts, all_named(hosts[0])), _WIDTH, break_on_hyphens=False)
+        lines += [*(f"  {line}" for line in names), *(f"      {line}" for line in same)]
+    return lines
+
+
+def _some(hosts: Sequence[str], all_named: bool) -> str:
+    if all_named or len(hosts) <= _NAMED:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[:_NAMED])} and {len(hosts) - _NAMED} more"
 
 
 def _outcome(result: Mapping[str, t.Any]) -> str:

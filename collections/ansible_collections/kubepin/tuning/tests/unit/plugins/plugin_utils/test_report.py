@@ -186,3 +186,21 @@ def test_a_node(result, lines):
 def test_header(outcomes, seconds, header):
     results = {f"n{number}": {"outcome": outcome} for number, outcome in enumerate(outcomes)}
     assert run_summary(results, seconds)[0] == header
+
+
+def test_of_many_nodes_the_same_lines_are_told_once_and_all_failures_by_name():
+    results = {f"gpu-{number:03d}": {} for number in range(500)}
+    results["gpu-007"] = results["gpu-008"] = results["gpu-009"] = results["gpu-010"] = FAILED
+    lines = run_summary(results, 60)
+    assert lines[0] == "kubepin: 500 nodes: 496 to come, 4 failed (1 min 0 s)"
+    assert lines[1:3] == ["  gpu-000, gpu-001, gpu-002 and 493 more", "      not touched yet"]
+    assert lines[3] == "  gpu-007, gpu-008, gpu-009, gpu-010"
+    assert len(lines) < 12
+
+
+def test_of_many_refused_nodes_the_same_problem_is_told_once_with_all_names():
+    refused = {f"gpu-{number:02d}": {"problems": ["splits core 0."], "blocked": []} for number in range(20)}
+    head, *lines = preflight_problems(refused).splitlines()
+    assert head == "kubepin: nothing was changed. 20 of 20 nodes cannot be switched as asked:"
+    assert " ".join(lines[:-1]).split() == [*(f"{host}," for host in list(refused)[:-1]), "gpu-19"]
+    assert lines[-1] == "      splits core 0."

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: run_report
+short_description: Keep the results of a run's hosts, and its summary, in the run's folder
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Writes the fact C(kubepin_result) of each host to a file of its own, and the run's summary beside them, each in one step.
+  - Of all hosts at once, as a task of Ansible per host and file would take longer than the rest of a run that changes nothing.
+  - Runs on the control node. A report is no change of a node, so the module never reports one.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  folder:
+    description: The run's folder; made if it is not there.
+    type: path
+    required: true
+  results:
+    description: Host to its fact C(kubepin_result), as docs/facts.md describes it. Hosts without one are left out.
+    type: dict
+    default: {}
+  summary:
+    description: The text of C(summary.txt).
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Keep what was found, done and verified
+  kubepin.tuning.run_report:
+    folder: runs/2026-11-25T09-00-00Z
+    results: {gpu-01: "{{ kubepin_result }}"}
+    summary: "kubepin: 1 node: 1 tuned, 0 failed (38 s)"
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+files:
+  description: The files that are there now.
+  returned: success
+  type: list
+  elements: str
+  sample: [runs/2026-11-25T09-00-00Z/gpu-01.json, runs/2026-11-25T09-00-00Z/summary.txt]
+"""
+
+import json
+import os
+import tempfile
+import typing as t
+from collections.abc import Mapping
+
+from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "folder": {"type": "path", "required": True},
+    "results": {"type": "dict", "default": {}},
+    "summary": {"type": "str", "required": True},
+}
+
+
+def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
+    """File name to text: a node's name and .json, and summary.txt."""
+    found = {f"{r['node']}.json": json.dumps(r, indent=4, sort_keys=True) + "\n" for r in results.values() if r}
+    return {**found, "summary.txt": f"{summary}\n"}
+
+
+def write(path: str, text: str) -> None:
+    """Put the text in the file's place in one step; everybody may read it."""
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".report-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(handle, 0o644)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    folder = module.params["folder"]
+    files = {
+        os.path.join(folder, name): text
+        for name, text in texts(module.params["results"], module.params["summary"]).items()
+    }
+    if not module.check_mode:
+        try:
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            for path, text in files.items():
+                write(path, text)
+        except OSError as error:
+            module.fail_json(
+                msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."
+            )
+    module.exit_json(changed=False, files=list(files))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.modules.run_report import texts, write
+
+
+def test_each_node_has_its_file_and_those_without_a_result_have_none() -> None:
+    found = texts({"a": {"node": "gpu-01", "outcome": "tuned"}, "b": {}}, "done")
+    assert list(found) == ["gpu-01.json", "summary.txt"]
+    assert json.loads(found["gpu-01.json"])["outcome"] == "tuned"
+    assert found["summary.txt"] == "done\n"
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "summary.txt"
+    write(str(path), "old")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    with pytest.raises(UnicodeEncodeError):
+        write(str(path), "\udc80")
+    assert [each.name for each in tmp_path.iterdir()] == ["summary.txt"]
+    assert path.read_text() == "old"
