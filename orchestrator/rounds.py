@@ -55,7 +55,7 @@ def estimate(folder: Path) -> Estimate | None:
     """What the timings in a folder say so far; None before both arms have a round in common."""
     try:
         arms = read_arms([folder])
-        a, b = (next(results for name, results in arms.items() if name.rpartition("-")[0] == group) for group in GROUPS)
+        a, b = [next(results for name, results in arms.items() if name.rpartition("-")[0] == group) for group in GROUPS]
         family = compare(a, b).family
     except (InputError, StopIteration, ValueError):
         return None

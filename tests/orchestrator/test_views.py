@@ -155,6 +155,8 @@ def test_the_running_estimate_is_the_benchmarks_own(tmp_path: Path) -> None:
             ]
             path = tmp_path / f"{arm}-round-{number}.jsonl"
             path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+            if (number, arm) == (1, "fractional-auto"):
+                assert estimate(tmp_path) is None, "one arm alone"
     found = estimate(tmp_path)
     assert found is not None
     assert found.ratio == pytest.approx(31 / 20, rel=0.01)
