@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import shtab
 import yaml
@@ -181,6 +181,34 @@ def _view(options: argparse.Namespace, console: Console) -> JsonView | PlainView
     return LiveView(console) if console.is_terminal and not options.plain else PlainView(console)
 
 
+class LosableTerminal:
+    """A terminal's file that takes what is written to it when the terminal is gone; the run's folder has everything."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        try:
+            return self._file.write(text)
+        except OSError:
+            return self._lost()
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError:
+            self._lost()
+
+    def _lost(self) -> int:
+        """Nothing is left to fail later: what is buffered goes nowhere too."""
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), self._file.fileno())
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextmanager
 def _signals(control: Control, console: Console) -> Iterator[None]:
     """The first signal asks to finish what is in hand, the second to end at once; a lost terminal asks for the first only."""
@@ -192,20 +220,18 @@ def _signals(control: Control, console: Console) -> Iterator[None]:
             control.stop()
 
     def hang_up(number: int, frame: Any) -> None:
-        console.file = nowhere  # the terminal answers with errors from now on; the run's folder has everything
         control.stop()
 
     handlers = {signal.SIGINT: ask, signal.SIGTERM: ask}
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         handlers[signal.SIGHUP] = hang_up
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        console.file = cast("IO[str]", LosableTerminal(console.file))
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-        nowhere.close()
 
 
 def _report(options: argparse.Namespace, console: Console, project: Path) -> int:
