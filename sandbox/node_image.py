@@ -107,8 +107,8 @@ class NodeRoot:
 
 
 def node_root(paths: Paths) -> NodeRoot:
-    """The root for the current package list."""
-    return NodeRoot(paths.node_root / hash_of(SUITE, *PACKAGES, *TRIMMED, *XTABLES_COMMANDS))
+    """The root as this source makes it."""
+    return NodeRoot(paths.node_root / hash_of(Path(__file__).read_bytes()))
 
 
 def libraries(shell: Shell, root: Path, program: str) -> list[str]:
@@ -121,14 +121,14 @@ def kube_proxy_base(shell: Shell, root: Path) -> Layer:
     """What kube-proxy calls, taken from the node's own packages so that both write the same kind of rules."""
     layer = Layer()
     multi = "/usr/sbin/xtables-nft-multi"
-    for program, target in ((multi, multi), ("/usr/sbin/conntrack", "/usr/sbin/conntrack"), ("/bin/dash", "/bin/sh")):
-        layer.file(target, root / program.lstrip("/"))
+    # Extensions have libraries of their own: that of `statistic`, which shares a service among endpoints, is libm.
+    extensions = [f"/{path.relative_to(root)}" for path in sorted(root.glob("usr/lib/*/xtables/*.so"))]
+    for program in (multi, "/usr/sbin/conntrack", "/bin/dash", *extensions):
+        layer.file("/bin/sh" if program == "/bin/dash" else program, root / program.lstrip("/"))
         for library in libraries(shell, root, program):
             layer.file(library, root / os.path.realpath(root / library.lstrip("/")).removeprefix(str(root)).lstrip("/"))
     for command in XTABLES_COMMANDS:
         layer.link(f"/usr/sbin/{command}", "xtables-nft-multi")
-    for extension in root.glob("usr/lib/*/xtables/*.so"):
-        layer.file(f"/{extension.relative_to(root)}", extension)
     layer.folder("/tmp", 0o1777)
     layer.folder("/run")
     return layer
