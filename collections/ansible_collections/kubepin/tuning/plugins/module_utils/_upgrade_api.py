@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_apis impor
     RemovedApi,
     written_with,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_room import preemptions
 
 MARK = "upgrade"
 """The value of the cordon annotation while an upgrade has a node in hand."""
@@ -50,7 +51,10 @@ class UpgradeApi(KubernetesApi):
         :param minors: the minors of 1.x on the way, whose removed APIs are looked for
         """
         config_maps = self._list("/api/v1/namespaces/kube-system/configmaps")
-        names = [node["metadata"]["name"] for node in self._list("/api/v1/nodes")]
+        nodes = self._list("/api/v1/nodes")
+        pods = {node["metadata"]["name"]: self.pods_on(node["metadata"]["name"]) for node in nodes}
+        drains = self._drains(pods, drain)
+        leaving = {name: [f"{pod['namespace']}/{pod['name']}" for pod in d["evicted"]] for name, d in drains.items()}
         return {
             "kubelet_configs": {
                 item["metadata"]["name"]: _fields((item.get("data") or {}).get("kubelet", ""))
@@ -59,7 +63,8 @@ class UpgradeApi(KubernetesApi):
             },
             "deprecated_requests": self._deprecated_requests(),
             "old_objects": [entry for api in REMOVED if api.minor in minors for entry in self._old_objects(api)],
-            "drains": self._drains(names, drain),
+            "drains": drains,
+            "preemptions": preemptions(nodes, pods, leaving),
         }
 
     @staticmethod
@@ -137,9 +142,9 @@ class UpgradeApi(KubernetesApi):
                 found.append({**old, "name": name, "writers": ", ".join(writers)})
         return found
 
-    def _drains(self, names: Sequence[str], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
+    def _drains(self, pods: dict[str, list[JsonObject]], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
         budgets, daemon_sets = self.disruption_budgets(), self.daemon_sets()
-        return {name: asdict(plan_drain(self.pods_on(name), budgets, daemon_sets, **drain)) for name in names}
+        return {name: asdict(plan_drain(on_it, budgets, daemon_sets, **drain)) for name, on_it in pods.items()}
 
 
 def _fields(text: str) -> dict[str, str]:

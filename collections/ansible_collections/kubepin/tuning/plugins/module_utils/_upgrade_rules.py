@@ -142,12 +142,13 @@ def hints(s: Situation) -> list[str]:
     """What may stand in the way, and cannot be told from what every cluster has."""
     _clients, unclear = judged_requests(s.cluster["deprecated_requests"], s.hops[-1].minor)
     named = {(old["api"], old["resource"]) for old in s.cluster["old_objects"]}
-    return [
+    requests = [
         f"{_resource(request)}, which {request['removed_release']} no longer serves, was asked for since the API server started. No stored "
         "object was written with it, and Kubernetes' own programs ask for it too: if a client of yours may, look for it in the audit log."
         for request in unclear
         if (f"{request['group']}/{request['version']}", request["resource"]) not in named
     ]
+    return [*requests, *s.cluster["preemptions"]]
 
 
 def _resource(request: Mapping[str, str]) -> str:

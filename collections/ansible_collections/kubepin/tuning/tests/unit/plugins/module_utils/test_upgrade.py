@@ -53,6 +53,7 @@ class Cluster:
             "deprecated_requests": [],
             "old_objects": [],
             "drains": {},
+            "preemptions": [],
         }
         self.hosts: Data = {name: {"node": name, "facts": facts(name == CP)} for name in (CP, W1, W2)}
         self.wanted: Data = {"images_from_registry": False}
@@ -336,3 +337,9 @@ def test_what_is_no_size_of_a_batch_is_named(size: object) -> None:
 
 def test_no_batch_at_all_is_refused() -> None:
     assert "expected how many workers at a time" in batch_problems([])[0]
+
+
+def test_what_a_drain_may_take_from_others_is_a_note(cluster: Cluster) -> None:
+    cluster.api["preemptions"] = ["pod a may preempt b"]
+    assert "pod a may preempt b" in cluster.plan().notes
+    assert cluster.blockers() == []
