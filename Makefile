@@ -12,7 +12,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,12 @@ upgrade-interrupted: ## A tuned cluster from 1.21.14 to 1.22.17, the run killed 
 upgrade-packages: ## 1.21.14 to 1.22.17 with packages on a sandbox of its own: one missing, one broken and undone
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/upgrade-packages
+	@tools/upgrade-packages apt
+
+upgrade-packages-dnf: ## The same with dnf and rpm, on Debian nodes that have them
+	@tools/setup venv
+	@tools/setup sandbox
+	@tools/upgrade-packages dnf
 
 reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
 	@tools/setup venv

@@ -471,6 +471,8 @@ class Dnf(Packages):
 
     def keep(self, names: t.Sequence[str], folder: str) -> None:
         """rpm cannot make a package anew: the node's repositories must still have what is installed."""
+        if not names:  # dnf wants one
+            return
         try:
             self._asked([*_DNF, "reinstall", "--downloadonly", f"--downloaddir={folder}", *names])
         except TuningError as exc:
@@ -486,12 +488,19 @@ class Dnf(Packages):
         return ["rpm", "--erase", *names]
 
     def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
-        code, output, _errors = self._run(["dnf", "-q", "versionlock", "list"])
+        """Move the locks of packages to the version that is installed now.
+
+        Without the repositories, which versionlock would read: the kubelet is stopped. As they are (--raw), because versionlock does not
+        see an installed package of another version than its lock's.
+        """
+        versionlock = ["dnf", "-q", "--disablerepo=*", "versionlock"]
+        code, output, _errors = self._run([*versionlock, "list"])
         for name in names if code == 0 else ():
-            for lock in re.findall(rf"^{re.escape(name)}-\d\S*$", output, re.MULTILINE):
-                self._asked(["dnf", "-q", "versionlock", "add", name])
-                if self.version_of(name) not in lock:
-                    self._asked(["dnf", "-q", "versionlock", "delete", lock])
+            version = self.version_of(name)
+            for lock, start in re.findall(rf"^(({re.escape(name)}-(?:\d+:)?)\d\S*)$", output, re.MULTILINE):
+                if version and version not in lock:
+                    self._asked([*versionlock, "add", "--raw", f"{start}{version}.*"])
+                    self._asked([*versionlock, "delete", lock])
 
     def _new_file(self, url: str) -> t.Tuple[str, str]:
         key = self._repository.key or f"{url.rstrip('/')}/repodata/repomd.xml.key"

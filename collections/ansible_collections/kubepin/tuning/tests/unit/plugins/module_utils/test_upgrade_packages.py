@@ -211,8 +211,17 @@ def test_dnf_moves_locks_that_name_a_version():
         return 0, "1.28.2-1.1" if argv[0] == "rpm" else "", ""
 
     Dnf(run, COMMUNITY).hold_again([], ["kubeadm", "kubelet"])
-    changes = [argv[3:] for argv in asked if argv[0] == "dnf"][1:]
-    assert changes == [["add", "kubelet"], ["delete", "kubelet-0:1.27.1-1.1.*"]]
+    commands = [argv for argv in asked if argv[0] == "dnf"]
+    assert [argv[4:] for argv in commands[1:]] == [
+        ["add", "--raw", "kubelet-0:1.28.2-1.1.*"],
+        ["delete", "kubelet-0:1.27.1-1.1.*"],
+    ]
+    assert all("--disablerepo=*" in argv for argv in commands), "the kubelet is stopped: no repository is asked"
+
+
+def test_dnf_is_not_asked_to_keep_nothing(tmp_path):
+    """A run that is repeated has kept everything already; `dnf reinstall` without a package is an error."""
+    Dnf(lambda argv: pytest.fail(f"ran {argv}"), COMMUNITY).keep([], str(tmp_path))
 
 
 def test_a_control_file_is_what_the_database_says_without_its_own_words():
