@@ -180,15 +180,15 @@ def role_name(purpose: str, place: str) -> str:
 
 
 def _merged(rules: t.Iterable[Rule]) -> list[Rule]:
-    """The rules with all verbs of the same resources together."""
+    """The rules with all verbs of the same resources together; paths, which are no resources, apart."""
     verbs: dict[tuple[str, tuple[str, ...]], set[str]] = {}
     for rule in rules:
         for resource in rule.resources:
             verbs.setdefault((rule.group, (resource,)), set()).update(rule.verbs)
-    same: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    same: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
     for (group, (resource,)), these in sorted(verbs.items()):
-        same.setdefault((group, tuple(sorted(these))), []).append(resource)
-    return [Rule(group, tuple(resources), these) for (group, these), resources in same.items()]
+        same.setdefault((group, tuple(sorted(these)), resource.startswith("/")), []).append(resource)
+    return [Rule(group, tuple(resources), these) for (group, these, _path), resources in same.items()]
 
 
 def _rule(rule: Rule) -> dict[str, t.Any]:

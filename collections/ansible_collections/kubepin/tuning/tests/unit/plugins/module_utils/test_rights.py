@@ -4,7 +4,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._rights import PURPOSES, Right, problems, review, rights
+from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (
+    PURPOSES,
+    Right,
+    cluster_roles,
+    problems,
+    review,
+    rights,
+)
 
 PLACES = {"probe": "kube-system", "benchmark": "bench", "system": "kube-system"}
 
@@ -54,3 +61,11 @@ def test_missing_verbs_of_one_resource_are_told_together() -> None:
         "list poddisruptionbudgets.policy",
         "create, delete pods in namespace kubepin-probe",
     ]
+
+
+def test_paths_and_resources_are_never_in_one_rule_of_a_role() -> None:
+    rules = [rule for role in cluster_roles() for rule in role["rules"]]
+    assert all(path.startswith("/") for rule in rules for path in rule.get("nonResourceURLs", []))
+    assert not any(name.startswith("/") for rule in rules for name in rule.get("resources", []))
+    (upgrade,) = (role["rules"] for role in cluster_roles() if role["metadata"]["name"] == "kubepin-upgrade")
+    assert {"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]} in upgrade
