@@ -225,7 +225,7 @@ def _signals(control: Control, console: Console) -> Iterator[None]:
     handlers = {signal.SIGINT: ask, signal.SIGTERM: ask}
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         handlers[signal.SIGHUP] = hang_up
-        console.file = cast("IO[str]", LosableTerminal(console.file))
+    console.file = cast("IO[str]", LosableTerminal(console.file))
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

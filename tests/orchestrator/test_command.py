@@ -133,7 +133,8 @@ def test_lines_json_report_and_runs_tell_the_same_run(
 def start(project: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """`kubepin` on its own, once it is at the task «Switch»."""
     call = f"main({list(arguments)!r}, pathlib.Path({str(project)!r}))"
-    program = f"import sys, pathlib; from orchestrator.__main__ import main; sys.exit({call})"
+    hang_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # these tests may run under nohup
+    program = f"import sys, pathlib, signal; {hang_up}; from orchestrator.__main__ import main; sys.exit({call})"
     environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'collections'}"}
     kubepin = subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **options)
     deadline = time.monotonic() + 120
