@@ -89,6 +89,7 @@ class _Run:
         self._told_stop = False
         self._waiting: dict[str, str] = {}
         self._pods: dict[str, list[float]] = {}
+        self._measured: dict[str, int] = {}
         self._look = 0
 
     def conduct(self) -> RunResult:
@@ -155,10 +156,11 @@ class _Run:
             self._estimate(event)
 
     def _estimate(self, event: Event) -> None:
-        host = str(event.data["host"])
+        host, folder = str(event.data["host"]), Path(str(event.data["file"])).parent
         self._pods.setdefault(host, []).append(float(event.data["seconds"]))
-        left = rounds.seconds_left(self._pods, self._look)
-        found = rounds.estimate(Path(str(event.data["file"])).parent)
+        self._measured[host] = len(list(folder.glob("*.jsonl")))
+        left = rounds.seconds_left(self._pods, self._measured, self._look)
+        found = rounds.estimate(folder)
         values = asdict(found) if found else {}
         self._tell(Event("estimate", {"host": host, "until_rounds": self._look, "seconds_left": left, **values}))
 

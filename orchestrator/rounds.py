@@ -64,13 +64,18 @@ def estimate(folder: Path) -> Estimate | None:
     return Estimate(family.ratio, family.low, family.high, family.rounds, str(family.verdict))
 
 
-def seconds_left(pods: Mapping[str, Sequence[float]], rounds: int, arms: int = len(GROUPS)) -> float | None:
+def seconds_left(
+    pods: Mapping[str, Sequence[float]], measured: Mapping[str, int], rounds: int, arms: int = len(GROUPS)
+) -> float | None:
     """Predicted seconds until each host has measured its rounds; hosts measure at the same time.
 
-    :param pods: host to the seconds of the pods measured so far
+    :param pods: host to the seconds of each pod of this attempt
+    :param measured: host to the number of pods measured so far, those of earlier attempts among them
     :returns: None before the first pod of any host has ended
     """
-    known = [seconds for measured in pods.values() for seconds in measured]
+    known = [seconds for own in pods.values() for seconds in own]
     if not known:
         return None
-    return max((max(rounds * arms - len(own), 0) * fmean(own or known) for own in pods.values()), default=0.0)
+    return max(
+        (max(rounds * arms - measured[host], 0) * fmean(own or known) for host, own in pods.items()), default=0.0
+    )

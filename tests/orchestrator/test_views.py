@@ -129,10 +129,14 @@ def test_rounds_go_on_where_it_is_undecided_and_nothing_is_wrong() -> None:
 
 
 def test_the_time_left_is_that_of_the_slowest_host() -> None:
-    assert seconds_left({}, 3) is None
-    assert seconds_left({"a": [10.0, 10.0], "b": [20.0]}, 3) == 5 * 20.0
-    assert seconds_left({"a": [10.0] * 6}, 3) == 0.0
-    assert seconds_left({"a": [10.0] * 6}, 5) == 40.0
+    assert seconds_left({}, {}, 3) is None
+    assert seconds_left({"a": [10.0, 10.0], "b": [20.0]}, {"a": 2, "b": 1}, 3) == 5 * 20.0
+    assert seconds_left({"a": [10.0] * 6}, {"a": 6}, 3) == 0.0
+    assert seconds_left({"a": [10.0] * 6}, {"a": 6}, 5) == 40.0
+
+
+def test_pods_measured_before_a_resume_are_not_waited_for_again() -> None:
+    assert seconds_left({"a": [10.0]}, {"a": 5}, 3) == 10.0
 
 
 def test_the_running_estimate_is_the_benchmarks_own(tmp_path: Path) -> None:
