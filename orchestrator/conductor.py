@@ -24,7 +24,7 @@ _STOPS_AT: Mapping[str, str] = {
     "benchmark": "the pods that measure now are finished, no other is begun",
     "upgrade": "the step in hand is finished, no other is begun",
 }
-_GOOD = ("tuned", "already_tuned", "would_tune", "rolled_back", "not_tuned", "ok", "changed", "upgraded")
+_GOOD = ("tuned", "already_tuned", "would_tune", "rolled_back", "not_tuned", "ok", "changed", "measured", "upgraded")
 
 
 class Control:
@@ -119,12 +119,14 @@ class _Run:
             outcome = self._play({**self._request.variables, rounds.ROUNDS: look}, limit)
             results |= {host.host: host for host in outcome.hosts}
             outcome = replace(outcome, hosts=tuple(results[name] for name in sorted(results)))
+            if outcome.status == "canceled" or self._control.stopping:
+                break
             again = rounds.undecided(outcome.hosts)
             verdicts = {
                 host.host: (host.facts.get("kubepin_comparison") or {}).get("verdict") for host in outcome.hosts
             }
             self._tell(Event("look", {"rounds": look, "verdicts": verdicts, "undecided": list(again)}))
-            if outcome.status == "canceled" or self._control.stopping or not again:
+            if not again:
                 break
             limit = ",".join(again)
         return outcome

@@ -126,7 +126,8 @@ class HostResult:
     """What came of one host.
 
     :param outcome: as `kubepin_result` says it (docs/facts.md), else ``ok``, ``changed``, ``failed``, ``unreachable``,
-        ``upgraded``, ``not_begun``, or ``interrupted`` for one that was in hand when the run was cancelled
+        ``upgraded``, ``measured``, ``partly_measured``, ``not_begun``, or ``interrupted`` for one that was in hand when the run was
+        cancelled
     :param changes: what was changed, a phrase each
     :param verified: findings after the change, a phrase each
     :param facts: the facts `kubepin_*` that its roles handed on

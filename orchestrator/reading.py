@@ -130,6 +130,8 @@ class Reader:
             outcome = "upgraded"
         elif (facts.get("kubepin_plan") or {}).get("changed"):
             outcome = "not_begun"
+        elif measured := facts.get("kubepin_benchmark"):
+            outcome = _measured(measured)
         else:
             outcome = "changed" if self._changes.get(host) else "ok"
         settings = [f"{entry['name']}: {entry['before']} -> {entry['after']}" for entry in result.get("settings") or []]
@@ -146,6 +148,12 @@ class Reader:
             first_cause=cause if failed or gone else None,
             next_step=(result.get("next_step") or None) if failed or gone else None,
         )
+
+
+def _measured(fact: Mapping[str, Any]) -> str:
+    """How far the measurements of a host came (docs/facts.md, `kubepin_benchmark`)."""
+    pods = [pod["complete"] for run in fact["runs"].values() for pod in run["pods"]]
+    return "measured" if pods and all(pods) else "partly_measured" if any(pods) else "not_begun"
 
 
 def _pod(data: Mapping[str, Any]) -> Iterator[Event]:

@@ -31,6 +31,27 @@ PLANNED_AND_GATED = f"""
     - {{name: Switch, ansible.builtin.wait_for: {{path: "{{{{ kubepin_stop_file }}}}", timeout: 60}}}}
     - {RESULT}
 """
+MEASURED = """
+- name: Measure
+  hosts: gpu_nodes
+  gather_facts: false
+  tasks:
+    - {name: Run pods, ansible.builtin.debug: {msg: "{{ gpu_benchmark_rounds }} rounds"}}
+    - ansible.builtin.set_fact:
+        kubepin_benchmark: {problems: [], runs: {contrast: {pods: [{complete: true}]}}}
+        kubepin_comparison:
+          verdict: "{{ 'UNDECIDED' if inventory_hostname == 'gpu-02' and gpu_benchmark_rounds | int < 5 else 'BEATS' }}"
+"""
+HALF_MEASURED = """
+- name: Measure
+  hosts: gpu_nodes
+  gather_facts: false
+  tasks:
+    - {name: Run pods, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}
+    - ansible.builtin.set_fact:
+        kubepin_benchmark: {problems: [], runs: {contrast: {pods: [{complete: true}, {complete: false}]}}}
+"""
+CONTRAST = {"gpu_benchmark_contrast": True}
 SECRETS = ("extra-pass-word", "hostvar-pass-word", "env-token-word", "become-pass-word", "nested-key-word")
 
 
@@ -119,6 +140,34 @@ def test_a_stop_finishes_the_node_in_hand_and_resume_does_the_rest(project: Path
     assert (again.run, again.verdict) == (result.run, Verdict.DONE)
     assert [host.outcome for host in again.hosts] == ["tuned", "tuned"]
     assert len(json.loads((again.folder / "run.json").read_text())["attempts"]) == 2
+
+
+def test_rounds_are_added_on_the_hosts_that_are_undecided_and_on_no_other(project: Path) -> None:
+    (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(MEASURED)
+    heard: list[Event] = []
+    result = conduct(Request("benchmark", project=project, variables=CONTRAST), heard.append)
+    assert [(event.data["rounds"], event.data["undecided"]) for event in heard if event.kind == "look"] == [
+        (3, ["gpu-02"]),
+        (5, []),
+    ]
+    begun = [event.data["host"] for event in heard if event.kind == "host_begins"]
+    assert (begun.count("gpu-01"), begun.count("gpu-02")) == (1, 2)
+    assert (result.verdict, result.sentence) == (Verdict.DONE, "benchmark done: 2 hosts: 2 measured")
+
+
+def test_a_stopped_measurement_is_no_look_and_is_not_done(project: Path) -> None:
+    (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(HALF_MEASURED)
+    control = Control()
+    heard: list[Event] = []
+
+    def listen(event: Event) -> None:
+        heard.append(event)
+        if event.kind == "task":
+            control.stop()
+
+    result = conduct(Request("benchmark", project=project, variables=CONTRAST), listen, control)
+    assert (result.verdict, result.sentence) == (Verdict.STOPPED, "benchmark stopped: 2 hosts: 2 partly measured")
+    assert "look" not in [event.kind for event in heard]
 
 
 def test_failed_and_not_run_are_told_apart(project: Path, tune: Write) -> None:
