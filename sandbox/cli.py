@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sandbox import host, torch_image
 from sandbox.artefacts import Artefacts
-from sandbox.cluster import Sandbox, known_names, labelled, node_ready, tear_down
+from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
 from sandbox.locks import lock
 from sandbox.progress import run_steps
@@ -129,12 +129,7 @@ def torch(paths: Paths, options: argparse.Namespace) -> int:
     name = checked_name(options.name)
     files = paths.sandbox(name)
     host.require_engine(quiet_shell())
-    with lock(paths.locks, f"sandbox-{name}"):
-        state = State.load(files)
-        if not state or state.phase != "ready":
-            raise SandboxError(f'sandbox "{name}" is not ready. Run `python3 -m sandbox up --name {name}` first.')
-        shell = Shell(Log(files.log))
-        sandbox = Sandbox(paths, shell, state)
+    with ready_sandbox(paths, name) as sandbox:
         stopped = [node.name for node in sandbox.workers if not node.running()]
         if stopped:
             raise SandboxError(f"{', '.join(stopped)} does not run. Run `python3 -m sandbox up --name {name}` first.")

@@ -8,8 +8,9 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from sandbox.locks import lock
 from sandbox.nodes import Node, make_ssh_key
 from sandbox.progress import Step
 from sandbox.settings import GPU_RESOURCE, LABEL, Paths, SandboxError
-from sandbox.shell import Shell, wait_for
+from sandbox.shell import Log, Shell, wait_for
 from sandbox.state import State
 
 RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -321,3 +322,17 @@ def tear_down(paths: Paths, shell: Shell, name: str) -> bool:
     if existed:
         shutil.rmtree(folder)
     return bool(containers or networks or existed)
+
+
+@contextmanager
+def ready_sandbox(paths: Paths, name: str) -> Iterator[Sandbox]:
+    """The sandbox, locked for as long as it takes.
+
+    Raises SandboxError if it is not ready.
+    """
+    files = paths.sandbox(name)
+    with lock(paths.locks, f"sandbox-{name}"):
+        state = State.load(files)
+        if not state or state.phase != "ready":
+            raise SandboxError(f'sandbox "{name}" is not ready. Run `python3 -m sandbox up --name {name}` first.')
+        yield Sandbox(paths, Shell(Log(files.log)), state)

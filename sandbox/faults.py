@@ -29,12 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox import fault_hook
-from sandbox.cluster import Sandbox, node_ready
-from sandbox.locks import lock
+from sandbox.cluster import Sandbox, node_ready, ready_sandbox
 from sandbox.nodes import Node
 from sandbox.settings import GPU_RESOURCE, Paths, SandboxError
-from sandbox.shell import CommandFailed, Log, Shell, wait_for
-from sandbox.state import State
+from sandbox.shell import CommandFailed, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "kubepin.io/cordoned"
@@ -438,36 +436,40 @@ def steps_named(worker: Worker, name: str) -> int:
     return next(number for number, step in enumerate(worker.steps, 1) if step == name)
 
 
+def meet_refusal(worker: Worker, row: Row) -> None:
+    """A second playbook on the node is refused."""
+    code, output = worker.playbook()
+    expect(code != 0, "the second run was not refused")
+    row.told = said(output, "another run is changing this node right now")
+
+
+def judge_first_run(worker: Worker, row: Row, first: Running) -> None:
+    """The first playbook ends as if nobody had been there."""
+    code, output = first.end()
+    expect(code == 0, f"the first run fails: {flat(output)[-600:]}")
+    judge_up(worker, row)
+    judge_cordon(worker, row)
+    judge_module_again(worker, row)
+
+
 def two_runs(worker: Worker, row: Row) -> None:
     """A second playbook meets the first one in its transaction."""
     worker.arm(4, "hold")
     first = worker.start_playbook()
     try:
         worker.wait_held()
-        code, output = worker.playbook()
-        expect(code != 0, "the second run was not refused")
-        row.told = said(output, "another run is changing this node right now")
+        meet_refusal(worker, row)
     finally:
         worker.release()
-    code, output = first.end()
-    expect(code == 0, f"the first run fails: {flat(output)[-600:]}")
-    judge_up(worker, row)
-    judge_cordon(worker, row)
-    judge_module_again(worker, row)
+    judge_first_run(worker, row, first)
 
 
 def two_runs_in_verify(worker: Worker, row: Row) -> None:
     """A second playbook meets the first one while its probe pod watches."""
     first = worker.start_playbook()
     wait_for("the switch is held", lambda: worker.unfinished() and worker.policy() == "static", RUN_SECONDS)
-    code, output = worker.playbook()
-    expect(code != 0, "the second run was not refused")
-    row.told = said(output, "another run is changing this node right now")
-    code, output = first.end()
-    expect(code == 0, f"the first run fails: {flat(output)[-600:]}")
-    judge_up(worker, row)
-    judge_cordon(worker, row)
-    judge_module_again(worker, row)
+    meet_refusal(worker, row)
+    judge_first_run(worker, row, first)
 
 
 def corrupted(text: str) -> Act:
@@ -876,22 +878,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = options.groups or list(GROUPS)
     if unknown := [group for group in groups if group not in GROUPS]:
         parser.error(f"unknown group {', '.join(unknown)}: expected some of {', '.join(GROUPS)}")
-    paths = Paths.from_environment()
-    files = paths.sandbox(options.name)
-    state = State.load(files)
     if not options.go_on:
         for group in groups:
             (options.folder / f"{group}.json").unlink(missing_ok=True)
     passed = {(row.group, row.fault) for row in read_rows(options.folder) if not row.failed}
     try:
-        if not state or state.phase != "ready":
-            raise SandboxError(
-                f'sandbox "{options.name}" is not ready. Run `python3 -m sandbox up --name {options.name}` first.'
-            )
-        with lock(paths.locks, f"sandbox-{options.name}"):
-            Campaign(Sandbox(paths, Shell(Log(files.log)), state), options.folder).run(
-                groups, passed, SAMPLE if options.sample else None
-            )
+        with ready_sandbox(Paths.from_environment(), options.name) as sandbox:
+            Campaign(sandbox, options.folder).run(groups, passed, SAMPLE if options.sample else None)
     except SandboxError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1

@@ -23,13 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox import legacy_gpu
-from sandbox.cluster import Sandbox, node_ready
+from sandbox.cluster import Sandbox, node_ready, ready_sandbox
 from sandbox.locks import lock
 from sandbox.nodes import Node
 from sandbox.progress import run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
-from sandbox.shell import CommandFailed, Log, Shell, wait_for
-from sandbox.state import State
+from sandbox.shell import CommandFailed, wait_for
 
 POLICIES = ("none", "static")
 RESERVED = "0"
@@ -286,18 +285,11 @@ def read_rows(folder: Path) -> list[Row]:
 @contextmanager
 def laboratory(paths: Paths, name: str) -> Iterator[Laboratory]:
     """The first worker of a sandbox, for as long as it takes."""
-    files = paths.sandbox(name)
-    state = State.load(files)
-    if not state or state.phase != "ready":
-        raise SandboxError(f'sandbox "{name}" is not ready. Run `python3 -m sandbox up --name {name}` first.')
-    shell = Shell(Log(files.log))
-    if legacy_gpu.missing(paths, shell):
-        with lock(paths.locks, "build"):
-            run_steps(legacy_gpu.missing(paths, shell))
-    with lock(paths.locks, f"sandbox-{name}"):
-        yield Laboratory(
-            Sandbox(paths, shell, state), lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-        )
+    with ready_sandbox(paths, name) as sandbox:
+        if legacy_gpu.missing(paths, sandbox.shell):
+            with lock(paths.locks, "build"):
+                run_steps(legacy_gpu.missing(paths, sandbox.shell))
+        yield Laboratory(sandbox, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True))
 
 
 def measure(paths: Paths, name: str, folder: Path) -> None:

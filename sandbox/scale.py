@@ -23,12 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.cluster import Sandbox
+from orchestrator.model import EXIT_CODES, Verdict
+from sandbox.cluster import ready_sandbox
 from sandbox.faults import Worker, Wrong
-from sandbox.locks import lock
 from sandbox.settings import Paths, SandboxError
-from sandbox.shell import Log, Shell
-from sandbox.state import State
 from sandbox.switch_cost import many_hosts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +36,7 @@ SSH_TIMEOUT, NODE_TIMEOUT = 10, 30
 SLOW_PYTHON = "/opt/slow-python"
 SLOW_SECONDS = 120
 POLL_SECONDS = 0.25
-DONE, REFUSED = 0, 3
+DONE, REFUSED = EXIT_CODES[Verdict.DONE], EXIT_CODES[Verdict.REFUSED]
 
 
 @dataclass
@@ -243,16 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--forks", type=int, default=20)
     options = parser.parse_args(arguments)
     counts = [int(count) for count in options.hosts.split(",")]
-    paths = Paths.from_environment()
-    files = paths.sandbox(options.name)
-    state = State.load(files)
     try:
-        if not state or state.phase != "ready":
-            raise SandboxError(
-                f'sandbox "{options.name}" is not ready. Run `python3 -m sandbox up --name {options.name}` first.'
-            )
-        with lock(paths.locks, f"sandbox-{options.name}"):
-            sandbox = Sandbox(paths, Shell(Log(files.log)), state)
+        with ready_sandbox(Paths.from_environment(), options.name) as sandbox:
             workers = [Worker(sandbox, node) for node in sandbox.workers]
             for worker in workers:
                 worker.module(policy="static")

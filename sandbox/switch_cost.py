@@ -22,12 +22,9 @@ from typing import Any
 
 from scipy import stats
 
-from sandbox.cluster import Sandbox
+from sandbox.cluster import ready_sandbox
 from sandbox.faults import RUN_SECONDS, Running, Worker, Wrong
-from sandbox.locks import lock
 from sandbox.settings import Paths, SandboxError
-from sandbox.shell import Log, Shell
-from sandbox.state import State
 
 PAIRS = 10
 PLAYBOOK_RUNS = 3
@@ -226,18 +223,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = options.parts or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"unknown part {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
-    paths = Paths.from_environment()
-    files = paths.sandbox(options.name)
-    state = State.load(files)
     file = options.folder / "measured.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     try:
-        if not state or state.phase != "ready":
-            raise SandboxError(
-                f'sandbox "{options.name}" is not ready. Run `python3 -m sandbox up --name {options.name}` first.'
-            )
-        with lock(paths.locks, f"sandbox-{options.name}"):
-            sandbox = Sandbox(paths, Shell(Log(files.log)), state)
+        with ready_sandbox(Paths.from_environment(), options.name) as sandbox:
             workers = [Worker(sandbox, node) for node in sandbox.workers]
             for part in parts:
                 for worker in workers:

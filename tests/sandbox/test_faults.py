@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import fault_hook
-from sandbox.faults import GROUPS, Row, Wrong, faults_of, read_rows, result_of, said, show
+from sandbox.faults import GROUPS, SAMPLE, Row, Wrong, faults_of, main, read_rows, result_of, said, show
 
 STEPS = [
     "write /var/lib/kubepin/switches",
@@ -87,3 +87,18 @@ def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.Capt
     assert show(tmp_path) == 1
     assert "FAILED: the kubelet is down" in (tmp_path / "table.md").read_text()
     assert "2 rows, 1 failed" in capsys.readouterr().out
+
+
+def test_the_sample_has_rows_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["lab", str(tmp_path), "kill", "--sample"])
+    assert "--sample takes no GROUP" in capsys.readouterr().err
+    assert {group for group, _title in SAMPLE} <= set(GROUPS)
+
+
+def test_a_sandbox_that_is_not_there_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path / "cache"))
+    assert main(["lab", str(tmp_path)]) == 1
+    assert 'sandbox "lab" is not ready. Run `python3 -m sandbox up --name lab` first.' in capsys.readouterr().err

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested, untolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import cannot_start, managed_pod, pod_name
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
@@ -395,7 +395,7 @@ def not_scheduled(
             "unschedulable",
             f"{head} is cordoned, so the benchmark pod cannot go there. Uncordon it, or set `tolerations`.{quote}",
         )
-    if taints := _untolerated(node, request.tolerations):
+    if taints := untolerated(node, request.tolerations):
         return Failure(
             "unschedulable",
             f"{head} has taints that the benchmark pod does not tolerate: {', '.join(taints)}. Set `tolerations`.{quote}",
@@ -504,26 +504,6 @@ def quoted(others: Sequence[str]) -> str:
 def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
     statuses: list[Mapping[str, t.Any]] = status.get("containerStatuses") or []
     return next((s.get("state") or {} for s in statuses if s["name"] == CONTAINER), {})
-
-
-def _untolerated(node: Mapping[str, t.Any], tolerations: Sequence[Mapping[str, t.Any]]) -> list[str]:
-    taints = (node.get("spec") or {}).get("taints") or []
-    return [
-        f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
-        for taint in taints
-        if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(it, taint) for it in tolerations)
-    ]
-
-
-def _tolerates(toleration: Mapping[str, t.Any], taint: Mapping[str, t.Any]) -> bool:
-    """k8s.io/api/core/v1 Toleration.ToleratesTaint"""
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _room(resource: str, node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]]) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 
@@ -81,6 +81,27 @@ def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, F
         if total := sum(amounts, Fraction(0)):
             found[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = total
     return found
+
+
+def untolerated(node: Mapping[str, t.Any], tolerations: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The node's taints that keep a pod with these *tolerations* away, as kubectl writes them."""
+    taints = (node.get("spec") or {}).get("taints") or []
+    return [
+        f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
+        for taint in taints
+        if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(it, taint) for it in tolerations)
+    ]
+
+
+def _tolerates(toleration: Mapping[str, t.Any], taint: Mapping[str, t.Any]) -> bool:
+    """k8s.io/api/core/v1 Toleration.ToleratesTaint"""
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _seconds(timestamp: str | None) -> int | None:

@@ -187,11 +187,12 @@ def cannot_start(waiting: Mapping[str, t.Any]) -> bool:
     return waiting.get("reason") in _START_ERRORS and _NOT_YET_READ not in (waiting.get("message") or "")
 
 
-def lacks_devices(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
-    """Whether the node rejected the pod in a way that a device plugin which comes back would cure."""
+def worth_another_try(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
+    """Whether the node rejected the pod in a way that a device plugin which comes back would cure, and the request asks to try again."""
     status = pod.get("status") or {}
     reasons = ("UnexpectedAdmissionError", f"OutOf{request.gpu_resource}")
-    return bool(request.gpus) and status.get("phase") == "Failed" and status.get("reason") in reasons
+    asked = request.retry_rejected and request.gpus > 0
+    return asked and status.get("phase") == "Failed" and status.get("reason") in reasons
 
 
 def not_ours(pod: Mapping[str, t.Any]) -> str:

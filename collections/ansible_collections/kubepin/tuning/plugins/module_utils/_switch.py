@@ -7,7 +7,11 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import StateFileError, parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
+    CpuManagerState,
+    StateFileError,
+    parse_state,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._journal import (
@@ -175,8 +179,7 @@ class Verification:
         return f"{path} is not as planned: {rejected}" if rejected else None
 
     def _pod_problem(self, pod: PodCpus) -> t.Optional[str]:
-        entries = parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")["entries"]
-        entry = entries.get(pod.uid, {}).get(pod.container, "no CPUs of its own")
+        entry = self._state()["entries"].get(pod.uid, {}).get(pod.container, "no CPUs of its own")
         if pod.cpus == entry:
             return None
         return (
@@ -190,11 +193,14 @@ class Verification:
     def _health(self, outcome: Outcome) -> t.List[str]:
         return [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
 
-    def _sets(self, expected: Expected) -> str:
+    def _state(self) -> CpuManagerState:
         try:
-            state = parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")
+            return parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")
         except StateFileError as exc:
             raise NotVerified(str(exc)) from exc
+
+    def _sets(self, expected: Expected) -> str:
+        state = self._state()
         if expected.policy != "static":
             return f"state file: policy {state['policy']}"
         reserved = f", reserved {format_cpuset(expected.reserved)}" if expected.reserved else ""

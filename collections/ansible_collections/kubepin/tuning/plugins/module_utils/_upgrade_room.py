@@ -8,7 +8,7 @@ import typing as t
 from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import requested, untolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
 
 Object = Mapping[str, t.Any]
@@ -67,22 +67,7 @@ def _has_whole_cpus(pod: Object) -> bool:
 
 def _admits(node: Object, pod: Object) -> bool:
     """Whether neither a cordon nor a taint keeps the pod off the node."""
-    taints = [taint for taint in node["spec"].get("taints") or [] if taint["effect"] in ("NoSchedule", "NoExecute")]
-    tolerations = pod["spec"].get("tolerations") or []
-    return not node["spec"].get("unschedulable") and all(
-        any(_tolerates(toleration, taint) for toleration in tolerations) for taint in taints
-    )
-
-
-def _tolerates(toleration: Object, taint: Object) -> bool:
-    """Kubernetes ``staging/src/k8s.io/api/core/v1/toleration.go`` ToleratesTaint."""
-    if (toleration.get("effect") or taint["effect"]) != taint["effect"]:
-        return False
-    exists = toleration.get("operator") == "Exists"
-    if not toleration.get("key"):
-        return exists
-    same = (toleration.get("value") or "") == (taint.get("value") or "")
-    return bool(toleration["key"] == taint["key"] and (exists or same))
+    return not node["spec"].get("unschedulable") and not untolerated(node, pod["spec"].get("tolerations") or [])
 
 
 def _priority(pod: Object) -> int:

@@ -315,17 +315,13 @@ def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
     return Wanted(**{field.name: params[field.name] for field in dataclasses.fields(Wanted)})
 
 
-def journal_of(node: Node) -> Journal:
-    return Journal(node, os.path.join(HOME, "switches"))
-
-
 class Task:
     """One run of the module: reads, plans, and lets `Switch` act."""
 
-    def __init__(self, module: AnsibleModule, node: Node) -> None:
+    def __init__(self, module: AnsibleModule, node: Node, journal: Journal) -> None:
         self.module = module
         self.node = node
-        self.journal = journal_of(node)
+        self.journal = journal
         self.result: t.Dict[str, t.Any] = {"settings": [], "changes": [], "notes": []}
         self._read()
 
@@ -461,12 +457,13 @@ def main() -> None:
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a transaction half way
     node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
+    journal = Journal(node, os.path.join(HOME, "switches"))
     task: t.Optional[Task] = None
     try:
         if not module.check_mode:
-            let_others_end(node, journal_of(node), module.params["switch_id"])
+            let_others_end(node, journal, module.params["switch_id"])
         with NodeLock(module.check_mode):
-            task = Task(module, node)
+            task = Task(module, node, journal)
             result = task.run()
     except TuningError as exc:
         module.fail_json(msg=str(exc), **{**(task.result if task else {}), **exc.details})

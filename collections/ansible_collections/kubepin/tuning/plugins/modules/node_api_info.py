@@ -255,7 +255,6 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from threading import Lock
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
@@ -328,12 +327,14 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
 
 
 class Reader:
-    """Reads nodes; what a drain needs to know of the whole cluster, once."""
+    """Reads nodes; what a drain needs to know of the whole cluster, once.
 
-    def __init__(self, api: KubernetesApi) -> None:
+    :raises ApiError: if that cannot be read
+    """
+
+    def __init__(self, api: KubernetesApi, drains: bool) -> None:
         self._api = api
-        self._lock = Lock()
-        self._cluster: tuple[list[t.Any], set[tuple[str, str]]] | None = None
+        self._cluster = (api.disruption_budgets(), api.daemon_sets()) if drains else ([], set())
 
     def read(self, question: dict[str, t.Any]) -> dict[str, t.Any]:
         """:raises ApiError: if the node cannot be read"""
@@ -341,7 +342,7 @@ class Reader:
         node = read_node(self._api, name, gpu_resource)
         if question["drain"] is not None:
             pods = self._api.pods_on(name)
-            plan = plan_drain(pods, *self._budgets_and_daemon_sets(), **question["drain"])
+            plan = plan_drain(pods, *self._cluster, **question["drain"])
             holders = requested(gpu_resource, pods)
             kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
             node["drain"] = {**asdict(plan), "gpus_kept": int(kept)}
@@ -353,12 +354,6 @@ class Reader:
             return {"node": self.read(question)}
         except TuningError as error:
             return {"msg": str(error)}
-
-    def _budgets_and_daemon_sets(self) -> tuple[list[t.Any], set[tuple[str, str]]]:
-        with self._lock:
-            if self._cluster is None:
-                self._cluster = self._api.disruption_budgets(), self._api.daemon_sets()
-            return self._cluster
 
 
 def main() -> None:
@@ -372,17 +367,18 @@ def main() -> None:
     result: dict[str, t.Any] = {"changed": False}
     try:
         api = connect(module)
-        reader = Reader(api)
-        if params["nodes"] is not None:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                answers = pool.map(reader.try_read, params["nodes"])
-                result["nodes"] = {
-                    question["node"]: answer for question, answer in zip(params["nodes"], answers, strict=True)
-                }
-        else:
-            if params["wait_for"]:
-                result["waited_seconds"] = wait(api, params["node"], params["gpu_resource"], params["wait_for"])
+        if params["wait_for"]:
+            result["waited_seconds"] = wait(api, params["node"], params["gpu_resource"], params["wait_for"])
+        questions = [params] if params["nodes"] is None else params["nodes"]
+        reader = Reader(api, drains=any(question["drain"] is not None for question in questions))
+        if params["nodes"] is None:
             result["node"] = reader.read(params)
+        else:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                answers = pool.map(reader.try_read, questions)
+                result["nodes"] = {
+                    question["node"]: answer for question, answer in zip(questions, answers, strict=True)
+                }
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

@@ -216,13 +216,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     describe_events,
     failure,
     is_ours,
-    lacks_devices,
     not_ours,
     observe,
     parse_log,
     pod_manifest,
     probe_name,
     progress,
+    worth_another_try,
 )
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -277,7 +277,7 @@ class Probe:
         try:
             while True:
                 pod = self._watch(pod, request, deadline)
-                if not (request.retry_rejected and lacks_devices(pod, request)):
+                if not worth_another_try(pod, request):
                     return self._facts(pod, request)
                 self.remove(pod, _CLEANUP_SECONDS)
                 time.sleep(_RETRY_SECONDS)
@@ -315,8 +315,7 @@ class Probe:
             except ApiError as error:
                 trouble = str(error)
             observation = observe(parse_log(self._log))
-            again = request.retry_rejected and time.monotonic() < deadline
-            if pod and again and lacks_devices(pod, request):
+            if pod and time.monotonic() < deadline and worth_another_try(pod, request):
                 return pod
             if pod and (problem := failure(pod, observation, request)):
                 raise TuningError(problem)

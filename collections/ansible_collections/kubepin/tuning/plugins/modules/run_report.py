@@ -56,11 +56,11 @@ files:
 
 import json
 import os
-import tempfile
 import typing as t
 from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "folder": {"type": "path", "required": True},
@@ -75,19 +75,6 @@ def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
     return {**found, "summary.txt": f"{summary}\n"}
 
 
-def write(path: str, text: str) -> None:
-    """Put the text in the file's place in one step; everybody may read it."""
-    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".report-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(handle, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     folder = module.params["folder"]
@@ -96,10 +83,10 @@ def main() -> None:
         for name, text in texts(module.params["results"], module.params["summary"]).items()
     }
     if not module.check_mode:
+        machine = Node(module.run_command)
         try:
-            os.makedirs(folder, mode=0o755, exist_ok=True)
             for path, text in files.items():
-                write(path, text)
+                machine.replace(path, text)
         except OSError as error:
             module.fail_json(
                 msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."

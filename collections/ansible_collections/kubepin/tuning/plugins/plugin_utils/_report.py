@@ -41,7 +41,7 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
         width = max(map(len, refused))
         lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
     else:
-        lines = _together({host: tuple(problems) for host, problems in refused.items()}, lambda _host: True)
+        lines = _together(refused, lambda _host: True)
     head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be switched as asked:"
     return "\n".join([head, *lines])
 

@@ -17,6 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     pod_manifest,
     probe_name,
     progress,
+    worth_another_try,
 )
 
 DENIED = "Operation not permitted"
@@ -358,3 +359,19 @@ def test_events_come_in_order():
 )
 def test_which_containers_will_not_start_by_themselves(reason, message, expected):
     assert cannot_start({"reason": reason, "message": message}) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "changes", "again"),
+    [
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, {}, True),
+        ({"phase": "Failed", "reason": "OutOfnvidia.com/gpu"}, {}, True),
+        ({"phase": "Failed", "reason": "OutOfcpu"}, {}, False),
+        ({"phase": "Failed", "reason": "TopologyAffinityError"}, {}, False),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, {"gpus": 0}, False),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, {"retry_rejected": False}, False),
+        ({"phase": "Running"}, {}, False),
+    ],
+)
+def test_only_a_rejection_that_a_device_plugin_can_cure_is_worth_another_try(status, changes, again):
+    assert worth_another_try({"status": status}, request(**{"retry_rejected": True, **changes})) is again

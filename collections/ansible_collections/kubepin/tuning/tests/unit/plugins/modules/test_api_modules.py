@@ -83,7 +83,7 @@ class TwoNodes:
 
 def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_other_ones():
     api = TwoNodes()
-    reader = node_api_info.Reader(api)
+    reader = node_api_info.Reader(api, drains=True)
     drain = {"delete_emptydir_data": False, "force": False}
     names = ("gpu-01", "gone", "gpu-02")
     resources = ("amd.com/gpu", "nvidia.com/gpu", "nvidia.com/gpu")
@@ -93,3 +93,61 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     assert (first["node"]["allocatable"]["gpu"], second["node"]["allocatable"]["gpu"]) == (2, 0)
     assert first["node"]["drain"]["problems"] == []
     assert api.asked == ["budgets"]
+
+
+class RejectingNode:
+    """A stand-in for the API of a node whose device plugin is back at the third pod."""
+
+    def __init__(self, rejections):
+        self.rejections, self.pods, self.live = rejections, 0, None
+
+    def create_pod(self, manifest):
+        self.pods += 1
+        rejected = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no healthy devices"}
+        status = rejected if self.pods <= self.rejections else {"phase": "Running", "qosClass": "Guaranteed"}
+        self.live = {**manifest, "metadata": {**manifest["metadata"], "uid": str(self.pods)}, "status": status}
+        return self.live
+
+    def pod(self, namespace, name):
+        return self.live
+
+    def delete_pod(self, pod):
+        self.live = None
+
+    def pod_log(self, namespace, name, container):
+        lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(16))
+        return "".join(lines) if self.live["status"]["phase"] == "Running" else ""
+
+    def pod_events(self, namespace, uid):
+        return []
+
+
+def probe_of(node, monkeypatch, **changes):
+    clock = {"now": 0.0}
+    monkeypatch.setattr(pod_probe.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(pod_probe.time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
+    given = pod_probe.ProbeRequest(
+        "n1", "kube-system", "busybox", 1, 1, "nvidia.com/gpu", ["/dev/nvidia[0-9]*"], 15, 30, **changes
+    )
+    return pod_probe.Probe(node, "kube-system", "n1").run(given)
+
+
+def test_a_probe_is_started_anew_until_the_device_plugin_is_back(monkeypatch):
+    node = RejectingNode(rejections=2)
+    assert probe_of(node, monkeypatch, retry_rejected=True)["cpus_allowed_list"] == "1"
+    assert node.pods == 3
+
+
+def test_a_probe_that_is_rejected_until_the_timeout_says_so_and_leaves_no_pod(monkeypatch):
+    node = RejectingNode(rejections=999)
+    with pytest.raises(TuningError, match=r"rejects the probe pod .* its device plugin is not back"):
+        probe_of(node, monkeypatch, retry_rejected=True)
+    assert node.pods > 2
+    assert node.live is None
+
+
+def test_a_probe_is_rejected_at_once_if_nobody_asked_to_try_again(monkeypatch):
+    node = RejectingNode(rejections=1)
+    with pytest.raises(TuningError, match="rejects the probe pod"):
+        probe_of(node, monkeypatch)
+    assert node.pods == 1

@@ -6,7 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.modules.run_report import texts, write
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.modules.run_report import texts
 
 
 def test_each_node_has_its_file_and_those_without_a_result_have_none() -> None:
@@ -18,9 +19,10 @@ def test_each_node_has_its_file_and_those_without_a_result_have_none() -> None:
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one_and_no_draft(tmp_path: Path) -> None:
     path = tmp_path / "summary.txt"
-    write(str(path), "old")
+    machine = Node(lambda argv: (0, "", ""))
+    machine.replace(str(path), "old")
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     with pytest.raises(UnicodeEncodeError):
-        write(str(path), "\udc80")
+        machine.replace(str(path), "\udc80")
     assert [each.name for each in tmp_path.iterdir()] == ["summary.txt"]
     assert path.read_text() == "old"
