@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator import rounds, runs
 from orchestrator.model import VERBS, Event, HostResult, Outcome, Request, RunResult, UsageError, Verdict
 from orchestrator.play import Play, PlayError, run_play
+from orchestrator.reading import measured
 from orchestrator.redaction import Redactor
 
 Listener = Callable[[Event], None]
@@ -201,7 +202,9 @@ class _Run:
         open_ends = [host for host in outcome.hosts if host.outcome not in _GOOD]
         if outcome.status == "canceled":
             verdict, step = Verdict.CANCELLED, self._after_cancel(outcome, again)
-        elif self._control.stopping and (open_ends or outcome.status == "failed" or self._undone_rounds(outcome)):
+        elif self._control.stopping and (
+            open_ends or outcome.status == "failed" or self._undone_rounds(outcome) or _uncompared(outcome)
+        ):
             verdict, step = Verdict.STOPPED, f"Go on: {again}"
         elif outcome.status == "successful":
             verdict, step = Verdict.DONE, ""
@@ -248,3 +251,13 @@ class _Run:
             messages=messages,
             seconds=round(time.time() - self._started, 1),
         )
+
+
+def _uncompared(outcome: Outcome) -> bool:
+    """Whether a host was measured before its switch, and not wholly measured again and compared."""
+    return any(
+        host.outcome in ("tuned", "already_tuned")
+        and "kubepin_benchmark" in host.facts
+        and (measured(host.facts["kubepin_benchmark"]) != "measured" or "kubepin_comparison" not in host.facts)
+        for host in outcome.hosts
+    )

@@ -97,10 +97,13 @@ class Reader:
         named = {host for counter in ("ok", "failures", "dark") for host in stats.get(counter) or {}}
         names = named | set(self._facts) | set(self._failures) | set(self._changes) | set(self._at)
         in_hand = {} if self.complete else dict(self._at)
+        refusing = status == "failed" and any(_problems(facts) for facts in self._facts.values())
         return Outcome(
             status=status,
             hosts=tuple(
-                self._host(host, stats, in_hand) for host in sorted(names) if host != "localhost" or names == {host}
+                self._host(host, stats, in_hand, refusing)
+                for host in sorted(names)
+                if host != "localhost" or names == {host}
             ),
             changed=bool(self._changes),
             messages=tuple(self._messages.values()),
@@ -109,19 +112,20 @@ class Reader:
             left=left,
         )
 
-    def _host(self, host: str, stats: Mapping[str, Any], in_hand: Mapping[str, str]) -> HostResult:
+    def _host(self, host: str, stats: Mapping[str, Any], in_hand: Mapping[str, str], refusing: bool) -> HostResult:
+        """:param refusing: whether some host's plan has problems, which one host tells for all, as its own failure"""
         facts = self._facts.get(host, {})
         result: Mapping[str, Any] = facts.get("kubepin_result") or {}
         steps: list[Mapping[str, Any]] = facts.get("kubepin_upgrade_result") or []
         failures = self._failures.get(host, [])
-        failed = bool((stats.get("failures") or {}).get(host)) or result.get("outcome") in (
-            "undone",
-            "failed",
-            "refused",
-        )
+        refused = _problems(facts) if refusing else []
+        counted = bool((stats.get("failures") or {}).get(host)) and not (refusing and "kubepin_plan" in facts)
+        failed = counted or bool(refused) or result.get("outcome") in ("undone", "failed", "refused")
         gone = bool((stats.get("dark") or {}).get(host))
         if result:
             outcome = str(result["outcome"])
+        elif refused:
+            outcome = "refused"
         elif failed or gone:
             outcome = "unreachable" if gone else "failed"
         elif host in in_hand:
@@ -130,12 +134,13 @@ class Reader:
             outcome = "upgraded"
         elif (facts.get("kubepin_plan") or {}).get("changed"):
             outcome = "not_begun"
-        elif measured := facts.get("kubepin_benchmark"):
-            outcome = _measured(measured)
+        elif benchmark := facts.get("kubepin_benchmark"):
+            outcome = measured(benchmark)
         else:
             outcome = "changed" if self._changes.get(host) else "ok"
         settings = [f"{entry['name']}: {entry['before']} -> {entry['after']}" for entry in result.get("settings") or []]
-        cause = result.get("first_cause") or result.get("message") or (failures[0] if failures else None)
+        said = " ".join(refused) or (failures[0] if failures else None)
+        cause = result.get("first_cause") or result.get("message") or said
         return HostResult(
             host=host,
             outcome=outcome,
@@ -150,7 +155,13 @@ class Reader:
         )
 
 
-def _measured(fact: Mapping[str, Any]) -> str:
+def _problems(facts: Mapping[str, Any]) -> list[str]:
+    """Why a host's plan cannot be carried out (docs/facts.md, `kubepin_plan`)."""
+    problems: list[str] = (facts.get("kubepin_plan") or {}).get("problems") or []
+    return problems
+
+
+def measured(fact: Mapping[str, Any]) -> str:
     """How far the measurements of a host came (docs/facts.md, `kubepin_benchmark`)."""
     pods = [pod["complete"] for run in fact["runs"].values() for pod in run["pods"]]
     return "measured" if pods and all(pods) else "partly_measured" if any(pods) else "not_begun"

@@ -170,12 +170,49 @@ def test_a_stopped_measurement_is_no_look_and_is_not_done(project: Path) -> None
     assert "look" not in [event.kind for event in heard]
 
 
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        pytest.param("{}", Verdict.STOPPED, id="not measured again"),
+        pytest.param("{after: {pods: [{complete: false}]}}", Verdict.STOPPED, id="half measured again"),
+        pytest.param("{after: {pods: [{complete: true}]}}", Verdict.DONE, id="all of it done before the stop"),
+    ],
+)
+def test_a_stop_before_the_second_measurement_is_not_done(
+    project: Path, tune: Write, after: str, verdict: Verdict
+) -> None:
+    runs_of = "{{ {'before': {'pods': [{'complete': true}]}} | combine(_after) }}"
+    tune(
+        f"- {RESULT}\n"
+        '- {name: Switch, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}\n'
+        f'- ansible.builtin.set_fact: {{kubepin_benchmark: {{problems: [], runs: "{runs_of}"}}}}\n'
+        f"  vars: {{_after: {after}}}\n"
+        "- {ansible.builtin.set_fact: {kubepin_comparison: {verdict: BEATS}}, when: '%s'}\n" % (after != "{}")
+    )
+    control = Control()
+    result = conduct(Request("tune", project=project), lambda event: control.stop(), control)
+    assert (result.verdict, result.sentence.split(":")[0]) == (verdict, f"tune {verdict}")
+
+
 def test_failed_and_not_run_are_told_apart(project: Path, tune: Write) -> None:
     tune("- {ansible.builtin.command: 'true'}\n- ansible.builtin.fail: {msg: no}")
     assert conduct(Request("tune", project=project)).exit_code == 1
     tune("- no_such_module_at_all: {}")
     not_run = conduct(Request("tune", project=project))
     assert (not_run.verdict, not_run.exit_code) == (Verdict.NOT_RUN, 6)
+
+
+def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_told_them(project: Path, tune: Write) -> None:
+    plan = (
+        "{schema: 1, changed: true, problems: \"{{ ['it has no room'] if inventory_hostname == 'gpu-02' else [] }}\"}"
+    )
+    tune(
+        f"- ansible.builtin.set_fact: {{kubepin_plan: {plan}}}\n"
+        "- {ansible.builtin.fail: {msg: 'gpu-02: it has no room'}, run_once: true}"
+    )
+    result = conduct(Request("tune", project=project))
+    assert (result.verdict, result.sentence) == (Verdict.REFUSED, "tune refused: 2 hosts: 1 not begun, 1 refused")
+    assert (result.host("gpu-01").first_cause, result.host("gpu-02").first_cause) == (None, "it has no room")
 
 
 def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
