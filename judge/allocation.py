@@ -267,7 +267,7 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
     if unknown:
         raise SandboxError(f"machine {', '.join(unknown)} is unknown: expected {', '.join(machines.NAMES)}.")
     per_machine = -(-sequences // len(names))
-    disagreements: list[str] = []
+    disagreements = 0
     with tempfile.TemporaryDirectory() as folder, lone_node(NODE) as node:
         for version in versions:
             node.require(version)
@@ -288,9 +288,9 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
                     setattr(total, column, getattr(total, column) + getattr(count, column))
                 total.disagreements += count.disagreements
             _print_row(str(version), "all", total, None)
-            disagreements += total.disagreements
-    for text in disagreements:
-        print(f"disagreement: {text}")
+            for text in total.disagreements:
+                print(f"disagreement: {text}", flush=True)
+            disagreements += len(total.disagreements)
     return 1 if disagreements else 0
 
 

@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors imp
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import expected_of, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
     DROP_IN_MINOR,
+    KNOWN_SINCE,
     MANAGED,
     as_flags,
     setting_problems,
@@ -48,7 +49,6 @@ GATES: Mapping[str, tuple[int, int]] = {
     "MemoryManager": (21, 31),
 }
 """The minor versions of 1.x that know a feature gate, and let it be set."""
-FIELDS_SINCE = {"cpuManagerPolicyOptions": 22, "memoryManagerPolicy": 21, "reservedMemory": 21}
 FLAGS_SHARE = 0.6
 """How many of the cases have kubepin's settings as flags, as kubepin puts them for kubelets before 1.30."""
 CAUSES: Sequence[tuple[str, str]] = (
@@ -155,10 +155,11 @@ def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Cas
     if version.minor in (21, 22) and not gates.get("MemoryManager", version.minor == 22):
         for name in ("memoryManagerPolicy", "reservedMemory"):  # without effect, whatever they say
             config[name] = None
-    config = {name: value for name, value in config.items() if value is not None}
+    config = {name: value for name, value in config.items() if value is not None or name == "evictionHard"}
     flagged = dice.random() < FLAGS_SHARE and version.minor < DROP_IN_MINOR
-    if not flagged:  # an old kubelet would ignore fields of its file that it does not know
-        config = {name: value for name, value in config.items() if version.minor >= FIELDS_SINCE.get(name, 0)}
+    for name in [name for name in config if version.minor < KNOWN_SINCE.get(name, 0)]:
+        if not flagged or config[name] == "None":  # ignored in a file, and the default is not written as a flag
+            del config[name]
     flags = {name: config.pop(name) for name in MANAGED if flagged and name in config}
     return Case(seed, machine, config, flags, _draw_files(dice, {**config, **flags}, cpus, version.minor))
 
@@ -169,12 +170,12 @@ def _settable(gates: dict[str, bool], minor: int) -> dict[str, bool]:
 
 
 def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topology) -> dict[str, Any]:
-    """reservedMemory whose sum is right more often than not."""
+    """reservedMemory whose sum is right more often than not; an evictionHard of null stands for the kubelet's own."""
     mib = {"1Gi": 1024, "200Mi": 200, "100Mi": 100, "500Mi": 500}
     reserved = [(config.get(name) or {}).get("memory") for name in ("kubeReserved", "systemReserved")]
-    hard = dice.choice(({"memory.available": "100Mi"}, {"memory.available": "0"}, {"memory.available": "5%"}, None))
+    hard = dice.choice([{"memory.available": text} for text in ("100Mi", "100Mi", "0", "0%", "5%")] + [{}, None, None])
     total = sum(mib[text] for text in reserved if text)
-    total += 100 if hard is None or hard["memory.available"] == "100Mi" else 0
+    total += 100 if hard is None or hard.get("memory.available") == "100Mi" else 0
     total += dice.choice((0, 0, 0, 0, 1, -1))
     nodes = [node["id"] for node in topology["numa_nodes"]]
     if len(nodes) > 1 and dice.random() < 0.4 and total > 1:
@@ -183,7 +184,7 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
         entries = [(dice.choice((nodes[0],) * 5 + (99,)), total)]
     listed = [{"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0]
     memory: dict[str, Any] = {"reservedMemory": listed} if dice.random() < 0.9 else {}
-    return {**memory, "evictionHard": hard} if hard is not None else {**memory, "evictionHard": {}}
+    return {**memory, "evictionHard": hard}
 
 
 def _draw_files(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int], minor: int) -> dict[str, str]:
@@ -293,7 +294,7 @@ def judge_version(
 
 def run(versions: Sequence[Version], number: int, seed: int) -> int:
     """Judges `number` cases per version; prints a table; 1 on any disagreement."""
-    disagreements: list[str] = []
+    disagreements = 0
     with tempfile.TemporaryDirectory() as folder, lone_node(NODE) as node:
         for version in versions:
             node.require(version)
@@ -311,7 +312,7 @@ def run(versions: Sequence[Version], number: int, seed: int) -> int:
                 f"{time.monotonic() - started:>8.0f}",
                 flush=True,
             )
-            disagreements += count.disagreements
-    for text in disagreements:
-        print(f"disagreement: {text}")
+            for text in count.disagreements:
+                print(f"disagreement: {text}", flush=True)
+            disagreements += len(count.disagreements)
     return 1 if disagreements else 0

@@ -21,6 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_flags impo
 from ansible_collections.kubepin.tuning.plugins.module_utils._reservation import Reservation
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
     DROP_IN_MINOR,
+    KNOWN_SINCE,
     MANAGED,
     Settings,
     as_flags,
@@ -315,7 +316,8 @@ def placed_in_drop_in(version: str) -> bool:
 
 def _file_changes(kubelet: Facts, settings: Settings) -> t.List[FileChange]:
     changes: t.List[FileChange] = []
-    written = {name: value for name, value in settings.items() if value not in ({}, [])}
+    minor = minor_of(kubelet["version"])
+    written = {n: value for n, value in settings.items() if value not in ({}, []) and minor >= KNOWN_SINCE.get(n, 0)}
     flags: t.List[str] = as_flags(written)
     if placed_in_drop_in(kubelet["version"]):
         path, before = drop_in_of(kubelet)

@@ -25,6 +25,9 @@ MANAGED = (
 )
 """The fields that kubepin writes, in the order in which it writes them."""
 
+KNOWN_SINCE = {"cpuManagerPolicyOptions": 22, "memoryManagerPolicy": 21, "reservedMemory": 21}
+"""The minor versions of 1.x from which kubelets know the later ones; an older one does not start with such a flag."""
+
 _FLAG_OF = {field: flag for flag, (field, _kind) in FLAGS.items()}
 
 CPU_POLICIES = ("none", "static")
@@ -269,11 +272,12 @@ def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[str]:
 def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
     policy = after["memoryManagerPolicy"]
     reserved = after.get("reservedMemory") or []
+    if minor < KNOWN_SINCE["memoryManagerPolicy"]:
+        asked = [f"memoryManagerPolicy {policy}"] * (policy != "None") + ["reservedMemory"] * bool(reserved)
+        return [f"{what} needs kubelet 1.21, this one is 1.{minor}. Leave it out, or upgrade." for what in asked]
     problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
     if policy != "Static":
         return problems
-    if minor < 21:
-        return [*problems, f"memoryManagerPolicy Static needs kubelet 1.21, this one is 1.{minor}."]
     if not runs_memory_manager(after, minor):
         problems.append(f"memoryManagerPolicy Static needs the feature gate MemoryManager on kubelet 1.{minor}.")
     known = {node["id"] for node in topology["numa_nodes"]}
@@ -308,12 +312,12 @@ def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
 def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
     """The sum over NUMA nodes must be kubeReserved + systemReserved + evictionHard (memory-manager.md)."""
     parts = {
-        "kubeReserved": (after.get("kubeReserved") or {}).get("memory", "0"),
-        "systemReserved": (after.get("systemReserved") or {}).get("memory", "0"),
-        "evictionHard": (after.get("evictionHard") or {}).get(
-            "memory.available", "100Mi" if not after.get("evictionHard") else "0"
-        ),
+        "kubeReserved": after["kubeReserved"].get("memory", "0"),
+        "systemReserved": after["systemReserved"].get("memory", "0"),
+        "evictionHard": after["evictionHard"].get("memory.available", "0"),
     }
+    if parts["evictionHard"] == "0%":
+        parts["evictionHard"] = "0"
     if str(parts["evictionHard"]).endswith("%"):
         return [
             f'evictionHard memory.available is "{parts["evictionHard"]}": with memoryManagerPolicy Static give it as a quantity.'
@@ -325,6 +329,10 @@ def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Ma
         )
     except ValueError as exc:
         return [f"reserved memory: {exc}."]
+    if needed == given == 0:  # pkg/kubelet/cm/memorymanager/policy_static.go NewPolicyStatic
+        return [
+            "memoryManagerPolicy Static needs reservedMemory: set kubeReserved or systemReserved, and as much in reservedMemory."
+        ]
     if needed == given:
         return []
     told = " + ".join(f"{name} {value}" for name, value in parts.items())

@@ -87,6 +87,15 @@ def test_from_1_30_flags_that_would_overrule_the_drop_in_go() -> None:
     assert plan.files[1].after == f'KUBELET_EXTRA_ARGS="--v=2 --config-dir={DROP_IN_DIR}"\n'
 
 
+def test_a_flag_that_an_old_kubelet_does_not_know_is_not_written_for_its_default() -> None:
+    wanted = Wanted("static", memory_manager_policy="None", reserved_memory=[], policy_options={})
+    plan = plan_switch(topology(), kubelet("1.20.15"), wanted)
+    assert plan.problems == []
+    assert [change.after for change in plan.files] == [
+        'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
+    ]
+
+
 @pytest.mark.parametrize("version", ["1.21.14", "1.22.17", "1.29.0", "1.30.0", "1.36.3"])
 def test_a_second_run_has_nothing_to_do(version: str) -> None:
     found = kubelet(version)

@@ -10,6 +10,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
 from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.machines import DEFAULTS, topology
 
 STATIC = {**DEFAULTS, "cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
+MEMORY = {
+    "memoryManagerPolicy": "Static",
+    "kubeReserved": {"memory": "1Gi"},
+    "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Gi"}}],
+}
 ALPHA = {"featureGates": {"CPUManagerPolicyAlphaOptions": True}}
 
 
@@ -43,6 +48,16 @@ def options(*names: str) -> dict[str, object]:
                 "reservedMemory": [{"numaNode": 0, "limits": {"memory": "5220Mi"}}],
             },
             id="memory sums up, with the default eviction threshold",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, **MEMORY, "evictionHard": {}},
+            id="memory sums up, with no eviction threshold at all",
+        ),
+        pytest.param(
+            "1.22.17",
+            {**STATIC, **MEMORY, "evictionHard": {"memory.available": "0%"}},
+            id="memory sums up, with an eviction threshold of 0 %",
         ),
         pytest.param(
             "1.36.3",
@@ -174,6 +189,19 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
         pytest.param(
             "1.20.15", {**STATIC, "memoryManagerPolicy": "Static"}, "needs kubelet 1.21", id="memory manager too new"
         ),
+        pytest.param(
+            "1.20.15",
+            {**STATIC, "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Gi"}}]},
+            "reservedMemory needs kubelet 1.21",
+            id="reserved memory too new",
+        ),
+        pytest.param(
+            "1.36.3",
+            {**STATIC, "memoryManagerPolicy": "Static", "evictionHard": {}},
+            "memoryManagerPolicy Static needs reservedMemory",
+            id="no memory reserved at all",
+        ),
+        pytest.param("1.36.3", {**STATIC, **MEMORY}, "+ evictionHard 100Mi", id="memory without the default threshold"),
         pytest.param(
             "1.21.14",
             {**STATIC, "memoryManagerPolicy": "Static"},
