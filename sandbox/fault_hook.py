@@ -66,11 +66,11 @@ def fill(paths: list[str]) -> None:
 
 
 class Hook:
-    """Counts the steps of this process, and acts before the planned one."""
+    """Counts the steps that were taken since the fault was planned, and acts before the planned one."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], taken: int) -> None:
         self.plan = plan
-        self.steps = 0
+        self.steps = taken
         self.busy = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -104,13 +104,16 @@ class Hook:
 
 
 def install() -> None:
-    """Listen if there is a plan."""
+    """Listen if there is a plan; the steps of earlier programs are in the trace."""
     try:
         with open(PLAN, encoding="utf-8") as file:
             plan = json.load(file)
     except (FileNotFoundError, ValueError):
         return
-    sys.addaudithook(Hook(plan))
+    taken = 0
+    with contextlib.suppress(FileNotFoundError), open(TRACE, encoding="utf-8") as file:
+        taken = len(file.readlines())
+    sys.addaudithook(Hook(plan, taken))
 
 
 install()

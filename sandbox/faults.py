@@ -40,6 +40,9 @@ UP_SECONDS = 60
 RUN_SECONDS = 420
 # Longer than the probe's watch, and short enough for a campaign.
 TIMEOUT = 45
+# How long a switch waits for its confirmation, and the next run for a switch that nobody will confirm.
+HOLD_SECONDS = 20
+JSON_OUTPUT = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"}
 ENVIRONMENT = "/etc/default/kubelet"
 STATE_FILES = "/var/lib/kubelet/cpu_manager_state /var/lib/kubelet/memory_manager_state"
 
@@ -161,7 +164,8 @@ class Worker:
         self.node.run("rm", "-f", f"{site}/kubepin_fault_hook.py", f"{site}/kubepin_fault.pth")
 
     def arm(self, step: int, act: str, **more: Any) -> None:
-        """Plan a fault before a step of the next Python that takes so many."""
+        """Plan a fault before a step, counted over all programs of the node from now on."""
+        self.node.run("rm", "-f", fault_hook.TRACE)
         self.node.write(fault_hook.PLAN, json.dumps({"step": step, "act": act, **more}))
 
     def disarm(self) -> None:
@@ -229,15 +233,21 @@ class Worker:
         command = 'grep -ls \'"status": "begun"\' /var/lib/kubepin/switches/*.json || true'
         return bool(self.node.run("sh", "-c", command).strip())
 
-    def start_module(self, **parameters: Any) -> Running:
-        """The switch alone, as an ad-hoc command."""
+    def module(self, **parameters: Any) -> dict[str, Any]:
+        """The module alone, as an ad-hoc command: its result."""
         arguments = json.dumps({"timeout": TIMEOUT, **parameters})
         command = ["ansible", self.name, "-b", "-m", "kubepin.tuning.kubelet_cpu_manager", "-a", arguments]
-        json_output = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"}
-        return Running(command, {**self.environment, **json_output})
+        return result_of(Running(command, {**self.environment, **JSON_OUTPUT}).end()[1])
 
-    def module(self, **parameters: Any) -> dict[str, Any]:
-        return result_of(self.start_module(**parameters).end()[1])
+    def start_switch(self) -> Running:
+        """The two tasks of a switch, as the role has them, without what comes before, between and after them."""
+        variables = json.dumps({"timeout": TIMEOUT, "hold": HOLD_SECONDS})
+        command = ["ansible-playbook", "sandbox/fault_switch.yml", "--limit", self.name, "-e", variables]
+        return Running(command, {**self.environment, **JSON_OUTPUT})
+
+    def switch(self) -> dict[str, Any]:
+        """The result of the second task, or of the first if that failed."""
+        return result_of(self.start_switch().end()[1])
 
     def start_playbook(self, *arguments: str, playbook: str = "tune-gpu-nodes.yml") -> Running:
         command = [
@@ -265,14 +275,14 @@ class Worker:
 
 
 def result_of(output: str) -> dict[str, Any]:
-    """The module's result from the json callback's output.
+    """The last task's result from the json callback's output.
 
     Raises Wrong if there is none.
     """
     start = output.find("{\n")
     try:
         play = json.loads(output[start:])["plays"][0]
-        result: dict[str, Any] = next(iter(play["tasks"][0]["hosts"].values()))
+        result: dict[str, Any] = next(iter(play["tasks"][-1]["hosts"].values()))
     except (ValueError, IndexError, KeyError, StopIteration):
         raise Wrong(f"Ansible printed no result: {output[-300:]}") from None
     return result
@@ -366,7 +376,7 @@ def killed(step: int) -> Act:
 
     def act(worker: Worker, row: Row) -> None:
         worker.arm(step, "kill")
-        result = worker.module()
+        result = worker.switch()
         expect(bool(result.get("failed")), "the killed module did not fail: the step was not reached")
         judge_up(worker, row)
         judge_cordon(worker, row)
@@ -381,7 +391,7 @@ def restarted(step: int) -> Act:
 
     def act(worker: Worker, row: Row) -> None:
         worker.arm(step, "hold")
-        run = worker.start_module()
+        run = worker.start_switch()
         worker.wait_held()
         worker.sandbox.shell.run(["docker", "kill", worker.name])
         run.kill()
@@ -401,7 +411,7 @@ def disk_full(step: int) -> Act:
         worker.shell(SMALL_DISK)
         try:
             worker.arm(step, "fill", paths=["/run/small/switches"])
-            result = worker.module()
+            result = worker.switch()
             expect(bool(result.get("failed")), "the switch did not fail on a full disk")
             row.told = said(result["msg"], "No space left on device")
             judge_up(worker, row)
@@ -416,7 +426,7 @@ def disk_full(step: int) -> Act:
 def disk_full_repair(worker: Worker, row: Row) -> None:
     """An interrupted switch is to be undone on a full disk."""
     worker.arm(steps_named(worker, "rename /etc/default/kubelet"), "kill")
-    worker.module()
+    worker.switch()
     expect(worker.unfinished(), "nothing was interrupted")
     worker.shell(SMALL_DISK)
     try:
@@ -727,7 +737,7 @@ class Campaign:
         worker = self.workers[0]
         worker.reset()
         worker.arm(0, "none")
-        result = worker.module()
+        result = worker.switch()
         if result.get("failed"):
             raise SandboxError(f"an undisturbed switch fails: {result['msg']}")
         steps = worker.trace()

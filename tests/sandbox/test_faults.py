@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from sandbox import fault_hook
 from sandbox.faults import GROUPS, SAMPLE, Row, Wrong, faults_of, main, read_rows, result_of, said, show
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = [
     "write /var/lib/kubepin/switches",
     "rename /var/lib/kubepin/switches/1.json (begun: nothing done)",
@@ -45,6 +49,21 @@ def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path
         ("subprocess.Popen", ("systemctl", ["systemctl", "stop", "kubepin-guard-1"], None, None), None),
     ):
         assert fault_hook.name_of(event, arguments) == name
+
+
+def test_steps_are_counted_over_all_programs_since_the_fault_was_planned(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"step": 3, "act": "kill"}))
+    program = f"""
+from sandbox import fault_hook as hook
+hook.PLAN, hook.TRACE, hook.TREES = "{tmp_path}/plan.json", "{tmp_path}/trace", ("{tmp_path}/node/",)
+hook.install()
+for number in range(2):
+    open(f"{tmp_path}/node/file", "w").close()
+"""
+    (tmp_path / "node").mkdir()
+    ends = [subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode for _ in range(3)]
+    assert ends == [0, -signal.SIGKILL, 0]
+    assert len((tmp_path / "trace").read_text().splitlines()) == 3
 
 
 def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:

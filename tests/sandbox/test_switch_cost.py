@@ -34,4 +34,4 @@ def test_tasks_that_did_nothing_are_not_counted() -> None:
         task("include", "a", action="ansible.builtin.include_tasks"),
         task("of another host", "b", action="ansible.builtin.debug"),
     ]
-    assert tasks_of({"plays": [{"tasks": tasks}]}, "a") == [("drain", 1.5)]
+    assert tasks_of({"plays": [{"play": {"name": "Switch"}, "tasks": tasks}]}, "a") == [("Switch", "drain", 1.5)]
