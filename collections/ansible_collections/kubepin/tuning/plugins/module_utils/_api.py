@@ -291,4 +291,4 @@ def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, wha
                 f"the {what} {namespace}/{name} is still there {timeout} s after its deletion. "
                 "Check that the node's kubelet runs."
             )
-        time.sleep(1)
+        time.sleep(0.25)

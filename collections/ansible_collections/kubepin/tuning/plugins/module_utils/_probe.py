@@ -20,7 +20,7 @@ _MAX_NAME = 63
 _MARK = "kubepin-probe"
 
 # One line a second, fields separated by tabs: mark, second, Cpus_allowed_list, then PATH=ERROR for each device file
-# (no ERROR: it opens). The shell is PID 1, which ignores SIGTERM unless it traps it.
+# (no ERROR: it opens). The shell is PID 1, which ignores SIGTERM unless it traps it, and hears it at once only in `wait`.
 _SCRIPT = r"""
 trap 'exit 0' TERM
 read -r start _ </proc/uptime
@@ -38,7 +38,7 @@ while :; do
     done
   done
   printf '%s\n' "$line"
-  sleep 1
+  sleep 1 & wait
 done
 """
 
