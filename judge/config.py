@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -17,6 +18,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state 
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import config_problems, effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils._memory_manager_state import (
+    default_machine,
+    memory_checksum_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import expected_of, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
     DROP_IN_MINOR,
@@ -161,7 +166,7 @@ def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Cas
         if not flagged or config[name] == "None":  # ignored in a file, and the default is not written as a flag
             del config[name]
     flags = {name: config.pop(name) for name in MANAGED if flagged and name in config}
-    return Case(seed, machine, config, flags, _draw_files(dice, {**config, **flags}, cpus, version.minor))
+    return Case(seed, machine, config, flags, _draw_files(dice, {**config, **flags}, topology, version.minor))
 
 
 def _settable(gates: dict[str, bool], minor: int) -> dict[str, bool]:
@@ -187,17 +192,47 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
     return {**memory, "evictionHard": hard}
 
 
-def _draw_files(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int], minor: int) -> dict[str, str]:
+def _draw_files(dice: random.Random, config: Mapping[str, Any], topology: Topology, minor: int) -> dict[str, str]:
     files: dict[str, str] = {}
     if dice.random() < 0.6:
-        files["cpu_manager_state"] = _draw_cpu_state(dice, config, cpus)
-    if dice.random() < 0.15 and minor >= MEMORY_MANAGER_MINOR:
-        files["memory_manager_state"] = dice.choice((NONE_MEMORY_STATE, NONE_MEMORY_STATE[:20], ""))
+        files["cpu_manager_state"] = _draw_cpu_state(dice, config, parse_cpuset(topology["online"]))
+    if minor >= MEMORY_MANAGER_MINOR:
+        if config.get("memoryManagerPolicy") == "Static" and dice.random() < 0.6:
+            files["memory_manager_state"] = _draw_memory_state(dice, config, topology)
+        elif dice.random() < 0.15:
+            files["memory_manager_state"] = dice.choice((NONE_MEMORY_STATE, NONE_MEMORY_STATE[:20], ""))
     return files
 
 
-MEMORY_MANAGER_MINOR = 22
+MEMORY_MANAGER_MINOR = 21
 NONE_MEMORY_STATE = '{"policyName":"None","machineState":{},"checksum":4236770233}'
+
+
+def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology: Topology) -> str:
+    """A file as the static policy writes it, more often than not for this machine and reservation."""
+    kind = dice.choice(
+        ("same",) * 6 + ("corrupt", "zero", "memory", "reserved", "pod", "unknown pod", "absent node", "empty")
+    )
+    reserved = config.get("reservedMemory") or []
+    if kind == "reserved":
+        reserved = [{"numaNode": 0, "limits": {"memory": "3Gi"}}]
+    nodes = copy.deepcopy(topology["numa_nodes"])
+    if kind == "memory":
+        nodes[-1]["memory"]["memory"] -= 4096
+    machine, entries = default_machine(nodes, reserved), {}
+    if kind in ("pod", "unknown pod", "absent node"):
+        node, size = machine["0"], 2**28
+        block = {"numaAffinity": [99 if kind == "absent node" else 0], "type": "memory", "size": size}
+        entries = {"uid-1": {"c": [block]}}
+        if kind == "pod":
+            node["numberOfAssignments"] += 1
+            node["memoryMap"]["memory"]["reserved"] += size
+            node["memoryMap"]["memory"]["free"] -= size
+    if kind == "empty":
+        machine = {}
+    checksum = memory_checksum_of("Static", machine, entries) + (kind == "corrupt")
+    state: dict[str, Any] = {"policyName": "Static", "machineState": machine, "entries": entries}
+    return json.dumps({**state, "checksum": 0 if kind == "zero" else checksum}, separators=(",", ":"))
 
 
 def _draw_cpu_state(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int]) -> str:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# Pure: the state files of the kubelet's CPU and memory managers, and whether a kubelet would refuse them.
+# Pure: the state file of the kubelet's CPU manager, and whether a kubelet would refuse it.
 from __future__ import annotations
 
-import json
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import (
+    CORRUPTED,
+    WAY_OUT,
+    StateFileError,
+    fnv32a,
+    go_map,
+    json_object,
+    mapping_of,
+    text_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-
-CORRUPTED = "checkpoint is corrupted"
-"""The kubelet's word for a checksum that does not fit (pkg/kubelet/checkpointmanager/errors)."""
 
 Entries = t.Dict[str, t.Dict[str, str]]
-
-_WAY_OUT = "Drain the node and remove the file before the kubelet starts."
 
 
 class CpuManagerState(t.TypedDict):
@@ -34,19 +37,6 @@ class CpuManagerState(t.TypedDict):
     checksum_ok: t.Optional[bool]
 
 
-class MemoryManagerState(t.TypedDict):
-    """What a memory_manager_state file says; its checksum is not checked."""
-
-    policy: str
-    entries: t.Dict[str, t.Any]
-    machine_state: t.Dict[str, t.Any]
-    checksum_ok: t.Optional[bool]
-
-
-class StateFileError(TuningError):
-    """A state file's text is nothing that the kubelet could have written."""
-
-
 def parse_state(text: str) -> CpuManagerState:
     """Reads the text of a cpu_manager_state file (pkg/kubelet/cm/cpumanager/state/checkpoint.go).
 
@@ -55,27 +45,27 @@ def parse_state(text: str) -> CpuManagerState:
 
     Raises StateFileError for text that is no such file, or whose CPU sets are none.
     """
-    data = _object(text, "cpu_manager_state")
+    data = json_object(text, "cpu_manager_state")
     newest = "dataChecksum" in data
     if newest and isinstance(data.get("data"), str):
-        inner = _object(data["data"], "cpu_manager_state")
+        inner = json_object(data["data"], "cpu_manager_state")
         data = {**data, **inner} if "policyName" in inner else data
-    policy = _text(data, "policyName")
-    default_cpus = _text(data, "defaultCpuSet")
-    found = _mapping(data, "entries")
-    found_pods = _mapping(data, "podEntries")
-    pod_entries = {uid: _text(_mapping(found_pods, uid), "cpuSet") for uid in found_pods}
+    policy = text_of(data, "policyName")
+    default_cpus = text_of(data, "defaultCpuSet")
+    found = mapping_of(data, "entries")
+    found_pods = mapping_of(data, "podEntries")
+    pod_entries = {uid: text_of(mapping_of(found_pods, uid), "cpuSet") for uid in found_pods}
     v1_entries = {name: cpus for name, cpus in found.items() if isinstance(cpus, str)}
     if v1_entries and len(v1_entries) != len(found):
-        raise StateFileError(f"state file: 'entries' mixes the formats V1 (text) and V2 (mappings). {_WAY_OUT}")
+        raise StateFileError(f"state file: 'entries' mixes the formats V1 (text) and V2 (mappings). {WAY_OUT}")
     entries: Entries = {uid: {"": cpus} for uid, cpus in v1_entries.items()} or {
-        uid: {name: _text(_mapping(found, uid), name) for name in _mapping(found, uid)} for uid in found
+        uid: {name: text_of(mapping_of(found, uid), name) for name in mapping_of(found, uid)} for uid in found
     }
     for cpus in (default_cpus, *pod_entries.values(), *(cpus for pod in entries.values() for cpus in pod.values())):
         _check_cpus(cpus)
     checksum = data.get("checksum", 0)
     if not isinstance(checksum, int):
-        raise StateFileError(f"state file: 'checksum' is {checksum!r}; expected a whole number. {_WAY_OUT}")
+        raise StateFileError(f"state file: 'checksum' is {checksum!r}; expected a whole number. {WAY_OUT}")
     if newest or pod_entries:
         kind, checksum_ok = "V4" if newest else "V3", None
     else:
@@ -112,32 +102,6 @@ def rejected_because(
     if state["policy"] != policy:
         return f'configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"'
     return _static_rejects(state, reserved, online, strict) if policy == "static" else None
-
-
-def parse_memory_state(text: str) -> MemoryManagerState:
-    """Reads the text of a memory_manager_state file (pkg/kubelet/cm/memorymanager/state/checkpoint.go).
-
-    Raises StateFileError for text that is no such file.
-    """
-    data = _object(text, "memory_manager_state")
-    return {
-        "policy": _text(data, "policyName"),
-        "entries": _mapping(data, "entries"),
-        "machine_state": _mapping(data, "machineState"),
-        "checksum_ok": None,
-    }
-
-
-def memory_rejected_because(state: t.Optional[MemoryManagerState], policy: str) -> t.Optional[str]:
-    """Why a kubelet with this memoryManagerPolicy («None» or «Static», with capitals) would refuse the file; None if
-    not for that.
-
-    The kubelet also compares the memory of each NUMA node with the file (policy_static.go of the memory manager);
-    this does not.
-    """
-    if state is None or state["policy"] == policy:
-        return None
-    return f'[memorymanager] configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"'
 
 
 def _static_rejects(
@@ -190,7 +154,7 @@ def _identify(
     if is_v1 or not entries:
         dumps["V1"] = _v1_entries({container: pod[""] for container, pod in entries.items()})
     for kind, dump in dumps.items():
-        if checksum == _fnv32a(_DUMP.format(policy, default_cpus, dump)):
+        if checksum == fnv32a(_DUMP.format(policy, default_cpus, dump)):
             return kind, True
     return ("V1" if is_v1 else "V2"), False
 
@@ -204,57 +168,19 @@ _DUMP = (
 
 def checksum_of(policy: str, default_cpus: str, entries: Entries) -> int:
     """The checksum that a kubelet writes into a file of the format V2."""
-    return _fnv32a(_DUMP.format(policy, default_cpus, _v2_entries(entries)))
+    return fnv32a(_DUMP.format(policy, default_cpus, _v2_entries(entries)))
 
 
 def _v1_entries(entries: t.Mapping[str, str]) -> str:
-    return f"(map[string]string){_go_map(entries)}"
+    return f"(map[string]string){go_map(entries)}"
 
 
 def _v2_entries(entries: Entries) -> str:
-    return f"(map[string]map[string]string){_go_map({uid: _go_map(pod) for uid, pod in entries.items()})}"
-
-
-def _go_map(entries: t.Mapping[str, str]) -> str:
-    return "map[" + " ".join(f"{key}:{entries[key]}" for key in sorted(entries)) + "]"
-
-
-def _fnv32a(text: str) -> int:
-    """The 32-bit FNV-1a hash of the text's UTF-8 bytes (Go's hash/fnv New32a)."""
-    value = 0x811C9DC5
-    for byte in text.encode():
-        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return value
-
-
-def _object(text: str, what: str) -> t.Dict[str, t.Any]:
-    try:
-        data = json.loads(text)
-    except ValueError as exc:
-        raise StateFileError(f"{what} is not JSON: {exc}. {_WAY_OUT}") from exc
-    if not isinstance(data, dict):
-        raise StateFileError(f"{what} holds {data!r}; expected a JSON object. {_WAY_OUT}")
-    return data
-
-
-def _text(data: t.Mapping[str, t.Any], key: str) -> str:
-    value = data.get(key, "")
-    if not isinstance(value, str):
-        raise StateFileError(f"state file: '{key}' is {value!r}; expected text. {_WAY_OUT}")
-    return value
-
-
-def _mapping(data: t.Mapping[str, t.Any], key: str) -> t.Dict[str, t.Any]:
-    value = data.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise StateFileError(f"state file: '{key}' is {value!r}; expected a mapping. {_WAY_OUT}")
-    return value
+    return f"(map[string]map[string]string){go_map({uid: go_map(pod) for uid, pod in entries.items()})}"
 
 
 def _check_cpus(text: str) -> None:
     try:
         parse_cpuset(text)
     except CpusetError as exc:
-        raise StateFileError(f"state file: {exc} {_WAY_OUT}") from exc
+        raise StateFileError(f"state file: {exc} {WAY_OUT}") from exc

@@ -8,11 +8,8 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
-    StateFileError,
-    parse_memory_state,
-    parse_state,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import (
     config_problems,
@@ -27,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_flags impo
     parse_environment,
     split_arguments,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils._memory_manager_state import parse_memory_state
 from ansible_collections.kubepin.tuning.plugins.module_utils._yaml import YamlError, parse_yaml
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]

@@ -85,6 +85,15 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         r"the reserved memory .* NUMA node",
         "reservedMemory names a NUMA node twice, or one that this machine does not have",
     ),
+    (
+        r"expected machine state is different from the real one",
+        "the machine's memory or reservedMemory is another than when memory_manager_state was written: it must be removed while the "
+        "kubelet is stopped",
+    ),
+    (
+        r"machine state can not be empty|the memory assignment uses (the NUMA|memory resource) that does not exist",
+        "memory_manager_state contradicts itself or this machine, and must be removed while the kubelet is stopped",
+    ),
     (r"unknown policy: ", "the kubelet does not know this CPU, memory or topology manager policy"),
     (r"unsupported on machines with more than \d+ NUMA Nodes", "the topology manager refuses this many NUMA nodes"),
     (r"unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version"),

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils import _reservation
 from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import machine_of, reserved_of
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
-    StateFileError,
-    memory_rejected_because,
-    parse_memory_state,
-    parse_state,
-    rejected_because,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import parse_state, rejected_because
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_flags import extra_args_of, rewrite_extra_args
+from ansible_collections.kubepin.tuning.plugins.module_utils._memory_manager_state import (
+    Machine,
+    default_machine,
+    memory_rejected_because,
+    parse_memory_state,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._reservation import Reservation
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
     DROP_IN_MINOR,
@@ -89,6 +90,10 @@ class Expected:
     strict: bool
     memory_policy: t.Optional[str]
     """None where the kubelet has no memory manager."""
+    memory: Machine = field(default_factory=dict)
+    """The machine state with which its memory manager begins; empty if that is not known."""
+    minor: int = 0
+    """The kubelet's minor version of 1.x; 0 in journals from before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +191,15 @@ def _complete(
 
 def expected_of(topology: Facts, after: Facts, version: str) -> Expected:
     """What a kubelet with the configuration *after* must show once it runs."""
+    minor = minor_of(version)
     return Expected(
         policy=after["cpuManagerPolicy"],
-        reserved=_reserved(topology, after, minor_of(version)),
+        reserved=_reserved(topology, after, minor),
         online=parse_cpuset(topology["online"]),
         strict=is_strict(after),
-        memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor_of(version)) else None,
+        memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor) else None,
+        memory=_memory_machine(topology, after),
+        minor=minor,
     )
 
 
@@ -203,6 +211,17 @@ def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
     if named or after["cpuManagerPolicy"] != "static" or count == 0:
         return named
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
+
+
+def _memory_machine(topology: Facts, after: Facts) -> Machine:
+    if after["memoryManagerPolicy"] != "Static" or not all(
+        "memory" in node["memory"] for node in topology["numa_nodes"]
+    ):
+        return {}
+    try:
+        return default_machine(topology["numa_nodes"], after["reservedMemory"])
+    except ValueError:
+        return {}  # an amount that is no quantity, with which no kubelet runs
 
 
 def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: Expected) -> t.List[FileChange]:
@@ -235,7 +254,7 @@ def _memory_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optio
         state = parse_memory_state(text) if text is not None else None
     except StateFileError as exc:
         return str(exc)
-    return memory_rejected_because(state, expected.memory_policy)
+    return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
 
 
 def _node_problems(kubelet: Facts) -> t.List[str]:

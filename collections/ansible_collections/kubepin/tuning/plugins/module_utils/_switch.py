@@ -7,11 +7,8 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
-    CpuManagerState,
-    StateFileError,
-    parse_state,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import CpuManagerState, parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._journal import (

@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._system_files impor
 SCHEMA = 1
 UNKNOWN = "unknown"
 
+_UNITS = ("Ki", "Mi", "Gi")
 _SYSTEM = "sys/devices/system"
 _PCI_CLASS_NETWORK = "0x02"
 _PCI_CLASS_DISPLAY = "0x03"
@@ -39,6 +40,13 @@ class CpuGroup(t.TypedDict):
 
     id: int
     cpus: str
+
+
+class NumaNode(CpuGroup):
+    """A NUMA node. `memory` maps «memory» and «hugepages-SIZE», as Kubernetes names them, to bytes; «memory» has the huge
+    pages in it, and is empty where the kernel does not tell."""
+
+    memory: t.Dict[str, int]
 
 
 class Core(t.TypedDict):
@@ -88,7 +96,7 @@ class Topology(t.TypedDict):
     offline: str
     isolated: str
     sockets: t.List[CpuGroup]
-    numa_nodes: t.List[CpuGroup]
+    numa_nodes: t.List[NumaNode]
     l3_groups: t.List[CpuGroup]
     cores: t.List[Core]
     threads_per_core: int
@@ -150,7 +158,10 @@ def topology_of(files: SystemFiles) -> Topology:
         "offline": format_cpuset(set(known) - online),
         "isolated": format_cpuset(files.cpus(f"{cpu_dir}/isolated")),
         "sockets": group_online(cpus, lambda cpu: cpu["socket"]),
-        "numa_nodes": [{"id": node, "cpus": format_cpuset(nodes[node] & online)} for node in sorted(nodes)],
+        "numa_nodes": [
+            {"id": node, "cpus": format_cpuset(nodes[node] & online), "memory": _memory(files, node)}
+            for node in sorted(nodes)
+        ],
         "l3_groups": group_online(cpus, lambda cpu: cpu["l3"]),
         "cores": cores,
         "threads_per_core": max((len(parse_cpuset(core["cpus"])) for core in cores), default=1),
@@ -161,6 +172,27 @@ def topology_of(files: SystemFiles) -> Topology:
         "gpus": _gpus(files),
         "nics": _nics(files),
     }
+
+
+def _memory(files: SystemFiles, node: int) -> t.Dict[str, int]:
+    """What cAdvisor reads (utils/sysinfo GetNodesInfo), in bytes."""
+    folder = f"{_SYSTEM}/node/node{node}"
+    total = re.search(r"MemTotal:\s*(\d+) kB", files.text(f"{folder}/meminfo") or "")
+    memory = {"memory": int(total[1]) * 1024} if total else {}
+    for name in files.names(f"{folder}/hugepages"):
+        size = re.fullmatch(r"hugepages-(\d+)kB", name, re.ASCII)
+        pages = files.number(f"{folder}/hugepages/{name}/nr_hugepages")
+        if size and pages is not None:
+            memory[f"hugepages-{_binary(int(size[1]))}"] = pages * int(size[1]) * 1024
+    return memory
+
+
+def _binary(kib: int) -> str:
+    """A size as Kubernetes writes it: 2Mi of 2048."""
+    unit = 0
+    while kib % 1024 == 0 and unit < len(_UNITS) - 1:
+        kib, unit = kib // 1024, unit + 1
+    return f"{kib}{_UNITS[unit]}"
 
 
 def without_overlap(nodes: t.Mapping[int, CpuSet]) -> t.Dict[int, CpuSet]:

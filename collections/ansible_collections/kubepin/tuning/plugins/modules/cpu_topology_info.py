@@ -133,6 +133,9 @@ topology:
         cpus:
           description: Its online CPUs.
           type: str
+        memory:
+          description: V(memory) and V(hugepages-SIZE), as Kubernetes names them, to bytes; empty where the kernel does not tell.
+          type: dict
     l3_groups:
       description: The L3 caches with the online CPUs that share each.
       type: list

@@ -5,13 +5,8 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import (
-    StateFileError,
-    memory_rejected_because,
-    parse_memory_state,
-    parse_state,
-    rejected_because,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import parse_state, rejected_because
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
 
 TWO_PODS = {"b-uid": {"c2": "4-5", "c1": "2-3"}, "a-uid": {"main": "1"}}
@@ -174,40 +169,3 @@ def test_a_wrong_checksum_comes_first() -> None:
 def test_cpus_of_whole_pods_are_known() -> None:
     state = parse_state(state_text("static", "0-1", 1, podEntries={"p": {"cpuSet": "2-3"}}))
     assert rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False) is None
-
-
-MEMORY = '{"policyName":"None","machineState":{},"checksum":4236770233}'
-
-
-@pytest.mark.parametrize(
-    ("text", "policy", "reason"),
-    [
-        pytest.param(None, "Static", None, id="no file"),
-        pytest.param(MEMORY, "None", None, id="same"),
-        pytest.param(
-            MEMORY,
-            "Static",
-            '[memorymanager] configured policy "Static" differs from state checkpoint policy "None"',
-            id="differs",
-        ),
-        pytest.param(
-            MEMORY,
-            "none",
-            '[memorymanager] configured policy "none" differs from state checkpoint policy "None"',
-            id="capitals",
-        ),
-    ],
-)
-def test_memory_rejected_because(text: str | None, policy: str, reason: str | None) -> None:
-    assert memory_rejected_because(parse_memory_state(text) if text else None, policy) == reason
-
-
-def test_memory_content() -> None:
-    state = parse_memory_state('{"policyName":"Static","machineState":{"0":{}},"entries":{"u":{"c":[]}},"checksum":1}')
-    assert state == {"policy": "Static", "machine_state": {"0": {}}, "entries": {"u": {"c": []}}, "checksum_ok": None}
-
-
-@pytest.mark.parametrize("text", ["", "{", "3", '{"policyName": null, "entries": 3}'])
-def test_memory_refused(text: str) -> None:
-    with pytest.raises(StateFileError, match="Drain the node"):
-        parse_memory_state(text)

@@ -57,6 +57,12 @@ def test_first_cause(lines: list[str], cause: Cause | None) -> None:
         ("unsupported on machines with more than 8 NUMA Nodes", "refuses this many NUMA nodes"),
         ("Error: failed to parse kubelet flag: unknown flag: --x", "not known to this kubelet's version"),
         ("checkpoint is corrupted", "damaged"),
+        (
+            "start memory manager error: [memorymanager] the expected machine state is different from the real one",
+            "another than",
+        ),
+        ("[memorymanager] machine state can not be empty when it has memory assignments", "contradicts itself"),
+        ("(pod: a, container: c) the memory assignment uses the NUMA that does not exist", "or this machine"),
         ('"Failed to start cAdvisor" err="inotify_init: too many open files"', "fs.inotify.max_user_instances"),
         ('current set of available CPUs "0-3" doesn\'t match with CPUs in state "0-7"', "went online or offline"),
     ],

@@ -78,7 +78,10 @@ def test_epyc_pair() -> None:
     assert topology["schema"] == 1
     assert (topology["online"], topology["offline"], topology["isolated"]) == ("0-255", "", "")
     assert topology["sockets"] == [{"id": 0, "cpus": "0-63,128-191"}, {"id": 1, "cpus": "64-127,192-255"}]
-    assert topology["numa_nodes"] == topology["sockets"]
+    assert [(node["id"], node["cpus"]) for node in topology["numa_nodes"]] == [
+        (socket["id"], socket["cpus"]) for socket in topology["sockets"]
+    ]
+    assert [node["memory"] for node in topology["numa_nodes"]] == [{"memory": 512 * 2**30}] * 2
     assert len(topology["l3_groups"]) == 16
     assert topology["l3_groups"][9] == {"id": 9, "cpus": "72-79,200-207"}
     assert len(topology["cores"]) == 128
@@ -100,6 +103,23 @@ def test_epyc_pair() -> None:
         },
         {"address": "0000:a2:00.0", "driver": None, "interfaces": ["eth0"], "numa_node": None, "local_cpus": "0-255"},
     ]  # fmt: skip
+
+
+def test_memory_and_huge_pages_of_a_numa_node_as_kubernetes_names_them() -> None:
+    node = "sys/devices/system/node/node0"
+    files = {
+        f"{node}/cpulist": "0",
+        f"{node}/meminfo": "Node 0 MemTotal:       16384 kB\nNode 0 MemFree:        1 kB",
+        f"{node}/hugepages/hugepages-64kB/nr_hugepages": "3",
+        f"{node}/hugepages/hugepages-2048kB/nr_hugepages": "2",
+        f"{node}/hugepages/hugepages-1048576kB/nr_hugepages": "0",
+    }
+    assert topology_of(Memory(files))["numa_nodes"][0]["memory"] == {
+        "memory": 16 * 2**20,
+        "hugepages-64Ki": 192 * 2**10,
+        "hugepages-2Mi": 4 * 2**20,
+        "hugepages-1Gi": 0,
+    }
 
 
 def test_smt_turned_off() -> None:
@@ -243,4 +263,4 @@ def test_epyc_7451_clock() -> None:
     topology = topology_of(load("util-linux")["x86_64-epyc_7451"].memory())
     assert topology["clock"] == {"current_mhz": 2893.7, "base_mhz": None, "max_mhz": 2300.0}
     assert (topology["governor"], topology["boost"]) == ("performance", "on")
-    assert topology["numa_nodes"][5] == {"id": 5, "cpus": "30-35,78-83"}
+    assert topology["numa_nodes"][5] == {"id": 5, "cpus": "30-35,78-83", "memory": {}}
