@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import (
+    ENDLESS,
     Admission,
     Container,
     Machine,
@@ -79,6 +80,7 @@ class Count:
     shared: int = 0
     undetermined: int = 0
     undetermined_alike: int = 0
+    hung: int = 0
     disagreements: list[str] = field(default_factory=list)
 
     @property
@@ -183,12 +185,15 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
     """Holds the preview of each pod to what the kubelet did with it. Each is previewed on what the kubelet had given out
     before, so that one disagreement is counted once."""
     count.sequences += 1
+    rules = Rules(minor, sequence.reserved, options_on(dict.fromkeys(sequence.options, "true")))
+    if result.exit == "timeout" and _hangs(sequence, machine, rules):
+        count.hung += 1
+        return
     if result.exit is not None:
         count.disagreements.append(
             f"{_describe(sequence)}: the kubelet did not run: {result.exit}, {first_cause(result.log.splitlines())}"
         )
         return
-    rules = Rules(minor, sequence.reserved, options_on(dict.fromkeys(sequence.options, "true")))
     state = json.loads(result.files["cpu_manager_state"])
     entries = {
         pod: {c: parse_cpuset(cpus) for c, cpus in found.items()} for pod, found in (state.get("entries") or {}).items()
@@ -207,6 +212,19 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
         count.disagreements.append(
             f"{_describe(sequence)}: defaultCpuSet is {state['defaultCpuSet']}, expected {format_cpuset(shared)}"
         )
+
+
+def _hangs(sequence: Drawn, machine: Machine, rules: Rules) -> bool:
+    """Whether the preview says of a pod that the kubelet would go on for ever to admit it."""
+    shared, used = initial_shared(machine, rules), Fraction(0)
+    for pod in sequence.pods:
+        expected = admit(machine, rules, shared, used, pod)
+        if expected.refused == ENDLESS:
+            return True
+        if expected.refused is None:
+            shared = shared.difference(*expected.cpus.values())
+            used += pod_request(pod, rules.minor)
+    return False
 
 
 def _was_refused_last(sequence: Drawn, refused: dict[str, str]) -> bool:
@@ -284,10 +302,20 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
             for name, count in judge_version(node, version, topologies, per_machine, seed):
                 _print_row(str(version), name, count, time.monotonic() - started)
                 started = time.monotonic()
-                for column in ("sequences", "granted", "shared", "refused", "undetermined", "undetermined_alike"):
+                for column in (
+                    "sequences",
+                    "granted",
+                    "shared",
+                    "refused",
+                    "undetermined",
+                    "undetermined_alike",
+                    "hung",
+                ):
                     setattr(total, column, getattr(total, column) + getattr(count, column))
                 total.disagreements += count.disagreements
             _print_row(str(version), "all", total, None)
+            if total.hung:
+                print(f"{total.hung} sequences that the kubelet does not end, as previewed", flush=True)
             for text in total.disagreements:
                 print(f"disagreement: {text}", flush=True)
             disagreements += len(total.disagreements)

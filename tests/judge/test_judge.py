@@ -62,6 +62,16 @@ def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
     assert len(judged(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
 
 
+def test_a_kubelet_that_does_not_end_agrees_with_a_preview_that_says_so(tmp_path: Path) -> None:
+    found = machines.make("x86_64-epyc_7451", tmp_path / "machine")
+    drawn = allocation.draw("1-1.35.6-x86_64-epyc_7451-6", "x86_64-epyc_7451", found, 35)  # 1.35.6 does not end
+    for pods, hung in ((drawn.pods, 1), (drawn.pods[1:2], 0)):
+        count = allocation.Count()
+        result = Result("1", "timeout", {}, "")
+        allocation.compare(replace(drawn, pods=pods), machine_of(found), 35, result, count)
+        assert (count.hung, len(count.disagreements)) == (hung, 1 - hung)
+
+
 @pytest.mark.parametrize(
     ("change", "exit_status", "log", "agrees"),
     [

@@ -21,6 +21,9 @@ ACROSS_CORES = "distribute-cpus-across-cores"
 STRICT = "strict-cpu-reservation"
 BY_UNCORE = "prefer-align-cpus-by-uncorecache"
 
+ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across-numa find no whole core for the rest"
+"""What is told of a pod that the kubelet goes on for ever to admit (takeByTopologyNUMADistributed, `for remainder > 0`)."""
+
 # the minor versions of 1.x from which pkg/kubelet/cm/cpumanager does these
 _SORTS_SOUNDLY = 22
 _KNOWS_NUMA = 23
@@ -517,7 +520,7 @@ def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted:
                     _take_in_node(acc, rules, node, group)
                     left -= group
             if left == before:
-                raise _Refused("the kubelet would not end: no NUMA node has CPUs for the remainder")
+                raise _Refused(ENDLESS)
         if acc.needed:
             which = "not enough" if acc.needed > 0 else "too many"
             raise _unexpected(f"accounting error, {which} CPUs allocated, remaining: {acc.needed}")
@@ -569,7 +572,7 @@ def _best_combination(
 
 
 def _balance_after(after: t.Mapping[int, int], subset: t.Sequence[int], remainder: int, group: int) -> float:
-    """How uneven the NUMA nodes are once `subset` has given the remainder in turn; infinity if it cannot."""
+    """How uneven the NUMA nodes are once `subset` has given the remainder in turn; infinity if it has not so much."""
     if sum(after[node] for node in subset) < remainder:
         return math.inf
     left = dict(after)
@@ -580,7 +583,7 @@ def _balance_after(after: t.Mapping[int, int], subset: t.Sequence[int], remainde
                 left[node] -= group
                 remainder -= group
         if remainder == before:
-            return math.inf
+            raise _Refused(ENDLESS)
     return _standard_deviation(list(left.values()))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import (
+    ENDLESS,
     AllocationError,
     Container,
     Pod,
@@ -342,3 +343,15 @@ def test_refuses_what_it_does_not_model(change: dict[str, Any], words: str) -> N
     arguments: dict[str, Any] = {"topology": SINGLE_HT, "version": "1.22.17", "reserved": {0}, "pods": []}
     with pytest.raises(AllocationError, match=words):
         preview(**{**arguments, **change})
+
+
+@pytest.mark.parametrize("minor", [23, 36])
+def test_a_pod_that_the_kubelet_would_go_on_for_ever_to_admit_is_told(minor: int) -> None:
+    machine = machine_of(topology(12, 2, node=lambda core: core // 3))
+    rules = Rules(
+        minor, parse_cpuset("6,9,12,15,18,21"), frozenset({FULL, ACROSS_NUMA})
+    )  # half a core of nodes 0 and 1
+    shared = machine.cpus
+    assert admit(machine, rules, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused == ENDLESS
+    whole = Rules(minor, parse_cpuset("0,6,9,12,18,21"), rules.options)
+    assert admit(machine, whole, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused is None
