@@ -83,6 +83,28 @@ def _old_kubelet(version: str) -> list[str]:
     ]
 
 
+def failure_fact(result: Data, task: str) -> dict[str, str]:
+    """What a failed task said: its name, the message, the first cause with its meaning, and a journal that names what was replaced.
+
+    A program of Ansible that was killed on the node says nothing; Ansible then complains of missing JSON (`module_stdout`, `rc`).
+
+    :param result: the registered result of the failed task
+    """
+    message = str(result.get("msg") or "unknown")
+    if "module_stdout" in result and result.get("rc"):
+        status = int(result["rc"])
+        killed = f"was killed by signal {status - 128}" if status > 128 else f"ended with exit status {status}"
+        words = " ".join(f"{result.get('module_stderr') or ''} {result['module_stdout']}".split())[-300:]
+        message = f"Ansible's program on the node {killed} before it had a result" + (f': "{words}".' if words else ".")
+    return {
+        "task": task,
+        "msg": message,
+        "first_cause": str(result.get("first_cause") or message),
+        "meaning": str(result.get("meaning") or ""),
+        "journal": str(result.get("journal") or ""),
+    }
+
+
 def result_fact(
     plan: Data,
     node: str,

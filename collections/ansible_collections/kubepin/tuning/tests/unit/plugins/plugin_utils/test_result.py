@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import plan_fact, result_fact
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import failure_fact, plan_fact, result_fact
 
 NODE: dict[str, Any] = {
     "ready": True,
@@ -177,3 +177,28 @@ def test_a_kubelet_that_touches_pinned_containers_gets_no_static_policy_unasked(
     problems = plan_fact(kubelet, {"node": {**NODE, "kubelet_version": version}}, accepted)["problems"]
     assert [problem.partition(" touches")[0] for problem in problems] == (["kubelet 1.21.14"] if refused else [])
     assert all("kubepin_upgrade_first=true" in problem for problem in problems)
+
+
+def test_a_module_that_was_killed_on_the_node_is_told_as_such() -> None:
+    found = {
+        "failed": True,
+        "module_stderr": "Killed\n",
+        "module_stdout": "",
+        "rc": 137,
+        "msg": "No start of json char found",
+    }
+    told = failure_fact(found, "Switch")
+    assert told["first_cause"] == told["msg"]
+    assert told["msg"] == 'Ansible\'s program on the node was killed by signal 9 before it had a result: "Killed".'
+    ended = failure_fact({**found, "rc": 1, "module_stderr": "", "module_stdout": "Segmentation\nfault"}, "Switch")[
+        "msg"
+    ]
+    assert (
+        ended == 'Ansible\'s program on the node ended with exit status 1 before it had a result: "Segmentation fault".'
+    )
+
+
+def test_what_a_failed_task_said_is_kept() -> None:
+    said = {"msg": "no", "first_cause": "E1 no", "meaning": "that", "journal": "/j"}
+    assert failure_fact(said, "Switch") == {"task": "Switch", **said}
+    assert failure_fact({}, "Switch")["first_cause"] == "unknown"
