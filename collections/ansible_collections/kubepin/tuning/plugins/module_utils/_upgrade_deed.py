@@ -362,17 +362,18 @@ class Hop:
         environment = self._without_dropped_flags()
         if record["verified"] and not environment and self._runs_already():
             return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
-        stopped_at = self._node.monotonic()
-        try:
-            self._node.stop_kubelet()
-            # the files first: with them, the old kubelet still starts, should there be no room for the new one
-            for change in environment:
-                self._put(change)
-            self._put_programs(record)
-            outcome = self._start(stopped_at)
-        except Exception as exc:
-            raise self._undone(record, exc) from exc
-        self._save({**record, "verified": True})
+        with self._node.guarded():
+            stopped_at = self._node.monotonic()
+            try:
+                self._node.stop_kubelet()
+                # the files first: with them, the old kubelet still starts, should there be no room for the new one
+                for change in environment:
+                    self._put(change)
+                self._put_programs(record)
+                outcome = self._start(stopped_at)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
+            self._save({**record, "verified": True})
         return {
             "changed": True,
             "verified": [f"kubelet {self.version}", *outcome.verified],
