@@ -22,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import 
     Pod,
     Rules,
     admit,
+    admit_all,
     initial_shared,
     machine_of,
     pod_request,
@@ -186,7 +187,9 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
     before, so that one disagreement is counted once."""
     count.sequences += 1
     rules = Rules(minor, sequence.reserved, options_on(dict.fromkeys(sequence.options, "true")))
-    if result.exit == "timeout" and _hangs(sequence, machine, rules):
+    if result.exit == "timeout" and any(
+        admission.refused == ENDLESS for admission in admit_all(machine, rules, sequence.pods).admissions
+    ):
         count.hung += 1
         return
     if result.exit is not None:
@@ -212,19 +215,6 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
         count.disagreements.append(
             f"{_describe(sequence)}: defaultCpuSet is {state['defaultCpuSet']}, expected {format_cpuset(shared)}"
         )
-
-
-def _hangs(sequence: Drawn, machine: Machine, rules: Rules) -> bool:
-    """Whether the preview says of a pod that the kubelet would go on for ever to admit it."""
-    shared, used = initial_shared(machine, rules), Fraction(0)
-    for pod in sequence.pods:
-        expected = admit(machine, rules, shared, used, pod)
-        if expected.refused == ENDLESS:
-            return True
-        if expected.refused is None:
-            shared = shared.difference(*expected.cpus.values())
-            used += pod_request(pod, rules.minor)
-    return False
 
 
 def _was_refused_last(sequence: Drawn, refused: dict[str, str]) -> bool:

@@ -157,8 +157,12 @@ def preview(
             "topology manager's hints also depend on devices and memory.",
             value=topology_policy,
         )
-    machine = machine_of(topology)
     rules = Rules(minor_of(version), frozenset(reserved), options_on(options))
+    return admit_all(machine_of(topology), rules, pods)
+
+
+def admit_all(machine: Machine, rules: Rules, pods: t.Sequence[Pod]) -> Preview:
+    """`admit` of one pod after the other, on a machine where none runs yet."""
     shared = initial_shared(machine, rules)
     used = Fraction(0)
     admissions: t.List[Admission] = []

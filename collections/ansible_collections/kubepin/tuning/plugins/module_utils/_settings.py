@@ -273,8 +273,12 @@ def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mappi
     policy = after["memoryManagerPolicy"]
     reserved = after.get("reservedMemory") or []
     if minor < KNOWN_SINCE["memoryManagerPolicy"]:
-        asked = [f"memoryManagerPolicy {policy}"] * (policy != "None") + ["reservedMemory"] * bool(reserved)
-        return [f"{what} needs kubelet 1.21, this one is 1.{minor}. Leave it out, or upgrade." for what in asked]
+        asked = {f"memoryManagerPolicy {policy}": policy != "None", "reservedMemory": bool(reserved)}
+        return [
+            f"{what} needs kubelet 1.21, this one is 1.{minor}. Leave it out, or upgrade."
+            for what, is_asked in asked.items()
+            if is_asked
+        ]
     problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
     if policy != "Static":
         return problems
