@@ -12,7 +12,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,16 +23,27 @@ setup: ## Make the virtual environment; what the sandbox needs besides, its targ
 demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict
 	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
 
-test: ## Lint, unit tests and the Molecule scenarios on a real cluster
-	@tools/test
+check: ## Lint, types and unit tests: what to run before a commit
+	@tools/setup venv
+	@python -m tools.run_tests check
+
+test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
+	@tools/setup venv
+	@tools/setup torch
+	@python -m tools.run_tests test
+
+test-all: ## Everything that proves a promise, on all versions: some hours
+	@tools/setup venv
+	@tools/setup torch
+	@python -m tools.run_tests all
 
 lint: ## ansible-lint (production), yamllint, ruff, mypy, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
 
-unit: ## Unit tests
+unit: ## Unit and component tests
 	@tools/setup venv
-	@python -m pytest
+	@python -m pytest --numprocesses=2 --dist=worksteal
 
 molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3
 	@tools/setup venv
