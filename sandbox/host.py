@@ -32,6 +32,7 @@ PACKAGES = {
     "debian-archive-keyring": ("/usr/share/keyrings/debian-archive-keyring.gpg",),
     "iptables": ("iptables",),
     "openssh-client": ("ssh", "ssh-keygen"),
+    "openssl": ("openssl",),
     "xz-utils": ("xz",),
     "util-linux": ("unshare",),
     "ca-certificates": ("/etc/ssl/certs/ca-certificates.crt",),
