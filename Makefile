@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-K8S ?= 1.22.17
+K8S ?= 1.36.3
 WORKERS ?= 2
 NAME ?= kubepin
 VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
@@ -20,7 +20,7 @@ help: ## List the targets
 setup: ## Make the virtual environment; what the sandbox needs besides, its targets install
 	@tools/setup venv
 
-demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict
+demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict (VERBOSE=1: all tasks)
 	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
 
 check: ## Lint, types and unit tests: what to run before a commit
@@ -105,7 +105,7 @@ bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs the contro
 	@tools/setup sandbox
 	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
 
-sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
+sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv
 	@tools/setup sandbox
 	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)"

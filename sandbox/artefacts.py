@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sandbox import node_image, openapi
 from sandbox.gobuild import (
-    COREDNS,
     ETCD,
     KUBERNETES_COMMANDS,
     OWN_SOURCES,
     Go,
     KubernetesBuild,
+    build_coredns,
     build_own_programs,
     build_program,
     discard,
@@ -25,7 +25,7 @@ from sandbox.gobuild import (
 )
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.images import Layer, write_image
-from sandbox.progress import Step
+from sandbox.plan import Step
 from sandbox.settings import GPU_IMAGE, TEST_IMAGE, Paths, SandboxError, Version
 from sandbox.shell import Shell
 
@@ -125,17 +125,18 @@ class Artefacts:
         """The CoreDNS binary's place."""
         return self._program("coredns", self.wanted_images()["coredns"].tag.removeprefix("v"))
 
-    def _build_command(self, command: str) -> None:
-        if command == "kube-apiserver" and self.version.minor < openapi.FIRST_MINOR_WITH_DEFINITIONS:
-            openapi.build_api_server(self.kubernetes)
-        else:
-            self.kubernetes.build(command)
+    def _build_etcd(self) -> str:
+        binary = self.etcd()
+        version = binary.parents[1].name.removeprefix("etcd-")
+        if not binary.exists():
+            build_program(self.go, ETCD, f"v{version}", binary)
+        return version
 
-    def _build_program(self, module: str, binary: Path) -> str:
-        if binary.exists():
-            return "cached"
-        version = binary.parent.parent.name.removeprefix(f"{binary.name}-")
-        build_program(self.go, module, f"v{version}", binary)
+    def _build_coredns(self) -> str:
+        binary = self.coredns()
+        version = binary.parents[1].name.removeprefix("coredns-")
+        if not binary.exists():
+            build_coredns(self.go, f"v{version}", binary)
         return version
 
     def _checksum(self, command: str) -> Path:
@@ -180,25 +181,73 @@ class Artefacts:
         discard(self.paths.go.glob("build-*"))
 
     def missing(self) -> list[Step]:
-        """The steps that make what the cache lacks, in order."""
+        """The steps that make what the cache lacks."""
+        return [*self._missing_debian(), *self._missing_kubernetes(), *self._missing_images()]
+
+    def _missing_debian(self) -> list[Step]:
+        def build() -> None:
+            node_image.build_node_root(self.paths, self.shell)
+
+        def give() -> None:
+            node_image.import_image(self.paths, self.shell)
+
         steps = []
-        root = node_image.node_root(self.paths)
-        if not root.folder.exists():
-            steps.append(Step("node: installing Debian", lambda: node_image.build_node_root(self.paths, self.shell)))
+        if not node_image.node_root(self.paths).folder.exists():
+            steps.append(Step("node-root", "node: installing Debian", build, seconds=45))
         if not node_image.have_image(self.paths, self.shell):
-            steps.append(Step("node: importing the image", lambda: node_image.import_image(self.paths, self.shell)))
-        if not self.own_programs.exists():
-            steps.append(Step("crictl, pause and GPU stand-in: building", lambda: build_own_programs(self.go)))
-        lacking = [command for command in KUBERNETES_COMMANDS if not self.kubernetes.binary(command).exists()]
+            steps.append(Step("node-image", "node: importing the image", give, ("node-root",), seconds=6))
+        return steps
+
+    def _missing_kubernetes(self) -> list[Step]:
+        """kubeadm first: etcd and CoreDNS wait for what it names."""
+        build, release = self.kubernetes, self.version
+        lacking = [command for command in KUBERNETES_COMMANDS if not build.binary(command).exists()]
+        sources, kubeadm, commands = f"sources-{release}", f"kubeadm-{release}", f"commands-{release}"
+        steps = []
         if lacking:
-            steps.append(Step(f"Kubernetes {self.version}: fetching sources", self.kubernetes.prepare))
-        for command in lacking:
-            title = f"{command} {self.version}: building"
-            steps.append(Step(title, lambda command=command: self._build_command(command)))  # type: ignore[misc]
+            title = f"Kubernetes {release}: fetching sources"
+            steps.append(Step(sources, title, build.prepare, seconds=30))
+        if "kubeadm" in lacking:
+            title = f"kubeadm {release}: building"
+            steps.append(Step(kubeadm, title, lambda: build.build(["kubeadm"]), (sources,), seconds=60))
+        apart = {"kubeadm"}
+        if release.minor < openapi.FIRST_MINOR_WITH_DEFINITIONS:
+            apart.add("kube-apiserver")
+        others = [command for command in lacking if command not in apart]
+        if others:
+            title = f"{', '.join(others)} {release}: building"
+            steps.append(
+                Step(
+                    commands, title, lambda: build.build(others), (sources, kubeadm), seconds=240, progress=build.linked
+                )
+            )
+        if "kube-apiserver" in apart & {*lacking}:
+            title = f"kube-apiserver {release}: generating its OpenAPI definitions, building"
+            steps.append(
+                Step(
+                    f"kube-apiserver-{release}",
+                    title,
+                    lambda: openapi.build_api_server(build),
+                    (sources, kubeadm, commands),
+                    seconds=130,
+                )
+            )
         if not all(self._checksum(command).exists() for command in NODE_PROGRAMS):
-            steps.append(Step(f"checksums for {self.version}: writing", self._write_checksums))
+            title = f"checksums for {release}: writing"
+            steps.append(Step(f"checksums-{release}", title, self._write_checksums, (kubeadm, commands), seconds=1))
+        return steps
+
+    def _missing_images(self) -> list[Step]:
+        release = self.version
+        own, etcd, coredns, kubeadm = "own-programs", f"etcd-{release}", f"coredns-{release}", f"kubeadm-{release}"
+        steps = []
+        if not self.own_programs.exists():
+            title = "crictl, pause and GPU stand-in: building"
+            steps.append(Step(own, title, lambda: build_own_programs(self.go), seconds=25))
         if not self.images.exists():
-            steps.append(Step("etcd: building", lambda: self._build_program(ETCD, self.etcd())))
-            steps.append(Step("CoreDNS: building", lambda: self._build_program(COREDNS, self.coredns())))
-            steps.append(Step(f"images for {self.version}: writing", self._write_images))
+            steps.append(Step(etcd, "etcd: building", self._build_etcd, (kubeadm,), seconds=60))
+            steps.append(Step(coredns, "CoreDNS: building", self._build_coredns, (kubeadm,), seconds=60))
+            title = f"images for {release}: writing"
+            parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd, coredns)
+            steps.append(Step(f"images-{release}", title, self._write_images, parts))
         return steps

