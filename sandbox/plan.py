@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # A step that was never measured, on this machine or on the one that the steps' own figures come from.
 UNKNOWN_SECONDS = 5.0
+# What a step that takes longer than expected will need still, as a share of what it has taken.
+OVERDUE = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def seconds_left(
     :param running: the seconds that each running step has taken so far
     """
     urgent = urgency(steps, seconds)
-    ends = {name: max(0.0, seconds[name] - taken) for name, taken in running.items()}
+    ends = {name: max(seconds[name] - taken, taken * OVERDUE) for name, taken in running.items()}
     finished, now = set(done), 0.0
     while True:
         started = finished | set(ends)
