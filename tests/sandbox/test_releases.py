@@ -243,7 +243,7 @@ def test_a_good_file_appears_executable_with_its_origin(hosts: StandIn, shell: S
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "verified": ["SHA-256"],
     }
-    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature for kubelet"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature"
     assert describe_origins(kubelet.output.parent, ["kubelet"]) == "all downloaded, verified by SHA-256"
     assert {path.name for path in kubelet.output.parent.iterdir()} == {"kubelet", ORIGINS}
 
@@ -339,6 +339,16 @@ def test_a_slow_server_is_given_up(
     assert nothing_left(tmp_path / "bin")
 
 
+def test_a_stopped_run_ends_its_downloads(hosts: StandIn, shell: Shell, kubelet: Program) -> None:
+    hosts.publish(kubelet, trickles=True)
+    threading.Timer(0.2, shell.stop).start()
+    began = time.monotonic()
+    with pytest.raises(download.Cancelled):
+        Releases(shell, hosts.url).get([kubelet])
+    assert time.monotonic() - began < 2
+    assert nothing_left(kubelet.output.parent)
+
+
 def test_a_server_that_cannot_be_reached_costs_one_line_and_no_wait(shell: Shell, tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         url = f"http://127.0.0.1:{server.server_port}"  # closed again when it is used
@@ -377,7 +387,7 @@ def test_a_good_signature_is_verified(hosts: StandIn, shell: Shell, signed: Prog
     hosts.publish(signed)
     hosts.sign(signed, authority.sign(CONTENT), authority.certificate())
     outcome = Releases(shell, hosts.url, FAST).get([signed])
-    assert str(outcome) == "1 downloaded, 0 MB, checksums, signatures verified"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums and signatures verified"
     assert read_origins(signed.output.parent)["kubeadm"]["verified"] == ["SHA-256", "signature"]
     assert describe_origins(signed.output.parent, ["kubeadm"]) == "all downloaded, verified by SHA-256 and signature"
 
@@ -385,7 +395,7 @@ def test_a_good_signature_is_verified(hosts: StandIn, shell: Shell, signed: Prog
 def test_a_missing_signature_leaves_the_checksum_and_is_said(hosts: StandIn, shell: Shell, signed: Program) -> None:
     hosts.publish(signed)
     outcome = Releases(shell, hosts.url, FAST).get([signed])
-    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature for kubeadm"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature"
     assert f"/dl.k8s.io/{signed.path}.sig" in hosts.asked
     assert read_origins(signed.output.parent)["kubeadm"]["verified"] == ["SHA-256"]
 
@@ -545,8 +555,10 @@ def test_checksums(text: str, expected: str | None) -> None:
     assert parse_checksum(text, "file.tgz") == expected
 
 
-def test_one_line_for_one_reason() -> None:
+def test_one_line_says_it_all() -> None:
+    outcome = Outcome({"kubeadm": True, "kube-proxy": False}, {}, 75_000_000)
+    assert str(outcome) == "2 downloaded, 75 MB, checksums verified; no signature for kube-proxy"
     outcome = Outcome({"kubeadm": True}, {"kubelet": "the host is slow", "kubectl": "the host is slow"}, 75_000_000)
     assert str(outcome) == (
-        "1 downloaded, 75 MB, checksums, signatures verified; the host is slow: building kubelet, kubectl"
+        "1 downloaded, 75 MB, checksums and signatures verified; the host is slow: building kubelet, kubectl"
     )
