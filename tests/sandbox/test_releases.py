@@ -101,15 +101,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         here = self.stand_in
         with here.lock:
             here.asked.append(self.path)
-            here.at_once += 1
-            here.most_at_once = max(here.most_at_once, here.at_once)
-        try:
-            self.answer(here)
-        finally:
-            with here.lock:
-                here.at_once -= 1
-
-    def answer(self, here: StandIn) -> None:
         file = here.files.get(self.path)
         if file is None or file.status != 200:
             self.send_error(file.status if file else 404)
@@ -141,7 +132,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return
                 self.wfile.write(bytes([byte]))
         else:
+            with here.lock:
+                here.at_once += 1
+                here.most_at_once = max(here.most_at_once, here.at_once)
             time.sleep(0.02)
+            with here.lock:
+                here.at_once -= 1
             self.wfile.write(content)
 
 
