@@ -276,7 +276,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="python3 -m sandbox",
-        description="A real Kubernetes cluster in containers on this machine, built from source packages.",
+        description="A real Kubernetes cluster in containers on this machine, of released programs or built from source.",
         epilog="Everything is kept under ~/.cache/kubepin, or the folder that the variable KUBEPIN_CACHE names.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 
 from sandbox import download
+from sandbox.artefacts import Artefacts
 from sandbox.download import Limits
+from sandbox.gobuild import KUBERNETES_COMMANDS, KubernetesBuild
+from sandbox.progress import Durations, run_steps
 from sandbox.releases import (
     KUBERNETES_TRUST,
     ORIGINS,
@@ -33,7 +36,7 @@ from sandbox.releases import (
     parse_downloads,
     read_origins,
 )
-from sandbox.settings import SandboxError, Version
+from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 
 CONTENT = bytes(range(256)) * 1200  # 307 kB: more than what the socket buffers hide
@@ -549,6 +552,41 @@ SUM = "0123456789abcdef" * 4
 )
 def test_checksums(text: str, expected: str | None) -> None:
     assert parse_checksum(text, "file.tgz") == expected
+
+
+@pytest.mark.parametrize(
+    ("missing", "built"), [((), []), (("kubelet", "kubectl"), [["kubelet", "kubectl"]]), (("kubeadm",), [["kubeadm"]])]
+)
+def test_only_what_cannot_be_had_is_built(
+    hosts: StandIn,
+    shell: Shell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: tuple[str, ...],
+    built: list[list[str]],
+) -> None:
+    asked: list[list[str]] = []
+
+    def build(self: KubernetesBuild, commands: list[str]) -> None:
+        asked.append(commands)
+        for command in commands:
+            self.binary(command).write_bytes(b"built")
+
+    monkeypatch.setattr(KubernetesBuild, "build", build)
+    monkeypatch.setattr(KubernetesBuild, "prepare", lambda self: asked.append([]))
+    monkeypatch.setenv("KUBEPIN_DOWNLOADS", hosts.url)
+    artefacts = Artefacts(Paths(tmp_path), shell, SIGNED)
+    for name in KUBERNETES_COMMANDS:
+        if name not in missing:
+            hosts.publish(Program.of_kubernetes(SIGNED, name, Path("-")))
+    run_steps(artefacts._missing_kubernetes(), Durations(tmp_path / "durations"), shell.stop)
+    assert asked == ([[], *built] if built else [])
+    binaries = {name: artefacts.kubernetes.binary(name).read_bytes() for name in KUBERNETES_COMMANDS}
+    assert binaries == {name: b"built" if name in missing else CONTENT for name in KUBERNETES_COMMANDS}
+    digest = hashlib.sha256(binaries["kubelet"]).hexdigest()
+    assert artefacts.kubernetes.binary("kubelet.sha256").read_text() == f"{digest}\n"
+    assert ("building" in capsys.readouterr().out) == bool(missing)
 
 
 def test_one_line_says_it_all() -> None:
