@@ -22,6 +22,7 @@ class Step:
     :param after: names of steps that must be done first; those that the plan lacks are done already
     :param seconds: how long it took on two cores
     :param progress: says how far it is, while it runs
+    :param unless: asked when it could start; where it holds, an earlier step has left nothing to do
     """
 
     name: str
@@ -30,6 +31,7 @@ class Step:
     after: tuple[str, ...] = ()
     seconds: float = UNKNOWN_SECONDS
     progress: Callable[[], str] | None = None
+    unless: Callable[[], bool] = lambda: False
 
 
 def expected_seconds(steps: Sequence[Step], recorded: Mapping[str, float]) -> dict[str, float]:
