@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from sandbox.gobuild import (
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.images import Layer, write_image
 from sandbox.plan import Step
+from sandbox.releases import Program, Progress, Releases, downloads_from_environment
 from sandbox.settings import GPU_IMAGE, TEST_IMAGE, Paths, SandboxError, Version
 from sandbox.shell import Shell
 
@@ -86,8 +89,10 @@ class Artefacts:
     version: Version
     go: Go = field(init=False)
     kubernetes: KubernetesBuild = field(init=False)
+    releases: Releases = field(init=False)
 
     def __post_init__(self) -> None:
+        self.releases = Releases(self.shell, downloads_from_environment())
         self.go = Go(self.paths, self.shell)
         self.kubernetes = KubernetesBuild(self.go, self.version)
 
@@ -125,19 +130,25 @@ class Artefacts:
         """The CoreDNS binary's place."""
         return self._program("coredns", self.wanted_images()["coredns"].tag.removeprefix("v"))
 
-    def _build_etcd(self) -> str:
+    def _get_etcd(self) -> str:
         binary = self.etcd()
         version = binary.parents[1].name.removeprefix("etcd-")
+        if binary.exists():
+            return version
+        note = self.releases.get([Program.of_etcd(version, binary)])
         if not binary.exists():
             build_program(self.go, ETCD, f"v{version}", binary)
-        return version
+        return f"{version}: {note}"
 
-    def _build_coredns(self) -> str:
+    def _get_coredns(self) -> str:
         binary = self.coredns()
         version = binary.parents[1].name.removeprefix("coredns-")
+        if binary.exists():
+            return version
+        note = self.releases.get([Program.of_coredns(version, binary)])
         if not binary.exists():
             build_coredns(self.go, f"v{version}", binary)
-        return version
+        return f"{version}: {note}"
 
     def _checksum(self, command: str) -> Path:
         return self.kubernetes.binary(f"{command}.sha256")
@@ -177,6 +188,7 @@ class Artefacts:
         """Remove what killed builds left behind. Only for the holder of the build lock."""
         for folder in (self.paths.builds, self.paths.node_root, self.kubernetes.folder, self.kubernetes.module):
             discard(folder.glob(".*"))
+        discard(self.paths.builds.glob("*/bin/.*"))
         discard(self.paths.node_root.glob("*.tar"))
         discard(self.paths.go.glob("build-*"))
 
@@ -198,18 +210,47 @@ class Artefacts:
             steps.append(Step("node-image", "node: importing the image", give, ("node-root",), seconds=6))
         return steps
 
+    def _lacking(self, commands: Sequence[str] = KUBERNETES_COMMANDS) -> list[str]:
+        return [command for command in commands if not self.kubernetes.binary(command).exists()]
+
+    def _get_released(self, name: str) -> Step:
+        """The step that takes what can be had of a release; those after it build what is lacking then."""
+        lacking = self._lacking()
+        programs = [Program.of_kubernetes(self.version, it, self.kubernetes.binary(it)) for it in lacking]
+        seen: deque[Progress] = deque(maxlen=1)
+        return Step(
+            name,
+            f"Kubernetes {self.version}: downloading what is released",
+            lambda: str(self.releases.get(programs, seen.append)),
+            seconds=30,
+            progress=lambda: str(seen[-1]) if seen else "",
+        )
+
     def _missing_kubernetes(self) -> list[Step]:
         """kubeadm first: etcd and CoreDNS wait for what it names."""
         build, release = self.kubernetes, self.version
-        lacking = [command for command in KUBERNETES_COMMANDS if not build.binary(command).exists()]
+        lacking = self._lacking()
+        released = f"released-{release}"
         sources, kubeadm, commands = f"sources-{release}", f"kubeadm-{release}", f"commands-{release}"
         steps = []
         if lacking:
+            steps.append(self._get_released(released))
             title = f"Kubernetes {release}: fetching sources"
-            steps.append(Step(sources, title, build.prepare, seconds=30))
+            steps.append(
+                Step(sources, title, build.prepare, (released,), seconds=30, unless=lambda: not self._lacking())
+            )
         if "kubeadm" in lacking:
             title = f"kubeadm {release}: building"
-            steps.append(Step(kubeadm, title, lambda: build.build(["kubeadm"]), (sources,), seconds=60))
+            steps.append(
+                Step(
+                    kubeadm,
+                    title,
+                    lambda: build.build(["kubeadm"]),
+                    (sources,),
+                    seconds=60,
+                    unless=lambda: not self._lacking(["kubeadm"]),
+                )
+            )
         apart = {"kubeadm"}
         if release.minor < openapi.FIRST_MINOR_WITH_DEFINITIONS:
             apart.add("kube-apiserver")
@@ -218,7 +259,13 @@ class Artefacts:
             title = f"{', '.join(others)} {release}: building"
             steps.append(
                 Step(
-                    commands, title, lambda: build.build(others), (sources, kubeadm), seconds=240, progress=build.linked
+                    commands,
+                    title,
+                    lambda: build.build(self._lacking(others)),
+                    (sources, kubeadm),
+                    seconds=240,
+                    progress=build.linked,
+                    unless=lambda: not self._lacking(others),
                 )
             )
         if "kube-apiserver" in apart & {*lacking}:
@@ -230,6 +277,7 @@ class Artefacts:
                     lambda: openapi.build_api_server(build),
                     (sources, kubeadm, commands),
                     seconds=130,
+                    unless=lambda: not self._lacking(["kube-apiserver"]),
                 )
             )
         if not all(self._checksum(command).exists() for command in NODE_PROGRAMS):
@@ -245,8 +293,8 @@ class Artefacts:
             title = "crictl, pause and GPU stand-in: building"
             steps.append(Step(own, title, lambda: build_own_programs(self.go), seconds=25))
         if not self.images.exists():
-            steps.append(Step(etcd, "etcd: building", self._build_etcd, (kubeadm,), seconds=60))
-            steps.append(Step(coredns, "CoreDNS: building", self._build_coredns, (kubeadm,), seconds=60))
+            steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=60))
+            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
             title = f"images for {release}: writing"
             parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd, coredns)
             steps.append(Step(f"images-{release}", title, self._write_images, parts))

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, torch_image
+from sandbox import host, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
+from sandbox.gobuild import KUBERNETES_COMMANDS
 from sandbox.locks import lock
 from sandbox.plan import Step
 from sandbox.progress import Durations, duration, run_steps
@@ -121,6 +122,7 @@ def create(paths: Paths, request: Request) -> None:
 def up(paths: Paths, options: argparse.Namespace) -> int:
     """Make a sandbox, or check the one that is there."""
     request = validate(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers)
+    releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()
     host.require_engine(shell)
     with lock(paths.locks, f"sandbox-{request.name}"):
@@ -219,6 +221,8 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
         gpus = item["status"]["allocatable"].get(GPU_RESOURCE, "0") if item else "-"
         address = state.nodes.get(node.name, "-")
         print(f"{node.name:<28} {address:<15} {containers[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
+    programs = releases.describe_origins(paths.kubernetes(state.version) / "bin", KUBERNETES_COMMANDS)
+    print(f"programs of Kubernetes: {programs}")
     for problem in problems:
         print(f"problem: {problem}")
     if healthy:
@@ -272,7 +276,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="python3 -m sandbox",
-        description="A real Kubernetes cluster in containers on this machine, built from source packages.",
+        description="A real Kubernetes cluster in containers on this machine, of released programs or built from source.",
         epilog="Everything is kept under ~/.cache/kubepin, or the folder that the variable KUBEPIN_CACHE names.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -47,7 +47,7 @@ class SourceFailed(Unavailable):
 
 
 class Cancelled(Exception):
-    """The caller has set the stop event."""
+    """The caller wanted no more of it."""
 
 
 class WriteFailed(Exception):
@@ -137,7 +137,9 @@ def _resumed(response: http.client.HTTPResponse, offset: int) -> bool:
     )
 
 
-def _receive(url: str, sink: BinaryIO, offset: int, limits: Limits, stop: threading.Event, progress: Progress) -> None:
+def _receive(
+    url: str, sink: BinaryIO, offset: int, limits: Limits, stopped: Callable[[], bool], progress: Progress
+) -> None:
     """Read one answer to its end."""
     with _open(url, offset, limits) as response:
         if offset and not _resumed(response, offset):
@@ -149,7 +151,7 @@ def _receive(url: str, sink: BinaryIO, offset: int, limits: Limits, stop: thread
         progress(received, expected)
         began, at_began = time.monotonic(), received
         while True:
-            if stop.is_set():
+            if stopped():
                 raise Cancelled
             try:
                 # read1 returns what has arrived, so that a trickle is noticed.
@@ -173,19 +175,19 @@ def _receive(url: str, sink: BinaryIO, offset: int, limits: Limits, stop: thread
             raise _Cut(f"ends after {received} of {expected} bytes")
 
 
-def fetch(url: str, sink: BinaryIO, limits: Limits, stop: threading.Event, progress: Progress) -> None:
+def fetch(url: str, sink: BinaryIO, limits: Limits, stopped: Callable[[], bool], progress: Progress) -> None:
     """Write a file's content to `sink`, from its start.
 
     Raises Missing, SourceFailed or Unavailable where it cannot be had, WriteFailed where the sink cannot take it,
-    Cancelled after `stop` was set.
+    Cancelled once `stopped` holds.
     """
     for attempt in range(limits.retries + 1):
         try:
-            _receive(url, sink, sink.tell() if attempt else 0, limits, stop, progress)
+            _receive(url, sink, sink.tell() if attempt else 0, limits, stopped, progress)
             sink.flush()
         except _Cut as error:
             reason = str(error)
-            stop.wait(limits.pause)
+            time.sleep(limits.pause)
         except OSError as error:
             raise WriteFailed from error
         else:

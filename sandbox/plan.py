@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # A step that was never measured, on this machine or on the one that the steps' own figures come from.
 UNKNOWN_SECONDS = 5.0
+# What a step that takes longer than expected will need still, as a share of what it has taken.
+OVERDUE = 0.1
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Step:
     :param after: names of steps that must be done first; those that the plan lacks are done already
     :param seconds: how long it took on two cores
     :param progress: says how far it is, while it runs
+    :param unless: asked when it could start; where it holds, an earlier step has left nothing to do
     """
 
     name: str
@@ -28,6 +31,7 @@ class Step:
     after: tuple[str, ...] = ()
     seconds: float = UNKNOWN_SECONDS
     progress: Callable[[], str] | None = None
+    unless: Callable[[], bool] = lambda: False
 
 
 def expected_seconds(steps: Sequence[Step], recorded: Mapping[str, float]) -> dict[str, float]:
@@ -70,7 +74,7 @@ def seconds_left(
     :param running: the seconds that each running step has taken so far
     """
     urgent = urgency(steps, seconds)
-    ends = {name: max(0.0, seconds[name] - taken) for name, taken in running.items()}
+    ends = {name: max(seconds[name] - taken, taken * OVERDUE) for name, taken in running.items()}
     finished, now = set(done), 0.0
     while True:
         started = finished | set(ends)

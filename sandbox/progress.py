@@ -104,10 +104,19 @@ class _Run:
         self._running: dict[Future[str | None], tuple[Step, float]] = {}
         self.measured: dict[str, float] = {}
 
+    def _ready(self) -> list[Step]:
+        started = {*self.measured, *(step.name for step, _ in self._running.values())}
+        return ready(self._steps, started, self.measured)
+
+    def _drop(self) -> None:
+        """Take the steps out of the plan that have nothing left to do."""
+        while needless := {step.name for step in self._ready() if step.unless()}:
+            self._steps = [step for step in self._steps if step.name not in needless]
+
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Give the free workers the steps that most others wait for."""
-        started = {*self.measured, *(step.name for step, _ in self._running.values())}
-        waiting = sorted(ready(self._steps, started, self.measured), key=lambda step: -self._urgency[step.name])
+        self._drop()
+        waiting = sorted(self._ready(), key=lambda step: -self._urgency[step.name])
         for step in waiting[: WORKERS - len(self._running)]:
             self._running[pool.submit(step.action)] = (step, time.monotonic())
 

@@ -135,16 +135,25 @@ class Outcome:
     def __str__(self) -> str:
         parts = []
         if self.signed:
-            signatures = {True: ", signatures", False: ""}[all(self.signed.values())]
-            count = f"{len(self.signed)} downloaded, {self.received / 1e6:.0f} MB, "
-            parts.append(f"{count}checksums{signatures} verified")
             unsigned = [name for name, signed in self.signed.items() if not signed]
-            if not signatures:
-                parts.append(f"no signature for {', '.join(unsigned)}")
+            verified = "checksums and signatures" if not unsigned else "checksums"
+            parts.append(f"{len(self.signed)} downloaded, {self.received / 1e6:.0f} MB, {verified} verified")
+            if unsigned:
+                whose = f" for {', '.join(unsigned)}" if len(unsigned) < len(self.signed) else ""
+                parts.append(f"no signature{whose}")
         for reason in dict.fromkeys(self.reasons.values()):
             names = [name for name, its in self.reasons.items() if its == reason]
             parts.append(f"{reason}: building {', '.join(names)}")
         return "; ".join(parts)
+
+    def sorted_as(self, programs: Sequence[Program]) -> Outcome:
+        """The same, in the order in which the programs were asked for."""
+        names = [program.name for program in programs]
+        return Outcome(
+            {name: self.signed[name] for name in names if name in self.signed},
+            {name: self.reasons[name] for name in names if name in self.reasons},
+            self.received,
+        )
 
 
 def read_origins(folder: Path) -> dict[str, dict[str, object]]:
@@ -214,13 +223,12 @@ class Releases:
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            transfer.stop.set()
+            transfer.ended.set()
             pool.shutdown(cancel_futures=True)
-        errors = [future.exception() for future in futures if not future.cancelled()]
-        for error in errors:
-            if error and not isinstance(error, Cancelled):
-                raise error
-        return outcome
+        errors = [error for future in futures if not future.cancelled() and (error := future.exception())]
+        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+            raise error
+        return outcome.sorted_as(programs)
 
     def _probe(self, host: str) -> None:
         """Find once whether a host can be reached."""
@@ -253,9 +261,12 @@ class _Transfer:
         self.outcome = outcome
         self.count = count
         self.report = report
-        self.stop = threading.Event()
+        self.ended = threading.Event()
         self._bytes: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
+
+    def _stopped(self) -> bool:
+        return self.ended.is_set() or self.releases.shell.stopped
 
     def get(self, program: Program) -> None:
         """Download one program, or note why not."""
@@ -285,7 +296,7 @@ class _Transfer:
             if counted:
                 self._count(program.name, received, expected)
 
-        fetch(self.releases.url(program.host, path), sink, self.releases.limits, self.stop, count)
+        fetch(self.releases.url(program.host, path), sink, self.releases.limits, self._stopped, count)
 
     def _count(self, name: str, received: int, expected: int) -> None:
         with self._lock:

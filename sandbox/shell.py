@@ -60,6 +60,11 @@ class Shell:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def stop(self) -> None:
         """End what runs and start nothing more; each call of `run` raises Stopped."""
         with self._lock:

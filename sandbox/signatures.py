@@ -91,8 +91,9 @@ def check_signature(shell: Shell, trust: Trust, blob: Path, signature: bytes, ce
         found = parse_extensions(openssl("the certificate cannot be read", "asn1parse", "-in", str(cert)))
         for extension, expected in trust.extensions.items():
             if found.get(extension) != expected:
+                got = found.get(extension)
                 raise BadSignature(
-                    f"its certificate names another signer: {extension} is {found.get(extension)!r}, expected {expected!r}"
+                    f"its certificate names another signer: {extension} is {got!r}, expected {expected!r}"
                 )
         openssl("the certificate has no key", "x509", "-in", str(cert), "-noout", "-pubkey", "-out", str(key))
         openssl(

@@ -7,8 +7,8 @@ A stand-in for dl.k8s.io and github.com, to measure a sandbox that downloads wit
     python3 tools/stand-in-downloads.py ~/.cache/kubepin/builds --port 8099
     KUBEPIN_CACHE=/var/tmp/empty KUBEPIN_DOWNLOADS=http://127.0.0.1:8099 python3 -m sandbox build --k8s 1.36.3
 
-The checksums are those of the files served; there are no signatures, as only the projects can make them. It is as fast as
-this machine's loopback, and does not resume.
+The checksums are those of the files served; there are no signatures, as only the projects can make them. It is as fast
+as this machine's loopback, and does not resume.
 """
 
 import argparse

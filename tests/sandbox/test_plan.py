@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_step_takes_as_long_as_last_time() -> None:
         pytest.param({}, (), 1, 146, id="one worker: one after the other"),
         pytest.param({"compile": 90.0}, ("debian", "image"), 2, 11, id="what a running step has done counts"),
         pytest.param(
-            {"compile": 300.0}, ("debian", "image"), 2, 1, id="a step that takes longer than expected ends now"
+            {"compile": 300.0}, ("debian", "image"), 2, 31, id="a step that takes longer than expected"
         ),
         pytest.param({}, ("debian", "image", "compile", "up"), 2, 0, id="nothing left"),
     ],
@@ -100,6 +101,27 @@ def test_steps_run_in_order_and_are_measured(tmp_path: Path, capsys: pytest.Capt
     assert set(durations.read()) == {"a", "b"}
     lines = capsys.readouterr().out.splitlines()
     assert [line.rsplit(":", 1)[0] for line in lines] == ["[1/2] a: working", "[2/2] b: working"]
+
+
+def test_what_an_earlier_step_has_done_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[str] = []
+
+    def act(name: str) -> Callable[[], str | None]:
+        return lambda: done.append(name)  # type: ignore[func-returns-value]
+
+    download = step("download", action=act("download"))
+    steps = [
+        download,
+        replace(step("fetch", "download", action=act("fetch")), unless=lambda: done == ["download"]),
+        replace(step("compile", "fetch", action=act("compile")), unless=lambda: done == ["download"]),
+        step("up", "compile", action=act("up")),
+    ]
+    durations = Durations(tmp_path / "durations.json")
+    run_steps(steps, durations, lambda: None)
+    assert done == ["download", "up"]
+    assert set(durations.read()) == {"download", "up"}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(":", 1)[0] for line in lines] == ["[1/4] download: working", "[2/2] up: working"]
 
 
 def test_two_steps_run_at_once(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 
 from sandbox import download
+from sandbox.artefacts import Artefacts
 from sandbox.download import Limits
+from sandbox.gobuild import KUBERNETES_COMMANDS, KubernetesBuild
+from sandbox.progress import Durations, run_steps
 from sandbox.releases import (
     KUBERNETES_TRUST,
     ORIGINS,
@@ -33,7 +36,7 @@ from sandbox.releases import (
     parse_downloads,
     read_origins,
 )
-from sandbox.settings import SandboxError, Version
+from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 
 CONTENT = bytes(range(256)) * 1200  # 307 kB: more than what the socket buffers hide
@@ -101,15 +104,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         here = self.stand_in
         with here.lock:
             here.asked.append(self.path)
-            here.at_once += 1
-            here.most_at_once = max(here.most_at_once, here.at_once)
-        try:
-            self.answer(here)
-        finally:
-            with here.lock:
-                here.at_once -= 1
-
-    def answer(self, here: StandIn) -> None:
         file = here.files.get(self.path)
         if file is None or file.status != 200:
             self.send_error(file.status if file else 404)
@@ -141,7 +135,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return
                 self.wfile.write(bytes([byte]))
         else:
+            with here.lock:
+                here.at_once += 1
+                here.most_at_once = max(here.most_at_once, here.at_once)
             time.sleep(0.02)
+            with here.lock:
+                here.at_once -= 1
             self.wfile.write(content)
 
 
@@ -243,7 +242,7 @@ def test_a_good_file_appears_executable_with_its_origin(hosts: StandIn, shell: S
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "verified": ["SHA-256"],
     }
-    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature for kubelet"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature"
     assert describe_origins(kubelet.output.parent, ["kubelet"]) == "all downloaded, verified by SHA-256"
     assert {path.name for path in kubelet.output.parent.iterdir()} == {"kubelet", ORIGINS}
 
@@ -339,6 +338,16 @@ def test_a_slow_server_is_given_up(
     assert nothing_left(tmp_path / "bin")
 
 
+def test_a_stopped_run_ends_its_downloads(hosts: StandIn, shell: Shell, kubelet: Program) -> None:
+    hosts.publish(kubelet, trickles=True)
+    threading.Timer(0.2, shell.stop).start()
+    began = time.monotonic()
+    with pytest.raises(download.Cancelled):
+        Releases(shell, hosts.url).get([kubelet])
+    assert time.monotonic() - began < 2
+    assert nothing_left(kubelet.output.parent)
+
+
 def test_a_server_that_cannot_be_reached_costs_one_line_and_no_wait(shell: Shell, tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         url = f"http://127.0.0.1:{server.server_port}"  # closed again when it is used
@@ -377,7 +386,7 @@ def test_a_good_signature_is_verified(hosts: StandIn, shell: Shell, signed: Prog
     hosts.publish(signed)
     hosts.sign(signed, authority.sign(CONTENT), authority.certificate())
     outcome = Releases(shell, hosts.url, FAST).get([signed])
-    assert str(outcome) == "1 downloaded, 0 MB, checksums, signatures verified"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums and signatures verified"
     assert read_origins(signed.output.parent)["kubeadm"]["verified"] == ["SHA-256", "signature"]
     assert describe_origins(signed.output.parent, ["kubeadm"]) == "all downloaded, verified by SHA-256 and signature"
 
@@ -385,7 +394,7 @@ def test_a_good_signature_is_verified(hosts: StandIn, shell: Shell, signed: Prog
 def test_a_missing_signature_leaves_the_checksum_and_is_said(hosts: StandIn, shell: Shell, signed: Program) -> None:
     hosts.publish(signed)
     outcome = Releases(shell, hosts.url, FAST).get([signed])
-    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature for kubeadm"
+    assert str(outcome) == "1 downloaded, 0 MB, checksums verified; no signature"
     assert f"/dl.k8s.io/{signed.path}.sig" in hosts.asked
     assert read_origins(signed.output.parent)["kubeadm"]["verified"] == ["SHA-256"]
 
@@ -545,8 +554,45 @@ def test_checksums(text: str, expected: str | None) -> None:
     assert parse_checksum(text, "file.tgz") == expected
 
 
-def test_one_line_for_one_reason() -> None:
+@pytest.mark.parametrize(
+    ("missing", "built"), [((), []), (("kubelet", "kubectl"), [["kubelet", "kubectl"]]), (("kubeadm",), [["kubeadm"]])]
+)
+def test_only_what_cannot_be_had_is_built(
+    hosts: StandIn,
+    shell: Shell,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: tuple[str, ...],
+    built: list[list[str]],
+) -> None:
+    asked: list[list[str]] = []
+
+    def build(self: KubernetesBuild, commands: list[str]) -> None:
+        asked.append(commands)
+        for command in commands:
+            self.binary(command).write_bytes(b"built")
+
+    monkeypatch.setattr(KubernetesBuild, "build", build)
+    monkeypatch.setattr(KubernetesBuild, "prepare", lambda self: asked.append([]))
+    monkeypatch.setenv("KUBEPIN_DOWNLOADS", hosts.url)
+    artefacts = Artefacts(Paths(tmp_path), shell, SIGNED)
+    for name in KUBERNETES_COMMANDS:
+        if name not in missing:
+            hosts.publish(Program.of_kubernetes(SIGNED, name, Path("-")))
+    run_steps(artefacts._missing_kubernetes(), Durations(tmp_path / "durations"), shell.stop)
+    assert asked == ([[], *built] if built else [])
+    binaries = {name: artefacts.kubernetes.binary(name).read_bytes() for name in KUBERNETES_COMMANDS}
+    assert binaries == {name: b"built" if name in missing else CONTENT for name in KUBERNETES_COMMANDS}
+    digest = hashlib.sha256(binaries["kubelet"]).hexdigest()
+    assert artefacts.kubernetes.binary("kubelet.sha256").read_text() == f"{digest}\n"
+    assert ("building" in capsys.readouterr().out) == bool(missing)
+
+
+def test_one_line_says_it_all() -> None:
+    outcome = Outcome({"kubeadm": True, "kube-proxy": False}, {}, 75_000_000)
+    assert str(outcome) == "2 downloaded, 75 MB, checksums verified; no signature for kube-proxy"
     outcome = Outcome({"kubeadm": True}, {"kubelet": "the host is slow", "kubectl": "the host is slow"}, 75_000_000)
     assert str(outcome) == (
-        "1 downloaded, 75 MB, checksums, signatures verified; the host is slow: building kubelet, kubectl"
+        "1 downloaded, 75 MB, checksums and signatures verified; the host is slow: building kubelet, kubectl"
     )
