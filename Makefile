@@ -45,10 +45,10 @@ unit: ## Unit and component tests
 	@tools/setup venv
 	@python -m pytest --numprocesses=2 --dist=worksteal
 
-molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3
+molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="tune_gpu_nodes audit"
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/molecule "$(K8S)"
+	@tools/molecule "$(K8S)" $(SCENARIOS)
 
 upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its own
 	@tools/setup venv
