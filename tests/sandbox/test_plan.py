@@ -56,9 +56,7 @@ def test_a_step_takes_as_long_as_last_time() -> None:
         pytest.param({}, (), 2, 101, id="two workers: Debian beside the compiler"),
         pytest.param({}, (), 1, 146, id="one worker: one after the other"),
         pytest.param({"compile": 90.0}, ("debian", "image"), 2, 11, id="what a running step has done counts"),
-        pytest.param(
-            {"compile": 300.0}, ("debian", "image"), 2, 31, id="a step that takes longer than expected"
-        ),
+        pytest.param({"compile": 300.0}, ("debian", "image"), 2, 31, id="a step that takes longer than expected"),
         pytest.param({}, ("debian", "image", "compile", "up"), 2, 0, id="nothing left"),
     ],
 )
