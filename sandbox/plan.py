@@ -20,7 +20,7 @@ class Step:
     :param title: what people read
     :param action: does it; a returned text is shown behind its time
     :param after: names of steps that must be done first; those that the plan lacks are done already
-    :param seconds: how long it took on two cores
+    :param seconds: about how long it takes on two cores
     :param progress: says how far it is, while it runs
     :param unless: asked when it could start; where it holds, an earlier step has left nothing to do
     """
@@ -35,7 +35,7 @@ class Step:
 
 
 def expected_seconds(steps: Sequence[Step], recorded: Mapping[str, float]) -> dict[str, float]:
-    """How long each step will take: as long as last time, or else as long as on two cores."""
+    """How long each step will take: as long as last time, or else as two cores need."""
     return {step.name: recorded.get(step.name, step.seconds) for step in steps}
 
 

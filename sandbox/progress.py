@@ -29,10 +29,10 @@ def duration(seconds: float) -> str:
 def roughly(seconds: float) -> str:
     """An estimate, no more exact than it is."""
     if seconds < 10:
-        return "some seconds"
+        return "a few seconds"
     if seconds < 90:
-        return f"{round(seconds, -1):.0f} s"
-    return f"{seconds / 60:.0f} min"
+        return f"about {round(seconds, -1):.0f} s"
+    return f"about {seconds / 60:.0f} min"
 
 
 class Durations:
@@ -125,7 +125,7 @@ class _Run:
         running = {step.name: now - since for step, since in self._running.values()}
         left = seconds_left(self._steps, self._seconds, running, self.measured, WORKERS)
         count = f"{len(self.measured)} of {len(self._steps)} steps done"
-        return f"{count}, {duration(now - self._began)} so far, about {roughly(left)} left"
+        return f"{count}, {duration(now - self._began)} so far, {roughly(left)} left"
 
     def _running_lines(self) -> list[str]:
         now = time.monotonic()

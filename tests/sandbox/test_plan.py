@@ -65,7 +65,8 @@ def test_the_rest_is_predicted(running: dict[str, float], done: tuple[str, ...],
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3, "some seconds"), (44, "40 s"), (89, "90 s"), (95, "2 min"), (700, "12 min")]
+    ("seconds", "text"),
+    [(3, "a few seconds"), (44, "about 40 s"), (89, "about 90 s"), (95, "about 2 min"), (700, "about 12 min")],
 )
 def test_estimates_are_round(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
