@@ -8,7 +8,6 @@ time: most of what a cluster does is waiting, so that two clusters and the unit 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -21,12 +20,13 @@ from enum import Enum
 from pathlib import Path
 from xml.etree import ElementTree
 
+from sandbox.progress import Durations, duration, roughly
+from sandbox.settings import Paths
 from tools.stages import SUITES, Lane, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "test-results"
-CACHE = Path(os.environ.get("KUBEPIN_CACHE") or Path.home() / ".cache" / "kubepin")
-DURATIONS = CACHE / "stage-seconds.json"
+DURATIONS = Paths.from_environment().cache / "stage-seconds.json"
 HEARTBEAT_SECONDS = 60.0
 TAIL_LINES = 80
 EXIT_NO_ENGINE = 3
@@ -49,30 +49,6 @@ class Result:
     outcome: Outcome
     seconds: float = 0.0
     reason: str = ""
-
-
-def read_durations(path: Path) -> dict[str, float]:
-    """Seconds that each stage took when it last passed here; empty if nothing is known."""
-    try:
-        durations = json.loads(path.read_text())
-        return {str(name): float(seconds) for name, seconds in durations.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def write_durations(path: Path, results: Sequence[Result], known: Mapping[str, float]) -> None:
-    """Remember how long the stages that passed took."""
-    durations = {**known, **{r.stage.name: round(r.seconds) for r in results if r.outcome is Outcome.PASSED}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(durations, indent=1) + "\n")
-    unfinished.rename(path)
-
-
-def duration(seconds: float) -> str:
-    """75 becomes `1 min 15 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 @dataclass
@@ -113,7 +89,7 @@ class Board:
                 spent = now - self.running[stage.name] if stage.name in self.running else 0.0
                 rest += max(self.durations[stage.name] - spent, 0.0)
             totals.append(rest)
-        return f"; about {duration(max(totals, default=0.0))} left"
+        return f"; {roughly(max(totals, default=0.0))} left"
 
     def begin(self, stage: Stage) -> None:
         """Note that a stage has started."""
@@ -265,8 +241,8 @@ def run(
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("*.log"), *folder.glob("*.xml")):
         old.unlink()
-    known = read_durations(durations)
-    board = Board(lanes, folder, known)
+    record = Durations(durations)
+    board = Board(lanes, folder, record.read())
     no_engine = prepare_engine() if any(lane.needs_engine for lane in lanes) else ""
     threads = [threading.Thread(target=run_lane, args=(board, lane, no_engine), name=lane.name) for lane in lanes]
     for thread in threads:
@@ -284,7 +260,7 @@ def run(
         thread.join()
     order = {stage.name: index for index, stage in enumerate(stage for lane in lanes for stage in lane.stages)}
     results = sorted(board.results, key=lambda result: order[result.stage.name])
-    write_durations(durations, results, known)
+    record.add({result.stage.name: result.seconds for result in results if result.outcome is Outcome.PASSED})
     write_junit(board, results)
     return summarise(board, results) or int(board.stopped)
 

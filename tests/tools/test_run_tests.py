@@ -26,7 +26,7 @@ def test_all_lanes_are_run_and_summed_up(tmp_path: Path, capsys: pytest.CaptureF
         run_in(tmp_path, Lane("one", (Stage("a", PASSES), Stage("b", PASSES))), Lane("two", (Stage("c", PASSES),))) == 0
     )
     assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed"
-    assert json.loads((tmp_path / "seconds.json").read_text()) == {"a": 0, "b": 0, "c": 0}
+    assert set(json.loads((tmp_path / "seconds.json").read_text())) == {"a", "b", "c"}
 
 
 def test_a_failure_shows_its_output_and_does_not_stop_the_others(
