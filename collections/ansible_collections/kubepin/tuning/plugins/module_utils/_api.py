@@ -100,6 +100,15 @@ class KubernetesApi:
         configuration: JsonObject = self._get(f"/api/v1/nodes/{_quoted(node)}/proxy/configz")["kubeletconfig"]
         return configuration
 
+    def kubelet_listens(self, node: str) -> bool | None:
+        """Whether the node's kubelet takes connections of the API server; None if that is not known."""
+        try:
+            self._request("GET", f"/api/v1/nodes/{_quoted(node)}/proxy/healthz")
+        except ApiError as error:
+            refused = error.status is not None and "connection refused" in error.answer
+            return False if refused else None
+        return True
+
     def pods_on(self, node: str) -> list[JsonObject]:
         return self._list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
 
