@@ -92,6 +92,10 @@ class KubernetesApi:
                 f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(known)}.', 404, error.answer
             ) from error
 
+    def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
+        """A merge patch (RFC 7386)."""
+        self._request("PATCH", f"/api/v1/nodes/{_quoted(name)}", patch, "application/merge-patch+json")
+
     def nodes(self) -> list[JsonObject]:
         return self._list("/api/v1/nodes")
 
@@ -217,13 +221,15 @@ class KubernetesApi:
                 return
             pages["continue"] = following
 
-    def _request(self, method: str, path: str, body: Mapping[str, t.Any] | None = None) -> str:
+    def _request(
+        self, method: str, path: str, body: Mapping[str, t.Any] | None = None, content_type: str = "application/json"
+    ) -> str:
         try:
             response = self._pool.request(
                 method,
                 self.server + path,
                 body=None if body is None else json.dumps(body),
-                headers={"Accept": "application/json, */*", "Content-Type": "application/json", **self._auth},
+                headers={"Accept": "application/json, */*", "Content-Type": content_type, **self._auth},
                 timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
                 retries=1,
             )
