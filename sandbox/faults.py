@@ -633,9 +633,11 @@ def broken_kubelet(fault: str, words: str, before: bool = False) -> Act:
         if before:
             worker.cordon()
         worker.wrap(fault)
+        started = time.monotonic()
         code, output = worker.playbook()
+        took = time.monotonic() - started
         expect(code != 0, "the run did not fail")
-        row.told = said(output, words)
+        row.told = f"{said(output, words)} (undone by the run, which took {took:.0f} s)"
         worker.unwrap()
         judge_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
