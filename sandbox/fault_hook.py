@@ -46,12 +46,12 @@ def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 def progress(draft: str, path: str) -> str:
-    """How far a journal has come, from the draft that is about to take its place."""
+    """How far a switch has come, from the draft that is about to take its journal's place."""
     if "/switches/" not in path:
         return ""
     with open(draft, encoding="utf-8") as file:
         record = json.load(file)
-    return f" ({record['status']}: {record['steps'][-1] if record['steps'] else 'nothing done'})"
+    return f" ({record['status']}{', held' if record['held_until'] else ''})"
 
 
 def fill(paths: list[str]) -> None:

@@ -44,6 +44,8 @@ TIMEOUT = 45
 HOLD_SECONDS = 20
 JSON_OUTPUT = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"}
 ENVIRONMENT = "/etc/default/kubelet"
+PLACED = f"rename {ENVIRONMENT}"
+"""The step between the kubelet's stop and its start."""
 STATE_FILES = "/var/lib/kubelet/cpu_manager_state /var/lib/kubelet/memory_manager_state"
 
 # What stands in for a broken kubelet: the real one runs behind it, unless the static policy is asked for.
@@ -425,7 +427,7 @@ def disk_full(step: int) -> Act:
 
 def disk_full_repair(worker: Worker, row: Row) -> None:
     """An interrupted switch is to be undone on a full disk."""
-    worker.arm(steps_named(worker, "rename /etc/default/kubelet"), "kill")
+    worker.arm(steps_named(worker, PLACED), "kill")
     worker.switch()
     expect(worker.unfinished(), "nothing was interrupted")
     worker.shell(SMALL_DISK)
@@ -464,7 +466,7 @@ def judge_first_run(worker: Worker, row: Row, first: Running) -> None:
 
 def two_runs(worker: Worker, row: Row) -> None:
     """A second playbook meets the first one in its transaction."""
-    worker.arm(4, "hold")
+    worker.arm(steps_named(worker, PLACED), "hold")
     first = worker.start_playbook()
     try:
         worker.wait_held()
@@ -518,7 +520,7 @@ def corrupted_journal(worker: Worker, row: Row) -> None:
 
 def killed_in_playbook(worker: Worker, row: Row) -> None:
     """SIGKILL of the module within a playbook, which undoes it at once."""
-    worker.arm(steps_named(worker, "rename /etc/default/kubelet") + 1, "kill")
+    worker.arm(steps_named(worker, PLACED) + 1, "kill")
     code, output = worker.playbook()
     expect(code != 0, "the run did not fail")
     row.told = said(output, "Ansible's program on the node was killed by signal 9")
@@ -530,7 +532,7 @@ def killed_in_playbook(worker: Worker, row: Row) -> None:
 
 def ssh_cut(worker: Worker, row: Row) -> None:
     """The connection's sshd dies; the transaction goes on."""
-    worker.arm(4, "hold")
+    worker.arm(steps_named(worker, PLACED), "hold")
     run = worker.start_playbook()
     worker.wait_held()
     worker.shell("pkill -9 -f '[s]shd: root' || true")
@@ -546,7 +548,7 @@ def ssh_cut(worker: Worker, row: Row) -> None:
 
 def control_node_killed(worker: Worker, row: Row) -> None:
     """ansible-playbook and its children die within the transaction, which ends by itself."""
-    worker.arm(4, "hold")
+    worker.arm(steps_named(worker, PLACED), "hold")
     run = worker.start_playbook()
     worker.wait_held()
     run.kill()
@@ -594,7 +596,7 @@ def without_api_server(worker: Worker) -> Iterator[None]:
 
 def api_server_pause(worker: Worker, row: Row) -> None:
     """The API server is away for less than the time that a run waits for it."""
-    worker.arm(4, "hold")
+    worker.arm(steps_named(worker, PLACED), "hold")
     run = worker.start_playbook("-e", "cpu_manager_timeout=120")
     worker.wait_held()
     with without_api_server(worker):
@@ -610,7 +612,7 @@ def api_server_pause(worker: Worker, row: Row) -> None:
 
 def api_server_stopped(worker: Worker, row: Row) -> None:
     """The API server stays away."""
-    worker.arm(4, "hold")
+    worker.arm(steps_named(worker, PLACED), "hold")
     run = worker.start_playbook()
     worker.wait_held()
     with without_api_server(worker):
@@ -631,9 +633,11 @@ def broken_kubelet(fault: str, words: str, before: bool = False) -> Act:
         if before:
             worker.cordon()
         worker.wrap(fault)
+        started = time.monotonic()
         code, output = worker.playbook()
+        took = time.monotonic() - started
         expect(code != 0, "the run did not fail")
-        row.told = said(output, words)
+        row.told = f"{said(output, words)} (undone by the run, which took {took:.0f} s)"
         worker.unwrap()
         judge_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")

@@ -18,7 +18,7 @@ from sandbox.faults import GROUPS, SAMPLE, Row, Wrong, faults_of, main, read_row
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = [
     "write /var/lib/kubepin/switches",
-    "rename /var/lib/kubepin/switches/1.json (begun: nothing done)",
+    "rename /var/lib/kubepin/switches/1.json (begun)",
     "systemctl stop kubelet",
     "remove /var/lib/kubelet/cpu_manager_state",
     "write /etc/default",
@@ -28,7 +28,7 @@ STEPS = [
 
 def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path: Path) -> None:
     draft = tmp_path / "draft"
-    draft.write_text(json.dumps({"status": "begun", "steps": ["stopped"]}))
+    draft.write_text(json.dumps({"status": "begun", "held_until": 5.0}))
     for event, arguments, name in (
         ("open", ("/etc/default/.kubelet.x", None, os.O_CREAT | os.O_RDWR), "write /etc/default"),
         ("open", ("/etc/default/kubelet", "r", os.O_RDONLY), None),
@@ -37,7 +37,7 @@ def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path
         (
             "os.rename",
             (str(draft), "/var/lib/kubepin/switches/1.json", -1, -1),
-            "rename /var/lib/kubepin/switches/1.json (begun: stopped)",
+            "rename /var/lib/kubepin/switches/1.json (begun, held)",
         ),
         (
             "os.remove",
@@ -69,7 +69,7 @@ for number in range(2):
 def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:
     found = [(fault.group, fault.title) for fault in faults_of(STEPS, GROUPS)]
     assert [title for group, title in found if group == "kill"] == [
-        "before: rename journal (begun: nothing done)",
+        "before: rename journal (begun)",
         "before: systemctl stop kubelet",
         "before: remove /var/lib/kubelet/cpu_manager_state",
         "before: rename /etc/default/kubelet",

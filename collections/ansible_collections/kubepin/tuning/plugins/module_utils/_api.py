@@ -92,6 +92,10 @@ class KubernetesApi:
                 f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(known)}.', 404, error.answer
             ) from error
 
+    def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
+        """A merge patch (RFC 7386)."""
+        self._request("PATCH", f"/api/v1/nodes/{_quoted(name)}", patch, "application/merge-patch+json")
+
     def nodes(self) -> list[JsonObject]:
         return self._list("/api/v1/nodes")
 
@@ -99,6 +103,15 @@ class KubernetesApi:
         """The configuration that the node's kubelet runs with, asked of the kubelet itself."""
         configuration: JsonObject = self._get(f"/api/v1/nodes/{_quoted(node)}/proxy/configz")["kubeletconfig"]
         return configuration
+
+    def kubelet_listens(self, node: str) -> bool | None:
+        """Whether the node's kubelet takes connections of the API server; None if that is not known."""
+        try:
+            self._request("GET", f"/api/v1/nodes/{_quoted(node)}/proxy/healthz")
+        except ApiError as error:
+            refused = error.status is not None and "connection refused" in error.answer
+            return False if refused else None
+        return True
 
     def pods_on(self, node: str) -> list[JsonObject]:
         return self._list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}")
@@ -208,13 +221,15 @@ class KubernetesApi:
                 return
             pages["continue"] = following
 
-    def _request(self, method: str, path: str, body: Mapping[str, t.Any] | None = None) -> str:
+    def _request(
+        self, method: str, path: str, body: Mapping[str, t.Any] | None = None, content_type: str = "application/json"
+    ) -> str:
         try:
             response = self._pool.request(
                 method,
                 self.server + path,
                 body=None if body is None else json.dumps(body),
-                headers={"Accept": "application/json, */*", "Content-Type": "application/json", **self._auth},
+                headers={"Accept": "application/json, */*", "Content-Type": content_type, **self._auth},
                 timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
                 retries=1,
             )

@@ -22,12 +22,14 @@ class Files(t.Protocol):
 
     def replace(self, path: str, text: str, mode: int = ...) -> None: ...
 
+    def remove(self, path: str) -> None: ...
+
     def names(self, directory: str) -> t.List[str]: ...
 
 
 @dataclasses.dataclass
 class Record:
-    """One switch: what it changes, how far it came (`steps`), and how it ended (`status`)."""
+    """One switch: what it changes, and how it ended (`status`)."""
 
     id: str
     status: str
@@ -39,7 +41,6 @@ class Record:
     after: Expected
     undoes: t.Optional[str] = None
     """The id of the switch that this one takes back."""
-    steps: t.List[str] = dataclasses.field(default_factory=list)
     held_until: t.Optional[float] = None
     """Until when, by the node's clock in seconds since 1970, the run that began it may still confirm it; None: not held."""
     main_pid: t.Optional[int] = None
@@ -63,9 +64,9 @@ class Journal:
             self.path(record), json.dumps(_to_json(record), indent=1, sort_keys=True) + "\n", mode=0o600
         )
 
-    def step(self, record: Record, name: str) -> None:
-        record.steps.append(name)
-        self.save(record)
+    def forget(self, record: Record) -> None:
+        """Take back a switch that has changed nothing."""
+        self._files.remove(self.path(record))
 
     def end(self, record: Record, status: str) -> None:
         record.status = status
@@ -119,6 +120,7 @@ def _to_json(record: Record) -> t.Dict[str, t.Any]:
 def _from_json(data: t.Dict[str, t.Any]) -> Record:
     if data.pop("schema") != SCHEMA:
         raise ValueError("another schema")
+    data.pop("steps", None)  # kept by earlier versions
     for side in ("before", "after"):
         expected = data[side]
         data[side] = Expected(

@@ -8,7 +8,6 @@ import fcntl
 import http.client
 import os
 import stat
-import tempfile
 import time
 import typing as t
 import urllib.error
@@ -22,6 +21,11 @@ HOME = "/var/lib/kubepin"
 """Where kubepin keeps on a node what its undoing needs."""
 
 LOCK = os.path.join(HOME, "lock")
+
+
+def draft_path(path: str, name: str) -> str:
+    """Where the draft of this name lies: beside its file, hidden, and with an ending that no reader of the folder takes for its own."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
 
 
 class Node:
@@ -51,13 +55,29 @@ class Node:
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
         """Put *text* in the place of the file in one step, on disk when this returns; owner and mode of an old file are kept."""
-        directory = os.path.dirname(path)
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        draft = self.draft(path, text, str(os.getpid()), mode)
+        try:
+            self.place(draft, path)
+        except BaseException:
+            self.remove(draft)
+            raise
+
+    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
+        """Write beside the file what `place` puts in its place; on disk when this returns, with owner and mode of the file.
+
+        A draft of the same *name* is written anew. Nothing is left of one that fails.
+
+        :returns: the draft's path, as `draft_path` says it
+        """
+        draft = draft_path(path, name)
+        self._make_directory(os.path.dirname(path))
         try:
             old: t.Optional[os.stat_result] = os.stat(path)
         except FileNotFoundError:
             old = None
-        handle, draft = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else mode)
@@ -66,11 +86,15 @@ class Node:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(draft, path)
         except BaseException:
             os.unlink(draft)
             raise
-        self._sync_directory(directory)
+        return draft
+
+    def place(self, draft: str, path: str) -> None:
+        """Put a draft in the place of its file in one step, on disk when this returns."""
+        os.replace(draft, path)
+        self._sync_directory(os.path.dirname(path))
 
     def remove(self, path: str) -> None:
         """Remove the file if it is there."""
@@ -79,6 +103,15 @@ class Node:
         except FileNotFoundError:
             return
         self._sync_directory(os.path.dirname(path))
+
+    def _make_directory(self, directory: str) -> None:
+        """Make the directory, on disk when this returns: a file that names it must not outlive it."""
+        if os.path.isdir(directory):
+            return
+        parent = os.path.dirname(directory)
+        self._make_directory(parent)
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        self._sync_directory(parent)
 
     @staticmethod
     def _sync_directory(directory: str) -> None:
@@ -108,22 +141,29 @@ class Node:
         finally:
             self._run(["systemctl", "stop", guard])
 
-    def stop_kubelet(self) -> None:
+    def stop_kubelet(self) -> float:
         """Stop the service and make sure that it is down.
 
+        :returns: when it was asked to stop, by the monotonic clock in seconds
         :raises TuningError: if it still runs
         """
+        pid = self.service_state()["MainPID"]
+        asked_at = self.monotonic()
         self._systemctl("stop")
-        state = self.service_state()
-        if state["ActiveState"] not in ("inactive", "failed") or state["MainPID"] != "0":
+        if os.path.exists(f"/proc/{pid}") and pid != "0":
+            state = self.service_state()
             raise TuningError(
-                f"service {self._service} is {state['ActiveState']} (PID {state['MainPID']}) after `systemctl stop`."
+                f"service {self._service} is {state['ActiveState']} (PID {pid} is still there) after `systemctl stop`."
             )
+        return asked_at
 
     def start_kubelet(self) -> None:
-        """Start the service; says nothing about whether it stays up."""
-        self._systemctl("reset-failed")
-        self._systemctl("start")
+        """Start the service, also one that systemd gave up on; says nothing about whether it stays up."""
+        try:
+            self._systemctl("start")
+        except TuningError:
+            self._systemctl("reset-failed")
+            self._systemctl("start")
 
     def read_changed_units(self) -> None:
         """`systemctl daemon-reload`, if systemd says that the service's files changed since it read them."""

@@ -16,6 +16,9 @@ _NAME_LABEL = "app.kubernetes.io/name"
 # After this many seconds beyond its task the kubelet ends a forgotten probe, so that it does not hold CPUs for ever.
 DEADLINE_MARGIN_SECONDS = 600
 
+# How long a kubelet's port refuses connections until it is taken for ended: one that was open, one that never was.
+_REFUSED_SECONDS, _SILENT_SECONDS = 1, 8
+
 _MAX_NAME = 63
 _MARK = "kubepin-probe"
 
@@ -92,6 +95,26 @@ class Observation:
     device_lost_at: int | None
     device_error: str | None
     seconds_observed: int
+
+
+@dataclass
+class KubeletWatch:
+    """Whether a kubelet has ended, from whether it takes connections, asked again and again. Seconds are of any clock.
+
+    A kubelet opens its port within moments of its start, and keeps it open while it lives.
+    """
+
+    has_listened: bool = False
+    refused_since: float | None = None
+
+    def note(self, listens: bool | None, now: float) -> None:
+        """*listens*: None where nobody knows."""
+        self.has_listened = self.has_listened or listens is True
+        self.refused_since = None if listens is not False else now if self.refused_since is None else self.refused_since
+
+    def has_ended(self, now: float) -> bool:
+        patience = _REFUSED_SECONDS if self.has_listened else _SILENT_SECONDS
+        return self.refused_since is not None and now - self.refused_since >= patience
 
 
 def probe_name(node: str) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# Pure: Kubernetes quantities (apimachinery pkg/api/resource) without a client library.
+# Pure: Kubernetes quantities (apimachinery pkg/api/resource) and Go's durations, without a client library.
 from __future__ import annotations
 
 import re
@@ -16,6 +16,20 @@ _SUFFIXES: t.Dict[str, Fraction] = {
     **{f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGTPE", 1)},
 }
 _QUANTITY = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?$")
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``10s``, ``1m30s`` or ``500ms``, as Go prints it.
+
+    :raises ValueError: if the text is no duration
+    """
+    parts = _DURATION_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'"{text}" is no duration: expected numbers with units, such as 10s or 1m30s')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def parse_quantity(text: str) -> Fraction:

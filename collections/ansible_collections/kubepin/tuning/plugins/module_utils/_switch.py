@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# One switch of a kubelet as a transaction: journal, stop, state files away, files, start, verify, perhaps held; or all of it undone.
+# One switch of a kubelet as a transaction: journal and drafts, stop, state files away, files, start, verify, perhaps held; or undone.
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._journal import (
     Record,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import Cause, first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node, draft_path
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     Expected,
     FileChange,
@@ -29,6 +30,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
 )
 
 POLL_SECONDS = 0.1
+HEALTH_POLL_SECONDS = 0.02
 RESTART_MARGIN_SECONDS = 2
 
 
@@ -105,18 +107,17 @@ class Verification:
         """
         up_since = self._node.monotonic()
         deadline = up_since + self._timeout
-        baseline = self._node.service_state().get("NRestarts")  # systemd before 235 has none
+        state = self._node.service_state()
+        baseline = state.get("NRestarts")  # systemd before 235 has none
         outcome: t.Optional[Outcome] = None
-        missing = "nothing was looked at"
-        while self._node.monotonic() < deadline:
-            state = self._node.service_state()
+        while True:
             if (
                 state.get("NRestarts") != baseline
                 or state["ActiveState"] not in ("active", "activating")
                 or state["SubState"] == "auto-restart"
             ):
                 raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
-            if outcome is None and (state["ActiveState"] != "active" or not self._healthy()):
+            if outcome is None and not self._comes_up(state):
                 missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
             else:
                 outcome = outcome or Outcome(
@@ -134,8 +135,10 @@ class Verification:
                     return outcome
                 else:
                     missing = "the kubelet was not up long enough"
-            self._node.sleep(POLL_SECONDS)
-        raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+                self._node.sleep(POLL_SECONDS)
+            if self._node.monotonic() > deadline:
+                raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+            state = self._node.service_state()
 
     def confirm(self, expected: Expected, pod: t.Optional[PodCpus], record: t.Optional[Record] = None) -> t.List[str]:
         """See that the kubelet is still as expected, *record*'s process without a restart, and what it gave the pod.
@@ -160,6 +163,15 @@ class Verification:
 
     def _settled(self, up_since: float) -> bool:
         return self._node.monotonic() - up_since > self._endpoint.stay_up_seconds
+
+    def _comes_up(self, state: t.Mapping[str, str]) -> bool:
+        """Whether a kubelet whose service is active gets healthy before the service is worth another look."""
+        until = self._node.monotonic() + POLL_SECONDS
+        while self._node.monotonic() < until:
+            if state["ActiveState"] == "active" and self._healthy():
+                return True
+            self._node.sleep(HEALTH_POLL_SECONDS)
+        return False
 
     def _healthy(self) -> bool:
         return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
@@ -255,19 +267,14 @@ class Switch:
             status=BEGUN,
             kubelet_version=kubelet_version,
             files=list(plan.files),
-            state_files=list(plan.state_files),
+            state_files=self._state_changes(plan.expected),
             settings=list(plan.settings),
             before=before,
             after=plan.expected,
             undoes=undoes,
         )
         with self._node.guarded():
-            try:
-                self._journal.save(record)
-            except OSError as exc:
-                raise TuningError(
-                    f"{self._journal.path(record)} cannot be written: {exc.strerror}. Nothing was changed."
-                ) from exc
+            self._begin(record)
             try:
                 outcome = self._apply(record, plan.files, plan.expected, settle=hold_seconds is None)
                 record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
@@ -275,7 +282,7 @@ class Switch:
                     self._journal.end(record, COMMITTED)
                 else:
                     record.held_until = self._node.time() + hold_seconds
-                    self._journal.step(record, "held")
+                    self._journal.save(record)
             except Exception as exc:
                 raise self._undone(record, exc) from exc
         return record, outcome
@@ -318,9 +325,36 @@ class Switch:
 
     def _undo(self, record: Record) -> Outcome:
         back = [change.inverse("undone") for change in reversed(record.files)]
+        for change in back:
+            self._prepare(record, change)
         outcome = self._apply(record, back, record.before, undoing=True)
         self._journal.end(record, UNDONE)
         return outcome
+
+    def _begin(self, record: Record) -> None:
+        """Put the journal and drafts of all that will be replaced on disk, while the kubelet runs.
+
+        :raises TuningError: if there is no room for them; nothing is left of them then
+        """
+        path = self._journal.path(record)
+        try:
+            self._journal.save(record)
+            for change in record.files:
+                path = change.path
+                self._prepare(record, change)
+        except OSError as exc:
+            with contextlib.suppress(OSError):  # what cannot be removed now, the next run undoes
+                for change in record.files:
+                    self._node.remove(draft_path(change.path, record.id))
+                self._journal.forget(record)
+            raise TuningError(f"{path} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+
+    def _prepare(self, record: Record, change: FileChange) -> None:
+        """Write the draft of a file that is not as it will be; one that is not needed, or not any more, is removed."""
+        if change.after is None or self._node.read(change.path) == change.after:
+            self._node.remove(draft_path(change.path, record.id))
+        else:
+            self._node.draft(change.path, change.after, record.id)
 
     def _apply(
         self,
@@ -330,31 +364,33 @@ class Switch:
         undoing: bool = False,
         settle: bool = True,
     ) -> Outcome:
-        stopped_at = self._node.monotonic()
-        self._node.stop_kubelet()
-        self._journal.step(record, "stopped")
-        # what the kubelet wrote until it stopped counts, not what was there when the plan was made
-        state_files = state_changes(
-            {name: (path, self._node.read(path)) for name, path in self._endpoint.state_paths.items()}, expected
-        )
-        if not undoing:
-            record.state_files = state_files  # those of an undoing were written by this switch, and nobody needs them
-        self._journal.step(record, "state files saved")
-        for change in (*state_files, *files):
-            self._put(change)
-        self._journal.step(record, "files written")
+        """The kubelet's downtime: nothing is done in it that can be done before or after."""
+        stopped_at = self._node.stop_kubelet()
+        # what the kubelet wrote until it stopped counts, not what was there when the journal was written; what an undoing
+        # removes was written by this switch, and nobody needs it
+        state_files = self._state_changes(expected)
+        if not undoing and state_files != record.state_files:
+            record.state_files = state_files
+            self._journal.save(record)
+        for change in state_files:
+            self._node.remove(change.path)
+        for change in files:
+            self._put(record, change)
         started_at = self._node.time()
         self._node.start_kubelet()
-        self._journal.step(record, "started")
         return self.verification().run(expected, stopped_at, started_at, settle)
 
-    def _put(self, change: FileChange) -> None:
+    def _state_changes(self, expected: Expected) -> t.List[FileChange]:
+        paths = self._endpoint.state_paths
+        return state_changes({name: (path, self._node.read(path)) for name, path in paths.items()}, expected)
+
+    def _put(self, record: Record, change: FileChange) -> None:
         if self._node.read(change.path) == change.after:
             return
         if change.after is None:
             self._node.remove(change.path)
         else:
-            self._node.replace(change.path, change.after)
+            self._node.place(draft_path(change.path, record.id), change.path)
 
     def _undone(self, record: Record, exc: Exception) -> TuningError:
         """Undo the switch and say in one error what happened, why, and what is there now."""

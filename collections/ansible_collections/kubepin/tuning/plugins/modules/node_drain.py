@@ -28,6 +28,11 @@ options:
     description: The node's name in Kubernetes.
     type: str
     required: true
+  cordon_as:
+    description:
+      - Cordon the node first, and put this text into its annotation C(kubepin.io/cordoned), by which a later run knows whose cordon it is.
+      - Not given, the node is left schedulable or not, as it is.
+    type: str
   delete_emptydir_data:
     description: Pods may lose what they keep in emptyDir volumes.
     type: bool
@@ -55,15 +60,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take no new pods
-  kubernetes.core.k8s_drain:
-    name: gpu-01
-    state: cordon
-  delegate_to: localhost
-
-- name: Evict the pods
+- name: Take no new pods, and evict the others
   kubepin.tuning.node_drain:
     node: gpu-01
+    cordon_as: maintenance
     timeout: 900
   delegate_to: localhost
 """
@@ -95,10 +95,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import DrainPlan, plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import CORDON_ANNOTATION
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     "node": {"type": "str", "required": True},
+    "cordon_as": {"type": "str"},
     "delete_emptydir_data": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 600},
@@ -116,6 +118,18 @@ class Drain:
         self._api = api
         self._node = node
         self._allowed = allowed
+
+    def cordon(self, mark: str, check_mode: bool) -> bool:
+        """Take no new pods, and note whose cordon that is; whether anything was, or would be, changed."""
+        node = self._api.node(self._node)
+        annotations = node["metadata"].get("annotations") or {}
+        if node["spec"].get("unschedulable") and annotations.get(CORDON_ANNOTATION) == mark:
+            return False
+        if not check_mode:
+            self._api.patch_node(
+                self._node, {"metadata": {"annotations": {CORDON_ANNOTATION: mark}}, "spec": {"unschedulable": True}}
+            )
+        return True
 
     def plan(self) -> tuple[DrainPlan, Pods]:
         """What has to go, and the pods' objects; disruption budgets are left to the server, which knows them best.
@@ -196,6 +210,8 @@ def main() -> None:
     stop_file = module.params["stop_file"]
     try:
         drain = Drain(connect(module), module.params["node"], allowed)
+        mark = module.params["cordon_as"]
+        cordoned = mark is not None and drain.cordon(mark, module.check_mode)
         evicted = (
             drain.plan()[0].evicted
             if module.check_mode
@@ -207,7 +223,7 @@ def main() -> None:
         module.fail_json(msg=str(error), **getattr(error, "details", {}))
     finally:
         progress.remove()
-    module.exit_json(changed=bool(evicted), evicted=evicted, seconds=round(time.monotonic() - started, 1))
+    module.exit_json(changed=cordoned or bool(evicted), evicted=evicted, seconds=round(time.monotonic() - started, 1))
 
 
 if __name__ == "__main__":

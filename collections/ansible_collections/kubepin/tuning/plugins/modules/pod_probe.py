@@ -16,6 +16,8 @@ description:
   - With O(state=present) the pod keeps running, so that its CPUs can be compared with the kubelet's own state.
     Remove it with O(state=absent). If it is forgotten, the kubelet ends it some minutes later.
   - Fails if the node rejects the pod, its image cannot be had, or its device is missing or lost, and removes the pod.
+  - Asks the API server every second whether the kubelet takes connections, and fails as soon as it has ended. That takes the
+    right to C(get) on C(nodes/proxy); without it, an ended kubelet is seen by O(timeout) only.
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -30,10 +32,15 @@ options:
   state:
     description:
       - V(present) starts a new probe in the place of an older one, and observes it.
-      - V(absent) removes it and waits until it is gone.
+      - V(absent) removes it.
     type: str
     choices: [present, absent]
     default: present
+  wait:
+    description:
+      - With O(state=absent), wait until the pod is gone. Else the kubelet removes it by itself, which takes it a second or two.
+    type: bool
+    default: true
   node:
     description: The node's name in Kubernetes.
     type: str
@@ -79,6 +86,11 @@ options:
         container takes away is lost within it.
     type: int
     default: 15
+  reported_since:
+    description:
+      - Start the pod once the API server has heard of a kubelet that was started then, in seconds since 1970 by the node's clock.
+      - Until then, for up to O(timeout), an API server that does not answer is waited for.
+    type: float
   retry_rejected:
     description:
       - Start the pod anew, until O(timeout), if the node rejects it because it has no such devices. A device plugin needs some
@@ -210,8 +222,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
     remove_pod,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     CONTAINER,
+    KubeletWatch,
     ProbeRequest,
     describe_events,
     failure,
@@ -228,6 +242,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "wait": {"type": "bool", "default": True},
     "node": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "kube-system"},
     "image": {"type": "str"},
@@ -238,6 +253,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
     "device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia[0-9]*"]},
     "observe_seconds": {"type": "int", "default": 15},
+    "reported_since": {"type": "float"},
     "retry_rejected": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
 }
@@ -245,6 +261,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 _LOG_LINES = 20
 _CLEANUP_SECONDS = 15
 _RETRY_SECONDS = 1
+_POLL_SECONDS = 0.5
+
+
+class KubeletEndedError(TuningError):
+    """The kubelet under the pod has ended: nothing removes the pod before it is back."""
 
 
 class Probe:
@@ -262,6 +283,10 @@ class Probe:
         if pod and not is_ours(pod):
             raise TuningError(not_ours(pod))
         return pod
+
+    def ask_to_remove(self, pod: dict[str, t.Any]) -> None:
+        """Leave the rest to the kubelet."""
+        self._api.delete_pod(pod)
 
     def remove(self, pod: dict[str, t.Any], timeout: int) -> None:
         """:raises TuningError: if it is still there after *timeout* seconds"""
@@ -286,8 +311,36 @@ class Probe:
             error.details.update(
                 probe=self._facts(pod, request), log=self._log.splitlines()[-_LOG_LINES:], events=self._events(pod)
             )
-            error.details.update(self._clean_up(pod))
+            error.details.update(self._clean_up(pod, wait=not isinstance(error, KubeletEndedError)))
             raise
+
+    def await_report(self, request: ProbeRequest, since: float) -> None:
+        """Wait until the API server has heard of the kubelet since then.
+
+        :raises TuningError: if it has not within the timeout, or the kubelet has ended
+        """
+        deadline = time.monotonic() + request.timeout
+        kubelet = KubeletWatch()
+        while True:
+            self._see_kubelet(kubelet, request.node)
+            try:
+                facts = node_facts(self._api.node(request.node), None, None, request.gpu_resource)
+                missing = unmet(facts, {"reported_since": since}, request.gpu_resource)
+            except ApiError as error:
+                missing = [str(error)]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise TuningError(
+                    f"no probe pod was started on node {request.node} within {request.timeout} s: {missing[0]}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _see_kubelet(self, kubelet: KubeletWatch, node: str) -> None:
+        """:raises KubeletEndedError: if it has ended"""
+        kubelet.note(self._api.kubelet_listens(node), time.monotonic())
+        if kubelet.has_ended(time.monotonic()):
+            raise KubeletEndedError(f"the kubelet of node {node} has ended: it refuses the API server's connections.")
 
     def _create(self, request: ProbeRequest) -> dict[str, t.Any]:
         try:
@@ -304,7 +357,9 @@ class Probe:
         """The pod as it was observed for long enough, or as the node rejected it if that may be tried again."""
         trouble = None
         pod: dict[str, t.Any] | None = created
+        kubelet = KubeletWatch()
         while True:
+            self._see_kubelet(kubelet, request.node)
             try:
                 pod = self._api.pod(self._namespace, self._name)
                 if pod is None or pod["metadata"]["uid"] != created["metadata"]["uid"]:
@@ -327,7 +382,7 @@ class Probe:
                     f"of {request.observe_seconds} s within {request.timeout} s: {trouble or progress(pod)}. "
                     "See its events, or raise `timeout`."
                 )
-            time.sleep(1)
+            time.sleep(_POLL_SECONDS)
 
     def _facts(self, pod: dict[str, t.Any], request: ProbeRequest) -> dict[str, t.Any]:
         observation = observe(parse_log(self._log))
@@ -355,9 +410,12 @@ class Probe:
         except ApiError as error:
             return [str(error)]
 
-    def _clean_up(self, pod: dict[str, t.Any]) -> dict[str, str]:
+    def _clean_up(self, pod: dict[str, t.Any], wait: bool) -> dict[str, str]:
         try:
-            self.remove(pod, _CLEANUP_SECONDS)
+            if wait:
+                self.remove(pod, _CLEANUP_SECONDS)
+            else:
+                self.ask_to_remove(pod)
         except TuningError as error:
             return {"left_behind": str(error)}
         return {}
@@ -375,14 +433,19 @@ def main() -> None:
     result: dict[str, t.Any] = {"changed": True}
     try:
         api = connect(module)
-        if params["state"] == "present":
-            api.node(request.node)
         probe = Probe(api, request.namespace, request.node)
+        if params["state"] == "present":
+            if params["reported_since"] is not None and not module.check_mode:
+                probe.await_report(request, params["reported_since"])
+            api.node(request.node)
         leftover = probe.find()
         if params["state"] == "absent":
             result["changed"] = leftover is not None
         if leftover and not module.check_mode:
-            probe.remove(leftover, request.timeout)
+            if params["wait"] or params["state"] == "present":
+                probe.remove(leftover, request.timeout)
+            else:
+                probe.ask_to_remove(leftover)
         if params["state"] == "present" and not module.check_mode:
             result["probe"] = probe.run(request)
     except TuningError as error:

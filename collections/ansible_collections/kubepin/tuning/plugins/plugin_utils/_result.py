@@ -3,17 +3,27 @@
 # Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_duration
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import FIRST_QUIET, VersionError, parse_version
 
 Data = Mapping[str, Any]
 
 SCHEMA = 1
+PROBE_MARGIN_SECONDS = 2
+"""How much longer than a reconcile period the probe pod watches."""
 
 
-def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dict[str, Any]:
+def plan_fact(
+    kubelet: Data,
+    api: Data,
+    accept_old_kubelet: bool = False,
+    probe_seconds: int | str | None = None,
+    timeout: int | str = 120,
+) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
 
     Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
@@ -21,6 +31,8 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
     :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
     :param api: the result of node_api_info with `drain`, failed or not
     :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
+    :param probe_seconds: how long the probe pod is to watch; None: a reconcile period of the kubelet and 2 s
+    :param timeout: how many seconds the API has to show what was planned, the probe pod included
     """
     node: Data = api.get("node") or {}
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
@@ -33,6 +45,10 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
             problems += _old_kubelet(str(node.get("kubelet_version")))
     else:
         problems.append(str(api.get("msg")))
+    period = parse_duration((node.get("configz") or {}).get("cpuManagerReconcilePeriod") or "10s")
+    # a value of -e is text
+    watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
+    problems += _times_that_prove_nothing(watched, period, int(timeout))
     drain: Data = node.get("drain") or {}
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
@@ -48,6 +64,7 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
         },
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
         "gpus_before": gpus,
+        "probe_seconds": watched,
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
@@ -66,6 +83,20 @@ def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
             reason = node.get("ready_reason") or "no reason given"
             problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
         problems += node["drain"]["problems"]
+    return problems
+
+
+def _times_that_prove_nothing(watched: int, period: float, timeout: int) -> list[str]:
+    problems = []
+    if watched <= period:
+        problems.append(
+            f"cpu_manager_probe_seconds is {watched}: the pod must watch its device for more than one reconcile period of the kubelet "
+            f"({period:g} s). Raise it, or leave it out."
+        )
+    if timeout <= watched:
+        problems.append(
+            f"cpu_manager_timeout is {timeout}: it must be longer than the {watched} s for which the probe pod watches its device."
+        )
     return problems
 
 

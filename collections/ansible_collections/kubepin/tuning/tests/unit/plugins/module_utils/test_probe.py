@@ -6,6 +6,7 @@ import time
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
+    KubeletWatch,
     Observation,
     ProbeRequest,
     Reading,
@@ -375,3 +376,33 @@ def test_which_containers_will_not_start_by_themselves(reason, message, expected
 )
 def test_only_a_rejection_that_a_device_plugin_can_cure_is_worth_another_try(status, changes, again):
     assert worth_another_try({"status": status}, request(**{"retry_rejected": True, **changes})) is again
+
+
+@pytest.mark.parametrize(
+    ("answers", "ended"),
+    [
+        ([True, True, False, False], True),
+        ([True, False], False),
+        ([True, False, True, False], False),
+        ([True, False, None, False], False),
+        ([None, None, None], False),
+        ([False] * 8, False),
+        ([False] * 9, True),
+        ([False, True, False, False], True),
+    ],
+    ids=[
+        "listened and ended",
+        "one refusal",
+        "two refusals with an answer between",
+        "nobody knows",
+        "the API server is away",
+        "starts slowly",
+        "never listened",
+        "started slowly and ended",
+    ],
+)
+def test_an_ended_kubelet_is_told_from_one_that_starts_or_is_not_seen(answers: list[bool | None], ended: bool) -> None:
+    watch = KubeletWatch()
+    for second, listens in enumerate(answers):
+        watch.note(listens, second)
+    assert watch.has_ended(len(answers) - 1) is ended

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_duration, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,16 @@ def test_quantities(text: str, value: float) -> None:
 def test_no_quantities(text: str) -> None:
     with pytest.raises(ValueError, match="is no Kubernetes quantity"):
         parse_quantity(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10), ("1m30s", 90), ("500ms", 0.5), ("1.5h", 5400), ("2h0m0.25s", 7200.25)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "10 s", "10s!"])
+def test_what_is_no_duration_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=f'"{text}" is no duration'):
+        parse_duration(text)

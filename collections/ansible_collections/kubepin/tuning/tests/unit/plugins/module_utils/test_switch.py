@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils._journal import BEGUN, COMMITTED, UNDONE, Journal, Record
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import draft_path
 from ansible_collections.kubepin.tuning.plugins.module_utils._plan import Expected, FileChange, Plan, SettingChange
 from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Endpoint, PodCpus, Switch, let_others_end
 
@@ -35,7 +38,7 @@ class SimulatedNode:
         self.clock = 0.0
         self.log: list[str] = []
         self.fails_with: str | None = None
-        self.deeds = 0
+        self.deeds: list[str] = []
         self.power_cut_at: int | None = None
 
     @staticmethod
@@ -46,9 +49,9 @@ class SimulatedNode:
     def policy(self) -> str:
         return "static" if "static" in (self.files.get(ENV) or "") else "none"
 
-    def _deed(self) -> None:
-        self.deeds += 1
-        if self.deeds == self.power_cut_at:
+    def _deed(self, name: str) -> None:
+        self.deeds.append(name)
+        if len(self.deeds) == self.power_cut_at:
             raise PowerCut
 
     def read(self, path: str) -> str | None:
@@ -58,25 +61,39 @@ class SimulatedNode:
         return [path.rsplit("/", 1)[1] for path in self.files if path.startswith(f"{directory}/")]
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
-        self._deed()
+        self._deed(f"write {path}")
         self.files[path] = text
 
+    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
+        self.replace(draft_path(path, name), text, mode)
+        return draft_path(path, name)
+
+    def place(self, draft: str, path: str) -> None:
+        self._deed(f"place {path}")
+        self.files[path] = self.files.pop(draft)
+
+    @property
+    def drafts(self) -> list[str]:
+        return [path for path in self.files if path.endswith(".kubepin")]
+
     def remove(self, path: str) -> None:
-        self._deed()
-        assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
-        self.files.pop(path, None)
+        if path in self.files:
+            self._deed(f"remove {path}")
+            assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
+            del self.files[path]
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
         """The machine dies with its guard here; a killed module on a real node is `make fault-campaign`'s."""
         yield
 
-    def stop_kubelet(self) -> None:
-        self._deed()
+    def stop_kubelet(self) -> float:
+        self._deed("stop")
         self.running = False
+        return self.clock
 
     def start_kubelet(self) -> None:
-        self._deed()
+        self._deed("start")
         self.boot()
 
     def boot(self) -> None:
@@ -142,6 +159,31 @@ def test_a_switch_is_verified_and_committed() -> None:
     assert journal.committed() == record
     assert journal.unfinished() is None
     assert record.state_files[0].before == SimulatedNode._state("none"), "the old state file is not kept in the journal"
+
+
+def test_between_stop_and_start_nothing_is_written() -> None:
+    node = SimulatedNode()
+    switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    down = node.deeds[node.deeds.index("stop") + 1 : node.deeds.index("start")]
+    assert down == [f"remove {STATE}", f"place {ENV}"]
+    assert not node.drafts
+
+
+def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    stop, last = node.stop_kubelet, json.dumps({"policyName": "none", "defaultCpuSet": "", "checksum": 7})
+
+    def write_and_stop() -> float:
+        if not node.deeds.count("stop"):
+            node.files[STATE] = last
+        return stop()
+
+    node.stop_kubelet = write_and_stop  # type: ignore[method-assign]
+    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    assert [change.before for change in journal.of(record.id).state_files] == [last]
+    saved = node.deeds.index(f"write {journal.path(record)}", node.deeds.index("stop"))
+    assert saved < node.deeds.index(f"remove {STATE}"), "removed before its text was on disk"
 
 
 def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
@@ -256,22 +298,6 @@ def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> N
     assert journal.unfinished() is not None
 
 
-def test_a_file_that_cannot_be_written_leaves_the_kubelet_up_and_nothing_replaced() -> None:
-    node = SimulatedNode()
-    replace = node.replace
-
-    def read_only(path: str, text: str, mode: int = 0o644) -> None:
-        if path == ENV:
-            raise OSError("Read-only file system")
-        replace(path, text, mode)
-
-    node.replace = read_only  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match="Read-only file system") as caught:
-        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    assert caught.value.details["undone"] is True
-    assert (node.running, node.files[ENV]) == (True, OLD)
-
-
 def full_disk(node: SimulatedNode, free_writes: int) -> None:
     """Let so many writes pass, and no other."""
     replace, left = node.replace, [free_writes]
@@ -285,19 +311,21 @@ def full_disk(node: SimulatedNode, free_writes: int) -> None:
     node.replace = write  # type: ignore[method-assign]
 
 
-def test_a_full_disk_before_the_journal_changes_nothing() -> None:
+@pytest.mark.parametrize(("free_writes", "named"), [(0, r"Z\.json"), (1, ENV)], ids=["the journal", "the settings"])
+def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: str) -> None:
     node = SimulatedNode()
-    full_disk(node, 0)
-    with pytest.raises(TuningError, match=r"Z\.json cannot be written: No space left on device\. Nothing was changed"):
+    before = dict(node.files)
+    full_disk(node, free_writes)
+    with pytest.raises(TuningError, match=rf"{named} cannot be written: No space left on device\. Nothing was changed"):
         switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    assert (node.running, node.deeds) == (True, 0)
+    assert "stop" not in node.deeds
+    assert node.files == before, "a journal or a draft was left"
 
 
-@pytest.mark.parametrize("free_writes", range(1, 7))
-def test_a_full_disk_leaves_the_kubelet_up_and_the_next_run_repairs(free_writes: int) -> None:
+def test_a_full_disk_at_the_end_leaves_the_kubelet_up_and_the_next_run_repairs() -> None:
     node = SimulatedNode()
     replace = node.replace
-    full_disk(node, free_writes)
+    full_disk(node, 2)
     switch, journal = switch_on(node)
     with pytest.raises(TuningError, match="No space left on device"):
         switch.perform(PLAN, BEFORE, "1.22.17")
@@ -309,7 +337,23 @@ def test_a_full_disk_leaves_the_kubelet_up_and_the_next_run_repairs(free_writes:
     assert node.running, node.log
     node.replace = replace  # type: ignore[method-assign]
     switch.undo(record)
-    assert (node.policy, node.running, journal.unfinished()) == ("none", True, None)
+    assert (node.policy, node.running, journal.unfinished(), node.drafts) == ("none", True, None, [])
+
+
+def test_a_file_that_cannot_be_put_in_its_place_is_undone() -> None:
+    node = SimulatedNode()
+    place = node.place
+
+    def read_only(draft: str, path: str) -> None:
+        if node.files[draft] == NEW:
+            raise OSError(30, "Read-only file system")
+        place(draft, path)
+
+    node.place = read_only  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match="Read-only file system") as caught:
+        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    assert caught.value.details["undone"] is True
+    assert (node.running, node.files[ENV], node.drafts) == (True, OLD, [])
 
 
 def test_an_unforeseen_error_is_undone_too() -> None:
@@ -322,41 +366,87 @@ def test_an_unforeseen_error_is_undone_too() -> None:
     assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
 
-def deeds_of_a_switch() -> int:
-    node = SimulatedNode()
-    switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    return node.deeds
+DROP_IN = "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf"
+TWO_FILES = dataclasses.replace(
+    PLAN, files=[FileChange(DROP_IN, None, "cpuManagerPolicy: static\n", "settings"), *PLAN.files]
+)
+HOLDS = pytest.mark.parametrize("hold", [None, 45], ids=["committed", "held"])
+PLANS = pytest.mark.parametrize("plan", [PLAN, TWO_FILES], ids=["one file", "two files"])
 
 
-@pytest.mark.parametrize("cut", range(1, deeds_of_a_switch() + 1))
-def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repairs(cut: int) -> None:
-    node = SimulatedNode()
-    node.power_cut_at = cut
-    with pytest.raises(PowerCut):
-        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    node.boot()
-    assert node.running, node.log
-    switch, journal = switch_on(node)
-    unfinished = journal.unfinished()
-    if unfinished:
-        switch.undo(unfinished)
-        assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
-        switch.perform(PLAN, BEFORE, "1.22.17")
-        assert (node.policy, node.running) == ("static", True)
-
-
-def test_power_cut_while_undoing_is_repaired_too() -> None:
-    total = deeds_of_a_switch()
-    for cut in range(total, total * 3):
+def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
+    """A node whose power was cut, once for each deed of a switch and of its confirmation or undoing, and that has booted."""
+    for cut in itertools.count(1):
         node = SimulatedNode()
-        node.fails_with = "panic: broken"
+        node.fails_with = fails_with
         node.power_cut_at = cut
+        switch, _journal = switch_on(node)
         try:
-            switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-        except (PowerCut, TuningError):
-            node.fails_with = None
+            record, _outcome = switch.perform(plan, BEFORE, "1.22.17", hold_seconds=hold)
+            switch.confirm(record, None)
+        except TuningError:
+            assert fails_with
+        except PowerCut:
             node.boot()
-        assert node.running, (cut, node.log)
+            yield node
+            continue
+        assert cut > 5, "nothing was cut"
+        return
+
+
+@PLANS
+@HOLDS
+def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repairs(
+    plan: Plan, hold: float | None
+) -> None:
+    for node in every_cut(plan, hold):
+        assert node.running, (node.deeds[-1], node.log)
+        node.power_cut_at = None
+        switch, journal = switch_on(node)
+        unfinished = journal.unfinished()
+        if unfinished:
+            switch.undo(unfinished)
+            assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
+            assert DROP_IN not in node.files
+            assert not node.drafts, node.deeds
+            node.clock += 1
+            switch.perform(plan, BEFORE, "1.22.17")
+        assert (node.running, node.drafts) == (True, [])
+
+
+@PLANS
+def test_power_cut_while_undoing_is_repaired_too(plan: Plan) -> None:
+    for node in every_cut(plan, None, fails_with="panic: broken"):
+        # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
+        assert node.running or node.policy == "static", (node.deeds[-1], node.log)
+        node.power_cut_at = None
+        switch, journal = switch_on(node)
+        if unfinished := journal.unfinished():
+            switch.undo(unfinished)
+        assert (node.running, node.policy, node.drafts) == (True, "none", []), node.deeds
+
+
+def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
+    for first in every_cut(TWO_FILES, 45):
+        files = dict(first.files)
+        for cut in itertools.count(1):
+            node = SimulatedNode()
+            node.files, node.power_cut_at = dict(files), cut
+            switch, journal = switch_on(node)
+            unfinished = journal.unfinished()
+            if unfinished is None:
+                break
+            try:
+                switch.undo(unfinished)
+            except PowerCut:
+                node.boot()
+                assert node.running, (first.deeds[-1], node.deeds[-1], node.log)
+                node.power_cut_at = None
+                if left := journal.unfinished():
+                    switch.undo(left)
+                assert (node.running, node.policy, node.drafts) == (True, "none", [])
+                continue
+            break
 
 
 def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
@@ -387,7 +477,15 @@ def test_journals_survive_a_round_trip() -> None:
     record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
     assert Journal(node, HOME).committed() == record  # type: ignore[arg-type]
     assert (record.before, record.after, record.status) == (BEFORE, AFTER, COMMITTED)
-    assert record.steps == ["stopped", "state files saved", "files written", "started"]
+
+
+def test_a_journal_of_an_earlier_version_is_read() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    data = json.loads(node.files[journal.path(record)])
+    node.files[journal.path(record)] = json.dumps({**data, "steps": ["stopped", "started"]})
+    assert journal.committed() == record
 
 
 def test_a_damaged_journal_is_named() -> None:

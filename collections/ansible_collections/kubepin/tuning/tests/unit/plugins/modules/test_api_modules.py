@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.modules import (
     api_rights_info,
@@ -121,15 +124,41 @@ class RejectingNode:
     def pod_events(self, namespace, uid):
         return []
 
+    def kubelet_listens(self, node):
+        return None
 
-def probe_of(node, monkeypatch, **changes):
-    clock = {"now": 0.0}
+
+class EndingKubelet(RejectingNode):
+    """A stand-in for the API of a node whose kubelet ends after some seconds; its pods are removed by nobody then."""
+
+    def __init__(self, clock, ends_at, starts_again_at=999):
+        super().__init__(rejections=0)
+        self.clock, self.ends_at, self.starts_again_at, self.asked_to_remove = clock, ends_at, starts_again_at, False
+
+    def kubelet_listens(self, node):
+        return not self.ends_at <= self.clock["now"] < self.starts_again_at
+
+    def pod_log(self, namespace, name, container):
+        if not self.kubelet_listens("n1"):
+            raise ApiError("the node's kubelet refuses the connection", 500, "connection refused")
+        lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(int(self.clock["now"]) + 1))
+        return "".join(lines)
+
+    def delete_pod(self, pod):
+        self.asked_to_remove = True
+
+
+REQUEST = pod_probe.ProbeRequest("n1", "kube-system", "busybox", 1, 1, "nvidia.com/gpu", ["/dev/nvidia[0-9]*"], 15, 30)
+
+
+def probe_on(node, monkeypatch, clock):
     monkeypatch.setattr(pod_probe.time, "monotonic", lambda: clock["now"])
     monkeypatch.setattr(pod_probe.time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
-    given = pod_probe.ProbeRequest(
-        "n1", "kube-system", "busybox", 1, 1, "nvidia.com/gpu", ["/dev/nvidia[0-9]*"], 15, 30, **changes
-    )
-    return pod_probe.Probe(node, "kube-system", "n1").run(given)
+    return pod_probe.Probe(node, "kube-system", "n1")
+
+
+def probe_of(node, monkeypatch, clock=None, **changes):
+    return probe_on(node, monkeypatch, clock or {"now": 0.0}).run(dataclasses.replace(REQUEST, **changes))
 
 
 def test_a_probe_is_started_anew_until_the_device_plugin_is_back(monkeypatch):
@@ -151,3 +180,59 @@ def test_a_probe_is_rejected_at_once_if_nobody_asked_to_try_again(monkeypatch):
     with pytest.raises(TuningError, match="rejects the probe pod"):
         probe_of(node, monkeypatch)
     assert node.pods == 1
+
+
+def test_a_probe_ends_as_soon_as_the_kubelet_has_ended_and_waits_for_nobody_to_remove_the_pod(monkeypatch):
+    clock = {"now": 0.0}
+    node = EndingKubelet(clock, ends_at=5)
+    with pytest.raises(TuningError, match="the kubelet of node n1 has ended"):
+        probe_of(node, monkeypatch, clock)
+    assert clock["now"] <= 7
+    assert node.asked_to_remove
+
+
+def test_a_moment_without_an_answer_is_no_ended_kubelet(monkeypatch):
+    clock = {"now": 0.0}
+    node = EndingKubelet(clock, ends_at=5, starts_again_at=5.6)
+    assert probe_of(node, monkeypatch, clock)["seconds_observed"] == 15
+
+
+class SilentApi(EndingKubelet):
+    """A stand-in for an API server that is away for some seconds, and then shows a kubelet that reported at its start."""
+
+    def __init__(self, clock, back_at, **kubelet):
+        super().__init__(clock, **kubelet)
+        self.back_at = back_at
+
+    def node(self, name):
+        if self.clock["now"] < self.back_at:
+            raise ApiError("the API server cannot be reached: Connection refused", None, "Connection refused")
+        heartbeat = {"type": "Ready", "status": "False", "lastHeartbeatTime": "2026-11-27T03:00:00Z"}
+        return {"metadata": {"name": name}, "status": {"conditions": [heartbeat]}}
+
+
+REPORT = 1795748400.0
+"""The heartbeat of `SilentApi` in seconds since 1970."""
+
+
+@pytest.mark.parametrize(
+    ("since", "back_at", "ends_at", "message"),
+    [
+        (REPORT + 0.9, 20, 999, None),
+        (REPORT + 0.9, 40, 999, "within 30 s: the API server cannot be reached"),
+        (REPORT + 1, 0, 999, "within 30 s: the API has not heard of the node since its kubelet was started"),
+        (REPORT + 1, 0, 5, "has ended"),
+    ],
+    ids=["a pause", "away", "no report", "ended"],
+)
+def test_a_probe_waits_for_the_report_of_the_kubelet_that_was_started(monkeypatch, since, back_at, ends_at, message):
+    clock = {"now": 0.0}
+    node = SilentApi(clock, back_at, ends_at=ends_at)
+    probe = probe_on(node, monkeypatch, clock)
+    if message is None:
+        probe.await_report(REQUEST, since)
+        assert 20 <= clock["now"] < 21
+    else:
+        with pytest.raises(TuningError, match=message):
+            probe.await_report(REQUEST, since)
+    assert node.pods == 0

@@ -20,6 +20,17 @@ class Api:
     def __init__(self, refusals: int) -> None:
         self.refusals = refusals
         self.gone = False
+        self.patches: list[dict[str, Any]] = []
+
+    def node(self, name: str) -> dict[str, Any]:
+        assert name == "gpu-01"
+        node: dict[str, Any] = {"metadata": {"name": name}, "spec": {}}
+        for patch in self.patches:
+            node = {"metadata": {**node["metadata"], **patch["metadata"]}, "spec": {**node["spec"], **patch["spec"]}}
+        return node
+
+    def patch_node(self, name: str, patch: dict[str, Any]) -> None:
+        self.patches.append(patch)
 
     def pods_on(self, node: str) -> list[dict[str, Any]]:
         owner = {"kind": "StatefulSet", "name": "trainer", "controller": True}
@@ -77,3 +88,14 @@ def test_the_progress_file_is_replaced_and_removed(tmp_path: Path) -> None:
     progress.remove()
     assert list(tmp_path.iterdir()) == []
     ProgressFile(None).tell(["nobody listens"])
+
+
+def test_a_cordon_is_marked_as_whose_it_is_and_made_once() -> None:
+    api = Api(refusals=0)
+    assert drain(api).cordon("present", check_mode=True)
+    assert api.patches == []
+    assert drain(api).cordon("present", check_mode=False)
+    assert api.node("gpu-01")["spec"] == {"unschedulable": True}
+    assert api.node("gpu-01")["metadata"]["annotations"] == {"kubepin.io/cordoned": "present"}
+    assert not drain(api).cordon("present", check_mode=False)
+    assert len(api.patches) == 1

@@ -97,6 +97,27 @@ def test_what_an_interrupted_run_left_is_a_change(kubelet: dict[str, Any], node:
     assert plan["cordoned_before"] is not node.get("cordoned_by_kubepin", False)
 
 
+@pytest.mark.parametrize(
+    ("period", "seconds"),
+    [(None, 12), ("10s", 12), ("1m0s", 62), ("2.5s", 5)],
+    ids=["unknown: the kubelet's default", "default", "a minute", "a fraction"],
+)
+def test_the_probe_watches_for_longer_than_the_kubelets_reconcile_period(period: str | None, seconds: int) -> None:
+    plan = plan_fact(KUBELET, {"node": {**NODE, "configz": {"cpuManagerReconcilePeriod": period}}})
+    assert (plan["probe_seconds"], plan["problems"]) == (seconds, [])
+
+
+def test_times_that_prove_nothing_are_refused() -> None:
+    slow = {"node": {**NODE, "configz": {"cpuManagerReconcilePeriod": "20s"}}}
+    (problem,) = plan_fact(KUBELET, slow, probe_seconds="20")["problems"]
+    assert problem.startswith(
+        "cpu_manager_probe_seconds is 20: the pod must watch its device for more than one reconcile"
+    )
+    assert "(20 s)" in problem
+    (problem,) = plan_fact(KUBELET, slow, timeout="22")["problems"]
+    assert problem.startswith("cpu_manager_timeout is 22: it must be longer than the 22 s")
+
+
 def test_what_a_budget_forbids_now_is_told_apart() -> None:
     plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {"evicted": [], "problems": ["bare"], "blocked": ["budget"]}}})
     assert (plan["problems"], plan["blocked"]) == (["bare"], ["budget"])
