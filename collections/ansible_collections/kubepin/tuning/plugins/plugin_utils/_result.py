@@ -3,7 +3,7 @@
 # Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._versions import FIRST_QUIET, VersionError, parse_version
@@ -13,7 +13,13 @@ Data = Mapping[str, Any]
 SCHEMA = 1
 
 
-def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dict[str, Any]:
+RECONCILE_PERIOD = 10
+"""Seconds of the kubelet's --cpu-manager-reconcile-period, after which a GPU may be lost."""
+
+
+def plan_fact(
+    kubelet: Data, api: Data, accept_old_kubelet: bool = False, probe_seconds: int = 15, timeout: int = 120
+) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
 
     Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
@@ -21,12 +27,15 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
     :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
     :param api: the result of node_api_info with `drain`, failed or not
     :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
+    :param probe_seconds: how long the probe pod will watch its device
+    :param timeout: seconds within which the switch must verify
     """
     node: Data = api.get("node") or {}
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
+    problems = _time_problems(probe_seconds, timeout)
+    problems += [] if planned else kubelet.get("problems") or [str(kubelet.get("msg"))]
     if node:
         problems += _node_problems(kubelet, node, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
@@ -51,6 +60,43 @@ def plan_fact(kubelet: Data, api: Data, accept_old_kubelet: bool = False) -> dic
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
+    """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if something is to be done.
+
+    Of all hosts at once, as a task of each host costs the control node far more than this.
+
+    :param hosts: the variables of each: `__cpu_manager_asked` holds what the role was asked for, `__cpu_manager_planned` is the
+        result of kubelet_cpu_manager in check mode, failed or not; a host without them is left out
+    :param api: the result of node_api_info for all of them, failed or not
+    """
+    planned = (host for host in hosts if "__cpu_manager_asked" in host and "__cpu_manager_planned" in host)
+    return {
+        host["inventory_hostname"]: _facts_of(
+            host["__cpu_manager_asked"], host["__cpu_manager_planned"], api, check_mode
+        )
+        for host in planned
+    }
+
+
+def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
+    answer = (api.get("nodes") or {}).get(asked["node"], api)
+    times = {name: asked[name] for name in ("probe_seconds", "timeout")}
+    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **times)
+    nothing_to_do = not plan["changed"] and not plan["problems"]
+    told = {name: asked[name] for name in ("node", "state", "gpu_is_stand_in")}
+    result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **told) if nothing_to_do else {}
+    return {"kubepin_plan": plan, "kubepin_result": result}
+
+
+def _time_problems(probe_seconds: int, timeout: int) -> list[str]:
+    if RECONCILE_PERIOD < probe_seconds < timeout:
+        return []
+    return [
+        f"cpu_manager_probe_seconds is {probe_seconds} and cpu_manager_timeout is {timeout}: the pod must watch its device for more "
+        f"than one reconcile period of the kubelet ({RECONCILE_PERIOD} s), and the timeout must be longer than that."
+    ]
 
 
 def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
