@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-K8S ?= 1.22.17
+K8S ?= 1.36.3
 WORKERS ?= 2
 NAME ?= kubepin
 VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
@@ -12,7 +12,7 @@ export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,24 +20,35 @@ help: ## List the targets
 setup: ## Make the virtual environment; what the sandbox needs besides, its targets install
 	@tools/setup venv
 
-demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict
+demo: ## Bring the sandbox up, tune its workers, measure one before and after, print the verdict (VERBOSE=1: all tasks)
 	@tools/demo "$(NAME)" "$(K8S)" "$(WORKERS)"
 
-test: ## Lint, unit tests and the Molecule scenarios on a real cluster
-	@tools/test
+check: ## Lint, types and unit tests: what to run before a commit
+	@tools/setup venv
+	@python -m tools.run_tests check
+
+test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
+	@tools/setup venv
+	@tools/setup torch
+	@python -m tools.run_tests test
+
+test-all: ## Everything that proves a promise, on all versions: some hours
+	@tools/setup venv
+	@tools/setup torch
+	@python -m tools.run_tests all
 
 lint: ## ansible-lint (production), yamllint, ruff, mypy, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
 
-unit: ## Unit tests
+unit: ## Unit and component tests
 	@tools/setup venv
-	@python -m pytest
+	@python -m pytest --numprocesses=2 --dist=worksteal
 
-molecule: ## The Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3
+molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="tune_gpu_nodes audit"
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/molecule "$(K8S)"
+	@tools/molecule "$(K8S)" $(SCENARIOS)
 
 upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its own
 	@tools/setup venv
@@ -94,7 +105,7 @@ bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs the contro
 	@tools/setup sandbox
 	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
 
-sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.22.17 WORKERS=2 NAME=kubepin
+sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv
 	@tools/setup sandbox
 	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)"

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox import node_image, openapi
 from sandbox.gobuild import (
-    COREDNS,
     ETCD,
     KUBERNETES_COMMANDS,
     OWN_SOURCES,
     Go,
     KubernetesBuild,
+    build_coredns,
     build_own_programs,
     build_program,
     discard,
@@ -25,7 +27,8 @@ from sandbox.gobuild import (
 )
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.images import Layer, write_image
-from sandbox.progress import Step
+from sandbox.plan import Step
+from sandbox.releases import Program, Progress, Releases, downloads_from_environment
 from sandbox.settings import GPU_IMAGE, TEST_IMAGE, Paths, SandboxError, Version
 from sandbox.shell import Shell
 
@@ -86,8 +89,10 @@ class Artefacts:
     version: Version
     go: Go = field(init=False)
     kubernetes: KubernetesBuild = field(init=False)
+    releases: Releases = field(init=False)
 
     def __post_init__(self) -> None:
+        self.releases = Releases(self.shell, downloads_from_environment())
         self.go = Go(self.paths, self.shell)
         self.kubernetes = KubernetesBuild(self.go, self.version)
 
@@ -125,18 +130,25 @@ class Artefacts:
         """The CoreDNS binary's place."""
         return self._program("coredns", self.wanted_images()["coredns"].tag.removeprefix("v"))
 
-    def _build_command(self, command: str) -> None:
-        if command == "kube-apiserver" and self.version.minor < openapi.FIRST_MINOR_WITH_DEFINITIONS:
-            openapi.build_api_server(self.kubernetes)
-        else:
-            self.kubernetes.build(command)
-
-    def _build_program(self, module: str, binary: Path) -> str:
+    def _get_etcd(self) -> str:
+        binary = self.etcd()
+        version = binary.parents[1].name.removeprefix("etcd-")
         if binary.exists():
-            return "cached"
-        version = binary.parent.parent.name.removeprefix(f"{binary.name}-")
-        build_program(self.go, module, f"v{version}", binary)
-        return version
+            return version
+        note = self.releases.get([Program.of_etcd(version, binary)])
+        if not binary.exists():
+            build_program(self.go, ETCD, f"v{version}", binary)
+        return f"{version}: {note}"
+
+    def _get_coredns(self) -> str:
+        binary = self.coredns()
+        version = binary.parents[1].name.removeprefix("coredns-")
+        if binary.exists():
+            return version
+        note = self.releases.get([Program.of_coredns(version, binary)])
+        if not binary.exists():
+            build_coredns(self.go, f"v{version}", binary)
+        return f"{version}: {note}"
 
     def _checksum(self, command: str) -> Path:
         return self.kubernetes.binary(f"{command}.sha256")
@@ -176,29 +188,114 @@ class Artefacts:
         """Remove what killed builds left behind. Only for the holder of the build lock."""
         for folder in (self.paths.builds, self.paths.node_root, self.kubernetes.folder, self.kubernetes.module):
             discard(folder.glob(".*"))
+        discard(self.paths.builds.glob("*/bin/.*"))
         discard(self.paths.node_root.glob("*.tar"))
         discard(self.paths.go.glob("build-*"))
 
     def missing(self) -> list[Step]:
-        """The steps that make what the cache lacks, in order."""
+        """The steps that make what the cache lacks."""
+        return [*self._missing_debian(), *self._missing_kubernetes(), *self._missing_images()]
+
+    def _missing_debian(self) -> list[Step]:
+        def build() -> None:
+            node_image.build_node_root(self.paths, self.shell)
+
+        def give() -> None:
+            node_image.import_image(self.paths, self.shell)
+
         steps = []
-        root = node_image.node_root(self.paths)
-        if not root.folder.exists():
-            steps.append(Step("node: installing Debian", lambda: node_image.build_node_root(self.paths, self.shell)))
+        if not node_image.node_root(self.paths).folder.exists():
+            steps.append(Step("node-root", "node: installing Debian", build, seconds=45))
         if not node_image.have_image(self.paths, self.shell):
-            steps.append(Step("node: importing the image", lambda: node_image.import_image(self.paths, self.shell)))
-        if not self.own_programs.exists():
-            steps.append(Step("crictl, pause and GPU stand-in: building", lambda: build_own_programs(self.go)))
-        lacking = [command for command in KUBERNETES_COMMANDS if not self.kubernetes.binary(command).exists()]
+            steps.append(Step("node-image", "node: importing the image", give, ("node-root",), seconds=6))
+        return steps
+
+    def _lacking(self, commands: Sequence[str] = KUBERNETES_COMMANDS) -> list[str]:
+        return [command for command in commands if not self.kubernetes.binary(command).exists()]
+
+    def _get_released(self, name: str) -> Step:
+        """The step that takes what can be had of a release; those after it build what is lacking then."""
+        lacking = self._lacking()
+        programs = [Program.of_kubernetes(self.version, it, self.kubernetes.binary(it)) for it in lacking]
+        seen: deque[Progress] = deque(maxlen=1)
+        return Step(
+            name,
+            f"Kubernetes {self.version}: downloading what is released",
+            lambda: str(self.releases.get(programs, seen.append)),
+            seconds=30,
+            progress=lambda: str(seen[-1]) if seen else "",
+        )
+
+    def _missing_kubernetes(self) -> list[Step]:
+        """kubeadm first: etcd and CoreDNS wait for what it names."""
+        build, release = self.kubernetes, self.version
+        lacking = self._lacking()
+        released = f"released-{release}"
+        sources, kubeadm, commands = f"sources-{release}", f"kubeadm-{release}", f"commands-{release}"
+        steps = []
         if lacking:
-            steps.append(Step(f"Kubernetes {self.version}: fetching sources", self.kubernetes.prepare))
-        for command in lacking:
-            title = f"{command} {self.version}: building"
-            steps.append(Step(title, lambda command=command: self._build_command(command)))  # type: ignore[misc]
+            steps.append(self._get_released(released))
+            title = f"Kubernetes {release}: fetching sources"
+            steps.append(
+                Step(sources, title, build.prepare, (released,), seconds=30, unless=lambda: not self._lacking())
+            )
+        if "kubeadm" in lacking:
+            title = f"kubeadm {release}: building"
+            steps.append(
+                Step(
+                    kubeadm,
+                    title,
+                    lambda: build.build(["kubeadm"]),
+                    (sources,),
+                    seconds=60,
+                    unless=lambda: not self._lacking(["kubeadm"]),
+                )
+            )
+        apart = {"kubeadm"}
+        if release.minor < openapi.FIRST_MINOR_WITH_DEFINITIONS:
+            apart.add("kube-apiserver")
+        others = [command for command in lacking if command not in apart]
+        if others:
+            title = f"{', '.join(others)} {release}: building"
+            steps.append(
+                Step(
+                    commands,
+                    title,
+                    lambda: build.build(self._lacking(others)),
+                    (sources, kubeadm),
+                    seconds=240,
+                    progress=build.linked,
+                    unless=lambda: not self._lacking(others),
+                )
+            )
+        if "kube-apiserver" in apart & {*lacking}:
+            title = f"kube-apiserver {release}: generating its OpenAPI definitions, building"
+            steps.append(
+                Step(
+                    f"kube-apiserver-{release}",
+                    title,
+                    lambda: openapi.build_api_server(build),
+                    (sources, kubeadm, commands),
+                    seconds=130,
+                    unless=lambda: not self._lacking(["kube-apiserver"]),
+                )
+            )
         if not all(self._checksum(command).exists() for command in NODE_PROGRAMS):
-            steps.append(Step(f"checksums for {self.version}: writing", self._write_checksums))
+            title = f"checksums for {release}: writing"
+            steps.append(Step(f"checksums-{release}", title, self._write_checksums, (kubeadm, commands), seconds=1))
+        return steps
+
+    def _missing_images(self) -> list[Step]:
+        release = self.version
+        own, etcd, coredns, kubeadm = "own-programs", f"etcd-{release}", f"coredns-{release}", f"kubeadm-{release}"
+        steps = []
+        if not self.own_programs.exists():
+            title = "crictl, pause and GPU stand-in: building"
+            steps.append(Step(own, title, lambda: build_own_programs(self.go), seconds=25))
         if not self.images.exists():
-            steps.append(Step("etcd: building", lambda: self._build_program(ETCD, self.etcd())))
-            steps.append(Step("CoreDNS: building", lambda: self._build_program(COREDNS, self.coredns())))
-            steps.append(Step(f"images for {self.version}: writing", self._write_images))
+            steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=60))
+            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
+            title = f"images for {release}: writing"
+            parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd, coredns)
+            steps.append(Step(f"images-{release}", title, self._write_images, parts))
         return steps

@@ -9,16 +9,19 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, torch_image
+from sandbox import host, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
+from sandbox.gobuild import KUBERNETES_COMMANDS
 from sandbox.locks import lock
-from sandbox.progress import run_steps
+from sandbox.plan import Step
+from sandbox.progress import Durations, duration, run_steps
 from sandbox.settings import (
     DEFAULT_CONTROL_PLANES,
     DEFAULT_KUBERNETES,
@@ -31,6 +34,7 @@ from sandbox.settings import (
     SandboxError,
     Version,
     name_problems,
+    torch_workers_problems,
     validate,
     version_problems,
 )
@@ -54,15 +58,14 @@ def checked_name(name: str) -> str:
     return name
 
 
-def build_missing(artefacts: Artefacts, after: int = 0) -> int:
-    """Build what the cache lacks, one run at a time; return the number of steps that it took."""
-    if not artefacts.missing():
-        return 0
-    with lock(artefacts.paths.locks, "build"):
-        artefacts.discard_unfinished()
-        steps = artefacts.missing()
-        run_steps(steps, after=after)
-    return len(steps)
+@contextmanager
+def building(paths: Paths, missing: Callable[[], list[Step]]) -> Iterator[list[Step]]:
+    """The steps that make what the cache lacks, and the build lock for as long as there are any."""
+    if not missing():
+        yield []
+        return
+    with lock(paths.locks, "build"):
+        yield missing()
 
 
 def reuse(sandbox: Sandbox, request: Request) -> bool:
@@ -96,26 +99,38 @@ def create(paths: Paths, request: Request) -> None:
     state.save(files)
     shell = Shell(Log(files.log))
     started = time.monotonic()
+    artefacts = Artefacts(paths, shell, request.kubernetes)
+    sandbox = Sandbox(paths, shell, state)
+    with_torch = sandbox.workers[: request.torch_workers]
+
+    def missing() -> list[Step]:
+        return [*artefacts.missing(), *(torch_image.missing(paths, shell) if with_torch else [])]
+
     try:
-        artefacts = Artefacts(paths, shell, request.kubernetes)
-        steps = Sandbox(paths, shell, state).steps(artefacts)
-        run_steps(steps, before=build_missing(artefacts, after=len(steps)))
+        with building(paths, missing) as steps:
+            if steps:
+                artefacts.discard_unfinished()
+            steps += [*sandbox.steps(artefacts), *torch_image.giving(with_torch, paths)]
+            run_steps(steps, Durations(paths.durations), shell.stop)
     except SandboxError as error:
         folder = collect(paths, request.name)
         raise SandboxError(f"{error}\ncomplete log: {files.log}\ndiagnostics: {folder}") from error
-    print(f'sandbox "{request.name}" is ready after {time.monotonic() - started:.0f} s')
+    print(f'sandbox "{request.name}" is ready after {duration(time.monotonic() - started)}')
     print(f"kubeconfig: {files.kubeconfig}")
 
 
 def up(paths: Paths, options: argparse.Namespace) -> int:
     """Make a sandbox, or check the one that is there."""
-    request = validate(options.name, options.k8s, options.workers, options.control_planes)
+    request = validate(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers)
+    releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()
     host.require_engine(shell)
     with lock(paths.locks, f"sandbox-{request.name}"):
         state = State.load(paths.sandbox(request.name))
         if state and state.phase == "ready":
-            if reuse(Sandbox(paths, shell, state), request):
+            sandbox = Sandbox(paths, Shell(Log(paths.sandbox(request.name).log)), state)
+            if reuse(sandbox, request):
+                give_torch(sandbox, request.torch_workers)
                 return 0
         elif state or labelled(shell, "container", request.name) or labelled(shell, "network", request.name):
             print(f'sandbox "{request.name}": an earlier run did not finish: removing its remains and starting over')
@@ -124,22 +139,36 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
     return 0
 
 
+def give_torch(sandbox: Sandbox, count: int) -> bool:
+    """Give the benchmark's image to the first workers, as far as they lack it; return whether there was anything to do."""
+    paths = sandbox.paths
+    lacking = torch_image.lacking(sandbox.workers[:count], paths)
+    if not lacking:
+        return False
+    try:
+        with building(paths, lambda: torch_image.missing(paths, sandbox.shell)) as steps:
+            steps += torch_image.giving(lacking, paths)
+            run_steps(steps, Durations(paths.durations), sandbox.shell.stop)
+    except SandboxError as error:
+        raise SandboxError(f"{error}\ncomplete log: {sandbox.files.log}") from error
+    return True
+
+
 def torch(paths: Paths, options: argparse.Namespace) -> int:
-    """Build the benchmark's image and give it to the workers, as far as that is not done."""
+    """Build the benchmark's image and give it to workers, as far as that is not done."""
     name = checked_name(options.name)
-    files = paths.sandbox(name)
     host.require_engine(quiet_shell())
     with ready_sandbox(paths, name) as sandbox:
-        stopped = [node.name for node in sandbox.workers if not node.running()]
+        count = len(sandbox.workers) if options.workers is None else options.workers
+        problems = torch_workers_problems(count, len(sandbox.workers))
+        if problems:
+            raise SandboxError("\n".join(problems))
+        stopped = [node.name for node in sandbox.workers[:count] if not node.running()]
         if stopped:
             raise SandboxError(f"{', '.join(stopped)} does not run. Run `python3 -m sandbox up --name {name}` first.")
-        try:
-            with lock(paths.locks, "build"):
-                steps = torch_image.missing(sandbox)
-                run_steps(steps)
-        except SandboxError as error:
-            raise SandboxError(f"{error}\ncomplete log: {files.log}") from error
-    print(f'sandbox "{name}": every worker has {TORCH_IMAGE}{"" if steps else " already"}')
+        given = give_torch(sandbox, count)
+    names = ", ".join(sandbox.state.worker_names[:count])
+    print(f'sandbox "{name}": {TORCH_IMAGE} is on {names or "no worker"}{"" if given else " already"}')
     return 0
 
 
@@ -192,6 +221,8 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
         gpus = item["status"]["allocatable"].get(GPU_RESOURCE, "0") if item else "-"
         address = state.nodes.get(node.name, "-")
         print(f"{node.name:<28} {address:<15} {containers[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
+    programs = releases.describe_origins(paths.kubernetes(state.version) / "bin", KUBERNETES_COMMANDS)
+    print(f"programs of Kubernetes: {programs}")
     for problem in problems:
         print(f"problem: {problem}")
     if healthy:
@@ -216,7 +247,10 @@ def build(paths: Paths, options: argparse.Namespace) -> int:
     host.require_engine(shell)
     artefacts = Artefacts(paths, shell, Version.parse(options.k8s))
     try:
-        build_missing(artefacts)
+        with building(paths, artefacts.missing) as steps:
+            if steps:
+                artefacts.discard_unfinished()
+            run_steps(steps, Durations(paths.durations), shell.stop)
     except SandboxError as error:
         raise SandboxError(f"{error}\ncomplete log: {paths.build_log}") from error
     print(f"Kubernetes {options.k8s}: everything is built under {paths.builds}")
@@ -242,7 +276,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="python3 -m sandbox",
-        description="A real Kubernetes cluster in containers on this machine, built from source packages.",
+        description="A real Kubernetes cluster in containers on this machine, of released programs or built from source.",
         epilog="Everything is kept under ~/.cache/kubepin, or the folder that the variable KUBEPIN_CACHE names.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -272,6 +306,13 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULT_CONTROL_PLANES,
         help="number of control plane nodes with an etcd member each, 1 to 3 (default: %(default)s)",
     )
+    command.add_argument(
+        "--torch-workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the first N workers get the benchmark's image, as with the command torch (default: %(default)s)",
+    )
     command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
     add_name(command)
     command.add_argument("--all", action="store_true", help="remove all sandboxes")
@@ -279,7 +320,9 @@ def parser() -> argparse.ArgumentParser:
     command = add("collect", gather, "gather logs and states of a sandbox into a folder")
     add_name(command)
     command.add_argument("--to", type=Path, metavar="DIR", help="the folder (default: a new one in the cache)")
-    add_name(add("torch", torch, f"build the benchmark's image {TORCH_IMAGE} and give it to the workers"))
+    command = add("torch", torch, f"build the benchmark's image {TORCH_IMAGE} and give it to the workers")
+    add_name(command)
+    command.add_argument("--workers", type=int, metavar="N", help="only the first N workers (default: all)")
     add_version(add("build", build, "build the artefacts for a Kubernetes release only"))
     add_name(add("kubeconfig", kubeconfig, "print the path of a sandbox's kubeconfig"))
     return top

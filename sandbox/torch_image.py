@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sandbox.cluster import Sandbox, in_parallel
+from sandbox.cluster import in_parallel
 from sandbox.gobuild import discard, discard_others, replacing
 from sandbox.hashing import hash_of
 from sandbox.images import Layer, write_image
-from sandbox.node_image import SUITE, debootstrap, trim, write_root
-from sandbox.progress import Step
+from sandbox.node_image import SUITE, install_debian, trim, write_root
+from sandbox.nodes import Node
+from sandbox.plan import Step
 from sandbox.settings import TORCH_IMAGE, Paths
 from sandbox.shell import Shell
 
@@ -75,7 +77,7 @@ def build_image(paths: Paths, shell: Shell) -> str:
     discard(paths.builds.glob(".torch-*"))
     with replacing(folder) as result, tempfile.TemporaryDirectory(prefix=".torch-", dir=paths.builds) as scratch:
         root, tar = Path(scratch) / "root", Path(scratch) / "root.tar"
-        debootstrap(shell, PACKAGES, root)
+        install_debian(shell, PACKAGES, root)
         trim(root, TRIMMED)
         write_root(shell, root, tar)
         shutil.rmtree(root)
@@ -86,16 +88,27 @@ def build_image(paths: Paths, shell: Shell) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
-def missing(sandbox: Sandbox) -> list[Step]:
-    """The steps that build the image, and give it to the workers that lack it; none if there is nothing to do."""
-    paths = sandbox.paths
-    steps = []
-    if not archive(paths).exists():
-        title = f"{TORCH_IMAGE}: installing Debian with PyTorch"
-        steps.append(Step(title, lambda: build_image(paths, sandbox.shell)))
-    lacking = [worker for worker in sandbox.workers if not worker.has_image(image_names(paths)[-1])]
-    if lacking:
-        path = str(archive(paths).relative_to(paths.builds))
-        title = f"{TORCH_IMAGE}: importing on {', '.join(worker.name for worker in lacking)}"
-        steps.append(Step(title, lambda: in_parallel(lambda node: node.import_image(path), lacking)))
-    return steps
+def missing(paths: Paths, shell: Shell) -> list[Step]:
+    """The step that builds the image, unless the cache has it."""
+    if archive(paths).exists():
+        return []
+    title = f"{TORCH_IMAGE}: installing Debian with PyTorch"
+    return [Step("torch", title, lambda: build_image(paths, shell), seconds=100)]
+
+
+def lacking(workers: Iterable[Node], paths: Paths) -> list[Node]:
+    """The workers without this build of the image."""
+    return [worker for worker in workers if not worker.has_image(image_names(paths)[-1])]
+
+
+def giving(workers: Sequence[Node], paths: Paths) -> list[Step]:
+    """The step that gives the image to workers, once they have their programs."""
+    if not workers:
+        return []
+    path = str(archive(paths).relative_to(paths.builds))
+    title = f"{TORCH_IMAGE}: importing on {', '.join(worker.name for worker in workers)}"
+
+    def give() -> None:
+        in_parallel(lambda node: node.import_image(path), workers)
+
+    return [Step("torch-import", title, give, ("torch", "install-workers"), seconds=12)]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.component
+
 PROJECT = Path(__file__).parents[2]
 PLAYBOOKS = sorted(path.stem.replace("-", "_") for path in PROJECT.glob("playbooks/*.yml"))
 RESOURCES = {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "500m", "nvidia.com/gpu": "1"}}

@@ -21,6 +21,8 @@ import pytest
 from orchestrator.__main__ import extra_variables, main, parser
 from orchestrator.model import EXIT_CODES, VERBS, UsageError
 
+pytestmark = pytest.mark.component
+
 Write = Callable[..., Path]
 SLEEP = "86429"  # seconds, and a number by which the test's own processes are known
 PROJECT = Path(__file__).parents[2]

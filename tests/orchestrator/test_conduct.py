@@ -14,6 +14,8 @@ from orchestrator import Control, Event, Request, UsageError, Verdict, conduct, 
 from orchestrator.model import VERBS
 from orchestrator.redaction import Redactor
 
+pytestmark = pytest.mark.component
+
 Write = Callable[..., Path]
 RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
 PLANNED_AND_GATED = f"""

@@ -16,6 +16,8 @@ from orchestrator.model import Event
 from orchestrator.play import Play, PlayError, run_play
 from orchestrator.processes import MARK, end_marked, marked
 
+pytestmark = pytest.mark.component
+
 Write = Callable[[str], Path]
 SLEEP = "97531"  # seconds, and a number by which the test's own processes are known
 

@@ -11,7 +11,11 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from sandbox.topologies import MACHINES, tree
+
+pytestmark = pytest.mark.component
 
 PROJECT = Path(__file__).parents[2]
 

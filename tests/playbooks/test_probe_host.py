@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.component
+
 PROJECT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
 WORKLOAD = {

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from sandbox.gobuild import (
+    COREDNS,
+    COREDNS_PLUGINS,
     Replacement,
     go_version,
     module_refused,
+    render_coredns,
     render_go_mod,
     replacements,
     replacing,
@@ -110,3 +114,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted()
     assert (target / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
+def test_coredns_has_the_chosen_plugins_only() -> None:
+    text = render_coredns({"errors": "errors", "prometheus": "metrics"})
+    assert re.findall(r'_ "(.+)"', text) == [f"{COREDNS}/plugin/errors", f"{COREDNS}/plugin/metrics"]
+    assert 'map[string]bool{"errors": true, "prometheus": true}' in text
+
+
+def test_kubeadms_corefile_needs_no_other_plugin() -> None:
+    """The Corefile of kubeadm 1.36, and `log`, which people add to look for a fault."""
+    corefile = "errors health ready kubernetes prometheus forward cache loop reload loadbalance log"
+    assert set(COREDNS_PLUGINS) == set(corefile.split())

@@ -46,6 +46,12 @@ def test_all_problems_are_reported_at_once() -> None:
     assert "control planes 4" in text
 
 
+@pytest.mark.parametrize("count", [-1, 3])
+def test_the_benchmarks_image_goes_to_no_more_workers_than_there_are(count: int) -> None:
+    with pytest.raises(SandboxError, match=f"^{count} workers cannot get the benchmark's image: expected 0 to 2"):
+        validate("lab", "1.36.3", 2, torch_workers=count)
+
+
 def test_a_valid_request() -> None:
     request = validate("lab", "1.21.14", 1)
     assert (request.name, request.kubernetes, request.workers) == ("lab", Version(1, 21, 14), 1)

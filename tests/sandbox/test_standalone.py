@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import standalone
+from sandbox.settings import DEFAULT_KUBERNETES
 
 
 def plan(folder: Path, rounds: int = 2) -> standalone.Plan:
@@ -65,7 +66,7 @@ def test_packing_without_a_build_says_how_to_make_one(
 ) -> None:
     monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path))
     assert standalone.main(["pack", str(tmp_path / "packed")]) == 1
-    assert "python3 -m sandbox build --k8s 1.22.17" in capsys.readouterr().err
+    assert f"python3 -m sandbox build --k8s {DEFAULT_KUBERNETES}" in capsys.readouterr().err
     assert not (tmp_path / "packed").exists()
 
 

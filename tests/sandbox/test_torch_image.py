@@ -43,11 +43,13 @@ def sandbox(paths: Paths, present: dict[str, list[str]]) -> Sandbox:
     return Sandbox(paths, shell, State.new(validate("lab", "1.22.17", 2)))
 
 
+def lacking(lab: Sandbox, count: int = 2) -> list[str]:
+    return [node.name for node in torch_image.lacking(lab.workers[:count], lab.paths)]
+
+
 def test_only_the_workers_that_lack_it_get_the_image(paths: Paths) -> None:
-    torch_image.torch_folder(paths).mkdir(parents=True)
-    torch_image.archive(paths).touch()
     lab = sandbox(paths, {"lab-worker-1": torch_image.image_names(paths), "lab-worker-2": []})
-    (step,) = torch_image.missing(lab)
+    (step,) = torch_image.giving(torch_image.lacking(lab.workers, paths), paths)
     assert "lab-worker-2" in step.title
     assert "lab-worker-1" not in step.title
     step.action()
@@ -59,24 +61,40 @@ def test_only_the_workers_that_lack_it_get_the_image(paths: Paths) -> None:
 
 
 def test_an_earlier_build_under_the_same_name_does_not_count(paths: Paths) -> None:
-    torch_image.torch_folder(paths).mkdir(parents=True)
-    torch_image.archive(paths).touch()
     earlier = [TORCH_IMAGE, f"{TORCH_IMAGE}-000000000000"]
     lab = sandbox(paths, {"lab-worker-1": earlier, "lab-worker-2": torch_image.image_names(paths)})
-    assert len(torch_image.missing(lab)) == 1
+    assert lacking(lab) == ["lab-worker-1"]
+
+
+def test_workers_that_were_not_asked_for_get_none(paths: Paths) -> None:
+    assert lacking(sandbox(paths, {"lab-worker-1": [], "lab-worker-2": []}), count=1) == ["lab-worker-1"]
 
 
 def test_nothing_to_do(paths: Paths) -> None:
     torch_image.torch_folder(paths).mkdir(parents=True)
     torch_image.archive(paths).touch()
     names = torch_image.image_names(paths)
-    assert torch_image.missing(sandbox(paths, {"lab-worker-1": names, "lab-worker-2": names})) == []
+    lab = sandbox(paths, {"lab-worker-1": names, "lab-worker-2": names})
+    assert torch_image.missing(paths, lab.shell) == []
+    assert torch_image.giving(torch_image.lacking(lab.workers, paths), paths) == []
 
 
 def test_the_archive_is_built_before_it_is_imported(paths: Paths) -> None:
-    build, give = torch_image.missing(sandbox(paths, {"lab-worker-1": [], "lab-worker-2": []}))
-    assert "installing Debian" in build.title
-    assert "lab-worker-1, lab-worker-2" in give.title
+    lab = sandbox(paths, {"lab-worker-1": [], "lab-worker-2": []})
+    (build,) = torch_image.missing(paths, lab.shell)
+    (give,) = torch_image.giving(lab.workers, paths)
+    assert build.name in give.after
+
+
+@pytest.mark.parametrize("count", ["-1", "3"])
+def test_no_more_workers_than_there_are(paths: Paths, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
+    monkeypatch.setattr(cli.host, "require_engine", lambda shell: None)
+    state = State.new(validate("lab", "1.22.17", 2))
+    state.phase = "ready"
+    state.save(paths.sandbox("lab"))
+    options = cli.parser().parse_args(["torch", "--name", "lab", "--workers", count])
+    with pytest.raises(SandboxError, match=f"{count} workers cannot get .*expected 0 to 2"):
+        cli.torch(paths, options)
 
 
 def test_a_sandbox_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from benchmark.readers import read
 
-pytestmark = pytest.mark.usefixtures("torch_python")
+pytestmark = [pytest.mark.component, pytest.mark.usefixtures("torch_python")]
 
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]

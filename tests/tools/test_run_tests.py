@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stages in lanes: what is run, what is not, and what the summary and JUnit file say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tools.run_tests import run
+from tools.stages import SUITES, Lane, Stage
+
+PROJECT = Path(__file__).parents[2]
+PASSES, FAILS = ("true",), ("sh", "-c", "echo the cause; exit 3")
+
+
+def run_in(folder: Path, *lanes: Lane) -> int:
+    return run(lanes, folder / "results", folder / "seconds.json")
+
+
+def test_all_lanes_are_run_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run_in(tmp_path, Lane("one", (Stage("a", PASSES), Stage("b", PASSES))), Lane("two", (Stage("c", PASSES),))) == 0
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed"
+    assert json.loads((tmp_path / "seconds.json").read_text()) == {"a": 0, "b": 0, "c": 0}
+
+
+def test_a_failure_shows_its_output_and_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_in(tmp_path, Lane("one", (Stage("a", FAILS), Stage("b", PASSES)))) == 1
+    output = capsys.readouterr().out
+    assert "the cause" in output
+    assert output.splitlines()[-1] == "1 passed, 1 failed"
+
+
+def test_what_needs_a_failed_stage_is_not_run_but_the_clean_up_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    up, use = Stage("cluster", FAILS, required=True), Stage("use it", ("touch", str(tmp_path / "used")))
+    down = Stage("remove it", ("touch", str(tmp_path / "removed")), always=True)
+    assert run_in(tmp_path, Lane("one", (up, use, down)), Lane("two", (Stage("c", PASSES),))) == 1
+    assert not (tmp_path / "used").exists()
+    assert (tmp_path / "removed").exists()
+    output = capsys.readouterr().out
+    assert 'use it  "cluster" failed' in output
+    assert output.splitlines()[-1] == "2 passed, 1 failed, 1 skipped"
+
+
+def test_without_an_engine_the_rest_is_run_and_the_reason_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lanes = (Lane("one", (Stage("cluster", PASSES), Stage("remove it", PASSES, always=True)), needs_engine=True),)
+    lanes += (Lane("two", (Stage("unit", PASSES),)),)
+    assert run(lanes, tmp_path / "results", tmp_path / "seconds.json", lambda: "no engine here") == 0
+    output = capsys.readouterr().out
+    assert "remove it  no engine here" in output
+    assert output.splitlines()[-1] == "1 passed, 0 failed, 2 skipped"
+
+
+def test_junit_names_each_stage_with_its_end(tmp_path: Path) -> None:
+    coloured = Stage("b", ("printf", "\\033[31mred\\n"))
+    failing = Stage("a: x", ("sh", "-c", "printf '\\033[31mred\\n'; exit 1"), required=True)
+    run_in(tmp_path, Lane("one", (failing, Stage("c", PASSES))), Lane("two", (coloured,)))
+    suite = ElementTree.parse(tmp_path / "results/junit.xml").getroot()
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
+        "tests": "3",
+        "failures": "1",
+        "skipped": "1",
+    }
+    ends = {(case.get("classname"), case.get("name")): [child.tag for child in case] for case in suite}
+    assert ends == {("one", "a: x"): ["failure"], ("one", "c"): ["skipped"], ("two", "b"): []}
+    assert (tmp_path / "results/a-x.log").read_text() == "\033[31mred\n"
+
+
+def test_logs_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    run_in(tmp_path, Lane("one", (Stage("old", PASSES),)))
+    run_in(tmp_path, Lane("one", (Stage("new", PASSES),)))
+    assert [path.name for path in (tmp_path / "results").glob("*.log")] == ["new.log"]
+
+
+def test_a_damaged_record_of_times_is_no_reason_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "seconds.json").write_text("[1")
+    assert run_in(tmp_path, Lane("one", (Stage("a", PASSES),))) == 0
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_stages_have_names_of_their_own_and_commands_that_exist(suite: str) -> None:
+    stages = [stage for lane in SUITES[suite]() for stage in lane.stages]
+    slugs = [stage.slug for stage in stages]
+    assert len(set(slugs)) == len(slugs)
+    for stage in stages:
+        for word in stage.command:
+            if word.startswith("tools/"):
+                assert (PROJECT / word).exists()
+
+
+@pytest.mark.parametrize("suite", ["test", "all"])
+def test_every_molecule_scenario_is_run(suite: str) -> None:
+    commands = [stage.command for lane in SUITES[suite]() for stage in lane.stages]
+    run_by_suite = {name for command in commands if command[0] == "tools/scenario" for name in command[3:]}
+    there = {path.parent.name for path in PROJECT.glob("molecule/*/converge.yml")}
+    assert run_by_suite == there
+
+
+def test_readme_names_every_suite() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    for target in ("make check", "make test", "make test-all"):
+        assert re.search(rf"`{target}`", readme), target

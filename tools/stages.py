@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stages of `make check`, `make test` and `make test-all`, and what can run side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+OLD, NEW = "1.22.17", "1.36.3"
+"""The last release whose settings are flags, and one whose settings are a drop-in file."""
+BEFORE_OLD = "1.21.14"
+IN_BACKGROUND = ("nice", "-n", "10")
+"""Checks that only compute give way to clusters, whose time-outs are real."""
+ON_EVERY_VERSION = ("tune_gpu_nodes", "rollback", "failed_switch", "benchmark", "audit")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, its name in the summary, and what its end means for the rest of its lane."""
+
+    name: str
+    command: tuple[str, ...]
+    required: bool = False
+    """Whether the lane's later stages need this one to pass."""
+    always: bool = False
+    """Whether it runs even if a required stage failed: it cleans up."""
+
+    @property
+    def slug(self) -> str:
+        """The name as a file name."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Stages that run one after the other."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    needs_engine: bool = False
+
+
+LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
+PYTEST = (*IN_BACKGROUND, "python", "-m", "pytest", "--numprocesses=2", "--dist=worksteal")
+UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
+COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
+
+
+def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
+    """kubepin's decisions against a real kubelet."""
+    judge = (*IN_BACKGROUND, "env", "PYTHONPATH=collections", "python", "-m", "judge")
+    return (
+        Stage(f"Kubernetes {version}: build", (*IN_BACKGROUND, "python3", "-m", "sandbox", "build", "--k8s", version)),
+        Stage(
+            f"conformance: {configurations} random configurations on kubelet {version}",
+            (*judge, "config", "--k8s", version, "--cases", str(configurations)),
+        ),
+        Stage(
+            f"conformance: {sequences} pod sequences on kubelet {version}",
+            (*judge, "allocation", "--k8s", version, "--sequences", str(sequences), *options),
+        ),
+    )
+
+
+def cluster(name: str, version: str, *stages: Stage) -> tuple[Stage, ...]:
+    """Stages on a cluster of their own."""
+    return (
+        Stage(f"{name}: cluster with Kubernetes {version}", ("tools/fresh-sandbox", name, version), required=True),
+        *stages,
+        Stage(f"{name}: cluster removed", ("python3", "-m", "sandbox", "down", "--name", name), always=True),
+    )
+
+
+def scenarios(sandbox: str, version: str, *names: str) -> tuple[Stage, ...]:
+    """Molecule scenarios on a sandbox, a stage each."""
+    return tuple(Stage(f"{sandbox}: molecule {name}", ("tools/scenario", sandbox, version, name)) for name in names)
+
+
+def check() -> tuple[Lane, ...]:
+    """What to run before a commit."""
+    return (Lane("lint", (LINT,)), Lane("unit", (UNIT,)))
+
+
+def test() -> tuple[Lane, ...]:
+    """What guards main: each promise once, on the cluster where it costs least."""
+    machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
+    faults = Stage("flags: 4 faults", ("python", "-m", "sandbox.faults", "flags", "test-results/faults", "--sample"))
+    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
+    on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "refusals", "rollback"), faults)
+    return (
+        Lane("drop-in", drop_in, needs_engine=True),
+        Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
+        Lane("checks", (LINT, UNIT, COMPONENT)),
+        Lane("conformance", conformance(OLD, 15, 12, *machines), needs_engine=True),
+    )
+
+
+def campaign(name: str, *command: str) -> Stage:
+    """A campaign that makes and removes its own clusters."""
+    return Stage(f"campaign: {name}", command)
+
+
+def everything() -> tuple[Lane, ...]:
+    """`make test`, then what else proves a promise."""
+    results = "test-results"
+    upgrades = (
+        campaign("two minors in one run", "tools/upgrade-two-hops"),
+        campaign("upgrade with apt packages", "tools/upgrade-packages", "apt"),
+        campaign("upgrade with dnf packages", "tools/upgrade-packages", "dnf"),
+        campaign("an upgrade killed at every change", "tools/upgrade-interrupted"),
+        campaign("no step takes a GPU from a pod", "tools/keep-gpus", f"{results}/gpu-access"),
+        campaign("a GPU taken from pods", "tools/reproduce-gpu-loss", f"{results}/gpu-access", BEFORE_OLD, OLD),
+    )
+    faults = campaign("all faults", "tools/fault-campaign", f"{results}/all-faults")
+    permissions = campaign("permissions", "tools/try-rights", "rights", NEW, f"{results}/permissions")
+    on_old = cluster("old", OLD, *scenarios("old", OLD, *ON_EVERY_VERSION, "refusals"))
+    decisions = tuple(stage for version in (NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
+    drop_in, flags, checks, few_decisions = test()
+    return (
+        replace(drop_in, stages=(*drop_in.stages, *on_old, faults, permissions)),
+        replace(flags, stages=(*flags.stages, *upgrades)),
+        checks,
+        replace(few_decisions, stages=decisions),
+    )
+
+
+SUITES: Mapping[str, Callable[[], tuple[Lane, ...]]] = {"check": check, "test": test, "all": everything}
