@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run costs the control node at scale: `kubepin tune` over simulated hosts with nothing to do, and over a dead and a slow one.
+"""What a run costs at scale: `kubepin tune` over simulated hosts with nothing to do, beside a bare ping, and over a dead and a slow one.
 
-The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its own.
-Modules run on the workers, on this machine, so that their time is in the run's time. A dead host is an address that accepts connections
-and says nothing; a slow one has a Python that sleeps before it begins.
+The yardstick is `ansible -m ping` (and `-m raw`) of the same hosts, with the same forks and pipelining; every run opens connections of
+its own. The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its
+own. Modules run on the workers, on this machine, so that their time is in the run's time; CPU time is told apart. A dead host is an
+address that accepts connections and says nothing; a slow one has a Python that sleeps before it begins.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ from sandbox.switch_cost import many_hosts
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = (10, 100, 500)
 FEW, FEW_FORKS = 10, 5
+SOCKETS = ".sockets"
 SSH_TIMEOUT, NODE_TIMEOUT = 10, 30
 SLOW_PYTHON = "/opt/slow-python"
 SLOW_SECONDS = 120
-POLL_SECONDS = 0.25
+POLL_SECONDS = 1.0  # looking at the memory of all processes costs some 100 ms of CPU itself
+ANSIBLE = (b"ansible-playbook", b"ansible")
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 DONE, REFUSED = EXIT_CODES[Verdict.DONE], EXIT_CODES[Verdict.REFUSED]
 
 
@@ -48,14 +52,18 @@ class Cost:
     forks: int
     exit_code: int
     seconds: float = 0.0
+    control_cpu_s: float = 0.0
+    """CPU seconds of the run's processes on the control node."""
+    hosts_cpu_s: float = 0.0
+    """CPU seconds of all that came through SSH, on the workers."""
     conductor_mib: float = 0.0
     """Greatest memory of the orchestrator's own process."""
     playbook_mib: float = 0.0
-    """Greatest memory of ansible-playbook's main process."""
+    """Greatest memory of Ansible's main process."""
     all_mib: float = 0.0
     """Greatest memory of all processes of the run at one time."""
     workers: int = 0
-    """Most of ansible-playbook's worker processes at one time."""
+    """Most of Ansible's worker processes at one time."""
     lines: int = 0
     """Lines on the terminal."""
     longest_line: int = 0
@@ -86,7 +94,7 @@ def memory_mib(pid: int) -> float:
 def is_playbook(pid: int) -> bool:
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return any(os.path.basename(word) == b"ansible-playbook" for word in words[:2])
+        return any(os.path.basename(word) in ANSIBLE for word in words[:2])
     return False
 
 
@@ -119,39 +127,87 @@ class Watch:
             cost.all_mib = max(cost.all_mib, sum(sizes.values()))
 
 
-def measure(title: str, site: Path, hosts: int, forks: int, environment: dict[str, str], expected: int = DONE) -> Cost:
-    """Run `kubepin tune` over the inventory and watch it.
+def tune(site: Path) -> list[str]:
+    """The run that is measured."""
+    variables = {"cpu_manager_timeout": NODE_TIMEOUT, "cpu_manager_probe_seconds": 15}
+    return ["bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color", "-e", json.dumps(variables)]
 
-    Raises Wrong if it does not end with the expected exit code.
-    """
-    command = ["bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color"]
-    command += ["-e", json.dumps({"cpu_manager_timeout": NODE_TIMEOUT, "cpu_manager_probe_seconds": 15})]
-    cost = Cost(title, hosts, forks, 0)
-    started = time.monotonic()
-    environment = {**os.environ, **environment, "ANSIBLE_FORKS": str(forks), "ANSIBLE_TIMEOUT": str(SSH_TIMEOUT)}
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+
+def bare(site: Path, module: str, *arguments: str) -> list[str]:
+    """The yardstick: one module on each host, and nothing else."""
+    return ["ansible", "-i", str(site), "gpu_nodes", "-m", module, *arguments]
+
+
+def through_ssh(workers: Sequence[Worker]) -> float:
+    """CPU seconds that the workers' SSH sessions have taken so far, those that have ended (proc(5), cutime and cstime)."""
+    texts = [worker.shell("cat /proc/$(cat /run/sshd.pid)/stat") for worker in workers]
+    return sum(int(field) for text in texts for field in text.rpartition(")")[2].split()[13:15]) / CLOCK_TICKS
+
+
+def close_connections(site: Path) -> None:
+    """End the SSH sessions that Ansible keeps open for the next run."""
+    for socket_file in site.glob(f"{SOCKETS}/*"):
+        subprocess.run(
+            ["ssh", "-O", "exit", "-o", f"ControlPath={socket_file}", "host"], capture_output=True, check=False
         )
-        with Watch(cost, process.pid):
-            cost.exit_code = process.wait()
-        cost.seconds = time.monotonic() - started
-        output.seek(0)
-        lines = output.read().splitlines()
-    cost.lines, cost.longest_line = len(lines), max(map(len, lines), default=0)
-    print(
-        f"{title}: {cost.seconds:.0f} s, {cost.all_mib:.0f} MiB, {cost.workers} workers, exit code {cost.exit_code}",
-        flush=True,
-    )
-    if cost.exit_code != expected:
-        raise Wrong(f"{title}: exit code {cost.exit_code}, expected {expected}: " + "\n".join(lines[-20:]))
-    print(*(f"  {line}" for line in lines[-4:]), sep="\n", flush=True)
-    return cost
+
+
+class Bench:
+    """Runs commands against simulated hosts and watches them."""
+
+    def __init__(self, workers: Sequence[Worker], forks: int) -> None:
+        self._workers = workers
+        self._forks = forks
+        self.costs: list[Cost] = []
+
+    def measure(
+        self, title: str, site: Path, command: list[str], expected: int = DONE, forks: int | None = None
+    ) -> Cost:
+        """Run the command to its end.
+
+        Raises Wrong if it does not end with the expected exit code.
+        """
+        hosts = json.loads((site / "hosts.json").read_text())["all"]["children"]["gpu_nodes"]["hosts"]
+        cost = Cost(title, len(hosts), forks or self._forks, 0)
+        environment = {
+            **os.environ,
+            **self._workers[0].environment,
+            "ANSIBLE_FORKS": str(cost.forks),
+            "ANSIBLE_TIMEOUT": str(SSH_TIMEOUT),
+        }
+        before = through_ssh(self._workers)
+        started = time.monotonic()
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            with Watch(cost, process.pid):
+                _pid, status, used = os.wait4(process.pid, 0)
+            cost.seconds = time.monotonic() - started
+            output.seek(0)
+            lines = output.read().splitlines()
+        close_connections(site)
+        cost.exit_code = process.returncode = os.waitstatus_to_exitcode(status)
+        cost.control_cpu_s = used.ru_utime + used.ru_stime
+        cost.hosts_cpu_s = through_ssh(self._workers) - before
+        cost.lines, cost.longest_line = len(lines), max(map(len, lines), default=0)
+        print(
+            f"{title}: {cost.seconds:.1f} s, CPU {cost.control_cpu_s:.1f} s here and {cost.hosts_cpu_s:.1f} s on the hosts, "
+            f"{cost.all_mib:.0f} MiB, {cost.workers} workers, exit code {cost.exit_code}",
+            flush=True,
+        )
+        if cost.exit_code != expected:
+            raise Wrong(f"{title}: exit code {cost.exit_code}, expected {expected}: " + "\n".join(lines[-20:]))
+        self.costs.append(cost)
+        return cost
 
 
 def write_site(folder: Path, inventory: dict[str, Any]) -> Path:
-    """An inventory folder with the sandbox's own settings."""
+    """An inventory folder with the sandbox's own settings, and a place for the hosts' connections."""
     (folder / "group_vars").mkdir(parents=True)
+    (folder / SOCKETS).mkdir()
+    for name, variables in inventory["all"]["children"]["gpu_nodes"]["hosts"].items():
+        variables["ansible_control_path"] = str(folder / SOCKETS / name)
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "group_vars/all.yml").write_text((ROOT / "inventory/sandbox/group_vars/all.yml").read_text())
     return folder
@@ -168,33 +224,36 @@ def with_one_more(inventory: dict[str, Any], name: str, changes: dict[str, Any])
     """The inventory with one host more, which is like the first but for *changes*."""
     group = inventory["all"]["children"]["gpu_nodes"]
     first = next(iter(group["hosts"].values()))
-    control_path = f"{tempfile.gettempdir()}/kubepin-scale-{name}"
-    hosts = {**group["hosts"], name: {**first, "ansible_control_path": control_path, **changes}}
+    hosts = {**group["hosts"], name: {**first, **changes}}
     return {"all": {**inventory["all"], "children": {"gpu_nodes": {"hosts": hosts}}}}
 
 
 def campaign(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> list[Cost]:
-    """Growth, forks, and what a dead and a slow host cost the others."""
-    environment = workers[0].environment
-    costs = []
-    with tempfile.TemporaryDirectory() as folder, silent_address() as port:
+    """Growth beside the yardsticks, forks, and what a dead and a slow host cost the others."""
+    bench = Bench(workers, forks)
+    with tempfile.TemporaryDirectory(prefix="kp-") as folder, silent_address() as port:
         sites = Path(folder)
-        for count in counts:
-            site = write_site(sites / str(count), many_hosts(workers, count))
-            costs.append(measure(f"{count} hosts", site, count, forks, environment))
         few = many_hosts(workers, FEW)
-        site = write_site(sites / "few-forks", few)
-        costs.append(measure(f"{FEW} hosts, {FEW_FORKS} forks", site, FEW, FEW_FORKS, environment))
+        site = write_site(sites / "few", few)
+        for command in (bare(site, "ping"), tune(site)):
+            bench.measure(f"warm-up: {Path(command[0]).name}", site, command)
+        bench.costs.clear()
+        for count in counts:
+            many = write_site(sites / str(count), many_hosts(workers, count))
+            bench.measure(f"{count} hosts: raw", many, bare(many, "raw", "-a", "true"))
+            bench.measure(f"{count} hosts: ping", many, bare(many, "ping"))
+            bench.measure(f"{count} hosts", many, tune(many))
+        bench.measure(f"{FEW} hosts, {FEW_FORKS} forks", site, tune(site), forks=FEW_FORKS)
         dead = {"ansible_host": "127.0.0.1", "ansible_port": port}
         site = write_site(sites / "dead", with_one_more(few, "dead", dead))
-        costs.append(measure(f"{FEW} hosts and a dead one", site, FEW + 1, forks, environment, REFUSED))
+        bench.measure(f"{FEW} hosts and a dead one", site, tune(site), REFUSED)
         workers[0].node.write(SLOW_PYTHON, f'#!/bin/sh\nsleep {SLOW_SECONDS}\nexec python3 "$@"\n')
         workers[0].shell(f"chmod +x {SLOW_PYTHON}")
         slow = {"ansible_python_interpreter": SLOW_PYTHON}
         site = write_site(sites / "slow", with_one_more(few, "slow", slow))
-        costs.append(measure(f"{FEW} hosts and a slow one", site, FEW + 1, forks, environment, REFUSED))
+        bench.measure(f"{FEW} hosts and a slow one", site, tune(site), REFUSED)
         workers[0].shell(f"rm {SLOW_PYTHON}")
-    return costs
+    return bench.costs
 
 
 def growth(costs: Sequence[Cost], name: str) -> list[float]:
@@ -205,23 +264,32 @@ def growth(costs: Sequence[Cost], name: str) -> list[float]:
     ]
 
 
+def ratio(cost: Cost, costs: Sequence[Cost]) -> str:
+    """The run's time over that of the ping of the same hosts; empty where that was not measured."""
+    ping = next((each for each in costs if each.title == f"{cost.title}: ping"), None)
+    return f"{cost.seconds / ping.seconds:.2f}" if ping else ""
+
+
 def markdown(costs: Sequence[Cost], counts: Sequence[int]) -> str:
     """What was measured, as tables for a page."""
     lines = [
-        "| run | s | all processes, MiB | ansible-playbook, MiB | kubepin, MiB | workers / forks | lines (longest) | exit code |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| run | s | of ping | CPU here, s | CPU on the hosts, s | all processes, MiB | Ansible, MiB | kubepin, MiB | workers / forks "
+        "| lines (longest) | exit code |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *(
-            f"| {c.title} | {c.seconds:.0f} | {c.all_mib:.0f} | {c.playbook_mib:.0f} | {c.conductor_mib:.0f} | {c.workers} / {c.forks} "
-            f"| {c.lines} ({c.longest_line}) | {c.exit_code} |"
+            f"| {c.title} | {c.seconds:.1f} | {ratio(c, costs)} | {c.control_cpu_s:.1f} | {c.hosts_cpu_s:.1f} | {c.all_mib:.0f} "
+            f"| {c.playbook_mib:.0f} | {c.conductor_mib:.0f} | {c.workers} / {c.forks} | {c.lines} ({c.longest_line}) | {c.exit_code} |"
             for c in costs
         ),
         "",
         f"| one host more, between {', '.join(map(str, counts))} hosts | |",
         "|---|---|",
     ]
-    grown = costs[: len(counts)]
+    grown = [cost for count in counts for cost in costs if cost.title == f"{count} hosts"]
     for name, unit in (
         ("seconds", "s"),
+        ("control_cpu_s", "s of CPU here"),
+        ("hosts_cpu_s", "s of CPU on the host"),
         ("all_mib", "MiB, all processes"),
         ("playbook_mib", "MiB, ansible-playbook"),
         ("conductor_mib", "MiB, kubepin"),

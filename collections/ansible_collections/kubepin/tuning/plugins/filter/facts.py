@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubepin.tuning.plugins.plugin_utils import _report
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import failure_fact, plan_fact, result_fact
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import failure_fact, host_facts, result_fact
 
 
 def preflight_problems(preflights: object) -> str:
@@ -32,7 +32,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {
             "failure_fact": failure_fact,
-            "plan_fact": plan_fact,
+            "host_facts": host_facts,
             "preflight_problems": preflight_problems,
             "result_fact": result_fact,
             "run_summary": run_summary,

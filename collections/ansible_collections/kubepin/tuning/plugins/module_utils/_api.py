@@ -14,7 +14,7 @@ import re
 import time
 import traceback
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, urlencode
 
 from ansible.module_utils.basic import missing_required_lib
@@ -87,10 +87,14 @@ class KubernetesApi:
         except ApiError as error:
             if error.status != 404:
                 raise
-            known = sorted(node["metadata"]["name"] for node in self.nodes())
-            raise ApiError(
-                f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(known)}.', 404, error.answer
-            ) from error
+            known = (node["metadata"]["name"] for node in self.nodes())
+            raise self.without_node(name, known, error.answer) from error
+
+    def without_node(self, name: str, known: Iterable[str], answer: str = "") -> ApiError:
+        """That the cluster has no node of this name, but those that are *known*."""
+        return ApiError(
+            f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(sorted(known))}.', 404, answer
+        )
 
     def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
         """A merge patch (RFC 7386)."""

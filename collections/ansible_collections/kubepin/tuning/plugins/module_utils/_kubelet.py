@@ -55,6 +55,7 @@ CHANGED_UNITS = "unit files changed since systemd read them"
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FIRST_WITHOUT_DOCKERSHIM = (1, 24)
+_RUNTIME_PROGRAMS = {"containerd": "containerd", "cri-o": "crio", "docker": "docker"}
 
 
 def read_kubelet(run: Run, root: str = "/") -> Report:
@@ -69,6 +70,20 @@ def read_kubelet(run: Run, root: str = "/") -> Report:
     Raises TuningError where the machine has no kubelet.
     """
     return _Reader(run, root).report()
+
+
+def read_runtime(run: Run, kubelet: Report, root: str = "/") -> Report:
+    """The report's `runtime` with the versions of its programs; None where one is not there or does not say.
+
+    Apart from the report, as it runs two programs, and a plan needs neither version.
+    """
+    reader = _Reader(run, root)
+    program = _RUNTIME_PROGRAMS.get(kubelet["runtime"]["name"])
+    return {
+        **kubelet["runtime"],
+        "version": reader.version(program) if program else None,
+        "runc_version": reader.version("runc"),
+    }
 
 
 def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
@@ -143,7 +158,7 @@ class _Reader:
         drop_ins = self._drop_ins(config_dir)
         effective, sources = self._effective(config_file, config, drop_ins, kubelet_line)
         root_dir = self._absolute(flag_value(kubelet_line, "root-dir")) or ROOT_DIR
-        version = self._version(configured)
+        version = self.version(configured[0]) if configured else None
         if unit.properties.get("NeedDaemonReload") == "yes":
             self._problems.append(f"{unit.name}'s {CHANGED_UNITS}: drain the node, then run `systemctl daemon-reload`")
         return {
@@ -203,22 +218,28 @@ class _Reader:
     # The service
 
     def _find_unit(self) -> _Unit:
-        units = [_Unit(name, self._properties(name)) for name in ("kubelet", *EMBEDDING)]
+        names = ("kubelet", *EMBEDDING)
+        units = [_Unit(name, properties) for name, properties in zip(names, self._properties(names))]
         loaded = [unit for unit in units if unit.properties.get("LoadState") == "loaded"]
         running = [unit for unit in loaded if unit.properties.get("ActiveState") == "active"]
         if not loaded:
-            names = ", ".join(f"{unit.name}.service" for unit in units)
+            services = ", ".join(f"{name}.service" for name in names)
             raise TuningError(
-                f"This machine has no kubelet: systemd knows none of the services {names}. Install Kubernetes on it, or "
+                f"This machine has no kubelet: systemd knows none of the services {services}. Install Kubernetes on it, or "
                 "leave it out with --limit.",
-                looked_for=[unit.name for unit in units],
+                looked_for=list(names),
             )
         return (running or loaded)[0]
 
-    def _properties(self, name: str) -> t.Dict[str, str]:
-        arguments = [part for name_ in _PROPERTIES for part in ("-p", name_)]
-        output = self._output("systemctl", "show", f"{name}.service", *arguments) or ""
-        return {key: value for key, _equals, value in (line.partition("=") for line in output.splitlines())}
+    def _properties(self, names: t.Sequence[str]) -> t.List[t.Dict[str, str]]:
+        """Of each service; none of any where systemctl fails. It prints them one after another, with an empty line between."""
+        arguments = [part for name in _PROPERTIES for part in ("-p", name)]
+        output = self._output("systemctl", "show", *(f"{name}.service" for name in names), *arguments) or ""
+        blocks = [block.splitlines() for block in output.split("\n\n")] + [[]] * len(names)
+        return [
+            {key: value for key, _equals, value in (line.partition("=") for line in block)}
+            for _name, block in zip(names, blocks)
+        ]
 
     def _installer(self, unit: _Unit) -> str:
         by_kubeadm = any(os.path.basename(path) == "10-kubeadm.conf" for path in unit.drop_ins)
@@ -376,23 +397,17 @@ class _Reader:
                 report["error"] = str(exc)
         return report
 
-    def _version(self, command_line: t.Sequence[str]) -> t.Optional[str]:
-        """The version of the installed program, which may be newer than the running process."""
-        return _first_version(self._output(command_line[0], "--version")) if command_line else None
+    def version(self, program: str) -> t.Optional[str]:
+        """The version of an installed program, which may be newer than the running process."""
+        return _first_version(self._output(program, "--version"))
 
     def _runtime(self, command_line: t.Sequence[str], config: Report, version: t.Optional[str]) -> Report:
         endpoint = flag_value(command_line, "container-runtime-endpoint") or config.get("containerRuntimeEndpoint")
         if not endpoint and version is not None:
             by_docker = tuple(int(part) for part in version.split(".")[:2]) < _FIRST_WITHOUT_DOCKERSHIM
             endpoint = f"unix:///{'var/run/dockershim' if by_docker else 'run/containerd/containerd'}.sock"
-        names = {"containerd": "containerd", "crio": "cri-o", "docker": "docker"}
-        program = next((program for program in names if program in (endpoint or "")), None)
-        return {
-            "name": names[program] if program else "unknown",
-            "endpoint": endpoint,
-            "version": _first_version(self._output(program, "--version")) if program else None,
-            "runc_version": _first_version(self._output("runc", "--version")),
-        }
+        names = (name for name, program in _RUNTIME_PROGRAMS.items() if program in (endpoint or ""))
+        return {"name": next(names, "unknown"), "endpoint": endpoint}
 
     def _cgroup_version(self) -> t.Optional[int]:
         if self._exists("/sys/fs/cgroup/cgroup.controllers"):

@@ -7,7 +7,6 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils import _reservation
-from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import machine_of, reserved_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import parse_state, rejected_because
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, format_cpuset, parse_cpuset
@@ -210,6 +209,9 @@ def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
     count = -(-reserved_millicores(after) // 1000)
     if named or after["cpuManagerPolicy"] != "static" or count == 0:
         return named
+    # imported here, as the module compiles on the node all that it imports, and few nodes come so far
+    from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import machine_of, reserved_of
+
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import tarfile
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import CpusetError, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+
+if t.TYPE_CHECKING:
+    import tarfile
 
 MAX_LINKS = 40
 """How many symbolic links a path may lead through, as in the kernel (include/linux/namei.h, MAXSYMLINKS)."""
@@ -142,6 +144,8 @@ def open_files(root: str) -> SystemFiles:
     """
     if os.path.isdir(root):
         return Folder(root)
+    import tarfile  # here, as most runs read a folder and need not pay for it
+
     try:
         with tarfile.open(root) as archive:
             files, folders = _members(archive)

@@ -9,7 +9,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet, read_runtime
 from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_certificates import CertificateError, expiry_of
@@ -69,7 +69,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "manifests": manifests,
         "stacked_etcd": manifests["etcd"] is not None,
         "command_line": command_line,
-        "runtime": kubelet["runtime"],
+        "runtime": read_runtime(run, kubelet),
         "cgroup": kubelet["cgroup"],
         "tuning": {name: kubelet["effective"].get(name) for name in MANAGED},
         "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},

@@ -259,13 +259,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     plan_rollback,
     plan_switch,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._switch import (
-    PodCpus,
-    Switch,
-    endpoint_of,
-    let_others_end,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+
+if (
+    t.TYPE_CHECKING
+):  # what acts is imported where it acts: a node compiles it anew each time, and a plan needs none of it
+    from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["present", "rolled_back", "repaired", "confirmed"], "default": "present"},
@@ -364,12 +363,16 @@ class Task:
         return self._result(changed=plan.changed or repaired)
 
     def _switch(self) -> Switch:
+        from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch, endpoint_of
+
         return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
 
     def _expected_now(self) -> Expected:
         return expected_of(self.topology, self.kubelet["effective"], self.kubelet["version"])
 
     def _confirm(self) -> t.Dict[str, t.Any]:
+        from ansible_collections.kubepin.tuning.plugins.module_utils._switch import PodCpus
+
         pod = PodCpus(**self.module.params["pod"]) if self.module.params["pod"] else None
         if self.module.check_mode:
             return self._result(changed=False)
@@ -461,6 +464,8 @@ def main() -> None:
     task: t.Optional[Task] = None
     try:
         if not module.check_mode:
+            from ansible_collections.kubepin.tuning.plugins.module_utils._switch import let_others_end
+
             let_others_end(node, journal, module.params["switch_id"])
         with NodeLock(module.check_mode):
             task = Task(module, node, journal)

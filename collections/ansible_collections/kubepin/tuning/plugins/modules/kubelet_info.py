@@ -341,7 +341,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import EMBEDDING, read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import EMBEDDING, read_kubelet, read_runtime
 from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import Cause, first_cause
 
 ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expect_main_pid": {"type": "int"}}
@@ -388,7 +388,8 @@ def main() -> None:
             refuse_another_process(kubelet["service"], pid, output.splitlines())
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(changed=False, kubelet=kubelet)
+    runtime = read_runtime(module.run_command, kubelet)
+    module.exit_json(changed=False, kubelet={**kubelet, "runtime": runtime})
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ options:
     description: The node's name in Kubernetes. Either this or O(nodes).
     type: str
   nodes:
-    description: Many nodes. One that cannot be read is no failure of the others.
+    description:
+      - Many nodes. One that cannot be read is no failure of the others.
+      - They are listed, 250 in a request, and their kubelets are not asked - RV(node.configz) is None.
     type: list
     elements: dict
     suboptions:
@@ -189,7 +191,7 @@ node:
       type: dict
       sample: {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0,128"}
     configz_error:
-      description: Why RV(node.configz) cannot be read. None if it can.
+      description: Why RV(node.configz) is None. None if it is not.
       type: str
     addresses:
       description: The node's addresses.
@@ -263,7 +265,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._errors import Tuni
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
 
 _AT_ONCE = 8
-"""Nodes that are read at once: of a dead one, the API server waits for the kubelet's answer."""
+"""Nodes whose pods are read at once."""
 
 _QUESTION: dict[str, t.Any] = {
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
@@ -292,6 +294,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
 }
+
+
+_NOT_ASKED = "the kubelets are not asked where many nodes are read"
 
 
 def read_node(api: KubernetesApi, name: str, gpu_resource: str) -> dict[str, t.Any]:
@@ -326,34 +331,56 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
         time.sleep(1)
 
 
-class Reader:
-    """Reads nodes; what a drain needs to know of the whole cluster, once.
+def read_drain(
+    api: KubernetesApi, question: dict[str, t.Any], cluster: tuple[list[dict[str, t.Any]], set[tuple[str, str]]]
+) -> dict[str, t.Any]:
+    """What a drain of the node would do, with ``gpus_kept``, how many GPUs the pods hold that stay.
+
+    :param cluster: all disruption budgets and DaemonSets
+    :raises ApiError: if the node's pods cannot be read
+    """
+    pods = api.pods_on(question["node"])
+    plan = plan_drain(pods, *cluster, **question["drain"])
+    holders = requested(question["gpu_resource"], pods)
+    kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
+    return {**asdict(plan), "gpus_kept": int(kept)}
+
+
+def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]:
+    """``node`` with the configuration that its kubelet runs with, and ``drain`` if that is asked.
+
+    :raises ApiError: if the node cannot be read
+    """
+    node = read_node(api, question["node"], question["gpu_resource"])
+    if question["drain"] is not None:
+        node["drain"] = read_drain(api, question, (api.disruption_budgets(), api.daemon_sets()))
+    return node
+
+
+def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """Name -> ``node``, or ``msg`` with the reason why it cannot be read.
+
+    What can be read for all of them is read once: the nodes, and what a drain needs to know of the whole cluster.
 
     :raises ApiError: if that cannot be read
     """
+    found = {node["metadata"]["name"]: node for node in api.nodes()}
+    drains = any(question["drain"] is not None for question in questions)
+    cluster = (api.disruption_budgets(), api.daemon_sets()) if drains else ([], set())
 
-    def __init__(self, api: KubernetesApi, drains: bool) -> None:
-        self._api = api
-        self._cluster = (api.disruption_budgets(), api.daemon_sets()) if drains else ([], set())
-
-    def read(self, question: dict[str, t.Any]) -> dict[str, t.Any]:
-        """:raises ApiError: if the node cannot be read"""
-        name, gpu_resource = question["node"], question["gpu_resource"]
-        node = read_node(self._api, name, gpu_resource)
-        if question["drain"] is not None:
-            pods = self._api.pods_on(name)
-            plan = plan_drain(pods, *self._cluster, **question["drain"])
-            holders = requested(gpu_resource, pods)
-            kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
-            node["drain"] = {**asdict(plan), "gpus_kept": int(kept)}
-        return node
-
-    def try_read(self, question: dict[str, t.Any]) -> dict[str, t.Any]:
-        """``node``, or ``msg`` with the reason why it cannot be read."""
+    def read(question: dict[str, t.Any]) -> dict[str, t.Any]:
+        if question["node"] not in found:
+            return {"msg": str(api.without_node(question["node"], found))}
+        node = node_facts(found[question["node"]], None, _NOT_ASKED, question["gpu_resource"])
         try:
-            return {"node": self.read(question)}
+            drain = {} if question["drain"] is None else {"drain": read_drain(api, question, cluster)}
         except TuningError as error:
             return {"msg": str(error)}
+        return {"node": {**node, **drain}}
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(read, questions)
+        return {question["node"]: answer for question, answer in zip(questions, answers, strict=True)}
 
 
 def main() -> None:
@@ -369,16 +396,10 @@ def main() -> None:
         api = connect(module)
         if params["wait_for"]:
             result["waited_seconds"] = wait(api, params["node"], params["gpu_resource"], params["wait_for"])
-        questions = [params] if params["nodes"] is None else params["nodes"]
-        reader = Reader(api, drains=any(question["drain"] is not None for question in questions))
         if params["nodes"] is None:
-            result["node"] = reader.read(params)
+            result["node"] = read_one(api, params)
         else:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                answers = pool.map(reader.try_read, questions)
-                result["nodes"] = {
-                    question["node"]: answer for question, answer in zip(questions, answers, strict=True)
-                }
+            result["nodes"] = read_many(api, params["nodes"])
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils._quantity import parse_duration
@@ -38,7 +38,7 @@ def plan_fact(
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
+    problems: list[str] = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
     if node:
         problems += _node_problems(kubelet, node, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
@@ -68,6 +68,34 @@ def plan_fact(
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
+    """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if something is to be done.
+
+    Of all hosts at once, as a task of each host costs the control node far more than this.
+
+    :param hosts: the variables of each: `__cpu_manager_asked` holds what the role was asked for, `__cpu_manager_planned` is the
+        result of kubelet_cpu_manager in check mode, failed or not; a host without them is left out
+    :param api: the result of node_api_info for all of them, failed or not
+    """
+    planned = (host for host in hosts if "__cpu_manager_asked" in host and "__cpu_manager_planned" in host)
+    return {
+        host["inventory_hostname"]: _facts_of(
+            host["__cpu_manager_asked"], host["__cpu_manager_planned"], api, check_mode
+        )
+        for host in planned
+    }
+
+
+def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
+    answer = (api.get("nodes") or {}).get(asked["node"], api)
+    times = {name: asked[name] for name in ("probe_seconds", "timeout")}
+    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **times)
+    nothing_to_do = not plan["changed"] and not plan["problems"]
+    told = {name: asked[name] for name in ("node", "state", "gpu_is_stand_in")}
+    result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **told) if nothing_to_do else {}
+    return {"kubepin_plan": plan, "kubepin_result": result}
 
 
 def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import parse_time_span, parse_unit, read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import (
+    parse_time_span,
+    parse_unit,
+    read_kubelet,
+    read_runtime,
+)
 
 UNIT = "/usr/lib/systemd/system/kubelet.service"
 DROP_IN = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"
@@ -68,13 +73,17 @@ class Node:
 
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[:2] == ["/usr/bin/systemctl", "show"]:
-            shown = self.services.get(argv[2].partition(".")[0], ABSENT)
-            return 0, "".join(f"{key}={value}\n" for key, value in shown.items()), ""
+            names = [word.partition(".")[0] for word in argv[2 : argv.index("-p")]]
+            shown = (self.services.get(name, ABSENT) for name in names)
+            return 0, "\n".join("".join(f"{key}={value}\n" for key, value in each.items()) for each in shown), ""
         assert argv[1:] == ["--version"]
         return 0, PROGRAMS[argv[0]], ""
 
     def read(self) -> dict[str, t.Any]:
         return read_kubelet(self.run, str(self.root))
+
+    def read_runtime(self) -> dict[str, t.Any]:
+        return read_runtime(self.run, self.read(), str(self.root))
 
 
 @pytest.fixture
@@ -111,7 +120,7 @@ def test_a_kubeadm_node(node: Node) -> None:
         "policy": "none", "default_cpus": "", "entries": {}, "format": "V2", "checksum_ok": True,
     }  # fmt: skip
     assert report["state"]["memory_manager"]["policy"] == "None"
-    assert report["runtime"]["runc_version"] == "1.1.5"
+    assert node.read_runtime() == {**report["runtime"], "version": None, "runc_version": "1.1.5"}
     assert report["cgroup"] == {"version": 2, "driver": "systemd"}
 
 
@@ -214,7 +223,7 @@ def test_runtime(
 ) -> None:
     monkeypatch.setitem(PROGRAMS, "/usr/bin/kubelet", f"Kubernetes v{version}\n")
     node.write(EXTRA, f"KUBELET_EXTRA_ARGS={flags}\n")
-    runtime = node.read()["runtime"]
+    runtime = node.read_runtime()
     assert (runtime["name"], runtime["endpoint"]) == (name, endpoint)
     assert runtime["version"] == ("1.6.20" if name == "containerd" else None)
 

@@ -60,20 +60,22 @@ def test_every_fact_of_the_probe_is_documented():
 
 
 class TwoNodes:
-    """A stand-in for the API: two nodes, of which one cannot be read, and a count of what is asked."""
+    """A stand-in for the API of two nodes, of which the pods of one cannot be read; it notes what is asked."""
 
     def __init__(self):
         self.asked = []
 
-    def node(self, name):
-        if name == "gone":
-            raise TuningError('node "gone" is not in the cluster')
-        return {"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "amd.com/gpu": "2"}}}
+    def nodes(self):
+        self.asked.append("nodes")
+        status = {"allocatable": {"cpu": "4", "amd.com/gpu": "2"}}
+        return [{"metadata": {"name": name}, "status": status} for name in ("gpu-01", "gpu-02", "mute")]
 
-    def configz(self, name):
-        return {"cpuManagerPolicy": "none"}
+    def without_node(self, name, known):
+        return TuningError(f'node "{name}" is not among {", ".join(known)}')
 
     def pods_on(self, name):
+        if name == "mute":
+            raise TuningError("no pods of mute")
         return []
 
     def disruption_budgets(self):
@@ -81,21 +83,29 @@ class TwoNodes:
         return []
 
     def daemon_sets(self):
+        self.asked.append("daemon sets")
         return set()
 
 
 def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_other_ones():
     api = TwoNodes()
-    reader = node_api_info.Reader(api, drains=True)
     drain = {"delete_emptydir_data": False, "force": False}
-    names = ("gpu-01", "gone", "gpu-02")
-    resources = ("amd.com/gpu", "nvidia.com/gpu", "nvidia.com/gpu")
-    questions = [{"node": n, "gpu_resource": r, "drain": drain} for n, r in zip(names, resources, strict=True)]
-    first, gone, second = map(reader.try_read, questions)
-    assert gone == {"msg": 'node "gone" is not in the cluster'}
-    assert (first["node"]["allocatable"]["gpu"], second["node"]["allocatable"]["gpu"]) == (2, 0)
-    assert first["node"]["drain"]["problems"] == []
-    assert api.asked == ["budgets"]
+    resources = {"gpu-01": "amd.com/gpu", "gone": "nvidia.com/gpu", "mute": "amd.com/gpu", "gpu-02": "nvidia.com/gpu"}
+    questions = [{"node": name, "gpu_resource": resource, "drain": drain} for name, resource in resources.items()]
+    found = node_api_info.read_many(api, questions)
+    assert found["gone"] == {"msg": 'node "gone" is not among gpu-01, gpu-02, mute'}
+    assert found["mute"] == {"msg": "no pods of mute"}
+    assert [found[name]["node"]["allocatable"]["gpu"] for name in ("gpu-01", "gpu-02")] == [2, 0]
+    assert found["gpu-01"]["node"]["drain"]["problems"] == []
+    assert found["gpu-01"]["node"]["configz"] is None
+    assert api.asked == ["nodes", "budgets", "daemon sets"]
+
+
+def test_without_a_drain_only_the_nodes_are_listed():
+    api = TwoNodes()
+    found = node_api_info.read_many(api, [{"node": "mute", "gpu_resource": "amd.com/gpu", "drain": None}])
+    assert "drain" not in found["mute"]["node"]
+    assert api.asked == ["nodes"]
 
 
 class RejectingNode:

@@ -32,7 +32,8 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
 
 
 def report(manager: str) -> dict[str, t.Any]:
-    return {"manager": manager, "service": {"name": "k3s-agent" if manager == "k3s" else "kubelet"}}
+    service = {"name": "k3s-agent" if manager == "k3s" else "kubelet"}
+    return {"manager": manager, "service": service, "runtime": {"name": "containerd"}}
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -67,6 +68,7 @@ def test_kubelet(
 ) -> None:
     module = importlib.import_module(f"{MODULES}.kubelet_info")
     monkeypatch.setattr(module, "read_kubelet", lambda run: report(manager))
+    monkeypatch.setattr(module, "read_runtime", lambda run, kubelet: kubelet["runtime"])
     result = answer("kubelet_info", **params)
     if failed:
         assert f"This node runs {manager}" in result["msg"]

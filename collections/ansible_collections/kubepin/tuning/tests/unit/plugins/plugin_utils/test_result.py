@@ -4,7 +4,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import failure_fact, plan_fact, result_fact
+from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import (
+    failure_fact,
+    host_facts,
+    plan_fact,
+    result_fact,
+)
 
 NODE: dict[str, Any] = {
     "ready": True,
@@ -31,6 +36,61 @@ FAILURE = {
     "meaning": "",
     "journal": "/var/lib/kubepin/x.json",
 }
+
+
+def test_times_that_can_prove_nothing_are_a_problem_beside_the_others() -> None:
+    plan = plan_fact({"msg": "no kubelet"}, {"node": NODE}, probe_seconds=10, timeout=5)
+    first, watched, timeout = plan["problems"]
+    assert first == "no kubelet"
+    assert watched.startswith("cpu_manager_probe_seconds is 10: ")
+    assert timeout.startswith("cpu_manager_timeout is 5: ")
+
+
+def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_result() -> None:
+    def host(name: str, planned: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        asked = {
+            "node": f"node-of-{name}",
+            "state": "present",
+            "accept_old_kubelet": False,
+            "gpu_is_stand_in": False,
+            "probe_seconds": 15,
+            "timeout": 120,
+        }
+        return {
+            "inventory_hostname": name,
+            "__cpu_manager_asked": {**asked, **changes},
+            "__cpu_manager_planned": planned,
+        }
+
+    as_asked = {**KUBELET, "settings": []}
+    hosts = [
+        host("same", as_asked),
+        host("none", as_asked, state="rolled_back"),
+        host("other", KUBELET),
+        host("silent", {"msg": "timed out"}),
+        host("lost", as_asked),
+        host("hasty", as_asked, probe_seconds=5),
+        {"inventory_hostname": "not planned"},
+    ]
+    names = ("same", "none", "other", "silent", "hasty")
+    api = {"nodes": {**{f"node-of-{name}": {"node": NODE} for name in names}, "node-of-lost": {"msg": "no such node"}}}
+    facts = host_facts(hosts, api, check_mode=False)
+    results = {name: fact["kubepin_result"].get("outcome") for name, fact in facts.items()}
+    assert results == {
+        "same": "already_tuned", "none": "not_tuned", "other": None, "silent": None, "lost": None, "hasty": None,
+    }  # fmt: skip
+    assert facts["same"]["kubepin_result"]["node"] == "node-of-same"
+    assert facts["other"]["kubepin_plan"]["changed"]
+    assert facts["silent"]["kubepin_plan"]["problems"] == ["timed out"]
+    assert facts["lost"]["kubepin_plan"]["problems"] == ["no such node"]
+    assert len(facts["hasty"]["kubepin_plan"]["problems"]) == 1
+
+
+def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
+    asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_is_stand_in": False}
+    asked |= {"probe_seconds": 15, "timeout": 120}
+    host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
+    assert host_facts([host], {"failed": True, "msg": "no API"}, False)["a"]["kubepin_plan"]["problems"] == ["no API"]
 
 
 @pytest.mark.parametrize(
