@@ -45,6 +45,8 @@ JsonObject = dict[str, t.Any]
 
 _PAGE = 250
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
+# k8s.io/apimachinery/pkg/util/proxy/transport.go; an API server that is away itself, or its etcd, says only the second
+_REFUSED_BY_KUBELET = ("error trying to reach service", "connection refused")
 _OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
 
 
@@ -113,8 +115,7 @@ class KubernetesApi:
         try:
             self._request("GET", f"/api/v1/nodes/{_quoted(node)}/proxy/healthz")
         except ApiError as error:
-            refused = error.status is not None and "connection refused" in error.answer
-            return False if refused else None
+            return False if all(words in error.answer for words in _REFUSED_BY_KUBELET) else None
         return True
 
     def pods_on(self, node: str) -> list[JsonObject]:

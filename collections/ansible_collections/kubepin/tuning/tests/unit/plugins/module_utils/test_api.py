@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError, KubernetesApi
@@ -67,3 +70,36 @@ def test_an_unreachable_server(tmp_path):
         f'the API server {server} (kubeconfig "{path}") cannot be reached: Connection refused. '
         "Check that the control plane is up and reachable from here, or name another kubeconfig with `kubeconfig`."
     )
+
+
+REFUSED = "error trying to reach service: dial tcp 172.30.0.12:10250: connect: connection refused"
+ETCD_AWAY = "transport: Error while dialing dial tcp 127.0.0.1:2379: connect: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "listens"),
+    [
+        (200, "ok", True),
+        (503, REFUSED, False),
+        (503, REFUSED.replace("connection refused", "no route to host"), None),
+        (500, ETCD_AWAY, None),
+        (403, "nodes is forbidden", None),
+    ],
+    ids=["answers", "refuses", "not reached", "the API server's own trouble", "no right to ask"],
+)
+def test_whether_a_kubelet_listens_is_told_from_all_else(tmp_path, status, words, listens):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write((words if status == 200 else json.dumps({"message": words})).encode())
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path = tmp_path / "admin.conf"
+        path.write_text(kubeconfig(f"http://127.0.0.1:{server.server_port}"))
+        assert KubernetesApi(str(path), None).kubelet_listens("gpu-01") is listens
+        server.shutdown()
