@@ -141,7 +141,7 @@ def execute(board: Board, stage: Stage) -> int:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,  # not a session of its own: the scheduler would group by session, and nice would not count
         )
         board.processes.add(process)
         try:
