@@ -33,7 +33,7 @@ from enum import StrEnum
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy import stats
+import scipy  # loads its parts when they are used: a run that measures nothing must not wait for them
 
 from benchmark.results import Cell, InputError, ResultSet, Timing
 
@@ -136,7 +136,7 @@ def estimate(d: Sequence[float], margin: float, alpha: float = ALPHA) -> Estimat
     used = d[:look]
     mean, error = fmean(used), stdev(used) / math.sqrt(look)
     level = alpha / len(LOOKS)
-    half = float(stats.t.ppf(1 - level / 2, look - 1)) * error
+    half = float(scipy.stats.t.ppf(1 - level / 2, look - 1)) * error
     verdict, p = _claim(mean, error, look - 1, math.log1p(margin))
     return Estimate(
         math.exp(mean),
@@ -159,7 +159,7 @@ def _claim(mean: float, error: float, freedom: int, edge: float) -> tuple[Verdic
         verdict, distance = Verdict.EQUIVALENT, edge - abs(mean)
     if error == 0:
         return verdict, 0.0 if distance > 0 else 1.0
-    return verdict, 2 * float(stats.t.sf(distance / error, freedom))
+    return verdict, 2 * float(scipy.stats.t.sf(distance / error, freedom))
 
 
 def holm(p: Sequence[float], alpha: float) -> list[bool]:
@@ -372,14 +372,14 @@ def gradient(results: Sequence[CellResult], opening: float) -> tuple[Trend, ...]
             continue
         third = len(points) // 3
         small, large = float(logs[:third].mean()), float(logs[-third:].mean())
-        p = float(stats.kendalltau(sizes, gaps, alternative="less").pvalue)
+        p = float(scipy.stats.kendalltau(sizes, gaps, alternative="less").pvalue)
         opens = float(gaps[:third].mean() - gaps[-third:].mean()) > math.log1p(opening)
         trends.append(
             Trend(
                 precision,
                 mode,
                 len(points),
-                float(stats.spearmanr(sizes, gaps).statistic),
+                float(scipy.stats.spearmanr(sizes, gaps).statistic),
                 p,
                 math.exp(small),
                 math.exp(large),

@@ -477,8 +477,8 @@ def two_runs(worker: Worker, row: Row) -> None:
 
 
 def two_runs_in_verify(worker: Worker, row: Row) -> None:
-    """A second playbook meets the first one while its probe pod watches."""
-    first = worker.start_playbook()
+    """A second playbook meets the first one while its probe pod watches, for long enough for the second one to plan."""
+    first = worker.start_playbook("-e", "cpu_manager_probe_seconds=60")
     wait_for("the switch is held", lambda: worker.unfinished() and worker.policy() == "static", RUN_SECONDS)
     meet_refusal(worker, row)
     judge_first_run(worker, row, first)

@@ -230,7 +230,7 @@ def test_a_signal_removes_the_container_and_keeps_the_lines(home: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as module:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not any((home / "containers").iterdir()) or not (home / "lines.jsonl").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.05)
