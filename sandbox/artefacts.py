@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,25 +130,27 @@ class Artefacts:
         """The CoreDNS binary's place."""
         return self._program("coredns", self.wanted_images()["coredns"].tag.removeprefix("v"))
 
-    def _get_etcd(self) -> str:
-        binary = self.etcd()
-        version = binary.parents[1].name.removeprefix("etcd-")
+    def _get(self, binary: Path, released: Callable[[str, Path], Program], build: Callable[[str, Path], None]) -> str:
+        """Download a program, or build it; both get its version and place. Return the version and where it comes from."""
+        version = binary.parents[1].name.removeprefix(f"{binary.name}-")
         if binary.exists():
             return version
-        note = self.releases.get([Program.of_etcd(version, binary)])
+        note = self.releases.get([released(version, binary)])
         if not binary.exists():
-            build_program(self.go, ETCD, f"v{version}", binary)
+            build(version, binary)
         return f"{version}: {note}"
 
+    def _get_etcd(self) -> str:
+        def build(version: str, binary: Path) -> None:
+            build_program(self.go, ETCD, f"v{version}", binary)
+
+        return self._get(self.etcd(), Program.of_etcd, build)
+
     def _get_coredns(self) -> str:
-        binary = self.coredns()
-        version = binary.parents[1].name.removeprefix("coredns-")
-        if binary.exists():
-            return version
-        note = self.releases.get([Program.of_coredns(version, binary)])
-        if not binary.exists():
+        def build(version: str, binary: Path) -> None:
             build_coredns(self.go, f"v{version}", binary)
-        return f"{version}: {note}"
+
+        return self._get(self.coredns(), Program.of_coredns, build)
 
     def _checksum(self, command: str) -> Path:
         return self.kubernetes.binary(f"{command}.sha256")

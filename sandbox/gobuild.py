@@ -338,7 +338,7 @@ def build_program(go: Go, module: str, version: str, output: Path) -> None:
 
 
 def build_coredns(go: Go, version: str, output: Path) -> None:
-    """Compile CoreDNS with the plugins that kubeadm's Corefile names; all of them take three times as long."""
+    """Compile CoreDNS with the plugins that kubeadm's Corefile names."""
     _build_with(go, COREDNS, version, output, package=".", source=render_coredns(COREDNS_PLUGINS))
 
 

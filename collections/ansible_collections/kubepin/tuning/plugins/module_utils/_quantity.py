@@ -24,11 +24,11 @@ _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 def parse_duration(text: str) -> float:
     """Seconds of a duration such as ``10s``, ``1m30s`` or ``500ms``, as Go prints it.
 
-    :raises ValueError: if the text is no duration
+    :raises ValueError: if the text is not a duration
     """
     parts = _DURATION_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f'"{text}" is no duration: expected numbers with units, such as 10s or 1m30s')
+        raise ValueError(f'"{text}" is not a duration: expected numbers with units, such as 10s or 1m30s')
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 

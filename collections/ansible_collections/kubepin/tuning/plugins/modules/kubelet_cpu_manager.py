@@ -177,6 +177,11 @@ policy_before:
   description: The CPU manager policy that the kubelet had.
   returned: always
   type: str
+reconcile_period:
+  description: The kubelet's C(cpuManagerReconcilePeriod), as its configuration says it.
+  returned: always
+  type: str
+  sample: 10s
 threads_per_core:
   description: Threads of a core of this node; pods need a multiple of it with the option C(full-pcpus-only).
   returned: always
@@ -261,9 +266,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
 
-if (
-    t.TYPE_CHECKING
-):  # what acts is imported where it acts: a node compiles it anew each time, and a plan needs none of it
+# A node compiles all imports anew at each run, and a plan needs nothing of what acts: that is imported where it is used.
+if t.TYPE_CHECKING:
     from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
@@ -329,6 +333,7 @@ class Task:
         self.kubelet = read_kubelet(lambda argv: self.module.run_command(argv))
         self.result.update(
             policy_before=self.kubelet["effective"]["cpuManagerPolicy"],
+            reconcile_period=self.kubelet["effective"]["cpuManagerReconcilePeriod"],
             threads_per_core=self.topology["threads_per_core"],
             boot_id=(self.node.read("/proc/sys/kernel/random/boot_id") or "").strip(),
         )

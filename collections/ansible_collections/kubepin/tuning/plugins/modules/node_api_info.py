@@ -29,7 +29,7 @@ options:
     type: str
   nodes:
     description:
-      - Many nodes. One that cannot be read is no failure of the others.
+      - Many nodes. The module succeeds even if some of them cannot be read.
       - They are listed, 250 in a request, and their kubelets are not asked - RV(node.configz) is None.
     type: list
     elements: dict

@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._versions import FI
 Data = Mapping[str, Any]
 
 SCHEMA = 1
+DEFAULT_RECONCILE_PERIOD = "10s"
 PROBE_MARGIN_SECONDS = 2
 """How much longer than a reconcile period the probe pod watches."""
 
@@ -45,10 +46,10 @@ def plan_fact(
             problems += _old_kubelet(str(node.get("kubelet_version")))
     else:
         problems.append(str(api.get("msg")))
-    period = parse_duration((node.get("configz") or {}).get("cpuManagerReconcilePeriod") or "10s")
+    period, period_problems = _reconcile_period(kubelet)
     # a value of -e is text
     watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
-    problems += _times_that_prove_nothing(watched, period, int(timeout))
+    problems += [*period_problems, *_times_that_prove_nothing(watched, period, int(timeout))]
     drain: Data = node.get("drain") or {}
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
@@ -112,6 +113,14 @@ def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
             problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
         problems += node["drain"]["problems"]
     return problems
+
+
+def _reconcile_period(kubelet: Data) -> tuple[float, list[str]]:
+    """Seconds, the kubelet's default where its period is unknown, and what is wrong with it."""
+    try:
+        return parse_duration(kubelet.get("reconcile_period") or DEFAULT_RECONCILE_PERIOD), []
+    except ValueError as error:
+        return parse_duration(DEFAULT_RECONCILE_PERIOD), [f"cpuManagerReconcilePeriod: {error}."]
 
 
 def _times_that_prove_nothing(watched: int, period: float, timeout: int) -> list[str]:

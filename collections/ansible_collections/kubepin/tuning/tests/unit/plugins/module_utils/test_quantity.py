@@ -37,5 +37,5 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "s", "10 s", "10s!"])
 def test_what_is_no_duration_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match=f'"{text}" is no duration'):
+    with pytest.raises(ValueError, match=f'"{text}" is not a duration'):
         parse_duration(text)

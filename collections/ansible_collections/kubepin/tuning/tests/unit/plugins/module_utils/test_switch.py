@@ -375,7 +375,7 @@ PLANS = pytest.mark.parametrize("plan", [PLAN, TWO_FILES], ids=["one file", "two
 
 
 def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
-    """A node whose power was cut, once for each deed of a switch and of its confirmation or undoing, and that has booted."""
+    """A node whose power was cut, once for each step of a switch and of its confirmation or undoing, and that has booted."""
     for cut in itertools.count(1):
         node = SimulatedNode()
         node.fails_with = fails_with

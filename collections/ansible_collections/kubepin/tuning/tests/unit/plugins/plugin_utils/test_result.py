@@ -163,19 +163,24 @@ def test_what_an_interrupted_run_left_is_a_change(kubelet: dict[str, Any], node:
     ids=["unknown: the kubelet's default", "default", "a minute", "a fraction"],
 )
 def test_the_probe_watches_for_longer_than_the_kubelets_reconcile_period(period: str | None, seconds: int) -> None:
-    plan = plan_fact(KUBELET, {"node": {**NODE, "configz": {"cpuManagerReconcilePeriod": period}}})
+    plan = plan_fact({**KUBELET, "reconcile_period": period}, {"node": NODE})
     assert (plan["probe_seconds"], plan["problems"]) == (seconds, [])
 
 
 def test_times_that_prove_nothing_are_refused() -> None:
-    slow = {"node": {**NODE, "configz": {"cpuManagerReconcilePeriod": "20s"}}}
-    (problem,) = plan_fact(KUBELET, slow, probe_seconds="20")["problems"]
+    slow = {**KUBELET, "reconcile_period": "20s"}
+    (problem,) = plan_fact(slow, {"node": NODE}, probe_seconds="20")["problems"]
     assert problem.startswith(
         "cpu_manager_probe_seconds is 20: the pod must watch its device for more than one reconcile"
     )
     assert "(20 s)" in problem
-    (problem,) = plan_fact(KUBELET, slow, timeout="22")["problems"]
+    (problem,) = plan_fact(slow, {"node": NODE}, timeout="22")["problems"]
     assert problem.startswith("cpu_manager_timeout is 22: it must be longer than the 22 s")
+
+
+def test_a_reconcile_period_that_is_not_a_duration_is_a_problem() -> None:
+    (problem,) = plan_fact({**KUBELET, "reconcile_period": "10 s"}, {"node": NODE})["problems"]
+    assert problem.startswith('cpuManagerReconcilePeriod: "10 s" is not a duration')
 
 
 def test_what_a_budget_forbids_now_is_told_apart() -> None:
