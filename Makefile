@@ -100,7 +100,7 @@ bench-switch: ## What a switch costs: downtime against a bare restart, a whole r
 	@tools/setup sandbox
 	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
 
-bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs the control node; a dead and a slow host
+bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs, beside a bare ping of them; a dead and a slow host
 	@tools/setup venv
 	@tools/setup sandbox
 	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
