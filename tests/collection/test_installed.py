@@ -66,7 +66,7 @@ def test_every_playbook_is_found_by_its_name_with_all_its_roles(run: Run) -> Non
         Path(line.removeprefix("playbook: ")).stem for line in shown.splitlines() if line.startswith("playbook: ")
     ]
     assert listed == PLAYBOOKS
-    assert "kubepin.tuning.cpu_manager : Kubelet | Switch the CPU manager policy, or show what would change" in shown
+    assert "kubepin.tuning.cpu_manager : Plan | Plan the kubelet's settings" in shown
 
 
 def test_a_module_runs(run: Run) -> None:
