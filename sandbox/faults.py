@@ -478,7 +478,7 @@ def two_runs(worker: Worker, row: Row) -> None:
 
 def two_runs_in_verify(worker: Worker, row: Row) -> None:
     """A second playbook meets the first one while its probe pod watches, for long enough for the second one to plan."""
-    first = worker.start_playbook("-e", "cpu_manager_probe_seconds=60")
+    first = worker.start_playbook("-e", "cpu_manager_probe_seconds=40", "-e", "cpu_manager_timeout=120")
     wait_for("the switch is held", lambda: worker.unfinished() and worker.policy() == "static", RUN_SECONDS)
     meet_refusal(worker, row)
     judge_first_run(worker, row, first)
