@@ -22,7 +22,7 @@ from ansible.module_utils.common.parameters import env_fallback
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
 
 if t.TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
+    from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 
 try:
     from kubernetes.client import ApiClient, Configuration
@@ -59,7 +59,7 @@ class ApiError(TuningError):
         self.answer = answer
 
 
-def connect(module: AnsibleModule) -> KubernetesApi:
+def connect(module: Module) -> KubernetesApi:
     """The API that the module's options O(kubeconfig) and O(context) name; the module fails without the library.
 
     :raises TuningError: if the kubeconfig cannot be used
@@ -100,7 +100,7 @@ class KubernetesApi:
 
     def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
         """A merge patch (RFC 7386)."""
-        self._request("PATCH", f"/api/v1/nodes/{_quoted(name)}", patch, "application/merge-patch+json")
+        self.patch(f"/api/v1/nodes/{_quoted(name)}", patch)
 
     def nodes(self) -> list[JsonObject]:
         return self._list("/api/v1/nodes")
@@ -135,18 +135,36 @@ class KubernetesApi:
         found = self._list("/apis/apps/v1/daemonsets")
         return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
 
+    def pods_with_label(self, namespace: str, selector: str) -> list[JsonObject]:
+        return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/pods", labelSelector=selector)
+
     def pod(self, namespace: str, name: str) -> JsonObject | None:
+        return self.find(_pod_path(namespace, name))
+
+    def create_pod(self, manifest: Mapping[str, t.Any]) -> JsonObject:
+        return self.create(f"/api/v1/namespaces/{_quoted(manifest['metadata']['namespace'])}/pods", manifest)
+
+    def find(self, path: str) -> JsonObject | None:
+        """The object at this path of the API, None if there is none."""
         try:
-            return self._get(_pod_path(namespace, name))
+            return self._get(path)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
 
-    def create_pod(self, manifest: Mapping[str, t.Any]) -> JsonObject:
-        path = f"/api/v1/namespaces/{_quoted(manifest['metadata']['namespace'])}/pods"
+    def create(self, path: str, manifest: Mapping[str, t.Any]) -> JsonObject:
+        """Create an object in the collection at this path of the API."""
         created: JsonObject = json.loads(self._request("POST", path, manifest))
         return created
+
+    def patch(self, path: str, patch: Mapping[str, t.Any]) -> None:
+        """A merge patch (RFC 7386) of the object at this path of the API."""
+        self._request("PATCH", path, patch, "application/merge-patch+json")
+
+    def delete(self, path: str) -> None:
+        """Ask for the deletion of the object at this path of the API."""
+        self._request("DELETE", path)
 
     def delete_pod(self, pod: Mapping[str, t.Any]) -> None:
         """Ask for the deletion of exactly this pod: one that is gone, or another of the same name, is no error."""
@@ -190,13 +208,7 @@ class KubernetesApi:
         return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/events", fieldSelector=f"involvedObject.uid={uid}")
 
     def has_namespace(self, name: str) -> bool:
-        try:
-            self._get(f"/api/v1/namespaces/{_quoted(name)}")
-        except ApiError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+        return self.find(f"/api/v1/namespaces/{_quoted(name)}") is not None
 
     def allows(self, review: Mapping[str, t.Any]) -> bool:
         """Whether the user may do what the SelfSubjectAccessReview asks for."""

@@ -28,15 +28,8 @@ def draft_path(path: str, name: str) -> str:
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
 
 
-class Node:
-    """Files and the kubelet's systemd service of the machine that this runs on.
-
-    :param run: runs a command without a shell and returns its exit code, output and error output
-    """
-
-    def __init__(self, run: Run, service: str = "kubelet") -> None:
-        self._run = run
-        self._service = service
+class Files:
+    """Files of the machine that this runs on."""
 
     def read(self, path: str) -> t.Optional[str]:
         """The file's text, None if there is no such file."""
@@ -120,6 +113,17 @@ class Node:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class Node(Files):
+    """Files and the kubelet's systemd service of the machine that this runs on.
+
+    :param run: runs a command without a shell and returns its exit code, output and error output
+    """
+
+    def __init__(self, run: Run, service: str = "kubelet") -> None:
+        self._run = run
+        self._service = service
 
     @contextlib.contextmanager
     def guarded(self) -> t.Iterator[None]:

@@ -85,6 +85,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (
     OWN_NAMESPACE,
     PURPOSES,
@@ -100,6 +101,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "probe_namespace": {"type": "str", "default": "kube-system"},
     "benchmark_namespace": {"type": "str", "default": "kubepin-benchmark"},
 }
+OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def missing_rights(api: KubernetesApi, purposes: list[str], probe: str, benchmark: str) -> list[Right]:
@@ -112,8 +114,8 @@ def missing_rights(api: KubernetesApi, purposes: list[str], probe: str, benchmar
     return missing
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     namespaces = (module.params["probe_namespace"], module.params["benchmark_namespace"])
     try:
         api = connect(module)
@@ -127,6 +129,10 @@ def main() -> None:
         server=api.server,
         kubeconfig=api.kubeconfig,
     )
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

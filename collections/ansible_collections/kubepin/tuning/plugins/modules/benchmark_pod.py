@@ -306,6 +306,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod impo
     with_pull_error,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import describe_events, is_ours, not_ours
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -336,6 +337,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "start_timeout": {"type": "int", "default": 900},
     "timeout": {"type": "int", "default": 3600},
 }
+OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 _POLL_SECONDS = 2.0
 # The whole log is read each time: seldom enough that reading takes a twentieth of the time at most.
@@ -604,8 +606,8 @@ def facts(
     }
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     request = RoundRequest(**{name: module.params[name] for name in RoundRequest.__dataclass_fields__})
     path = module.params["file"]
     file = RoundFile(path)
@@ -630,6 +632,10 @@ def main() -> None:
     if why:
         module.fail_json(msg=why.message, **result)
     module.exit_json(**result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

@@ -259,6 +259,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._errors import Tuni
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Source
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import ApiSource, FileSource
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -268,19 +269,21 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "gpu_resource_prefixes": {"type": "list", "elements": "str", "default": ["nvidia.com/"]},
     "cpu_multiple": {"type": "int", "default": 1},
 }
+OPTIONS: dict[str, t.Any] = {
+    "argument_spec": ARGUMENT_SPEC,
+    "required_by": {"nodes_file": ["pods_file"]},
+}
 
 
-def source_of(module: AnsibleModule) -> Source:
+def source_of(module: Module) -> Source:
     """:raises TuningError: if the file cannot be used, or the kubeconfig"""
     if module.params["pods_file"]:
         return FileSource(module.params["pods_file"], module.params["nodes_file"])
     return ApiSource(connect(module).kubeconfig, module.params["context"])
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_by={"nodes_file": ["pods_file"]}
-    )
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     params = module.params
     try:
         if params["cpu_multiple"] < 1:
@@ -289,6 +292,10 @@ def main() -> None:
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(changed=False, **result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ from dataclasses import asdict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import (
     Wanted,
     batch_problems,
@@ -165,6 +166,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
 }
+OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -192,14 +194,18 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return asdict(plan_upgrade(cluster, params["hosts"], wanted))
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     try:
         api = UpgradeApi(connect(module).kubeconfig, module.params["context"])
         result = plan(api, module.params)
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(changed=False, plan=result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

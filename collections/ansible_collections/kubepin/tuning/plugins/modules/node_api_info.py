@@ -262,6 +262,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
 
 _AT_ONCE = 8
@@ -293,6 +294,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "timeout": {"type": "int", "default": 120},
         },
     },
+}
+OPTIONS: dict[str, t.Any] = {
+    "argument_spec": ARGUMENT_SPEC,
+    "required_one_of": [("node", "nodes")],
+    "mutually_exclusive": [("node", "nodes"), ("nodes", "wait_for")],
 }
 
 
@@ -383,13 +389,8 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
         return {question["node"]: answer for question, answer in zip(questions, answers, strict=True)}
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC,
-        supports_check_mode=True,
-        required_one_of=[("node", "nodes")],
-        mutually_exclusive=[("node", "nodes"), ("nodes", "wait_for")],
-    )
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     params = module.params
     result: dict[str, t.Any] = {"changed": False}
     try:
@@ -403,6 +404,10 @@ def main() -> None:
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_drain
-short_description: Evict a node's pods as kubectl drain does, and wait until they are gone
+short_description: Evict a node's pods as kubectl drain does, and wait until they are gone; uncordon the node
 version_added: 0.1.0
 author: The kubepin developers
 description:
@@ -14,7 +14,7 @@ description:
   - Refuses before the first eviction if a pod has no controller or keeps data in emptyDir volumes, unless that is allowed.
   - An eviction that a disruption budget forbids for now is tried again until O(timeout); M(kubernetes.core.k8s_drain) ends at the
     first of them, and takes a pod that does not go away for a success.
-  - Does not cordon the node; use M(kubernetes.core.k8s_drain) for that, before and after.
+  - Cordon and annotation are one patch, so that they come and go together.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.api
@@ -28,6 +28,11 @@ options:
     description: The node's name in Kubernetes.
     type: str
     required: true
+  state:
+    description: Whether to drain the node, or to uncordon it and to remove the annotation C(kubepin.io/cordoned).
+    type: str
+    choices: [drain, uncordon]
+    default: drain
   cordon_as:
     description:
       - Cordon the node first, and put this text into its annotation C(kubepin.io/cordoned), by which a later run knows whose cordon it is.
@@ -66,18 +71,24 @@ EXAMPLES = r"""
     cordon_as: maintenance
     timeout: 900
   delegate_to: localhost
+
+- name: Give it back
+  kubepin.tuning.node_drain:
+    node: gpu-01
+    state: uncordon
+  delegate_to: localhost
 """
 
 RETURN = r"""
 evicted:
   description: The pods that were evicted, or would be in check mode.
-  returned: success
+  returned: success of a drain
   type: list
   elements: dict
   sample: [{namespace: ml, name: trainer-0, owner: StatefulSet/trainer}]
 seconds:
   description: How long it took.
-  returned: success
+  returned: success of a drain
   type: float
 remaining:
   description: The pods that are still there, each with the reason.
@@ -95,11 +106,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import DrainPlan, plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import CORDON_ANNOTATION
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     "node": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["drain", "uncordon"], "default": "drain"},
     "cordon_as": {"type": "str"},
     "delete_emptydir_data": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
@@ -107,8 +120,20 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "progress_file": {"type": "path"},
     "stop_file": {"type": "path"},
 }
+OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 Pods = dict[tuple[str, str], dict[str, t.Any]]
+
+
+def uncordon(api: KubernetesApi, name: str, check_mode: bool) -> bool:
+    """Take new pods again, and remove the annotation; whether anything was, or would be, changed."""
+    node = api.node(name)
+    is_marked = CORDON_ANNOTATION in (node["metadata"].get("annotations") or {})
+    if not is_marked and not node["spec"].get("unschedulable"):
+        return False
+    if not check_mode:
+        api.patch_node(name, {"metadata": {"annotations": {CORDON_ANNOTATION: None}}, "spec": {"unschedulable": None}})
+    return True
 
 
 class Drain:
@@ -202,28 +227,48 @@ class ProgressFile:
             self._path.unlink(missing_ok=True)
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+def drain(module: Module) -> dict[str, t.Any]:
+    """Cordon the node, if asked, and evict its pods.
+
+    :returns: what the module returns
+    :raises TuningError: if a pod may not leave, or is still there in the end
+    """
+    params = module.params
     started = time.monotonic()
-    allowed = {name: module.params[name] for name in ("delete_emptydir_data", "force")}
-    progress = ProgressFile(module.params["progress_file"])
-    stop_file = module.params["stop_file"]
+    allowed = {name: params[name] for name in ("delete_emptydir_data", "force")}
+    progress = ProgressFile(params["progress_file"])
+    stop_file = params["stop_file"]
     try:
-        drain = Drain(connect(module), module.params["node"], allowed)
-        mark = module.params["cordon_as"]
-        cordoned = mark is not None and drain.cordon(mark, module.check_mode)
+        this = Drain(connect(module), params["node"], allowed)
+        cordoned = params["cordon_as"] is not None and this.cordon(params["cordon_as"], module.check_mode)
         evicted = (
-            drain.plan()[0].evicted
+            this.plan()[0].evicted
             if module.check_mode
-            else drain.perform(
-                module.params["timeout"], progress.tell, lambda: bool(stop_file) and Path(stop_file).is_file()
-            )
+            else this.perform(params["timeout"], progress.tell, lambda: bool(stop_file) and Path(stop_file).is_file())
         )
-    except (TuningError, OSError) as error:
-        module.fail_json(msg=str(error), **getattr(error, "details", {}))
     finally:
         progress.remove()
-    module.exit_json(changed=cordoned or bool(evicted), evicted=evicted, seconds=round(time.monotonic() - started, 1))
+    return {
+        "changed": cordoned or bool(evicted),
+        "evicted": evicted,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def run(module: Module) -> None:
+    """Drain the node, or uncordon it."""
+    try:
+        if module.params["state"] == "drain":
+            result = drain(module)
+        else:
+            result = {"changed": uncordon(connect(module), module.params["node"], module.check_mode)}
+    except (TuningError, OSError) as error:
+        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+    module.exit_json(**result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

@@ -222,6 +222,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
     remove_pod,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
 from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     CONTAINER,
@@ -256,6 +257,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "reported_since": {"type": "float"},
     "retry_rejected": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
+}
+OPTIONS: dict[str, t.Any] = {
+    "argument_spec": ARGUMENT_SPEC,
+    "required_if": [("state", "present", ["image"])],
 }
 
 _LOG_LINES = 20
@@ -421,10 +426,8 @@ class Probe:
         return {}
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("state", "present", ["image"])]
-    )
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     params = module.params
     request = ProbeRequest(**{name: params[name] for name in ProbeRequest.__dataclass_fields__})
     sound = request.cpus >= 1 and request.gpus >= 0 and request.observe_seconds < request.timeout
@@ -451,6 +454,10 @@ def main() -> None:
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

@@ -60,13 +60,15 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils._node import Files
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "folder": {"type": "path", "required": True},
     "results": {"type": "dict", "default": {}},
     "summary": {"type": "str", "required": True},
 }
+OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
@@ -75,23 +77,27 @@ def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
     return {**found, "summary.txt": f"{summary}\n"}
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+def run(module: Module) -> None:
+    """Do what the parameters ask for, and end with the result."""
     folder = module.params["folder"]
     files = {
         os.path.join(folder, name): text
         for name, text in texts(module.params["results"], module.params["summary"]).items()
     }
     if not module.check_mode:
-        machine = Node(module.run_command)
+        control_node = Files()
         try:
             for path, text in files.items():
-                machine.replace(path, text)
+                control_node.replace(path, text)
         except OSError as error:
             module.fail_json(
                 msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."
             )
     module.exit_json(changed=False, files=list(files))
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
 
 
 if __name__ == "__main__":

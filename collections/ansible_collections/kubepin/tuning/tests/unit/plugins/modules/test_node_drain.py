@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.modules.node_drain import Drain, ProgressFile
+from ansible_collections.kubepin.tuning.plugins.modules.node_drain import Drain, ProgressFile, uncordon
 
 ALLOWED = {"delete_emptydir_data": False, "force": False}
 
@@ -99,3 +99,16 @@ def test_a_cordon_is_marked_as_whose_it_is_and_made_once() -> None:
     assert api.node("gpu-01")["metadata"]["annotations"] == {"kubepin.io/cordoned": "present"}
     assert not drain(api).cordon("present", check_mode=False)
     assert len(api.patches) == 1
+
+
+def test_an_uncordon_takes_the_mark_off_too_and_is_made_once() -> None:
+    api = Api(refusals=0)
+    assert not uncordon(api, "gpu-01", check_mode=False)  # type: ignore[arg-type]
+    drain(api).cordon("present", check_mode=False)
+    assert uncordon(api, "gpu-01", check_mode=True)  # type: ignore[arg-type]
+    assert len(api.patches) == 1
+    assert uncordon(api, "gpu-01", check_mode=False)  # type: ignore[arg-type]
+    assert api.patches[-1] == {
+        "metadata": {"annotations": {"kubepin.io/cordoned": None}},
+        "spec": {"unschedulable": None},
+    }

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the modules of the control node use of AnsibleModule, so that they also run without one."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Module(t.Protocol):
+    """A module's parameters, and its end."""
+
+    params: dict[str, t.Any]
+    check_mode: bool
+
+    def exit_json(self, **result: t.Any) -> t.NoReturn:
+        """End with this result."""
+
+    def fail_json(self, msg: str, **result: t.Any) -> t.NoReturn:
+        """End with a failure."""

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: benchmark_namespace
+short_description: Make or remove the namespace and the ConfigMap that all benchmark pods share
+version_added: 0.1.0
+author: The kubepin developers
+description:
+  - Makes the namespace if it is not there, open to restricted pods only, and puts the benchmark's program into a ConfigMap.
+  - Removes the ConfigMap, and the namespace if it carries the label C(app.kubernetes.io/managed-by=kubepin). Both stay
+    while pods with that label are in the namespace, which belong to other runs.
+  - Runs on the control node.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+  - kubepin.tuning.api
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  state:
+    description: Whether both shall be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  namespace:
+    description: Name of the namespace.
+    type: str
+    default: kubepin-benchmark
+  config_map:
+    description: Name of the ConfigMap.
+    type: str
+    default: kubepin-benchmark
+  program:
+    description: The folder whose C(.py) files go into the ConfigMap. Required if O(state=present).
+    type: path
+  timeout:
+    description: Seconds within which the namespace must be ready, or gone.
+    type: int
+    default: 120
+seealso:
+  - module: kubepin.tuning.benchmark_pod
+"""
+
+EXAMPLES = r"""
+- name: Make what the benchmark's pods share
+  kubepin.tuning.benchmark_namespace:
+    program: benchmark/pod
+  delegate_to: localhost
+
+- name: Remove it
+  kubepin.tuning.benchmark_namespace:
+    state: absent
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+kept:
+  description: Why the ConfigMap and the namespace were left. None if nothing was left.
+  returned: success
+  type: str
+  sample: "pods of other runs are in namespace kubepin-benchmark: kubepin-benchmark-gpu-01"
+"""
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_namespace import BenchmarkNamespace
+from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    **API_ARGUMENTS,
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "namespace": {"type": "str", "default": "kubepin-benchmark"},
+    "config_map": {"type": "str", "default": "kubepin-benchmark"},
+    "program": {"type": "path"},
+    "timeout": {"type": "int", "default": 120},
+}
+OPTIONS: dict[str, t.Any] = {
+    "argument_spec": ARGUMENT_SPEC,
+    "required_if": [("state", "present", ["program"])],
+}
+
+
+def read_program(folder: str) -> dict[str, str]:
+    """File name -> text.
+
+    :raises TuningError: if there is no program in the folder
+    """
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.py"))}
+    if not files:
+        raise TuningError(f'program is "{folder}": expected a folder with the benchmark\'s .py files.')
+    return files
+
+
+def run(module: Module) -> None:
+    """Make or remove both."""
+    params = module.params
+    kept = None
+    try:
+        program = read_program(params["program"]) if params["state"] == "present" else {}
+        namespace = BenchmarkNamespace(
+            connect(module), params["namespace"], params["config_map"], params["timeout"], module.check_mode
+        )
+        if params["state"] == "present":
+            changed = namespace.make(program)
+        else:
+            kept = namespace.reason_to_keep()
+            changed = kept is None and namespace.remove()
+    except (TuningError, OSError) as error:
+        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+    module.exit_json(changed=changed, kept=kept)
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
+
+
+if __name__ == "__main__":
+    main()
