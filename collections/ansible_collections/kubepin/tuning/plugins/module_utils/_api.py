@@ -166,15 +166,17 @@ class KubernetesApi:
         """Ask for the deletion of the object at this path of the API."""
         self._request("DELETE", path)
 
-    def delete_pod(self, pod: Mapping[str, t.Any]) -> None:
-        """Ask for the deletion of exactly this pod: one that is gone, or another of the same name, is no error."""
+    def delete_pod(self, pod: Mapping[str, t.Any], at_once: bool = False) -> None:
+        """Ask for the deletion of exactly this pod: one that is gone, or another of the same name, is no error.
+
+        :param at_once: without waiting for the kubelet, for a pod of which nothing runs
+        """
         metadata = pod["metadata"]
+        options: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}}
+        if at_once:
+            options["gracePeriodSeconds"] = 0
         try:
-            self._request(
-                "DELETE",
-                _pod_path(metadata["namespace"], metadata["name"]),
-                {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}},
-            )
+            self._request("DELETE", _pod_path(metadata["namespace"], metadata["name"]), options)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise

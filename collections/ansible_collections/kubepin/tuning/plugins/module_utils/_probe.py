@@ -210,6 +210,26 @@ def cannot_start(waiting: Mapping[str, t.Any]) -> bool:
     return waiting.get("reason") in _START_ERRORS and _NOT_YET_READ not in (waiting.get("message") or "")
 
 
+def is_unseen(pod: Mapping[str, t.Any]) -> bool:
+    """Whether the kubelet has reported nothing of the pod yet."""
+    status = pod.get("status") or {}
+    return status.get("phase") == "Pending" and not status.get("conditions")
+
+
+def as_rejected(pod: Mapping[str, t.Any], events: Iterable[Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """The pod with the status of a rejection that its events tell of; else as it is.
+
+    A kubelet writes the event at once, but the status with its next synchronisation, up to 10 s later
+    (kubernetes/kubernetes pkg/kubelet/kubelet.go rejectPod, pkg/kubelet/status/status_manager.go).
+    """
+    for event in events:
+        reason = str(event.get("reason"))
+        if reason in _REJECTIONS or reason.startswith("OutOf"):
+            rejected = {"phase": "Failed", "reason": reason, "message": event.get("message")}
+            return {**pod, "status": {**pod["status"], **rejected}}
+    return dict(pod)
+
+
 def worth_another_try(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
     """Whether the node rejected the pod in a way that a device plugin which comes back would cure, and the request asks to try again."""
     status = pod.get("status") or {}

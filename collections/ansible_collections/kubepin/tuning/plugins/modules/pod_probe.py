@@ -228,9 +228,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     CONTAINER,
     KubeletWatch,
     ProbeRequest,
+    as_rejected,
     describe_events,
     failure,
     is_ours,
+    is_unseen,
     not_ours,
     observe,
     parse_log,
@@ -265,7 +267,7 @@ OPTIONS: dict[str, t.Any] = {
 
 _LOG_LINES = 20
 _CLEANUP_SECONDS = 15
-_RETRY_SECONDS = 1
+_RETRY_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 
 
@@ -309,7 +311,7 @@ class Probe:
                 pod = self._watch(pod, request, deadline)
                 if not worth_another_try(pod, request):
                     return self._facts(pod, request)
-                self.remove(pod, _CLEANUP_SECONDS)
+                self._api.delete_pod(pod, at_once=True)
                 time.sleep(_RETRY_SECONDS)
                 pod = self._create(request)
         except TuningError as error:
@@ -369,6 +371,8 @@ class Probe:
                 pod = self._api.pod(self._namespace, self._name)
                 if pod is None or pod["metadata"]["uid"] != created["metadata"]["uid"]:
                     raise TuningError(f"the probe pod {self._namespace}/{self._name} was deleted by someone else.")
+                if is_unseen(pod):
+                    pod = as_rejected(pod, self._api.pod_events(self._namespace, pod["metadata"]["uid"]))
                 if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
                     self._log = self._api.pod_log(self._namespace, self._name, CONTAINER)
                 trouble = None

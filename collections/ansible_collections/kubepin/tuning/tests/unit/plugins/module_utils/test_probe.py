@@ -10,9 +10,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     Observation,
     ProbeRequest,
     Reading,
+    as_rejected,
     cannot_start,
     describe_events,
     failure,
+    is_unseen,
     observe,
     parse_log,
     pod_manifest,
@@ -360,6 +362,31 @@ def test_events_come_in_order():
 )
 def test_which_containers_will_not_start_by_themselves(reason, message, expected):
     assert cannot_start({"reason": reason, "message": message}) is expected
+
+
+def test_a_pod_is_rejected_by_the_event_that_says_so():
+    pod = {"metadata": {"name": "probe"}, "status": {"phase": "Pending", "qosClass": "Guaranteed"}}
+    scheduled = {"reason": "Scheduled", "message": "bound"}
+    assert as_rejected(pod, [scheduled]) == pod
+    rejected = as_rejected(pod, [scheduled, {"reason": "OutOfcpu", "message": "no CPUs"}])
+    assert rejected["status"] == {
+        "phase": "Failed",
+        "reason": "OutOfcpu",
+        "message": "no CPUs",
+        "qosClass": "Guaranteed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "unseen"),
+    [
+        ({"phase": "Pending"}, True),
+        ({"phase": "Pending", "conditions": [{"type": "PodScheduled"}]}, False),
+        ({"phase": "Running"}, False),
+    ],
+)
+def test_a_pod_is_unseen_until_the_kubelet_reports_it(status, unseen):
+    assert is_unseen({"status": status}) is unseen
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class RejectingNode:
     def pod(self, namespace, name):
         return self.live
 
-    def delete_pod(self, pod):
+    def delete_pod(self, pod, at_once=False):
         self.live = None
 
     def pod_log(self, namespace, name, container):
@@ -136,6 +136,19 @@ class RejectingNode:
 
     def kubelet_listens(self, node):
         return None
+
+
+class LateStatus(RejectingNode):
+    """A stand-in for the API of a node whose kubelet tells of a rejection by an event only."""
+
+    def create_pod(self, manifest):
+        super().create_pod(manifest)
+        if self.live["status"]["phase"] == "Failed":
+            self.live["status"] = {"phase": "Pending"}
+        return self.live
+
+    def pod_events(self, namespace, uid):
+        return [{"type": "Warning", "reason": "UnexpectedAdmissionError", "message": "no healthy devices"}]
 
 
 class EndingKubelet(RejectingNode):
@@ -154,7 +167,7 @@ class EndingKubelet(RejectingNode):
         lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(int(self.clock["now"]) + 1))
         return "".join(lines)
 
-    def delete_pod(self, pod):
+    def delete_pod(self, pod, at_once=False):
         self.asked_to_remove = True
 
 
@@ -175,6 +188,13 @@ def test_a_probe_is_started_anew_until_the_device_plugin_is_back(monkeypatch):
     node = RejectingNode(rejections=2)
     assert probe_of(node, monkeypatch, retry_rejected=True)["cpus_allowed_list"] == "1"
     assert node.pods == 3
+
+
+def test_a_rejection_that_only_an_event_tells_of_is_seen(monkeypatch):
+    clock = {"now": 0.0}
+    node = LateStatus(rejections=2)
+    assert probe_of(node, monkeypatch, clock, retry_rejected=True)["cpus_allowed_list"] == "1"
+    assert (node.pods, clock["now"]) == (3, 1.0)
 
 
 def test_a_probe_that_is_rejected_until_the_timeout_says_so_and_leaves_no_pod(monkeypatch):
