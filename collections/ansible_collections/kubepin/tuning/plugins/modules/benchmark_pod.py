@@ -339,7 +339,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 1.0
 # The whole log is read each time: seldom enough that reading takes a twentieth of the time at most.
 _READ_SHARE = 20
 _NODE_SECONDS = 10
