@@ -11,6 +11,8 @@ VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
 export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
+# Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 

@@ -334,6 +334,7 @@ class _Node(Node):
 @pytest.fixture
 def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Machine]:
     """Makes machines, each under a folder of its own; the last one made is the one that the code sees."""
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
 
     def make(name: str, kind: type[Machine] = Machine) -> Machine:
         root = tmp_path / name
@@ -360,10 +361,7 @@ def machine(make_machine: Callable[[str], Machine]) -> Machine:
 
 
 @pytest.fixture
-def make_packaged(
-    make_machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], PackagedMachine]:
-    monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
+def make_packaged(make_machine: Callable[..., Machine]) -> Callable[[str], PackagedMachine]:
     return lambda name: make_machine(name, PackagedMachine)  # type: ignore[return-value]
 
 

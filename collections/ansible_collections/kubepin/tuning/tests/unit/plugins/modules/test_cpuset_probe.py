@@ -101,6 +101,7 @@ def answer(home: Path, capsys: pytest.CaptureFixture[str]) -> Answer:
             "output": str(home / "lines.jsonl"),
             "run_id": "r",
             "image": "example.org/torch:1",
+            "python": sys.executable,  # has no torch; the machine's own may have, and take seconds to import it each time
             "cpus": 1,
             "rounds": 2,
             **changes,
