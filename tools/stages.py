@@ -86,8 +86,10 @@ def test() -> tuple[Lane, ...]:
     """What guards main: each promise once, on the cluster where it costs least."""
     machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
     faults = Stage("flags: 4 faults", ("python", "-m", "sandbox.faults", "flags", "test-results/faults", "--sample"))
-    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
-    on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "rollback", "refusals"), faults)
+    drop_in = cluster(
+        "drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "rollback", "benchmark", "enforce")
+    )
+    on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "rollback", "failed_switch", "refusals", "audit"), faults)
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
