@@ -86,9 +86,7 @@ def test() -> tuple[Lane, ...]:
     """What guards main: each promise once, on the cluster where it costs least."""
     machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
     faults = Stage("flags: 4 faults", ("python", "-m", "sandbox.faults", "flags", "test-results/faults", "--sample"))
-    drop_in = cluster(
-        "drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "rollback", "benchmark", "enforce")
-    )
+    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "rollback", "benchmark", "enforce"))
     on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "rollback", "failed_switch", "refusals", "audit"), faults)
     return (
         Lane("drop-in", drop_in, needs_engine=True),
@@ -119,8 +117,9 @@ def everything() -> tuple[Lane, ...]:
     on_old = cluster("old", OLD, *scenarios("old", OLD, *ON_EVERY_VERSION, "refusals"))
     decisions = tuple(stage for version in (NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
+    on_new = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
     return (
-        replace(drop_in, stages=(*drop_in.stages, *on_old, faults, permissions)),
+        replace(drop_in, stages=(*on_new, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
         checks,
         replace(few_decisions, stages=decisions),

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tools.run_tests import run
-from tools.stages import SUITES, Lane, Stage
+from tools.stages import NEW, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
 
 PROJECT = Path(__file__).parents[2]
 PASSES, FAILS = ("true",), ("sh", "-c", "echo the cause; exit 3")
@@ -105,6 +105,15 @@ def test_every_molecule_scenario_is_run(suite: str) -> None:
     run_by_suite = {name for command in commands if command[0] == "tools/scenario" for name in command[3:]}
     there = {path.parent.name for path in PROJECT.glob("molecule/*/converge.yml")}
     assert run_by_suite == there
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_test_all_runs_each_scenario_of_every_version_on(version: str) -> None:
+    commands = [stage.command for lane in SUITES["all"]() for stage in lane.stages]
+    run = {
+        name for command in commands if command[0] == "tools/scenario" and command[2] == version for name in command[3:]
+    }
+    assert set(ON_EVERY_VERSION) <= run
 
 
 def test_readme_names_every_suite() -> None:
