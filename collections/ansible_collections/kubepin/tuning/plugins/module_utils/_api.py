@@ -136,13 +136,13 @@ class KubernetesApi:
         return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in found}
 
     def pods_with_label(self, namespace: str, selector: str) -> list[JsonObject]:
-        return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/pods", labelSelector=selector)
+        return self._list(f"{namespace_path(namespace)}/pods", labelSelector=selector)
 
     def pod(self, namespace: str, name: str) -> JsonObject | None:
         return self.find(_pod_path(namespace, name))
 
     def create_pod(self, manifest: Mapping[str, t.Any]) -> JsonObject:
-        return self.create(f"/api/v1/namespaces/{_quoted(manifest['metadata']['namespace'])}/pods", manifest)
+        return self.create(f"{namespace_path(manifest['metadata']['namespace'])}/pods", manifest)
 
     def find(self, path: str) -> JsonObject | None:
         """The object at this path of the API, None if there is none."""
@@ -163,13 +163,13 @@ class KubernetesApi:
         self._request("PATCH", path, patch, "application/merge-patch+json")
 
     def delete(self, path: str) -> None:
-        """Ask for the deletion of the object at this path of the API."""
+        """Request the deletion of the object at this path of the API."""
         self._request("DELETE", path)
 
     def delete_pod(self, pod: Mapping[str, t.Any], at_once: bool = False) -> None:
-        """Ask for the deletion of exactly this pod: one that is gone, or another of the same name, is no error.
+        """Request the deletion of this pod. Does nothing if it is already gone or another pod has taken its name.
 
-        :param at_once: without waiting for the kubelet, for a pod of which nothing runs
+        :param at_once: skip the grace period, for a pod whose containers never started
         """
         metadata = pod["metadata"]
         options: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": metadata["uid"]}}
@@ -207,10 +207,10 @@ class KubernetesApi:
         return self._request("GET", f"{_pod_path(namespace, name)}/log?{urlencode({'container': container})}")
 
     def pod_events(self, namespace: str, uid: str) -> list[JsonObject]:
-        return self._list(f"/api/v1/namespaces/{_quoted(namespace)}/events", fieldSelector=f"involvedObject.uid={uid}")
+        return self._list(f"{namespace_path(namespace)}/events", fieldSelector=f"involvedObject.uid={uid}")
 
     def has_namespace(self, name: str) -> bool:
-        return self.find(f"/api/v1/namespaces/{_quoted(name)}") is not None
+        return self.find(namespace_path(name)) is not None
 
     def allows(self, review: Mapping[str, t.Any]) -> bool:
         """Whether the user may do what the SelfSubjectAccessReview asks for."""
@@ -288,8 +288,13 @@ def _load(kubeconfig: str, context: str | None) -> Configuration:
     return configuration
 
 
+def namespace_path(name: str) -> str:
+    """Where the API has a namespace, and below it what is in it."""
+    return f"/api/v1/namespaces/{_quoted(name)}"
+
+
 def _pod_path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{_quoted(namespace)}/pods/{_quoted(name)}"
+    return f"{namespace_path(namespace)}/pods/{_quoted(name)}"
 
 
 def _quoted(name: str) -> str:
@@ -310,14 +315,15 @@ def _cause(error: HTTPError) -> str:
     return re.sub(r"^(.*\[Errno -?\d+\] |<[^>]*>: |\w+\([^)]*\): )", "", reason).rstrip(".)")
 
 
-def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, what: str) -> None:
+def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, what: str, at_once: bool = False) -> None:
     """Delete exactly *pod* and wait until it is gone; *what* names it in the error, such as "probe pod".
 
+    :param at_once: as for `KubernetesApi.delete_pod`
     :raises TuningError: if it is still there after *timeout* seconds
     """
     metadata = pod["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    api.delete_pod(pod)
+    api.delete_pod(pod, at_once)
     deadline = time.monotonic() + timeout
     while (found := api.pod(namespace, name)) is not None and found["metadata"]["uid"] == metadata["uid"]:
         if time.monotonic() > deadline:

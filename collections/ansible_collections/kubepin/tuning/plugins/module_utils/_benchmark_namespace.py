@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import time
-import typing as t
 from collections.abc import Callable, Mapping
 
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import JsonObject, KubernetesApi, namespace_path
 from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils._probe import MANAGED_BY, MANAGED_BY_LABEL, is_ours
 
-if t.TYPE_CHECKING:
-    from ansible_collections.kubepin.tuning.plugins.module_utils._api import JsonObject, KubernetesApi
-
-MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "kubepin"
-_LABELS = {MANAGED_BY: OURS}
+_LABELS = {MANAGED_BY_LABEL: MANAGED_BY}
 _POLL_SECONDS = 0.25
 
 
@@ -42,9 +39,10 @@ class BenchmarkNamespace:
         self._namespace = namespace
         self._timeout = timeout
         self._check_mode = check_mode
-        self._path = f"/api/v1/namespaces/{namespace}"
-        self._config_maps = f"{self._path}/configmaps"
         self._config_map = config_map
+        self._path = namespace_path(namespace)
+        self._config_maps = f"{self._path}/configmaps"
+        self._config_map_path = f"{self._config_maps}/{config_map}"
 
     def make(self, program: Mapping[str, str]) -> bool:
         """Make what is missing, and bring the program up to date; whether anything was, or would be, changed.
@@ -62,8 +60,9 @@ class BenchmarkNamespace:
 
     def reason_to_keep(self) -> str | None:
         """Why nothing of it can be removed: pods of other runs need it."""
-        pods = [pod["metadata"]["name"] for pod in self._api.pods_with_label(self._namespace, f"{MANAGED_BY}={OURS}")]
-        return f"pods of other runs are in namespace {self._namespace}: {', '.join(sorted(pods))}" if pods else None
+        pods = self._api.pods_with_label(self._namespace, f"{MANAGED_BY_LABEL}={MANAGED_BY}")
+        names = sorted(pod["metadata"]["name"] for pod in pods)
+        return f"pods of other runs are in namespace {self._namespace}: {', '.join(names)}" if names else None
 
     def remove(self) -> bool:
         """Remove the ConfigMap, and the namespace if it is kubepin's; whether anything was, or would be, changed.
@@ -73,20 +72,20 @@ class BenchmarkNamespace:
         namespace = self._api.find(self._path)
         if namespace is None:
             return False
-        is_ours = (namespace["metadata"].get("labels") or {}).get(MANAGED_BY) == OURS
-        target = self._path if is_ours else f"{self._config_maps}/{self._config_map}"
-        if not is_ours and self._api.find(target) is None:
+        if is_ours(namespace):
+            if not self._check_mode:
+                self._api.delete(self._path)
+                self._wait(lambda: self._api.find(self._path) is None, "does not go away: look at its finalizers")
+            return True
+        if self._api.find(self._config_map_path) is None:
             return False
         if not self._check_mode:
-            self._api.delete(target)
-            if is_ours:
-                self._wait(lambda: self._api.find(self._path) is None, "does not go away: look at its finalizers")
+            self._api.delete(self._config_map_path)
         return True
 
     def _put_program(self, program: Mapping[str, str]) -> bool:
         manifest = config_map_manifest(self._namespace, self._config_map, program)
-        path = f"{self._config_maps}/{self._config_map}"
-        found = self._api.find(path)
+        found = self._api.find(self._config_map_path)
         if found is not None and found.get("data") == manifest["data"]:
             return False
         if self._check_mode:
@@ -95,7 +94,7 @@ class BenchmarkNamespace:
             self._api.create(self._config_maps, manifest)
         else:
             stale = dict.fromkeys(found.get("data") or {})
-            self._api.patch(path, {**manifest, "data": {**stale, **manifest["data"]}})
+            self._api.patch(self._config_map_path, {**manifest, "data": {**stale, **manifest["data"]}})
         return True
 
     def _wait(self, reached: Callable[[], bool], otherwise: str) -> None:

@@ -9,7 +9,12 @@ import typing as t
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError, JsonObject, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
+    ApiError,
+    JsonObject,
+    KubernetesApi,
+    namespace_path,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import CORDON_ANNOTATION, node_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_apis import (
@@ -81,12 +86,8 @@ class UpgradeApi(KubernetesApi):
         }
 
     def _config_map(self, name: str) -> dict[str, str] | None:
-        try:
-            return self._get(f"/api/v1/namespaces/kube-system/configmaps/{name}").get("data")
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
+        found = self.find(f"{namespace_path('kube-system')}/configmaps/{name}")
+        return found.get("data") if found else None
 
     def _static_pods(self, component: str) -> dict[str, str]:
         """Node -> version of the component there, by the image's tag."""
@@ -98,13 +99,8 @@ class UpgradeApi(KubernetesApi):
         }
 
     def _kube_proxy(self) -> str | None:
-        try:
-            found = self._get("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return _tag(found["spec"]["template"]["spec"]["containers"][0]["image"])
+        found = self.find("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")
+        return _tag(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else None
 
     def _deprecated_requests(self) -> list[dict[str, str]]:
         """What was asked of an API server since its start that a later release no longer serves (1.19 and newer)."""

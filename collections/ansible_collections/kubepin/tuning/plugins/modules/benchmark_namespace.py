@@ -91,9 +91,9 @@ OPTIONS: dict[str, t.Any] = {
 
 
 def read_program(folder: str) -> dict[str, str]:
-    """File name -> text.
+    """The text of each ``.py`` file in the folder, by file name.
 
-    :raises TuningError: if there is no program in the folder
+    :raises TuningError: if the folder has no ``.py`` files
     """
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.py"))}
     if not files:

@@ -311,7 +311,7 @@ class Probe:
                 pod = self._watch(pod, request, deadline)
                 if not worth_another_try(pod, request):
                     return self._facts(pod, request)
-                self._api.delete_pod(pod, at_once=True)
+                remove_pod(self._api, pod, _CLEANUP_SECONDS, "probe pod", at_once=True)
                 time.sleep(_RETRY_SECONDS)
                 pod = self._create(request)
         except TuningError as error:

@@ -15,7 +15,7 @@ import typing as t
 from types import ModuleType
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
+from ansible.plugins.action.normal import ActionModule as ModuleAction
 from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 - imported once, before the workers are forked
     benchmark,
     facts,
@@ -50,18 +50,15 @@ class _InProcess:
         raise _Ended({"failed": True, "msg": msg, **result})
 
 
-class ControlNodeAction(ActionBase):
+class ControlNodeAction(ModuleAction):
     """Runs the module of the same name: here if it would run here anyway, else as Ansible runs any module."""
 
     module: ModuleType
     """With OPTIONS, what AnsibleModule takes but for check mode, which all of them support, and `run`."""
 
-    _supports_async = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
         if not self._runs_here():
-            result: dict[str, t.Any] = self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)
+            result: dict[str, t.Any] = super().run(tmp, task_vars)  # type: ignore[no-untyped-call]   # Ansible ships no types
             return result
         arguments = ArgumentSpecValidator(**self.module.OPTIONS).validate(dict(self._task.args))
         if arguments.error_messages:

@@ -89,7 +89,7 @@ class Cluster:
                 self.there["status"] = status
         return self.there
 
-    def delete_pod(self, pod):
+    def delete_pod(self, pod, at_once=False):
         self.there = None
 
     def pod_log(self, namespace, name, container):
