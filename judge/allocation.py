@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import (
     ENDLESS,
     Admission,
     Container,
@@ -27,10 +27,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import 
     machine_of,
     pod_request,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils._settings import options_on
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import options_on
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from judge import machines
 from sandbox.lone_kubelet import Job, LoneNode, Result, base_config, lone_node

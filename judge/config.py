@@ -14,23 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpu_manager_state import checksum_of
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import config_problems, effective_config
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils._memory_manager_state import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
+    config_problems,
+    effective_config,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import checksum_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     default_machine,
     memory_checksum_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._plan import expected_of, state_changes
-from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
     MANAGED,
     as_flags,
     setting_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import expected_of, state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from judge import machines
 from sandbox.lone_kubelet import Job, LoneNode, Result, base_config, lone_node

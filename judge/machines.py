@@ -7,8 +7,8 @@ import re
 import tarfile
 from pathlib import Path
 
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, read_topology
 
 from sandbox.topologies import MACHINES, tree, write
 

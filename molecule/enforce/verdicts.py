@@ -20,12 +20,12 @@ sys.path[:0] = [
 ]
 
 import gpu_pods  # noqa: E402
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod import (  # noqa: E402
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node  # noqa: E402
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (  # noqa: E402
     asks_for_gpu,
     containers_of,
     judge,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Node  # noqa: E402
 from kubernetes import client, config  # noqa: E402
 
 POLICY = "kubepin-gpu-pods"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import Container, Pod, machine_of
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import Container, Pod, machine_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from judge import allocation, config, machines
 from sandbox.lone_kubelet import Result

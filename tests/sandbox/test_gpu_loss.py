@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Node, with_facts
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_risk import risk_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import risk_of
 
 from sandbox import legacy_gpu
 from sandbox.gpu_loss import NEIGHBOUR, QUIET, RESTART, SHARED, WHOLE, Row, key, loss, markdown, read_rows

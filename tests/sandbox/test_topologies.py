@@ -4,8 +4,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils._system_files import Memory
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology, read_topology, topology_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import (
+    Topology,
+    read_topology,
+    topology_of,
+)
 
 from sandbox.topologies import MACHINES, Machine, tree, write
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ansible_collections.kubepin.tuning.plugins.modules import node_drain
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._control_node import ControlNodeAction
+from ansible_collections.kubepin.tuning.plugins.plugin_utils.control_node import ControlNodeAction
 
 
 class ActionModule(ControlNodeAction):

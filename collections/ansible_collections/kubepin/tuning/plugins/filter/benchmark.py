@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils import _benchmark
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import facts
 
 
-def benchmark_summary(facts: Any, comparisons: Any) -> str:
-    return "\n".join(_benchmark.benchmark_summary(facts, comparisons))
+def benchmark_summary(benchmarks: Any, comparisons: Any) -> str:
+    return "\n".join(facts.benchmark_summary(benchmarks, comparisons))
 
 
 class FilterModule:
@@ -18,12 +18,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "benchmark_settings_problems": _benchmark.benchmark_settings_problems,
-            "benchmark_plan": _benchmark.benchmark_plan,
-            "benchmark_todo": _benchmark.benchmark_todo,
-            "benchmark_fact": _benchmark.benchmark_fact,
-            "comparison_sources": _benchmark.comparison_sources,
-            "comparison_fact": _benchmark.comparison_fact,
-            "benchmark_statistics": _benchmark.benchmark_statistics,
+            "benchmark_settings_problems": facts.benchmark_settings_problems,
+            "benchmark_plan": facts.benchmark_plan,
+            "benchmark_todo": facts.benchmark_todo,
+            "benchmark_fact": facts.benchmark_fact,
+            "comparison_sources": facts.comparison_sources,
+            "comparison_fact": facts.comparison_fact,
+            "benchmark_statistics": facts.benchmark_statistics,
             "benchmark_summary": benchmark_summary,
         }

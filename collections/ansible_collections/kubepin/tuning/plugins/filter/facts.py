@@ -7,16 +7,20 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.kubepin.tuning.plugins.plugin_utils import _report
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._result import failure_fact, host_facts, result_fact
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run import report
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
+    failure_fact,
+    host_facts,
+    result_fact,
+)
 
 
 def preflight_problems(preflights: object) -> str:
-    return _report.preflight_problems(_facts_per_host(preflights, "preflight_problems"))
+    return report.preflight_problems(_facts_per_host(preflights, "preflight_problems"))
 
 
 def run_summary(results: object, seconds: float) -> str:
-    return "\n".join(_report.run_summary(_facts_per_host(results, "run_summary"), float(seconds)))
+    return "\n".join(report.run_summary(_facts_per_host(results, "run_summary"), float(seconds)))
 
 
 def _facts_per_host(value: object, name: str) -> Mapping[str, Mapping[str, t.Any]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_loss_report import gpu_loss_text
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.report import gpu_loss_text
 
 
 class FilterModule:

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pod_policy import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.policy import (
     gpu_pod_policy,
     gpu_pod_policy_faults,
     gpu_pod_policy_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_preflight import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.preflight import (
     gpu_pods_nodes,
     gpu_pods_preflight,
 )
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_pods_report import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import (
     gpu_pods_patches,
     gpu_pods_text,
     gpu_pods_verdict,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._preview_report import preview_nodes, preview_text
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.report import preview_nodes, preview_text
 
 
 class FilterModule:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._host_conclusion import probe_fact
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.host_probe.report import probe_fact
 
 
 class FilterModule:

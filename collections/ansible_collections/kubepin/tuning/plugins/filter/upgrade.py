@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._upgrade_report import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
     upgrade_blockers_text,
     upgrade_failure_text,
     upgrade_plan_text,

@@ -80,9 +80,13 @@ from typing import Any, cast
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import IMPORT_ERROR, KubernetesApi
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_inventory import address, groups, node_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import IMPORT_ERROR, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.inventory import (
+    address,
+    groups,
+    node_facts,
+)
 
 Nodes = list[dict[str, Any]]
 

@@ -83,10 +83,13 @@ kubeconfig:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, KubernetesApi, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    API_ARGUMENTS,
+    KubernetesApi,
+    connect,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.permissions import (
     OWN_NAMESPACE,
     PURPOSES,
     Right,
@@ -94,6 +97,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (
     review,
     rights,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

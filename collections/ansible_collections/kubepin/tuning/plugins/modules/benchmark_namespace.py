@@ -71,10 +71,10 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_namespace import BenchmarkNamespace
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.namespace import BenchmarkNamespace
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

@@ -275,14 +275,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
-    API_ARGUMENTS,
-    ApiError,
-    KubernetesApi,
-    connect,
-    remove_pod,
-)
-from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     CONTAINER,
     Failure,
     Recorded,
@@ -305,9 +299,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod impo
     timed_out,
     with_pull_error,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._probe import describe_events, is_ours, not_ours
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    API_ARGUMENTS,
+    ApiError,
+    KubernetesApi,
+    connect,
+    remove_pod,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
+    describe_events,
+    is_ours,
+    not_ours,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

@@ -88,10 +88,10 @@ container_runtime:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._container_runtime import Reader
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 ARGUMENT_SPEC = {"gpu_device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia*"]}}
 

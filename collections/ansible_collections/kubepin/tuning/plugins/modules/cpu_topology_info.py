@@ -248,8 +248,8 @@ topology:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 ARGUMENT_SPEC = {"root": {"type": "path", "default": "/"}}
 

@@ -266,16 +266,16 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._host_engine import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.engine import (
     CgroupEngine,
     ContainerEngine,
     find_engines,
     find_gpus,
     run_command,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._host_probe import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
     ARMS,
     CGROUP,
     PACKAGE,
@@ -286,7 +286,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._host_probe import 
     clock_sentence,
     plan_probe,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 LOCK = "/run/kubepin-probe.lock"
 SAMPLE_SECONDS = 1.0

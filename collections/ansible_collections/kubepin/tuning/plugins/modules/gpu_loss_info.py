@@ -144,9 +144,9 @@ gpu_loss:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_loss_reader import LossReader
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.gpu_access import LossReader
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
 
 ARGUMENT_SPEC = {"devices": {"type": "list", "elements": "str", "default": ["nvidia*"]}}
 

@@ -254,12 +254,12 @@ summary:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_audit import audit
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Source
-from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_source import ApiSource, FileSource
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource, FileSource
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

@@ -112,10 +112,10 @@ kubeadm_node:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_node import read_node
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_packages import overwriting_warning
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import read_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import overwriting_warning
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
 
 ARGUMENT_SPEC = {
     "versions": {"type": "list", "elements": "str", "default": []},

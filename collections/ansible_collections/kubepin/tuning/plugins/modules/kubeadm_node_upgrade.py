@@ -126,10 +126,10 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import Node, NodeLock
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_deed import Hop
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_source import SOURCE, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "step": {"type": "str", "choices": ["prepare", "apply", "configure", "kubelet"], "required": True},

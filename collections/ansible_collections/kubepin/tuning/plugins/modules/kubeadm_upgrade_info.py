@@ -133,18 +133,18 @@ import typing as t
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.cluster_reader import UpgradeApi
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
     Wanted,
     batch_problems,
     plan_hops,
     plan_upgrade,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_api import UpgradeApi
-from ansible_collections.kubepin.tuning.plugins.module_utils._upgrade_rules import ACCEPTABLE
-from ansible_collections.kubepin.tuning.plugins.module_utils._versions import parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import ACCEPTABLE
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

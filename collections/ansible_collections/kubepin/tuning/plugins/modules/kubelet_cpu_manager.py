@@ -250,12 +250,9 @@ import signal
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._journal import Journal
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import HOME, Node, NodeLock
-from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     Expected,
     FileChange,
     Plan,
@@ -264,11 +261,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._plan import (
     plan_rollback,
     plan_switch,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node, NodeLock
 
 # A node compiles all imports anew at each run, and a plan needs nothing of what acts: that is imported where it is used.
 if t.TYPE_CHECKING:
-    from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch
+    from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["present", "rolled_back", "repaired", "confirmed"], "default": "present"},
@@ -368,7 +368,7 @@ class Task:
         return self._result(changed=plan.changed or repaired)
 
     def _switch(self) -> Switch:
-        from ansible_collections.kubepin.tuning.plugins.module_utils._switch import Switch, endpoint_of
+        from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, endpoint_of
 
         return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
 
@@ -376,7 +376,7 @@ class Task:
         return expected_of(self.topology, self.kubelet["effective"], self.kubelet["version"])
 
     def _confirm(self) -> t.Dict[str, t.Any]:
-        from ansible_collections.kubepin.tuning.plugins.module_utils._switch import PodCpus
+        from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import PodCpus
 
         pod = PodCpus(**self.module.params["pod"]) if self.module.params["pod"] else None
         if self.module.check_mode:
@@ -469,7 +469,7 @@ def main() -> None:
     task: t.Optional[Task] = None
     try:
         if not module.check_mode:
-            from ansible_collections.kubepin.tuning.plugins.module_utils._switch import let_others_end
+            from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import let_others_end
 
             let_others_end(node, journal, module.params["switch_id"])
         with NodeLock(module.check_mode):

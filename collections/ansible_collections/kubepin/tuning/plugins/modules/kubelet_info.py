@@ -340,9 +340,13 @@ kubelet:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet import EMBEDDING, read_kubelet, read_runtime
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
+    EMBEDDING,
+    read_kubelet,
+    read_runtime,
+)
 
 ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expect_main_pid": {"type": "int"}}
 

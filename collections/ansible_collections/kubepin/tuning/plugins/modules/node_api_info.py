@@ -259,11 +259,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import API_ARGUMENTS, ApiError, KubernetesApi, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils._drain import plan_drain
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, requested, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    API_ARGUMENTS,
+    ApiError,
+    KubernetesApi,
+    connect,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, requested, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 _AT_ONCE = 8
 """Nodes whose pods are read at once."""

@@ -214,17 +214,16 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
     KubernetesApi,
     connect,
     remove_pod,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._node_facts import node_facts, unmet
-from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
     CONTAINER,
     KubeletWatch,
     ProbeRequest,
@@ -241,6 +240,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._probe import (
     progress,
     worth_another_try,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,

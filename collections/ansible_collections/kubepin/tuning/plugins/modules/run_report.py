@@ -60,8 +60,8 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils._module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils._node import Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Files
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "folder": {"type": "path", "required": True},

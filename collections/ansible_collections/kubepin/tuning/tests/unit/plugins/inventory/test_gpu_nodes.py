@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.plugin_utils._gpu_inventory import address, groups, node_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.inventory import (
+    address,
+    groups,
+    node_facts,
+)
 
 COLLECTIONS = Path(__file__).parents[7]
 NODES = json.loads((Path(__file__).parents[2] / "fixtures/nodes/sandbox-1.22.17.json").read_text())

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.doc_fragments.api import ModuleDocFragment
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.modules import (
     api_rights_info,
     benchmark_pod,

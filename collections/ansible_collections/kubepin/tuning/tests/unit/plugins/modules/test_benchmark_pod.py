@@ -9,8 +9,12 @@ import signal
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils._api import ApiError
-from ansible_collections.kubepin.tuning.plugins.module_utils._benchmark_pod import Failure, Recorded, RoundRequest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
+    Failure,
+    Recorded,
+    RoundRequest,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
 
 OURS = {"app.kubernetes.io/managed-by": "kubepin"}

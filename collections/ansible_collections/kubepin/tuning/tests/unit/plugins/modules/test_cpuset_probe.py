@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe
-from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.test_host_probe import machine
+from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import machine
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -220,7 +220,7 @@ def test_a_signal_removes_the_container_and_keeps_the_lines(home: Path) -> None:
         import os
         from ansible.module_utils.testing import patch_module_args
         from ansible_collections.kubepin.tuning.plugins.modules import cpuset_probe
-        from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.test_host_probe import machine
+        from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import machine
         os.geteuid = lambda: 0
         cpuset_probe.read_topology = machine
         cpuset_probe.LOCK = {str(home / "lock")!r}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.kubepin.tuning.plugins.module_utils._errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_config import DEFAULTS
-from ansible_collections.kubepin.tuning.plugins.module_utils._topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
 Answer = t.Callable[..., t.Dict[str, t.Any]]

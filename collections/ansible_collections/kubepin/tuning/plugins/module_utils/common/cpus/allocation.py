@@ -1,0 +1,715 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: which CPUs the kubelet's static policy will hand out. Ported from Kubernetes (Apache License 2.0).
+from __future__ import annotations
+
+import itertools
+import math
+import typing as t
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import minor_of, options_on
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+
+CpuSet = t.FrozenSet[int]
+
+FULL_PCPUS = "full-pcpus-only"
+ACROSS_NUMA = "distribute-cpus-across-numa"
+ACROSS_CORES = "distribute-cpus-across-cores"
+STRICT = "strict-cpu-reservation"
+BY_UNCORE = "prefer-align-cpus-by-uncorecache"
+
+ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across-numa find no whole core for the rest"
+"""What is told of a pod that the kubelet goes on for ever to admit (takeByTopologyNUMADistributed, `for remainder > 0`)."""
+
+# the minor versions of 1.x from which pkg/kubelet/cm/cpumanager does these
+_SORTS_SOUNDLY = 22
+_KNOWS_NUMA = 23
+_CHECKS_PHYSICAL = 27
+_KNOWS_SIDECARS = 29
+_TELLS_NUMBERS = 29
+_TELLS_NO_PHYSICAL = 32
+_PACKS_ODD_IN_UNCORE = 34
+
+_ROLES = ("app", "init", "sidecar")
+_MAX_PERMUTED_SOCKETS = 4
+_MAX_INSERTED = 6
+
+
+class AllocationError(TuningError):
+    """What was asked cannot be previewed."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container: `cpu` is its CPU request, a quantity such as ``12`` or ``500m``; `role` is ``app``, ``init``, or
+    ``sidecar`` for an init container with restartPolicy Always."""
+
+    name: str
+    cpu: str
+    role: str = "app"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod in the order of its admission. Only the containers of Guaranteed pods get CPUs of their own."""
+
+    name: str
+    containers: t.Tuple[Container, ...]
+    guaranteed: bool = True
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the kubelet does with one pod.
+
+    `cpus` maps the containers with exclusive CPUs to these, and is empty for a refused pod. `refused` is None, or the
+    reason and message that the pod's status would show. `certain` is False where Kubernetes 1.20 and 1.21 leave the
+    choice to the order of a Go map or to the sort algorithm of the Go version: `cpus` is one possible answer then.
+    """
+
+    pod: str
+    cpus: t.Dict[str, CpuSet]
+    refused: t.Optional[str] = None
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the kubelet does with all pods; `shared` is left for containers without CPUs of their own (the defaultCpuSet
+    of the state file: it contains the reserved CPUs unless strict-cpu-reservation is on)."""
+
+    admissions: t.List[Admission]
+    shared: CpuSet
+
+
+class _Place(t.NamedTuple):
+    numa: int
+    socket: int
+    core: int
+    uncore: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine as the kubelet's CPU manager sees it (pkg/kubelet/cm/cpumanager/topology/topology.go CPUTopology).
+
+    `members` maps a level («numa», «socket», «core», «uncore») and a number to the CPUs. A core has the number of its
+    lowest CPU. `sockets` counts those of CPUs outside of all NUMA nodes too. `cpus_per_core`, `cpus_per_socket` and
+    `cpus_per_uncore` are the kubelet's averages, rounded down.
+    """
+
+    places: t.Dict[int, _Place]
+    members: t.Dict[str, t.Dict[int, CpuSet]]
+    sockets: int
+    cpus_per_core: int
+    cpus_per_socket: int
+    cpus_per_uncore: int
+
+    @property
+    def cpus(self) -> CpuSet:
+        """All online CPUs that the kubelet knows of."""
+        return frozenset(self.places)
+
+    def count(self, level: str) -> int:
+        """How many sockets, NUMA nodes, ... there are."""
+        return len(self.members[level])
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of the kubelet that decide; `options` are the policy options that are on."""
+
+    minor: int
+    reserved: CpuSet
+    options: t.FrozenSet[str] = frozenset()
+
+
+@dataclass
+class _Answer:
+    cpus: CpuSet
+    certain: bool = True
+
+
+def preview(
+    topology: t.Mapping[str, t.Any],
+    version: str,
+    reserved: t.Iterable[int],
+    pods: t.Sequence[Pod],
+    options: t.Optional[t.Mapping[str, t.Any]] = None,
+    topology_policy: str = "none",
+) -> Preview:
+    """What a kubelet with the static policy and no pods yet does with `pods`, in this order.
+
+    :param topology: as read by `_topology.read_topology`
+    :param version: the kubelet's, 1.20 or newer
+    :param reserved: reservedSystemCPUs
+    :param options: cpuManagerPolicyOptions; valid for this version (`_settings.setting_problems`)
+    :param topology_policy: topologyManagerPolicy
+    :raises AllocationError: for what this does not model: a topologyManagerPolicy other than none (its hints restrict
+        the NUMA nodes), CPUs without numbers of core and socket, a container's role or CPU count that is none
+    """
+    if topology_policy != "none":
+        raise AllocationError(
+            f'topologyManagerPolicy is "{topology_policy}": allocations can be previewed with "none" only, because the '
+            "topology manager's hints also depend on devices and memory.",
+            value=topology_policy,
+        )
+    rules = Rules(minor_of(version), frozenset(reserved), options_on(options))
+    return admit_all(machine_of(topology), rules, pods)
+
+
+def admit_all(machine: Machine, rules: Rules, pods: t.Sequence[Pod]) -> Preview:
+    """`admit` of one pod after the other, on a machine where none runs yet."""
+    shared = initial_shared(machine, rules)
+    used = Fraction(0)
+    admissions: t.List[Admission] = []
+    for pod in pods:
+        admission = admit(machine, rules, shared, used, pod)
+        admissions.append(admission)
+        if admission.refused is None:
+            shared = shared.difference(*admission.cpus.values())
+            used += pod_request(pod, rules.minor)
+    return Preview(admissions, shared)
+
+
+def initial_shared(machine: Machine, rules: Rules) -> CpuSet:
+    """The defaultCpuSet of a new state file (policy_static.go validateState)."""
+    return machine.cpus - rules.reserved if STRICT in rules.options else machine.cpus
+
+
+def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
+    """The kubelet's view of a machine.
+
+    cAdvisor (utils/sysinfo/sysinfo.go GetNodesInfo, getCoresInfo, addCacheInfo) takes CPUs of one NUMA node with the
+    same core and socket number for one core, and ignores dies, offline CPUs and CPUs without these numbers. Without
+    NUMA nodes, sockets stand in for them. The «uncore cache» is an L3 cache that does not span its whole NUMA node;
+    a core without one is in a group with the number of its socket (topology.go getUncoreCacheID).
+
+    :raises AllocationError: if no CPU has the numbers of its core and socket
+    """
+    known = [c for c in topology["cpus"] if c["online"] and c["core"] is not None and c["socket"] is not None]
+    has_nodes = bool(topology["numa_nodes"])
+    known = [c for c in known if not has_nodes or c["numa_node"] is not None]
+    if not known:
+        raise AllocationError("this machine does not tell the cores and sockets of its CPUs.", value=topology["online"])
+    cores: t.Dict[t.Tuple[int, int, int], t.List[t.Mapping[str, t.Any]]] = {}
+    for cpu in known:
+        node = cpu["numa_node"] if has_nodes else cpu["socket"]
+        cores.setdefault((node, cpu["socket"], cpu["core"]), []).append(cpu)
+    cores_of_node: t.Dict[int, int] = {}
+    for node, _socket, _core in cores:
+        cores_of_node[node] = cores_of_node.get(node, 0) + 1
+    sharing: t.Dict[t.Optional[int], int] = {}
+    for cpu in known:
+        sharing[cpu["l3"]] = sharing.get(cpu["l3"], 0) + 1
+    places: t.Dict[int, _Place] = {}
+    for (node, socket, _core), threads in cores.items():
+        first = min(threads, key=lambda thread: str(thread["id"]))  # cAdvisor asks the first in the order of file names
+        spans_node = sharing[first["l3"]] == cores_of_node[node] * len(threads)
+        uncore = socket if first["l3"] is None or spans_node else first["l3"]
+        number = min(thread["id"] for thread in threads)
+        for thread in threads:
+            places[thread["id"]] = _Place(node, socket, number, uncore)
+    members: t.Dict[str, t.Dict[int, t.Set[int]]] = {level: {} for level in _Place._fields}
+    for number, place in places.items():
+        for level, group in zip(_Place._fields, place):
+            members[level].setdefault(group, set()).add(number)
+    # machine.go GetSockets reads /proc/cpuinfo, which knows nothing of NUMA nodes
+    sockets = {cpu["socket"] for cpu in topology["cpus"] if cpu["online"] and cpu["socket"] is not None}
+    return Machine(
+        places,
+        {level: {group: frozenset(found) for group, found in groups.items()} for level, groups in members.items()},
+        sockets=len(sockets),
+        cpus_per_core=len(places) // len(cores),
+        cpus_per_socket=len(places) // len(sockets),
+        cpus_per_uncore=len(places) // len(members["uncore"]),
+    )
+
+
+def reserved_of(machine: Machine, minor: int, options: t.FrozenSet[str], count: int) -> CpuSet:
+    """Which CPUs the static policy reserves where kubeReserved and systemReserved say only how many (policy_static.go
+    NewStaticPolicy).
+
+    :param count: kubeReserved.cpu + systemReserved.cpu, rounded up
+    :raises AllocationError: if there are not as many
+    """
+    try:
+        return _take(machine, Rules(minor, frozenset(), options), machine.cpus, count).cpus
+    except _Refused as exc:
+        raise AllocationError(f"{count} CPUs cannot be reserved: {exc}.", value=count) from exc
+
+
+def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: Pod) -> Admission:
+    """What the kubelet does with one pod.
+
+    The CPU manager is asked for each container, init containers first (policy_static.go Allocate, updateCPUsToReuse):
+    what an init container had, the following containers of the pod may use again, but not what a sidecar has. Then the
+    kubelet compares the sum of requests with what the node has (pkg/kubelet/lifecycle/predicate.go).
+
+    :param shared: the CPUs in no container's exclusive set (defaultCpuSet)
+    :param used: the CPU requests of the pods already there
+    """
+    reserved_cores = {machine.places[cpu].core for cpu in rules.reserved if cpu in machine.places}
+    reserved_physical = rules.reserved.union(*(machine.members["core"][core] for core in reserved_cores))
+    reusable: CpuSet = frozenset()
+    found: t.Dict[str, CpuSet] = {}
+    certain = True
+    left = shared
+    try:
+        for container in _in_order(pod):
+            wanted = _whole_cpus(pod, container)
+            if wanted == 0:
+                continue
+            if FULL_PCPUS in rules.options:
+                _check_smt(rules.minor, wanted, machine.cpus_per_core, len(left - reserved_physical))
+            answer = _take(machine, rules, (left - rules.reserved) | reusable, wanted)
+            found[container.name] = answer.cpus
+            certain = certain and answer.certain
+            left -= answer.cpus
+            reused_later = container.role == "init" or (container.role == "sidecar" and rules.minor < _KNOWS_SIDECARS)
+            reusable = reusable | answer.cpus if reused_later else reusable - answer.cpus
+        _check_sum(pod_request(pod, rules.minor), used, len(machine.cpus) - len(rules.reserved))
+    except _Refused as exc:
+        return Admission(pod.name, {}, str(exc), certain)
+    return Admission(pod.name, found, None, certain)
+
+
+class _Refused(Exception):
+    """The kubelet refuses; the text is the reason and the message of the pod's status."""
+
+
+def _unexpected(error: str) -> _Refused:
+    """An error without a reason of its own (pkg/kubelet/cm/admission/errors.go)."""
+    return _Refused(f"UnexpectedAdmissionError: Allocate failed due to {error}, which is unexpected")
+
+
+def _in_order(pod: Pod) -> t.List[Container]:
+    for container in pod.containers:
+        if container.role not in _ROLES:
+            raise AllocationError(
+                f'container {container.name} of pod {pod.name} has the role "{container.role}": expected one of '
+                f"{', '.join(_ROLES)}.",
+                value=container.role,
+            )
+    return [c for c in pod.containers if c.role != "app"] + [c for c in pod.containers if c.role == "app"]
+
+
+def _request(pod: Pod, container: Container) -> Fraction:
+    try:
+        request = parse_quantity(container.cpu)
+    except ValueError as exc:
+        raise AllocationError(f"container {container.name} of pod {pod.name}: {exc}.", value=container.cpu) from exc
+    if request < 0:
+        raise AllocationError(
+            f'container {container.name} of pod {pod.name} asks for "{container.cpu}" CPUs: expected none or more.',
+            value=container.cpu,
+        )
+    return request
+
+
+def _whole_cpus(pod: Pod, container: Container) -> int:
+    """The number of exclusive CPUs: 0 for what stays in the shared pool (policy_static.go guaranteedCPUs)."""
+    request = _request(pod, container)
+    return int(request) if pod.guaranteed and request.denominator == 1 else 0
+
+
+def pod_request(pod: Pod, minor: int) -> Fraction:
+    """The CPUs that a pod counts for: the larger of the initialization and the running (k8s.io/component-helpers/resource)."""
+    running = starting = sidecars = Fraction(0)
+    for container in _in_order(pod):
+        request = _request(pod, container)
+        if container.role == "app":
+            running += request
+        elif container.role == "sidecar" and minor >= _KNOWS_SIDECARS:
+            sidecars += request
+        else:
+            starting = max(starting, sidecars + request)
+    return max(starting, running + sidecars)
+
+
+def _check_smt(minor: int, wanted: int, per_core: int, available: int) -> None:
+    """policy_static.go SMTAlignmentError; 1.27 to 1.31 give the wrong text where no physical CPU is free."""
+    name = "SMTAlignmentError: SMT Alignment Error"
+    odd = f"{name}: requested {wanted} cpus not multiple cpus per core = {per_core}"
+    if wanted % per_core:
+        raise _Refused(odd)
+    if minor >= _CHECKS_PHYSICAL and wanted > available:
+        if available == 0 and minor < _TELLS_NO_PHYSICAL:
+            raise _Refused(odd)
+        raise _Refused(
+            f"{name}: not enough free physical CPUs: available physical CPUs = {available}, requested CPUs = {wanted}, "
+            f"CPUs per core = {per_core}"
+        )
+
+
+def _check_sum(request: Fraction, used: Fraction, capacity: int) -> None:
+    if request + used > capacity:
+        raise _Refused(
+            f"OutOfcpu: Node didn't have enough resource: cpu, requested: {int(request * 1000)}, "
+            f"used: {int(used * 1000)}, capacity: {capacity * 1000}"
+        )
+
+
+def _take(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
+    """policy_static.go takeByTopology (up to 1.21 and 1.22: cpu_assignment.go takeByTopology)."""
+    if wanted == 0:
+        return _Answer(frozenset())
+    if rules.minor < _SORTS_SOUNDLY:
+        return _take_unsorted(machine, rules, available, wanted)
+    if ACROSS_NUMA in rules.options and rules.minor >= _KNOWS_NUMA:
+        group = machine.cpus_per_core if FULL_PCPUS in rules.options else 1
+        return _Answer(_take_distributed(machine, rules, available, wanted, group))
+    return _Answer(_take_packed(machine, rules, available, wanted, BY_UNCORE in rules.options))
+
+
+def _check_enough(minor: int, wanted: int, available: t.Collection[int]) -> None:
+    if wanted > len(available):
+        numbers = f": requested={wanted}, available={len(available)}" if minor >= _TELLS_NUMBERS else ""
+        raise _unexpected(f"not enough cpus available to satisfy request{numbers}")
+
+
+@dataclass
+class _Accumulator:
+    """cpu_assignment.go cpuAccumulator, 1.22 to 1.36: takes from `free` until `needed` is 0."""
+
+    machine: Machine
+    minor: int
+    free: CpuSet
+    needed: int
+    result: CpuSet = field(default_factory=frozenset)
+
+    def satisfied(self) -> bool:
+        return self.needed < 1
+
+    def free_in(self, level: str, number: int) -> CpuSet:
+        return self.free & self.machine.members[level][number]
+
+    def sort(self, level: str, within: CpuSet) -> t.List[int]:
+        """The groups of a level with CPUs in `within`: those with the fewest free CPUs first, then by number."""
+        numbers = {getattr(self.machine.places[cpu], level) for cpu in within}
+        return sorted(numbers, key=lambda number: (len(self.free_in(level, number)), number))
+
+    @property
+    def _numa_first(self) -> bool:
+        return self.machine.sockets >= self.machine.count("numa")
+
+    def sockets(self) -> t.List[int]:
+        if self.minor < _KNOWS_NUMA or not self._numa_first:
+            return self.sort("socket", self.free)
+        return [s for node in self.numa_nodes() for s in self.sort("socket", self.free_in("numa", node))]
+
+    def numa_nodes(self) -> t.List[int]:
+        if self._numa_first:
+            return self.sort("numa", self.free)
+        return [node for socket in self.sockets() for node in self.sort("numa", self.free_in("socket", socket))]
+
+    def uncores(self) -> t.List[int]:
+        return [u for node in self.numa_nodes() for u in self.sort("uncore", self.free_in("numa", node))]
+
+    def cores(self) -> t.List[int]:
+        if self.minor < _KNOWS_NUMA or self._numa_first:
+            return [core for socket in self.sockets() for core in self.sort("core", self.free_in("socket", socket))]
+        return [core for node in self.numa_nodes() for core in self.sort("core", self.free_in("numa", node))]
+
+    def take(self, cpus: CpuSet) -> None:
+        self.result |= cpus
+        self.free -= cpus
+        self.needed -= len(cpus)
+
+    def take_whole(self, level: str, numbers: t.Iterable[int], size: t.Optional[int] = None) -> None:
+        """Takes the groups of which all CPUs are free, as long as that many are needed.
+
+        :param size: how many CPUs a whole group has; the kubelet uses the machine's average for sockets and cores
+        """
+        members = self.machine.members[level]
+        whole = [n for n in numbers if len(self.free_in(level, n)) == (len(members[n]) if size is None else size)]
+        for number in whole:
+            if self.needed >= len(members[number]):
+                self.take(members[number])
+
+    def take_whole_numa_nodes_and_sockets(self) -> None:
+        """Of the two levels, the one whose groups are larger comes first."""
+        levels = ["numa", "socket"] if self._numa_first else ["socket", "numa"]
+        for level in levels if self.minor >= _KNOWS_NUMA else ["socket"]:
+            if level == "numa":
+                self.take_whole("numa", self.numa_nodes())
+            else:
+                self.take_whole("socket", self.sockets(), self.machine.cpus_per_socket)
+            if self.satisfied():
+                return
+
+    def take_uncores(self) -> None:
+        """takeUncoreCache: whole uncore caches, then a part of one that holds all the rest."""
+        for uncore in self.uncores():
+            if self.needed >= self.machine.cpus_per_uncore:
+                self.take_whole("uncore", self.uncores())
+            if self.satisfied():
+                return
+            self._take_part_of_uncore(uncore)
+            if self.satisfied():
+                return
+
+    def _take_part_of_uncore(self, uncore: int) -> None:
+        """takePartialUncore; before 1.34 an odd number of CPUs never fits where cores have two threads."""
+        per_core = self.machine.cpus_per_core
+        packs_odd = self.minor >= _PACKS_ODD_IN_UNCORE
+        cores_needed = (self.needed + per_core - 1) // per_core if packs_odd else self.needed // per_core
+        cores = sorted({self.machine.places[cpu].core for cpu in self.free_in("uncore", uncore)})[:cores_needed]
+        cpus = sorted(cpu for core in cores for cpu in self.free_in("core", core))
+        if packs_odd and self.needed % 2 and per_core > 1 and len(cpus) > self.needed:
+            cpus = cpus[:-1]
+        if len(cpus) == self.needed:
+            self.take(frozenset(cpus))
+
+    def take_single(self, spread: bool) -> None:
+        """takeRemainingCPUs."""
+        if spread:
+            cpus = [cpu for socket in self.sockets() for cpu in sorted(self.free_in("socket", socket))]
+        else:
+            cpus = [cpu for core in self.cores() for cpu in sorted(self.free_in("core", core))]
+        for cpu in cpus[: self.needed]:
+            self.take(frozenset({cpu}))
+
+
+def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int, by_uncore: bool) -> CpuSet:
+    """cpu_assignment.go takeByTopologyNUMAPacked (1.23 to 1.36), and takeByTopology (1.22), which has no NUMA level."""
+    spread = ACROSS_CORES in rules.options
+    acc = _Accumulator(machine, rules.minor, available & machine.cpus, wanted)
+    if acc.satisfied():
+        return acc.result
+    _check_enough(rules.minor, wanted, acc.free)
+    acc.take_whole_numa_nodes_and_sockets()
+    if not acc.satisfied() and by_uncore:
+        acc.take_uncores()
+    if not acc.satisfied() and not spread:
+        acc.take_whole("core", acc.cores(), machine.cpus_per_core)
+    if not acc.satisfied():
+        acc.take_single(spread)
+    if not acc.satisfied():
+        raise _unexpected("failed to allocate cpus")
+    return acc.result
+
+
+def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted: int, group: int) -> CpuSet:
+    """cpu_assignment.go takeByTopologyNUMADistributed (1.23 to 1.36; KEP 2902): evenly over as few NUMA nodes as can be.
+
+    :param group: CPUs are handed out in groups of as many: the threads of a core with full-pcpus-only, or else 1
+    """
+    if wanted % group:
+        return _take_packed(machine, rules, available, wanted, False)
+    acc = _Accumulator(machine, rules.minor, available & machine.cpus, wanted)
+    if acc.satisfied():
+        return acc.result
+    _check_enough(rules.minor, wanted, acc.free)
+    nodes = acc.numa_nodes()
+    groups = (len(machine.cpus) - 1) // group + 1
+    groups_per_node = (groups - 1) // machine.count("numa") + 1
+    groups_needed = (wanted - 1) // group + 1
+    fewest = (groups_needed - 1) // groups_per_node + 1
+    for size in range(fewest, min(groups_needed, len(nodes)) + 1):
+        combination, remainder_nodes = _best_combination(acc, nodes, size, wanted, group)
+        if combination is None:
+            continue
+        each = wanted // len(combination) // group * group
+        for node in combination:
+            _take_in_node(acc, rules, node, each)
+        left = wanted - each * len(combination)
+        while left > 0:
+            before = left
+            for node in remainder_nodes:
+                if left > 0 and len(acc.free_in("numa", node)) >= group:
+                    _take_in_node(acc, rules, node, group)
+                    left -= group
+            if left == before:
+                raise _Refused(ENDLESS)
+        if acc.needed:
+            which = "not enough" if acc.needed > 0 else "too many"
+            raise _unexpected(f"accounting error, {which} CPUs allocated, remaining: {acc.needed}")
+        return acc.result
+    return _take_packed(machine, rules, available, wanted, False)
+
+
+def _take_in_node(acc: _Accumulator, rules: Rules, node: int, count: int) -> None:
+    try:
+        acc.take(_take_packed(acc.machine, rules, acc.free_in("numa", node), count, False))
+    except _Refused:
+        return  # takeByTopologyNUMADistributed ignores the error, and finds the sum wrong later
+
+
+def _best_combination(
+    acc: _Accumulator, nodes: t.Sequence[int], size: int, wanted: int, group: int
+) -> t.Tuple[t.Optional[t.List[int]], t.List[int]]:
+    """The `size` NUMA nodes that leave the most even rest, and those of them that give the remainder."""
+    best, best_balance = None, math.inf
+    best_remainder: t.Optional[_GoSlice] = None
+    free = {node: len(acc.free_in("numa", node)) for node in nodes}
+    for combination in _combinations(nodes, size):
+        if best_balance == 0:
+            break
+        chosen = combination.items()
+        each = wanted // size // group * group
+        if (
+            sum(free[node] for node in chosen) < wanted
+            or sum(free[node] // group for node in chosen) * group < wanted
+            or any(free[node] < each for node in chosen)
+        ):
+            continue
+        after = {node: free[node] - (each if node in chosen else 0) for node in nodes}
+        remainder = wanted - each * size
+        balance: float = math.inf
+        remainder_nodes: t.Optional[_GoSlice] = None
+        if remainder == 0:
+            balance = _standard_deviation(list(after.values()))
+        else:
+            givers = [node for node in chosen if after[node] >= group]
+            for count in range(len(givers), 0, -1):
+                for subset in _combinations(givers, count):
+                    told = _balance_after(after, subset.items(), remainder, group)
+                    if told < balance:
+                        balance, remainder_nodes = told, subset
+        if balance < best_balance:
+            best, best_balance, best_remainder = combination, balance, remainder_nodes
+    return (best.items() if best else None), (best_remainder.items() if best_remainder else [])
+
+
+def _balance_after(after: t.Mapping[int, int], subset: t.Sequence[int], remainder: int, group: int) -> float:
+    """How uneven the NUMA nodes are once `subset` has given the remainder in turn; infinity if it has not so much."""
+    if sum(after[node] for node in subset) < remainder:
+        return math.inf
+    left = dict(after)
+    while remainder > 0:
+        before = remainder
+        for node in subset:
+            if remainder > 0 and left[node] >= group:
+                left[node] -= group
+                remainder -= group
+        if remainder == before:
+            raise _Refused(ENDLESS)
+    return _standard_deviation(list(left.values()))
+
+
+def _standard_deviation(numbers: t.Sequence[int]) -> float:
+    mean = _rounded(sum(numbers) / len(numbers))
+    return _rounded(math.sqrt(sum((number - mean) ** 2 for number in numbers) / len(numbers)))
+
+
+def _rounded(number: float) -> float:
+    """To thousandths, halves up, as Go's math.Round does for what is not negative."""
+    return math.floor(number * 1000 + 0.5) / 1000
+
+
+class _GoSlice(t.NamedTuple):
+    """The first `length` items of an array that other slices may share and change."""
+
+    array: t.List[int]
+    length: int
+
+    def items(self) -> t.List[int]:
+        return self.array[: self.length]
+
+
+def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
+    """cpu_assignment.go iterateCombinations, with its flaw: from four numbers on, combinations with the same beginning
+    share an array, so that one kept as the best so far turns into the last of them.
+    """
+
+    def extend(so_far: _GoSlice, start: int) -> t.Iterator[_GoSlice]:
+        missing = size - so_far.length
+        if missing == 0:
+            yield so_far
+            return
+        for index in range(start, len(numbers) - missing + 1):
+            array = so_far.array
+            if so_far.length == len(array):  # Go's append makes a new array of twice the size
+                array = array + [0] * max(1, len(array))
+            array[so_far.length] = numbers[index]
+            yield from extend(_GoSlice(array, so_far.length + 1), index + 1)
+
+    return extend(_GoSlice([], 0), 0)
+
+
+def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
+    """cpu_assignment.go takeByTopology, 1.20 and 1.21: whole sockets, whole cores, single CPUs; no NUMA level.
+
+    Its comparisons are joined by «or»: a socket may be less than another and greater too. Where that happens, the
+    result depends on the order of a Go map and on the sort algorithm, and is not certain. `freeCores` meets it once a
+    socket has more free cores than one with a higher number.
+    """
+    _check_enough(rules.minor, wanted, available & machine.cpus)
+    orders = _socket_orders(machine, available)
+    answers = [_take_in_order(machine, available, wanted, order) for order in orders]
+    same = all(answer.cpus == answers[0].cpus for answer in answers)
+    return _Answer(answers[0].cpus, same and all(answer.certain for answer in answers))
+
+
+def _whole_cores(machine: Machine, free: CpuSet, socket: int) -> t.List[int]:
+    here = {machine.places[cpu].core for cpu in free & machine.members["socket"][socket]}
+    return sorted(core for core in here if len(free & machine.members["core"][core]) == machine.cpus_per_core)
+
+
+def _socket_orders(machine: Machine, free: CpuSet) -> t.List[t.Tuple[int, ...]]:
+    """The orders that freeCores may give the sockets: the sound one first, alone if it is the only one."""
+    numbers = {machine.places[cpu].socket for cpu in free & machine.cpus}
+    whole = {socket: len(_whole_cores(machine, free, socket)) for socket in numbers}
+    sound = tuple(sorted(numbers, key=lambda socket: (whole[socket], socket)))
+    if list(sound) == sorted(numbers):
+        return [sound]
+    others = itertools.permutations(sorted(numbers)) if len(numbers) <= _MAX_PERMUTED_SOCKETS else [sorted(numbers)]
+    return [sound, *(tuple(order) for order in others)]
+
+
+def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.Sequence[int]) -> _Answer:
+    free, needed = available & machine.cpus, wanted
+    result: CpuSet = frozenset()
+
+    def take(cpus: CpuSet) -> None:
+        nonlocal free, needed, result
+        result, free, needed = result | cpus, free - cpus, needed - len(cpus)
+
+    for socket in sorted(machine.members["socket"]):
+        cpus = free & machine.members["socket"][socket]
+        if needed >= machine.cpus_per_socket and len(cpus) == machine.cpus_per_socket:
+            take(cpus)
+    whole = [core for socket in sockets for core in _whole_cores(machine, free, socket)]
+    for core in whole:
+        if needed >= machine.cpus_per_core:
+            take(free & machine.members["core"][core])
+    if needed < 1:
+        return _Answer(result)
+    cores, certain = _sort_cores(machine, free, result)
+    singles = [cpu for core in cores for cpu in sorted(free & machine.members["core"][core])]
+    if len(singles) < needed:
+        raise _unexpected("failed to allocate cpus")
+    taken = frozenset(singles[:needed])
+    return _Answer(result | taken, certain or len(singles) == needed)
+
+
+def _sort_cores(machine: Machine, free: CpuSet, result: CpuSet) -> t.Tuple[t.List[int], bool]:
+    """freeCPUs: the cores by an insertion sort, and whether Go's sort would give this too: it is one for up to 6."""
+
+    def key(core: int) -> t.Tuple[int, int, int, int, int]:
+        socket = machine.places[core].socket
+        members = machine.members["socket"][socket]
+        return (
+            -len(members & result),
+            len(members & free),
+            len(machine.members["core"][core] & free),
+            socket,
+            core,
+        )
+
+    keys = {core: key(core) for core in {machine.places[cpu].core for cpu in free}}
+
+    def less(first: int, second: int) -> bool:
+        return any(mine < theirs for mine, theirs in zip(keys[first], keys[second]))
+
+    cores = sorted(keys)
+    for index in range(1, len(cores)):
+        while index > 0 and less(cores[index], cores[index - 1]):
+            cores[index], cores[index - 1] = cores[index - 1], cores[index]
+            index -= 1
+    sound = not any(less(second, first) for first, second in itertools.combinations(cores, 2))
+    return cores, sound or len(cores) <= _MAX_INSERTED

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: decides which CPUs are kept for the system; reads and writes nothing.
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
+    CpusetError,
+    format_cpuset,
+    parse_cpuset,
+)
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """CPUs kept for the kubelet, the runtime and the system, and why just these."""
+
+    cpus: t.FrozenSet[int]
+    explanation: str
+
+
+Core = t.Mapping[str, t.Any]
+
+
+def auto_count(online: int, millicores_configured: int = 0) -> int:
+    """How many CPUs ``auto`` reserves on a node with *online* CPUs, before rounding up to whole cores.
+
+    6 % of the first CPU, 1 % of the second, 0.5 % of the next two and 0.25 % of the rest: the formula by which GKE sizes
+    kubeReserved ("Plan GKE node sizes"). Never less than what the node's own kubeReserved and systemReserved ask
+    (*millicores_configured*), since reservedSystemCPUs replaces both (cmd/kubelet/app/server.go).
+    """
+    return max(1, math.ceil(max(auto_millicores(online), float(millicores_configured)) / 1000))
+
+
+def auto_millicores(online: int) -> float:
+    """What the formula of `auto_count` says, in thousandths of a CPU."""
+    shares = [60.0, 10.0, 5.0, 5.0]
+    return sum(shares[:online]) + max(0, online - len(shares)) * 2.5
+
+
+def reservation_reasons(
+    topology: t.Mapping[str, t.Any],
+    reservation: Reservation,
+    wanted: str,
+    count: t.Optional[int],
+    configured: str,
+    millicores_configured: int,
+) -> t.List[str]:
+    """Why `choose`, with the same arguments, reserved so many CPUs, and why just these: sentences for people."""
+    total = len(reservation.cpus)
+    if wanted != AUTO:
+        return [f"reserved_cpus names {'it' if total == 1 else 'them'}."]
+    if count is None and configured and parse_cpuset(configured) == reservation.cpus:
+        return ["The kubelet's reservedSystemCPUs has them already, and they are whole cores of this machine: kept."]
+    online = len(parse_cpuset(topology["online"]))
+    if count is not None:
+        many = f"reserved_cpu_count is {count}."
+    else:
+        threads = topology["threads_per_core"]
+        many = (
+            f"{auto_millicores(online):.0f} millicores for {online} CPUs online (6 % of the first, 1 % of the second, 0.5 % of the next "
+            f"two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in whole "
+            f"cores of {threads} thread{'s' * (threads != 1)}: {total} CPU{'s' * (total != 1)}."
+        )
+    return [many, _why_these(topology, reservation.cpus)]
+
+
+def _why_these(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
+    nodes = sorted({core["numa_node"] for core in topology["cores"] if parse_cpuset(core["cpus"]) & cpus} - {None})
+    if not nodes:
+        return "The lowest cores: the machine tells no NUMA nodes."
+    if not topology["gpus"]:
+        return "The lowest cores of the lowest NUMA node: no GPU was found whose CPUs are worth keeping."
+    per_node = {node["id"]: _gpus_on(topology, node["id"]) for node in topology["numa_nodes"]}
+    held = ", ".join(f"{node}: {gpus}" for node, gpus in sorted(per_node.items()))
+    return (
+        f"The lowest cores of NUMA node {format_cpuset(nodes)}, as no node has fewer GPUs (GPUs per node: {held}): CPUs beside GPUs are "
+        "for their pods, and low neighbours share as few L3 groups as can be."
+    )
+
+
+def choose_reservation(
+    topology: t.Mapping[str, t.Any],
+    wanted: str,
+    count: t.Optional[int],
+    configured: str,
+    millicores_configured: int,
+) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
+    """The reservation, or every problem of the one that was asked for.
+
+    :param topology: as `_topology.read_topology` returns it
+    :param wanted: a CPU list such as ``0,128``, or ``auto``
+    :param count: how many CPUs ``auto`` takes; None lets it decide
+    :param configured: the kubelet's reservedSystemCPUs of now ("" if it has none); ``auto`` keeps it where it is sound
+    :param millicores_configured: kubeReserved.cpu + systemReserved.cpu of now
+    """
+    cores: t.Sequence[Core] = topology["cores"]
+    if wanted != AUTO:
+        return _listed(topology, cores, wanted, count)
+    if count is None and configured:
+        kept, problems = _listed(topology, cores, configured, None)
+        if kept and not problems:
+            return Reservation(kept.cpus, f"{kept.explanation}; kept as configured"), []
+    return _automatic(topology, cores, count, millicores_configured)
+
+
+def _listed(
+    topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], wanted: str, count: t.Optional[int]
+) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
+    name = f'reserved_cpus is "{wanted}"'
+    problems: t.List[str] = []
+    if count is not None:
+        problems.append(f"{name} and reserved_cpu_count is {count}: give the list, or `auto` with a count, not both.")
+    try:
+        cpus = parse_cpuset(wanted)
+    except CpusetError as exc:
+        return None, [*problems, f"{name}: {exc}"]
+    online = parse_cpuset(topology["online"])
+    if not cpus:
+        problems.append(f"{name}: the static policy needs at least one reserved CPU. Name one core, or use `auto`.")
+    absent = cpus - online
+    if absent:
+        problems.append(
+            f"{name}: CPUs {format_cpuset(absent)} are not online on this node (online: {topology['online']})."
+        )
+    whole = set(cpus)
+    for core in cores:
+        threads = parse_cpuset(core["cpus"])
+        if threads & cpus and not threads <= cpus:
+            whole |= threads
+            problems.append(
+                f"{name}: splits core {min(threads)} (CPUs {' and '.join(str(c) for c in sorted(threads))}). "
+                f'Reserve "{format_cpuset(cpus | threads)}", or leave it to `auto`.'
+            )
+    if online and online <= whole:
+        problems.append(f"{name}: leaves no CPU for pods (online: {topology['online']}). Reserve fewer cores.")
+    if problems:
+        return None, problems
+    taken = [core for core in cores if parse_cpuset(core["cpus"]) <= cpus]
+    return Reservation(frozenset(cpus), _describe(topology, taken)), []
+
+
+def _automatic(
+    topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], count: t.Optional[int], millicores_configured: int
+) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
+    if len(cores) < 2:
+        return None, [
+            f"this node has {len(cores)} core(s) online (CPUs {topology['online'] or 'unknown'}): the static policy needs one for "
+            "the system and one for pods. Leave the node out with --limit."
+        ]
+    needed = count if count is not None else auto_count(len(parse_cpuset(topology["online"])), millicores_configured)
+    if needed < 1:
+        return None, [f"reserved_cpu_count is {needed}: expected 1 or more, the static policy needs a reserved CPU."]
+    taken: t.List[Core] = []
+    have = 0
+    for core in _by_preference(topology, cores):
+        if have >= needed:
+            break
+        taken.append(core)
+        have += len(parse_cpuset(core["cpus"]))
+    if count is not None and have != count:
+        return None, [
+            f"reserved_cpu_count is {count}: cores of this node have {topology['threads_per_core']} threads and are reserved whole. "
+            f"Use {have - len(parse_cpuset(taken[-1]['cpus'])) or have} or {have}."
+        ]
+    if len(taken) == len(cores):
+        return None, [
+            f"reserving {needed} CPUs leaves no core for pods (online: {topology['online']}). "
+            "Lower reserved_cpu_count, or the node's kubeReserved and systemReserved."
+        ]
+    cpus: t.Set[int] = set()
+    for core in taken:
+        cpus |= parse_cpuset(core["cpus"])
+    return Reservation(frozenset(cpus), _describe(topology, taken)), []
+
+
+def _by_preference(topology: t.Mapping[str, t.Any], cores: t.Sequence[Core]) -> t.List[Core]:
+    """Cores in the order in which ``auto`` takes them: NUMA nodes with the fewest GPUs first, then the lowest CPU.
+
+    Staying on one NUMA node and, there, on the lowest CPUs keeps the reservation inside as few L3 groups as can be.
+    """
+
+    def key(core: Core) -> t.Tuple[int, int, int]:
+        node = core["numa_node"]
+        return _gpus_on(topology, node), node if node is not None else -1, min(parse_cpuset(core["cpus"]))
+
+    return sorted(cores, key=key)
+
+
+def _gpus_on(topology: t.Mapping[str, t.Any], numa_node: t.Optional[int]) -> int:
+    return sum(1 for gpu in topology["gpus"] if gpu["numa_node"] == numa_node and numa_node is not None)
+
+
+def _describe(topology: t.Mapping[str, t.Any], taken: t.Sequence[Core]) -> str:
+    """Such as ``1 core, L3 0, NUMA 0, no GPU``; what the machine does not tell is left out."""
+    parts = [f"{len(taken)} core" + ("s" if len(taken) != 1 else "")]
+    l3 = {core["l3"] for core in taken} - {None}
+    if l3:
+        parts.append(f"L3 {format_cpuset(l3)}")
+    nodes = {core["numa_node"] for core in taken} - {None}
+    if nodes:
+        gpus = sum(_gpus_on(topology, node) for node in nodes)
+        parts.append(f"NUMA {format_cpuset(nodes)}")
+        parts.append(f"{gpus} GPU" + ("s" if gpus != 1 else "") if gpus else "no GPU")
+    return ", ".join(parts)

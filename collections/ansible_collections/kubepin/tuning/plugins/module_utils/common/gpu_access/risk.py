@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""Whether a running pod may lose its GPU («Failed to initialize NVML: Unknown Error»), by what, and what is unknown. Pure.
+
+Three causes: an update of the container's cgroup, ``systemctl daemon-reload``, and missing links in /dev/char
+(NVIDIA Container Toolkit, troubleshooting).
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_QUIET
+
+GRADES: t.Dict[str, str] = {
+    "high": "the kubelet takes it by itself",
+    "low": "taken by an act: a restart of the kubelet or a daemon-reload",
+    "none": "nothing known takes it",
+    "unknown": "what is not known of the node may take it",
+}
+
+KEEPS_DEVICES = (1, 0, 0, True)
+"""opencontainers/runc#2994: from here on an update leaves the devices cgroup alone."""
+SKIPS_MISSING_LINKS, CORRECTED = (1, 1, 3, True), (1, 1, 7, True)
+"""opencontainers/runc#3504 and #3845: releases between them drop devices without a link in /dev/char."""
+_IN_THE_SPECIFICATION = ("cdi", "device_specs")
+_ORDER = ("none", "low", "high")
+
+
+class Cause(t.NamedTuple):
+    """Something that takes the GPU: it does for certain if nothing about it is *unknown*."""
+
+    code: str
+    grade: str
+    text: str
+    unknown: t.List[str]
+
+
+def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]:
+    """The risk's grade, its causes, and the facts of the node that would tell more.
+
+    :param exclusive: whether the containers that hold the GPU have CPUs of their own
+    :param privileged: whether they are privileged, and so under no device rules
+    """
+    found = [] if privileged else [_update(node, exclusive), _daemon_reload(node), _links(node)]
+    causes = [cause for cause in found if cause]
+    worst = max((cause.grade for cause in causes), key=_ORDER.index, default="none")
+    known = max((cause.grade for cause in causes if not cause.unknown), key=_ORDER.index, default="none")
+    return {
+        "grade": known if known == worst else "unknown",
+        "causes": [cause._asdict() for cause in causes],
+        "unknown": sorted({name for cause in causes for name in cause.unknown}),
+    }
+
+
+def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
+    """An update of the container rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771)."""
+    if node.policy not in (None, "static") or node.injection in _IN_THE_SPECIFICATION:
+        return None
+    if node.runc is not None and node.runc >= KEEPS_DEVICES:
+        return None
+    unknown = _unknown(node, "kubelet", "policy", "runc", "injection")
+    if node.kubelet is None or node.kubelet.line < FIRST_QUIET:
+        text = "kubelets below 1.22 with the static policy update every container every 10 s"
+        return Cause("container_update", "high", text, unknown)
+    if not exclusive:
+        text = "the static policy updates a container of the shared pool after its start and whenever the pool changes"
+        return Cause("container_update", "high", text, unknown)
+    text = "a restart of the kubelet updates every container once, those with CPUs of their own too"
+    return Cause("container_update", "low", text, unknown)
+
+
+def _daemon_reload(node: Node) -> t.Optional[Cause]:
+    """systemd applies its own device rules again, without what a hook added (NVIDIA/nvidia-docker#1730)."""
+    if node.cgroup_driver == "cgroupfs" or node.injection in _IN_THE_SPECIFICATION:
+        return None
+    text = "a daemon-reload applies systemd's device rules again, without a GPU that the legacy hook added"
+    return Cause("daemon_reload", "low", text, _unknown(node, "cgroup_driver", "injection"))
+
+
+def _links(node: Node) -> t.Optional[Cause]:
+    """runc passes systemd only devices that /dev/char names (opencontainers/runc#3708)."""
+    if node.cgroup_driver == "cgroupfs" or node.injection == "legacy" or node.dev_char_links:
+        return None
+    if node.runc is not None and not SKIPS_MISSING_LINKS <= node.runc < CORRECTED:
+        return None
+    text = "runc 1.1.3 to 1.1.6 gives systemd no rule for a device without a link in /dev/char"
+    unknown = _unknown(node, "cgroup_driver", "injection", "runc", "dev_char_links")
+    return Cause("dev_char_links", "low", text, unknown)
+
+
+_NAMES = {
+    "kubelet": "kubelet_version",
+    "policy": "cpu_manager_policy",
+    "runc": "runc_version",
+    "injection": "device_injection",
+}
+
+
+def _unknown(node: Node, *fields: str) -> t.List[str]:
+    return [_NAMES.get(field, field) for field in fields if getattr(node, field) is None]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: what the state files of the kubelet's CPU and memory managers have in common.
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+
+CORRUPTED = "checkpoint is corrupted"
+"""The kubelet's word for a checksum that does not fit (pkg/kubelet/checkpointmanager/errors)."""
+
+WAY_OUT = "Drain the node and remove the file before the kubelet starts."
+
+
+class StateFileError(TuningError):
+    """A state file's text is nothing that the kubelet could have written."""
+
+
+def go_map(entries: t.Mapping[t.Any, str]) -> str:
+    """A map as go-spew writes it within a struct: keys in order, numbers by their value."""
+    return "map[" + " ".join(f"{key}:{entries[key]}" for key in sorted(entries)) + "]"
+
+
+def fnv32a(text: str) -> int:
+    """The 32-bit FNV-1a hash of the text's UTF-8 bytes (Go's hash/fnv New32a)."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
+
+
+def json_object(text: str, what: str) -> t.Dict[str, t.Any]:
+    """:raises StateFileError: for text that is none; *what* names it"""
+    try:
+        data = json.loads(text)
+    except ValueError as exc:
+        raise StateFileError(f"{what} is not JSON: {exc}. {WAY_OUT}") from exc
+    if not isinstance(data, dict):
+        raise StateFileError(f"{what} holds {data!r}; expected a JSON object. {WAY_OUT}")
+    return data
+
+
+def text_of(data: t.Mapping[str, t.Any], key: str) -> str:
+    """The text under a key, empty if there is none.
+
+    :raises StateFileError: for another kind of value
+    """
+    value = data.get(key, "")
+    if not isinstance(value, str):
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected text. {WAY_OUT}")
+    return value
+
+
+def mapping_of(data: t.Mapping[str, t.Any], key: str) -> t.Dict[str, t.Any]:
+    """The mapping under a key, empty if there is none.
+
+    :raises StateFileError: for another kind of value
+    """
+    value = data.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected a mapping. {WAY_OUT}")
+    return value

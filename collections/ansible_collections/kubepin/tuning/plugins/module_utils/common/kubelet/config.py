@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: the kubelet settings that count, out of configuration file, drop-in files and flags.
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import fields_from_flags
+
+DEFAULTS: t.Dict[str, t.Any] = {
+    "cpuManagerPolicy": "none",
+    "cpuManagerPolicyOptions": {},
+    "cpuManagerReconcilePeriod": "10s",
+    "reservedSystemCPUs": "",
+    "kubeReserved": {},
+    "systemReserved": {},
+    "kubeReservedCgroup": "",
+    "systemReservedCgroup": "",
+    "enforceNodeAllocatable": ["pods"],
+    "topologyManagerPolicy": "none",
+    "topologyManagerScope": "container",
+    "topologyManagerPolicyOptions": {},
+    "memoryManagerPolicy": "None",
+    "reservedMemory": [],
+    "featureGates": {},
+    "evictionHard": {
+        "memory.available": "100Mi",
+        "nodefs.available": "10%",
+        "nodefs.inodesFree": "5%",
+        "imagefs.available": "15%",
+    },
+    "cgroupDriver": "cgroupfs",
+    "healthzPort": 10248,
+    "healthzBindAddress": "127.0.0.1",
+    "cpuCFSQuota": True,
+    "failSwapOn": True,
+}
+"""Field -> the kubelet's own default (pkg/kubelet/apis/config/v1beta1/defaults.go; evictionHard: defaults_linux.go
+there in 1.22, and pkg/kubelet/eviction in newer versions, some of which add imagefs.inodesFree)."""
+
+_EMPTY = {"cpuManagerReconcilePeriod": ("", 0, "0", "0s")}
+"""Values that mean the default beside the empty text, which always does (SetDefaults_KubeletConfiguration)."""
+
+Config = t.Mapping[str, t.Any]
+Layer = t.Tuple[str, Config]
+
+
+def effective_config(
+    config_file: t.Optional[str],
+    config: t.Optional[Config],
+    drop_ins: t.Sequence[t.Mapping[str, t.Any]],
+    command_line: t.Sequence[str],
+) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, str]]:
+    """The fields of DEFAULTS as a kubelet would use them, and for each where its value comes from.
+
+    :param config_file: path of the file named by --config
+    :param config: its content, None if there is none
+    :param drop_ins: mappings with `path` and `config`, or, where `config` is None, the `text` to read it from; in any
+        order
+    :param command_line: program and arguments
+
+    Sources are «default», «file:PATH», «drop-in:PATH» (the last one that touches the field) and «flag». Flags beat
+    drop-ins, drop-ins beat the file, the file beats the defaults (cmd/kubelet/app/server.go:
+    kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
+    merged, lists are replaced, null goes back to the default. A flag replaces a map as a whole, save --feature-gates,
+    which is merged. Values of a wrong type count as absent: `config_problems` names them.
+
+    Raises YamlError for a drop-in's `text`, FlagError for a flag that the kubelet would refuse.
+    """
+    layers: t.List[Layer] = [(f"file:{config_file}", config)] if config is not None else []
+    for drop_in in sorted(drop_ins, key=lambda drop_in: str(drop_in["path"]).split("/")):
+        content = drop_in["config"] if drop_in["config"] is not None else parse_yaml(drop_in["text"])
+        if is_drop_in(drop_in["path"]) and isinstance(content, t.Mapping):
+            layers.append((f"drop-in:{drop_in['path']}", content))
+    merged: t.Dict[str, t.Any] = {}
+    sources: t.Dict[str, str] = {}
+    for source, layer in layers:
+        valid = {field: value for field, value in layer.items() if not _type_problem(field, value)}
+        merged = _merge_patch(merged, valid)
+        sources.update(dict.fromkeys(valid, source))
+    for field, value in fields_from_flags(command_line).items():
+        merged[field] = {**merged.get(field, {}), **value} if field == "featureGates" else value
+        sources[field] = "flag"
+    unset = {field for field in DEFAULTS if _is_unset(field, merged.get(field))}
+    effective = {field: default if field in unset else merged[field] for field, default in DEFAULTS.items()}
+    if merged.get("mergeDefaultEvictionSettings") is True:
+        effective["evictionHard"] = {**DEFAULTS["evictionHard"], **effective["evictionHard"]}
+    return effective, {field: "default" if field in unset else sources[field] for field in DEFAULTS}
+
+
+def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[str]:
+    """Why the kubelet would not start with this content of a configuration file, as far as the fields of DEFAULTS go.
+
+    apiVersion and kind are demanded of drop-ins (mergeKubeletConfigurations in cmd/kubelet/app/server.go) and of the
+    file (its decoder, pkg/kubelet/kubeletconfig/util/codec).
+    """
+    if not isinstance(content, t.Mapping):
+        return [f"{path} holds no mapping; expected a KubeletConfiguration"]
+    found = (_type_problem(field, value) for field, value in content.items())
+    problems = [f"{path}: {problem}" for problem in found if problem]
+    if content.get("kind") != "KubeletConfiguration" or "apiVersion" not in content:
+        what = "drop-in" if drop_in else "configuration file"
+        problems.append(
+            f"{path}: a {what} needs 'apiVersion: kubelet.config.k8s.io/v1beta1' and 'kind: KubeletConfiguration'"
+        )
+    return problems
+
+
+def is_drop_in(path: str) -> bool:
+    """Whether the kubelet reads this file of its --config-dir: only those that end in .conf (Go's filepath.Ext)."""
+    return os.path.basename(path).endswith(".conf")
+
+
+def _type_problem(field: str, value: t.Any) -> t.Optional[str]:
+    if field not in DEFAULTS or value is None:
+        return None
+    default = DEFAULTS[field]
+    if isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool):
+        return None
+    names = {str: "text (in quotes)", bool: "true or false", int: "a whole number", list: "a list", dict: "a mapping"}
+    return f"{field} is {value!r}; expected {names[type(default)]}"
+
+
+def _is_unset(field: str, value: t.Any) -> bool:
+    return value is None or value == "" or (field in _EMPTY and value in _EMPTY[field])
+
+
+def _merge_patch(target: Config, patch: Config) -> t.Dict[str, t.Any]:
+    """RFC 7396."""
+    result = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, t.Mapping):
+            old = result.get(key)
+            result[key] = _merge_patch(old if isinstance(old, t.Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result

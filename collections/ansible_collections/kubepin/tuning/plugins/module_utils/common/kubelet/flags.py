@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: the kubelet's command line and the systemd environment files that it comes from.
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+
+EXTRA_ARGS = "KUBELET_EXTRA_ARGS"
+
+TEXT, BOOLEAN, INTEGER, LIST, MAP, OPTIONS, GATES, THRESHOLDS, MEMORY = range(9)
+
+FLAGS: t.Dict[str, t.Tuple[str, int]] = {
+    "cpu-manager-policy": ("cpuManagerPolicy", TEXT),
+    "cpu-manager-policy-options": ("cpuManagerPolicyOptions", OPTIONS),
+    "cpu-manager-reconcile-period": ("cpuManagerReconcilePeriod", TEXT),
+    "reserved-cpus": ("reservedSystemCPUs", TEXT),
+    "kube-reserved": ("kubeReserved", MAP),
+    "system-reserved": ("systemReserved", MAP),
+    "kube-reserved-cgroup": ("kubeReservedCgroup", TEXT),
+    "system-reserved-cgroup": ("systemReservedCgroup", TEXT),
+    "enforce-node-allocatable": ("enforceNodeAllocatable", LIST),
+    "topology-manager-policy": ("topologyManagerPolicy", TEXT),
+    "topology-manager-scope": ("topologyManagerScope", TEXT),
+    "topology-manager-policy-options": ("topologyManagerPolicyOptions", MAP),
+    "memory-manager-policy": ("memoryManagerPolicy", TEXT),
+    "reserved-memory": ("reservedMemory", MEMORY),
+    "feature-gates": ("featureGates", GATES),
+    "eviction-hard": ("evictionHard", THRESHOLDS),
+    "cgroup-driver": ("cgroupDriver", TEXT),
+    "healthz-port": ("healthzPort", INTEGER),
+    "healthz-bind-address": ("healthzBindAddress", TEXT),
+    "cpu-cfs-quota": ("cpuCFSQuota", BOOLEAN),
+    "fail-swap-on": ("failSwapOn", BOOLEAN),
+}
+"""Flag -> field of KubeletConfiguration and how the flag's value is written (cmd/kubelet/app/options/options.go)."""
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+_PART = re.compile(
+    r"""(?P<bare>[^\s"'\\]+)|(?P<escaped>\\.?)|"(?P<double>(?:\\.|[^"\\])*)"?|'(?P<single>(?:\\.|[^'\\])*)'?""",
+    re.DOTALL,
+)
+_WORD = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _PART.pattern)})+", re.DOTALL)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NEEDS_NO_QUOTES = re.compile(r"[\w./:=,@%+-]*", re.ASCII)
+
+
+class FlagError(TuningError):
+    """A flag or an environment file that the kubelet or systemd would not understand."""
+
+
+class _Flag(t.NamedTuple):
+    """A flag in a list of arguments: its name, its value if it has one, and the arguments [start, end) that it takes
+    up."""
+
+    name: str
+    value: t.Optional[str]
+    start: int
+    end: int
+
+
+class _Assignment(t.NamedTuple):
+    """NAME=value in the text of an environment file, from the position `start` up to and including the end of its
+    line."""
+
+    name: str
+    value: str
+    start: int
+    end: int
+
+
+def flag_value(command_line: t.Sequence[str], name: str) -> t.Optional[str]:
+    """The last value that a kubelet command line (program first) gives to the flag `name`; None if it does not."""
+    values = [flag.value for flag in _flags(command_line[1:]) if flag.name == name]
+    return values[-1] if values else None
+
+
+def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:
+    """The KubeletConfiguration fields that a kubelet command line (program first) sets, as they stand in a
+    configuration file.
+
+    A flag that is given again replaces the value, or, where it holds a list or a map, adds to it
+    (k8s.io/component-base/cli/flag, and pkg/util/flag for --reserved-memory). --cpu-manager-policy-options takes one
+    option each time.
+
+    Raises FlagError for a value that the kubelet would refuse.
+    """
+    fields: t.Dict[str, t.Any] = {}
+    for flag in _flags(command_line[1:]):
+        if flag.name in FLAGS:
+            field, kind = FLAGS[flag.name]
+            value = _parse_value(flag, kind)
+            if isinstance(value, dict):
+                value = {**fields.get(field, {}), **value}
+            elif isinstance(value, list):
+                value = [*fields.get(field, []), *value]
+            fields[field] = value
+    return fields
+
+
+def parse_environment(text: str) -> t.Dict[str, str]:
+    """The variables of a file for systemd's EnvironmentFile=; the last assignment of a name counts.
+
+    The rules are those of systemd.exec(5) and src/basic/env-file.c: comments start with # or ;, a backslash joins
+    lines, quotes only count at the start of a value or after another quoted part, and lines without a valid NAME= are
+    ignored. A
+    backslash at the end of a comment joins nothing, as since systemd 254.
+    """
+    assignments, _open_quote = _assignments(text)
+    return {assignment.name: assignment.value for assignment in assignments}
+
+
+def split_arguments(text: str) -> t.List[str]:
+    """Splits at white space as systemd splits $NAME in ExecStart= and that line itself; quotes and backslashes
+    protect."""
+    return [word for _raw, word in _words(text)]
+
+
+def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> t.List[str]:
+    """The arguments of an ExecStart= line with its variables replaced (systemd.service(5), «Command lines»).
+
+    ``$NAME`` as a word becomes as many arguments as the value splits into; ``${NAME}`` anywhere becomes the value as
+    it is; an unset variable is empty; ``$$`` is a dollar sign.
+    """
+    result: t.List[str] = []
+    for word in words:
+        name = word[1:]
+        if word.startswith("$") and _VARIABLE.fullmatch(name):
+            result.extend(split_arguments(environment.get(name, "")))
+        else:
+            result.append(
+                re.sub(
+                    r"\$\$|\$\{(\w+)\}",
+                    lambda match: "$" if match[0] == "$$" else environment.get(match[1], ""),
+                    word,
+                )
+            )
+    return result
+
+
+def extra_args_of(text: t.Optional[str]) -> t.List[str]:
+    """The arguments in KUBELET_EXTRA_ARGS of an environment file's text, none where the file (None) or the variable
+    is missing."""
+    return split_arguments(parse_environment(text or "").get(EXTRA_ARGS, ""))
+
+
+def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.Sequence[str]) -> str:
+    """`text` of an environment file (None: no file) with other arguments in KUBELET_EXTRA_ARGS.
+
+    :param remove: names of flags (``reserved-cpus``) that go, in either form, ``--flag=value`` and ``--flag value``
+    :param add: arguments (``--flag=value``) that come after those that stay
+
+    Only the last assignment of the variable changes, which is the one that counts; every other line stays as it is,
+    byte for byte, and so do the arguments that stay. Without an assignment one is added at the end. A text that
+    already says so comes back as is.
+
+    Raises FlagError where the file, or the variable's value, ends within a quote: nothing can be added to it.
+    """
+    content = text or ""
+    assignments, open_quote = _assignments(content)
+    if open_quote:
+        raise FlagError("the environment file ends within a quoted value; close the quote", text=text)
+    target = next((found for found in reversed(assignments) if found.name == EXTRA_ARGS), None)
+    words = _words(target.value) if target else []
+    gone = {
+        index
+        for flag in _flags([word for _raw, word in words])
+        if flag.name in remove
+        for index in range(flag.start, flag.end)
+    }
+    kept = [pair for index, pair in enumerate(words) if index not in gone]
+    wanted = [*(word for _raw, word in kept), *add]
+    if wanted == [word for _raw, word in words]:
+        return content
+    value = " ".join([*(raw for raw, _word in kept), *map(_quote_word, add)])
+    if split_arguments(value) != wanted:
+        raise FlagError(f"{EXTRA_ARGS} is '{value}', where a quote is not closed; close it", text=text)
+    line = f"{EXTRA_ARGS}={_quote_value(value)}\n"
+    if target:
+        return content[: target.start] + line + content[target.end :]
+    if content and not content.endswith("\n"):
+        content += "\n"
+    # an empty line, so that a backslash at the end of the last one does not swallow the new one
+    separator = "\n" if content.endswith("\\\n") else ""
+    return content + separator + line
+
+
+def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:
+    """The flags in arguments without the program; «_» in names is «-» (component-base/cli/flag WordSepNormalizeFunc).
+
+    A flag without ``=`` takes the next argument as its value unless it is boolean. Of flags not in FLAGS, that is
+    assumed where the next argument does not look like a flag: the kubelet takes no other arguments
+    (cmd/kubelet/app/server.go, «unknown command»).
+    """
+    flags: t.List[_Flag] = []
+    index = 0
+    while index < len(arguments) and arguments[index] != "--":
+        start = index
+        argument = arguments[index]
+        index += 1
+        if not argument.startswith("-"):
+            continue
+        name, equals, text = argument.lstrip("-").partition("=")
+        name = name.replace("_", "-")
+        value: t.Optional[str] = text if equals else None
+        kind = FLAGS[name][1] if name in FLAGS else None
+        if (
+            not equals
+            and kind != BOOLEAN
+            and index < len(arguments)
+            and (kind is not None or not arguments[index].startswith("-"))
+        ):
+            value = arguments[index]
+            index += 1
+        flags.append(_Flag(name, value, start, index))
+    return flags
+
+
+def _parse_value(flag: _Flag, kind: int) -> t.Any:
+    if kind == BOOLEAN:
+        return _boolean(flag, "true" if flag.value is None else flag.value)
+    if flag.value is None:
+        raise FlagError(f"--{flag.name} has no value", flag=flag.name)
+    text = flag.value
+    if kind == INTEGER:
+        if not re.fullmatch(r"-?\d+", text, re.ASCII):
+            raise _refused(flag, "a whole number")
+        return int(text)
+    if kind == LIST:
+        return text.split(",") if text else []
+    if kind == MEMORY:
+        return [_reserved_memory(flag, part) for part in text.split(";")] if text else []
+    if kind == TEXT:
+        return text
+    separator = "<" if kind == THRESHOLDS else "="
+    pairs = [text] if kind == OPTIONS else text.split(",")
+    result: t.Dict[str, t.Any] = {}
+    for pair in filter(None, pairs):
+        key, found, value = pair.partition(separator)
+        if not found:
+            raise _refused(flag, f"key{separator}value" + ("" if kind == OPTIONS else " pairs separated by commas"))
+        result[key.strip()] = _boolean(flag, value.strip()) if kind == GATES else value.strip()
+    return result
+
+
+def _reserved_memory(flag: _Flag, text: str) -> t.Dict[str, t.Any]:
+    node, _colon, limits = text.partition(":")
+    pairs = [limit.partition("=") for limit in limits.split(",")]
+    if not node.isdigit() or not all(kind and amount for kind, _equals, amount in pairs):
+        raise _refused(flag, "NODE:TYPE=QUANTITY[,TYPE=QUANTITY...], several of them separated by ';'")
+    return {"numaNode": int(node), "limits": {kind: amount for kind, _equals, amount in pairs}}
+
+
+def _boolean(flag: _Flag, text: str) -> bool:
+    if text not in _BOOLEANS:
+        raise _refused(flag, "true or false")
+    return _BOOLEANS[text]
+
+
+def _refused(flag: _Flag, expected: str) -> FlagError:
+    return FlagError(f"--{flag.name} is '{flag.value}'; expected {expected}", flag=flag.name, value=flag.value)
+
+
+def _words(text: str) -> t.List[t.Tuple[str, str]]:
+    """The words of `text`, each as it is written and as it reads without quotes (systemd, src/basic/extract-word.c)."""
+    return [(word[0], "".join(_read_part(part) for part in _PART.finditer(word[0]))) for word in _WORD.finditer(text)]
+
+
+def _read_part(part: t.Match[str]) -> str:
+    """A part of a word: bare text as it is, an escaped character or quoted text without what protects it."""
+    if part["bare"] is not None:
+        return part["bare"]
+    return re.sub(r"\\(.?)", r"\1", part["double"] or part["single"] or part["escaped"] or "", flags=re.DOTALL)
+
+
+def _quote_word(word: str) -> str:
+    if re.search(r"""[\s"'\\]""", word) or not word:
+        return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
+    return word
+
+
+def _quote_value(value: str) -> str:
+    if _NEEDS_NO_QUOTES.fullmatch(value):
+        return value
+    return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
+
+
+def _assignments(text: str) -> t.Tuple[t.List[_Assignment], bool]:
+    """The valid assignments in order, and whether the text ends within a quote."""
+    result: t.List[_Assignment] = []
+    position = 0
+    open_quote = False
+    while position < len(text):
+        head = t.cast("re.Match[str]", re.compile(r"[ \t]*([^\n\r]*)").match(text, position))
+        start = head.start(1)
+        name, equals, _rest = head[1][1:].partition("=")
+        name = head[1][:1] + name
+        if not equals or name[:1] in ("#", ";"):
+            position = _line_end(text, head.end())
+            continue
+        value, position, open_quote = _read_value(text, start + len(name) + 1)
+        if _VARIABLE.fullmatch(name.rstrip()):
+            result.append(_Assignment(name.rstrip(), value, start, position))
+    return result, open_quote
+
+
+def _line_end(text: str, position: int) -> int:
+    return position + 1 if position < len(text) else position
+
+
+def _read_value(text: str, position: int) -> t.Tuple[str, int, bool]:
+    """The value at `position`, where the next line starts, and whether a quote in it is never closed."""
+    parts: t.List[str] = []
+    while True:
+        position = t.cast("re.Match[str]", re.compile(r"[ \t]*").match(text, position)).end()
+        if position >= len(text) or text[position] in "\n\r":
+            return "".join(parts), _line_end(text, position), False
+        quote = text[position]
+        if quote not in "\"'":
+            value, position = _read_plain(text, position)
+            return "".join(parts) + value, position, False
+        body = re.compile(r"[^']*" if quote == "'" else r'(?:\\.|\\\Z|[^"\\])*', re.DOTALL)
+        match = t.cast("re.Match[str]", body.match(text, position + 1))
+        parts.append(match[0] if quote == "'" else re.sub(r'\\(["\\$`\n])', _unescaped, match[0]))
+        position = match.end() + 1
+        if position > len(text):
+            return "".join(parts), len(text), True
+
+
+def _unescaped(match: t.Match[str]) -> str:
+    return "" if match[1] == "\n" else match[1]
+
+
+def _read_plain(text: str, position: int) -> t.Tuple[str, int]:
+    match = t.cast("re.Match[str]", re.compile(r"(?:\\.|\\\Z|[^\\\n\r])*", re.DOTALL).match(text, position))
+    value = re.sub(r"[ \t]+$", "", match[0]) if not re.search(r"\\[ \t]$", match[0]) else match[0]
+    return re.sub(r"\\(.?)", _unescaped, value, flags=re.DOTALL), _line_end(text, match.end())

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: the state file of the kubelet's memory manager, and whether a kubelet would refuse it.
+from __future__ import annotations
+
+import copy
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
+    CORRUPTED,
+    WAY_OUT,
+    StateFileError,
+    fnv32a,
+    go_map,
+    json_object,
+    mapping_of,
+    text_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+
+ZERO_MINOR = 36
+"""From this minor version of 1.x a checksum of 0 is accepted."""
+GROUPS_MINOR = 32
+"""From this minor version of 1.x the kubelet compares what is free in a group of NUMA nodes, and not in each of them
+(kubernetes pull request 127074)."""
+
+Machine = t.Dict[str, t.Dict[str, t.Any]]
+"""NUMA node, as text -> `numberOfAssignments`, `memoryMap` (resource -> total, systemReserved, allocatable, reserved and
+free, in bytes) and `cells` (the numbers of its group), as the file has it."""
+Entries = t.Dict[str, t.Dict[str, t.List[t.Dict[str, t.Any]]]]
+"""Pod UID -> container -> blocks of `numaAffinity`, `type` and `size` in bytes."""
+
+_TABLE = ("total", "systemReserved", "allocatable", "reserved", "free")
+_GO_TABLE = ("TotalMemSize", "SystemReserved", "Allocatable", "Reserved", "Free")
+_UINT64 = 2**64
+_DIFFERENT = "[memorymanager] the expected machine state is different from the real one"
+
+
+class MemoryManagerState(t.TypedDict):
+    """What a memory_manager_state file says. `checksum_ok` is None where it is 0, which some versions accept."""
+
+    policy: str
+    entries: Entries
+    machine_state: Machine
+    checksum_ok: t.Optional[bool]
+
+
+def parse_memory_state(text: str) -> MemoryManagerState:
+    """Reads the text of a memory_manager_state file (pkg/kubelet/cm/memorymanager/state/checkpoint.go).
+
+    Raises StateFileError for text that is no such file.
+    """
+    data = json_object(text, "memory_manager_state")
+    policy, machine, entries = (
+        text_of(data, "policyName"),
+        mapping_of(data, "machineState"),
+        mapping_of(data, "entries"),
+    )
+    checksum = data.get("checksum", 0)
+    try:
+        expected = memory_checksum_of(policy, machine, entries)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise StateFileError(f"memory_manager_state is none that a kubelet writes: {exc!r}. {WAY_OUT}") from exc
+    return {
+        "policy": policy,
+        "entries": entries,
+        "machine_state": machine,
+        "checksum_ok": None if checksum == 0 else checksum == expected,
+    }
+
+
+def memory_checksum_of(policy: str, machine: Machine, entries: Entries) -> int:
+    """The checksum that a kubelet writes: the hash of go-spew's text of the Go struct (k8s.io/utils/dump ForHash)."""
+    nodes = {int(node): _go_node(state) for node, state in machine.items()}
+    pods = {uid: go_map({name: _go_blocks(blocks) for name, blocks in pod.items()}) for uid, pod in entries.items()}
+    return fnv32a(
+        f"(*state.MemoryManagerCheckpoint){{PolicyName:(string){policy} MachineState:(state.NUMANodeMap){go_map(nodes)} "
+        f"Entries:(state.ContainerMemoryAssignments){go_map(pods)} Checksum:(checksum.Checksum)0}}"
+    )
+
+
+def _go_node(state: t.Mapping[str, t.Any]) -> str:
+    tables = {
+        resource: "<*>{" + " ".join(f"{go}:(uint64){int(table[name])}" for go, name in zip(_GO_TABLE, _TABLE)) + "}"
+        for resource, table in state["memoryMap"].items()
+    }
+    return (
+        f"<*>{{NumberOfAssignments:(int){int(state['numberOfAssignments'])} "
+        f"MemoryMap:(map[v1.ResourceName]*state.MemoryTable){go_map(tables)} Cells:([]int){_go_list(state['cells'])}}}"
+    )
+
+
+def _go_blocks(blocks: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    return _go_list(
+        [
+            f"{{NUMAAffinity:([]int){_go_list(block['numaAffinity'])} Type:(v1.ResourceName){block['type']} "
+            f"Size:(uint64){int(block['size'])}}}"
+            for block in blocks
+        ]
+    )
+
+
+def _go_list(items: t.Iterable[t.Any]) -> str:
+    return "[" + " ".join(str(item) for item in items) + "]"
+
+
+def default_machine(
+    numa_nodes: t.Sequence[t.Mapping[str, t.Any]], reserved_memory: t.Sequence[t.Mapping[str, t.Any]]
+) -> Machine:
+    """The machine state with which a kubelet begins (policy_static.go of the memory manager, getDefaultMachineState).
+
+    :param numa_nodes: `numa_nodes` of a topology
+    :param reserved_memory: reservedMemory of the kubelet's configuration
+    :raises ValueError: for an amount that is no quantity
+    """
+    reserved = {
+        (entry["numaNode"], resource): int(parse_quantity(amount))
+        for entry in reserved_memory
+        for resource, amount in entry["limits"].items()
+    }
+    machine: Machine = {}
+    for node in numa_nodes:
+        pages = sum(amount for resource, amount in node["memory"].items() if resource != "memory")
+        tables = {}
+        for resource, total in node["memory"].items():
+            held = reserved.get((node["id"], resource), 0)
+            free = (total - held - (pages if resource == "memory" else 0)) % _UINT64
+            tables[resource] = dict(zip(_TABLE, (total, held, free, 0, free)))
+        machine[str(node["id"])] = {"numberOfAssignments": 0, "memoryMap": tables, "cells": [node["id"]]}
+    return machine
+
+
+def memory_rejected_because(
+    state: t.Optional[MemoryManagerState], policy: str, machine: Machine, minor: int
+) -> t.Optional[str]:
+    """Why a kubelet with this memoryManagerPolicy («None» or «Static», with capitals) would refuse the file, None if it
+    would take it.
+
+    :param machine: `default_machine` of this machine; empty if that is not known, and the file is not held to it then
+    :param minor: the kubelet's minor version of 1.x
+    """
+    if state is None:
+        return None
+    if state["checksum_ok"] is False or (state["checksum_ok"] is None and minor < ZERO_MINOR):
+        return CORRUPTED
+    if state["policy"] != policy:
+        return f'[memorymanager] configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"'
+    if policy != "Static" or not machine:
+        return None
+    if not state["machine_state"]:
+        return (
+            "[memorymanager] machine state can not be empty when it has memory assignments"
+            if state["entries"]
+            else None
+        )
+    expected = copy.deepcopy(machine)
+    for pod, containers in state["entries"].items():
+        for container, blocks in containers.items():
+            problem = next(filter(None, (_assign(expected, block) for block in blocks)), None)
+            if problem:
+                return f"[memorymanager] (pod: {pod}, container: {container}) the memory assignment uses {problem}"
+    return None if _equal(state["machine_state"], expected, minor) else _DIFFERENT
+
+
+def _assign(machine: Machine, block: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    """Takes a block out of the machine's free memory as validateState does; what it uses that is not there."""
+    left = block["size"]
+    for number in block["numaAffinity"]:
+        node = machine.get(str(number))
+        if node is None:
+            return "the NUMA that does not exist"
+        node["numberOfAssignments"] += 1
+        node["cells"] = block["numaAffinity"]
+        table = node["memoryMap"].get(block["type"])
+        if table is None:
+            return "memory resource that does not exist"
+        taken = min(left, table["free"])
+        table["reserved"] += taken
+        table["free"] -= taken
+        left -= taken
+    return None
+
+
+def _equal(found: Machine, expected: Machine, minor: int) -> bool:
+    """areMachineStatesEqual of policy_static.go"""
+    if found.keys() != expected.keys() or any(
+        str(cell) not in found for node in found.values() for cell in node["cells"]
+    ):
+        return False
+    for number, one in found.items():
+        other = expected[number]
+        if one["numberOfAssignments"] != other["numberOfAssignments"] or sorted(one["cells"]) != sorted(other["cells"]):
+            return False
+        if one["memoryMap"].keys() != other["memoryMap"].keys():
+            return False
+        for resource, table in one["memoryMap"].items():
+            alike = _TABLE[:3] if minor >= GROUPS_MINOR else _TABLE
+            if any(table[name] != other["memoryMap"][resource][name] for name in alike):
+                return False
+            groups = [[side[str(cell)]["memoryMap"][resource] for cell in one["cells"]] for side in (found, expected)]
+            for name in _TABLE[3:]:
+                if sum(member[name] for member in groups[0]) != sum(member[name] for member in groups[1]):
+                    return False
+    return True

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: the kubelet settings that kubepin manages, the rules that they must obey, and how they are written down.
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
+    CpusetError,
+    format_cpuset,
+    parse_cpuset,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FLAGS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import BROKEN
+
+Settings = t.Dict[str, t.Any]
+"""KubeletConfiguration field -> wanted value; a field that is absent is left as it is."""
+
+MANAGED = (
+    "cpuManagerPolicy",
+    "cpuManagerPolicyOptions",
+    "reservedSystemCPUs",
+    "topologyManagerPolicy",
+    "topologyManagerScope",
+    "memoryManagerPolicy",
+    "reservedMemory",
+)
+"""The fields that kubepin writes, in the order in which it writes them."""
+
+KNOWN_SINCE = {"cpuManagerPolicyOptions": 22, "memoryManagerPolicy": 21, "reservedMemory": 21}
+"""The minor versions of 1.x from which kubelets know the later ones; an older one does not start with such a flag."""
+
+_FLAG_OF = {field: flag for flag, (field, _kind) in FLAGS.items()}
+
+CPU_POLICIES = ("none", "static")
+TOPOLOGY_POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
+TOPOLOGY_SCOPES = ("container", "pod")
+MEMORY_POLICIES = ("None", "Static")
+OLDEST_MINOR = 20
+DROP_IN_MINOR = 30
+MAX_NUMA_NODES = 8
+
+# what Go's strconv.ParseBool takes
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+@dataclass(frozen=True)
+class _Option:
+    """The minor versions of 1.x in which a CPU manager policy option is alpha, beta and GA."""
+
+    alpha: int
+    beta: t.Optional[int] = None
+    ga: t.Optional[int] = None
+
+
+# pkg/kubelet/cm/cpumanager/policy_options.go and the KEPs 2625, 2902, 4176, 4540, 4800
+_OPTIONS: t.Dict[str, _Option] = {
+    "full-pcpus-only": _Option(22, 23, 33),
+    "distribute-cpus-across-numa": _Option(23, 33),
+    "align-by-socket": _Option(25),
+    "distribute-cpus-across-cores": _Option(31),
+    "strict-cpu-reservation": _Option(32, 33, 35),
+    "prefer-align-cpus-by-uncorecache": _Option(32, 34, 36),
+}
+_EXCLUSIVE = (
+    ("full-pcpus-only", "distribute-cpus-across-cores"),
+    ("distribute-cpus-across-numa", "distribute-cpus-across-cores"),
+    ("prefer-align-cpus-by-uncorecache", "distribute-cpus-across-cores"),
+    ("prefer-align-cpus-by-uncorecache", "distribute-cpus-across-numa"),
+)
+
+
+def minor_of(version: str) -> int:
+    """22 of ``1.22.17``.
+
+    :raises ValueError: if the text is no Kubernetes 1.x version
+    """
+    parts = version.lstrip("v").split(".")
+    if len(parts) < 2 or parts[0] != "1" or not parts[1].isdigit():
+        raise ValueError(f'kubelet version is "{version}": expected 1.MINOR.PATCH')
+    return int(parts[1])
+
+
+def options_on(options: t.Optional[t.Mapping[str, t.Any]]) -> t.FrozenSet[str]:
+    """The names of the policy options that are true."""
+    return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))
+
+
+def is_strict(settings: t.Mapping[str, t.Any]) -> bool:
+    """Whether strict-cpu-reservation keeps the reserved CPUs out of the shared pool."""
+    return "strict-cpu-reservation" in options_on(settings.get("cpuManagerPolicyOptions"))
+
+
+def version_problems(version: t.Optional[str]) -> t.List[str]:
+    """Kubelets that kubepin does not switch at all."""
+    if version is None:
+        return ["the kubelet's version could not be read with `kubelet --version`: is the binary on this node intact?"]
+    try:
+        minor = minor_of(version)
+    except ValueError as exc:
+        return [f"{exc}."]
+    if minor < OLDEST_MINOR:
+        return [f"kubelet {version} is older than 1.{OLDEST_MINOR}: upgrade the cluster first."]
+    if version in BROKEN:
+        return [
+            f"kubelet {version} gives wrong CPUs to Guaranteed pods with several containers (kubernetes issue 103952): "
+            "upgrade to 1.22.17 first."
+        ]
+    return []
+
+
+def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+    """Every rule of the kubelet that the configuration *after* the switch would break.
+
+    :param after: the whole effective configuration, managed fields and others, as it would be
+    """
+    minor = minor_of(version)
+    return [
+        *_cpu_problems(after, minor, topology),
+        *_option_problems(after, minor, topology),
+        *_topology_problems(after, topology),
+        *_eviction_problems(after),
+        *_memory_problems(after, minor, topology),
+    ]
+
+
+def _choice(name: str, value: t.Any, choices: t.Sequence[str]) -> t.List[str]:
+    if value in choices:
+        return []
+    return [f'{name} is "{value}": expected one of {", ".join(choices)}.']
+
+
+def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+    problems = _choice("cpuManagerPolicy", after["cpuManagerPolicy"], CPU_POLICIES)
+    if after.get("reservedSystemCPUs"):
+        problems += _reserved_problems(after["reservedSystemCPUs"], topology["online"], minor)
+        # pkg/kubelet/apis/config/validation/validation.go
+        problems += [
+            f'{name} is "{after[name]}": the kubelet refuses it together with reservedSystemCPUs '
+            f'("{after["reservedSystemCPUs"]}"). Remove {name} from the kubelet\'s configuration.'
+            for name in ("kubeReservedCgroup", "systemReservedCgroup")
+            if after.get(name)
+        ]
+    elif after["cpuManagerPolicy"] == "static" and reserved_millicores(after) <= 0:
+        problems.append(
+            "cpuManagerPolicy is static and no CPU is reserved: the kubelet would not start. Set reserved_cpus."
+        )
+    return problems
+
+
+def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[str]:
+    """cmd/kubelet/app/server.go: run(), which up to 1.21 compares the highest number with how many CPUs are online."""
+    try:
+        there = parse_cpuset(online)
+        absent = parse_cpuset(reserved) - there
+    except CpusetError as exc:
+        return [f"reservedSystemCPUs: {exc}"]
+    if not absent and minor < 22 and max(parse_cpuset(reserved)) >= len(there):
+        return [
+            f'reservedSystemCPUs is "{reserved}": with {len(there)} CPUs online, kubelet 1.{minor} takes numbers below '
+            f"{len(there)} only. Reserve lower ones, or upgrade to 1.22."
+        ]
+    if not absent:
+        return []
+    return [
+        f'reservedSystemCPUs is "{reserved}": this machine has no CPU {format_cpuset(absent)} online (online: {online}).'
+    ]
+
+
+def reserved_millicores(config: t.Mapping[str, t.Any]) -> int:
+    """kubeReserved.cpu + systemReserved.cpu in thousandths of a CPU; what is no quantity counts as nothing."""
+    total = 0
+    for name in ("kubeReserved", "systemReserved"):
+        try:
+            total += int(parse_quantity((config.get(name) or {}).get("cpu", "0")) * 1000)
+        except ValueError:
+            continue
+    return total
+
+
+def _gate(after: t.Mapping[str, t.Any], name: str, default: bool) -> bool:
+    return str((after.get("featureGates") or {}).get(name, default)).lower() == "true"
+
+
+def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+    options: t.Mapping[str, t.Any] = after.get("cpuManagerPolicyOptions") or {}
+    if not options:
+        return []
+    problems: t.List[str] = []
+    if after["cpuManagerPolicy"] != "static":
+        problems.append(
+            f"cpuManagerPolicyOptions are set ({', '.join(sorted(options))}) and cpuManagerPolicy is "
+            f'"{after["cpuManagerPolicy"]}": the kubelet takes options with `static` only. Remove them.'
+        )
+    for name, value in sorted(options.items()):
+        if name not in _OPTIONS:
+            problems.append(f"policy option {name} is unknown: expected one of {', '.join(sorted(_OPTIONS))}.")
+            continue
+        if str(value) not in _BOOLEANS:
+            problems.append(f'policy option {name} is "{value}": expected true or false.')
+        problems += _maturity_problems(after, name, _OPTIONS[name], minor)
+    chosen = options_on(options)
+    problems += [
+        f"policy options {first} and {second} cannot be used at the same time. Leave one out."
+        for first, second in _EXCLUSIVE
+        if {first, second} <= chosen
+    ]
+    if "align-by-socket" in chosen:
+        if after["topologyManagerPolicy"] == "single-numa-node":
+            problems.append("policy option align-by-socket cannot be used with topologyManagerPolicy single-numa-node.")
+        if len(topology["sockets"]) > len(topology["numa_nodes"]) > 0:
+            problems.append(
+                "policy option align-by-socket cannot be used where a machine has more sockets than NUMA nodes."
+            )
+    return problems
+
+
+def _maturity_problems(after: t.Mapping[str, t.Any], name: str, option: _Option, minor: int) -> t.List[str]:
+    if minor < option.alpha:
+        return [
+            f"policy option {name} needs kubelet 1.{option.alpha}, this one is 1.{minor}. Leave it out, or upgrade."
+        ]
+    if minor == 22:
+        if not _gate(after, "CPUManagerPolicyOptions", False):
+            return [
+                f"policy option {name} needs the feature gate CPUManagerPolicyOptions on kubelet 1.22: "
+                "set it in the kubelet's featureGates, or upgrade."
+            ]
+        return []
+    if option.beta is None or minor < option.beta:
+        if not _gate(after, "CPUManagerPolicyAlphaOptions", False):
+            return [
+                f"policy option {name} is alpha in 1.{minor}: set the feature gate CPUManagerPolicyAlphaOptions in the kubelet's "
+                "featureGates, or leave the option out."
+            ]
+    elif (option.ga is None or minor < option.ga) and not _gate(after, "CPUManagerPolicyBetaOptions", True):
+        return [
+            f"policy option {name} is beta in 1.{minor} and the feature gate CPUManagerPolicyBetaOptions is off here."
+        ]
+    return []
+
+
+def _topology_problems(after: t.Mapping[str, t.Any], topology: t.Mapping[str, t.Any]) -> t.List[str]:
+    problems = _choice("topologyManagerPolicy", after["topologyManagerPolicy"], TOPOLOGY_POLICIES)
+    problems += _choice("topologyManagerScope", after["topologyManagerScope"], TOPOLOGY_SCOPES)
+    nodes = len(topology["numa_nodes"])
+    allowed = (after.get("topologyManagerPolicyOptions") or {}).get("max-allowable-numa-nodes", MAX_NUMA_NODES)
+    if after["topologyManagerPolicy"] != "none" and nodes > int(allowed):
+        # pkg/kubelet/cm/topologymanager/topology_manager.go
+        problems.append(
+            f'topologyManagerPolicy is "{after["topologyManagerPolicy"]}": the kubelet refuses it on {nodes} NUMA nodes '
+            f"(it takes {allowed}). Use none, fewer nodes per socket, or max-allowable-numa-nodes from 1.31."
+        )
+    return problems
+
+
+def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[str]:
+    """pkg/kubelet/eviction/helpers.go parseThresholdStatement: a percentage may be 0, a quantity may not."""
+    problems = []
+    for signal, value in sorted((after.get("evictionHard") or {}).items()):
+        try:
+            positive = str(value).endswith("%") or parse_quantity(value) > 0
+        except ValueError as exc:
+            problems.append(f"evictionHard {signal}: {exc}.")
+            continue
+        if not positive:
+            problems.append(f'evictionHard {signal} is "{value}": expected more than 0. Use "0%" to switch it off.')
+    return problems
+
+
+def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+    policy = after["memoryManagerPolicy"]
+    reserved = after.get("reservedMemory") or []
+    if minor < KNOWN_SINCE["memoryManagerPolicy"]:
+        asked = {f"memoryManagerPolicy {policy}": policy != "None", "reservedMemory": bool(reserved)}
+        return [
+            f"{what} needs kubelet 1.21, this one is 1.{minor}. Leave it out, or upgrade."
+            for what, is_asked in asked.items()
+            if is_asked
+        ]
+    problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
+    if policy != "Static":
+        return problems
+    if not runs_memory_manager(after, minor):
+        problems.append(f"memoryManagerPolicy Static needs the feature gate MemoryManager on kubelet 1.{minor}.")
+    known = {node["id"] for node in topology["numa_nodes"]}
+    problems += [
+        f"reservedMemory names NUMA node {entry['numaNode']}: this machine has {', '.join(str(n) for n in sorted(known))}."
+        for entry in reserved
+        if known and entry["numaNode"] not in known
+    ]
+    return problems + _memory_sum_problems(after, reserved)
+
+
+def runs_memory_manager(after: t.Mapping[str, t.Any], minor: int) -> bool:
+    """Whether the kubelet has a memory manager, and so reads its state file: alpha in 1.21, beta and on in 1.22, GA and
+    always on from 1.32 (pkg/features/kube_features.go)."""
+    return minor >= 32 or (minor >= 21 and _gate(after, "MemoryManager", minor >= 22))
+
+
+def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """pkg/kubelet/apis/config/validation/validation_reserved_memory.go, whatever the policy."""
+    problems = []
+    for entry in reserved:
+        for kind, amount in sorted(entry["limits"].items()):
+            try:
+                zero = parse_quantity(amount) == 0
+            except ValueError:
+                continue  # named by the sum
+            if zero:
+                problems.append(f"reservedMemory of NUMA node {entry['numaNode']}: {kind} is 0. Leave the entry out.")
+    return problems
+
+
+def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
+    """The sum over NUMA nodes must be kubeReserved + systemReserved + evictionHard (memory-manager.md)."""
+    parts = {
+        "kubeReserved": after["kubeReserved"].get("memory", "0"),
+        "systemReserved": after["systemReserved"].get("memory", "0"),
+        "evictionHard": after["evictionHard"].get("memory.available", "0"),
+    }
+    if parts["evictionHard"] == "0%":
+        parts["evictionHard"] = "0"
+    if str(parts["evictionHard"]).endswith("%"):
+        return [
+            f'evictionHard memory.available is "{parts["evictionHard"]}": with memoryManagerPolicy Static give it as a quantity.'
+        ]
+    try:
+        needed = sum((parse_quantity(value) for value in parts.values()), start=parse_quantity("0"))
+        given = sum(
+            (parse_quantity(entry["limits"].get("memory", "0")) for entry in reserved), start=parse_quantity("0")
+        )
+    except ValueError as exc:
+        return [f"reserved memory: {exc}."]
+    if needed == given == 0:  # pkg/kubelet/cm/memorymanager/policy_static.go NewPolicyStatic
+        return [
+            "memoryManagerPolicy Static needs reservedMemory: set kubeReserved or systemReserved, and as much in reservedMemory."
+        ]
+    if needed == given:
+        return []
+    told = " + ".join(f"{name} {value}" for name, value in parts.items())
+    return [
+        f"reservedMemory sums up to {int(given)} bytes: the kubelet demands {told} = {int(needed)} bytes over all NUMA nodes."
+    ]
+
+
+def flags_of(fields: t.Iterable[str]) -> t.Set[str]:
+    """The names of the flags that set these fields."""
+    return {_FLAG_OF[field] for field in fields}
+
+
+def as_flags(settings: t.Mapping[str, t.Any]) -> t.List[str]:
+    """The settings as kubelet command line arguments, in a stable order."""
+    return [
+        f"--{_FLAG_OF[field]}={value}"
+        for field in MANAGED
+        if field in settings
+        for value in _flag_values(field, settings[field])
+    ]
+
+
+def _flag_values(field: str, value: t.Any) -> t.List[str]:
+    if field == "cpuManagerPolicyOptions":
+        # one option each time: the flag does not split at commas (NewMapStringStringNoSplit)
+        return [f"{name}={state}" for name, state in sorted(value.items())]
+    if field == "reservedMemory":
+        # one NUMA node each time: the flag of 1.21 and 1.22 does not split at ";" (pkg/util/flag ReservedMemoryVar)
+        return [f"{e['numaNode']}:" + ",".join(f"{k}={v}" for k, v in sorted(e["limits"].items())) for e in value]
+    return [str(value)]

@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: from what a node is and what is wanted, the list of changes or every problem. Reads and writes nothing.
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+    AUTO,
+    Reservation,
+    choose_reservation,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
+    CpusetError,
+    format_cpuset,
+    parse_cpuset,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    parse_state,
+    rejected_because,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
+    extra_args_of,
+    rewrite_extra_args,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
+    Machine,
+    default_machine,
+    memory_rejected_because,
+    parse_memory_state,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+    DROP_IN_MINOR,
+    KNOWN_SINCE,
+    MANAGED,
+    Settings,
+    as_flags,
+    flags_of,
+    is_strict,
+    minor_of,
+    options_on,
+    reserved_millicores,
+    runs_memory_manager,
+    setting_problems,
+    version_problems,
+)
+
+Facts = t.Mapping[str, t.Any]
+
+DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
+DROP_IN_NAME = "90-kubepin.conf"
+_SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asks for; None leaves a setting as it is."""
+
+    policy: str
+    policy_options: t.Optional[t.Dict[str, str]] = None
+    reserved_cpus: str = AUTO
+    reserved_cpu_count: t.Optional[int] = None
+    topology_manager_policy: t.Optional[str] = None
+    topology_manager_scope: t.Optional[str] = None
+    memory_manager_policy: t.Optional[str] = None
+    reserved_memory: t.Optional[t.List[t.Dict[str, t.Any]]] = None
+
+
+@dataclass(frozen=True)
+class SettingChange:
+    """A kubelet setting that will have another value, for people to read."""
+
+    name: str
+    before: t.Any
+    after: t.Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that is replaced, made (before is None) or removed (after is None)."""
+
+    path: str
+    before: t.Optional[str]
+    after: t.Optional[str]
+    reason: str
+
+    def inverse(self, reason: str) -> FileChange:
+        return FileChange(self.path, self.after, self.before, reason)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must be found on the node once its kubelet runs with the plan's settings."""
+
+    policy: str
+    reserved: t.FrozenSet[int]
+    online: t.FrozenSet[int]
+    strict: bool
+    memory_policy: t.Optional[str]
+    """None where the kubelet has no memory manager."""
+    memory: Machine = field(default_factory=dict)
+    """The machine state with which its memory manager begins; empty if that is not known."""
+    minor: int = 0
+    """The kubelet's minor version of 1.x; 0 in journals from before it was kept."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Either problems, or what to do: `state_files` go first, under a stopped kubelet, then `files` in their order.
+
+    The order is the safety: a kubelet without a state file boots with the old settings as with the new ones.
+    """
+
+    settings: t.List[SettingChange] = field(default_factory=list)
+    files: t.List[FileChange] = field(default_factory=list)
+    state_files: t.List[FileChange] = field(default_factory=list)
+    problems: t.List[str] = field(default_factory=list)
+    notes: t.List[str] = field(default_factory=list)
+    reservation: t.Optional[Reservation] = None
+    expected: t.Optional[Expected] = None
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.settings or self.files or self.state_files)
+
+
+def plan_switch(topology: Facts, kubelet: Facts, wanted: Wanted) -> Plan:
+    """The changes that make the kubelet run as wanted, or all the problems that stand in the way.
+
+    :param topology: as `_topology.read_topology` returns it
+    :param kubelet: as `_kubelet.read_kubelet` returns it
+    """
+    problems = [*_node_problems(kubelet), *version_problems(kubelet["version"])]
+    if problems:
+        return Plan(problems=problems)
+    now: Facts = kubelet["effective"]
+    settings, reservation, problems = _wanted_settings(topology, now, wanted)
+    differing = [name for name in settings if not _same(settings[name], now.get(name))]
+    files = _file_changes(kubelet, settings) if differing else []
+    after = effective_after(kubelet, files)
+    problems += setting_problems({**after, **settings}, kubelet["version"], topology)
+    if not problems:
+        problems = _overruled(kubelet, files, settings)
+    if problems:
+        return Plan(problems=problems, reservation=reservation)
+    return _complete(
+        topology,
+        kubelet,
+        files=files,
+        settings=_setting_changes(kubelet, settings, differing),
+        notes=_notes(kubelet, settings, differing),
+        reservation=reservation,
+    )
+
+
+def plan_rollback(
+    topology: Facts, kubelet: Facts, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
+) -> Plan:
+    """The way back of a committed switch.
+
+    :param files: the switch's file changes, as its journal has them
+    :param current: path -> text (None: absent) of those files now
+    """
+    problems = _node_problems(kubelet)
+    problems += [
+        f"{change.path} was changed after the switch that is to be rolled back: undo that edit first, or put the file back by hand "
+        "from the switch's journal and remove the journal."
+        for change in files
+        if current.get(change.path) != change.after
+    ]
+    if problems:
+        return Plan(problems=problems)
+    back = [change.inverse("as before the switch") for change in reversed(files)]
+    after = effective_after(kubelet, back)
+    now: Facts = kubelet["effective"]
+    settings = [
+        SettingChange(name, now.get(name), after.get(name), "as before the switch")
+        for name in MANAGED
+        if not _same(now.get(name), after.get(name))
+    ]
+    return _complete(topology, kubelet, files=back, settings=settings, notes=[], reservation=None)
+
+
+def _complete(
+    topology: Facts,
+    kubelet: Facts,
+    files: t.List[FileChange],
+    settings: t.List[SettingChange],
+    notes: t.List[str],
+    reservation: t.Optional[Reservation],
+) -> Plan:
+    """Both directions end here: what the kubelet will expect decides which state files it would refuse."""
+    expected = expected_of(topology, effective_after(kubelet, files), kubelet["version"])
+    state_files = state_changes(
+        {name: (kubelet["state"][name]["path"], kubelet["state"][name]["text"]) for name in kubelet["state"]}, expected
+    )
+    return Plan(settings, files, state_files, [], notes, reservation, expected)
+
+
+def expected_of(topology: Facts, after: Facts, version: str) -> Expected:
+    """What a kubelet with the configuration *after* must show once it runs."""
+    minor = minor_of(version)
+    return Expected(
+        policy=after["cpuManagerPolicy"],
+        reserved=_reserved(topology, after, minor),
+        online=parse_cpuset(topology["online"]),
+        strict=is_strict(after),
+        memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor) else None,
+        memory=_memory_machine(topology, after),
+        minor=minor,
+    )
+
+
+def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
+    """reservedSystemCPUs, or the CPUs that the static policy picks where kubeReserved and systemReserved only say how many
+    (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
+    named = parse_cpuset(after.get("reservedSystemCPUs") or "")
+    count = -(-reserved_millicores(after) // 1000)
+    if named or after["cpuManagerPolicy"] != "static" or count == 0:
+        return named
+    # imported here, as the module compiles on the node all that it imports, and few nodes come so far
+    from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import machine_of, reserved_of
+
+    return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
+
+
+def _memory_machine(topology: Facts, after: Facts) -> Machine:
+    if after["memoryManagerPolicy"] != "Static" or not all(
+        "memory" in node["memory"] for node in topology["numa_nodes"]
+    ):
+        return {}
+    try:
+        return default_machine(topology["numa_nodes"], after["reservedMemory"])
+    except ValueError:
+        return {}  # an amount that is no quantity, with which no kubelet runs
+
+
+def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: Expected) -> t.List[FileChange]:
+    """The state files that a kubelet with the expected settings would refuse, to be removed; the others stay.
+
+    :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
+    """
+    reasons = {"cpu_manager": cpu_state_rejected, "memory_manager": _memory_state_rejected}
+    changes = []
+    for name, (path, text) in sorted(texts.items()):
+        reason = reasons[name](text, expected)
+        if reason:
+            changes.append(FileChange(path, text, None, f"the kubelet would refuse it: {reason}"))
+    return changes
+
+
+def cpu_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[str]:
+    """Why the kubelet would refuse this CPU manager state, None if it would take it."""
+    try:
+        state = parse_state(text) if text is not None else None
+    except StateFileError as exc:
+        return str(exc)
+    return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
+
+
+def _memory_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[str]:
+    if expected.memory_policy is None:
+        return None
+    try:
+        state = parse_memory_state(text) if text is not None else None
+    except StateFileError as exc:
+        return str(exc)
+    return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
+
+
+def _node_problems(kubelet: Facts) -> t.List[str]:
+    problems = [*kubelet["problems"]]
+    if kubelet["manager"] in ("k3s", "rke2"):
+        problems.append(
+            f"{kubelet['manager']} manages this node's kubelet: kubepin switches kubeadm nodes only. Leave it out with --limit."
+        )
+    elif kubelet["extra_args_file"] is None:
+        problems.append(
+            "the kubelet's service reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS: kubepin puts "
+            "its settings there so that they outlive `kubeadm upgrade node`. Install kubeadm's own service drop-in (10-kubeadm.conf)."
+        )
+    return problems
+
+
+def _wanted_settings(
+    topology: Facts, now: Facts, wanted: Wanted
+) -> t.Tuple[Settings, t.Optional[Reservation], t.List[str]]:
+    settings: Settings = {"cpuManagerPolicy": wanted.policy}
+    options = wanted.policy_options
+    if wanted.policy == "none" and options is None and now.get("cpuManagerPolicyOptions"):
+        options = {}  # the kubelet refuses options with the policy none (policy_none.go)
+    reservation: t.Optional[Reservation] = None
+    problems: t.List[str] = []
+    if wanted.policy == "static":
+        reservation, problems = choose_reservation(
+            topology,
+            wanted.reserved_cpus,
+            wanted.reserved_cpu_count,
+            now.get("reservedSystemCPUs") or "",
+            reserved_millicores(now),
+        )
+        if reservation:
+            settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
+    for name, value in (
+        (
+            "cpuManagerPolicyOptions",
+            {key: str(state).lower() for key, state in options.items()} if options is not None else None,
+        ),
+        ("topologyManagerPolicy", wanted.topology_manager_policy),
+        ("topologyManagerScope", wanted.topology_manager_scope),
+        ("memoryManagerPolicy", wanted.memory_manager_policy),
+        ("reservedMemory", _reserved_memory(wanted.reserved_memory)),
+    ):
+        if value is not None:
+            settings[name] = value
+    return settings, reservation, problems
+
+
+def _reserved_memory(entries: t.Optional[t.List[t.Dict[str, t.Any]]]) -> t.Optional[t.List[t.Dict[str, t.Any]]]:
+    if entries is None:
+        return None
+    return [
+        {"numaNode": entry["numa_node"], "limits": {k: str(v) for k, v in entry["limits"].items()}} for entry in entries
+    ]
+
+
+def _same(one: t.Any, other: t.Any) -> bool:
+    if not one and not other:
+        return True
+    if isinstance(one, str) and isinstance(other, str):
+        try:
+            return parse_cpuset(one) == parse_cpuset(other)
+        except CpusetError:
+            return one == other
+    return bool(one == other)
+
+
+def placed_in_drop_in(version: str) -> bool:
+    """Whether the settings go to a drop-in directory (from 1.30, where it is beta and on) or to flags (before).
+
+    `kubeadm upgrade node` rewrites /var/lib/kubelet/config.yaml and kubeadm-flags.env, and touches neither the drop-in directory
+    nor the file that KUBELET_EXTRA_ARGS comes from. Flags beat drop-ins and drop-ins beat config.yaml (KEP-3983).
+    """
+    return minor_of(version) >= DROP_IN_MINOR
+
+
+def _file_changes(kubelet: Facts, settings: Settings) -> t.List[FileChange]:
+    changes: t.List[FileChange] = []
+    minor = minor_of(kubelet["version"])
+    written = {n: value for n, value in settings.items() if value not in ({}, []) and minor >= KNOWN_SINCE.get(n, 0)}
+    flags: t.List[str] = as_flags(written)
+    if placed_in_drop_in(kubelet["version"]):
+        path, before = drop_in_of(kubelet)
+        earlier: Facts = next((d["config"] for d in kubelet["drop_ins"] if d["path"] == path), {})
+        kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
+        changes.append(
+            FileChange(path, before, render_drop_in({**kept, **written}), "settings that outlive kubeadm upgrade node")
+        )
+        flags = [] if kubelet["config_dir"] else [f"--config-dir={DROP_IN_DIR}"]
+    extra = rewrite_extra_args(kubelet["extra_args_text"], flags_of(settings), flags)
+    reason = (
+        "names the drop-in directory"
+        if placed_in_drop_in(kubelet["version"])
+        else "settings that outlive kubeadm upgrade node"
+    )
+    changes.append(FileChange(kubelet["extra_args_file"], kubelet["extra_args_text"], extra, reason))
+    return [change for change in changes if change.before != change.after]
+
+
+def drop_in_of(kubelet: Facts) -> t.Tuple[str, t.Optional[str]]:
+    """Path and text (None: absent) of kubepin's own drop-in file."""
+    path = f"{(kubelet['config_dir'] or DROP_IN_DIR).rstrip('/')}/{DROP_IN_NAME}"
+    return path, next((d["text"] for d in kubelet["drop_ins"] if d["path"] == path), None)
+
+
+def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
+    """A KubeletConfiguration file with just these fields."""
+    lines = [
+        "# Written by kubepin (module kubepin.tuning.kubelet_cpu_manager), which replaces it as a whole.",
+        "apiVersion: kubelet.config.k8s.io/v1beta1",
+        "kind: KubeletConfiguration",
+    ]
+    for name in MANAGED:
+        value = settings.get(name)
+        if isinstance(value, dict):
+            lines += [f"{name}:", *(f'  {key}: "{state}"' for key, state in sorted(value.items()))]
+        elif isinstance(value, list):
+            lines.append(f"{name}:")
+            for entry in value:
+                lines += [f"- numaNode: {entry['numaNode']}", "  limits:"]
+                lines += [f'    {kind}: "{amount}"' for kind, amount in sorted(entry["limits"].items())]
+        elif value is not None:
+            lines.append(f'{name}: "{value}"')
+    return "\n".join(lines) + "\n"
+
+
+def effective_after(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Dict[str, t.Any]:
+    """The configuration that the kubelet would have after these files are in place."""
+    effective, _sources = _effective(kubelet, files)
+    return effective
+
+
+def _effective(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, str]]:
+    texts = {change.path: change.after for change in files}
+    argv = list(kubelet["configured_command_line"])
+    env_file = kubelet["extra_args_file"]
+    if env_file in texts:
+        argv = _replace_arguments(argv, extra_args_of(kubelet["extra_args_text"]), extra_args_of(texts[env_file]))
+    path, _text = drop_in_of(kubelet)
+    drop_ins = [d for d in kubelet["drop_ins"] if d["path"] not in texts]
+    if texts.get(path) is not None:
+        drop_ins.append({"path": path, "text": texts[path], "config": None})
+    return effective_config(kubelet["config_file"], kubelet["config"], drop_ins, argv)
+
+
+def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) -> t.List[str]:
+    """*argv* with the run of arguments *old* in it replaced by *new* (at the end if there was none)."""
+    for start in range(len(argv) - len(old), -1, -1):
+        if old and argv[start : start + len(old)] == old:
+            return argv[:start] + new + argv[start + len(old) :]
+    return argv + new
+
+
+def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings) -> t.List[str]:
+    """Settings that would not take effect although written, because something stronger says otherwise."""
+    effective, sources = _effective(kubelet, files)
+    return [
+        f'{name} would stay "{effective.get(name)}": {_place(sources[name])} overrules what kubepin writes ("{value}"). Remove it there.'
+        for name, value in settings.items()
+        if not _same(effective.get(name), value)
+    ]
+
+
+def _setting_changes(kubelet: Facts, settings: Settings, differing: t.Sequence[str]) -> t.List[SettingChange]:
+    changes = [
+        SettingChange(name, kubelet["effective"].get(name), settings[name], f"was {_source(kubelet, name)}")
+        for name in differing
+    ]
+    if kubelet["command_line"]:
+        running, _sources = effective_config(
+            kubelet["config_file"], kubelet["config"], kubelet["drop_ins"], kubelet["command_line"]
+        )
+        changes += [
+            SettingChange(name, running.get(name), value, "configured, but the kubelet was not restarted since")
+            for name, value in settings.items()
+            if name not in differing and not _same(running.get(name), value)
+        ]
+    return changes
+
+
+def _source(kubelet: Facts, name: str) -> str:
+    source = kubelet["sources"].get(name, "default")
+    return _SOURCE_WORDS.get(source) or f"set in {_place(source)}"
+
+
+def _place(source: str) -> str:
+    """The words for a source of `effective_config`: a file's path without its kind."""
+    return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
+
+
+def _notes(kubelet: Facts, settings: Settings, differing: t.Sequence[str]) -> t.List[str]:
+    if differing:
+        return []
+    return [
+        f"{name} comes from {kubelet['config_file']}, which `kubeadm upgrade node` rewrites from the cluster's ConfigMap"
+        for name in settings
+        if str(kubelet["sources"].get(name, "")).startswith("file:")
+    ]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: kubelet flags that later releases no longer know, and which of them can simply go.
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
+    EXTRA_ARGS,
+    FlagError,
+    parse_environment,
+    rewrite_extra_args,
+    split_arguments,
+)
+
+KUBEADM_ARGS = "KUBELET_KUBEADM_ARGS"
+
+DROPPED = {
+    "chaos-chance": 21,
+    "enable-cadvisor-json-endpoints": 21,
+    "redirect-container-streaming": 22,
+    "dynamic-config-dir": 24,
+    "network-plugin": 24,
+    "network-plugin-mtu": 24,
+    "cni-bin-dir": 24,
+    "cni-cache-dir": 24,
+    "cni-conf-dir": 24,
+    "docker-endpoint": 24,
+    "image-pull-progress-deadline": 24,
+    "non-masquerade-cidr": 24,
+    "container-runtime": 27,
+    "master-service-namespace": 27,
+    "pod-infra-container-image": 35,
+}
+"""Flag -> minor of 1.x whose kubelet refuses it (the kubelets' own --help, and their changelogs). Not complete: what counts
+is the new kubelet's word, which is asked before the old one is stopped."""
+
+WITHOUT_EFFECT = (
+    "chaos-chance",
+    "enable-cadvisor-json-endpoints",
+    "redirect-container-streaming",
+    "network-plugin",
+    "network-plugin-mtu",
+    "cni-bin-dir",
+    "cni-cache-dir",
+    "cni-conf-dir",
+    "docker-endpoint",
+    "image-pull-progress-deadline",
+    "container-runtime",
+    "master-service-namespace",
+    "pod-infra-container-image",
+)
+"""Those whose absence changes nothing for a kubelet with a CRI runtime: an upgrade takes them out."""
+
+_UNKNOWN = re.compile(r"unknown flag: --([a-z0-9-]+)")
+
+
+def flag_names(command_line: t.Sequence[str]) -> t.List[str]:
+    """The names of the flags of a command line (program first)."""
+    return [word.lstrip("-").partition("=")[0].replace("_", "-") for word in command_line[1:] if word.startswith("-")]
+
+
+def unknown_flag(output: str) -> t.Optional[str]:
+    """The flag that a kubelet says it does not know, if it says so."""
+    match = _UNKNOWN.search(output)
+    return match[1] if match else None
+
+
+def flag_problems(command_line: t.Sequence[str], minor: int) -> t.List[str]:
+    """The flags in use that the kubelet of 1.*minor* refuses, and that no upgrade may take out by itself."""
+    return [
+        f"the kubelet runs with --{name}, which 1.{DROPPED[name]} no longer knows. Move the setting into the kubelet's configuration "
+        "file, or take the flag out of KUBELET_EXTRA_ARGS."
+        for name in flag_names(command_line)
+        if DROPPED.get(name, minor + 1) <= minor and name not in WITHOUT_EFFECT
+    ]
+
+
+def without_flags(text: str, names: t.Collection[str]) -> str:
+    """The text of an environment file with flags taken out of KUBELET_EXTRA_ARGS and KUBELET_KUBEADM_ARGS.
+
+    :raises FlagError: where a value ends within a quote
+    """
+    if EXTRA_ARGS in parse_environment(text):
+        text = rewrite_extra_args(text, names, [])
+    given = parse_environment(text).get(KUBEADM_ARGS)
+    if given is None:
+        return text
+    kept = " ".join(_kept(split_arguments(given), names))
+    if kept == " ".join(split_arguments(given)):
+        return text
+    lines = [line for line in text.splitlines() if not line.startswith(f"{KUBEADM_ARGS}=")]
+    if len(lines) != len(text.splitlines()) - 1:
+        raise FlagError(f"{KUBEADM_ARGS} is not a single line: take {', '.join(names)} out of it by hand", text=text)
+    return "\n".join([*lines, f'{KUBEADM_ARGS}="{kept}"']) + "\n"
+
+
+def _kept(arguments: t.Sequence[str], names: t.Collection[str]) -> t.Iterator[str]:
+    skip_value = False
+    for word in arguments:
+        if skip_value and not word.startswith("-"):
+            skip_value = False
+            continue
+        name, equals, _value = word.lstrip("-").partition("=")
+        skip_value = word.startswith("-") and name in names and not equals
+        if not (word.startswith("-") and name in names):
+            yield word

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: Kubernetes versions, and the way from one to another, minor by minor.
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+
+OLDEST = (1, 20)
+"""The oldest minor that an upgrade starts from."""
+
+FIRST_QUIET = (1, 22)
+"""From here on the kubelet leaves containers with exclusive CPUs alone (kubernetes/kubernetes#101771)."""
+
+DEFAULT_BELOW_FIRST_QUIET = "1.22.17"
+
+BROKEN = {
+    "1.22.0": "its CPU manager gives wrong CPUs to pods with several containers (kubernetes/kubernetes#103952)",
+    "1.22.1": "nobody confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
+}
+"""Versions that an upgrade never goes to, and why."""
+
+LAST_PATCHES = {
+    20: 15,
+    21: 14,
+    22: 17,
+    23: 17,
+    24: 17,
+    25: 16,
+    26: 15,
+    27: 16,
+    28: 15,
+    29: 15,
+    30: 14,
+    31: 14,
+}
+"""Minor -> last patch of the minors that get no more patches; of later ones the operator names the patch."""
+
+
+class VersionError(TuningError):
+    """A text that is no Kubernetes version, or a version that cannot be gone to."""
+
+
+class Version(t.NamedTuple):
+    """A Kubernetes release; pre-releases are none."""
+
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+    @property
+    def line(self) -> t.Tuple[int, int]:
+        """The minor with its major, to compare minors by."""
+        return self.major, self.minor
+
+
+def parse_version(text: str) -> Version:
+    """`v1.22.17` or `1.22.17`; what a vendor puts behind it (`-gke.1`, `+k3s1`) is left out.
+
+    :raises VersionError: for anything else
+    """
+    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+].*)?", text.strip(), re.ASCII)
+    if not match:
+        raise VersionError(f'"{text}" is no Kubernetes version: expected MAJOR.MINOR.PATCH, such as 1.22.17.')
+    return Version(*(int(number) for number in match.groups()))
+
+
+def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
+    """The version to end at: the wanted one; without one, 1.22.17 for a cluster below 1.22, else where it is.
+
+    :raises VersionError: for a version that must not be gone to
+    """
+    if wanted is None:
+        return current if current.line >= FIRST_QUIET else parse_version(DEFAULT_BELOW_FIRST_QUIET)
+    target = parse_version(wanted)
+    if str(target) in BROKEN:
+        raise VersionError(
+            f"the wanted version {target} is refused: {BROKEN[str(target)]}. Ask for {DEFAULT_BELOW_FIRST_QUIET}."
+        )
+    if current.line < OLDEST:
+        raise VersionError(
+            f"the cluster is at {current}: upgrades start from {'.'.join(map(str, OLDEST))}. Bring it there by hand first."
+        )
+    return target
+
+
+def path_between(current: Version, target: Version, patches: t.Mapping[str, str]) -> t.List[Version]:
+    """The versions to go through: every minor above the current one, and the target at the end.
+
+    kubeadm upgrades one minor at a time (cmd/kubeadm/app/phases/upgrade/policy.go). Nothing for a target that is not above.
+
+    :param patches: minor ("1.21") -> version that the operator chose for it
+    :raises VersionError: naming every minor without a version
+    """
+    if target <= current:
+        return []
+    hops: t.List[Version] = []
+    problems: t.List[str] = []
+    for minor in range(current.minor + 1, target.minor):
+        try:
+            hops.append(_patch_of(minor, patches))
+        except VersionError as exc:
+            problems.append(str(exc))
+    if problems:
+        raise VersionError(" ".join(problems), problems=problems)
+    return [*hops, target]
+
+
+def _patch_of(minor: int, patches: t.Mapping[str, str]) -> Version:
+    line = f"1.{minor}"
+    chosen = patches.get(line)
+    if chosen is None:
+        if minor not in LAST_PATCHES:
+            raise VersionError(
+                f"the way leads through {line}, and its newest patch is not known here: name one in `patches`, "
+                f'such as {{"{line}": "{line}.1"}}.'
+            )
+        return Version(1, minor, LAST_PATCHES[minor])
+    version = parse_version(chosen)
+    if version.line != (1, minor):
+        raise VersionError(f'`patches` gives {chosen} for {line}: expected a version of {line}, such as "{line}.1".')
+    if str(version) in BROKEN:
+        raise VersionError(f"`patches` gives {chosen} for {line}, which is refused: {BROKEN[str(version)]}.")
+    return version

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What is measured on a node, in which order, and what came of it. Pure: settings and module results in, facts and text out."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural
+
+Data = Mapping[str, Any]
+
+SCHEMA = 1
+_GAP = "   "
+
+
+def benchmark_settings_problems(settings: Data) -> list[str]:
+    """All that is wrong with the variables of role gpu_benchmark by themselves, a sentence each.
+
+    :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds``, ``threads``,
+        ``arms``, ``contrast``, ``block_seconds``, ``label``, as the role names them without its prefix
+    """
+    problems = []
+
+    def fault(name: str, expected: str) -> None:
+        problems.append(f'gpu_benchmark_{name} is "{settings[name]}": expected {expected}.')
+
+    if not settings["image"]:
+        problems.append(
+            "gpu_benchmark_image is not set: name an image with python3, PyTorch and torchvision that the nodes have or can pull."
+        )
+    cpu = _quantity(settings["cpu"])
+    if cpu is None or not _is_whole(cpu):
+        fault("cpu", "a whole number from 1, because only whole CPUs can be exclusive")
+    if settings["contrast"] and settings["arms"]:
+        problems.append(
+            "gpu_benchmark_contrast and gpu_benchmark_arms are both given: the contrast has arms of its own."
+        )
+    fractional = _quantity(settings["fractional_cpu"])
+    if settings["contrast"] and (fractional is None or _is_whole(fractional)):
+        fault("fractional_cpu", "a quantity that is no whole number, such as 12001m, because whole CPUs are exclusive")
+    groups = [str(arm.get("group") or "") for arm in settings["arms"]]
+    if "" in groups or len(set(groups)) < len(groups):
+        fault("arms", "a list of {group, cpu}, each group named once")
+    for arm in settings["arms"]:
+        if "cpu" in arm and _quantity(arm["cpu"]) is None:
+            problems.append(
+                f'gpu_benchmark_arms: cpu of {arm.get("group")} is "{arm["cpu"]}": expected a quantity above 0.'
+            )
+    for name, example in (("memory", "30Gi"), ("shm_size", "8Gi")):
+        if settings[name] and _quantity(settings[name]) is None:
+            fault(name, f"a quantity above 0, such as {example}")
+    for name, least in (("gpus", 0), ("rounds", 1)):
+        if not str(settings[name]).isdigit() or int(settings[name]) < least:
+            fault(name, f"a whole number from {least}")
+    threads = [str(one) for one in settings["threads"]]
+    if not threads or any(one not in ("auto", "cpus") and not (one.isdigit() and int(one) > 0) for one in threads):
+        fault("threads", "a list of auto, cpus, or numbers from 1")
+    return problems
+
+
+def _quantity(text: object) -> Fraction | None:
+    """The quantity, None for what is none or not above 0."""
+    try:
+        value = parse_quantity(str(text))
+    except ValueError:
+        return None
+    return value if value > 0 else None
+
+
+def _is_whole(value: Fraction) -> bool:
+    return value.denominator == 1
+
+
+def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[str, Any]:
+    """What is to be measured on a node, and what stands in the way.
+
+    :param settings: as of `benchmark_settings_problems`, and ``run``, the name of the run
+    :param api: the result of node_api_info, failed or not
+    :param begun: what `record` kept of a measurement that was begun in *folder*; empty if none was
+    :param folder: where the timings go
+    """
+    node: Data = api.get("node") or {}
+    policy = (node.get("configz") or {}).get("cpuManagerPolicy")
+    measured_policy = begun.get("policy") or policy
+    problems = []
+    if not node:
+        problems.append(str(api.get("msg")))
+    elif policy is None:
+        problems.append(f"the CPU manager policy of node {node['name']} cannot be read: {node.get('configz_error')}")
+    elif settings["contrast"] and measured_policy != "static":
+        problems.append(
+            f'node {node["name"]} has the CPU manager policy "{policy}": integer against fractional CPU differ only with '
+            '"static". Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast off.'
+        )
+    arms = [] if problems else _arms(settings, str(measured_policy))
+    if begun and not problems and begun["arms"] != arms:
+        problems.append(
+            f"{folder} was begun with the arms {_named(begun['arms'])}, and {_named(arms)} are asked for: give the run another name."
+        )
+    run_id = f"{settings['run']}-{node.get('name')}-{settings['label']}"
+    return {
+        "schema": SCHEMA,
+        "node": node.get("name"),
+        "run": settings["run"],
+        "run_id": run_id,
+        "label": settings["label"],
+        "folder": folder,
+        "policy": measured_policy,
+        "policy_now": policy,
+        "kubelet": node.get("kubelet_version"),
+        "arms": arms,
+        "pods": [] if problems else _pods(arms, int(settings["rounds"]), run_id, folder),
+        "problems": problems,
+    }
+
+
+def _arms(settings: Data, policy: str) -> list[dict[str, str]]:
+    if settings["contrast"]:
+        return [
+            {"group": "integer", "cpu": str(settings["cpu"])},
+            {"group": "fractional", "cpu": str(settings["fractional_cpu"])},
+        ]
+    asked = settings["arms"] or [{"group": policy}]
+    return [{"group": str(arm["group"]), "cpu": str(arm.get("cpu") or settings["cpu"])} for arm in asked]
+
+
+def _named(arms: Sequence[Data]) -> str:
+    return ", ".join(f"{arm['group']} (cpu {arm['cpu']})" for arm in arms)
+
+
+def _pods(arms: Sequence[Data], rounds: int, run_id: str, folder: str) -> list[dict[str, Any]]:
+    return [
+        {**arm, "round": number, "file": f"{folder}/{arm['group']}-round-{number}.jsonl"}
+        for number, order in enumerate(balanced_orders(len(arms), rounds, run_id), start=1)
+        for arm in (arms[index] for index in order)
+    ]
+
+
+def balanced_orders(arms: int, rounds: int, seed: str) -> list[list[int]]:
+    """An order of the arms for each round: random, and every second one the reverse of the one before.
+
+    A drift over a pair of rounds then weighs on all arms alike. The same *seed* gives the same orders, so that a run that
+    is resumed goes on as it began.
+    """
+    source = random.Random(seed)
+    orders: list[list[int]] = []
+    for number in range(rounds):
+        orders.append(orders[-1][::-1] if number % 2 else source.sample(range(arms), arms))
+    return orders
+
+
+def benchmark_todo(plan: Data, looked_at: Sequence[Data]) -> dict[str, Any]:
+    """Which pods are still to be run, and the problems of running them.
+
+    :param looked_at: the results of benchmark_pod in check mode, in the order of the plan's pods, up to the first that failed
+    """
+    problems = list(dict.fromkeys(str(result["msg"]) for result in looked_at if _failed(result)))
+    complete = {
+        result["benchmark"]["file"] for result in looked_at if "benchmark" in result and result["benchmark"]["complete"]
+    }
+    pods = [pod for pod in plan["pods"] if pod["file"] not in complete]
+    if pods and plan["policy"] != plan["policy_now"]:
+        problems.append(
+            f'the measurement in {plan["folder"]} began with the CPU manager policy "{plan["policy"]}" and lacks '
+            f'{len(pods)} of {len(plan["pods"])} pods; node {plan["node"]} has "{plan["policy_now"]}" now. '
+            "What is there is used. Put the policy back to go on, or begin another run."
+        )
+    return {"pods": [] if problems else pods, "problems": problems}
+
+
+def _failed(result: Data) -> bool:
+    return bool((result.get("benchmark") or {}).get("failure")) or "benchmark" not in result
+
+
+def benchmark_fact(
+    before: Data, plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], summary: Data, problems: Sequence[str]
+) -> dict[str, Any]:
+    """The fact `kubepin_benchmark` of a node after a measurement.
+
+    :param before: the fact as it was; what it holds of the same run is kept
+    :param looked_at: the results of benchmark_pod in check mode, one for each pod of the plan
+    :param ran: the results of those that were run
+    :param summary: the object of ``python -m benchmark summary``, empty if there is none
+    :param problems: what stood in the way of measuring
+    """
+    found = {result["benchmark"]["file"]: result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result}
+    unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
+    failures = [f"{pod['arm']}, round {pod['round']}: {pod['failure']}" for pod in found.values() if pod["failure"]]
+    left_behind = [str(result["left_behind"]) for result in ran if result.get("left_behind")]
+    mine = list(dict.fromkeys([*plan["problems"], *problems, *failures, *unexpected, *left_behind]))
+    arms = summary.get("arms") or {}
+    runs = dict(before.get("runs") or {}) if before.get("run") == plan["run"] else {}
+    runs[plan["label"]] = {
+        "run_id": plan["run_id"],
+        "policy": plan["policy"],
+        "folder": plan["folder"],
+        "complete": bool(found) and all(pod["complete"] for pod in found.values()),
+        "pods": list(found.values()),
+        "arms": arms,
+        "main_arms": _main_arms(plan["arms"], list(arms)),
+        "problems": mine,
+    }
+    return {
+        "schema": SCHEMA,
+        "node": plan["node"],
+        "run": plan["run"],
+        "runs": runs,
+        "problems": [f"{label}: {problem}" for label, run in runs.items() for problem in run["problems"]],
+    }
+
+
+def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:
+    """The measured arm of each group that a comparison begins with: torch's own number of threads, else the first."""
+    chosen = {}
+    for group in (arm["group"] for arm in asked):
+        arms = [name for name in measured if name.rpartition("-")[0] == group]
+        if arms:
+            chosen[group] = f"{group}-auto" if f"{group}-auto" in arms else arms[0]
+    return chosen
+
+
+def comparison_sources(side_a: Data, side_b: Data, facts: Mapping[str, Data]) -> dict[str, Any]:
+    """The two inputs of ``python -m benchmark report``, or why there is none.
+
+    :param side_a: ``host``, ``run`` (a label) and, where several arms were measured, ``group``
+    :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
+    """
+    sources: dict[str, Any] = {"problems": []}
+    for name, side in (("a", side_a), ("b", side_b)):
+        run = ((facts.get(side["host"]) or {}).get("runs") or {}).get(side["run"]) or {}
+        arms: Data = run.get("main_arms") or {}
+        group = side.get("group") or next(iter(arms), "")
+        if group in arms:
+            sources[name] = f"{run['folder']}@{arms[group]}"
+        else:
+            what = f"{side['run']} of {side['host']}" + (f", arm {group}" if group else "")
+            sources["problems"].append(f"nothing to compare: {what}, has no timings.")
+    return sources
+
+
+def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any]:
+    """The fact `kubepin_comparison`.
+
+    :param sources: of `comparison_sources`
+    :param reported: the result of the command ``python -m benchmark report --json``, skipped without sources
+    :param folder: where it writes
+    """
+    problems = list(sources["problems"])
+    report: Data = {}
+    if not problems and reported.get("rc") == 0:
+        report = json.loads(reported["stdout"])
+    elif not problems:
+        problems.append(str(reported.get("stderr") or reported.get("msg")))
+    return {
+        "schema": SCHEMA,
+        "a": sources.get("a"),
+        "b": sources.get("b"),
+        "verdict": report.get("verdict"),
+        "line": report.get("line"),
+        "report": f"{folder}/report.html" if report else None,
+        "problems": problems,
+    }
+
+
+def benchmark_statistics(fact: Data) -> dict[str, Any]:
+    """What a workflow hands on of `kubepin_benchmark`: the problems, and the mean of each cell in ms."""
+    return {
+        "schema": SCHEMA,
+        "node": fact["node"],
+        "run": fact["run"],
+        "problems": fact["problems"],
+        "means_ms": {
+            label: {
+                arm: {_cell(cell): cell["mean_ms"] for cell in values["cells"] if cell.get("mean_ms") is not None}
+                for arm, values in run["arms"].items()
+            }
+            for label, run in fact["runs"].items()
+        },
+    }
+
+
+def _cell(cell: Data) -> str:
+    return f"{cell['model']} {cell['precision']} {cell['mode']} {cell['batch']}"
+
+
+def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]) -> list[str]:
+    """The lines that end a run: what was measured on each node, what it says, and what could not be measured.
+
+    :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
+    :param comparisons: host name -> its ``kubepin_comparison``, empty for one without
+    """
+    measured = [host for host in natural(facts) if facts[host]]
+    if not measured:
+        return []
+    failed = [host for host in measured if facts[host]["problems"] or (comparisons.get(host) or {}).get("problems")]
+    nodes = f"{len(measured)} node{'s' if len(measured) != 1 else ''}"
+    lines = [f"benchmark: {nodes}: {len(measured) - len(failed)} measured, {len(failed)} with problems"]
+    width = max(map(len, measured))
+    for host in measured:
+        told = _host_lines(facts[host], comparisons.get(host) or {})
+        lines += [f"  {host if not number else '':<{width}}{_GAP}{line}" for number, line in enumerate(told)]
+    return lines
+
+
+def _host_lines(fact: Data, comparison: Data) -> list[str]:
+    lines = []
+    if comparison.get("line"):
+        lines += [comparison["line"], f"report: {comparison['report']}"]
+    for label, run in fact["runs"].items():
+        if run["arms"]:
+            arms = ", ".join(f"{arm} {_rounds(run['arms'][arm]['rounds'])}" for arm in natural(run["arms"]))
+            lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
+    lines += [f"PROBLEM {problem}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
+    return lines or ["nothing was measured"]
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' if count != 1 else ''}"

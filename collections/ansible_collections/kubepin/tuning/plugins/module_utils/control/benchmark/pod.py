@@ -1,0 +1,534 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""One round of the benchmark in one pod: its manifest, its log, and why it failed. Pure: plain data in, plain data out.
+
+The program in the pod and its JSON lines are described in benchmark/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
+    cannot_start,
+    managed_pod,
+    pod_name,
+)
+
+CONTAINER = "benchmark"
+JSON_START = '{"schema"'
+# Beyond its own timeouts the kubelet ends a forgotten pod, so that it does not hold a GPU for ever.
+DEADLINE_MARGIN_SECONDS = 120
+
+_MARK = "kubepin-benchmark"
+_PROGRAM = "/opt/kubepin/pod"
+_SCRATCH = "/tmp"
+_GRACE_SECONDS = 5
+_QUOTED_LINES = 5
+_GROUP = re.compile(r"^[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*$")
+_KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_THREADS = ("auto", "cpus")
+
+# pkg/kubelet/cm/admission/errors.go, topologymanager/scope.go, cpumanager/policy_static.go
+_REJECTIONS = {
+    "UnexpectedAdmissionError": "The kubelet has no such CPUs or devices left, or its device plugin is not back",
+    "TopologyAffinityError": "The topology manager's policy finds no NUMA node with all of it free: ask for less with `cpu`",
+    "SMTAlignmentError": "The kubelet gives out whole cores only: set `cpu` to a multiple of the threads of a core",
+}
+_NO_ROOM = "Pods that run there hold it: wait for them, or ask for less"
+_BAD_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"})
+_ARGUMENTS_REFUSED, _NOTHING_TIMED, _BUS_ERROR = 2, 3, 135
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """What one pod is to measure, and what it gets: *cpu* and *memory* are quantities, limits equal to requests."""
+
+    node: str
+    namespace: str
+    run_id: str
+    arm: str
+    round: int
+    threads: Sequence[str]
+    arguments: Sequence[str]
+    env: Mapping[str, t.Any]
+    config_map: str
+    image: str
+    image_pull_policy: str
+    image_pull_secrets: Sequence[str]
+    runtime_class: str | None
+    node_selector: Mapping[str, str]
+    tolerations: Sequence[Mapping[str, t.Any]]
+    user: int
+    cpu: str
+    memory: str
+    gpus: int
+    gpu_resource: str
+    shm_size: str | None
+    schedule_timeout: int
+    start_timeout: int
+    timeout: int
+
+
+class Failure(t.NamedTuple):
+    """Why a round failed: a word for programs, and a sentence with the way out for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a log or a file holds: its JSON lines, and all others."""
+
+    lines: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def benchmark_name(node: str) -> str:
+    """The name of *node*'s benchmark pod: one per node, so that what an interrupted run left is found."""
+    return pod_name(_MARK, node)
+
+
+def problems(request: RoundRequest) -> list[str]:
+    """All that is wrong with a request by itself, a sentence each."""
+    found = []
+    for name, text in (("cpu", request.cpu), ("memory", request.memory), ("shm_size", request.shm_size)):
+        if text is not None and not _is_positive(text):
+            found.append(f'`{name}` is "{text}": expected a quantity above 0, such as {_EXAMPLES[name]}.')
+    if request.gpus < 0:
+        found.append(f"`gpus` is {request.gpus}: expected 0 or more.")
+    if request.round < 1:
+        found.append(f"`round` is {request.round}: expected 1 or more.")
+    if request.user < 1:
+        found.append(f"`user` is {request.user}: expected the number of a user that is not root, such as 1000.")
+    if not request.run_id:
+        found.append("`run_id` is empty: expected a text that names the run.")
+    if not _GROUP.match(request.arm):
+        found.append(f'`arm` is "{request.arm}": expected letters, digits, dots and underlines, joined by hyphens.')
+    bad = [text for text in request.threads if text not in _THREADS and not re.match(r"^[1-9]\d*$", text)]
+    if bad or not request.threads:
+        named = ", ".join(bad) or "empty"
+        found.append(f"`threads` is {named}: expected a list of auto, cpus, or numbers from 1.")
+    if bad := [key for key in request.env if not _KEY.match(key)]:
+        found.append(f"`env` has the keys {', '.join(bad)}: expected letters, digits and underlines.")
+    for name in ("schedule_timeout", "start_timeout", "timeout"):
+        if getattr(request, name) < 1:
+            found.append(f"`{name}` is {getattr(request, name)}: expected seconds, 1 or more.")
+    return found
+
+
+_EXAMPLES = {"cpu": "12 or 12001m", "memory": "30Gi", "shm_size": "8Gi"}
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return parse_quantity(text) > 0
+    except ValueError:
+        return False
+
+
+def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
+    """A Guaranteed pod that the restricted pod security standard admits.
+
+    It is bound to its node by the node's name as DaemonSet pods are, so that the scheduler looks for free GPUs there.
+    """
+    resources = {"cpu": request.cpu, "memory": request.memory}
+    if request.gpus:
+        resources[request.gpu_resource] = str(request.gpus)
+    shared_memory = {"medium": "Memory", **({"sizeLimit": request.shm_size} if request.shm_size else {})}
+    spec: dict[str, t.Any] = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": request.start_timeout + request.timeout + DEADLINE_MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [request.node]}]}
+                    ]
+                }
+            }
+        },
+        "tolerations": [dict(toleration) for toleration in request.tolerations],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": request.user,
+            "runAsGroup": request.user,
+            "fsGroup": request.user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": request.image,
+                "imagePullPolicy": request.image_pull_policy,
+                "command": command(request),
+                "workingDir": _SCRATCH,
+                # A user that the image does not know has no home and no name
+                "env": [
+                    {"name": "PYTHONPATH", "value": _PROGRAM.rpartition("/")[0]},
+                    {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
+                    {"name": "HOME", "value": _SCRATCH},
+                    {"name": "USER", "value": "kubepin"},
+                ],
+                "resources": {"requests": resources, "limits": resources},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [
+                    {"name": "program", "mountPath": _PROGRAM, "readOnly": True},
+                    {"name": "shm", "mountPath": "/dev/shm"},
+                    {"name": "scratch", "mountPath": _SCRATCH},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "program", "configMap": {"name": request.config_map}},
+            {"name": "shm", "emptyDir": shared_memory},
+            {"name": "scratch", "emptyDir": {}},
+        ],
+    }
+    if request.node_selector:
+        spec["nodeSelector"] = dict(request.node_selector)
+    return managed_pod(
+        benchmark_name(request.node), request.namespace, _MARK, spec, request.runtime_class, request.image_pull_secrets
+    )
+
+
+def command(request: RoundRequest) -> list[str]:
+    """The program's command line."""
+    line = ["python3", "-m", "pod", "round", "--run-id", request.run_id, "--arm", request.arm]
+    line += ["--round", str(request.round), "--threads", ",".join(request.threads)]
+    for key, value in request.env.items():
+        line += ["--env", f"{key}={value}"]
+    return [*line, *request.arguments]
+
+
+def sort_log(text: str, ended: bool) -> Recorded:
+    """The JSON lines of a log, and all others; a last line without its end counts once the pod has *ended*.
+
+    A JSON line that was cut, or that another writer has written into, is one of the others.
+    """
+    lines: list[str] = []
+    others: list[str] = []
+    for line in text.splitlines(keepends=True):
+        whole = line.endswith("\n")
+        if whole and line.startswith(JSON_START) and _is_json(line):
+            lines.append(line.rstrip("\n"))
+        elif whole or ended:
+            others.append(line.rstrip("\r\n"))
+    return Recorded(tuple(lines), tuple(others))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
+    """*known* lines and what a new reading of the log adds; after a rotation the log starts later than *known* does."""
+    if list(read[: len(known)]) == list(known):
+        return tuple(read)
+    seen = set(known)
+    return (*known, *(line for line in read if line not in seen))
+
+
+def ended_arms(lines: Sequence[str], request: RoundRequest) -> list[str]:
+    """The arms of this run and round that were measured to their end, in order."""
+    return [
+        record["arm"] for record in map(json.loads, lines) if record.get("kind") == "end" and _is_of(record, request)
+    ]
+
+
+def _is_of(record: Mapping[str, t.Any], request: RoundRequest) -> bool:
+    return record.get("run_id") == request.run_id and record.get("round") == request.round and "arm" in record
+
+
+def is_complete(lines: Sequence[str], request: RoundRequest) -> bool:
+    """Whether each thread setting that was asked for has ended."""
+    ended = set(ended_arms(lines, request))
+    number = re.compile(re.escape(request.arm) + r"-\d+$")
+    return all(
+        any(map(number.match, ended)) if threads == "cpus" else f"{request.arm}-{threads}" in ended
+        for threads in request.threads
+    )
+
+
+def environment(lines: Sequence[str]) -> Mapping[str, t.Any]:
+    """The environment that the first process recorded; empty without one."""
+    records = (json.loads(line) for line in lines)
+    return next((record.get("env") or {} for record in records if record.get("kind") == "process"), {})
+
+
+def stage(pod: Mapping[str, t.Any]) -> str:
+    """How far a pod has come: ``scheduling``, ``starting``, ``running`` or ``ended``."""
+    status = pod.get("status") or {}
+    state = _container_state(status)
+    if state.get("terminated") or status.get("phase") in ("Failed", "Succeeded"):
+        return "ended"
+    if state.get("running"):
+        return "running"
+    return "starting" if (pod.get("spec") or {}).get("nodeName") else "scheduling"
+
+
+def failure(pod: Mapping[str, t.Any], request: RoundRequest, others: Sequence[str]) -> Failure | None:
+    """Why the pod has failed for good; None while it may still succeed, and if it has succeeded.
+
+    :param others: the lines of its log that are no JSON lines
+    """
+    status: Mapping[str, t.Any] = pod.get("status") or {}
+    state = _container_state(status)
+    reason, message = status.get("reason"), _sentence(status.get("message"))
+    if reason == "DeadlineExceeded":
+        deadline = (pod.get("spec") or {}).get("activeDeadlineSeconds")
+        return Failure("deadline", f"{_who(request)} was ended by the kubelet after {deadline} s: raise `timeout`.")
+    if reason == "Evicted":
+        return Failure("evicted", f"node {request.node} evicted the benchmark pod: {message}. Free what it lacks.")
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return deleted(request)
+    if terminated := state.get("terminated"):
+        return _exit_failure(terminated, request, others)
+    if status.get("phase") == "Failed":
+        return _rejection(reason, message, request)
+    waiting = state.get("waiting") or {}
+    why = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message")))))
+    if waiting.get("reason") in _BAD_IMAGE:
+        return Failure(
+            "image",
+            f"node {request.node} cannot get the image {request.image}: {why}. "
+            "Name one that it has or can pull with `image`, `image_pull_policy` and `image_pull_secrets`.",
+        )
+    if cannot_start(waiting):
+        return Failure("start", f"node {request.node} cannot start the benchmark's container: {why}.")
+    qos = status.get("qosClass")
+    if qos and qos != "Guaranteed":
+        return Failure(
+            "refused",
+            f"{_who(request)} is {qos} instead of Guaranteed: an admission webhook or LimitRange of namespace "
+            f"{request.namespace} has changed it. Choose another `namespace`.",
+        )
+    return None
+
+
+def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Sequence[str]) -> Failure | None:
+    code, reason = ended.get("exitCode"), ended.get("reason")
+    if code == 0:
+        return None
+    said = quoted(others) or _sentence(ended.get("message")) or "it said nothing"
+    if reason == "OOMKilled":
+        return Failure(
+            "out_of_memory",
+            f"{_who(request)} was killed for memory (OOMKilled): its limit is {request.memory}, /dev/shm included. "
+            "Raise `memory`, or let fewer loader workers run.",
+        )
+    if code == _ARGUMENTS_REFUSED:
+        return Failure("arguments", f"the benchmark refuses its arguments: {said}")
+    if code == _NOTHING_TIMED:
+        return Failure("nothing_timed", f"the benchmark on node {request.node} could time nothing: {said}")
+    if code == _BUS_ERROR or "Bus error" in said or "bus error" in said:
+        limit = request.shm_size or request.memory
+        return Failure(
+            "shared_memory", f"{_who(request)} ran out of /dev/shm ({limit}): raise `shm_size` and `memory`. {said}"
+        )
+    if reason in ("StartError", "ContainerCannotRun"):
+        return Failure(
+            "start",
+            f"the image {request.image} cannot run the benchmark: {_sentence(ended.get('message')) or reason}. "
+            "It needs python3 with PyTorch and torchvision on its PATH.",
+        )
+    if "No module named" in said:
+        return Failure(
+            "start", f"the image {request.image} lacks what the benchmark needs (PyTorch and torchvision): {said}"
+        )
+    signal = f" (signal {code - 128})" if isinstance(code, int) and 128 < code < 160 else ""
+    return Failure("program", f"the benchmark on node {request.node} ended with exit code {code}{signal}: {said}")
+
+
+def _rejection(reason: str | None, message: str, request: RoundRequest) -> Failure:
+    why = ": ".join(filter(None, (reason, message))) or "no reason given"
+    if request.gpus and reason == f"OutOf{request.gpu_resource}":
+        return Failure("no_free_gpu", f"node {request.node} has no free GPU for the benchmark pod: {why}.")
+    meaning = _REJECTIONS.get(reason or "") or (_NO_ROOM if (reason or "").startswith("OutOf") else "")
+    return Failure(
+        "rejected",
+        f"node {request.node} rejects the benchmark pod with {_wants(request)}: {why}."
+        + (f" {meaning}." if meaning else ""),
+    )
+
+
+def deleted(request: RoundRequest) -> Failure:
+    """The failure of a pod that is gone, or on its way out, without our doing."""
+    return Failure(
+        "deleted",
+        f"{_who(request)} was deleted while it measured: by somebody, a drain, or an eviction. "
+        "Run it again once the node is left alone.",
+    )
+
+
+def not_scheduled(
+    pod: Mapping[str, t.Any], node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest
+) -> Failure:
+    """Why the scheduler has found no place within ``schedule_timeout``.
+
+    :param node: the node that the pod is bound to
+    :param pods: the pods that run there
+    """
+    condition: Mapping[str, t.Any] = next(
+        (c for c in (pod.get("status") or {}).get("conditions") or [] if c["type"] == "PodScheduled"), {}
+    )
+    told = _sentence(condition.get("message"))
+    if not told:
+        return Failure(
+            "unschedulable",
+            f"no scheduler has looked at {_who(request)} for {request.schedule_timeout} s: is kube-scheduler up?",
+        )
+    head = f"node {request.node}"
+    quote = f" The scheduler: {told}."
+    if (node.get("spec") or {}).get("unschedulable"):
+        return Failure(
+            "unschedulable",
+            f"{head} is cordoned, so the benchmark pod cannot go there. Uncordon it, or set `tolerations`.{quote}",
+        )
+    if taints := untolerated(node, request.tolerations):
+        return Failure(
+            "unschedulable",
+            f"{head} has taints that the benchmark pod does not tolerate: {', '.join(taints)}. Set `tolerations`.{quote}",
+        )
+    if request.gpus and f"Insufficient {request.gpu_resource}" in told:
+        return no_free_gpu(node, pods, request, quote)
+    lacking = sorted(set(re.findall(r"Insufficient ([\w./-]+)", told)))
+    if lacking:
+        free = ", ".join(f"{name}: {_room(name, node, pods)}" for name in lacking)
+        return Failure(
+            "unschedulable",
+            f"{head} has not enough {' and '.join(lacking)} for the benchmark pod with {_wants(request)} "
+            f"({free}). Ask for less, or free it.{quote}",
+        )
+    return Failure(
+        "unschedulable",
+        f"the benchmark pod finds no place on {head} within {request.schedule_timeout} s. "
+        f"Check `node_selector` and `tolerations`.{quote}",
+    )
+
+
+def no_free_gpu(
+    node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest, quote: str = ""
+) -> Failure:
+    """That all GPUs of a node are taken, and which pods hold them."""
+    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(request.gpu_resource, "0")
+    holders = requested(request.gpu_resource, pods)
+    if allocatable == "0":
+        message = (
+            f"node {request.node} offers no {request.gpu_resource}: check its device plugin, "
+            "or name what it offers with `gpu_resource`."
+        )
+    elif holders:
+        named = ", ".join(f"{name} ({_number(count)})" for name, count in holders.items())
+        message = (
+            f"node {request.node} has no free GPU: of {allocatable} {request.gpu_resource}, these pods hold: {named}; "
+            f"the benchmark pod asks for {request.gpus}. Wait for them, or stop one."
+        )
+    else:
+        message = (
+            f"node {request.node} offers {allocatable} {request.gpu_resource}, and the benchmark pod asks for "
+            f"{request.gpus}: lower `gpus`."
+        )
+    return Failure("no_free_gpu", message + quote)
+
+
+def with_pull_error(why: Failure, events: Sequence[str]) -> Failure:
+    """*why*, and for an image the container runtime's own words, which only the pod's events keep.
+
+    :param events: the pod's events as lines, oldest first
+    """
+    told = [event for event in events if "Failed to pull image" in event]
+    if why.code != "image" or not told:
+        return why
+    return Failure(why.code, f"{why.message} The node: {told[-1].partition(': ')[2]}")
+
+
+def timed_out(
+    reached: str, pod: Mapping[str, t.Any], request: RoundRequest, warnings: Sequence[str], others: Sequence[str]
+) -> Failure:
+    """That a pod has neither come further nor failed in the time of its stage.
+
+    :param warnings: the pod's warning events, oldest first
+    """
+    if reached == "starting":
+        waiting = _container_state(pod.get("status") or {}).get("waiting") or {}
+        state = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message"))))) or "not started"
+        told = f" Last event: {warnings[-1]}." if warnings else ""
+        return Failure(
+            "timeout",
+            f"{_who(request)} has not started within {request.start_timeout} s: {state}.{told} A large image takes "
+            "long to pull: raise `start_timeout`.",
+        )
+    last = f" It last said: {others[-1].lstrip('# ')}" if others else ""
+    return Failure(
+        "timeout",
+        f"{_who(request)} has not ended within {request.timeout} s: raise `timeout`, or measure less.{last}",
+    )
+
+
+def incomplete(request: RoundRequest, others: Sequence[str]) -> Failure:
+    """That the program ended without an error, but not all that was asked for has an end."""
+    said = quoted(others) or "nothing else"
+    return Failure(
+        "incomplete",
+        f"the benchmark on node {request.node} ended without an error, but the log lacks the end of arm {request.arm} "
+        f"with threads {','.join(request.threads)}. It said: {said}",
+    )
+
+
+def readiness(node: Mapping[str, t.Any]) -> str | None:
+    """Why a node is not Ready; None if it is."""
+    conditions = (node.get("status") or {}).get("conditions") or []
+    ready: Mapping[str, t.Any] = next((c for c in conditions if c["type"] == "Ready"), {})
+    if ready.get("status") == "True":
+        return None
+    return ": ".join(filter(None, (ready.get("reason"), _sentence(ready.get("message"))))) or "no Ready condition"
+
+
+def quoted(others: Sequence[str]) -> str:
+    """The last lines of the program's own words as one line."""
+    told = [line.lstrip("# ").rstrip() for line in others]
+    return " / ".join([line for line in told if line][-_QUOTED_LINES:])
+
+
+def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+    statuses: list[Mapping[str, t.Any]] = status.get("containerStatuses") or []
+    return next((s.get("state") or {} for s in statuses if s["name"] == CONTAINER), {})
+
+
+def _room(resource: str, node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]]) -> str:
+    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(resource, "0")
+    taken = sum(requested(resource, pods).values(), Fraction(0))
+    amount = f"{float(taken / 1024**2):.0f}Mi" if resource == "memory" else _number(taken)
+    return f"{allocatable} allocatable, {amount} of it requested by pods there"
+
+
+def _number(amount: Fraction) -> str:
+    return str(amount.numerator) if amount.denominator == 1 else f"{float(amount):g}"
+
+
+def _wants(request: RoundRequest) -> str:
+    gpus = f" and {request.gpus} {request.gpu_resource}" if request.gpus else ""
+    return f"cpu {request.cpu}, memory {request.memory}{gpus}"
+
+
+def _who(request: RoundRequest) -> str:
+    return f"the benchmark pod {request.namespace}/{benchmark_name(request.node)}"
+
+
+def _sentence(text: str | None) -> str:
+    return (text or "").strip().rstrip(".")

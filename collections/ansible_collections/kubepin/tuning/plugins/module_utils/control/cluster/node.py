@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the API says about one node, in few words. Pure: plain API objects in, plain data out."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+
+CORDON_ANNOTATION = "kubepin.io/cordoned"
+"""Marks a node that kubepin cordoned, so that an interrupted run's cordon is not taken for somebody else's."""
+
+
+def node_facts(
+    node: Mapping[str, t.Any], configz: Mapping[str, t.Any] | None, configz_error: str | None, gpu_resource: str
+) -> dict[str, t.Any]:
+    """The node object and the kubelet's live configuration as one flat fact (schema 1), without the drain."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    ready: Mapping[str, t.Any] = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+    return {
+        "schema": 1,
+        "name": node["metadata"]["name"],
+        "ready": ready.get("status") == "True",
+        "reported_at": _seconds(ready.get("lastHeartbeatTime")),
+        "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
+        "unschedulable": bool(spec.get("unschedulable")),
+        "cordoned_by_kubepin": CORDON_ANNOTATION in (node["metadata"].get("annotations") or {}),
+        "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
+        "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
+        "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
+        "capacity": _resources(status.get("capacity") or {}, gpu_resource),
+        "configz": configz,
+        "configz_error": configz_error,
+        "addresses": list(status.get("addresses") or []),
+        "taints": list(spec.get("taints") or []),
+    }
+
+
+def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource: str) -> list[str]:
+    """Which of the *wanted* states do not hold, each with its last value; an option that is None is not asked.
+
+    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly so many CPUs) and ``gpu``
+    (at least so many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which the heartbeat is of too: a
+    kubelet reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats have whole seconds).
+    """
+    missing = []
+    since = wanted.get("reported_since")
+    if since is not None and (facts["reported_at"] is None or facts["reported_at"] < int(since)):
+        missing.append("the API has not heard of the node since its kubelet was started")
+    if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
+        state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
+        missing.append(f"the node is {state} ({facts['ready_reason']}), wanted {aim}")
+    policy = wanted.get("cpu_manager_policy")
+    if policy is not None and facts["configz"] is None:
+        missing.append(f'the CPU manager policy is unknown, wanted "{policy}": {facts["configz_error"]}')
+    elif policy is not None and facts["configz"].get("cpuManagerPolicy") != policy:
+        missing.append(f'the CPU manager policy is "{facts["configz"].get("cpuManagerPolicy")}", wanted "{policy}"')
+    cpu, aim_cpu = facts["allocatable"]["cpu"], wanted.get("allocatable_cpu")
+    if aim_cpu is not None and (cpu is None or parse_quantity(cpu) != aim_cpu):
+        missing.append(f"allocatable cpu is {cpu}, wanted {aim_cpu}")
+    gpu, aim_gpu = facts["allocatable"]["gpu"], wanted.get("gpu")
+    if aim_gpu is not None and gpu < aim_gpu:
+        missing.append(f"allocatable {gpu_resource} is {gpu}, wanted at least {aim_gpu}")
+    return missing
+
+
+def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, Fraction]:
+    """namespace/name -> what the containers of each living pod request of *resource*; pods without any are left out."""
+    found: dict[str, Fraction] = {}
+    for pod in pods:
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        amounts = [
+            parse_quantity(((container.get("resources") or {}).get("requests") or {}).get(resource, "0"))
+            for container in pod["spec"].get("containers") or []
+        ]
+        if total := sum(amounts, Fraction(0)):
+            found[f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"] = total
+    return found
+
+
+def untolerated(node: Mapping[str, t.Any], tolerations: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The node's taints that keep a pod with these *tolerations* away, as kubectl writes them."""
+    taints = (node.get("spec") or {}).get("taints") or []
+    return [
+        f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
+        for taint in taints
+        if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(it, taint) for it in tolerations)
+    ]
+
+
+def _tolerates(toleration: Mapping[str, t.Any], taint: Mapping[str, t.Any]) -> bool:
+    """k8s.io/api/core/v1 Toleration.ToleratesTaint"""
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def _seconds(timestamp: str | None) -> int | None:
+    return int(datetime.fromisoformat(timestamp).timestamp()) if timestamp else None
+
+
+def _resources(quantities: Mapping[str, str], gpu_resource: str) -> dict[str, t.Any]:
+    return {"cpu": quantities.get("cpu"), "gpu": int(parse_quantity(quantities.get(gpu_resource, "0")))}

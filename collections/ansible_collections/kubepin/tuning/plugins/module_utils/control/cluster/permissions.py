@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""Pure: which rights each purpose takes at the API, as a manifest, as questions to the API server, and as words.
+
+One table feeds all three, so that what is documented is what is asked. `tools/try-rights` holds it to what a real API server saw.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import READ_IN, REMOVED
+
+NAMESPACES = {"probe": "kubepin-probe", "benchmark": "kubepin-benchmark", "system": "kube-system"}
+"""Where the manifest grants what is needed in one namespace only."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Verbs on resources of an API group, in all namespaces or in the one that `place` stands for.
+
+    A resource that begins with a slash is a path of the API server that is no resource.
+    """
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    place: str = ""
+
+
+class Right(t.NamedTuple):
+    """One question of a SelfSubjectAccessReview; the namespace is empty for all of them."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+
+    def __str__(self) -> str:
+        name = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {name}" + (f" in namespace {self.namespace}" if self.namespace else "")
+
+
+_NODES = Rule("", ("nodes",), ("get", "list"))
+_CONFIGZ = Rule("", ("nodes/proxy",), ("get",))
+_PODS = Rule("", ("pods",), ("list",))
+_OWNERS = (
+    Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("list",)),
+    Rule("batch", ("cronjobs", "jobs"), ("list",)),
+)
+_BUDGETS = Rule("policy", ("poddisruptionbudgets",), ("list",))
+_AUDIT = (_NODES, _CONFIGZ, _PODS, *_OWNERS)
+_PREVIEW = (*_AUDIT, _BUDGETS)
+_DRAIN = (Rule("", ("nodes",), ("patch",)), Rule("", ("pods/eviction",), ("create",)))
+_POD_OF_OURS = (
+    Rule("", ("pods",), ("create", "delete", "get")),
+    Rule("", ("pods/log",), ("get",)),
+    Rule("", ("events",), ("list",)),
+)
+
+
+def _in(place: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    return tuple(Rule(rule.group, rule.resources, rule.verbs, place) for rule in rules)
+
+
+def _removed_apis() -> Iterator[Rule]:
+    """What an upgrade looks through for objects in versions that a release no longer serves."""
+    groups: dict[str, set[str]] = {}
+    for api in REMOVED:
+        groups.setdefault(READ_IN.get(api.group, api.group), set()).add(api.resource)
+    for group, resources in sorted(groups.items()):
+        yield Rule(group, tuple(sorted(resources)), ("list",))
+
+
+PURPOSES: Mapping[str, tuple[Rule, ...]] = {
+    "audit": _AUDIT,
+    "preview": _PREVIEW,
+    "tune": (*_PREVIEW, *_DRAIN, *_in("probe", _POD_OF_OURS)),
+    "benchmark": (
+        Rule("", ("nodes",), ("get", "list")),
+        _CONFIGZ,
+        _PODS,
+        Rule("", ("namespaces",), ("get",)),
+        *_in(
+            "benchmark",
+            (
+                *_POD_OF_OURS,
+                Rule("", ("pods",), ("list",)),
+                Rule("", ("configmaps",), ("create", "delete", "get", "patch")),
+                Rule("", ("serviceaccounts",), ("get",)),
+            ),
+        ),
+    ),
+    "mend": (
+        Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("get", "patch")),
+        Rule("batch", ("cronjobs",), ("get", "patch")),
+    ),
+    "enforce": (
+        Rule(
+            "admissionregistration.k8s.io",
+            ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+            ("create", "delete", "get", "patch"),
+        ),
+    ),
+    "upgrade": (
+        _NODES,
+        _PODS,
+        _BUDGETS,
+        Rule("apps", ("daemonsets",), ("list",)),
+        *_DRAIN,
+        *_in("system", (Rule("", ("configmaps",), ("get", "list")), Rule("apps", ("daemonsets",), ("get",)))),
+        _CONFIGZ,
+        Rule("", ("/metrics",), ("get",)),
+        *_removed_apis(),
+    ),
+}
+"""What each purpose takes; `tune` is a rollback's, too. Discovery (/api, /apis, /version), which all the world may read, is not in it."""
+
+OWN_NAMESPACE = (Right("create", "", "namespaces", ""), Right("delete", "", "namespaces", ""))
+"""What the benchmark takes besides, where its namespace is not there: it is made, and removed."""
+
+
+def rights(purposes: Sequence[str], namespaces: Mapping[str, str]) -> list[Right]:
+    """The single rights of *purposes*, each once.
+
+    :param purposes: keys of `PURPOSES`
+    :param namespaces: what the places of the rules (`NAMESPACES`) are called in this cluster
+    """
+    found = {
+        Right(verb, rule.group, resource, namespaces[rule.place] if rule.place else "")
+        for purpose in purposes
+        for rule in PURPOSES[purpose]
+        for resource in rule.resources
+        for verb in rule.verbs
+    }
+    return sorted(found, key=lambda right: (right.namespace, right.group, right.resource, right.verb))
+
+
+def review(right: Right) -> dict[str, t.Any]:
+    """The SelfSubjectAccessReview that asks for *right* (authorization.k8s.io/v1)."""
+    if right.resource.startswith("/"):
+        spec: dict[str, t.Any] = {"nonResourceAttributes": {"path": right.resource, "verb": right.verb}}
+    else:
+        resource, _, subresource = right.resource.partition("/")
+        asked = {**right._asdict(), "resource": resource, "subresource": subresource}
+        spec = {"resourceAttributes": {name: value for name, value in asked.items() if value}}
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+
+
+def problems(missing: Sequence[Right]) -> list[str]:
+    """A line for each API group, resource and namespace in which rights are missing, with the missing verbs."""
+    verbs: dict[Right, list[str]] = {}
+    for right in missing:
+        verbs.setdefault(right._replace(verb=""), []).append(right.verb)
+    return [str(right._replace(verb=", ".join(these))) for right, these in verbs.items()]
+
+
+def cluster_roles() -> list[dict[str, t.Any]]:
+    """The manifest's roles: for each purpose a ClusterRole, and one more for what it takes in each single namespace.
+
+    The latter is granted by a RoleBinding, in that namespace only.
+    """
+    return [
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": role_name(purpose, place)},
+            "rules": [_rule(rule) for rule in _merged(rule for rule in rules if rule.place == place)],
+        }
+        for purpose, rules in PURPOSES.items()
+        for place in sorted({rule.place for rule in rules})
+    ]
+
+
+def role_name(purpose: str, place: str) -> str:
+    """The name of a ClusterRole of the manifest."""
+    return f"kubepin-{purpose}" + (f"-in-{NAMESPACES[place]}" if place else "")
+
+
+def _merged(rules: t.Iterable[Rule]) -> list[Rule]:
+    """The rules with all verbs of the same resources together; paths, which are no resources, apart."""
+    verbs: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for rule in rules:
+        for resource in rule.resources:
+            verbs.setdefault((rule.group, (resource,)), set()).update(rule.verbs)
+    same: dict[tuple[str, tuple[str, ...], bool], list[str]] = {}
+    for (group, (resource,)), these in sorted(verbs.items()):
+        same.setdefault((group, tuple(sorted(these)), resource.startswith("/")), []).append(resource)
+    return [Rule(group, tuple(resources), these) for (group, these, _path), resources in same.items()]
+
+
+def _rule(rule: Rule) -> dict[str, t.Any]:
+    if rule.resources[0].startswith("/"):
+        return {"nonResourceURLs": list(rule.resources), "verbs": list(rule.verbs)}
+    return {"apiGroups": [rule.group], "resources": list(rule.resources), "verbs": list(rule.verbs)}

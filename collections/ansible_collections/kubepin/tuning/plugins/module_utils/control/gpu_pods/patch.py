@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""The change of an owner's template that would give its pods CPUs of their own. Pure; nothing is invented."""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from fractions import Fraction
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Object
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import Container, pod_cpus, resource
+
+TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {
+    "Deployment": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "DaemonSet": ("spec", "template"),
+    "ReplicaSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+"""Kind -> where its objects keep the pod's template."""
+
+Resources = t.Dict[str, t.Dict[str, t.Optional[str]]]
+
+
+class Mending(t.NamedTuple):
+    """*patch* and *undo* are strategic merge patches, None if nothing can be changed; *problems* is what a person must do."""
+
+    patch: t.Optional[t.Dict[str, t.Any]]
+    undo: t.Optional[t.Dict[str, t.Any]]
+    problems: t.List[str]
+    cpus: Fraction
+    """CPUs that each pod would ask for beyond what it asks for now."""
+
+
+def mend(
+    owner: Object, template: Object, containers: t.Sequence[Container], injected: t.Iterable[str], multiple: int
+) -> Mending:
+    """Whole CPUs, rounded up, and requests equal to limits, for every container of the template.
+
+    :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
+    :param template: the pod specification in it
+    :param injected: names of containers that its pods have and the template has not
+    :param multiple: CPUs are rounded up to a multiple of it
+    """
+    problems = [f"container {name} is not in the template: set its resources where it is injected" for name in injected]
+    if template.get("resources"):
+        problems.append(
+            "the pod's own resources (spec.resources) are not pinned below 1.37: give them to the containers"
+        )
+    changed: t.Dict[str, t.Tuple[Container, Resources]] = {}
+    after = []
+    for container in containers:
+        wanted, missing = _wanted(container, multiple)
+        problems.extend(missing)
+        if _differs(container.spec, wanted):
+            changed[container.name] = container, wanted
+        after.append(container._replace(cpus=Fraction(wanted["limits"].get("cpu") or container.cpus)))
+    if changed and owner["kind"] == "Job":
+        problems.append("the template of a Job cannot be changed: change what makes the Job")
+    if not changed or owner["kind"] == "Job":
+        return Mending(None, None, problems, Fraction(0))
+    return Mending(
+        _patch(owner, [(container, wanted) for container, wanted in changed.values()]),
+        _patch(owner, [(container, _present(container.spec, wanted)) for container, wanted in changed.values()]),
+        problems,
+        pod_cpus(after) - pod_cpus(containers),
+    )
+
+
+def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[str]]:
+    """Limits and requests as they should be, as far as the container's own numbers tell."""
+    values: t.Dict[str, t.Optional[str]] = {}
+    problems = []
+    cpu = resource(container.spec, "limits", "cpu") or resource(container.spec, "requests", "cpu")
+    if cpu:
+        values["cpu"] = str(math.ceil(cpu / multiple) * multiple)
+    else:
+        problems.append(f"container {container.name} names no number of CPUs: choose one")
+    resources = container.spec.get("resources") or {}
+    field = next((f for f in ("limits", "requests") if resource(container.spec, f, "memory")), None)
+    if field:
+        values["memory"] = str(resources[field]["memory"])
+    else:
+        problems.append(f"container {container.name} names no amount of memory: choose one")
+    return {"limits": dict(values), "requests": dict(values)}, problems
+
+
+def _differs(container: Object, wanted: Resources) -> bool:
+    """Whether the numbers change; a missing request is its limit already."""
+    for name in wanted["limits"]:
+        number = resource({"resources": wanted}, "limits", name)
+        limit, request = resource(container, "limits", name), resource(container, "requests", name)
+        if limit != number or request not in (None, number):
+            return True
+    return False
+
+
+def _present(container: Object, wanted: Resources) -> Resources:
+    """What the container has in the places that *wanted* fills; None removes in a strategic merge patch."""
+    resources = container.get("resources") or {}
+    return {field: {name: (resources.get(field) or {}).get(name) for name in wanted[field]} for field in wanted}
+
+
+def _patch(owner: Object, changed: t.Iterable[t.Tuple[Container, Resources]]) -> t.Dict[str, t.Any]:
+    spec: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {}
+    for container, resources in changed:
+        field = "containers" if container.kind == "container" else "initContainers"
+        spec.setdefault(field, []).append({"name": container.name, "resources": resources})
+    body: t.Dict[str, t.Any] = {"spec": spec}
+    for key in reversed(TEMPLATES[owner["kind"]]):
+        body = {key: body}
+    metadata = {"namespace": owner["metadata"]["namespace"], "name": owner["metadata"]["name"]}
+    return {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata, **body}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""The admission policy that holds GPU pods to the rule of ``_gpu_pod``. Pure: settings and what was read in, plain data out.
+
+What only a node knows (threads per core, its number of CPUs, its policy) is not judged: a pod has no node at admission. For pods with
+resources of their own the node's kubelet counts as unknown, as in an audit that cannot read it.
+
+A controller makes most pods, and nobody reads what the API server tells a controller. So the templates of their owners are judged too, in a
+binding that never denies, as in Pod Security admission (KEP-2579): a controller that may not update its own object is stuck.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
+
+Data = Mapping[str, Any]
+
+NAME = "kubepin-gpu-pods"
+FIRST = (1, 30)
+"""ValidatingAdmissionPolicy, KEP-3488: generally available and on without a feature gate."""
+
+OWNERS = f"{NAME}-owners"
+
+_API = "admissionregistration.k8s.io/v1"
+_LABEL = re.compile(r"[A-Za-z0-9._/-]+=[A-Za-z0-9._-]+")
+_PREFIX = re.compile(r"[A-Za-z0-9._/-]+")
+_MANAGED_BY = {"app.kubernetes.io/managed-by": "kubepin"}
+
+
+def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
+    """The policy and its bindings. Every field is there even if it is empty: a merge patch takes away what an older one had.
+
+    :param settings: ``action``, ``exempt_namespaces``, ``exempt_label`` as ``KEY=VALUE``, ``resource_prefixes``
+    """
+    action = settings["action"]
+    policy = {
+        "failurePolicy": "Fail" if action == "Deny" else "Ignore",
+        "matchConstraints": {"resourceRules": [_PODS, *_WORKLOADS]},
+        "variables": [
+            {"name": "pod", "expression": _POD},
+            {"name": "judged", "expression": _judged(settings)},
+            {"name": "podLevel", "expression": _POD_LEVEL},
+            {"name": "asked", "expression": _ASKED},
+            {"name": "problems", "expression": _PROBLEMS},
+        ],
+        "validations": [
+            {
+                "expression": "!variables.judged || !variables.podLevel",
+                "message": f"{_RULE} Give each container limits of its own, and leave spec.resources out.",
+            },
+            {
+                "expression": "!variables.judged || variables.podLevel || variables.problems.size() == 0",
+                "message": f"{_RULE} Give each container a limit of whole CPUs and one of memory, and equal requests or none.",
+                "messageExpression": f"{json.dumps(_RULE)} + ' ' + variables.problems.join('; ')",
+            },
+        ],
+    }
+    return [
+        _object("ValidatingAdmissionPolicy", NAME, policy),
+        _object("ValidatingAdmissionPolicyBinding", NAME, _binding(settings, action, [_PODS])),
+        _object("ValidatingAdmissionPolicyBinding", OWNERS, _binding(settings, _TOLD[action], _WORKLOADS)),
+    ]
+
+
+def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str) -> list[str]:
+    """Why nothing may be written or removed, each with the way out.
+
+    :param found: the objects of our names that are there
+    :param version: the API server's
+    """
+    problems = []
+    if parse_version(version).line < FIRST:
+        problems.append(
+            f"the API server is {version}: a ValidatingAdmissionPolicy takes 1.30 or newer. What is left is the audit: "
+            "audit-gpu-pods.yml lists the GPU pods without CPUs of their own, fails on them with gpu_qos_fail_on=not_exclusive, and "
+            "mends their owners with gpu_qos_apply=true."
+        )
+    if not _LABEL.fullmatch(settings["exempt_label"]):
+        problems.append(
+            f'gpu_pod_policy_exempt_label is "{settings["exempt_label"]}": expected KEY=VALUE, such as kubepin.io/gpu-pod-policy=exempt.'
+        )
+    problems += [
+        f'gpu_pod_policy_resource_prefixes has "{prefix}": expected how names of resources begin, such as nvidia.com/.'
+        for prefix in settings["resource_prefixes"]
+        if not _PREFIX.fullmatch(prefix)
+    ]
+    problems += [
+        f"{item['kind']}/{item['metadata']['name']} is there without the label app.kubernetes.io/managed-by=kubepin: it is not kubepin's. "
+        "Remove it, or give it that label if kubepin may replace or remove it."
+        for item in found
+        if any((item["metadata"].get("labels") or {}).get(key) != value for key, value in _MANAGED_BY.items())
+    ]
+    return problems
+
+
+def gpu_pod_policy_faults(policy: Data) -> list[str] | None:
+    """What the cluster's type check says against the expressions of the policy as it was read; None before it has said anything."""
+    status = policy.get("status") or {}
+    if status.get("observedGeneration") != policy["metadata"]["generation"]:
+        return None
+    warnings = (status.get("typeChecking") or {}).get("expressionWarnings") or []
+    return [f"{warning['fieldRef']}: {warning['warning']}" for warning in warnings]
+
+
+def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": _API, "kind": kind, "metadata": {"name": name, "labels": dict(_MANAGED_BY)}, "spec": spec}
+
+
+def _rule(group: str, operations: list[str], *resources: str) -> dict[str, Any]:
+    return {"apiGroups": [group], "apiVersions": ["v1"], "operations": operations, "resources": list(resources)}
+
+
+_PODS = _rule("", ["CREATE"], "pods")
+_WORKLOADS = [
+    _rule("apps", ["CREATE", "UPDATE"], "deployments", "statefulsets", "daemonsets"),
+    _rule("batch", ["CREATE", "UPDATE"], "jobs", "cronjobs"),
+]
+_TOLD = {"Warn": "Warn", "Audit": "Audit", "Deny": "Warn"}
+
+
+def _binding(settings: Data, action: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    key, _, value = settings["exempt_label"].partition("=")
+    exempt = [("kubernetes.io/metadata.name", list(settings["exempt_namespaces"])), (key, [value])]
+    return {
+        "policyName": NAME,
+        "validationActions": [action],
+        "matchResources": {
+            "resourceRules": rules,
+            "namespaceSelector": {
+                "matchExpressions": [
+                    {"key": name, "operator": "NotIn", "values": values} for name, values in exempt if values
+                ]
+            },
+        },
+    }
+
+
+def _judged(settings: Data) -> str:
+    """Whether the pod asks for a GPU, as ``_gpu_pod.asks_for_gpu``, and is not exempt.
+
+    Limits are enough: the API server refuses a request of a device without an equal limit.
+    """
+    key, _, value = settings["exempt_label"].partition("=")
+    named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in settings["resource_prefixes"]) or "false"
+    return (
+        f"variables.pod.?metadata.?labels[?{json.dumps(key)}].orValue('') != {json.dumps(value)}"
+        f" && {_CONTAINERS}.exists(c, c.?resources.?claims.orValue([]).size() > 0"
+        f" || c.?resources.?limits.orValue({{}}).exists(name, ({named}) && c.resources.limits[name] != '0'))"
+    )
+
+
+_RULE = "a GPU pod gets CPUs of its own only if each container has a limit of whole CPUs, a limit of memory, and requests equal to them."
+# dyn: the kinds differ in their fields, the fields' types differ from list to list, and spec.resources has none below 1.32.
+_POD = "dyn(object).spec.?jobTemplate.?spec.?template.or(dyn(object).spec.?template).orValue(dyn(object))"
+_CONTAINERS = "(dyn(variables.pod.spec.?initContainers.orValue([])) + dyn(variables.pod.spec.containers))"
+_POD_LEVEL = (
+    "['limits', 'requests'].exists(f, ['cpu', 'memory'].exists(n,"
+    " quantity(variables.pod.spec.?resources[?f][?n].orValue('0')).isGreaterThan(quantity('0'))))"
+)
+_ASKED = f"""{_CONTAINERS}.map(c, {{
+  'name': c.name,
+  'cpu': c.?resources.?limits.?cpu.orValue(dyn('0')),
+  'memory': c.?resources.?limits.?memory.orValue(dyn('0')),
+  'cpuRequest': c.?resources.?requests.?cpu.or(c.?resources.?limits.?cpu).orValue(dyn('0')),
+  'memoryRequest': c.?resources.?requests.?memory.or(c.?resources.?limits.?memory).orValue(dyn('0'))
+}})"""
+# A quantity's own isInteger is false for 2000m.
+_FLOAT = "quantity(c.cpu).asApproximateFloat()"
+
+
+def _is_set(name: str) -> str:
+    """A limit of 0 counts as none. (A quantity's sign is a function in some releases.)"""
+    return f"quantity(c.{name}).isGreaterThan(quantity('0'))"
+
+
+def _differs(name: str) -> str:
+    return (
+        f"!{_is_set(name)} || quantity(c.{name}).compareTo(quantity(c.{name}Request)) == 0 ? ''"
+        f" : 'set requests.{name} (' + c.{name}Request + ') to limits.{name} (' + c.{name} + ') or leave it out'"
+    )
+
+
+_PROBLEMS = f"""variables.asked.map(c, [string(c.name), [
+  !{_is_set("cpu")} ? 'set limits.cpu to a whole number'
+    : double(int({_FLOAT})) == {_FLOAT} ? ''
+    : 'make limits.cpu (' + c.cpu + ') a whole number, such as ' + string(int({_FLOAT}) + 1),
+  {_differs("cpu")},
+  {_is_set("memory")} ? '' : 'set limits.memory',
+  {_differs("memory")}
+].filter(text, text != '').join(', ')]).filter(p, p[1] != '').map(p, 'container ' + p[0] + ': ' + p[1])"""

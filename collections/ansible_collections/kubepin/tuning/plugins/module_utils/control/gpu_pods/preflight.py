@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What a switch to the static policy would do to GPU pods. Pure: plans, stacks and an audit in, plain data out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
+
+Data = Mapping[str, Any]
+Stacks = Sequence[Data]
+"""For each node that was read, its name as ``node``, ``runtime`` as container_runtime_info returned it, ``plan`` as the fact
+kubepin_plan, and in check mode as ``kubelet_version`` the one that an upgrade would bring; all but the name may be empty. A node
+that was not read is an empty dictionary."""
+
+_NOT_FACTS = ("schema", "runtime", "unknown")
+_BY_THE_NODE = ("too_many_cpus", "smt_alignment")
+_NAMED = 3
+
+
+def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
+    """What gpu_pod_info takes as ``nodes``: what was read, above it what the operator says, above it what the plan brings."""
+    nodes = {name: dict(facts) for name, facts in told.items()}
+    for stack in filter(None, stacks):
+        read = {key: value for key, value in stack["runtime"].items() if key not in _NOT_FACTS and value is not None}
+        nodes[stack["node"]] = {**read, **told.get(stack["node"], {}), **_after(stack)}
+    return {name: facts for name, facts in nodes.items() if facts}
+
+
+def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[str, Any]:
+    """``audit`` of the pods alone that the static policy would not pin, ``problems`` by node, and ``warnings``.
+
+    Pods that the drain evicts are made anew by their owners, so the owner's template counts.
+    """
+    owners = {(owner["namespace"], f"{owner['kind']}/{owner['name']}"): owner for owner in audit["owners"]}
+    switched = {stack["node"]: stack for stack in stacks if _to_static(stack)}
+    restarted = {stack["node"]: stack for stack in stacks if stack and stack["plan"].get("changed")}
+    unpinned, warnings, problems = [], [], {}
+    for pod in audit["pods"]:
+        stays = pod["node"] in restarted and _name(pod) not in restarted[pod["node"]]["plan"]["pods_to_evict"]
+        if stays and pod["risk"]["causes"]:
+            warnings.append(_stays(pod))
+        template = None if stays else owners.get((pod["namespace"], pod["owner"]))
+        if pod["node"] in switched and not _pinned(pod, template):
+            unpinned.append(pod)
+    for node in switched:
+        in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
+        if in_danger and accept_risk:
+            warnings.append(f"{node}: {_danger(in_danger)}. gpu_qos_accept_risk is true: going on all the same.")
+        elif in_danger:
+            problems[node] = [f"{_danger(in_danger)}. {_WAY_OUT}"]
+    makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
+    listed = [owner for key, owner in owners.items() if key in makers]
+    return {
+        "audit": {"schema": 1, "pods": unpinned, "owners": listed, "summary": summary_of(unpinned, listed, 0)},
+        "problems": problems,
+        "warnings": warnings,
+    }
+
+
+_WAY_OUT = (
+    "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
+    "devices (CDI, device specifications, runc 1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with "
+    "-e gpu_qos_accept_risk=true."
+)
+
+
+def _to_static(stack: Data) -> bool:
+    plan = stack.get("plan") or {}
+    return bool(plan.get("changed")) and plan["policy"] == "static" != plan["policy_before"]
+
+
+def _after(stack: Data) -> dict[str, Any]:
+    """What the node will be, as far as the switch decides it."""
+    if not _to_static(stack):
+        return {}
+    facts = {
+        "cpu_manager_policy": "static",
+        "kubelet_version": stack.get("kubelet_version"),
+        "allocatable_cpu": stack["plan"].get("exclusive_cpus"),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _pinned(pod: Data, template: Data | None) -> bool:
+    """Whether the containers that hold the GPU get CPUs of their own, or those that will hold it in the next pod."""
+    holders = [container for container in pod["containers"] if container["gpus"]]
+    if template is None:
+        return all(container["exclusive"] for container in holders)
+    injected = {c["name"] for c in pod["containers"]} - {c["name"] for c in template["containers"]}
+    by_others = (*_BY_THE_NODE, *(["other_container"] if injected else []))
+    return all(c["exclusive"] for c in template["containers"] if c["gpus"]) and not any(
+        reason in by_others for container in holders for reason in container["reasons"]
+    )
+
+
+def _update(pod: Data) -> Data | None:
+    """What the static policy brings: updates of containers. The other causes are there under any policy."""
+    return next((cause for cause in pod["risk"]["causes"] if cause["code"] == "container_update"), None)
+
+
+def _danger(pods: Sequence[Data]) -> str:
+    causes = [cause for cause in map(_update, pods) if cause]
+    unknown = sorted({name for cause in causes for name in cause["unknown"]})
+    names = ", ".join(_name(pod) for pod in pods[:_NAMED])
+    more = f" and {len(pods) - _NAMED} more" if len(pods) > _NAMED else ""
+    if unknown:
+        effect = f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
+    else:
+        effect = "would share CPUs, and the static policy would take their GPU on this node"
+    return f"GPU pods {names}{more} {effect}"
+
+
+def _stays(pod: Data) -> str:
+    causes = ", ".join(cause["code"] for cause in pod["risk"]["causes"])
+    unknown = pod["risk"]["unknown"]
+    effect = (
+        f"may cost it its GPU ({causes}; unknown: {', '.join(unknown)})" if unknown else f"costs it its GPU ({causes})"
+    )
+    return (
+        f"{pod['node']}: {_name(pod)} stays through the drain, and the restart of the kubelet {effect}. "
+        "Delete the pod after the switch, so that it is made anew."
+    )
+
+
+def _name(pod: Data) -> str:
+    return f"{pod['namespace']}/{pod['name']}"

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the operator reads of an audit of GPU pods. Pure: what gpu_pod_info returned in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import GRADES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import REASONS
+
+Data = Mapping[str, Any]
+
+_GAP = "   "
+
+
+def gpu_pods_text(audit: Data) -> str:
+    """The counts, the pods that are not as they should be, what the words mean, and what would mend them.
+
+    Pods of one owner with the same verdict are one entry, and so are bare pods of one namespace.
+    """
+    summary = audit["summary"]
+    grades = ", ".join(f"{count} {grade}" for grade, count in summary["risk"].items())
+    lines = [
+        f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} on CPUs of their own, {summary['not_exclusive']} not."
+        f" Risk of losing the GPU: {grades}. {summary['finished']} finished ones are left out."
+    ]
+    groups: dict[tuple[Any, ...], list[Data]] = {}
+    for pod in audit["pods"]:
+        if not pod["exclusive"] or pod["risk"]["grade"] != "none":
+            groups.setdefault(_verdict(pod), []).append(pod)
+    rows = [_cells(pods) for pods in groups.values()]
+    widths = _widths(rows)
+    for (*_, containers), row in zip(groups, rows, strict=True):
+        lines.append("  " + _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        lines.extend(f"      {line}" for line in containers)
+    return "\n".join([*lines, *_legend(audit), *_owner_lines(audit)])
+
+
+def gpu_pods_patches(audit: Data) -> list[dict[str, Any]]:
+    """Each patch with the name of its file, and whether it mends all that keeps its owner's pods from CPUs of their own."""
+    return [
+        {"name": _name(owner), "patch": owner["patch"], "undo": owner["undo"], "complete": not owner["problems"]}
+        for owner in audit["owners"]
+        if owner["patch"]
+    ]
+
+
+def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
+    """Why the run fails under the policy *fail_on* (``none``, ``at_risk``, ``not_exclusive``); empty if it does not.
+
+    A risk that depends on something unknown counts as one.
+    """
+    summary = audit["summary"]
+    risky = summary["pods"] - summary["risk"]["none"]
+    if fail_on == "at_risk" and risky:
+        return f"{risky} of {summary['pods']} GPU pods may lose their GPU, or it is unknown whether they do."
+    if fail_on == "not_exclusive" and summary["not_exclusive"]:
+        return f"{summary['not_exclusive']} of {summary['pods']} GPU pods have containers without CPUs of their own."
+    return ""
+
+
+def _verdict(pod: Data) -> tuple[Any, ...]:
+    """All that the table says of a pod but its name and node; what it says of the containers comes last."""
+    risk = pod["risk"]
+    causes = ", ".join(cause["code"] for cause in risk["causes"])
+    words = f"risk {risk['grade']}" + (f" ({causes})" if causes else "")
+    containers = tuple(_container_line(container) for container in pod["containers"] if container["reasons"])
+    return pod["namespace"], pod["owner"], pod["qos"], words, containers
+
+
+def _cells(pods: Sequence[Data]) -> list[str]:
+    namespace, owner, qos, risk, _ = _verdict(pods[0])
+    nodes = {pod["node"] for pod in pods}
+    return [
+        f"{namespace}/{pods[0]['name']}" + (f" and {len(pods) - 1} more" if len(pods) > 1 else ""),
+        f"{len(nodes)} nodes" if len(nodes) > 1 else pods[0]["node"] or "no node yet",
+        owner or ("bare pods" if len(pods) > 1 else "bare pod"),
+        qos,
+        risk,
+    ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _container_line(container: Data) -> str:
+    hint = "; no OMP_NUM_THREADS" if container["no_thread_count"] else ""
+    return (
+        f"{container['kind']} {container['name']}, {container['cpus']:g} CPUs: {', '.join(container['reasons'])}{hint}"
+    )
+
+
+def _legend(audit: Data) -> list[str]:
+    """The meaning of each word that was used."""
+    summary = audit["summary"]
+    lines = [f"  {code}: {REASONS[code]} (pods: {count})" for code, count in summary["reasons"].items()]
+    causes = {(cause["code"], cause["text"]) for pod in audit["pods"] for cause in pod["risk"]["causes"]}
+    lines += [f"  {code}: {text}" for code, text in sorted(causes)]
+    lines += [f"  risk {grade}: {GRADES[grade]}" for grade, count in summary["risk"].items() if count]
+    unknown = sorted({name for pod in audit["pods"] for name in pod["risk"]["unknown"]})
+    if unknown:
+        lines.append(f"  unknown of some nodes: {', '.join(unknown)}. Whoever knows them puts them into gpu_qos_nodes.")
+    if any(container["no_thread_count"] for pod in audit["pods"] for container in pod["containers"]):
+        lines.append(
+            "  no OMP_NUM_THREADS: under a CPU quota, a thread per CPU of the host; setting it to the limit is half of the cure"
+        )
+    return lines
+
+
+def _owner_lines(audit: Data) -> list[str]:
+    summary, owners = audit["summary"], [owner for owner in audit["owners"] if owner["patch"] or owner["problems"]]
+    if not owners:
+        return []
+    cost = _costs(summary["cpus_per_node"])
+    lines = [f"patches: {summary['patches']} of {summary['owners']} templates; all together cost {cost}"]
+    for owner in owners:
+        words = [f"cost {_costs(owner['cpus_per_node'])}"] if owner["patch"] else ["no patch"]
+        lines.append(
+            f"  {owner['namespace']} {owner['kind']}/{owner['name']}: " + "; ".join([*words, *owner["problems"]])
+        )
+    return lines
+
+
+def _costs(cpus_per_node: Data) -> str:
+    where = {node: f"for pods {node}" if node == NOT_SCHEDULED else f"on {node}" for node in cpus_per_node}
+    return ", ".join(f"{cpus:+g} CPUs {where[node]}" for node, cpus in cpus_per_node.items() if cpus) or "nothing now"
+
+
+def _name(owner: Data) -> str:
+    return f"{owner['namespace']}-{owner['kind'].lower()}-{owner['name']}"

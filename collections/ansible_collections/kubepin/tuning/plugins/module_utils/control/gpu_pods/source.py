@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""Where the audit's objects come from: the API, page after page, or files for those who cannot give access to it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import (
+    Node,
+    Object,
+    node_from_api,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
+
+OWNER_PATHS = {
+    "ReplicaSet": "/apis/apps/v1/replicasets",
+    "Deployment": "/apis/apps/v1/deployments",
+    "StatefulSet": "/apis/apps/v1/statefulsets",
+    "DaemonSet": "/apis/apps/v1/daemonsets",
+    "Job": "/apis/batch/v1/jobs",
+    "CronJob": "/apis/batch/v1/cronjobs",
+}
+_OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
+
+
+class ApiSource(KubernetesApi):
+    """The cluster itself. Pages are given on one by one: memory does not grow with the cluster."""
+
+    def pods(self) -> t.Iterator[Object]:
+        return self._items("/api/v1/pods")
+
+    def owners(self) -> t.Iterator[Object]:
+        for kind, path in OWNER_PATHS.items():
+            try:
+                for item in self._items(path):
+                    yield {**item, "kind": kind}
+            except ApiError as error:
+                # batch/v1 has CronJob from Kubernetes 1.21 on
+                if error.status != 404 or kind != "CronJob":
+                    raise
+                for item in self._items(_OLD_CRON_JOBS):
+                    yield {**item, "kind": kind}
+
+    def node_facts(self, name: str) -> Node:
+        """Nothing is known of a node that is gone; of one whose kubelet does not answer, what the API knows."""
+        try:
+            node = self.node(name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return Node()
+        try:
+            return node_from_api(node, self.configz(name))
+        except ApiError:
+            return node_from_api(node, None)
+
+
+class FileSource:
+    """Files as ``kubectl get -A -o json`` (or yaml) writes them: pods, owners beside them if they were asked for, nodes."""
+
+    def __init__(self, pods_file: str, nodes_file: t.Optional[str]) -> None:
+        """:raises TuningError: if a file cannot be read or is not of that form"""
+        self._objects = read_objects(pods_file)
+        nodes = read_objects(nodes_file) if nodes_file else []
+        self._nodes = {node["metadata"]["name"]: node for node in nodes if node["kind"] == "Node"}
+
+    def pods(self) -> t.Iterator[Object]:
+        return (item for item in self._objects if item["kind"] == "Pod")
+
+    def owners(self) -> t.Iterator[Object]:
+        return (item for item in self._objects if item["kind"] in OWNER_PATHS)
+
+    def node_facts(self, name: str) -> Node:
+        return node_from_api(self._nodes[name], None) if name in self._nodes else Node()
+
+
+def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
+    """The objects of a file, lists unpacked.
+
+    :raises TuningError: if it cannot be read, or holds something else
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TuningError(f'"{path}" cannot be read: {error}. Name a file that this user can read.') from error
+    try:
+        documents = [json.loads(text)]
+    except ValueError:
+        documents = _yaml_documents(path, text)
+    found: t.List[t.Dict[str, t.Any]] = []
+    for document in documents:
+        _unpack(path, document, found)
+    return found
+
+
+def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise TuningError(f'"{path}" is neither JSON nor YAML: {error}. {_EXPECTED}') from error
+
+
+_EXPECTED = "Expected what `kubectl get pods -A -o json` prints."
+
+
+def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> None:
+    if isinstance(document, list):
+        for item in document:
+            _unpack(path, item, found)
+        return
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(document)[:60]!r}. {_EXPECTED}')
+    if not document["kind"].endswith("List"):
+        if not isinstance((document.get("metadata") or {}).get("name"), str):
+            raise TuningError(f'"{path}" holds a {document["kind"]} without a name. {_EXPECTED}')
+        found.append(document)
+        return
+    # Items of a PodList carry no kind of their own, those of a List do.
+    kind = document["kind"][: -len("List")]
+    for item in document.get("items") or []:
+        if not isinstance(item, dict):
+            raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(item)[:60]!r}. {_EXPECTED}')
+        _unpack(path, {**({"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}), **item}, found)

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: what a node's CPUs would be under the static policy, what pods would get, and what would keep pods together.
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import (
+    BY_UNCORE,
+    AllocationError,
+    Container,
+    Pod,
+    preview,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+    AUTO,
+    choose_reservation,
+    reservation_reasons,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+    reserved_millicores,
+    setting_problems,
+    version_problems,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+
+Facts = t.Mapping[str, t.Any]
+CpuSet = t.FrozenSet[int]
+
+SCHEMA = 1
+_LEVELS = {"l3_groups": "L3 group", "numa_nodes": "NUMA node"}
+_MOST_RESERVED = 8
+"""Advice reserves at most one of so many CPUs."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node."""
+
+    reserved_cpus: str = AUTO
+    reserved_cpu_count: t.Optional[int] = None
+    pod_cpus: int = 12
+    pods: t.Tuple[str, ...] = ()
+    policy_options: t.Optional[t.Mapping[str, t.Any]] = None
+    topology_manager_policy: t.Optional[str] = None
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node with all that decides which CPUs pods get."""
+
+    topology: Facts
+    version: str
+    after: Facts
+
+    @property
+    def online(self) -> CpuSet:
+        return parse_cpuset(self.topology["online"])
+
+    def groups(self, level: str) -> t.Dict[int, CpuSet]:
+        return {group["id"]: parse_cpuset(group["cpus"]) for group in self.topology[level] if group["cpus"]}
+
+    def gpus_near(self, cpus: CpuSet) -> t.List[str]:
+        """The GPUs beside which all of `cpus` are."""
+        return [gpu["address"] for gpu in self.topology["gpus"] if cpus and cpus <= self.near(gpu)]
+
+    def near(self, gpu: Facts) -> CpuSet:
+        """The CPUs beside a GPU: its local ones, or those of its NUMA node."""
+        local = parse_cpuset(gpu["local_cpus"])
+        return (local or self.groups("numa_nodes").get(gpu["numa_node"], frozenset())) & self.online
+
+
+def preview_node(
+    topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], wish: Wish
+) -> t.Dict[str, t.Any]:
+    """Everything that can be said of a node before its kubelet is switched, as plain data.
+
+    :param topology: as `_topology.read_topology` returns it
+    :param version: the kubelet's; None if it could not be read
+    :param effective: the kubelet's configuration, `_kubelet.read_kubelet`'s `effective`; None: the kubelet's defaults
+    :returns: `problems` (then nothing else is there), or reservation, groups, room, pods, advice and notes
+    """
+    now = dict(DEFAULTS if effective is None else effective)
+    configured = now.get("reservedSystemCPUs") or ""
+    arguments = (wish.reserved_cpus, wish.reserved_cpu_count, configured, reserved_millicores(now))
+    reservation, problems = choose_reservation(topology, *arguments)
+    problems = [*version_problems(version), *_wish_problems(wish), *problems]
+    if problems or reservation is None or version is None:
+        return {"schema": SCHEMA, "problems": problems}
+    after = {
+        **now,
+        "cpuManagerPolicy": "static",
+        "reservedSystemCPUs": format_cpuset(reservation.cpus),
+        "cpuManagerPolicyOptions": now.get("cpuManagerPolicyOptions")
+        if wish.policy_options is None
+        else wish.policy_options,
+        "topologyManagerPolicy": wish.topology_manager_policy or now["topologyManagerPolicy"],
+    }
+    problems = setting_problems(after, version, topology)
+    if problems:
+        return {"schema": SCHEMA, "problems": problems}
+    node = _Node(topology, version, after)
+    requests = wish.pods or (str(wish.pod_cpus),) * (len(node.online - reservation.cpus) // wish.pod_cpus)
+    pods, unknown = _admitted(node, reservation.cpus, requests)
+    return {
+        "schema": SCHEMA,
+        "problems": [],
+        "online": topology["online"],
+        "threads_per_core": topology["threads_per_core"],
+        "kubelet": {
+            "version": version,
+            "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
+            "topology_manager_policy": after["topologyManagerPolicy"],
+        },
+        "reservation": {
+            "cpus": format_cpuset(reservation.cpus),
+            "summary": reservation.explanation,
+            "reasons": reservation_reasons(topology, reservation, *arguments),
+        },
+        "sockets": _left(node, "sockets", reservation.cpus),
+        "numa_nodes": _left(node, "numa_nodes", reservation.cpus),
+        "l3_groups": _left(node, "l3_groups", reservation.cpus),
+        "room": _room(node, reservation.cpus, wish.pod_cpus),
+        "pods_given": bool(wish.pods),
+        "pods": pods,
+        "pods_unknown": unknown,
+        "inside": _inside(pods),
+        "advice": [] if unknown else _advice(node, reservation.cpus, wish.pod_cpus),
+        "notes": [*_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
+    }
+
+
+def _wish_problems(wish: Wish) -> t.List[str]:
+    problems = []
+    if wish.pod_cpus < 1:
+        problems.append(f"pod_cpus is {wish.pod_cpus}: expected 1 or more whole CPUs.")
+    for number, request in enumerate(wish.pods):
+        try:
+            positive = parse_quantity(request) > 0
+        except ValueError:
+            positive = False
+        if not positive:
+            problems.append(f'pods[{number}] is "{request}": expected a CPU request above 0, such as 12 or 500m.')
+    return problems
+
+
+def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any]]:
+    """What the reservation leaves of each group."""
+    told = []
+    for number, cpus in node.groups(level).items():
+        left = cpus - reserved
+        told.append(
+            {
+                "id": number,
+                "cpus": format_cpuset(cpus),
+                "reserved": format_cpuset(cpus & reserved),
+                "left": format_cpuset(left),
+                "left_count": len(left),
+                "gpus": [gpu["address"] for gpu in node.topology["gpus"] if node.near(gpu) & cpus],
+            }
+        )
+    return told
+
+
+def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
+    """How many pods of `size` CPUs there is room for: anywhere, and if each stays inside one group."""
+
+    def count(groups: t.Iterable[CpuSet]) -> int:
+        return sum(len(cpus - reserved) // size for cpus in groups)
+
+    return {
+        "pod_cpus": size,
+        "anywhere": count([node.online]),
+        "l3_groups": count(node.groups("l3_groups").values()),
+        "numa_nodes": count(node.groups("numa_nodes").values()),
+        "beside_gpu": count({node.near(gpu) for gpu in node.topology["gpus"]}),
+    }
+
+
+def _admitted(
+    node: _Node, reserved: CpuSet, requests: t.Sequence[str], options: t.Optional[Facts] = None
+) -> t.Tuple[t.List[t.Dict[str, t.Any]], t.Optional[str]]:
+    """What the kubelet gives each pod; or why that cannot be said."""
+    try:
+        answer = preview(
+            node.topology,
+            node.version,
+            reserved,
+            [Pod(f"pod {number}", (Container("c", cpu),)) for number, cpu in enumerate(requests, 1)],
+            node.after["cpuManagerPolicyOptions"] if options is None else options,
+            node.after["topologyManagerPolicy"],
+        )
+    except AllocationError as exc:
+        return [], str(exc)
+    told = []
+    for request, admission in zip(requests, answer.admissions):
+        cpus: CpuSet = frozenset().union(*admission.cpus.values())
+        told.append(
+            {
+                "pod": admission.pod,
+                "request": request,
+                "cpus": format_cpuset(cpus),
+                "refused": admission.refused,
+                "certain": admission.certain,
+                "l3_groups": _touched(node, "l3_groups", cpus),
+                "numa_nodes": _touched(node, "numa_nodes", cpus),
+                "beside_gpus": node.gpus_near(cpus),
+            }
+        )
+    return told, None
+
+
+def _touched(node: _Node, level: str, cpus: CpuSet) -> t.List[int]:
+    return [number for number, members in node.groups(level).items() if members & cpus]
+
+
+def _inside(pods: t.Sequence[Facts]) -> t.Dict[str, int]:
+    """How many of the pods with CPUs of their own stay inside one group."""
+    pinned = [pod for pod in pods if pod["cpus"]]
+    return {
+        "pods": len(pinned),
+        "l3_groups": sum(len(pod["l3_groups"]) == 1 for pod in pinned),
+        "numa_nodes": sum(len(pod["numa_nodes"]) == 1 for pod in pinned),
+        "beside_gpu": sum(bool(pod["beside_gpus"]) for pod in pinned),
+    }
+
+
+def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[t.Dict[str, t.Any]]:
+    """Choices of reservation, pod size and policy option with what each would give, the planned one first, then the
+    better ones, best first: each filled with pods of its size, as the kubelet would place them."""
+    level, group = _level(node, size)
+    if not level:
+        return []
+    sizes = sorted({size, next(number for number in range(size, group + 1) if group % number == 0)})
+    choices = [
+        _choice(node, level, cpus, pod_cpus, options)
+        for pod_cpus in sizes
+        for cpus in _reservations(node, level, reserved, pod_cpus)
+        for options in _option_sets(node, level)
+    ]
+    planned, *others = choices
+    better = sorted((choice for choice in others if _rank(choice) > _rank(planned)), key=_rank, reverse=True)
+    return [planned, *better]
+
+
+def _level(node: _Node, size: int) -> t.Tuple[str, int]:
+    """The smallest kind of group into which a pod fits, and the CPUs of the smallest whole one; "" if there is none."""
+    for level in _LEVELS:
+        groups = node.groups(level)
+        if len(groups) > 1 and size <= min(map(len, groups.values())):
+            return level, min(map(len, groups.values()))
+    return "", 0
+
+
+def _reservations(node: _Node, level: str, reserved: CpuSet, size: int) -> t.List[CpuSet]:
+    """The planned reservation; and, if it is not too much, one that leaves of its own groups a multiple of a pod's CPUs."""
+    extended = set(reserved)
+    for cpus in node.groups(level).values():
+        surplus = len(cpus - reserved) % size if cpus & reserved else 0
+        for core in node.topology["cores"]:
+            threads = parse_cpuset(core["cpus"])
+            if surplus > 0 and threads <= cpus - reserved:
+                extended |= threads
+                surplus -= len(threads)
+    tried = extended != reserved and len(extended) * _MOST_RESERVED <= len(node.online)
+    return [reserved, frozenset(extended)] if tried else [reserved]
+
+
+def _option_sets(node: _Node, level: str) -> t.List[t.Dict[str, t.Any]]:
+    """The policy options as planned, and with alignment to L3 groups where this kubelet takes it."""
+    options = dict(node.after["cpuManagerPolicyOptions"] or {})
+    aligned = {**options, BY_UNCORE: "true"}
+    takes = not setting_problems({**node.after, "cpuManagerPolicyOptions": aligned}, node.version, node.topology)
+    return [options, aligned] if level == "l3_groups" and takes and aligned != options else [options]
+
+
+def _choice(node: _Node, level: str, reserved: CpuSet, size: int, options: Facts) -> t.Dict[str, t.Any]:
+    pods, _unknown = _admitted(node, reserved, (str(size),) * (len(node.online - reserved) // size), options)
+    inside = _inside(pods)
+    return {
+        "level": _LEVELS[level],
+        "reserved": format_cpuset(reserved),
+        "reserved_count": len(reserved),
+        "pod_cpus": size,
+        "policy_options": dict(options),
+        "kept_inside": inside[level],
+        **inside,
+    }
+
+
+def _rank(choice: Facts) -> t.Tuple[float, int, int]:
+    """More of the pods inside, then more CPUs for such pods, then fewer reserved."""
+    share = choice["kept_inside"] / choice["pods"] if choice["pods"] else 0.0
+    return share, choice["kept_inside"] * choice["pod_cpus"], -choice["reserved_count"]
+
+
+def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.List[str]:
+    """The kubelet takes a socket for free if as many of its CPUs are as sockets have on average, and hands out all of it
+    (cpu_assignment.go isSocketFree, takeFullSockets): where sockets differ, that may be CPUs that are not free."""
+    seen = set(reserved)
+    twice: t.Set[int] = set()
+    for pod in pods:
+        cpus = parse_cpuset(pod["cpus"])
+        twice |= cpus & seen
+        seen |= cpus
+    if not twice:
+        return []
+    return [
+        f"Kubelet {node.version} would give CPUs {format_cpuset(twice)} away although they are reserved or another pod's: it counts with "
+        "the average CPUs of a socket, and the sockets of this machine differ. Bring the same number of CPUs online in each."
+    ]
+
+
+def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
+    topology = node.topology
+    notes = []
+    if topology["offline"]:
+        notes.append(f"CPUs {topology['offline']} are offline: the kubelet does not know them.")
+    isolated = parse_cpuset(topology["isolated"]) & node.online - reserved
+    if isolated:
+        notes.append(
+            f"CPUs {format_cpuset(isolated)} are isolated (isolcpus): the kubelet hands them out all the same, and threads of containers "
+            "in the shared pool are not moved off or onto them. Reserve them, or boot without isolcpus."
+        )
+    memory_only = [group["id"] for group in topology["numa_nodes"] if not group["cpus"]]
+    if memory_only:
+        notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")
+    if not topology["l3_groups"]:
+        notes.append("The machine tells no L3 caches.")
+    if not topology["gpus"]:
+        notes.append("No NVIDIA GPU was found on the PCI bus.")
+    elif node.after["topologyManagerPolicy"] == "none":
+        notes.append(
+            "With topologyManagerPolicy none the kubelet does not look for CPUs beside the GPU that a pod gets: «beside a GPU» says only "
+            "that there is one."
+        )
+    return notes

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What the operator reads of a preview. Pure: what was read of each node in, plain data and text out."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import Wish, preview_node
+
+Data = Mapping[str, Any]
+
+_LETTERS = string.ascii_lowercase + string.ascii_uppercase + string.digits
+_RESERVED, _FREE, _FREE_BESIDE_GPU = "#", ".", ":"
+_LEGEND = (
+    f"{_RESERVED} reserved   {_FREE} free: shared until a pod gets it for itself   {_FREE_BESIDE_GPU} the same, beside a GPU   "
+    "letter: a pod's own   (one row: a core's first threads, then its second ones)"
+)
+_ROW = 64
+
+
+def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
+    """The preview of each node.
+
+    :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty where not), `error`, and as `settings`
+        role node_preview's variables without their prefix
+    """
+    told = []
+    for node in nodes:
+        kubelet, topology, settings = node["kubelet"], node["topology"], node["settings"]
+        problems = _setting_problems(settings)
+        result: dict[str, Any] = {"node": node["node"], "problems": [node["error"]] if node["error"] else problems}
+        if not result["problems"]:
+            version = settings["kubelet_version"] or kubelet.get("version")
+            result = {**result, **preview_node(topology, version, kubelet.get("effective"), _wish(settings))}
+            if not result["problems"]:
+                result["drawing"] = list(_drawing(topology, result))
+        told.append(result)
+    return told
+
+
+def _setting_problems(settings: Data) -> list[str]:
+    problems = []
+    for name in ("pod_cpus", "reserved_cpu_count"):
+        value = settings[name]
+        if not _unset(value) and not str(value).isdigit():
+            problems.append(f'{name} is "{value}": expected a whole number of CPUs.')
+    if not _unset(settings["policy_options"]) and not isinstance(settings["policy_options"], Mapping):
+        problems.append(
+            f'policy_options is "{settings["policy_options"]}": expected a dictionary, such as {{"full-pcpus-only": true}}.'
+        )
+    return problems
+
+
+def _wish(settings: Data) -> Wish:
+    pods = settings["pods"]
+    return Wish(
+        reserved_cpus=str(settings["reserved_cpus"]),
+        reserved_cpu_count=None if _unset(settings["reserved_cpu_count"]) else int(settings["reserved_cpu_count"]),
+        pod_cpus=int(settings["pod_cpus"]),
+        pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
+        policy_options=None if _unset(settings["policy_options"]) else settings["policy_options"],
+        topology_manager_policy=settings["topology_manager_policy"] or None,
+    )
+
+
+def _unset(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _drawing(topology: Data, preview: Data) -> Iterator[str]:
+    """Sockets, NUMA nodes and L3 groups, a character for each CPU."""
+    beside = parse_cpuset(
+        ",".join(node["cpus"] for node in preview["numa_nodes"] if node["gpus"])
+        or ",".join(gpu["local_cpus"] for gpu in topology["gpus"] if gpu["local_cpus"])
+    )
+    marks = {cpu: _FREE_BESIDE_GPU if cpu in beside else _FREE for cpu in parse_cpuset(topology["online"])}
+    marks.update(dict.fromkeys(parse_cpuset(preview["reservation"]["cpus"]), _RESERVED))
+    for number, pod in enumerate(preview["pods"]):
+        marks.update(dict.fromkeys(parse_cpuset(pod["cpus"]), _letter(number)))
+    cores = [sorted(parse_cpuset(core["cpus"])) for core in topology["cores"]]
+    for socket_name, in_socket in _parts("socket", topology["sockets"], parse_cpuset(topology["online"])):
+        yield f"  {socket_name}"
+        for node_name, in_node in _parts("NUMA", topology["numa_nodes"], in_socket):
+            gpus = [
+                gpu["address"]
+                for gpu in topology["gpus"]
+                if gpu["numa_node"] is not None and node_name == f"NUMA {gpu['numa_node']}"
+            ]
+            yield f"    {node_name}" + (f"   GPUs {', '.join(gpus)}" if gpus else "")
+            for cache_name, in_cache in _parts("L3", topology["l3_groups"], in_node):
+                yield from _rows(cache_name, [core for core in cores if set(core) & in_cache], in_cache, marks)
+
+
+def _parts(kind: str, groups: Iterable[Data], within: frozenset[int]) -> Iterator[tuple[str, frozenset[int]]]:
+    """The groups inside `within`, and what is in none of them."""
+    left = within
+    for group in groups:
+        cpus = parse_cpuset(group["cpus"]) & within
+        if cpus:
+            yield f"{kind} {group['id']}", cpus
+            left -= cpus
+    if left:
+        yield f"{kind} unknown", left
+
+
+def _rows(name: str, cores: Sequence[Sequence[int]], within: frozenset[int], marks: Mapping[int, str]) -> Iterator[str]:
+    for start in range(0, len(cores), _ROW):
+        part = cores[start : start + _ROW]
+        threads = [
+            "".join(marks[core[thread]] for core in part if len(core) > thread) for thread in range(max(map(len, part)))
+        ]
+        cpus = format_cpuset(cpu for core in part for cpu in core if cpu in within)
+        yield f"      {name if start == 0 else '':<10} {' '.join(threads)}   {cpus}"
+
+
+def _letter(number: int) -> str:
+    return _LETTERS[number % len(_LETTERS)]
+
+
+def preview_text(previews: Sequence[Data]) -> str:
+    """The previews as text; nodes of which the same is to be said share one."""
+    lines = [f"kubepin: preview of {_counted(len(previews), 'node')} under the static policy. Nothing was changed."]
+    groups: list[tuple[list[str], Data]] = []
+    for preview in previews:
+        said = {key: value for key, value in preview.items() if key != "node"}
+        same = next((names for names, other in groups if other == said), None)
+        if same is None:
+            groups.append(([preview["node"]], said))
+        else:
+            same.append(preview["node"])
+    for names, preview in groups:
+        lines += ["", f"== {', '.join(names)}"]
+        lines += [f"  problem: {problem}" for problem in preview["problems"]] or _node_lines(preview)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _node_lines(preview: Data) -> list[str]:
+    kubelet, reservation, room = preview["kubelet"], preview["reservation"], preview["room"]
+    size = room["pod_cpus"]
+    gpus = {gpu for node in preview["numa_nodes"] for gpu in node["gpus"]}
+    counted = [
+        _counted(len(preview[level]), word)
+        for level, word in (("sockets", "socket"), ("numa_nodes", "NUMA node"), ("l3_groups", "L3 group"))
+    ]
+    return [
+        f"  CPUs {preview['online']} online: {', '.join(counted)}, {_counted(preview['threads_per_core'], 'thread')} a core, "
+        f"{_counted(len(gpus), 'GPU')}",
+        f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, topology manager {kubelet['topology_manager_policy']}",
+        "",
+        f"  reserved {reservation['cpus']}   ({reservation['summary']})",
+        *(f"    {reason}" for reason in reservation["reasons"]),
+        "",
+        *_table(
+            [
+                ["group", "CPUs", "reserved", "left", f"pods of {size}", "GPUs"],
+                *(
+                    [
+                        f"{word} {group['id']}",
+                        group["cpus"],
+                        group["reserved"] or "-",
+                        str(group["left_count"]),
+                        str(group["left_count"] // size),
+                        str(len(group["gpus"])),
+                    ]
+                    for level, word in (("numa_nodes", "NUMA"), ("l3_groups", "L3"))
+                    for group in preview[level]
+                ),
+            ]
+        ),
+        f"  room for pods of {size} CPUs: {room['anywhere']} anywhere; each inside one NUMA node {room['numa_nodes']}, inside one L3 group "
+        f"{room['l3_groups']}, beside a GPU {room['beside_gpu']}",
+        "",
+        *preview["drawing"],
+        f"  {_LEGEND}",
+        "",
+        *_pod_lines(preview),
+        *_advice_lines(preview),
+        *(f"  note: {note}" for note in preview["notes"]),
+    ]
+
+
+def _pod_lines(preview: Data) -> list[str]:
+    if preview["pods_unknown"]:
+        return [f"  which CPUs pods get is not known: {preview['pods_unknown']}", ""]
+    pods, inside = preview["pods"], preview["inside"]
+    title = "these pods" if preview["pods_given"] else f"as many pods of {preview['room']['pod_cpus']} as fit"
+    rows = [["", "request", "CPUs", "L3", "NUMA", "beside GPUs"]]
+    for number, pod in enumerate(pods):
+        cpus = pod["cpus"] or ("REFUSED" if pod["refused"] else "shared pool")
+        rows.append(
+            [
+                f"{_letter(number)}  {pod['pod']}",
+                pod["request"],
+                cpus + ("" if pod["certain"] else " (one of several)"),
+                format_cpuset(pod["l3_groups"]) or "-",
+                format_cpuset(pod["numa_nodes"]) or "-",
+                str(len(pod["beside_gpus"])) if pod["cpus"] else "-",
+            ]
+        )
+    refused = [f"  {pod['pod']} would be refused: {pod['refused']}" for pod in pods if pod["refused"]]
+    return [
+        f"  what kubelet {preview['kubelet']['version']} gives {title}, in this order, on an empty node:",
+        *_table(rows),
+        *refused,
+        f"  of {inside['pods']} with CPUs of their own: {inside['l3_groups']} inside one L3 group, {inside['numa_nodes']} inside one NUMA "
+        f"node, {inside['beside_gpu']} beside a GPU",
+        "",
+    ]
+
+
+def _advice_lines(preview: Data) -> list[str]:
+    if preview["pods_unknown"]:
+        return []
+    size = preview["room"]["pod_cpus"]
+    if not preview["advice"]:
+        return [
+            f"  advice: none. Pods of {size} CPUs fit into no L3 group or NUMA node that is one of several here.",
+            "",
+        ]
+    planned, *better = preview["advice"]
+    level = planned["level"]
+    if planned["kept_inside"] == planned["pods"]:
+        return [
+            f"  advice: nothing to change. All {_counted(planned['pods'], 'pod')} of {size} stay inside one {level}.",
+            "",
+        ]
+    if not better:
+        return [
+            f"  advice: {planned['kept_inside']} of {planned['pods']} pods of {size} stay inside one {level}; no reservation, pod size or "
+            "policy option that was tried does better.",
+            "",
+        ]
+    best = better[0]
+    same_size = next((choice for choice in better if choice["pod_cpus"] == size), None)
+    rows = [["", "reserved", "pods of", "policy options", f"inside one {level}", "CPUs to pods"]]
+    for name, choice in [("planned", planned), *(("", choice) for choice in better)]:
+        rows.append(
+            [
+                name,
+                choice["reserved"],
+                str(choice["pod_cpus"]),
+                _options(choice["policy_options"]),
+                f"{choice['kept_inside']} of {choice['pods']}",
+                str(choice["pods"] * choice["pod_cpus"]),
+            ]
+        )
+    return [
+        f"  advice: {_does(best, planned)}: {best['kept_inside']} of {best['pods']} pods stay inside one {level}, instead of "
+        f"{planned['kept_inside']} of {planned['pods']}.",
+        f"    {_why(best, planned)}",
+        *(
+            [
+                f"    With pods of {size}: {_does(same_size, planned)}: {same_size['kept_inside']} of {same_size['pods']}."
+            ]
+            if same_size and same_size != best
+            else []
+        ),
+        *_table(rows),
+        "",
+    ]
+
+
+def _does(choice: Data, planned: Data) -> str:
+    """What to change for a choice."""
+    parts = []
+    if choice["reserved"] != planned["reserved"]:
+        parts.append(f"reserve {choice['reserved']} (cpu_manager_reserved_cpus)")
+    if choice["pod_cpus"] != planned["pod_cpus"]:
+        parts.append(f"ask for {choice['pod_cpus']} CPUs a pod")
+    if choice["policy_options"] != planned["policy_options"]:
+        parts.append(f"set {_options(choice['policy_options'])} (cpu_manager_policy_options)")
+    return ", ".join(parts)
+
+
+def _why(choice: Data, planned: Data) -> str:
+    level = planned["level"]
+    if choice["policy_options"] != planned["policy_options"]:
+        return f"This kubelet then looks for a whole {level}, or one with room, before it takes the lowest free cores."
+    return (
+        f"The kubelet hands out the lowest free cores one after the other and knows no border: where the pod size divides every {level}, "
+        "and what the reservation leaves of its own, pods begin and end at the borders."
+    )
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={str(value).lower()}" for name, value in sorted(options.items())) or "no policy options"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
+    FIRST_QUIET,
+    VersionError,
+    parse_version,
+)
+
+Data = Mapping[str, Any]
+
+SCHEMA = 1
+DEFAULT_RECONCILE_PERIOD = "10s"
+PROBE_MARGIN_SECONDS = 2
+"""How much longer than a reconcile period the probe pod watches."""
+
+
+def plan_fact(
+    kubelet: Data,
+    api: Data,
+    accept_old_kubelet: bool = False,
+    probe_seconds: int | str | None = None,
+    timeout: int | str = 120,
+) -> dict[str, Any]:
+    """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
+
+    Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
+
+    :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
+    :param api: the result of node_api_info with `drain`, failed or not
+    :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
+    :param probe_seconds: how long the probe pod is to watch; None: a reconcile period of the kubelet and 2 s
+    :param timeout: how many seconds the API has to show what was planned, the probe pod included
+    """
+    node: Data = api.get("node") or {}
+    interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
+    planned = "policy" in kubelet
+    changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
+    problems: list[str] = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
+    if node:
+        problems += _node_problems(kubelet, node, changed or bool(problems))
+        if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
+            problems += _old_kubelet(str(node.get("kubelet_version")))
+    else:
+        problems.append(str(api.get("msg")))
+    period, period_problems = _reconcile_period(kubelet)
+    # a value of -e is text
+    watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
+    problems += [*period_problems, *_times_that_prove_nothing(watched, period, int(timeout))]
+    drain: Data = node.get("drain") or {}
+    gpus = (node.get("allocatable") or {}).get("gpu", 0)
+    return {
+        "schema": SCHEMA,
+        "changed": changed,
+        "interrupted": interrupted,
+        "problems": problems,
+        "blocked": drain.get("blocked", []) if changed or problems else [],
+        **{name: kubelet.get(name) or [] for name in ("settings", "changes", "notes")},
+        **{
+            name: kubelet.get(name)
+            for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
+        },
+        "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
+        "gpus_before": gpus,
+        "probe_seconds": watched,
+        "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
+        "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
+    }
+
+
+def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
+    """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if something is to be done.
+
+    Of all hosts at once, as a task of each host costs the control node far more than this.
+
+    :param hosts: the variables of each: `__cpu_manager_asked` holds what the role was asked for, `__cpu_manager_planned` is the
+        result of kubelet_cpu_manager in check mode, failed or not; a host without them is left out
+    :param api: the result of node_api_info for all of them, failed or not
+    """
+    planned = (host for host in hosts if "__cpu_manager_asked" in host and "__cpu_manager_planned" in host)
+    return {
+        host["inventory_hostname"]: _facts_of(
+            host["__cpu_manager_asked"], host["__cpu_manager_planned"], api, check_mode
+        )
+        for host in planned
+    }
+
+
+def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
+    answer = (api.get("nodes") or {}).get(asked["node"], api)
+    times = {name: asked[name] for name in ("probe_seconds", "timeout")}
+    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **times)
+    nothing_to_do = not plan["changed"] and not plan["problems"]
+    told = {name: asked[name] for name in ("node", "state", "gpu_is_stand_in")}
+    result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **told) if nothing_to_do else {}
+    return {"kubepin_plan": plan, "kubepin_result": result}
+
+
+def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
+    problems = []
+    mine, its = kubelet.get("boot_id"), node.get("boot_id")
+    if mine and its and mine != its:
+        problems.append(
+            f"this host is not the machine that the API calls {node['name']} (boot IDs {mine} and {its}): "
+            "give the host its own node name in kubepin_node_name."
+        )
+    if touched:
+        if not node["ready"] and not kubelet.get("repaired"):
+            reason = node.get("ready_reason") or "no reason given"
+            problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
+        problems += node["drain"]["problems"]
+    return problems
+
+
+def _reconcile_period(kubelet: Data) -> tuple[float, list[str]]:
+    """Seconds, the kubelet's default where its period is unknown, and what is wrong with it."""
+    try:
+        return parse_duration(kubelet.get("reconcile_period") or DEFAULT_RECONCILE_PERIOD), []
+    except ValueError as error:
+        return parse_duration(DEFAULT_RECONCILE_PERIOD), [f"cpuManagerReconcilePeriod: {error}."]
+
+
+def _times_that_prove_nothing(watched: int, period: float, timeout: int) -> list[str]:
+    problems = []
+    if watched <= period:
+        problems.append(
+            f"cpu_manager_probe_seconds is {watched}: the pod must watch its device for more than one reconcile period of the kubelet "
+            f"({period:g} s). Raise it, or leave it out."
+        )
+    if timeout <= watched:
+        problems.append(
+            f"cpu_manager_timeout is {timeout}: it must be longer than the {watched} s for which the probe pod watches its device."
+        )
+    return problems
+
+
+def _old_kubelet(version: str) -> list[str]:
+    try:
+        old = parse_version(version).line < FIRST_QUIET
+    except VersionError:
+        old = False  # the planner names a version that it cannot read
+    if not old:
+        return []
+    return [
+        f"kubelet {version.lstrip('v')} touches containers with exclusive CPUs too, every 10 s, and some runtimes then take their "
+        "GPU away (kubernetes/kubernetes#101771): upgrade to 1.22 or newer first, with -e kubepin_upgrade_first=true or "
+        "upgrade-cluster.yml, or accept it with cpu_manager_accept_old_kubelet."
+    ]
+
+
+def failure_fact(result: Data, task: str) -> dict[str, str]:
+    """What a failed task said: its name, the message, the first cause with its meaning, and a journal that names what was replaced.
+
+    A program of Ansible that was killed on the node says nothing; Ansible then complains of missing JSON (`module_stdout`, `rc`).
+
+    :param result: the registered result of the failed task
+    """
+    message = str(result.get("msg") or "unknown")
+    if "module_stdout" in result and result.get("rc"):
+        status = int(result["rc"])
+        killed = f"was killed by signal {status - 128}" if status > 128 else f"ended with exit status {status}"
+        words = " ".join(f"{result.get('module_stderr') or ''} {result['module_stdout']}".split())[-300:]
+        message = f"Ansible's program on the node {killed} before it had a result" + (f': "{words}".' if words else ".")
+    return {
+        "task": task,
+        "msg": message,
+        "first_cause": str(result.get("first_cause") or message),
+        "meaning": str(result.get("meaning") or ""),
+        "journal": str(result.get("journal") or ""),
+    }
+
+
+def result_fact(
+    plan: Data,
+    node: str,
+    state: str,
+    check_mode: bool,
+    gpu_is_stand_in: bool,
+    kubelet: Data,
+    confirmed: Data | None = None,
+    api: Data | None = None,
+    probe: Data | None = None,
+    failure: Data | None = None,
+    left: Data | None = None,
+) -> dict[str, Any]:
+    """The fact `kubepin_result`: what was found, done and verified on one node.
+
+    :param plan: the fact `kubepin_plan`
+    :param state: `present` or `rolled_back`, as asked
+    :param kubelet: the result of kubelet_cpu_manager
+    :param confirmed: its result with `state: confirmed`
+    :param api: the result of node_api_info after the switch
+    :param probe: the result of pod_probe
+    :param failure: task, msg, first_cause, meaning, journal of the first failure
+    :param left: outcome, cordoned and msg of the undoing
+    """
+    message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
+    if plan["problems"]:
+        message = " ".join(plan["problems"])
+    return {
+        "schema": SCHEMA,
+        "node": node,
+        "outcome": _outcome(plan, state, check_mode, left),
+        "policy_before": plan.get("policy_before"),
+        "policy": plan.get("policy_before") if left or check_mode else plan.get("policy"),
+        "settings": plan["settings"],
+        "changes": kubelet.get("changes") or plan["changes"],
+        "notes": plan["notes"],
+        "reserved": plan.get("reservation"),
+        "exclusive_cpus": plan.get("exclusive_cpus"),
+        "downtime_ms": kubelet.get("downtime_ms"),
+        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_is_stand_in, plan["gpus_free"]),
+        "probe": (probe or {}).get("probe"),
+        "first_cause": failure["first_cause"] if failure else None,
+        "meaning": (failure["meaning"] or None) if failure else None,
+        "cordoned_before": plan["cordoned_before"],
+        "left_cordoned": bool(left["cordoned"]) if left else plan["cordoned_before"],
+        "message": message,
+        "next_step": next_step,
+        "gpu_is_stand_in": gpu_is_stand_in,
+    }
+
+
+def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str:
+    if left:
+        return str(left["outcome"])
+    if plan["problems"]:
+        return "refused"
+    if not plan["changed"]:
+        return "not_tuned" if state == "rolled_back" else "already_tuned"
+    if check_mode:
+        return "would_tune"
+    return "rolled_back" if state == "rolled_back" else "tuned"
+
+
+def _verified(
+    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_is_stand_in: bool, gpus_free: int
+) -> list[str]:
+    told = [str(line) for result in on_node for line in result.get("verified") or []]
+    if api and api.get("node") and not api.get("failed"):
+        node = api["node"]
+        policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
+        told += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
+        gpus = node["allocatable"]["gpu"]
+        told.append(
+            f"{_gpu(gpu_is_stand_in)} allocatable {gpus}" if gpus else "no GPU is offered, so none was looked at"
+        )
+    seen = (probe or {}).get("probe")
+    if seen and not (probe or {}).get("failed"):
+        device = f" still has its {_gpu(gpu_is_stand_in)}" if seen["device_paths_seen"] else ""
+        told.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
+        if api and api["node"]["allocatable"]["gpu"] and not gpus_free:
+            told.append(f"no {_gpu(gpu_is_stand_in)} for the probe pod: pods that stay through the drain hold all")
+    return told
+
+
+def _gpu(is_stand_in: bool) -> str:
+    return "GPU stand-in" if is_stand_in else "GPU"
+
+
+def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:
+    """The failure in words, and what to do about it."""
+    if left["outcome"] == "undone":
+        state = (
+            f"Node {node} is as it was found (policy {plan.get('policy_before')}, "
+            f"{'still cordoned, as it was before' if left['cordoned'] else 'schedulable'})."
+        )
+        step = "Remove the cause and run the same command again; nodes that are done are left alone."
+    else:
+        state = f"Node {node} could not be put back and verified, and stays cordoned: {left.get('msg')}"
+        journal = f" What was replaced is in {failure['journal']} on the node." if failure.get("journal") else ""
+        step = (
+            f"Look at `journalctl -u kubelet` on the node.{journal} Then run the same command again: it undoes an unfinished switch "
+            "first, and gives the node back once it verifies."
+        )
+    return f"{failure['task']}: {failure['msg']} {state} {step}", step

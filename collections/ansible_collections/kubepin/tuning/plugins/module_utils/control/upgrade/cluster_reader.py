@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""What an upgrade asks the Kubernetes API, as plain data."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    ApiError,
+    JsonObject,
+    KubernetesApi,
+    namespace_path,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import CORDON_ANNOTATION, node_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.preemption import preemptions
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import (
+    READ_IN,
+    REMOVED,
+    RemovedApi,
+    written_with,
+)
+
+MARK = "upgrade"
+"""The value of the cordon annotation while an upgrade has a node in hand."""
+
+_METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_FIELD = re.compile(
+    r"^(cgroupDriver|imageRepository|kubernetesVersion|failCgroupV1):\s*[\"']?([^\s\"']+)", re.MULTILINE
+)
+_CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+
+
+class UpgradeApi(KubernetesApi):
+    """The API with the few more questions that an upgrade has."""
+
+    def versions(self, gpu_resource: str) -> dict[str, t.Any]:
+        """Where the cluster is."""
+        config = self._config_map("kubeadm-config") or {}
+        return {
+            "api_server": str(self._get("/version")["gitVersion"]),
+            "nodes": [self._node(node, gpu_resource) for node in self._list("/api/v1/nodes")],
+            "api_servers": self._static_pods("kube-apiserver"),
+            "kubeadm": _fields(config.get("ClusterConfiguration", "")),
+            "kube_proxy": self._kube_proxy(),
+        }
+
+    def obstacles(self, drain: dict[str, bool], minors: Sequence[int]) -> dict[str, t.Any]:
+        """What may stand in the way.
+
+        :param minors: the minors of 1.x on the way, whose removed APIs are looked for
+        """
+        config_maps = self._list("/api/v1/namespaces/kube-system/configmaps")
+        nodes = self._list("/api/v1/nodes")
+        pods = {node["metadata"]["name"]: self.pods_on(node["metadata"]["name"]) for node in nodes}
+        drains = self._drains(pods, drain)
+        leaving = {name: [f"{pod['namespace']}/{pod['name']}" for pod in d["evicted"]] for name, d in drains.items()}
+        return {
+            "kubelet_configs": {
+                item["metadata"]["name"]: _fields((item.get("data") or {}).get("kubelet", ""))
+                for item in config_maps
+                if item["metadata"]["name"].startswith("kubelet-config")
+            },
+            "deprecated_requests": self._deprecated_requests(),
+            "old_objects": [entry for api in REMOVED if api.minor in minors for entry in self._old_objects(api)],
+            "drains": drains,
+            "preemptions": preemptions(nodes, pods, leaving),
+        }
+
+    @staticmethod
+    def _node(node: JsonObject, gpu_resource: str) -> dict[str, t.Any]:
+        facts = node_facts(node, None, None, gpu_resource)
+        metadata = node["metadata"]
+        return {
+            **{name: facts[name] for name in ("name", "ready", "ready_reason", "unschedulable", "boot_id")},
+            "kubelet": facts["kubelet_version"],
+            "runtime": node["status"]["nodeInfo"]["containerRuntimeVersion"],
+            "control_plane": any(label in (metadata.get("labels") or {}) for label in _CONTROL_PLANE_LABELS),
+            "in_hand": (metadata.get("annotations") or {}).get(CORDON_ANNOTATION) == MARK,
+            "gpu": facts["allocatable"]["gpu"],
+        }
+
+    def _config_map(self, name: str) -> dict[str, str] | None:
+        found = self.find(f"{namespace_path('kube-system')}/configmaps/{name}")
+        return found.get("data") if found else None
+
+    def _static_pods(self, component: str) -> dict[str, str]:
+        """Node -> version of the component there, by the image's tag."""
+        pods = self._list("/api/v1/namespaces/kube-system/pods", labelSelector=f"component={component}")
+        return {
+            pod["spec"]["nodeName"]: _tag(pod["spec"]["containers"][0]["image"])
+            for pod in pods
+            if pod["spec"].get("nodeName")
+        }
+
+    def _kube_proxy(self) -> str | None:
+        found = self.find("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")
+        return _tag(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else None
+
+    def _deprecated_requests(self) -> list[dict[str, str]]:
+        """What was asked of an API server since its start that a later release no longer serves (1.19 and newer)."""
+        try:
+            text = self._request("GET", "/metrics")
+        except ApiError as error:
+            if error.status in (403, 404):
+                return []
+            raise
+        return [dict(_LABEL.findall(labels)) for labels in _METRIC.findall(text)]
+
+    def _old_objects(self, api: RemovedApi) -> list[dict[str, str]]:
+        """The objects that somebody last wrote with a version that is removed.
+
+        They are read in the version that the server prefers: who reads an old one becomes a request of it himself.
+        """
+        group = READ_IN.get(api.group, api.group)
+        try:
+            version = self._get(f"/apis/{group}")["preferredVersion"]["version"]
+            objects = self._list(f"/apis/{group}/{version}/{api.resource}")
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+        found = []
+        for item in objects:
+            writers = written_with(item, f"{api.group}/{api.version}")
+            if writers:
+                name = "/".join(filter(None, (item["metadata"].get("namespace"), item["metadata"]["name"])))
+                old = {
+                    "api": f"{api.group}/{api.version}",
+                    "resource": api.resource,
+                    "removed_release": f"1.{api.minor}",
+                }
+                found.append({**old, "name": name, "writers": ", ".join(writers)})
+        return found
+
+    def _drains(self, pods: dict[str, list[JsonObject]], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
+        budgets, daemon_sets = self.disruption_budgets(), self.daemon_sets()
+        return {name: asdict(plan_drain(on_it, budgets, daemon_sets, **drain)) for name, on_it in pods.items()}
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The few top-level scalars of a YAML configuration that an upgrade looks at."""
+    return dict(_FIELD.findall(text))
+
+
+def _tag(image: str) -> str:
+    return image.rsplit(":", 1)[-1].partition("@")[0]

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""Pure: from what a cluster is and what is wanted, the steps of an upgrade, or everything that stands in its way.
+
+Where each node is, is read from the nodes and the API every time. So a run that was stopped anywhere is simply repeated.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
+    Version,
+    VersionError,
+    choose_target,
+    parse_version,
+    path_between,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import (
+    ACCEPTABLE,
+    RULES,
+    Situation,
+    hints,
+)
+
+Data = Mapping[str, t.Any]
+
+PREPARE, APPLY, NODE = "prepare", "apply", "node"
+"""What a step does: keep what there is and fetch what comes, on all nodes, as `apply` rolls out kube-proxy and CoreDNS on them;
+`kubeadm upgrade apply` on the first control plane node; or a node's own configuration and kubelet."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asks for."""
+
+    target: str | None = None
+    patches: Mapping[str, str] = field(default_factory=dict)
+    batches: Sequence[int | str] = (1,)
+    accept: Sequence[str] = ()
+    images_from_registry: bool = True
+    certificate_days: int = 7
+    disk_reserve_mb: int = 500
+
+
+@dataclass(frozen=True)
+class Step:
+    """What hosts do at the same time; the next step begins when all of them are done."""
+
+    version: str
+    action: str
+    hosts: list[str]
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Something that stands in the way; *code* is its rule's, *node* None for the whole cluster."""
+
+    code: str
+    node: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """What to do, or why not."""
+
+    current: str
+    target: str
+    hops: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    blockers: list[Blocker] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    position: list[dict[str, t.Any]] = field(default_factory=list)
+    first_control_plane: str | None = None
+    """The host that runs `kubeadm upgrade apply`; all others run `kubeadm upgrade node`."""
+
+
+def plan_hops(cluster: Data, wanted: Wanted) -> tuple[Version, Version, list[Version]]:
+    """Where the cluster is, where it shall end, and the versions to go through.
+
+    The first hop is the API server's own version where an earlier run left nodes, or kubeadm's own last tasks, behind.
+
+    :raises VersionError: for a target or a way that there is not
+    """
+    server = max(parse_version(version) for version in (cluster["api_server"], *cluster["api_servers"].values()))
+    target = choose_target(server, wanted.target)
+    behind = _unfinished(cluster, server)
+    if target <= server:
+        return server, server, [server] if behind else []
+    hops = path_between(server, target, wanted.patches)
+    if behind and hops[0].line > server.line:
+        hops.insert(0, server)
+    return server, target, hops
+
+
+def _unfinished(cluster: Data, server: Version) -> bool:
+    """Whether a hop to the API server's version was begun and not ended."""
+    recorded = [*cluster["api_servers"].values(), cluster["kubeadm"].get("kubernetesVersion"), cluster["kube_proxy"]]
+    return any(version is not None and parse_version(version) < server for version in recorded) or any(
+        node["in_hand"] or parse_version(node["kubelet"]) < server for node in cluster["nodes"]
+    )
+
+
+def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], wanted: Wanted) -> UpgradePlan:
+    """The plan of a whole run.
+
+    :param cluster: as `UpgradeApi.cluster` returns it
+    :param hosts: host of the run -> `{node: its name in the API, facts: as kubeadm_node_info returns them, or empty, error: why they are}`
+    """
+    try:
+        server, target, hops = plan_hops(cluster, wanted)
+    except VersionError as error:
+        version = cluster["api_server"].lstrip("v")
+        return UpgradePlan(version, wanted.target or version, blockers=[Blocker("version", None, str(error))])
+    position = _position(cluster, hosts)
+    plan = UpgradePlan(
+        str(server),
+        str(target),
+        [str(hop) for hop in hops],
+        position=position,
+        first_control_plane=next(
+            (place["host"] for place in position if place["control_plane"] and place["host"]), None
+        ),
+    )
+    if wanted.target and parse_version(wanted.target) < server:
+        plan.notes.append(f"the cluster is at {server}, above the wanted {wanted.target}: it is left alone")
+    if not hops:
+        return plan
+    situation = Situation(
+        cluster, hosts, hops, wanted.images_from_registry, wanted.certificate_days, wanted.disk_reserve_mb
+    )
+    for code, rule in RULES.items():
+        for node, text in rule(situation):
+            if code in wanted.accept and code in ACCEPTABLE:
+                plan.notes.append(f"accepted ({code}): {_at(node)}{text}")
+            else:
+                way = f" To go on all the same, add {code} to kubeadm_upgrade_accept." if code in ACCEPTABLE else ""
+                plan.blockers.append(Blocker(code, node, text + way))
+    plan.notes.extend(hints(situation))
+    plan.steps.extend(_steps(cluster, hosts, hops, wanted.batches, plan.first_control_plane))
+    return plan
+
+
+def _at(node: str | None) -> str:
+    return f"{node}: " if node else ""
+
+
+def _position(cluster: Data, hosts: Mapping[str, Data]) -> list[dict[str, t.Any]]:
+    """Where each node is."""
+    host_of = {entry["node"]: (host, entry["facts"] or {}) for host, entry in hosts.items()}
+    position = []
+    for node in sorted(cluster["nodes"], key=lambda node: (not node["control_plane"], node["name"])):
+        host, facts = host_of.get(node["name"], (None, {}))
+        position.append(
+            {
+                "node": node["name"],
+                "host": host,
+                "control_plane": node["control_plane"],
+                "api_server": (cluster["api_servers"].get(node["name"]) or "").lstrip("v") or None,
+                "kubelet": node["kubelet"].lstrip("v"),
+                "kubeadm": (facts.get("versions") or {}).get("kubeadm"),
+                "kubectl": (facts.get("versions") or {}).get("kubectl"),
+                "in_hand": node["in_hand"],
+                "cordoned": node["unschedulable"] and not node["in_hand"],
+                "policy": (facts.get("tuning") or {}).get("cpuManagerPolicy"),
+                "reserved": (facts.get("tuning") or {}).get("reservedSystemCPUs"),
+                "gpu": node["gpu"],
+            }
+        )
+    return position
+
+
+def _steps(
+    cluster: Data,
+    hosts: Mapping[str, Data],
+    hops: Sequence[Version],
+    batches: Sequence[int | str],
+    first: str | None,
+) -> list[Step]:
+    nodes = {node["name"]: node for node in cluster["nodes"]}
+    known = {host: entry for host, entry in sorted(hosts.items()) if entry["node"] in nodes}
+    control_plane = [host for host, entry in known.items() if nodes[entry["node"]]["control_plane"]]
+    control_plane.sort(key=lambda host: host != first)
+    steps: list[Step] = []
+    for hop in hops:
+        if first and _needs_apply(cluster, known[first], hop):
+            steps += [Step(str(hop), PREPARE, list(known)), Step(str(hop), APPLY, [first])]
+        waiting = [host for host in known if _needs_node(cluster, nodes[known[host]["node"]], hop)]
+        steps.extend(Step(str(hop), NODE, [host]) for host in control_plane if host in waiting)
+        workers = [host for host in waiting if host not in control_plane]
+        steps.extend(Step(str(hop), NODE, batch) for batch in in_batches(workers, batches))
+    return steps
+
+
+def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
+    """Whether `kubeadm upgrade apply` has not come to its end yet: its last tasks are kubeadm-config and kube-proxy."""
+    manifests = (first["facts"] or {}).get("manifests") or {}
+    components = [manifests.get(f"kube-{name}") for name in ("apiserver", "controller-manager", "scheduler")]
+    seen = [
+        *components,
+        cluster["api_servers"].get(first["node"]),
+        cluster["kubeadm"].get("kubernetesVersion"),
+        cluster["kube_proxy"],
+    ]
+    return any(version is not None and parse_version(version) < hop for version in seen)
+
+
+def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
+    server = cluster["api_servers"].get(node["name"])
+    return bool(
+        node["in_hand"] or parse_version(node["kubelet"]) < hop or (server is not None and parse_version(server) < hop)
+    )
+
+
+def batch_problems(sizes: Sequence[object]) -> list[str]:
+    """Say what is wrong with sizes of batches; nothing where `in_batches` takes them."""
+    if not sizes:
+        return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
+    return [
+        f'kubeadm_upgrade_batches: "{size}" is no number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
+        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'."""
+        for size in sizes
+        if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9]?[0-9])(\.[0-9]+)?%", str(size))
+    ]
+
+
+def in_batches(hosts: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
+    """Hosts in the batches that Ansible's `serial` would make: numbers or percentages, the last one repeated."""
+    batches: list[list[str]] = []
+    rest = list(hosts)
+    for index in range(len(hosts)):
+        if not rest:
+            break
+        size = sizes[min(index, len(sizes) - 1)]
+        text = str(size)
+        count = int(len(hosts) * float(text[:-1]) / 100) if text.endswith("%") else int(text)
+        count = max(1, count)
+        batches.append(rest[:count])
+        rest = rest[count:]
+    return batches

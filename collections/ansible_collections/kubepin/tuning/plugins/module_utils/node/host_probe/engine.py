@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# The only place where a probe of one host starts something: containers of an engine, or processes in cgroups of its own.
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
+    CGROUP,
+    CONTAINER_ENGINES,
+    LABEL,
+    Engine,
+    Found,
+    GpuDevice,
+    Plan,
+    Wanted,
+    cgroup_command,
+    cgroup_roots,
+    cgroup_settings,
+    cgroup_variables,
+    container_command,
+    container_name,
+    parse_gpu_list,
+)
+
+Run = t.Callable[[t.List[str], float], t.Tuple[int, str, str]]
+"""Runs a command without a shell for so many seconds at most and returns its exit code, output and error output."""
+
+_ANSWER_SECONDS = 60.0
+_IMPORT_SECONDS = 300.0
+_PULL_SECONDS = 3600.0
+
+_VERSION = {
+    "docker": "{{.ServerVersion}}",
+    "podman": "{{.Version.Version}}",
+    "nerdctl": "{{.ServerVersion}}",
+}
+_TOOLKIT_PROGRAMS = {
+    "docker": ("nvidia-container-runtime-hook", "nvidia-container-runtime", "nvidia-container-toolkit"),
+    "podman": (),
+    "nerdctl": ("nvidia-container-cli",),
+}
+_CDI_FILES = ("/etc/cdi/*", "/var/run/cdi/*")
+_REMOVE_SECONDS = 10
+
+
+def run_command(command: t.List[str], seconds: float) -> t.Tuple[int, str, str]:
+    """Run a command; one that cannot be run, or does not end, gives 127 and the reason."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except OSError as exc:
+        return 127, "", f"{command[0]}: {exc.strerror}"
+    except subprocess.TimeoutExpired:
+        return 127, "", f"no answer within {seconds:.0f} s"
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
+
+
+def find_engines(name: str, image: t.Optional[str], python: str, run: Run) -> t.List[Engine]:
+    """The engines that may be used, in the order of preference: the one named, or with «auto» all."""
+    names = (*CONTAINER_ENGINES, CGROUP) if name == "auto" else (name,)
+    return [_find_cgroup(python, run) if one == CGROUP else _find_container_engine(one, image, run) for one in names]
+
+
+def _find_container_engine(name: str, image: t.Optional[str], run: Run) -> Engine:
+    if shutil.which(name) is None:
+        return Engine(name, trouble=f"there is no program {name} in PATH.")
+    code, out, err = run([name, "info", "--format", _VERSION[name]], _ANSWER_SECONDS)
+    if code != 0:
+        return Engine(name, trouble=f"does not answer: {last_line(err or out)}")
+    has_image = run([name, "image", "inspect", image], _ANSWER_SECONDS)[0] == 0 if image else None
+    gives_gpus = any(map(shutil.which, _TOOLKIT_PROGRAMS[name])) or _has_cdi_gpus()
+    return Engine(name, out.strip(), "", gives_gpus, has_image)
+
+
+def _has_cdi_gpus() -> bool:
+    for path in (path for pattern in _CDI_FILES for path in glob.glob(pattern)):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if "nvidia.com/gpu" in file.read():
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _find_cgroup(python: str, run: Run) -> Engine:
+    trouble = []
+    version, roots = read_cgroup_roots()
+    if version == 0 or (version == 1 and "cpuset" not in roots):
+        trouble.append("this host has no cgroup hierarchy with the controllers cpu and cpuset.")
+    code, out, err = run([python, "-c", "import torch, torchvision; print(torch.__version__)"], _IMPORT_SECONDS)
+    if code != 0:
+        trouble.append(
+            f"{python} cannot import torch and torchvision ({last_line(err or out)}): install them for it, or name another python."
+        )
+    return Engine(CGROUP, f"v{version}", " ".join(trouble))
+
+
+def read_cgroup_roots() -> t.Tuple[int, t.Dict[str, str]]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        return cgroup_roots(file.read())
+
+
+def find_gpus(run: Run) -> t.List[GpuDevice]:
+    """GPUs by the driver's own tool; none without it."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    code, out, _err = run(["nvidia-smi", "--query-gpu=index,uuid,pci.bus_id", "--format=csv,noheader"], _ANSWER_SECONDS)
+    return parse_gpu_list(out) if code == 0 else []
+
+
+class ContainerEngine:
+    """One container for each round; whatever carries the probe's label is the probe's."""
+
+    def __init__(self, wanted: Wanted, found: Found, plan: Plan, run: Run) -> None:
+        self._wanted, self._found, self._plan, self._run = wanted, found, plan, run
+        self._name = plan.engine.name
+
+    def command(self, arm: str, number: int) -> t.List[str]:
+        return container_command(self._wanted, self._found, self._plan, arm, number)
+
+    def prepare(self) -> None:
+        """Get the image if it is not there.
+
+        :raises TuningError: with the engine's reason
+        """
+        if not self._plan.pull:
+            return
+        code, out, err = self._run([self._name, "pull", t.cast(str, self._wanted.image)], _PULL_SECONDS)
+        if code != 0:
+            raise TuningError(f"`{self._name} pull {self._wanted.image}` failed: {last_line(err or out)}")
+
+    def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a round; its own lines come on stdout, the rest goes to `output`."""
+        return subprocess.Popen(
+            self.command(arm, number),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+        )
+
+    def stop(self, arm: str, number: int) -> None:
+        """End a round and remove its container."""
+        self._run([self._name, "rm", "--force", container_name(self._wanted.run_id, arm, number)], _ANSWER_SECONDS)
+
+    def clean(self) -> t.List[str]:
+        """Remove all containers of this and of interrupted probes; return what they were.
+
+        :raises TuningError: if one stays
+        """
+        code, out, err = self._run(
+            [self._name, "ps", "--all", "--quiet", "--filter", f"label={LABEL}"], _ANSWER_SECONDS
+        )
+        if code != 0:
+            raise TuningError(f"`{self._name} ps` failed: {last_line(err)}")
+        containers = out.split()
+        if containers:
+            code, _out, err = self._run([self._name, "rm", "--force", *containers], _ANSWER_SECONDS)
+            if code != 0:
+                raise TuningError(f"containers of a probe cannot be removed: {last_line(err)}")
+        return containers
+
+
+class CgroupEngine:
+    """The host's own Python in a cgroup for each arm, version 1 or 2."""
+
+    def __init__(self, wanted: Wanted, found: Found, plan: Plan) -> None:
+        self._wanted, self._found, self._plan = wanted, found, plan
+        self._version, self._roots = read_cgroup_roots()
+        self._enabled: t.List[str] = []
+
+    def command(self, arm: str, number: int) -> t.List[str]:
+        return cgroup_command(self._wanted, self._found, self._plan, arm, number)
+
+    def prepare(self) -> None:
+        """Let the root's children have the controllers (version 2 asks for it); `clean` takes it back.
+
+        :raises TuningError: with the kernel's reason
+        """
+        if self._version != 2:
+            return
+        control = os.path.join(self._roots[""], "cgroup.subtree_control")
+        for controller in sorted({"cpu", "cpuset"} - set(_read(control).split())):
+            _write(control, f"+{controller}")
+            self._enabled.append(controller)
+
+    def _folders(self, arm: str) -> t.Dict[str, str]:
+        return {controller: os.path.join(root, f"kubepin-probe-{arm}") for controller, root in self._roots.items()}
+
+    def _make(self, arm: str) -> t.List[str]:
+        """The arm's cgroups, by the files that a process is put into them with."""
+        memory_nodes = _read(os.path.join(self._roots["cpuset"], "cpuset.mems")) if self._version == 1 else ""
+        folders = self._folders(arm)
+        used = []
+        for setting in cgroup_settings(self._version, arm, self._wanted.cpus, self._plan.cpuset, memory_nodes):
+            folder = folders[setting.controller]
+            if folder not in used:
+                os.makedirs(folder, exist_ok=True)
+                used.append(folder)
+            _write(os.path.join(folder, setting.name), setting.value)
+        return [os.path.join(folder, "cgroup.procs") for folder in used]
+
+    def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a round in its cgroup; its own lines come on stdout, the rest goes to `output`."""
+        members = self._make(arm)
+
+        def enter() -> None:
+            for path in members:
+                _write(path, "0")
+
+        return subprocess.Popen(
+            self.command(arm, number),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            env={**os.environ, **cgroup_variables(self._wanted, self._plan)},
+            preexec_fn=enter,
+            start_new_session=True,
+        )
+
+    def stop(self, arm: str, number: int) -> None:
+        """End whatever still runs in the arm's cgroups."""
+        del number
+        for folder in self._folders(arm).values():
+            _end_members(folder)
+
+    def clean(self) -> t.List[str]:
+        """Remove all cgroups of this and of interrupted probes; return their folders.
+
+        :raises TuningError: if one stays
+        """
+        folders = sorted({path for root in self._roots.values() for path in glob.glob(f"{root}/kubepin-probe-*")})
+        for folder in folders:
+            _remove(folder)
+        if self._enabled:
+            control = os.path.join(self._roots[""], "cgroup.subtree_control")
+            _write(control, " ".join(f"-{controller}" for controller in self._enabled))
+            self._enabled = []
+        return folders
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as exc:
+        raise TuningError(f"{path} does not take '{text}': {exc.strerror}") from exc
+
+
+def _end_members(folder: str) -> bool:
+    """Kill the processes of a cgroup; whether there was any."""
+    try:
+        members = _read(os.path.join(folder, "cgroup.procs")).split()
+    except OSError:
+        return False
+    for member in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(member), signal.SIGKILL)
+    return bool(members)
+
+
+def _remove(folder: str) -> None:
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while True:
+        _end_members(folder)
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            if time.monotonic() > deadline:
+                raise TuningError(f"the cgroup {folder} cannot be removed: {exc.strerror}") from exc
+            time.sleep(0.1)
+        else:
+            return

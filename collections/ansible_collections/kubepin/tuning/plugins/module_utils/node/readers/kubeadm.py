@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# What an upgrade needs to know of one machine. Reads, and changes nothing.
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet, read_runtime
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
+    CertificateError,
+    expiry_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
+    beyond_packages,
+    package_of,
+    package_problems,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
+    PROGRAMS,
+    Source,
+    source_problems,
+)
+
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+Report = t.Dict[str, t.Any]
+
+SCHEMA = 1
+KUBERNETES = "/etc/kubernetes"
+MANIFESTS = f"{KUBERNETES}/manifests"
+COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
+PROGRAM_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin")
+
+_PROGRAMS_MB = 500
+"""Two sets of kubeadm, kubelet and kubectl: the new ones and the ones kept. Their packages take as much again."""
+_IMAGES_MB = 1000
+"""The control plane's images of one version, unpacked."""
+_CERTIFICATES = (
+    f"{KUBERNETES}/pki/*.crt",
+    f"{KUBERNETES}/pki/etcd/*.crt",
+    f"{KUBERNETES}/admin.conf",
+    f"{KUBERNETES}/controller-manager.conf",
+    f"{KUBERNETES}/scheduler.conf",
+    "/var/lib/kubelet/pki/kubelet-client-current.pem",
+)
+
+
+def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -> Report:
+    """The report that the module kubeadm_node_info documents.
+
+    :param source: where programs and images come from; None: not looked at
+    :param versions: for which versions that is looked at
+
+    :raises TuningError: where the machine has no kubelet
+    """
+    kubelet = read_kubelet(run)
+    manifests = {name: _tag(f"{MANIFESTS}/{name}.yaml") for name in COMPONENTS}
+    control_plane = manifests["kube-apiserver"] is not None
+    command_line = kubelet["configured_command_line"]
+    packages = {name: _package(run, program_path(name)) for name in PROGRAMS}
+    return {
+        "schema": SCHEMA,
+        "control_plane": control_plane,
+        "boot_id": _text("/proc/sys/kernel/random/boot_id").strip(),
+        "versions": {
+            **{name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
+            "kubelet": kubelet["version"],
+        },
+        "packages": packages,
+        "manifests": manifests,
+        "stacked_etcd": manifests["etcd"] is not None,
+        "command_line": command_line,
+        "runtime": read_runtime(run, kubelet),
+        "cgroup": kubelet["cgroup"],
+        "tuning": {name: kubelet["effective"].get(name) for name in MANAGED},
+        "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},
+        "certificates": _certificates(),
+        "disk": _disk(control_plane, kubelet["runtime"]["name"], source is not None and source.packages is not None),
+        "problems": beyond_packages(kubelet["problems"]),
+        "source_problems": [
+            *package_problems(
+                run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]
+            ),
+            *(problem for version in versions for problem in source_problems(source, version, control_plane)),
+        ]
+        if source
+        else [],
+    }
+
+
+def program_path(name: str) -> str:
+    """Where a program is, or, if it is nowhere, where packages would put it."""
+    return next(
+        (f"{folder}/{name}" for folder in PROGRAM_FOLDERS if os.path.isfile(f"{folder}/{name}")), f"/usr/bin/{name}"
+    )
+
+
+def program_version(run: Run, path: str) -> t.Optional[str]:
+    """What kubeadm, kubelet or kubectl say that they are; None without the program."""
+    if not os.path.isfile(path):
+        return None
+    arguments = {"kubelet": ["--version"], "kubeadm": ["version", "-o", "short"], "kubectl": ["version", "--client"]}
+    name = next(name for name in PROGRAMS if os.path.basename(path).startswith(name))
+    _code, output, _errors = run([path, *arguments[name]])
+    match = re.search(r"v(\d+\.\d+\.\d+)", output, re.ASCII)
+    return match[1] if match else None
+
+
+def _package(run: Run, path: str) -> t.Optional[Report]:
+    return package_of(run, path) if os.path.isfile(path) else None
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _tag(path: str) -> t.Optional[str]:
+    """The tag of the image in a static pod's manifest; None without the manifest."""
+    match = re.search(r"^\s*(?:- )?image:\s*[\"']?[^\s\"'@]+:v?([^\s\"'@:/]+)", _text(path), re.MULTILINE)
+    return match[1] if match else None
+
+
+def _certificates() -> t.List[Report]:
+    found = []
+    for path in sorted(path for pattern in _CERTIFICATES for path in glob.glob(pattern)):
+        try:
+            left = (expiry_of(_text(path)) - time.time()) / 86400
+        except CertificateError:
+            continue
+        found.append({"path": path, "days_left": round(left, 1)})
+    return found
+
+
+def _disk(control_plane: bool, runtime: str, packages: bool) -> t.List[Report]:
+    """What each file system that the upgrade writes to must have free, in MB."""
+    database = _size("/var/lib/etcd/member/snap/db") if control_plane else 0
+    folder = {"containerd": "/var/lib/containerd", "cri-o": "/var/lib/containers", "docker": "/var/lib/docker"}
+    needs = [
+        (HOME, _PROGRAMS_MB * (2 if packages else 1) + database),
+        (folder.get(runtime, "/var/lib"), _IMAGES_MB if control_plane else _IMAGES_MB // 4),
+    ]
+    if control_plane:
+        needs.append((KUBERNETES, 2 * database))  # kubeadm copies etcd's data to /etc/kubernetes/tmp
+    systems: t.Dict[int, Report] = {}
+    for path, megabytes in needs:
+        existing = path
+        while not os.path.exists(existing):
+            existing = os.path.dirname(existing)
+        status = os.statvfs(existing)
+        entry = systems.setdefault(
+            os.stat(existing).st_dev, {"paths": [], "needed_mb": 0, "free_mb": status.f_bavail * status.f_frsize >> 20}
+        )
+        entry["paths"].append(path)
+        entry["needed_mb"] += megabytes
+    return list(systems.values())
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path) >> 20
+    except OSError:
+        return 0

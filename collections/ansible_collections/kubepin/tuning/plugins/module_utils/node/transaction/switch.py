@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# One switch of a kubelet as a transaction: journal and drafts, stop, state files away, files, start, verify, perhaps held; or undone.
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    CpuManagerState,
+    parse_state,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+    Expected,
+    FileChange,
+    Plan,
+    cpu_state_rejected,
+    state_changes,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
+    BEGUN,
+    COMMITTED,
+    UNDONE,
+    Journal,
+    Record,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, draft_path
+
+POLL_SECONDS = 0.1
+HEALTH_POLL_SECONDS = 0.02
+RESTART_MARGIN_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the verification needs to know of the kubelet besides its settings."""
+
+    healthz_url: t.Optional[str]
+    """None where the kubelet serves no health endpoint (healthzPort 0)."""
+    state_paths: t.Mapping[str, str]
+    """"cpu_manager" and "memory_manager" -> path of the state file."""
+    stay_up_seconds: float
+    """How long the service must stay up: longer than its restart interval, or a crash-loop looks like health."""
+
+
+def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
+    """What the verification needs, of a kubelet as `_kubelet.read_kubelet` returns it."""
+    effective = kubelet["effective"]
+    port = int(effective["healthzPort"])
+    address = effective["healthzBindAddress"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
+    return Endpoint(
+        healthz_url=f"http://{host}:{port}/healthz" if port else None,
+        state_paths={name: state["path"] for name, state in kubelet["state"].items()},
+        stay_up_seconds=float(kubelet["service"]["restart_interval_s"] or 0) + RESTART_MARGIN_SECONDS,
+    )
+
+
+@dataclass
+class Outcome:
+    """How a switch ended on the node."""
+
+    downtime_ms: float
+    started_at: float
+    """When the kubelet was started, by the node's clock, in seconds since 1970."""
+    up_since: float
+    """The same by the node's monotonic clock, in seconds."""
+    main_pid: int
+    """The process that was verified."""
+    verified: t.List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PodCpus:
+    """The CPUs that a container was seen to run on, to be compared with the kubelet's state file."""
+
+    uid: str
+    container: str
+    cpus: str
+
+
+class NotVerified(TuningError):
+    """The kubelet did not come up as planned; the message and the details carry its own first word on it."""
+
+    def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
+        said = f' The kubelet said: "{cause.line}"' if cause else ""
+        means = f" That means: {cause.meaning}." if cause and cause.meaning else ""
+        details = {"first_cause": cause.line, "meaning": cause.meaning} if cause else {}
+        super().__init__(f"{message}{said}{means}", **details)
+
+
+class Verification:
+    """Watches a kubelet that was just started, until it is as expected and stays so."""
+
+    def __init__(self, node: Node, endpoint: Endpoint, timeout: float) -> None:
+        self._node = node
+        self._endpoint = endpoint
+        self._timeout = timeout
+
+    def run(self, expected: Expected, stopped_at: float, started_at: float, settle: bool = True) -> Outcome:
+        """Wait until all holds and, with *settle*, see that it stays so.
+
+        :raises NotVerified: with the first cause
+        """
+        up_since = self._node.monotonic()
+        deadline = up_since + self._timeout
+        state = self._node.service_state()
+        baseline = state.get("NRestarts")  # systemd before 235 has none
+        outcome: t.Optional[Outcome] = None
+        while True:
+            if (
+                state.get("NRestarts") != baseline
+                or state["ActiveState"] not in ("active", "activating")
+                or state["SubState"] == "auto-restart"
+            ):
+                raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
+            if outcome is None and not self._comes_up(state):
+                missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
+            else:
+                outcome = outcome or Outcome(
+                    (self._node.monotonic() - stopped_at) * 1000, started_at, up_since, int(state["MainPID"])
+                )
+                problem = self._state_problem(expected)
+                if problem:
+                    missing = problem
+                elif not settle:
+                    outcome.verified = [*self._health(outcome), self._sets(expected)]
+                    return outcome
+                elif self._settled(up_since) and self._healthy():
+                    outcome.main_pid = int(state["MainPID"])
+                    outcome.verified = [self._uptime(up_since), *self._health(outcome), self._sets(expected)]
+                    return outcome
+                else:
+                    missing = "the kubelet was not up long enough"
+                self._node.sleep(POLL_SECONDS)
+            if self._node.monotonic() > deadline:
+                raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+            state = self._node.service_state()
+
+    def confirm(self, expected: Expected, pod: t.Optional[PodCpus], record: t.Optional[Record] = None) -> t.List[str]:
+        """See that the kubelet is still as expected, *record*'s process without a restart, and what it gave the pod.
+
+        :raises NotVerified: with the first cause
+        """
+        if record and record.main_pid is not None and record.up_since is not None:
+            started_at = self._node.time() - (self._node.monotonic() - record.up_since)
+            while True:
+                state = self._node.service_state()
+                if state["ActiveState"] != "active" or int(state["MainPID"]) != record.main_pid:
+                    raise self._not_verified("the kubelet did not stay up with these settings.", started_at)
+                if self._settled(record.up_since):
+                    break
+                self._node.sleep(POLL_SECONDS)
+        if not self._healthy():
+            raise NotVerified("/healthz does not answer any more.")
+        problem = self._state_problem(expected) or (pod and self._pod_problem(pod))
+        if problem:
+            raise NotVerified(f"{problem}.")
+        return [self._uptime(record.up_since)] if record and record.up_since is not None else []
+
+    def _settled(self, up_since: float) -> bool:
+        return self._node.monotonic() - up_since > self._endpoint.stay_up_seconds
+
+    def _comes_up(self, state: t.Mapping[str, str]) -> bool:
+        """Whether a kubelet whose service is active gets healthy before the service is worth another look."""
+        until = self._node.monotonic() + POLL_SECONDS
+        while self._node.monotonic() < until:
+            if state["ActiveState"] == "active" and self._healthy():
+                return True
+            self._node.sleep(HEALTH_POLL_SECONDS)
+        return False
+
+    def _healthy(self) -> bool:
+        return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
+
+    def _not_verified(self, message: str, started_at: float) -> NotVerified:
+        return NotVerified(message, first_cause(self._node.log_since(started_at)))
+
+    def _state_problem(self, expected: Expected) -> t.Optional[str]:
+        path = self._endpoint.state_paths["cpu_manager"]
+        text = self._node.read(path)
+        if text is None:
+            return f"{path} is not there yet"
+        rejected = cpu_state_rejected(text, expected)
+        return f"{path} is not as planned: {rejected}" if rejected else None
+
+    def _pod_problem(self, pod: PodCpus) -> t.Optional[str]:
+        entry = self._state()["entries"].get(pod.uid, {}).get(pod.container, "no CPUs of its own")
+        if pod.cpus == entry:
+            return None
+        return (
+            f"the probe pod may run on CPUs {pod.cpus}, and the kubelet's state file gives it {entry}: the policy is not in force "
+            "for pods. Look at the runtime's log on the node"
+        )
+
+    def _uptime(self, up_since: float) -> str:
+        return f"service up for {self._node.monotonic() - up_since:.0f} s without a restart"
+
+    def _health(self, outcome: Outcome) -> t.List[str]:
+        return [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
+
+    def _state(self) -> CpuManagerState:
+        try:
+            return parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")
+        except StateFileError as exc:
+            raise NotVerified(str(exc)) from exc
+
+    def _sets(self, expected: Expected) -> str:
+        state = self._state()
+        if expected.policy != "static":
+            return f"state file: policy {state['policy']}"
+        reserved = f", reserved {format_cpuset(expected.reserved)}" if expected.reserved else ""
+        return f"state file: policy {state['policy']}, shared pool {state['default_cpus']}{reserved}"
+
+
+def let_others_end(node: Node, journal: Journal, own: t.Optional[str]) -> None:
+    """Wait while another run holds its switch; one that it does not confirm in time is an interrupted one.
+
+    Takes no lock, which the other run needs to confirm.
+
+    :param own: the id of a switch that is the caller's
+    :raises TuningError: if the other run ended its switch meanwhile: it is alive and has the node in hand
+    """
+    waited = False
+    while True:
+        record = journal.unfinished()
+        held = record is not None and record.id != own and (record.held_until or 0) > node.time()
+        if not held:
+            break
+        waited = True
+        node.sleep(1)
+    if waited and record is None:
+        raise TuningError("another run is changing this node right now: wait for it to end.")
+
+
+class Switch:
+    """Carries out plans on one node."""
+
+    def __init__(self, node: Node, journal: Journal, endpoint: Endpoint, timeout: float) -> None:
+        self._node = node
+        self._journal = journal
+        self._endpoint = endpoint
+        self._timeout = timeout
+
+    def perform(
+        self,
+        plan: Plan,
+        before: Expected,
+        kubelet_version: t.Optional[str],
+        undoes: t.Optional[str] = None,
+        hold_seconds: t.Optional[float] = None,
+    ) -> t.Tuple[Record, Outcome]:
+        """Carry out the plan and verify it, or undo it.
+
+        :param before: what the kubelet shows with its settings of now, to verify an undoing
+        :param undoes: the id of the earlier switch that this plan takes back
+        :param hold_seconds: leave the switch open for so long, to be confirmed, as soon as the kubelet is up
+        :raises TuningError: after a failure; its details tell the cause, and whether the old settings are back and verified
+        """
+        assert plan.expected is not None
+        now = self._node.time()
+        record = Record(
+            id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",
+            status=BEGUN,
+            kubelet_version=kubelet_version,
+            files=list(plan.files),
+            state_files=self._state_changes(plan.expected),
+            settings=list(plan.settings),
+            before=before,
+            after=plan.expected,
+            undoes=undoes,
+        )
+        with self._node.guarded():
+            self._begin(record)
+            try:
+                outcome = self._apply(record, plan.files, plan.expected, settle=hold_seconds is None)
+                record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
+                if hold_seconds is None:
+                    self._journal.end(record, COMMITTED)
+                else:
+                    record.held_until = self._node.time() + hold_seconds
+                    self._journal.save(record)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
+        return record, outcome
+
+    def confirm(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
+        """Look at a switch again and commit it if it was held; if it does not verify any more, a held one is undone.
+
+        :raises TuningError: with the cause, as `perform` does
+        """
+        if record.status == UNDONE:
+            raise TuningError(f"the switch {record.id} was undone meanwhile by another run.", undone=True)
+        if record.status == COMMITTED:
+            return self.verification().confirm(record.after, pod, record)
+        with self._node.guarded():
+            try:
+                verified = self.verification().confirm(record.after, pod, record)
+                self._journal.end(record, COMMITTED)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
+        return verified
+
+    def verification(self) -> Verification:
+        return Verification(self._node, self._endpoint, self._timeout)
+
+    def undo(self, record: Record) -> Outcome:
+        """Put the old settings back, wherever the switch stopped; what is in place when that fails is started.
+
+        :raises TuningError: if the old settings do not verify; the journal then stays unfinished
+        """
+        with self._node.guarded():
+            try:
+                return self._undo(record)
+            except Exception as exc:
+                self._start_anyway()
+                raise TuningError(
+                    f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in "
+                    f"{self._journal.path(record)}; the next run undoes the switch again first.",
+                    **(exc.details if isinstance(exc, TuningError) else {"first_cause": str(exc), "meaning": ""}),
+                ) from exc
+
+    def _undo(self, record: Record) -> Outcome:
+        back = [change.inverse("undone") for change in reversed(record.files)]
+        for change in back:
+            self._prepare(record, change)
+        outcome = self._apply(record, back, record.before, undoing=True)
+        self._journal.end(record, UNDONE)
+        return outcome
+
+    def _begin(self, record: Record) -> None:
+        """Put the journal and drafts of all that will be replaced on disk, while the kubelet runs.
+
+        :raises TuningError: if there is no room for them; nothing is left of them then
+        """
+        path = self._journal.path(record)
+        try:
+            self._journal.save(record)
+            for change in record.files:
+                path = change.path
+                self._prepare(record, change)
+        except OSError as exc:
+            with contextlib.suppress(OSError):  # what cannot be removed now, the next run undoes
+                for change in record.files:
+                    self._node.remove(draft_path(change.path, record.id))
+                self._journal.forget(record)
+            raise TuningError(f"{path} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+
+    def _prepare(self, record: Record, change: FileChange) -> None:
+        """Write the draft of a file that is not as it will be; one that is not needed, or not any more, is removed."""
+        if change.after is None or self._node.read(change.path) == change.after:
+            self._node.remove(draft_path(change.path, record.id))
+        else:
+            self._node.draft(change.path, change.after, record.id)
+
+    def _apply(
+        self,
+        record: Record,
+        files: t.Sequence[FileChange],
+        expected: Expected,
+        undoing: bool = False,
+        settle: bool = True,
+    ) -> Outcome:
+        """The kubelet's downtime: nothing is done in it that can be done before or after."""
+        stopped_at = self._node.stop_kubelet()
+        # what the kubelet wrote until it stopped counts, not what was there when the journal was written; what an undoing
+        # removes was written by this switch, and nobody needs it
+        state_files = self._state_changes(expected)
+        if not undoing and state_files != record.state_files:
+            record.state_files = state_files
+            self._journal.save(record)
+        for change in state_files:
+            self._node.remove(change.path)
+        for change in files:
+            self._put(record, change)
+        started_at = self._node.time()
+        self._node.start_kubelet()
+        return self.verification().run(expected, stopped_at, started_at, settle)
+
+    def _state_changes(self, expected: Expected) -> t.List[FileChange]:
+        paths = self._endpoint.state_paths
+        return state_changes({name: (path, self._node.read(path)) for name, path in paths.items()}, expected)
+
+    def _put(self, record: Record, change: FileChange) -> None:
+        if self._node.read(change.path) == change.after:
+            return
+        if change.after is None:
+            self._node.remove(change.path)
+        else:
+            self._node.place(draft_path(change.path, record.id), change.path)
+
+    def _undone(self, record: Record, exc: Exception) -> TuningError:
+        """Undo the switch and say in one error what happened, why, and what is there now."""
+        details: t.Dict[str, t.Any] = {
+            "first_cause": str(exc),
+            "meaning": "",
+            **(exc.details if isinstance(exc, TuningError) else {}),
+            "journal": self._journal.path(record),
+        }
+        try:
+            undone = self._undo(record)
+        except Exception as second:
+            self._start_anyway()
+            return TuningError(
+                f"{exc} Undoing it did not verify either: {second} Everything that was to be replaced is in {details['journal']}; "
+                "the next run undoes the switch again first.",
+                undone=False,
+                verified=[],
+                **details,
+            )
+        return TuningError(
+            f"{exc} The old settings are back and verified ({'; '.join(undone.verified)}).",
+            undone=True,
+            verified=undone.verified,
+            started_at=undone.started_at,
+            **details,
+        )
+
+    def _start_anyway(self) -> None:
+        """The last resort after a failed undoing: whatever is in place, a started kubelet is better than a stopped one."""
+        try:
+            self._node.start_kubelet()
+        except TuningError:
+            return  # the error that led here is the one to tell

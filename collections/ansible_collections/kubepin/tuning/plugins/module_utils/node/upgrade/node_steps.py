@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# The steps of an upgrade on one machine. Each can be repeated: what is done already is left alone.
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import json
+import os
+import shutil
+import stat
+import tarfile
+import time
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, last_words
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+    FileChange,
+    Wanted,
+    expected_of,
+    plan_switch,
+    state_changes,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
+    WITHOUT_EFFECT,
+    unknown_flag,
+    without_flags,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import (
+    FLAGS_FILE,
+    KUBERNETES,
+    MANIFESTS,
+    program_path,
+    program_version,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
+    Outcome,
+    Verification,
+    endpoint_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
+    IN_HAND,
+    beyond_packages,
+    packages_here,
+    scratch,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
+    PROGRAMS,
+    Source,
+    archives_of,
+    images_in,
+    stage,
+)
+
+Data = t.Dict[str, t.Any]
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+FOLDER = f"{HOME}/upgrades"
+_SPACE = ["--namespace", "k8s.io"]
+
+
+def lost_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """The managed kubelet settings that kubeadm's new configuration no longer has as they were."""
+    return {name: before[name] for name in MANAGED if before.get(name) and before.get(name) != after.get(name)}
+
+
+def wanted_again(before: t.Mapping[str, t.Any]) -> Wanted:
+    """The settings of before as they are asked of `plan_switch`."""
+    return Wanted(
+        policy=before["cpuManagerPolicy"],
+        policy_options=before.get("cpuManagerPolicyOptions") or None,
+        reserved_cpus=before.get("reservedSystemCPUs") or "auto",
+        topology_manager_policy=before.get("topologyManagerPolicy"),
+        topology_manager_scope=before.get("topologyManagerScope"),
+        memory_manager_policy=before.get("memoryManagerPolicy"),
+        reserved_memory=[
+            {"numa_node": entry["numaNode"], "limits": entry["limits"]} for entry in before.get("reservedMemory") or []
+        ]
+        or None,
+    )
+
+
+@contextlib.contextmanager
+def whole(path: str) -> t.Iterator[str]:
+    """A draft beside the path, which takes its place in one step at the end; nothing is left of one that fails.
+
+    :raises TuningError: if it cannot be written
+    """
+    draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.kubepin")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc
+
+
+def copy_whole(origin: str, path: str, like: t.Optional[str] = None) -> None:
+    """Put a copy in the path's place, with owner and mode of *like* (the origin's without one), on disk when this returns."""
+    with whole(path) as draft:
+        shutil.copyfile(origin, draft)
+        model = os.stat(like or origin)
+        with open(draft, "rb") as file:
+            os.fchown(file.fileno(), model.st_uid, model.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(model.st_mode))
+            os.fsync(file.fileno())
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether both are there with the same content, owner and mode."""
+    try:
+        first, second = os.stat(one), os.stat(other)
+    except FileNotFoundError:
+        return False
+    return (first.st_uid, first.st_gid, first.st_mode) == (
+        second.st_uid,
+        second.st_gid,
+        second.st_mode,
+    ) and filecmp.cmp(one, other, shallow=False)
+
+
+class Hop:
+    """One machine's part of the way to one version. Everything that it replaces is kept in `folder`."""
+
+    def __init__(self, node: Node, run: Run, version: str, source: Source, timeout: float) -> None:
+        self._node = node
+        self._run = run
+        self.version = version
+        self._source = source
+        self._timeout = timeout
+        self.folder = f"{FOLDER}/{version}"
+        self._staged = f"{self.folder}/new"
+        self._record_path = f"{self.folder}/record.json"
+        self._packages = packages_here(run, source.packages) if source.packages else None
+        self._new_packages = f"{self._staged}/packages"
+        self._old_packages = f"{self.folder}/packages"
+
+    # What was there before
+
+    def back_up(self) -> Data:
+        """Keep the programs, the kubelet's files and settings, /etc/kubernetes, and on a control plane node etcd.
+
+        All of it is made anew until kubeadm has begun; from then on the copies are the ones from before. A hop that was ended, and
+        whose kubelet somebody put back since, begins again.
+        """
+        self._make_folder()
+        self._put_settings_back()
+        record = self._record()
+        kubelet = read_kubelet(self._run)
+        begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
+        if begins:
+            for path, program in ((program_path(program), program) for program in PROGRAMS):
+                if program_version(self._run, path) != self.version:  # a killed run may have put the new one there
+                    self._keep(path, program)
+            repositories = self._packages.repository_files(self.version) if self._packages else ()
+            paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"], *repositories))
+            files = {path: self._keep(path, path.strip("/").replace("/", "-")) for path in paths}
+            self._archive_kubernetes()
+            record = {
+                "from": kubelet["version"],
+                "to": self.version,
+                "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "files": files,
+                "settings": {name: kubelet["effective"].get(name) for name in MANAGED},
+                "kubeadm_began": False,
+                "verified": False,
+            }
+        snapshot = f"{self.folder}/etcd-snapshot.db"
+        taken = os.path.exists(f"{MANIFESTS}/etcd.yaml") and not record["kubeadm_began"]
+        if taken:
+            record["etcd_snapshot"] = {"path": snapshot, "bytes": save_snapshot(snapshot)}
+        self._save(record)
+        return {"changed": bool(begins or taken), "etcd_snapshot": record.get("etcd_snapshot")}
+
+    def _make_folder(self) -> None:
+        try:
+            os.makedirs(self._staged, mode=0o700, exist_ok=True)
+        except OSError as exc:
+            raise TuningError(
+                f"{self._staged} cannot be made: {exc}. Make room there, and run the playbook again."
+            ) from exc
+
+    def _keep(self, path: str, name: str) -> t.Optional[str]:
+        """Where the copy of a file is; None if there is no such file."""
+        if not os.path.exists(path):
+            return None
+        kept = f"{self.folder}/{name}"
+        copy_whole(path, kept)
+        return kept
+
+    def _archive_kubernetes(self) -> None:
+        with whole(f"{self.folder}/etc-kubernetes.tar.gz") as draft, open(draft, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                archive.add(
+                    KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info
+                )
+
+    def _record(self) -> Data:
+        text = self._node.read(self._record_path)
+        record: Data = json.loads(text) if text else {}
+        return record
+
+    def _save(self, record: Data) -> None:
+        text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+        self._put(FileChange(self._record_path, None, text, "record"), mode=0o600)
+
+    # Programs and images
+
+    def prepare(self, control_plane: bool) -> Data:
+        """Fetch and verify the programs, load the images, install kubeadm.
+
+        Packages are installed all at once, with the kubelet's: until then kubeadm runs from where it was unpacked, as its package
+        changes the unit files of a kubelet that still runs.
+        """
+        self._make_folder()
+        for program in self._fetch():
+            path = f"{self._staged}/{program}"
+            said = program_version(self._run, path)
+            if said != self.version:
+                raise TuningError(
+                    f"the {program} that the source has for {self.version} says that it is {said or 'nothing'}: `{path}` does not run, or "
+                    "is another version. Correct the source. The installed programs were not touched."
+                )
+        loaded = self._load_images(control_plane)
+        installed = not self._packages and self._install("kubeadm")
+        return {"changed": bool(loaded) or installed, "loaded": loaded}
+
+    def _fetch(self) -> t.Sequence[str]:
+        """The programs that are in the folder of new ones now, and what must be kept of the old ones."""
+        if not self._packages:
+            for program in PROGRAMS:
+                stage(self._source, self.version, program, self._staged)
+            return PROGRAMS
+        known = self._record().get("packages")
+        names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
+        try:
+            self._fetch_packages(names)
+        except OSError as exc:
+            raise TuningError(
+                f"the packages of {self.version} cannot be put into {self.folder}: {exc}. Make room there, and run the playbook again. "
+                "Nothing was installed."
+            ) from exc
+        return names
+
+    def _fetch_packages(self, names: t.Sequence[str]) -> None:
+        assert self._packages
+        record = self._record()
+        known = record.get("packages")
+        self._packages.fetch(names, self.version, self._new_packages)
+        files = self._packages.files_in(self._new_packages)
+        with scratch(f"{self._staged}/.unpacked") as root:
+            for name in names:
+                self._packages.extract(files[name], root)
+                os.replace(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
+        if known is None:
+            shutil.rmtree(self._old_packages, ignore_errors=True)
+        os.makedirs(self._old_packages, mode=0o700, exist_ok=True)
+        versions = {name: self._packages.version_of(name) for name in files if name not in (known or {})}
+        self._packages.keep([name for name, version in versions.items() if version], self._old_packages)
+        held = record["held"] if known is not None else self._packages.held(files)
+        self._save({**record, "packages": {**(known or {}), **versions}, "held": held})
+
+    def _load_images(self, control_plane: bool) -> t.List[str]:
+        loaded = []
+        for archive in archives_of(self._source, self.version, control_plane):
+            code, output, errors = self._run(["ctr", *_SPACE, "images", "list", "-q"])
+            if code == 0 and set(images_in(archive)) <= set(output.split()):
+                continue
+            code, output, errors = self._run(["ctr", *_SPACE, "images", "import", archive])
+            if code != 0:
+                raise TuningError(f"the images in {archive} cannot be loaded: {last_words(output, errors)}")
+            loaded.append(archive)
+        return loaded
+
+    def _install(self, program: str) -> bool:
+        """Put a staged program in its place in one step."""
+        path, staged = program_path(program), f"{self._staged}/{program}"
+        if program_version(self._run, path) == self.version:
+            return False
+        copy_whole(staged, path, like=path if os.path.exists(path) else staged)
+        return True
+
+    # kubeadm
+
+    def apply(self, ignore_preflight_errors: t.Sequence[str]) -> Data:
+        """`kubeadm upgrade apply` on the first control plane node."""
+        return self._kubeadm(["apply", f"v{self.version}", "--yes"], ignore_preflight_errors)
+
+    def configure(self, ignore_preflight_errors: t.Sequence[str]) -> Data:
+        """`kubeadm upgrade node`: further control plane nodes and workers."""
+        return self._kubeadm(["node"], ignore_preflight_errors)
+
+    def _kubeadm(self, arguments: t.List[str], ignore_preflight_errors: t.Sequence[str]) -> Data:
+        record = self._record()
+        record["kubeadm_began"] = True
+        self._save(record)
+        command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
+        if ignore_preflight_errors:
+            command.append(f"--ignore-preflight-errors={','.join(ignore_preflight_errors)}")
+        code, output, errors = self._run(command)
+        if code != 0:
+            raise TuningError(
+                f"`{' '.join(command)}` failed: {last_words(output, errors)} kubeadm puts the old manifests back where it can. Going on: "
+                "remove the cause and run the playbook again, it continues here. Going back: " + self._way_back(record),
+                kubeadm_output=output.splitlines()[-60:],
+            )
+        return {"changed": True, "kept_settings": self._keep_settings(record)}
+
+    def _keep_settings(self, record: Data) -> t.Dict[str, t.Any]:
+        """kubeadm has rewritten the configuration file: put settings that are gone with it where it does not write.
+
+        It writes neither flags nor drop-ins: what comes from there and is another than before, somebody wants so since.
+        """
+        kubelet = read_kubelet(self._run)
+        lost = {
+            name: value
+            for name, value in lost_settings(record["settings"], kubelet["effective"]).items()
+            if not kubelet["sources"][name].startswith(("flag", "drop-in:"))
+        }
+        if not lost:
+            return {}
+        kubelet["problems"] = beyond_packages(kubelet["problems"])
+        plan = plan_switch(read_topology(), kubelet, wanted_again({**kubelet["effective"], **lost}))
+        if plan.problems:
+            raise TuningError(
+                f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {' '.join(plan.problems)} The "
+                f"kubelet was not restarted. The old file is in {self.folder}."
+            )
+        for change in plan.files:
+            self._put(change)
+        return lost
+
+    def _way_back(self, record: Data) -> str:
+        snapshot = record.get("etcd_snapshot")
+        parts = [f"the copies of before are in {self.folder} (etc-kubernetes.tar.gz, programs, the kubelet's files)"]
+        if snapshot:
+            parts.append(
+                f"etcd's snapshot is {snapshot['path']} ({snapshot['bytes']} bytes; `etcdutl snapshot restore`)"
+            )
+        return "; ".join(parts) + "."
+
+    def _put(self, change: FileChange, mode: int = 0o644) -> None:
+        try:
+            if change.after is None:
+                self._node.remove(change.path)
+            else:
+                self._node.replace(change.path, change.after, mode)
+        except OSError as exc:
+            raise TuningError(
+                f"{change.path} cannot be written: {exc}. Make room there, and run the playbook again."
+            ) from exc
+
+    # The kubelet
+
+    def switch_kubelet(self) -> Data:
+        """Install kubelet and kubectl and restart, verified or undone; nothing if that version was verified and runs."""
+        kubectl = not self._packages and self._install("kubectl")
+        record = self._record()
+        environment = self._without_dropped_flags()
+        if record["verified"] and not environment and self._runs_already():
+            return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
+        with self._node.guarded():
+            stopped_at = self._node.monotonic()
+            try:
+                self._node.stop_kubelet()
+                # the files first: with them, the old kubelet still starts, should there be no room for the new one
+                for change in environment:
+                    self._put(change)
+                self._put_programs(record)
+                outcome = self._start(stopped_at)
+            except Exception as exc:
+                raise self._undone(record, exc) from exc
+            self._save({**record, "verified": True})
+        return {
+            "changed": True,
+            "verified": [f"kubelet {self.version}", *outcome.verified],
+            "downtime_ms": round(outcome.downtime_ms, 1),
+            "started_at": outcome.started_at,
+            "dropped_flags": [change.reason for change in environment],
+        }
+
+    def _put_programs(self, record: Data) -> None:
+        if not self._packages:
+            self._install("kubelet")
+            return
+        self._put_packages(record, self._packages.files_in(self._new_packages))
+        for path, text in self._packages.repository_files(self.version).items():
+            if self._node.read(path) != text:
+                self._put(FileChange(path, None, text, path))
+
+    def _put_packages(self, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()) -> None:
+        """Install package files under the stopped kubelet, and let systemd read the unit files that came with them.
+
+        Files that the kubelet's settings are in stay as they are, whatever a package's scripts think of them.
+        """
+        assert self._packages
+        settings = {path: self._node.read(path) for path in record["files"]}
+        self._put(FileChange(IN_HAND, None, json.dumps(settings), IN_HAND), mode=0o600)
+        due = [path for path in files.values() if not self._packages.complete(*self._packages.describe(path))]
+        try:
+            if due:
+                self._packages.do(self._packages.install_command(due), self._node.sleep)
+            if unwanted:
+                self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
+            self._packages.hold_again(record["held"], list(files))
+        finally:  # packages that could not be put back must not keep the old kubelet from its start
+            self._put_settings_back()
+            self._node.read_changed_units()
+        self._node.remove(IN_HAND)
+
+    def _put_settings_back(self) -> None:
+        """What packages, also those of a run that was killed since, made of the kubelet's settings."""
+        for path, text in json.loads(self._node.read(IN_HAND) or "{}").items():
+            if text is not None and self._node.read(path) != text:
+                self._put(FileChange(path, None, text, path))
+
+    def _put_packages_back(self, record: Data) -> None:
+        if not self._packages or "packages" not in record:
+            return
+        before = record["packages"]
+        unwanted = [name for name, version in before.items() if not version and self._packages.version_of(name)]
+        self._put_packages(record, self._packages.files_in(self._old_packages), unwanted)
+
+    def _runs_already(self) -> bool:
+        state = self._node.service_state()
+        if state["ActiveState"] != "active" or state["SubState"] != "running" or state["MainPID"] == "0":
+            return False
+        code, output, _errors = self._run([f"/proc/{state['MainPID']}/exe", "--version"])
+        installed = program_version(self._run, program_path("kubelet"))
+        return code == 0 and output.strip().endswith(f"v{self.version}") and installed == self.version
+
+    def _without_dropped_flags(self) -> t.List[FileChange]:
+        """The changes to environment files without which the new kubelet refuses its command line; it is asked itself.
+
+        :raises TuningError: for flags whose absence would change something; nothing was touched then
+        """
+        kubelet = read_kubelet(self._run)
+        arguments = list(kubelet["configured_command_line"][1:])
+        dropped: t.List[str] = []
+        while True:
+            code, output, errors = self._run([f"{self._staged}/kubelet", *arguments, "--version"])
+            name = unknown_flag(output + errors)
+            if code == 0 or name is None or name in dropped:
+                break
+            dropped.append(name)
+            arguments = [word for word in arguments if word.lstrip("-").partition("=")[0] != name]
+        needed = [name for name in dropped if name not in WITHOUT_EFFECT]
+        if needed:
+            raise TuningError(
+                f"the kubelet of {self.version} refuses --{', --'.join(needed)}, which this node's kubelet runs with. Move the setting "
+                "into the kubelet's configuration file, or take the flag out. The kubelet was not touched."
+            )
+        changes = []
+        for path in (FLAGS_FILE, kubelet["extra_args_file"]):
+            text = self._node.read(path) if path else None
+            after = without_flags(text, dropped) if text is not None and dropped else text
+            if after != text:
+                changes.append(FileChange(path, text, after, f"{path}: without --{', --'.join(dropped)}"))
+        return changes
+
+    def _start(self, stopped_at: float) -> Outcome:
+        """Remove state files that the kubelet would refuse, start it, and verify."""
+        kubelet = read_kubelet(self._run)
+        expected = expected_of(read_topology(), kubelet["effective"], kubelet["version"])
+        endpoint = endpoint_of(kubelet)
+        texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
+        for change in state_changes(texts, expected):
+            if change.before is not None:
+                self._put(FileChange(f"{self.folder}/{os.path.basename(change.path)}", None, change.before, ""), 0o600)
+            self._put(change)
+        started_at = self._node.time()
+        self._node.start_kubelet()
+        return Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
+
+    def _undone(self, record: Data, exc: Exception) -> TuningError:
+        """Put the old kubelet and its files back, and say in one error what happened and what is there now."""
+        way_back = self._way_back(record)
+        packages = ""
+        try:
+            self._node.stop_kubelet()
+            try:
+                self._put_packages_back(record)
+            except TuningError as second:
+                packages = f"; its packages are not: {second} Install those in {self._old_packages}"
+            files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
+            # removals last: on a full disk, the settings kept from kubeadm must not go before the old file is back
+            for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
+                if kept is None:
+                    self._node.remove(path)
+                elif not _same(kept, path):
+                    copy_whole(kept, path)
+            verified = self._start(self._node.monotonic()).verified
+        except Exception as second:
+            # the last resort: whatever is in place, a started kubelet is better than a stopped one
+            with contextlib.suppress(TuningError):
+                self._node.start_kubelet()
+            return TuningError(
+                f"the kubelet of {self.version} did not run: {exc} Putting {record.get('from')} back did not verify either: {second} "
+                f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
+                undone=False,
+            )
+        return TuningError(
+            f"the kubelet of {self.version} did not run: {exc} {record['from']} is back and verified ({'; '.join(verified)}){packages}; "
+            f"{way_back}",
+            undone=True,
+        )

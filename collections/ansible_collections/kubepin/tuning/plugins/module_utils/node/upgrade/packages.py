@@ -1,0 +1,610 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Programs from packages: what a node has, what a repository offers, and how one set of packages takes another's place.
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import typing as t
+import urllib.parse
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, last_words
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import CHANGED_UNITS
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
+    PROGRAMS,
+    Repository,
+    Source,
+    filled,
+)
+
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+Package = t.Dict[str, t.Any]
+
+IN_HAND = f"{HOME}/upgrades/packages-in-hand"
+"""There while packages are being replaced, until systemd has read the unit files that came with them. Holds the kubelet's settings."""
+APT_FOLDER = "/etc/apt/sources.list.d"
+DNF_FOLDER = "/etc/yum.repos.d"
+COMMUNITY = "pkgs.k8s.io"
+COMMUNITY_OLDEST = 24
+"""The community's repositories begin with 1.24; those of older minors are gone (kubernetes/release#3485)."""
+
+# Maintainer scripts neither start, stop nor reload anything: systemctl does nothing then (systemd 237, docs/ENVIRONMENT.md).
+_QUIET = ["env", "SYSTEMD_OFFLINE=1", "NEEDRESTART_SUSPEND=1", "DEBIAN_FRONTEND=noninteractive"]
+_WANT = "${db:Status-Want}"
+_LOCK_TRIES = 30
+_LOCK_SECONDS = 2.0
+
+
+def beyond_packages(problems: t.Sequence[str]) -> t.List[str]:
+    """Without unit files that an interrupted run of ours changed: it drained the node first, and the next one ends what it began."""
+    return [problem for problem in problems if CHANGED_UNITS not in problem or not os.path.exists(IN_HAND)]
+
+
+@contextlib.contextmanager
+def scratch(path: str) -> t.Iterator[str]:
+    """An empty folder of this name, gone afterwards; what a killed process left in it is gone before."""
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path, mode=0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def package_of(run: Run, path: str) -> t.Optional[Package]:
+    """The installed package that a file belongs to, as dpkg or rpm say; None for a file of no package."""
+    if shutil.which("dpkg-query"):
+        code, output, _errors = run(["dpkg-query", "--search", path])
+        match = re.search(rf"^([^\s,]+): {re.escape(path)}$", output, re.MULTILINE)  # not: "diversion by X from: PATH"
+        if code == 0 and match:
+            form = "${Package}\t${Version}\t${db:Status-Want}"
+            code, output, _errors = run(["dpkg-query", "--show", f"--showformat={form}", match[1]])
+            if code == 0:
+                name, version, want = output.split("\t")
+                return {"manager": "dpkg", "name": name, "version": version, "held": want == "hold"}
+    if shutil.which("rpm"):
+        code, output, _errors = run(["rpm", "-q", "--queryformat=%{NAME}\t%{VERSION}-%{RELEASE}\n", "--file", path])
+        if code == 0:
+            name, version = output.splitlines()[0].split("\t")
+            return {"manager": "rpm", "name": name, "version": version, "held": None}
+    return None
+
+
+def overwriting_warning(packages: t.Mapping[str, t.Optional[Package]]) -> t.Optional[str]:
+    """What somebody must know whose packaged programs are replaced by files; None where no program is a package's."""
+    owned = [package for package in packages.values() if package]
+    if not owned:
+        return None
+    managers = " and ".join(sorted({package["manager"] for package in owned}))
+    listed = ", ".join(f"{package['name']} {package['version']}" for package in owned)
+    text = (
+        f"This node's programs belong to packages ({listed}). The upgrade replaces their files and leaves the packages alone: {managers} "
+        "goes on naming the old versions, and installing, upgrading or repairing such a package puts its own program back. "
+        "With kubeadm_upgrade_source: packages, packages are upgraded as such."
+    )
+    free = [package["name"] for package in owned if not package["held"]]
+    if not free:
+        return f"{text} All of them are held: leave it so until packages of the new version are installed."
+    way = "apt-mark hold" if managers == "dpkg" else "dnf versionlock add"
+    return f"{text} Hold them (`{way} {' '.join(free)}`) until packages of the new version are installed."
+
+
+def unpackaged_problems(packages: t.Mapping[str, t.Optional[Package]], present: t.Container[str]) -> t.List[str]:
+    """What keeps a node's programs from being upgraded as packages: each that is there must be of the package of its name.
+
+    :param present: the programs that are on the node; kubectl may be missing
+    """
+    problems = []
+    for program in PROGRAMS:
+        package = packages.get(program)
+        if package and package["name"] == program:
+            continue
+        if package:
+            problems.append(f"its {program} belongs to package {package['name']}, not to {program}")
+        elif program in present:
+            problems.append(f"its {program} belongs to no package")
+        elif program != "kubectl":
+            problems.append(f"it has no {program}")
+    if not problems:
+        return []
+    return [
+        f"packages cannot be upgraded on this node: {', '.join(problems)}. Install the packages of the version that it runs first, or "
+        "upgrade with kubeadm_upgrade_source: binaries."
+    ]
+
+
+def newest(version: str, offered: t.Sequence[str]) -> t.Optional[str]:
+    """The package version of a Kubernetes version, such as 1.28.2-1.1 or 1.22.17-00; the first of those offered that fits."""
+    return next((one for one in offered if re.match(rf"(?:\d+:)?{re.escape(version)}(?:-|$)", one)), None)
+
+
+def moved(text: str, repository: Repository, version: str, kind: str) -> t.Optional[str]:
+    """A repository file with the hop's minor in the place of any other; None if it does not name this repository."""
+    url = filled(repository.url, version, kind).rstrip("/")
+    parts = filled(repository.url.replace("{minor}", "\0"), version, kind).rstrip("/").split("\0")
+    pattern = r"\d+\.\d+".join(re.escape(part) for part in parts) + r"(?![\w.])"
+    if not re.search(rf"^[^#\n]*{pattern}", text, re.MULTILINE):
+        return None
+    return re.sub(pattern, lambda _match: url, text)
+
+
+class Packages:
+    """The packages of kubeadm, kubelet and kubectl on this machine, by its package manager."""
+
+    kind = ""
+    """What `{format}` stands for: deb or rpm."""
+    _folder = ""
+    _patterns: t.Tuple[str, ...] = ()
+
+    def __init__(self, run: Run, repository: Repository) -> None:
+        self._run = run
+        self._repository = repository
+
+    # What the manager must know
+
+    def installed(self) -> t.Dict[str, str]:
+        """Those of the three that are installed, with their versions."""
+        return {name: version for name in PROGRAMS for version in [self.version_of(name)] if version}
+
+    def version_of(self, name: str) -> t.Optional[str]:
+        """The installed version of a package; None if it is not installed."""
+        raise NotImplementedError
+
+    def problems(self, version: str) -> t.List[str]:
+        """What keeps a version's packages from being installed here; changes nothing."""
+        raise NotImplementedError
+
+    def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
+        """Bring the packages of a version, with those that they need in a newer version, into the folder."""
+        raise NotImplementedError
+
+    def describe(self, path: str) -> t.Tuple[str, str]:
+        """Name and version of a package file."""
+        raise NotImplementedError
+
+    def extract(self, path: str, folder: str) -> None:
+        """Unpack a package file's content into the folder; nothing is installed."""
+        raise NotImplementedError
+
+    def keep(self, names: t.Sequence[str], folder: str) -> None:
+        """Put package files of what is installed into the folder."""
+        raise NotImplementedError
+
+    def install_command(self, paths: t.Sequence[str]) -> t.List[str]:
+        raise NotImplementedError
+
+    def remove_command(self, names: t.Sequence[str]) -> t.List[str]:
+        raise NotImplementedError
+
+    def complete(self, name: str, version: str) -> bool:
+        """Whether a package is installed in that version, its scripts have run, and nothing is half done."""
+        raise NotImplementedError
+
+    def held(self, names: t.Iterable[str]) -> t.List[str]:
+        """Those of the packages that are held."""
+        return []
+
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
+        """Hold those that were held before, or move their locks to the version that is installed now."""
+        raise NotImplementedError
+
+    # What is the same for all
+
+    def files_in(self, folder: str) -> t.Dict[str, str]:
+        """The package files of a folder by their packages' names."""
+        paths = sorted(glob.glob(f"{folder}/*.{self.kind}"))
+        return {self.describe(path)[0]: path for path in paths}
+
+    def repository_files(self, version: str) -> t.Dict[str, str]:
+        """The files that name the repository, with the hop's minor: the node's own ones, or else a new one."""
+        found = {}
+        for pattern in self._patterns:
+            for path in sorted(glob.glob(f"{self._folder}/{pattern}")):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    text = moved(file.read(), self._repository, version, self.kind)
+                if text is not None:
+                    found[path] = text
+        return found or dict([self._new_file(filled(self._repository.url, version, self.kind))])
+
+    def _new_file(self, url: str) -> t.Tuple[str, str]:
+        raise NotImplementedError
+
+    def key_problem(self) -> t.Optional[str]:
+        """What is wrong with the repository's key."""
+        key = self._repository.key
+        if key and key.startswith("/") and not os.path.isfile(key):
+            return f"the repository's key {key} is not on this node. Put it there, or correct kubeadm_upgrade_repository_key."
+        return None
+
+    def _picked(self, version: str, offered: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, str]:
+        """The package versions to install.
+
+        :raises TuningError: naming the packages that the repository does not have
+        """
+        picked = {name: newest(version, versions) for name, versions in offered.items()}
+        missing = [name for name, chosen in picked.items() if chosen is None]
+        if not missing:
+            return {name: chosen for name, chosen in picked.items() if chosen}
+        others = sorted({one for name in missing for one in offered[name]})
+        has = f"it has {', '.join(others[-5:])}" if others else "it has none of any version"
+        url = filled(self._repository.url, version, self.kind)
+        raise TuningError(
+            f"{', '.join(missing)} {version}: {url} has no such package ({has}). Put the packages there, name a repository that has them "
+            "(kubeadm_upgrade_repository), or choose another patch (kubeadm_upgrade_patches)."
+        )
+
+    def do(self, command: t.List[str], pause: t.Callable[[float], None]) -> None:
+        """Run a command that changes packages; while another one holds the manager's lock, it is waited for.
+
+        :raises TuningError: with what the manager said
+        """
+        for _attempt in range(_LOCK_TRIES):
+            code, output, errors = self._run([*_QUIET, *command])
+            if code == 0:
+                return
+            if "lock" not in errors or "another process" not in errors:
+                break
+            pause(_LOCK_SECONDS)
+        raise TuningError(f"`{' '.join(command[:2])} ...` failed: {last_words(output, errors)}")
+
+    def _asked(self, command: t.List[str]) -> str:
+        code, output, errors = self._run(command)
+        if code != 0:
+            raise TuningError(f"`{command[0]}` failed: {last_words(output, errors)}")
+        return output
+
+
+class Apt(Packages):
+    """Packages of Debian and what is made of it."""
+
+    kind = "deb"
+    _patterns = ("*.list", "*.sources")
+
+    def __init__(self, run: Run, repository: Repository) -> None:
+        super().__init__(run, repository)
+        self._folder = APT_FOLDER
+
+    def version_of(self, name: str) -> t.Optional[str]:
+        code, output, _errors = self._status(name)
+        return output.split("\t")[0] if code == 0 and output and not output.endswith(("\tn", "\tc")) else None
+
+    def complete(self, name: str, version: str) -> bool:
+        _code, output, _errors = self._status(name)
+        return output == f"{version}\ti"
+
+    def held(self, names: t.Iterable[str]) -> t.List[str]:
+        return [
+            name for name in names if self._run(["dpkg-query", "--show", f"--showformat={_WANT}", name])[1] == "hold"
+        ]
+
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
+        """dpkg takes the hold off a package that it is told to install."""
+        due = sorted(set(held) - set(self.held(held)))
+        if due:
+            self._asked(["apt-mark", "hold", *due])
+
+    def _status(self, name: str) -> t.Tuple[int, str, str]:
+        form = "${Version}\t${db:Status-Abbrev}"
+        code, output, errors = self._run(["dpkg-query", "--show", f"--showformat={form}", name])
+        version, _tab, abbreviation = output.partition("\t")
+        return code, f"{version}\t{abbreviation.rstrip()[1:]}" if version else "", errors
+
+    @contextlib.contextmanager
+    def _view(self, version: str) -> t.Iterator[t.List[str]]:
+        """Options with which apt sees this repository only; the node's own lists and caches stay as they are."""
+        with tempfile.TemporaryDirectory(prefix="kubepin-apt-") as folder:
+            for name in ("parts", "lists/partial", "cache/archives/partial"):
+                os.makedirs(f"{folder}/{name}")
+            for path, text in self.repository_files(version).items():
+                with open(f"{folder}/parts/{os.path.basename(path)}", "w", encoding="utf-8") as file:
+                    file.write(text)
+            settings = {
+                "Dir::Etc::sourcelist": "/dev/null",
+                "Dir::Etc::sourceparts": f"{folder}/parts",
+                "Dir::State::lists": f"{folder}/lists",
+                "Dir::Cache": f"{folder}/cache",
+                "APT::Sandbox::User": "root",  # the folder is root's alone
+                "APT::Update::Error-Mode": "any",
+            }
+            options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+            self._asked(["apt-get", *options, "-qq", "update"])
+            yield options
+
+    def _offered(self, options: t.List[str], names: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
+        offered = {}
+        for name in names:
+            lines = self._asked(["apt-cache", *options, "madison", name]).splitlines()
+            offered[name] = [line.split("|")[1].strip() for line in lines if line.count("|") >= 2]
+        return offered
+
+    def _install(self, options: t.List[str], picked: t.Mapping[str, str], *more: str) -> t.List[str]:
+        fixed = ["-y", "--no-remove", "--reinstall", "--allow-change-held-packages", "--allow-downgrades"]
+        return ["apt-get", *options, *fixed, *more, "install", *(f"{name}={one}" for name, one in picked.items())]
+
+    def problems(self, version: str) -> t.List[str]:
+        try:
+            with self._view(version) as options:
+                picked = self._picked(version, self._offered(options, self.installed()))
+                self._asked(self._install(options, picked, "-qq", "--simulate"))
+        except TuningError as exc:
+            return [f"packages of {version}: {exc}"]
+        return []
+
+    def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
+        with self._view(version) as options:
+            picked = self._picked(version, self._offered(options, names))
+            listing = self._asked(self._install(options, picked, "-qq", "--print-uris"))
+            wanted = re.findall(r"^'(\S+)' (\S+) \d+ (\w+):([0-9a-f]+)$", listing, re.MULTILINE)
+            if wanted and all(_is(f"{folder}/{name}", kind, digest) for _uri, name, kind, digest in wanted):
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(f"{folder}/partial", mode=0o700)
+            options = [*options, "-o", f"Dir::Cache::archives={folder}"]
+            self._asked(self._install(options, picked, "-qq", "--download-only"))
+            for uri, name, kind, digest in wanted:
+                if uri.startswith("file:"):  # apt reads these where they are
+                    shutil.copyfile(urllib.parse.unquote(uri[len("file:") :]), f"{folder}/{name}")
+                if not _is(f"{folder}/{name}", kind, digest):
+                    raise TuningError(f"{uri} is not what the repository's index says. Repair the repository.")
+
+    def describe(self, path: str) -> t.Tuple[str, str]:
+        form = "${Package}\t${Version}"
+        name, version = self._asked(["dpkg-deb", "--show", f"--showformat={form}", path]).split("\t")
+        return name, version.strip()
+
+    def extract(self, path: str, folder: str) -> None:
+        self._asked(["dpkg-deb", "--extract", path, folder])
+
+    def keep(self, names: t.Sequence[str], folder: str) -> None:
+        """Packages are made anew from what is installed, as the repository of an old minor may be gone."""
+        for name in names:
+            self._repack(name, f"{folder}/{name}.deb")
+
+    def _repack(self, name: str, path: str) -> None:
+        with scratch(f"{path}.root") as root:
+            listed = self._asked(["dpkg-query", "--listfiles", name]).splitlines()
+            folders = {os.path.dirname(place) for place in listed}
+            for place in listed:
+                if place.startswith("/") and place != "/." and os.path.lexists(place):
+                    _copy(place, f"{root}{place}", place in folders)
+            control = f"{root}/DEBIAN"
+            os.mkdir(control, 0o755)
+            for file in self._asked(["dpkg-query", "--control-list", name]).split():
+                origin = self._asked(["dpkg-query", "--control-path", name, file]).strip()
+                shutil.copy2(origin, f"{control}/{file}")
+            status = self._asked(["dpkg-query", "--status", name])
+            # --control-list does not name it; without it, dpkg would take these files for the package's, and lose them
+            conffiles = [place for place in conffiles_of(status) if os.path.lexists(f"{root}{place}")]
+            for file, content in (
+                ("control", control_of(status)),
+                ("conffiles", "".join(f"{one}\n" for one in conffiles)),
+            ):
+                if content:
+                    with open(f"{control}/{file}", "w", encoding="utf-8") as text:
+                        text.write(content)
+            draft = f"{path}.part"
+            self._asked(["dpkg-deb", "-Zgzip", "-z1", "--build", root, draft])
+            os.replace(draft, path)
+
+    def install_command(self, paths: t.Sequence[str]) -> t.List[str]:
+        return ["dpkg", "--force-confold", "--force-confdef", "--install", *paths]
+
+    def remove_command(self, names: t.Sequence[str]) -> t.List[str]:
+        return ["dpkg", "--purge", *names]
+
+    def _new_file(self, url: str) -> t.Tuple[str, str]:
+        key = self._repository.key
+        option = {None: "", "unsigned": "[trusted=yes] "}.get(key, f"[signed-by={key}] ")
+        return f"{APT_FOLDER}/kubernetes.list", f"deb {option}{url} {self._repository.suite}\n"
+
+
+class Dnf(Packages):
+    """Packages of Red Hat Enterprise Linux and its kin."""
+
+    kind = "rpm"
+    _patterns = ("*.repo",)
+
+    def __init__(self, run: Run, repository: Repository) -> None:
+        super().__init__(run, repository)
+        self._folder = DNF_FOLDER
+
+    def version_of(self, name: str) -> t.Optional[str]:
+        code, output, _errors = self._run(["rpm", "-q", "--queryformat=%{VERSION}-%{RELEASE}", name])
+        return output.strip() if code == 0 else None
+
+    def complete(self, name: str, version: str) -> bool:
+        return self.version_of(name) == version
+
+    @contextlib.contextmanager
+    def _view(self, version: str) -> t.Iterator[t.List[str]]:
+        """dnf, seeing this repository only and no exclusion of packages; the node's own repositories stay as they are."""
+        with tempfile.TemporaryDirectory(prefix="kubepin-dnf-") as folder:
+            for path, text in self.repository_files(version).items():
+                with open(f"{folder}/{os.path.basename(path)}", "w", encoding="utf-8") as file:
+                    file.write(text)
+            yield [*_DNF, f"--setopt=reposdir={folder}", f"--setopt=cachedir={folder}/cache"]
+
+    def _offered(self, dnf: t.List[str], names: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
+        form = "%{version}-%{release}\n"
+        offered = {}
+        for name in names:
+            text = self._asked([*dnf, "repoquery", "--showduplicates", f"--queryformat={form}", name])
+            offered[name] = list(reversed(text.split()))  # the newest last
+        return offered
+
+    def problems(self, version: str) -> t.List[str]:
+        try:
+            with self._view(version) as dnf:
+                self._picked(version, self._offered(dnf, self.installed()))
+        except TuningError as exc:
+            return [f"packages of {version}: {exc}"]
+        return []
+
+    def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
+        with self._view(version) as dnf:
+            picked = self._picked(version, self._offered(dnf, names))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder, mode=0o700)
+            for verb in ("install", "reinstall"):
+                due = [
+                    f"{name}-{one}"
+                    for name, one in picked.items()
+                    if (self.version_of(name) == one) == (verb == "reinstall")
+                ]
+                if due:
+                    self._asked([*dnf, verb, "--downloadonly", f"--downloaddir={folder}", *due])
+
+    def describe(self, path: str) -> t.Tuple[str, str]:
+        name, version = self._asked(
+            ["rpm", "-q", "--queryformat=%{NAME}\t%{VERSION}-%{RELEASE}", "--package", path]
+        ).split("\t")
+        return name, version.strip()
+
+    def extract(self, path: str, folder: str) -> None:
+        self._asked(["rpm", "--root", folder, "--install", "--nodeps", "--noscripts", "--notriggers", path])
+
+    def keep(self, names: t.Sequence[str], folder: str) -> None:
+        """rpm cannot make a package anew: the node's repositories must still have what is installed."""
+        if not names:  # dnf wants one
+            return
+        try:
+            self._asked([*_DNF, "reinstall", "--downloadonly", f"--downloaddir={folder}", *names])
+        except TuningError as exc:
+            raise TuningError(
+                f"the packages that are installed cannot be fetched, and without them a failed upgrade could not be undone: {exc} Make "
+                "them available to this node. Nothing was installed."
+            ) from exc
+
+    def install_command(self, paths: t.Sequence[str]) -> t.List[str]:
+        return ["rpm", "--upgrade", "--oldpackage", "--replacepkgs", *paths]
+
+    def remove_command(self, names: t.Sequence[str]) -> t.List[str]:
+        return ["rpm", "--erase", *names]
+
+    def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
+        """Move the locks of packages to the version that is installed now.
+
+        Without the repositories, which versionlock would read: the kubelet is stopped. As they are (--raw), because versionlock does not
+        see an installed package of another version than its lock's.
+        """
+        versionlock = ["dnf", "-q", "--disablerepo=*", "versionlock"]
+        code, output, _errors = self._run([*versionlock, "list"])
+        for name in names if code == 0 else ():
+            version = self.version_of(name)
+            for lock, start in re.findall(rf"^(({re.escape(name)}-(?:\d+:)?)\d\S*)$", output, re.MULTILINE):
+                if version and version not in lock:
+                    self._asked([*versionlock, "add", "--raw", f"{start}{version}.*"])
+                    self._asked([*versionlock, "delete", lock])
+
+    def _new_file(self, url: str) -> t.Tuple[str, str]:
+        key = self._repository.key or f"{url.rstrip('/')}/repodata/repomd.xml.key"
+        check = (
+            "gpgcheck=0\n" if key == "unsigned" else f"gpgcheck=1\ngpgkey={'file://' if key[0] == '/' else ''}{key}\n"
+        )
+        return f"{DNF_FOLDER}/kubernetes.repo", f"[kubernetes]\nname=Kubernetes\nbaseurl={url}\nenabled=1\n{check}"
+
+
+_DNF = ["dnf", "-q", "-y", "--disableexcludes=all", "--disableplugin=versionlock"]
+
+
+def packages_here(run: Run, repository: Repository) -> Packages:
+    """This machine's packages.
+
+    :raises TuningError: where there is neither apt nor dnf
+    """
+    for program, kind in (("apt-get", Apt), ("dnf", Dnf)):
+        if shutil.which(program):
+            return t.cast("t.Type[Packages]", kind)(run, repository)
+    raise TuningError(
+        "this node has neither apt-get nor dnf, so that it cannot be upgraded with packages. Use kubeadm_upgrade_source: binaries."
+    )
+
+
+def package_problems(
+    run: Run,
+    source: Source,
+    versions: t.Sequence[str],
+    owners: t.Mapping[str, t.Optional[Package]],
+    present: t.Container[str],
+) -> t.List[str]:
+    """Everything that keeps versions from being installed as packages; none for a source of files.
+
+    :param owners: program -> its package, or None
+    :param present: the programs that are on the node
+    """
+    repository = source.packages
+    if repository is None or not versions:
+        return []
+    found = unpackaged_problems(owners, present)
+    if source.checksums:
+        found.append(
+            "kubeadm_upgrade_checksums are for binaries; packages are verified by their repository. Take them out."
+        )
+    try:
+        packages = packages_here(run, repository)
+    except TuningError as exc:
+        return [*found, str(exc)]
+    key = packages.key_problem()
+    if found or key:
+        return [*found, *([key] if key else [])]
+    for version in versions:
+        minor = version.split(".")[1]
+        if COMMUNITY in repository.url and int(minor) < COMMUNITY_OLDEST:
+            found.append(
+                f"packages of {version}: the community's repositories begin with 1.{COMMUNITY_OLDEST}, those of older minors are gone. "
+                "Name a mirror of your own (kubeadm_upgrade_repository), or use kubeadm_upgrade_source: binaries."
+            )
+        else:
+            found += packages.problems(version)
+    return found
+
+
+def control_of(status: str) -> str:
+    """A package's control file from what dpkg's database says of it."""
+    kept, taken = [], False
+    for line in status.splitlines():
+        if not line.startswith(" "):
+            taken = line.startswith(("Status:", "Conffiles:", "Config-Version:"))
+        if not taken and line:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def conffiles_of(status: str) -> t.List[str]:
+    """A package's configuration files from what dpkg's database says of it, without those that it has no longer."""
+    field = re.search(r"^Conffiles:\n((?: .*\n?)*)", status, re.MULTILINE)
+    words = [line.rsplit(" ", 1) for line in (field[1].splitlines() if field else ())]
+    return [path.strip() for path, mark in words if re.fullmatch("[0-9a-f]+", mark)]
+
+
+def _copy(origin: str, path: str, folder: bool) -> None:
+    """A folder, link or file with owner and mode; a folder without its content.
+
+    :param folder: it is a folder for the package, whatever it is here: /lib is a link where /usr is merged
+    """
+    status = os.stat(origin) if folder else os.lstat(origin)
+    if os.path.islink(origin) and not folder:
+        os.symlink(os.readlink(origin), path)
+    elif os.path.isdir(origin):
+        os.makedirs(path, exist_ok=True)
+        shutil.copystat(origin, path)
+    else:
+        shutil.copy2(origin, path)
+    os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+def _is(path: str, kind: str, digest: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.new(kind.lower().replace("md5sum", "md5"))
+            for block in iter(lambda: file.read(1 << 20), b""):
+                found.update(block)
+    except OSError:
+        return False
+    return found.hexdigest() == digest

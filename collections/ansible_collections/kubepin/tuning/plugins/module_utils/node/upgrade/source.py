@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+# Where a node gets the programs and images of a version from, and whether they are there and whole.
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+import http.client
+import json
+import os
+import platform
+import re
+import shutil
+import tarfile
+import typing as t
+import urllib.error
+import urllib.request
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+
+PROGRAMS = ("kubeadm", "kubelet", "kubectl")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
+_SECONDS = 30
+
+
+SOURCE_ARGUMENTS: t.Dict[str, t.Any] = {
+    "binaries": {"type": "str"},
+    "packages": {
+        "type": "dict",
+        "options": {
+            "url": {"type": "str", "required": True},
+            "suite": {"type": "str", "default": "/"},
+            "key": {"type": "str", "no_log": False},
+        },
+    },
+    "checksums": {"type": "dict", "default": {}},
+    "image_archives": {"type": "list", "elements": "str", "default": []},
+    "control_plane_image_archives": {"type": "list", "elements": "str", "default": []},
+}
+
+SOURCE: t.Dict[str, t.Any] = {
+    "type": "dict",
+    "options": SOURCE_ARGUMENTS,
+    "mutually_exclusive": [("binaries", "packages")],
+    "required_one_of": [("binaries", "packages")],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """A repository of packages; `{minor}` and `{format}` in its URL stand for a hop's minor and for deb or rpm."""
+
+    url: str
+    suite: str = "/"
+    """apt: what stands behind the URL, a suite and components or the path of a flat repository."""
+    key: t.Optional[str] = None
+    """The file of its key on this machine; "unsigned" for one without; None: what the machine's manager trusts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What the operator says about programs and images; `{version}` and `{arch}` in texts stand for a hop's."""
+
+    binaries: t.Optional[str] = None
+    """A folder of this machine, or the URL of one; None for packages."""
+    checksums: t.Mapping[str, t.Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    """Version -> program -> SHA-256; what is not here is read from `PROGRAM.sha256` beside the program."""
+    image_archives: t.Sequence[str] = ()
+    """Patterns of image archives on this machine."""
+    control_plane_image_archives: t.Sequence[str] = ()
+    """The same, for control plane nodes only."""
+    packages: t.Optional[Repository] = None
+    """Where packages of the programs come from; None for binaries."""
+
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> Source:
+        """The source that a module's parameter describes."""
+        repository = params["packages"]
+        return cls(**{**params, "packages": Repository(**repository) if repository else None})
+
+    @property
+    def remote(self) -> bool:
+        return re.match(r"https?://", self.binaries or "") is not None
+
+    def folder(self, version: str) -> str:
+        return filled(self.binaries or "", version).rstrip("/")
+
+    def archive_patterns(self, version: str, control_plane: bool) -> t.List[str]:
+        patterns = [*self.image_archives, *(self.control_plane_image_archives if control_plane else ())]
+        return [filled(pattern, version) for pattern in patterns]
+
+
+def filled(text: str, version: str, kind: str = "") -> str:
+    """A text with a hop's version and minor, this machine's architecture and a kind of package in the place of their names."""
+    machine = platform.machine()
+    values = {
+        "{version}": version,
+        "{minor}": version.rpartition(".")[0],
+        "{arch}": _ARCHITECTURES.get(machine, machine),
+        "{format}": kind,
+    }
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str]:
+    """The image archives of a version, in order.
+
+    :raises TuningError: naming the patterns that nothing matches
+    """
+    found: t.List[str] = []
+    missing: t.List[str] = []
+    for pattern in source.archive_patterns(version, control_plane):
+        paths = sorted(glob.glob(pattern))
+        found += paths
+        missing += [] if paths else [pattern]
+    if missing:
+        raise TuningError(
+            f"No image archive of {version} is at {', '.join(missing)} on this node. Put them there, or correct the pattern."
+        )
+    return found
+
+
+def images_in(archive: str) -> t.List[str]:
+    """The names of the images in a docker-archive, which are those that the runtime will know them by.
+
+    :raises TuningError: if the file is none
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            manifest = tar.extractfile("manifest.json")
+            return [name for image in json.load(manifest) for name in image["RepoTags"] or []] if manifest else []
+    except (OSError, tarfile.TarError, KeyError, ValueError) as exc:
+        raise TuningError(f"{archive} is no image archive as `docker save` writes it: {exc}.") from exc
+
+
+def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:
+    """Everything that keeps a version's files from being taken from this source, as one text; programs on this machine are hashed."""
+    found: t.Dict[str, str] = {}
+    for program in () if source.packages else PROGRAMS:
+        try:
+            place = f"{source.folder(version)}/{program}"
+            if not source.remote and not os.path.isfile(place):
+                raise TuningError(f"{place} is not on this node. Put it there with its .sha256, or correct the folder.")
+            expected = checksum_of(source, version, program)
+            if source.remote:
+                _open(place, "HEAD").close()
+            else:
+                _compare(place, expected)
+        except TuningError as exc:
+            found[program] = str(exc)
+    problems = _told_once(found)
+    try:
+        for archive in archives_of(source, version, control_plane):
+            images_in(archive)
+    except TuningError as exc:
+        problems.append(str(exc))
+    return [" ".join(problems)] if problems else []
+
+
+def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
+    """Texts that differ only in their program's name as one, with `{kubeadm,kubelet}` in its place, as a shell understands it."""
+    alike: t.Dict[str, t.List[str]] = {}
+    for program, text in problems.items():
+        alike.setdefault(text.replace(program, "\0"), []).append(program)
+    names = {text: ",".join(programs) for text, programs in alike.items()}
+    return [text.replace("\0", f"{{{name}}}" if "," in name else name) for text, name in names.items()]
+
+
+def checksum_of(source: Source, version: str, program: str) -> str:
+    """The SHA-256 that a program must have.
+
+    :raises TuningError: if none is given and none lies beside the program
+    """
+    given = source.checksums.get(version, {}).get(program)
+    if given:
+        return given
+    place = f"{source.folder(version)}/{program}.sha256"
+    text = _read(place) if source.remote else _text(place)
+    match = _SHA256.search(text or "")
+    if not match:
+        raise TuningError(
+            f"{program} {version} has no checksum: {place} {'is not there' if text is None else 'holds no SHA-256'}. Put it there, "
+            "or name it in `checksums`."
+        )
+    return match[0]
+
+
+def stage(source: Source, version: str, program: str, folder: str) -> str:
+    """A verified copy of a program in *folder*, made anew unless it is there and right; returns its path.
+
+    :raises TuningError: if it cannot be had, or is another one than its checksum says
+    """
+    expected = checksum_of(source, version, program)
+    path, draft = os.path.join(folder, program), os.path.join(folder, f".{program}.part")
+    if os.path.exists(path) and sha256_of(path) == expected:
+        return path
+    place = f"{source.folder(version)}/{program}"
+    try:
+        with _open(place, "GET") if source.remote else open(place, "rb") as origin, open(draft, "wb") as copy:
+            shutil.copyfileobj(origin, copy, 1 << 20)
+            os.fchmod(copy.fileno(), 0o755)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except (OSError, http.client.HTTPException) as exc:
+        raise TuningError(f"{place} cannot be copied to {folder}: {exc}.") from exc
+    _compare(draft, expected, place)
+    os.replace(draft, path)
+    return path
+
+
+def sha256_of(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _compare(path: str, expected: str, origin: t.Optional[str] = None) -> None:
+    try:
+        found = sha256_of(path)
+    except OSError as exc:
+        raise TuningError(f"{path} cannot be read on this node: {exc.strerror}. Put the program there.") from exc
+    if found != expected:
+        raise TuningError(
+            f"{origin or path} is not what its checksum says: SHA-256 {found}, expected {expected}. Fetch it again."
+        )
+
+
+def _text(path: str) -> t.Optional[str]:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _read(url: str) -> t.Optional[str]:
+    try:
+        with _open(url, "GET") as answer:
+            return str(answer.read().decode("ascii", "replace"))
+    except TuningError as exc:
+        if exc.details.get("status") == 404:
+            return None
+        raise
+
+
+def _open(url: str, method: str) -> t.Any:
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=_SECONDS)
+    except urllib.error.HTTPError as exc:
+        raise TuningError(
+            f"{url} answers {exc.code} {exc.reason} to this node. Correct the URL.", status=exc.code
+        ) from exc
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as exc:
+        reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
+        raise TuningError(
+            f"{url} cannot be reached from this node: {reason}. Open the way, or use a folder on the nodes."
+        ) from exc

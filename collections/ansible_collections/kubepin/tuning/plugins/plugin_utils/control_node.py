@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to the collection: may change without notice.
+"""Modules of the control node, run without a Python process of their own.
+
+A module that asks the Kubernetes API takes some tenths of a second; to start a Python process for it, and to import
+Ansible's module library and the Kubernetes client, takes a second more, for each task and host. Ansible imports an
+action plugin once, before it forks the workers: there the same code runs at once. So do filters, which each worker
+would otherwise compile anew.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from types import ModuleType
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action.normal import ActionModule as ModuleAction
+from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 - imported once, before the workers are forked
+    benchmark,
+    facts,
+    gpu_loss,
+    gpu_pods,
+    preview,
+    probe,
+    upgrade,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api
+
+
+class _Ended(SystemExit):
+    """The module has its result; as from AnsibleModule, a SystemExit, which no handler of errors stops."""
+
+    def __init__(self, result: dict[str, t.Any]) -> None:
+        super().__init__(int(bool(result.get("failed"))))
+        self.result = result
+
+
+class _InProcess:
+    """What a module sees of AnsibleModule, as `_module.Module` says."""
+
+    def __init__(self, params: dict[str, t.Any], check_mode: bool) -> None:
+        self.params = params
+        self.check_mode = check_mode
+
+    def exit_json(self, **result: t.Any) -> t.NoReturn:
+        raise _Ended(result)
+
+    def fail_json(self, msg: str, **result: t.Any) -> t.NoReturn:
+        raise _Ended({"failed": True, "msg": msg, **result})
+
+
+class ControlNodeAction(ModuleAction):
+    """Runs the module of the same name: here if it would run here anyway, else as Ansible runs any module."""
+
+    module: ModuleType
+    """With OPTIONS, what AnsibleModule takes but for check mode, which all of them support, and `run`."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        if not self._runs_here():
+            result: dict[str, t.Any] = super().run(tmp, task_vars)  # type: ignore[no-untyped-call]   # Ansible ships no types
+            return result
+        arguments = ArgumentSpecValidator(**self.module.OPTIONS).validate(dict(self._task.args))
+        if arguments.error_messages:
+            return {"failed": True, "msg": "; ".join(arguments.error_messages)}
+        module = _InProcess(arguments.validated_parameters, self._task.check_mode)
+        try:
+            self.module.run(module)
+        except _Ended as ended:
+            plain: dict[str, t.Any] = json.loads(json.dumps(ended.result))
+            return plain
+        raise RuntimeError("the module ended without a result")
+
+    def _runs_here(self) -> bool:
+        """Whether the task is for this machine and user, without an environment of its own, and the client library is here."""
+        return (
+            self._connection.transport == "local"
+            and self._connection.become is None
+            and not self._task.async_val
+            and not any(self._task.environment or ())
+            and api.IMPORT_ERROR is None
+        )

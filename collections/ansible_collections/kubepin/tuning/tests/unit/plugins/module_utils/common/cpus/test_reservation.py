@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+    auto_count,
+    choose_reservation,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import EPYC_7773X_PAIR, topology
+
+SMT4 = topology(cores=4, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "count", "configured", "millicores", "cpus", "explanation"),
+    [
+        pytest.param(
+            topology(), "auto", None, "", 0, "0", "1 core, L3 0, NUMA 0, no GPU", id="two CPUs: one for the system"
+        ),
+        pytest.param(
+            EPYC_7773X_PAIR, "auto", None, "", 0, "0,128", "1 core, L3 0, NUMA 0, no GPU", id="2 x EPYC 7773X"
+        ),
+        pytest.param(
+            topology(cores=128, threads=2, numa_nodes=2, gpus_on=(0, 0)),
+            "auto",
+            None,
+            "",
+            0,
+            "64,192",
+            "1 core, L3 8, NUMA 1, no GPU",
+            id="away from the GPUs",
+        ),
+        pytest.param(
+            topology(cores=128, threads=2, numa_nodes=2, gpus_on=(0, 1)),
+            "auto",
+            None,
+            "",
+            0,
+            "0,128",
+            "1 core, L3 0, NUMA 0, 1 GPU",
+            id="GPUs everywhere: the lowest",
+        ),
+        pytest.param(SMT4, "auto", 4, "", 0, "0-1,4-5", "2 cores, L3 0, NUMA 0, no GPU", id="a count of whole cores"),
+        pytest.param(
+            SMT4,
+            "auto",
+            None,
+            "",
+            2500,
+            "0-1,4-5",
+            "2 cores, L3 0, NUMA 0, no GPU",
+            id="no less than kube and system reserve",
+        ),
+        pytest.param(
+            SMT4,
+            "auto",
+            None,
+            "3,7",
+            0,
+            "3,7",
+            "1 core, L3 0, NUMA 0, no GPU; kept as configured",
+            id="a sound one is kept",
+        ),
+        pytest.param(
+            SMT4, "auto", None, "3", 0, "0,4", "1 core, L3 0, NUMA 0, no GPU", id="one that splits a core is not kept"
+        ),
+        pytest.param(
+            SMT4, "1,5", None, "3,7", 0, "1,5", "1 core, L3 0, NUMA 0, no GPU", id="a list beats what is configured"
+        ),
+        pytest.param(topology(numa_nodes=0), "auto", None, "", 0, "0", "1 core, L3 0", id="no NUMA information"),
+    ],
+)
+def test_reservation(machine, wanted, count, configured, millicores, cpus, explanation) -> None:
+    reservation, problems = choose_reservation(machine, wanted, count, configured, millicores)
+    assert problems == []
+    assert (format_cpuset(reservation.cpus), reservation.explanation) == (cpus, explanation)
+
+
+@pytest.mark.parametrize(
+    ("machine", "wanted", "count", "millicores", "told"),
+    [
+        pytest.param(
+            EPYC_7773X_PAIR,
+            "0",
+            None,
+            0,
+            'reserved_cpus is "0": splits core 0 (CPUs 0 and 128). Reserve "0,128", or leave it to `auto`.',
+            id="splits a core",
+        ),
+        pytest.param(
+            SMT4,
+            "8",
+            None,
+            0,
+            'reserved_cpus is "8": CPUs 8 are not online on this node (online: 0-7).',
+            id="absent CPU",
+        ),
+        pytest.param(
+            SMT4,
+            "0-7",
+            None,
+            0,
+            'reserved_cpus is "0-7": leaves no CPU for pods (online: 0-7). Reserve fewer cores.',
+            id="all",
+        ),
+        pytest.param(
+            SMT4, "", None, 0, 'reserved_cpus is "": the static policy needs at least one reserved CPU.', id="none"
+        ),
+        pytest.param(SMT4, "0-", None, 0, 'reserved_cpus is "0-":', id="no CPU list"),
+        pytest.param(SMT4, "0,4", 2, 0, "give the list, or `auto` with a count, not both", id="list and count"),
+        pytest.param(
+            SMT4,
+            "auto",
+            3,
+            0,
+            "cores of this node have 2 threads and are reserved whole. Use 2 or 4.",
+            id="half a core",
+        ),
+        pytest.param(SMT4, "auto", 0, 0, "reserved_cpu_count is 0: expected 1 or more", id="count 0"),
+        pytest.param(SMT4, "auto", None, 8000, "leaves no core for pods", id="auto would take all"),
+        pytest.param(
+            topology(cores=1, threads=2),
+            "auto",
+            None,
+            0,
+            "this node has 1 core(s) online (CPUs 0-1)",
+            id="a single core",
+        ),
+    ],
+)
+def test_refused(machine, wanted, count, millicores, told) -> None:
+    reservation, problems = choose_reservation(machine, wanted, count, "", millicores)
+    assert reservation is None
+    assert any(told in problem for problem in problems), problems
+
+
+def test_all_problems_at_once() -> None:
+    _reservation, problems = choose_reservation(SMT4, "0,9", None, "", 0)
+    assert len(problems) == 2
+
+
+@pytest.mark.parametrize(("online", "count"), [(1, 1), (64, 1), (256, 1), (376, 2)])
+def test_auto_count_follows_the_size(online: int, count: int) -> None:
+    assert auto_count(online) == count

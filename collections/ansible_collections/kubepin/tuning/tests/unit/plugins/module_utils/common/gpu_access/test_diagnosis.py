@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.diagnosis import (
+    Container,
+    Device,
+    diagnose,
+    parse_rules,
+    specified_rules,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
+
+STARTED = 1_800_000_000.0
+RELOADED = STARTED + 3600
+GPU = Device("/dev/nvidia0", 195, 0, link=False)
+WITHOUT = parse_rules("c 1:3 rwm\nc *:* m\n")
+WITH = parse_rules("c 1:3 rwm\nc 195:* rw\n")
+NAMED = specified_rules(
+    [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 195, "minor": 0, "access": "rwm"}]
+)
+
+
+def container(facts=None, **changes):
+    """A container of the shared pool that a hook gave its GPU, on a node of 2021, and that has lost it."""
+    known = {"kubelet_version": "1.21.14", "cpu_manager_policy": "static", "runc_version": "1.0.0-rc93"}
+    known = {**known, "cgroup_driver": "cgroupfs", **(facts or {})}
+    node = with_facts(Node(), "n", {key: value for key, value in known.items() if value is not None})
+    usual = Container(
+        "ml", "train", "main", "abc", STARTED, [GPU], WITHOUT, "", [], False, node, reloads=[], kubelet_starts=[]
+    )
+    return usual._replace(**changes)
+
+
+SYSTEMD = {"cgroup_driver": "systemd"}
+NEW_RUNC = {**SYSTEMD, "runc_version": "1.1.9"}
+SKIPPING = {**SYSTEMD, "runc_version": "1.1.5"}
+QUIET = {"kubelet_version": "1.22.17"}
+
+
+@pytest.mark.parametrize(
+    ("case", "cause", "words"),
+    [
+        pytest.param(container(), "container_update", "kubelet 1.21.14 with the static policy", id="old kubelet"),
+        pytest.param(container(exclusive=True), "container_update", "every 10 s", id="old kubelet, own CPUs"),
+        pytest.param(container(QUIET), "container_update", "whenever the shared pool changes", id="shared pool"),
+        pytest.param(
+            container(QUIET, exclusive=True, kubelet_starts=[RELOADED]),
+            "container_update",
+            "the kubelet was started 2027-01-15T09:00:00Z",
+            id="own CPUs, kubelet restarted",
+        ),
+        pytest.param(
+            container(NEW_RUNC, reloads=[RELOADED]),
+            "daemon_reload",
+            "systemd read its units again 2027-01-15T09:00:00Z",
+            id="daemon-reload",
+        ),
+        pytest.param(
+            container({**QUIET, **SYSTEMD}, exclusive=True, kubelet_starts=[RELOADED + 60], reloads=[RELOADED]),
+            "daemon_reload",
+            "container_update takes it",
+            id="the earlier of two",
+        ),
+        pytest.param(
+            container(SKIPPING, specified=NAMED, reloads=[RELOADED]),
+            "dev_char_links",
+            "/dev/char/195:0 is missing, and runc 1.1.5",
+            id="no links",
+        ),
+        pytest.param(
+            container(QUIET, exclusive=True), "unknown", "was not started since", id="own CPUs, nothing happened"
+        ),
+        pytest.param(container({"runc_version": None}), "unknown", "unknown: the version of runc", id="runc not known"),
+        pytest.param(container(specified=None), "unknown", "unknown: whether a hook", id="specification not known"),
+        pytest.param(container({"cpu_manager_policy": None}), "unknown", "the kubelet's policy", id="policy not known"),
+        pytest.param(
+            container(QUIET, exclusive=True, kubelet_starts=None), "unknown", "the kubelet's starts", id="no journal"
+        ),
+        pytest.param(
+            container(NEW_RUNC, reloads=None), "unknown", "journal does not reach back", id="reloads not known"
+        ),
+        pytest.param(
+            container({**SKIPPING, "cgroup_driver": None}, specified=NAMED),
+            "unknown",
+            "the container's cgroup driver",
+            id="driver not known",
+        ),
+        pytest.param(container({"cpu_manager_policy": "none"}), "unknown", "it updates no container", id="policy none"),
+        pytest.param(
+            container({**NEW_RUNC}, specified=NAMED), "unknown", "needs no links", id="nothing fits, runc 1.1.9"
+        ),
+        pytest.param(
+            container(SKIPPING, specified=NAMED, devices=[GPU._replace(link=True)]),
+            "unknown",
+            "each device has its link",
+            id="links are there",
+        ),
+    ],
+)
+def test_the_cause_and_its_evidence(case, cause, words):
+    found = diagnose(case)
+    assert (found["state"], found["cause"]) == ("lost", cause)
+    assert "/dev/nvidia0 (195:0) is there, and its cgroup does not allow it" in found["evidence"]
+    assert "its cgroup allows c 1:3 rwm, c *:* m" in found["evidence"]
+    assert words in "\n".join(found["evidence"])
+    assert "elete the pod" in found["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("case", "state", "words"),
+    [
+        pytest.param(container(allowed=WITH), "kept", "its cgroup allows /dev/nvidia0 (195:0)", id="allowed"),
+        pytest.param(container(allowed=parse_rules("a *:* rwm\n")), "kept", "allows /dev/nvidia0", id="all allowed"),
+        pytest.param(
+            container(
+                allowed=None, not_read="cgroup v2", specified=specified_rules([{"allow": True, "access": "rwm"}])
+            ),
+            "kept",
+            "privileged",
+            id="privileged, cgroup v2",
+        ),
+        pytest.param(container(mounts=["/dev/nvidia0"]), "unknown", "as a volume", id="a volume"),
+        pytest.param(container(allowed=None, not_read="cgroup v2 ..."), "unknown", "cgroup v2", id="cgroup v2"),
+    ],
+)
+def test_no_cause_where_nothing_is_lost(case, state, words):
+    found = diagnose(case)
+    assert (found["state"], found["cause"], found["remedy"]) == (state, None, None)
+    assert words in found["evidence"][0]
+
+
+def test_reading_alone_is_not_enough():
+    assert diagnose(container(allowed=parse_rules("c 195:0 r\nc 195:0 w\n")))["state"] == "lost"

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    parse_state,
+    rejected_because,
+)
+
+TWO_PODS = {"b-uid": {"c2": "4-5", "c1": "2-3"}, "a-uid": {"main": "1"}}
+
+
+def state_text(policy: str, default: str, checksum: int, **more: t.Any) -> str:
+    return json.dumps({"policyName": policy, "defaultCpuSet": default, **more, "checksum": checksum})
+
+
+# The checksums are the kubelet's own: the first from a node, two from the Kubernetes blog on strict-cpu-reservation, the others from
+# its Go structs hashed with k8s.io/utils/dump.
+@pytest.mark.parametrize(
+    ("text", "kind", "checksum_ok"),
+    [
+        pytest.param(state_text("none", "", 1353318690), "V2", True, id="V2 none"),
+        pytest.param(state_text("static", "0-63", 1058907510), "V2", True, id="V2 static, no pods"),
+        pytest.param(
+            state_text("static", "2-15,17-31,34-47,49-63", 4141502832), "V2", True, id="V2 strict reservation"
+        ),
+        pytest.param(state_text("static", "0,6-7", 200561236, entries=TWO_PODS), "V2", True, id="V2 with pods"),
+        pytest.param(state_text("static", "0,6-7", 200561237, entries=TWO_PODS), "V2", False, id="V2 corrupt"),
+        pytest.param(state_text("static", "0-7", 200561236, entries=TWO_PODS), "V2", False, id="V2 edited by hand"),
+        pytest.param(state_text("static", "0-3", 0), "V2", None, id="V2 checksum 0 is not verified"),
+        pytest.param('{"policyName":"none"}', "V2", None, id="V2 without a checksum"),
+        pytest.param(
+            state_text("static", "0,6-7", 1830492695, entries={"id2": "1-3", "id1": "4-5"}),
+            "V1",
+            True,
+            id="V1 with containers",
+        ),
+        pytest.param(state_text("none", "", 3242152201), "V1", True, id="V1 none"),
+        pytest.param(state_text("static", "0", 5, entries={"id": "1"}), "V1", False, id="V1 corrupt"),
+        pytest.param(
+            state_text("static", "0,6-7", 93566514, entries=TWO_PODS), "V3", True, id="V3 without pod entries"
+        ),
+        pytest.param(state_text("none", "", 642675224), "V3", True, id="V3 none"),
+        pytest.param(
+            state_text("static", "0,6-7", 4072537545, entries=TWO_PODS, podEntries={"p": {"cpuSet": "1-2"}}),
+            "V3",
+            None,
+            id="V3",
+        ),
+        pytest.param(state_text("static", "0-3", 0, data="{}", dataChecksum=7), "V4", None, id="V4"),
+    ],
+)
+def test_format_and_checksum(text: str, kind: str, checksum_ok: bool | None) -> None:
+    state = parse_state(text)
+    assert (state["format"], state["checksum_ok"]) == (kind, checksum_ok)
+
+
+def test_content() -> None:
+    text = state_text("static", "0,6-7", 200561236, entries=TWO_PODS, podEntries={"p": {"cpuSet": "1-2"}})
+    state = parse_state(text)
+    assert state["policy"] == "static"
+    assert state["default_cpus"] == "0,6-7"
+    assert state["entries"] == TWO_PODS
+    assert state["pod_entries"] == {"p": "1-2"}
+
+
+def test_content_of_v1_is_by_container() -> None:
+    assert parse_state(state_text("static", "0", 0, entries={"id": "1"}))["entries"] == {"id": {"": "1"}}
+
+
+def test_content_of_v4_is_its_data() -> None:
+    data = json.dumps({"policyName": "static", "defaultCpuSet": "0-1"})
+    assert parse_state(state_text("none", "", 0, data=data, dataChecksum=1))["default_cpus"] == "0-1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", "is not JSON", id="empty"),
+        pytest.param('{"policyName": "sta', "is not JSON", id="cut off"),
+        pytest.param("[]", "holds \\[\\]; expected a JSON object", id="a list"),
+        pytest.param('{"policyName": 1}', "'policyName' is 1; expected text", id="policy is a number"),
+        pytest.param(state_text("static", "0-", 0), "'0-' is not a CPU list", id="default set"),
+        pytest.param(
+            state_text("static", "0", 0, entries={"u": {"c": "x"}}), "'x' is not a CPU list", id="a container's set"
+        ),
+        pytest.param(
+            state_text("static", "0", 0, entries={"u": {"c": 1}}), "'c' is 1; expected text", id="set is a number"
+        ),
+        pytest.param(state_text("static", "0", 0, entries=[]), "'entries' is \\[\\]; expected a mapping", id="entries"),
+        pytest.param(
+            state_text("static", "0", 0, entries={"u": 1}), "'u' is 1; expected a mapping", id="a pod's entry"
+        ),
+        pytest.param(state_text("static", "0", 0, entries={"u": {}, "i": "1"}), "mixes the formats", id="mixed"),
+        pytest.param(
+            state_text("static", "0", 0, podEntries={"u": "1"}), "'u' is '1'; expected a mapping", id="pod entry"
+        ),
+        pytest.param('{"checksum": "1"}', "'checksum' is '1'; expected a whole number", id="checksum"),
+    ],
+)
+def test_refused(text: str, message: str) -> None:
+    with pytest.raises(StateFileError, match=message) as caught:
+        parse_state(text)
+    assert "Drain the node and remove the file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "reserved", "online", "strict", "reason"),
+    [
+        pytest.param(None, "static", "0", "0-3", False, None, id="no file"),
+        pytest.param(("none", "", {}), "none", "", "0-3", False, None, id="none stays none"),
+        pytest.param(("none", "9", {}), "none", "0", "0-3", False, None, id="none looks at nothing else"),
+        pytest.param(
+            ("none", "", {}), "static", "0", "0-3", False,
+            'configured policy "static" differs from state checkpoint policy "none"', id="none to static",
+        ),
+        pytest.param(
+            ("static", "0-3", {}), "none", "", "0-3", False,
+            'configured policy "none" differs from state checkpoint policy "static"', id="static to none",
+        ),
+        pytest.param(("static", "", {}), "static", "0", "0-3", False, None, id="empty, no pods: initialised"),
+        pytest.param(
+            ("static", "", {"u": {"c": "1"}}), "static", "0", "0-3", False, "default cpuset cannot be empty", id="empty with pods"
+        ),
+        pytest.param(("static", "0-3", {}), "static", "0-1", "0-3", False, None, id="as before"),
+        pytest.param(("static", "0,3", {"u": {"c": "1-2"}}), "static", "0", "0-3", False, None, id="as before, with a pod"),
+        pytest.param(("static", "0-1,3", {"u": {"c": "2"}}), "static", "0", "0-3", False, None, id="less reserved is accepted"),
+        pytest.param(
+            ("static", "0,3", {"u": {"c": "1-2"}}), "static", "0-1", "0-3", False,
+            'not all reserved cpus: "0-1" are present in defaultCpuSet: "0,3"', id="more reserved than free",
+        ),
+        pytest.param(
+            ("static", "0-3", {}), "static", "0-1", "0-3", True,
+            'some of strictly reserved cpus: "0-1" are present in defaultCpuSet: "0-3"', id="strict turned on",
+        ),
+        pytest.param(("static", "2-3", {}), "static", "0-1", "0-3", True, None, id="strict as before"),
+        pytest.param(
+            ("static", "2-3", {}), "static", "0-1", "0-3", False,
+            'not all reserved cpus: "0-1" are present in defaultCpuSet: "2-3"', id="strict turned off",
+        ),
+        pytest.param(
+            ("static", "0-3", {"u": {"c": "1-2"}}), "static", "0", "0-3", False,
+            'pod: u, container: c cpuset: "1-2" overlaps with default cpuset "0-3"', id="overlap",
+        ),
+        pytest.param(
+            ("static", "0-3", {}), "static", "0", "0-7", False,
+            'current set of available CPUs "0-7" doesn\'t match with CPUs in state "0-3"', id="CPUs came (SMT turned on)",
+        ),
+        pytest.param(
+            ("static", "0-7", {}), "static", "0", "0-3", False,
+            'current set of available CPUs "0-3" doesn\'t match with CPUs in state "0-7"', id="CPUs went",
+        ),
+    ],
+)  # fmt: skip
+def test_rejected_because(
+    state: tuple[str, str, t.Any] | None, policy: str, reserved: str, online: str, strict: bool, reason: str | None
+) -> None:
+    parsed = parse_state(state_text(state[0], state[1], 0, entries=state[2])) if state else None
+    assert rejected_because(parsed, policy, parse_cpuset(reserved), parse_cpuset(online), strict) == reason
+
+
+def test_a_wrong_checksum_comes_first() -> None:
+    state = parse_state(state_text("none", "", 1))
+    assert rejected_because(state, "static", frozenset(), frozenset(), False) == "checkpoint is corrupted"
+
+
+def test_cpus_of_whole_pods_are_known() -> None:
+    state = parse_state(state_text("static", "0-1", 1, podEntries={"p": {"cpuSet": "2-3"}}))
+    assert rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False) is None

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+    DROP_IN_DIR,
+    Plan,
+    Wanted,
+    effective_after,
+    expected_of,
+    plan_rollback,
+    plan_switch,
+    state_changes,
+)
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAULTS, kubelet, topology
+
+ENV = "/etc/default/kubelet"
+DROP_IN = f"{DROP_IN_DIR}/90-kubepin.conf"
+STATIC = Wanted("static")
+STATIC_FLAGS = 'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
+
+
+def after(found: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """The same kubelet once the plan is carried out, as the reader would return it."""
+    files = {change.path: change.after for change in plan.files}
+    done = dict(found)
+    if ENV in files:
+        done["extra_args_text"] = files[ENV]
+        extra = files[ENV].split("=", 1)[1].strip().strip('"').split()
+        done["configured_command_line"] = [*kubelet()["configured_command_line"], *extra]
+        done["config_dir"] = DROP_IN_DIR if any("--config-dir" in arg for arg in extra) else None
+    if files.get(DROP_IN):
+        done["drop_ins"] = [{"path": DROP_IN, "config": parse_yaml(files[DROP_IN]), "text": files[DROP_IN]}]
+    done["command_line"] = done["configured_command_line"]
+    done["effective"] = effective_after(found, plan.files)
+    state = '{"policyName":"static","defaultCpuSet":"0-1","checksum":0}'
+    done["state"] = {**found["state"], "cpu_manager": {**found["state"]["cpu_manager"], "text": state}}
+    return done
+
+
+def paths(plan: Plan) -> list[str]:
+    return [change.path for change in plan.files]
+
+
+def test_below_1_30_the_settings_are_flags_in_the_service_environment() -> None:
+    plan = plan_switch(topology(), kubelet("1.22.17"), STATIC)
+    assert plan.problems == []
+    assert [(c.name, c.before, c.after) for c in plan.settings] == [
+        ("cpuManagerPolicy", "none", "static"),
+        ("reservedSystemCPUs", "", "0"),
+    ]
+    assert [(c.path, c.before, c.after) for c in plan.files] == [(ENV, None, STATIC_FLAGS)]
+    assert [c.path for c in plan.state_files] == ["/var/lib/kubelet/cpu_manager_state"]
+    assert 'configured policy "static" differs' in plan.state_files[0].reason
+
+
+def test_from_1_30_the_settings_are_a_drop_in_that_is_written_before_it_is_named() -> None:
+    plan = plan_switch(topology(), kubelet("1.36.3"), STATIC)
+    assert paths(plan) == [DROP_IN, ENV]
+    assert plan.files[1].after == f"KUBELET_EXTRA_ARGS=--config-dir={DROP_IN_DIR}\n"
+    assert parse_yaml(plan.files[0].after or "") == {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cpuManagerPolicy": "static",
+        "reservedSystemCPUs": "0",
+    }
+
+
+def test_a_drop_in_directory_that_is_in_use_is_used() -> None:
+    there = kubelet(
+        "1.36.3",
+        config_dir="/etc/site/kubelet.d",
+        extra_args_text="KUBELET_EXTRA_ARGS=--config-dir=/etc/site/kubelet.d\n",
+    )
+    there["configured_command_line"].append("--config-dir=/etc/site/kubelet.d")
+    assert paths(plan_switch(topology(), there, STATIC)) == ["/etc/site/kubelet.d/90-kubepin.conf"]
+
+
+def test_from_1_30_flags_that_would_overrule_the_drop_in_go() -> None:
+    there = kubelet("1.36.3", extra_args_text="KUBELET_EXTRA_ARGS=--v=2 --cpu-manager-policy=none\n")
+    there["configured_command_line"] += ["--v=2", "--cpu-manager-policy=none"]
+    plan = plan_switch(topology(), there, STATIC)
+    assert plan.files[1].after == f'KUBELET_EXTRA_ARGS="--v=2 --config-dir={DROP_IN_DIR}"\n'
+
+
+def test_a_flag_that_an_old_kubelet_does_not_know_is_not_written_for_its_default() -> None:
+    wanted = Wanted("static", memory_manager_policy="None", reserved_memory=[], policy_options={})
+    plan = plan_switch(topology(), kubelet("1.20.15"), wanted)
+    assert plan.problems == []
+    assert [change.after for change in plan.files] == [
+        'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.21.14", "1.22.17", "1.29.0", "1.30.0", "1.36.3"])
+def test_a_second_run_has_nothing_to_do(version: str) -> None:
+    found = kubelet(version)
+    assert not plan_switch(topology(), after(found, plan_switch(topology(), found, STATIC)), STATIC).changed
+
+
+def test_the_policy_none_also_drops_options() -> None:
+    found = kubelet(
+        extra_args_text='KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --cpu-manager-policy-options=full-pcpus-only=true"\n'
+    )
+    flags = ["--cpu-manager-policy=static", "--cpu-manager-policy-options=full-pcpus-only=true"]
+    found["configured_command_line"] += flags
+    found["command_line"] = found["configured_command_line"]
+    found["effective"] = {
+        **DEFAULTS,
+        "cpuManagerPolicy": "static",
+        "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
+    }
+    plan = plan_switch(topology(), found, Wanted("none"))
+    assert plan.problems == []
+    assert plan.files[0].after == "KUBELET_EXTRA_ARGS=--cpu-manager-policy=none\n"
+
+
+def test_settings_that_are_not_named_stay() -> None:
+    found = after(kubelet("1.36.3"), plan_switch(topology(), kubelet("1.36.3"), STATIC))
+    plan = plan_switch(topology(), found, Wanted("static", topology_manager_policy="best-effort"))
+    assert [change.name for change in plan.settings] == ["topologyManagerPolicy"]
+    assert parse_yaml(plan.files[0].after or "")["cpuManagerPolicy"] == "static"
+    assert plan.state_files == [], "a state file that the kubelet would take was to be removed"
+
+
+def test_a_state_file_left_over_from_another_policy_is_a_change_of_its_own() -> None:
+    found = after(kubelet(), plan_switch(topology(), kubelet(), STATIC))
+    found["state"]["cpu_manager"]["text"] = kubelet()["state"]["cpu_manager"]["text"]
+    plan = plan_switch(topology(), found, STATIC)
+    assert (plan.settings, plan.files) == ([], [])
+    assert plan.changed
+
+
+def test_a_kubelet_that_was_not_restarted_since_is_restarted() -> None:
+    found = after(kubelet(), plan_switch(topology(), kubelet(), STATIC))
+    found["command_line"] = [*kubelet()["command_line"], "--cpu-manager-policy=static", "--reserved-cpus=1"]
+    plan = plan_switch(topology(), found, STATIC)
+    assert [(c.name, c.before, c.after, c.reason) for c in plan.settings] == [
+        ("reservedSystemCPUs", "1", "0", "configured, but the kubelet was not restarted since")
+    ]
+
+
+def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
+    found = kubelet(config={"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"})
+    found["effective"] = {**DEFAULTS, "cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
+    found["sources"] = dict.fromkeys(("cpuManagerPolicy", "reservedSystemCPUs"), "file:/var/lib/kubelet/config.yaml")
+    found["state"]["cpu_manager"]["text"] = '{"policyName":"static","defaultCpuSet":"0-1","checksum":0}'
+    plan = plan_switch(topology(), found, STATIC)
+    assert not plan.changed
+    assert "which `kubeadm upgrade node` rewrites" in plan.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "told"),
+    [
+        pytest.param(kubelet(manager="k3s"), STATIC, "k3s manages this node's kubelet", id="k3s"),
+        pytest.param(kubelet(manager="rke2"), STATIC, "rke2 manages this node's kubelet", id="RKE2"),
+        pytest.param(
+            kubelet(extra_args_file=None), STATIC, "reads neither /etc/default/kubelet nor", id="no KUBELET_EXTRA_ARGS"
+        ),
+        pytest.param(kubelet(version=None), STATIC, "version could not be read", id="no version"),
+        pytest.param(
+            kubelet(problems=["config.yaml line 3: anchors"]), STATIC, "line 3: anchors", id="what could not be read"
+        ),
+        pytest.param(kubelet(), Wanted("static", reserved_cpus="0-1"), "leaves no CPU for pods", id="reservation"),
+        pytest.param(
+            kubelet(), Wanted("static", policy_options={"x": "true"}), "policy option x is unknown", id="option"
+        ),
+        pytest.param(
+            kubelet(
+                config={"cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
+                effective={**DEFAULTS, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
+            ),
+            Wanted("none"),
+            "cpuManagerPolicyOptions would stay",
+            id="options in config.yaml, which flags cannot take away",
+        ),
+    ],
+)
+def test_refused(found: dict[str, Any], wanted: Wanted, told: str) -> None:
+    plan = plan_switch(topology(), found, wanted)
+    assert not plan.changed
+    assert any(told in problem for problem in plan.problems), plan.problems
+
+
+def test_all_problems_at_once() -> None:
+    plan = plan_switch(
+        topology(),
+        kubelet(),
+        Wanted("static", reserved_cpus="0-1", policy_options={"x": "true"}, topology_manager_scope="node"),
+    )
+    assert len(plan.problems) >= 3
+
+
+def test_what_overrules_the_drop_in_is_named() -> None:
+    found = kubelet("1.36.3")
+    found["configured_command_line"] += ["--reserved-cpus=1"]
+    found["effective"] = {**DEFAULTS, "reservedSystemCPUs": "1"}
+    plan = plan_switch(topology(), found, Wanted("static", reserved_cpus="0"))
+    assert plan.problems == [
+        'reservedSystemCPUs would stay "1": a flag overrules what kubepin writes ("0"). Remove it there.'
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.22.17", "1.36.3"])
+def test_rollback_is_the_exact_inverse(version: str) -> None:
+    found = kubelet(version)
+    plan = plan_switch(topology(), found, STATIC)
+    tuned = after(found, plan)
+    back = plan_rollback(topology(), tuned, plan.files, {change.path: change.after for change in plan.files})
+    assert back.problems == []
+    assert [(c.path, c.after) for c in back.files] == [(c.path, c.before) for c in reversed(plan.files)]
+    assert back.expected is not None
+    assert back.expected.policy == "none"
+    assert [c.path for c in back.state_files] == ["/var/lib/kubelet/cpu_manager_state"]
+    assert [(c.name, c.after) for c in back.settings] == [("cpuManagerPolicy", "none"), ("reservedSystemCPUs", "")]
+
+
+def test_rollback_refuses_to_overwrite_later_edits() -> None:
+    plan = plan_switch(topology(), kubelet(), STATIC)
+    tuned = after(kubelet(), plan)
+    back = plan_rollback(topology(), tuned, plan.files, {ENV: "KUBELET_EXTRA_ARGS=--v=9\n"})
+    assert "/etc/default/kubelet was changed after the switch" in back.problems[0]
+    assert not back.changed
+
+
+@pytest.mark.parametrize(
+    ("reserved", "taken"),
+    [
+        ({"kubeReserved": {"cpu": "500m"}}, "0"),
+        ({"kubeReserved": {"cpu": "2"}, "systemReserved": {"cpu": "1"}}, "0-1,4"),
+    ],
+)
+def test_without_a_list_the_reserved_cpus_are_those_that_the_kubelet_picks(
+    reserved: dict[str, Any], taken: str
+) -> None:
+    after = {**DEFAULTS, "cpuManagerPolicy": "static", **reserved}
+    expected = expected_of(topology(cores=4, threads=2), after, "1.22.17")
+    assert format_cpuset(expected.reserved) == taken
+
+
+@pytest.mark.parametrize(("gates", "policy"), [({}, "None"), ({"MemoryManager": False}, None)])
+def test_a_kubelet_without_memory_manager_does_not_read_its_state_file(
+    gates: dict[str, bool], policy: str | None
+) -> None:
+    expected = expected_of(topology(), {**DEFAULTS, "featureGates": gates}, "1.22.17")
+    assert expected.memory_policy == policy
+    damaged = {"memory_manager": ("/var/lib/kubelet/memory_manager_state", "{")}
+    assert bool(state_changes(damaged, expected)) == (policy is not None)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.facts import (
+    balanced_orders,
+    benchmark_fact,
+    benchmark_plan,
+    benchmark_settings_problems,
+    benchmark_statistics,
+    benchmark_summary,
+    benchmark_todo,
+    comparison_fact,
+    comparison_sources,
+)
+
+FOLDER = "/runs/lab/benchmark/gpu-01/before"
+
+
+def settings(**changes):
+    return {
+        "run": "lab",
+        "label": "before",
+        "image": "pytorch:2",
+        "cpu": 12,
+        "fractional_cpu": "12001m",
+        "memory": "30Gi",
+        "shm_size": "",
+        "gpus": 1,
+        "rounds": 3,
+        "threads": ["auto", "cpus"],
+        "arms": [],
+        "contrast": False,
+        **changes,
+    }
+
+
+def api(policy="none"):
+    return {"node": {"name": "gpu-01", "kubelet_version": "v1.22.17", "configz": {"cpuManagerPolicy": policy}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"image": ""}, "gpu_benchmark_image is not set", id="no image"),
+        pytest.param({"cpu": "12001m"}, 'gpu_benchmark_cpu is "12001m": expected a whole number', id="fractional cpu"),
+        pytest.param({"cpu": 0}, 'gpu_benchmark_cpu is "0"', id="no cpu"),
+        pytest.param(
+            {"contrast": True, "fractional_cpu": "13"}, 'gpu_benchmark_fractional_cpu is "13"', id="whole contrast"
+        ),
+        pytest.param(
+            {"contrast": True, "arms": [{"group": "a"}]}, "gpu_benchmark_contrast and gpu_benchmark_arms", id="both"
+        ),
+        pytest.param({"arms": [{"group": "a"}, {"group": "a"}]}, "gpu_benchmark_arms is", id="arm named twice"),
+        pytest.param({"arms": [{"cpu": "3"}]}, "gpu_benchmark_arms is", id="arm without a name"),
+        pytest.param({"arms": [{"group": "a", "cpu": "x"}]}, 'gpu_benchmark_arms: cpu of a is "x"', id="arm's cpu"),
+        pytest.param({"memory": "30 GB"}, 'gpu_benchmark_memory is "30 GB"', id="memory"),
+        pytest.param({"shm_size": "x"}, 'gpu_benchmark_shm_size is "x"', id="shm"),
+        pytest.param({"gpus": -1}, 'gpu_benchmark_gpus is "-1"', id="gpus"),
+        pytest.param({"rounds": 0}, 'gpu_benchmark_rounds is "0"', id="rounds"),
+        pytest.param({"threads": ["half"]}, "gpu_benchmark_threads is", id="threads"),
+    ],
+)
+def test_settings_that_cannot_be_measured_are_refused(changes, said):
+    (problem,) = benchmark_settings_problems(settings(**changes))
+    assert problem.startswith(said)
+
+
+def test_all_wrong_settings_are_named_at_once_and_good_ones_not():
+    assert len(benchmark_settings_problems(settings(image="", cpu="x", rounds=0))) == 3
+    assert benchmark_settings_problems(settings()) == []
+    assert benchmark_settings_problems(settings(contrast=True, cpu="1", fractional_cpu="999m")) == []
+    assert benchmark_settings_problems(settings(arms=[{"group": "small", "cpu": "500m"}], threads=[6])) == []
+
+
+def test_the_one_arm_is_named_after_the_policy_as_found():
+    plan = benchmark_plan(settings(), api("static"), {}, FOLDER)
+    assert plan["problems"] == []
+    assert plan["run_id"] == "lab-gpu-01-before"
+    assert plan["pods"] == [
+        {"group": "static", "cpu": "12", "round": number, "file": f"{FOLDER}/static-round-{number}.jsonl"}
+        for number in (1, 2, 3)
+    ]
+
+
+def test_the_contrast_interleaves_its_arms():
+    pods = benchmark_plan(settings(contrast=True), api("static"), {}, FOLDER)["pods"]
+    assert [pod["round"] for pod in pods] == [1, 1, 2, 2, 3, 3]
+    assert {(pod["group"], pod["cpu"]) for pod in pods} == {("integer", "12"), ("fractional", "12001m")}
+
+
+def test_the_contrast_is_refused_without_the_static_policy():
+    plan = benchmark_plan(settings(contrast=True), api("none"), {}, FOLDER)
+    assert plan["pods"] == []
+    assert plan["problems"] == [
+        'node gpu-01 has the CPU manager policy "none": integer against fractional CPU differ only with "static". '
+        "Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast off."
+    ]
+
+
+def test_a_contrast_that_was_measured_is_used_although_the_policy_has_changed():
+    arms = [{"group": "integer", "cpu": "12"}, {"group": "fractional", "cpu": "12001m"}]
+    plan = benchmark_plan(settings(contrast=True), api("none"), {"policy": "static", "arms": arms}, FOLDER)
+    assert plan["problems"] == []
+
+
+def test_a_node_that_cannot_be_read_is_not_measured():
+    assert benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)["problems"] == ["no such node"]
+    unknown = {"node": {"name": "gpu-01", "configz": None, "configz_error": "forbidden"}}
+    (problem,) = benchmark_plan(settings(), unknown, {}, FOLDER)["problems"]
+    assert "the CPU manager policy of node gpu-01 cannot be read: forbidden" in problem
+
+
+def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed():
+    begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
+    plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
+    assert (plan["policy"], plan["policy_now"]) == ("none", "static")
+    assert {pod["group"] for pod in plan["pods"]} == {"none"}
+
+
+def test_a_resumed_measurement_with_other_arms_is_refused():
+    begun = {"policy": "none", "arms": [{"group": "none", "cpu": "8"}]}
+    (problem,) = benchmark_plan(settings(), api(), begun, FOLDER)["problems"]
+    assert "was begun with the arms none (cpu 8), and none (cpu 12) are asked for" in problem
+
+
+@pytest.mark.parametrize("arms", [2, 3])
+def test_orders_are_balanced_and_repeatable(arms):
+    orders = balanced_orders(arms, 12, "lab")
+    assert orders == balanced_orders(arms, 12, "lab")
+    assert all(sorted(order) == list(range(arms)) for order in orders)
+    assert all(second == first[::-1] for first, second in list(pairwise(orders))[::2])
+    assert len({tuple(balanced_orders(arms, 1, str(seed))[0]) for seed in range(40)}) > 1
+
+
+def looked(plan, complete=(), failure=None):
+    return [
+        {
+            "benchmark": {
+                "arm": pod["group"],
+                "round": pod["round"],
+                "file": pod["file"],
+                "complete": pod["round"] in complete,
+                "failure": failure,
+            },
+            **({"msg": failure} if failure else {}),
+        }
+        for pod in plan["pods"]
+    ]
+
+
+def test_only_what_is_not_complete_is_left_to_do():
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    todo = benchmark_todo(plan, looked(plan, complete=(1, 3)))
+    assert [pod["round"] for pod in todo["pods"]] == [2]
+    assert todo["problems"] == []
+
+
+def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run():
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    assert benchmark_todo(plan, looked(plan, failure="no")) == {"pods": [], "problems": ["no"]}
+
+
+def test_policies_are_not_mixed():
+    begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
+    plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
+    todo = benchmark_todo(plan, looked(plan, complete=(1,)))
+    assert todo["pods"] == []
+    assert (
+        'began with the CPU manager policy "none" and lacks 2 of 3 pods; node gpu-01 has "static" now'
+        in todo["problems"][0]
+    )
+    assert benchmark_todo(plan, looked(plan, complete=(1, 2, 3))) == {"pods": [], "problems": []}
+
+
+CELL = {"model": "resnet18", "precision": "half", "mode": "train", "batch": 64, "mean_ms": 12.5}
+SUMMARY = {
+    "arms": {
+        "none-12": {"rounds": 3, "cells": [CELL]},
+        "none-auto": {"rounds": 3, "cells": [{**CELL, "mean_ms": None}]},
+    }
+}
+
+
+def fact(complete=(1, 2, 3), before=None, **changes):
+    plan = {**benchmark_plan(settings(), api(), {}, FOLDER), **changes}
+    return benchmark_fact(before or {}, plan, looked(plan), looked(plan, complete), SUMMARY, [])
+
+
+def test_the_fact_holds_what_was_measured():
+    run = fact()["runs"]["before"]
+    assert run["complete"] is True
+    assert run["arms"] == SUMMARY["arms"]
+    assert run["main_arms"] == {"none": "none-auto"}
+    assert fact()["problems"] == []
+    assert fact(complete=(1, 2))["runs"]["before"]["complete"] is False
+
+
+def test_the_fact_keeps_other_measurements_of_the_same_run_only():
+    assert set(fact(before=fact(), label="after")["runs"]) == {"before", "after"}
+    assert set(fact(before=fact(run="old"))["runs"]) == {"before"}
+    assert set(fact(before=fact(run="old"), label="after")["runs"]) == {"after"}
+
+
+def test_failures_are_in_the_fact():
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    ran = looked(plan, failure="node gpu-01 has no free GPU.")[:1]
+    found = benchmark_fact({}, plan, looked(plan), [{**ran[0], "left_behind": "it is still there"}], {}, ["x"])
+    assert found["problems"] == [
+        "before: x",
+        "before: none, round 1: node gpu-01 has no free GPU.",
+        "before: it is still there",
+    ]
+    assert found["runs"]["before"]["complete"] is False
+    crashed = benchmark_fact({}, plan, looked(plan), [{"msg": "MODULE FAILURE"}], {}, [])
+    assert crashed["problems"] == ["before: MODULE FAILURE"]
+
+
+def test_a_node_that_could_not_be_planned_has_a_fact_too():
+    plan = benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)
+    found = benchmark_fact({}, plan, [], [], {}, [])
+    assert found["problems"] == ["before: no such node"]
+    assert found["runs"]["before"]["complete"] is False
+
+
+def test_statistics_for_a_workflow_are_small():
+    handed = benchmark_statistics(fact())
+    assert handed["means_ms"] == {"before": {"none-12": {"resnet18 half train 64": 12.5}, "none-auto": {}}}
+
+
+def test_the_sources_of_a_comparison():
+    facts = {"gpu-01": fact(before=fact(), label="after", folder="/after")}
+    sources = comparison_sources(
+        {"host": "gpu-01", "run": "before"}, {"host": "gpu-01", "run": "after", "group": "none"}, facts
+    )
+    assert sources == {"problems": [], "a": f"{FOLDER}@none-auto", "b": "/after@none-auto"}
+
+
+def test_a_comparison_without_timings_says_which():
+    sources = comparison_sources(
+        {"host": "gpu-01", "run": "before", "group": "integer"},
+        {"host": "gpu-02", "run": "run"},
+        {"gpu-01": fact(), "gpu-02": {}},
+    )
+    assert sources["problems"] == [
+        "nothing to compare: before of gpu-01, arm integer, has no timings.",
+        "nothing to compare: run of gpu-02, has no timings.",
+    ]
+    assert comparison_fact(sources, {"skipped": True}, "/r")["problems"] == sources["problems"]
+
+
+def test_the_fact_of_a_comparison():
+    sources = {"problems": [], "a": "x@none-auto", "b": "x@static-auto"}
+    done = {"rc": 0, "stdout": json.dumps({"verdict": "BEATS", "line": "1.6x faster"})}
+    assert comparison_fact(sources, done, "/r") == {
+        "schema": 1,
+        "a": "x@none-auto",
+        "b": "x@static-auto",
+        "verdict": "BEATS",
+        "line": "1.6x faster",
+        "report": "/r/report.html",
+        "problems": [],
+    }
+    failed = comparison_fact(sources, {"rc": 2, "stdout": "", "stderr": "no cell in common"}, "/r")
+    assert (failed["report"], failed["problems"]) == (None, ["no cell in common"])
+
+
+def test_the_summary():
+    comparison = {"line": "1.6x faster", "report": "/r/report.html", "problems": []}
+    broken = {**fact(), "runs": {}, "problems": ["before: no free GPU."]}
+    lines = benchmark_summary(
+        {"gpu-10": broken, "gpu-2": fact(), "gpu-3": {}}, {"gpu-2": comparison, "gpu-10": {}, "gpu-3": {}}
+    )
+    assert lines == [
+        "benchmark: 2 nodes: 1 measured, 1 with problems",
+        "  gpu-2    1.6x faster",
+        "           report: /r/report.html",
+        f"           before: policy none: none-12 3 rounds, none-auto 3 rounds; {FOLDER}",
+        "  gpu-10   PROBLEM before: no free GPU.",
+    ]
+    assert benchmark_summary({"gpu-1": {}}, {}) == []

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the expressions say of pods is for an API server to tell: molecule/enforce."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.policy import (
+    gpu_pod_policy,
+    gpu_pod_policy_faults,
+    gpu_pod_policy_problems,
+)
+
+SETTINGS = {
+    "action": "Warn",
+    "exempt_namespaces": ["kube-system"],
+    "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
+    "resource_prefixes": ["nvidia.com/"],
+}
+
+
+def made(**settings):
+    return gpu_pod_policy({**SETTINGS, **settings})
+
+
+def problems(found=(), version="v1.30.0", **settings):
+    return gpu_pod_policy_problems(found, {**SETTINGS, **settings}, version)
+
+
+@pytest.mark.parametrize(
+    ("action", "of_owners", "on_error"),
+    [("Warn", "Warn", "Ignore"), ("Audit", "Audit", "Ignore"), ("Deny", "Warn", "Fail")],
+)
+def test_owners_are_never_refused_and_only_deny_fails_closed(action, of_owners, on_error):
+    policy, pods, owners = made(action=action)
+    assert policy["spec"]["failurePolicy"] == on_error
+    assert pods["spec"]["validationActions"] == [action]
+    assert owners["spec"]["validationActions"] == [of_owners]
+    assert [rule["resources"] for rule in pods["spec"]["matchResources"]["resourceRules"]] == [["pods"]]
+    assert all("pods" not in rule["resources"] for rule in owners["spec"]["matchResources"]["resourceRules"])
+
+
+def test_without_exempt_namespaces_only_the_label_exempts():
+    for binding in made(exempt_namespaces=[])[1:]:
+        (expression,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert expression == {"key": "kubepin.io/gpu-pod-policy", "operator": "NotIn", "values": ["exempt"]}
+
+
+def test_what_kubepin_made_may_be_replaced():
+    assert problems(made()) == []
+
+
+def test_all_problems_are_told_at_once():
+    foreign = [{**item, "metadata": {"name": item["metadata"]["name"]}} for item in made()]
+    told = problems(foreign, "v1.29.14", exempt_label="exempt", resource_prefixes=["nvidia.com/", ""])
+    assert len(told) == 6
+    assert "v1.29.14: a ValidatingAdmissionPolicy takes 1.30 or newer" in told[0]
+    assert "audit-gpu-pods.yml" in told[0]
+    assert 'gpu_pod_policy_exempt_label is "exempt": expected KEY=VALUE' in told[1]
+    assert "gpu_pod_policy_resource_prefixes" in told[2]
+    assert "ValidatingAdmissionPolicyBinding/kubepin-gpu-pods-owners is there without the label" in told[5]
+
+
+@pytest.mark.parametrize("label", ["", "key", "key=", "=value", "two words=yes", "key=a b", "key=a=b"])
+def test_a_label_that_is_none_is_refused(label):
+    (problem,) = problems(exempt_label=label)
+    assert f'"{label}": expected KEY=VALUE' in problem
+
+
+@pytest.mark.parametrize("prefix", ["", "nvidia.com/'gpu", "a b"])
+def test_a_prefix_of_no_resource_is_refused(prefix):
+    (problem,) = problems(resource_prefixes=[prefix])
+    assert "gpu_pod_policy_resource_prefixes" in problem
+
+
+def test_without_prefixes_only_claims_count():
+    assert problems(resource_prefixes=[]) == []
+    assert "(false) &&" in made(resource_prefixes=[])[0]["spec"]["variables"][1]["expression"]
+
+
+def policy(observed, *warnings):
+    status = {"observedGeneration": observed, "typeChecking": {"expressionWarnings": list(warnings)}}
+    return {"metadata": {"generation": 2}, "status": status}
+
+
+def test_faults_are_those_of_the_policy_as_it_is_now():
+    fault = {"fieldRef": "spec.validations[0].expression", "warning": "undefined field"}
+    assert gpu_pod_policy_faults(policy(1, fault)) is None
+    assert gpu_pod_policy_faults({"metadata": {"generation": 1}}) is None
+    assert gpu_pod_policy_faults(policy(2)) == []
+    assert gpu_pod_policy_faults(policy(2, fault)) == ["spec.validations[0].expression: undefined field"]

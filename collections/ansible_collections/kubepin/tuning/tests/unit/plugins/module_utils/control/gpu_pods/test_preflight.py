@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.preflight import (
+    gpu_pods_nodes,
+    gpu_pods_preflight,
+)
+
+UPDATE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": []}
+RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unknown": []}
+
+
+def container(name="main", gpus=("nvidia.com/gpu",), reasons=()):
+    return {"name": name, "gpus": list(gpus), "exclusive": not reasons, "reasons": list(reasons)}
+
+
+def pod(*containers, causes=(UPDATE,), owner="Deployment/serve", name="serve-1"):
+    unknown = sorted({fact for cause in causes for fact in cause["unknown"]})
+    return {
+        "namespace": "ml",
+        "name": name,
+        "node": "gpu-01",
+        "owner": owner,
+        "exclusive": all(c["exclusive"] for c in containers),
+        "containers": list(containers),
+        "risk": {"grade": "high" if causes else "none", "causes": list(causes), "unknown": unknown},
+    }
+
+
+def audit(pods, *template):
+    owner = {"namespace": "ml", "kind": "Deployment", "name": "serve", "containers": list(template), "patch": {"p": 1}}
+    return {"pods": pods, "owners": [{**owner, "cpus_per_node": {}}] if template else []}
+
+
+def stack(evicted=("ml/serve-1",), **plan):
+    changes = {"changed": True, "policy": "static", "policy_before": "none", "exclusive_cpus": 62, **plan}
+    return {"node": "gpu-01", "runtime": {}, "plan": {**changes, "pods_to_evict": list(evicted)}}
+
+
+SHARED = container(reasons=["fractional_cpu"])
+
+
+def test_a_pod_in_danger_is_a_problem_with_its_way_out():
+    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False)
+    (problem,) = found["problems"]["gpu-01"]
+    assert problem.startswith(
+        "GPU pods ml/serve-1 would share CPUs, and the static policy would take their GPU on this node."
+    )
+    assert "gpu_qos_accept_risk=true" in problem
+    assert [p["name"] for p in found["audit"]["pods"]] == ["serve-1"]
+    assert [owner["name"] for owner in found["audit"]["owners"]] == ["serve"]
+    assert found["warnings"] == []
+
+
+def test_accepted_it_is_a_warning():
+    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True)
+    assert found["problems"] == {}
+    assert "going on all the same" in found["warnings"][0]
+
+
+def test_what_is_unknown_is_a_danger_and_named():
+    cause = {**UPDATE, "unknown": ["runc_version"]}
+    found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False)
+    assert "depends on what is unknown: runc_version" in found["problems"]["gpu-01"][0]
+
+
+@pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
+def test_on_a_safe_stack_it_is_listed_only(causes):
+    found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False)
+    assert found["problems"] == {}
+    assert found["audit"]["summary"]["not_exclusive"] == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "template", "pinned"),
+    [
+        pytest.param([SHARED], [container()], True, id="mended since"),
+        pytest.param([container()], [SHARED], False, id="spoilt since"),
+        pytest.param(
+            [container(reasons=["other_container"]), container("side", ())], [container()], False, id="injected sidecar"
+        ),
+        pytest.param([container(reasons=["too_many_cpus"])], [container()], False, id="the node is too small"),
+        pytest.param(
+            [container(), container("side", (), ["fractional_cpu"])], [], True, id="the GPU's container counts"
+        ),
+    ],
+)
+def test_the_owners_template_counts_for_pods_that_are_evicted(now, template, pinned):
+    found = gpu_pods_preflight(audit([pod(*now)], *template), [stack()], False)
+    assert bool(found["problems"]) is not pinned
+
+
+@pytest.mark.parametrize(
+    "plan", [{"changed": False}, {"policy_before": "static"}, {"policy": "none", "policy_before": "static"}]
+)
+def test_a_node_that_is_not_switched_to_static_stops_nothing(plan):
+    assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False)["problems"] == {}
+
+
+def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
+    staying = pod(container(), causes=[{**UPDATE, "unknown": ["runc_version"]}, RELOAD], owner="DaemonSet/watch")
+    found = gpu_pods_preflight(audit([staying]), [stack(evicted=[])], False)
+    assert found["problems"] == {}
+    (warning,) = found["warnings"]
+    assert "gpu-01: ml/serve-1 stays through the drain" in warning
+    assert "(container_update, daemon_reload; unknown: runc_version)" in warning
+
+
+def test_many_pods_are_counted():
+    pods = [pod(SHARED, name=f"serve-{number}") for number in range(10)]
+    found = gpu_pods_preflight(audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False)
+    assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["problems"]["gpu-01"][0]
+
+
+def test_whose_word_counts():
+    read = {"schema": 1, "runtime": "containerd", "unknown": ["x"], "runc_version": "1.1.5", "device_injection": None}
+    told = {"gpu-01": {"runc_version": "1.2.0", "cpu_manager_policy": "none"}, "gpu-09": {"device_injection": "cdi"}}
+    stacks = [
+        {**stack(), "runtime": {**read, "cgroup_driver": "systemd"}},
+        {},
+        {"node": "gpu-02", "runtime": {}, "plan": {}},
+    ]
+    assert gpu_pods_nodes(stacks, told) == {
+        "gpu-01": {
+            "runc_version": "1.2.0",
+            "cgroup_driver": "systemd",
+            "cpu_manager_policy": "static",
+            "allocatable_cpu": 62,
+        },
+        "gpu-09": {"device_injection": "cdi"},
+    }

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import (
+    gpu_pods_patches,
+    gpu_pods_text,
+    gpu_pods_verdict,
+)
+
+CAUSE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": ["runc_version"]}
+POD = {
+    "namespace": "ml",
+    "name": "serve",
+    "node": "gpu-01",
+    "owner": "Deployment/serve",
+    "qos": "Guaranteed",
+    "exclusive": False,
+    "containers": [
+        {"name": "main", "kind": "container", "cpus": 1.5, "reasons": ["fractional_cpu"], "no_thread_count": True}
+    ],
+    "risk": {"grade": "unknown", "causes": [CAUSE], "unknown": ["runc_version"]},
+}
+OWNER = {
+    "namespace": "ml",
+    "kind": "Deployment",
+    "name": "serve",
+    "patch": {"p": 1},
+    "undo": {"u": 1},
+    "problems": [],
+    "cpus_per_node": {"gpu-01": 0.5},
+}
+AUDIT = {
+    "pods": [POD],
+    "owners": [OWNER],
+    "summary": {
+        "pods": 1,
+        "exclusive": 0,
+        "not_exclusive": 1,
+        "finished": 0,
+        "risk": {"high": 0, "low": 0, "none": 0, "unknown": 1},
+        "reasons": {"fractional_cpu": 1},
+        "owners": 1,
+        "patches": 1,
+        "cpus_per_node": {"gpu-01": 0.5, "not scheduled": 2},
+    },
+}
+GOOD = {
+    **AUDIT,
+    "owners": [],
+    "pods": [{**POD, "exclusive": True, "containers": [], "risk": {"grade": "none", "causes": [], "unknown": []}}],
+    "summary": {
+        **AUDIT["summary"],
+        "exclusive": 1,
+        "not_exclusive": 0,
+        "reasons": {},
+        "risk": {"high": 0, "low": 0, "none": 1, "unknown": 0},
+    },
+}
+
+
+def test_the_text_names_pods_reasons_and_what_mends_them():
+    text = gpu_pods_text(AUDIT)
+    assert text.startswith("kubepin: 1 GPU pods: 0 on CPUs of their own, 1 not.")
+    for line in (
+        "  ml/serve   gpu-01   Deployment/serve   Guaranteed   risk unknown (container_update)",
+        "      container main, 1.5 CPUs: fractional_cpu; no OMP_NUM_THREADS",
+        "  fractional_cpu: its CPU request is no whole number (pods: 1)",
+        "  unknown of some nodes: runc_version. Whoever knows them puts them into gpu_qos_nodes.",
+        "patches: 1 of 1 templates; all together cost +0.5 CPUs on gpu-01, +2 CPUs for pods not scheduled",
+        "  ml Deployment/serve: cost +0.5 CPUs on gpu-01",
+    ):
+        assert line in text.splitlines()
+
+
+def test_a_patch_without_a_cost_says_so():
+    free = {**OWNER, "cpus_per_node": {"gpu-01": 0}}
+    assert "  ml Deployment/serve: cost nothing now" in gpu_pods_text({**AUDIT, "owners": [free]}).splitlines()
+
+
+def test_equal_pods_are_one_entry():
+    pods = [{**POD, "name": f"serve-{number}", "node": f"gpu-0{number}"} for number in range(3)]
+    pods += [{**POD, "name": name, "owner": None} for name in ("bare-1", "bare-2")]
+    lines = [line.split("   ") for line in gpu_pods_text({**AUDIT, "pods": pods}).splitlines()]
+    table = [[cell.strip() for cell in line if cell] for line in lines if line[0].startswith("  ml/")]
+    assert table == [
+        ["ml/serve-0 and 2 more", "3 nodes", "Deployment/serve", "Guaranteed", "risk unknown (container_update)"],
+        ["ml/bare-1 and 1 more", "gpu-01", "bare pods", "Guaranteed", "risk unknown (container_update)"],
+    ]
+
+
+def test_nothing_to_say_of_good_pods():
+    assert gpu_pods_text(GOOD).splitlines()[1:] == ["  risk none: nothing known takes it"]
+
+
+def test_patches_with_the_names_of_their_files():
+    (patch,) = gpu_pods_patches(AUDIT)
+    assert patch == {"name": "ml-deployment-serve", "patch": {"p": 1}, "undo": {"u": 1}, "complete": True}
+    assert not gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "problems": ["choose"]}]})[0]["complete"]
+    assert gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "patch": None}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("audit", "fail_on", "fails"),
+    [
+        (AUDIT, "none", False),
+        (AUDIT, "at_risk", True),
+        (AUDIT, "not_exclusive", True),
+        (GOOD, "at_risk", False),
+        (GOOD, "not_exclusive", False),
+    ],
+)
+def test_the_verdict_by_policy(audit, fail_on, fails):
+    assert bool(gpu_pods_verdict(audit, fail_on)) is fails

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.report import preview_nodes, preview_text
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
+from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
+
+from sandbox.topologies import MACHINES, tree
+
+SETTINGS = {
+    "kubelet_version": "1.22.17",
+    "reserved_cpus": "auto",
+    "reserved_cpu_count": "",
+    "policy_options": "",
+    "topology_manager_policy": "",
+    "pod_cpus": 12,
+    "pods": [],
+}
+
+
+@cache
+def generated(machine: str) -> Topology:
+    return topology_of(Memory(tree(MACHINES[machine])))
+
+
+def node(name: str, machine: str = "epyc-7773x-nps4", **changes: Any) -> dict[str, Any]:
+    return {"node": name, "topology": generated(machine), "kubelet": {}, "error": "", "settings": SETTINGS, **changes}
+
+
+def text(*nodes: dict[str, Any], **settings: Any) -> str:
+    return preview_text(preview_nodes([{**one, "settings": {**SETTINGS, **settings}} for one in nodes]))
+
+
+def test_the_drawing_shows_each_cpu_once() -> None:
+    lines = preview_nodes([node("gpu-01", "one-socket")])[0]["drawing"]
+    assert lines == [
+        "  socket 0",
+        "    NUMA 0   GPUs 0000:01:00.0, 0000:11:00.0",
+        "      L3 0       #aaaaaab #aaaaaab   0-7,16-23",
+        "      L3 1       bbbbb::: bbbbb:::   8-15,24-31",
+    ]
+
+
+@pytest.mark.parametrize("archive", ["hwloc", "util-linux"])
+def test_every_dump_is_drawn_with_all_its_online_cpus(archive: str) -> None:
+    for name, topology in topologies(archive).items():
+        (preview,) = preview_nodes([node(name, topology=topology, settings={**SETTINGS, "pod_cpus": 1000})])
+        if not preview["problems"]:
+            cells = [
+                cells for line in preview["drawing"] if line.startswith(" " * 6) for cells in line[17:].split("   ")[:1]
+            ]
+            assert sum(len(part.replace(" ", "")) for part in cells) == sum(
+                cpu["online"] for cpu in topology["cpus"]
+            ), name
+
+
+def test_text_of_a_node() -> None:
+    said = text(node("gpu-01"))
+    assert said.startswith("kubepin: preview of 1 node under the static policy. Nothing was changed.\n\n== gpu-01\n")
+    for part in (
+        "CPUs 0-255 online: 2 sockets, 8 NUMA nodes, 16 L3 groups, 2 threads a core, 8 GPUs",
+        "reserved 0,128   (1 core, L3 0, NUMA 0, 1 GPU)",
+        "b  pod 2   12       7-12,135-140     0-1    0     1",
+        "of 21 with CPUs of their own: 6 inside one L3 group, 14 inside one NUMA node, 14 beside a GPU",
+        "advice: reserve 0-7,128-135 (cpu_manager_reserved_cpus), ask for 16 CPUs a pod: 15 of 15 pods stay inside one L3 group, "
+        "instead of 6 of 21.",
+        "With pods of 12: reserve 0-1,128-129 (cpu_manager_reserved_cpus): 11 of 21.",
+    ):
+        assert part in said
+
+
+def test_same_nodes_share_a_text() -> None:
+    said = text(node("gpu-01"), node("gpu-02"), node("gpu-03", "one-socket"))
+    assert "== gpu-01, gpu-02\n" in said
+    assert "== gpu-03\n" in said
+
+
+@pytest.mark.parametrize(
+    ("machine", "settings", "told"),
+    [
+        pytest.param("one-socket", {"pods": "12,40"}, "pod 2 would be refused: UnexpectedAdmissionError", id="refused"),
+        pytest.param("one-socket", {"pods": ["500m"]}, "shared pool", id="a fraction"),
+        pytest.param("one-socket", {"pod_cpus": 20}, "advice: none. Pods of 20 CPUs fit into no L3 group", id="too large a pod"),
+        pytest.param("one-socket", {"pod_cpus": 13}, "advice: 1 of 2 pods of 13 stay inside one L3 group; no reservation",
+                     id="nothing better"),
+        pytest.param("epyc-7773x-nps1", {"pod_cpus": "16", "reserved_cpus": "0-7,128-135"}, "advice: nothing to change. All 15 pods",
+                     id="nothing to change"),
+        pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "which CPUs pods get is not known: topologyManagerPolicy",
+                     id="not known"),
+        pytest.param("one-socket", {"pod_cpus": "x", "policy_options": "y"}, 'problem: pod_cpus is "x": expected a whole number of CPUs.',
+                     id="no number"),
+        pytest.param("one-socket", {"policy_options": "y"}, 'problem: policy_options is "y": expected a dictionary', id="no options"),
+        pytest.param("one-socket", {"reserved_cpu_count": "two"}, 'problem: reserved_cpu_count is "two"', id="no count"),
+        pytest.param("one-socket", {"reserved_cpu_count": "4"}, "reserved_cpu_count is 4.", id="a count"),
+        pytest.param("one-socket", {"kubelet_version": ""}, "problem: the kubelet's version could not be read", id="no version"),
+    ],
+)  # fmt: skip
+def test_what_is_told(machine: str, settings: dict[str, Any], told: str) -> None:
+    assert told in text(node("gpu-01", machine), **settings)
+
+
+def test_a_node_that_was_not_read_is_named_and_others_are_told() -> None:
+    said = text(node("gpu-01", error="no route to host", topology={}), node("gpu-02"))
+    assert "== gpu-01\n  problem: no route to host\n" in said
+    assert "== gpu-02\n  CPUs 0-255" in said
+
+
+def test_previews_are_plain_data() -> None:
+    previews = preview_nodes([node("gpu-01")])
+    assert json.loads(json.dumps(previews)) == previews

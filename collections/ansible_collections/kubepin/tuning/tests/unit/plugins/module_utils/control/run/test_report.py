@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import preflight_problems, run_summary
+
+POLICY = {"name": "cpuManagerPolicy", "before": "none", "after": "static", "reason": "GPU pods own their CPUs"}
+RESERVED = {"name": "reservedSystemCPUs", "before": None, "after": "0,128", "reason": "static needs a reservation"}
+TUNED = {
+    "schema": 1,
+    "node": "gpu-01",
+    "outcome": "tuned",
+    "settings": [POLICY, RESERVED],
+    "reserved": {"cpus": "0,128", "explanation": "1 core, NUMA 0, no GPU"},
+    "exclusive_cpus": 254,
+    "downtime_ms": 1304.2,
+    "verified": ["state file", "configz", "allocatable cpu 254", "nvidia.com/gpu 8"],
+    "first_cause": None,
+    "meaning": None,
+    "cordoned_before": False,
+    "left_cordoned": False,
+    "next_step": None,
+    "gpu_is_stand_in": False,
+    "message": None,
+}
+FAILED = {
+    **TUNED,
+    "outcome": "failed",
+    "verified": [],
+    "first_cause": "kubelet does not stay up: unknown CPU Manager Policy option",
+    "meaning": "this kubelet does not know the option",
+    "left_cordoned": True,
+    "next_step": "see journalctl -u kubelet, then run the play again",
+}
+
+
+def test_no_problem_is_no_text():
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}) == ""
+
+
+def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": ["budget ml/a allows 0."]}, "gpu-02": {}}) == (
+        "kubepin: nothing was changed. 2 of 2 nodes cannot be switched as asked:\n"
+        "  gpu-01   budget ml/a allows 0.\n"
+        "  gpu-02   could not be planned: its error is above."
+    )
+
+
+def test_problems():
+    text = preflight_problems(
+        {
+            "gpu-10": {"problems": ["pod ml/trainer-0 cannot be evicted."]},
+            "gpu-3": {"problems": []},
+            "gpu-2": {"problems": ['cpu_manager_reserved_cpus is "0": splits core 0.', "reserves all of socket 1."]},
+        }
+    )
+    assert text == (
+        "kubepin: nothing was changed. 2 of 3 nodes cannot be switched as asked:\n"
+        '  gpu-2    cpu_manager_reserved_cpus is "0": splits core 0.\n'
+        "  gpu-2    reserves all of socket 1.\n"
+        "  gpu-10   pod ml/trainer-0 cannot be evicted."
+    )
+
+
+def test_a_problem_of_the_only_node():
+    assert preflight_problems({"gpu-01": {"problems": ["no."]}}) == (
+        "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no."
+    )
+
+
+def test_a_good_run():
+    assert run_summary(
+        {"gpu-10": {**TUNED, "outcome": "already_tuned", "policy": "static", "settings": []}, "gpu-2": TUNED}, 250
+    ) == [
+        "kubepin: 2 nodes: 1 tuned, 1 already tuned, 0 failed (4 min 10 s)",
+        "  gpu-2    none -> static   reserved 0,128 (1 core, NUMA 0, no GPU)   exclusive 254   kubelet down 1.3 s",
+        "           verified: state file, configz, allocatable cpu 254, nvidia.com/gpu 8",
+        "  gpu-10   static, reserved 0,128: nothing to do",
+        "           verified: state file, configz, allocatable cpu 254, nvidia.com/gpu 8",
+    ]
+
+
+LINES = {
+    "the least there is": ({"outcome": "tuned"}, ["switched by an interrupted run, finished now"]),
+    "a stand-in": (
+        {**TUNED, "gpu_is_stand_in": True, "verified": None, "reserved": {"cpus": "0"}},
+        ["none -> static   reserved 0   exclusive 254   kubelet down 1.3 s   GPU stand-in"],
+    ),
+    "a stand-in, nothing to do": (
+        {"outcome": "already_tuned", "policy": "static", "gpu_is_stand_in": True},
+        ["static: nothing to do   GPU stand-in"],
+    ),
+    "cordoned before": (
+        {"outcome": "tuned", "settings": [POLICY], "cordoned_before": True, "left_cordoned": True},
+        ["none -> static", "stays cordoned, as it was found"],
+    ),
+    "more settings": (
+        {
+            "outcome": "tuned",
+            "reserved": {"cpus": "0"},
+            "settings": [
+                {"name": "reservedSystemCPUs", "before": "1", "after": "0"},
+                {
+                    "name": "cpuManagerPolicyOptions",
+                    "before": {},
+                    "after": {"full-pcpus-only": "true"},
+                    "reason": "SMT",
+                },
+                {"name": "topologyManagerPolicy", "before": None, "after": "restricted"},
+            ],
+        },
+        [
+            "settings changed   reserved 0",
+            "cpuManagerPolicyOptions: unset -> full-pcpus-only=true (SMT)",
+            "topologyManagerPolicy: unset -> restricted",
+        ],
+    ),
+    "a turn that has not come": ({}, ["not touched yet"]),
+    "would tune": (
+        {"outcome": "would_tune", "settings": [POLICY], "exclusive_cpus": 254},
+        ["none -> static   exclusive 254"],
+    ),
+    "rolled back": (
+        {"outcome": "rolled_back", "settings": [{**POLICY, "before": "static", "after": "none"}], "downtime_ms": 900},
+        ["static -> none   kubelet down 0.9 s"],
+    ),
+    "nothing to roll back": ({"outcome": "not_tuned", "settings": []}, ["no switch to take back: nothing to do"]),
+    "refused": (
+        {"outcome": "refused", "message": "pod a/b has no controller."},
+        ["REFUSED   pod a/b has no controller.", "now: not touched"],
+    ),
+    "a note": (
+        {"outcome": "already_tuned", "policy": "static", "notes": ["config.yaml is rewritten"]},
+        ["static: nothing to do", "note: config.yaml is rewritten"],
+    ),
+    "failed": (
+        FAILED,
+        [
+            "FAILED   kubelet does not stay up: unknown CPU Manager Policy option",
+            "meaning: this kubelet does not know the option",
+            "now: not put back; the node stays cordoned",
+            "next: see journalctl -u kubelet, then run the play again",
+        ],
+    ),
+    "undone": (
+        {**FAILED, "outcome": "undone", "meaning": None, "cordoned_before": True, "gpu_is_stand_in": True},
+        [
+            "FAILED   GPU stand-in   kubelet does not stay up: unknown CPU Manager Policy option",
+            "now: everything was put back as it was; the node stays cordoned, as it was found",
+            "next: see journalctl -u kubelet, then run the play again",
+        ],
+    ),
+    "failed, and nobody knows why": (
+        {"outcome": "failed"},
+        ["FAILED   the cause is not known", "now: not put back"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("result", "lines"), LINES.values(), ids=LINES.keys())
+def test_a_node(result, lines):
+    first, *others = lines
+    assert run_summary({"n1": result}, 1)[1:] == [f"  n1   {first}", *(f"       {line}" for line in others)]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "seconds", "header"),
+    [
+        pytest.param([], 0.4, "kubepin: 0 nodes: 0 failed (0 s)", id="no node"),
+        pytest.param(["tuned"], 59.6, "kubepin: 1 node: 1 tuned, 0 failed (1 min 0 s)", id="rounding up to a minute"),
+        pytest.param(
+            ["failed", "undone", "tuned", "already_tuned"],
+            3725,
+            "kubepin: 4 nodes: 1 tuned, 1 already tuned, 2 failed (1 of them put back) (1 h 2 min)",
+            id="failures",
+        ),
+        pytest.param(
+            ["would_tune", "would_tune", "already_tuned"],
+            12,
+            "kubepin: 3 nodes: 2 would be tuned (check mode, nothing was changed), 1 already tuned, 0 failed (12 s)",
+            id="check mode",
+        ),
+        pytest.param(["rolled_back"], 61, "kubepin: 1 node: 1 rolled back, 0 failed (1 min 1 s)", id="rolled back"),
+    ],
+)
+def test_header(outcomes, seconds, header):
+    results = {f"n{number}": {"outcome": outcome} for number, outcome in enumerate(outcomes)}
+    assert run_summary(results, seconds)[0] == header
+
+
+def test_of_many_nodes_the_same_lines_are_told_once_and_all_failures_by_name():
+    results = {f"gpu-{number:03d}": {} for number in range(500)}
+    results["gpu-007"] = results["gpu-008"] = results["gpu-009"] = results["gpu-010"] = FAILED
+    lines = run_summary(results, 60)
+    assert lines[0] == "kubepin: 500 nodes: 496 to come, 4 failed (1 min 0 s)"
+    assert lines[1:3] == ["  gpu-000, gpu-001, gpu-002 and 493 more", "      not touched yet"]
+    assert lines[3] == "  gpu-007, gpu-008, gpu-009, gpu-010"
+    assert len(lines) < 12
+
+
+def test_of_many_refused_nodes_the_same_problem_is_told_once_with_all_names():
+    refused = {f"gpu-{number:02d}": {"problems": ["splits core 0."], "blocked": []} for number in range(20)}
+    head, *lines = preflight_problems(refused).splitlines()
+    assert head == "kubepin: nothing was changed. 20 of 20 nodes cannot be switched as asked:"
+    assert " ".join(lines[:-1]).split() == [*(f"{host}," for host in list(refused)[:-1]), "gpu-19"]
+    assert lines[-1] == "      splits core 0."

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
+    failure_fact,
+    host_facts,
+    plan_fact,
+    result_fact,
+)
+
+NODE: dict[str, Any] = {
+    "ready": True,
+    "ready_reason": "KubeletReady",
+    "unschedulable": False,
+    "allocatable": {"cpu": "1", "gpu": 1},
+    "configz": {"cpuManagerPolicy": "static"},
+    "drain": {"evicted": [{"namespace": "ml", "name": "a"}], "kept": [], "problems": []},
+}
+KUBELET: dict[str, Any] = {
+    "settings": [{"name": "cpuManagerPolicy", "before": "none", "after": "static", "reason": "asked"}],
+    "changes": [],
+    "policy": "static",
+    "policy_before": "none",
+    "exclusive_cpus": 1,
+    "downtime_ms": 400.0,
+    "verified": ["state file: policy static"],
+}
+PROBE = {"probe": {"cpus_allowed_list": "1", "device_paths_seen": ["/dev/nvidia0"], "seconds_observed": 15}}
+FAILURE = {
+    "task": "Switch",
+    "msg": "It failed.",
+    "first_cause": "E1123 broken",
+    "meaning": "",
+    "journal": "/var/lib/kubepin/x.json",
+}
+
+
+def test_times_that_can_prove_nothing_are_a_problem_beside_the_others() -> None:
+    plan = plan_fact({"msg": "no kubelet"}, {"node": NODE}, probe_seconds=10, timeout=5)
+    first, watched, timeout = plan["problems"]
+    assert first == "no kubelet"
+    assert watched.startswith("cpu_manager_probe_seconds is 10: ")
+    assert timeout.startswith("cpu_manager_timeout is 5: ")
+
+
+def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_result() -> None:
+    def host(name: str, planned: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        asked = {
+            "node": f"node-of-{name}",
+            "state": "present",
+            "accept_old_kubelet": False,
+            "gpu_is_stand_in": False,
+            "probe_seconds": 15,
+            "timeout": 120,
+        }
+        return {
+            "inventory_hostname": name,
+            "__cpu_manager_asked": {**asked, **changes},
+            "__cpu_manager_planned": planned,
+        }
+
+    as_asked = {**KUBELET, "settings": []}
+    hosts = [
+        host("same", as_asked),
+        host("none", as_asked, state="rolled_back"),
+        host("other", KUBELET),
+        host("silent", {"msg": "timed out"}),
+        host("lost", as_asked),
+        host("hasty", as_asked, probe_seconds=5),
+        {"inventory_hostname": "not planned"},
+    ]
+    names = ("same", "none", "other", "silent", "hasty")
+    api = {"nodes": {**{f"node-of-{name}": {"node": NODE} for name in names}, "node-of-lost": {"msg": "no such node"}}}
+    facts = host_facts(hosts, api, check_mode=False)
+    results = {name: fact["kubepin_result"].get("outcome") for name, fact in facts.items()}
+    assert results == {
+        "same": "already_tuned", "none": "not_tuned", "other": None, "silent": None, "lost": None, "hasty": None,
+    }  # fmt: skip
+    assert facts["same"]["kubepin_result"]["node"] == "node-of-same"
+    assert facts["other"]["kubepin_plan"]["changed"]
+    assert facts["silent"]["kubepin_plan"]["problems"] == ["timed out"]
+    assert facts["lost"]["kubepin_plan"]["problems"] == ["no such node"]
+    assert len(facts["hasty"]["kubepin_plan"]["problems"]) == 1
+
+
+def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
+    asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_is_stand_in": False}
+    asked |= {"probe_seconds": 15, "timeout": 120}
+    host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
+    assert host_facts([host], {"failed": True, "msg": "no API"}, False)["a"]["kubepin_plan"]["problems"] == ["no API"]
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "api", "problems"),
+    [
+        pytest.param(KUBELET, {"node": NODE}, [], id="fine"),
+        pytest.param(
+            {"msg": "both", "problems": ["one", "two"]},
+            {"node": NODE},
+            ["one", "two"],
+            id="the plan's problems",
+        ),
+        pytest.param(
+            {"msg": "no kubelet here"},
+            {"node": NODE},
+            ["no kubelet here"],
+            id="a failure without a list",
+        ),
+        pytest.param(KUBELET, {"msg": "no API"}, ["no API"], id="the API cannot be read"),
+        pytest.param(
+            KUBELET,
+            {"node": {**NODE, "ready": False, "drain": {"problems": ["pod x"]}}},
+            ["the node is not Ready (KubeletReady): repair it first, or leave it out with --limit.", "pod x"],
+            id="not Ready and not to be drained",
+        ),
+        pytest.param(
+            {**KUBELET, "boot_id": "a"},
+            {"node": {**NODE, "name": "gpu-02", "boot_id": "b"}},
+            [
+                "this host is not the machine that the API calls gpu-02 (boot IDs a and b): "
+                "give the host its own node name in kubepin_node_name."
+            ],
+            id="another machine's node name",
+        ),
+        pytest.param(
+            {**KUBELET, "repaired": "20261123T000000.000Z"},
+            {"node": {**NODE, "ready": False}},
+            [],
+            id="an interrupted switch: it is undone first, Ready or not",
+        ),
+        pytest.param(
+            {**KUBELET, "settings": []},
+            {"node": {**NODE, "drain": {"problems": ["pod x"]}}},
+            [],
+            id="nothing to change: what a drain would say does not matter",
+        ),
+    ],
+)
+def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[str]) -> None:
+    assert plan_fact(kubelet, api)["problems"] == problems
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "node"),
+    [
+        ({**KUBELET, "settings": [], "repaired": "20261123T000000.000Z"}, {}),
+        ({**KUBELET, "settings": []}, {"cordoned_by_kubepin": True}),
+    ],
+    ids=["a switch to undo", "a cordon to take back"],
+)
+def test_what_an_interrupted_run_left_is_a_change(kubelet: dict[str, Any], node: dict[str, Any]) -> None:
+    plan = plan_fact(kubelet, {"node": {**NODE, "unschedulable": True, **node}})
+    assert plan["changed"]
+    assert plan["cordoned_before"] is not node.get("cordoned_by_kubepin", False)
+
+
+@pytest.mark.parametrize(
+    ("period", "seconds"),
+    [(None, 12), ("10s", 12), ("1m0s", 62), ("2.5s", 5)],
+    ids=["unknown: the kubelet's default", "default", "a minute", "a fraction"],
+)
+def test_the_probe_watches_for_longer_than_the_kubelets_reconcile_period(period: str | None, seconds: int) -> None:
+    plan = plan_fact({**KUBELET, "reconcile_period": period}, {"node": NODE})
+    assert (plan["probe_seconds"], plan["problems"]) == (seconds, [])
+
+
+def test_times_that_prove_nothing_are_refused() -> None:
+    slow = {**KUBELET, "reconcile_period": "20s"}
+    (problem,) = plan_fact(slow, {"node": NODE}, probe_seconds="20")["problems"]
+    assert problem.startswith(
+        "cpu_manager_probe_seconds is 20: the pod must watch its device for more than one reconcile"
+    )
+    assert "(20 s)" in problem
+    (problem,) = plan_fact(slow, {"node": NODE}, timeout="22")["problems"]
+    assert problem.startswith("cpu_manager_timeout is 22: it must be longer than the 22 s")
+
+
+def test_a_reconcile_period_that_is_not_a_duration_is_a_problem() -> None:
+    (problem,) = plan_fact({**KUBELET, "reconcile_period": "10 s"}, {"node": NODE})["problems"]
+    assert problem.startswith('cpuManagerReconcilePeriod: "10 s" is not a duration')
+
+
+def test_what_a_budget_forbids_now_is_told_apart() -> None:
+    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {"evicted": [], "problems": ["bare"], "blocked": ["budget"]}}})
+    assert (plan["problems"], plan["blocked"]) == (["bare"], ["budget"])
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "plan": plan_fact(KUBELET, {"node": NODE}),
+        "node": "gpu-01",
+        "state": "present",
+        "check_mode": False,
+        "gpu_is_stand_in": False,
+        "kubelet": KUBELET,
+    }
+    return result_fact(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "tuned"),
+        ({"check_mode": True}, "would_tune"),
+        ({"state": "rolled_back"}, "rolled_back"),
+        ({"plan": plan_fact({**KUBELET, "settings": []}, {"node": NODE})}, "already_tuned"),
+        ({"plan": plan_fact({"msg": "no", "problems": ["no"]}, {"node": NODE})}, "refused"),
+        ({"failure": FAILURE, "left": {"outcome": "undone", "cordoned": False}}, "undone"),
+    ],
+)
+def test_outcome(changes: dict[str, Any], outcome: str) -> None:
+    assert result(**changes)["outcome"] == outcome
+
+
+def test_what_was_verified_names_a_stand_in_as_one() -> None:
+    assert result(api={"node": NODE}, probe=PROBE, gpu_is_stand_in=True)["verified"] == [
+        "state file: policy static",
+        "Ready",
+        "configz policy static",
+        "allocatable cpu 1",
+        "GPU stand-in allocatable 1",
+        "probe pod on CPUs 1 still has its GPU stand-in after 15 s",
+    ]
+
+
+def test_gpus_that_pods_keep_through_the_drain_are_not_free_for_the_probe() -> None:
+    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {**NODE["drain"], "gpus_kept": 1}}})
+    assert (plan["gpus_before"], plan["gpus_free"]) == (1, 0)
+    without_device = {"probe": {**PROBE["probe"], "device_paths_seen": []}}
+    assert result(plan=plan, api={"node": NODE}, probe=without_device)["verified"][-2:] == [
+        "probe pod on CPUs 1 after 15 s",
+        "no GPU for the probe pod: pods that stay through the drain hold all",
+    ]
+
+
+def test_a_failure_says_what_state_the_node_is_in_and_what_to_do() -> None:
+    undone = result(failure=FAILURE, left={"outcome": "undone", "cordoned": False})
+    assert "It failed. Node gpu-01 is as it was found (policy none, schedulable)." in undone["message"]
+    assert undone["first_cause"] == "E1123 broken"
+    assert undone["left_cordoned"] is False
+    lost = result(failure=FAILURE, left={"outcome": "failed", "cordoned": True, "msg": "not Ready"})
+    assert "stays cordoned: not Ready" in lost["message"]
+    assert "/var/lib/kubepin/x.json on the node" in lost["next_step"]
+    assert lost["left_cordoned"] is True
+
+
+@pytest.mark.parametrize(
+    ("version", "policy_before", "accepted", "refused"),
+    [
+        pytest.param("v1.21.14", "none", False, True, id="old"),
+        pytest.param("v1.21.14", "none", True, False, id="accepted"),
+        pytest.param("v1.21.14", "static", False, False, id="static already"),
+        pytest.param("v1.22.17", "none", False, False, id="new"),
+    ],
+)
+def test_a_kubelet_that_touches_pinned_containers_gets_no_static_policy_unasked(
+    version: str, policy_before: str, accepted: bool, refused: bool
+) -> None:
+    kubelet = {**KUBELET, "policy_before": policy_before}
+    problems = plan_fact(kubelet, {"node": {**NODE, "kubelet_version": version}}, accepted)["problems"]
+    assert [problem.partition(" touches")[0] for problem in problems] == (["kubelet 1.21.14"] if refused else [])
+    assert all("kubepin_upgrade_first=true" in problem for problem in problems)
+
+
+def test_a_module_that_was_killed_on_the_node_is_told_as_such() -> None:
+    found = {
+        "failed": True,
+        "module_stderr": "Killed\n",
+        "module_stdout": "",
+        "rc": 137,
+        "msg": "No start of json char found",
+    }
+    told = failure_fact(found, "Switch")
+    assert told["first_cause"] == told["msg"]
+    assert told["msg"] == 'Ansible\'s program on the node was killed by signal 9 before it had a result: "Killed".'
+    ended = failure_fact({**found, "rc": 1, "module_stderr": "", "module_stdout": "Segmentation\nfault"}, "Switch")[
+        "msg"
+    ]
+    assert (
+        ended == 'Ansible\'s program on the node ended with exit status 1 before it had a result: "Segmentation fault".'
+    )
+
+
+def test_what_a_failed_task_said_is_kept() -> None:
+    said = {"msg": "no", "first_cause": "E1 no", "meaning": "that", "journal": "/j"}
+    assert failure_fact(said, "Switch") == {"task": "Switch", **said}
+    assert failure_fact({}, "Switch")["first_cause"] == "unknown"

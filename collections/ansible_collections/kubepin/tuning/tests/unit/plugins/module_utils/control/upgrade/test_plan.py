@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan: every way through, every place where a run can have been stopped, every blocker."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
+    Wanted,
+    batch_problems,
+    in_batches,
+    plan_hops,
+    plan_upgrade,
+)
+
+Data = dict[str, Any]
+CP, W1, W2 = "cp", "w1", "w2"
+ALL = f"{CP},{W1},{W2}"
+
+
+def facts(control_plane: bool, version: str = "1.20.15") -> Data:
+    return {
+        "control_plane": control_plane,
+        "boot_id": "boot",
+        "versions": {"kubeadm": version, "kubelet": version, "kubectl": version},
+        "manifests": dict.fromkeys(
+            ("kube-apiserver", "kube-controller-manager", "kube-scheduler"), version if control_plane else None
+        ),
+        "stacked_etcd": control_plane,
+        "command_line": ["/usr/bin/kubelet", "--cpu-manager-policy=static"],
+        "cgroup": {"version": 1, "driver": "cgroupfs"},
+        "tuning": {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"},
+        "certificates": [{"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300.0}],
+        "disk": [{"paths": ["/var/lib/kubepin"], "needed_mb": 500, "free_mb": 60000}],
+        "problems": [],
+        "source_problems": [],
+    }
+
+
+class Cluster:
+    """Three nodes at 1.20.15, to be changed by the test."""
+
+    def __init__(self) -> None:
+        self.api: Data = {
+            "api_server": "v1.20.15",
+            "nodes": [self.node(CP, True), self.node(W1, False), self.node(W2, False)],
+            "api_servers": {CP: "v1.20.15"},
+            "kubeadm": {"kubernetesVersion": "v1.20.15", "imageRepository": "k8s.gcr.io"},
+            "kube_proxy": "v1.20.15",
+            "kubelet_configs": {"kubelet-config-1.20": {"cgroupDriver": "cgroupfs"}},
+            "deprecated_requests": [],
+            "old_objects": [],
+            "drains": {},
+            "preemptions": [],
+        }
+        self.hosts: Data = {name: {"node": name, "facts": facts(name == CP)} for name in (CP, W1, W2)}
+        self.wanted: Data = {"images_from_registry": False}
+
+    @staticmethod
+    def node(name: str, control_plane: bool) -> Data:
+        return {
+            "name": name,
+            "kubelet": "v1.20.15",
+            "ready": True,
+            "ready_reason": "KubeletReady",
+            "unschedulable": False,
+            "boot_id": "boot",
+            "runtime": "containerd://1.6.20",
+            "control_plane": control_plane,
+            "in_hand": False,
+            "gpu": 0,
+        }
+
+    def control_plane_at(self, version: str) -> None:
+        self.api["api_server"] = self.api["kube_proxy"] = f"v{version}"
+        self.api["api_servers"] = {CP: f"v{version}"}
+        self.api["kubeadm"]["kubernetesVersion"] = f"v{version}"
+        self.api["kubelet_configs"] = {f"kubelet-config-1.{version.split('.')[1]}": {"cgroupDriver": "cgroupfs"}}
+        self.hosts[CP]["facts"]["manifests"] = facts(True, version)["manifests"]
+
+    def kubelets_at(self, version: str, *names: str) -> None:
+        for node in self.api["nodes"]:
+            if node["name"] in names:
+                node["kubelet"] = f"v{version}"
+
+    def plan(self) -> Any:
+        return plan_upgrade(copy.deepcopy(self.api), self.hosts, Wanted(**self.wanted))
+
+    def steps(self) -> list[tuple[str, str, str]]:
+        return [(step.version, step.action, ",".join(step.hosts)) for step in self.plan().steps]
+
+    def blockers(self) -> list[tuple[str, str | None]]:
+        return [(blocker.code, blocker.node) for blocker in self.plan().blockers]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def test_two_hops_all_kubelets_in_each(cluster: Cluster) -> None:
+    assert cluster.plan().blockers == []
+    assert cluster.steps() == [
+        (version, *step)
+        for version in ("1.21.14", "1.22.17")
+        for step in (("prepare", ALL), ("apply", CP), ("node", CP), ("node", W1), ("node", W2))
+    ]
+
+
+def test_a_cluster_at_its_target_or_above_is_left_alone(cluster: Cluster) -> None:
+    cluster.control_plane_at("1.23.17")
+    cluster.kubelets_at("1.23.17", CP, W1, W2)
+    assert cluster.steps() == []
+    cluster.wanted["target"] = "1.22.17"
+    plan = cluster.plan()
+    assert (plan.steps, plan.blockers) == ([], [])
+    assert "left alone" in plan.notes[0]
+
+
+def test_stopped_after_apply(cluster: Cluster) -> None:
+    cluster.control_plane_at("1.21.14")
+    assert cluster.steps()[:5] == [
+        ("1.21.14", "node", CP),
+        ("1.21.14", "node", W1),
+        ("1.21.14", "node", W2),
+        ("1.22.17", "prepare", ALL),
+        ("1.22.17", "apply", CP),
+    ]
+
+
+@pytest.mark.parametrize("behind", ["kube_proxy", "kubeadm", "manifest"])
+def test_stopped_within_apply(cluster: Cluster, behind: str) -> None:
+    cluster.control_plane_at("1.21.14")
+    if behind == "kube_proxy":
+        cluster.api["kube_proxy"] = "v1.20.15"
+    elif behind == "kubeadm":
+        cluster.api["kubeadm"]["kubernetesVersion"] = "v1.20.15"
+    else:
+        cluster.hosts[CP]["facts"]["manifests"]["kube-scheduler"] = "1.20.15"
+    assert cluster.steps()[:2] == [("1.21.14", "prepare", ALL), ("1.21.14", "apply", CP)]
+
+
+def test_stopped_between_two_workers(cluster: Cluster) -> None:
+    cluster.control_plane_at("1.21.14")
+    cluster.kubelets_at("1.21.14", CP, W1)
+    assert cluster.steps()[:2] == [("1.21.14", "node", W2), ("1.22.17", "prepare", ALL)]
+
+
+def test_stopped_with_a_node_in_hand_is_finished_even_at_the_target(cluster: Cluster) -> None:
+    cluster.control_plane_at("1.22.17")
+    cluster.kubelets_at("1.22.17", CP, W1, W2)
+    cluster.api["nodes"][1].update(in_hand=True, ready=False, unschedulable=True)
+    assert cluster.steps() == [("1.22.17", "node", W1)]
+    assert cluster.blockers() == []
+
+
+def test_hops_alone_need_no_facts(cluster: Cluster) -> None:
+    _server, _target, hops = plan_hops(cluster.api, Wanted())
+    assert [str(hop) for hop in hops] == ["1.21.14", "1.22.17"]
+
+
+def test_all_blockers_at_once(cluster: Cluster) -> None:
+    cluster.api["nodes"][1]["ready"] = False
+    cluster.api["kubelet_configs"]["kubelet-config-1.20"] = {}
+    cluster.api["drains"] = {W2: {"problems": ["pod a/b has no controller"], "blocked": ["budget a/c allows 0"]}}
+    cluster.hosts[W2]["facts"]["disk"][0]["free_mb"] = 10
+    cluster.hosts[W2]["facts"]["source_problems"] = ["kubelet 1.21.14 has no checksum"]
+    cluster.hosts[CP]["facts"]["certificates"][0]["days_left"] = 2.0
+    assert cluster.blockers() == [
+        ("not_ready", W1),
+        ("certificates", CP),
+        ("cgroup_driver", None),
+        ("drain", W2),
+        ("drain", W2),
+        ("disk", W2),
+        ("source", W2),
+    ]
+
+
+def test_nodes_that_are_not_in_the_run_block_it(cluster: Cluster) -> None:
+    del cluster.hosts[W2]
+    cluster.hosts["stranger"] = {"node": "stranger", "facts": facts(False)}
+    assert cluster.blockers() == [("inventory", W2), ("inventory", None)]
+
+
+def test_another_machine_by_that_name(cluster: Cluster) -> None:
+    cluster.hosts[W1]["facts"]["boot_id"] = "another"
+    assert cluster.blockers() == [("inventory", W1)]
+
+
+def test_a_host_without_facts_blocks(cluster: Cluster) -> None:
+    cluster.hosts[W1].update(facts={}, error="ssh: connect to host w1 port 22: Connection refused")
+    assert cluster.blockers() == [("node", W1)]
+    assert "Connection refused" in cluster.plan().blockers[0].text
+
+
+def test_another_cgroup_driver_than_the_config_map(cluster: Cluster) -> None:
+    cluster.hosts[W1]["facts"]["cgroup"]["driver"] = "systemd"
+    assert cluster.blockers() == [("cgroup_driver", W1)]
+
+
+@pytest.mark.parametrize(
+    ("target", "change", "code"),
+    [
+        ("1.24.17", {"runtime": "docker://20.10.7"}, "dockershim"),
+        ("1.26.15", {"runtime": "containerd://1.5.9"}, "runtime"),
+    ],
+)
+def test_runtimes(cluster: Cluster, target: str, change: Data, code: str) -> None:
+    cluster.wanted["target"] = target
+    cluster.api["nodes"][1].update(change)
+    assert cluster.blockers() == [(code, W1)]
+    cluster.wanted.update(target="1.22.17", accept=["runtime"])
+    assert cluster.blockers() == []
+
+
+def test_control_groups_v1_from_1_35(cluster: Cluster) -> None:
+    cluster.control_plane_at("1.34.4")
+    cluster.kubelets_at("1.34.4", CP, W1, W2)
+    for node in cluster.api["nodes"]:
+        node["runtime"] = "containerd://2.2.1"
+    cluster.hosts[W1]["facts"]["cgroup"]["version"] = 2
+    cluster.wanted["target"] = "1.35.4"
+    assert cluster.blockers() == [("cgroup_v1", CP), ("cgroup_v1", W2)]
+    cluster.api["kubelet_configs"]["kubelet-config"] = {"failCgroupV1": "false"}
+    assert cluster.blockers() == []
+
+
+def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
+    cluster.wanted["images_from_registry"] = True
+    assert cluster.blockers() == [("image_repository", None)]
+    cluster.wanted["accept"] = ["image_repository"]
+    plan = cluster.plan()
+    assert plan.blockers == []
+    assert plan.notes[0].startswith("accepted (image_repository)")
+
+
+def test_removed_apis(cluster: Cluster) -> None:
+    old = {"version": "v1beta1", "removed_release": "1.22"}
+    cluster.api["deprecated_requests"] = [
+        {**old, "group": "extensions", "resource": "ingresses"},
+        {**old, "group": "networking.k8s.io", "resource": "ingresses"},
+        {"group": "batch", "version": "v1beta1", "resource": "cronjobs", "removed_release": "1.25"},
+    ]
+    cluster.api["old_objects"] = [
+        {
+            "api": "extensions/v1beta1",
+            "resource": "ingresses",
+            "name": "a/b",
+            "writers": "helm",
+            "removed_release": "1.22",
+        }
+    ]
+    texts = [blocker.text for blocker in cluster.plan().blockers]
+    assert len(texts) == 2
+    assert "networking.k8s.io/v1beta1" in texts[0]
+    assert "a/b was written with extensions/v1beta1 by helm" in texts[1]
+
+
+def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_them(cluster: Cluster) -> None:
+    cluster.wanted["target"] = "1.25.16"
+    old = {"version": "v1beta1", "removed_release": "1.25"}
+    cluster.api["deprecated_requests"] = [
+        {**old, "group": "batch", "resource": "cronjobs"},
+        {**old, "group": "discovery.k8s.io", "resource": "endpointslices"},
+    ]
+    cluster.api["old_objects"] = [
+        {"api": "batch/v1beta1", "resource": "cronjobs", "name": "a/b", "writers": "helm", "removed_release": "1.25"}
+    ]
+    plan = cluster.plan()
+    assert [blocker.text.split(" which ")[0] for blocker in plan.blockers] == [
+        "cronjobs a/b was written with batch/v1beta1 by helm,"
+    ]
+    assert [note.split(",")[0] for note in plan.notes] == ["endpointslices of discovery.k8s.io/v1beta1"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (
+            "pod a/b has no controller: nothing would start it again. Delete it, allow its deletion with `force`, or leave the node out "
+            "with --limit.",
+            "pod a/b has no controller: nothing would start it again. Delete it, or allow its deletion with "
+            "kubeadm_upgrade_drain_force: true.",
+        ),
+        (
+            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors, or leave the node out with --limit.",
+            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors.",
+        ),
+    ],
+)
+def test_a_drain_for_an_upgrade_leaves_no_node_out(cluster: Cluster, problem: str, told: str) -> None:
+    cluster.api["drains"] = {W1: {"problems": [problem], "blocked": []}}
+    assert [blocker.text for blocker in cluster.plan().blockers] == [told]
+
+
+def test_only_judgements_can_be_accepted(cluster: Cluster) -> None:
+    cluster.api["nodes"][1]["ready"] = False
+    cluster.wanted["accept"] = ["not_ready"]
+    assert cluster.blockers() == [("not_ready", W1)]
+
+
+def test_a_dropped_flag_that_means_something(cluster: Cluster) -> None:
+    cluster.wanted["target"] = "1.24.17"
+    cluster.hosts[W1]["facts"]["command_line"] += ["--dynamic-config-dir=/x", "--network-plugin=cni"]
+    assert cluster.blockers() == [("kubelet_flags", W1)]
+
+
+def test_a_kubelet_newer_than_the_api_server(cluster: Cluster) -> None:
+    cluster.kubelets_at("1.21.14", W1)
+    assert cluster.blockers() == [("skew", W1)]
+
+
+def test_a_wanted_version_that_is_refused(cluster: Cluster) -> None:
+    cluster.wanted["target"] = "1.22.0"
+    plan = cluster.plan()
+    assert [blocker.code for blocker in plan.blockers] == ["version"]
+    assert plan.steps == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([1], [1, 1, 1, 1]), ([1, "50%"], [1, 2, 1]), (["100%"], [4]), (["10%"], [1, 1, 1, 1]), ([3], [3, 1])],
+)
+def test_batches(sizes: list[int | str], expected: list[int]) -> None:
+    assert [len(batch) for batch in in_batches(list("abcd"), sizes)] == expected
+    assert batch_problems(sizes) == []
+
+
+@pytest.mark.parametrize("size", ["[2]", "0", 0, -1, "half", "120%", "2.5", "%"])
+def test_what_is_no_size_of_a_batch_is_named(size: object) -> None:
+    (problem,) = batch_problems([1, size])
+    assert f'kubeadm_upgrade_batches: "{size}" is no number of workers' in problem
+
+
+def test_no_batch_at_all_is_refused() -> None:
+    assert "expected how many workers at a time" in batch_problems([])[0]
+
+
+def test_what_a_drain_may_take_from_others_is_a_note(cluster: Cluster) -> None:
+    cluster.api["preemptions"] = ["pod a may preempt b"]
+    assert "pod a may preempt b" in cluster.plan().notes
+    assert cluster.blockers() == []

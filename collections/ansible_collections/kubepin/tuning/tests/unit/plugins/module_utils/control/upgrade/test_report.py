@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
+    upgrade_blockers_text,
+    upgrade_failure_text,
+    upgrade_plan_text,
+    upgrade_summary_text,
+)
+
+STEP = {"version": "1.21.14", "action": "node", "hosts": ["w1"]}
+PLAN: dict[str, Any] = {
+    "current": "1.20.15",
+    "target": "1.21.14",
+    "hops": ["1.21.14"],
+    "steps": [{"version": "1.21.14", "action": "apply", "hosts": ["cp"]}, STEP],
+    "blockers": [
+        {"code": "not_ready", "node": "w1", "text": "is not Ready."},
+        {"code": "version", "node": None, "text": "is refused."},
+    ],
+    "notes": [],
+    "position": [
+        {
+            "node": "w1",
+            "api_server": None,
+            "kubelet": "1.20.15",
+            "kubeadm": "1.20.15",
+            "policy": "static",
+            "reserved": "0",
+            "cordoned": True,
+            "in_hand": False,
+        }
+    ],
+}
+
+
+def test_the_plan_says_where_each_node_is_and_what_comes() -> None:
+    lines = upgrade_plan_text(PLAN)
+    assert lines[0] == "kubepin: upgrade 1.20.15 -> 1.21.14"
+    assert lines[1] == "  w1   kubelet 1.20.15, kubeadm 1.20.15, CPU manager static, reserved 0, stays cordoned"
+    assert lines[2].startswith("   1. 1.21.14   cp   kubeadm upgrade apply")
+
+
+def test_a_cluster_at_its_target() -> None:
+    plan = {**PLAN, "hops": [], "steps": []}
+    assert upgrade_plan_text(plan)[0] == "kubepin: the cluster is at 1.20.15: nothing to do"
+    assert upgrade_summary_text({}, plan, False) == ["kubepin: the cluster is at 1.20.15: nothing to do"]
+
+
+def test_blockers_name_their_node_and_code() -> None:
+    assert upgrade_blockers_text(PLAN) == [
+        "kubepin: nothing was changed. 2 things between 1.20.15 and 1.21.14:",
+        "  w1        [not_ready] is not Ready.",
+        "  cluster   [version] is refused.",
+    ]
+    assert upgrade_blockers_text({**PLAN, "blockers": []}) == []
+
+
+def test_a_failure_says_where_the_cluster_is_and_where_the_copies_are() -> None:
+    prepared = {"folder": "/var/lib/kubepin/upgrades/1.21.14", "etcd_snapshot": {"path": "/s.db", "bytes": 1}}
+    text = upgrade_failure_text(PLAN, STEP, "w1", prepared, "Drain", "it did not end.")
+    assert "ended at «Drain»: it did not end." in text
+    assert "1 of 2 steps are done" in text
+    assert "/s.db" in text
+    assert "Nothing had been replaced" in upgrade_failure_text(PLAN, STEP, "w1", {}, "Prepare", "no source.")
+
+
+def test_who_shares_a_batch_with_a_failure_is_told_so() -> None:
+    assert "was stopped, as another node of its batch failed." in upgrade_failure_text(PLAN, STEP, "w1", {}, "", "")
+
+
+def test_a_node_that_was_lost_is_told_so() -> None:
+    text = upgrade_failure_text(PLAN, STEP, "w1", {}, "", "", unreachable="Connection refused:")
+    assert "lost the node: Connection refused. What had begun on it goes on by itself" in text
+    assert "Nothing had been replaced" not in text
+
+
+def test_times_per_hop_and_node() -> None:
+    entry = {
+        "version": "1.21.14",
+        "action": "node",
+        "seconds": "43.2",
+        "prepare_seconds": 5.0,
+        "kubeadm_seconds": 0.0,
+        "drain_seconds": 20.1,
+        "downtime_ms": 700.0,
+        "kept_settings": {"cpuManagerPolicy": "static"},
+        "dropped_flags": [],
+        "verified": ["kubelet 1.21.14"],
+    }
+    lines = upgrade_summary_text({"w1": [entry]}, PLAN, False)
+    assert lines[1] == (
+        "  1.21.14   w1   node       43 s   prepare 5 s   drain 20 s   kubelet down 0.7 s   "
+        "kept from kubeadm's rewriting: cpuManagerPolicy static   verified: kubelet 1.21.14"
+    )
+    assert "check mode" in upgrade_summary_text({}, PLAN, True)[0]

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
+    parse_time_span,
+    parse_unit,
+    read_kubelet,
+    read_runtime,
+)
+
+UNIT = "/usr/lib/systemd/system/kubelet.service"
+DROP_IN = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"
+FLAGS_ENV = "/var/lib/kubelet/kubeadm-flags.env"
+EXTRA = "/etc/default/kubelet"
+CONFIG = "/var/lib/kubelet/config.yaml"
+HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+COMMAND = [
+    "/usr/bin/kubelet",
+    "--kubeconfig=/etc/kubernetes/kubelet.conf",
+    "--config=/var/lib/kubelet/config.yaml",
+    "--v=2",
+]
+PROGRAMS = {
+    "/usr/bin/kubelet": "Kubernetes v1.22.17\n",
+    "/usr/bin/containerd": "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1\n",
+    "/usr/sbin/runc": "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\n",
+    "/usr/local/bin/k3s": "k3s version v1.28.5+k3s1 (5b2d1271)\n",
+}
+KUBEADM_NODE = {
+    UNIT: "[Unit]\nExecStart=/not/here\n[Service]\nExecStart=/usr/bin/kubelet\nRestart=always\n",
+    DROP_IN: (
+        "# kubeadm's\n[Service]\n"
+        'Environment="KUBELET_KUBECONFIG_ARGS=--kubeconfig=/etc/kubernetes/kubelet.conf"\n'
+        'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"\n'
+        f"EnvironmentFile=-{FLAGS_ENV}\nEnvironmentFile=-{EXTRA}\nExecStart=\n"
+        "ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n"
+    ),
+    FLAGS_ENV: 'KUBELET_KUBEADM_ARGS="--v=2"\n',
+    CONFIG: HEAD + "cgroupDriver: systemd\n",
+    "/proc/4711/cmdline": "\0".join(COMMAND) + "\0",
+    "/var/lib/kubelet/cpu_manager_state": '{"policyName":"none","defaultCpuSet":"","checksum":1353318690}',
+    "/var/lib/kubelet/memory_manager_state": '{"policyName":"None","machineState":{},"checksum":4236770233}',
+    "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu\n",
+}
+SHOWN = {
+    "LoadState": "loaded", "ActiveState": "active", "SubState": "running", "MainPID": "4711", "NRestarts": "2",
+    "RestartUSec": "10s", "FragmentPath": UNIT, "DropInPaths": DROP_IN, "NeedDaemonReload": "no",
+}  # fmt: skip
+ABSENT = {"LoadState": "not-found", "ActiveState": "inactive", "MainPID": "0"}
+
+
+class Node:
+    """A node made of files under a folder, and what systemctl shows of its services."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.services: dict[str, dict[str, str]] = {}
+        for name in ("/usr/bin/systemctl", *PROGRAMS):
+            self.write(name, "")
+            self.path(name).chmod(0o755)
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def write(self, name: str, text: str) -> None:
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_text(text)
+
+    def run(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[:2] == ["/usr/bin/systemctl", "show"]:
+            names = [word.partition(".")[0] for word in argv[2 : argv.index("-p")]]
+            shown = (self.services.get(name, ABSENT) for name in names)
+            return 0, "\n".join("".join(f"{key}={value}\n" for key, value in each.items()) for each in shown), ""
+        assert argv[1:] == ["--version"]
+        return 0, PROGRAMS[argv[0]], ""
+
+    def read(self) -> dict[str, t.Any]:
+        return read_kubelet(self.run, str(self.root))
+
+    def read_runtime(self) -> dict[str, t.Any]:
+        return read_runtime(self.run, self.read(), str(self.root))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    result = Node(tmp_path)
+    for name, text in KUBEADM_NODE.items():
+        result.write(name, text)
+    result.services["kubelet"] = dict(SHOWN)
+    return result
+
+
+def test_a_kubeadm_node(node: Node) -> None:
+    report = node.read()
+    assert report["problems"] == []
+    assert (report["schema"], report["manager"], report["version"]) == (1, "kubeadm", "1.22.17")
+    assert report["service"] == {
+        "name": "kubelet", "active_state": "active", "sub_state": "running", "main_pid": 4711, "restarts": 2,
+        "restart_interval_s": 10.0, "unit_file": UNIT, "drop_ins": [DROP_IN],
+        "environment_files": [
+            {"path": FLAGS_ENV, "optional": True, "exists": True},
+            {"path": EXTRA, "optional": True, "exists": False},
+        ],
+    }  # fmt: skip
+    assert report["configured_command_line"] == report["command_line"] == COMMAND
+    assert report["stale"] is False
+    assert (report["extra_args_file"], report["extra_args_text"]) == (EXTRA, None)
+    assert (report["config_file"], report["config"]["cgroupDriver"]) == (CONFIG, "systemd")
+    assert (report["config_dir"], report["drop_ins"], report["root_dir"]) == (None, [], "/var/lib/kubelet")
+    assert report["effective"]["cpuManagerPolicy"] == "none"
+    assert report["sources"]["cgroupDriver"] == f"file:{CONFIG}"
+    assert report["state"]["cpu_manager"] == {
+        "path": "/var/lib/kubelet/cpu_manager_state", "exists": True,
+        "text": KUBEADM_NODE["/var/lib/kubelet/cpu_manager_state"], "error": None,
+        "policy": "none", "default_cpus": "", "entries": {}, "format": "V2", "checksum_ok": True,
+    }  # fmt: skip
+    assert report["state"]["memory_manager"]["policy"] == "None"
+    assert node.read_runtime() == {**report["runtime"], "version": None, "runc_version": "1.1.5"}
+    assert report["cgroup"] == {"version": 2, "driver": "systemd"}
+
+
+def test_flags_win_and_make_the_process_stale(node: Node) -> None:
+    node.write(EXTRA, "KUBELET_EXTRA_ARGS='--cpu-manager-policy=static --reserved-cpus=0'\n")
+    report = node.read()
+    assert report["stale"] is True
+    assert report["effective"]["cpuManagerPolicy"] == "static"
+    assert report["sources"]["reservedSystemCPUs"] == "flag"
+    assert report["extra_args_text"] == "KUBELET_EXTRA_ARGS='--cpu-manager-policy=static --reserved-cpus=0'\n"
+    assert report["configured_command_line"][-2:] == ["--cpu-manager-policy=static", "--reserved-cpus=0"]
+
+
+def test_drop_ins(node: Node) -> None:
+    node.write(EXTRA, "KUBELET_EXTRA_ARGS=--config-dir=/etc/kubernetes/kubelet.conf.d\n")
+    node.write("/etc/kubernetes/kubelet.conf.d/50-a.conf", HEAD + "cpuManagerPolicy: none\n")
+    node.write("/etc/kubernetes/kubelet.conf.d/90-b.conf", HEAD + "cpuManagerPolicy: static\n")
+    node.write("/etc/kubernetes/kubelet.conf.d/99-c.yaml", "{")
+    report = node.read()
+    assert report["problems"] == []
+    assert report["config_dir"] == "/etc/kubernetes/kubelet.conf.d"
+    assert [drop_in["path"][-9:] for drop_in in report["drop_ins"]] == ["50-a.conf", "90-b.conf"]
+    assert report["drop_ins"][1]["text"].endswith("static\n")
+    assert report["sources"]["cpuManagerPolicy"] == "drop-in:/etc/kubernetes/kubelet.conf.d/90-b.conf"
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        pytest.param({CONFIG: HEAD + "a: &x 1\n"}, f"{CONFIG}, line 3: anchors are not supported", id="YAML not supported"),
+        pytest.param({CONFIG: HEAD + "reservedSystemCPUs: 0\n"}, "reservedSystemCPUs is 0; expected text", id="wrong type"),
+        pytest.param({CONFIG: None}, f"{CONFIG} does not exist", id="no configuration file"),
+        pytest.param({EXTRA: "KUBELET_EXTRA_ARGS=--healthz-port=x\n"}, "--healthz-port is 'x'", id="bad flag"),
+        pytest.param({UNIT: None, DROP_IN: None}, "name no command", id="no unit files"),
+        pytest.param({CONFIG: b"\xff\xfe"}, f"{CONFIG} cannot be read", id="not UTF-8"),
+        pytest.param(
+            {EXTRA: "KUBELET_EXTRA_ARGS=--config-dir=/d\n", "/d/1.conf": "cpuManagerPolicy: static\n"},
+            "/d/1.conf: a drop-in needs", id="drop-in without kind",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_understood_is_a_problem(node: Node, files: dict[str, str | bytes | None], problem: str) -> None:
+    for name, content in files.items():
+        if content is None:
+            node.path(name).unlink()
+        elif isinstance(content, bytes):
+            node.path(name).write_bytes(content)
+        else:
+            node.write(name, content)
+    report = node.read()
+    assert len(report["problems"]) == 1
+    assert problem in report["problems"][0]
+    assert report["effective"]["cpuManagerPolicy"] in ("none", "static")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected", "problems"),
+    [
+        pytest.param("$KUBELET_EXTRA_ARGS", "", None, 0, id="ExecStart does not use it"),
+        pytest.param(f"EnvironmentFile=-{EXTRA}\n", "", None, 0, id="the unit reads no such file"),
+        pytest.param(EXTRA, "/etc/sysconfig/kubelet", "/etc/sysconfig/kubelet", 0, id="rpm"),
+        pytest.param(
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-/etc/sysconfig/kubelet\nEnvironmentFile=-{EXTRA}\n", EXTRA, 0,
+            id="both: the last counts",
+        ),
+        pytest.param(
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-{EXTRA}\nEnvironmentFile=/etc/own.env\n", EXTRA, 1, id="overruled"
+        ),
+        pytest.param(EXTRA, "/etc/default/kubele*", EXTRA, 0, id="a pattern"),
+        pytest.param("# kubeadm's\n[Service]\n", "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--v=3\n", EXTRA, 1, id="hides Environment"),
+        pytest.param(
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=/etc/own.env\nEnvironmentFile=-{EXTRA}\n", EXTRA, 1,
+            id="hides an earlier file",
+        ),
+    ],
+)  # fmt: skip
+def test_extra_args_file(node: Node, old: str, new: str, expected: str | None, problems: int) -> None:
+    node.write(EXTRA, "")
+    node.write("/etc/own.env", "KUBELET_EXTRA_ARGS=--v=3\n")
+    node.write(DROP_IN, KUBEADM_NODE[DROP_IN].replace(old, new))
+    report = node.read()
+    assert report["extra_args_file"] == expected
+    assert len(report["problems"]) == problems
+
+
+@pytest.mark.parametrize(
+    ("flags", "version", "name", "endpoint"),
+    [
+        pytest.param("", "1.22.17", "docker", "unix:///var/run/dockershim.sock", id="dockershim is the default before 1.24"),
+        pytest.param("", "1.30.1", "containerd", "unix:///run/containerd/containerd.sock", id="containerd since"),
+        pytest.param(
+            "--container-runtime-endpoint=unix:///var/run/crio/crio.sock", "1.30.1", "cri-o", "unix:///var/run/crio/crio.sock",
+            id="CRI-O",
+        ),
+        pytest.param("--container-runtime-endpoint=/run/x.sock", "1.30.1", "unknown", "/run/x.sock", id="another"),
+    ],
+)  # fmt: skip
+def test_runtime(
+    node: Node, monkeypatch: pytest.MonkeyPatch, flags: str, version: str, name: str, endpoint: str
+) -> None:
+    monkeypatch.setitem(PROGRAMS, "/usr/bin/kubelet", f"Kubernetes v{version}\n")
+    node.write(EXTRA, f"KUBELET_EXTRA_ARGS={flags}\n")
+    runtime = node.read_runtime()
+    assert (runtime["name"], runtime["endpoint"]) == (name, endpoint)
+    assert runtime["version"] == ("1.6.20" if name == "containerd" else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        pytest.param(None, None, id="no file"),
+        pytest.param("{", "is not JSON", id="corrupt"),
+    ],
+)
+def test_state_files(node: Node, text: str | None, error: str | None) -> None:
+    for name in ("cpu_manager_state", "memory_manager_state"):
+        if text is None:
+            node.path(f"/var/lib/kubelet/{name}").unlink()
+        else:
+            node.write(f"/var/lib/kubelet/{name}", text)
+    report = node.read()
+    assert report["problems"] == []
+    for state in report["state"].values():
+        assert (state["exists"], state["text"], state["policy"]) == (text is not None, text, None)
+        assert state["error"] is None if error is None else error in state["error"]
+
+
+def test_root_dir_moves_the_state(node: Node) -> None:
+    node.write(EXTRA, "KUBELET_EXTRA_ARGS=--root-dir=/data/kubelet/\n")
+    report = node.read()
+    assert report["state"]["cpu_manager"]["path"] == "/data/kubelet/cpu_manager_state"
+    assert report["state"]["cpu_manager"]["exists"] is False
+
+
+def test_a_stopped_kubelet(node: Node) -> None:
+    node.services["kubelet"].update(ActiveState="inactive", SubState="dead", MainPID="0")
+    report = node.read()
+    assert (report["command_line"], report["stale"], report["service"]["main_pid"]) == ([], None, None)
+    assert report["configured_command_line"] == COMMAND
+
+
+def test_changed_unit_files(node: Node) -> None:
+    node.services["kubelet"]["NeedDaemonReload"] = "yes"
+    assert "systemctl daemon-reload" in node.read()["problems"][0]
+
+
+def test_another_program_is_not_called_stale(node: Node) -> None:
+    node.write("/proc/4711/cmdline", "/usr/bin/wrapper\0kubelet\0")
+    assert node.read()["stale"] is None
+
+
+def test_k3s(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.services["k3s-agent"] = {**SHOWN, "FragmentPath": "/etc/systemd/system/k3s-agent.service", "DropInPaths": ""}
+    node.write("/etc/systemd/system/k3s-agent.service", "[Service]\nExecStart=/usr/local/bin/k3s \\\n    agent \\\n\n")
+    node.write("/etc/rancher/k3s/config.yaml", 'kubelet-arg: ["cpu-manager-policy=static", "kube-reserved=cpu=1"]\n')
+    report = node.read()
+    assert (report["manager"], report["service"]["name"], report["version"]) == ("k3s", "k3s-agent", "1.28.5")
+    assert report["configured_command_line"] == ["/usr/local/bin/k3s", "agent"]
+    assert report["effective"]["cpuManagerPolicy"] == "static"
+    assert (report["stale"], report["extra_args_file"]) == (None, None)
+    assert "k3s runs the kubelet inside its own process" in report["problems"][0]
+
+
+def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
+    node.services["kubelet"]["ActiveState"] = "inactive"
+    node.services["rke2-server"] = {**SHOWN, "FragmentPath": "", "DropInPaths": ""}
+    assert node.read()["manager"] == "rke2"
+
+
+def test_no_kubelet(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    with pytest.raises(TuningError, match=r"has no kubelet: .*kubelet\.service, k3s\.service.*--limit"):
+        node.read()
+    node.path("/usr/bin/systemctl").unlink()
+    with pytest.raises(TuningError, match="has no kubelet"):
+        node.read()
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings"),
+    [
+        pytest.param([], {}, id="no files"),
+        pytest.param(["[Unit]\nA=1\n[Service]\nA = 2\nA=3\n"], {"A": ["2", "3"]}, id="the section, several values"),
+        pytest.param(["[Service]\nA=1\n", "[Service]\nA=\nA=2\n"], {"A": ["2"]}, id="an empty value forgets"),
+        pytest.param(
+            ["[Service]\nA=1 \\\n# c\n  2\nB=3\n"], {"A": ["1    2"], "B": ["3"]}, id="continuation with a comment"
+        ),
+        pytest.param(["; c\n#[Service]\nA=1\n"], {}, id="comments"),
+    ],
+)
+def test_parse_unit(texts: list[str], settings: dict[str, list[str]]) -> None:
+    assert parse_unit(texts) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10s", 10), ("100ms", 0.1), ("1min 30s", 90), ("0", 0), ("infinity", None), ("", None), ("2h 1d", 93600)],
+)
+def test_parse_time_span(text: str, seconds: float | None) -> None:
+    assert parse_time_span(text) == seconds

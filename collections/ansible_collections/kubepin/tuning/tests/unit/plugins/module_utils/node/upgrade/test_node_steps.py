@@ -1,0 +1,797 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One machine's part of an upgrade on real files under a folder; systemd, kubelet, kubeadm and ctr are stand-ins."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import kubeadm, kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
+    PROGRAMS,
+    Repository,
+    Source,
+)
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
+
+OLD, NEW = "1.21.14", "1.22.17"
+HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nhealthzPort: 0\n"
+TUNED = HEAD + 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
+OLD_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false"\n'
+NEW_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false --pod-infra-container-image=pause:3.5"\n'
+UNKNOWN_TO_NEW = "--redirect-container-streaming"
+NO_PID = "4999999"
+"""Above every pid_max, so that /proc has nothing of it."""
+
+
+class Killed(BaseException):
+    """The process is killed: nothing after this runs."""
+
+
+class Machine:
+    """A kubeadm worker made of files under *root*. A program is a text that says what it is: "kubelet 1.21.14".
+
+    The stand-in kubelet knows the rules that matter here: it refuses a flag that its version does not know, and a state file of
+    another policy. The stand-in kubeadm writes a configuration without any tuning.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.running: str | None = None
+        self.clock = 0.0
+        bin_folder = "/usr/bin"
+        self.write(f"{bin_folder}/systemctl", "", 0o755)
+        for program in PROGRAMS:
+            self.write(f"{bin_folder}/{program}", f"{program} {OLD}", 0o751)
+            content = f"{program} {NEW}"
+            self.write(f"/source/{NEW}/{program}", content, 0o644)
+            self.write(f"/source/{NEW}/{program}.sha256", hashlib.sha256(content.encode()).hexdigest())
+        unit = (
+            f"[Service]\nEnvironmentFile=-{root}/var/lib/kubelet/kubeadm-flags.env\nEnvironmentFile=-{root}/etc/default/kubelet\n"
+            f"ExecStart={root}/usr/bin/kubelet --config={root}/var/lib/kubelet/config.yaml --root-dir={root}/var/lib/kubelet "
+            "$KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n"
+        )
+        self.write("/usr/lib/kubelet.service", unit)
+        self.write("/var/lib/kubelet/config.yaml", TUNED, 0o600)
+        self.write("/var/lib/kubelet/kubeadm-flags.env", OLD_FLAGS, 0o640)
+        self.write("/etc/kubernetes/kubelet.conf", "a kubeconfig", 0o600)
+        self.boot()
+        assert self.running == OLD
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def write(self, name: str, text: str, mode: int = 0o644) -> None:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+
+    def text(self, name: str) -> str:
+        return self.path(name).read_text()
+
+    def state(self) -> dict[str, tuple[str, int, int]]:
+        """Content, mode and owner of all that the kubelet's step may touch."""
+        found = {}
+        for folder in ("/usr/bin", "/var/lib/kubelet", "/etc"):
+            for path in sorted(self.path(folder).rglob("*")):
+                if path.is_file() and path.name not in ("kubeadm", "kubectl"):
+                    status = path.stat()
+                    found[str(path)] = (path.read_text(), status.st_mode, status.st_gid)
+        return found
+
+    def hop(self) -> Hop:
+        return Hop(_Node(self), self.run, NEW, Source(f"{self.root}/source/{{version}}"), timeout=30)
+
+    def upgrade(self, hop: Hop | None = None) -> dict[str, Any]:
+        """All that a run does on a worker."""
+        hop = hop or self.hop()
+        hop.back_up()
+        hop.prepare(control_plane=False)
+        configured = hop.configure([])
+        return {**configured, **hop.switch_kubelet()}
+
+    def effective(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_kubelet(self.run)["effective"]
+        return found
+
+    def boot(self) -> None:
+        """What a start of the service comes to."""
+        self.running = None
+        version = self._version(f"{self.root}/usr/bin/kubelet")
+        line = " ".join(read_kubelet(self.run)["configured_command_line"])
+        if version is None or "broken" in self.text("/usr/bin/kubelet") or (version == NEW and UNKNOWN_TO_NEW in line):
+            return
+        policy = self.effective()["cpuManagerPolicy"]
+        state = self.path("/var/lib/kubelet/cpu_manager_state")
+        if state.exists() and parse_state(state.read_text())["policy"] != policy:
+            return
+        if not state.exists():
+            shared = "0-1" if policy == "static" else ""
+            state.write_text(json.dumps({"policyName": policy, "defaultCpuSet": shared, "checksum": 0}))
+        self.running = version
+
+    @staticmethod
+    def _version(path: str) -> str | None:
+        match = re.match(r"\w+ (\d+\.\d+\.\d+)", Path(path).read_text())
+        return match[1] if match else None
+
+    def run(self, argv: list[str]) -> tuple[int, str, str]:
+        name = os.path.basename(argv[0])
+        sys.audit("stand-in.command", name, *argv[1:2])
+        if name == "systemctl":
+            return (0, "", "") if argv[-1].startswith("kubepin-guard") else self._systemctl(argv[1])
+        if name == "exe":
+            return 0, f"Kubernetes v{self.running}\n", ""
+        if name == "kubeadm" and argv[1] == "upgrade":
+            return self._kubeadm()
+        if name in PROGRAMS:
+            version = self._version(argv[0])
+            if version == NEW and any(word.startswith(UNKNOWN_TO_NEW) for word in argv):
+                return 1, "", f"unknown flag: {UNKNOWN_TO_NEW}"
+            return (0, f"v{version}\n", "") if version else (1, "", "")
+        return 0, "", ""
+
+    def _kubeadm(self) -> tuple[int, str, str]:
+        try:
+            self.write("/var/lib/kubelet/config.yaml", HEAD, 0o600)
+            self.write("/var/lib/kubelet/kubeadm-flags.env", NEW_FLAGS, 0o640)
+        except OSError as error:
+            return 1, "", str(error)
+        return 0, "", ""
+
+    def _systemctl(self, verb: str) -> tuple[int, str, str]:
+        if verb == "stop":
+            self.running = None
+        if verb == "start":
+            self.boot()
+        state = ("active", "running", NO_PID) if self.running else ("inactive", "dead", "0")
+        shown = {
+            "LoadState": "loaded", "ActiveState": state[0], "SubState": state[1], "MainPID": state[2], "NRestarts": "0",
+            "RestartUSec": "1s", "FragmentPath": f"{self.root}/usr/lib/kubelet.service", "NeedDaemonReload": "no",
+        }  # fmt: skip
+        return 0, "".join(f"{key}={value}\n" for key, value in shown.items()), ""
+
+
+class PackagedMachine(Machine):
+    """A machine whose programs are packages; apt, dpkg and a repository are stand-ins.
+
+    A package file is a text: its name, version and files. dpkg unpacks file by file, marks a package half installed before and
+    configured after, and a package's unit file is unknown to systemd until the next daemon-reload: the kubelet does not start before.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.reloaded = True
+        super().__init__(root)
+        (root / "tmp").mkdir()
+        self.database: dict[str, dict[str, Any]] = {}
+        for name in (*PROGRAMS, "cri-tools"):
+            self.database[name] = {"version": f"{OLD}-00", "state": "hi", "files": self.packaged(name, OLD, 0o751)}
+            self.write(f"/repository/{name}_{NEW}.deb", self.deb(name, NEW))
+        self.write("/usr/bin/cri-tools", f"cri-tools {OLD}", 0o751)
+        self.write("/etc/apt/sources.list.d/kubernetes.list", "deb [signed-by=/k.gpg] http://packages/v1.21/deb/ /\n")
+        self.save()
+
+    def packaged(self, name: str, version: str, mode: int, remark: str = "") -> dict[str, tuple[str, int]]:
+        return {f"{self.root}/usr/bin/{name}": (f"{name} {version}{remark}", mode)}
+
+    def deb(self, name: str, version: str, remark: str = "") -> str:
+        files: dict[str, tuple[str, int]] = self.packaged(name, version, 0o755, remark)
+        if name == "kubelet":
+            files[f"{self.root}/etc/default/kubelet"] = ("KUBELET_EXTRA_ARGS=\n", 0o644)
+        return json.dumps({"name": name, "version": f"{version}-1.1", "files": files})
+
+    def save(self) -> None:
+        self.write("/var/lib/dpkg/status", json.dumps(self.database))
+
+    def packages(self) -> dict[str, tuple[str, str]]:
+        """What dpkg says, and what the programs are."""
+        return {
+            name: (f"{entry['state']} {entry['version']}", self.text(f"/usr/bin/{name}").split()[1])
+            for name, entry in self.database.items()
+        }
+
+    def hop(self) -> Hop:
+        source = Source(packages=Repository("http://packages/v{minor}/{format}/"))
+        return Hop(_Node(self), self.run, NEW, source, timeout=30)
+
+    def boot(self) -> None:
+        super().boot()
+        if not self.reloaded:
+            self.running = None
+
+    def run(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[0] == "env":
+            assert "SYSTEMD_OFFLINE=1" in argv
+            argv = [word for word in argv[1:] if "=" not in word]
+        name = os.path.basename(argv[0])
+        if name not in ("dpkg", "dpkg-query", "dpkg-deb", "apt-get", "apt-cache", "apt-mark"):
+            if argv[:2] == ["systemctl", "daemon-reload"]:
+                assert self.running is None, "under a kubelet that runs"
+                self.reloaded = True
+            return super().run(argv)
+        if name in ("dpkg", "apt-mark"):
+            sys.audit("stand-in.command", name, argv[-1])
+        try:
+            return 0, str(getattr(self, f"_{name.replace('-', '_')}")(argv[1:]) or ""), ""
+        except OSError as error:
+            return 1, "", str(error)
+
+    def _systemctl(self, verb: str) -> tuple[int, str, str]:
+        code, output, errors = super()._systemctl(verb)
+        return code, output if self.reloaded else output.replace("DaemonReload=no", "DaemonReload=yes"), errors
+
+    def _dpkg(self, arguments: list[str]) -> None:
+        assert self.running is None, "packages are replaced under a kubelet that runs"
+        if "--purge" in arguments:
+            for name in arguments[arguments.index("--purge") + 1 :]:
+                for path in self.database.pop(name)["files"]:
+                    Path(path).unlink(missing_ok=True)
+                self.save()
+            return
+        debs = [json.loads(Path(path).read_text()) for path in arguments[arguments.index("--install") + 1 :]]
+        self.reloaded = False
+        for deb in debs:
+            entry = self.database.setdefault(deb["name"], {"version": "", "state": "i", "files": {}})
+            entry["state"] = "iH"  # as the real one: an explicit --install takes a hold off
+            self.save()
+            for path, (text, mode) in deb["files"].items():
+                self.write(path.removeprefix(str(self.root)), text, mode)
+            for path in entry["files"]:
+                if path not in deb["files"] and os.path.exists(path):
+                    os.unlink(path)
+            entry.update(version=deb["version"], files=deb["files"], state="iU")
+            self.save()
+        for deb in debs:
+            self.database[deb["name"]]["state"] = "ii"
+            self.save()
+
+    def _apt_mark(self, arguments: list[str]) -> None:
+        for name in arguments[1:]:
+            self.database[name]["state"] = "h" + self.database[name]["state"][1]
+        self.save()
+
+    def _dpkg_query(self, arguments: list[str]) -> str:
+        entry = self.database.get(arguments[-1] if arguments[0] != "--control-path" else arguments[1])
+        if entry is None:
+            raise OSError("no such package")
+        if arguments[0] == "--show" and "Want" in arguments[1]:
+            return "hold" if entry["state"][0] == "h" else "install"
+        if arguments[0] == "--show":
+            return f"{entry['version']}\t{entry['state']} "
+        if arguments[0] == "--listfiles":
+            folders = {str(folder) for path in entry["files"] for folder in Path(path).parents}
+            return "\n".join(["/.", *sorted(folders), *entry["files"]])
+        if arguments[0] == "--status":
+            return f"Package: {arguments[-1]}\nStatus: install ok installed\nVersion: {entry['version']}\n"
+        return ""
+
+    def _dpkg_deb(self, arguments: list[str]) -> str:
+        if arguments[-3] == "--build":
+            root, path = Path(arguments[-2]), Path(arguments[-1])
+            control = dict(line.split(": ") for line in (root / "DEBIAN/control").read_text().splitlines())
+            files = {
+                f"/{file.relative_to(root)}": (file.read_text(), file.stat().st_mode & 0o777)
+                for file in root.rglob("*")
+                if file.is_file() and "DEBIAN" not in file.parts
+            }
+            path.write_text(json.dumps({"name": control["Package"], "version": control["Version"], "files": files}))
+            return ""
+        deb = json.loads(Path(arguments[-1] if arguments[0] == "--show" else arguments[1]).read_text())
+        for path, (text, _mode) in deb["files"].items() if arguments[0] == "--extract" else ():
+            target = Path(arguments[2] + path.removeprefix(str(self.root)))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        return f"{deb['name']}\t{deb['version']}"
+
+    def _apt_get(self, arguments: list[str]) -> str:
+        folder = next((word.partition("=")[2] for word in arguments if word.startswith("Dir::Cache::archives=")), "")
+        lines = []
+        for deb in sorted(self.path("/repository").iterdir()) if "install" in arguments else ():
+            if "--download-only" in arguments:
+                (Path(folder) / deb.name).write_bytes(deb.read_bytes())
+            lines.append(f"'http://x/{deb.name}' {deb.name} 1 SHA256:{hashlib.sha256(deb.read_bytes()).hexdigest()}")
+        return "\n".join(lines)
+
+    def _apt_cache(self, arguments: list[str]) -> str:
+        return f" {arguments[-1]} | {NEW}-1.1 | http://x Packages\n {arguments[-1]} | 1.22.4-1.1 | http://x Packages\n"
+
+
+class _Node(Node):
+    """The real one, with a clock of its own."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.run)
+        self._machine = machine
+
+    def monotonic(self) -> float:
+        return self._machine.clock
+
+    def sleep(self, seconds: float) -> None:
+        self._machine.clock += 1
+
+
+@pytest.fixture
+def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Machine]:
+    """Makes machines, each under a folder of its own; the last one made is the one that the code sees."""
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
+
+    def make(name: str, kind: type[Machine] = Machine) -> Machine:
+        root = tmp_path / name
+        monkeypatch.setattr(packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
+        for module in (node_steps, packages):
+            monkeypatch.setattr(module, "IN_HAND", f"{root}/var/lib/kubepin/in-hand")
+        monkeypatch.setattr(packages.shutil, "which", lambda name: name)
+        monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
+        monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
+        monkeypatch.setattr(kubeadm, "PROGRAM_FOLDERS", (f"{root}/usr/bin",))
+        monkeypatch.setattr(node_steps, "FOLDER", f"{root}/var/lib/kubepin/upgrades")
+        monkeypatch.setattr(node_steps, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
+        monkeypatch.setattr(node_steps, "KUBERNETES", f"{root}/etc/kubernetes")
+        monkeypatch.setattr(node_steps, "MANIFESTS", f"{root}/etc/kubernetes/manifests")
+        monkeypatch.setattr(node_steps, "read_topology", topology)
+        return kind(root)
+
+    return make
+
+
+@pytest.fixture
+def machine(make_machine: Callable[[str], Machine]) -> Machine:
+    return make_machine("node")
+
+
+@pytest.fixture
+def make_packaged(make_machine: Callable[..., Machine]) -> Callable[[str], PackagedMachine]:
+    return lambda name: make_machine(name, PackagedMachine)  # type: ignore[return-value]
+
+
+class _Trouble:
+    """Counts what the process writes and runs under a folder, and ends it, or refuses it, at one of these.
+
+    It sees what Python audits (PEP 578): files opened for writing, renamed, removed, changed modes and owners; and the commands of
+    the stand-in. Hooks cannot be taken away again: this one is off unless a test turns it on.
+    """
+
+    def __init__(self) -> None:
+        self.root: str | None = None
+        self.at = 0
+        self.seen = 0
+        self.error: BaseException = Killed()
+        self.lasting = True
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.root is None or not self._counts(event, arguments):
+            return
+        self.seen += 1
+        if self.seen == self.at or (self.lasting and self.at and self.seen > self.at):
+            raise type(self.error)(*self.error.args)
+
+    def _counts(self, event: str, arguments: tuple[Any, ...]) -> bool:
+        if event == "open":
+            name, _mode, flags = arguments
+            return str(name).startswith(self.root or "") and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        if event == "os.mkdir":
+            return str(arguments[0]).startswith(self.root or "")
+        if not isinstance(self.error, Killed):
+            return False  # a full disk refuses new files and folders, and nothing else
+        if event == "stand-in.command":
+            return arguments[1:] not in (("show",), ("--version",))
+        return event in ("os.chmod", "os.chown") or (
+            event in ("os.rename", "os.remove") and str(arguments[0]).startswith(self.root or "")
+        )
+
+
+_trouble = _Trouble()
+sys.addaudithook(_trouble.hook)
+
+
+@pytest.fixture
+def trouble() -> Iterator[Callable[..., int]]:
+    """Runs a function with trouble at one of its deeds; tells how many there were."""
+
+    def at(root: Path, number: int, error: BaseException, deed: Callable[[], object], lasting: bool) -> int:
+        _trouble.root, _trouble.at, _trouble.seen = str(root), number, 0
+        _trouble.error, _trouble.lasting = error, lasting
+        try:
+            deed()
+        finally:
+            _trouble.root = None
+        return _trouble.seen
+
+    yield at
+    _trouble.root = None
+
+
+def test_a_hop_ends_with_the_new_kubelet_and_the_tuning_of_before(machine: Machine) -> None:
+    outcome = machine.upgrade()
+    assert machine.running == NEW
+    assert outcome["kept_settings"] == {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
+    assert machine.text("/var/lib/kubelet/config.yaml") == HEAD
+    assert machine.effective()["cpuManagerPolicy"] == "static"
+    assert UNKNOWN_TO_NEW not in machine.text("/var/lib/kubelet/kubeadm-flags.env")
+    assert "pod-infra-container-image" in machine.text("/var/lib/kubelet/kubeadm-flags.env")
+    assert [UNKNOWN_TO_NEW in text for text in outcome["dropped_flags"]] == [True]
+    assert machine.path("/usr/bin/kubelet").stat().st_mode & 0o777 == 0o751, "the mode that the operator gave it"
+
+
+def test_what_was_there_before_is_kept(machine: Machine) -> None:
+    machine.write("/etc/kubernetes/tmp/old-etcd", "large")
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    assert machine.text("/usr/bin/kubeadm") == f"kubeadm {NEW}"
+    assert (machine.running, machine.text("/usr/bin/kubelet")) == (OLD, f"kubelet {OLD}")
+    kept = {path.name: path for path in Path(hop.folder).iterdir() if path.is_file()}
+    assert [kept[program].read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
+    assert kept["kubelet"].stat().st_mode & 0o777 == 0o751
+    record = json.loads(kept["record.json"].read_text())
+    config = Path(record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"])
+    assert (config.read_text(), config.stat().st_mode & 0o777) == (TUNED, 0o600)
+    assert record["files"][f"{machine.root}/etc/default/kubelet"] is None
+    assert kept["etc-kubernetes.tar.gz"].stat().st_mode & 0o077 == 0, "it holds private keys"
+    with tarfile.open(kept["etc-kubernetes.tar.gz"]) as archive:
+        assert any(name.endswith("kubernetes/kubelet.conf") for name in archive.getnames())
+
+
+@pytest.mark.parametrize("owner", [0, 12])
+def test_a_kubelet_that_does_not_run_is_undone_to_what_stood_before(machine: Machine, owner: int) -> None:
+    if owner and os.geteuid():
+        pytest.skip("only root gives files away")
+    if owner:
+        os.chown(machine.path("/usr/bin/kubelet"), -1, owner)
+        os.chown(machine.path("/var/lib/kubelet/config.yaml"), -1, owner)
+    before = machine.state()
+    broken = f"kubelet {NEW} broken"
+    machine.write(f"/source/{NEW}/kubelet", broken)
+    machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(broken.encode()).hexdigest())
+    with pytest.raises(TuningError, match=f"{OLD} is back and verified") as caught:
+        machine.upgrade()
+    assert caught.value.details["undone"] is True
+    assert machine.state() == before
+    assert machine.running == OLD
+    right = f"kubelet {NEW}"
+    machine.write(f"/source/{NEW}/kubelet", right)
+    machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(right.encode()).hexdigest())
+    machine.upgrade()
+    assert (machine.running, machine.effective()["cpuManagerPolicy"]) == (NEW, "static")
+
+
+def test_where_neither_kubelet_runs_the_error_says_so_and_names_the_copies(machine: Machine) -> None:
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    hop.configure([])
+    machine.boot = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match="did not verify either") as caught:
+        hop.switch_kubelet()
+    assert caught.value.details["undone"] is False
+    assert hop.folder in str(caught.value)
+    assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
+
+
+def _untroubled(make_machine: Callable[[str], Machine], trouble: Callable[..., int]) -> tuple[dict[str, Any], int]:
+    machine = make_machine("untroubled")
+    deeds = trouble(machine.root, 0, Killed(), machine.upgrade, True)
+    return _relative(machine), deeds
+
+
+def _relative(machine: Machine) -> dict[str, Any]:
+    """What the machine came to, leaving out drafts that a killed process could not remove."""
+    return {
+        path.replace(str(machine.root), ""): (entry[0].replace(str(machine.root), ""), *entry[1:])
+        for path, entry in machine.state().items()
+        if not os.path.basename(path).startswith(".")
+    }
+
+
+def test_killed_at_any_deed_the_next_run_ends_where_an_untroubled_one_does(
+    make_machine: Callable[[str], Machine], trouble: Callable[..., int]
+) -> None:
+    wanted, deeds = _untroubled(make_machine, trouble)
+    assert deeds > 40
+    for number in range(1, deeds + 1):
+        machine = make_machine(f"killed-{number}")
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), machine.upgrade, True)
+        machine.upgrade()
+        assert (machine.running, _relative(machine)) == (NEW, wanted), number
+        folder = Path(machine.hop().folder)
+        assert [(folder / program).read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
+        record = json.loads((folder / "record.json").read_text())
+        kept = record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"]
+        assert Path(kept).read_text() == TUNED, "the copy of before was replaced by one of after"
+
+
+def test_killed_at_any_deed_with_a_broken_kubelet_the_next_run_undoes(
+    make_machine: Callable[[str], Machine], trouble: Callable[..., int]
+) -> None:
+    def broken(name: str) -> Machine:
+        machine = make_machine(name)
+        machine.write(f"/source/{NEW}/kubelet", f"kubelet {NEW} broken")
+        digest = hashlib.sha256(f"kubelet {NEW} broken".encode()).hexdigest()
+        machine.write(f"/source/{NEW}/kubelet.sha256", digest)
+        return machine
+
+    def refused(machine: Machine) -> None:
+        with pytest.raises(TuningError, match="is back and verified"):
+            machine.upgrade()
+
+    first = broken("first")
+    deeds = trouble(first.root, 0, Killed(), lambda: refused(first), True)
+    for number in range(1, deeds + 1):
+        machine = broken(f"broken-{number}")
+        before = _relative(machine)
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), machine.upgrade, True)
+        refused(machine)
+        assert (machine.running, _relative(machine)) == (OLD, before), number
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_a_disk_that_is_full_at_any_write_leaves_a_running_kubelet_and_loses_nothing(
+    make_machine: Callable[[str], Machine], trouble: Callable[..., int], lasting: bool
+) -> None:
+    wanted, deeds = _untroubled(make_machine, trouble)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    number, refused = 0, True
+    while refused:
+        number += 1
+        machine = make_machine(f"full-{lasting}-{number}")
+        said = ""
+        try:
+            trouble(machine.root, number, full, machine.upgrade, lasting)
+        except TuningError as error:
+            said = str(error)
+        refused = bool(said)
+        assert not refused or "No space left on device" in said, number
+        assert machine.running, number
+        machine.upgrade()
+        assert (machine.running, _relative(machine)) == (NEW, wanted), number
+    assert 10 < number < deeds
+
+
+def test_a_source_with_another_program_touches_nothing(machine: Machine) -> None:
+    machine.write(f"/source/{NEW}/kubelet", "not what was promised")
+    before = machine.state()
+    hop = machine.hop()
+    hop.back_up()
+    with pytest.raises(TuningError, match="is not what its checksum says"):
+        hop.prepare(control_plane=False)
+    other = f"kubelet {OLD}"
+    machine.write(f"/source/{NEW}/kubelet", other)
+    machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(other.encode()).hexdigest())
+    with pytest.raises(TuningError, match=f"the kubelet that the source has for {NEW} says that it is {OLD}"):
+        hop.prepare(control_plane=False)
+    assert machine.state() == before
+    assert machine.text("/usr/bin/kubeadm") == f"kubeadm {OLD}"
+
+
+def test_a_node_that_was_tuned_after_an_interrupted_run_keeps_the_newer_tuning(machine: Machine) -> None:
+    machine.write("/var/lib/kubelet/config.yaml", HEAD, 0o600)
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    machine.run(["systemctl", "stop", "kubelet"])
+    machine.path("/var/lib/kubelet/cpu_manager_state").unlink()
+    machine.write("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=1\n")
+    machine.run(["systemctl", "start", "kubelet"])
+    machine.upgrade()
+    assert machine.running == NEW
+    assert (machine.effective()["cpuManagerPolicy"], machine.effective()["reservedSystemCPUs"]) == ("static", "1")
+
+
+def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was_put_back(machine: Machine) -> None:
+    machine.upgrade()
+    wanted = machine.state()
+    machine.upgrade()
+    assert machine.state() == wanted
+    again = machine.hop().switch_kubelet()
+    assert (again["changed"], again["downtime_ms"]) == (False, 0.0)
+    machine.write("/usr/bin/kubelet", f"kubelet {OLD}", 0o755)
+    machine.write("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--v=4"\n')
+    machine.hop().back_up()
+    record = json.loads((Path(machine.hop().folder) / "record.json").read_text())
+    assert (record["from"], record["verified"], record["kubeadm_began"]) == (OLD, False, False)
+    kept = record["files"][f"{machine.root}/var/lib/kubelet/kubeadm-flags.env"]
+    assert Path(kept).read_text() == 'KUBELET_KUBEADM_ARGS="--v=4"\n'
+
+
+def test_a_flag_that_means_something_stops_the_hop_before_the_kubelet_is_touched(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_steps, "WITHOUT_EFFECT", ())
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    hop.configure([])
+    before = machine.state()
+    with pytest.raises(TuningError, match=f"refuses {UNKNOWN_TO_NEW}.*The kubelet was not touched"):
+        hop.switch_kubelet()
+    assert (machine.state(), machine.running) == (before, OLD)
+
+
+UPGRADED = dict.fromkeys((*PROGRAMS, "cri-tools"), (f"hi {NEW}-1.1", NEW))
+AS_BEFORE = dict.fromkeys((*PROGRAMS, "cri-tools"), (f"hi {OLD}-00", OLD))
+OWN_ARGUMENTS = "KUBELET_EXTRA_ARGS=--v=3\n"
+
+
+def test_packages_are_replaced_at_once_under_the_stopped_kubelet(
+    make_packaged: Callable[[str], PackagedMachine],
+) -> None:
+    machine = make_packaged("node")
+    machine.write("/etc/default/kubelet", OWN_ARGUMENTS)
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "nothing is installed before the node is drained"
+    hop.configure([])
+    hop.switch_kubelet()
+    assert (machine.packages(), machine.running) == (UPGRADED, NEW)
+    assert machine.effective()["cpuManagerPolicy"] == "static"
+    assert "--v=3" in machine.text("/etc/default/kubelet"), "not the package's own file"
+    assert (
+        machine.text("/etc/apt/sources.list.d/kubernetes.list")
+        == "deb [signed-by=/k.gpg] http://packages/v1.22/deb/ /\n"
+    )
+    wanted = machine.state()
+    again = machine.hop().switch_kubelet()
+    assert (again["changed"], machine.state()) == (False, wanted)
+
+
+def test_packages_without_kubectl_leave_it_so(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_packaged("node")
+    monkeypatch.setattr(node_steps, "program_path", lambda name: f"{machine.root}/usr/bin/{name}")
+    del machine.database["kubectl"]
+    machine.path("/usr/bin/kubectl").unlink()
+    machine.path(f"/repository/kubectl_{NEW}.deb").unlink()
+    machine.upgrade()
+    assert (machine.running, "kubectl" in machine.database) == (NEW, False)
+
+
+def _breaking(machine: PackagedMachine) -> PackagedMachine:
+    machine.write(f"/repository/kubelet_{NEW}.deb", machine.deb("kubelet", NEW, " broken"))
+    machine.write("/repository/conntrack_1.deb", machine.deb("conntrack", NEW))
+    return machine
+
+
+def test_a_broken_package_is_undone_with_all_packages_and_goes_on_once_mended(
+    make_packaged: Callable[[str], PackagedMachine],
+) -> None:
+    machine = _breaking(make_packaged("node"))
+    before = machine.state()
+    with pytest.raises(TuningError, match=f"{OLD} is back and verified"):
+        machine.upgrade()
+    assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "a package that came along is gone again"
+    assert machine.state() == before
+    machine.write(f"/repository/kubelet_{NEW}.deb", machine.deb("kubelet", NEW))
+    machine.upgrade()
+    assert machine.running == NEW
+    assert machine.packages() == {**UPGRADED, "conntrack": (f"ii {NEW}-1.1", NEW)}
+
+
+def test_packages_that_cannot_be_put_back_are_named_and_the_old_kubelet_runs(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _breaking(make_packaged("node"))
+    real = machine._dpkg
+
+    def once(arguments: list[str]) -> None:
+        if any("/packages/kubelet.deb" in word and "/new/" not in word for word in arguments):
+            raise OSError("dpkg: error: database area is read-only")
+        real(arguments)
+
+    monkeypatch.setattr(machine, "_dpkg", once)
+    with pytest.raises(
+        TuningError, match=r"is back and verified .*its packages are not.*read-only.*Install those in"
+    ) as caught:
+        machine.upgrade()
+    assert machine.running == OLD
+    assert caught.value.details["undone"] is True
+
+
+def test_a_lock_that_somebody_holds_is_waited_for(
+    make_packaged: Callable[[str], PackagedMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_packaged("node")
+    real, tries = machine._dpkg, []
+
+    def busy(arguments: list[str]) -> None:
+        tries.append(machine.clock)
+        if len(tries) < 3:
+            raise OSError("dpkg frontend lock was locked by another process with pid 1")
+        real(arguments)
+
+    monkeypatch.setattr(machine, "_dpkg", busy)
+    machine.upgrade()
+    assert (machine.running, len(tries)) == (NEW, 3)
+
+
+def _at_its_kubelet(machine: PackagedMachine) -> Hop:
+    """The machine's hop, with all done that comes before its kubelet."""
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    hop.configure([])
+    return hop
+
+
+def _next_run(machine: PackagedMachine) -> None:
+    machine.database = json.loads(machine.text("/var/lib/dpkg/status"))
+    machine.upgrade()
+
+
+def test_killed_while_packages_are_fetched_and_kept_nothing_is_installed_and_the_kept_ones_are_the_old_ones(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    def prepare(machine: PackagedMachine) -> None:
+        machine.hop().prepare(control_plane=False)
+
+    first = make_packaged("untroubled")
+    first.hop().back_up()
+    deeds = trouble(first.root, 0, Killed(), lambda: prepare(first), True)
+    assert deeds > 10
+    for number in range(1, deeds + 1):
+        machine = make_packaged(f"killed-{number}")
+        machine.hop().back_up()
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), lambda machine=machine: prepare(machine), True)
+        assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), number
+        prepare(machine)
+        kept = [json.loads(path.read_text()) for path in Path(machine.hop().folder, "packages").glob("*.deb")]
+        assert {deb["name"]: deb["version"] for deb in kept} == dict.fromkeys(AS_BEFORE, f"{OLD}-00"), number
+
+
+def test_killed_at_any_deed_of_the_kubelet_the_next_run_ends_with_all_packages(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    first = make_packaged("untroubled")
+    deeds = trouble(first.root, 0, Killed(), _at_its_kubelet(first).switch_kubelet, True)
+    wanted = _relative(first)
+    assert deeds > 20
+    for number in range(1, deeds + 1):
+        machine = make_packaged(f"killed-{number}")
+        hop = _at_its_kubelet(machine)
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+        _next_run(machine)
+        assert (machine.running, machine.packages(), _relative(machine)) == (NEW, UPGRADED, wanted), number
+        assert not Path(node_steps.IN_HAND).exists()
+
+
+def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
+    make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
+) -> None:
+    """At every fourth deed: there are some 150, and each machine takes three runs."""
+
+    def refused(deed: Callable[[], object]) -> None:
+        with pytest.raises(TuningError, match="is back and verified"):
+            deed()
+
+    first = _breaking(make_packaged("first"))
+    hop = _at_its_kubelet(first)
+    deeds = trouble(first.root, 0, Killed(), lambda: refused(hop.switch_kubelet), True)
+    for number in range(1, deeds + 1, 4):
+        machine = _breaking(make_packaged(f"broken-{number}"))
+        before = _relative(machine)
+        hop = _at_its_kubelet(machine)
+        with pytest.raises(Killed):
+            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+        refused(lambda machine=machine: _next_run(machine))
+        assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
