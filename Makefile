@@ -75,12 +75,12 @@ upgrade-packages-dnf: ## The same with dnf and rpm, on Debian nodes that have th
 reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/reproduce-gpu-loss docs/evidence/gpu-loss 1.21.14 1.22.17
+	@tools/reproduce-gpu-loss test-results/gpu-access 1.21.14 1.22.17
 
 keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from pods that run through them
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/keep-gpus docs/evidence/gpu-loss
+	@tools/keep-gpus test-results/gpu-access
 
 judge-allocation: ## The preview of allocations against what real kubelets give out: make judge-allocation N=110 VERSIONS=1.22.17
 	@tools/setup venv
@@ -95,17 +95,17 @@ judge-config: ## The verdict on random configurations against real kubelets: mak
 fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
 	@tools/setup venv
 	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign docs/evidence/faults
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign test-results/all-faults
 
 bench-switch: ## What a switch costs: downtime against a bare restart, a whole run, runs with nothing to do
 	@tools/setup venv
 	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch test-results/bench-switch
 
 bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs, beside a bare ping of them; a dead and a slow host
 	@tools/setup venv
 	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
+	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale test-results/scale
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv
@@ -133,7 +133,7 @@ docs: ## Write docs/reference and docs/rbac.yaml anew from the code
 try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/try-rights rights "$(K8S)" docs/evidence/rights
+	@tools/try-rights rights "$(K8S)" test-results/permissions
 	@python3 -m sandbox down --name rights
 
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout

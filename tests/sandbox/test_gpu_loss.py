@@ -15,8 +15,8 @@ from sandbox import legacy_gpu
 from sandbox.gpu_loss import NEIGHBOUR, QUIET, RESTART, SHARED, WHOLE, Row, key, loss, markdown, read_rows
 from sandbox.settings import SandboxError
 
-EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence" / "gpu-loss"
-CONTAINERS = [list(rows) for _, rows in groupby(sorted(read_rows(EVIDENCE), key=key), key)]
+MEASURED = Path(__file__).parent / "data" / "gpu-loss"
+CONTAINERS = [list(rows) for _, rows in groupby(sorted(read_rows(MEASURED), key=key), key)]
 
 
 @pytest.mark.parametrize("rows", CONTAINERS, ids=lambda rows: " ".join(key(rows[0])))
