@@ -81,7 +81,7 @@ class Progress:
         if name == "kubepin_plan":
             problems = value.get("problems") or []
             state = "refused" if problems else "to change" if value.get("changed") else "nothing to do"
-            self._host(host, event, state, problems[0] if problems else _switch(value))
+            self._host(host, event, state, problems[0]["text"] if problems else _switch(value))
         elif name == "kubepin_result" and value:  # empty: nothing was done yet
             self._host(host, event, value["outcome"].replace("_", " "), value.get("message") or _switch(value))
         elif name == "kubepin_comparison":

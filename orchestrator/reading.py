@@ -157,8 +157,7 @@ class Reader:
 
 def _problems(facts: Mapping[str, Any]) -> list[str]:
     """Why a host's plan cannot be carried out (docs/facts.md, `kubepin_plan`)."""
-    problems: list[str] = (facts.get("kubepin_plan") or {}).get("problems") or []
-    return problems
+    return [problem["text"] for problem in (facts.get("kubepin_plan") or {}).get("problems") or []]
 
 
 def measured(fact: Mapping[str, Any]) -> str:

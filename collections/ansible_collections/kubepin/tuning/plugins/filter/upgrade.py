@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that word an upgrade's plan, its blockers and its results."""
+"""Filters that word an upgrade's plan, its problems and its results."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
-    upgrade_blockers_text,
     upgrade_failure_text,
     upgrade_plan_text,
+    upgrade_problems_text,
     upgrade_summary_text,
 )
 
@@ -19,7 +19,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "upgrade_blockers_text": upgrade_blockers_text,
+            "upgrade_problems_text": upgrade_problems_text,
             "upgrade_failure_text": upgrade_failure_text,
             "upgrade_plan_text": upgrade_plan_text,
             "upgrade_summary_text": upgrade_summary_text,

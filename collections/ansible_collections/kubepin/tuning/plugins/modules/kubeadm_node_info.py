@@ -102,9 +102,9 @@ kubeadm_node:
       elements: dict
       sample: [{paths: [/var/lib/kubepin], needed_mb: 500, free_mb: 60000}]
     problems:
-      description: What of the kubelet's set-up could not be read.
+      description: What of the kubelet's set-up could not be read. C(code) is for programs, C(text) for people.
       type: list
-      elements: str
+      elements: dict
     source_problems:
       description: Everything that keeps O(versions) from being installed from O(source).
       type: list

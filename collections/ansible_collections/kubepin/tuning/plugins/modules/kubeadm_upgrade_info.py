@@ -12,7 +12,7 @@ author: The kubepin developers
 description:
   - Runs on the control node. Reads the cluster from the API, and plans the way to a version, minor by minor.
   - Where each node is, is read every time; after a run that was stopped, the plan holds what is left.
-  - All blockers are returned at once, each with its way out.
+  - All problems are returned at once, each with its remedy.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.api
@@ -44,7 +44,7 @@ options:
     elements: raw
     default: [1]
   accept:
-    description: The codes of blockers that do not stop the upgrade.
+    description: The codes of problems that do not stop the upgrade.
     type: list
     elements: str
     choices: [certificates, disk, external_etcd, image_repository, removed_apis, runtime]
@@ -114,11 +114,19 @@ plan:
       type: list
       elements: dict
       sample: [{version: 1.21.14, action: apply, hosts: [cp-01]}, {version: 1.21.14, action: node, hosts: [gpu-01]}]
-    blockers:
-      description: Everything that stands in the way. C(node) is null for the cluster.
+    problems:
+      description:
+        - Everything that prevents the upgrade. C(subject) is the node, or V(cluster).
+        - C(code) names the rule, for programs; C(text) is the whole problem, for people.
       type: list
       elements: dict
-      sample: [{code: not_ready, node: gpu-02, text: "is not Ready (KubeletNotReady). Repair it first, or take it out of the cluster."}]
+      sample:
+        - code: not_ready
+          subject: gpu-02
+          finding: is not Ready (KubeletNotReady)
+          remedy: Repair it first, or remove it from the cluster.
+          waivable: false
+          text: gpu-02 is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.
     notes:
       description: What is worth knowing.
       type: list
@@ -130,7 +138,6 @@ plan:
 """
 
 import typing as t
-from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -139,12 +146,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.cluster_reader import UpgradeApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
-    Wanted,
+    UpgradeRequest,
     batch_problems,
     plan_hops,
     plan_upgrade,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import ACCEPTABLE
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import WAIVABLE
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -152,7 +159,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "patches": {"type": "dict", "default": {}},
     "hosts": {"type": "dict"},
     "batches": {"type": "list", "elements": "raw", "default": [1]},
-    "accept": {"type": "list", "elements": "str", "choices": list(ACCEPTABLE), "default": []},
+    "accept": {"type": "list", "elements": "str", "choices": list(WAIVABLE), "default": []},
     "images_from_registry": {"type": "bool", "default": True},
     "certificate_days": {"type": "int", "default": 7},
     "disk_reserve_mb": {"type": "int", "default": 500},
@@ -174,7 +181,7 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     problems = batch_problems(params["batches"])
     if problems:
         raise TuningError(" ".join(problems))
-    wanted = Wanted(
+    request = UpgradeRequest(
         target=params["target"] or None,
         patches={str(minor): str(version) for minor, version in params["patches"].items()},
         batches=params["batches"],
@@ -186,12 +193,12 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     drain = {name: bool((params["drain"] or {}).get(name)) for name in ("delete_emptydir_data", "force")}
     versions = api.versions(params["gpu_resource"])
     if params["hosts"] is None:
-        server, target, hops = plan_hops(versions, wanted)
+        server, target, hops = plan_hops(versions, request)
         return {"current": str(server), "target": str(target), "hops": [str(hop) for hop in hops]}
     current = parse_version(versions["api_server"]).minor
     last = parse_version(params["target"] or "1.22.17").minor
     cluster = {**versions, **api.obstacles(drain, range(current + 1, last + 1))}
-    return asdict(plan_upgrade(cluster, params["hosts"], wanted))
+    return plan_upgrade(cluster, params["hosts"], request).to_dict()
 
 
 def run(module: Module) -> None:

@@ -156,10 +156,19 @@ changes:
   elements: dict
   sample: [{path: /var/lib/kubelet/cpu_manager_state, action: removed, reason: "the kubelet would refuse it"}]
 problems:
-  description: Everything that stands in the way of the switch, all at once.
+  description:
+    - Everything that prevents the switch, all at once.
+    - C(code) names the rule, for programs; C(text) is the whole problem, for people.
   returned: refusal
   type: list
-  elements: str
+  elements: dict
+  sample:
+    - code: reserved_cpus_split_core
+      subject: reserved_cpus "0"
+      finding: splits core 0 (CPUs 0 and 128)
+      remedy: Reserve "0,128", or use `auto`.
+      waivable: false
+      text: reserved_cpus "0" splits core 0 (CPUs 0 and 128). Reserve "0,128", or use `auto`.
 reservation:
   description: The reserved CPUs and why these.
   returned: O(policy=static) and without problems
@@ -362,7 +371,7 @@ class Task:
             plan = plan_switch(self.topology, self.kubelet, wanted_of(self.module.params))
         self._tell(plan)
         if plan.problems:
-            raise TuningError(" ".join(plan.problems), problems=plan.problems)
+            raise TuningError.of(plan.problems)
         if plan.changed and not self.module.check_mode:
             self._perform(plan, undoes)
         return self._result(changed=plan.changed or repaired)

@@ -334,7 +334,26 @@ kubelet:
     problems:
       description: What could not be read or understood, and what would keep the kubelet from starting.
       type: list
-      elements: str
+      elements: dict
+      contains:
+        code:
+          description: Names the rule, for programs.
+          type: str
+        subject:
+          description: What the problem is about.
+          type: str
+        finding:
+          description: What is wrong with the subject.
+          type: str
+        remedy:
+          description: What to do; may be empty.
+          type: str
+        waivable:
+          description: Whether the operator can accept the problem.
+          type: bool
+        text:
+          description: All of it, for people.
+          type: str
 """
 
 import typing as t
@@ -342,6 +361,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
     EMBEDDING,
     read_kubelet,
@@ -393,7 +413,7 @@ def main() -> None:
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     runtime = read_runtime(module.run_command, kubelet)
-    module.exit_json(changed=False, kubelet={**kubelet, "runtime": runtime})
+    module.exit_json(changed=False, kubelet={**kubelet, "runtime": runtime, "problems": to_dicts(kubelet["problems"])})
 
 
 if __name__ == "__main__":

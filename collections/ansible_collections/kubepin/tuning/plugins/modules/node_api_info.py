@@ -121,7 +121,7 @@ EXAMPLES = r"""
 - name: Refuse a node that cannot be drained
   ansible.builtin.assert:
     that: api.node.drain.problems | length == 0
-    fail_msg: "{{ api.node.drain.problems | join('\n') }}"
+    fail_msg: "{{ api.node.drain.problems | map(attribute='text') | join('\n') }}"
 
 - name: Wait until the tuned node is back with all its GPUs
   kubepin.tuning.node_api_info:
@@ -226,20 +226,32 @@ node:
           elements: dict
           sample: []
         problems:
-          description: Every reason why the drain could not finish until somebody acts, each a sentence with the way out.
+          description: Every reason why the drain cannot finish until someone acts. C(text) is for people, C(code) for programs.
           type: list
-          elements: str
+          elements: dict
           sample:
-            - "pod ml/tool has no controller: nothing would start it again. Delete it, or allow its deletion with `force`."
+            - code: pod_without_controller
+              subject: pod ml/tool
+              finding: has no controller, so nothing would start it again
+              remedy: Delete it, allow its deletion with `force`, or leave the node out with --limit.
+              waivable: false
+              text: >-
+                pod ml/tool has no controller, so nothing would start it again.
+                Delete it, allow its deletion with `force`, or leave the node out with --limit.
         blocked:
-          description: Every eviction that a disruption budget forbids now and may allow later, each a sentence with the way out.
+          description: Every eviction that a disruption budget forbids now and may allow later, in the same form.
           type: list
-          elements: str
+          elements: dict
           sample:
-            - >-
-              pod ml/trainer-0 cannot be evicted: disruption budget ml/trainer allows 0
-              (currently 1 healthy of 1 desired). Scale its owner up, relax the budget,
-              or leave the node out with --limit.
+            - code: budget_exhausted
+              subject: pod ml/trainer-0
+              finding: "cannot be evicted: disruption budget ml/trainer allows 0 (currently 1 healthy of 1 desired)"
+              remedy: Scale its owner up, relax the budget, or leave the node out with --limit.
+              waivable: false
+              text: >-
+                pod ml/trainer-0 cannot be evicted: disruption budget ml/trainer allows 0
+                (currently 1 healthy of 1 desired). Scale its owner up, relax the budget,
+                or leave the node out with --limit.
 waited_seconds:
   description: How long O(wait_for) took, in seconds.
   returned: when O(wait_for) is given
@@ -256,7 +268,6 @@ unmet:
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -354,7 +365,7 @@ def read_drain(
     plan = plan_drain(pods, *cluster, **question["drain"])
     holders = requested(question["gpu_resource"], pods)
     kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
-    return {**asdict(plan), "gpus_kept": int(kept)}
+    return {**plan.to_dict(), "gpus_kept": int(kept)}
 
 
 def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -168,7 +168,7 @@ class Drain:
         pods = self._api.pods_on(self._node)
         plan = plan_drain(pods, [], self._api.daemon_sets(), **self._allowed)
         if plan.problems:
-            raise TuningError(" ".join(plan.problems), remaining=plan.problems)
+            raise TuningError.of(plan.problems)
         return plan, {(pod["metadata"]["namespace"], pod["metadata"]["name"]): pod for pod in pods}
 
     def perform(

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# The one exception that a module turns into a failed task.
+"""The one exception that a module turns into a failed task."""
+
 from __future__ import annotations
 
 import typing as t
 
-_LAST_LINES = 15
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, joined, to_dicts
+
+_TAIL_LINES = 15
 
 
-def last_words(output: str, errors: str) -> str:
-    """The end of what a command said, where the reason of a failure stands."""
+def output_tail(output: str, errors: str) -> str:
+    """The last lines that a command printed, where the reason of a failure stands."""
     lines = [line for line in f"{output}\n{errors}".splitlines() if line.strip()]
-    return " | ".join(lines[-_LAST_LINES:])
+    return " | ".join(lines[-_TAIL_LINES:])
 
 
 class TuningError(Exception):
@@ -23,3 +25,8 @@ class TuningError(Exception):
     def __init__(self, message: str, **details: t.Any) -> None:
         super().__init__(message)
         self.details: t.Dict[str, t.Any] = details
+
+    @classmethod
+    def of(cls, problems: t.Sequence[Problem], introduction: str = "") -> TuningError:
+        """One error with all *problems*; `details` holds them as `problems`."""
+        return cls(f"{introduction} {joined(problems)}".strip(), problems=to_dicts(problems))

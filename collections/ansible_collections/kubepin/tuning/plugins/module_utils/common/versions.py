@@ -11,10 +11,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 OLDEST = (1, 20)
 """The oldest minor that an upgrade starts from."""
 
-FIRST_QUIET = (1, 22)
+FIRST_WITHOUT_RECONCILE_OF_PINNED = (1, 22)
 """From here on the kubelet leaves containers with exclusive CPUs alone (kubernetes/kubernetes#101771)."""
 
-DEFAULT_BELOW_FIRST_QUIET = "1.22.17"
+DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED = "1.22.17"
 
 BROKEN = {
     "1.22.0": "its CPU manager gives wrong CPUs to pods with several containers (kubernetes/kubernetes#103952)",
@@ -76,11 +76,15 @@ def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
     :raises VersionError: for a version that must not be gone to
     """
     if wanted is None:
-        return current if current.line >= FIRST_QUIET else parse_version(DEFAULT_BELOW_FIRST_QUIET)
+        return (
+            current
+            if current.line >= FIRST_WITHOUT_RECONCILE_OF_PINNED
+            else parse_version(DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED)
+        )
     target = parse_version(wanted)
     if str(target) in BROKEN:
         raise VersionError(
-            f"the wanted version {target} is refused: {BROKEN[str(target)]}. Ask for {DEFAULT_BELOW_FIRST_QUIET}."
+            f"the wanted version {target} is refused: {BROKEN[str(target)]}. Ask for {DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED}."
         )
     if current.line < OLDEST:
         raise VersionError(

@@ -7,11 +7,13 @@ import math
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     format_cpuset,
     parse_cpuset,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 AUTO = "auto"
 
@@ -90,7 +92,7 @@ def choose_reservation(
     count: t.Optional[int],
     configured: str,
     millicores_configured: int,
-) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
+) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     """The reservation, or every problem of the one that was asked for.
 
     :param topology: as `_topology.read_topology` returns it
@@ -103,59 +105,50 @@ def choose_reservation(
     if wanted != AUTO:
         return _listed(topology, cores, wanted, count)
     if count is None and configured:
-        kept, problems = _listed(topology, cores, configured, None)
-        if kept and not problems:
+        kept, found = _listed(topology, cores, configured, None)
+        if kept and not found:
             return Reservation(kept.cpus, f"{kept.explanation}; kept as configured"), []
     return _automatic(topology, cores, count, millicores_configured)
 
 
 def _listed(
     topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], wanted: str, count: t.Optional[int]
-) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
-    name = f'reserved_cpus is "{wanted}"'
-    problems: t.List[str] = []
+) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
+    found: t.List[Problem] = []
     if count is not None:
-        problems.append(f"{name} and reserved_cpu_count is {count}: give the list, or `auto` with a count, not both.")
+        found.append(problems.list_and_count(wanted, count))
     try:
         cpus = parse_cpuset(wanted)
     except CpusetError as exc:
-        return None, [*problems, f"{name}: {exc}"]
+        return None, [*found, problems.not_a_list(wanted, exc)]
     online = parse_cpuset(topology["online"])
     if not cpus:
-        problems.append(f"{name}: the static policy needs at least one reserved CPU. Name one core, or use `auto`.")
+        found.append(problems.empty(wanted))
     absent = cpus - online
     if absent:
-        problems.append(
-            f"{name}: CPUs {format_cpuset(absent)} are not online on this node (online: {topology['online']})."
-        )
+        found.append(problems.offline(wanted, format_cpuset(absent), topology["online"]))
     whole = set(cpus)
     for core in cores:
         threads = parse_cpuset(core["cpus"])
         if threads & cpus and not threads <= cpus:
             whole |= threads
-            problems.append(
-                f"{name}: splits core {min(threads)} (CPUs {' and '.join(str(c) for c in sorted(threads))}). "
-                f'Reserve "{format_cpuset(cpus | threads)}", or leave it to `auto`.'
-            )
+            found.append(problems.splits_core(wanted, sorted(threads), format_cpuset(cpus | threads)))
     if online and online <= whole:
-        problems.append(f"{name}: leaves no CPU for pods (online: {topology['online']}). Reserve fewer cores.")
-    if problems:
-        return None, problems
+        found.append(problems.nothing_left(wanted, topology["online"]))
+    if found:
+        return None, found
     taken = [core for core in cores if parse_cpuset(core["cpus"]) <= cpus]
     return Reservation(frozenset(cpus), _describe(topology, taken)), []
 
 
 def _automatic(
     topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], count: t.Optional[int], millicores_configured: int
-) -> t.Tuple[t.Optional[Reservation], t.List[str]]:
+) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     if len(cores) < 2:
-        return None, [
-            f"this node has {len(cores)} core(s) online (CPUs {topology['online'] or 'unknown'}): the static policy needs one for "
-            "the system and one for pods. Leave the node out with --limit."
-        ]
+        return None, [problems.too_few_cores(len(cores), topology["online"])]
     needed = count if count is not None else auto_count(len(parse_cpuset(topology["online"])), millicores_configured)
     if needed < 1:
-        return None, [f"reserved_cpu_count is {needed}: expected 1 or more, the static policy needs a reserved CPU."]
+        return None, [problems.count_too_low(needed)]
     taken: t.List[Core] = []
     have = 0
     for core in _by_preference(topology, cores):
@@ -164,15 +157,10 @@ def _automatic(
         taken.append(core)
         have += len(parse_cpuset(core["cpus"]))
     if count is not None and have != count:
-        return None, [
-            f"reserved_cpu_count is {count}: cores of this node have {topology['threads_per_core']} threads and are reserved whole. "
-            f"Use {have - len(parse_cpuset(taken[-1]['cpus'])) or have} or {have}."
-        ]
+        lower = have - len(parse_cpuset(taken[-1]["cpus"])) or have
+        return None, [problems.count_splits_core(count, topology["threads_per_core"], lower, have)]
     if len(taken) == len(cores):
-        return None, [
-            f"reserving {needed} CPUs leaves no core for pods (online: {topology['online']}). "
-            "Lower reserved_cpu_count, or the node's kubeReserved and systemReserved."
-        ]
+        return None, [problems.count_leaves_nothing(needed, topology["online"])]
     cpus: t.Set[int] = set()
     for core in taken:
         cpus |= parse_cpuset(core["cpus"])

@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.r
     KEEPS_DEVICES,
     SKIPS_MISSING_LINKS,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_QUIET
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
 
 _DELETE = "Delete the pod: nothing gives a running container its GPU back."
 REMEDIES: t.Dict[str, str] = {
@@ -173,7 +173,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
         return Finding(
             code, "ruled_out", 0, f"the kubelet's CPU manager has the policy {node.policy}: it updates no container"
         )
-    noisy = node.kubelet is not None and node.kubelet.line < FIRST_QUIET
+    noisy = node.kubelet is not None and node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED
     quiet = node.kubelet is not None and not noisy
     starts = container.kubelet_starts
     if quiet and container.exclusive and starts == []:

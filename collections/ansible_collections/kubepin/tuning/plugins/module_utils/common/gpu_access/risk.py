@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_QUIET
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
 
 GRADES: t.Dict[str, str] = {
     "high": "the kubelet takes it by itself",
@@ -61,7 +61,7 @@ def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
     if node.runc is not None and node.runc >= KEEPS_DEVICES:
         return None
     unknown = _unknown(node, "kubelet", "policy", "runc", "injection")
-    if node.kubelet is None or node.kubelet.line < FIRST_QUIET:
+    if node.kubelet is None or node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED:
         text = "kubelets below 1.22 with the static policy update every container every 10 s"
         return Cause("container_update", "high", text, unknown)
     if not exclusive:

@@ -7,7 +7,9 @@ import os
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import fields_from_flags
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 DEFAULTS: t.Dict[str, t.Any] = {
     "cpuManagerPolicy": "none",
@@ -77,7 +79,7 @@ def effective_config(
     merged: t.Dict[str, t.Any] = {}
     sources: t.Dict[str, str] = {}
     for source, layer in layers:
-        valid = {field: value for field, value in layer.items() if not _type_problem(field, value)}
+        valid = {field: value for field, value in layer.items() if not _expected_type(field, value)}
         merged = _merge_patch(merged, valid)
         sources.update(dict.fromkeys(valid, source))
     for field, value in fields_from_flags(command_line).items():
@@ -90,22 +92,23 @@ def effective_config(
     return effective, {field: "default" if field in unset else sources[field] for field in DEFAULTS}
 
 
-def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[str]:
+def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[Problem]:
     """Why the kubelet would not start with this content of a configuration file, as far as the fields of DEFAULTS go.
 
     apiVersion and kind are demanded of drop-ins (mergeKubeletConfigurations in cmd/kubelet/app/server.go) and of the
     file (its decoder, pkg/kubelet/kubeletconfig/util/codec).
     """
     if not isinstance(content, t.Mapping):
-        return [f"{path} holds no mapping; expected a KubeletConfiguration"]
-    found = (_type_problem(field, value) for field, value in content.items())
-    problems = [f"{path}: {problem}" for problem in found if problem]
+        return [problems.config_not_a_mapping(path)]
+    found = [
+        problems.config_wrong_type(path, field, value, expected)
+        for field, value in content.items()
+        for expected in [_expected_type(field, value)]
+        if expected
+    ]
     if content.get("kind") != "KubeletConfiguration" or "apiVersion" not in content:
-        what = "drop-in" if drop_in else "configuration file"
-        problems.append(
-            f"{path}: a {what} needs 'apiVersion: kubelet.config.k8s.io/v1beta1' and 'kind: KubeletConfiguration'"
-        )
-    return problems
+        found.append(problems.config_without_kind(path, drop_in))
+    return found
 
 
 def is_drop_in(path: str) -> bool:
@@ -113,14 +116,15 @@ def is_drop_in(path: str) -> bool:
     return os.path.basename(path).endswith(".conf")
 
 
-def _type_problem(field: str, value: t.Any) -> t.Optional[str]:
+def _expected_type(field: str, value: t.Any) -> t.Optional[str]:
+    """The type that the field must have, in words; None if the value has it."""
     if field not in DEFAULTS or value is None:
         return None
     default = DEFAULTS[field]
     if isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool):
         return None
     names = {str: "text (in quotes)", bool: "true or false", int: "a whole number", list: "a list", dict: "a mapping"}
-    return f"{field} is {value!r}; expected {names[type(default)]}"
+    return names[type(default)]
 
 
 def _is_unset(field: str, value: t.Any) -> bool:

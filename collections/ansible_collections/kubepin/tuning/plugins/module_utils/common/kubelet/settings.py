@@ -11,7 +11,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     format_cpuset,
     parse_cpuset,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FLAGS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import BROKEN
 
@@ -96,25 +98,20 @@ def is_strict(settings: t.Mapping[str, t.Any]) -> bool:
     return "strict-cpu-reservation" in options_on(settings.get("cpuManagerPolicyOptions"))
 
 
-def version_problems(version: t.Optional[str]) -> t.List[str]:
+def version_problems(version: t.Optional[str]) -> t.List[Problem]:
     """Kubelets that kubepin does not switch at all."""
     if version is None:
-        return ["the kubelet's version could not be read with `kubelet --version`: is the binary on this node intact?"]
+        return [problems.version_unreadable()]
     try:
         minor = minor_of(version)
-    except ValueError as exc:
-        return [f"{exc}."]
+    except ValueError:
+        return [problems.version_not_kubernetes(version)]
     if minor < OLDEST_MINOR:
-        return [f"kubelet {version} is older than 1.{OLDEST_MINOR}: upgrade the cluster first."]
-    if version in BROKEN:
-        return [
-            f"kubelet {version} gives wrong CPUs to Guaranteed pods with several containers (kubernetes issue 103952): "
-            "upgrade to 1.22.17 first."
-        ]
-    return []
+        return [problems.version_too_old(version, OLDEST_MINOR)]
+    return [problems.version_broken(version)] if version in BROKEN else []
 
 
-def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
     """Every rule of the kubelet that the configuration *after* the switch would break.
 
     :param after: the whole effective configuration, managed fields and others, as it would be
@@ -129,47 +126,37 @@ def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Map
     ]
 
 
-def _choice(name: str, value: t.Any, choices: t.Sequence[str]) -> t.List[str]:
-    if value in choices:
-        return []
-    return [f'{name} is "{value}": expected one of {", ".join(choices)}.']
+def _choice(name: str, value: t.Any, choices: t.Sequence[str]) -> t.List[Problem]:
+    return [] if value in choices else [problems.unknown_choice(name, value, choices)]
 
 
-def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
-    problems = _choice("cpuManagerPolicy", after["cpuManagerPolicy"], CPU_POLICIES)
+def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+    found = _choice("cpuManagerPolicy", after["cpuManagerPolicy"], CPU_POLICIES)
     if after.get("reservedSystemCPUs"):
-        problems += _reserved_problems(after["reservedSystemCPUs"], topology["online"], minor)
+        found += _reserved_problems(after["reservedSystemCPUs"], topology["online"], minor)
         # pkg/kubelet/apis/config/validation/validation.go
-        problems += [
-            f'{name} is "{after[name]}": the kubelet refuses it together with reservedSystemCPUs '
-            f'("{after["reservedSystemCPUs"]}"). Remove {name} from the kubelet\'s configuration.'
+        found += [
+            problems.reserved_with_cgroup(name, after[name], after["reservedSystemCPUs"])
             for name in ("kubeReservedCgroup", "systemReservedCgroup")
             if after.get(name)
         ]
     elif after["cpuManagerPolicy"] == "static" and reserved_millicores(after) <= 0:
-        problems.append(
-            "cpuManagerPolicy is static and no CPU is reserved: the kubelet would not start. Set reserved_cpus."
-        )
-    return problems
+        found.append(problems.nothing_reserved())
+    return found
 
 
-def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[str]:
+def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[Problem]:
     """cmd/kubelet/app/server.go: run(), which up to 1.21 compares the highest number with how many CPUs are online."""
     try:
         there = parse_cpuset(online)
         absent = parse_cpuset(reserved) - there
     except CpusetError as exc:
-        return [f"reservedSystemCPUs: {exc}"]
-    if not absent and minor < 22 and max(parse_cpuset(reserved)) >= len(there):
-        return [
-            f'reservedSystemCPUs is "{reserved}": with {len(there)} CPUs online, kubelet 1.{minor} takes numbers below '
-            f"{len(there)} only. Reserve lower ones, or upgrade to 1.22."
-        ]
-    if not absent:
-        return []
-    return [
-        f'reservedSystemCPUs is "{reserved}": this machine has no CPU {format_cpuset(absent)} online (online: {online}).'
-    ]
+        return [problems.reserved_not_a_list(exc)]
+    if absent:
+        return [problems.reserved_absent(reserved, format_cpuset(absent), online)]
+    if minor < 22 and max(parse_cpuset(reserved)) >= len(there):
+        return [problems.reserved_too_high(reserved, len(there), minor)]
+    return []
 
 
 def reserved_millicores(config: t.Mapping[str, t.Any]) -> int:
@@ -187,114 +174,85 @@ def _gate(after: t.Mapping[str, t.Any], name: str, default: bool) -> bool:
     return str((after.get("featureGates") or {}).get(name, default)).lower() == "true"
 
 
-def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
     options: t.Mapping[str, t.Any] = after.get("cpuManagerPolicyOptions") or {}
     if not options:
         return []
-    problems: t.List[str] = []
+    found: t.List[Problem] = []
     if after["cpuManagerPolicy"] != "static":
-        problems.append(
-            f"cpuManagerPolicyOptions are set ({', '.join(sorted(options))}) and cpuManagerPolicy is "
-            f'"{after["cpuManagerPolicy"]}": the kubelet takes options with `static` only. Remove them.'
-        )
+        found.append(problems.options_without_static(sorted(options), after["cpuManagerPolicy"]))
     for name, value in sorted(options.items()):
         if name not in _OPTIONS:
-            problems.append(f"policy option {name} is unknown: expected one of {', '.join(sorted(_OPTIONS))}.")
+            found.append(problems.option_unknown(name, sorted(_OPTIONS)))
             continue
         if str(value) not in _BOOLEANS:
-            problems.append(f'policy option {name} is "{value}": expected true or false.')
-        problems += _maturity_problems(after, name, _OPTIONS[name], minor)
+            found.append(problems.option_not_boolean(name, value))
+        found += _maturity_problems(after, name, _OPTIONS[name], minor)
     chosen = options_on(options)
-    problems += [
-        f"policy options {first} and {second} cannot be used at the same time. Leave one out."
-        for first, second in _EXCLUSIVE
-        if {first, second} <= chosen
-    ]
+    found += [problems.options_exclusive(first, second) for first, second in _EXCLUSIVE if {first, second} <= chosen]
     if "align-by-socket" in chosen:
         if after["topologyManagerPolicy"] == "single-numa-node":
-            problems.append("policy option align-by-socket cannot be used with topologyManagerPolicy single-numa-node.")
+            found.append(problems.align_by_socket_single_numa())
         if len(topology["sockets"]) > len(topology["numa_nodes"]) > 0:
-            problems.append(
-                "policy option align-by-socket cannot be used where a machine has more sockets than NUMA nodes."
-            )
-    return problems
+            found.append(problems.align_by_socket_sockets())
+    return found
 
 
-def _maturity_problems(after: t.Mapping[str, t.Any], name: str, option: _Option, minor: int) -> t.List[str]:
+def _maturity_problems(after: t.Mapping[str, t.Any], name: str, option: _Option, minor: int) -> t.List[Problem]:
     if minor < option.alpha:
-        return [
-            f"policy option {name} needs kubelet 1.{option.alpha}, this one is 1.{minor}. Leave it out, or upgrade."
-        ]
+        return [problems.option_too_new(name, option.alpha, minor)]
     if minor == 22:
-        if not _gate(after, "CPUManagerPolicyOptions", False):
-            return [
-                f"policy option {name} needs the feature gate CPUManagerPolicyOptions on kubelet 1.22: "
-                "set it in the kubelet's featureGates, or upgrade."
-            ]
-        return []
+        return [] if _gate(after, "CPUManagerPolicyOptions", False) else [problems.option_gate_122(name)]
     if option.beta is None or minor < option.beta:
-        if not _gate(after, "CPUManagerPolicyAlphaOptions", False):
-            return [
-                f"policy option {name} is alpha in 1.{minor}: set the feature gate CPUManagerPolicyAlphaOptions in the kubelet's "
-                "featureGates, or leave the option out."
-            ]
-    elif (option.ga is None or minor < option.ga) and not _gate(after, "CPUManagerPolicyBetaOptions", True):
-        return [
-            f"policy option {name} is beta in 1.{minor} and the feature gate CPUManagerPolicyBetaOptions is off here."
-        ]
+        return [] if _gate(after, "CPUManagerPolicyAlphaOptions", False) else [problems.option_alpha(name, minor)]
+    if (option.ga is None or minor < option.ga) and not _gate(after, "CPUManagerPolicyBetaOptions", True):
+        return [problems.option_beta(name, minor)]
     return []
 
 
-def _topology_problems(after: t.Mapping[str, t.Any], topology: t.Mapping[str, t.Any]) -> t.List[str]:
-    problems = _choice("topologyManagerPolicy", after["topologyManagerPolicy"], TOPOLOGY_POLICIES)
-    problems += _choice("topologyManagerScope", after["topologyManagerScope"], TOPOLOGY_SCOPES)
+def _topology_problems(after: t.Mapping[str, t.Any], topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+    found = _choice("topologyManagerPolicy", after["topologyManagerPolicy"], TOPOLOGY_POLICIES)
+    found += _choice("topologyManagerScope", after["topologyManagerScope"], TOPOLOGY_SCOPES)
     nodes = len(topology["numa_nodes"])
     allowed = (after.get("topologyManagerPolicyOptions") or {}).get("max-allowable-numa-nodes", MAX_NUMA_NODES)
     if after["topologyManagerPolicy"] != "none" and nodes > int(allowed):
         # pkg/kubelet/cm/topologymanager/topology_manager.go
-        problems.append(
-            f'topologyManagerPolicy is "{after["topologyManagerPolicy"]}": the kubelet refuses it on {nodes} NUMA nodes '
-            f"(it takes {allowed}). Use none, fewer nodes per socket, or max-allowable-numa-nodes from 1.31."
-        )
-    return problems
+        found.append(problems.too_many_numa_nodes(after["topologyManagerPolicy"], nodes, allowed))
+    return found
 
 
-def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[str]:
+def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[Problem]:
     """pkg/kubelet/eviction/helpers.go parseThresholdStatement: a percentage may be 0, a quantity may not."""
-    problems = []
+    found = []
     for signal, value in sorted((after.get("evictionHard") or {}).items()):
         try:
             positive = str(value).endswith("%") or parse_quantity(value) > 0
         except ValueError as exc:
-            problems.append(f"evictionHard {signal}: {exc}.")
+            found.append(problems.eviction_not_a_quantity(signal, exc))
             continue
         if not positive:
-            problems.append(f'evictionHard {signal} is "{value}": expected more than 0. Use "0%" to switch it off.')
-    return problems
+            found.append(problems.eviction_not_positive(signal, value))
+    return found
 
 
-def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[str]:
+def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
     policy = after["memoryManagerPolicy"]
     reserved = after.get("reservedMemory") or []
     if minor < KNOWN_SINCE["memoryManagerPolicy"]:
         asked = {f"memoryManagerPolicy {policy}": policy != "None", "reservedMemory": bool(reserved)}
-        return [
-            f"{what} needs kubelet 1.21, this one is 1.{minor}. Leave it out, or upgrade."
-            for what, is_asked in asked.items()
-            if is_asked
-        ]
-    problems = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
+        return [problems.memory_too_new(what, minor) for what, is_asked in asked.items() if is_asked]
+    found = _choice("memoryManagerPolicy", policy, MEMORY_POLICIES) + _zero_problems(reserved)
     if policy != "Static":
-        return problems
+        return found
     if not runs_memory_manager(after, minor):
-        problems.append(f"memoryManagerPolicy Static needs the feature gate MemoryManager on kubelet 1.{minor}.")
+        found.append(problems.memory_gate(minor))
     known = {node["id"] for node in topology["numa_nodes"]}
-    problems += [
-        f"reservedMemory names NUMA node {entry['numaNode']}: this machine has {', '.join(str(n) for n in sorted(known))}."
+    found += [
+        problems.memory_unknown_node(entry["numaNode"], sorted(known))
         for entry in reserved
         if known and entry["numaNode"] not in known
     ]
-    return problems + _memory_sum_problems(after, reserved)
+    return found + _memory_sum_problems(after, reserved)
 
 
 def runs_memory_manager(after: t.Mapping[str, t.Any], minor: int) -> bool:
@@ -303,9 +261,9 @@ def runs_memory_manager(after: t.Mapping[str, t.Any], minor: int) -> bool:
     return minor >= 32 or (minor >= 21 and _gate(after, "MemoryManager", minor >= 22))
 
 
-def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
+def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Problem]:
     """pkg/kubelet/apis/config/validation/validation_reserved_memory.go, whatever the policy."""
-    problems = []
+    found = []
     for entry in reserved:
         for kind, amount in sorted(entry["limits"].items()):
             try:
@@ -313,11 +271,11 @@ def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
             except ValueError:
                 continue  # named by the sum
             if zero:
-                problems.append(f"reservedMemory of NUMA node {entry['numaNode']}: {kind} is 0. Leave the entry out.")
-    return problems
+                found.append(problems.memory_zero(entry["numaNode"], kind))
+    return found
 
 
-def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[str]:
+def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Problem]:
     """The sum over NUMA nodes must be kubeReserved + systemReserved + evictionHard (memory-manager.md)."""
     parts = {
         "kubeReserved": after["kubeReserved"].get("memory", "0"),
@@ -327,26 +285,17 @@ def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Ma
     if parts["evictionHard"] == "0%":
         parts["evictionHard"] = "0"
     if str(parts["evictionHard"]).endswith("%"):
-        return [
-            f'evictionHard memory.available is "{parts["evictionHard"]}": with memoryManagerPolicy Static give it as a quantity.'
-        ]
+        return [problems.eviction_percentage(parts["evictionHard"])]
     try:
         needed = sum((parse_quantity(value) for value in parts.values()), start=parse_quantity("0"))
         given = sum(
             (parse_quantity(entry["limits"].get("memory", "0")) for entry in reserved), start=parse_quantity("0")
         )
     except ValueError as exc:
-        return [f"reserved memory: {exc}."]
+        return [problems.memory_not_a_quantity(exc)]
     if needed == given == 0:  # pkg/kubelet/cm/memorymanager/policy_static.go NewPolicyStatic
-        return [
-            "memoryManagerPolicy Static needs reservedMemory: set kubeReserved or systemReserved, and as much in reservedMemory."
-        ]
-    if needed == given:
-        return []
-    told = " + ".join(f"{name} {value}" for name, value in parts.items())
-    return [
-        f"reservedMemory sums up to {int(given)} bytes: the kubelet demands {told} = {int(needed)} bytes over all NUMA nodes."
-    ]
+        return [problems.memory_nothing_reserved()]
+    return [] if needed == given else [problems.memory_sum(int(given), parts, int(needed))]
 
 
 def flags_of(fields: t.Iterable[str]) -> t.Set[str]:

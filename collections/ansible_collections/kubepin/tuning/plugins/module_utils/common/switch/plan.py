@@ -32,6 +32,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
     memory_rejected_because,
     parse_memory_state,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
+    managed_by,
+    no_extra_args_file,
+    overruled,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
@@ -47,6 +52,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     setting_problems,
     version_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import changed_since
 
 Facts = t.Mapping[str, t.Any]
 
@@ -118,7 +125,7 @@ class Plan:
     settings: t.List[SettingChange] = field(default_factory=list)
     files: t.List[FileChange] = field(default_factory=list)
     state_files: t.List[FileChange] = field(default_factory=list)
-    problems: t.List[str] = field(default_factory=list)
+    problems: t.List[Problem] = field(default_factory=list)
     notes: t.List[str] = field(default_factory=list)
     reservation: t.Optional[Reservation] = None
     expected: t.Optional[Expected] = None
@@ -166,12 +173,7 @@ def plan_rollback(
     :param current: path -> text (None: absent) of those files now
     """
     problems = _node_problems(kubelet)
-    problems += [
-        f"{change.path} was changed after the switch that is to be rolled back: undo that edit first, or put the file back by hand "
-        "from the switch's journal and remove the journal."
-        for change in files
-        if current.get(change.path) != change.after
-    ]
+    problems += [changed_since(change.path) for change in files if current.get(change.path) != change.after]
     if problems:
         return Plan(problems=problems)
     back = [change.inverse("as before the switch") for change in reversed(files)]
@@ -272,29 +274,24 @@ def _memory_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optio
     return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
 
 
-def _node_problems(kubelet: Facts) -> t.List[str]:
-    problems = [*kubelet["problems"]]
+def _node_problems(kubelet: Facts) -> t.List[Problem]:
+    problems: t.List[Problem] = [*kubelet["problems"]]
     if kubelet["manager"] in ("k3s", "rke2"):
-        problems.append(
-            f"{kubelet['manager']} manages this node's kubelet: kubepin switches kubeadm nodes only. Leave it out with --limit."
-        )
+        problems.append(managed_by(kubelet["manager"]))
     elif kubelet["extra_args_file"] is None:
-        problems.append(
-            "the kubelet's service reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS: kubepin puts "
-            "its settings there so that they outlive `kubeadm upgrade node`. Install kubeadm's own service drop-in (10-kubeadm.conf)."
-        )
+        problems.append(no_extra_args_file())
     return problems
 
 
 def _wanted_settings(
     topology: Facts, now: Facts, wanted: Wanted
-) -> t.Tuple[Settings, t.Optional[Reservation], t.List[str]]:
+) -> t.Tuple[Settings, t.Optional[Reservation], t.List[Problem]]:
     settings: Settings = {"cpuManagerPolicy": wanted.policy}
     options = wanted.policy_options
     if wanted.policy == "none" and options is None and now.get("cpuManagerPolicyOptions"):
         options = {}  # the kubelet refuses options with the policy none (policy_none.go)
     reservation: t.Optional[Reservation] = None
-    problems: t.List[str] = []
+    problems: t.List[Problem] = []
     if wanted.policy == "static":
         reservation, problems = choose_reservation(
             topology,
@@ -425,11 +422,11 @@ def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) ->
     return argv + new
 
 
-def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings) -> t.List[str]:
+def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:
     """Settings that would not take effect although written, because something stronger says otherwise."""
     effective, sources = _effective(kubelet, files)
     return [
-        f'{name} would stay "{effective.get(name)}": {_place(sources[name])} overrules what kubepin writes ("{value}"). Remove it there.'
+        overruled(name, effective.get(name), _place(sources[name]), value)
         for name, value in settings.items()
         if not _same(effective.get(name), value)
     ]

@@ -67,11 +67,11 @@ def unknown_flag(output: str) -> t.Optional[str]:
     return match[1] if match else None
 
 
-def flag_problems(command_line: t.Sequence[str], minor: int) -> t.List[str]:
-    """The flags in use that the kubelet of 1.*minor* refuses, and that no upgrade may take out by itself."""
+def removed_flags(command_line: t.Sequence[str], minor: int) -> t.List[t.Tuple[str, int]]:
+    """The flags in use that the kubelet of 1.*minor* refuses and that no upgrade may remove by itself, each with the minor that
+    removed it."""
     return [
-        f"the kubelet runs with --{name}, which 1.{DROPPED[name]} no longer knows. Move the setting into the kubelet's configuration "
-        "file, or take the flag out of KUBELET_EXTRA_ARGS."
+        (name, DROPPED[name])
         for name in flag_names(command_line)
         if DROPPED.get(name, minor + 1) <= minor and name not in WITHOUT_EFFECT
     ]

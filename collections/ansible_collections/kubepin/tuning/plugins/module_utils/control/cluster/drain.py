@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import is_probe
 
 JsonObject = Mapping[str, t.Any]
 
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-_SKIP_NODE = "or leave the node out with --limit."
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class DrainPlan:
     evicted: list[dict[str, str | None]]
     kept: list[dict[str, str | None]]
     terminating: list[dict[str, str | None]]
-    problems: list[str]
-    blocked: list[str]
+    problems: list[Problem]
+    blocked: list[Problem]
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """The plan as facts carry it."""
+        return {**asdict(self), "problems": to_dicts(self.problems), "blocked": to_dicts(self.blocked)}
 
 
 def plan_drain(
@@ -136,44 +141,30 @@ def _name(item: JsonObject) -> str:
     return "/".join(_key(item))
 
 
-def _bare_problem(pod: JsonObject, controller: JsonObject | None) -> str | None:
+def _bare_problem(pod: JsonObject, controller: JsonObject | None) -> Problem | None:
     if controller is None:
-        return (
-            f"pod {_name(pod)} has no controller: nothing would start it again. "
-            f"Delete it, allow its deletion with `force`, {_SKIP_NODE}"
-        )
+        return problems.no_controller(_name(pod))
     if controller["kind"] == "DaemonSet":
-        return (
-            f"pod {_name(pod)} belongs to DaemonSet {controller['name']}, which does not exist: nothing would start it "
-            f"again. Delete it, allow its deletion with `force`, {_SKIP_NODE}"
-        )
+        return problems.daemon_set_missing(_name(pod), controller["name"])
     return None
 
 
-def _local_data_problem(pod: JsonObject) -> str | None:
+def _local_data_problem(pod: JsonObject) -> Problem | None:
     volumes = [v["name"] for v in (pod.get("spec") or {}).get("volumes") or [] if v.get("emptyDir") is not None]
-    if not volumes:
-        return None
-    return (
-        f"pod {_name(pod)} would lose the data of its emptyDir {_plural('volume', volumes)} {', '.join(volumes)}. "
-        f"Save it and allow this with `delete_emptydir_data`, {_SKIP_NODE}"
-    )
+    return problems.local_data(_name(pod), volumes) if volumes else None
 
 
-def _budget_problem(pod: JsonObject, budgets: Iterable[JsonObject]) -> str | None:
+def _budget_problem(pod: JsonObject, budgets: Iterable[JsonObject]) -> Problem | None:
     """Why the eviction API would answer 429 or 500 for *pod* now; the order of the checks is eviction.go's."""
     if _status(pod).get("phase") == "Pending":
         return None
     matching = sorted((budget for budget in budgets if _protects(budget, pod)), key=_name)
     if not matching:
         return None
-    refused = f"pod {_name(pod)} cannot be evicted:"
     if len(matching) > 1:
-        return (
-            f"{refused} it has {len(matching)} disruption budgets ({', '.join(map(_name, matching))}), and the "
-            f"eviction API accepts one. Change their selectors, {_SKIP_NODE}"
-        )
+        return problems.several_budgets(_name(pod), [_name(budget) for budget in matching])
     budget = matching[0]
+    names = _name(pod), _name(budget)
     status = _status(budget)
     healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
     always = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow"
@@ -181,23 +172,14 @@ def _budget_problem(pod: JsonObject, budgets: Iterable[JsonObject]) -> str | Non
         return None
     observed, generation = status.get("observedGeneration", 0), budget["metadata"].get("generation", 0)
     if observed < generation:
-        return (
-            f"{refused} the status of disruption budget {_name(budget)} is out of date (generation {observed} of "
-            f"{generation}). Try again in a few seconds; if it stays so, look at kube-controller-manager."
-        )
+        return problems.budget_outdated(*names, observed, generation)
     if status.get("disruptionsAllowed", 0) > 0:
         return None
-    blocked = f"{refused} disruption budget {_name(budget)} allows 0"
     for condition in status.get("conditions") or []:
         if condition.get("reason") == "SyncFailed" and condition.get("message"):
-            return f"{blocked}, because its controller fails: {condition['message']}. Repair the budget, {_SKIP_NODE}"
-    counts = f"(currently {healthy} healthy of {desired} desired)"
-    if not _ready(pod):
-        return (
-            f"{blocked} {counts}, and the pod itself is not ready. Repair its application, relax the budget (in "
-            f"Kubernetes 1.27 and newer with `unhealthyPodEvictionPolicy: AlwaysAllow`), {_SKIP_NODE}"
-        )
-    return f"{blocked} {counts}. Scale its owner up, relax the budget, {_SKIP_NODE}"
+            return problems.budget_failing(*names, condition["message"])
+    word = problems.budget_exhausted if _ready(pod) else problems.budget_pod_not_ready
+    return word(*names, healthy, desired)
 
 
 def _protects(budget: JsonObject, pod: JsonObject) -> bool:
@@ -207,7 +189,3 @@ def _protects(budget: JsonObject, pod: JsonObject) -> bool:
         pod["metadata"].get("labels") or {},
         empty_matches=budget["apiVersion"] == "policy/v1",
     )
-
-
-def _plural(word: str, items: Collection[object]) -> str:
-    return word if len(items) == 1 else f"{word}s"

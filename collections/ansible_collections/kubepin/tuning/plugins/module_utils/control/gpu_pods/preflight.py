@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
 
 Data = Mapping[str, Any]
@@ -48,9 +49,12 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
     for node in switched:
         in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
         if in_danger and accept_risk:
-            warnings.append(f"{node}: {_danger(in_danger)}. gpu_qos_accept_risk is true: going on all the same.")
+            warnings.append(
+                f"{node}: {_named(in_danger)} {_effect(in_danger)}. gpu_qos_accept_risk is true, so the run goes on."
+            )
         elif in_danger:
-            problems[node] = [f"{_danger(in_danger)}. {_WAY_OUT}"]
+            problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
+            problems[node] = [problem.to_dict()]
     makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
     listed = [owner for key, owner in owners.items() if key in makers]
     return {
@@ -60,7 +64,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
     }
 
 
-_WAY_OUT = (
+_REMEDY = (
     "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
     "devices (CDI, device specifications, runc 1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with "
     "-e gpu_qos_accept_risk=true."
@@ -101,16 +105,18 @@ def _update(pod: Data) -> Data | None:
     return next((cause for cause in pod["risk"]["causes"] if cause["code"] == "container_update"), None)
 
 
-def _danger(pods: Sequence[Data]) -> str:
-    causes = [cause for cause in map(_update, pods) if cause]
-    unknown = sorted({name for cause in causes for name in cause["unknown"]})
+def _named(pods: Sequence[Data]) -> str:
     names = ", ".join(_name(pod) for pod in pods[:_NAMED])
     more = f" and {len(pods) - _NAMED} more" if len(pods) > _NAMED else ""
+    return f"GPU pods {names}{more}"
+
+
+def _effect(pods: Sequence[Data]) -> str:
+    causes = [cause for cause in map(_update, pods) if cause]
+    unknown = sorted({name for cause in causes for name in cause["unknown"]})
     if unknown:
-        effect = f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
-    else:
-        effect = "would share CPUs, and the static policy would take their GPU on this node"
-    return f"GPU pods {names}{more} {effect}"
+        return f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
+    return "would share CPUs, and the static policy would take their GPU on this node"
 
 
 def _stays(pod: Data) -> str:

@@ -25,6 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     setting_problems,
     version_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 
 Facts = t.Mapping[str, t.Any]
@@ -37,7 +38,7 @@ _MOST_RESERVED = 8
 
 
 @dataclass(frozen=True)
-class Wish:
+class PreviewRequest:
     """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node."""
 
     reserved_cpus: str = AUTO
@@ -74,7 +75,7 @@ class _Node:
 
 
 def preview_node(
-    topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], wish: Wish
+    topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], request: PreviewRequest
 ) -> t.Dict[str, t.Any]:
     """Everything that can be said of a node before its kubelet is switched, as plain data.
 
@@ -85,26 +86,26 @@ def preview_node(
     """
     now = dict(DEFAULTS if effective is None else effective)
     configured = now.get("reservedSystemCPUs") or ""
-    arguments = (wish.reserved_cpus, wish.reserved_cpu_count, configured, reserved_millicores(now))
+    arguments = (request.reserved_cpus, request.reserved_cpu_count, configured, reserved_millicores(now))
     reservation, problems = choose_reservation(topology, *arguments)
-    problems = [*version_problems(version), *_wish_problems(wish), *problems]
+    problems = [*version_problems(version), *_request_problems(request), *problems]
     if problems or reservation is None or version is None:
-        return {"schema": SCHEMA, "problems": problems}
+        return {"schema": SCHEMA, "problems": to_dicts(problems)}
     after = {
         **now,
         "cpuManagerPolicy": "static",
         "reservedSystemCPUs": format_cpuset(reservation.cpus),
         "cpuManagerPolicyOptions": now.get("cpuManagerPolicyOptions")
-        if wish.policy_options is None
-        else wish.policy_options,
-        "topologyManagerPolicy": wish.topology_manager_policy or now["topologyManagerPolicy"],
+        if request.policy_options is None
+        else request.policy_options,
+        "topologyManagerPolicy": request.topology_manager_policy or now["topologyManagerPolicy"],
     }
     problems = setting_problems(after, version, topology)
     if problems:
-        return {"schema": SCHEMA, "problems": problems}
+        return {"schema": SCHEMA, "problems": to_dicts(problems)}
     node = _Node(topology, version, after)
-    requests = wish.pods or (str(wish.pod_cpus),) * (len(node.online - reservation.cpus) // wish.pod_cpus)
-    pods, unknown = _admitted(node, reservation.cpus, requests)
+    wanted = request.pods or (str(request.pod_cpus),) * (len(node.online - reservation.cpus) // request.pod_cpus)
+    pods, unknown = _admitted(node, reservation.cpus, wanted)
     return {
         "schema": SCHEMA,
         "problems": [],
@@ -123,27 +124,35 @@ def preview_node(
         "sockets": _left(node, "sockets", reservation.cpus),
         "numa_nodes": _left(node, "numa_nodes", reservation.cpus),
         "l3_groups": _left(node, "l3_groups", reservation.cpus),
-        "room": _room(node, reservation.cpus, wish.pod_cpus),
-        "pods_given": bool(wish.pods),
+        "room": _room(node, reservation.cpus, request.pod_cpus),
+        "pods_given": bool(request.pods),
         "pods": pods,
         "pods_unknown": unknown,
         "inside": _inside(pods),
-        "advice": [] if unknown else _advice(node, reservation.cpus, wish.pod_cpus),
+        "advice": [] if unknown else _advice(node, reservation.cpus, request.pod_cpus),
         "notes": [*_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
     }
 
 
-def _wish_problems(wish: Wish) -> t.List[str]:
+def _request_problems(request: PreviewRequest) -> t.List[Problem]:
     problems = []
-    if wish.pod_cpus < 1:
-        problems.append(f"pod_cpus is {wish.pod_cpus}: expected 1 or more whole CPUs.")
-    for number, request in enumerate(wish.pods):
+    if request.pod_cpus < 1:
+        problems.append(
+            Problem("pod_cpus_invalid", f"pod_cpus {request.pod_cpus}", "is invalid: expected 1 or more whole CPUs")
+        )
+    for number, cpus in enumerate(request.pods):
         try:
-            positive = parse_quantity(request) > 0
+            positive = parse_quantity(cpus) > 0
         except ValueError:
             positive = False
         if not positive:
-            problems.append(f'pods[{number}] is "{request}": expected a CPU request above 0, such as 12 or 500m.')
+            problems.append(
+                Problem(
+                    "pods_invalid",
+                    f'pods[{number}] "{cpus}"',
+                    "is invalid: expected a CPU request above 0, such as 12 or 500m",
+                )
+            )
     return problems
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import Wish, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import failed
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 
 Data = Mapping[str, Any]
 
@@ -28,36 +30,42 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
     :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty where not), `error`, and as `settings`
         role node_preview's variables without their prefix
     """
-    told = []
+    previews = []
     for node in nodes:
         kubelet, topology, settings = node["kubelet"], node["topology"], node["settings"]
-        problems = _setting_problems(settings)
-        result: dict[str, Any] = {"node": node["node"], "problems": [node["error"]] if node["error"] else problems}
+        problems = [failed(node["error"])] if node["error"] else _setting_problems(settings)
+        result: dict[str, Any] = {"node": node["node"], "problems": to_dicts(problems)}
         if not result["problems"]:
             version = settings["kubelet_version"] or kubelet.get("version")
-            result = {**result, **preview_node(topology, version, kubelet.get("effective"), _wish(settings))}
+            result = {**result, **preview_node(topology, version, kubelet.get("effective"), _request(settings))}
             if not result["problems"]:
                 result["drawing"] = list(_drawing(topology, result))
-        told.append(result)
-    return told
+        previews.append(result)
+    return previews
 
 
-def _setting_problems(settings: Data) -> list[str]:
+def _setting_problems(settings: Data) -> list[Problem]:
     problems = []
     for name in ("pod_cpus", "reserved_cpu_count"):
         value = settings[name]
         if not _unset(value) and not str(value).isdigit():
-            problems.append(f'{name} is "{value}": expected a whole number of CPUs.')
+            problems.append(
+                Problem(f"{name}_invalid", f'{name} "{value}"', "is invalid: expected a whole number of CPUs")
+            )
     if not _unset(settings["policy_options"]) and not isinstance(settings["policy_options"], Mapping):
         problems.append(
-            f'policy_options is "{settings["policy_options"]}": expected a dictionary, such as {{"full-pcpus-only": true}}.'
+            Problem(
+                "policy_options_invalid",
+                f'policy_options "{settings["policy_options"]}"',
+                'is invalid: expected a dictionary, such as {"full-pcpus-only": true}',
+            )
         )
     return problems
 
 
-def _wish(settings: Data) -> Wish:
+def _request(settings: Data) -> PreviewRequest:
     pods = settings["pods"]
-    return Wish(
+    return PreviewRequest(
         reserved_cpus=str(settings["reserved_cpus"]),
         reserved_cpu_count=None if _unset(settings["reserved_cpu_count"]) else int(settings["reserved_cpu_count"]),
         pod_cpus=int(settings["pod_cpus"]),
@@ -134,7 +142,7 @@ def preview_text(previews: Sequence[Data]) -> str:
             same.append(preview["node"])
     for names, preview in groups:
         lines += ["", f"== {', '.join(names)}"]
-        lines += [f"  problem: {problem}" for problem in preview["problems"]] or _node_lines(preview)
+        lines += [f"  problem: {problem['text']}" for problem in preview["problems"]] or _node_lines(preview)
     return "\n".join(line.rstrip() for line in lines)
 
 

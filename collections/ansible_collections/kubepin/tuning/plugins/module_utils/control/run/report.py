@@ -31,7 +31,7 @@ _COUNTED = {
 def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
     """All problems of all nodes, a line each; empty if no node has one.
 
-    :param preflights: host name -> its ``kubepin_plan`` (schema 1), empty for a host whose planning failed
+    :param preflights: host name -> its ``kubepin_plan`` (schema 2), empty for a host whose planning failed
     """
     found = {host: _problems(preflights[host]) for host in natural(preflights)}
     refused = {host: problems for host, problems in found.items() if problems}
@@ -49,7 +49,7 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
 def _problems(plan: Mapping[str, t.Any]) -> list[str]:
     if not plan:
         return ["could not be planned: its error is above."]
-    return [*plan["problems"], *plan.get("blocked", [])]
+    return [problem["text"] for problem in (*plan["problems"], *plan.get("blocked", []))]
 
 
 def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:

@@ -7,16 +7,28 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
+    reconcile_period,
+    touches_pinned_containers,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import (
+    failed,
+    not_ready,
+    other_machine,
+    timeout_too_short,
+    watch_too_short,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
-    FIRST_QUIET,
+    FIRST_WITHOUT_RECONCILE_OF_PINNED,
     VersionError,
     parse_version,
 )
 
 Data = Mapping[str, Any]
 
-SCHEMA = 1
+SCHEMA = 2
 DEFAULT_RECONCILE_PERIOD = "10s"
 PROBE_MARGIN_SECONDS = 2
 """How much longer than a reconcile period the probe pod watches."""
@@ -43,24 +55,24 @@ def plan_fact(
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems: list[str] = [] if planned else list(kubelet.get("problems") or [str(kubelet.get("msg"))])
+    problems = [] if planned else _planning_problems(kubelet)
     if node:
         problems += _node_problems(kubelet, node, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
             problems += _old_kubelet(str(node.get("kubelet_version")))
     else:
-        problems.append(str(api.get("msg")))
+        problems.append(failed(str(api.get("msg"))))
     period, period_problems = _reconcile_period(kubelet)
     # a value of -e is text
     watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
-    problems += [*period_problems, *_times_that_prove_nothing(watched, period, int(timeout))]
+    problems += [*period_problems, *_time_problems(watched, period, int(timeout))]
     drain: Data = node.get("drain") or {}
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
         "schema": SCHEMA,
         "changed": changed,
         "interrupted": interrupted,
-        "problems": problems,
+        "problems": to_dicts(problems),
         "blocked": drain.get("blocked", []) if changed or problems else [],
         **{name: kubelet.get(name) or [] for name in ("settings", "changes", "notes")},
         **{
@@ -103,56 +115,48 @@ def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[s
     return {"kubepin_plan": plan, "kubepin_result": result}
 
 
-def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[str]:
+def _planning_problems(kubelet: Data) -> list[Problem]:
+    """Why the module could not plan: its problems, or the error with which it failed."""
+    listed = kubelet.get("problems")
+    return list(map(Problem.from_dict, listed)) if listed else [failed(str(kubelet.get("msg")))]
+
+
+def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[Problem]:
     problems = []
     mine, its = kubelet.get("boot_id"), node.get("boot_id")
     if mine and its and mine != its:
-        problems.append(
-            f"this host is not the machine that the API calls {node['name']} (boot IDs {mine} and {its}): "
-            "give the host its own node name in kubepin_node_name."
-        )
+        problems.append(other_machine(node["name"], mine, its))
     if touched:
         if not node["ready"] and not kubelet.get("repaired"):
-            reason = node.get("ready_reason") or "no reason given"
-            problems.append(f"the node is not Ready ({reason}): repair it first, or leave it out with --limit.")
-        problems += node["drain"]["problems"]
+            problems.append(not_ready(node.get("ready_reason") or "no reason given"))
+        problems += map(Problem.from_dict, node["drain"]["problems"])
     return problems
 
 
-def _reconcile_period(kubelet: Data) -> tuple[float, list[str]]:
+def _reconcile_period(kubelet: Data) -> tuple[float, list[Problem]]:
     """Seconds, the kubelet's default where its period is unknown, and what is wrong with it."""
     try:
         return parse_duration(kubelet.get("reconcile_period") or DEFAULT_RECONCILE_PERIOD), []
     except ValueError as error:
-        return parse_duration(DEFAULT_RECONCILE_PERIOD), [f"cpuManagerReconcilePeriod: {error}."]
+        return parse_duration(DEFAULT_RECONCILE_PERIOD), [reconcile_period(error)]
 
 
-def _times_that_prove_nothing(watched: int, period: float, timeout: int) -> list[str]:
+def _time_problems(watched: int, period: float, timeout: int) -> list[Problem]:
+    """Times with which the verification would prove nothing."""
     problems = []
     if watched <= period:
-        problems.append(
-            f"cpu_manager_probe_seconds is {watched}: the pod must watch its device for more than one reconcile period of the kubelet "
-            f"({period:g} s). Raise it, or leave it out."
-        )
+        problems.append(watch_too_short(watched, period))
     if timeout <= watched:
-        problems.append(
-            f"cpu_manager_timeout is {timeout}: it must be longer than the {watched} s for which the probe pod watches its device."
-        )
+        problems.append(timeout_too_short(timeout, watched))
     return problems
 
 
-def _old_kubelet(version: str) -> list[str]:
+def _old_kubelet(version: str) -> list[Problem]:
     try:
-        old = parse_version(version).line < FIRST_QUIET
+        old = parse_version(version).line < FIRST_WITHOUT_RECONCILE_OF_PINNED
     except VersionError:
         old = False  # the planner names a version that it cannot read
-    if not old:
-        return []
-    return [
-        f"kubelet {version.lstrip('v')} touches containers with exclusive CPUs too, every 10 s, and some runtimes then take their "
-        "GPU away (kubernetes/kubernetes#101771): upgrade to 1.22 or newer first, with -e kubepin_upgrade_first=true or "
-        "upgrade-cluster.yml, or accept it with cpu_manager_accept_old_kubelet."
-    ]
+    return [touches_pinned_containers(version.lstrip("v"))] if old else []
 
 
 def failure_fact(result: Data, task: str) -> dict[str, str]:
@@ -203,7 +207,7 @@ def result_fact(
     """
     message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
     if plan["problems"]:
-        message = " ".join(plan["problems"])
+        message = " ".join(problem["text"] for problem in plan["problems"])
     return {
         "schema": SCHEMA,
         "node": node,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     ApiError,
@@ -140,7 +139,7 @@ class UpgradeApi(KubernetesApi):
 
     def _drains(self, pods: dict[str, list[JsonObject]], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
         budgets, daemon_sets = self.disruption_budgets(), self.daemon_sets()
-        return {name: asdict(plan_drain(on_it, budgets, daemon_sets, **drain)) for name, on_it in pods.items()}
+        return {name: plan_drain(on_it, budgets, daemon_sets, **drain).to_dict() for name, on_it in pods.items()}
 
 
 def _fields(text: str) -> dict[str, str]:

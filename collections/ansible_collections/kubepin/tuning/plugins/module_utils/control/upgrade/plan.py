@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-"""Pure: from what a cluster is and what is wanted, the steps of an upgrade, or everything that stands in its way.
+"""Pure: from what a cluster is and what is requested, the steps of an upgrade, or everything that stands in its way.
 
 Where each node is, is read from the nodes and the API every time. So a run that was stopped anywhere is simply repeated.
 """
@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     Version,
     VersionError,
@@ -19,11 +20,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     parse_version,
     path_between,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import version as version_problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import (
-    ACCEPTABLE,
     RULES,
-    Situation,
-    hints,
+    UpgradeContext,
+    notes,
 )
 
 Data = Mapping[str, t.Any]
@@ -34,7 +35,7 @@ PREPARE, APPLY, NODE = "prepare", "apply", "node"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UpgradeRequest:
     """What the operator asks for."""
 
     target: str | None = None
@@ -56,15 +57,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Blocker:
-    """Something that stands in the way; *code* is its rule's, *node* None for the whole cluster."""
-
-    code: str
-    node: str | None
-    text: str
-
-
-@dataclass(frozen=True)
 class UpgradePlan:
     """What to do, or why not."""
 
@@ -72,14 +64,18 @@ class UpgradePlan:
     target: str
     hops: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    blockers: list[Blocker] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     position: list[dict[str, t.Any]] = field(default_factory=list)
     first_control_plane: str | None = None
     """The host that runs `kubeadm upgrade apply`; all others run `kubeadm upgrade node`."""
 
+    def to_dict(self) -> dict[str, t.Any]:
+        """The plan as the fact `kubepin_upgrade_plan` carries it."""
+        return {**asdict(self), "problems": to_dicts(self.problems)}
 
-def plan_hops(cluster: Data, wanted: Wanted) -> tuple[Version, Version, list[Version]]:
+
+def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
     """Where the cluster is, where it shall end, and the versions to go through.
 
     The first hop is the API server's own version where an earlier run left nodes, or kubeadm's own last tasks, behind.
@@ -87,11 +83,11 @@ def plan_hops(cluster: Data, wanted: Wanted) -> tuple[Version, Version, list[Ver
     :raises VersionError: for a target or a way that there is not
     """
     server = max(parse_version(version) for version in (cluster["api_server"], *cluster["api_servers"].values()))
-    target = choose_target(server, wanted.target)
+    target = choose_target(server, request.target)
     behind = _unfinished(cluster, server)
     if target <= server:
         return server, server, [server] if behind else []
-    hops = path_between(server, target, wanted.patches)
+    hops = path_between(server, target, request.patches)
     if behind and hops[0].line > server.line:
         hops.insert(0, server)
     return server, target, hops
@@ -105,17 +101,17 @@ def _unfinished(cluster: Data, server: Version) -> bool:
     )
 
 
-def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], wanted: Wanted) -> UpgradePlan:
+def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeRequest) -> UpgradePlan:
     """The plan of a whole run.
 
     :param cluster: as `UpgradeApi.cluster` returns it
     :param hosts: host of the run -> `{node: its name in the API, facts: as kubeadm_node_info returns them, or empty, error: why they are}`
     """
     try:
-        server, target, hops = plan_hops(cluster, wanted)
+        server, target, hops = plan_hops(cluster, request)
     except VersionError as error:
         version = cluster["api_server"].lstrip("v")
-        return UpgradePlan(version, wanted.target or version, blockers=[Blocker("version", None, str(error))])
+        return UpgradePlan(version, request.target or version, problems=[version_problem(error)])
     position = _position(cluster, hosts)
     plan = UpgradePlan(
         str(server),
@@ -126,27 +122,22 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], wanted: Wanted) -> Up
             (place["host"] for place in position if place["control_plane"] and place["host"]), None
         ),
     )
-    if wanted.target and parse_version(wanted.target) < server:
-        plan.notes.append(f"the cluster is at {server}, above the wanted {wanted.target}: it is left alone")
+    if request.target and parse_version(request.target) < server:
+        plan.notes.append(f"the cluster is at {server}, above the requested {request.target}: it is left alone")
     if not hops:
         return plan
-    situation = Situation(
-        cluster, hosts, hops, wanted.images_from_registry, wanted.certificate_days, wanted.disk_reserve_mb
+    context = UpgradeContext(
+        cluster, hosts, hops, request.images_from_registry, request.certificate_days, request.disk_reserve_mb
     )
-    for code, rule in RULES.items():
-        for node, text in rule(situation):
-            if code in wanted.accept and code in ACCEPTABLE:
-                plan.notes.append(f"accepted ({code}): {_at(node)}{text}")
+    for rule in RULES:
+        for problem in rule(context):
+            if problem.waivable and problem.code in request.accept:
+                plan.notes.append(f"accepted ({problem.code}): {problem.text}")
             else:
-                way = f" To go on all the same, add {code} to kubeadm_upgrade_accept." if code in ACCEPTABLE else ""
-                plan.blockers.append(Blocker(code, node, text + way))
-    plan.notes.extend(hints(situation))
-    plan.steps.extend(_steps(cluster, hosts, hops, wanted.batches, plan.first_control_plane))
+                plan.problems.append(problem)
+    plan.notes.extend(notes(context))
+    plan.steps.extend(_steps(cluster, hosts, hops, request.batches, plan.first_control_plane))
     return plan
-
-
-def _at(node: str | None) -> str:
-    return f"{node}: " if node else ""
 
 
 def _position(cluster: Data, hosts: Mapping[str, Data]) -> list[dict[str, t.Any]]:

@@ -105,7 +105,7 @@ def written_with(item: Mapping[str, t.Any], api_version: str) -> list[str]:
 Request = Mapping[str, str]
 
 
-def judged_requests(requests: Sequence[Request], up_to_minor: int) -> tuple[list[Request], list[Request]]:
+def sort_requests(requests: Sequence[Request], up_to_minor: int) -> tuple[list[Request], list[Request]]:
     """The requests that a release up to 1.*up_to_minor* no longer answers: those of clients, and those that may be Kubernetes' own."""
     clients: list[Request] = []
     unclear: list[Request] = []

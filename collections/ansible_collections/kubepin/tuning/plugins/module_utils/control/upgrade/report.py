@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
 Data = Mapping[str, Any]
 
 _GAP = "   "
@@ -48,15 +50,20 @@ def upgrade_plan_text(plan: Data) -> list[str]:
 _PROGRAMS = (("API server", "api_server"), ("kubelet", "kubelet"), ("kubeadm", "kubeadm"))
 
 
-def upgrade_blockers_text(plan: Data) -> list[str]:
-    """Everything that stands in the way; empty if nothing does."""
-    blockers = plan["blockers"]
-    if not blockers:
+def upgrade_problems_text(plan: Data) -> list[str]:
+    """Everything that prevents the upgrade; empty if nothing does."""
+    problems = [Problem.from_dict(problem) for problem in plan["problems"]]
+    if not problems:
         return []
-    width = max(len(blocker["node"] or "cluster") for blocker in blockers)
-    count = f"{len(blockers)} thing{'s' if len(blockers) != 1 else ''}"
+    width = max(len(problem.subject) for problem in problems)
+    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
     head = f"kubepin: nothing was changed. {count} between {plan['current']} and {plan['target']}:"
-    return [head, *(f"  {b['node'] or 'cluster':<{width}}{_GAP}[{b['code']}] {b['text']}" for b in blockers)]
+    return [head, *(f"  {problem.subject:<{width}}{_GAP}[{problem.code}] {_words(problem)}" for problem in problems)]
+
+
+def _words(problem: Problem) -> str:
+    waiver = f" To go on anyway, add {problem.code} to kubeadm_upgrade_accept." if problem.waivable else ""
+    return f"{problem.finding.rstrip('.')}. {problem.remedy}".rstrip() + waiver
 
 
 def upgrade_failure_text(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-"""Pure: everything that can stand in the way of an upgrade, each rule a function from facts to sentences."""
+"""Everything that can prevent an upgrade, each rule a pure function from facts to findings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import typing as t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import flag_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import removed_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, parse_version
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import judged_requests
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import sort_requests
 
 Data = Mapping[str, t.Any]
-
-ACCEPTABLE = ("certificates", "disk", "external_etcd", "image_repository", "removed_apis", "runtime")
-"""The rules that judge, and that an operator who knows better may overrule."""
 
 _CONTAINERD = ((26, (1, 6, 15)), (32, (1, 6, 36)), (34, (1, 6, 39)), (35, (1, 7, 28)), (36, (2, 2, 0)))
 """From which minor on which containerd at least (containerd.io/releases, and CRI v1 for 1.26)."""
@@ -26,7 +25,7 @@ _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
 
 
 @dataclass(frozen=True)
-class Situation:
+class UpgradeContext:
     """What the rules look at.
 
     *cluster* is as `UpgradeApi.cluster` returns it, *hosts* maps hosts of this run to `{node, facts}`, *hops* are the versions
@@ -50,262 +49,188 @@ class Situation:
         return any(server.minor < minor <= hop.minor for hop in self.hops)
 
 
-Found = Iterator[tuple[str | None, str]]
-"""Pairs of node (None: the cluster) and sentence."""
+Findings = Iterator[Problem]
 
 
-def _inventory(s: Situation) -> Found:
-    named = {host["node"] for host in s.hosts.values()}
-    for name in sorted(set(s.nodes) - named):
-        yield (
-            name,
-            "is in the cluster, but not in this run: its kubelet would be left behind, and kubeadm's next hop refuses that. Name it in "
-            "the inventory (groups control_plane, gpu_nodes, other_nodes), and run without --limit.",
-        )
-    for host, entry in sorted(s.hosts.items()):
-        node = s.nodes.get(entry["node"])
+def _inventory(context: UpgradeContext) -> Findings:
+    named = {host["node"] for host in context.hosts.values()}
+    for name in sorted(set(context.nodes) - named):
+        yield problems.not_in_run(name)
+    for host, entry in sorted(context.hosts.items()):
+        node = context.nodes.get(entry["node"])
         if node is None:
-            yield (
-                None,
-                f'host {host} is node "{entry["node"]}" in the inventory, which the cluster does not have. It has: '
-                f"{', '.join(sorted(s.nodes))}. Correct kubepin_node_name.",
-            )
+            yield problems.unknown_node(host, entry["node"], sorted(context.nodes))
         elif entry["facts"] and entry["facts"]["boot_id"] != node["boot_id"]:
-            yield (
-                entry["node"],
-                f"host {host} is not the machine that the API calls so (boot IDs {entry['facts']['boot_id']} and {node['boot_id']}). "
-                "Correct kubepin_node_name.",
-            )
-    if not any(entry["facts"] and entry["facts"]["control_plane"] for entry in s.hosts.values()):
-        yield (
-            None,
-            "no host of this run is a control plane node that kubeadm set up. Name them in the group control_plane.",
-        )
+            yield problems.other_machine(entry["node"], host, entry["facts"]["boot_id"], node["boot_id"])
+    if not any(entry["facts"] and entry["facts"]["control_plane"] for entry in context.hosts.values()):
+        yield problems.no_control_plane()
 
 
-def _not_ready(s: Situation) -> Found:
-    for name, node in sorted(s.nodes.items()):
+def _not_ready(context: UpgradeContext) -> Findings:
+    for name, node in sorted(context.nodes.items()):
         if not node["ready"] and not node["in_hand"]:
-            yield name, f"is not Ready ({node['ready_reason']}). Repair it first, or take it out of the cluster."
+            yield problems.not_ready(name, node["ready_reason"])
 
 
-def _skew(s: Situation) -> Found:
-    server = parse_version(s.cluster["api_server"])
-    for name, node in sorted(s.nodes.items()):
+def _skew(context: UpgradeContext) -> Findings:
+    server = parse_version(context.cluster["api_server"])
+    for name, node in sorted(context.nodes.items()):
         kubelet = parse_version(node["kubelet"])
         if kubelet.line > server.line:
-            yield (
-                name,
-                f"runs kubelet {kubelet}, newer than the API server ({server}). Install a kubelet of {server} or older.",
-            )
+            yield problems.kubelet_newer(name, kubelet, server)
         allowed = 2 if kubelet.minor < 25 else 3
         if server.minor - kubelet.minor > allowed:
-            yield (
-                name,
-                f"runs kubelet {kubelet}, more than {allowed} minors behind the API server ({server}). Upgrade or remove the node by hand.",
-            )
+            yield problems.kubelet_too_old(name, kubelet, allowed, server)
 
 
-def _certificates(s: Situation) -> Found:
-    for _host, node, facts in _facts(s):
-        short = [entry for entry in facts["certificates"] if entry["days_left"] < s.certificate_days]
-        if short:
-            yield (
-                node,
-                f"certificates are valid for less than the wanted {s.certificate_days} days: {', '.join(map(_validity, short))}. Renew "
-                "them with `kubeadm certs renew all`, and restart the static pods; a kubelet renews its own while it runs.",
-            )
+def _certificates(context: UpgradeContext) -> Findings:
+    for _host, node, facts in _facts(context):
+        expiring = [
+            (entry["path"], entry["days_left"])
+            for entry in facts["certificates"]
+            if entry["days_left"] < context.certificate_days
+        ]
+        if expiring:
+            yield problems.certificates(node, context.certificate_days, expiring)
 
 
-def _validity(certificate: Data) -> str:
-    days = certificate["days_left"]
-    return f"{certificate['path']} ({f'expired {-days:g} days ago' if days < 0 else f'{days:g} days'})"
-
-
-def _removed_apis(s: Situation) -> Found:
-    clients, _unclear = judged_requests(s.cluster["deprecated_requests"], s.hops[-1].minor)
+def _removed_apis(context: UpgradeContext) -> Findings:
+    clients, _unclear = sort_requests(context.cluster["deprecated_requests"], context.hops[-1].minor)
     for request in clients:
-        yield (
-            None,
-            f"a client asked the API server for {_resource(request)} since it started, which {request['removed_release']} no longer "
-            "serves. Find the client in the audit log, update it, and restart the API server, which then counts anew.",
-        )
-    for old in s.cluster["old_objects"]:
-        yield (
-            None,
-            f"{old['resource']} {old['name']} was written with {old['api']} by {old['writers']}, which {old['removed_release']} no longer "
-            "serves. Update the manifest, chart or client, and apply it again.",
+        yield problems.removed_api_requested(_resource(request), request["removed_release"])
+    for old in context.cluster["old_objects"]:
+        yield problems.removed_api_stored(
+            *(old[name] for name in ("resource", "name", "api", "writers", "removed_release"))
         )
 
 
-def hints(s: Situation) -> list[str]:
-    """What may stand in the way, and cannot be told from what every cluster has."""
-    _clients, unclear = judged_requests(s.cluster["deprecated_requests"], s.hops[-1].minor)
-    named = {(old["api"], old["resource"]) for old in s.cluster["old_objects"]}
+def notes(context: UpgradeContext) -> list[str]:
+    """What may prevent the upgrade, and cannot be decided from what every cluster has."""
+    _clients, unclear = sort_requests(context.cluster["deprecated_requests"], context.hops[-1].minor)
+    named = {(old["api"], old["resource"]) for old in context.cluster["old_objects"]}
     requests = [
-        f"{_resource(request)}, which {request['removed_release']} no longer serves, was asked for since the API server started. No stored "
-        "object was written with it, and Kubernetes' own programs ask for it too: if a client of yours may, look for it in the audit log."
+        problems.removed_api_note(_resource(request), request["removed_release"])
         for request in unclear
         if (f"{request['group']}/{request['version']}", request["resource"]) not in named
     ]
-    return [*requests, *s.cluster["preemptions"]]
+    return [*requests, *context.cluster["preemptions"]]
 
 
 def _resource(request: Mapping[str, str]) -> str:
     return f"{request['resource']} of {request['group']}/{request['version']}"
 
 
-def _cgroup_driver(s: Situation) -> Found:
-    if not s.crosses(22):
+def _cgroup_driver(context: UpgradeContext) -> Findings:
+    if not context.crosses(22):
         return
-    name = f"kubelet-config-1.{parse_version(s.cluster['api_server']).minor}"
-    wanted = s.cluster["kubelet_configs"].get(name, {}).get("cgroupDriver")
-    in_use = {node: facts["cgroup"]["driver"] for _host, node, facts in _facts(s)}
-    if wanted is None:
-        drivers = sorted(set(in_use.values()))
-        yield (
-            None,
-            f"ConfigMap kube-system/{name} names no cgroupDriver, and kubeadm 1.22 then writes systemd. The nodes use "
-            f"{', '.join(drivers) or 'one that could not be read'}. Write that into it, as `cgroupDriver: cgroupfs` or `systemd`: "
-            f"`kubectl -n kube-system edit configmap {name}`.",
-        )
+    name = f"kubelet-config-1.{parse_version(context.cluster['api_server']).minor}"
+    configured = context.cluster["kubelet_configs"].get(name, {}).get("cgroupDriver")
+    in_use = {node: facts["cgroup"]["driver"] for _host, node, facts in _facts(context)}
+    if configured is None:
+        yield problems.no_cgroup_driver(name, sorted(set(in_use.values())))
         return
     for node, driver in sorted(in_use.items()):
-        if driver != wanted:
-            yield (
-                node,
-                f"the kubelet uses the cgroup driver {driver}, ConfigMap kube-system/{name} says {wanted}, and kubeadm would write that "
-                "to the node. Make them the same, with the container runtime's.",
-            )
+        if driver != configured:
+            yield problems.other_cgroup_driver(node, driver, name, configured)
 
 
-def _dockershim(s: Situation) -> Found:
-    if s.crosses(24):
-        for name, node in sorted(s.nodes.items()):
+def _dockershim(context: UpgradeContext) -> Findings:
+    if context.crosses(24):
+        for name, node in sorted(context.nodes.items()):
             if node["runtime"].startswith("docker:"):
-                yield (
-                    name,
-                    f"runs {node['runtime']} through dockershim, which 1.24 no longer has. Move it to containerd or cri-dockerd first.",
-                )
+                yield problems.dockershim(name, node["runtime"])
 
 
-def _image_repository(s: Situation) -> Found:
-    repository = s.cluster["kubeadm"].get("imageRepository")
-    for hop in s.hops:
+def _image_repository(context: UpgradeContext) -> Findings:
+    repository = context.cluster["kubeadm"].get("imageRepository")
+    for hop in context.hops:
         old = hop.patch < _REGISTRY_MOVED.get(hop.minor, 0)
-        if s.images_from_registry and old and repository == "k8s.gcr.io":
-            yield (
-                None,
-                f"kubeadm {hop} pulls from imageRepository k8s.gcr.io, which is frozen and may end at any time. Load image archives "
-                "(kubeadm_upgrade_image_archives), or name a mirror (`kubectl -n kube-system edit configmap kubeadm-config`).",
-            )
+        if context.images_from_registry and old and repository == "k8s.gcr.io":
+            yield problems.frozen_registry(hop)
 
 
-def _runtime(s: Situation) -> Found:
-    target = s.hops[-1].minor
+def _runtime(context: UpgradeContext) -> Findings:
+    target = context.hops[-1].minor
     needed = next((version for minor, version in reversed(_CONTAINERD) if minor <= target), None)
-    for name, node in sorted(s.nodes.items()):
+    for name, node in sorted(context.nodes.items()):
         match = re.fullmatch(r"containerd://v?(\d+)\.(\d+)\.(\d+).*", node["runtime"])
         if needed and match and tuple(map(int, match.groups())) < needed:
-            yield (
-                name,
-                f"runs {node['runtime']}; 1.{target} needs containerd {'.'.join(map(str, needed))} or newer. Upgrade the runtime first.",
-            )
+            yield problems.old_containerd(name, node["runtime"], target, ".".join(map(str, needed)))
 
 
-def _cgroup_v1(s: Situation) -> Found:
-    """Only the ConfigMap's word counts: kubeadm rewrites the node's own file from it."""
-    if s.crosses(35) and s.cluster["kubelet_configs"].get("kubelet-config", {}).get("failCgroupV1") != "false":
-        for _host, node, facts in _facts(s):
+def _cgroup_v1(context: UpgradeContext) -> Findings:
+    """Only the ConfigMap counts: kubeadm rewrites the node's own file from it."""
+    config = context.cluster["kubelet_configs"].get("kubelet-config", {})
+    if context.crosses(35) and config.get("failCgroupV1") != "false":
+        for _host, node, facts in _facts(context):
             if facts["cgroup"]["version"] == 1:
-                yield (
-                    node,
-                    "has control groups v1, with which the kubelet of 1.35 refuses to start. Boot it with v2; or, while the cluster is at "
-                    "1.31 to 1.34, add `failCgroupV1: false`: `kubectl -n kube-system edit configmap kubelet-config`.",
-                )
+                yield problems.cgroup_v1(node)
 
 
-def _kubelet_flags(s: Situation) -> Found:
-    for _host, node, facts in _facts(s):
-        for problem in flag_problems(facts["command_line"], s.hops[-1].minor):
-            yield node, problem
+def _kubelet_flags(context: UpgradeContext) -> Findings:
+    for _host, node, facts in _facts(context):
+        for flag, minor in removed_flags(facts["command_line"], context.hops[-1].minor):
+            yield problems.removed_flag(node, flag, minor)
 
 
-def _drain(s: Situation) -> Found:
-    for name in sorted(s.nodes):
-        drain = s.cluster["drains"].get(name) or {}
+def _drain(context: UpgradeContext) -> Findings:
+    for name in sorted(context.nodes):
+        drain = context.cluster["drains"].get(name) or {}
         for problem in [*drain.get("problems", []), *drain.get("blocked", [])]:
-            yield name, _for_an_upgrade(problem)
+            yield problems.drain(name, Problem.from_dict(problem))
 
 
-def _for_an_upgrade(problem: str) -> str:
-    """A problem of a drain without the way out that an upgrade does not have, leaving the node out, and with this role's variables."""
-    problem = re.sub(r", ((?:(?!\. )[^,])+), or leave the node out with --limit\.", r", or \1.", problem)
-    problem = problem.replace(", or leave the node out with --limit.", ".")
-    return re.sub(r"`(force|delete_emptydir_data)`", r"kubeadm_upgrade_drain_\1: true", problem)
-
-
-def _disk(s: Situation) -> Found:
-    for _host, node, facts in _facts(s):
+def _disk(context: UpgradeContext) -> Findings:
+    for _host, node, facts in _facts(context):
         for system in facts["disk"]:
-            needed = system["needed_mb"] + s.disk_reserve_mb
+            needed = system["needed_mb"] + context.disk_reserve_mb
             if system["free_mb"] < needed:
-                yield (
-                    node,
-                    f"{', '.join(system['paths'])}: {system['free_mb']} MB are free, {needed} MB are needed ({system['needed_mb']} MB, and "
-                    f"{s.disk_reserve_mb} MB that stay free). Make room, or lower kubeadm_upgrade_disk_reserve_mb.",
-                )
+                yield problems.disk(node, system, needed, context.disk_reserve_mb)
 
 
-def _source(s: Situation) -> Found:
-    for _host, node, facts in _facts(s):
-        for problem in facts["source_problems"]:
-            yield node, problem
+def _source(context: UpgradeContext) -> Findings:
+    for _host, node, facts in _facts(context):
+        for reason in facts["source_problems"]:
+            yield problems.source(node, reason)
 
 
-def _node(s: Situation) -> Found:
-    for host, entry in sorted(s.hosts.items()):
+def _node(context: UpgradeContext) -> Findings:
+    for host, entry in sorted(context.hosts.items()):
         if not entry["facts"]:
-            yield (
-                entry["node"],
-                f"host {host} could not be read: {entry['error'].strip().rstrip('.')}. Repair that, or correct the inventory.",
-            )
+            yield problems.node_unreadable(entry["node"], host, entry["error"])
             continue
         for problem in entry["facts"]["problems"]:
-            yield entry["node"], problem
+            yield problems.node_problem(entry["node"], Problem.from_dict(problem))
 
 
-def _external_etcd(s: Situation) -> Found:
-    for _host, node, facts in _facts(s):
+def _external_etcd(context: UpgradeContext) -> Findings:
+    for _host, node, facts in _facts(context):
         if facts["control_plane"] and not facts["stacked_etcd"]:
-            yield (
-                node,
-                "etcd is no static pod of this control plane node, so kubepin makes no snapshot of it. Make one yourself.",
-            )
+            yield problems.external_etcd(node)
 
 
-RULES: dict[str, Callable[[Situation], Found]] = {
-    "inventory": _inventory,
-    "node": _node,
-    "not_ready": _not_ready,
-    "skew": _skew,
-    "certificates": _certificates,
-    "removed_apis": _removed_apis,
-    "cgroup_driver": _cgroup_driver,
-    "dockershim": _dockershim,
-    "image_repository": _image_repository,
-    "runtime": _runtime,
-    "cgroup_v1": _cgroup_v1,
-    "kubelet_flags": _kubelet_flags,
-    "drain": _drain,
-    "disk": _disk,
-    "source": _source,
-    "external_etcd": _external_etcd,
-}
-"""Code -> rule. The codes are those that `accept` takes."""
+RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
+    _inventory,
+    _node,
+    _not_ready,
+    _skew,
+    _certificates,
+    _removed_apis,
+    _cgroup_driver,
+    _dockershim,
+    _image_repository,
+    _runtime,
+    _cgroup_v1,
+    _kubelet_flags,
+    _drain,
+    _disk,
+    _source,
+    _external_etcd,
+)
+"""In the order in which their problems are shown."""
 
 
-def _facts(s: Situation) -> Iterator[tuple[str, str, Data]]:
-    for host, entry in sorted(s.hosts.items()):
+def _facts(context: UpgradeContext) -> Iterator[tuple[str, str, Data]]:
+    for host, entry in sorted(context.hosts.items()):
         if entry["facts"]:
             yield host, entry["node"], entry["facts"]

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet, read_runtime
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
@@ -17,9 +18,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certif
     expiry_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
-    beyond_packages,
     package_of,
     package_problems,
+    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -82,7 +83,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},
         "certificates": _certificates(),
         "disk": _disk(control_plane, kubelet["runtime"]["name"], source is not None and source.packages is not None),
-        "problems": beyond_packages(kubelet["problems"]),
+        "problems": to_dicts(without_stale_unit_problem(kubelet["problems"])),
         "source_problems": [
             *package_problems(
                 run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]

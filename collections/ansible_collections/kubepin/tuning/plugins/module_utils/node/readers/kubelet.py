@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import YamlError, parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
     config_problems,
@@ -28,6 +29,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Report = t.Dict[str, t.Any]
@@ -53,7 +55,6 @@ _PROPERTIES = (
     "DropInPaths",
     "NeedDaemonReload",
 )
-CHANGED_UNITS = "unit files changed since systemd read them"
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _FIRST_WITHOUT_DOCKERSHIM = (1, 24)
@@ -144,13 +145,13 @@ class _Reader:
     def __init__(self, run: Run, root: str) -> None:
         self._run = run
         self._root = root
-        self._problems: t.List[str] = []
+        self._problems: t.List[Problem] = []
 
     def report(self) -> Report:
         unit = self._find_unit()
         settings = parse_unit(text for text in map(self._text, unit.files) if text is not None)
         environment_files = self._environment_files(settings)
-        configured = self._configured_command_line(settings, environment_files)
+        configured = self._configured_command_line(unit.name, settings, environment_files)
         running = self._running_command_line(unit)
         extra_args_file = self._extra_args_file(settings, environment_files)
         kubelet_line = self._embedded_command_line(unit.manager) if unit.manager else configured
@@ -162,7 +163,7 @@ class _Reader:
         root_dir = self._absolute(flag_value(kubelet_line, "root-dir")) or ROOT_DIR
         version = self.version(configured[0]) if configured else None
         if unit.properties.get("NeedDaemonReload") == "yes":
-            self._problems.append(f"{unit.name}'s {CHANGED_UNITS}: drain the node, then run `systemctl daemon-reload`")
+            self._problems.append(problems.units_changed(unit.name))
         return {
             "schema": SCHEMA,
             "manager": unit.manager or self._installer(unit),
@@ -202,7 +203,7 @@ class _Reader:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as exc:
-            self._problems.append(f"{path} cannot be read: {exc}")
+            self._problems.append(problems.file_unreadable(path, exc))
             return None
 
     def _exists(self, path: str) -> bool:
@@ -259,11 +260,11 @@ class _Reader:
         return files
 
     def _configured_command_line(
-        self, settings: t.Mapping[str, t.List[str]], environment_files: t.Sequence[Report]
+        self, service: str, settings: t.Mapping[str, t.List[str]], environment_files: t.Sequence[Report]
     ) -> t.List[str]:
         """The last ExecStart= with the variables of now; files count more than Environment= (systemd.exec(5))."""
         if not settings.get("ExecStart"):
-            self._problems.append("the service's unit files name no command (ExecStart=), or cannot be read")
+            self._problems.append(problems.no_command(service))
             return []
         environment = dict(
             word.split("=", 1)
@@ -292,10 +293,10 @@ class _Reader:
         chosen: str = candidates[-1]
         for path in paths[paths.index(chosen) + 1 :]:
             if EXTRA_ARGS in parse_environment(self._text(path) or ""):
-                self._problems.append(f"{path} sets {EXTRA_ARGS} too and overrules {chosen}: move its arguments there")
+                self._problems.append(problems.extra_args_overruled(path, EXTRA_ARGS, chosen))
         if EXTRA_ARGS not in parse_environment(self._text(chosen) or ""):
             self._problems += [
-                f"{place} sets {EXTRA_ARGS}, which {chosen} would overrule once it has one: move the arguments to {chosen}"
+                problems.extra_args_hidden(place, EXTRA_ARGS, chosen)
                 for place in self._earlier_extra_args(settings, paths[: paths.index(chosen)])
             ]
         return chosen
@@ -313,9 +314,7 @@ class _Reader:
         path = f"/etc/rancher/{manager}/config.yaml"
         config = self._yaml(path)
         arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
-        self._problems.append(
-            f"{manager} runs the kubelet inside its own process: of its settings, only kubelet-arg of {path} was read"
-        )
+        self._problems.append(problems.embedded(manager, path))
         values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
         return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
 
@@ -331,14 +330,14 @@ class _Reader:
         try:
             return parse_yaml(text)
         except YamlError as exc:
-            self._problems.append(f"{path}, {exc}")
+            self._problems.append(problems.not_yaml(path, exc))
             return None
 
     def _config(self, path: t.Optional[str]) -> t.Optional[Report]:
         if path is None:
             return None
         if not self._exists(path):
-            self._problems.append(f"{path} does not exist, although the kubelet's --config names it")
+            self._problems.append(problems.config_file_missing(path))
             return None
         return self._checked(path, self._yaml(path), drop_in=False)
 
@@ -376,7 +375,7 @@ class _Reader:
         try:
             return effective_config(config_file, config, drop_ins, command_line)
         except FlagError as exc:
-            self._problems.append(f"the kubelet's command line: {exc}")
+            self._problems.append(problems.command_line(exc))
             return effective_config(config_file, config, drop_ins, [])
 
     # State, runtime, cgroups

@@ -13,8 +13,9 @@ import tarfile
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, last_words
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     FileChange,
     Wanted,
@@ -44,10 +45,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
-    IN_HAND,
-    beyond_packages,
+    IN_PROGRESS,
     packages_here,
     scratch,
+    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -275,7 +276,7 @@ class Hop:
                 continue
             code, output, errors = self._run(["ctr", *_SPACE, "images", "import", archive])
             if code != 0:
-                raise TuningError(f"the images in {archive} cannot be loaded: {last_words(output, errors)}")
+                raise TuningError(f"the images in {archive} cannot be loaded: {output_tail(output, errors)}")
             loaded.append(archive)
         return loaded
 
@@ -307,7 +308,7 @@ class Hop:
         code, output, errors = self._run(command)
         if code != 0:
             raise TuningError(
-                f"`{' '.join(command)}` failed: {last_words(output, errors)} kubeadm puts the old manifests back where it can. Going on: "
+                f"`{' '.join(command)}` failed: {output_tail(output, errors)} kubeadm puts the old manifests back where it can. Going on: "
                 "remove the cause and run the playbook again, it continues here. Going back: " + self._way_back(record),
                 kubeadm_output=output.splitlines()[-60:],
             )
@@ -326,11 +327,11 @@ class Hop:
         }
         if not lost:
             return {}
-        kubelet["problems"] = beyond_packages(kubelet["problems"])
+        kubelet["problems"] = without_stale_unit_problem(kubelet["problems"])
         plan = plan_switch(read_topology(), kubelet, wanted_again({**kubelet["effective"], **lost}))
         if plan.problems:
             raise TuningError(
-                f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {' '.join(plan.problems)} The "
+                f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {joined(plan.problems)} The "
                 f"kubelet was not restarted. The old file is in {self.folder}."
             )
         for change in plan.files:
@@ -402,7 +403,7 @@ class Hop:
         """
         assert self._packages
         settings = {path: self._node.read(path) for path in record["files"]}
-        self._put(FileChange(IN_HAND, None, json.dumps(settings), IN_HAND), mode=0o600)
+        self._put(FileChange(IN_PROGRESS, None, json.dumps(settings), IN_PROGRESS), mode=0o600)
         due = [path for path in files.values() if not self._packages.complete(*self._packages.describe(path))]
         try:
             if due:
@@ -413,11 +414,11 @@ class Hop:
         finally:  # packages that could not be put back must not keep the old kubelet from its start
             self._put_settings_back()
             self._node.read_changed_units()
-        self._node.remove(IN_HAND)
+        self._node.remove(IN_PROGRESS)
 
     def _put_settings_back(self) -> None:
         """What packages, also those of a run that was killed since, made of the kubelet's settings."""
-        for path, text in json.loads(self._node.read(IN_HAND) or "{}").items():
+        for path, text in json.loads(self._node.read(IN_PROGRESS) or "{}").items():
             if text is not None and self._node.read(path) != text:
                 self._put(FileChange(path, None, text, path))
 

@@ -13,8 +13,8 @@ import tempfile
 import typing as t
 import urllib.parse
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, last_words
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import CHANGED_UNITS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -26,7 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Package = t.Dict[str, t.Any]
 
-IN_HAND = f"{HOME}/upgrades/packages-in-hand"
+IN_PROGRESS = f"{HOME}/upgrades/packages-in-hand"
 """There while packages are being replaced, until systemd has read the unit files that came with them. Holds the kubelet's settings."""
 APT_FOLDER = "/etc/apt/sources.list.d"
 DNF_FOLDER = "/etc/yum.repos.d"
@@ -41,9 +41,9 @@ _LOCK_TRIES = 30
 _LOCK_SECONDS = 2.0
 
 
-def beyond_packages(problems: t.Sequence[str]) -> t.List[str]:
-    """Without unit files that an interrupted run of ours changed: it drained the node first, and the next one ends what it began."""
-    return [problem for problem in problems if CHANGED_UNITS not in problem or not os.path.exists(IN_HAND)]
+def without_stale_unit_problem(problems: t.Sequence[Problem]) -> t.List[Problem]:
+    """The problems but for unit files that an interrupted upgrade changed: it drained the node first, and this run completes it."""
+    return [problem for problem in problems if problem.code != "unit_files_changed" or not os.path.exists(IN_PROGRESS)]
 
 
 @contextlib.contextmanager
@@ -251,12 +251,12 @@ class Packages:
             if "lock" not in errors or "another process" not in errors:
                 break
             pause(_LOCK_SECONDS)
-        raise TuningError(f"`{' '.join(command[:2])} ...` failed: {last_words(output, errors)}")
+        raise TuningError(f"`{' '.join(command[:2])} ...` failed: {output_tail(output, errors)}")
 
     def _asked(self, command: t.List[str]) -> str:
         code, output, errors = self._run(command)
         if code != 0:
-            raise TuningError(f"`{command[0]}` failed: {last_words(output, errors)}")
+            raise TuningError(f"`{command[0]}` failed: {output_tail(output, errors)}")
         return output
 
 

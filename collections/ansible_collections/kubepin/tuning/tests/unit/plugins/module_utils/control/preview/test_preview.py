@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import Wish, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
@@ -22,8 +22,8 @@ def generated(name: str) -> Topology:
     return topology_of(Memory(tree(MACHINES[name])))
 
 
-def told(name: str, version: str = "1.22.17", **wish: Any) -> dict[str, Any]:
-    return preview_node(generated(name), version, None, Wish(**wish))
+def told(name: str, version: str = "1.22.17", **request: Any) -> dict[str, Any]:
+    return preview_node(generated(name), version, None, PreviewRequest(**request))
 
 
 def test_the_tried_example() -> None:
@@ -107,14 +107,14 @@ def test_what_cannot_be_previewed_is_said() -> None:
 
 def test_the_nodes_own_settings_count() -> None:
     effective = {**DEFAULTS, "kubeReserved": {"cpu": "3500m"}, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}}
-    preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, Wish())
+    preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, PreviewRequest())
     assert preview["reservation"]["cpus"] == "0-1,128-129"
     assert "kubeReserved and systemReserved ask for 3500" in preview["reservation"]["reasons"][0]
     assert preview["kubelet"]["policy_options"] == {"full-pcpus-only": "true"}
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "wish", "problems"),
+    ("name", "version", "request", "problems"),
     [
         pytest.param("one-socket", "1.22.17", {"pod_cpus": 0, "pods": ("12", "x", "-1")},
                      ["pod_cpus is 0", 'pods[1] is "x"', 'pods[2] is "-1"'], id="pods, all at once"),
@@ -127,8 +127,8 @@ def test_the_nodes_own_settings_count() -> None:
                      ["the kubelet refuses it on 16 NUMA nodes"], id="16 NUMA nodes"),
     ],
 )  # fmt: skip
-def test_refused(name: str, version: str | None, wish: dict[str, Any], problems: list[str]) -> None:
-    preview = preview_node(generated(name), version, None, Wish(**wish))
+def test_refused(name: str, version: str | None, request: dict[str, Any], problems: list[str]) -> None:
+    preview = preview_node(generated(name), version, None, PreviewRequest(**request))
     assert set(preview) == {"schema", "problems"}
     assert len(preview["problems"]) == len(problems)
     for problem, said in zip(problems, preview["problems"], strict=True):
@@ -138,7 +138,7 @@ def test_refused(name: str, version: str | None, wish: dict[str, Any], problems:
 @pytest.mark.parametrize("archive", ["hwloc", "util-linux"])
 def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
     for name, topology in topologies(archive).items():
-        preview = preview_node(topology, "1.22.17", None, Wish(pod_cpus=2))
+        preview = preview_node(topology, "1.22.17", None, PreviewRequest(pod_cpus=2))
         if preview["problems"]:
             assert all("core(s) online" in problem for problem in preview["problems"]), (name, preview["problems"])
         else:
@@ -150,7 +150,7 @@ def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
 
 def test_a_kubelet_that_gives_cpus_twice_is_named() -> None:
     """One CPU of a socket is offline: two CPUs a socket are 1 on average, so that a half-taken socket counts as free."""
-    preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, Wish(pod_cpus=2))
+    preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, PreviewRequest(pod_cpus=2))
     assert [pod["cpus"] for pod in preview["pods"]][:3] == ["0-1", "2,5", "2-3"]
     assert "would give CPUs 0,2 away although they are reserved or another pod's" in preview["notes"][0]
 
@@ -161,8 +161,8 @@ def test_notes_name_what_is_unusual() -> None:
         "sys/devices/system/cpu/isolated": "0-3",
         "sys/devices/system/cpu/online": "0-30",
     }
-    notes = preview_node(topology_of(Memory(files)), "1.22.17", None, Wish())["notes"]
+    notes = preview_node(topology_of(Memory(files)), "1.22.17", None, PreviewRequest())["notes"]
     assert any("CPUs 31 are offline" in note for note in notes)
     assert any("CPUs 1-3 are isolated" in note for note in notes)
-    power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, Wish())["notes"]
+    power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, PreviewRequest())["notes"]
     assert any("NUMA nodes 250-255 have memory and no CPU" in note for note in power)

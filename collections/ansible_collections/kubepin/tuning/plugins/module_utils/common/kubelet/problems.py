@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wording of every problem with a kubelet's service, configuration and settings."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+
+def _listed(names: t.Iterable[object]) -> str:
+    return ", ".join(str(name) for name in names)
+
+
+# The kubelet as a program and a service
+
+
+def version_unreadable() -> Problem:
+    return Problem(
+        "kubelet_version_unreadable",
+        "the kubelet's version",
+        "could not be read with `kubelet --version`",
+        "Check that the binary on this node is intact.",
+    )
+
+
+def version_not_kubernetes(version: str) -> Problem:
+    return Problem(
+        "kubelet_version_unreadable",
+        f'kubelet version "{version}"',
+        "is not of the form 1.MINOR.PATCH",
+        "Install a released kubelet, or leave the node out with --limit.",
+    )
+
+
+def version_too_old(version: str, oldest_minor: int) -> Problem:
+    return Problem(
+        "kubelet_too_old",
+        f"kubelet {version}",
+        f"is older than 1.{oldest_minor}",
+        "Upgrade the cluster first.",
+    )
+
+
+def version_broken(version: str) -> Problem:
+    return Problem(
+        "kubelet_broken",
+        f"kubelet {version}",
+        "gives wrong CPUs to Guaranteed pods with several containers (kubernetes/kubernetes#103952)",
+        "Upgrade to 1.22.17 first.",
+    )
+
+
+def touches_pinned_containers(version: str) -> Problem:
+    return Problem(
+        "kubelet_updates_pinned_containers",
+        f"kubelet {version}",
+        "updates even containers with exclusive CPUs every 10 s, and some runtimes then take their GPU away "
+        "(kubernetes/kubernetes#101771)",
+        "Upgrade to 1.22 or newer first, with -e kubepin_upgrade_first=true or upgrade-cluster.yml, or accept the risk with "
+        "cpu_manager_accept_old_kubelet.",
+        waivable=True,
+    )
+
+
+def units_changed(service: str) -> Problem:
+    return Problem(
+        "unit_files_changed",
+        f"the unit files of {service}",
+        "changed since systemd read them",
+        "Drain the node, then run `systemctl daemon-reload`.",
+    )
+
+
+def no_command(service: str) -> Problem:
+    return Problem(
+        "no_command",
+        f"the unit files of {service}",
+        "cannot be read, or name no command (ExecStart=)",
+        "Install the kubelet's own unit file.",
+    )
+
+
+def managed_by(manager: str) -> Problem:
+    return Problem(
+        "unsupported_manager",
+        "this node's kubelet",
+        f"is managed by {manager}, and kubepin switches kubeadm nodes only",
+        "Leave the node out with --limit.",
+    )
+
+
+def embedded(manager: str, path: str) -> Problem:
+    return Problem(
+        "embedded_kubelet",
+        manager,
+        f"runs the kubelet inside its own process, so of its settings only kubelet-arg of {path} was read",
+    )
+
+
+def no_extra_args_file() -> Problem:
+    return Problem(
+        "no_extra_args_file",
+        "the kubelet's service",
+        "reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS, where kubepin puts settings that "
+        "must outlive `kubeadm upgrade node`",
+        "Install kubeadm's own service drop-in (10-kubeadm.conf).",
+    )
+
+
+def extra_args_overruled(path: str, variable: str, chosen: str) -> Problem:
+    return Problem(
+        "extra_args_overruled",
+        path,
+        f"sets {variable} too and overrules {chosen}",
+        f"Move its arguments to {chosen}.",
+    )
+
+
+def extra_args_hidden(place: str, variable: str, chosen: str) -> Problem:
+    return Problem(
+        "extra_args_hidden",
+        place,
+        f"sets {variable}, which {chosen} would overrule once it sets it",
+        f"Move the arguments to {chosen}.",
+    )
+
+
+def command_line(reason: object) -> Problem:
+    return Problem("command_line", "the kubelet's command line:", str(reason))
+
+
+# Configuration files
+
+
+def file_unreadable(path: str, reason: object) -> Problem:
+    return Problem("file_unreadable", path, f"cannot be read: {reason}")
+
+
+def not_yaml(path: str, reason: object) -> Problem:
+    return Problem("not_yaml", f"{path},", str(reason))
+
+
+def config_file_missing(path: str) -> Problem:
+    return Problem("config_file_missing", path, "does not exist, although the kubelet's --config names it")
+
+
+def config_not_a_mapping(path: str) -> Problem:
+    return Problem("config_invalid", path, "does not hold a mapping; expected a KubeletConfiguration")
+
+
+def config_wrong_type(path: str, field: str, value: object, expected: str) -> Problem:
+    return Problem("config_invalid", f"{path}:", f"{field} is {value!r}; expected {expected}")
+
+
+def config_without_kind(path: str, drop_in: bool) -> Problem:
+    return Problem(
+        "config_invalid",
+        f"{path}:",
+        f"a {'drop-in' if drop_in else 'configuration file'} needs 'apiVersion: kubelet.config.k8s.io/v1beta1' and "
+        "'kind: KubeletConfiguration'",
+    )
+
+
+# Settings
+
+
+def unknown_choice(name: str, value: object, choices: t.Sequence[str]) -> Problem:
+    return Problem(f"{_snake(name)}_unknown", f'{name} "{value}"', f"is unknown: expected one of {_listed(choices)}")
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def reserved_with_cgroup(name: str, value: object, reserved: str) -> Problem:
+    return Problem(
+        "reserved_cpus_with_cgroup",
+        f'{name} "{value}"',
+        f'is refused by the kubelet together with reservedSystemCPUs ("{reserved}")',
+        f"Remove {name} from the kubelet's configuration.",
+    )
+
+
+def nothing_reserved() -> Problem:
+    return Problem(
+        "no_cpu_reserved",
+        "cpuManagerPolicy static",
+        "needs a reserved CPU, and none is reserved: the kubelet would not start",
+        "Set reserved_cpus.",
+    )
+
+
+def reserved_not_a_list(reason: object) -> Problem:
+    return Problem("reserved_cpus_invalid", "reservedSystemCPUs:", str(reason))
+
+
+def reserved_too_high(reserved: str, online: int, minor: int) -> Problem:
+    return Problem(
+        "reserved_cpus_too_high",
+        f'reservedSystemCPUs "{reserved}"',
+        f"is refused: with {online} CPUs online, kubelet 1.{minor} takes numbers below {online} only",
+        "Reserve lower ones, or upgrade to 1.22.",
+    )
+
+
+def reserved_absent(reserved: str, absent: str, online: str) -> Problem:
+    return Problem(
+        "reserved_cpus_offline",
+        f'reservedSystemCPUs "{reserved}"',
+        f"names CPUs that are not online on this machine: {absent} (online: {online})",
+    )
+
+
+def options_without_static(names: t.Iterable[str], policy: object) -> Problem:
+    return Problem(
+        "policy_options_without_static",
+        f"cpuManagerPolicyOptions ({_listed(names)})",
+        f'need the policy `static`, and cpuManagerPolicy is "{policy}"',
+        "Remove the options.",
+    )
+
+
+def option_unknown(name: str, known: t.Iterable[str]) -> Problem:
+    return Problem("policy_option_unknown", f"policy option {name}", f"is unknown: expected one of {_listed(known)}")
+
+
+def option_not_boolean(name: str, value: object) -> Problem:
+    return Problem("policy_option_invalid", f'policy option {name}, "{value}",', "is invalid: expected true or false")
+
+
+def options_exclusive(first: str, second: str) -> Problem:
+    return Problem(
+        "policy_options_exclusive",
+        f"policy options {first} and {second}",
+        "exclude each other",
+        "Remove one of them.",
+    )
+
+
+def align_by_socket_single_numa() -> Problem:
+    return Problem(
+        "policy_options_exclusive",
+        "policy option align-by-socket",
+        "cannot be used with topologyManagerPolicy single-numa-node",
+        "Remove one of them.",
+    )
+
+
+def align_by_socket_sockets() -> Problem:
+    return Problem(
+        "align_by_socket_sockets",
+        "policy option align-by-socket",
+        "cannot be used on a machine with more sockets than NUMA nodes",
+        "Remove the option.",
+    )
+
+
+def option_too_new(name: str, since: int, minor: int) -> Problem:
+    return Problem(
+        "policy_option_too_new",
+        f"policy option {name}",
+        f"needs kubelet 1.{since}, and this one is 1.{minor}",
+        "Remove the option, or upgrade.",
+    )
+
+
+def option_gate_122(name: str) -> Problem:
+    return Problem(
+        "policy_option_gate",
+        f"policy option {name}",
+        "needs the feature gate CPUManagerPolicyOptions on kubelet 1.22",
+        "Enable it in the kubelet's featureGates, or upgrade.",
+    )
+
+
+def option_alpha(name: str, minor: int) -> Problem:
+    return Problem(
+        "policy_option_gate",
+        f"policy option {name}",
+        f"is alpha in 1.{minor} and needs the feature gate CPUManagerPolicyAlphaOptions",
+        "Enable it in the kubelet's featureGates, or remove the option.",
+    )
+
+
+def option_beta(name: str, minor: int) -> Problem:
+    return Problem(
+        "policy_option_gate",
+        f"policy option {name}",
+        f"is beta in 1.{minor}, and the feature gate CPUManagerPolicyBetaOptions is off on this node",
+        "Enable it in the kubelet's featureGates, or remove the option.",
+    )
+
+
+def too_many_numa_nodes(policy: object, nodes: int, allowed: object) -> Problem:
+    return Problem(
+        "too_many_numa_nodes",
+        f'topologyManagerPolicy "{policy}"',
+        f"is refused by the kubelet on {nodes} NUMA nodes (at most {allowed})",
+        "Use none, fewer NUMA nodes per socket, or, from 1.31, the option max-allowable-numa-nodes.",
+    )
+
+
+def eviction_not_a_quantity(signal: str, reason: object) -> Problem:
+    return Problem("eviction_hard_invalid", f"evictionHard {signal}:", str(reason))
+
+
+def eviction_not_positive(signal: str, value: object) -> Problem:
+    return Problem(
+        "eviction_hard_invalid",
+        f'evictionHard {signal} "{value}"',
+        "is invalid: expected more than 0",
+        'Use "0%" to switch it off.',
+    )
+
+
+def eviction_percentage(value: object) -> Problem:
+    return Problem(
+        "eviction_hard_percentage",
+        f'evictionHard memory.available "{value}"',
+        "is a percentage, and memoryManagerPolicy Static needs a quantity",
+        "Write it as a quantity, such as 100Mi.",
+    )
+
+
+def memory_too_new(what: str, minor: int) -> Problem:
+    return Problem(
+        "memory_manager_too_new",
+        what,
+        f"needs kubelet 1.21, and this one is 1.{minor}",
+        "Remove the setting, or upgrade.",
+    )
+
+
+def memory_gate(minor: int) -> Problem:
+    return Problem(
+        "memory_manager_gate",
+        "memoryManagerPolicy Static",
+        f"needs the feature gate MemoryManager on kubelet 1.{minor}",
+        "Enable it in the kubelet's featureGates.",
+    )
+
+
+def memory_unknown_node(node: object, known: t.Iterable[int]) -> Problem:
+    return Problem(
+        "reserved_memory_unknown_node",
+        f"reservedMemory of NUMA node {node}",
+        f"names a NUMA node that this machine does not have (it has {_listed(known)})",
+    )
+
+
+def memory_zero(node: object, kind: str) -> Problem:
+    return Problem(
+        "reserved_memory_zero",
+        f"reservedMemory of NUMA node {node}:",
+        f"{kind} is 0",
+        "Remove the entry.",
+    )
+
+
+def memory_not_a_quantity(reason: object) -> Problem:
+    return Problem("reserved_memory_invalid", "reserved memory:", str(reason))
+
+
+def memory_nothing_reserved() -> Problem:
+    return Problem(
+        "reserved_memory_missing",
+        "memoryManagerPolicy Static",
+        "needs reservedMemory",
+        "Set kubeReserved or systemReserved, and the same amount in reservedMemory.",
+    )
+
+
+def memory_sum(given: int, parts: t.Mapping[str, object], needed: int) -> Problem:
+    listed = " + ".join(f"{name} {value}" for name, value in parts.items())
+    return Problem(
+        "reserved_memory_sum",
+        "reservedMemory",
+        f"sums up to {given} bytes, and the kubelet expects {listed} = {needed} bytes over all NUMA nodes",
+    )
+
+
+def overruled(name: str, stays: object, place: str, value: object) -> Problem:
+    return Problem(
+        "setting_overruled",
+        name,
+        f'would stay "{stays}": {place} overrules what kubepin writes ("{value}")',
+        "Remove it there.",
+    )
+
+
+def reconcile_period(reason: object) -> Problem:
+    return Problem("reconcile_period_invalid", "cpuManagerReconcilePeriod:", str(reason))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in the way of an action: a code for programs, a sentence for people."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why something cannot be done, and the way out.
+
+    Code acts on `code` alone; the texts are for people and may change at any time.
+    """
+
+    code: str
+    """Names the rule, in snake_case; stable from release to release."""
+    subject: str
+    """What the problem is about, with its value: ``reserved_cpus "0"``."""
+    finding: str
+    """What is wrong with the subject, so that both together are a clause: ``splits core 0 (CPUs 0 and 128)``."""
+    remedy: str = ""
+    """What to do, as a whole sentence or more; empty where the finding says it already."""
+    waivable: bool = False
+    """Whether the operator can accept the problem and go on."""
+
+    @property
+    def text(self) -> str:
+        """Subject, finding and remedy as sentences."""
+        clause = f"{self.subject} {self.finding}".strip().rstrip(".")
+        return f"{clause}. {self.remedy}".rstrip()
+
+    def to_dict(self) -> t.Dict[str, t.Any]:
+        """The problem as facts and results carry it: its fields and `text`."""
+        return {**asdict(self), "text": self.text}
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> Problem:
+        """The problem that `to_dict` wrote."""
+        return cls(**{name: data[name] for name in ("code", "subject", "finding", "remedy", "waivable")})
+
+
+def to_dicts(problems: t.Iterable[Problem]) -> t.List[t.Dict[str, t.Any]]:
+    """Problems as a fact carries them."""
+    return [problem.to_dict() for problem in problems]
+
+
+def joined(problems: t.Iterable[Problem]) -> str:
+    """All problems in one message."""
+    return " ".join(problem.text for problem in problems)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wording of every problem and note of an upgrade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+CLUSTER = "cluster"
+"""The subject of a problem that concerns no single node."""
+
+WAIVABLE = ("certificates", "disk", "external_etcd", "image_repository", "removed_apis", "runtime")
+"""The codes of problems that an operator can waive with `kubeadm_upgrade_accept`."""
+
+_DRAIN_REMEDIES = {
+    "pod_without_controller": "Delete it, or allow its deletion with kubeadm_upgrade_drain_force: true.",
+    "pod_local_data": "Save it, and allow this with kubeadm_upgrade_drain_delete_emptydir_data: true.",
+    "several_budgets": "Change their selectors.",
+    "budget_failing": "Repair the budget.",
+    "budget_pod_not_ready": "Repair its application, or relax the budget (in Kubernetes 1.27 and newer with "
+    "`unhealthyPodEvictionPolicy: AlwaysAllow`).",
+    "budget_exhausted": "Scale its owner up, or relax the budget.",
+}
+"""What to do about a pod that cannot be evicted; leaving its node out is not a remedy here, as all nodes are upgraded."""
+
+
+def _problem(code: str, subject: str, finding: str, remedy: str) -> Problem:
+    return Problem(code, subject, finding, remedy, waivable=code in WAIVABLE)
+
+
+def version(reason: object) -> Problem:
+    return _problem("version", CLUSTER, str(reason), "")
+
+
+def not_in_run(node: str) -> Problem:
+    return _problem(
+        "inventory",
+        node,
+        "is in the cluster, but not in this run: its kubelet would be left behind, and kubeadm's next minor refuses that",
+        "Name it in the inventory (groups control_plane, gpu_nodes, other_nodes), and run without --limit.",
+    )
+
+
+def unknown_node(host: str, node: str, known: Sequence[str]) -> Problem:
+    return _problem(
+        "inventory",
+        CLUSTER,
+        f'host {host} is node "{node}" in the inventory, which the cluster does not have. It has {", ".join(known)}',
+        "Correct kubepin_node_name.",
+    )
+
+
+def other_machine(node: str, host: str, host_boot_id: str, node_boot_id: str) -> Problem:
+    return _problem(
+        "inventory",
+        node,
+        f"host {host} is a different machine from the one that the API calls {node} (boot IDs {host_boot_id} and {node_boot_id})",
+        "Correct kubepin_node_name.",
+    )
+
+
+def no_control_plane() -> Problem:
+    return _problem(
+        "inventory",
+        CLUSTER,
+        "no host of this run is a control plane node that kubeadm set up",
+        "Name the control plane nodes in the group control_plane.",
+    )
+
+
+def node_unreadable(node: str, host: str, reason: str) -> Problem:
+    return _problem(
+        "node",
+        node,
+        f"host {host} could not be read: {reason.strip().rstrip('.')}",
+        "Repair it, or correct the inventory.",
+    )
+
+
+def node_problem(node: str, problem: Problem) -> Problem:
+    return _problem("node", node, f"{problem.subject} {problem.finding}", problem.remedy)
+
+
+def not_ready(node: str, reason: str) -> Problem:
+    return _problem("not_ready", node, f"is not Ready ({reason})", "Repair it first, or remove it from the cluster.")
+
+
+def kubelet_newer(node: str, kubelet: object, server: object) -> Problem:
+    return _problem(
+        "skew",
+        node,
+        f"runs kubelet {kubelet}, which is newer than the API server ({server})",
+        f"Install a kubelet of {server} or older.",
+    )
+
+
+def kubelet_too_old(node: str, kubelet: object, allowed: int, server: object) -> Problem:
+    return _problem(
+        "skew",
+        node,
+        f"runs kubelet {kubelet}, which is more than {allowed} minors behind the API server ({server})",
+        "Upgrade or remove the node by hand.",
+    )
+
+
+def certificates(node: str, days: int, expiring: Sequence[tuple[str, float]]) -> Problem:
+    listed = ", ".join(
+        f"{path} ({f'expired {-left:g} days ago' if left < 0 else f'{left:g} days'})" for path, left in expiring
+    )
+    return _problem(
+        "certificates",
+        node,
+        f"has certificates that expire within {days} days: {listed}",
+        "Renew them with `kubeadm certs renew all`, and restart the static pods; a running kubelet renews its own.",
+    )
+
+
+def removed_api_requested(resource: str, release: str) -> Problem:
+    return _problem(
+        "removed_apis",
+        CLUSTER,
+        f"a client has requested {resource} since the API server started, which {release} no longer serves",
+        "Find the client in the audit log, update it, and restart the API server to reset its counter.",
+    )
+
+
+def removed_api_stored(resource: str, name: str, api: str, writers: str, release: str) -> Problem:
+    return _problem(
+        "removed_apis",
+        CLUSTER,
+        f"{resource} {name} was written with {api} by {writers}, which {release} no longer serves",
+        "Update the manifest, chart or client, and apply it again.",
+    )
+
+
+def removed_api_note(resource: str, release: str) -> str:
+    return (
+        f"{resource}, which {release} no longer serves, has been requested since the API server started. No stored object was written "
+        "with it, and Kubernetes' own programs request it too. If one of your clients may use it, look for it in the audit log."
+    )
+
+
+def no_cgroup_driver(config_map: str, drivers: Sequence[str]) -> Problem:
+    return _problem(
+        "cgroup_driver",
+        CLUSTER,
+        f"ConfigMap kube-system/{config_map} does not set cgroupDriver, and kubeadm 1.22 then writes systemd. The nodes use "
+        f"{', '.join(drivers) or 'a driver that could not be read'}",
+        f"Set `cgroupDriver: cgroupfs` or `systemd` in it: `kubectl -n kube-system edit configmap {config_map}`.",
+    )
+
+
+def other_cgroup_driver(node: str, driver: str, config_map: str, configured: str) -> Problem:
+    return _problem(
+        "cgroup_driver",
+        node,
+        f"the kubelet uses the cgroup driver {driver}, and ConfigMap kube-system/{config_map} says {configured}, which kubeadm would "
+        "write to the node",
+        "Make both the same as the container runtime's.",
+    )
+
+
+def dockershim(node: str, runtime: str) -> Problem:
+    return _problem(
+        "dockershim",
+        node,
+        f"runs {runtime} through dockershim, which 1.24 no longer has",
+        "Move it to containerd or cri-dockerd first.",
+    )
+
+
+def frozen_registry(version: object) -> Problem:
+    return _problem(
+        "image_repository",
+        CLUSTER,
+        f"kubeadm {version} pulls from imageRepository k8s.gcr.io, which is frozen and may end at any time",
+        "Load image archives (kubeadm_upgrade_image_archives), or name a mirror (`kubectl -n kube-system edit configmap "
+        "kubeadm-config`).",
+    )
+
+
+def old_containerd(node: str, runtime: str, minor: int, needed: str) -> Problem:
+    return _problem(
+        "runtime",
+        node,
+        f"runs {runtime}, and 1.{minor} needs containerd {needed} or newer",
+        "Upgrade the runtime first.",
+    )
+
+
+def cgroup_v1(node: str) -> Problem:
+    return _problem(
+        "cgroup_v1",
+        node,
+        "has control groups v1, with which the kubelet of 1.35 refuses to start",
+        "Boot it with v2; or, while the cluster is at 1.31 to 1.34, add `failCgroupV1: false`: `kubectl -n kube-system edit "
+        "configmap kubelet-config`.",
+    )
+
+
+def removed_flag(node: str, flag: str, minor: int) -> Problem:
+    return _problem(
+        "kubelet_flags",
+        node,
+        f"the kubelet runs with --{flag}, which 1.{minor} no longer knows",
+        "Move the setting to the kubelet's configuration file, or remove the flag from KUBELET_EXTRA_ARGS.",
+    )
+
+
+def drain(node: str, problem: Problem) -> Problem:
+    remedy = _DRAIN_REMEDIES.get(problem.code, problem.remedy)
+    return _problem("drain", node, f"{problem.subject} {problem.finding}", remedy)
+
+
+def disk(node: str, system: Mapping[str, object], needed: int, reserve: int) -> Problem:
+    paths = ", ".join(str(path) for path in system["paths"])  # type: ignore[attr-defined]   # a list, from JSON
+    return _problem(
+        "disk",
+        node,
+        f"{paths}: {system['free_mb']} MB are free, and {needed} MB are needed ({system['needed_mb']} MB, and {reserve} MB that stay free)",
+        "Make room, or lower kubeadm_upgrade_disk_reserve_mb.",
+    )
+
+
+def source(node: str, reason: str) -> Problem:
+    return _problem("source", node, reason, "")
+
+
+def external_etcd(node: str) -> Problem:
+    return _problem(
+        "external_etcd",
+        node,
+        "etcd is not a static pod of this control plane node, so kubepin takes no snapshot of it",
+        "Take one yourself.",
+    )
