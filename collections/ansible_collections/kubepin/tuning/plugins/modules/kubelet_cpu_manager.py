@@ -261,11 +261,11 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     Expected,
     FileChange,
     Plan,
-    Wanted,
     expected_of,
     plan_rollback,
     plan_switch,
@@ -323,8 +323,8 @@ def diff_of(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
     ]
 
 
-def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
-    return Wanted(**{field.name: params[field.name] for field in dataclasses.fields(Wanted)})
+def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
+    return DesiredSettings(**{field.name: params[field.name] for field in dataclasses.fields(DesiredSettings)})
 
 
 class Task:
@@ -368,7 +368,7 @@ class Task:
             current = {change.path: self.node.read(change.path) for change in record.files}
             plan = plan_rollback(self.topology, self.kubelet, record.files, current)
         else:
-            plan = plan_switch(self.topology, self.kubelet, wanted_of(self.module.params))
+            plan = plan_switch(self.topology, self.kubelet, desired_settings(self.module.params))
         self._tell(plan)
         if plan.problems:
             raise TuningError.of(plan.problems)

@@ -226,7 +226,7 @@ def option_unknown(name: str, known: t.Iterable[str]) -> Problem:
 
 
 def option_not_boolean(name: str, value: object) -> Problem:
-    return Problem("policy_option_invalid", f'policy option {name}, "{value}",', "is invalid: expected true or false")
+    return Problem("policy_option_invalid", f'policy option {name} "{value}"', "is invalid: expected true or false")
 
 
 def options_exclusive(first: str, second: str) -> Problem:

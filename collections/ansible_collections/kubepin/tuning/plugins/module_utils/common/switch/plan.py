@@ -7,13 +7,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
-    AUTO,
     Reservation,
-    choose_reservation,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
-    format_cpuset,
     parse_cpuset,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
@@ -49,10 +46,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     options_on,
     reserved_millicores,
     runs_memory_manager,
-    setting_problems,
     version_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
+    DesiredSettings,
+    choose_settings,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import changed_since
 
 Facts = t.Mapping[str, t.Any]
@@ -60,20 +60,6 @@ Facts = t.Mapping[str, t.Any]
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the operator asks for; None leaves a setting as it is."""
-
-    policy: str
-    policy_options: t.Optional[t.Dict[str, str]] = None
-    reserved_cpus: str = AUTO
-    reserved_cpu_count: t.Optional[int] = None
-    topology_manager_policy: t.Optional[str] = None
-    topology_manager_scope: t.Optional[str] = None
-    memory_manager_policy: t.Optional[str] = None
-    reserved_memory: t.Optional[t.List[t.Dict[str, t.Any]]] = None
 
 
 @dataclass(frozen=True)
@@ -135,23 +121,23 @@ class Plan:
         return bool(self.settings or self.files or self.state_files)
 
 
-def plan_switch(topology: Facts, kubelet: Facts, wanted: Wanted) -> Plan:
-    """The changes that make the kubelet run as wanted, or all the problems that stand in the way.
+def plan_switch(topology: Facts, kubelet: Facts, desired: DesiredSettings) -> Plan:
+    """The changes that make the kubelet run as desired, or every problem with that.
 
-    :param topology: as `_topology.read_topology` returns it
-    :param kubelet: as `_kubelet.read_kubelet` returns it
+    :param topology: as `read_topology` returns it
+    :param kubelet: as `read_kubelet` returns it
     """
-    problems = [*_node_problems(kubelet), *version_problems(kubelet["version"])]
-    if problems:
-        return Plan(problems=problems)
     now: Facts = kubelet["effective"]
-    settings, reservation, problems = _wanted_settings(topology, now, wanted)
+    problems = _node_problems(kubelet)
+    if problems:
+        return Plan(problems=[*problems, *version_problems(kubelet["version"])])
+    chosen = choose_settings(topology, now, kubelet["version"], desired)
+    settings, reservation = chosen.settings, chosen.reservation
+    if chosen.problems:
+        return Plan(problems=chosen.problems, reservation=reservation)
     differing = [name for name in settings if not _same(settings[name], now.get(name))]
     files = _file_changes(kubelet, settings) if differing else []
-    after = effective_after(kubelet, files)
-    problems += setting_problems({**after, **settings}, kubelet["version"], topology)
-    if not problems:
-        problems = _overruled(kubelet, files, settings)
+    problems = _overruled(kubelet, files, settings)
     if problems:
         return Plan(problems=problems, reservation=reservation)
     return _complete(
@@ -281,48 +267,6 @@ def _node_problems(kubelet: Facts) -> t.List[Problem]:
     elif kubelet["extra_args_file"] is None:
         problems.append(no_extra_args_file())
     return problems
-
-
-def _wanted_settings(
-    topology: Facts, now: Facts, wanted: Wanted
-) -> t.Tuple[Settings, t.Optional[Reservation], t.List[Problem]]:
-    settings: Settings = {"cpuManagerPolicy": wanted.policy}
-    options = wanted.policy_options
-    if wanted.policy == "none" and options is None and now.get("cpuManagerPolicyOptions"):
-        options = {}  # the kubelet refuses options with the policy none (policy_none.go)
-    reservation: t.Optional[Reservation] = None
-    problems: t.List[Problem] = []
-    if wanted.policy == "static":
-        reservation, problems = choose_reservation(
-            topology,
-            wanted.reserved_cpus,
-            wanted.reserved_cpu_count,
-            now.get("reservedSystemCPUs") or "",
-            reserved_millicores(now),
-        )
-        if reservation:
-            settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
-    for name, value in (
-        (
-            "cpuManagerPolicyOptions",
-            {key: str(state).lower() for key, state in options.items()} if options is not None else None,
-        ),
-        ("topologyManagerPolicy", wanted.topology_manager_policy),
-        ("topologyManagerScope", wanted.topology_manager_scope),
-        ("memoryManagerPolicy", wanted.memory_manager_policy),
-        ("reservedMemory", _reserved_memory(wanted.reserved_memory)),
-    ):
-        if value is not None:
-            settings[name] = value
-    return settings, reservation, problems
-
-
-def _reserved_memory(entries: t.Optional[t.List[t.Dict[str, t.Any]]]) -> t.Optional[t.List[t.Dict[str, t.Any]]]:
-    if entries is None:
-        return None
-    return [
-        {"numaNode": entry["numa_node"], "limits": {k: str(v) for k, v in entry["limits"].items()}} for entry in entries
-    ]
 
 
 def _same(one: t.Any, other: t.Any) -> bool:

@@ -14,8 +14,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocat
     preview,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
-    AUTO,
-    choose_reservation,
     reservation_reasons,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
@@ -23,10 +21,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.conf
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
     reserved_millicores,
     setting_problems,
-    version_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
+    DesiredSettings,
+    choose_settings,
+)
 
 Facts = t.Mapping[str, t.Any]
 CpuSet = t.FrozenSet[int]
@@ -41,12 +42,9 @@ _MOST_RESERVED = 8
 class PreviewRequest:
     """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node."""
 
-    reserved_cpus: str = AUTO
-    reserved_cpu_count: t.Optional[int] = None
+    desired: DesiredSettings
     pod_cpus: int = 12
     pods: t.Tuple[str, ...] = ()
-    policy_options: t.Optional[t.Mapping[str, t.Any]] = None
-    topology_manager_policy: t.Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -85,24 +83,11 @@ def preview_node(
     :returns: `problems` (then nothing else is there), or reservation, groups, room, pods, advice and notes
     """
     now = dict(DEFAULTS if effective is None else effective)
-    configured = now.get("reservedSystemCPUs") or ""
-    arguments = (request.reserved_cpus, request.reserved_cpu_count, configured, reserved_millicores(now))
-    reservation, problems = choose_reservation(topology, *arguments)
-    problems = [*version_problems(version), *_request_problems(request), *problems]
+    chosen = choose_settings(topology, now, version, request.desired)
+    reservation, problems = chosen.reservation, [*_request_problems(request), *chosen.problems]
     if problems or reservation is None or version is None:
         return {"schema": SCHEMA, "problems": to_dicts(problems)}
-    after = {
-        **now,
-        "cpuManagerPolicy": "static",
-        "reservedSystemCPUs": format_cpuset(reservation.cpus),
-        "cpuManagerPolicyOptions": now.get("cpuManagerPolicyOptions")
-        if request.policy_options is None
-        else request.policy_options,
-        "topologyManagerPolicy": request.topology_manager_policy or now["topologyManagerPolicy"],
-    }
-    problems = setting_problems(after, version, topology)
-    if problems:
-        return {"schema": SCHEMA, "problems": to_dicts(problems)}
+    after = {**now, **chosen.settings}
     node = _Node(topology, version, after)
     wanted = request.pods or (str(request.pod_cpus),) * (len(node.online - reservation.cpus) // request.pod_cpus)
     pods, unknown = _admitted(node, reservation.cpus, wanted)
@@ -119,7 +104,14 @@ def preview_node(
         "reservation": {
             "cpus": format_cpuset(reservation.cpus),
             "summary": reservation.explanation,
-            "reasons": reservation_reasons(topology, reservation, *arguments),
+            "reasons": reservation_reasons(
+                topology,
+                reservation,
+                request.desired.reserved_cpus,
+                request.desired.reserved_cpu_count,
+                now.get("reservedSystemCPUs") or "",
+                reserved_millicores(now),
+            ),
         },
         "sockets": _left(node, "sockets", reservation.cpus),
         "numa_nodes": _left(node, "numa_nodes", reservation.cpus),

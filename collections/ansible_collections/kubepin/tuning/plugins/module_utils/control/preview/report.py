@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import failed
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 
@@ -65,13 +66,20 @@ def _setting_problems(settings: Data) -> list[Problem]:
 
 def _request(settings: Data) -> PreviewRequest:
     pods = settings["pods"]
-    return PreviewRequest(
+    desired = DesiredSettings(
+        policy="static",
         reserved_cpus=str(settings["reserved_cpus"]),
         reserved_cpu_count=None if _unset(settings["reserved_cpu_count"]) else int(settings["reserved_cpu_count"]),
-        pod_cpus=int(settings["pod_cpus"]),
-        pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
         policy_options=None if _unset(settings["policy_options"]) else settings["policy_options"],
         topology_manager_policy=settings["topology_manager_policy"] or None,
+        topology_manager_scope=settings["topology_manager_scope"] or None,
+        memory_manager_policy=settings["memory_manager_policy"] or None,
+        reserved_memory=settings["reserved_memory"] or None,
+    )
+    return PreviewRequest(
+        desired,
+        pod_cpus=int(settings["pod_cpus"]),
+        pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
     )
 
 

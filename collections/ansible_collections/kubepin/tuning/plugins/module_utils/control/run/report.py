@@ -14,6 +14,7 @@ _WIDTH = 110
 _ONE_BY_ONE = 16
 """Up to so many nodes, each has lines of its own."""
 _NAMED = 3
+_GPU = "GPU"
 _POLICY = "cpuManagerPolicy"
 _RESERVED = "reservedSystemCPUs"
 _FAILURES = ("failed", "undone", "refused")
@@ -124,14 +125,14 @@ def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
 def _first_line(result: Mapping[str, t.Any]) -> str:
     outcome, settings = result["outcome"], result.get("settings") or []
     reserved: Mapping[str, t.Any] = result.get("reserved") or {}
-    stand_in = ["GPU stand-in"] if result.get("gpu_is_stand_in") else []
+    label = _gpu_label(result)
     if outcome == "already_tuned":
         state = ", ".join(
             filter(None, (result.get("policy"), f"reserved {reserved['cpus']}" if reserved.get("cpus") else None))
         )
-        return _GAP.join([f"{state}: nothing to do", *stand_in])
+        return _GAP.join([f"{state}: nothing to do", *label])
     if outcome == "not_tuned":
-        return _GAP.join(["no switch to take back: nothing to do", *stand_in])
+        return _GAP.join(["no switch to take back: nothing to do", *label])
     policy = next((s for s in settings if s["name"] == _POLICY), None)
     columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else _change_in_words(settings)]
     if reserved.get("cpus"):
@@ -141,7 +142,13 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
         columns.append(f"exclusive {result['exclusive_cpus']}")
     if result.get("downtime_ms") is not None:
         columns.append(f"kubelet down {result['downtime_ms'] / 1000:.1f} s")
-    return _GAP.join(columns + stand_in)
+    return _GAP.join(columns + label)
+
+
+def _gpu_label(result: Mapping[str, t.Any]) -> list[str]:
+    """What the site calls its GPUs, unless it just calls them GPUs."""
+    label = result.get("gpu_label", _GPU)
+    return [label] if label != _GPU else []
 
 
 def _change_in_words(settings: Sequence[object]) -> str:
@@ -151,7 +158,7 @@ def _change_in_words(settings: Sequence[object]) -> str:
 def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
     put_back = result["outcome"] == "undone"
     cause = result.get("first_cause") or result.get("message") or "the cause is not known"
-    lines = [_GAP.join(["FAILED", *(["GPU stand-in"] if result.get("gpu_is_stand_in") else []), cause])]
+    lines = [_GAP.join(["FAILED", *_gpu_label(result), cause])]
     if result.get("meaning"):
         lines.append(f"meaning: {result['meaning']}")
     if result["outcome"] == "refused":

@@ -110,8 +110,8 @@ def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[s
     times = {name: asked[name] for name in ("probe_seconds", "timeout")}
     plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **times)
     nothing_to_do = not plan["changed"] and not plan["problems"]
-    told = {name: asked[name] for name in ("node", "state", "gpu_is_stand_in")}
-    result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **told) if nothing_to_do else {}
+    request = {name: asked[name] for name in ("node", "state", "gpu_label")}
+    result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **request) if nothing_to_do else {}
     return {"kubepin_plan": plan, "kubepin_result": result}
 
 
@@ -186,7 +186,7 @@ def result_fact(
     node: str,
     state: str,
     check_mode: bool,
-    gpu_is_stand_in: bool,
+    gpu_label: str,
     kubelet: Data,
     confirmed: Data | None = None,
     api: Data | None = None,
@@ -198,6 +198,7 @@ def result_fact(
 
     :param plan: the fact `kubepin_plan`
     :param state: `present` or `rolled_back`, as asked
+    :param gpu_label: what this site calls its GPUs
     :param kubelet: the result of kubelet_cpu_manager
     :param confirmed: its result with `state: confirmed`
     :param api: the result of node_api_info after the switch
@@ -220,7 +221,7 @@ def result_fact(
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),
-        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_is_stand_in, plan["gpus_free"]),
+        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_label, plan["gpus_free"]),
         "probe": (probe or {}).get("probe"),
         "first_cause": failure["first_cause"] if failure else None,
         "meaning": (failure["meaning"] or None) if failure else None,
@@ -228,7 +229,7 @@ def result_fact(
         "left_cordoned": bool(left["cordoned"]) if left else plan["cordoned_before"],
         "message": message,
         "next_step": next_step,
-        "gpu_is_stand_in": gpu_is_stand_in,
+        "gpu_label": gpu_label,
     }
 
 
@@ -245,28 +246,22 @@ def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str
 
 
 def _verified(
-    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_is_stand_in: bool, gpus_free: int
+    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_label: str, gpus_free: int
 ) -> list[str]:
-    told = [str(line) for result in on_node for line in result.get("verified") or []]
+    lines = [str(line) for result in on_node for line in result.get("verified") or []]
     if api and api.get("node") and not api.get("failed"):
         node = api["node"]
         policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
-        told += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
+        lines += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
         gpus = node["allocatable"]["gpu"]
-        told.append(
-            f"{_gpu(gpu_is_stand_in)} allocatable {gpus}" if gpus else "no GPU is offered, so none was looked at"
-        )
+        lines.append(f"{gpu_label} allocatable {gpus}" if gpus else "the node offers no GPU, so none was checked")
     seen = (probe or {}).get("probe")
     if seen and not (probe or {}).get("failed"):
-        device = f" still has its {_gpu(gpu_is_stand_in)}" if seen["device_paths_seen"] else ""
-        told.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
+        device = f" still has its {gpu_label}" if seen["device_paths_seen"] else ""
+        lines.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
         if api and api["node"]["allocatable"]["gpu"] and not gpus_free:
-            told.append(f"no {_gpu(gpu_is_stand_in)} for the probe pod: pods that stay through the drain hold all")
-    return told
-
-
-def _gpu(is_stand_in: bool) -> str:
-    return "GPU stand-in" if is_stand_in else "GPU"
+            lines.append(f"no {gpu_label} for the probe pod: pods that stay through the drain hold all")
+    return lines
 
 
 def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:

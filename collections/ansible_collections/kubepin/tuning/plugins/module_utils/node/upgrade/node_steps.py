@@ -16,9 +16,9 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     FileChange,
-    Wanted,
     expected_of,
     plan_switch,
     state_changes,
@@ -65,14 +65,14 @@ FOLDER = f"{HOME}/upgrades"
 _SPACE = ["--namespace", "k8s.io"]
 
 
-def lost_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+def dropped_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """The managed kubelet settings that kubeadm's new configuration no longer has as they were."""
     return {name: before[name] for name in MANAGED if before.get(name) and before.get(name) != after.get(name)}
 
 
-def wanted_again(before: t.Mapping[str, t.Any]) -> Wanted:
-    """The settings of before as they are asked of `plan_switch`."""
-    return Wanted(
+def to_desired(before: t.Mapping[str, t.Any]) -> DesiredSettings:
+    """The settings of before, as `plan_switch` takes them."""
+    return DesiredSettings(
         policy=before["cpuManagerPolicy"],
         policy_options=before.get("cpuManagerPolicyOptions") or None,
         reserved_cpus=before.get("reservedSystemCPUs") or "auto",
@@ -322,13 +322,13 @@ class Hop:
         kubelet = read_kubelet(self._run)
         lost = {
             name: value
-            for name, value in lost_settings(record["settings"], kubelet["effective"]).items()
+            for name, value in dropped_settings(record["settings"], kubelet["effective"]).items()
             if not kubelet["sources"][name].startswith(("flag", "drop-in:"))
         }
         if not lost:
             return {}
         kubelet["problems"] = without_stale_unit_problem(kubelet["problems"])
-        plan = plan_switch(read_topology(), kubelet, wanted_again({**kubelet["effective"], **lost}))
+        plan = plan_switch(read_topology(), kubelet, to_desired({**kubelet["effective"], **lost}))
         if plan.problems:
             raise TuningError(
                 f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {joined(plan.problems)} The "

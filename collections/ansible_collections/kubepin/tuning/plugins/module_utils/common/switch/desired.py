@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way from what an operator asks for to kubelet settings: a switch, a preview and an upgrade all take it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+    AUTO,
+    Reservation,
+    choose_reservation,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+    Settings,
+    reserved_millicores,
+    setting_problems,
+    version_problems,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+Facts = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class DesiredSettings:
+    """What the operator asks for; None leaves a setting as it is."""
+
+    policy: str
+    policy_options: t.Optional[t.Mapping[str, t.Any]] = None
+    reserved_cpus: str = AUTO
+    reserved_cpu_count: t.Optional[int] = None
+    topology_manager_policy: t.Optional[str] = None
+    topology_manager_scope: t.Optional[str] = None
+    memory_manager_policy: t.Optional[str] = None
+    reserved_memory: t.Optional[t.Sequence[t.Mapping[str, t.Any]]] = None
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """The settings that give a kubelet what is desired, or the problems with them."""
+
+    settings: Settings
+    reservation: t.Optional[Reservation]
+    problems: t.List[Problem]
+
+
+def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desired: DesiredSettings) -> ChosenSettings:
+    """The settings to be written for what is *desired*, checked against every rule of this kubelet.
+
+    :param topology: as `read_topology` returns it
+    :param now: the kubelet's effective configuration
+    :param version: the kubelet's version; None if it could not be read
+    """
+    problems = version_problems(version)
+    if problems or version is None:
+        return ChosenSettings({}, None, problems)
+    settings: Settings = {"cpuManagerPolicy": desired.policy}
+    reservation: t.Optional[Reservation] = None
+    if desired.policy == "static":
+        reservation, problems = choose_reservation(
+            topology,
+            desired.reserved_cpus,
+            desired.reserved_cpu_count,
+            now.get("reservedSystemCPUs") or "",
+            reserved_millicores(now),
+        )
+        if reservation:
+            settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
+    optional = {
+        "cpuManagerPolicyOptions": _policy_options(desired, now),
+        "topologyManagerPolicy": desired.topology_manager_policy,
+        "topologyManagerScope": desired.topology_manager_scope,
+        "memoryManagerPolicy": desired.memory_manager_policy,
+        "reservedMemory": _reserved_memory(desired),
+    }
+    settings.update({name: value for name, value in optional.items() if value is not None})
+    problems += setting_problems({**now, **settings}, version, topology)
+    return ChosenSettings(settings, reservation, problems)
+
+
+def _policy_options(desired: DesiredSettings, now: Facts) -> t.Optional[t.Dict[str, str]]:
+    """As the kubelet's configuration writes them. It refuses options with the policy none (policy_none.go)."""
+    if desired.policy_options is not None:
+        return {name: str(value).lower() for name, value in desired.policy_options.items()}
+    return {} if desired.policy == "none" and now.get("cpuManagerPolicyOptions") else None
+
+
+def _reserved_memory(desired: DesiredSettings) -> t.Optional[t.List[t.Dict[str, t.Any]]]:
+    if desired.reserved_memory is None:
+        return None
+    return [
+        {"numaNode": entry["numa_node"], "limits": {kind: str(amount) for kind, amount in entry["limits"].items()}}
+        for entry in desired.reserved_memory
+    ]
