@@ -7,6 +7,7 @@ K8S ?= 1.36.3
 WORKERS ?= 2
 NAME ?= kubepin
 VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
+comma := ,
 
 export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -14,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 # Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus conformance fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,15 +83,11 @@ keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from p
 	@tools/setup sandbox
 	@tools/keep-gpus docs/evidence/gpu-loss
 
-judge-allocation: ## The preview of allocations against what real kubelets give out: make judge-allocation N=110 VERSIONS=1.22.17
+conformance: ## kubepin's decisions against real kubelets: make conformance WHAT=config VERSIONS=1.22.17 ARGS="--cases 500"
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/judge allocation "$(VERSIONS)" --sequences "$(or $(N),110)"
-
-judge-config: ## The verdict on random configurations against real kubelets: make judge-config N=500 VERSIONS=1.22.17
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/judge config "$(VERSIONS)" --cases "$(or $(N),500)"
+	@for version in $(subst $(comma), ,$(VERSIONS)); do python3 -m sandbox build --k8s "$$version"; done
+	@for what in $(or $(WHAT),config allocation); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
 
 fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
 	@tools/setup venv

@@ -49,16 +49,16 @@ COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/componen
 
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
     """kubepin's decisions against a real kubelet."""
-    judge = (*IN_BACKGROUND, "env", "PYTHONPATH=collections", "python", "-m", "judge")
+    program = (*IN_BACKGROUND, "python", "-m", "tests.conformance")
     return (
         Stage(f"Kubernetes {version}: build", (*IN_BACKGROUND, "python3", "-m", "sandbox", "build", "--k8s", version)),
         Stage(
             f"conformance: {configurations} random configurations on kubelet {version}",
-            (*judge, "config", "--k8s", version, "--cases", str(configurations)),
+            (*program, "config", "--k8s", version, "--cases", str(configurations)),
         ),
         Stage(
             f"conformance: {sequences} pod sequences on kubelet {version}",
-            (*judge, "allocation", "--k8s", version, "--sequences", str(sequences), *options),
+            (*program, "allocation", "--k8s", version, "--sequences", str(sequences), *options),
         ),
     )
 

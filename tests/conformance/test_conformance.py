@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the judges draw and how they count, without a kubelet."""
+"""What the conformance runs draw and how they count, without a kubelet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._allocation import Container, Pod, machine_of
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
 
-from judge import allocation, config, machines
-from sandbox.lone_kubelet import Result
 from sandbox.settings import SandboxError, Version
+from tests.conformance import allocation, config, machines
+from tests.conformance.standalone_kubelet import Result
 
 V1_22 = Version(1, 22, 17)
 NOT_ENOUGH = "Allocate failed due to not enough cpus available to satisfy request, which is unexpected"
@@ -33,7 +33,8 @@ def test_a_seed_draws_the_same_again(topology: Topology) -> None:
 
 
 def event(pod: str, reason: str, message: str) -> str:
-    return f'I1 event.go:291] "Event occurred" object="default/{pod}-lone" kind="Pod" type="Warning" reason="{reason}" message="{message}"'
+    subject = f'object="default/{pod}-standalone" kind="Pod"'
+    return f'I1 event.go:291] "Event occurred" {subject} type="Warning" reason="{reason}" message="{message}"'
 
 
 def test_refusals_are_read_from_events() -> None:
@@ -43,9 +44,9 @@ def test_refusals_are_read_from_events() -> None:
     assert allocation.refusals(log) == {"p1": 'SMTAlignmentError: said "no"'}
 
 
-def judged(topology: Topology, entries: dict[str, Any], default: str, log: str) -> allocation.Count:
+def compared(topology: Topology, entries: dict[str, Any], default: str, log: str) -> allocation.Count:
     pods = (Pod("p0", (Container("c", "2"),)), Pod("p1", (Container("c", "31"),)))
-    drawn = allocation.Drawn("1", "one-socket", frozenset({0, 16}), (), pods)
+    drawn = allocation.PodSequence("1", "one-socket", frozenset({0, 16}), (), pods)
     state = json.dumps({"policyName": "static", "defaultCpuSet": default, "entries": entries})
     count = allocation.Count()
     allocation.compare(drawn, machine_of(topology), 22, Result("1", None, {"cpu_manager_state": state}, log), count)
@@ -54,12 +55,12 @@ def judged(topology: Topology, entries: dict[str, Any], default: str, log: str) 
 
 def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
     refused = event("p1", "UnexpectedAdmissionError", NOT_ENOUGH)
-    agreed = judged(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", refused)
+    agreed = compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", refused)
     assert (agreed.granted, agreed.refused, agreed.disagreements) == (1, 1, [])
-    [other] = judged(topology, {"p0": {"c": "1-2"}}, "0,3-31", refused).disagreements
+    [other] = compared(topology, {"p0": {"c": "1-2"}}, "0,3-31", refused).disagreements
     assert "seed 1 on one-socket" in other
     assert "preview: c 1,17\n  kubelet: c 1-2" in other
-    assert len(judged(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
+    assert len(compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
 
 
 def test_a_kubelet_that_does_not_end_agrees_with_a_preview_that_says_so(tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_agreement_and_disagreement_on_configurations(
     sound = config.Case("1", "one-socket", {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}, {}, {})
     case = replace(sound, config={**sound.config, **change})
     count = config.Count()
-    config.compare(case, config.verdict(case, V1_22, topology), Result("1", exit_status, {}, log), count)
+    config.compare(case, config.predict(case, V1_22, topology), Result("1", exit_status, {}, log), count)
     assert (count.disagreements == []) == agrees
 
 

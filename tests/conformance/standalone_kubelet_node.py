@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs in a node, in a mount namespace of its own: starts a real kubelet for each job and tells what came of it.
+"""Runs in a node, in a mount namespace of its own: starts a real kubelet for each job and reports what came of it.
 
-    unshare --mount python3 lone_kubelet_node.py [TREE] < jobs > results
+    unshare --mount python3 standalone_kubelet_node.py [TREE] < jobs > results
 
 TREE is a folder whose sys/devices/system/{cpu,node} and proc/cpuinfo the kubelet gets to see instead of the machine's. A
 job is a line of JSON: `id`, `kubelet` (a path), `config` (a KubeletConfiguration), `flags`, `files` (name -> text, put
 into the kubelet's root directory before it starts), `pods` (manifests, in the order in which the kubelet is to admit
 them) and `seconds`. A result is a line of JSON: `id`, `exit` (the exit status; None if the kubelet came to admit pods, and
-so past the start of its container manager; «timeout» if neither happened), `files` (the state files then) and `log`.
+so past the start of its container manager; "timeout" if neither happened), `files` (the state files then) and `log`.
 Standard library only.
 """
 
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-WORK = Path("/var/tmp/lone-kubelet")
+WORK = Path("/var/tmp/standalone-kubelet")
 OVERLAID = ("sys/devices/system/cpu", "sys/devices/system/node", "proc/cpuinfo")
 KEPT = ("cpu_manager_state", "memory_manager_state")
 FIRST, LAST = "aa-first", "zz-last"
@@ -112,10 +112,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return {"id": job["id"], "exit": exit_status, "files": files, "log": log}
 
 
-def judge(job: dict[str, Any]) -> dict[str, Any]:
+def run_in_own_folder(job: dict[str, Any]) -> dict[str, Any]:
     """A job's result, from a folder of its own that is gone afterwards, with what the kubelet has mounted below it."""
     WORK.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "lone-kubelet", str(WORK)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "standalone-kubelet", str(WORK)], check=True)
     try:
         return run(job)
     finally:
@@ -127,7 +127,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         show(Path(sys.argv[1]))
     for line in sys.stdin:
-        print(json.dumps(judge(json.loads(line))), flush=True)
+        print(json.dumps(run_in_own_folder(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m judge`: kubepin's decisions against real kubelets."""
+"""kubepin's decisions against real kubelets."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from judge import allocation, config, machines
 from sandbox.settings import SandboxError, Version
+from tests.conformance import allocation, config, machines
 
 VERSIONS = "1.20.15,1.21.14,1.22.17,1.36.3"
 
 
 def main() -> int:
-    """Runs one judge; the exit status is 1 on any disagreement."""
-    parser = argparse.ArgumentParser(prog="python -m judge", description=__doc__)
+    """The exit status is 1 on any disagreement."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser(
         "allocation", help="the preview of allocations against the state files of real kubelets"
@@ -34,7 +34,7 @@ def main() -> int:
             return config.run(versions, options.cases, options.seed)
         return allocation.run(versions, options.machines.split(","), options.sequences, options.seed)
     except SandboxError as error:
-        print(f"judge: {error}", file=sys.stderr)
+        print(f"conformance: {error}", file=sys.stderr)
         return 2
 
 

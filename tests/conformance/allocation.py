@@ -32,11 +32,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._kubelet_errors imp
 from ansible_collections.kubepin.tuning.plugins.module_utils._settings import options_on
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
 
-from judge import machines
-from sandbox.lone_kubelet import Job, LoneNode, Result, base_config, lone_node
 from sandbox.settings import SandboxError, Version
+from tests.conformance import machines
+from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config, standalone_node
 
-NODE = "judge-allocation"
+NODE = "conformance-allocation"
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 12, 12, 16, 16, 24, 32, 48, 64, 96, 128)
 FRACTIONS = ("500m", "1500m", "250m")
 OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
@@ -57,12 +57,12 @@ NO_VICTIM = (
     "UnexpectedAdmissionError: Unexpected error while attempting to recover from admission failure: preemption: error "
     "finding a set of pods to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: {}), ]"
 )
-EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-lone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
+EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-standalone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pods that one kubelet is given one after the other; the seed makes the same again."""
+class PodSequence:
+    """Pods that one kubelet gets one after the other; the same seed makes the same sequence."""
 
     seed: str
     machine: str
@@ -89,12 +89,12 @@ class Count:
         return self.granted + self.refused + self.shared + self.undetermined + len(self.disagreements)
 
 
-def draw(seed: str, name: str, topology: Topology, minor: int) -> Drawn:
+def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
     """A sequence of pods, a reservation and policy options, at random but always the same for a seed."""
     dice = random.Random(seed)
     machine = machine_of(topology)
     options = dice.choice([options for since, options in OPTION_SETS if since <= minor and _fits(options, machine)])
-    return Drawn(
+    return PodSequence(
         seed,
         name,
         _draw_reserved(dice, machine, minor),
@@ -136,7 +136,7 @@ def _draw_pod(dice: random.Random, name: str, cpus: int) -> Pod:
     return Pod(name, tuple(containers), guaranteed=dice.random() < 0.9)
 
 
-def job_of(sequence: Drawn, version: Version) -> Job:
+def job_of(sequence: PodSequence, version: Version) -> Job:
     """How a kubelet is given a sequence."""
     config = {
         **base_config(version),
@@ -152,19 +152,19 @@ def job_of(sequence: Drawn, version: Version) -> Job:
 
 
 def _manifest(pod: Pod) -> dict[str, Any]:
-    def told(container: Container) -> dict[str, Any]:
+    def manifest_of(container: Container) -> dict[str, Any]:
         kind = "limits" if pod.guaranteed else "requests"
         resources = {kind: {"cpu": container.cpu, "memory": "8Mi"}}
         always = {"restartPolicy": "Always"} if container.role == "sidecar" else {}
         return {"name": container.name, "image": "none", "imagePullPolicy": "Never", "resources": resources, **always}
 
-    starting = [told(container) for container in pod.containers if container.role != "app"]
-    running = [told(container) for container in pod.containers if container.role == "app"]
+    starting = [manifest_of(container) for container in pod.containers if container.role != "app"]
+    running = [manifest_of(container) for container in pod.containers if container.role == "app"]
     return {"name": pod.name, "spec": {"initContainers": starting, "containers": running}}
 
 
 def _as_static(expected: Admission) -> Admission:
-    """A refusal as it is told of static pods: the kubelet would preempt others for what is missing, and finds none
+    """A refusal as the kubelet words it for static pods: it would preempt others for what is missing, and finds none
     (pkg/kubelet/preemption/preemption.go)."""
     numbers = OUT_OF_CPU.fullmatch(expected.refused or "")
     if not numbers:
@@ -182,8 +182,8 @@ def refusals(log: str) -> dict[str, str]:
     return found
 
 
-def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count: Count) -> None:
-    """Holds the preview of each pod to what the kubelet did with it. Each is previewed on what the kubelet had given out
+def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result, count: Count) -> None:
+    """Compares the preview of each pod with what the kubelet did. Each preview starts from what the kubelet had given out
     before, so that one disagreement is counted once."""
     count.sequences += 1
     rules = Rules(minor, sequence.reserved, options_on(dict.fromkeys(sequence.options, "true")))
@@ -194,7 +194,7 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
         return
     if result.exit is not None:
         count.disagreements.append(
-            f"{_describe(sequence)}: the kubelet did not run: {result.exit}, {first_cause(result.log.splitlines())}"
+            f"{_describe_sequence(sequence)}: the kubelet did not run: {result.exit}, {first_cause(result.log.splitlines())}"
         )
         return
     state = json.loads(result.files["cpu_manager_state"])
@@ -213,16 +213,16 @@ def compare(sequence: Drawn, machine: Machine, minor: int, result: Result, count
             used += pod_request(pod, minor)
     if shared != parse_cpuset(state["defaultCpuSet"]) and not _was_refused_last(sequence, refused):
         count.disagreements.append(
-            f"{_describe(sequence)}: defaultCpuSet is {state['defaultCpuSet']}, expected {format_cpuset(shared)}"
+            f"{_describe_sequence(sequence)}: defaultCpuSet is {state['defaultCpuSet']}, expected {format_cpuset(shared)}"
         )
 
 
-def _was_refused_last(sequence: Drawn, refused: dict[str, str]) -> bool:
+def _was_refused_last(sequence: PodSequence, refused: dict[str, str]) -> bool:
     """The kubelet frees what a refused pod got only when it admits the next one."""
     return sequence.pods[-1].name in refused
 
 
-def _count(sequence: Drawn, pod: Pod, expected: Admission, real: Admission, count: Count, context: str) -> None:
+def _count(sequence: PodSequence, pod: Pod, expected: Admission, real: Admission, count: Count, context: str) -> None:
     alike = expected.refused == real.refused and expected.cpus == real.cpus
     if not expected.certain:
         same_kind = (expected.refused is None) == (real.refused is None)
@@ -238,45 +238,46 @@ def _count(sequence: Drawn, pod: Pod, expected: Admission, real: Admission, coun
         setattr(count, kind, getattr(count, kind) + 1)
         return
     count.disagreements.append(
-        f"{_describe(sequence)}, {pod}\n  {context}\n  preview: {_tell(expected)}\n  kubelet: {_tell(real)}"
+        f"{_describe_sequence(sequence)}, {pod}\n  {context}\n"
+        f"  preview: {_describe_admission(expected)}\n  kubelet: {_describe_admission(real)}"
     )
 
 
-def _tell(admission: Admission) -> str:
+def _describe_admission(admission: Admission) -> str:
     if admission.refused:
         return admission.refused
     return ", ".join(f"{name} {format_cpuset(cpus)}" for name, cpus in admission.cpus.items()) or "shared pool"
 
 
-def _describe(sequence: Drawn) -> str:
+def _describe_sequence(sequence: PodSequence) -> str:
     options = ", ".join(sequence.options) or "no options"
     return f"seed {sequence.seed} on {sequence.machine}, reserved {format_cpuset(sequence.reserved)}, {options}"
 
 
-def judge_version(
-    node: LoneNode, version: Version, topologies: dict[str, Topology], per_machine: int, seed: int
+def compare_version(
+    node: StandaloneNode, version: Version, topologies: dict[str, Topology], per_machine: int, seed: int
 ) -> Iterator[tuple[str, Count]]:
     """Each machine's count for one kubelet version."""
     for name, topology in topologies.items():
         machine = machine_of(topology)
         count = Count()
-        drawn = {
+        sequences = {
             s.seed: s
             for s in (draw(f"{seed}-{version}-{name}-{n}", name, topology, version.minor) for n in range(per_machine))
         }
-        for result in node.run(version, [job_of(s, version) for s in drawn.values()], tree=name):
-            compare(drawn[result.id], machine, version.minor, result, count)
+        for result in node.run(version, [job_of(s, version) for s in sequences.values()], tree=name):
+            compare(sequences[result.id], machine, version.minor, result, count)
         yield name, count
 
 
 def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed: int) -> int:
-    """Judges `sequences` sequences per version, spread over the machines; prints a table; 1 on any disagreement."""
+    """Compares `sequences` sequences per version, spread over the machines; prints a table; 1 on any disagreement."""
     unknown = [name for name in names if name not in machines.NAMES]
     if unknown:
         raise SandboxError(f"machine {', '.join(unknown)} is unknown: expected {', '.join(machines.NAMES)}.")
     per_machine = -(-sequences // len(names))
     disagreements = 0
-    with tempfile.TemporaryDirectory() as folder, lone_node(NODE) as node:
+    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
         for version in versions:
             node.require(version)
         topologies = {name: machines.make(name, Path(folder) / name) for name in names}
@@ -289,7 +290,7 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
         for version in versions:
             total = Count()
             started = time.monotonic()
-            for name, count in judge_version(node, version, topologies, per_machine, seed):
+            for name, count in compare_version(node, version, topologies, per_machine, seed):
                 _print_row(str(version), name, count, time.monotonic() - started)
                 started = time.monotonic()
                 for column in (

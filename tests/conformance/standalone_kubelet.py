@@ -22,10 +22,10 @@ from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 
-PROGRAM = Path(__file__).with_name("lone_kubelet_node.py")
+PROGRAM = Path(__file__).with_name("standalone_kubelet_node.py")
 SOCKET = "unix:///run/containerd/containerd.sock"
 SECONDS = 30
-WORK = "/var/tmp/lone-kubelet"
+WORK = "/var/tmp/standalone-kubelet"
 
 Json = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job. `exit` is None if the kubelet came to admit pods, «timeout» if it did nothing in time."""
+    """What came of a job. `exit` is None if the kubelet came to admit pods, "timeout" if it did nothing in time."""
 
     id: str
     exit: int | str | None
@@ -74,11 +74,11 @@ def base_config(version: Version) -> Json:
 def base_flags(version: Version) -> list[str]:
     """What any kubelet needs on its command line to run alone in a node."""
     remote = ["--container-runtime=remote"] if version.minor < 24 else []
-    return ["--hostname-override=lone", f"--container-runtime-endpoint={SOCKET}", "--v=3", *remote]
+    return ["--hostname-override=standalone", f"--container-runtime-endpoint={SOCKET}", "--v=3", *remote]
 
 
 @dataclass(frozen=True)
-class LoneNode:
+class StandaloneNode:
     """The node container."""
 
     paths: Paths
@@ -127,10 +127,10 @@ class LoneNode:
 
 
 @contextmanager
-def lone_node(name: str) -> Iterator[LoneNode]:
+def standalone_node(name: str) -> Iterator[StandaloneNode]:
     """A node outside any cluster, as long as the block lasts."""
     paths = Paths.from_environment()
-    shell = Shell(Log(paths.cache / "lone-kubelet.log"))
+    shell = Shell(Log(paths.cache / "standalone-kubelet.log"))
     host.require_engine(shell)
     image = node_image.image_name(paths)
     node = Node(name, shell)
@@ -147,6 +147,6 @@ def lone_node(name: str) -> Iterator[LoneNode]:
         # Its own kubelet has no program and no configuration here.
         node.run("systemctl", "disable", "--now", "kubelet")
         node.copy_in(PROGRAM, f"/root/{PROGRAM.name}")
-        yield LoneNode(paths, node)
+        yield StandaloneNode(paths, node)
     finally:
         remove()

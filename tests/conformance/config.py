@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kubepin's verdict on kubelet configurations and state files against what real kubelets do with them."""
+"""What kubepin predicts for kubelet configurations and state files against what real kubelets do with them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils._settings import (
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils._topology import Topology
 
-from judge import machines
-from sandbox.lone_kubelet import Job, LoneNode, Result, base_config, lone_node
 from sandbox.settings import Version
+from tests.conformance import machines
+from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config, standalone_node
 
-NODE = "judge-config"
+NODE = "conformance-config"
 MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets")
 OPTIONS = (
     "full-pcpus-only",
@@ -104,7 +104,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Prediction:
     """What kubepin expects: an empty list of problems if the kubelet would start."""
 
     problems: list[str]
@@ -271,8 +271,8 @@ def whole_config(case: Case, version: Version) -> dict[str, Any]:
     return {**base_config(version), **case.config}
 
 
-def verdict(case: Case, version: Version, topology: Topology) -> Verdict:
-    """What kubepin's own functions say of a case."""
+def predict(case: Case, version: Version, topology: Topology) -> Prediction:
+    """What kubepin's own functions say about a case."""
     config = whole_config(case, version)
     problems = config_problems(config, "config")
     after, _sources = effective_config("config", config, [], ["kubelet", *as_flags(case.flags)])
@@ -282,10 +282,10 @@ def verdict(case: Case, version: Version, topology: Topology) -> Verdict:
         texts = {name: (file, case.files.get(file)) for name, file in names.items()}
         expected = expected_of(topology, after, str(version))
         problems = [f"{change.path}: {change.reason}" for change in state_changes(texts, expected)]
-    return Verdict(problems)
+    return Prediction(problems)
 
 
-def compare(case: Case, expected: Verdict, result: Result, count: Count) -> None:
+def compare(case: Case, expected: Prediction, result: Result, count: Count) -> None:
     """Counts a case, as an agreement if the kubelet starts or fails as expected, and for an expected cause."""
     count.cases += 1
     starts = result.exit is None
@@ -308,29 +308,29 @@ def _same_cause(problem: str, line: str) -> bool:
     return any(re.search(ours, problem) and re.search(theirs, line) for ours, theirs in CAUSES)
 
 
-def judge_version(
-    node: LoneNode, version: Version, topologies: Mapping[str, Topology], number: int, seed: int
+def compare_version(
+    node: StandaloneNode, version: Version, topologies: Mapping[str, Topology], number: int, seed: int
 ) -> Iterator[Count]:
     """The count so far, after each machine's cases."""
     count = Count()
     cases = [draw(f"{seed}-{version}-{n}", version, topologies) for n in range(number)]
     for name, topology in topologies.items():
-        drawn = {case.seed: case for case in cases if case.machine == name}
-        jobs = [Job(c.seed, whole_config(c, version), flags=as_flags(c.flags), files=c.files) for c in drawn.values()]
+        by_seed = {case.seed: case for case in cases if case.machine == name}
+        jobs = [Job(c.seed, whole_config(c, version), flags=as_flags(c.flags), files=c.files) for c in by_seed.values()]
         for result in node.run(version, jobs, tree=name):
-            case = drawn[result.id]
+            case = by_seed[result.id]
             try:
-                expected = verdict(case, version, topology)
+                expected = predict(case, version, topology)
             except Exception as error:
-                expected = Verdict([f"CRASHED with {type(error).__name__}: {error}"])
+                expected = Prediction([f"CRASHED with {type(error).__name__}: {error}"])
             compare(case, expected, result, count)
         yield count
 
 
 def run(versions: Sequence[Version], number: int, seed: int) -> int:
-    """Judges `number` cases per version; prints a table; 1 on any disagreement."""
+    """Compares `number` cases per version; prints a table; 1 on any disagreement."""
     disagreements = 0
-    with tempfile.TemporaryDirectory() as folder, lone_node(NODE) as node:
+    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
         for version in versions:
             node.require(version)
         topologies = {name: machines.make(name, Path(folder) / name) for name in MACHINES}
@@ -340,8 +340,8 @@ def run(versions: Sequence[Version], number: int, seed: int) -> int:
         for version in versions:
             started = time.monotonic()
             count = Count()
-            for count in judge_version(node, version, topologies, number, seed):
-                print(f"{version}: {count.cases} of {number} cases judged", end="\r", flush=True)
+            for count in compare_version(node, version, topologies, number, seed):
+                print(f"{version}: {count.cases} of {number} cases done", end="\r", flush=True)
             print(
                 f"{version!s:<10} {count.cases:>6} {count.start:>6} {count.fail:>6} {len(count.disagreements):>9} "
                 f"{time.monotonic() - started:>8.0f}",
