@@ -15,7 +15,8 @@ export PYTHONUNBUFFERED := 1
 # Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus conformance fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo check test test-all lint unit molecule campaign conformance sandbox-up sandbox-down
+.PHONY: sandbox-status sandbox-collect collection docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,56 +54,16 @@ molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.3
 	@tools/setup sandbox
 	@tools/molecule "$(K8S)" $(SCENARIOS)
 
-upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its own
+campaign: ## A long run against real clusters: make campaign WHAT=faults ARGS="--k8s 1.36.3"; without WHAT, the list
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/upgrade-two-hops
-
-upgrade-interrupted: ## A tuned cluster from 1.21.14 to 1.22.17, the run killed at every change and run again
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/upgrade-interrupted
-
-upgrade-packages: ## 1.21.14 to 1.22.17 with packages on a sandbox of its own: one missing, one broken and undone
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/upgrade-packages apt
-
-upgrade-packages-dnf: ## The same with dnf and rpm, on Debian nodes that have them
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/upgrade-packages dnf
-
-reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/reproduce-gpu-loss docs/evidence/gpu-loss 1.21.14 1.22.17
-
-keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from pods that run through them
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/keep-gpus docs/evidence/gpu-loss
+	@python -m tests.campaigns $(or $(WHAT),--help) $(ARGS)
 
 conformance: ## kubepin's decisions against real kubelets: make conformance WHAT=config VERSIONS=1.22.17 ARGS="--cases 500"
 	@tools/setup venv
 	@tools/setup sandbox
 	@for version in $(subst $(comma), ,$(VERSIONS)); do python3 -m sandbox build --k8s "$$version"; done
 	@for what in $(or $(WHAT),config allocation); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
-
-fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign docs/evidence/faults
-
-bench-switch: ## What a switch costs: downtime against a bare restart, a whole run, runs with nothing to do
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch docs/evidence/bench-switch
-
-bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs, beside a bare ping of them; a dead and a slow host
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale docs/evidence/scale
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv
@@ -118,7 +79,6 @@ sandbox-status: ## What is there, and how to reach it
 sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
 	@python3 -m sandbox collect --name "$(NAME)"
 
-.PHONY: collection docs try-rights
 collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
 	@tools/setup venv
 	@tools/collection
@@ -126,12 +86,6 @@ collection: ## Build the collection kubepin.tuning, with roles and playbooks, in
 docs: ## Write docs/reference and docs/rbac.yaml anew from the code
 	@tools/setup venv
 	@tools/docs
-
-try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/try-rights rights "$(K8S)" docs/evidence/rights
-	@python3 -m sandbox down --name rights
 
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
 	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a switch costs: the kubelet's downtime against a bare restart, the whole playbook for an empty node, and runs with nothing to do.
+"""Measure what a switch costs: downtime against a bare restart, the playbook for an empty node, and runs with nothing to do.
 
 Nothing else should run on the machine. All hosts of the run with nothing to do are the sandbox's workers under other names.
 """
@@ -11,7 +11,6 @@ import json
 import math
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,14 +22,23 @@ from typing import Any
 from scipy import stats
 
 from sandbox.cluster import ready_sandbox
-from sandbox.faults import JSON_OUTPUT, RUN_SECONDS, Running, Worker, Wrong
-from sandbox.settings import Paths, SandboxError
+from sandbox.settings import Paths
+from tests.campaigns.base import (
+    ROOT,
+    CheckFailed,
+    add_output_argument,
+    add_sandbox_arguments,
+    expect,
+    markdown_table,
+    sandbox_for,
+    write_json,
+)
+from tests.campaigns.worker import JSON_OUTPUT, RUN_SECONDS, Running, Worker
 
 PAIRS = 10
 PLAYBOOK_RUNS = 3
 HOSTS = (10, 100)
 NODES_PLAY = "Switch the nodes"  # runs batch after batch, the others once for all nodes
-BAR = "\\|"  # within a cell of a Markdown table
 # Asked every 20 ms through the same library, as the switch's own measurement does it.
 BARE_RESTART = """
 import subprocess, time, urllib.request
@@ -76,8 +84,7 @@ def switch(worker: Worker) -> float:
     """Milliseconds of downtime of a switch to the other policy: none to static, or taken back."""
     wanted = {"policy": "static"} if worker.policy() == "none" else {"state": "rolled_back"}
     result = worker.module(**wanted)
-    if result.get("failed"):
-        raise Wrong(f"the switch fails: {result.get('msg')}")
+    expect(not result.get("failed"), f"the switch fails: {result.get('msg')}")
     return float(result["downtime_ms"])
 
 
@@ -98,13 +105,12 @@ def downtimes(worker: Worker) -> dict[str, list[float]]:
 def play(command: Sequence[str], environment: dict[str, str]) -> tuple[float, dict[str, Any]]:
     """Seconds and the json callback's report of a playbook.
 
-    Raises Wrong if it fails.
+    Raises CheckFailed if it fails.
     """
     started = time.monotonic()
     code, output = Running(command, {**environment, **JSON_OUTPUT}).end(4 * RUN_SECONDS)
     seconds = time.monotonic() - started
-    if code:
-        raise Wrong(f"`{' '.join(command)}` fails: {output[-800:]}")
+    expect(code == 0, f"`{' '.join(command)}` fails: {output[-800:]}")
     report: dict[str, Any] = json.loads(output[output.find("{\n") :])
     return seconds, report
 
@@ -168,12 +174,11 @@ def nothing_to_do(workers: Sequence[Worker]) -> dict[str, list[float]]:
             site = Path(folder) / str(count)
             (site / "group_vars").mkdir(parents=True, exist_ok=True)
             (site / "hosts.json").write_text(json.dumps(many_hosts(workers, count)))
-            common = Path(__file__).resolve().parents[1] / "inventory/sandbox/group_vars/all.yml"
+            common = ROOT / "inventory/sandbox/group_vars/all.yml"
             (site / "group_vars" / "all.yml").write_text(common.read_text())
             took, report = play(["ansible-playbook", "-i", str(site), "tune-gpu-nodes.yml"], workers[0].environment)
             changed = sum(stats_of["changed"] for stats_of in report["stats"].values())
-            if changed:
-                raise Wrong(f"a run that should have nothing to do changed {changed} things")
+            expect(not changed, f"a run that should have nothing to do changed {changed} things")
             times[str(count)].append(took)
             print(
                 f"nothing to do, {count} hosts: {took:.1f} s, {len(tasks_of(report, 'host-000'))} tasks a host",
@@ -188,72 +193,73 @@ def markdown(result: dict[str, Any]) -> str:
     few, many = (result["nothing"][str(count)] for count in HOSTS)
     tasks = sorted(result["playbook"]["tasks"], key=lambda task: -task[-1])
     own = sum(play.startswith(NODES_PLAY) for play, _name, _seconds in tasks)
-    lines = [
-        "| what | median | range |",
-        "|---|---|---|",
-        f"| kubelet's downtime by a switch, ms | {statistics.median(switch_ms):.0f} | {min(switch_ms):.0f} to {max(switch_ms):.0f} |",
-        f"| by `systemctl restart kubelet`, ms | {statistics.median(restart_ms):.0f} | {min(restart_ms):.0f} to {max(restart_ms):.0f} |",
-        f"| ratio of {len(switch_ms)} pairs, 95 % interval | {paired_ratio(switch_ms, restart_ms)} | |",
-        *(
-            f"| {title}, s | {statistics.median(times):.1f} | {min(times):.1f} to {max(times):.1f} |"
-            for title, times in (
-                (
-                    f"whole playbook, one empty node, {len(tasks)} tasks, {own} of them again for each node",
-                    result["playbook"]["seconds"],
-                ),
-                (f"nothing to do, {HOSTS[0]} hosts", few),
-                (f"nothing to do, {HOSTS[1]} hosts", many),
-            )
-        ),
-        f"| ratio, {HOSTS[1]} hosts to {HOSTS[0]} | {statistics.median(many) / statistics.median(few):.1f} | |",
-        "",
-        "| play | task of the whole playbook | s |",
-        "|---|---|---|",
-        *(f"| {play} | {name.replace('|', BAR)} | {seconds:.1f} |" for play, name, seconds in tasks),
+    rows = [
+        (
+            f"{title}, {unit}",
+            f"{statistics.median(times):.{digits}f}",
+            f"{min(times):.{digits}f} to {max(times):.{digits}f}",
+        )
+        for title, unit, digits, times in (
+            ("kubelet's downtime by a switch", "ms", 0, switch_ms),
+            ("by `systemctl restart kubelet`", "ms", 0, restart_ms),
+            (
+                f"whole playbook, one empty node, {len(tasks)} tasks, {own} of them again for each node",
+                "s",
+                1,
+                result["playbook"]["seconds"],
+            ),
+            (f"nothing to do, {HOSTS[0]} hosts", "s", 1, few),
+            (f"nothing to do, {HOSTS[1]} hosts", "s", 1, many),
+        )
     ]
-    return "\n".join(lines) + "\n"
+    ratios = [
+        (f"ratio of {len(switch_ms)} pairs, 95 % interval", str(paired_ratio(switch_ms, restart_ms)), ""),
+        (f"ratio, {HOSTS[1]} hosts to {HOSTS[0]}", f"{statistics.median(many) / statistics.median(few):.1f}", ""),
+    ]
+    return "\n".join(
+        (
+            markdown_table(("what", "median", "range"), [*rows[:2], ratios[0], *rows[2:], ratios[1]]),
+            markdown_table(
+                ("play", "task of the whole playbook", "s"),
+                [(play, name, f"{seconds:.1f}") for play, name, seconds in tasks],
+            ),
+        )
+    )
 
 
 PARTS = ("downtime", "playbook", "nothing")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`NAME FOLDER [PART ...]`."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.switch_cost", description=__doc__)
-    parser.add_argument("name", help="the sandbox; its workers are switched, and left untuned")
-    parser.add_argument("folder", type=Path, help="where the result goes")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_sandbox_arguments(parser, "switch-cost", version="1.22.17", workers=2)
+    add_output_argument(parser, "switch-cost")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all of them by default")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Workers of a sandbox that stays are left untuned."""
     parts = options.parts or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
-        parser.error(f"unknown part {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
-    file = options.folder / "measured.json"
+        raise CheckFailed(f"unknown part {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    file = options.output / "measured.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    try:
-        with ready_sandbox(Paths.from_environment(), options.name) as sandbox:
-            workers = [Worker(sandbox, node) for node in sandbox.workers]
-            for part in parts:
-                for worker in workers:
-                    worker.reset()
-                if part == "downtime":
-                    result[part] = downtimes(workers[0])
-                elif part == "playbook":
-                    result[part] = whole_playbook(workers[0])
-                else:
-                    result[part] = nothing_to_do(workers)
+    with sandbox_for(options) as name, ready_sandbox(Paths.from_environment(), name) as sandbox:
+        workers = [Worker(sandbox, node) for node in sandbox.workers]
+        for part in parts:
             for worker in workers:
                 worker.reset()
-    except (SandboxError, Wrong) as error:
-        print(f"switch_cost: {error}", file=sys.stderr)
-        return 1
+            if part == "downtime":
+                result[part] = downtimes(workers[0])
+            elif part == "playbook":
+                result[part] = whole_playbook(workers[0])
+            else:
+                result[part] = nothing_to_do(workers)
+        for worker in workers:
+            worker.reset()
     result["load"] = os.getloadavg()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(file, result)
     if all(part in result for part in PARTS):
-        (options.folder / "table.md").write_text(markdown(result))
+        (options.output / "table.md").write_text(markdown(result))
         print(markdown(result))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

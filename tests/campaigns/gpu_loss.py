@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes GPUs from running pods for real: «Failed to initialize NVML: Unknown Error», by kubelet, policy and runc.
+"""Take GPUs from running pods for real ("Failed to initialize NVML: Unknown Error"), by kubelet, policy and runc.
 
-`measure` works on a sandbox that exists, `hold` leaves pods there for a diagnosis, `table` shows what all measurements
-found. The GPU is a stand-in: a device that the legacy hook granted, opened once a second by the pod itself. «Operation
-not permitted» is the loss.
+One sandbox a version; afterwards one pod stays without its GPU, and diagnose-gpu-pods.yml finds the cause. The GPU is a
+stand-in: a device that the legacy hook granted, opened once a second by the pod itself. "Operation not permitted" is the loss.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,17 +19,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from sandbox import legacy_gpu
 from sandbox.cluster import Sandbox, node_ready, ready_sandbox
 from sandbox.locks import lock
 from sandbox.nodes import Node
 from sandbox.progress import Durations, run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
+from tests.campaigns import legacy_gpu
+from tests.campaigns.base import (
+    ROOT,
+    add_output_argument,
+    markdown_table,
+    new_sandbox,
+    playbook,
+    print_table,
+    write_json,
+)
 
+NAME, VERSIONS = "gpu-loss", "1.21.14,1.22.17"
 POLICIES = ("none", "static")
 RESERVED = "0"
 # The kubelet looks at its containers every 10 s; twice that, and some for its own start.
@@ -58,7 +65,7 @@ done
 
 
 @dataclass(frozen=True)
-class Row:
+class GpuLossResult:
     """One container through one event. `seconds` is the time from the event to the loss."""
 
     kubelet: str
@@ -98,26 +105,26 @@ def manifest(name: str, node: str, runtime: str, kind: str) -> dict[str, Any]:
 def loss(log: str, since: int) -> int | None:
     """Seconds from `since` to the first refusal after it; None where the device still opens.
 
-    Raises SandboxError for anything but «open» and «refused»: then the stand-in itself is broken.
+    Raises SandboxError for anything but "open" and "refused": then the stand-in itself is broken.
     """
     refused = None
     for line in log.splitlines():
         second, word = line.split(" ", 1)
         if word not in ("open", "refused"):
-            raise SandboxError(f"{GPU_DEVICE} answers «{word}» in the pod: expected that it opens or is not permitted")
+            raise SandboxError(f'{GPU_DEVICE} answers "{word}" in the pod: expected that it opens or is not permitted')
         if word == "refused" and refused is None and int(second) >= since:
             refused = int(second) - since
     return refused
 
 
-class Laboratory:
+class GpuLossLab:
     """One worker whose policy and pods change."""
 
-    def __init__(self, sandbox: Sandbox, tell: Callable[[str], None]) -> None:
+    def __init__(self, sandbox: Sandbox, report: Callable[[str], None]) -> None:
         self.sandbox = sandbox
         self.node: Node = sandbox.workers[0]
         self.kubectl = sandbox.kubectl
-        self.tell = tell
+        self.report = report
         self.runcs = {
             runtime: self.node.run(path, "--version").split()[2]
             for runtime, path in legacy_gpu.runc_paths(sandbox.paths).items()
@@ -155,12 +162,12 @@ class Laboratory:
         wait_for(f"{self.node.name} is Ready with policy {policy}", ready, START_SECONDS)
 
     def start_pod(self, kind: str, runtime: str) -> int:
-        """Start a pod that gets its GPU; return the second of its first word, which must be «open»."""
+        """Start a pod that gets its GPU; return the second of its first word, which must be "open"."""
         self.kubectl.apply(manifest(kind, self.node.name, runtime, kind))
-        wait_for(f"pod {kind} speaks", lambda: bool(self.log(kind)), START_SECONDS)
+        wait_for(f"pod {kind} writes its log", lambda: bool(self.log(kind)), START_SECONDS)
         second, word = self.log(kind).splitlines()[0].split(" ", 1)
         if word != "open":
-            raise SandboxError(f"pod {kind} never had its device: its first word is «{word}», expected «open»")
+            raise SandboxError(f'pod {kind} never had its device: its first word is "{word}", expected "open"')
         return int(second)
 
     def remove_pods(self) -> None:
@@ -168,7 +175,7 @@ class Laboratory:
         self.kubectl.run("delete", "pod", *PODS, "--ignore-not-found", "--now", "--wait=true")
 
     def log(self, pod: str) -> str:
-        """What a pod said."""
+        """What a pod wrote."""
         return self.kubectl.run("logs", pod)
 
     def grant_again(self, pod: str) -> None:
@@ -179,7 +186,7 @@ class Laboratory:
         self.node.run("sh", "-c", f"echo '{DEVICE_RULE}' > {folder}/devices.allow")
         wait_for(f"pod {pod} opens its device again", lambda: self.log(pod).endswith("open\n"), START_SECONDS)
 
-    def watch(self, policy: str, runtime: str, watched: Sequence[tuple[str, str, int]]) -> list[Row]:
+    def watch(self, policy: str, runtime: str, watched: Sequence[tuple[str, str, int]]) -> list[GpuLossResult]:
         """Watch pods, each from its event's second on, until all have lost their device or the time is up."""
         deadline = time.monotonic() + WATCH_SECONDS
         while True:
@@ -188,7 +195,7 @@ class Laboratory:
             try:
                 lost = [loss(self.log(pod), second) for pod, _, second in watched]
             except CommandFailed:
-                # No kubelet, no logs. They tell later what happened meanwhile.
+                # No kubelet, no logs. They show later what happened meanwhile.
                 if late > START_SECONDS:
                     raise
                 continue
@@ -197,14 +204,14 @@ class Laboratory:
         rows = []
         for (pod, event, _), seconds in zip(watched, lost, strict=True):
             name = (self.sandbox.state.kubernetes, policy, self.runcs[runtime], pod, event)
-            rows.append(Row(*name, lost=seconds is not None, seconds=seconds))
+            rows.append(GpuLossResult(*name, lost=seconds is not None, seconds=seconds))
             outcome = "kept" if seconds is None else f"LOST after {seconds} s"
-            self.tell(f"kubelet {name[0]}, {policy}, runc {name[2]}, {PODS[pod]}: {event}: {outcome}")
+            self.report(f"kubelet {name[0]}, {policy}, runc {name[2]}, {PODS[pod]}: {event}: {outcome}")
         return rows
 
-    def trial(self, policy: str, runtime: str) -> list[Row]:
+    def trial(self, policy: str, runtime: str) -> list[GpuLossResult]:
         """A shared pod alone, then one with whole CPUs beside it, then a restart of the kubelet."""
-        rows: list[Row] = []
+        rows: list[GpuLossResult] = []
 
         def regrant() -> None:
             for pod in {row.pod for row in rows}:
@@ -229,7 +236,7 @@ class Laboratory:
             self.remove_pods()
         return rows
 
-    def run(self) -> list[Row]:
+    def run(self) -> list[GpuLossResult]:
         """All policies and both versions of runc."""
         legacy_gpu.install(self.sandbox, self.node)
         rows = []
@@ -249,12 +256,12 @@ class Laboratory:
         self.watch("static", legacy_gpu.OLD, [(SHARED, QUIET, self.start_pod(SHARED, legacy_gpu.OLD))])
 
 
-def key(row: Row) -> tuple[str, str, str, str]:
+def key(row: GpuLossResult) -> tuple[str, str, str, str]:
     """What a line of the table is about."""
     return row.kubelet, row.policy, row.runc, row.pod
 
 
-def lines(rows: Iterable[Row]) -> list[list[str]]:
+def lines(rows: Iterable[GpuLossResult]) -> list[list[str]]:
     """The table's cells: one line a container, one column an event."""
     grouped: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for row in rows:
@@ -268,78 +275,75 @@ def lines(rows: Iterable[Row]) -> list[list[str]]:
 HEADINGS = ("kubelet", "policy", "runc", "pod", *EVENTS)
 
 
-def markdown(rows: Iterable[Row]) -> str:
+def markdown(rows: Iterable[GpuLossResult]) -> str:
     """The table for a page."""
-    cells = [HEADINGS, ["---"] * len(HEADINGS), *lines(rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+    return markdown_table(HEADINGS, lines(rows))
 
 
-def read_rows(folder: Path) -> list[Row]:
+def read_rows(folder: Path) -> list[GpuLossResult]:
     """What all measurements in a folder found."""
     files = sorted(folder.glob("measured-*.json"))
     if not files:
-        raise SandboxError(f"{folder} holds no measured-*.json: run `make reproduce-gpu-loss` first.")
-    return [Row(**row) for file in files for row in json.loads(file.read_text())["rows"]]
+        raise SandboxError(f"{folder} holds no measured-*.json: run `make campaign WHAT=gpu-loss` first.")
+    return [GpuLossResult(**row) for file in files for row in json.loads(file.read_text())["rows"]]
 
 
 @contextmanager
-def laboratory(paths: Paths, name: str) -> Iterator[Laboratory]:
+def gpu_loss_lab(paths: Paths, name: str) -> Iterator[GpuLossLab]:
     """The first worker of a sandbox, for as long as it takes."""
     with ready_sandbox(paths, name) as sandbox:
         if legacy_gpu.missing(paths, sandbox.shell):
             with lock(paths.locks, "build"):
                 run_steps(legacy_gpu.missing(paths, sandbox.shell), Durations(paths.durations), sandbox.shell.stop)
-        yield Laboratory(sandbox, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True))
+        yield GpuLossLab(sandbox, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True))
 
 
 def measure(paths: Paths, name: str, folder: Path) -> None:
-    """Measure on a sandbox and keep what was found."""
-    with laboratory(paths, name) as worker:
-        rows = worker.run()
-        result = {**worker.facts(), "rows": [asdict(row) for row in rows]}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"measured-{result['kubelet']}.json").write_text(json.dumps(result, indent=1) + "\n")
+    """Measure on a sandbox, keep what was found, and let kubepin say why a pod is without its GPU."""
+    with gpu_loss_lab(paths, name) as worker:
+        result = {**worker.facts(), "rows": [asdict(row) for row in worker.run()]}
+    version = result["kubelet"]
+    write_json(folder / f"measured-{version}.json", result)
+    hold(paths, name)
+    playbook("diagnose-gpu-pods.yml", "-e", f"kubepin_run=gpu-loss-{version}")
+    shutil.copy(ROOT / f"runs/gpu-loss-{version}/gpu-diagnosis/diagnosis.txt", folder / f"diagnosis-{version}.txt")
+
+
+def hold(paths: Paths, name: str) -> None:
+    """Leave a pod without its GPU, and one with it, on the first worker of a sandbox."""
+    with gpu_loss_lab(paths, name) as worker:
+        worker.hold()
 
 
 def show(folder: Path) -> None:
     """Print the table and write it as Markdown."""
     rows = read_rows(folder)
-    table = Table(title="The GPU stand-in of a container, by what happens on its node")
-    for heading in HEADINGS:
-        table.add_column(heading)
-    for line in lines(rows):
-        table.add_row(*(f"[red]{cell}[/]" if cell.startswith("lost") else cell for cell in line))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    print_table("The GPU stand-in of a container, by what happens on its node", HEADINGS, lines(rows), red=["lost"])
     (folder / "table.md").write_text(markdown(rows))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`measure NAME FOLDER`, `hold NAME` or `table FOLDER`."""
-    top = argparse.ArgumentParser(prog="python -m sandbox.gpu_loss", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("measure", help="take GPUs from pods on the first worker of a sandbox")
-    command.add_argument("name", help="the sandbox")
-    command.add_argument("folder", type=Path, help="where the result goes")
-    command = commands.add_parser(
-        "hold", help="leave a pod without its GPU, and one with it, on the first worker of a sandbox"
-    )
-    command.add_argument("name", help="the sandbox")
-    command = commands.add_parser("table", help="show what was measured")
-    command.add_argument("folder", type=Path, help="where the results are")
-    options = top.parse_args(arguments)
-    try:
-        if options.command == "measure":
-            measure(Paths.from_environment(), options.name, options.folder)
-        elif options.command == "hold":
-            with laboratory(Paths.from_environment(), options.name) as worker:
-                worker.hold()
-        else:
-            show(options.folder)
-    except SandboxError as error:
-        print(f"gpu_loss: {error}", file=sys.stderr)
-        return 1
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="one sandbox each (default: %(default)s)")
+    parser.add_argument("--sandbox", metavar="NAME", help="measure on one that is ready, and stays, instead")
+    parser.add_argument("--hold", action="store_true", help="only leave the pods of a diagnosis on --sandbox NAME")
+    add_output_argument(parser, NAME)
+
+
+def run(options: argparse.Namespace) -> int:
+    """All versions one after the other; the table has what all measurements in the folder found."""
+    paths = Paths.from_environment()
+    if options.hold and not options.sandbox:
+        raise SandboxError("--hold needs --sandbox NAME: pods of a new sandbox would be removed with it")
+    if options.hold:
+        hold(paths, options.sandbox)
+        return 0
+    if options.sandbox:
+        os.environ["KUBEPIN_SANDBOX"] = options.sandbox
+        measure(paths, options.sandbox, options.output)
+    else:
+        for version in options.k8s.split(","):
+            with new_sandbox(NAME, version, workers=1):
+                measure(paths, NAME, options.output)
+    show(options.output)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,31 +1,29 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""stand-in-downloads.py BUILDS [--port N]: serves the programs built under BUILDS by the paths of the release hosts.
+"""Serve the programs built under BUILDS by the paths of the release hosts.
 
 A stand-in for dl.k8s.io and github.com, to measure a sandbox that downloads without the internet:
 
-    python3 tools/stand-in-downloads.py ~/.cache/kubepin/builds --port 8099
+    python -m tests.campaigns stand-in-downloads ~/.cache/kubepin/builds --port 8099
     KUBEPIN_CACHE=/var/tmp/empty KUBEPIN_DOWNLOADS=http://127.0.0.1:8099 python3 -m sandbox build --k8s 1.36.3
 
 The checksums are those of the files served; there are no signatures, as only the projects can make them. It is as fast
 as this machine's loopback, and does not resume.
 """
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import http.server
 import re
-import sys
 import tarfile
 import tempfile
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from sandbox.gobuild import KUBERNETES_COMMANDS
 from sandbox.releases import Program
-from sandbox.settings import Version
+from sandbox.settings import SandboxError, Version
 
 
 def sha256(path: Path) -> str:
@@ -61,15 +59,17 @@ def programs(builds: Path) -> list[Program]:
     return found
 
 
-def main() -> None:
-    """Lay out and serve."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     parser.add_argument("builds", type=Path, metavar="BUILDS", help="the folder builds/ of a sandbox's cache")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Lay out and serve until interrupted."""
     served = programs(options.builds.absolute())
     if not served:
-        parser.error(f"{options.builds} has no program: expected kubernetes-VERSION/bin/kubelet and the like")
+        raise SandboxError(f"{options.builds} has no program: expected kubernetes-VERSION/bin/kubelet and the like")
     with tempfile.TemporaryDirectory(prefix="stand-in-downloads-") as folder:
         for program in served:
             print(publish(Path(folder), program))
@@ -80,7 +80,4 @@ def main() -> None:
                 server.serve_forever()
             except KeyboardInterrupt:
                 print("stopped")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

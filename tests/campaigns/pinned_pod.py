@@ -1,32 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A pod with an exclusive CPU on the last worker, watched while the cluster is upgraded.
 
-`start` makes it, `watch` writes a line a sample until it is killed, `judge` fails if the pod lost its CPUs or its container while its node
-was not in hand. The host sees the pod's process itself, so nothing is missed while an API server restarts.
+It may lose its CPUs or its container only while its own node is upgraded. The host sees the pod's process itself, so nothing is missed
+while an API server restarts.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sandbox.cluster import Sandbox
-from sandbox.settings import TEST_IMAGE, Paths, SandboxError
+from sandbox.settings import TEST_IMAGE
 from sandbox.shell import CommandFailed, Log, Shell, wait_for
-from sandbox.state import State
+from tests.campaigns.base import CheckFailed, expect
 
 NAME = "pinned"
 VARIABLE = "KUBEPIN_PINNED_POD"
 MARK = "kubepin.io/cordoned"
-"""The annotation of a node that an upgrade has in hand."""
+"""The annotation of a node while kubepin upgrades it."""
 START_SECONDS = 120
 PAUSE_SECONDS = 0.5
 API_SECONDS = 3.0
@@ -39,44 +37,44 @@ class Sample:
     at: float
     container: str | None
     cpus: str | None
-    in_hand: bool | None
+    upgrading: bool | None
     kubelets: Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
-class Life:
-    """One container of the pod, in seconds since the first sample; `through`: the other nodes' new kubelets meanwhile."""
+class PodRun:
+    """One container of the pod, in seconds since the first sample; `outlasted`: the other nodes' new kubelets meanwhile."""
 
     container: str
     cpus: str
     began: float
     ended: float
-    through: list[str]
+    outlasted: list[str]
 
 
-def lives(samples: Sequence[Sample]) -> list[Life]:
+def pod_runs(samples: Sequence[Sample]) -> list[PodRun]:
     """The pod's containers, one after the other.
 
-    :raises SandboxError: if one ended, or its CPUs changed, while its node was not in hand
+    :raises CheckFailed: if one ended, or its CPUs changed, while its node was not being upgraded
     """
-    found: list[Life] = []
+    found: list[PodRun] = []
     kubelets: Mapping[str, str] = {}
     for index, sample in enumerate(samples):
         last = found[-1] if found else None
         at = round(sample.at - samples[0].at, 1)
         ended = last and samples[index - 1].container == last.container != sample.container
-        # a node stays in hand for longer than the API takes to answer again
-        if last and ended and not next((s.in_hand for s in samples[index:] if s.in_hand is not None), False):
-            raise SandboxError(f"container {last.container} ended after {at} s, while its node was not in hand")
+        # a node's upgrade takes longer than the API needs to answer again
+        if last and ended and not next((s.upgrading for s in samples[index:] if s.upgrading is not None), False):
+            raise CheckFailed(f"container {last.container} ended after {at} s, while its node was not being upgraded")
         if sample.container and sample.cpus:
             if not last or last.container != sample.container:
-                last = Life(sample.container, sample.cpus, at, at, [])
+                last = PodRun(sample.container, sample.cpus, at, at, [])
             elif last.cpus != sample.cpus:
-                raise SandboxError(f"container {last.container} had CPUs {last.cpus}, and {sample.cpus} after {at} s")
+                raise CheckFailed(f"container {last.container} had CPUs {last.cpus}, and {sample.cpus} after {at} s")
             else:
                 found.pop()
             news = [f"{node} {new}" for node, new in (sample.kubelets or {}).items() if kubelets.get(node, new) != new]
-            found.append(Life(last.container, last.cpus, last.began, at, [*last.through, *news]))
+            found.append(PodRun(last.container, last.cpus, last.began, at, [*last.outlasted, *news]))
         kubelets = sample.kubelets or kubelets
     return found
 
@@ -130,74 +128,57 @@ def start(sandbox: Sandbox) -> None:
 
 
 def nodes(sandbox: Sandbox, own: str) -> tuple[bool, dict[str, str]]:
-    """Whether the node *own* is in hand, and the kubelets of all others, from the API."""
+    """Whether the node *own* is being upgraded, and the kubelets of all others, from the API."""
     items = {item["metadata"]["name"]: item for item in sandbox.kubectl.items("nodes")}
     kubelets = {name: item["status"]["nodeInfo"]["kubeletVersion"] for name, item in items.items() if name != own}
     return MARK in items[own]["metadata"].get("annotations", {}), kubelets
 
 
-def watch(sandbox: Sandbox, path: Path) -> None:
-    """Write samples until killed."""
-    own = sandbox.workers[-1].name
-    asked = 0.0
-    with path.open("w") as file:
-        while True:
-            container, cpus = process(sandbox.state.name)
-            in_hand = kubelets = None
-            if time.monotonic() - asked >= API_SECONDS:
+def take_sample(sandbox: Sandbox, with_api: bool) -> Sample:
+    """The pod now."""
+    container, cpus = process(sandbox.state.name)
+    upgrading = kubelets = None
+    if with_api:
+        with suppress(CommandFailed):
+            upgrading, kubelets = nodes(sandbox, sandbox.workers[-1].name)
+    return Sample(time.time(), container, cpus, upgrading, kubelets)
+
+
+@contextmanager
+def watched(sandbox: Sandbox) -> Iterator[list[Sample]]:
+    """The samples of the pod, which are taken during the block."""
+    quiet = Sandbox(sandbox.paths, Shell(Log(Path("/dev/null"))), sandbox.state)  # its log would grow without end
+    samples: list[Sample] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        asked = 0.0
+        while not done.wait(PAUSE_SECONDS):
+            with_api = time.monotonic() - asked >= API_SECONDS
+            if with_api:
                 asked = time.monotonic()
-                with suppress(CommandFailed):
-                    in_hand, kubelets = nodes(sandbox, own)
-            file.write(json.dumps(asdict(Sample(time.time(), container, cpus, in_hand, kubelets))) + "\n")
-            file.flush()
-            time.sleep(PAUSE_SECONDS)
+            samples.append(take_sample(quiet, with_api))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
 
 
-def judge(sandbox: Sandbox, lines: Iterable[str], hops: int) -> None:
+def check(samples: Sequence[Sample], kubelets: int) -> None:
     """Print the pod's containers.
 
-    :raises SandboxError: if it lost anything out of turn, or did not live through every new kubelet of the other nodes
+    :raises CheckFailed: if it lost anything out of turn, or did not outlast that many new kubelets of other nodes
     """
-    samples = [Sample(**json.loads(line)) for line in lines]
-    found = lives(samples)
-    for life in found:
+    found = pod_runs(samples)
+    for run in found:
         print(
-            f"container {life.container}   CPUs {life.cpus}   {life.began:.0f} s to {life.ended:.0f} s   "
-            f"lived through: {', '.join(life.through) or 'nothing'}"
+            f"container {run.container}   CPUs {run.cpus}   {run.began:.0f} s to {run.ended:.0f} s   "
+            f"outlasted: {', '.join(run.outlasted) or 'nothing'}"
         )
-    through = [change for life in found for change in life.through]
-    wanted = hops * (len(sandbox.nodes) - 1)
-    if len(through) != wanted:
-        raise SandboxError(f"the pod lived through {len(through)} new kubelets of other nodes, not {wanted}")
+    outlasted = sum(len(run.outlasted) for run in found)
+    expect(outlasted == kubelets, f"the pod outlasted {outlasted} new kubelets of other nodes, expected {kubelets}")
     print(f"{len(samples)} samples: the pod kept its CPUs and its container, but for the drains of its own node")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sandbox.pinned_pod", description=__doc__)
-    parser.add_argument("action", choices=["start", "watch", "judge"])
-    parser.add_argument("name", help="of a sandbox that is ready")
-    parser.add_argument("file", type=Path, nargs="?", help="the samples")
-    parser.add_argument(
-        "--hops", type=int, default=1, help="how many kubelets each other node got (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    paths = Paths.from_environment()
-    state = State.load(paths.sandbox(options.name))
-    if not state:
-        parser.error(f"there is no sandbox {options.name}")
-    sandbox = Sandbox(paths, Shell(Log(Path("/dev/null"))), state)
-    try:
-        if options.action == "start":
-            start(sandbox)
-        elif options.action == "watch":
-            watch(sandbox, options.file)
-        else:
-            judge(sandbox, options.file.read_text().splitlines(), options.hops)
-    except SandboxError as error:
-        print(f"pinned pod: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,30 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows that kubepin's own acts take no GPU from a running pod that is not drained: tuned, taken back, upgraded and tuned.
+"""Check that tuning, rollback and upgrade take no GPU from a running pod that is not drained.
 
 Two DaemonSets on the worker, which a drain leaves alone, open a device once a second: `plugin` has it from the device plugin, `hook`
-from the legacy hook, both under the node's own runc. The device is a stand-in. «Operation not permitted» would be the loss.
+from the legacy hook, both under the node's own runc. The device is a stand-in. "Operation not permitted" would be the loss.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from sandbox import legacy_gpu
-from sandbox.gpu_loss import OPEN_FOR_EVER, START_SECONDS, Laboratory, laboratory, loss
 from sandbox.settings import GPU_RESOURCE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import wait_for
+from tests.campaigns import legacy_gpu
+from tests.campaigns.base import add_output_argument, markdown_table, new_sandbox, playbook, write_json
+from tests.campaigns.gpu_loss import OPEN_FOR_EVER, START_SECONDS, GpuLossLab, gpu_loss_lab, loss
 
+NAME = "gpu-continuity"
+BEFORE, AFTER = "1.21.14", "1.22.17"
 PLUGIN, HOOK = "plugin", "hook"
-ROOT = Path(__file__).resolve().parents[1]
 ACTS = {
     "tuned, kubelet 1.21": ["tune-gpu-nodes.yml", "-e", "cpu_manager_accept_old_kubelet=true"],
     "taken back": ["rollback-gpu-nodes.yml"],
@@ -35,7 +33,7 @@ AFTER_SECONDS = 15
 
 
 @dataclass(frozen=True)
-class Seen:
+class PodCheck:
     """One pod after one act."""
 
     act: str
@@ -75,8 +73,8 @@ def daemon_set(kind: str, node: str) -> dict[str, Any]:
     }
 
 
-def look(worker: Laboratory, act: str, kind: str) -> Seen | None:
-    """The pod as it is now; None until it has spoken."""
+def check_pod(worker: GpuLossLab, act: str, kind: str) -> PodCheck | None:
+    """The pod as it is now; None until it has written to its log."""
     items = worker.kubectl.items("pods", "-n", "default", "-l", f"app=keep-{kind}")
     if not items or not items[0]["status"].get("containerStatuses"):
         return None
@@ -87,87 +85,80 @@ def look(worker: Laboratory, act: str, kind: str) -> Seen | None:
     restarts = pod["status"]["containerStatuses"][0]["restartCount"]
     if restarts:
         log = worker.kubectl.run("logs", "--previous", name) + log
-    return Seen(act, kind, pod["metadata"]["uid"], restarts, lost=loss(log, 0) is not None)
+    return PodCheck(act, kind, pod["metadata"]["uid"], restarts, lost=loss(log, 0) is not None)
 
 
-def spoke(worker: Laboratory, kind: str) -> bool:
-    """Whether the pod has said anything yet."""
-    return look(worker, "", kind) is not None
+def has_log(worker: GpuLossLab, kind: str) -> bool:
+    """Whether the pod has written to its log yet."""
+    return check_pod(worker, "", kind) is not None
 
 
-def begin(paths: Paths, name: str) -> list[Seen]:
+def begin(paths: Paths, name: str) -> list[PodCheck]:
     """Start both pods, which must have their device."""
-    with laboratory(paths, name) as worker:
+    with gpu_loss_lab(paths, name) as worker:
         legacy_gpu.install(worker.sandbox, worker.node)
         for kind in (PLUGIN, HOOK):
             worker.kubectl.apply(daemon_set(kind, worker.node.name))
-            wait_for(f"pod {kind} speaks", partial(spoke, worker, kind), START_SECONDS)
+            wait_for(f"pod {kind} writes its log", partial(has_log, worker, kind), START_SECONDS)
     return check(paths, name, "before")
 
 
-def check(paths: Paths, name: str, act: str) -> list[Seen]:
+def check(paths: Paths, name: str, act: str) -> list[PodCheck]:
     """Both pods after an act."""
     found = []
-    with laboratory(paths, name) as worker:
+    with gpu_loss_lab(paths, name) as worker:
         for kind in (PLUGIN, HOOK):
-            seen = look(worker, act, kind)
+            seen = check_pod(worker, act, kind)
             if seen is None:
-                raise SandboxError(f"pod {kind} is gone or silent after «{act}»: expected that it still runs")
+                raise SandboxError(f'pod {kind} is gone or has no log after "{act}": expected that it still runs')
             found.append(seen)
             fate = "LOST its device" if seen.lost else "kept its device"
             print(f"{time.strftime('%H:%M:%S')} {act}: {kind} {fate}, {seen.restarts} restarts, {seen.uid}", flush=True)
     return found
 
 
-def run(paths: Paths, name: str) -> list[Seen]:
-    """All acts, one after the other.
-
-    Raises SandboxError if a playbook fails.
-    """
+def run_all(paths: Paths, name: str) -> list[PodCheck]:
+    """All acts, one after the other."""
     seen = begin(paths, name)
     for act, arguments in ACTS.items():
-        command = ["ansible-playbook", *arguments]
-        print(f"$ {' '.join(command)}", flush=True)
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            raise SandboxError(f"«{act}» failed: see above")
+        playbook(*arguments)
         time.sleep(AFTER_SECONDS)
         seen += check(paths, name, act)
     return seen
 
 
-def markdown(seen: Sequence[Seen]) -> str:
+def markdown(seen: Sequence[PodCheck]) -> str:
     """The table for a page."""
     first = {item.pod: item.uid for item in seen if item.act == "before"}
-    lines = ["| after | pod | device | restarts | the same pod |", "|---|---|---|---|---|"]
-    for item in seen:
-        same = "yes" if item.uid == first[item.pod] else "no"
-        lines.append(f"| {item.act} | {item.pod} | {'lost' if item.lost else 'kept'} | {item.restarts} | {same} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        (
+            item.act,
+            item.pod,
+            "lost" if item.lost else "kept",
+            item.restarts,
+            "yes" if item.uid == first[item.pod] else "no",
+        )
+        for item in seen
+    ]
+    return markdown_table(("after", "pod", "device", "restarts", "the same pod"), rows)
 
 
-def unharmed(seen: Sequence[Seen]) -> bool:
+def unharmed(seen: Sequence[PodCheck]) -> bool:
     """Whether each pod is the one that it was, never restarted, and still has its device."""
     pods = {item.pod for item in seen}
     return not any(item.lost or item.restarts for item in seen) and len({item.uid for item in seen}) == len(pods)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`NAME FOLDER`: exit status 1 if a pod lost its device, restarted or was replaced."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.gpu_keep", description=__doc__)
-    parser.add_argument("name", help="the sandbox; its worker is tuned and its cluster upgraded")
-    parser.add_argument("folder", type=Path, help="where the table goes")
-    options = parser.parse_args(arguments)
-    try:
-        seen = run(Paths.from_environment(), options.name)
-    except SandboxError as error:
-        print(f"gpu_keep: {error}", file=sys.stderr)
-        return 1
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "kept.json").write_text(json.dumps([vars(item) for item in seen], indent=1) + "\n")
-    (options.folder / "kept.md").write_text(markdown(seen))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_output_argument(parser, NAME)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status is 1 if a pod lost its device, restarted or was replaced."""
+    with new_sandbox(NAME, BEFORE, workers=1, builds=(BEFORE, AFTER)):
+        seen = run_all(Paths.from_environment(), NAME)
+    write_json(options.output / "kept.json", [vars(item) for item in seen])
+    (options.output / "kept.md").write_text(markdown(seen))
     print(markdown(seen))
     return int(not unharmed(seen))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The arithmetic of what a switch costs; the measuring is `make bench-switch`'s."""
+"""The arithmetic of what a switch costs; `make campaign WHAT=switch-cost` measures it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.switch_cost import paired_ratio, tasks_of
+from tests.campaigns.switch_cost import paired_ratio, tasks_of
 
 
 def test_a_constant_ratio_has_no_width() -> None:

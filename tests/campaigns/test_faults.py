@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import fault_hook
-from sandbox.faults import GROUPS, SAMPLE, Row, Wrong, faults_of, main, read_rows, result_of, said, show
+from tests.campaigns import fault_hook
+from tests.campaigns.__main__ import main
+from tests.campaigns.base import CheckFailed
+from tests.campaigns.faults import GROUPS, SAMPLE, FaultResult, faults_of, find_message, read_rows, show
+from tests.campaigns.worker import result_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = [
@@ -54,7 +57,7 @@ def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path
 def test_steps_are_counted_over_all_programs_since_the_fault_was_planned(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps({"step": 3, "act": "kill"}))
     program = f"""
-from sandbox import fault_hook as hook
+from tests.campaigns import fault_hook as hook
 hook.PLAN, hook.TRACE, hook.TREES = "{tmp_path}/plan.json", "{tmp_path}/trace", ("{tmp_path}/node/",)
 hook.install()
 for number in range(2):
@@ -88,19 +91,22 @@ def test_only_the_rows_asked_for() -> None:
     assert {fault.group for fault in faults_of(STEPS, ["kubelet"])} == {"kubelet"}
 
 
-def test_what_must_be_said_is_found_across_line_breaks_and_missed_aloud() -> None:
-    assert said("the\n  cause is", "the cause") == "the cause"
-    with pytest.raises(Wrong, match="not said: no space"):
-        said("something else", "no space")
+def test_a_message_is_found_across_line_breaks_and_its_absence_fails() -> None:
+    assert find_message("the\n  cause is", "the cause") == "the cause"
+    with pytest.raises(CheckFailed, match="no message no space"):
+        find_message("something else", "no space")
 
 
 def test_a_module_without_a_result_is_no_success() -> None:
-    with pytest.raises(Wrong, match="no result"):
+    with pytest.raises(CheckFailed, match="no result"):
         result_of("ERROR! broken")
 
 
 def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [Row("kill", "a", "up", "as before", "converges", "killed"), Row("kill", "b", failed="the kubelet is down")]
+    rows = [
+        FaultResult("kill", "a", "up", "as before", "converges", "killed"),
+        FaultResult("kill", "b", failed="the kubelet is down"),
+    ]
     (tmp_path / "kill.json").write_text(json.dumps([vars(row) for row in rows]))
     assert read_rows(tmp_path) == rows
     assert show(tmp_path) == 1
@@ -109,8 +115,7 @@ def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_sample_has_rows_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["lab", str(tmp_path), "kill", "--sample"])
+    assert main(["faults", "--output", str(tmp_path), "kill", "--sample"]) == 1
     assert "--sample takes no GROUP" in capsys.readouterr().err
     assert {group for group, _title in SAMPLE} <= set(GROUPS)
 
@@ -119,5 +124,6 @@ def test_a_sandbox_that_is_not_there_is_named_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path / "cache"))
-    assert main(["lab", str(tmp_path)]) == 1
+    monkeypatch.setenv("KUBEPIN_SANDBOX", "kubepin")
+    assert main(["faults", "--sandbox", "lab", "--output", str(tmp_path)]) == 1
     assert 'sandbox "lab" is not ready. Run `python3 -m sandbox up --name lab` first.' in capsys.readouterr().err

@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One hop of a tuned cluster, 1.21.14 -> 1.22.17, whose run is killed at every task, and run again until it is done.
+"""Upgrade a tuned cluster from 1.21.14 to 1.22.17, kill the run at every task, and run it again until it is done.
 
 On a sandbox of its own with two workers in one batch. Each run is killed (-9, with all its children) where none was killed yet: as soon as
 a task that changes something is announced, once more while it works on a node, and as soon as the next one is announced. Tasks between,
@@ -10,23 +9,21 @@ network. Ends with the checks of molecule/upgrade and a run that must change not
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
 import select
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from tests.campaigns.base import ROOT, CheckFailed, expect, new_sandbox, playbook, print_table
 
-TOP = Path(__file__).parents[1]
 NAME, BEFORE, AFTER = "interrupted", "1.21.14", "1.22.17"
 PLAYBOOK = ["ansible-playbook", "upgrade-cluster.yml", "-e", '{"kubeadm_upgrade_batches": [2]}']
 SUITED = {"prepare": ("Step",), "apply": ("Step", "Apply"), "node": ("Step", "Node", "Release")}
@@ -45,7 +42,7 @@ REFUSALS = {
     "is locked": "refused, nothing changed: what a killed run began still works on the node",
     "cannot be reached: ": "refused, nothing changed: kubeadm, which a killed run began, restarts the API server",
 }
-"""What a run says that comes too early after a killed one -> what the table says."""
+"""What a run prints that comes too early after a killed one -> what the table says."""
 REFUSED_SECONDS, REFUSED_TIMES = 10, 30
 RESCUE = "Say what happened, where the cluster is, and how to go on or back"
 
@@ -67,7 +64,7 @@ class Point:
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What one run found and how it ended; `killed` None: by itself."""
 
     found: list[str] = field(default_factory=list)
@@ -95,11 +92,12 @@ def kill(mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def run(hit: set[Point]) -> Outcome:
+def run_until(hit: set[Point]) -> RunOutcome:
     """One run, killed at the first point that is not in *hit*."""
-    outcome, mark, started = Outcome(), f"INTERRUPTED_RUN={uuid.uuid4()}", time.monotonic()
-    environment = {**os.environ, **dict([mark.split("=")]), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}  # whole lines
-    process = subprocess.Popen(PLAYBOOK, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    outcome, mark, started = RunOutcome(), f"INTERRUPTED_RUN={uuid.uuid4()}", time.monotonic()
+    whole_lines = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **dict([mark.split("=")]), **whole_lines}
+    process = subprocess.Popen(PLAYBOOK, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
     assert process.stdout
     number, due, point, rest, changed = -1, None, None, b"", False
     while True:
@@ -152,21 +150,20 @@ def place(line: str) -> str:
     return words.replace("an interrupted run has it in hand", "in hand").replace("stays cordoned", "cordoned")
 
 
-def interrupt() -> list[tuple[Outcome, str]]:
+def interrupt() -> list[tuple[RunOutcome, str]]:
     """Runs until one comes to its end."""
     hit: set[Point] = set()
-    runs: list[tuple[Outcome, str]] = []
+    runs: list[tuple[RunOutcome, str]] = []
     refused = 0
     while True:
-        outcome = run(hit)
+        outcome = run_until(hit)
         text = "\n".join(outcome.output)
         refusal = next((words for sign, words in REFUSALS.items() if sign in text), None)
         if outcome.killed:
             refused = 0
             hit.add(outcome.killed)
-            ended = (
-                f"{outcome.killed.action} {outcome.killed.hosts.replace(f'{NAME}-', '')}: «{outcome.killed.task}»"
-                + (f" after {outcome.killed.seconds:g} s" if outcome.killed.seconds else "")
+            ended = f"{outcome.killed.action} {outcome.killed.hosts.replace(f'{NAME}-', '')}: {outcome.killed.task}" + (
+                f" after {outcome.killed.seconds:g} s" if outcome.killed.seconds else ""
             )
         elif outcome.code == 0:
             ended = "done"
@@ -176,53 +173,41 @@ def interrupt() -> list[tuple[Outcome, str]]:
             time.sleep(REFUSED_SECONDS)
         else:
             print(text)
-            raise SystemExit(f"upgrade-interrupted: after {len(runs)} runs, the next one did not go on: see above")
+            raise CheckFailed(f"after {len(runs)} runs, the next one did not go on: see above")
         runs.append((outcome, ended))
         print(f"{len(runs):>3}. {ended} ({outcome.seconds:.0f} s)", flush=True)
         if ended == "done":
             return runs
 
 
-def show(runs: list[tuple[Outcome, str]]) -> None:
+def show(runs: list[tuple[RunOutcome, str]]) -> None:
     """What each run found, and where it was killed."""
-    table = Table(
-        "run",
-        "found",
-        "steps left",
-        "killed at",
-        title=f"{BEFORE} -> {AFTER}, killed {sum(outcome.killed is not None for outcome, _ in runs)} times",
-    )
+    rows = []
     before: list[str] = []
     for number, (outcome, ended) in enumerate(runs, start=1):
         found = [place(line) for line in outcome.found]
         changes = [line for line in found if line not in before] or (["as before"] if found else ["not read"])
-        table.add_row(str(number), "\n".join(changes), str(len(outcome.steps)), ended)
+        rows.append((str(number), "\n".join(changes), str(len(outcome.steps)), ended))
         before = found or before
-    Console(width=180, force_terminal=False).print(table)
+    print_table(
+        f"{BEFORE} -> {AFTER}, killed {sum(outcome.killed is not None for outcome, _ in runs)} times",
+        ("run", "found", "steps left", "killed at"),
+        rows,
+    )
 
 
-def call(*command: str) -> None:
-    subprocess.run(command, check=True)
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """No options."""
 
 
-def main() -> None:
-    os.chdir(TOP)
-    os.environ.update(KUBEPIN_SANDBOX=NAME, PYTHONUNBUFFERED="1")
-    sandbox = [sys.executable, "-m", "sandbox"]
-    for version in (BEFORE, AFTER):
-        call(*sandbox, "build", "--k8s", version)
-    call(*sandbox, "down", "--name", NAME)
-    call(*sandbox, "up", "--name", NAME, "--k8s", BEFORE)
-    call("ansible-playbook", "molecule/upgrade/prepare.yml")
-    show(interrupt())
-    call("ansible-playbook", "molecule/upgrade/verify.yml")
-    last = run(set())
-    if last.code != 0 or any(any(numbers) for numbers in last.recap) or not last.recap:
-        print("\n".join(last.output))
-        raise SystemExit("upgrade-interrupted: a further run was to change nothing: see above")
-    print("upgrade-interrupted: a further run: changed=0 on every host")
-    call(*sandbox, "down", "--name", NAME)
-
-
-if __name__ == "__main__":
-    main()
+def run(_options: argparse.Namespace) -> int:
+    """On a sandbox of its own."""
+    with new_sandbox(NAME, BEFORE, workers=2, builds=(AFTER,)):
+        playbook("molecule/upgrade/prepare.yml")
+        show(interrupt())
+        playbook("molecule/upgrade/verify.yml")
+        last = run_until(set())
+        nothing_done = last.code == 0 and bool(last.recap) and not any(any(numbers) for numbers in last.recap)
+        expect(nothing_done, "a further run was to change nothing:\n" + "\n".join(last.output))
+        print("a further run: changed=0 on every host")
+    return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.pinned_pod import Sample, lives
-from sandbox.settings import SandboxError
+from tests.campaigns.base import CheckFailed
+from tests.campaigns.pinned_pod import Sample, pod_runs
 
 OLD, NEW = {"other": "v1.21.14"}, {"other": "v1.22.17"}
 
@@ -20,17 +20,17 @@ def test_a_drain_of_its_own_node_may_end_it() -> None:
         Sample(14, None, None, True, NEW),
         Sample(15, "b", "1", False, NEW),
     ]
-    first, second = lives(samples)
-    assert (first.container, first.began, first.ended, first.through) == ("a", 0, 2, ["other v1.22.17"])
-    assert (second.container, second.through) == ("b", [])
+    first, second = pod_runs(samples)
+    assert (first.container, first.began, first.ended, first.outlasted) == ("a", 0, 2, ["other v1.22.17"])
+    assert (second.container, second.outlasted) == ("b", [])
 
 
 @pytest.mark.parametrize("after", [Sample(11, None, None, False, OLD), Sample(11, "b", "1", False, OLD)])
 def test_an_end_out_of_turn_is_named(after: Sample) -> None:
-    with pytest.raises(SandboxError, match="container a ended after 1 s, while its node was not in hand"):
-        lives([Sample(10, "a", "1", False, OLD), after])
+    with pytest.raises(CheckFailed, match="container a ended after 1 s, while its node was not being upgraded"):
+        pod_runs([Sample(10, "a", "1", False, OLD), after])
 
 
 def test_other_cpus_are_named() -> None:
-    with pytest.raises(SandboxError, match="had CPUs 1, and 0-1 after"):
-        lives([Sample(10, "a", "1", True, OLD), Sample(11, "a", "0-1", True, OLD)])
+    with pytest.raises(CheckFailed, match="had CPUs 1, and 0-1 after"):
+        pod_runs([Sample(10, "a", "1", True, OLD), Sample(11, "a", "0-1", True, OLD)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pods that keep their GPU stand-in through kubepin's own acts: the table, and what counts as a failure."""
+"""Pods that keep their GPU stand-in while kubepin works on their node: the table, and what counts as a failure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox.gpu_keep import Seen, markdown, unharmed
+from tests.campaigns.gpu_continuity import PodCheck, markdown, unharmed
 
-BEFORE = Seen("before", "hook", "uid-1", restarts=0, lost=False)
+BEFORE = PodCheck("before", "hook", "uid-1", restarts=0, lost=False)
 TUNED = replace(BEFORE, act="tuned")
 
 
@@ -29,5 +29,5 @@ def test_a_line_an_act_and_pod() -> None:
         pytest.param(replace(TUNED, uid="uid-2"), False, id="replaced"),
     ],
 )
-def test_what_a_pod_may_not_suffer(after: Seen, expected: bool) -> None:
+def test_what_a_pod_may_not_suffer(after: PodCheck, expected: bool) -> None:
     assert unharmed([BEFORE, after]) is expected

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real kubelet on one machine with a GPU, without a cluster: the benchmark under each CPU manager policy, interleaved.
+"""Run the benchmark under each CPU manager policy, interleaved, with a real kubelet on one GPU machine, without a cluster.
 
 `pack FOLDER` gathers the binaries out of the sandbox's cache, for a machine that cannot fetch any. `measure FOLDER`, as root
 on that machine, starts containerd and, for each round, policy and thread count in turn, the kubelet with that policy and one
 Guaranteed static pod that times all cells; then the pod goes, the kubelet stops, and its state file is removed. What an earlier call
 of the same run has measured is not measured again.
 
-Stand-ins, so that a machine without an image registry, a container toolkit or systemd will do: the pod works in the
+Stand-ins, so that a machine without an image registry, a container toolkit or systemd is enough: the pod works in the
 host's own root (its Python and torch) and shares its PID, IPC and network namespaces, a wrapper around runc lets it use all devices
 and stay in the host's cgroup namespace, and no device plugin hands out the GPU. The kubelet, its CPU manager and the kernel's
-cgroups are what they are everywhere. Standard library only.
+cgroups are what they are everywhere. Standard library only, unlike the other campaigns: run it by its own name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HEALTH = "http://127.0.0.1:10248/healthz"
 POD = "benchmark"
 START_SECONDS = 60
 STOP_SECONDS = 30
-# Each look costs some CPU of the machine that is being measured.
+# Each poll costs some CPU of the machine that is being measured.
 POLL_SECONDS = 2
 LOG_LINES = 20
 NOT_ALL = 3
@@ -83,7 +83,7 @@ state = "/run/kubepin-containerd"
 
 
 @dataclass(frozen=True)
-class Turn:
+class ArmRun:
     """One pod: one process of one arm in one round."""
 
     policy: str
@@ -93,7 +93,7 @@ class Turn:
 
     @property
     def done(self) -> bool:
-        """Whether the program said that it ended as asked."""
+        """Whether the program reported that it ended as asked."""
         return self.results.exists() and '"kind": "end"' in self.results.read_text()
 
 
@@ -120,11 +120,11 @@ class Plan:
         """Where containerd listens."""
         return "/run/kubepin-containerd/containerd.sock"
 
-    def turns(self) -> list[Turn]:
-        """All turns in order; every other round runs backwards, so that drift meets all arms alike."""
+    def runs(self) -> list[ArmRun]:
+        """All runs in order; every other round runs backwards, so that drift meets all arms alike."""
         arms = [(policy, threads) for threads in self.threads for policy in self.policies]
         return [
-            Turn(policy, threads, number, self.output / f"{policy}-{threads}-r{number}.jsonl")
+            ArmRun(policy, threads, number, self.output / f"{policy}-{threads}-r{number}.jsonl")
             for number in range(1, self.rounds + 1)
             for policy, threads in (arms if number % 2 else reversed(arms))
         ]
@@ -142,7 +142,7 @@ def pack(folder: Path, version: Version) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     files = {"kubelet": (kubernetes / "bin" / "kubelet").read_bytes()}
-    files |= {name: found[-1].read_bytes() for name, found in zip(IMAGES, images)}
+    files |= {name: found[-1].read_bytes() for name, found in zip(IMAGES, images, strict=True)}
     with tarfile.open(roots[-1]) as root:
         for path in (*PROGRAMS, LIBRARY):
             content = root.extractfile(f"./{path}")
@@ -187,20 +187,31 @@ def kubelet_configuration(plan: Plan, policy: str) -> dict[str, object]:
     }
 
 
-def pod(plan: Plan, turn: Turn) -> dict[str, object]:
-    """A Guaranteed pod with whole CPUs that runs one turn in the host's root."""
-    folder = Path(__file__).resolve().parent.parent / "benchmark"
+def pod(plan: Plan, arm_run: ArmRun) -> dict[str, object]:
+    """A Guaranteed pod with whole CPUs that does one run in the host's root."""
+    folder = Path(__file__).resolve().parents[2] / "benchmark"
     command = [
         *("/bin/busybox", "chroot", "/host", "/usr/bin/env", f"PYTHONPATH={folder}", f"PATH={os.environ['PATH']}"),
         *(f"{name}={os.environ[name]}" for name in ("LD_LIBRARY_PATH",) if name in os.environ),
-        *(plan.python, "-m", "pod", "round", "--run-id", plan.run_id, "--arm", turn.policy, "--round", str(turn.round)),
-        *("--threads", turn.threads, "--env", f"policy={turn.policy}", "--env", f"pod_cpu={plan.cpus}"),
-        *("--output", str(turn.results), *plan.program),
+        *(
+            plan.python,
+            "-m",
+            "pod",
+            "round",
+            "--run-id",
+            plan.run_id,
+            "--arm",
+            arm_run.policy,
+            "--round",
+            str(arm_run.round),
+        ),
+        *("--threads", arm_run.threads, "--env", f"policy={arm_run.policy}", "--env", f"pod_cpu={plan.cpus}"),
+        *("--output", str(arm_run.results), *plan.program),
     ]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{POD}-{turn.policy}-{turn.threads}-{turn.round}", "namespace": "default"},
+        "metadata": {"name": f"{POD}-{arm_run.policy}-{arm_run.threads}-{arm_run.round}", "namespace": "default"},
         "spec": {
             **{"hostNetwork": True, "hostPID": True, "hostIPC": True, "restartPolicy": "Never"},
             "containers": [
@@ -234,7 +245,7 @@ def service(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
             process.wait()
 
 
-class Machine:
+class GpuHost:
     """containerd, and a kubelet for each policy in turn."""
 
     def __init__(self, plan: Plan) -> None:
@@ -280,20 +291,20 @@ class Machine:
                 time.sleep(0.1)
             yield process
 
-    def run(self, turn: Turn) -> float:
-        """One turn; return its seconds. Raises SandboxError if the pod does not end well."""
-        turn.results.unlink(missing_ok=True)
+    def run(self, arm_run: ArmRun) -> float:
+        """One run; return its seconds. Raises SandboxError if the pod does not end well."""
+        arm_run.results.unlink(missing_ok=True)
         manifest = self.plan.work / "pods" / "benchmark.json"
         started = time.monotonic()
-        name = f"round {turn.round}, {turn.policy}, threads {turn.threads}"
+        name = f"round {arm_run.round}, {arm_run.policy}, threads {arm_run.threads}"
         seen = False
-        with self.kubelet(turn.policy) as kubelet:
-            manifest.write_text(json.dumps(pod(self.plan, turn)))
+        with self.kubelet(arm_run.policy) as kubelet:
+            manifest.write_text(json.dumps(pod(self.plan, arm_run)))
             try:
-                while not turn.done:
+                while not arm_run.done:
                     running = len(self.ctr("tasks", "ls", "-q").split()) > 1
                     gone, seen = seen and not running, seen or running
-                    if kubelet.poll() is not None or time.time() > self.plan.deadline or (gone and not turn.done):
+                    if kubelet.poll() is not None or time.time() > self.plan.deadline or (gone and not arm_run.done):
                         raise SandboxError(f"{name}: no whole result; see {self.log}\n{pod_log()}")
                     time.sleep(POLL_SECONDS)
                 state = self.state.read_text() if self.state.exists() else "none"
@@ -334,7 +345,7 @@ def controllers() -> None:
 
 
 def measure(plan: Plan, packed: Path) -> int:
-    """All turns that fit before the deadline; return the number of turns that are still to do."""
+    """All runs that fit before the deadline; return the number of runs that are still to do."""
     unpack(packed, plan.binaries)
     for folder in (plan.work / "pods", plan.work / "kubelet", plan.output):
         folder.mkdir(parents=True, exist_ok=True)
@@ -348,23 +359,25 @@ def measure(plan: Plan, packed: Path) -> int:
             work=plan.work, socket=plan.socket, pause=PAUSE_IMAGE, binaries=plan.binaries, snapshotter=snapshotter
         )
     )
-    machine = Machine(plan)
+    host = GpuHost(plan)
     longest = 0.0
     with service([str(plan.binaries / "containerd"), "-c", str(configuration)], plan.output / "containerd.log"):
-        machine.import_images()
-        for turn in plan.turns():
+        host.import_images()
+        for arm_run in plan.runs():
             if time.time() + longest > plan.deadline:
                 break
-            if not turn.done:
-                longest = max(longest, machine.run(turn))
-    left = sum(not turn.done for turn in plan.turns())
-    print(f"{left} of {len(plan.turns())} turns are still to do", flush=True)
+            if not arm_run.done:
+                longest = max(longest, host.run(arm_run))
+    left = sum(not arm_run.done for arm_run in plan.runs())
+    print(f"{left} of {len(plan.runs())} runs are still to do", flush=True)
     return left
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python3 -m sandbox.standalone", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.campaigns.gpu_host_benchmark", description=__doc__.split("\n")[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="gather the binaries for another machine")
     packing.add_argument("folder", type=Path)
@@ -381,8 +394,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measuring.add_argument("--cpus", type=int, default=4)
     measuring.add_argument("--reserved", default="0,1")
     measuring.add_argument("--memory", default="30Gi")
-    measuring.add_argument("--seconds", type=int, default=540, help="start no turn that would end later than this")
-    measuring.add_argument("--work", type=Path, default=Path("/tmp/kubepin-standalone"))
+    measuring.add_argument("--seconds", type=int, default=540, help="start no run that would end later than this")
+    measuring.add_argument("--work", type=Path, default=Path("/tmp/kubepin-gpu-host"))
     measuring.add_argument("--python", default=shutil.which("python3"))
     words = list(sys.argv[1:] if arguments is None else arguments)
     split = words.index("--") if "--" in words else len(words)
@@ -406,10 +419,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             python=options.python,
             program=tuple(words[split + 1 :]),
         )
-        print(f"$ {shlex.join([sys.executable, '-m', 'sandbox.standalone', *words])}", flush=True)
+        print(f"$ {shlex.join([sys.executable, '-m', 'tests.campaigns.gpu_host_benchmark', *words])}", flush=True)
         return NOT_ALL if measure(plan, options.folder) else 0
     except SandboxError as error:
-        print(f"standalone: {error}", file=sys.stderr)
+        print(f"gpu_host_benchmark: {error}", file=sys.stderr)
         return 1
 
 

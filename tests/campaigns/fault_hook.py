@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stops a program on a node exactly before one of its writes: killed, held, or with the disk full. For `sandbox.faults` only.
+"""Stops a program on a node exactly before one of its writes: killed, held, or with the disk full. For the campaign `faults` only.
 
 A .pth file makes every Python of the node import this; without a plan it does nothing. Python's audit events come before each
 write, rename, removal and command, so that no step can be missed, and the program needs no code for it. Before step N+1 is after step N.

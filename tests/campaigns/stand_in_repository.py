@@ -1,24 +1,26 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""stand-in-repository BUILDS FOLDER deb|rpm [--broken]: repositories of 1.21 and 1.22, one per minor, of the sandbox's own programs.
+"""Package repositories of 1.21 and 1.22, one per minor, of the sandbox's own programs.
 
 A stand-in for the repositories of Kubernetes: the same layout, names, versions, dependencies and kinds of maintainer scripts. The
-packages of 1.21 are as the legacy ones, those of 1.22 as today's. With --broken, the kubelet of 1.22.17 only knows its version.
-rpm packages need a system that Red Hat's packages made; here, the package `red-hat-base` says that it has what they need of it.
+packages of 1.21 are as the legacy ones, those of 1.22 as today's. If it is to be broken, the kubelet of 1.22.17 only knows its version.
+rpm packages need a system that Red Hat's packages made; here, the package `red-hat-base` provides what they need of it.
 """
+
+from __future__ import annotations
 
 import gzip
 import hashlib
 import shutil
 import subprocess
-import sys
 import tempfile
 from email.utils import formatdate
 from pathlib import Path
 
-UNITS = Path(__file__).parent.parent / "sandbox/rootfs/etc/systemd/system"
+from tests.campaigns.base import ROOT
+
+UNITS = ROOT / "sandbox/rootfs/etc/systemd/system"
 DROP_IN = "kubelet.service.d/10-kubeadm.conf"
-RING = Path(sys.argv[2]) / "ring"
+RING = "ring"
 BROKEN = '#!/bin/sh\n[ "$1" != --version ] || { echo "Kubernetes v1.22.17"; exit 0; }\necho "broken on purpose" >&2; exit 1\n'
 # As debhelper writes it for a service that shall run, with a restart on top, as other packages have it.
 POSTINST = """#!/bin/sh
@@ -83,12 +85,12 @@ def rpm(
         subprocess.run(["rpmbuild", "--quiet", "-bb", *defined, str(spec)], check=True)
 
 
-def index_rpm(folder: Path) -> None:
+def index_rpm(folder: Path, ring: Path) -> None:
     """Sign the packages, and write the metadata with the key beside it."""
     settings = {
         "__gpg": shutil.which("gpg"),
         "_gpg_name": "kubepin stand-in",
-        "_gpg_path": str(RING),
+        "_gpg_path": str(ring),
         "_gpg_sign_cmd_extra_args": "--pinentry-mode loopback --passphrase ''",
     }
     defined = [word for key, value in settings.items() for word in ("--define", f"{key} {value}")]
@@ -96,7 +98,7 @@ def index_rpm(folder: Path) -> None:
         ["rpmsign", *defined, "--addsign", *map(str, sorted(folder.glob("*.rpm")))], check=True, capture_output=True
     )
     subprocess.run(["createrepo_c", "--quiet", str(folder)], check=True)
-    gpg("--export", "--armor", "--output", str(folder / "repodata/repomd.xml.key"))
+    gpg(ring, "--export", "--armor", "--output", str(folder / "repodata/repomd.xml.key"))
 
 
 def fill(root: Path, files: dict[str, Path | str]) -> None:
@@ -144,7 +146,7 @@ def deb(
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def index_deb(folder: Path) -> None:
+def index_deb(folder: Path, ring: Path) -> None:
     """Write Packages and Release of a flat repository."""
     entries = []
     for path in sorted(folder.glob("*.deb")):
@@ -161,13 +163,13 @@ def index_deb(folder: Path) -> None:
     (folder / "Release").write_text(
         f"Origin: kubepin stand-in\nDate: {formatdate(usegmt=True)}\nSHA256:\n" + "\n".join(lines) + "\n"
     )
-    gpg("--yes", "--clearsign", "--output", str(folder / "InRelease"), str(folder / "Release"))
+    gpg(ring, "--yes", "--clearsign", "--output", str(folder / "InRelease"), str(folder / "Release"))
 
 
-def gpg(*arguments: str) -> None:
+def gpg(ring: Path, *arguments: str) -> None:
     """Run gpg with the repository's own key ring, which is worth nothing outside."""
-    RING.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = ["gpg", "--homedir", str(RING), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+    ring.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = ["gpg", "--homedir", str(ring), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
     subprocess.run([*command, *arguments], check=True)
 
 
@@ -202,7 +204,7 @@ def apt_repository(folder: Path, programs: Path, crictl: Path, version: str, leg
         conffiles=(drop_in,) if legacy else (),
         postinst="#!/bin/sh\n[ ! -d /run/systemd/system ] || systemctl --system daemon-reload || true\n",
     )
-    index_deb(folder)
+    index_deb(folder, folder.parents[1] / RING)
 
 
 def dnf_repository(folder: Path, programs: Path, crictl: Path, version: str, legacy: bool, broken: bool) -> None:
@@ -235,14 +237,14 @@ def dnf_repository(folder: Path, programs: Path, crictl: Path, version: str, leg
         depends=f"Requires: cri-tools >= {tools}\n"
         + ("Requires: kubelet >= 1.13.0, kubectl >= 1.13.0" if legacy else ""),
     )
-    index_rpm(folder)
+    index_rpm(folder, folder.parents[1] / RING)
 
 
-def main() -> None:
-    builds, top, kind = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+def publish(builds: Path, top: Path, kind: str, broken: bool = False) -> None:
+    """Make the repositories of *kind* (deb or rpm) below *top*; those of 1.21 stay as they are if they are there."""
     if not (top / "key.gpg").exists():
-        gpg("--quick-generate-key", "kubepin stand-in", "default", "default", "never")
-        gpg("--export", "--output", str(top / "key.gpg"))
+        gpg(top / RING, "--quick-generate-key", "kubepin stand-in", "default", "default", "never")
+        gpg(top / RING, "--export", "--output", str(top / "key.gpg"))
     [crictl] = builds.glob("own-*/bin/crictl")
     write = {"deb": apt_repository, "rpm": dnf_repository}[kind]
     for version, legacy in (("1.21.14", True), ("1.22.17", False)):
@@ -251,10 +253,4 @@ def main() -> None:
             continue
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write(
-            folder, builds / f"kubernetes-{version}/bin", crictl, version, legacy, not legacy and "--broken" in sys.argv
-        )
-
-
-if __name__ == "__main__":
-    main()
+        write(folder, builds / f"kubernetes-{version}/bin", crictl, version, legacy, broken and not legacy)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run costs at scale: `kubepin tune` over simulated hosts with nothing to do, beside a bare ping, and over a dead and a slow one.
+"""Measure what `kubepin tune` costs over simulated hosts with nothing to do, beside a bare ping; and with a dead and a slow host.
 
 The yardstick is `ansible -m ping` (and `-m raw`) of the same hosts, with the same forks and pipelining; every run opens connections of
 its own. The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its
-own. Modules run on the workers, on this machine, so that their time is in the run's time; CPU time is told apart. A dead host is an
+own. Modules run on the workers, on this machine, so that their time is in the run's time; CPU time is counted separately. A dead host is an
 address that accepts connections and says nothing; a slow one has a Python that sleeps before it begins.
 """
 
@@ -14,23 +14,31 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from orchestrator.model import EXIT_CODES, Verdict
 from sandbox.cluster import ready_sandbox
-from sandbox.faults import Worker, Wrong
-from sandbox.settings import Paths, SandboxError
-from sandbox.switch_cost import many_hosts
+from sandbox.settings import Paths
+from tests.campaigns.base import (
+    ROOT,
+    add_output_argument,
+    add_sandbox_arguments,
+    expect,
+    markdown_table,
+    sandbox_for,
+    write_json,
+)
+from tests.campaigns.switch_cost import many_hosts
+from tests.campaigns.worker import Worker
 
-ROOT = Path(__file__).resolve().parents[1]
 COUNTS = (10, 100, 500)
 FEW, FEW_FORKS = 10, 5
 SOCKETS = ".sockets"
@@ -152,7 +160,7 @@ def close_connections(site: Path) -> None:
         )
 
 
-class Bench:
+class ScaleBenchmark:
     """Runs commands against simulated hosts and watches them."""
 
     def __init__(self, workers: Sequence[Worker], forks: int) -> None:
@@ -165,7 +173,7 @@ class Bench:
     ) -> Cost:
         """Run the command to its end.
 
-        Raises Wrong if it does not end with the expected exit code.
+        Raises CheckFailed if it does not end with the expected exit code.
         """
         hosts = json.loads((site / "hosts.json").read_text())["all"]["children"]["gpu_nodes"]["hosts"]
         cost = Cost(title, len(hosts), forks or self._forks, 0)
@@ -196,8 +204,8 @@ class Bench:
             f"{cost.all_mib:.0f} MiB, {cost.workers} workers, exit code {cost.exit_code}",
             flush=True,
         )
-        if cost.exit_code != expected:
-            raise Wrong(f"{title}: exit code {cost.exit_code}, expected {expected}: " + "\n".join(lines[-20:]))
+        end = "\n".join(lines[-20:])
+        expect(cost.exit_code == expected, f"{title}: exit code {cost.exit_code}, expected {expected}: {end}")
         self.costs.append(cost)
         return cost
 
@@ -228,9 +236,9 @@ def with_one_more(inventory: dict[str, Any], name: str, changes: dict[str, Any])
     return {"all": {**inventory["all"], "children": {"gpu_nodes": {"hosts": hosts}}}}
 
 
-def campaign(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> list[Cost]:
+def measure_all(workers: Sequence[Worker], counts: Sequence[int], forks: int) -> list[Cost]:
     """Growth beside the yardsticks, forks, and what a dead and a slow host cost the others."""
-    bench = Bench(workers, forks)
+    bench = ScaleBenchmark(workers, forks)
     with tempfile.TemporaryDirectory(prefix="kp-") as folder, silent_address() as port:
         sites = Path(folder)
         few = many_hosts(workers, FEW)
@@ -260,7 +268,7 @@ def growth(costs: Sequence[Cost], name: str) -> list[float]:
     """What one host more costs, between each run and the next larger one."""
     return [
         (getattr(larger, name) - getattr(smaller, name)) / (larger.hosts - smaller.hosts)
-        for smaller, larger in zip(costs, costs[1:], strict=False)
+        for smaller, larger in pairwise(costs)
     ]
 
 
@@ -270,62 +278,72 @@ def ratio(cost: Cost, costs: Sequence[Cost]) -> str:
     return f"{cost.seconds / ping.seconds:.2f}" if ping else ""
 
 
+HEADINGS = (
+    *(
+        "run",
+        "s",
+        "of ping",
+        "CPU here, s",
+        "CPU on the hosts, s",
+        "all processes, MiB",
+        "Ansible, MiB",
+        "kubepin, MiB",
+    ),
+    *("workers / forks", "lines (longest)", "exit code"),
+)
+
+
 def markdown(costs: Sequence[Cost], counts: Sequence[int]) -> str:
     """What was measured, as tables for a page."""
-    lines = [
-        "| run | s | of ping | CPU here, s | CPU on the hosts, s | all processes, MiB | Ansible, MiB | kubepin, MiB | workers / forks "
-        "| lines (longest) | exit code |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(
-            f"| {c.title} | {c.seconds:.1f} | {ratio(c, costs)} | {c.control_cpu_s:.1f} | {c.hosts_cpu_s:.1f} | {c.all_mib:.0f} "
-            f"| {c.playbook_mib:.0f} | {c.conductor_mib:.0f} | {c.workers} / {c.forks} | {c.lines} ({c.longest_line}) | {c.exit_code} |"
-            for c in costs
-        ),
-        "",
-        f"| one host more, between {', '.join(map(str, counts))} hosts | |",
-        "|---|---|",
+    runs = [
+        (
+            *(c.title, f"{c.seconds:.1f}", ratio(c, costs), f"{c.control_cpu_s:.1f}", f"{c.hosts_cpu_s:.1f}"),
+            *(f"{c.all_mib:.0f}", f"{c.playbook_mib:.0f}", f"{c.conductor_mib:.0f}", f"{c.workers} / {c.forks}"),
+            *(f"{c.lines} ({c.longest_line})", c.exit_code),
+        )
+        for c in costs
     ]
     grown = [cost for count in counts for cost in costs if cost.title == f"{count} hosts"]
-    for name, unit in (
-        ("seconds", "s"),
-        ("control_cpu_s", "s of CPU here"),
-        ("hosts_cpu_s", "s of CPU on the host"),
-        ("all_mib", "MiB, all processes"),
-        ("playbook_mib", "MiB, ansible-playbook"),
-        ("conductor_mib", "MiB, kubepin"),
-    ):
-        lines.append(f"| {unit} | {', then '.join(f'{value:.2f}' for value in growth(grown, name))} |")
-    return "\n".join(lines) + "\n"
+    rates = [
+        (unit, ", then ".join(f"{value:.2f}" for value in growth(grown, name)))
+        for name, unit in (
+            ("seconds", "s"),
+            ("control_cpu_s", "s of CPU here"),
+            ("hosts_cpu_s", "s of CPU on the host"),
+            ("all_mib", "MiB, all processes"),
+            ("playbook_mib", "MiB, ansible-playbook"),
+            ("conductor_mib", "MiB, kubepin"),
+        )
+    ]
+    return "\n".join(
+        (
+            markdown_table(HEADINGS, runs, numeric=True),
+            markdown_table((f"one host more, between {', '.join(map(str, counts))} hosts", ""), rates),
+        )
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`NAME FOLDER [--hosts N,N,...] [--forks N]`."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.scale", description=__doc__)
-    parser.add_argument("name", help="the sandbox; its workers are tuned, and left untuned")
-    parser.add_argument("folder", type=Path, help="where the result goes")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_sandbox_arguments(parser, "scale", version="1.36.3", workers=2)
+    add_output_argument(parser, "scale")
     parser.add_argument(
         "--hosts", default=",".join(map(str, COUNTS)), help="how many hosts, ascending (default: %(default)s)"
     )
     parser.add_argument("--forks", type=int, default=20)
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Workers of a sandbox that stays are tuned, and left untuned."""
     counts = [int(count) for count in options.hosts.split(",")]
-    try:
-        with ready_sandbox(Paths.from_environment(), options.name) as sandbox:
-            workers = [Worker(sandbox, node) for node in sandbox.workers]
-            for worker in workers:
-                worker.module(policy="static")
-            costs = campaign(workers, counts, options.forks)
-            for worker in workers:
-                worker.reset()
-    except (SandboxError, Wrong) as error:
-        print(f"scale: {error}", file=sys.stderr)
-        return 1
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "measured.json").write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")
-    (options.folder / "table.md").write_text(markdown(costs, counts))
+    with sandbox_for(options) as name, ready_sandbox(Paths.from_environment(), name) as sandbox:
+        workers = [Worker(sandbox, node) for node in sandbox.workers]
+        for worker in workers:
+            worker.module(policy="static")
+        costs = measure_all(workers, counts, options.forks)
+        for worker in workers:
+            worker.reset()
+    write_json(options.output / "measured.json", [asdict(cost) for cost in costs])
+    (options.output / "table.md").write_text(markdown(costs, counts))
     print(markdown(costs, counts))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pods that lose their GPU stand-in: what their words mean, and that the audit grades what was measured as it happened."""
+"""Pods that lose their GPU stand-in: what their logs mean, and that the audit grades what was measured as it happened."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_node import Node, with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils._gpu_pod_risk import risk_of
 
-from sandbox import legacy_gpu
-from sandbox.gpu_loss import NEIGHBOUR, QUIET, RESTART, SHARED, WHOLE, Row, key, loss, markdown, read_rows
 from sandbox.settings import SandboxError
+from tests.campaigns import legacy_gpu
+from tests.campaigns.gpu_loss import (
+    NEIGHBOUR,
+    QUIET,
+    RESTART,
+    SHARED,
+    WHOLE,
+    GpuLossResult,
+    key,
+    loss,
+    markdown,
+    read_rows,
+)
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence" / "gpu-loss"
 CONTAINERS = [list(rows) for _, rows in groupby(sorted(read_rows(EVIDENCE), key=key), key)]
 
 
 @pytest.mark.parametrize("rows", CONTAINERS, ids=lambda rows: " ".join(key(rows[0])))
-def test_the_audit_grades_what_happened(rows: list[Row]) -> None:
+def test_the_audit_grades_what_happened(rows: list[GpuLossResult]) -> None:
     first = rows[0]
     lost = {row.event for row in rows if row.lost}
     grade = "high" if lost & {QUIET, NEIGHBOUR} else "low" if RESTART in lost else "none"
@@ -60,8 +71,8 @@ def test_a_device_that_is_not_there_is_no_loss() -> None:
 
 def test_the_table_has_a_line_a_container_and_says_what_was_not_measured() -> None:
     rows = [
-        Row("1.21.14", "static", "1.0.0-rc93", WHOLE, QUIET, True, 6),
-        Row("1.21.14", "static", "1.0.0-rc93", SHARED, NEIGHBOUR, False, None),
+        GpuLossResult("1.21.14", "static", "1.0.0-rc93", WHOLE, QUIET, True, 6),
+        GpuLossResult("1.21.14", "static", "1.0.0-rc93", SHARED, NEIGHBOUR, False, None),
     ]
     assert markdown(rows).splitlines()[2:] == [
         "| 1.21.14 | static | 1.0.0-rc93 | no CPU requested | not measured | not measured | kept | not measured |",

@@ -1,35 +1,41 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""try-rights NAME VERSION FOLDER [PURPOSE...]: run the playbooks with docs/rbac.yaml's rights only, and see which the API server saw.
+"""Run the playbooks with docs/rbac.yaml's rights only, and compare them with what the API server saw.
 
-On the sandbox NAME (made if it is not there, and left): for each purpose a user that kubeadm makes a kubeconfig for, and one
-without rights. The API server's audit log then says what each of them asked for: a right that was never used is one too many.
-Writes FOLDER/VERSION.md.
+For each purpose there is a user that kubeadm makes a kubeconfig for, and one without rights. The API server's audit log then shows what
+each of them asked for: a right that was never used is one too many. Writes OUTPUT/VERSION.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "collections"), str(PROJECT)]
-
-from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (  # noqa: E402
+from ansible_collections.kubepin.tuning.plugins.module_utils._rights import (
     NAMESPACES,
     PURPOSES,
     Right,
     rights,
 )
 
-CACHE = Path(os.environ.get("KUBEPIN_CACHE") or Path.home() / ".cache/kubepin")
+from sandbox.settings import Paths
+from sandbox.state import State
+from tests.campaigns.base import (
+    ROOT,
+    CheckFailed,
+    add_output_argument,
+    add_sandbox_arguments,
+    expect,
+    run_sandbox,
+    sandbox_for,
+)
+
 POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -53,14 +59,18 @@ UNPINNED = {
             "metadata": {"labels": {"app": "unpinned"}},
             "spec": {
                 "containers": [
-                    {"name": "main", "image": "busybox", "resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "500m", "memory": "64Mi"}}}
+                    {
+                        "name": "main",
+                        "image": "busybox",
+                        "resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "500m", "memory": "64Mi"}},
+                    }
                 ]
             },
         },
     },
 }
-"""What `mend` has to mend."""
-ENFORCES_FROM = (1, 30)
+"""What the purpose `mend` has to patch."""
+ENFORCES_FROM = 30
 # Purpose, playbook and arguments, in this order: the rollback finds what the tuning did.
 RUNS = (
     ("audit", "audit-gpu-pods.yml", ()),
@@ -80,22 +90,16 @@ NEEDS = {"mend": ("audit", "mend")}
 class Cluster:
     """The sandbox, as its administrator sees it."""
 
-    def __init__(self, name: str, version: str, measures: bool) -> None:
-        self.name = name
+    def __init__(self, name: str) -> None:
         self._control_plane = f"{name}-control-plane"
-        subprocess.run(
-            [sys.executable, "-m", "sandbox", "up", "--name", name, "--k8s", version, "--workers", "1"], check=True
-        )
-        if measures:
-            subprocess.run([sys.executable, "-m", "sandbox", "torch", "--name", name], check=True)
-        self._admin = str(CACHE / "sandboxes" / name / "admin.conf")
+        self._admin = str(Paths.from_environment().sandbox(name).kubeconfig)
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
-        """What kubectl says with all rights."""
+        """What kubectl prints with all rights."""
         return _output("kubectl", "--kubeconfig", self._admin, *arguments, text=text)
 
     def on_control_plane(self, script: str, text: str = "") -> str:
-        """What a shell says on the control plane's node."""
+        """What a shell prints on the control plane's node."""
         return _output("docker", "exec", "-i", self._control_plane, "sh", "-euc", script, text=text)
 
     def watch_requests(self) -> None:
@@ -135,7 +139,7 @@ class Cluster:
                 for pod in pods
             ):
                 return
-        raise SystemExit("try-rights: the API server did not come back with its audit log within 180 s")
+        raise CheckFailed("the API server did not come back with its audit log within 180 s")
 
     def kubeconfig(self, folder: Path, user: str, *groups: str) -> Path:
         """A new kubeconfig for *user* in *groups*, as kubeadm makes one."""
@@ -154,7 +158,7 @@ class Cluster:
         while not self.kubectl("get", "pods", "-l", "app=unpinned", "-o", "name"):
             time.sleep(1)
 
-    def requests(self) -> list[dict[str, object]]:
+    def requests(self) -> list[dict[str, Any]]:
         """The audit log."""
         log = self.kubectl("-n", "kube-system", "logs", f"kube-apiserver-{self._control_plane}")
         return [
@@ -164,7 +168,7 @@ class Cluster:
         ]
 
 
-def asked(events: list[dict[str, object]]) -> tuple[dict[str, set[Right]], dict[str, set[Right]]]:
+def asked(events: list[dict[str, Any]]) -> tuple[dict[str, set[Right]], dict[str, set[Right]]]:
     """Purpose to what its user asked for: all of it, and what was forbidden. Discovery and reviews are left out."""
     everything: dict[str, set[Right]] = defaultdict(set)
     forbidden: dict[str, set[Right]] = defaultdict(set)
@@ -197,13 +201,12 @@ def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> subp
         "kubepin_runs": str(folder),
     }
     command = ["ansible-playbook", "-i", "inventory/sandbox", playbook, "-e", json.dumps(variables), *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def _output(*command: str, text: str = "") -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"try-rights: {' '.join(command[:3])} ... failed: {done.stderr or done.stdout}")
+    expect(done.returncode == 0, f"{' '.join(command[:3])} ... failed: {done.stderr or done.stdout}")
     return done.stdout
 
 
@@ -223,51 +226,61 @@ def table(everything: dict[str, set[Right]], forbidden: dict[str, set[Right]], r
     return lines
 
 
-def main() -> int:
-    """Exit status 1 if a run failed that has its rights, or one went on that has none."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name")
-    parser.add_argument("version")
-    parser.add_argument("folder", type=Path)
-    every = list(dict.fromkeys(purpose for purpose, _playbook, _arguments in RUNS))
-    parser.add_argument("purposes", nargs="*", choices=[*every, []], help="without one: all that the version has")
-    options = parser.parse_args()
-    if tuple(map(int, options.version.split(".")[:2])) < ENFORCES_FROM:
-        every.remove("enforce")
-    os.environ["KUBEPIN_SANDBOX"] = options.name
-    cluster = Cluster(options.name, options.version, "benchmark" in (options.purposes or every))
+EVERY = list(dict.fromkeys(purpose for purpose, _playbook, _arguments in RUNS))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_sandbox_arguments(parser, "permissions", version="1.36.3", workers=1)
+    add_output_argument(parser, "permissions")
+    parser.add_argument("purposes", nargs="*", metavar="PURPOSE", help=f"some of {', '.join(EVERY)}; default: all")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status is 1 if a run failed that has its rights, or one went on that has none."""
+    if unknown := set(options.purposes) - set(EVERY):
+        raise CheckFailed(f"unknown purpose {', '.join(sorted(unknown))}: expected some of {', '.join(EVERY)}")
+    with sandbox_for(options) as name:
+        return run_on(name, options.purposes, options.output)
+
+
+def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
+    """The same on a sandbox."""
+    state = State.load(Paths.from_environment().sandbox(name))
+    if not state:
+        raise CheckFailed(f"there is no sandbox {name}")
+    chosen = [purpose for purpose in purposes or EVERY if purpose != "enforce" or state.version.minor >= ENFORCES_FROM]
+    if "benchmark" in chosen:
+        run_sandbox("torch", "--name", name)
+    cluster = Cluster(name)
     cluster.watch_requests()
-    cluster.kubectl("apply", "-f", str(PROJECT / "docs/rbac.yaml"))
+    cluster.kubectl("apply", "-f", str(ROOT / "docs/rbac.yaml"))
     failed = False
     ran: dict[str, list[str]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        nobody = play("tune-gpu-nodes.yml", cluster.kubeconfig(folder, "kubepin-nobody", "nobody"), folder)
-        failed |= nobody.returncode == 0 or "nothing was changed" not in nobody.stdout
+        without_rights = play("tune-gpu-nodes.yml", cluster.kubeconfig(folder, "kubepin-none", "none"), folder)
+        failed |= without_rights.returncode == 0 or "nothing was changed" not in without_rights.stdout
         for purpose, playbook, arguments in RUNS:
-            if purpose not in (options.purposes or every):
+            if purpose not in chosen:
                 continue
             if purpose == "mend":
                 cluster.make_unpinned()
             groups = [f"kubepin:{each}" for each in NEEDS.get(purpose, (purpose,))]
             done = play(playbook, cluster.kubeconfig(folder, f"kubepin-{purpose}", *groups), folder, *arguments)
-            words = "passed" if done.returncode == 0 else "FAILED"
+            outcome = "passed" if done.returncode == 0 else "FAILED"
             check = " --check" if "--check" in arguments else ""
-            print(f"try-rights: {playbook}{check} as kubepin-{purpose}: {words}", flush=True)
-            ran[purpose].append(f"`{playbook}{check}` {words}")
+            print(f"{playbook}{check} as kubepin-{purpose}: {outcome}", flush=True)
+            ran[purpose].append(f"`{playbook}{check}` {outcome}")
             if done.returncode:
                 failed = True
                 print(done.stdout[-4000:] + done.stderr[-1000:])
-    refusal = nobody.stdout[nobody.stdout.find("fatal:") :].split("\n\n")[0]
+    refusal = without_rights.stdout[without_rights.stdout.find("fatal:") :].split("\n\n")[0]
     lines = table(*asked(cluster.requests()), ran)
     text = "\n".join(
         [*lines, "", "tune-gpu-nodes.yml of a user without rights:", "", "```", refusal.strip(), "```", ""]
     )
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / f"{options.version}.md").write_text(text)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{state.kubernetes}.md").write_text(text)
     print(text)
     return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
