@@ -81,11 +81,11 @@ sandbox-collect: ## Journals, logs, events and state files of all nodes into one
 
 collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
 	@tools/setup venv
-	@tools/collection
+	@python -m tools.collection
 
 docs: ## Write docs/reference and docs/rbac.yaml anew from the code
 	@tools/setup venv
-	@tools/docs
+	@python -m tools.docs
 
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
 	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible

@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs: write what the code says itself: docs/reference from the documentation of modules and roles, docs/rbac.yaml from the rights."""
+"""Write what the code says itself: docs/reference from the documentation of modules and roles, docs/rbac.yaml from the rights."""
 
 from __future__ import annotations
 

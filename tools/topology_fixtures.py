@@ -1,15 +1,13 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the archives in tests/unit/fixtures/topology of Debian's source packages hwloc and util-linux.
+"""Make the archives in tests/unit/fixtures/topology of Debian's source packages hwloc and util-linux.
 
-    tools/topology-fixtures             fetches the packages through apt, in a temporary folder
-    tools/topology-fixtures FOLDER      takes them from a folder with hwloc-*/ and util-linux-*/, unpacked
-
-Of each dump only what _topology reads is kept; beside it, untouched, what the package expects of lstopo or lscpu.
+Without FOLDER, apt fetches the packages into a temporary one. Of each dump only what kubepin reads is kept; beside it, untouched, what
+the package expects of lstopo or lscpu.
 """
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import io
 import os
@@ -20,7 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-COLLECTION = Path(__file__).parents[1] / "collections/ansible_collections/kubepin/tuning"
+COLLECTION = Path(__file__).resolve().parents[1] / "collections/ansible_collections/kubepin/tuning"
 FIXTURES = COLLECTION / "tests/unit/fixtures/topology"
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 SYSTEM = "sys/devices/system"
@@ -160,11 +158,13 @@ def util_linux_dumps(source: Path) -> list[tuple[str, Path, list[Path]]]:
 
 
 def main() -> None:
-    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]):
-        sys.exit(__doc__)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(sys.argv[1]) if len(sys.argv) == 2 else Path(scratch)
-        if len(sys.argv) < 2:
+    """Write both archives and hwloc's licence."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="with hwloc-*/ and util-linux-*/, unpacked")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not options.folder:
             fetch(folder)
         found = {name: sorted(folder.glob(f"{name}-[0-9]*/")) for name in ("hwloc", "util-linux")}
         missing = [name for name, places in found.items() if not places]

@@ -1,6 +1,5 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""collection [FOLDER]: build kubepin.tuning as one archive, with roles, playbooks and the benchmark, in FOLDER (default: dist).
+"""Build kubepin.tuning as one archive, with roles, playbooks and the benchmark, in FOLDER (default: dist).
 
 A playbook of a collection is called by its name, which takes no hyphen: tune-gpu-nodes.yml is kubepin.tuning.tune_gpu_nodes there.
 """
