@@ -7,6 +7,7 @@ K8S ?= 1.36.3
 WORKERS ?= 2
 NAME ?= kubepin
 VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
+comma := ,
 
 export KUBEPIN_SANDBOX := $(NAME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -14,7 +15,8 @@ export PYTHONUNBUFFERED := 1
 # Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo check test test-all lint unit molecule campaign conformance sandbox-up sandbox-down
+.PHONY: sandbox-status sandbox-collect collection docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +41,7 @@ test-all: ## Everything that proves a promise, on all versions: some hours
 	@tools/setup torch
 	@python -m tools.run_tests all
 
-lint: ## ansible-lint (production), yamllint, ruff, mypy, Python 3.8 on managed nodes
+lint: ## ansible-lint (production), yamllint, ruff, mypy, shellcheck, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
 
@@ -52,60 +54,16 @@ molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.3
 	@tools/setup sandbox
 	@tools/molecule "$(K8S)" $(SCENARIOS)
 
-upgrade-two-hops: ## A tuned cluster from 1.20.15 to 1.22.17 on a sandbox of its own
+campaign: ## A long run against real clusters: make campaign WHAT=faults ARGS="--k8s 1.36.3"; without WHAT, the list
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/upgrade-two-hops
+	@python -m tests.campaigns $(or $(WHAT),--help) $(ARGS)
 
-upgrade-interrupted: ## A tuned cluster from 1.21.14 to 1.22.17, the run killed at every change and run again
+conformance: ## kubepin's decisions against real kubelets: make conformance WHAT=config VERSIONS=1.22.17 ARGS="--cases 500"
 	@tools/setup venv
 	@tools/setup sandbox
-	@tools/upgrade-interrupted
-
-upgrade-packages: ## 1.21.14 to 1.22.17 with packages on a sandbox of its own: one missing, one broken and undone
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/upgrade-packages apt
-
-upgrade-packages-dnf: ## The same with dnf and rpm, on Debian nodes that have them
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/upgrade-packages dnf
-
-reproduce-gpu-loss: ## Take a GPU stand-in from running pods: kubelets 1.21 and 1.22, both policies, an old and a new runc
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/reproduce-gpu-loss test-results/gpu-access 1.21.14 1.22.17
-
-keep-gpus: ## Show that tuning, rollback and upgrade take no GPU stand-in from pods that run through them
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/keep-gpus test-results/gpu-access
-
-judge-allocation: ## The preview of allocations against what real kubelets give out: make judge-allocation N=110 VERSIONS=1.22.17
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/judge allocation "$(VERSIONS)" --sequences "$(or $(N),110)"
-
-judge-config: ## The verdict on random configurations against real kubelets: make judge-config N=500 VERSIONS=1.22.17
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/judge config "$(VERSIONS)" --cases "$(or $(N),500)"
-
-fault-campaign: ## Break runs at every step on real workers and look at what is left; fails if a row does
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/fault-campaign test-results/all-faults
-
-bench-switch: ## What a switch costs: downtime against a bare restart, a whole run, runs with nothing to do
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-switch test-results/bench-switch
-
-bench-scale: ## What a run over 10, 100 and 500 simulated hosts costs, beside a bare ping of them; a dead and a slow host
-	@tools/setup venv
-	@tools/setup sandbox
-	@K8S=$(K8S) WORKERS=$(WORKERS) tools/bench-scale test-results/scale
+	@for version in $(subst $(comma), ,$(VERSIONS)); do python3 -m sandbox build --k8s "$$version"; done
+	@for what in $(or $(WHAT),config allocation); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv
@@ -121,20 +79,13 @@ sandbox-status: ## What is there, and how to reach it
 sandbox-collect: ## Journals, logs, events and state files of all nodes into one folder
 	@python3 -m sandbox collect --name "$(NAME)"
 
-.PHONY: collection docs try-rights
 collection: ## Build the collection kubepin.tuning, with roles and playbooks, in dist/
 	@tools/setup venv
-	@tools/collection
+	@python -m tools.collection
 
 docs: ## Write docs/reference and docs/rbac.yaml anew from the code
 	@tools/setup venv
-	@tools/docs
-
-try-rights: ## The playbooks with docs/rbac.yaml's rights only, and what the API server saw them use
-	@tools/setup venv
-	@tools/setup sandbox
-	@tools/try-rights rights "$(K8S)" test-results/permissions
-	@python3 -m sandbox down --name rights
+	@python -m tools.docs
 
 clean: ## Remove the virtual environment, the built collection and the checkers' caches of this checkout
 	@rm -rf dist .venv .mypy_cache .ruff_cache .pytest_cache .ansible

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Machines that nobody has to own: trees of /sys and /proc as the kernel would show them.
 
-`_topology.read_topology` reads them, and so does a real kubelet, once they are mounted over /sys/devices/system/cpu,
+A real kubelet reads them, once they are mounted over /sys/devices/system/cpu,
 /sys/devices/system/node and /proc/cpuinfo (cadvisor's utils/sysfs names the files that it wants). They are generated, not
-dumped: numbers that neither reads are absent, and memory and distances are plausible, not measured.
+dumped: numbers that no reader wants are absent, and memory and distances are plausible, not measured.
 
     python -m sandbox.topologies                                  # the names
     python -m sandbox.topologies epyc-7773x-nps4 /tmp/nps4        # writes that tree

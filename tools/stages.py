@@ -42,6 +42,7 @@ class Lane:
 
 
 LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
+CAMPAIGN = ("python", "-m", "tests.campaigns")
 PYTEST = (*IN_BACKGROUND, "python", "-m", "pytest", "--numprocesses=2", "--dist=worksteal")
 UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
 COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
@@ -49,16 +50,16 @@ COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/componen
 
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
     """kubepin's decisions against a real kubelet."""
-    judge = (*IN_BACKGROUND, "env", "PYTHONPATH=collections", "python", "-m", "judge")
+    program = (*IN_BACKGROUND, "python", "-m", "tests.conformance")
     return (
         Stage(f"Kubernetes {version}: build", (*IN_BACKGROUND, "python3", "-m", "sandbox", "build", "--k8s", version)),
         Stage(
             f"conformance: {configurations} random configurations on kubelet {version}",
-            (*judge, "config", "--k8s", version, "--cases", str(configurations)),
+            (*program, "config", "--k8s", version, "--cases", str(configurations)),
         ),
         Stage(
             f"conformance: {sequences} pod sequences on kubelet {version}",
-            (*judge, "allocation", "--k8s", version, "--sequences", str(sequences), *options),
+            (*program, "allocation", "--k8s", version, "--sequences", str(sequences), *options),
         ),
     )
 
@@ -85,7 +86,7 @@ def check() -> tuple[Lane, ...]:
 def test() -> tuple[Lane, ...]:
     """What guards main: each promise once, on the cluster where it costs least."""
     machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
-    faults = Stage("flags: 4 faults", ("python", "-m", "sandbox.faults", "flags", "test-results/faults", "--sample"))
+    faults = Stage("flags: 4 faults", (*CAMPAIGN, "faults", "--sandbox", "flags", "--sample"))
     drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "rollback", "benchmark", "enforce"))
     on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "rollback", "failed_switch", "refusals", "audit"), faults)
     return (
@@ -96,24 +97,23 @@ def test() -> tuple[Lane, ...]:
     )
 
 
-def campaign(name: str, *command: str) -> Stage:
+def campaign(title: str, name: str, *options: str) -> Stage:
     """A campaign that makes and removes its own clusters."""
-    return Stage(f"campaign: {name}", command)
+    return Stage(f"campaign: {title}", (*CAMPAIGN, name, *options))
 
 
 def everything() -> tuple[Lane, ...]:
     """`make test`, then what else proves a promise."""
-    results = "test-results"
     upgrades = (
-        campaign("two minors in one run", "tools/upgrade-two-hops"),
-        campaign("upgrade with apt packages", "tools/upgrade-packages", "apt"),
-        campaign("upgrade with dnf packages", "tools/upgrade-packages", "dnf"),
-        campaign("an upgrade killed at every change", "tools/upgrade-interrupted"),
-        campaign("no step takes a GPU from a pod", "tools/keep-gpus", f"{results}/gpu-access"),
-        campaign("a GPU taken from pods", "tools/reproduce-gpu-loss", f"{results}/gpu-access", BEFORE_OLD, OLD),
+        campaign("two minors in one run", "upgrade-two-minors"),
+        campaign("upgrade with apt packages", "upgrade-packages", "apt"),
+        campaign("upgrade with dnf packages", "upgrade-packages", "dnf"),
+        campaign("an upgrade killed at every change", "upgrade-interrupted"),
+        campaign("no step takes a GPU from a pod", "gpu-continuity"),
+        campaign("a GPU taken from pods", "gpu-loss", "--k8s", f"{BEFORE_OLD},{OLD}"),
     )
-    faults = campaign("all faults", "tools/fault-campaign", f"{results}/all-faults")
-    permissions = campaign("permissions", "tools/try-rights", "rights", NEW, f"{results}/permissions")
+    faults = campaign("all faults", "faults", "--output", "test-results/all-faults")
+    permissions = campaign("permissions", "permissions", "--k8s", NEW)
     on_old = cluster("old", OLD, *scenarios("old", OLD, *ON_EVERY_VERSION, "refusals"))
     decisions = tuple(stage for version in (NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()

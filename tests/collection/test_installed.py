@@ -40,7 +40,7 @@ def output_of(folder: Path, *command: str, **environment: str) -> str:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The path that the collection was installed into."""
     folder = tmp_path_factory.mktemp("collection")
-    output_of(folder, str(PROJECT / "tools/collection"), str(folder))
+    output_of(folder, sys.executable, str(PROJECT / "tools/collection.py"), str(folder))
     (archive,) = folder.glob("kubepin-tuning-*.tar.gz")
     path = folder / "path"
     output_of(

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.campaigns.__main__ import CAMPAIGNS, parser
 from tools.run_tests import run
-from tools.stages import NEW, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
+from tools.stages import CAMPAIGN, NEW, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
 
 PROJECT = Path(__file__).parents[2]
 PASSES, FAILS = ("true",), ("sh", "-c", "echo the cause; exit 3")
@@ -114,6 +115,13 @@ def test_test_all_runs_each_scenario_of_every_version_on(version: str) -> None:
         name for command in commands if command[0] == "tools/scenario" and command[2] == version for name in command[3:]
     }
     assert set(ON_EVERY_VERSION) <= run
+
+
+def test_every_campaign_is_called_as_its_command_line_wants_it() -> None:
+    commands = [stage.command for lane in SUITES["all"]() for stage in lane.stages]
+    called = [command[len(CAMPAIGN) :] for command in commands if command[: len(CAMPAIGN)] == CAMPAIGN]
+    assert {parser().parse_args(arguments).campaign for arguments in called} <= set(CAMPAIGNS)
+    assert len(called) == 9
 
 
 def test_readme_names_every_suite() -> None:

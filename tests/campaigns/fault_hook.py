@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stops a program on a node exactly before one of its writes: killed, held, or with the disk full. For the campaign `faults` only.
+
+A .pth file makes every Python of the node import this; without a plan it does nothing. Python's audit events come before each
+write, rename, removal and command, so that no step can be missed, and the program needs no code for it. Before step N+1 is after step N.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+FOLDER = "/run/kubepin-fault"
+PLAN, TRACE, HELD, GO = (f"{FOLDER}/{name}" for name in ("plan.json", "trace", "held", "go"))
+# What the step is done to; other files and commands of Python are none.
+TREES = ("/var/lib/kubepin/switches/", "/etc/default/", "/etc/kubernetes/", "/var/lib/kubelet/")
+VERBS = ("stop", "start", "reset-failed")
+SERVICE = "kubelet"
+HOLD_SECONDS = 240
+
+
+def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
+    """What the step is called, None if it is none."""
+    if event == "open":
+        path, _mode, flags = arguments
+        if isinstance(path, str) and path.startswith(TREES) and flags & os.O_CREAT:
+            return f"write {os.path.dirname(path)}"
+    if event == "os.rename" and str(arguments[1]).startswith(TREES):
+        return f"rename {arguments[1]}{progress(arguments[0], arguments[1])}"
+    if (
+        event == "os.remove"
+        and str(arguments[0]).startswith(TREES)
+        and not os.path.basename(arguments[0]).startswith(".")
+    ):
+        return f"remove {arguments[0]}"
+    if event == "subprocess.Popen":
+        command = [os.fsdecode(word) for word in arguments[1]]
+        if os.path.basename(command[0]) == "systemctl" and command[1] in VERBS and command[-1] == SERVICE:
+            return " ".join(command[-3:])
+    return None
+
+
+def progress(draft: str, path: str) -> str:
+    """How far a switch has come, from the draft that is about to take its journal's place."""
+    if "/switches/" not in path:
+        return ""
+    with open(draft, encoding="utf-8") as file:
+        record = json.load(file)
+    return f" ({record['status']}{', held' if record['held_until'] else ''})"
+
+
+def fill(paths: list[str]) -> None:
+    """Leave no free byte on the file systems of these paths."""
+    for path in paths:
+        handle = os.open(f"{path}/.full", os.O_CREAT | os.O_WRONLY)
+        for size in (65536, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(handle, b"\0" * size)
+        os.close(handle)
+
+
+class Hook:
+    """Counts the steps that were taken since the fault was planned, and acts before the planned one."""
+
+    def __init__(self, plan: dict[str, Any], taken: int) -> None:
+        self.plan = plan
+        self.steps = taken
+        self.busy = False
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.busy or event not in ("open", "os.rename", "os.remove", "subprocess.Popen"):
+            return
+        self.busy = True
+        try:
+            name = name_of(event, arguments)
+            if name:
+                self.steps += 1
+                with open(TRACE, "a", encoding="utf-8") as file:
+                    file.write(f"{name}\n")
+                if self.steps == self.plan["step"]:
+                    self.act()
+        finally:
+            self.busy = False
+
+    def act(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(PLAN)
+        if self.plan["act"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.plan["act"] == "fill":
+            fill(self.plan["paths"])
+        elif self.plan["act"] == "hold":
+            with open(HELD, "w", encoding="utf-8"):
+                pass
+            deadline = time.monotonic() + HOLD_SECONDS
+            while not os.path.exists(GO) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+
+def install() -> None:
+    """Listen if there is a plan; the steps of earlier programs are in the trace."""
+    try:
+        with open(PLAN, encoding="utf-8") as file:
+            plan = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return
+    taken = 0
+    with contextlib.suppress(FileNotFoundError), open(TRACE, encoding="utf-8") as file:
+        taken = len(file.readlines())
+    sys.addaudithook(Hook(plan, taken))
+
+
+install()

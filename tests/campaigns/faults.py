@@ -1,0 +1,676 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Break runs of kubepin on real workers, one fault a row, and check what is left.
+
+Each row checks: the kubelet is up without help; the cordon is as before, or left on purpose, and the run says so; the next run
+converges; and the first cause is shown. `tests.campaigns.fault_hook` stops the program exactly before a step; kubepin has no code for
+it. Rows of a group stand in OUTPUT/GROUP.json, all of them in OUTPUT/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sandbox.cluster import Sandbox, ready_sandbox
+from sandbox.settings import Paths, SandboxError
+from sandbox.shell import wait_for
+from tests.campaigns.base import (
+    CheckFailed,
+    add_output_argument,
+    add_sandbox_arguments,
+    expect,
+    markdown_table,
+    print_table,
+    sandbox_for,
+    write_json,
+)
+from tests.campaigns.worker import MARK, PLACED, RUN_SECONDS, Running, Worker
+
+AT_ONCE = "echo 'E0101 failed to run Kubelet: broken for the campaign' >&2; exit 1"
+AFTER = (
+    '(exec -a /usr/bin/kubelet /usr/bin/kubelet.real "$@") & sleep {0}; kill $!; '
+    "echo 'E0101 failed to run Kubelet: broken after {0} s' >&2; exit 1"
+)
+NEVER = "echo 'E0101 failed to run Kubelet: waits for ever' >&2; exec sleep infinity"
+
+# A small file system for the journal and the settings, which the hook then fills for real.
+SMALL_DISK = """
+set -e
+mkdir -p /run/small /var/lib/kubepin/switches
+mount -t tmpfs -o size=256k tmpfs /run/small
+mkdir -p /run/small/switches /run/small/default
+cp -a /etc/default/. /run/small/default/
+cp -a /var/lib/kubepin/switches/. /run/small/switches/
+mount --bind /run/small/switches /var/lib/kubepin/switches
+mount --bind /run/small/default /etc/default
+"""
+LARGE_DISK = """
+set -e
+rm -f /run/small/*/.full
+rm -rf /run/copy && mkdir /run/copy
+cp -a /run/small/. /run/copy/
+umount /var/lib/kubepin/switches /etc/default /run/small
+cp -a /run/copy/switches/. /var/lib/kubepin/switches/
+rm -f /etc/default/kubelet
+cp -a /run/copy/default/. /etc/default/
+rm -rf /run/copy
+"""
+
+
+@dataclass
+class FaultResult:
+    """What one fault left behind, in words; `failed` says which check does not hold."""
+
+    group: str
+    fault: str
+    kubelet: str = ""
+    cordon: str = ""
+    next_run: str = ""
+    message: str = ""
+    failed: str = ""
+    seconds: int = 0
+
+
+def flat(text: str) -> str:
+    """Text without line breaks of a terminal."""
+    return re.sub(r"\s+", " ", text)
+
+
+def find_message(output: str, pattern: str) -> str:
+    """The part of a run's output that matches.
+
+    Raises CheckFailed if nothing does.
+    """
+    found = re.search(pattern, flat(output))
+    expect(found is not None, f"no message {pattern}; the end was: {flat(output)[-600:]}")
+    assert found
+    return found[0]
+
+
+Act = Callable[[Worker, FaultResult], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row to be: its group, its title, and what it does and checks."""
+
+    group: str
+    title: str
+    act: Act
+    alone: bool = False
+    """Whether no other row may run beside it."""
+
+
+# The checks of a row
+
+
+def check_up(worker: Worker, row: FaultResult) -> None:
+    """The kubelet is up without help."""
+    seconds = worker.wait_up()
+    row.kubelet = "up" if seconds < 1 else f"up after {seconds:.0f} s"
+
+
+def check_cordon(worker: Worker, row: FaultResult, before: bool = False) -> None:
+    """The cordon is as before, without kubepin's mark."""
+    cordoned, marked = worker.cordoned()
+    expect(cordoned == before, f"cordoned: {cordoned}, before: {before}")
+    expect(not marked, f"the annotation {MARK} was left")
+    row.cordon = "as before"
+
+
+def check_left_cordoned(worker: Worker, row: FaultResult, output: str) -> None:
+    """The cordon was left on purpose, marked as kubepin's, and the run says so."""
+    expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
+    find_message(output, "stays cordoned")
+    row.cordon = "left, and reported"
+
+
+def check_module_again(worker: Worker, row: FaultResult) -> None:
+    """The next switch ends as asked, undoing an interrupted one first, and a third run has nothing to do."""
+    unfinished = worker.unfinished()
+    result = worker.module()
+    expect(not result.get("failed"), f"the next run fails: {result.get('msg')}")
+    expect(
+        bool(result.get("repaired")) == unfinished,
+        f"unfinished journal: {unfinished}, undone: {result.get('repaired')}",
+    )
+    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
+    expect(not worker.unfinished(), "a journal is still unfinished")
+    row.next_run = "undoes the interrupted switch, converges" if unfinished else "converges"
+
+
+def check_playbook_again(worker: Worker, row: FaultResult, before: bool = False) -> None:
+    """The next run of the playbook tunes the node and gives it back."""
+    code, output = worker.playbook()
+    expect(code == 0, f"the next run fails: {flat(output)[-600:]}")
+    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
+    expect(worker.cordoned() == (before, False), f"cordoned and marked after the next run: {worker.cordoned()}")
+    row.next_run = "converges"
+
+
+# The faults of the transaction on the node
+
+
+def killed(step: int) -> Act:
+    """SIGKILL before a step."""
+
+    def act(worker: Worker, row: FaultResult) -> None:
+        worker.arm(step, "kill")
+        result = worker.switch()
+        expect(bool(result.get("failed")), "the killed module did not fail: the step was not reached")
+        check_up(worker, row)
+        check_cordon(worker, row)
+        row.message = "killed" if worker.unfinished() else "killed, nothing begun"
+        check_module_again(worker, row)
+
+    return act
+
+
+def restarted(step: int) -> Act:
+    """The node's power is cut before a step."""
+
+    def act(worker: Worker, row: FaultResult) -> None:
+        worker.arm(step, "hold")
+        run = worker.start_switch()
+        worker.wait_held()
+        worker.sandbox.shell.run(["docker", "kill", worker.name])
+        run.kill()
+        worker.node.boot()
+        check_up(worker, row)
+        check_cordon(worker, row)
+        row.message = "power cut" if worker.unfinished() else "power cut, nothing begun"
+        check_module_again(worker, row)
+
+    return act
+
+
+def disk_full(step: int) -> Act:
+    """The file systems of journal and settings are full from a write on."""
+
+    def act(worker: Worker, row: FaultResult) -> None:
+        worker.shell(SMALL_DISK)
+        try:
+            worker.arm(step, "fill", paths=["/run/small/switches"])
+            result = worker.switch()
+            expect(bool(result.get("failed")), "the switch did not fail on a full disk")
+            row.message = find_message(result["msg"], "No space left on device")
+            check_up(worker, row)
+            check_cordon(worker, row)
+        finally:
+            worker.shell(LARGE_DISK)
+        check_module_again(worker, row)
+
+    return act
+
+
+def disk_full_repair(worker: Worker, row: FaultResult) -> None:
+    """An interrupted switch is to be undone on a full disk."""
+    worker.arm(steps_named(worker, PLACED), "kill")
+    worker.switch()
+    expect(worker.unfinished(), "nothing was interrupted")
+    worker.shell(SMALL_DISK)
+    try:
+        worker.arm(1, "fill", paths=["/run/small/switches"])
+        result = worker.module()
+        expect(bool(result.get("failed")), "the undoing did not fail on a full disk")
+        row.message = find_message(result["msg"], "was not undone: .*No space left on device")
+        check_up(worker, row)
+        check_cordon(worker, row)
+    finally:
+        worker.shell(LARGE_DISK)
+    check_module_again(worker, row)
+
+
+def steps_named(worker: Worker, name: str) -> int:
+    """The number of the first step of this name."""
+    return next(number for number, step in enumerate(worker.steps, 1) if step == name)
+
+
+def meet_refusal(worker: Worker, row: FaultResult) -> None:
+    """A second playbook on the node is refused."""
+    code, output = worker.playbook()
+    expect(code != 0, "the second run was not refused")
+    row.message = find_message(output, "another run is changing this node right now")
+
+
+def check_first_run(worker: Worker, row: FaultResult, first: Running) -> None:
+    """The first playbook ends undisturbed."""
+    code, output = first.end()
+    expect(code == 0, f"the first run fails: {flat(output)[-600:]}")
+    check_up(worker, row)
+    check_cordon(worker, row)
+    check_module_again(worker, row)
+
+
+def two_runs(worker: Worker, row: FaultResult) -> None:
+    """A second playbook meets the first one in its transaction."""
+    worker.arm(steps_named(worker, PLACED), "hold")
+    first = worker.start_playbook()
+    try:
+        worker.wait_held()
+        meet_refusal(worker, row)
+    finally:
+        worker.release()
+    check_first_run(worker, row, first)
+
+
+def two_runs_in_verify(worker: Worker, row: FaultResult) -> None:
+    """A second playbook meets the first one while its probe pod watches, for long enough for the second one to plan."""
+    first = worker.start_playbook("-e", "cpu_manager_probe_seconds=40", "-e", "cpu_manager_timeout=120")
+    wait_for("the switch is held", lambda: worker.unfinished() and worker.policy() == "static", RUN_SECONDS)
+    meet_refusal(worker, row)
+    check_first_run(worker, row, first)
+
+
+def corrupted(text: str) -> Act:
+    """A state file that no kubelet reads, written under the running one."""
+
+    def act(worker: Worker, row: FaultResult) -> None:
+        worker.node.write("/var/lib/kubelet/cpu_manager_state", text)
+        result = worker.module()
+        expect(not result.get("failed"), f"the switch fails: {result.get('msg')}")
+        changes = {change["path"]: change for change in result["changes"]}
+        reason = changes["/var/lib/kubelet/cpu_manager_state"]["reason"]
+        row.message = reason
+        check_up(worker, row)
+        check_cordon(worker, row)
+        check_module_again(worker, row)
+
+    return act
+
+
+def corrupted_journal(worker: Worker, row: FaultResult) -> None:
+    """A journal that cannot be read: refused by name, nothing touched."""
+    worker.node.write("/var/lib/kubepin/switches/20260101T000000.000Z.json", "{")
+    pid = worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet")
+    result = worker.module()
+    expect(bool(result.get("failed")), "a damaged journal was not refused")
+    row.message = find_message(result["msg"], r"\S+\.json cannot be read as a journal")
+    expect(worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet") == pid, "the kubelet was restarted")
+    check_up(worker, row)
+    check_cordon(worker, row)
+    worker.shell("rm /var/lib/kubepin/switches/*")
+    check_module_again(worker, row)
+
+
+# The faults of a whole run
+
+
+def killed_in_playbook(worker: Worker, row: FaultResult) -> None:
+    """SIGKILL of the module within a playbook, which undoes it at once."""
+    worker.arm(steps_named(worker, PLACED) + 1, "kill")
+    code, output = worker.playbook()
+    expect(code != 0, "the run did not fail")
+    row.message = find_message(output, "Ansible's program on the node was killed by signal 9")
+    check_up(worker, row)
+    expect(worker.policy() == "none", "the killed switch was not undone by the same run")
+    check_cordon(worker, row)
+    check_module_again(worker, row)
+
+
+def ssh_cut(worker: Worker, row: FaultResult) -> None:
+    """The connection's sshd dies; the transaction goes on."""
+    worker.arm(steps_named(worker, PLACED), "hold")
+    run = worker.start_playbook()
+    worker.wait_held()
+    worker.shell("pkill -9 -f '[s]shd: root' || true")
+    time.sleep(1)
+    worker.release()
+    code, output = run.end()
+    expect(code != 0, "the run did not fail")
+    row.message = find_message(output, "cannot be reached any more")
+    check_up(worker, row)
+    check_left_cordoned(worker, row, output)
+    check_playbook_again(worker, row)
+
+
+def control_node_killed(worker: Worker, row: FaultResult) -> None:
+    """ansible-playbook and its children die within the transaction, which ends by itself."""
+    worker.arm(steps_named(worker, PLACED), "hold")
+    run = worker.start_playbook()
+    worker.wait_held()
+    run.kill()
+    worker.release()
+    wait_for(f"{worker.name}: the switch ends by itself", lambda: worker.policy() == "static", 60)
+    row.message = "killed; the switch ended by itself, not confirmed"
+    check_up(worker, row)
+    expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
+    row.cordon = "left, marked as kubepin's"
+    check_playbook_again(worker, row)
+
+
+def control_node_killed_in_verify(worker: Worker, row: FaultResult) -> None:
+    """ansible-playbook dies while the probe pod watches."""
+    run = worker.start_playbook()
+    name = f"kubepin-probe-{worker.name}"
+    wait_for(
+        "the probe pod is there",
+        lambda: bool(worker.sandbox.kubectl.run("get", "pod", "-n", "kube-system", name, "--ignore-not-found")),
+        RUN_SECONDS,
+    )
+    run.kill()
+    row.message = "killed; probe pod left"
+    check_up(worker, row)
+    expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
+    row.cordon = "left, marked as kubepin's"
+    check_playbook_again(worker, row)
+    found = worker.sandbox.kubectl.run("get", "pod", "-n", "kube-system", name, "--ignore-not-found")
+    expect(not found, "the next run left the probe pod")
+    row.next_run += ", removes the pod"
+
+
+@contextmanager
+def without_api_server(worker: Worker) -> Iterator[None]:
+    """The static pod of the API server is gone."""
+    node = worker.sandbox.control_plane
+    manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+    node.run("sh", "-c", f"mv {manifest} /etc/kubernetes/kube-apiserver.yaml; pkill -9 kube-apiserver || true")
+    try:
+        yield
+    finally:
+        node.run("mv", "/etc/kubernetes/kube-apiserver.yaml", manifest)
+        wait_for("the API server answers", lambda: bool(worker.sandbox.kubectl.run("get", "--raw", "/readyz")), 180)
+
+
+def api_server_pause(worker: Worker, row: FaultResult) -> None:
+    """The API server is away for less than the time that a run waits for it."""
+    worker.arm(steps_named(worker, PLACED), "hold")
+    run = worker.start_playbook("-e", "cpu_manager_timeout=120")
+    worker.wait_held()
+    with without_api_server(worker):
+        worker.release()
+        time.sleep(20)
+    code, output = run.end()
+    expect(code == 0, f"the run fails: {flat(output)[-600:]}")
+    row.message = "waited for it, tuned"
+    check_up(worker, row)
+    check_cordon(worker, row)
+    check_module_again(worker, row)
+
+
+def api_server_stopped(worker: Worker, row: FaultResult) -> None:
+    """The API server stays away."""
+    worker.arm(steps_named(worker, PLACED), "hold")
+    run = worker.start_playbook()
+    worker.wait_held()
+    with without_api_server(worker):
+        worker.release()
+        code, output = run.end()
+        expect(code != 0, "the run did not fail")
+        row.message = find_message(output, "(?i)connection refused|max retries exceeded|cannot be reached|no answer")[
+            :160
+        ]
+        check_up(worker, row)
+        expect(worker.policy() == "none", "the switch that the API did not confirm was not taken back")
+    check_left_cordoned(worker, row, output)
+    check_playbook_again(worker, row)
+
+
+def broken_kubelet(fault: str, message: str, before: bool = False) -> Act:
+    """A kubelet that does not work with the new settings."""
+
+    def act(worker: Worker, row: FaultResult) -> None:
+        if before:
+            worker.cordon()
+        worker.wrap(fault)
+        started = time.monotonic()
+        code, output = worker.playbook()
+        took = time.monotonic() - started
+        expect(code != 0, "the run did not fail")
+        row.message = f"{find_message(output, message)} (undone by the run, which took {took:.0f} s)"
+        worker.unwrap()
+        check_up(worker, row)
+        expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
+        check_cordon(worker, row, before)
+        check_module_again(worker, row)
+
+    return act
+
+
+def cordoned_by_another(worker: Worker, row: FaultResult) -> None:
+    """A cordon that is not kubepin's outlives a run that succeeds."""
+    worker.cordon()
+    code, output = worker.playbook()
+    expect(code == 0, f"the run fails: {flat(output)[-600:]}")
+    row.message = "none"
+    check_up(worker, row)
+    check_cordon(worker, row, before=True)
+    check_playbook_again(worker, row, before=True)
+
+
+RUNS = [
+    Fault("run", "the module is killed (SIGKILL) after the settings were written", killed_in_playbook),
+    Fault("run", "the SSH connection is cut within the transaction", ssh_cut),
+    Fault("run", "ansible-playbook is killed within the transaction", control_node_killed),
+    Fault("run", "ansible-playbook is killed while the probe pod watches", control_node_killed_in_verify),
+    Fault("run", "a second run on the node while the first one is in its transaction", two_runs),
+    Fault("run", "a second run on the node while the first one's probe pod watches", two_runs_in_verify),
+    Fault("run", "the node is cordoned by someone else", cordoned_by_another),
+    Fault("run", "state file corrupted: no JSON", corrupted("{garbage")),
+    Fault("run", "state file corrupted: checksum", corrupted('{"policyName":"none","defaultCpuSet":"","checksum":1}')),
+    Fault("run", "journal of an earlier switch corrupted", corrupted_journal),
+]
+KUBELETS = [
+    Fault("kubelet", "fails at once", broken_kubelet(AT_ONCE, "broken for the campaign")),
+    Fault(
+        "kubelet",
+        "fails at once, on a node cordoned by someone else",
+        broken_kubelet(AT_ONCE, "broken for the campaign", True),
+    ),
+    Fault("kubelet", "fails after 5 s", broken_kubelet(AFTER.format(5), "broken after 5 s")),
+    Fault("kubelet", "fails after 15 s", broken_kubelet(AFTER.format(15), "broken after 15 s")),
+    Fault("kubelet", "never gets healthy", broken_kubelet(NEVER, "/healthz does not answer")),
+]
+API = [
+    Fault("api", "the API server is away for 20 s after the switch", api_server_pause, alone=True),
+    Fault("api", "the API server is away for longer than a run waits", api_server_stopped, alone=True),
+]
+GROUPS = ("kill", "restart", "disk", "run", "kubelet", "api")
+SAMPLE = {
+    ("kill", "before: systemctl start kubelet"),
+    ("disk", "full from: write /etc/default, 1."),
+    ("run", "a second run on the node while the first one's probe pod watches"),
+    ("kubelet", "fails at once"),
+}
+"""What `make test` runs of it."""
+
+
+def faults_of(steps: Sequence[str], groups: Sequence[str]) -> list[Fault]:
+    """The rows: one a step for the faults of the transaction, and the others."""
+    found: list[Fault] = []
+    for number, step in enumerate(steps, 1):
+        short = re.sub(r"/var/lib/kubepin/switches/\S+", "journal", step)
+        if step.startswith("write "):
+            count = steps[:number].count(step)
+            found.append(
+                Fault(
+                    "disk",
+                    f"full from: {short.replace('/var/lib/kubepin/switches', 'journal')}, {count}.",
+                    disk_full(number),
+                )
+            )
+        else:
+            found.append(Fault("kill", f"before: {short}", killed(number)))
+            found.append(Fault("restart", f"before: {short}", restarted(number)))
+    found.append(Fault("disk", "full while an interrupted switch is undone", disk_full_repair))
+    return [fault for fault in [*found, *RUNS, *KUBELETS, *API] if fault.group in groups]
+
+
+def taking_turns(faults: Sequence[Fault]) -> list[Fault]:
+    """The same rows, group after group in turn: a stopped campaign has done a part of every group."""
+    place: dict[str, int] = {}
+    ranked = []
+    for fault in faults:
+        place[fault.group] = place.get(fault.group, -1) + 1
+        ranked.append((place[fault.group], fault))
+    return [fault for _rank, fault in sorted(ranked, key=lambda item: item[0])]
+
+
+class FaultCampaign:
+    """All rows, on all workers at once, with a line for each."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.workers = [Worker(sandbox, node) for node in sandbox.workers]
+        self.folder = folder
+        self.done = 0
+        self._lock = threading.Lock()
+        self._total = 0
+
+    def learn_steps(self) -> list[str]:
+        """The steps of an undisturbed switch."""
+        worker = self.workers[0]
+        worker.reset()
+        worker.arm(0, "none")
+        result = worker.switch()
+        if result.get("failed"):
+            raise SandboxError(f"an undisturbed switch fails: {result['msg']}")
+        steps = worker.trace()
+        worker.disarm()
+        for each in self.workers:
+            each.steps = steps
+        return steps
+
+    def run(
+        self,
+        groups: Sequence[str],
+        passed: Collection[tuple[str, str]],
+        only: Collection[tuple[str, str]] | None = None,
+    ) -> None:
+        """Run the rows of these groups but those that have passed; each is kept in the folder as soon as it has ended.
+
+        Raises SandboxError if *only* names a row that the campaign does not have.
+        """
+        for worker in self.workers:
+            worker.install_hook()
+        try:
+            steps = self.learn_steps()
+            print(f"{len(steps)} steps of an undisturbed switch:", *steps, sep="\n  ", flush=True)
+            known = {(fault.group, fault.title): fault for fault in faults_of(steps, groups)}
+            if missing := set(only or ()) - known.keys():
+                raise SandboxError(f"the campaign has no rows {sorted(missing)}")
+            faults = [known[row] for row in known if row not in passed and (only is None or row in only)]
+            self._total = len(faults)
+            waiting: queue.Queue[Fault] = queue.Queue()
+            for fault in taking_turns(faults):
+                if not fault.alone:
+                    waiting.put(fault)
+            threads = [
+                threading.Thread(target=self._drain, args=(worker, waiting), daemon=True) for worker in self.workers
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for fault in faults:
+                if fault.alone:
+                    self._row(self.workers[0], fault)
+        finally:
+            for worker in self.workers:
+                worker.reset()
+                worker.remove_hook()
+
+    def _drain(self, worker: Worker, waiting: queue.Queue[Fault]) -> None:
+        while True:
+            try:
+                fault = waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._row(worker, fault)
+
+    def _row(self, worker: Worker, fault: Fault) -> None:
+        row = FaultResult(fault.group, fault.title)
+        started = time.monotonic()
+        try:
+            worker.reset()
+            fault.act(worker, row)
+        except (CheckFailed, SandboxError, KeyError, ValueError) as error:
+            row.failed = str(error)
+        row.seconds = round(time.monotonic() - started)
+        with self._lock:
+            keep(self.folder, row)
+            self.done += 1
+            done = self.done
+        outcome = (
+            f"FAILED: {row.failed}"
+            if row.failed
+            else f"kubelet {row.kubelet}; cordon {row.cordon}; next run {row.next_run}"
+        )
+        stamp = time.strftime("%H:%M:%S")
+        print(
+            f"{stamp} [{done}/{self._total}] {worker.name} {row.group}, {row.fault}: {outcome} ({row.seconds} s)",
+            flush=True,
+        )
+
+
+HEADINGS = ("fault", "kubelet", "cordon", "next run", "message", "s")
+
+
+def cells(row: FaultResult) -> list[str]:
+    """A row as it is shown."""
+    message = f"FAILED: {row.failed}" if row.failed else row.message
+    return [f"{row.group}: {row.fault}", row.kubelet, row.cordon, row.next_run, message, str(row.seconds)]
+
+
+def keep(folder: Path, row: FaultResult) -> None:
+    """Put a row in the place of an earlier one of that fault, or behind the others of its group."""
+    file = folder / f"{row.group}.json"
+    rows = {each["fault"]: each for each in (json.loads(file.read_text()) if file.exists() else [])}
+    rows[row.fault] = asdict(row)
+    write_json(file, list(rows.values()))
+
+
+def read_rows(folder: Path) -> list[FaultResult]:
+    """What all parts of the campaign found."""
+    return [
+        FaultResult(**row)
+        for group in GROUPS
+        if (folder / f"{group}.json").exists()
+        for row in json.loads((folder / f"{group}.json").read_text())
+    ]
+
+
+def show(folder: Path) -> int:
+    """Print the table and write it as Markdown; the number of failed rows."""
+    rows = read_rows(folder)
+    table = [cells(row) for row in rows]
+    print_table("Faults: what is left of a run, and what the next one makes of it", HEADINGS, table, red=["FAILED"])
+    failed = sum(bool(row.failed) for row in rows)
+    print(f"{len(rows)} rows, {failed} failed", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(markdown_table(HEADINGS, table))
+    return failed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add_sandbox_arguments(parser, "faults", version="1.22.17", workers=2)
+    add_output_argument(parser, "faults")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"a part of: {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true", help="leave out rows that passed in FOLDER before"
+    )
+    parser.add_argument("--sample", action="store_true", help="one row each of some groups, for `make test`")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Workers of a sandbox that stays are left untuned; the exit status is 1 if a row fails."""
+    if options.sample and options.groups:
+        raise CheckFailed("--sample takes no GROUP: it has rows of its own")
+    groups = options.groups or list(GROUPS)
+    if unknown := [group for group in groups if group not in GROUPS]:
+        raise CheckFailed(f"unknown group {', '.join(unknown)}: expected some of {', '.join(GROUPS)}")
+    if not options.go_on:
+        for group in groups:
+            (options.output / f"{group}.json").unlink(missing_ok=True)
+    passed = {(row.group, row.fault) for row in read_rows(options.output) if not row.failed}
+    with sandbox_for(options) as name, ready_sandbox(Paths.from_environment(), name) as sandbox:
+        FaultCampaign(sandbox, options.output).run(groups, passed, SAMPLE if options.sample else None)
+    return int(show(options.output) > 0)

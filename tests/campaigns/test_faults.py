@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which steps the hook sees, which rows they make, and how a row is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns import fault_hook
+from tests.campaigns.__main__ import main
+from tests.campaigns.base import CheckFailed
+from tests.campaigns.faults import GROUPS, SAMPLE, FaultResult, faults_of, find_message, read_rows, show
+from tests.campaigns.worker import result_of
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = [
+    "write /var/lib/kubepin/switches",
+    "rename /var/lib/kubepin/switches/1.json (begun)",
+    "systemctl stop kubelet",
+    "remove /var/lib/kubelet/cpu_manager_state",
+    "write /etc/default",
+    "rename /etc/default/kubelet",
+]
+
+
+def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path: Path) -> None:
+    draft = tmp_path / "draft"
+    draft.write_text(json.dumps({"status": "begun", "held_until": 5.0}))
+    for event, arguments, name in (
+        ("open", ("/etc/default/.kubelet.x", None, os.O_CREAT | os.O_RDWR), "write /etc/default"),
+        ("open", ("/etc/default/kubelet", "r", os.O_RDONLY), None),
+        ("open", ("/tmp/x", "w", os.O_CREAT), None),
+        ("os.rename", (str(draft), "/etc/default/kubelet", -1, -1), "rename /etc/default/kubelet"),
+        (
+            "os.rename",
+            (str(draft), "/var/lib/kubepin/switches/1.json", -1, -1),
+            "rename /var/lib/kubepin/switches/1.json (begun, held)",
+        ),
+        (
+            "os.remove",
+            ("/var/lib/kubelet/cpu_manager_state", -1),
+            "remove /var/lib/kubelet/cpu_manager_state",
+        ),
+        ("subprocess.Popen", ("systemctl", [b"systemctl", b"stop", b"kubelet"], None, None), "systemctl stop kubelet"),
+        ("subprocess.Popen", ("systemctl", ["/bin/systemctl", "show", "kubelet"], None, None), None),
+        ("subprocess.Popen", ("systemctl", ["systemctl", "stop", "kubepin-guard-1"], None, None), None),
+    ):
+        assert fault_hook.name_of(event, arguments) == name
+
+
+def test_steps_are_counted_over_all_programs_since_the_fault_was_planned(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"step": 3, "act": "kill"}))
+    program = f"""
+from tests.campaigns import fault_hook as hook
+hook.PLAN, hook.TRACE, hook.TREES = "{tmp_path}/plan.json", "{tmp_path}/trace", ("{tmp_path}/node/",)
+hook.install()
+for number in range(2):
+    open(f"{tmp_path}/node/file", "w").close()
+"""
+    (tmp_path / "node").mkdir()
+    ends = [subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode for _ in range(3)]
+    assert ends == [0, -signal.SIGKILL, 0]
+    assert len((tmp_path / "trace").read_text().splitlines()) == 3
+
+
+def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:
+    found = [(fault.group, fault.title) for fault in faults_of(STEPS, GROUPS)]
+    assert [title for group, title in found if group == "kill"] == [
+        "before: rename journal (begun)",
+        "before: systemctl stop kubelet",
+        "before: remove /var/lib/kubelet/cpu_manager_state",
+        "before: rename /etc/default/kubelet",
+    ]
+    assert len([title for group, title in found if group == "restart"]) == 4
+    assert [title for group, title in found if group == "disk"] == [
+        "full from: write journal, 1.",
+        "full from: write /etc/default, 1.",
+        "full while an interrupted switch is undone",
+    ]
+    assert len(found) == len(set(found))
+    assert {group for group, _title in found} == set(GROUPS)
+
+
+def test_only_the_rows_asked_for() -> None:
+    assert {fault.group for fault in faults_of(STEPS, ["kubelet"])} == {"kubelet"}
+
+
+def test_a_message_is_found_across_line_breaks_and_its_absence_fails() -> None:
+    assert find_message("the\n  cause is", "the cause") == "the cause"
+    with pytest.raises(CheckFailed, match="no message no space"):
+        find_message("something else", "no space")
+
+
+def test_a_module_without_a_result_is_no_success() -> None:
+    with pytest.raises(CheckFailed, match="no result"):
+        result_of("ERROR! broken")
+
+
+def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        FaultResult("kill", "a", "up", "as before", "converges", "killed"),
+        FaultResult("kill", "b", failed="the kubelet is down"),
+    ]
+    (tmp_path / "kill.json").write_text(json.dumps([vars(row) for row in rows]))
+    assert read_rows(tmp_path) == rows
+    assert show(tmp_path) == 1
+    assert "FAILED: the kubelet is down" in (tmp_path / "table.md").read_text()
+    assert "2 rows, 1 failed" in capsys.readouterr().out
+
+
+def test_the_sample_has_rows_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["faults", "--output", str(tmp_path), "kill", "--sample"]) == 1
+    assert "--sample takes no GROUP" in capsys.readouterr().err
+    assert {group for group, _title in SAMPLE} <= set(GROUPS)
+
+
+def test_a_sandbox_that_is_not_there_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KUBEPIN_SANDBOX", "kubepin")
+    assert main(["faults", "--sandbox", "lab", "--output", str(tmp_path)]) == 1
+    assert 'sandbox "lab" is not ready. Run `python3 -m sandbox up --name lab` first.' in capsys.readouterr().err

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The arithmetic of what a switch costs; `make campaign WHAT=switch-cost` measures it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.campaigns.switch_cost import paired_ratio, tasks_of
+
+
+def test_a_constant_ratio_has_no_width() -> None:
+    ratio = paired_ratio([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2, 2, 2))
+
+
+def test_the_interval_is_students_on_logarithms() -> None:
+    ratio = paired_ratio([1.0, 4.0], [1.0, 1.0])
+    assert ratio.mean == pytest.approx(2)
+    assert ratio.high / ratio.mean == pytest.approx(ratio.mean / ratio.low)
+    assert ratio.low < 1 < ratio.high, "two pairs that differ fourfold prove nothing"
+
+
+def task(name: str, host: str, **result: Any) -> dict[str, Any]:
+    duration = {"start": "2026-01-01T00:00:00.000000Z", "end": "2026-01-01T00:00:01.500000Z"}
+    return {"task": {"name": name, "duration": duration}, "hosts": {host: result}}
+
+
+def test_tasks_that_did_nothing_are_not_counted() -> None:
+    tasks = [
+        task("drain", "a", action="kubepin.tuning.node_drain"),
+        task("skipped", "a", action="ansible.builtin.debug", skipped=True),
+        task("include", "a", action="ansible.builtin.include_tasks"),
+        task("of another host", "b", action="ansible.builtin.debug"),
+    ]
+    assert tasks_of({"plays": [{"play": {"name": "Switch"}, "tasks": tasks}]}, "a") == [("Switch", "drain", 1.5)]

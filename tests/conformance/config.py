@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kubepin predicts for kubelet configurations and state files against what real kubelets do with them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
+    config_problems,
+    effective_config,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import checksum_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
+    default_machine,
+    memory_checksum_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+    DROP_IN_MINOR,
+    KNOWN_SINCE,
+    MANAGED,
+    as_flags,
+    setting_problems,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import expected_of, state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
+
+from sandbox.settings import Version
+from tests.conformance import machines
+from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config, standalone_node
+
+NODE = "conformance-config"
+MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets")
+OPTIONS = (
+    "full-pcpus-only",
+    "distribute-cpus-across-numa",
+    "align-by-socket",
+    "distribute-cpus-across-cores",
+    "strict-cpu-reservation",
+    "prefer-align-cpus-by-uncorecache",
+    "no-such-option",
+)
+GATES: Mapping[str, tuple[int, int]] = {
+    "CPUManagerPolicyOptions": (22, 32),
+    "CPUManagerPolicyAlphaOptions": (23, 99),
+    "CPUManagerPolicyBetaOptions": (23, 99),
+    "MemoryManager": (21, 31),
+}
+"""The minor versions of 1.x that know a feature gate, and let it be set."""
+FLAGS_SHARE = 0.6
+"""How many of the cases have kubepin's settings as flags, as kubepin puts them for kubelets before 1.30."""
+CAUSES: Sequence[tuple[str, str]] = (
+    (
+        r"cpuManagerPolicy is \".*expected one of|CPU manager policy",
+        r"[Uu]nknown (cpu manager )?policy|CPU Manager policy",
+    ),
+    (r"no CPU is reserved", r"requires systemreserved\.cpu|unable to determine reserved CPU"),
+    (r"together with reservedSystemCPUs", r"can't use reservedSystemCPUs"),
+    (r"policy option|PolicyOptions", r"[Oo]ption|PolicyOptions"),
+    (
+        r"topologyManagerPolicy is .*expected one of",
+        r"unknown policy|invalid configuration: topologyManagerPolicy|Topology.*Policy",
+    ),
+    (r"topologyManagerScope is", r"unknown scope|topologyManagerScope"),
+    (r"NUMA nodes", r"more than \d+ NUMA"),
+    (r"memoryManagerPolicy|MemoryManager", r"[Mm]emory ?[Mm]anager"),
+    (r"reservedMemory|reserved memory", r"reserved memory|reservedMemory|total amount|[Mm]emory ?[Mm]anager|NUMA node"),
+    (r"evictionHard", r"eviction|total amount"),
+    (r"differs from state checkpoint policy", r"differs from state checkpoint policy"),
+    (
+        r"corrupted|state file|cpu_manager_state|memory_manager_state|is not JSON",
+        r"corrupted|checkpoint|could not restore state|invalid character|unexpected end",
+    ),
+    (r"not all reserved cpus", r"not all reserved cpus"),
+    (r"strictly reserved", r"strictly reserved"),
+    (r"current set of available", r"current set of available"),
+    (r"overlaps with default", r"overlaps with default"),
+    (r"cpuset cannot be empty", r"cpuset cannot be empty"),
+    (r"expected machine state|memory manager state", r"expected machine state|memory"),
+    (r"needs kubelet|is unknown", r"unknown flag"),
+    (r"reservedSystemCPUs", r"reserved|cpuset|CPU set"),
+    (r"kubeReserved|systemReserved|quantity", r"quantit|[Rr]eserved"),
+    (r"featureGates|feature gate", r"feature gate"),
+)
+"""What kubepin's problems and a kubelet's line must both match to have the same cause."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration and state files; the seed makes the same again."""
+
+    seed: str
+    machine: str
+    config: Mapping[str, Any]
+    flags: Mapping[str, Any]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What kubepin expects: an empty list of problems if the kubelet would start."""
+
+    problems: list[str]
+
+
+@dataclass
+class Count:
+    """What came of the cases of one kubelet version."""
+
+    cases: int = 0
+    start: int = 0
+    fail: int = 0
+    disagreements: list[str] = field(default_factory=list)
+
+
+def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Case:
+    """A case at random, but always the same for a seed: about half of them sound, the others wrong in one or more ways."""
+    dice = random.Random(seed)
+    machine = dice.choice(list(topologies))
+    topology = topologies[machine]
+    cpus = parse_cpuset(topology["online"])
+
+    def maybe(chance: float, *values: Any) -> Any:
+        return dice.choice(values) if dice.random() < chance else None
+
+    config: dict[str, Any] = {
+        "cpuManagerPolicy": dice.choice(("static",) * 12 + ("none",) * 4 + ("Static", "dynamic")),
+        "reservedSystemCPUs": maybe(0.75, "0", "0", "0-1", "1-3", "0,16", "2", "9999", f"0,{max(cpus) + 1}", "0-", "a"),
+        "kubeReserved": maybe(
+            0.25, {"cpu": "500m"}, {"cpu": "1"}, {"memory": "1Gi"}, {"cpu": "2500m", "memory": "200Mi"}
+        ),
+        "systemReserved": maybe(
+            0.25, {"cpu": "250m"}, {"cpu": "1", "memory": "100Mi"}, {"memory": "500Mi"}, {"cpu": "0"}
+        ),
+        "kubeReservedCgroup": maybe(0.06, "/kube"),
+        "systemReservedCgroup": maybe(0.06, "/system"),
+        "topologyManagerPolicy": maybe(0.3, "none", "best-effort", "restricted", "single-numa-node", "numa"),
+        "topologyManagerScope": maybe(0.15, "container", "pod", "node"),
+        "memoryManagerPolicy": maybe(0.25, "None", "Static", "Static", "Static", "static"),
+    }
+    if dice.random() < 0.35:
+        chosen = dice.sample(OPTIONS[:-1], dice.choice((1, 1, 1, 2))) if dice.random() < 0.93 else [OPTIONS[-1]]
+        options = {name: dice.choice(("true",) * 8 + ("false", "yes", "True", "1")) for name in chosen}
+        config["cpuManagerPolicyOptions"] = options
+    gates = {
+        name: dice.random() < 0.7
+        for name, (since, until) in GATES.items()
+        if since <= version.minor <= until and dice.random() < 0.5
+    }
+    config["featureGates"] = _settable(gates, version.minor) or None
+    if config["memoryManagerPolicy"] == "Static" or dice.random() < 0.05:
+        config.update(_draw_memory(dice, config, topology))
+    if version.minor in (21, 22) and not gates.get("MemoryManager", version.minor == 22):
+        for name in ("memoryManagerPolicy", "reservedMemory"):  # without effect, whatever they say
+            config[name] = None
+    config = {name: value for name, value in config.items() if value is not None or name == "evictionHard"}
+    flagged = dice.random() < FLAGS_SHARE and version.minor < DROP_IN_MINOR
+    for name in [name for name in config if version.minor < KNOWN_SINCE.get(name, 0)]:
+        if not flagged or config[name] == "None":  # ignored in a file, and the default is not written as a flag
+            del config[name]
+    flags = {name: config.pop(name) for name in MANAGED if flagged and name in config}
+    return Case(seed, machine, config, flags, _draw_files(dice, {**config, **flags}, topology, version.minor))
+
+
+def _settable(gates: dict[str, bool], minor: int) -> dict[str, bool]:
+    """GA gates are locked to true, the memory manager's from 1.32 and the policy options' from 1.33."""
+    return {name: on for name, on in gates.items() if on or minor < GATES[name][1]}
+
+
+def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topology) -> dict[str, Any]:
+    """reservedMemory whose sum is right more often than not; an evictionHard of null stands for the kubelet's own."""
+    mib = {"1Gi": 1024, "200Mi": 200, "100Mi": 100, "500Mi": 500}
+    reserved = [(config.get(name) or {}).get("memory") for name in ("kubeReserved", "systemReserved")]
+    hard = dice.choice([{"memory.available": text} for text in ("100Mi", "100Mi", "0", "0%", "5%")] + [{}, None, None])
+    total = sum(mib[text] for text in reserved if text)
+    total += 100 if hard is None or hard.get("memory.available") == "100Mi" else 0
+    total += dice.choice((0, 0, 0, 0, 1, -1))
+    nodes = [node["id"] for node in topology["numa_nodes"]]
+    if len(nodes) > 1 and dice.random() < 0.4 and total > 1:
+        entries = [(nodes[0], total // 2), (nodes[1], total - total // 2)]
+    else:
+        entries = [(dice.choice((nodes[0],) * 5 + (99,)), total)]
+    listed = [{"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0]
+    memory: dict[str, Any] = {"reservedMemory": listed} if dice.random() < 0.9 else {}
+    return {**memory, "evictionHard": hard}
+
+
+def _draw_files(dice: random.Random, config: Mapping[str, Any], topology: Topology, minor: int) -> dict[str, str]:
+    files: dict[str, str] = {}
+    if dice.random() < 0.6:
+        files["cpu_manager_state"] = _draw_cpu_state(dice, config, parse_cpuset(topology["online"]))
+    if minor >= MEMORY_MANAGER_MINOR:
+        if config.get("memoryManagerPolicy") == "Static" and dice.random() < 0.6:
+            files["memory_manager_state"] = _draw_memory_state(dice, config, topology)
+        elif dice.random() < 0.15:
+            files["memory_manager_state"] = dice.choice((NONE_MEMORY_STATE, NONE_MEMORY_STATE[:20], ""))
+    return files
+
+
+MEMORY_MANAGER_MINOR = 21
+NONE_MEMORY_STATE = '{"policyName":"None","machineState":{},"checksum":4236770233}'
+
+
+def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology: Topology) -> str:
+    """A file as the static policy writes it, more often than not for this machine and reservation."""
+    kind = dice.choice(
+        ("same",) * 6 + ("corrupt", "zero", "memory", "reserved", "pod", "unknown pod", "absent node", "empty")
+    )
+    reserved = config.get("reservedMemory") or []
+    if kind == "reserved":
+        reserved = [{"numaNode": 0, "limits": {"memory": "3Gi"}}]
+    nodes = copy.deepcopy(topology["numa_nodes"])
+    if kind == "memory":
+        nodes[-1]["memory"]["memory"] -= 4096
+    machine, entries = default_machine(nodes, reserved), {}
+    if kind in ("pod", "unknown pod", "absent node"):
+        node, size = machine["0"], 2**28
+        block = {"numaAffinity": [99 if kind == "absent node" else 0], "type": "memory", "size": size}
+        entries = {"uid-1": {"c": [block]}}
+        if kind == "pod":
+            node["numberOfAssignments"] += 1
+            node["memoryMap"]["memory"]["reserved"] += size
+            node["memoryMap"]["memory"]["free"] -= size
+    if kind == "empty":
+        machine = {}
+    checksum = memory_checksum_of("Static", machine, entries) + (kind == "corrupt")
+    state: dict[str, Any] = {"policyName": "Static", "machineState": machine, "entries": entries}
+    return json.dumps({**state, "checksum": 0 if kind == "zero" else checksum}, separators=(",", ":"))
+
+
+def _draw_cpu_state(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int]) -> str:
+    kind = dice.choice(("same",) * 8 + ("other policy", "corrupt", "truncated", "empty", "stale", "overlap", "odd"))
+    policy = str(config["cpuManagerPolicy"])
+    default, entries = cpus if policy == "static" else frozenset(), {}
+    if kind == "truncated":
+        return '{"policyName":"static","defaultCpuSet":"0-'
+    if kind == "empty":
+        return ""
+    if kind == "odd":
+        return dice.choice(("{}", "[]", '"static"', '{"policyName":"static","defaultCpuSet":"x","checksum":0}', "null"))
+    if kind == "other policy":
+        policy = "none" if policy == "static" else "static"
+        default = cpus if policy == "static" else frozenset()
+    if kind == "stale":
+        default = frozenset(sorted(cpus)[: len(cpus) // 2])
+    if policy == "static" and dice.random() < 0.6:
+        taken = frozenset(dice.sample(sorted(cpus), 4))
+        entries = {"uid-1": {"c": format_cpuset(taken)}}
+        default = default if kind == "overlap" else default - taken
+    if (config.get("cpuManagerPolicyOptions") or {}).get("strict-cpu-reservation") == "true" and dice.random() < 0.6:
+        default -= frozenset({0})
+    text = format_cpuset(default)
+    checksum = checksum_of(policy, text, entries) + (1 if kind == "corrupt" else 0)
+    state: dict[str, Any] = {"policyName": policy, "defaultCpuSet": text, "entries": entries, "checksum": checksum}
+    if dice.random() < 0.1:
+        state["checksum"] = 0
+    if not entries:
+        del state["entries"]
+    return json.dumps(state, separators=(",", ":"))
+
+
+def whole_config(case: Case, version: Version) -> dict[str, Any]:
+    """The configuration file of a case."""
+    return {**base_config(version), **case.config}
+
+
+def predict(case: Case, version: Version, topology: Topology) -> Prediction:
+    """What kubepin's own functions say about a case."""
+    config = whole_config(case, version)
+    problems = config_problems(config, "config")
+    after, _sources = effective_config("config", config, [], ["kubelet", *as_flags(case.flags)])
+    problems += setting_problems(after, str(version), topology)
+    if not problems:
+        names = {"cpu_manager": "cpu_manager_state", "memory_manager": "memory_manager_state"}
+        texts = {name: (file, case.files.get(file)) for name, file in names.items()}
+        expected = expected_of(topology, after, str(version))
+        problems = [f"{change.path}: {change.reason}" for change in state_changes(texts, expected)]
+    return Prediction(problems)
+
+
+def compare(case: Case, expected: Prediction, result: Result, count: Count) -> None:
+    """Counts a case, as an agreement if the kubelet starts or fails as expected, and for an expected cause."""
+    count.cases += 1
+    starts = result.exit is None
+    cause = None if starts else first_cause(result.log.splitlines())
+    if starts and not expected.problems:
+        count.start += 1
+    elif not starts and cause and cause.meaning and any(_same_cause(p, cause.line) for p in expected.problems):
+        count.fail += 1
+    else:
+        real = "starts" if starts else f"exit {result.exit}: {cause.line if cause else 'no log'}"
+        meaning = "" if starts or not cause else f"\n  known as: {cause.meaning or 'NOT KNOWN'}"
+        count.disagreements.append(
+            f"seed {case.seed} on {case.machine}\n  config: {json.dumps(case.config)}\n"
+            f"  flags: {' '.join(as_flags(case.flags))}\n  files: {json.dumps(case.files)}\n"
+            f"  kubepin: {'; '.join(expected.problems) or 'would start'}\n  kubelet: {real[:700]}{meaning}"
+        )
+
+
+def _same_cause(problem: str, line: str) -> bool:
+    return any(re.search(ours, problem) and re.search(theirs, line) for ours, theirs in CAUSES)
+
+
+def compare_version(
+    node: StandaloneNode, version: Version, topologies: Mapping[str, Topology], number: int, seed: int
+) -> Iterator[Count]:
+    """The count so far, after each machine's cases."""
+    count = Count()
+    cases = [draw(f"{seed}-{version}-{n}", version, topologies) for n in range(number)]
+    for name, topology in topologies.items():
+        by_seed = {case.seed: case for case in cases if case.machine == name}
+        jobs = [Job(c.seed, whole_config(c, version), flags=as_flags(c.flags), files=c.files) for c in by_seed.values()]
+        for result in node.run(version, jobs, tree=name):
+            case = by_seed[result.id]
+            try:
+                expected = predict(case, version, topology)
+            except Exception as error:
+                expected = Prediction([f"CRASHED with {type(error).__name__}: {error}"])
+            compare(case, expected, result, count)
+        yield count
+
+
+def run(versions: Sequence[Version], number: int, seed: int) -> int:
+    """Compares `number` cases per version; prints a table; 1 on any disagreement."""
+    disagreements = 0
+    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
+        for version in versions:
+            node.require(version)
+        topologies = {name: machines.make(name, Path(folder) / name) for name in MACHINES}
+        for name in topologies:
+            node.put_tree(name, Path(folder) / name)
+        print(f"{'kubelet':<10} {'cases':>6} {'start':>6} {'fail':>6} {'disagree':>9} {'seconds':>8}")
+        for version in versions:
+            started = time.monotonic()
+            count = Count()
+            for count in compare_version(node, version, topologies, number, seed):
+                print(f"{version}: {count.cases} of {number} cases done", end="\r", flush=True)
+            print(
+                f"{version!s:<10} {count.cases:>6} {count.start:>6} {count.fail:>6} {len(count.disagreements):>9} "
+                f"{time.monotonic() - started:>8.0f}",
+                flush=True,
+            )
+            for text in count.disagreements:
+                print(f"disagreement: {text}", flush=True)
+            disagreements += len(count.disagreements)
+    return 1 if disagreements else 0

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the conformance runs draw and how they count, without a kubelet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import Container, Pod, machine_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
+
+from sandbox.settings import SandboxError, Version
+from tests.conformance import allocation, config, machines
+from tests.conformance.standalone_kubelet import Result
+
+V1_22 = Version(1, 22, 17)
+NOT_ENOUGH = "Allocate failed due to not enough cpus available to satisfy request, which is unexpected"
+
+
+@pytest.fixture(scope="module")
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Topology:
+    return machines.make("one-socket", tmp_path_factory.mktemp("tree") / "one-socket")
+
+
+def test_a_seed_draws_the_same_again(topology: Topology) -> None:
+    draws = [allocation.draw(seed, "one-socket", topology, 36) for seed in ("1", "1", "2")]
+    assert draws[0] == draws[1] != draws[2]
+    cases = [config.draw(seed, V1_22, {"one-socket": topology}) for seed in ("1", "1", "2")]
+    assert cases[0] == cases[1] != cases[2]
+
+
+def event(pod: str, reason: str, message: str) -> str:
+    subject = f'object="default/{pod}-standalone" kind="Pod"'
+    return f'I1 event.go:291] "Event occurred" {subject} type="Warning" reason="{reason}" message="{message}"'
+
+
+def test_refusals_are_read_from_events() -> None:
+    log = "\n".join(
+        [event("p1", "SMTAlignmentError", 'said \\"no\\"'), event("p2", "FailedCreatePodSandBox", "no image")]
+    )
+    assert allocation.refusals(log) == {"p1": 'SMTAlignmentError: said "no"'}
+
+
+def compared(topology: Topology, entries: dict[str, Any], default: str, log: str) -> allocation.Count:
+    pods = (Pod("p0", (Container("c", "2"),)), Pod("p1", (Container("c", "31"),)))
+    drawn = allocation.PodSequence("1", "one-socket", frozenset({0, 16}), (), pods)
+    state = json.dumps({"policyName": "static", "defaultCpuSet": default, "entries": entries})
+    count = allocation.Count()
+    allocation.compare(drawn, machine_of(topology), 22, Result("1", None, {"cpu_manager_state": state}, log), count)
+    return count
+
+
+def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
+    refused = event("p1", "UnexpectedAdmissionError", NOT_ENOUGH)
+    agreed = compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", refused)
+    assert (agreed.granted, agreed.refused, agreed.disagreements) == (1, 1, [])
+    [other] = compared(topology, {"p0": {"c": "1-2"}}, "0,3-31", refused).disagreements
+    assert "seed 1 on one-socket" in other
+    assert "preview: c 1,17\n  kubelet: c 1-2" in other
+    assert len(compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
+
+
+def test_a_kubelet_that_does_not_end_agrees_with_a_preview_that_says_so(tmp_path: Path) -> None:
+    found = machines.make("x86_64-epyc_7451", tmp_path / "machine")
+    drawn = allocation.draw("1-1.35.6-x86_64-epyc_7451-6", "x86_64-epyc_7451", found, 35)  # 1.35.6 does not end
+    for pods, hung in ((drawn.pods, 1), (drawn.pods[1:2], 0)):
+        count = allocation.Count()
+        result = Result("1", "timeout", {}, "")
+        allocation.compare(replace(drawn, pods=pods), machine_of(found), 35, result, count)
+        assert (count.hung, len(count.disagreements)) == (hung, 1 - hung)
+
+
+@pytest.mark.parametrize(
+    ("change", "exit_status", "log", "agrees"),
+    [
+        pytest.param({}, None, "", True, id="starts as expected"),
+        pytest.param({}, 1, "E1 failed to run Kubelet: something", False, id="fails unexpectedly"),
+        pytest.param({"reservedSystemCPUs": ""}, None, "", False, id="starts unexpectedly"),
+        pytest.param(
+            *({"reservedSystemCPUs": ""}, 1),
+            "E1 [cpumanager] the static policy requires systemreserved.cpu + kubereserved.cpu to be greater than zero",
+            True,
+            id="fails for the cause",
+        ),
+        pytest.param({"reservedSystemCPUs": ""}, 1, "E1 checkpoint is corrupted", False, id="fails for another cause"),
+        pytest.param({"reservedSystemCPUs": ""}, 1, "E1 never heard of", False, id="fails with an unknown line"),
+    ],
+)
+def test_agreement_and_disagreement_on_configurations(
+    topology: Topology, change: dict[str, Any], exit_status: int | None, log: str, agrees: bool
+) -> None:
+    sound = config.Case("1", "one-socket", {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}, {}, {})
+    case = replace(sound, config={**sound.config, **change})
+    count = config.Count()
+    config.compare(case, config.predict(case, V1_22, topology), Result("1", exit_status, {}, log), count)
+    assert (count.disagreements == []) == agrees
+
+
+def test_dumps_are_made_whole(tmp_path: Path) -> None:
+    found = machines.make("64amd64-4s2n4ca2co", tmp_path / "64amd64-4s2n4ca2co")
+    system = tmp_path / "64amd64-4s2n4ca2co/sys/devices/system"
+    assert len(list((system / "node/node0").glob("cpu[0-9]*"))) == len(found["cpus"]) // len(found["numa_nodes"])
+    assert (system / "cpu/cpu0/cache/index0/size").exists()
+    assert "physical id" in (tmp_path / "64amd64-4s2n4ca2co/proc/cpuinfo").read_text()
+
+
+def test_an_unknown_machine_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(SandboxError, match="machine no-such is unknown"):
+        allocation.run([V1_22], ["no-such"], 1, 1)
