@@ -10,8 +10,8 @@ import tempfile
 import time
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import FileSource
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import gpu_pods_text
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import FileSource
 from ansible_collections.kubepin.tuning.tests.unit.samples import gpu_pods
 
 COUNT, RUNS = 10_000, 5

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure what `kubepin tune` costs over simulated hosts with nothing to do, beside a bare ping; and with a dead and a slow host.
 
-The yardstick is `ansible -m ping` (and `-m raw`) of the same hosts, with the same forks and pipelining; every run opens connections of
+The baseline is `ansible -m ping` of the same hosts, with the same forks and pipelining; every run opens connections of
 its own. The API server and its nodes are real; the hosts are simulated: names of the sandbox's workers, each with a connection of its
 own. Modules run on the workers, on this machine, so that their time is in the run's time; CPU time is counted separately. A dead host is an
 address that accepts connections and says nothing; a slow one has a Python that sleeps before it begins.
@@ -141,9 +141,9 @@ def tune(site: Path) -> list[str]:
     return ["bin/kubepin", "tune", "-i", str(site), "--plain", "--no-color", "-e", json.dumps(variables)]
 
 
-def bare(site: Path, module: str, *arguments: str) -> list[str]:
-    """The yardstick: one module on each host, and nothing else."""
-    return ["ansible", "-i", str(site), "gpu_nodes", "-m", module, *arguments]
+def ping(site: Path) -> list[str]:
+    """The baseline: one module on each host, and nothing else."""
+    return ["ansible", "-i", str(site), "gpu_nodes", "-m", "ping"]
 
 
 def through_ssh(workers: Sequence[Worker]) -> float:
@@ -243,13 +243,12 @@ def measure_all(workers: Sequence[Worker], counts: Sequence[int], forks: int) ->
         sites = Path(folder)
         few = many_hosts(workers, FEW)
         site = write_site(sites / "few", few)
-        for command in (bare(site, "ping"), tune(site)):
+        for command in (ping(site), tune(site)):
             bench.measure(f"warm-up: {Path(command[0]).name}", site, command)
         bench.costs.clear()
         for count in counts:
             many = write_site(sites / str(count), many_hosts(workers, count))
-            bench.measure(f"{count} hosts: raw", many, bare(many, "raw", "-a", "true"))
-            bench.measure(f"{count} hosts: ping", many, bare(many, "ping"))
+            bench.measure(f"{count} hosts: ping", many, ping(many))
             bench.measure(f"{count} hosts", many, tune(many))
         bench.measure(f"{FEW} hosts, {FEW_FORKS} forks", site, tune(site), forks=FEW_FORKS)
         dead = {"ansible_host": "127.0.0.1", "ansible_port": port}

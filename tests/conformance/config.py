@@ -59,26 +59,46 @@ GATES: Mapping[str, tuple[int, int]] = {
 """The minor versions of 1.x that know a feature gate, and let it be set."""
 FLAGS_SHARE = 0.6
 """How many of the cases have kubepin's settings as flags, as kubepin puts them for kubelets before 1.30."""
-CAUSES: Sequence[tuple[str, str]] = (
-    (
-        r"cpuManagerPolicy is \".*expected one of|CPU manager policy",
-        r"[Uu]nknown (cpu manager )?policy|CPU Manager policy",
-    ),
-    (r"no CPU is reserved", r"requires systemreserved\.cpu|unable to determine reserved CPU"),
-    (r"together with reservedSystemCPUs", r"can't use reservedSystemCPUs"),
-    (r"policy option|PolicyOptions", r"[Oo]ption|PolicyOptions"),
-    (
-        r"topologyManagerPolicy is .*expected one of",
-        r"unknown policy|invalid configuration: topologyManagerPolicy|Topology.*Policy",
-    ),
-    (r"topologyManagerScope is", r"unknown scope|topologyManagerScope"),
-    (r"NUMA nodes", r"more than \d+ NUMA"),
-    (r"memoryManagerPolicy|MemoryManager", r"[Mm]emory ?[Mm]anager"),
-    (r"reservedMemory|reserved memory", r"reserved memory|reservedMemory|total amount|[Mm]emory ?[Mm]anager|NUMA node"),
-    (r"evictionHard", r"eviction|total amount"),
+_QUANTITY = r"quantit|[Rr]eserved|[Ee]viction|total amount"
+_OPTION = r"[Oo]ption|PolicyOptions"
+_MEMORY = r"[Mm]emory ?[Mm]anager|reserved memory|reservedMemory|total amount|NUMA node"
+_UNKNOWN_FLAG = r"unknown flag"
+CAUSES: Mapping[str, str] = {
+    "cpu_manager_policy_unknown": r"[Uu]nknown (cpu manager )?policy|CPU Manager policy",
+    "no_cpu_reserved": r"requires systemreserved\.cpu|unable to determine reserved CPU",
+    "reserved_cpus_with_cgroup": r"can't use reservedSystemCPUs",
+    "reserved_cpus_invalid": r"reserved|cpuset|CPU set",
+    "reserved_cpus_offline": r"reserved|cpuset|CPU set",
+    "reserved_cpus_too_high": r"reserved|cpuset|CPU set",
+    "policy_options_without_static": rf"{_OPTION}|{_UNKNOWN_FLAG}",
+    "policy_option_unknown": rf"{_OPTION}|{_UNKNOWN_FLAG}",
+    "policy_option_invalid": _OPTION,
+    "policy_options_exclusive": _OPTION,
+    "align_by_socket_sockets": _OPTION,
+    "policy_option_too_new": rf"{_OPTION}|{_UNKNOWN_FLAG}",
+    "policy_option_gate": rf"{_OPTION}|feature gate",
+    "topology_manager_policy_unknown": r"unknown policy|invalid configuration: topologyManagerPolicy|Topology.*Policy",
+    "topology_manager_scope_unknown": r"unknown scope|topologyManagerScope",
+    "too_many_numa_nodes": r"more than \d+ NUMA",
+    "memory_manager_policy_unknown": rf"{_MEMORY}|[Uu]nknown policy",
+    "memory_manager_too_new": rf"{_MEMORY}|{_UNKNOWN_FLAG}",
+    "memory_manager_gate": rf"{_MEMORY}|feature gate",
+    "reserved_memory_unknown_node": _MEMORY,
+    "reserved_memory_zero": _MEMORY,
+    "reserved_memory_invalid": rf"{_MEMORY}|{_QUANTITY}",
+    "reserved_memory_missing": _MEMORY,
+    "reserved_memory_sum": _MEMORY,
+    "eviction_hard_invalid": r"eviction|total amount",
+    "eviction_hard_percentage": rf"eviction|{_MEMORY}",
+    "config_invalid": r"strict decoding|unmarshal|decode|no kind|Kind",
+}
+"""Code of a problem -> what a kubelet's line must match to have the same cause."""
+STATE_FILE = "state_file"
+"""Stands for the code of a state file that would be removed. Its reason is in the kubelet's own words."""
+STATE_FILE_CAUSES: Sequence[tuple[str, str]] = (
     (r"differs from state checkpoint policy", r"differs from state checkpoint policy"),
     (
-        r"corrupted|state file|cpu_manager_state|memory_manager_state|is not JSON",
+        r"corrupted|state file|is not JSON|is none that a kubelet writes",
         r"corrupted|checkpoint|could not restore state|invalid character|unexpected end",
     ),
     (r"not all reserved cpus", r"not all reserved cpus"),
@@ -86,13 +106,9 @@ CAUSES: Sequence[tuple[str, str]] = (
     (r"current set of available", r"current set of available"),
     (r"overlaps with default", r"overlaps with default"),
     (r"cpuset cannot be empty", r"cpuset cannot be empty"),
-    (r"expected machine state|memory manager state", r"expected machine state|memory"),
-    (r"needs kubelet|is unknown", r"unknown flag"),
-    (r"reservedSystemCPUs", r"reserved|cpuset|CPU set"),
-    (r"kubeReserved|systemReserved|quantity", r"quantit|[Rr]eserved"),
-    (r"featureGates|feature gate", r"feature gate"),
+    (r"memory", r"expected machine state|memory"),
 )
-"""What kubepin's problems and a kubelet's line must both match to have the same cause."""
+"""What the reason and a kubelet's line must both match to have the same cause."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What kubepin expects: an empty list of problems if the kubelet would start."""
+    """What kubepin expects: pairs of code and text, and none if the kubelet would start."""
 
-    problems: list[str]
+    problems: list[tuple[str, str]]
 
 
 @dataclass
@@ -277,14 +293,16 @@ def whole_config(case: Case, version: Version) -> dict[str, Any]:
 def predict(case: Case, version: Version, topology: Topology) -> Prediction:
     """What kubepin's own functions say about a case."""
     config = whole_config(case, version)
-    problems = config_problems(config, "config")
+    found = config_problems(config, "config")
     after, _sources = effective_config("config", config, [], ["kubelet", *as_flags(case.flags)])
-    problems += setting_problems(after, str(version), topology)
+    found += setting_problems(after, str(version), topology)
+    problems = [(problem.code, problem.text) for problem in found]
     if not problems:
         names = {"cpu_manager": "cpu_manager_state", "memory_manager": "memory_manager_state"}
         texts = {name: (file, case.files.get(file)) for name, file in names.items()}
         expected = expected_of(topology, after, str(version))
-        problems = [f"{change.path}: {change.reason}" for change in state_changes(texts, expected)]
+        changes = state_changes(texts, expected)
+        problems = [(STATE_FILE, f"{change.path}: {change.reason}") for change in changes]
     return Prediction(problems)
 
 
@@ -295,7 +313,12 @@ def compare(case: Case, expected: Prediction, result: Result, count: Count) -> N
     cause = None if starts else first_cause(result.log.splitlines())
     if starts and not expected.problems:
         count.start += 1
-    elif not starts and cause and cause.meaning and any(_same_cause(p, cause.line) for p in expected.problems):
+    elif (
+        not starts
+        and cause
+        and cause.meaning
+        and any(_same_cause(code, text, cause.line) for code, text in expected.problems)
+    ):
         count.fail += 1
     else:
         real = "starts" if starts else f"exit {result.exit}: {cause.line if cause else 'no log'}"
@@ -303,12 +326,14 @@ def compare(case: Case, expected: Prediction, result: Result, count: Count) -> N
         count.disagreements.append(
             f"seed {case.seed} on {case.machine}\n  config: {json.dumps(case.config)}\n"
             f"  flags: {' '.join(as_flags(case.flags))}\n  files: {json.dumps(case.files)}\n"
-            f"  kubepin: {'; '.join(expected.problems) or 'would start'}\n  kubelet: {real[:700]}{meaning}"
+            f"  kubepin: {'; '.join(text for _code, text in expected.problems) or 'would start'}\n  kubelet: {real[:700]}{meaning}"
         )
 
 
-def _same_cause(problem: str, line: str) -> bool:
-    return any(re.search(ours, problem) and re.search(theirs, line) for ours, theirs in CAUSES)
+def _same_cause(code: str, text: str, line: str) -> bool:
+    if code == STATE_FILE:
+        return any(re.search(ours, text) and re.search(theirs, line) for ours, theirs in STATE_FILE_CAUSES)
+    return code in CAUSES and bool(re.search(CAUSES[code], line))
 
 
 def compare_version(
@@ -325,7 +350,7 @@ def compare_version(
             try:
                 expected = predict(case, version, topology)
             except Exception as error:
-                expected = Prediction([f"CRASHED with {type(error).__name__}: {error}"])
+                expected = Prediction([("crashed", f"CRASHED with {type(error).__name__}: {error}")])
             compare(case, expected, result, count)
         yield count
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, read_topology
 
-from sandbox.topologies import MACHINES, tree, write
+from tests.topologies import MACHINES, tree, write
 
 DUMPS = Path("collections/ansible_collections/kubepin/tuning/tests/unit/fixtures/topology")
 DUMPED = {

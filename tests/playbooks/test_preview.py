@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.topologies import MACHINES, tree
+from tests.topologies import MACHINES, tree
 
 pytestmark = pytest.mark.component
 

@@ -189,3 +189,84 @@ def expected_of_lscpu(text: str) -> Expected:
         numa_nodes=nodes or None,
         counts={key: int(told[name]) for name, key in _LSCPU_COUNTS.items() if told.get(name, "").isdigit()},
     )
+
+
+_CGROUP = "lstopo shows the CPUs that the dumped cgroup allowed; the kubelet's are those of the machine"
+_NO_SOCKET = "the kernel numbers no sockets; lstopo and lscpu count core_siblings, the kubelet reads the number only"
+_NO_NODE = "lstopo makes up one NUMA node where the kernel has none"
+_PLACED = "lstopo places nodes of memory alone beside CPUs, the kernel names no CPU of theirs"
+_UNITS = "lstopo counts core_id, the kernel's thread_siblings pair the two halves of an Opteron module"
+_FILTERED = "lstopo was told to merge levels"
+
+DIFFERENCES: dict[tuple[str, str], str] = {
+    **{
+        (name, "online"): _CGROUP
+        for name in (
+            "16amd64-4n4c-cgroup-distance-merge.output",
+            "16amd64-8n2c-cpusets.output",
+            "16amd64-8n2c-cpusets.xml.output",
+            "16em64t-4s2ca2c-cpusetreorder.output",
+            "16em64t-4s2ca2c-cpusetreorder-merge.output",
+            "32amd64-4s2n4c-cgroup2.output",
+            "32amd64-4s2n4c-cgroup2.xml.output",
+            "4fake-4gr1nu1pu.output",
+        )
+    },
+    **{
+        (name, "sockets"): _NO_SOCKET
+        for name in (
+            "20s390-2g6s4c.output",
+            "256ppc-8n8s4t.output",
+            "2s390-2c.output",
+            "4ia64-4s.output",
+            "lscpu-ppc-qemu",
+            "lscpu-ppc64-POWER7",
+            "lscpu-ppc64-POWER7-64cpu",
+            "lscpu-s390-kvm",
+            "lscpu-s390-lpar",
+            "lscpu-s390-zvm",
+            "lscpu-sparc64",
+        )
+    },
+    ("16ia64-8n2s.output", "sockets"): "two sockets have one number, which is what the kubelet goes by",
+    ("40intel64-4n10c+pci-conflicts.output", "sockets"): "lstopo loses a socket to a group of a PCI device's wrong locality",
+    ("40intel64-4n10c+pci-conflicts.output", "l3_groups"): "lstopo loses a cache to a group of a PCI device's wrong locality",
+    **{
+        (name, "l3_groups"): _FILTERED
+        for name in (
+            "16amd64-4n4c-cgroup-distance-merge.output",
+            "16em64t-4s2c2t_merge.output",
+            "16em64t-4s2ca2c-cpusetreorder-merge.output",
+        )
+    },
+    ("64fake-4n2s2ca2c2t.output", "l3_groups"): "made up: its CPU lists contradict its masks, which lstopo reads",
+    **{
+        (name, "cores"): _UNITS
+        for name in ("64amd64-4s2n4ca2co.output", "64amd64-4p2n4ca2co.output", "64amd64-4p2n4ca2co.topoextnuma.output")
+    },
+    **{
+        (name, "numa_nodes"): _NO_NODE
+        for name in (
+            "20s390-2g6s4c.output",
+            "2arm-2c.output",
+            "2i386-2c-nohugepage.xml.output",
+            "2i386-2t-hugepagesizecount.xml.output",
+            "2ps3-2t.output",
+            "2s390-2c.output",
+        )
+    },
+    **{
+        (name, "numa_nodes"): _PLACED
+        for name in (
+            "64intel64-fakeKNL-SNC4-hybrid.output",
+            "64intel64-fakeKNL-SNC4-hybrid-msc.output",
+            "fakeheteromemtiers.output",
+            "fakememinitiators-1np2c+1npp+gi.output",
+            "nvidiagpunumanodes.kept.output",
+        )
+    },
+    ("nvidiagpunumanodes.output", "numa_nodes"): "lstopo leaves out the memory of GPUs unless it is told to keep it",
+    ("fakeheterocpunuma.output", "numa_nodes"): "made up: CPUs in several NUMA nodes at once, which lstopo takes in a debug mode",
+    ("8em64t-2s2ca2c-buggynuma.output", "numa_nodes"): "firmware names all CPUs in all nodes; lstopo drops the nodes that are left empty",
+}  # fmt: skip
+"""(output, what) -> why ours is another. A difference that is gone fails the test, too."""

@@ -54,18 +54,18 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
     :param version: the kubelet's version; None if it could not be read
     """
     problems = version_problems(version)
-    if problems or version is None:
-        return ChosenSettings({}, None, problems)
     settings: Settings = {"cpuManagerPolicy": desired.policy}
     reservation: t.Optional[Reservation] = None
+    refused: t.List[Problem] = []
     if desired.policy == "static":
-        reservation, problems = choose_reservation(
+        reservation, refused = choose_reservation(
             topology,
             desired.reserved_cpus,
             desired.reserved_cpu_count,
             now.get("reservedSystemCPUs") or "",
             reserved_millicores(now),
         )
+        problems += refused
         if reservation:
             settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
     optional = {
@@ -76,7 +76,10 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
         "reservedMemory": _reserved_memory(desired),
     }
     settings.update({name: value for name, value in optional.items() if value is not None})
-    problems += setting_problems({**now, **settings}, version, topology)
+    if version is not None and not version_problems(version):
+        broken = setting_problems({**now, **settings}, version, topology)
+        # a refused reservation is the cause, and none the consequence
+        problems += [problem for problem in broken if not (refused and problem.code == "no_cpu_reserved")]
     return ChosenSettings(settings, reservation, problems)
 
 

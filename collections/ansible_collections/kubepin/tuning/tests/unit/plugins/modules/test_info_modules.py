@@ -11,6 +11,8 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
@@ -33,7 +35,8 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
 
 def report(manager: str) -> dict[str, t.Any]:
     service = {"name": "k3s-agent" if manager == "k3s" else "kubelet"}
-    return {"manager": manager, "service": service, "runtime": {"name": "containerd"}}
+    problems = [units_changed(service["name"])]
+    return {"manager": manager, "service": service, "runtime": {"name": "containerd"}, "problems": problems}
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -75,7 +78,9 @@ def test_kubelet(
         assert "does not manage yet" in result["msg"]
         assert result["manager"] == manager
     else:
-        assert (result["changed"], result["kubelet"]) == (False, report(manager))
+        found = report(manager)
+        expected = {**found, "problems": to_dicts(found["problems"])}
+        assert (result["changed"], result["kubelet"]) == (False, expected)
 
 
 def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:

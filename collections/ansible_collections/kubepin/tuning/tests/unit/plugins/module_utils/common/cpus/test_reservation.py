@@ -78,14 +78,15 @@ def test_reservation(machine, wanted, count, configured, millicores, cpus, expla
 
 
 @pytest.mark.parametrize(
-    ("machine", "wanted", "count", "millicores", "told"),
+    ("machine", "wanted", "count", "millicores", "code", "text"),
     [
         pytest.param(
             EPYC_7773X_PAIR,
             "0",
             None,
             0,
-            'reserved_cpus is "0": splits core 0 (CPUs 0 and 128). Reserve "0,128", or leave it to `auto`.',
+            "reserved_cpus_split_core",
+            'reserved_cpus "0" splits core 0 (CPUs 0 and 128). Reserve "0,128", or use `auto`.',
             id="splits a core",
         ),
         pytest.param(
@@ -93,7 +94,8 @@ def test_reservation(machine, wanted, count, configured, millicores, cpus, expla
             "8",
             None,
             0,
-            'reserved_cpus is "8": CPUs 8 are not online on this node (online: 0-7).',
+            "reserved_cpus_offline",
+            'reserved_cpus "8" names CPUs that are not online on this node: 8 (online: 0-7).',
             id="absent CPU",
         ),
         pytest.param(
@@ -101,43 +103,84 @@ def test_reservation(machine, wanted, count, configured, millicores, cpus, expla
             "0-7",
             None,
             0,
-            'reserved_cpus is "0-7": leaves no CPU for pods (online: 0-7). Reserve fewer cores.',
+            "no_cpu_left_for_pods",
+            'reserved_cpus "0-7" leaves no CPU for pods (online: 0-7). Reserve fewer cores.',
             id="all",
         ),
         pytest.param(
-            SMT4, "", None, 0, 'reserved_cpus is "": the static policy needs at least one reserved CPU.', id="none"
+            SMT4,
+            "",
+            None,
+            0,
+            "no_cpu_reserved",
+            'reserved_cpus "" is empty, and the static policy needs at least one reserved CPU. Name one core, or use `auto`.',
+            id="none",
         ),
-        pytest.param(SMT4, "0-", None, 0, 'reserved_cpus is "0-":', id="no CPU list"),
-        pytest.param(SMT4, "0,4", 2, 0, "give the list, or `auto` with a count, not both", id="list and count"),
+        pytest.param(
+            SMT4,
+            "0-",
+            None,
+            0,
+            "reserved_cpus_invalid",
+            "reserved_cpus \"0-\": '0-' is not a CPU list",
+            id="no CPU list",
+        ),
+        pytest.param(
+            SMT4,
+            "0,4",
+            2,
+            0,
+            "reserved_cpus_and_count",
+            'reserved_cpus "0,4" and reserved_cpu_count 2 exclude each other. Give the list, or `auto` with a count.',
+            id="list and count",
+        ),
         pytest.param(
             SMT4,
             "auto",
             3,
             0,
-            "cores of this node have 2 threads and are reserved whole. Use 2 or 4.",
+            "reserved_cpu_count_splits_core",
+            "reserved_cpu_count 3 splits a core: cores of this node have 2 threads and are reserved whole. Use 2 or 4.",
             id="half a core",
         ),
-        pytest.param(SMT4, "auto", 0, 0, "reserved_cpu_count is 0: expected 1 or more", id="count 0"),
-        pytest.param(SMT4, "auto", None, 8000, "leaves no core for pods", id="auto would take all"),
+        pytest.param(
+            SMT4,
+            "auto",
+            0,
+            0,
+            "reserved_cpu_count_invalid",
+            "reserved_cpu_count 0 is too low: expected 1 or more",
+            id="count 0",
+        ),
+        pytest.param(
+            SMT4,
+            "auto",
+            None,
+            8000,
+            "no_cpu_left_for_pods",
+            "a reservation of 8 CPUs leaves no core for pods (online: 0-7). Lower reserved_cpu_count",
+            id="auto would take all",
+        ),
         pytest.param(
             topology(cores=1, threads=2),
             "auto",
             None,
             0,
-            "this node has 1 core(s) online (CPUs 0-1)",
+            "too_few_cores",
+            "this node has 1 core online (CPUs 0-1), and the static policy needs one for the system and one for pods. Leave",
             id="a single core",
         ),
     ],
 )
-def test_refused(machine, wanted, count, millicores, told) -> None:
+def test_refused(machine, wanted, count, millicores, code, text) -> None:
     reservation, problems = choose_reservation(machine, wanted, count, "", millicores)
     assert reservation is None
-    assert any(told in problem for problem in problems), problems
+    assert any(problem.code == code and text in problem.text for problem in problems), problems
 
 
 def test_all_problems_at_once() -> None:
     _reservation, problems = choose_reservation(SMT4, "0,9", None, "", 0)
-    assert len(problems) == 2
+    assert [problem.code for problem in problems] == ["reserved_cpus_offline", "reserved_cpus_split_core"]
 
 
 @pytest.mark.parametrize(("online", "count"), [(1, 1), (64, 1), (256, 1), (376, 2)])

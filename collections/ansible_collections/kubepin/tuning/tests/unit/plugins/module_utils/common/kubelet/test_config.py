@@ -100,33 +100,35 @@ def test_refused() -> None:
     [
         pytest.param({**HEAD, "cpuManagerPolicy": "static"}, [], id="good"),
         pytest.param({**HEAD, "cpuManagerPolicy": None, "unknownField": 3}, [], id="null and unknown fields"),
-        pytest.param([], ["/c holds no mapping; expected a KubeletConfiguration"], id="a list"),
+        pytest.param([], ["/c does not hold a mapping; expected a KubeletConfiguration."], id="a list"),
         pytest.param(
             {**HEAD, "reservedSystemCPUs": 0},
-            ["/c: reservedSystemCPUs is 0; expected text (in quotes)"],
+            ["/c: reservedSystemCPUs is 0; expected text (in quotes)."],
             id="unquoted number",
         ),
         pytest.param(
-            {**HEAD, "failSwapOn": "no"}, ["/c: failSwapOn is 'no'; expected true or false"], id="quoted boolean"
+            {**HEAD, "failSwapOn": "no"}, ["/c: failSwapOn is 'no'; expected true or false."], id="quoted boolean"
         ),
         pytest.param(
-            {**HEAD, "healthzPort": True}, ["/c: healthzPort is True; expected a whole number"], id="boolean port"
+            {**HEAD, "healthzPort": True}, ["/c: healthzPort is True; expected a whole number."], id="boolean port"
         ),
-        pytest.param({**HEAD, "kubeReserved": []}, ["/c: kubeReserved is []; expected a mapping"], id="map"),
-        pytest.param({**HEAD, "reservedMemory": {}}, ["/c: reservedMemory is {}; expected a list"], id="list"),
+        pytest.param({**HEAD, "kubeReserved": []}, ["/c: kubeReserved is []; expected a mapping."], id="map"),
+        pytest.param({**HEAD, "reservedMemory": {}}, ["/c: reservedMemory is {}; expected a list."], id="list"),
         pytest.param(
             {"kind": "KubeletConfiguration"},
             [
                 "/c: a configuration file needs 'apiVersion: kubelet.config.k8s.io/v1beta1' "
-                "and 'kind: KubeletConfiguration'"
+                "and 'kind: KubeletConfiguration'."
             ],
             id="no apiVersion",
         ),
     ],
 )
 def test_config_problems(content: t.Any, problems: list[str]) -> None:
-    assert config_problems(content, "/c") == problems
+    found = config_problems(content, "/c")
+    assert [problem.text for problem in found] == problems
+    assert {problem.code for problem in found} <= {"config_invalid"}
 
 
-def test_drop_ins_are_told_apart() -> None:
-    assert "a drop-in needs" in config_problems({}, "/d/1.conf", drop_in=True)[0]
+def test_a_drop_in_is_named_as_one() -> None:
+    assert "a drop-in needs" in config_problems({}, "/d/1.conf", drop_in=True)[0].text

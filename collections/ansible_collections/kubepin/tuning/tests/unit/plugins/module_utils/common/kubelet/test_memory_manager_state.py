@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file itself, its checksum and its machine state. `make judge-config` holds the verdict to real kubelets."""
+"""The file itself, its checksum and its machine state. `make conformance WHAT=config` holds the verdict to real kubelets."""
 
 from __future__ import annotations
 

@@ -72,144 +72,203 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "after", "told"),
+    ("version", "after", "code", "text"),
     [
         pytest.param(
             "1.22.17",
             {**DEFAULTS, "cpuManagerPolicy": "statik"},
-            'cpuManagerPolicy is "statik": expected one of none, static',
+            "cpu_manager_policy_unknown",
+            'cpuManagerPolicy "statik" is unknown: expected one of none, static.',
             id="policy",
         ),
         pytest.param(
-            "1.22.17", {**DEFAULTS, "cpuManagerPolicy": "static"}, "no CPU is reserved", id="nothing reserved"
+            "1.22.17",
+            {**DEFAULTS, "cpuManagerPolicy": "static"},
+            "no_cpu_reserved",
+            "none is reserved: the kubelet would not start. Set reserved_cpus.",
+            id="nothing reserved",
         ),
         pytest.param(
-            "1.22.17", {**STATIC, "systemReservedCgroup": "/sys"}, "Remove systemReservedCgroup", id="reserved cgroup"
+            "1.22.17",
+            {**STATIC, "systemReservedCgroup": "/sys"},
+            "reserved_cpus_with_cgroup",
+            'systemReservedCgroup "/sys" is refused by the kubelet together with reservedSystemCPUs ("0"). Remove systemReservedCgroup',
+            id="reserved cgroup",
         ),
         pytest.param(
             "1.22.17",
             {**DEFAULTS, **options("full-pcpus-only")},
-            "with `static` only. Remove them",
+            "policy_options_without_static",
+            '(full-pcpus-only) need the policy `static`, and cpuManagerPolicy is "none". Remove the options.',
             id="options without static",
         ),
         pytest.param(
-            "1.22.17", {**STATIC, "reservedSystemCPUs": "0-"}, "'0-' is not a CPU list", id="reserved CPUs are no list"
+            "1.22.17",
+            {**STATIC, "reservedSystemCPUs": "0-"},
+            "reserved_cpus_invalid",
+            "reservedSystemCPUs: '0-' is not a CPU list",
+            id="reserved CPUs are no list",
         ),
         pytest.param(
             "1.22.17",
             {**DEFAULTS, "reservedSystemCPUs": "0,7"},
-            'reservedSystemCPUs is "0,7": this machine has no CPU 7 online (online: 0-1)',
+            "reserved_cpus_offline",
+            'reservedSystemCPUs "0,7" names CPUs that are not online on this machine: 7 (online: 0-1).',
             id="reserved CPUs are absent",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "memoryManagerPolicy": "Static", "featureGates": {"MemoryManager": False}},
-            "needs the feature gate MemoryManager on kubelet 1.22",
+            "memory_manager_gate",
+            "needs the feature gate MemoryManager on kubelet 1.22. Enable it in the kubelet's featureGates.",
             id="the memory manager switched off",
         ),
         pytest.param(
             "1.36.3",
             {**STATIC, "cpuManagerPolicyOptions": {"full-pcpus-only": "yes"}},
-            'full-pcpus-only is "yes": expected true or false',
+            "policy_option_invalid",
+            'policy option full-pcpus-only "yes" is invalid: expected true or false.',
             id="what Go takes for nothing",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "evictionHard": {"memory.available": "0"}},
-            'evictionHard memory.available is "0": expected more than 0',
+            "eviction_hard_invalid",
+            'evictionHard memory.available "0" is invalid: expected more than 0. Use "0%" to switch it off.',
             id="eviction at nothing",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "evictionHard": {"memory.available": "much"}},
+            "eviction_hard_invalid",
             'evictionHard memory.available: "much" is no Kubernetes quantity',
             id="eviction at no quantity",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "reservedMemory": [{"numaNode": 0, "limits": {"memory": "0"}}]},
-            "reservedMemory of NUMA node 0: memory is 0",
+            "reserved_memory_zero",
+            "reservedMemory of NUMA node 0: memory is 0. Remove the entry.",
             id="no memory reserved, whatever the policy",
         ),
         pytest.param(
-            "1.22.17", {**STATIC, **options("no-such")}, "policy option no-such is unknown", id="unknown option"
+            "1.22.17",
+            {**STATIC, **options("no-such")},
+            "policy_option_unknown",
+            "policy option no-such is unknown: expected one of align-by-socket, distribute-cpus-across-cores",
+            id="unknown option",
         ),
         pytest.param(
             "1.23.0",
             {**STATIC, "cpuManagerPolicyOptions": {"full-pcpus-only": "yes"}},
-            "expected true or false",
+            "policy_option_invalid",
+            'full-pcpus-only "yes" is invalid: expected true or false.',
             id="option's value",
         ),
         pytest.param(
             "1.21.14",
             {**STATIC, **options("full-pcpus-only")},
-            "needs kubelet 1.22, this one is 1.21",
+            "policy_option_too_new",
+            "needs kubelet 1.22, and this one is 1.21. Remove the option, or upgrade.",
             id="option too new",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, **options("full-pcpus-only")},
-            "needs the feature gate CPUManagerPolicyOptions",
+            "policy_option_gate",
+            "needs the feature gate CPUManagerPolicyOptions on kubelet 1.22. Enable it in the kubelet's featureGates, or upgrade.",
             id="1.22's gate",
         ),
-        pytest.param("1.36.3", {**STATIC, **options("align-by-socket")}, "is alpha in 1.36", id="alpha gate"),
+        pytest.param(
+            "1.36.3",
+            {**STATIC, **options("align-by-socket")},
+            "policy_option_gate",
+            "is alpha in 1.36 and needs the feature gate CPUManagerPolicyAlphaOptions. Enable it",
+            id="alpha gate",
+        ),
         pytest.param(
             "1.23.0",
             {**STATIC, **options("full-pcpus-only"), "featureGates": {"CPUManagerPolicyBetaOptions": "false"}},
-            "feature gate CPUManagerPolicyBetaOptions is off",
+            "policy_option_gate",
+            "is beta in 1.23, and the feature gate CPUManagerPolicyBetaOptions is off on this node. Enable it",
             id="beta gate off",
         ),
         pytest.param(
             "1.36.3",
             {**STATIC, **options("distribute-cpus-across-numa", "prefer-align-cpus-by-uncorecache")},
-            "cannot be used at the same time",
+            "policy_options_exclusive",
+            "prefer-align-cpus-by-uncorecache and distribute-cpus-across-numa exclude each other. Remove one of them.",
             id="options that exclude each other",
         ),
         pytest.param(
             "1.26.0",
             {**STATIC, **options("align-by-socket"), **ALPHA, "topologyManagerPolicy": "single-numa-node"},
-            "cannot be used with topologyManagerPolicy single-numa-node",
+            "policy_options_exclusive",
+            "cannot be used with topologyManagerPolicy single-numa-node. Remove one of them.",
             id="align-by-socket and single-numa-node",
         ),
         pytest.param(
-            "1.22.17", {**STATIC, "topologyManagerScope": "node"}, 'topologyManagerScope is "node"', id="scope"
+            "1.22.17",
+            {**STATIC, "topologyManagerScope": "node"},
+            "topology_manager_scope_unknown",
+            'topologyManagerScope "node" is unknown: expected one of container, pod.',
+            id="scope",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "topologyManagerPolicy": "all"},
-            'topologyManagerPolicy is "all"',
+            "topology_manager_policy_unknown",
+            'topologyManagerPolicy "all" is unknown: expected one of none, best-effort, restricted, single-numa-node.',
             id="topology policy",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "memoryManagerPolicy": "static"},
-            'memoryManagerPolicy is "static": expected one of None, Static',
+            "memory_manager_policy_unknown",
+            'memoryManagerPolicy "static" is unknown: expected one of None, Static.',
             id="case",
         ),
         pytest.param(
-            "1.20.15", {**STATIC, "memoryManagerPolicy": "Static"}, "needs kubelet 1.21", id="memory manager too new"
+            "1.20.15",
+            {**STATIC, "memoryManagerPolicy": "Static"},
+            "memory_manager_too_new",
+            "memoryManagerPolicy Static needs kubelet 1.21, and this one is 1.20. Remove the setting",
+            id="memory manager too new",
         ),
         pytest.param(
             "1.20.15",
             {**STATIC, "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Gi"}}]},
+            "memory_manager_too_new",
             "reservedMemory needs kubelet 1.21",
             id="reserved memory too new",
         ),
         pytest.param(
             "1.36.3",
             {**STATIC, "memoryManagerPolicy": "Static", "evictionHard": {}},
-            "memoryManagerPolicy Static needs reservedMemory",
+            "reserved_memory_missing",
+            "memoryManagerPolicy Static needs reservedMemory. Set kubeReserved or systemReserved",
             id="no memory reserved at all",
         ),
-        pytest.param("1.36.3", {**STATIC, **MEMORY}, "+ evictionHard 100Mi", id="memory without the default threshold"),
+        pytest.param(
+            "1.36.3",
+            {**STATIC, **MEMORY},
+            "reserved_memory_sum",
+            "+ evictionHard 100Mi",
+            id="memory without the default threshold",
+        ),
         pytest.param(
             "1.21.14",
             {**STATIC, "memoryManagerPolicy": "Static"},
-            "feature gate MemoryManager",
+            "memory_manager_gate",
+            "needs the feature gate MemoryManager on kubelet 1.21.",
             id="memory manager's gate",
         ),
         pytest.param(
-            "1.22.17", {**STATIC, "memoryManagerPolicy": "Static"}, "sums up to 0 bytes", id="no reserved memory"
+            "1.22.17",
+            {**STATIC, "memoryManagerPolicy": "Static"},
+            "reserved_memory_sum",
+            "sums up to 0 bytes",
+            id="no reserved memory",
         ),
         pytest.param(
             "1.22.17",
@@ -218,13 +277,15 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
                 "memoryManagerPolicy": "Static",
                 "reservedMemory": [{"numaNode": 3, "limits": {"memory": "100Mi"}}],
             },
-            "names NUMA node 3: this machine has 0",
+            "reserved_memory_unknown_node",
+            "reservedMemory of NUMA node 3 names a NUMA node that this machine does not have (it has 0).",
             id="absent NUMA node",
         ),
         pytest.param(
             "1.22.17",
             {**STATIC, "memoryManagerPolicy": "Static", "evictionHard": {"memory.available": "5%"}},
-            "give it as a quantity",
+            "eviction_hard_percentage",
+            'evictionHard memory.available "5%" is a percentage, and memoryManagerPolicy Static needs a quantity. Write it',
             id="eviction in percent",
         ),
         pytest.param(
@@ -234,20 +295,24 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
                 "memoryManagerPolicy": "Static",
                 "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1 Gi"}}],
             },
+            "reserved_memory_invalid",
             '"1 Gi" is no Kubernetes quantity',
             id="no quantity",
         ),
     ],
 )
-def test_refused(version: str, after: dict[str, object], told: str) -> None:
+def test_refused(version: str, after: dict[str, object], code: str, text: str) -> None:
     problems = setting_problems(after, version, topology())
-    assert any(told in problem for problem in problems), problems
+    assert any(problem.code == code and text in problem.text for problem in problems), problems
 
 
 def test_topology_manager_refuses_more_than_eight_numa_nodes() -> None:
     machine = topology(cores=16, numa_nodes=16)
+    [problem] = setting_problems({**STATIC, "topologyManagerPolicy": "restricted"}, "1.22.17", machine)
+    assert problem.code == "too_many_numa_nodes"
     assert (
-        "on 16 NUMA nodes" in setting_problems({**STATIC, "topologyManagerPolicy": "restricted"}, "1.22.17", machine)[0]
+        'topologyManagerPolicy "restricted" is refused by the kubelet on 16 NUMA nodes (at most 8). Use none'
+        in problem.text
     )
     lifted = {
         **STATIC,
@@ -258,17 +323,19 @@ def test_topology_manager_refuses_more_than_eight_numa_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "code", "text"),
     [
-        (None, "could not be read"),
-        ("banana", 'kubelet version is "banana": expected 1.MINOR.PATCH'),
-        ("1.19.16", "older than 1.20"),
-        ("1.22.0", "upgrade to 1.22.17"),
-        ("1.22.1", "upgrade to 1.22.17"),
+        (None, "kubelet_version_unreadable", "could not be read with `kubelet --version`. Check that the binary"),
+        ("banana", "kubelet_version_unreadable", 'kubelet version "banana" is not of the form 1.MINOR.PATCH. Install'),
+        ("1.19.16", "kubelet_too_old", "kubelet 1.19.16 is older than 1.20. Upgrade the cluster first."),
+        ("1.22.0", "kubelet_broken", "Upgrade to 1.22.17 first."),
+        ("1.22.1", "kubelet_broken", "Upgrade to 1.22.17 first."),
     ],
 )
-def test_versions_refused(version: str | None, told: str) -> None:
-    assert told in version_problems(version)[0]
+def test_versions_refused(version: str | None, code: str, text: str) -> None:
+    [problem] = version_problems(version)
+    assert problem.code == code
+    assert text in problem.text
 
 
 @pytest.mark.parametrize("version", ["1.20.15", "1.22.2", "1.36.3"])
@@ -301,5 +368,10 @@ def test_kubelets_below_1_22_refuse_reserved_cpus_above_the_number_of_online_one
     machine = {**topology(4), "online": "0,2,4-5"}
     after = {**STATIC, "reservedSystemCPUs": "4"}
     [problem] = setting_problems(after, "1.21.14", machine)
-    assert "with 4 CPUs online, kubelet 1.21 takes numbers below 4 only" in problem
+    assert problem.code == "reserved_cpus_too_high"
+    assert (
+        'reservedSystemCPUs "4" is refused: with 4 CPUs online, kubelet 1.21 takes numbers below 4 only.'
+        in problem.text
+    )
+    assert problem.remedy == "Reserve lower ones, or upgrade to 1.22."
     assert setting_problems(after, "1.22.17", machine) == []

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     DROP_IN_DIR,
     Plan,
-    Wanted,
     effective_after,
     expected_of,
     plan_rollback,
@@ -20,7 +21,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAU
 
 ENV = "/etc/default/kubelet"
 DROP_IN = f"{DROP_IN_DIR}/90-kubepin.conf"
-STATIC = Wanted("static")
+STATIC = DesiredSettings("static")
 STATIC_FLAGS = 'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
 
 
@@ -88,8 +89,8 @@ def test_from_1_30_flags_that_would_overrule_the_drop_in_go() -> None:
 
 
 def test_a_flag_that_an_old_kubelet_does_not_know_is_not_written_for_its_default() -> None:
-    wanted = Wanted("static", memory_manager_policy="None", reserved_memory=[], policy_options={})
-    plan = plan_switch(topology(), kubelet("1.20.15"), wanted)
+    desired = DesiredSettings("static", memory_manager_policy="None", reserved_memory=[], policy_options={})
+    plan = plan_switch(topology(), kubelet("1.20.15"), desired)
     assert plan.problems == []
     assert [change.after for change in plan.files] == [
         'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
@@ -114,14 +115,14 @@ def test_the_policy_none_also_drops_options() -> None:
         "cpuManagerPolicy": "static",
         "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
     }
-    plan = plan_switch(topology(), found, Wanted("none"))
+    plan = plan_switch(topology(), found, DesiredSettings("none"))
     assert plan.problems == []
     assert plan.files[0].after == "KUBELET_EXTRA_ARGS=--cpu-manager-policy=none\n"
 
 
 def test_settings_that_are_not_named_stay() -> None:
     found = after(kubelet("1.36.3"), plan_switch(topology(), kubelet("1.36.3"), STATIC))
-    plan = plan_switch(topology(), found, Wanted("static", topology_manager_policy="best-effort"))
+    plan = plan_switch(topology(), found, DesiredSettings("static", topology_manager_policy="best-effort"))
     assert [change.name for change in plan.settings] == ["topologyManagerPolicy"]
     assert parse_yaml(plan.files[0].after or "")["cpuManagerPolicy"] == "static"
     assert plan.state_files == [], "a state file that the kubelet would take was to be removed"
@@ -155,55 +156,84 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "told"),
+    ("found", "desired", "code", "text"),
     [
-        pytest.param(kubelet(manager="k3s"), STATIC, "k3s manages this node's kubelet", id="k3s"),
-        pytest.param(kubelet(manager="rke2"), STATIC, "rke2 manages this node's kubelet", id="RKE2"),
+        pytest.param(kubelet(manager="k3s"), STATIC, "unsupported_manager", "is managed by k3s, and kubepin", id="k3s"),
         pytest.param(
-            kubelet(extra_args_file=None), STATIC, "reads neither /etc/default/kubelet nor", id="no KUBELET_EXTRA_ARGS"
+            kubelet(manager="rke2"), STATIC, "unsupported_manager", "is managed by rke2, and kubepin", id="RKE2"
         ),
-        pytest.param(kubelet(version=None), STATIC, "version could not be read", id="no version"),
         pytest.param(
-            kubelet(problems=["config.yaml line 3: anchors"]), STATIC, "line 3: anchors", id="what could not be read"
+            kubelet(extra_args_file=None),
+            STATIC,
+            "no_extra_args_file",
+            "reads neither /etc/default/kubelet nor",
+            id="no KUBELET_EXTRA_ARGS",
         ),
-        pytest.param(kubelet(), Wanted("static", reserved_cpus="0-1"), "leaves no CPU for pods", id="reservation"),
         pytest.param(
-            kubelet(), Wanted("static", policy_options={"x": "true"}), "policy option x is unknown", id="option"
+            kubelet(version=None), STATIC, "kubelet_version_unreadable", "version could not be read", id="no version"
+        ),
+        pytest.param(
+            kubelet(problems=[not_yaml("/c", "line 3: anchors")]),
+            STATIC,
+            "not_yaml",
+            "/c, line 3: anchors.",
+            id="what could not be read",
+        ),
+        pytest.param(
+            kubelet(),
+            DesiredSettings("static", reserved_cpus="0-1"),
+            "no_cpu_left_for_pods",
+            'reserved_cpus "0-1" leaves no CPU for pods (online: 0-1). Reserve fewer cores.',
+            id="reservation",
+        ),
+        pytest.param(
+            kubelet(),
+            DesiredSettings("static", policy_options={"x": "true"}),
+            "policy_option_unknown",
+            "policy option x is unknown",
+            id="option",
         ),
         pytest.param(
             kubelet(
                 config={"cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
                 effective={**DEFAULTS, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
             ),
-            Wanted("none"),
+            DesiredSettings("none"),
+            "setting_overruled",
             "cpuManagerPolicyOptions would stay",
             id="options in config.yaml, which flags cannot take away",
         ),
     ],
 )
-def test_refused(found: dict[str, Any], wanted: Wanted, told: str) -> None:
-    plan = plan_switch(topology(), found, wanted)
+def test_refused(found: dict[str, Any], desired: DesiredSettings, code: str, text: str) -> None:
+    plan = plan_switch(topology(), found, desired)
     assert not plan.changed
-    assert any(told in problem for problem in plan.problems), plan.problems
+    assert any(problem.code == code and text in problem.text for problem in plan.problems), plan.problems
 
 
 def test_all_problems_at_once() -> None:
     plan = plan_switch(
         topology(),
         kubelet(),
-        Wanted("static", reserved_cpus="0-1", policy_options={"x": "true"}, topology_manager_scope="node"),
+        DesiredSettings("static", reserved_cpus="0-1", policy_options={"x": "true"}, topology_manager_scope="node"),
     )
-    assert len(plan.problems) >= 3
+    assert {problem.code for problem in plan.problems} >= {
+        "no_cpu_left_for_pods",
+        "policy_option_unknown",
+        "topology_manager_scope_unknown",
+    }
 
 
 def test_what_overrules_the_drop_in_is_named() -> None:
     found = kubelet("1.36.3")
     found["configured_command_line"] += ["--reserved-cpus=1"]
     found["effective"] = {**DEFAULTS, "reservedSystemCPUs": "1"}
-    plan = plan_switch(topology(), found, Wanted("static", reserved_cpus="0"))
-    assert plan.problems == [
+    plan = plan_switch(topology(), found, DesiredSettings("static", reserved_cpus="0"))
+    [problem] = plan.problems
+    assert problem.code == "setting_overruled"
+    assert problem.text == (
         'reservedSystemCPUs would stay "1": a flag overrules what kubepin writes ("0"). Remove it there.'
-    ]
+    )
 
 
 @pytest.mark.parametrize("version", ["1.22.17", "1.36.3"])
@@ -224,7 +254,12 @@ def test_rollback_refuses_to_overwrite_later_edits() -> None:
     plan = plan_switch(topology(), kubelet(), STATIC)
     tuned = after(kubelet(), plan)
     back = plan_rollback(topology(), tuned, plan.files, {ENV: "KUBELET_EXTRA_ARGS=--v=9\n"})
-    assert "/etc/default/kubelet was changed after the switch" in back.problems[0]
+    [problem] = back.problems
+    assert problem.code == "file_changed_since"
+    assert (
+        "/etc/default/kubelet was changed after the switch that is to be rolled back. Undo that edit first"
+        in problem.text
+    )
     assert not back.changed
 
 

@@ -45,34 +45,36 @@ UNREADY = (
     f"`unhealthyPodEvictionPolicy: AlwaysAllow`), {END}"
 )
 BARE = (
-    "pod ml/trainer-0 has no controller: nothing would start it again. "
+    "pod ml/trainer-0 has no controller, so nothing would start it again. "
     f"Delete it, allow its deletion with `force`, {END}"
 )
 
 
 @pytest.mark.parametrize(
-    ("pods", "budgets", "options", "problems"),
+    ("pods", "budgets", "options", "codes", "texts"),
     [
-        pytest.param([], [], {}, [], id="an empty node"),
-        pytest.param([pod()], [], {}, [], id="a pod without budget"),
-        pytest.param([pod(owner=None)], [], {}, [BARE], id="a bare pod"),
-        pytest.param([pod(owner=None)], [], {"force": True}, [], id="a bare pod, force"),
-        pytest.param([pod(owner=None, labels=PROBE)], [], {}, [], id="a probe pod that a killed run left"),
+        pytest.param([], [], {}, [], [], id="an empty node"),
+        pytest.param([pod()], [], {}, [], [], id="a pod without budget"),
+        pytest.param([pod(owner=None)], [], {}, ["pod_without_controller"], [BARE], id="a bare pod"),
+        pytest.param([pod(owner=None)], [], {"force": True}, [], [], id="a bare pod, force"),
+        pytest.param([pod(owner=None, labels=PROBE)], [], {}, [], [], id="a probe pod that a killed run left"),
         pytest.param(
             [pod(owner="DaemonSet/gone")],
             [],
             {},
+            ["pod_without_controller"],
             [
-                "pod ml/trainer-0 belongs to DaemonSet gone, which does not exist: nothing would start it again. "
+                "pod ml/trainer-0 belongs to DaemonSet gone, which does not exist, so nothing would start it again. "
                 f"Delete it, allow its deletion with `force`, {END}"
             ],
             id="a pod of a DaemonSet that is gone",
         ),
-        pytest.param([pod(owner="DaemonSet/gone")], [], {"force": True}, [], id="a pod of a DaemonSet gone, force"),
+        pytest.param([pod(owner="DaemonSet/gone")], [], {"force": True}, [], [], id="a pod of a DaemonSet gone, force"),
         pytest.param(
             [pod(volumes=[{"name": "scratch", "emptyDir": {}}])],
             [],
             {},
+            ["pod_local_data"],
             [
                 "pod ml/trainer-0 would lose the data of its emptyDir volume scratch. "
                 f"Save it and allow this with `delete_emptydir_data`, {END}"
@@ -91,6 +93,7 @@ BARE = (
             ],
             [],
             {},
+            ["pod_local_data"],
             [
                 "pod ml/trainer-0 would lose the data of its emptyDir volumes a, b. "
                 f"Save it and allow this with `delete_emptydir_data`, {END}"
@@ -102,38 +105,43 @@ BARE = (
             [],
             {"delete_emptydir_data": True},
             [],
+            [],
             id="an emptyDir, allowed",
         ),
         pytest.param(
             [pod()],
             [budget()],
             {},
+            ["budget_exhausted"],
             [f"{BLOCKED} (currently 1 healthy of 1 desired). Scale its owner up, relax the budget, {END}"],
             id="a budget that allows 0",
         ),
-        pytest.param([pod()], [budget(allowed=1, healthy=2)], {}, [], id="a budget that allows 1"),
+        pytest.param([pod()], [budget(allowed=1, healthy=2)], {}, [], [], id="a budget that allows 1"),
         pytest.param(
             [pod("trainer-0"), pod("trainer-1")],
             [budget(allowed=1, healthy=2)],
             {},
             [],
+            [],
             id="a budget that allows 1 of 2 pods here: one after the other",
         ),
-        pytest.param([pod()], [budget(namespace="other")], {}, [], id="a budget of another namespace"),
-        pytest.param([pod(labels={"app": "web"})], [budget()], {}, [], id="a budget of other pods"),
+        pytest.param([pod()], [budget(namespace="other")], {}, [], [], id="a budget of another namespace"),
+        pytest.param([pod(labels={"app": "web"})], [budget()], {}, [], [], id="a budget of other pods"),
         pytest.param(
             [pod(labels={})],
             [budget(selector={})],
             {},
+            ["budget_exhausted"],
             [f"{BLOCKED} (currently 1 healthy of 1 desired). Scale its owner up, relax the budget, {END}"],
             id="an empty selector covers the namespace in policy/v1",
         ),
-        pytest.param([pod()], [budget(selector={}, api="policy/v1beta1")], {}, [], id="... and nothing in v1beta1"),
-        pytest.param([pod()], [budget(selector=None)], {}, [], id="a budget without a selector"),
+        pytest.param([pod()], [budget(selector={}, api="policy/v1beta1")], {}, [], [], id="... and nothing in v1beta1"),
+        pytest.param([pod()], [budget(selector=None)], {}, [], [], id="a budget without a selector"),
         pytest.param(
             [pod()],
             [budget("b", allowed=1), budget("a", allowed=1)],
             {},
+            ["several_budgets"],
             [
                 "pod ml/trainer-0 cannot be evicted: it has 2 disruption budgets (ml/a, ml/b), and the eviction API "
                 f"accepts one. Change their selectors, {END}"
@@ -144,9 +152,10 @@ BARE = (
             [pod()],
             [budget(allowed=1, generation=3, observed=2)],
             {},
+            ["budget_outdated"],
             [
                 "pod ml/trainer-0 cannot be evicted: the status of disruption budget ml/trainer is out of date "
-                "(generation 2 of 3). Try again in a few seconds; if it stays so, look at kube-controller-manager."
+                "(generation 2 of 3). Try again in a few seconds; if it stays so, check kube-controller-manager."
             ],
             id="a stale status",
         ),
@@ -160,14 +169,16 @@ BARE = (
                 )
             ],
             {},
+            ["budget_failing"],
             [f"{BLOCKED}, because its controller fails: no scale subresource. Repair the budget, {END}"],
             id="a budget that its controller cannot compute",
         ),
-        pytest.param([pod(ready=False)], [budget(healthy=1)], {}, [], id="not ready, enough others are healthy"),
+        pytest.param([pod(ready=False)], [budget(healthy=1)], {}, [], [], id="not ready, enough others are healthy"),
         pytest.param(
             [pod(ready=False)],
             [budget(healthy=0)],
             {},
+            ["budget_pod_not_ready"],
             [f"{BLOCKED} (currently 0 healthy of 1 desired), {UNREADY}"],
             id="not ready, and none is healthy",
         ),
@@ -175,6 +186,7 @@ BARE = (
             [pod(ready=False)],
             [budget(healthy=0, desired=0)],
             {},
+            ["budget_pod_not_ready"],
             [f"{BLOCKED} (currently 0 healthy of 0 desired), {UNREADY}"],
             id="not ready, and the budget desires none",
         ),
@@ -183,29 +195,35 @@ BARE = (
             [budget(healthy=0, unhealthyPodEvictionPolicy="AlwaysAllow", generation=2)],
             {},
             [],
+            [],
             id="not ready, AlwaysAllow",
         ),
         pytest.param(
             [pod()],
             [budget(unhealthyPodEvictionPolicy="AlwaysAllow")],
             {},
+            ["budget_exhausted"],
             [f"{BLOCKED} (currently 1 healthy of 1 desired). Scale its owner up, relax the budget, {END}"],
             id="ready, AlwaysAllow",
         ),
-        pytest.param([pod(phase="Pending", ready=False)], [budget()], {}, [], id="pending"),
-        pytest.param([pod(owner=None, phase="Failed")], [budget()], {}, [], id="a failed bare pod"),
+        pytest.param([pod(phase="Pending", ready=False)], [budget()], {}, [], [], id="pending"),
+        pytest.param([pod(owner=None, phase="Failed")], [budget()], {}, [], [], id="a failed bare pod"),
         pytest.param(
             [pod(owner=None, phase="Succeeded", volumes=[{"name": "a", "emptyDir": {}}])],
             [],
             {},
             [],
+            [],
             id="a finished pod",
         ),
-        pytest.param([pod(owner=None, deletionTimestamp="2026-11-23T18:00:00Z")], [budget()], {}, [], id="terminating"),
+        pytest.param(
+            [pod(owner=None, deletionTimestamp="2026-11-23T18:00:00Z")], [budget()], {}, [], [], id="terminating"
+        ),
         pytest.param(
             [pod(owner=None, volumes=[{"name": "scratch", "emptyDir": {}}])],
             [budget()],
             {},
+            ["pod_without_controller", "pod_local_data", "budget_exhausted"],
             [
                 BARE,
                 "pod ml/trainer-0 would lose the data of its emptyDir volume scratch. "
@@ -216,9 +234,19 @@ BARE = (
         ),
     ],
 )
-def test_problems(pods, budgets, options, problems):
+def test_problems(pods, budgets, options, codes, texts):
     plan = plan_drain(pods, budgets, DAEMON_SETS, **options)
-    assert [*plan.problems, *plan.blocked] == problems
+    found = [*plan.problems, *plan.blocked]
+    assert [problem.text for problem in found] == texts
+    assert [problem.code for problem in found] == codes
+    assert {problem.subject for problem in found} <= {"pod ml/trainer-0"}
+
+
+def test_facts_carry_problems_as_dictionaries():
+    facts = plan_drain([pod(owner=None)], [budget()], DAEMON_SETS).to_dict()
+    assert [problem["code"] for problem in facts["problems"]] == ["pod_without_controller"]
+    assert [problem["code"] for problem in facts["blocked"]] == ["budget_exhausted"]
+    assert facts["problems"][0]["text"] == BARE
 
 
 def test_who_goes_and_who_stays():

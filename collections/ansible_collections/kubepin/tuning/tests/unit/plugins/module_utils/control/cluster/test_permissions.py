@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of rights. That it is neither too short nor too long, `tools/try-rights` shows on a real API server."""
+"""The table of rights. That it is neither too short nor too long, `python -m tests.campaigns permissions` shows on a real API server."""
 
 from __future__ import annotations
 

@@ -49,15 +49,15 @@ def test_what_kubepin_made_may_be_replaced():
     assert problems(made()) == []
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_come_at_once():
     foreign = [{**item, "metadata": {"name": item["metadata"]["name"]}} for item in made()]
-    told = problems(foreign, "v1.29.14", exempt_label="exempt", resource_prefixes=["nvidia.com/", ""])
-    assert len(told) == 6
-    assert "v1.29.14: a ValidatingAdmissionPolicy takes 1.30 or newer" in told[0]
-    assert "audit-gpu-pods.yml" in told[0]
-    assert 'gpu_pod_policy_exempt_label is "exempt": expected KEY=VALUE' in told[1]
-    assert "gpu_pod_policy_resource_prefixes" in told[2]
-    assert "ValidatingAdmissionPolicyBinding/kubepin-gpu-pods-owners is there without the label" in told[5]
+    found = problems(foreign, "v1.29.14", exempt_label="exempt", resource_prefixes=["nvidia.com/", ""])
+    assert len(found) == 6
+    assert "v1.29.14: a ValidatingAdmissionPolicy takes 1.30 or newer" in found[0]
+    assert "audit-gpu-pods.yml" in found[0]
+    assert 'gpu_pod_policy_exempt_label is "exempt": expected KEY=VALUE' in found[1]
+    assert "gpu_pod_policy_resource_prefixes" in found[2]
+    assert "ValidatingAdmissionPolicyBinding/kubepin-gpu-pods-owners is there without the label" in found[5]
 
 
 @pytest.mark.parametrize("label", ["", "key", "key=", "=value", "two words=yes", "key=a b", "key=a=b"])

@@ -44,10 +44,15 @@ SHARED = container(reasons=["fractional_cpu"])
 def test_a_pod_in_danger_is_a_problem_with_its_way_out():
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False)
     (problem,) = found["problems"]["gpu-01"]
-    assert problem.startswith(
+    assert (problem["code"], problem["subject"], problem["waivable"]) == (
+        "gpu_access_risk",
+        "GPU pods ml/serve-1",
+        True,
+    )
+    assert problem["text"].startswith(
         "GPU pods ml/serve-1 would share CPUs, and the static policy would take their GPU on this node."
     )
-    assert "gpu_qos_accept_risk=true" in problem
+    assert "gpu_qos_accept_risk=true" in problem["remedy"]
     assert [p["name"] for p in found["audit"]["pods"]] == ["serve-1"]
     assert [owner["name"] for owner in found["audit"]["owners"]] == ["serve"]
     assert found["warnings"] == []
@@ -56,13 +61,13 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out():
 def test_accepted_it_is_a_warning():
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True)
     assert found["problems"] == {}
-    assert "going on all the same" in found["warnings"][0]
+    assert "gpu_qos_accept_risk is true, so the run goes on" in found["warnings"][0]
 
 
 def test_what_is_unknown_is_a_danger_and_named():
     cause = {**UPDATE, "unknown": ["runc_version"]}
     found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False)
-    assert "depends on what is unknown: runc_version" in found["problems"]["gpu-01"][0]
+    assert "depends on what is unknown: runc_version" in found["problems"]["gpu-01"][0]["text"]
 
 
 @pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
@@ -75,7 +80,7 @@ def test_on_a_safe_stack_it_is_listed_only(causes):
 @pytest.mark.parametrize(
     ("now", "template", "pinned"),
     [
-        pytest.param([SHARED], [container()], True, id="mended since"),
+        pytest.param([SHARED], [container()], True, id="repaired since"),
         pytest.param([container()], [SHARED], False, id="spoilt since"),
         pytest.param(
             [container(reasons=["other_container"]), container("side", ())], [container()], False, id="injected sidecar"
@@ -110,18 +115,18 @@ def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
 def test_many_pods_are_counted():
     pods = [pod(SHARED, name=f"serve-{number}") for number in range(10)]
     found = gpu_pods_preflight(audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False)
-    assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["problems"]["gpu-01"][0]
+    assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["problems"]["gpu-01"][0]["text"]
 
 
-def test_whose_word_counts():
+def test_what_the_operator_says_counts_more_than_what_was_read():
     read = {"schema": 1, "runtime": "containerd", "unknown": ["x"], "runc_version": "1.1.5", "device_injection": None}
-    told = {"gpu-01": {"runc_version": "1.2.0", "cpu_manager_policy": "none"}, "gpu-09": {"device_injection": "cdi"}}
+    given = {"gpu-01": {"runc_version": "1.2.0", "cpu_manager_policy": "none"}, "gpu-09": {"device_injection": "cdi"}}
     stacks = [
         {**stack(), "runtime": {**read, "cgroup_driver": "systemd"}},
         {},
         {"node": "gpu-02", "runtime": {}, "plan": {}},
     ]
-    assert gpu_pods_nodes(stacks, told) == {
+    assert gpu_pods_nodes(stacks, given) == {
         "gpu-01": {
             "runc_version": "1.2.0",
             "cgroup_driver": "systemd",

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAULTS
 
-from sandbox.topologies import MACHINES, tree
+from tests.topologies import MACHINES, tree
 
 UNCORE = "prefer-align-cpus-by-uncorecache"
 
@@ -22,13 +23,17 @@ def generated(name: str) -> Topology:
     return topology_of(Memory(tree(MACHINES[name])))
 
 
-def told(name: str, version: str = "1.22.17", **request: Any) -> dict[str, Any]:
-    return preview_node(generated(name), version, None, PreviewRequest(**request))
+def requested(pods: tuple[str, ...] = (), pod_cpus: int = 12, **desired: Any) -> PreviewRequest:
+    return PreviewRequest(DesiredSettings("static", **desired), pod_cpus, pods)
+
+
+def previewed(name: str, version: str = "1.22.17", **request: Any) -> dict[str, Any]:
+    return preview_node(generated(name), version, None, requested(**request))
 
 
 def test_the_tried_example() -> None:
     """What kubelet 1.22.17 was seen to give on a mounted tree of this machine: 12-CPU pods on 1-6, 7-12, 13-18 and siblings."""
-    preview = told("epyc-7773x-nps4", pods=("12", "12", "12"))
+    preview = previewed("epyc-7773x-nps4", pods=("12", "12", "12"))
     assert preview["reservation"]["cpus"] == "0,128"
     assert [pod["cpus"] for pod in preview["pods"]] == ["1-6,129-134", "7-12,135-140", "13-18,141-146"]
     assert [pod["l3_groups"] for pod in preview["pods"]] == [[0], [0, 1], [1, 2]]
@@ -36,7 +41,7 @@ def test_the_tried_example() -> None:
 
 
 def test_what_the_reservation_leaves() -> None:
-    preview = told("epyc-7773x-nps4")
+    preview = previewed("epyc-7773x-nps4")
     assert preview["numa_nodes"][0] == {
         "id": 0,
         "cpus": "0-15,128-143",
@@ -51,7 +56,7 @@ def test_what_the_reservation_leaves() -> None:
 
 
 def test_the_reservation_explains_itself() -> None:
-    many, these = told("epyc-7773x-nps1")["reservation"]["reasons"]
+    many, these = previewed("epyc-7773x-nps1")["reservation"]["reasons"]
     assert "710 millicores for 256 CPUs online" in many
     assert "cores of 2 threads: 2 CPUs" in many
     assert "NUMA node 0, as no node has fewer GPUs (GPUs per node: 0: 4, 1: 4)" in these
@@ -70,14 +75,14 @@ def test_the_reservation_explains_itself() -> None:
 def test_advice_keeps_all_pods_inside(
     name: str, version: str, size: int, best: tuple[str, int, dict[str, str]]
 ) -> None:
-    planned, first, *_others = told(name, version, pod_cpus=size)["advice"]
+    planned, first, *_others = previewed(name, version, pod_cpus=size)["advice"]
     assert planned["kept_inside"] < planned["pods"]
     assert (first["reserved"], first["pod_cpus"], first["policy_options"]) == best
     assert first["kept_inside"] == first["pods"] > 0
 
 
 def test_advice_followed_is_no_longer_given() -> None:
-    advice = told("epyc-7773x-nps1", pod_cpus=16, reserved_cpus="0-7,128-135")["advice"]
+    advice = previewed("epyc-7773x-nps1", pod_cpus=16, reserved_cpus="0-7,128-135")["advice"]
     assert len(advice) == 1
     assert advice[0]["kept_inside"] == advice[0]["pods"] == 15
 
@@ -85,21 +90,21 @@ def test_advice_followed_is_no_longer_given() -> None:
 @pytest.mark.parametrize("name", list(MACHINES))
 def test_advice_is_never_worse_and_never_reserves_much(name: str) -> None:
     for version in ("1.22.17", "1.36.3"):
-        planned, *better = told(name, version)["advice"]
+        planned, *better = previewed(name, version)["advice"]
         for choice in better:
             assert choice["kept_inside"] / choice["pods"] >= planned["kept_inside"] / planned["pods"]
             assert choice["reserved_count"] * 8 <= len(parse_cpuset(generated(name)["online"]))
 
 
-def test_a_refused_pod_is_told_with_the_kubelets_words() -> None:
-    pods = told("one-socket", pods=("12", "32", "500m"))["pods"]
+def test_a_refused_pod_has_the_kubelets_message() -> None:
+    pods = previewed("one-socket", pods=("12", "32", "500m"))["pods"]
     assert pods[0]["refused"] is None
     assert pods[1]["refused"].startswith("UnexpectedAdmissionError")
     assert (pods[2]["cpus"], pods[2]["refused"]) == ("", None)
 
 
-def test_what_cannot_be_previewed_is_said() -> None:
-    preview = told("epyc-7773x-nps1", topology_manager_policy="best-effort")
+def test_what_cannot_be_previewed_is_named() -> None:
+    preview = previewed("epyc-7773x-nps1", topology_manager_policy="best-effort")
     assert 'topologyManagerPolicy is "best-effort"' in preview["pods_unknown"]
     assert preview["pods"] == preview["advice"] == []
     assert preview["room"]["anywhere"] == 21
@@ -107,40 +112,44 @@ def test_what_cannot_be_previewed_is_said() -> None:
 
 def test_the_nodes_own_settings_count() -> None:
     effective = {**DEFAULTS, "kubeReserved": {"cpu": "3500m"}, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}}
-    preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, PreviewRequest())
+    preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, requested())
     assert preview["reservation"]["cpus"] == "0-1,128-129"
     assert "kubeReserved and systemReserved ask for 3500" in preview["reservation"]["reasons"][0]
     assert preview["kubelet"]["policy_options"] == {"full-pcpus-only": "true"}
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "request", "problems"),
+    ("name", "version", "settings", "problems"),
     [
         pytest.param("one-socket", "1.22.17", {"pod_cpus": 0, "pods": ("12", "x", "-1")},
-                     ["pod_cpus is 0", 'pods[1] is "x"', 'pods[2] is "-1"'], id="pods, all at once"),
+                     ["pod_cpus 0 is invalid: expected 1 or more", 'pods[1] "x" is invalid', 'pods[2] "-1" is invalid'],
+                     id="pods, all at once"),
         pytest.param("one-socket", None, {}, ["the kubelet's version could not be read"], id="no version"),
         pytest.param("one-socket", "1.19.16", {"reserved_cpus": "0"}, ["kubelet 1.19.16 is older", "splits core 0"],
                      id="version and reservation"),
         pytest.param("one-socket", "1.22.17", {"policy_options": {"align-by-socket": "true"}},
                      ["policy option align-by-socket needs kubelet 1.25"], id="an option that the version lacks"),
         pytest.param("epyc-7773x-l3-as-numa", "1.22.17", {"topology_manager_policy": "restricted"},
-                     ["the kubelet refuses it on 16 NUMA nodes"], id="16 NUMA nodes"),
+                     ["is refused by the kubelet on 16 NUMA nodes"], id="16 NUMA nodes"),
     ],
 )  # fmt: skip
-def test_refused(name: str, version: str | None, request: dict[str, Any], problems: list[str]) -> None:
-    preview = preview_node(generated(name), version, None, PreviewRequest(**request))
+def test_refused(name: str, version: str | None, settings: dict[str, Any], problems: list[str]) -> None:
+    preview = preview_node(generated(name), version, None, requested(**settings))
     assert set(preview) == {"schema", "problems"}
     assert len(preview["problems"]) == len(problems)
-    for problem, said in zip(problems, preview["problems"], strict=True):
-        assert problem in said
+    for expected, problem in zip(problems, preview["problems"], strict=True):
+        assert expected in problem["text"]
 
 
 @pytest.mark.parametrize("archive", ["hwloc", "util-linux"])
 def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
     for name, topology in topologies(archive).items():
-        preview = preview_node(topology, "1.22.17", None, PreviewRequest(pod_cpus=2))
+        preview = preview_node(topology, "1.22.17", None, requested(pod_cpus=2))
         if preview["problems"]:
-            assert all("core(s) online" in problem for problem in preview["problems"]), (name, preview["problems"])
+            assert {problem["code"] for problem in preview["problems"]} == {"too_few_cores"}, (
+                name,
+                preview["problems"],
+            )
         else:
             taken = [cpu for pod in preview["pods"] for cpu in parse_cpuset(pod["cpus"])]
             reserved = parse_cpuset(preview["reservation"]["cpus"])
@@ -150,7 +159,7 @@ def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
 
 def test_a_kubelet_that_gives_cpus_twice_is_named() -> None:
     """One CPU of a socket is offline: two CPUs a socket are 1 on average, so that a half-taken socket counts as free."""
-    preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, PreviewRequest(pod_cpus=2))
+    preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, requested(pod_cpus=2))
     assert [pod["cpus"] for pod in preview["pods"]][:3] == ["0-1", "2,5", "2-3"]
     assert "would give CPUs 0,2 away although they are reserved or another pod's" in preview["notes"][0]
 
@@ -161,8 +170,8 @@ def test_notes_name_what_is_unusual() -> None:
         "sys/devices/system/cpu/isolated": "0-3",
         "sys/devices/system/cpu/online": "0-30",
     }
-    notes = preview_node(topology_of(Memory(files)), "1.22.17", None, PreviewRequest())["notes"]
+    notes = preview_node(topology_of(Memory(files)), "1.22.17", None, requested())["notes"]
     assert any("CPUs 31 are offline" in note for note in notes)
     assert any("CPUs 1-3 are isolated" in note for note in notes)
-    power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, PreviewRequest())["notes"]
+    power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, requested())["notes"]
     assert any("NUMA nodes 250-255 have memory and no CPU" in note for note in power)

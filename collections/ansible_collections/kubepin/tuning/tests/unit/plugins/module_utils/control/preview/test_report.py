@@ -11,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
 
-from sandbox.topologies import MACHINES, tree
+from tests.topologies import MACHINES, tree
 
 SETTINGS = {
     "kubelet_version": "1.22.17",
@@ -19,6 +19,9 @@ SETTINGS = {
     "reserved_cpu_count": "",
     "policy_options": "",
     "topology_manager_policy": "",
+    "topology_manager_scope": "",
+    "memory_manager_policy": "",
+    "reserved_memory": "",
     "pod_cpus": 12,
     "pods": [],
 }
@@ -61,8 +64,8 @@ def test_every_dump_is_drawn_with_all_its_online_cpus(archive: str) -> None:
 
 
 def test_text_of_a_node() -> None:
-    said = text(node("gpu-01"))
-    assert said.startswith("kubepin: preview of 1 node under the static policy. Nothing was changed.\n\n== gpu-01\n")
+    shown = text(node("gpu-01"))
+    assert shown.startswith("kubepin: preview of 1 node under the static policy. Nothing was changed.\n\n== gpu-01\n")
     for part in (
         "CPUs 0-255 online: 2 sockets, 8 NUMA nodes, 16 L3 groups, 2 threads a core, 8 GPUs",
         "reserved 0,128   (1 core, L3 0, NUMA 0, 1 GPU)",
@@ -72,17 +75,17 @@ def test_text_of_a_node() -> None:
         "instead of 6 of 21.",
         "With pods of 12: reserve 0-1,128-129 (cpu_manager_reserved_cpus): 11 of 21.",
     ):
-        assert part in said
+        assert part in shown
 
 
 def test_same_nodes_share_a_text() -> None:
-    said = text(node("gpu-01"), node("gpu-02"), node("gpu-03", "one-socket"))
-    assert "== gpu-01, gpu-02\n" in said
-    assert "== gpu-03\n" in said
+    shown = text(node("gpu-01"), node("gpu-02"), node("gpu-03", "one-socket"))
+    assert "== gpu-01, gpu-02\n" in shown
+    assert "== gpu-03\n" in shown
 
 
 @pytest.mark.parametrize(
-    ("machine", "settings", "told"),
+    ("machine", "settings", "expected"),
     [
         pytest.param("one-socket", {"pods": "12,40"}, "pod 2 would be refused: UnexpectedAdmissionError", id="refused"),
         pytest.param("one-socket", {"pods": ["500m"]}, "shared pool", id="a fraction"),
@@ -93,22 +96,32 @@ def test_same_nodes_share_a_text() -> None:
                      id="nothing to change"),
         pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "which CPUs pods get is not known: topologyManagerPolicy",
                      id="not known"),
-        pytest.param("one-socket", {"pod_cpus": "x", "policy_options": "y"}, 'problem: pod_cpus is "x": expected a whole number of CPUs.',
+        pytest.param("one-socket", {"pod_cpus": "x", "policy_options": "y"},
+                     'problem: pod_cpus "x" is invalid: expected a whole number of CPUs.',
                      id="no number"),
-        pytest.param("one-socket", {"policy_options": "y"}, 'problem: policy_options is "y": expected a dictionary', id="no options"),
-        pytest.param("one-socket", {"reserved_cpu_count": "two"}, 'problem: reserved_cpu_count is "two"', id="no count"),
+        pytest.param("one-socket", {"policy_options": "y"}, 'problem: policy_options "y" is invalid: expected a dictionary',
+                     id="no options"),
+        pytest.param("one-socket", {"reserved_cpu_count": "two"}, 'problem: reserved_cpu_count "two" is invalid: expected a whole number',
+                     id="no count"),
         pytest.param("one-socket", {"reserved_cpu_count": "4"}, "reserved_cpu_count is 4.", id="a count"),
         pytest.param("one-socket", {"kubelet_version": ""}, "problem: the kubelet's version could not be read", id="no version"),
     ],
 )  # fmt: skip
-def test_what_is_told(machine: str, settings: dict[str, Any], told: str) -> None:
-    assert told in text(node("gpu-01", machine), **settings)
+def test_the_text_names_what_matters(machine: str, settings: dict[str, Any], expected: str) -> None:
+    assert expected in text(node("gpu-01", machine), **settings)
 
 
-def test_a_node_that_was_not_read_is_named_and_others_are_told() -> None:
-    said = text(node("gpu-01", error="no route to host", topology={}), node("gpu-02"))
-    assert "== gpu-01\n  problem: no route to host\n" in said
-    assert "== gpu-02\n  CPUs 0-255" in said
+def test_bad_settings_have_codes() -> None:
+    settings = {**SETTINGS, "pod_cpus": "x", "reserved_cpu_count": "two", "policy_options": "y"}
+    (preview,) = preview_nodes([node("gpu-01", settings=settings)])
+    codes = ["pod_cpus_invalid", "reserved_cpu_count_invalid", "policy_options_invalid"]
+    assert [problem["code"] for problem in preview["problems"]] == codes
+
+
+def test_a_node_that_was_not_read_is_named_and_others_are_previewed() -> None:
+    shown = text(node("gpu-01", error="no route to host", topology={}), node("gpu-02"))
+    assert "== gpu-01\n  problem: no route to host.\n" in shown
+    assert "== gpu-02\n  CPUs 0-255" in shown
 
 
 def test_previews_are_plain_data() -> None:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import budget_exhausted
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import preflight_problems, run_summary
 
 POLICY = {"name": "cpuManagerPolicy", "before": "none", "after": "static", "reason": "GPU pods own their CPUs"}
@@ -20,7 +22,7 @@ TUNED = {
     "cordoned_before": False,
     "left_cordoned": False,
     "next_step": None,
-    "gpu_is_stand_in": False,
+    "gpu_label": "GPU",
     "message": None,
 }
 FAILED = {
@@ -34,14 +36,19 @@ FAILED = {
 }
 
 
+def problems(*findings):
+    return to_dicts(Problem("some_code", "", finding) for finding in findings)
+
+
 def test_no_problem_is_no_text():
     assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}) == ""
 
 
 def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
-    assert preflight_problems({"gpu-01": {"problems": [], "blocked": ["budget ml/a allows 0."]}, "gpu-02": {}}) == (
+    exhausted = budget_exhausted("ml/trainer-0", "ml/a", 1, 1).to_dict()
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": [exhausted]}, "gpu-02": {}}) == (
         "kubepin: nothing was changed. 2 of 2 nodes cannot be switched as asked:\n"
-        "  gpu-01   budget ml/a allows 0.\n"
+        f"  gpu-01   {exhausted['text']}\n"
         "  gpu-02   could not be planned: its error is above."
     )
 
@@ -49,22 +56,22 @@ def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
 def test_problems():
     text = preflight_problems(
         {
-            "gpu-10": {"problems": ["pod ml/trainer-0 cannot be evicted."]},
+            "gpu-10": {"problems": problems("pod ml/trainer-0 cannot be evicted")},
             "gpu-3": {"problems": []},
-            "gpu-2": {"problems": ['cpu_manager_reserved_cpus is "0": splits core 0.', "reserves all of socket 1."]},
+            "gpu-2": {"problems": problems('reserved_cpus "0" splits core 0', "socket 1 is reserved")},
         }
     )
     assert text == (
         "kubepin: nothing was changed. 2 of 3 nodes cannot be switched as asked:\n"
-        '  gpu-2    cpu_manager_reserved_cpus is "0": splits core 0.\n'
-        "  gpu-2    reserves all of socket 1.\n"
+        '  gpu-2    reserved_cpus "0" splits core 0.\n'
+        "  gpu-2    socket 1 is reserved.\n"
         "  gpu-10   pod ml/trainer-0 cannot be evicted."
     )
 
 
 def test_a_problem_of_the_only_node():
-    assert preflight_problems({"gpu-01": {"problems": ["no."]}}) == (
-        "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no."
+    assert preflight_problems({"gpu-01": {"problems": problems("no kubelet")}}) == (
+        "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no kubelet."
     )
 
 
@@ -83,11 +90,11 @@ def test_a_good_run():
 LINES = {
     "the least there is": ({"outcome": "tuned"}, ["switched by an interrupted run, finished now"]),
     "a stand-in": (
-        {**TUNED, "gpu_is_stand_in": True, "verified": None, "reserved": {"cpus": "0"}},
+        {**TUNED, "gpu_label": "GPU stand-in", "verified": None, "reserved": {"cpus": "0"}},
         ["none -> static   reserved 0   exclusive 254   kubelet down 1.3 s   GPU stand-in"],
     ),
     "a stand-in, nothing to do": (
-        {"outcome": "already_tuned", "policy": "static", "gpu_is_stand_in": True},
+        {"outcome": "already_tuned", "policy": "static", "gpu_label": "GPU stand-in"},
         ["static: nothing to do   GPU stand-in"],
     ),
     "cordoned before": (
@@ -143,7 +150,7 @@ LINES = {
         ],
     ),
     "undone": (
-        {**FAILED, "outcome": "undone", "meaning": None, "cordoned_before": True, "gpu_is_stand_in": True},
+        {**FAILED, "outcome": "undone", "meaning": None, "cordoned_before": True, "gpu_label": "GPU stand-in"},
         [
             "FAILED   GPU stand-in   kubelet does not stay up: unknown CPU Manager Policy option",
             "now: everything was put back as it was; the node stays cordoned, as it was found",
@@ -188,7 +195,7 @@ def test_header(outcomes, seconds, header):
     assert run_summary(results, seconds)[0] == header
 
 
-def test_of_many_nodes_the_same_lines_are_told_once_and_all_failures_by_name():
+def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name():
     results = {f"gpu-{number:03d}": {} for number in range(500)}
     results["gpu-007"] = results["gpu-008"] = results["gpu-009"] = results["gpu-010"] = FAILED
     lines = run_summary(results, 60)
@@ -198,8 +205,8 @@ def test_of_many_nodes_the_same_lines_are_told_once_and_all_failures_by_name():
     assert len(lines) < 12
 
 
-def test_of_many_refused_nodes_the_same_problem_is_told_once_with_all_names():
-    refused = {f"gpu-{number:02d}": {"problems": ["splits core 0."], "blocked": []} for number in range(20)}
+def test_of_many_refused_nodes_the_same_problem_is_shown_once_with_all_names():
+    refused = {f"gpu-{number:02d}": {"problems": problems("splits core 0"), "blocked": []} for number in range(20)}
     head, *lines = preflight_problems(refused).splitlines()
     assert head == "kubepin: nothing was changed. 20 of 20 nodes cannot be switched as asked:"
     assert " ".join(lines[:-1]).split() == [*(f"{host}," for host in list(refused)[:-1]), "gpu-19"]

@@ -4,6 +4,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import touches_pinned_containers
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import (
+    failed,
+    not_ready,
+    other_machine,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import (
+    budget_exhausted,
+    local_data,
+    no_controller,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
     failure_fact,
     host_facts,
@@ -29,6 +41,8 @@ KUBELET: dict[str, Any] = {
     "verified": ["state file: policy static"],
 }
 PROBE = {"probe": {"cpus_allowed_list": "1", "device_paths_seen": ["/dev/nvidia0"], "seconds_observed": 15}}
+BARE_POD = no_controller("ml/a")
+LOCAL_DATA = local_data("ml/b", ["scratch"])
 FAILURE = {
     "task": "Switch",
     "msg": "It failed.",
@@ -41,9 +55,11 @@ FAILURE = {
 def test_times_that_can_prove_nothing_are_a_problem_beside_the_others() -> None:
     plan = plan_fact({"msg": "no kubelet"}, {"node": NODE}, probe_seconds=10, timeout=5)
     first, watched, timeout = plan["problems"]
-    assert first == "no kubelet"
-    assert watched.startswith("cpu_manager_probe_seconds is 10: ")
-    assert timeout.startswith("cpu_manager_timeout is 5: ")
+    assert (first["code"], first["text"]) == ("module_failed", "no kubelet.")
+    assert watched["code"] == "probe_seconds_too_short"
+    assert watched["text"].startswith("cpu_manager_probe_seconds 10 is too short: ")
+    assert timeout["code"] == "timeout_too_short"
+    assert timeout["text"].startswith("cpu_manager_timeout 5 is too short: ")
 
 
 def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_result() -> None:
@@ -52,7 +68,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
             "node": f"node-of-{name}",
             "state": "present",
             "accept_old_kubelet": False,
-            "gpu_is_stand_in": False,
+            "gpu_label": "GPU",
             "probe_seconds": 15,
             "timeout": 120,
         }
@@ -81,16 +97,17 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
     }  # fmt: skip
     assert facts["same"]["kubepin_result"]["node"] == "node-of-same"
     assert facts["other"]["kubepin_plan"]["changed"]
-    assert facts["silent"]["kubepin_plan"]["problems"] == ["timed out"]
-    assert facts["lost"]["kubepin_plan"]["problems"] == ["no such node"]
-    assert len(facts["hasty"]["kubepin_plan"]["problems"]) == 1
+    assert facts["silent"]["kubepin_plan"]["problems"] == [failed("timed out").to_dict()]
+    assert facts["lost"]["kubepin_plan"]["problems"] == [failed("no such node").to_dict()]
+    assert [problem["code"] for problem in facts["hasty"]["kubepin_plan"]["problems"]] == ["probe_seconds_too_short"]
 
 
 def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
-    asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_is_stand_in": False}
+    asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_label": "GPU"}
     asked |= {"probe_seconds": 15, "timeout": 120}
     host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
-    assert host_facts([host], {"failed": True, "msg": "no API"}, False)["a"]["kubepin_plan"]["problems"] == ["no API"]
+    facts = host_facts([host], {"failed": True, "msg": "no API"}, False)
+    assert facts["a"]["kubepin_plan"]["problems"] == [failed("no API").to_dict()]
 
 
 @pytest.mark.parametrize(
@@ -98,31 +115,28 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
     [
         pytest.param(KUBELET, {"node": NODE}, [], id="fine"),
         pytest.param(
-            {"msg": "both", "problems": ["one", "two"]},
+            {"msg": "both", "problems": to_dicts([BARE_POD, LOCAL_DATA])},
             {"node": NODE},
-            ["one", "two"],
+            [BARE_POD, LOCAL_DATA],
             id="the plan's problems",
         ),
         pytest.param(
             {"msg": "no kubelet here"},
             {"node": NODE},
-            ["no kubelet here"],
+            [failed("no kubelet here")],
             id="a failure without a list",
         ),
-        pytest.param(KUBELET, {"msg": "no API"}, ["no API"], id="the API cannot be read"),
+        pytest.param(KUBELET, {"msg": "no API"}, [failed("no API")], id="the API cannot be read"),
         pytest.param(
             KUBELET,
-            {"node": {**NODE, "ready": False, "drain": {"problems": ["pod x"]}}},
-            ["the node is not Ready (KubeletReady): repair it first, or leave it out with --limit.", "pod x"],
+            {"node": {**NODE, "ready": False, "drain": {"problems": to_dicts([BARE_POD])}}},
+            [not_ready("KubeletReady"), BARE_POD],
             id="not Ready and not to be drained",
         ),
         pytest.param(
             {**KUBELET, "boot_id": "a"},
             {"node": {**NODE, "name": "gpu-02", "boot_id": "b"}},
-            [
-                "this host is not the machine that the API calls gpu-02 (boot IDs a and b): "
-                "give the host its own node name in kubepin_node_name."
-            ],
+            [other_machine("gpu-02", "a", "b")],
             id="another machine's node name",
         ),
         pytest.param(
@@ -133,14 +147,14 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
         ),
         pytest.param(
             {**KUBELET, "settings": []},
-            {"node": {**NODE, "drain": {"problems": ["pod x"]}}},
+            {"node": {**NODE, "drain": {"problems": to_dicts([BARE_POD])}}},
             [],
             id="nothing to change: what a drain would say does not matter",
         ),
     ],
 )
-def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[str]) -> None:
-    assert plan_fact(kubelet, api)["problems"] == problems
+def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[Problem]) -> None:
+    assert plan_fact(kubelet, api)["problems"] == to_dicts(problems)
 
 
 @pytest.mark.parametrize(
@@ -170,22 +184,32 @@ def test_the_probe_watches_for_longer_than_the_kubelets_reconcile_period(period:
 def test_times_that_prove_nothing_are_refused() -> None:
     slow = {**KUBELET, "reconcile_period": "20s"}
     (problem,) = plan_fact(slow, {"node": NODE}, probe_seconds="20")["problems"]
-    assert problem.startswith(
-        "cpu_manager_probe_seconds is 20: the pod must watch its device for more than one reconcile"
+    assert problem["code"] == "probe_seconds_too_short"
+    assert problem["text"].startswith(
+        "cpu_manager_probe_seconds 20 is too short: the pod must watch its device for more than one reconcile"
     )
-    assert "(20 s)" in problem
+    assert "(20 s). Raise it" in problem["text"]
     (problem,) = plan_fact(slow, {"node": NODE}, timeout="22")["problems"]
-    assert problem.startswith("cpu_manager_timeout is 22: it must be longer than the 22 s")
+    assert problem["code"] == "timeout_too_short"
+    assert problem["text"].startswith("cpu_manager_timeout 22 is too short: it must be longer than the 22 s")
 
 
 def test_a_reconcile_period_that_is_not_a_duration_is_a_problem() -> None:
     (problem,) = plan_fact({**KUBELET, "reconcile_period": "10 s"}, {"node": NODE})["problems"]
-    assert problem.startswith('cpuManagerReconcilePeriod: "10 s" is not a duration')
+    assert problem["code"] == "reconcile_period_invalid"
+    assert problem["text"].startswith('cpuManagerReconcilePeriod: "10 s" is not a duration')
 
 
-def test_what_a_budget_forbids_now_is_told_apart() -> None:
-    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {"evicted": [], "problems": ["bare"], "blocked": ["budget"]}}})
-    assert (plan["problems"], plan["blocked"]) == (["bare"], ["budget"])
+def test_what_a_budget_forbids_now_is_kept_apart() -> None:
+    exhausted = budget_exhausted("ml/a", "ml/budget", 1, 1)
+    drain = {"evicted": [], "problems": to_dicts([BARE_POD]), "blocked": to_dicts([exhausted])}
+    plan = plan_fact(KUBELET, {"node": {**NODE, "drain": drain}})
+    assert (plan["problems"], plan["blocked"]) == (to_dicts([BARE_POD]), to_dicts([exhausted]))
+
+
+def test_the_message_of_a_refused_node_has_all_problems() -> None:
+    plan = plan_fact({"msg": "both", "problems": to_dicts([BARE_POD, LOCAL_DATA])}, {"node": NODE})
+    assert result(plan=plan)["message"] == f"{BARE_POD.text} {LOCAL_DATA.text}"
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -194,7 +218,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "node": "gpu-01",
         "state": "present",
         "check_mode": False,
-        "gpu_is_stand_in": False,
+        "gpu_label": "GPU",
         "kubelet": KUBELET,
     }
     return result_fact(**{**given, **changes})
@@ -207,7 +231,7 @@ def result(**changes: Any) -> dict[str, Any]:
         ({"check_mode": True}, "would_tune"),
         ({"state": "rolled_back"}, "rolled_back"),
         ({"plan": plan_fact({**KUBELET, "settings": []}, {"node": NODE})}, "already_tuned"),
-        ({"plan": plan_fact({"msg": "no", "problems": ["no"]}, {"node": NODE})}, "refused"),
+        ({"plan": plan_fact({"msg": "no", "problems": to_dicts([BARE_POD])}, {"node": NODE})}, "refused"),
         ({"failure": FAILURE, "left": {"outcome": "undone", "cordoned": False}}, "undone"),
     ],
 )
@@ -216,7 +240,7 @@ def test_outcome(changes: dict[str, Any], outcome: str) -> None:
 
 
 def test_what_was_verified_names_a_stand_in_as_one() -> None:
-    assert result(api={"node": NODE}, probe=PROBE, gpu_is_stand_in=True)["verified"] == [
+    assert result(api={"node": NODE}, probe=PROBE, gpu_label="GPU stand-in")["verified"] == [
         "state file: policy static",
         "Ready",
         "configz policy static",
@@ -261,11 +285,12 @@ def test_a_kubelet_that_touches_pinned_containers_gets_no_static_policy_unasked(
 ) -> None:
     kubelet = {**KUBELET, "policy_before": policy_before}
     problems = plan_fact(kubelet, {"node": {**NODE, "kubelet_version": version}}, accepted)["problems"]
-    assert [problem.partition(" touches")[0] for problem in problems] == (["kubelet 1.21.14"] if refused else [])
-    assert all("kubepin_upgrade_first=true" in problem for problem in problems)
+    assert problems == (to_dicts([touches_pinned_containers("1.21.14")]) if refused else [])
+    assert all(problem["waivable"] for problem in problems)
+    assert all("kubepin_upgrade_first=true" in problem["remedy"] for problem in problems)
 
 
-def test_a_module_that_was_killed_on_the_node_is_told_as_such() -> None:
+def test_a_module_that_was_killed_on_the_node_is_named_as_killed() -> None:
     found = {
         "failed": True,
         "module_stderr": "Killed\n",
@@ -273,9 +298,9 @@ def test_a_module_that_was_killed_on_the_node_is_told_as_such() -> None:
         "rc": 137,
         "msg": "No start of json char found",
     }
-    told = failure_fact(found, "Switch")
-    assert told["first_cause"] == told["msg"]
-    assert told["msg"] == 'Ansible\'s program on the node was killed by signal 9 before it had a result: "Killed".'
+    failure = failure_fact(found, "Switch")
+    assert failure["first_cause"] == failure["msg"]
+    assert failure["msg"] == 'Ansible\'s program on the node was killed by signal 9 before it had a result: "Killed".'
     ended = failure_fact({**found, "rc": 1, "module_stderr": "", "module_stdout": "Segmentation\nfault"}, "Switch")[
         "msg"
     ]
@@ -284,7 +309,7 @@ def test_a_module_that_was_killed_on_the_node_is_told_as_such() -> None:
     )
 
 
-def test_what_a_failed_task_said_is_kept() -> None:
-    said = {"msg": "no", "first_cause": "E1 no", "meaning": "that", "journal": "/j"}
-    assert failure_fact(said, "Switch") == {"task": "Switch", **said}
+def test_the_result_of_a_failed_task_is_kept() -> None:
+    task_result = {"msg": "no", "first_cause": "E1 no", "meaning": "that", "journal": "/j"}
+    assert failure_fact(task_result, "Switch") == {"task": "Switch", **task_result}
     assert failure_fact({}, "Switch")["first_cause"] == "unknown"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan: every way through, every place where a run can have been stopped, every blocker."""
+"""The plan: every way through, every place where a run can have been stopped, every problem."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import copy
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems as drain_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
-    Wanted,
+    UpgradeRequest,
     batch_problems,
     in_batches,
     plan_hops,
     plan_upgrade,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import CLUSTER, drain
 
 Data = dict[str, Any]
 CP, W1, W2 = "cp", "w1", "w2"
@@ -56,7 +60,7 @@ class Cluster:
             "preemptions": [],
         }
         self.hosts: Data = {name: {"node": name, "facts": facts(name == CP)} for name in (CP, W1, W2)}
-        self.wanted: Data = {"images_from_registry": False}
+        self.request: Data = {"images_from_registry": False}
 
     @staticmethod
     def node(name: str, control_plane: bool) -> Data:
@@ -86,13 +90,13 @@ class Cluster:
                 node["kubelet"] = f"v{version}"
 
     def plan(self) -> Any:
-        return plan_upgrade(copy.deepcopy(self.api), self.hosts, Wanted(**self.wanted))
+        return plan_upgrade(copy.deepcopy(self.api), self.hosts, UpgradeRequest(**self.request))
 
     def steps(self) -> list[tuple[str, str, str]]:
         return [(step.version, step.action, ",".join(step.hosts)) for step in self.plan().steps]
 
-    def blockers(self) -> list[tuple[str, str | None]]:
-        return [(blocker.code, blocker.node) for blocker in self.plan().blockers]
+    def problems(self) -> list[tuple[str, str]]:
+        return [(problem.code, problem.subject) for problem in self.plan().problems]
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def cluster() -> Cluster:
 
 
 def test_two_hops_all_kubelets_in_each(cluster: Cluster) -> None:
-    assert cluster.plan().blockers == []
+    assert cluster.plan().problems == []
     assert cluster.steps() == [
         (version, *step)
         for version in ("1.21.14", "1.22.17")
@@ -113,9 +117,9 @@ def test_a_cluster_at_its_target_or_above_is_left_alone(cluster: Cluster) -> Non
     cluster.control_plane_at("1.23.17")
     cluster.kubelets_at("1.23.17", CP, W1, W2)
     assert cluster.steps() == []
-    cluster.wanted["target"] = "1.22.17"
+    cluster.request["target"] = "1.22.17"
     plan = cluster.plan()
-    assert (plan.steps, plan.blockers) == ([], [])
+    assert (plan.steps, plan.problems) == ([], [])
     assert "left alone" in plan.notes[0]
 
 
@@ -148,30 +152,35 @@ def test_stopped_between_two_workers(cluster: Cluster) -> None:
     assert cluster.steps()[:2] == [("1.21.14", "node", W2), ("1.22.17", "prepare", ALL)]
 
 
-def test_stopped_with_a_node_in_hand_is_finished_even_at_the_target(cluster: Cluster) -> None:
+def test_stopped_with_a_node_in_progress_is_finished_even_at_the_target(cluster: Cluster) -> None:
     cluster.control_plane_at("1.22.17")
     cluster.kubelets_at("1.22.17", CP, W1, W2)
     cluster.api["nodes"][1].update(in_hand=True, ready=False, unschedulable=True)
     assert cluster.steps() == [("1.22.17", "node", W1)]
-    assert cluster.blockers() == []
+    assert cluster.problems() == []
 
 
 def test_hops_alone_need_no_facts(cluster: Cluster) -> None:
-    _server, _target, hops = plan_hops(cluster.api, Wanted())
+    _server, _target, hops = plan_hops(cluster.api, UpgradeRequest())
     assert [str(hop) for hop in hops] == ["1.21.14", "1.22.17"]
 
 
-def test_all_blockers_at_once(cluster: Cluster) -> None:
+def test_all_problems_at_once(cluster: Cluster) -> None:
     cluster.api["nodes"][1]["ready"] = False
     cluster.api["kubelet_configs"]["kubelet-config-1.20"] = {}
-    cluster.api["drains"] = {W2: {"problems": ["pod a/b has no controller"], "blocked": ["budget a/c allows 0"]}}
+    cluster.api["drains"] = {
+        W2: {
+            "problems": [drain_problems.no_controller("a/b").to_dict()],
+            "blocked": [drain_problems.budget_exhausted("a/b", "a/c", 1, 1).to_dict()],
+        }
+    }
     cluster.hosts[W2]["facts"]["disk"][0]["free_mb"] = 10
     cluster.hosts[W2]["facts"]["source_problems"] = ["kubelet 1.21.14 has no checksum"]
     cluster.hosts[CP]["facts"]["certificates"][0]["days_left"] = 2.0
-    assert cluster.blockers() == [
+    assert cluster.problems() == [
         ("not_ready", W1),
         ("certificates", CP),
-        ("cgroup_driver", None),
+        ("cgroup_driver", CLUSTER),
         ("drain", W2),
         ("drain", W2),
         ("disk", W2),
@@ -182,23 +191,26 @@ def test_all_blockers_at_once(cluster: Cluster) -> None:
 def test_nodes_that_are_not_in_the_run_block_it(cluster: Cluster) -> None:
     del cluster.hosts[W2]
     cluster.hosts["stranger"] = {"node": "stranger", "facts": facts(False)}
-    assert cluster.blockers() == [("inventory", W2), ("inventory", None)]
+    assert cluster.problems() == [("inventory", W2), ("inventory", CLUSTER)]
 
 
 def test_another_machine_by_that_name(cluster: Cluster) -> None:
     cluster.hosts[W1]["facts"]["boot_id"] = "another"
-    assert cluster.blockers() == [("inventory", W1)]
+    assert cluster.problems() == [("inventory", W1)]
 
 
 def test_a_host_without_facts_blocks(cluster: Cluster) -> None:
     cluster.hosts[W1].update(facts={}, error="ssh: connect to host w1 port 22: Connection refused")
-    assert cluster.blockers() == [("node", W1)]
-    assert "Connection refused" in cluster.plan().blockers[0].text
+    assert cluster.problems() == [("node", W1)]
+    assert (
+        "host w1 could not be read: ssh: connect to host w1 port 22: Connection refused."
+        in cluster.plan().problems[0].text
+    )
 
 
 def test_another_cgroup_driver_than_the_config_map(cluster: Cluster) -> None:
     cluster.hosts[W1]["facts"]["cgroup"]["driver"] = "systemd"
-    assert cluster.blockers() == [("cgroup_driver", W1)]
+    assert cluster.problems() == [("cgroup_driver", W1)]
 
 
 @pytest.mark.parametrize(
@@ -209,11 +221,11 @@ def test_another_cgroup_driver_than_the_config_map(cluster: Cluster) -> None:
     ],
 )
 def test_runtimes(cluster: Cluster, target: str, change: Data, code: str) -> None:
-    cluster.wanted["target"] = target
+    cluster.request["target"] = target
     cluster.api["nodes"][1].update(change)
-    assert cluster.blockers() == [(code, W1)]
-    cluster.wanted.update(target="1.22.17", accept=["runtime"])
-    assert cluster.blockers() == []
+    assert cluster.problems() == [(code, W1)]
+    cluster.request.update(target="1.22.17", accept=["runtime"])
+    assert cluster.problems() == []
 
 
 def test_control_groups_v1_from_1_35(cluster: Cluster) -> None:
@@ -222,18 +234,18 @@ def test_control_groups_v1_from_1_35(cluster: Cluster) -> None:
     for node in cluster.api["nodes"]:
         node["runtime"] = "containerd://2.2.1"
     cluster.hosts[W1]["facts"]["cgroup"]["version"] = 2
-    cluster.wanted["target"] = "1.35.4"
-    assert cluster.blockers() == [("cgroup_v1", CP), ("cgroup_v1", W2)]
+    cluster.request["target"] = "1.35.4"
+    assert cluster.problems() == [("cgroup_v1", CP), ("cgroup_v1", W2)]
     cluster.api["kubelet_configs"]["kubelet-config"] = {"failCgroupV1": "false"}
-    assert cluster.blockers() == []
+    assert cluster.problems() == []
 
 
 def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
-    cluster.wanted["images_from_registry"] = True
-    assert cluster.blockers() == [("image_repository", None)]
-    cluster.wanted["accept"] = ["image_repository"]
+    cluster.request["images_from_registry"] = True
+    assert cluster.problems() == [("image_repository", CLUSTER)]
+    cluster.request["accept"] = ["image_repository"]
     plan = cluster.plan()
-    assert plan.blockers == []
+    assert plan.problems == []
     assert plan.notes[0].startswith("accepted (image_repository)")
 
 
@@ -253,14 +265,15 @@ def test_removed_apis(cluster: Cluster) -> None:
             "removed_release": "1.22",
         }
     ]
-    texts = [blocker.text for blocker in cluster.plan().blockers]
-    assert len(texts) == 2
+    problems = cluster.plan().problems
+    assert [(problem.code, problem.waivable) for problem in problems] == [("removed_apis", True)] * 2
+    texts = [problem.text for problem in problems]
     assert "networking.k8s.io/v1beta1" in texts[0]
     assert "a/b was written with extensions/v1beta1 by helm" in texts[1]
 
 
 def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_them(cluster: Cluster) -> None:
-    cluster.wanted["target"] = "1.25.16"
+    cluster.request["target"] = "1.25.16"
     old = {"version": "v1beta1", "removed_release": "1.25"}
     cluster.api["deprecated_requests"] = [
         {**old, "group": "batch", "resource": "cronjobs"},
@@ -270,53 +283,105 @@ def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_th
         {"api": "batch/v1beta1", "resource": "cronjobs", "name": "a/b", "writers": "helm", "removed_release": "1.25"}
     ]
     plan = cluster.plan()
-    assert [blocker.text.split(" which ")[0] for blocker in plan.blockers] == [
+    assert [problem.finding.split(" which ")[0] for problem in plan.problems] == [
         "cronjobs a/b was written with batch/v1beta1 by helm,"
     ]
     assert [note.split(",")[0] for note in plan.notes] == ["endpointslices of discovery.k8s.io/v1beta1"]
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"),
+    ("problem", "finding", "remedy"),
     [
         (
-            "pod a/b has no controller: nothing would start it again. Delete it, allow its deletion with `force`, or leave the node out "
-            "with --limit.",
-            "pod a/b has no controller: nothing would start it again. Delete it, or allow its deletion with "
-            "kubeadm_upgrade_drain_force: true.",
+            drain_problems.no_controller("a/b"),
+            "pod a/b has no controller, so nothing would start it again",
+            "Delete it, or allow its deletion with kubeadm_upgrade_drain_force: true.",
         ),
         (
-            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors, or leave the node out with --limit.",
-            "pod a/b has 2 budgets (a/c, a/d), and the API accepts one. Change their selectors.",
+            drain_problems.daemon_set_missing("a/b", "c"),
+            "pod a/b belongs to DaemonSet c, which does not exist, so nothing would start it again",
+            "Delete it, or allow its deletion with kubeadm_upgrade_drain_force: true.",
+        ),
+        (
+            drain_problems.local_data("a/b", ["scratch"]),
+            "pod a/b would lose the data of its emptyDir volume scratch",
+            "Save it, and allow this with kubeadm_upgrade_drain_delete_emptydir_data: true.",
+        ),
+        (
+            drain_problems.several_budgets("a/b", ["a/c", "a/d"]),
+            "pod a/b cannot be evicted: it has 2 disruption budgets (a/c, a/d), and the eviction API accepts one",
+            "Change their selectors.",
+        ),
+        (
+            drain_problems.budget_outdated("a/b", "a/c", 1, 2),
+            "pod a/b cannot be evicted: the status of disruption budget a/c is out of date (generation 1 of 2)",
+            "Try again in a few seconds; if it stays so, check kube-controller-manager.",
+        ),
+        (
+            drain_problems.budget_exhausted("a/b", "a/c", 1, 1),
+            "pod a/b cannot be evicted: disruption budget a/c allows 0 (currently 1 healthy of 1 desired)",
+            "Scale its owner up, or relax the budget.",
         ),
     ],
 )
-def test_a_drain_for_an_upgrade_leaves_no_node_out(cluster: Cluster, problem: str, told: str) -> None:
-    cluster.api["drains"] = {W1: {"problems": [problem], "blocked": []}}
-    assert [blocker.text for blocker in cluster.plan().blockers] == [told]
+def test_a_drain_for_an_upgrade_leaves_no_node_out(
+    cluster: Cluster, problem: Problem, finding: str, remedy: str
+) -> None:
+    cluster.api["drains"] = {W1: {"problems": [problem.to_dict()], "blocked": []}}
+    [found] = cluster.plan().problems
+    assert (found.code, found.subject, found.finding, found.remedy) == ("drain", W1, finding, remedy)
 
 
-def test_only_judgements_can_be_accepted(cluster: Cluster) -> None:
+def test_no_drain_problem_suggests_to_leave_a_node_out() -> None:
+    wordings = [
+        drain_problems.no_controller("a/b"),
+        drain_problems.daemon_set_missing("a/b", "c"),
+        drain_problems.local_data("a/b", ["scratch"]),
+        drain_problems.several_budgets("a/b", ["a/c", "a/d"]),
+        drain_problems.budget_outdated("a/b", "a/c", 1, 2),
+        drain_problems.budget_failing("a/b", "a/c", "no scale"),
+        drain_problems.budget_pod_not_ready("a/b", "a/c", 0, 1),
+        drain_problems.budget_exhausted("a/b", "a/c", 1, 1),
+    ]
+    assert all("--limit" not in drain(W1, problem).text for problem in wordings)
+
+
+def test_what_is_wrong_with_a_node_stays_with_its_remedy(cluster: Cluster) -> None:
+    cluster.hosts[W1]["facts"]["problems"] = [units_changed("kubelet.service").to_dict()]
+    [found] = cluster.plan().problems
+    assert (found.code, found.subject) == ("node", W1)
+    assert found.finding == "the unit files of kubelet.service changed since systemd read them"
+    assert found.remedy == "Drain the node, then run `systemctl daemon-reload`."
+
+
+def test_facts_carry_problems_as_dictionaries(cluster: Cluster) -> None:
     cluster.api["nodes"][1]["ready"] = False
-    cluster.wanted["accept"] = ["not_ready"]
-    assert cluster.blockers() == [("not_ready", W1)]
+    [problem] = cluster.plan().to_dict()["problems"]
+    assert (problem["code"], problem["subject"], problem["waivable"]) == ("not_ready", W1, False)
+    assert problem["text"].startswith("w1 is not Ready (KubeletReady). Repair it first")
+
+
+def test_only_waivable_problems_can_be_accepted(cluster: Cluster) -> None:
+    cluster.api["nodes"][1]["ready"] = False
+    cluster.request["accept"] = ["not_ready"]
+    assert cluster.problems() == [("not_ready", W1)]
 
 
 def test_a_dropped_flag_that_means_something(cluster: Cluster) -> None:
-    cluster.wanted["target"] = "1.24.17"
+    cluster.request["target"] = "1.24.17"
     cluster.hosts[W1]["facts"]["command_line"] += ["--dynamic-config-dir=/x", "--network-plugin=cni"]
-    assert cluster.blockers() == [("kubelet_flags", W1)]
+    assert cluster.problems() == [("kubelet_flags", W1)]
 
 
 def test_a_kubelet_newer_than_the_api_server(cluster: Cluster) -> None:
     cluster.kubelets_at("1.21.14", W1)
-    assert cluster.blockers() == [("skew", W1)]
+    assert cluster.problems() == [("skew", W1)]
 
 
-def test_a_wanted_version_that_is_refused(cluster: Cluster) -> None:
-    cluster.wanted["target"] = "1.22.0"
+def test_a_requested_version_that_is_refused(cluster: Cluster) -> None:
+    cluster.request["target"] = "1.22.0"
     plan = cluster.plan()
-    assert [blocker.code for blocker in plan.blockers] == ["version"]
+    assert [problem.code for problem in plan.problems] == ["version"]
     assert plan.steps == []
 
 
@@ -342,4 +407,4 @@ def test_no_batch_at_all_is_refused() -> None:
 def test_what_a_drain_may_take_from_others_is_a_note(cluster: Cluster) -> None:
     cluster.api["preemptions"] = ["pod a may preempt b"]
     assert "pod a may preempt b" in cluster.plan().notes
-    assert cluster.blockers() == []
+    assert cluster.problems() == []

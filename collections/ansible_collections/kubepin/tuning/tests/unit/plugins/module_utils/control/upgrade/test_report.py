@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
-    upgrade_blockers_text,
     upgrade_failure_text,
     upgrade_plan_text,
+    upgrade_problems_text,
     upgrade_summary_text,
 )
 
@@ -16,10 +18,13 @@ PLAN: dict[str, Any] = {
     "target": "1.21.14",
     "hops": ["1.21.14"],
     "steps": [{"version": "1.21.14", "action": "apply", "hosts": ["cp"]}, STEP],
-    "blockers": [
-        {"code": "not_ready", "node": "w1", "text": "is not Ready."},
-        {"code": "version", "node": None, "text": "is refused."},
-    ],
+    "problems": to_dicts(
+        [
+            problems.not_ready("w1", "KubeletNotReady"),
+            problems.version("1.21.0 is refused."),
+            problems.external_etcd("cp"),
+        ]
+    ),
     "notes": [],
     "position": [
         {
@@ -49,13 +54,17 @@ def test_a_cluster_at_its_target() -> None:
     assert upgrade_summary_text({}, plan, False) == ["kubepin: the cluster is at 1.20.15: nothing to do"]
 
 
-def test_blockers_name_their_node_and_code() -> None:
-    assert upgrade_blockers_text(PLAN) == [
-        "kubepin: nothing was changed. 2 things between 1.20.15 and 1.21.14:",
-        "  w1        [not_ready] is not Ready.",
-        "  cluster   [version] is refused.",
+def test_problems_name_their_node_their_code_and_how_to_waive_them() -> None:
+    assert upgrade_problems_text(PLAN) == [
+        "kubepin: nothing was changed. 3 problems between 1.20.15 and 1.21.14:",
+        "  w1        [not_ready] is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.",
+        "  cluster   [version] 1.21.0 is refused.",
+        "  cp        [external_etcd] etcd is not a static pod of this control plane node, so kubepin takes no snapshot of it. "
+        "Take one yourself. To go on anyway, add external_etcd to kubeadm_upgrade_accept.",
     ]
-    assert upgrade_blockers_text({**PLAN, "blockers": []}) == []
+    one = {**PLAN, "problems": PLAN["problems"][:1]}
+    assert upgrade_problems_text(one)[0] == "kubepin: nothing was changed. 1 problem between 1.20.15 and 1.21.14:"
+    assert upgrade_problems_text({**PLAN, "problems": []}) == []
 
 
 def test_a_failure_says_where_the_cluster_is_and_where_the_copies_are() -> None:
@@ -67,11 +76,11 @@ def test_a_failure_says_where_the_cluster_is_and_where_the_copies_are() -> None:
     assert "Nothing had been replaced" in upgrade_failure_text(PLAN, STEP, "w1", {}, "Prepare", "no source.")
 
 
-def test_who_shares_a_batch_with_a_failure_is_told_so() -> None:
+def test_a_node_that_shares_a_batch_with_a_failure_is_named_as_stopped() -> None:
     assert "was stopped, as another node of its batch failed." in upgrade_failure_text(PLAN, STEP, "w1", {}, "", "")
 
 
-def test_a_node_that_was_lost_is_told_so() -> None:
+def test_a_node_that_was_lost_is_named_as_lost() -> None:
     text = upgrade_failure_text(PLAN, STEP, "w1", {}, "", "", unreachable="Connection refused:")
     assert "lost the node: Connection refused. What had begun on it goes on by itself" in text
     assert "Nothing had been replaced" not in text

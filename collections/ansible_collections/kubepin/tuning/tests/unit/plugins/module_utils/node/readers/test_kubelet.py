@@ -148,21 +148,24 @@ def test_drop_ins(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "problem"),
+    ("files", "code", "text"),
     [
-        pytest.param({CONFIG: HEAD + "a: &x 1\n"}, f"{CONFIG}, line 3: anchors are not supported", id="YAML not supported"),
-        pytest.param({CONFIG: HEAD + "reservedSystemCPUs: 0\n"}, "reservedSystemCPUs is 0; expected text", id="wrong type"),
-        pytest.param({CONFIG: None}, f"{CONFIG} does not exist", id="no configuration file"),
-        pytest.param({EXTRA: "KUBELET_EXTRA_ARGS=--healthz-port=x\n"}, "--healthz-port is 'x'", id="bad flag"),
-        pytest.param({UNIT: None, DROP_IN: None}, "name no command", id="no unit files"),
-        pytest.param({CONFIG: b"\xff\xfe"}, f"{CONFIG} cannot be read", id="not UTF-8"),
+        pytest.param({CONFIG: HEAD + "a: &x 1\n"}, "not_yaml", f"{CONFIG}, line 3: anchors are not supported", id="YAML not supported"),
+        pytest.param({CONFIG: HEAD + "reservedSystemCPUs: 0\n"}, "config_invalid", f"{CONFIG}: reservedSystemCPUs is 0; expected text",
+                     id="wrong type"),
+        pytest.param({CONFIG: None}, "config_file_missing", f"{CONFIG} does not exist", id="no configuration file"),
+        pytest.param({EXTRA: "KUBELET_EXTRA_ARGS=--healthz-port=x\n"}, "command_line", "--healthz-port is 'x'", id="bad flag"),
+        pytest.param({UNIT: None, DROP_IN: None}, "no_command", "name no command", id="no unit files"),
+        pytest.param({CONFIG: b"\xff\xfe"}, "file_unreadable", f"{CONFIG} cannot be read", id="not UTF-8"),
         pytest.param(
             {EXTRA: "KUBELET_EXTRA_ARGS=--config-dir=/d\n", "/d/1.conf": "cpuManagerPolicy: static\n"},
-            "/d/1.conf: a drop-in needs", id="drop-in without kind",
+            "config_invalid", "/d/1.conf: a drop-in needs", id="drop-in without kind",
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_is_a_problem(node: Node, files: dict[str, str | bytes | None], problem: str) -> None:
+def test_what_cannot_be_understood_is_a_problem(
+    node: Node, files: dict[str, str | bytes | None], code: str, text: str
+) -> None:
     for name, content in files.items():
         if content is None:
             node.path(name).unlink()
@@ -171,39 +174,42 @@ def test_what_cannot_be_understood_is_a_problem(node: Node, files: dict[str, str
         else:
             node.write(name, content)
     report = node.read()
-    assert len(report["problems"]) == 1
-    assert problem in report["problems"][0]
+    [problem] = report["problems"]
+    assert problem.code == code
+    assert text in problem.text
     assert report["effective"]["cpuManagerPolicy"] in ("none", "static")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected", "problems"),
+    ("old", "new", "expected", "codes"),
     [
-        pytest.param("$KUBELET_EXTRA_ARGS", "", None, 0, id="ExecStart does not use it"),
-        pytest.param(f"EnvironmentFile=-{EXTRA}\n", "", None, 0, id="the unit reads no such file"),
-        pytest.param(EXTRA, "/etc/sysconfig/kubelet", "/etc/sysconfig/kubelet", 0, id="rpm"),
+        pytest.param("$KUBELET_EXTRA_ARGS", "", None, [], id="ExecStart does not use it"),
+        pytest.param(f"EnvironmentFile=-{EXTRA}\n", "", None, [], id="the unit reads no such file"),
+        pytest.param(EXTRA, "/etc/sysconfig/kubelet", "/etc/sysconfig/kubelet", [], id="rpm"),
         pytest.param(
-            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-/etc/sysconfig/kubelet\nEnvironmentFile=-{EXTRA}\n", EXTRA, 0,
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-/etc/sysconfig/kubelet\nEnvironmentFile=-{EXTRA}\n", EXTRA, [],
             id="both: the last counts",
         ),
         pytest.param(
-            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-{EXTRA}\nEnvironmentFile=/etc/own.env\n", EXTRA, 1, id="overruled"
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=-{EXTRA}\nEnvironmentFile=/etc/own.env\n", EXTRA,
+            ["extra_args_overruled"], id="overruled",
         ),
-        pytest.param(EXTRA, "/etc/default/kubele*", EXTRA, 0, id="a pattern"),
-        pytest.param("# kubeadm's\n[Service]\n", "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--v=3\n", EXTRA, 1, id="hides Environment"),
+        pytest.param(EXTRA, "/etc/default/kubele*", EXTRA, [], id="a pattern"),
+        pytest.param("# kubeadm's\n[Service]\n", "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--v=3\n", EXTRA,
+                     ["extra_args_hidden"], id="hides Environment"),
         pytest.param(
-            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=/etc/own.env\nEnvironmentFile=-{EXTRA}\n", EXTRA, 1,
+            f"EnvironmentFile=-{EXTRA}\n", f"EnvironmentFile=/etc/own.env\nEnvironmentFile=-{EXTRA}\n", EXTRA, ["extra_args_hidden"],
             id="hides an earlier file",
         ),
     ],
 )  # fmt: skip
-def test_extra_args_file(node: Node, old: str, new: str, expected: str | None, problems: int) -> None:
+def test_extra_args_file(node: Node, old: str, new: str, expected: str | None, codes: list[str]) -> None:
     node.write(EXTRA, "")
     node.write("/etc/own.env", "KUBELET_EXTRA_ARGS=--v=3\n")
     node.write(DROP_IN, KUBEADM_NODE[DROP_IN].replace(old, new))
     report = node.read()
     assert report["extra_args_file"] == expected
-    assert len(report["problems"]) == problems
+    assert [problem.code for problem in report["problems"]] == codes
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,10 @@ def test_a_stopped_kubelet(node: Node) -> None:
 
 def test_changed_unit_files(node: Node) -> None:
     node.services["kubelet"]["NeedDaemonReload"] = "yes"
-    assert "systemctl daemon-reload" in node.read()["problems"][0]
+    [problem] = node.read()["problems"]
+    assert problem.code == "unit_files_changed"
+    assert "the unit files of kubelet changed since systemd read them" in problem.text
+    assert "systemctl daemon-reload" in problem.remedy
 
 
 def test_another_program_is_not_called_stale(node: Node) -> None:
@@ -282,7 +291,8 @@ def test_k3s(tmp_path: Path) -> None:
     assert report["configured_command_line"] == ["/usr/local/bin/k3s", "agent"]
     assert report["effective"]["cpuManagerPolicy"] == "static"
     assert (report["stale"], report["extra_args_file"]) == (None, None)
-    assert "k3s runs the kubelet inside its own process" in report["problems"][0]
+    assert report["problems"][0].code == "embedded_kubelet"
+    assert "k3s runs the kubelet inside its own process" in report["problems"][0].text
 
 
 def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:

@@ -20,9 +20,17 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
     with_siblings,
     without_overlap,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import load
+from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import (
+    DIFFERENCES,
+    Dump,
+    Expected,
+    expected_of_lscpu,
+    expected_of_lstopo,
+    load,
+    topologies,
+)
 
-from sandbox.topologies import MACHINES, tree
+from tests.topologies import MACHINES, tree
 
 Tree = t.Dict[str, str]
 
@@ -264,3 +272,96 @@ def test_epyc_7451_clock() -> None:
     assert topology["clock"] == {"current_mhz": 2893.7, "base_mhz": None, "max_mhz": 2300.0}
     assert (topology["governor"], topology["boost"]) == ("performance", "on")
     assert topology["numa_nodes"][5] == {"id": 5, "cpus": "30-35,78-83", "memory": {}}
+
+
+# Every dump of a machine that hwloc and util-linux keep for their own tests, against what they expect of lstopo and lscpu.
+
+OUTPUTS = [
+    pytest.param(name, dump, output, id=f"{archive}-{output}")
+    for archive in ("hwloc", "util-linux")
+    for name, dump in load(archive).items()
+    for output in dump.expected
+    if not output.endswith((".options", ".env"))
+]
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[str, Topology]:
+    """Dump -> its topology."""
+    return {**topologies("hwloc"), **topologies("util-linux")}
+
+
+def _expected(dump: Dump, output: str) -> Expected:
+    text = dump.expected[output]
+    if output.startswith("lscpu-"):
+        return expected_of_lscpu(text)
+    return expected_of_lstopo(text, dump.expected.get(output.replace(".output", ".options"), ""))
+
+
+def _differing(topology: Topology, expected: Expected) -> set[str]:
+    """What differs, of the CPUs that the tool shows."""
+    online = parse_cpuset(topology["online"])
+    shown = online if expected.online is None else expected.online
+    found = set() if shown == online else {"online"}
+    assert shown <= online
+    for what in ("sockets", "cores", "l3_groups"):
+        theirs = getattr(expected, what)
+        ours = {parse_cpuset(group["cpus"]) & shown for group in topology[what]} - {frozenset()}  # type: ignore[literal-required]
+        found |= {what} if theirs is not None and theirs != ours else set()
+    if expected.numa_nodes is not None:
+        nodes = {node["id"]: parse_cpuset(node["cpus"]) & shown for node in topology["numa_nodes"]}
+        expected_nodes = {number: cpus & shown for number, cpus in expected.numa_nodes.items()}
+        if "online" in found:  # nodes outside the cgroup are not shown
+            nodes = {number: cpus for number, cpus in nodes.items() if cpus}
+            expected_nodes = {number: cpus for number, cpus in expected_nodes.items() if number in nodes or cpus}
+            nodes = {number: cpus for number, cpus in nodes.items() if number in expected_nodes}
+        found |= {"numa_nodes"} if nodes != expected_nodes else set()
+    for what, count in expected.counts.items():
+        ours_counted = topology[what]  # type: ignore[literal-required]
+        found |= {what} if count != (ours_counted if isinstance(ours_counted, int) else len(ours_counted)) else set()
+    return found
+
+
+@pytest.mark.parametrize(("name", "dump", "output"), OUTPUTS)
+def test_reads_what_the_packages_expect(read: dict[str, Topology], name: str, dump: Dump, output: str) -> None:
+    known = {what for name_of_output, what in DIFFERENCES if name_of_output == output}
+    assert _differing(read[name], _expected(dump, output)) == known
+
+
+def test_every_dump_has_an_expectation() -> None:
+    counts = {archive: len(load(archive)) for archive in ("hwloc", "util-linux")}
+    assert counts == {"hwloc": 49, "util-linux": 16}
+    assert {param.values[0] for param in OUTPUTS} == {name for archive in counts for name in load(archive)}
+    assert {output for output, _what in DIFFERENCES} <= {param.values[2] for param in OUTPUTS}
+
+
+@pytest.mark.parametrize("archive", ["hwloc", "util-linux"])
+def test_every_online_cpu_is_in_one_core_and_at_most_one_group(read: dict[str, Topology], archive: str) -> None:
+    for name in load(archive):
+        topology = read[name]
+        online = parse_cpuset(topology["online"])
+        for what in ("cores", "sockets", "numa_nodes", "l3_groups"):
+            sets = [parse_cpuset(group["cpus"]) for group in topology[what]]  # type: ignore[literal-required]
+            together = frozenset().union(*sets)
+            assert sum(map(len, sets)) == len(together), (name, what)
+            assert together <= online, (name, what)
+            assert what != "cores" or together == online, name
+
+
+@pytest.mark.parametrize(
+    ("name", "offline", "threads_per_core", "memory_only"),
+    [
+        pytest.param("s390-lpar", "0,6-7", 1, [], id="offline CPUs of s390"),
+        pytest.param("offline-cpu0-node0", "0-3,21-23", 1, [], id="CPU 0 offline"),
+        pytest.param("x86-5intel64-hybrid-lakefield", "", 1, [], id="hybrid cores"),
+        pytest.param("nvidiagpunumanodes", "", 4, [250, 251, 252, 253, 254, 255], id="GPU memory as NUMA nodes"),
+        pytest.param("fakeheteromemtiers", "", 1, [4, 6, 8, 9], id="memory-less CPUs and nodes of memory alone"),
+        pytest.param("fakecpuid1f-64intel64-2p4d2n2c2t", "", 2, [], id="16 NUMA nodes"),
+    ],
+)
+def test_what_the_tools_do_not_show(
+    read: dict[str, Topology], name: str, offline: str, threads_per_core: int, memory_only: list[int]
+) -> None:
+    topology = read[name]
+    assert (topology["offline"], topology["threads_per_core"]) == (offline, threads_per_core)
+    assert [node["id"] for node in topology["numa_nodes"] if not node["cpus"]] == memory_only

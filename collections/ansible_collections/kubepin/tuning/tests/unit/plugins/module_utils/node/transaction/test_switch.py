@@ -54,7 +54,7 @@ class SimulatedNode:
         self.clock = 0.0
         self.log: list[str] = []
         self.fails_with: str | None = None
-        self.deeds: list[str] = []
+        self.operations: list[str] = []
         self.power_cut_at: int | None = None
 
     @staticmethod
@@ -66,8 +66,8 @@ class SimulatedNode:
         return "static" if "static" in (self.files.get(ENV) or "") else "none"
 
     def _deed(self, name: str) -> None:
-        self.deeds.append(name)
-        if len(self.deeds) == self.power_cut_at:
+        self.operations.append(name)
+        if len(self.operations) == self.power_cut_at:
             raise PowerCut
 
     def read(self, path: str) -> str | None:
@@ -100,7 +100,7 @@ class SimulatedNode:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """The machine dies with its guard here; a killed module on a real node is `make fault-campaign`'s."""
+        """The machine dies with its guard here; a killed module on a real node is `make campaign WHAT=faults`'s."""
         yield
 
     def stop_kubelet(self) -> float:
@@ -180,7 +180,7 @@ def test_a_switch_is_verified_and_committed() -> None:
 def test_between_stop_and_start_nothing_is_written() -> None:
     node = SimulatedNode()
     switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    down = node.deeds[node.deeds.index("stop") + 1 : node.deeds.index("start")]
+    down = node.operations[node.operations.index("stop") + 1 : node.operations.index("start")]
     assert down == [f"remove {STATE}", f"place {ENV}"]
     assert not node.drafts
 
@@ -191,15 +191,15 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
     stop, last = node.stop_kubelet, json.dumps({"policyName": "none", "defaultCpuSet": "", "checksum": 7})
 
     def write_and_stop() -> float:
-        if not node.deeds.count("stop"):
+        if not node.operations.count("stop"):
             node.files[STATE] = last
         return stop()
 
     node.stop_kubelet = write_and_stop  # type: ignore[method-assign]
     record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
     assert [change.before for change in journal.of(record.id).state_files] == [last]
-    saved = node.deeds.index(f"write {journal.path(record)}", node.deeds.index("stop"))
-    assert saved < node.deeds.index(f"remove {STATE}"), "removed before its text was on disk"
+    saved = node.operations.index(f"write {journal.path(record)}", node.operations.index("stop"))
+    assert saved < node.operations.index(f"remove {STATE}"), "removed before its text was on disk"
 
 
 def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
@@ -334,7 +334,7 @@ def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: st
     full_disk(node, free_writes)
     with pytest.raises(TuningError, match=rf"{named} cannot be written: No space left on device\. Nothing was changed"):
         switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    assert "stop" not in node.deeds
+    assert "stop" not in node.operations
     assert node.files == before, "a journal or a draft was left"
 
 
@@ -412,11 +412,11 @@ def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> 
 
 @PLANS
 @HOLDS
-def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repairs(
+def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_repairs(
     plan: Plan, hold: float | None
 ) -> None:
     for node in every_cut(plan, hold):
-        assert node.running, (node.deeds[-1], node.log)
+        assert node.running, (node.operations[-1], node.log)
         node.power_cut_at = None
         switch, journal = switch_on(node)
         unfinished = journal.unfinished()
@@ -424,7 +424,7 @@ def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repair
             switch.undo(unfinished)
             assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
             assert DROP_IN not in node.files
-            assert not node.drafts, node.deeds
+            assert not node.drafts, node.operations
             node.clock += 1
             switch.perform(plan, BEFORE, "1.22.17")
         assert (node.running, node.drafts) == (True, [])
@@ -434,12 +434,12 @@ def test_after_a_power_cut_at_any_deed_the_kubelet_boots_and_the_next_run_repair
 def test_power_cut_while_undoing_is_repaired_too(plan: Plan) -> None:
     for node in every_cut(plan, None, fails_with="panic: broken"):
         # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
-        assert node.running or node.policy == "static", (node.deeds[-1], node.log)
+        assert node.running or node.policy == "static", (node.operations[-1], node.log)
         node.power_cut_at = None
         switch, journal = switch_on(node)
         if unfinished := journal.unfinished():
             switch.undo(unfinished)
-        assert (node.running, node.policy, node.drafts) == (True, "none", []), node.deeds
+        assert (node.running, node.policy, node.drafts) == (True, "none", []), node.operations
 
 
 def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
@@ -456,7 +456,7 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
                 switch.undo(unfinished)
             except PowerCut:
                 node.boot()
-                assert node.running, (first.deeds[-1], node.deeds[-1], node.log)
+                assert node.running, (first.operations[-1], node.operations[-1], node.log)
                 node.power_cut_at = None
                 if left := journal.unfinished():
                     switch.undo(left)

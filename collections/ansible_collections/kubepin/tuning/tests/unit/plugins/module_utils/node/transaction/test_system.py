@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files, guard and lock of a node. systemd is a list of commands here; `make fault-campaign` kills real modules."""
+"""Files, guard and lock of a node. systemd is a list of commands here; `make campaign WHAT=faults` kills real modules."""
 
 from __future__ import annotations
 

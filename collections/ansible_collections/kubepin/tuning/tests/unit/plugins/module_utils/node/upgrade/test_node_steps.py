@@ -21,7 +21,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import (
+    Hop,
+    dropped_settings,
+    to_desired,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     Repository,
@@ -335,7 +339,7 @@ def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         root = tmp_path / name
         monkeypatch.setattr(packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
         for module in (node_steps, packages):
-            monkeypatch.setattr(module, "IN_HAND", f"{root}/var/lib/kubepin/in-hand")
+            monkeypatch.setattr(module, "IN_PROGRESS", f"{root}/var/lib/kubepin/in-progress")
         monkeypatch.setattr(packages.shutil, "which", lambda name: name)
         monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
         monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
@@ -402,13 +406,13 @@ sys.addaudithook(_trouble.hook)
 
 @pytest.fixture
 def trouble() -> Iterator[Callable[..., int]]:
-    """Runs a function with trouble at one of its deeds; tells how many there were."""
+    """Runs a function with trouble at one of its operations; tells how many there were."""
 
-    def at(root: Path, number: int, error: BaseException, deed: Callable[[], object], lasting: bool) -> int:
+    def at(root: Path, number: int, error: BaseException, operation: Callable[[], object], lasting: bool) -> int:
         _trouble.root, _trouble.at, _trouble.seen = str(root), number, 0
         _trouble.error, _trouble.lasting = error, lasting
         try:
-            deed()
+            operation()
         finally:
             _trouble.root = None
         return _trouble.seen
@@ -486,8 +490,8 @@ def test_where_neither_kubelet_runs_the_error_says_so_and_names_the_copies(machi
 
 def _untroubled(make_machine: Callable[[str], Machine], trouble: Callable[..., int]) -> tuple[dict[str, Any], int]:
     machine = make_machine("untroubled")
-    deeds = trouble(machine.root, 0, Killed(), machine.upgrade, True)
-    return _relative(machine), deeds
+    operations = trouble(machine.root, 0, Killed(), machine.upgrade, True)
+    return _relative(machine), operations
 
 
 def _relative(machine: Machine) -> dict[str, Any]:
@@ -499,12 +503,12 @@ def _relative(machine: Machine) -> dict[str, Any]:
     }
 
 
-def test_killed_at_any_deed_the_next_run_ends_where_an_untroubled_one_does(
+def test_killed_at_any_operation_the_next_run_ends_where_an_untroubled_one_does(
     make_machine: Callable[[str], Machine], trouble: Callable[..., int]
 ) -> None:
-    wanted, deeds = _untroubled(make_machine, trouble)
-    assert deeds > 40
-    for number in range(1, deeds + 1):
+    wanted, operations = _untroubled(make_machine, trouble)
+    assert operations > 40
+    for number in range(1, operations + 1):
         machine = make_machine(f"killed-{number}")
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), machine.upgrade, True)
@@ -517,7 +521,7 @@ def test_killed_at_any_deed_the_next_run_ends_where_an_untroubled_one_does(
         assert Path(kept).read_text() == TUNED, "the copy of before was replaced by one of after"
 
 
-def test_killed_at_any_deed_with_a_broken_kubelet_the_next_run_undoes(
+def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
     make_machine: Callable[[str], Machine], trouble: Callable[..., int]
 ) -> None:
     def broken(name: str) -> Machine:
@@ -532,8 +536,8 @@ def test_killed_at_any_deed_with_a_broken_kubelet_the_next_run_undoes(
             machine.upgrade()
 
     first = broken("first")
-    deeds = trouble(first.root, 0, Killed(), lambda: refused(first), True)
-    for number in range(1, deeds + 1):
+    operations = trouble(first.root, 0, Killed(), lambda: refused(first), True)
+    for number in range(1, operations + 1):
         machine = broken(f"broken-{number}")
         before = _relative(machine)
         with pytest.raises(Killed):
@@ -546,23 +550,23 @@ def test_killed_at_any_deed_with_a_broken_kubelet_the_next_run_undoes(
 def test_a_disk_that_is_full_at_any_write_leaves_a_running_kubelet_and_loses_nothing(
     make_machine: Callable[[str], Machine], trouble: Callable[..., int], lasting: bool
 ) -> None:
-    wanted, deeds = _untroubled(make_machine, trouble)
+    wanted, operations = _untroubled(make_machine, trouble)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     number, refused = 0, True
     while refused:
         number += 1
         machine = make_machine(f"full-{lasting}-{number}")
-        said = ""
+        message = ""
         try:
             trouble(machine.root, number, full, machine.upgrade, lasting)
         except TuningError as error:
-            said = str(error)
-        refused = bool(said)
-        assert not refused or "No space left on device" in said, number
+            message = str(error)
+        refused = bool(message)
+        assert not refused or "No space left on device" in message, number
         assert machine.running, number
         machine.upgrade()
         assert (machine.running, _relative(machine)) == (NEW, wanted), number
-    assert 10 < number < deeds
+    assert 10 < number < operations
 
 
 def test_a_source_with_another_program_touches_nothing(machine: Machine) -> None:
@@ -745,9 +749,9 @@ def test_killed_while_packages_are_fetched_and_kept_nothing_is_installed_and_the
 
     first = make_packaged("untroubled")
     first.hop().back_up()
-    deeds = trouble(first.root, 0, Killed(), lambda: prepare(first), True)
-    assert deeds > 10
-    for number in range(1, deeds + 1):
+    operations = trouble(first.root, 0, Killed(), lambda: prepare(first), True)
+    assert operations > 10
+    for number in range(1, operations + 1):
         machine = make_packaged(f"killed-{number}")
         machine.hop().back_up()
         with pytest.raises(Killed):
@@ -758,36 +762,36 @@ def test_killed_while_packages_are_fetched_and_kept_nothing_is_installed_and_the
         assert {deb["name"]: deb["version"] for deb in kept} == dict.fromkeys(AS_BEFORE, f"{OLD}-00"), number
 
 
-def test_killed_at_any_deed_of_the_kubelet_the_next_run_ends_with_all_packages(
+def test_killed_at_any_operation_of_the_kubelet_the_next_run_ends_with_all_packages(
     make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
 ) -> None:
     first = make_packaged("untroubled")
-    deeds = trouble(first.root, 0, Killed(), _at_its_kubelet(first).switch_kubelet, True)
+    operations = trouble(first.root, 0, Killed(), _at_its_kubelet(first).switch_kubelet, True)
     wanted = _relative(first)
-    assert deeds > 20
-    for number in range(1, deeds + 1):
+    assert operations > 20
+    for number in range(1, operations + 1):
         machine = make_packaged(f"killed-{number}")
         hop = _at_its_kubelet(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
         _next_run(machine)
         assert (machine.running, machine.packages(), _relative(machine)) == (NEW, UPGRADED, wanted), number
-        assert not Path(node_steps.IN_HAND).exists()
+        assert not Path(node_steps.IN_PROGRESS).exists()
 
 
 def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
     make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int]
 ) -> None:
-    """At every fourth deed: there are some 150, and each machine takes three runs."""
+    """At every fourth operation: there are some 150, and each machine takes three runs."""
 
-    def refused(deed: Callable[[], object]) -> None:
+    def refused(operation: Callable[[], object]) -> None:
         with pytest.raises(TuningError, match="is back and verified"):
-            deed()
+            operation()
 
     first = _breaking(make_packaged("first"))
     hop = _at_its_kubelet(first)
-    deeds = trouble(first.root, 0, Killed(), lambda: refused(hop.switch_kubelet), True)
-    for number in range(1, deeds + 1, 4):
+    operations = trouble(first.root, 0, Killed(), lambda: refused(hop.switch_kubelet), True)
+    for number in range(1, operations + 1, 4):
         machine = _breaking(make_packaged(f"broken-{number}"))
         before = _relative(machine)
         hop = _at_its_kubelet(machine)
@@ -795,3 +799,12 @@ def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
             trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
         refused(lambda machine=machine: _next_run(machine))
         assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
+
+
+def test_settings_that_kubeadm_takes_away_are_asked_for_again() -> None:
+    before = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "topologyManagerPolicy": "none"}
+    after = {"cpuManagerPolicy": "none", "topologyManagerPolicy": "none"}
+    assert dropped_settings(before, after) == {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
+    assert dropped_settings(before, before) == {}
+    desired = to_desired(before)
+    assert (desired.policy, desired.reserved_cpus, desired.reserved_memory) == ("static", "0", None)

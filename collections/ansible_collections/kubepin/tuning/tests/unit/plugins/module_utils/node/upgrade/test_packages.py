@@ -6,11 +6,11 @@ import shutil
 import subprocess
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import packages
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
     Apt,
     Dnf,
-    beyond_packages,
     control_of,
     moved,
     newest,
@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packag
     package_of,
     package_problems,
     unpackaged_problems,
+    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import Repository, Source
 
@@ -60,7 +61,7 @@ def test_rpm_names_package_and_version(managers):
     assert found == {"manager": "rpm", "name": "kubelet", "version": "1.28.2-150500.1.1", "held": None}
 
 
-def test_nothing_is_said_of_programs_without_packages():
+def test_programs_without_packages_need_no_warning():
     assert overwriting_warning({"kubelet": None, "kubeadm": None}) is None
 
 
@@ -145,15 +146,15 @@ def test_dnf_trusts_the_key_beside_the_repository(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"kubelet": None}, "its kubelet belongs to no package"),
         ({"kubectl": {**KUBELET, "name": "kubernetes-client"}}, "its kubectl belongs to package kubernetes-client"),
     ],
 )
-def test_programs_of_no_or_another_package_are_refused(changes, said):
+def test_programs_of_no_or_another_package_are_refused(changes, reason):
     [problem] = unpackaged_problems({**OWNED, **changes}, list(OWNED))
-    assert said in problem
+    assert reason in problem
     assert "kubeadm_upgrade_source: binaries" in problem
 
 
@@ -233,11 +234,11 @@ def test_a_control_file_is_what_the_database_says_without_its_own_words():
 
 
 def test_unit_files_that_an_interrupted_run_changed_are_no_problem(monkeypatch, tmp_path):
-    monkeypatch.setattr(packages, "IN_HAND", str(tmp_path / "in-hand"))
-    found = ["kubelet's unit files changed since systemd read them: drain the node", "another"]
-    assert beyond_packages(found) == found
-    (tmp_path / "in-hand").write_text("{}")
-    assert beyond_packages(found) == ["another"]
+    monkeypatch.setattr(packages, "IN_PROGRESS", str(tmp_path / "in-progress"))
+    stale, another = units_changed("kubelet"), no_command("kubelet")
+    assert without_stale_unit_problem([stale, another]) == [stale, another]
+    (tmp_path / "in-progress").write_text("{}")
+    assert without_stale_unit_problem([stale, another]) == [another]
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's")

@@ -11,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
     topology_of,
 )
 
-from sandbox.topologies import MACHINES, Machine, tree, write
+from tests.topologies import MACHINES, Machine, tree, write
 
 
 def _read(name: str) -> Topology:

@@ -5,8 +5,8 @@ A real kubelet reads them, once they are mounted over /sys/devices/system/cpu,
 /sys/devices/system/node and /proc/cpuinfo (cadvisor's utils/sysfs names the files that it wants). They are generated, not
 dumped: numbers that no reader wants are absent, and memory and distances are plausible, not measured.
 
-    python -m sandbox.topologies                                  # the names
-    python -m sandbox.topologies epyc-7773x-nps4 /tmp/nps4        # writes that tree
+    python -m tests.topologies                                  # the names
+    python -m tests.topologies epyc-7773x-nps4 /tmp/nps4        # writes that tree
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _mask(machine: Machine, cpus: Iterable[int]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m sandbox.topologies", description="Write a generated machine's files."
+        prog="python -m tests.topologies", description="Write a generated machine's files."
     )
     parser.add_argument(
         "name", nargs="?", choices=list(MACHINES), help="which machine; without it, the names are printed"

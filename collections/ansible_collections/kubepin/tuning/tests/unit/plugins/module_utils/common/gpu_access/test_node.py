@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import (
+    Node,
+    node_from_api,
+    with_facts,
+)
+
+
+def facts(**known):
+    return with_facts(Node(), "gpu-01", known)
+
+
+def test_node_from_the_api():
+    node = {"status": {"allocatable": {"cpu": "253500m"}, "nodeInfo": {"kubeletVersion": "v1.30.2"}}}
+    configz = {
+        "cpuManagerPolicy": "static",
+        "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
+        "cgroupDriver": "systemd",
+    }
+    assert node_from_api(node, configz) == facts(
+        kubelet_version="1.30.2",
+        allocatable_cpu=253,
+        cpu_manager_policy="static",
+        full_pcpus_only=True,
+        cgroup_driver="systemd",
+    )
+    assert node_from_api(node, None) == facts(kubelet_version="1.30.2", allocatable_cpu=253)
+    assert node_from_api({}, None) == Node()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("kernel", "6", "kernel is unknown: expected one of kubelet_version"),
+        ("kubelet_version", "new", 'kubelet_version is "new": expected a version'),
+        ("cpu_manager_policy", "statik", "expected none or static"),
+        ("full_pcpus_only", "yes", "expected true or false"),
+        ("threads_per_core", 0, "expected a whole number above 0"),
+        ("allocatable_cpu", "many", "expected a number of CPUs"),
+        ("runc_version", "one", "expected a version such as 1.1.5"),
+        ("cgroup_driver", "cgroup", "expected systemd or cgroupfs"),
+        ("device_injection", "hook", "expected cdi, device_specs, legacy"),
+        ("dev_char_links", 1, "expected true or false"),
+    ],
+)
+def test_facts_that_are_refused(key, value, words):
+    with pytest.raises(TuningError, match="the facts of node gpu-01 cannot be used") as refused:
+        facts(**{key: value, "threads_per_core": 2} if key != "threads_per_core" else {key: value})
+    assert words in str(refused.value)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED, audit
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
+
+PREFIXES = ["nvidia.com/"]
+
+WHOLE = pod(main("2 1Gi"))
+
+
+def named(name, spec, kind="Pod", controller=None, **extra):
+    metadata = {"namespace": "ml", "name": name}
+    if controller:
+        metadata["ownerReferences"] = [{"kind": controller[0], "name": controller[1], "controller": True}]
+    api_version = "v1" if kind == "Pod" else "apps/v1"
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec, **extra}
+
+
+class Cluster:
+    """What a source gives, from lists."""
+
+    def __init__(self, pods, owners=()):
+        self._pods, self._owners = pods, owners
+
+    def pods(self):
+        return iter(self._pods)
+
+    def owners(self):
+        return iter(self._owners)
+
+    def node_facts(self, name):
+        return Node()
+
+
+def test_the_audit_follows_owners_and_counts_costs():
+    fractional = pod(main("1500m 1Gi"))
+    template = {"template": {"spec": fractional}}
+    result = audit(
+        Cluster(
+            [
+                named("serve-1-a", {**fractional, "nodeName": "gpu-01"}, controller=("ReplicaSet", "serve-1")),
+                named("serve-1-b", {**fractional, "nodeName": "gpu-01"}, controller=("ReplicaSet", "serve-1")),
+                named("serve-1-c", fractional, controller=("ReplicaSet", "serve-1")),
+                named("torch-0", WHOLE, controller=("PyTorchJob", "torch")),
+                named("bare", WHOLE),
+                named("done", WHOLE, status={"phase": "Succeeded"}),
+                named("web", pod(side())),
+            ],
+            [
+                named("serve-1", template, "ReplicaSet", ("Deployment", "serve")),
+                named("serve", template, "Deployment"),
+                named("web", {"template": {"spec": pod(side())}}, "Deployment"),
+            ],
+        ),
+        {"gpu-01": {"full_pcpus_only": True, "threads_per_core": 4}},
+        PREFIXES,
+        1,
+    )
+    assert {item["name"]: item["owner"] for item in result["pods"]} == {
+        "bare": None,
+        "serve-1-a": "Deployment/serve",
+        "serve-1-b": "Deployment/serve",
+        "serve-1-c": "Deployment/serve",
+        "torch-0": "PyTorchJob/torch",
+    }
+    (serve,) = result["owners"]
+    assert (serve["name"], serve["pods"]) == ("serve", 3)
+    assert serve["cpus_per_node"] == {"gpu-01": 5, NOT_SCHEDULED: 2.5}
+    summary = result["summary"]
+    assert (summary["pods"], summary["exclusive"], summary["finished"]) == (5, 2, 1)
+    assert summary["reasons"] == {"fractional_cpu": 3}
+    json.dumps(result)
+
+
+def test_a_quantity_that_is_none_names_its_pod():
+    with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is no Kubernetes quantity'):
+        audit(Cluster([named("odd", pod(main("two 1Gi")))]), {}, PREFIXES, 1)

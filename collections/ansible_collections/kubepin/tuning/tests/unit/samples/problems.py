@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every wording of a module of problems, built with made-up values."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from types import ModuleType
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+_SAMPLES: dict[str, Any] = {
+    "str": "value",
+    "object": "value",
+    "int": 2,
+    "float": 2.5,
+    "bool": True,
+    "t.Iterable[int]": [0, 1],
+    "t.Iterable[str]": ["a", "b"],
+    "t.Sequence[int]": [0, 1],
+    "t.Sequence[str]": ["a", "b"],
+    "t.Mapping[str, object]": {"a": 1},
+    "Sequence[str]": ["a", "b"],
+    "Sequence[tuple[str, float]]": [("/a", 2.0), ("/b", -1.0)],
+    "Mapping[str, object]": {"paths": ["/a"], "free_mb": 1, "needed_mb": 2},
+    "Problem": Problem("code", "subject", "finding", "Remedy."),
+}
+"""Annotation of a parameter -> a value of that type."""
+
+
+def wordings(module: ModuleType) -> dict[str, Problem]:
+    """Name -> what each public function of *module* that returns a problem returns."""
+    functions = {
+        name: function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+    }
+    return {
+        name: function(*map(_sample, inspect.signature(function).parameters.values()))
+        for name, function in functions.items()
+        if function.__annotations__["return"] == "Problem"
+    }
+
+
+def _sample(parameter: inspect.Parameter) -> Any:
+    return "a reason that ends with a full stop." if parameter.name == "reason" else _SAMPLES[parameter.annotation]
+
+
+def assert_proper(problem: Problem) -> None:
+    """A code, and sentences without a gap or a doubled full stop."""
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", problem.code), problem
+    assert problem.finding, problem
+    assert problem.text.endswith("."), problem
+    for fault in ("..", "  ", " .", " ,", "::", ".:", "None", "{", "}"):
+        assert fault not in problem.text, (fault, problem.text)
+    assert not problem.remedy or (problem.remedy[0].isupper() and problem.remedy.endswith(".")), problem
