@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import listed
 
 Data = Mapping[str, Any]
 Stacks = Sequence[Data]
@@ -30,14 +32,14 @@ def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
 
 
 def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[str, Any]:
-    """``audit`` of the pods alone that the static policy would not pin, ``problems`` by node, and ``warnings``.
+    """``audit`` of the pods alone that the static policy would not pin, ``plans`` of nodes with problems, and ``warnings``.
 
     Pods that the drain evicts are made anew by their owners, so the owner's template counts.
     """
     owners = {(owner["namespace"], f"{owner['kind']}/{owner['name']}"): owner for owner in audit["owners"]}
     switched = {stack["node"]: stack for stack in stacks if _to_static(stack)}
     restarted = {stack["node"]: stack for stack in stacks if stack and stack["plan"].get("changed")}
-    unpinned, warnings, problems = [], [], {}
+    unpinned, warnings, plans = [], [], {}
     for pod in audit["pods"]:
         stays = pod["node"] in restarted and _name(pod) not in restarted[pod["node"]]["plan"]["pods_to_evict"]
         if stays and pod["risk"]["causes"]:
@@ -45,17 +47,17 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
         template = None if stays else owners.get((pod["namespace"], pod["owner"]))
         if pod["node"] in switched and not _pinned(pod, template):
             unpinned.append(pod)
-    for node in switched:
+    for node, stack in switched.items():
         in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
         if in_danger and accept_risk:
             warnings.append(f"{node}: {_danger(in_danger)}. gpu_qos_accept_risk is true: going on all the same.")
         elif in_danger:
-            problems[node] = [f"{_danger(in_danger)}. {_WAY_OUT}"]
+            plans[node] = with_problems(stack["plan"], [f"{_danger(in_danger)}. {_WAY_OUT}"])
     makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
     listed = [owner for key, owner in owners.items() if key in makers]
     return {
         "audit": {"schema": 1, "pods": unpinned, "owners": listed, "summary": summary_of(unpinned, listed, 0)},
-        "problems": problems,
+        "plans": plans,
         "warnings": warnings,
     }
 
@@ -104,13 +106,12 @@ def _update(pod: Data) -> Data | None:
 def _danger(pods: Sequence[Data]) -> str:
     causes = [cause for cause in map(_update, pods) if cause]
     unknown = sorted({name for cause in causes for name in cause["unknown"]})
-    names = ", ".join(_name(pod) for pod in pods[:_NAMED])
-    more = f" and {len(pods) - _NAMED} more" if len(pods) > _NAMED else ""
+    names = listed([_name(pod) for pod in pods], _NAMED)
     if unknown:
         effect = f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
     else:
         effect = "would share CPUs, and the static policy would take their GPU on this node"
-    return f"GPU pods {names}{more} {effect}"
+    return f"GPU pods {names} {effect}"
 
 
 def _stays(pod: Data) -> str:
