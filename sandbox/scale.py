@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model import EXIT_CODES, Verdict
+from orchestrator.model import EXIT_CODES, RunVerdict
 from sandbox.cluster import ready_sandbox
 from sandbox.faults import Worker, Wrong
 from sandbox.settings import Paths, SandboxError
@@ -40,7 +40,7 @@ SLOW_SECONDS = 120
 POLL_SECONDS = 1.0  # looking at the memory of all processes costs some 100 ms of CPU itself
 ANSIBLE = (b"ansible-playbook", b"ansible")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-DONE, REFUSED = EXIT_CODES[Verdict.DONE], EXIT_CODES[Verdict.REFUSED]
+DONE, REFUSED = EXIT_CODES[RunVerdict.DONE], EXIT_CODES[RunVerdict.REFUSED]
 
 
 @dataclass
