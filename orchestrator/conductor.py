@@ -27,6 +27,7 @@ _ON_STOP: Mapping[str, str] = {
     "tune": _NODES_STOP,
     "rollback": _NODES_STOP,
     "benchmark": _PODS_STOP,
+    "compare": _PODS_STOP,
     "upgrade": "the current step will finish; no new step will start",
 }
 _READ_ONLY_STOP = "it changes no node, so it will run to its end"

@@ -60,6 +60,8 @@ VERBS: Mapping[str, Verb] = {
     "rollback": Verb("rollback-gpu-nodes.yml", True, "undo the last switch of each node"),
     "preview": Verb("preview-gpu-nodes.yml", False, "show what the static policy would do on each node"),
     "benchmark": Verb("benchmark-gpu-nodes.yml", False, "time PyTorch in pods on the GPU nodes"),
+    "compare": Verb("compare-platforms.yml", False, "benchmark two groups of hosts and compare them"),
+    "probe": Verb("probe-host.yml", False, "measure what exclusive CPUs gain on a host without Kubernetes"),
     "audit": Verb("audit-gpu-pods.yml", False, "list which GPU pods get exclusive CPUs, and why others do not"),
     "enforce": Verb("enforce-gpu-pods.yml", True, "install an admission policy for new GPU pods"),
     "diagnose": Verb("diagnose-gpu-pods.yml", False, "list running pods that have lost their GPU, and why"),

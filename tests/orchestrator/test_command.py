@@ -183,5 +183,12 @@ def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(proj
     assert left.returncode == 1, left.stdout
 
 
-def test_verbs_have_their_playbook() -> None:
-    assert [v.playbook for v in VERBS.values() if not (PROJECT / "playbooks" / v.playbook).is_file()] == []
+def test_verbs_playbooks_and_documentation_name_the_same_set() -> None:
+    playbooks = {verb.playbook for verb in VERBS.values()}
+    imported = {"require-nodes.yml"}  # by other playbooks
+    assert {path.name for path in (PROJECT / "playbooks").glob("*.yml")} - imported == playbooks
+    assert {path.name for path in PROJECT.glob("*-*.yml") if path.name != "execution-environment.yml"} == playbooks
+    text = (PROJECT / "orchestrator" / "README.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \| `([\w-]+\.yml)` \|", text, re.MULTILINE)
+    assert documented == [(name, verb.playbook) for name, verb in VERBS.items()]
+    assert playbooks <= set(re.findall(r"^\| `([\w-]+\.yml)` \|", (PROJECT / "README.md").read_text(), re.MULTILINE))
