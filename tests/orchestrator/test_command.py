@@ -117,9 +117,7 @@ def test_an_error_is_one_paragraph_with_the_next_step(
     assert len(said.err.strip().splitlines()) == 1
 
 
-def test_lines_json_report_and_runs_tell_the_same_run(
-    project: Path, tune: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_json_report_and_runs_agree(project: Path, tune: Write, capsys: pytest.CaptureFixture[str]) -> None:
     tune(f"- {RESULT}\n- {{name: Sum up, ansible.builtin.debug: {{msg: two nodes are tuned}}, run_once: true}}")
     assert main(["tune"], project) == 0
     plain = capsys.readouterr().out
@@ -149,7 +147,7 @@ def start(project: Path, *arguments: str, **options: Any) -> subprocess.Popen[st
     return kubepin
 
 
-def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_tells_the_rest(project: Path, tune: Write) -> None:
+def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(project: Path, tune: Write) -> None:
     tune(f"- {{name: Switch, ansible.builtin.command: sleep 3}}\n- {RESULT}")
     ours, theirs = pty.openpty()
     with tempfile.TemporaryFile("w+") as errors:

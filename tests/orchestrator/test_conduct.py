@@ -67,7 +67,7 @@ def test_the_example_of_the_readme_runs(project: Path, tune: Write, capsys: pyte
     assert "gpu-01 tuned" in capsys.readouterr().out
 
 
-def test_a_run_leaves_a_folder_that_tells_it_all(project: Path, tune: Write) -> None:
+def test_a_run_leaves_a_folder_with_everything(project: Path, tune: Write) -> None:
     tune(f"- {RESULT}\n- {{name: Sum up, ansible.builtin.debug: {{msg: two nodes are tuned}}, run_once: true}}")
     heard: list[Event] = []
     result = conduct(RunRequest("tune", project=project), heard.append)
@@ -93,7 +93,7 @@ def test_a_run_leaves_a_folder_that_tells_it_all(project: Path, tune: Write) -> 
     ] * 2
 
 
-def test_no_secret_is_kept_or_told(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_stored_or_shown(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_TOKEN", "env-token-word")
     with (project / "hosts").open("a") as hosts:
         hosts.write("[gpu_nodes:vars]\nansible_become_password=hostvar-pass-word\n")
@@ -204,7 +204,9 @@ def test_failed_and_not_run_are_told_apart(project: Path, tune: Write) -> None:
     assert (not_run.verdict, not_run.exit_code) == (RunVerdict.NOT_RUN, 6)
 
 
-def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_told_them(project: Path, tune: Write) -> None:
+def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_failed_for_all(
+    project: Path, tune: Write
+) -> None:
     tune(
         "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: not_begun, problems: []}}\n"
         "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: refused, problems: [it has no room]}}\n"
