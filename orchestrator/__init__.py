@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drive kubepin from a program: `conduct` a `Request`, get a `RunResult`. orchestrator/README.md has an example."""
+"""Run kubepin from a program: `conduct` takes a `RunRequest` and returns a `RunResult`. See orchestrator/README.md."""
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 from orchestrator.conductor import Control, conduct
 from orchestrator.model import (
@@ -7,10 +9,10 @@ from orchestrator.model import (
     Event,
     HostResult,
     KubepinError,
-    Request,
+    RunRequest,
     RunResult,
+    RunVerdict,
     UsageError,
-    Verdict,
 )
 
 __all__ = [
@@ -19,9 +21,10 @@ __all__ = [
     "Event",
     "HostResult",
     "KubepinError",
-    "Request",
+    "Outcome",
+    "RunRequest",
     "RunResult",
+    "RunVerdict",
     "UsageError",
-    "Verdict",
     "conduct",
 ]

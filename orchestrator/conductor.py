@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a verb from its request to its result: folder, secrets, rounds, stopping, and the words for how it ended."""
+"""Runs a verb: from the request, through its rounds, to the result; writes the folder and handles a stop."""
 
 from __future__ import annotations
 
@@ -11,36 +11,41 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
+
 from orchestrator import rounds, runs
-from orchestrator.model import VERBS, Event, HostResult, Outcome, Request, RunResult, UsageError, Verdict
+from orchestrator.model import VERBS, Event, HostResult, PlayResult, RunRequest, RunResult, RunVerdict, UsageError
 from orchestrator.play import Play, PlayError, run_play
-from orchestrator.reading import measured
 from orchestrator.redaction import Redactor
 
 Listener = Callable[[Event], None]
 
-_STOPS_AT: Mapping[str, str] = {
-    "tune": "the nodes in hand are finished, or given back if their pods are not gone yet; no other node is begun",
-    "rollback": "the nodes in hand are finished, or given back if their pods are not gone yet; no other node is begun",
-    "benchmark": "the pods that measure now are finished, no other is begun",
-    "upgrade": "the step in hand is finished, no other is begun",
+_NODES_STOP = "current nodes will finish (or be uncordoned if still draining); no new node will start"
+_PODS_STOP = "running benchmark pods will finish; no new pod will start"
+_ON_STOP: Mapping[str, str] = {
+    "tune": _NODES_STOP,
+    "rollback": _NODES_STOP,
+    "benchmark": _PODS_STOP,
+    "compare": _PODS_STOP,
+    "upgrade": "the current step will finish; no new step will start",
 }
-_GOOD = ("tuned", "already_tuned", "would_tune", "rolled_back", "not_tuned", "ok", "changed", "measured", "upgraded")
+_READ_ONLY_STOP = "it changes no node, so it will run to its end"
 
 
 class Control:
-    """Asks a run to stop; may be used from any thread or signal handler."""
+    """Stops a run. Safe to use from any thread or signal handler."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._cancel = threading.Event()
 
     def stop(self) -> None:
-        """Finish what is in hand and begin nothing more."""
+        """Finish the current work and start nothing new."""
         self._stop.set()
 
     def cancel(self) -> None:
-        """End at once; what was in hand is finished or undone by itself on its node, or by the next run."""
+        """End immediately. Work on a node finishes or is undone there, or by the next run."""
         self._stop.set()
         self._cancel.set()
 
@@ -55,12 +60,12 @@ class Control:
         return self._cancel.is_set()
 
 
-def conduct(request: Request, listen: Listener = lambda event: None, control: Control | None = None) -> RunResult:
-    """Runs a verb to its end and keeps everything in a folder below runs/.
+def conduct(request: RunRequest, listen: Listener = lambda event: None, control: Control | None = None) -> RunResult:
+    """Runs a verb to its end, and records it in a folder below runs/.
 
-    :param listen: called with each event, in order, in this thread; what it raises ends the run
-    :param control: to stop it from elsewhere
-    :raises UsageError: if it cannot be begun; then nothing was touched and no folder is left
+    :param listen: called with each event, in order, in this thread; an exception ends the run
+    :param control: stops the run
+    :raises UsageError: if the run cannot start; then nothing was changed and there is no folder
     """
     request = runs.resumed(request)
     redactor = Redactor(runs.environment_secrets(), request.variables, {"password": request.become_password})
@@ -72,36 +77,36 @@ def conduct(request: Request, listen: Listener = lambda event: None, control: Co
         return _Run(request, folder, listen, control or Control()).conduct()
 
 
-def _check_rounds(request: Request) -> None:
+def _check_rounds(request: RunRequest) -> None:
     value = request.variables.get(rounds.ROUNDS, 1)
     if not str(value).isdigit() or int(value) < 1:
-        raise UsageError(f"`{rounds.ROUNDS}` is {value!r}: expected a number of rounds from 1, such as 5.")
+        raise UsageError(f"`{rounds.ROUNDS}` is {value!r}: expected a whole number of at least 1, such as 5.")
 
 
 class _Run:
-    """One run."""
+    """One run in progress."""
 
-    def __init__(self, request: Request, folder: runs.RunFolder, listen: Listener, control: Control) -> None:
+    def __init__(self, request: RunRequest, folder: runs.RunFolder, listen: Listener, control: Control) -> None:
         self._request = request
         self._folder = folder
         self._listen = listen
         self._control = control
         self._started = time.time()
-        self._told_stop = False
-        self._waiting: dict[str, str] = {}
+        self._stop_passed_on = False
+        self._drains: dict[str, str] = {}
         self._pods: dict[str, list[float]] = {}
         self._measured: dict[str, int] = {}
-        self._look = 0
+        self._until_rounds = 0
 
     def conduct(self) -> RunResult:
         request = self._request
-        self._tell(Event("run_started", {"run": self._folder.name, "verb": request.verb, "check": request.check}))
+        self._emit(Event("run_started", {"run": self._folder.name, "verb": request.verb, "check": request.check}))
         try:
-            conducted = rounds.is_conducted(request.verb, request.variables) and not request.check
-            outcome = self._rounds() if conducted else self._play(request.variables, request.limit)
-            result = self._result(outcome)
+            adds_rounds = rounds.adds_rounds(request.verb, request.variables) and not request.check
+            played = self._rounds() if adds_rounds else self._play(request.variables, request.limit)
+            result = self._result(played)
         except PlayError as error:
-            result = self._build(Verdict.NOT_RUN, str(error), "", (), ())
+            result = self._build(RunVerdict.NOT_RUN, str(error), "", (), ())
         runs.finish(self._folder, result)
         ended = {
             "run": result.run,
@@ -109,30 +114,29 @@ class _Run:
             "exit_code": result.exit_code,
             "sentence": result.sentence,
         }
-        self._tell(Event("run_ended", {**ended, "next_step": result.next_step, "folder": str(result.folder)}))
+        self._emit(Event("run_ended", {**ended, "next_step": result.next_step, "folder": str(result.folder)}))
         return result
 
-    def _rounds(self) -> Outcome:
-        """Looks after some rounds, then adds rounds where it is undecided: pods measured already are not run again."""
+    def _rounds(self) -> PlayResult:
+        """Adds rounds on undecided hosts after each interim analysis. Pods that were measured do not run again."""
         limit, results = self._request.limit, dict[str, HostResult]()
-        for look in rounds.looks(self._request.variables):
-            self._look = look
-            outcome = self._play({**self._request.variables, rounds.ROUNDS: look}, limit)
-            results |= {host.host: host for host in outcome.hosts}
-            outcome = replace(outcome, hosts=tuple(results[name] for name in sorted(results)))
-            if outcome.status == "canceled" or self._control.stopping:
+        for number in rounds.interim_analyses(self._request.variables):
+            self._until_rounds = number
+            played = self._play({**self._request.variables, rounds.ROUNDS: number}, limit)
+            results |= {host.host: host for host in played.hosts}
+            played = replace(played, hosts=tuple(results[name] for name in sorted(results)))
+            if played.status == "canceled" or self._control.stopping:
                 break
-            again = rounds.undecided(outcome.hosts)
-            verdicts = {
-                host.host: (host.facts.get("kubepin_comparison") or {}).get("verdict") for host in outcome.hosts
-            }
-            self._tell(Event("look", {"rounds": look, "verdicts": verdicts, "undecided": list(again)}))
-            if not again:
+            undecided = rounds.undecided(played.hosts)
+            verdicts = {host.host: (host.facts.get("kubepin_comparison") or {}).get("verdict") for host in played.hosts}
+            data = {"rounds": number, "verdicts": verdicts, "undecided": list(undecided)}
+            self._emit(Event("interim_analysis", data))
+            if not undecided:
                 break
-            limit = ",".join(again)
-        return outcome
+            limit = ",".join(undecided)
+        return played
 
-    def _play(self, variables: Mapping[str, Any], limit: str | None) -> Outcome:
+    def _play(self, variables: Mapping[str, Any], limit: str | None) -> PlayResult:
         request = self._request
         play = Play(
             project=request.project,
@@ -149,92 +153,89 @@ class _Run:
             check=request.check,
             become_password=request.become_password,
         )
-        return run_play(play, self._tell, self._watch)
+        return run_play(play, self._emit, self._watch)
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         event = self._folder.hidden(event)
         self._folder.add(event)
         self._listen(event)
-        if event.kind == "benchmark_pod" and self._look:
+        if event.kind == "benchmark_pod" and self._until_rounds:
             self._estimate(event)
 
     def _estimate(self, event: Event) -> None:
         host, folder = str(event.data["host"]), Path(str(event.data["file"])).parent
         self._pods.setdefault(host, []).append(float(event.data["seconds"]))
         self._measured[host] = len(list(folder.glob("*.jsonl")))
-        left = rounds.seconds_left(self._pods, self._measured, self._look)
-        found = rounds.estimate(folder)
-        values = asdict(found) if found else {}
-        self._tell(Event("estimate", {"host": host, "until_rounds": self._look, "seconds_left": left, **values}))
+        data = {
+            "host": host,
+            "until_rounds": self._until_rounds,
+            "seconds_left": rounds.seconds_left(self._pods, self._measured, self._until_rounds),
+        }
+        estimate = rounds.estimate(folder)
+        self._emit(Event("estimate", data | (asdict(estimate) if estimate else {})))
 
     def _watch(self) -> bool:
-        """Hands a wish to stop on to the playbooks, and what they wait for to the listener."""
-        if self._control.stopping and not self._told_stop:
-            self._told_stop = True
+        """Passes a stop on to the playbooks, and the progress of drains to the listener; says whether to cancel."""
+        if self._control.stopping and not self._stop_passed_on:
+            self._stop_passed_on = True
             (self._folder.control / "stop").touch()
-            what = _STOPS_AT.get(self._request.verb, "it changes nothing, so it runs to its end")
-            self._tell(Event("stopping", {"what": what}))
+            self._emit(Event("stopping", {"what": _ON_STOP.get(self._request.verb, _READ_ONLY_STOP)}))
         self._watch_drains()
         return self._control.cancelling
 
     def _watch_drains(self) -> None:
-        waiting = {}
+        drains = {}
         for path in sorted(self._folder.control.glob("drain-*.json")):
-            waiting[path.stem.removeprefix("drain-")] = path.read_text(encoding="utf-8")
-        for node, text in waiting.items():
-            if self._waiting.get(node) != text:
-                self._tell(Event("drain", {"node": node, "waits_for": json.loads(text)["remaining"]}))
-        for node in set(self._waiting) - set(waiting):
-            self._tell(Event("drain", {"node": node, "waits_for": []}))
-        self._waiting = waiting
+            drains[path.stem.removeprefix("drain-")] = path.read_text(encoding="utf-8")
+        for node, text in drains.items():
+            if self._drains.get(node) != text:
+                self._emit(Event("drain", {"node": node, "waits_for": json.loads(text)["remaining"]}))
+        for node in set(self._drains) - set(drains):
+            self._emit(Event("drain", {"node": node, "waits_for": []}))
+        self._drains = drains
 
-    def _result(self, outcome: Outcome) -> RunResult:
-        verb, again = self._request.verb, f"kubepin {self._request.verb} --resume {self._folder.name}"
-        counted = ", ".join(
-            f"{number} {name.replace('_', ' ')}"
-            for name, number in runs.count([h.outcome for h in outcome.hosts]).items()
-        )
-        of = (
-            f"{len(outcome.hosts)} {'host' if len(outcome.hosts) == 1 else 'hosts'}: {counted}"
-            if counted
-            else "no host"
-        )
-        open_ends = [host for host in outcome.hosts if host.outcome not in _GOOD]
-        if outcome.status == "canceled":
-            verdict, step = Verdict.CANCELLED, self._after_cancel(outcome, again)
-        elif self._control.stopping and (
-            open_ends or outcome.status == "failed" or self._undone_rounds(outcome) or _uncompared(outcome)
-        ):
-            verdict, step = Verdict.STOPPED, f"Go on: {again}"
-        elif outcome.status == "successful":
-            verdict, step = Verdict.DONE, ""
-        elif VERBS[verb].changes and (self._request.check or not outcome.changed):
+    def _result(self, played: PlayResult) -> RunResult:
+        verb, resume = self._request.verb, f"kubepin {self._request.verb} --resume {self._folder.name}"
+        if played.status == "canceled":
+            verdict, step = RunVerdict.CANCELLED, self._after_cancel(played, resume)
+        elif self._control.stopping and self._is_incomplete(played):
+            verdict, step = RunVerdict.STOPPED, f"Resume with: {resume}"
+        elif played.status == "successful":
+            verdict, step = RunVerdict.DONE, ""
+        elif VERBS[verb].changes and (self._request.check or not played.changed):
             verdict, step = (
-                Verdict.REFUSED,
-                "Nothing was changed. Mend what is said above, then run the same command again.",
+                RunVerdict.REFUSED,
+                "Nothing was changed. Fix the problems listed above and rerun the command.",
             )
         else:
-            verdict, step = Verdict.FAILED, f"Once the cause is gone: {again}"
-        return self._build(verdict, f"{verb} {verdict}: {of}", step, outcome.hosts, outcome.messages)
+            verdict, step = RunVerdict.FAILED, f"Fix the cause, then resume with: {resume}"
+        return self._build(
+            verdict, f"{verb} {verdict}: {_hosts_by_outcome(played)}", step, played.hosts, played.messages
+        )
 
-    def _undone_rounds(self, outcome: Outcome) -> bool:
-        return bool(self._look) and bool(rounds.undecided(outcome.hosts))
+    def _is_incomplete(self, played: PlayResult) -> bool:
+        return (
+            played.status == "failed"
+            or any(host.outcome.incomplete for host in played.hosts)
+            or bool(self._until_rounds and rounds.undecided(played.hosts))
+            or _lacks_comparison(played)
+        )
 
-    def _after_cancel(self, outcome: Outcome, again: str) -> str:
-        at = [f"{host} was at «{task}»" for host, task in outcome.in_hand.items() if host != "localhost"]
-        words = [f"{'; '.join(at)}."] if at else []
-        if outcome.left:
-            words.append(f"Still at work on this machine, and not to be interrupted: {'; '.join(outcome.left)}.")
-        if VERBS[self._request.verb].changes and at:
-            words.append(
-                "What was begun on a node ends or is undone there by itself. The node may still be cordoned, with the annotation "
-                "kubepin.io/cordoned; the next run repairs it and gives it back."
+    def _after_cancel(self, played: PlayResult, resume: str) -> str:
+        tasks = [f'{host} was at "{task}"' for host, task in played.in_progress.items() if host != "localhost"]
+        sentences = [f"{'; '.join(tasks)}."] if tasks else []
+        if played.remaining:
+            sentences.append(f"Still running on this machine, do not interrupt: {'; '.join(played.remaining)}.")
+        if VERBS[self._request.verb].changes and tasks:
+            sentences.append(
+                "Changes in progress on a node finish or are undone there. The node may stay cordoned, with the annotation "
+                "kubepin.io/cordoned; the next run repairs and uncordons it."
             )
-        return " ".join([*words, f"Go on: {again}"])
+        return " ".join([*sentences, f"Resume with: {resume}"])
 
     def _build(
         self,
-        verdict: Verdict,
+        verdict: RunVerdict,
         sentence: str,
         step: str,
         hosts: tuple[HostResult, ...],
@@ -253,11 +254,17 @@ class _Run:
         )
 
 
-def _uncompared(outcome: Outcome) -> bool:
-    """Whether a host was measured before its switch, and not wholly measured again and compared."""
+def _hosts_by_outcome(played: PlayResult) -> str:
+    numbers = runs.count([host.outcome for host in played.hosts])
+    outcomes = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in numbers.items())
+    return f"{counted(len(played.hosts), 'host')}: {outcomes}" if outcomes else "no hosts"
+
+
+def _lacks_comparison(played: PlayResult) -> bool:
+    """Whether a host was measured before its switch, but not measured and compared after it."""
     return any(
-        host.outcome in ("tuned", "already_tuned")
+        host.outcome in (Outcome.TUNED, Outcome.ALREADY_TUNED)
         and "kubepin_benchmark" in host.facts
-        and (measured(host.facts["kubepin_benchmark"]) != "measured" or "kubepin_comparison" not in host.facts)
-        for host in outcome.hosts
+        and (host.facts["kubepin_benchmark"]["outcome"] != Outcome.MEASURED or "kubepin_comparison" not in host.facts)
+        for host in played.hosts
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person or a program sees of a run: a live view, plain lines, or JSON lines."""
+"""The output of a run: a live view, plain lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import duration, listed
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.model import Event
-from orchestrator.progress import HostProgress, Progress, duration, estimate_text, line, listed, short
+from orchestrator.progress import CANCEL_HINT, HostProgress, Progress, estimate_text, line, short
 
 _COLOURS = {
     "tuned": "green",
@@ -29,8 +30,9 @@ _COLOURS = {
     "undone": "red",
     "refused": "red",
 }
-_MOST_HOSTS = 30  # a table that is higher than the terminal does not stand still
-_SPOKEN = ("message", "task_failed", "look", "stopping", "run_ended")
+_MOST_HOSTS = 30  # a table that is higher than the terminal flickers
+_MOST_NAMES = 8
+_PRINTED = ("message", "task_failed", "interim_analysis", "stopping", "run_ended")
 
 
 class View(Protocol):
@@ -40,11 +42,11 @@ class View(Protocol):
         """Shows one event."""
 
     def shown(self) -> object:
-        """A context in which events are shown."""
+        """The context in which the view is on."""
 
 
 class JsonView:
-    """One JSON object a line, schema 1, as orchestrator/README.md describes it."""
+    """One JSON object a line, schema 1 (orchestrator/README.md)."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -59,7 +61,7 @@ class JsonView:
 
 
 class PlainView:
-    """A line for what is worth one; hosts that begin together share theirs."""
+    """One line for each event that is worth it. Hosts that begin together share a line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -70,14 +72,14 @@ class PlainView:
             if event.data["host"] != "localhost":
                 self._beginning.append(event.data["host"])
             return
-        self._tell_beginning()
+        self._print_beginning()
         if text := line(event):
             self._console.print(Text(text), soft_wrap=True)
 
-    def _tell_beginning(self) -> None:
+    def _print_beginning(self) -> None:
         if self._beginning:
             verb = "begins" if len(self._beginning) == 1 else "begin"
-            self._console.print(Text(f"  {listed(self._beginning)}: {verb}"), soft_wrap=True)
+            self._console.print(Text(f"  {listed(self._beginning, _MOST_NAMES)}: {verb}"), soft_wrap=True)
             self._beginning.clear()
 
     @contextmanager
@@ -86,7 +88,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table that stands still, and above it the lines that stay."""
+    """A table that is updated in place, below the lines that stay."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -95,7 +97,7 @@ class LiveView:
 
     def __call__(self, event: Event) -> None:
         self._progress.apply(event)
-        if event.kind in _SPOKEN and (text := line(event)):
+        if event.kind in _PRINTED and (text := line(event)):
             self._console.print(Text(text), soft_wrap=True)
 
     @contextmanager
@@ -104,37 +106,37 @@ class LiveView:
             yield
 
     def render(self) -> RenderableType:
-        """The view of this moment."""
-        seen, now = self._progress, time.time()
-        if not seen.started:
+        """The current table, with its header."""
+        progress, now = self._progress, time.time()
+        if not progress.started:
             return Text("kubepin: reading the inventory")
-        batch = f", batch {seen.batch}" if seen.batch > 1 else ""
-        nodes = [name for name in seen.in_hand if name != "localhost"]
-        in_hand = f": {listed(nodes)}" if nodes else ""
+        batch = f", batch {progress.batch}" if progress.batch > 1 else ""
+        nodes = [name for name in progress.in_progress if name != "localhost"]
+        in_progress = f": {listed(nodes, _MOST_NAMES)}" if nodes else ""
         parts: list[RenderableType] = [
-            Text(f"kubepin {seen.verb}  {seen.run}  {duration(now - seen.started)}", style="bold"),
-            Text(f"{seen.play}{batch}{in_hand}"),
-            Text(f"{seen.task}  {duration(now - seen.task_since)}" if seen.task else "", style="cyan"),
-            _table(list(seen.hosts.items()), set(nodes), now),
+            Text(f"kubepin {progress.verb}  {progress.run}  {duration(now - progress.started)}", style="bold"),
+            Text(f"{progress.play}{batch}{in_progress}"),
+            Text(f"{progress.task}  {duration(now - progress.task_since)}" if progress.task else "", style="cyan"),
+            _table(list(progress.hosts.items()), set(nodes), now),
         ]
         parts += [
-            Text(f"{node}: the drain waits: {short('; '.join(pods))}", style="yellow")
-            for node, pods in seen.drains.items()
+            Text(f"{node}: the drain is waiting for {short('; '.join(pods))}", style="yellow")
+            for node, pods in progress.drains.items()
         ]
-        parts += [Text(f"{host}: {estimate_text(data)}", style="cyan") for host, data in seen.estimates.items()]
-        hint = f"Stopping: {seen.stopping}." if seen.stopping else "Ctrl-C stops after what is in hand."
-        parts.append(Text(f"{hint} {'Ctrl-C cancels at once.' if seen.stopping else ''}".strip(), style="dim"))
+        parts += [Text(f"{host}: {estimate_text(data)}", style="cyan") for host, data in progress.estimates.items()]
+        hint = f"Stopping: {progress.stopping}. {CANCEL_HINT}" if progress.stopping else "Press Ctrl-C to stop cleanly."
+        parts.append(Text(hint, style="dim"))
         return Group(*parts)
 
 
-def _table(hosts: Sequence[tuple[str, HostProgress]], in_hand: set[str], now: float) -> Table:
+def _table(hosts: Sequence[tuple[str, HostProgress]], in_progress: set[str], now: float) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    first = sorted(hosts, key=lambda entry: entry[0] not in in_hand)[:_MOST_HOSTS]
+    first = sorted(hosts, key=lambda entry: entry[0] not in in_progress)[:_MOST_HOSTS]
     for name, host in sorted(first):
         state = Text(host.state, style=_COLOURS.get(host.state, ""))
-        since = duration(now - host.since) if name in in_hand else ""
+        since = duration(now - host.since) if name in in_progress else ""
         table.add_row(
-            "▸" if name in in_hand else " ", name, state, since, Text(host.note, overflow="ellipsis", no_wrap=True)
+            "▸" if name in in_progress else " ", name, state, since, Text(host.note, overflow="ellipsis", no_wrap=True)
         )
     if len(hosts) > _MOST_HOSTS:
         table.add_row("", f"and {len(hosts) - _MOST_HOSTS} more", "", "", "")

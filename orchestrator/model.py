@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain data that the orchestrator hands on: what was asked, what happens, what came of it."""
+"""The orchestrator's data: requests, events and results."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+
 SCHEMA = 1
 PROJECT = Path(__file__).resolve().parents[1]
 
 
 class KubepinError(Exception):
-    """One paragraph for people: what is wrong, what was expected, and the next step."""
+    """One paragraph for the user: the problem, what was expected, and the next step."""
 
 
 class UsageError(KubepinError):
-    """What was asked for cannot be begun."""
+    """The request cannot be started."""
 
 
-class Verdict(StrEnum):
+class RunVerdict(StrEnum):
     """How a run ended."""
 
     DONE = "done"
@@ -34,19 +36,19 @@ class Verdict(StrEnum):
 
 
 USAGE_EXIT_CODE = 2
-EXIT_CODES: Mapping[Verdict, int] = {
-    Verdict.DONE: 0,
-    Verdict.FAILED: 1,
-    Verdict.REFUSED: 3,
-    Verdict.STOPPED: 4,
-    Verdict.CANCELLED: 5,
-    Verdict.NOT_RUN: 6,
+EXIT_CODES: Mapping[RunVerdict, int] = {
+    RunVerdict.DONE: 0,
+    RunVerdict.FAILED: 1,
+    RunVerdict.REFUSED: 3,
+    RunVerdict.STOPPED: 4,
+    RunVerdict.CANCELLED: 5,
+    RunVerdict.NOT_RUN: 6,
 }
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A playbook that can be asked for: whether it `changes` the cluster, and what it does, in a few words."""
+    """A playbook of the command line: its file, whether it `changes` the cluster, and its help text."""
 
     playbook: str
     changes: bool
@@ -55,31 +57,31 @@ class Verb:
 
 VERBS: Mapping[str, Verb] = {
     "tune": Verb("tune-gpu-nodes.yml", True, "switch the kubelets of gpu_nodes to the static CPU manager policy"),
-    "benchmark": Verb(
-        "benchmark-gpu-nodes.yml", False, "time PyTorch in pods; --contrast compares, until it is decided"
-    ),
-    "upgrade": Verb("upgrade-cluster.yml", True, "upgrade the cluster, minor by minor"),
-    "audit": Verb("audit-gpu-pods.yml", False, "which GPU pods get CPUs of their own, and why others do not"),
-    "preview": Verb("preview-gpu-nodes.yml", False, "what the static policy would make of the nodes; changes nothing"),
-    "rollback": Verb("rollback-gpu-nodes.yml", True, "take the last switch of each node back"),
-    "diagnose": Verb("diagnose-gpu-pods.yml", False, "which running pods have lost their GPU, and by what"),
-    "enforce": Verb("enforce-gpu-pods.yml", True, "an admission policy that holds new GPU pods to whole CPUs"),
+    "rollback": Verb("rollback-gpu-nodes.yml", True, "undo the last switch of each node"),
+    "preview": Verb("preview-gpu-nodes.yml", False, "show what the static policy would do on each node"),
+    "benchmark": Verb("benchmark-gpu-nodes.yml", False, "time PyTorch in pods on the GPU nodes"),
+    "compare": Verb("compare-platforms.yml", False, "benchmark two groups of hosts and compare them"),
+    "probe": Verb("probe-host.yml", False, "measure what exclusive CPUs gain on a host without Kubernetes"),
+    "audit": Verb("audit-gpu-pods.yml", False, "list which GPU pods get exclusive CPUs, and why others do not"),
+    "enforce": Verb("enforce-gpu-pods.yml", True, "install an admission policy for new GPU pods"),
+    "diagnose": Verb("diagnose-gpu-pods.yml", False, "list running pods that have lost their GPU, and why"),
+    "upgrade": Verb("upgrade-cluster.yml", True, "upgrade the cluster one minor version at a time"),
 }
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to run.
+class RunRequest:
+    """A verb to run, and how.
 
     :param verb: one of `VERBS`
-    :param inventory: files or folders, relative to `project`; none: what the project's ansible.cfg names
+    :param inventory: files or folders, relative to `project`; without any, those of the project's ansible.cfg
     :param limit: a host pattern, as ``ansible-playbook --limit`` takes it
     :param variables: extra variables
     :param variable_files: files with extra variables, vaulted ones too
-    :param check: say what would be done, and change nothing
-    :param become_password: for ``become`` on the hosts; it is never written where it stays
-    :param resume: the name of an earlier run of the same verb, to go on in its folder
-    :param project: the folder with ansible.cfg and playbooks/; runs/ is made in it
+    :param check: Ansible's check mode, which changes nothing
+    :param become_password: for ``become`` on the hosts; kept in a temporary file only
+    :param resume: the name of an earlier run of the same verb, to continue in its folder
+    :param project: the folder with ansible.cfg, playbooks/ and runs/
     """
 
     verb: str
@@ -93,13 +95,13 @@ class Request:
     project: Path = PROJECT
 
     def __post_init__(self) -> None:
-        """:raises UsageError: for an unknown verb or a playbook that is not there"""
+        """:raises UsageError: if the verb is unknown or its playbook is missing"""
         if self.verb not in VERBS:
-            raise UsageError(f"`{self.verb}` is no verb of kubepin: expected one of {', '.join(VERBS)}.")
+            raise UsageError(f"unknown command `{self.verb}`: choose from {', '.join(VERBS)}.")
         if not self.playbook.is_file():
             raise UsageError(
-                f"`kubepin {self.verb}` runs {self.playbook.relative_to(self.project)}, which is not there: this copy of kubepin "
-                f"has no `{self.verb}`. Get a newer one, or look at the folder {self.playbook.parent}."
+                f"`kubepin {self.verb}` needs {self.playbook.relative_to(self.project)}, which is missing from "
+                f"{self.project}. Reinstall or update kubepin."
             )
 
     @property
@@ -110,33 +112,31 @@ class Request:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `kind` and `data` are described in orchestrator/README.md; `time` is seconds since 1970."""
+    """Something that happened at `time`, in seconds since 1970. orchestrator/README.md lists kinds and their data."""
 
     kind: str
     data: Mapping[str, Any]
     time: float = field(default_factory=time.time)
 
     def to_object(self) -> dict[str, Any]:
-        """Plain data of one JSON line."""
+        """The event as one JSON line."""
         return {"schema": SCHEMA, "time": round(self.time, 3), "kind": self.kind, **self.data}
 
 
 @dataclass(frozen=True)
 class HostResult:
-    """What came of one host.
+    """The result of one host.
 
-    :param outcome: as `kubepin_result` says it (docs/facts.md), else ``ok``, ``changed``, ``failed``, ``unreachable``,
-        ``upgraded``, ``measured``, ``partly_measured``, ``not_begun``, or ``interrupted`` for one that was in hand when the run was
-        cancelled
+    :param outcome: how the host ended (docs/facts.md, Outcomes)
     :param changes: what was changed, a phrase each
-    :param verified: findings after the change, a phrase each
-    :param facts: the facts `kubepin_*` that its roles handed on
-    :param first_cause: of a failure, in words
-    :param next_step: what to do about it, where the role says so
+    :param verified: what was verified after the change, a phrase each
+    :param facts: the facts `kubepin_*` that the roles published
+    :param first_cause: the first cause of a failure
+    :param next_step: what to do about the failure, if the role says so
     """
 
     host: str
-    outcome: str
+    outcome: Outcome
     changes: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -145,15 +145,15 @@ class HostResult:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one play of ansible-runner.
+class PlayResult:
+    """The result of one run of ansible-playbook.
 
     :param status: ``successful``, ``failed`` or ``canceled``
     :param changed: whether any task changed anything
-    :param messages: what the playbook said by `debug`, the last of each task
-    :param statistics: what it handed on by `set_stats`
-    :param in_hand: host to the task that it was at, for those that had not ended
-    :param left: processes that were still at work some time after a cancel, in words
+    :param messages: the messages of `debug` tasks, the last one of each task
+    :param statistics: what the playbook published with `set_stats`
+    :param in_progress: host to the task that it had not finished
+    :param remaining: a description of each process that outlived a cancelled run
     """
 
     status: str
@@ -161,18 +161,18 @@ class Outcome:
     changed: bool
     messages: tuple[str, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
-    in_hand: Mapping[str, str] = field(default_factory=dict)
-    left: tuple[str, ...] = ()
+    in_progress: Mapping[str, str] = field(default_factory=dict)
+    remaining: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run; `sentence` says it in words, `next_step` how to go on, empty if there is nothing to do."""
+    """The result of a run: `sentence` sums it up, `next_step` says how to continue and is empty if nothing is left to do."""
 
     run: str
     folder: Path
     verb: str
-    verdict: Verdict
+    verdict: RunVerdict
     sentence: str
     next_step: str
     hosts: tuple[HostResult, ...]
@@ -181,13 +181,13 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """Of the command `kubepin`."""
+        """The exit code of the command `kubepin`."""
         return EXIT_CODES[self.verdict]
 
     def host(self, name: str) -> HostResult:
         """The result of one host.
 
-        :raises KeyError: if it was not in the run
+        :raises KeyError: if the host was not in the run
         """
         for result in self.hosts:
             if result.host == name:
@@ -195,5 +195,5 @@ class RunResult:
         raise KeyError(name)
 
     def to_object(self) -> dict[str, Any]:
-        """Plain data of result.json, schema 1."""
+        """The contents of result.json, schema 1."""
         return {"schema": SCHEMA, **asdict(self), "folder": str(self.folder), "exit_code": self.exit_code}

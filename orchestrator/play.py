@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One playbook through ansible-runner: the only place that imports it."""
+"""Runs one playbook with ansible-runner; no other module imports it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from uuid import uuid4
 
 import ansible_runner
 
-from orchestrator.model import Event, KubepinError, Outcome
+from orchestrator.model import Event, KubepinError, PlayResult
 from orchestrator.processes import MARK, end_marked
 from orchestrator.reading import Reader
 
-_POLL_SECONDS = 1  # how often `watch` is called while Ansible is silent; ansible-runner's default is 5
+_POLL_SECONDS = 1  # between calls of `watch` while Ansible prints nothing; ansible-runner's default is 5
 
 
 class PlayError(KubepinError):
-    """The play did not come to run any host, or a listener failed."""
+    """Ansible ended before any host ran, or a listener failed."""
 
 
 @dataclass(frozen=True)
 class Play:
-    """What to hand to ansible-playbook; `project` becomes its working directory, paths are absolute."""
+    """The arguments of ansible-playbook. `project` is its working directory; paths are absolute."""
 
     project: Path
     playbook: Path
@@ -41,32 +41,32 @@ class Play:
 
 
 class _Events:
-    """Reads events of ansible-runner and tells ours; keeps the first error of a listener."""
+    """Handles ansible-runner's events: emits kubepin's, and keeps the first error of a listener."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, emit: Callable[[Event], None]) -> None:
         self.reader = Reader()
         self.error: Exception | None = None
-        self._tell = tell
+        self._emit = emit
 
     def __call__(self, raw: Mapping[str, Any]) -> bool:
-        """Always True: without it ansible-runner keeps nothing. Never raises: that would leave it without an end."""
+        """Always True, or ansible-runner would drop the event. Never raises, or ansible-runner would hang."""
         try:
             for event in self.reader.read(raw):
-                self._tell(event)
+                self._emit(event)
         except Exception as error:
             self.error = self.error or error
         return True
 
 
-def run_play(play: Play, tell: Callable[[Event], None], watch: Callable[[], bool] = lambda: False) -> Outcome:
+def run_play(play: Play, emit: Callable[[Event], None], watch: Callable[[], bool] = lambda: False) -> PlayResult:
     """Runs a playbook to its end.
 
-    :param tell: called with each event, in order, in this thread
-    :param watch: called at least about once a second; True cancels: ansible-playbook is killed, its workers and what they
-        started on this machine are ended. Work on the nodes ends by itself.
-    :raises PlayError: if it ended before any host ran, or if `tell` or `watch` raised
+    :param emit: called with each event, in order, in this thread
+    :param watch: called about once a second; True cancels. ansible-playbook is then killed, and so are its workers and
+        their children on this machine. Work on the nodes ends by itself.
+    :raises PlayError: if Ansible ended before any host ran, or if `emit` or `watch` raised
     """
-    events = _Events(tell)
+    events = _Events(emit)
     mark = str(uuid4())
 
     def cancelled() -> bool:
@@ -76,7 +76,7 @@ def run_play(play: Play, tell: Callable[[Event], None], watch: Callable[[], bool
             events.error = events.error or error
             return True
 
-    with TemporaryDirectory(prefix="kubepin-") as private:  # a fresh one: what an earlier one holds would win
+    with TemporaryDirectory(prefix="kubepin-") as private:  # a new one, as ansible-runner prefers existing files
         arguments = _write_inputs(play, Path(private))
         runner = ansible_runner.run(
             private_data_dir=private,
@@ -92,19 +92,19 @@ def run_play(play: Play, tell: Callable[[Event], None], watch: Callable[[], bool
             event_handler=events,
             cancel_callback=cancelled,
         )
-        left: tuple[str, ...] = ()
-        if runner.status != "successful" and runner.status != "failed":
-            left = end_marked(mark)
+        remaining: tuple[str, ...] = ()
+        if runner.status not in ("successful", "failed"):
+            remaining = end_marked(mark)
     if events.error is not None:
-        raise PlayError(f"the run was ended, as a listener to its events failed: {events.error!r}.") from events.error
+        raise PlayError(f"the run was ended because a listener failed: {events.error!r}.") from events.error
     if runner.status == "failed" and not (events.reader.any_host or events.reader.complete):
-        said = " ".join(events.reader.last_words) or "ansible-playbook said nothing"
-        raise PlayError(f"Ansible ended before any host ran: {said}")
-    return events.reader.outcome(runner.status, left)
+        output = " ".join(events.reader.output_tail) or "ansible-playbook printed nothing"
+        raise PlayError(f"Ansible ended before any host ran: {output}")
+    return events.reader.result(runner.status, remaining)
 
 
 def _write_inputs(play: Play, private: Path) -> str:
-    """Files for what must not stand on a command line, which everybody can read; returns further arguments."""
+    """Writes values to files, as all users can read command lines; returns the arguments that name these files."""
     (private / "env").mkdir()
     (private / "env" / "settings").write_text(json.dumps({"pexpect_timeout": _POLL_SECONDS}))
     variables = private / "variables.json"
@@ -124,7 +124,7 @@ def _write_inputs(play: Play, private: Path) -> str:
 def _environment(mark: str) -> dict[str, str]:
     return {
         MARK: mark,
-        # ansible-runner would set it to False, over ansible.cfg
+        # otherwise ansible-runner sets it to False and overrides ansible.cfg
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
     }

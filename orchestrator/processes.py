@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes of a run on this machine, found by a mark in their environment and ended.
+"""Ends the processes of a run on this machine. A mark in their environment identifies them.
 
-ansible-runner kills the process group of ansible-playbook. Since ansible-core 2.19 each worker is in a session of its own
-(ansible/executor/process/worker.py, setsid), so workers and what they started go on.
+ansible-runner kills the process group of ansible-playbook. Since ansible-core 2.19 each worker has its own session
+(ansible/executor/process/worker.py, setsid), so workers and their children would survive.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "KUBEPIN_RUN_MARK"
-PATIENCE_SECONDS = 20.0  # for a benchmark pod to be removed
-TRANSACTION_PATIENCE_SECONDS = (
-    180.0  # for what does not let itself be interrupted, such as a switch of this machine's kubelet
-)
+KILL_AFTER_SECONDS = 20.0  # time to remove a benchmark pod
+GIVE_UP_AFTER_SECONDS = 180.0  # time for a process that ignores SIGTERM, such as a switch of this machine's kubelet
 _POLL_SECONDS = 0.1
 
 
 def marked(mark: str) -> list[int]:
-    """The processes, but this one, that were started with the mark."""
+    """The IDs of other processes that carry the mark."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for folder in Path("/proc").iterdir():
@@ -34,29 +32,29 @@ def marked(mark: str) -> list[int]:
 
 
 def end_marked(
-    mark: str, patience: float = PATIENCE_SECONDS, transaction_patience: float = TRANSACTION_PATIENCE_SECONDS
+    mark: str, kill_after: float = KILL_AFTER_SECONDS, give_up_after: float = GIVE_UP_AFTER_SECONDS
 ) -> tuple[str, ...]:
-    """Asks the marked processes to end, then ends them; those that ignore SIGTERM are waited for, and never killed.
+    """Sends SIGTERM to the marked processes, and SIGKILL later. Processes that ignore SIGTERM are never killed.
 
-    :param patience: seconds until the others are killed
-    :param transaction_patience: seconds until those that ignore SIGTERM are left alone
-    :returns: what is still there, in words
+    :param kill_after: seconds until SIGKILL
+    :param give_up_after: seconds to wait for processes that ignore SIGTERM
+    :returns: a description of each process that still runs
     """
     started = time.monotonic()
-    asked: set[int] = set()
-    while left := [pid for pid in marked(mark) if not _is_zombie(pid)]:
+    terminated: set[int] = set()
+    while remaining := [pid for pid in marked(mark) if not _is_zombie(pid)]:
         passed = time.monotonic() - started
-        stubborn = [pid for pid in left if _ignores(pid, signal.SIGTERM)]
-        for pid in set(left) - asked:
+        ignoring = {pid for pid in remaining if _ignores(pid, signal.SIGTERM)}
+        for pid in set(remaining) - terminated:
             _signal(pid, signal.SIGTERM)
-        asked.update(left)
-        if passed > patience:
-            for pid in set(left) - set(stubborn):
+        terminated.update(remaining)
+        if passed > kill_after:
+            for pid in set(remaining) - ignoring:
                 _signal(pid, signal.SIGKILL)
-        if passed > transaction_patience:
+        if passed > give_up_after:
             break
         time.sleep(_POLL_SECONDS)
-    return tuple(f"process {pid}: {_command(pid)}" for pid in left)
+    return tuple(f"process {pid}: {_command(pid)}" for pid in remaining)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -85,5 +83,5 @@ def _command(pid: int) -> str:
     try:
         text = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
-        return "gone meanwhile"
+        return "ended"
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run looks like at one moment, folded from its events; and each event as a line. Pure."""
+"""The state of a run, built from its events, and the text of each event. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration
 
 from orchestrator.model import Event
 
 _LONGEST = 100
+_PLANNED = {Outcome.REFUSED: "refused", Outcome.NOT_BEGUN: "to change", Outcome.OK: "nothing to do"}
+CANCEL_HINT = "Press Ctrl-C again to cancel immediately."
 
 
 @dataclass
 class HostProgress:
-    """One host: `state` in a word or two, and what was last said of it."""
+    """The state of one host, in a word or two, and its last message."""
 
     state: str = ""
     note: str = ""
@@ -23,7 +28,7 @@ class HostProgress:
 
 @dataclass
 class Progress:
-    """One run, so far."""
+    """The state of a run."""
 
     run: str = ""
     verb: str = ""
@@ -32,24 +37,24 @@ class Progress:
     batch: int = 1
     task: str = ""
     task_since: float = 0.0
-    in_hand: list[str] = field(default_factory=list)
+    in_progress: list[str] = field(default_factory=list)
     hosts: dict[str, HostProgress] = field(default_factory=dict)
     drains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     estimates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     stopping: str = ""
 
     def apply(self, event: Event) -> None:
-        """Takes one event in."""
+        """Updates the state by one event."""
         data = event.data
         match event.kind:
             case "run_started":
                 self.run, self.verb, self.started = data["run"], data["verb"], event.time
             case "play":
-                self.play, self.batch, self.in_hand, self.task = data["name"], data["batch"], [], ""
+                self.play, self.batch, self.in_progress, self.task = data["name"], data["batch"], [], ""
             case "task":
                 self.task, self.task_since = data["name"], event.time
             case "host_begins":
-                self.in_hand.append(data["host"])
+                self.in_progress.append(data["host"])
                 if data["host"] != "localhost":
                     self._host(data["host"], event)
             case "task_failed":
@@ -79,22 +84,21 @@ class Progress:
     def _fact(self, event: Event) -> None:
         name, value, host = event.data["name"], event.data["value"], event.data["host"]
         if name == "kubepin_plan":
-            problems = value.get("problems") or []
-            state = "refused" if problems else "to change" if value.get("changed") else "nothing to do"
-            self._host(host, event, state, problems[0]["text"] if problems else _switch(value))
-        elif name == "kubepin_result" and value:  # empty: nothing was done yet
-            self._host(host, event, value["outcome"].replace("_", " "), value.get("message") or _switch(value))
+            texts = [problem["text"] for problem in value.get("problems") or []] or [_policy_change(value)]
+            self._host(host, event, _PLANNED[value["outcome"]], texts[0])
+        elif name == "kubepin_result" and value:  # empty until something was done
+            self._host(host, event, value["outcome"].replace("_", " "), value.get("message") or _policy_change(value))
         elif name == "kubepin_comparison":
             self._host(host, event, str(value.get("verdict") or "not compared"), value.get("line") or "")
 
 
-def _switch(value: Mapping[str, Any]) -> str:
+def _policy_change(value: Mapping[str, Any]) -> str:
     before, after = value.get("policy_before"), value.get("policy")
     return f"{before} -> {after}" if before != after else str(after or "")
 
 
 def line(event: Event) -> str:
-    """An event worth a line, as that line; empty for the others."""
+    """The text of an event; empty if the event is not worth a line."""
     data = event.data
     match event.kind:
         case "run_started":
@@ -104,22 +108,23 @@ def line(event: Event) -> str:
         case "changed":
             return f"  {data['host']}: {data['task']}"
         case "task_failed":
-            return f"  {data['host']}: {data['how']} at «{data['task']}»: {data['message']}"
+            return f'  {data["host"]}: {data["how"]} at "{data["task"]}": {data["message"]}'
         case "message":
             return indented(data["text"])
         case "drain":
-            return f"  {data['node']}: the drain waits: {'; '.join(data['waits_for'])}" if data["waits_for"] else ""
+            pods = "; ".join(data["waits_for"])
+            return f"  {data['node']}: the drain is waiting for {pods}" if pods else ""
         case "benchmark_pod":
             why = f": {data['failure']}" if data["failure"] else ""
             return f"  {data['host']}: {data['arm']}, round {data['round']}: {data['seconds']:.0f} s{why}"
         case "estimate":
             return f"  {data['host']}: {estimate_text(data)}"
-        case "look":
+        case "interim_analysis":
             verdicts = ", ".join(f"{host} {verdict or 'not compared'}" for host, verdict in data["verdicts"].items())
-            goes_on = f"; more rounds on {', '.join(data['undecided'])}" if data["undecided"] else ""
-            return f"look after {data['rounds']} rounds: {verdicts}{goes_on}"
+            more = f"; more rounds on {', '.join(data['undecided'])}" if data["undecided"] else ""
+            return f"result after {counted(data['rounds'], 'round')}: {verdicts}{more}"
         case "stopping":
-            return f"kubepin: stopping: {data['what']}. Once more cancels at once."
+            return f"kubepin: stopping: {data['what']}. {CANCEL_HINT}"
         case "run_ended":
             return closing(data)
         case _:
@@ -127,44 +132,30 @@ def line(event: Event) -> str:
 
 
 def closing(data: Mapping[str, Any]) -> str:
-    """The last words of a run."""
+    """The last lines of a run."""
     step = f"\n{data['next_step']}" if data["next_step"] else ""
-    return f"kubepin: {data['sentence']}{step}\nkept in {data['folder']}"
+    return f"kubepin: {data['sentence']}{step}\nresults: {data['folder']}"
 
 
 def estimate_text(data: Mapping[str, Any]) -> str:
-    """A running estimate and the time that the next look is away."""
-    words = []
+    """An interim estimate, and when the next interim result is due."""
+    parts = []
     if "ratio" in data:
         interval = f" [{data['low']:.2f}, {data['high']:.2f}]" if data["low"] is not None else ""
-        words.append(
-            f"so far {data['ratio']:.2f}x{interval} after {data['rounds']} {'round' if data['rounds'] == 1 else 'rounds'}"
-        )
+        parts.append(f"{data['ratio']:.2f}x{interval} so far, after {counted(data['rounds'], 'round')}")
     if data["seconds_left"] is not None:
-        words.append(f"{duration(data['seconds_left'])} left to the look after {data['until_rounds']}")
-    return ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 8 s, 3 min 5 s, 2 h 10 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{minutes} min {rest} s" if hours < 1 else f"{hours} h {minutes_left} min"
+        parts.append(
+            f"next interim result after round {data['until_rounds']}, in about {duration(data['seconds_left'])}"
+        )
+    return "; ".join(parts)
 
 
 def short(text: str, longest: int = _LONGEST) -> str:
-    """The text in one line, cut where it is too long."""
+    """The text in one line, truncated to the longest length."""
     one = " ".join(text.split())
     return one if len(one) <= longest else f"{one[: longest - 1]}…"
 
 
 def indented(text: str) -> str:
-    """Each line of a text two columns to the right."""
+    """The text, indented by two columns."""
     return "\n".join(f"  {part}" for part in text.splitlines())
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names with commas, the last ones counted where there are many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events of ansible-runner to ours, and what they amount to. Pure: plain data in, plain data out."""
+"""Turns ansible-runner's events into kubepin's, and into the result of a play. Pure: plain data in, plain data out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.model import Event, HostResult, Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+
+from orchestrator.model import Event, HostResult, PlayResult
 
 FACTS = "kubepin_"
 _FAILURES = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
 _DEBUG = ("debug", "ansible.builtin.debug")
-_LAST_WORDS = 20
+_TAIL_LINES = 20
+_WITH_OUTCOME = ("kubepin_result", "kubepin_plan", "kubepin_upgrade_result", "kubepin_benchmark", "kubepin_probe")
+"""The facts that carry an outcome. Of several, the first in this order counts."""
+_WITH_CAUSE = (Outcome.REFUSED, Outcome.UNDONE, Outcome.FAILED)
 
 
 class Reader:
     """Reads the events of one play, in order."""
 
     def __init__(self) -> None:
-        self.last_words: list[str] = []
+        self.output_tail: list[str] = []
         self.any_host = False
         self._play: str = ""
         self._batch = 0
         self._task = ""
-        self._began: set[str] = set()
-        self._at: dict[str, str] = {}
+        self._started: set[str] = set()
+        self._current_tasks: dict[str, str] = {}
         self._changes: dict[str, list[str]] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._failures: dict[str, list[str]] = {}
@@ -33,13 +38,13 @@ class Reader:
         self._statistics: Mapping[str, Any] = {}
 
     def read(self, raw: Mapping[str, Any]) -> Iterator[Event]:
-        """What one event of ansible-runner means, as any number of ours."""
+        """The events that one event of ansible-runner stands for."""
         kind, data = raw.get("event"), raw.get("event_data") or {}
         if kind == "playbook_on_play_start":
             name = str(data.get("name") or data.get("play") or "")
             self._batch = self._batch + 1 if name == self._play else 1
-            self._play, self._began = name, set()
-            self._at = {}
+            self._play, self._started = name, set()
+            self._current_tasks = {}
             yield Event("play", {"name": name, "batch": self._batch})
         elif kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
             self._task = str(data.get("task"))
@@ -49,24 +54,24 @@ class Reader:
         elif kind in ("runner_on_ok", "runner_on_skipped", *_FAILURES):
             yield from self._host_ends(str(kind), data)
         elif kind in ("runner_item_on_ok", "runner_item_on_failed"):
-            yield from _pod(data)
+            yield from _benchmark_pod(data)
         elif kind == "playbook_on_stats":
             self._stats = data
             self._statistics = data.get("artifact_data") or {}
         elif kind == "verbose" and str(raw.get("stdout", "")).strip():
-            self.last_words = [*self.last_words, str(raw["stdout"]).strip()][-_LAST_WORDS:]
+            self.output_tail = [*self.output_tail, str(raw["stdout"]).strip()][-_TAIL_LINES:]
 
     def _host_starts(self, host: str, task: str) -> Iterator[Event]:
         self.any_host = True
-        self._at[host] = task
-        if host not in self._began:
-            self._began.add(host)
+        self._current_tasks[host] = task
+        if host not in self._started:
+            self._started.add(host)
             yield Event("host_begins", {"host": host, "play": self._play, "batch": self._batch})
 
     def _host_ends(self, kind: str, data: Mapping[str, Any]) -> Iterator[Event]:
         host, task, result = str(data["host"]), str(data.get("task")), data.get("res") or {}
         self.any_host = True
-        self._at.pop(host, None)
+        self._current_tasks.pop(host, None)
         if kind in _FAILURES:
             if data.get("ignore_errors") or result.get("ignore_unreachable"):
                 return
@@ -83,91 +88,77 @@ class Reader:
         if data.get("task_action") in _DEBUG and kind == "runner_on_ok" and (text := _text(result.get("msg"))):
             if self._messages.get(task) != text:
                 yield Event("message", {"host": host, "task": task, "text": text})
-            self._messages.pop(task, None)  # the last of each task, in the order in which they were said
+            self._messages.pop(task, None)  # keep the last of each task, in order of appearance
             self._messages[task] = text
 
     @property
     def complete(self) -> bool:
-        """Whether the play came to its end, with or without failures."""
+        """Whether the play ended by itself, with or without failures."""
         return self._stats is not None
 
-    def outcome(self, status: str, left: tuple[str, ...] = ()) -> Outcome:
-        """What the events read so far amount to."""
+    def result(self, status: str, remaining: tuple[str, ...] = ()) -> PlayResult:
+        """The result, by the events read so far."""
         stats = self._stats or {}
         named = {host for counter in ("ok", "failures", "dark") for host in stats.get(counter) or {}}
-        names = named | set(self._facts) | set(self._failures) | set(self._changes) | set(self._at)
-        in_hand = {} if self.complete else dict(self._at)
-        refusing = status == "failed" and any(_problems(facts) for facts in self._facts.values())
-        return Outcome(
+        names = named | set(self._facts) | set(self._failures) | set(self._changes) | set(self._current_tasks)
+        in_progress = {} if self.complete else dict(self._current_tasks)
+        refused = any(_published_outcome(facts) is Outcome.REFUSED for facts in self._facts.values())
+        return PlayResult(
             status=status,
             hosts=tuple(
-                self._host(host, stats, in_hand, refusing)
+                self._host(host, stats, in_progress, refused)
                 for host in sorted(names)
                 if host != "localhost" or names == {host}
             ),
             changed=bool(self._changes),
             messages=tuple(self._messages.values()),
             statistics=self._statistics,
-            in_hand=in_hand,
-            left=left,
+            in_progress=in_progress,
+            remaining=remaining,
         )
 
-    def _host(self, host: str, stats: Mapping[str, Any], in_hand: Mapping[str, str], refusing: bool) -> HostResult:
-        """:param refusing: whether some host's plan has problems, which one host tells for all, as its own failure"""
-        facts = self._facts.get(host, {})
-        result: Mapping[str, Any] = facts.get("kubepin_result") or {}
-        steps: list[Mapping[str, Any]] = facts.get("kubepin_upgrade_result") or []
-        failures = self._failures.get(host, [])
-        refused = _problems(facts) if refusing else []
-        counted = bool((stats.get("failures") or {}).get(host)) and not (refusing and "kubepin_plan" in facts)
-        failed = counted or bool(refused) or result.get("outcome") in ("undone", "failed", "refused")
-        gone = bool((stats.get("dark") or {}).get(host))
-        if result:
-            outcome = str(result["outcome"])
-        elif refused:
-            outcome = "refused"
-        elif failed or gone:
-            outcome = "unreachable" if gone else "failed"
-        elif host in in_hand:
-            outcome = "interrupted"
-        elif steps:
-            outcome = "upgraded"
-        elif (facts.get("kubepin_plan") or {}).get("changed"):
-            outcome = "not_begun"
-        elif benchmark := facts.get("kubepin_benchmark"):
-            outcome = measured(benchmark)
+    def _host(self, host: str, stats: Mapping[str, Any], in_progress: Mapping[str, str], refused: bool) -> HostResult:
+        """:param refused: whether the run was refused; one host then fails on behalf of all"""
+        facts, failures, changes = self._facts.get(host, {}), self._failures.get(host, []), self._changes.get(host, [])
+        published = _published_outcome(facts)
+        failed = bool((stats.get("failures") or {}).get(host)) and not (refused and published)
+        unreachable = bool((stats.get("dark") or {}).get(host))
+        if published and published.final:
+            outcome = published
+        elif unreachable or failed:
+            outcome = Outcome.UNREACHABLE if unreachable else Outcome.FAILED
+        elif host in in_progress:
+            outcome = Outcome.INTERRUPTED
         else:
-            outcome = "changed" if self._changes.get(host) else "ok"
+            outcome = published or (Outcome.CHANGED if changes else Outcome.OK)
+        result: Mapping[str, Any] = facts.get("kubepin_result") or {}
+        steps: list[Mapping[str, Any]] = (facts.get("kubepin_upgrade_result") or {}).get("steps") or []
         settings = [f"{entry['name']}: {entry['before']} -> {entry['after']}" for entry in result.get("settings") or []]
-        said = " ".join(refused) or (failures[0] if failures else None)
-        cause = result.get("first_cause") or result.get("message") or said
+        problems = " ".join(problem["text"] for problem in (facts.get("kubepin_plan") or {}).get("problems") or [])
+        cause = result.get("first_cause") or result.get("message") or problems or next(iter(failures), None)
+        has_cause = failed or unreachable or outcome in _WITH_CAUSE
         return HostResult(
             host=host,
             outcome=outcome,
-            changes=tuple(settings if result else self._changes.get(host, [])),
+            changes=tuple(settings if result else changes),
             verified=(
                 *(result.get("verified") or []),
                 *(text for step in steps for text in step.get("verified") or []),
             ),
             facts=facts,
-            first_cause=cause if failed or gone else None,
-            next_step=(result.get("next_step") or None) if failed or gone else None,
+            first_cause=cause if has_cause else None,
+            next_step=(result.get("next_step") or None) if has_cause else None,
         )
 
 
-def _problems(facts: Mapping[str, Any]) -> list[str]:
-    """Why a host's plan cannot be carried out (docs/facts.md, `kubepin_plan`)."""
-    return [problem["text"] for problem in (facts.get("kubepin_plan") or {}).get("problems") or []]
+def _published_outcome(facts: Mapping[str, Any]) -> Outcome | None:
+    """The outcome that the host's roles have published (docs/facts.md)."""
+    values = ((facts.get(name) or {}).get("outcome") for name in _WITH_OUTCOME)
+    return next((Outcome(value) for value in values if value), None)
 
 
-def measured(fact: Mapping[str, Any]) -> str:
-    """How far the measurements of a host came (docs/facts.md, `kubepin_benchmark`)."""
-    pods = [pod["complete"] for run in fact["runs"].values() for pod in run["pods"]]
-    return "measured" if pods and all(pods) else "partly_measured" if any(pods) else "not_begun"
-
-
-def _pod(data: Mapping[str, Any]) -> Iterator[Event]:
-    """A benchmark pod that was run, not one that was only looked at (docs of kubepin.tuning.benchmark_pod)."""
+def _benchmark_pod(data: Mapping[str, Any]) -> Iterator[Event]:
+    """The event of a benchmark pod that ran. A pod that was only looked up has no seconds."""
     result = data.get("res") or {}
     pod = result.get("benchmark")
     if isinstance(pod, Mapping) and pod.get("seconds") is not None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps secrets out of what is written and shown. Pure.
+"""Hides secrets in everything that is written or shown. Pure.
 
-A value counts as secret by the name of its variable; wherever the same text turns up later, it is hidden too.
+The name of a variable makes its value a secret, which is then hidden wherever it appears.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 HIDDEN = "********"
-SHORTEST = 4  # a shorter text is hidden under its own name only: everywhere else it would be a part of other words
+SHORTEST = 4  # shorter values also occur inside words, so they are hidden under their own names only
 
 _NAME = re.compile(r"(pass(word|wd|phrase)?|secret|token|credential|(private|api|access)[_-]?key)s?$", re.IGNORECASE)
-_HARMLESS = re.compile(r"image_pull_secrets$", re.IGNORECASE)  # names of secrets, not secrets
+_HARMLESS = re.compile(r"image_pull_secrets$", re.IGNORECASE)  # lists names of Kubernetes secrets
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable of this name holds a secret."""
+    """Whether a variable with this name holds a secret."""
     return bool(_NAME.search(name)) and not _HARMLESS.search(name)
 
 
 def secrets_in(variables: Mapping[str, Any]) -> Iterable[str]:
-    """The texts of all variables with such names, at any depth."""
+    """The values of all variables with such names, at any depth."""
     for name, value in variables.items():
         if is_secret(name):
             yield from _texts(value)
@@ -47,7 +47,7 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 class Redactor:
-    """Hides known secrets in plain data."""
+    """Hides known secrets."""
 
     def __init__(self, *sources: Mapping[str, Any]) -> None:
         self._known: set[str] = set()
@@ -56,22 +56,22 @@ class Redactor:
             self.learn(source)
 
     def learn(self, variables: Mapping[str, Any]) -> None:
-        """Takes the secrets of these variables for secrets from now on."""
+        """Adds the secrets of these variables to the known ones."""
         self._known |= {text for text in secrets_in(variables) if len(text) >= SHORTEST}
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def hide(self, value: Any, name: str = "") -> Any:
-        """The same plain data without secrets."""
+        """The same data, with secrets replaced."""
         if name and is_secret(name) and value not in (None, "", [], {}):
             return HIDDEN
         if isinstance(value, Mapping):
-            return {self._in(str(key)): self.hide(entry, str(key)) for key, entry in value.items()}
+            return {self._hide_text(str(key)): self.hide(entry, str(key)) for key, entry in value.items()}
         if isinstance(value, list | tuple):
             return [self.hide(entry) for entry in value]
         if isinstance(value, str):
-            return self._in(value)
+            return self._hide_text(value)
         return HIDDEN if not isinstance(value, bool | None) and str(value) in self._known else value
 
-    def _in(self, text: str) -> str:
+    def _hide_text(self, text: str) -> str:
         return self._pattern.sub(HIDDEN, text) if self._pattern else text

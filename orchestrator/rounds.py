@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When rounds of a benchmark are enough, what they say so far, and how long the rest will take. Pure but for `estimate`."""
+"""Rounds of a benchmark: when to analyse them, their interim result, and the time left. Pure, except `estimate`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ROUNDS, CONTRAST = "gpu_benchmark_rounds", "gpu_benchmark_contrast"
 GROUPS = ("fractional", "integer")
 
 
-def is_conducted(verb: str, variables: Mapping[str, Any]) -> bool:
-    """Whether rounds are added until the verdict stands: two arms are measured side by side, interleaved."""
+def adds_rounds(verb: str, variables: Mapping[str, Any]) -> bool:
+    """Whether rounds are added until there is a verdict. That needs a contrast: two interleaved arms."""
     return verb == "benchmark" and str(variables.get(CONTRAST, "")).lower() in ("true", "yes", "1", "on")
 
 
-def looks(variables: Mapping[str, Any]) -> tuple[int, ...]:
-    """After how many rounds the verdict is looked at; with a number of rounds asked for, no more than these."""
+def interim_analyses(variables: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of rounds after which to analyse; `gpu_benchmark_rounds` limits them."""
     most = int(variables.get(ROUNDS, LOOKS[-1]))
-    return (*(look for look in LOOKS if look < most), most)
+    return (*(rounds for rounds in LOOKS if rounds < most), most)
 
 
 def undecided(hosts: Sequence[HostResult]) -> tuple[str, ...]:
-    """The hosts for which more rounds may decide: measured without a problem, and UNDECIDED."""
+    """The hosts that more rounds may decide: UNDECIDED, and measured without problems."""
     found = []
     for host in hosts:
         comparison: Mapping[str, Any] = host.facts.get("kubepin_comparison") or {}
@@ -41,8 +41,8 @@ def undecided(hosts: Sequence[HostResult]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Time of the fractional arm over that of the integer one, so far; the interval is there from the first look on."""
+class InterimEstimate:
+    """The time of the fractional arm divided by that of the integer arm. Without an interval before the first analysis."""
 
     ratio: float
     low: float | None
@@ -51,8 +51,8 @@ class Estimate:
     verdict: str
 
 
-def estimate(folder: Path) -> Estimate | None:
-    """What the timings in a folder say so far; None before both arms have a round in common."""
+def estimate(folder: Path) -> InterimEstimate | None:
+    """The estimate from the timings in a folder; None until both arms share a round."""
     try:
         arms = read_arms([folder])
         a, b = [next(results for name, results in arms.items() if name.rpartition("-")[0] == group) for group in GROUPS]
@@ -61,17 +61,17 @@ def estimate(folder: Path) -> Estimate | None:
         return None
     if family is None:
         return None
-    return Estimate(family.ratio, family.low, family.high, family.rounds, str(family.verdict))
+    return InterimEstimate(family.ratio, family.low, family.high, family.rounds, str(family.verdict))
 
 
 def seconds_left(
     pods: Mapping[str, Sequence[float]], measured: Mapping[str, int], rounds: int, arms: int = len(GROUPS)
 ) -> float | None:
-    """Predicted seconds until each host has measured its rounds; hosts measure at the same time.
+    """The predicted seconds until all hosts, which measure in parallel, have measured their rounds.
 
     :param pods: host to the seconds of each pod of this attempt
-    :param measured: host to the number of pods measured so far, those of earlier attempts among them
-    :returns: None before the first pod of any host has ended
+    :param measured: host to the number of pods measured so far, earlier attempts included
+    :returns: None until the first pod has finished
     """
     known = [seconds for own in pods.values() for seconds in own]
     if not known:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of each run below runs/: what was asked, what happened, what came of it.
+"""The folders below runs/, one a run.
 
-`run.json` (request, versions, inventory), `events.jsonl`, `result.json` and `report.txt` are ours; what lies beside them
-was written by the roles. All that is written goes through a `Redactor`.
+This module writes `run.json` (request, versions, inventory), `events.jsonl`, `result.json` and `report.txt`; roles write
+the other files. A `Redactor` removes secrets from everything that is written here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from orchestrator.model import SCHEMA, Event, KubepinError, Request, RunResult, UsageError
+from orchestrator.model import SCHEMA, Event, KubepinError, RunRequest, RunResult, UsageError
 from orchestrator.redaction import HIDDEN, Redactor
 
 _PACKAGES = ("ansible-core", "ansible", "ansible-runner", "kubernetes", "rich", "numpy", "scipy")
@@ -29,7 +29,7 @@ _INVENTORY_TIMEOUT_SECONDS = 120
 
 
 class RunFolder:
-    """One run's folder while it runs."""
+    """The folder of a run in progress."""
 
     def __init__(self, path: Path, redactor: Redactor) -> None:
         self.path = path
@@ -38,17 +38,17 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name."""
+        """The name of the run."""
         return self.path.name
 
     @property
     def control(self) -> Path:
-        """The folder through which the playbooks are asked to stop, and say what they wait for."""
+        """The folder for messages to and from the playbooks: the stop file and the progress of drains."""
         return self.path / "control"
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Events can be added, and the playbooks can be talked to."""
+        """A context in which events can be added and the control folder exists."""
         shutil.rmtree(self.control, ignore_errors=True)
         self.control.mkdir()
         try:
@@ -59,21 +59,21 @@ class RunFolder:
             shutil.rmtree(self.control, ignore_errors=True)
 
     def hidden(self, event: Event) -> Event:
-        """The event without secrets."""
+        """The event, with its secrets hidden."""
         return Event(event.kind, self._redactor.hide(event.data), event.time)
 
     def add(self, event: Event) -> None:
-        """Appends an event, which `hidden` has returned."""
+        """Appends an event that `hidden` has returned."""
         if self._events is not None:
             self._events.write(json.dumps(event.to_object()) + "\n")
             self._events.flush()
 
     def write(self, name: str, value: Any) -> None:
-        """Replaces a JSON file in one step."""
+        """Replaces a JSON file atomically."""
         self._replace(name, json.dumps(self._redactor.hide(value), indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Replaces a text file in one step."""
+        """Replaces a text file atomically."""
         self._replace(name, str(self._redactor.hide(text)))
 
     def _replace(self, name: str, text: str) -> None:
@@ -87,8 +87,8 @@ def runs_in(project: Path) -> Path:
     return project / "runs"
 
 
-def begin(request: Request, inventory: Mapping[str, Any], redactor: Redactor) -> RunFolder:
-    """A new run's folder, or that of the run to go on with."""
+def begin(request: RunRequest, inventory: Mapping[str, Any], redactor: Redactor) -> RunFolder:
+    """The folder of a new run, or of the run to resume."""
     runs = runs_in(request.project)
     if request.resume is not None:
         folder = RunFolder(runs / request.resume, redactor)
@@ -113,55 +113,55 @@ def begin(request: Request, inventory: Mapping[str, Any], redactor: Redactor) ->
 
 
 def finish(folder: RunFolder, result: RunResult) -> None:
-    """Writes what came of the run."""
+    """Writes the result of the run."""
     folder.write("result.json", result.to_object())
-    words = [*result.messages, result.sentence, *([result.next_step] if result.next_step else [])]
-    folder.write_text("report.txt", "\n\n".join(words) + "\n")
+    parts = [*result.messages, result.sentence, *([result.next_step] if result.next_step else [])]
+    folder.write_text("report.txt", "\n\n".join(parts) + "\n")
     record = read_json(folder.path / "run.json")
     record["attempts"][-1] |= {"ended": _now(), "verdict": result.verdict, "exit_code": result.exit_code}
     folder.write("run.json", record)
 
 
-def resumed(request: Request) -> Request:
-    """The request with what the run to go on with was asked, where it says nothing else.
+def resumed(request: RunRequest) -> RunRequest:
+    """The request, completed from the run that it resumes.
 
-    :raises UsageError: if there is no such run, it was of another verb, or its secrets have to be given again
+    :raises UsageError: if there is no such run, if its verb was another one, or if secrets are missing
     """
     if request.resume is None:
         return request
     record = find(request.project, request.resume)
     if record["verb"] != request.verb:
         raise UsageError(
-            f"run {request.resume} is a `{record['verb']}`, not a `{request.verb}`. Go on with: "
+            f"run {request.resume} belongs to `kubepin {record['verb']}`. Resume it with: "
             f"kubepin {record['verb']} --resume {request.resume}"
         )
-    asked = record["request"]
-    variables = {**asked["variables"], **request.variables}
-    if hidden := sorted(_hidden(variables)):
+    earlier = record["request"]
+    variables = {**earlier["variables"], **request.variables}
+    if hidden := sorted(_with_hidden_values(variables)):
         raise UsageError(
-            f"run {request.resume} was given {', '.join(hidden)}, and secrets are not kept. Give "
-            f"{'it' if len(hidden) == 1 else 'them'} again with -e, or in a vaulted file with -e @FILE."
+            f"run {request.resume} used the secrets {', '.join(hidden)}, which kubepin does not store. "
+            "Pass them again with -e, or with -e @FILE and a vaulted file."
         )
-    return Request(
+    return RunRequest(
         verb=request.verb,
-        inventory=request.inventory or tuple(asked["inventory"]),
-        limit=request.limit or asked["limit"],
+        inventory=request.inventory or tuple(earlier["inventory"]),
+        limit=request.limit or earlier["limit"],
         variables=variables,
-        variable_files=request.variable_files or tuple(asked["variable_files"]),
-        check=request.check or asked["check"],
+        variable_files=request.variable_files or tuple(earlier["variable_files"]),
+        check=request.check or earlier["check"],
         become_password=request.become_password,
         resume=request.resume,
         project=request.project,
     )
 
 
-def _hidden(variables: Mapping[str, Any]) -> Iterator[str]:
+def _with_hidden_values(variables: Mapping[str, Any]) -> Iterator[str]:
     for name, value in variables.items():
         if HIDDEN in json.dumps(value):
             yield name
 
 
-def read_inventory(request: Request) -> dict[str, Any]:
+def read_inventory(request: RunRequest) -> dict[str, Any]:
     """The inventory as Ansible reads it.
 
     :raises UsageError: if it cannot be read
@@ -169,8 +169,8 @@ def read_inventory(request: Request) -> dict[str, Any]:
     for source in request.inventory:
         if "," not in source and not (request.project / source).exists():
             raise UsageError(
-                f"the inventory {source} does not exist: expected a file or folder. Copy inventory/example to inventory/<site>, "
-                "fill it in, and name it with -i."
+                f"the inventory {source} does not exist. Copy inventory/example to inventory/<site>, edit it, and pass it "
+                "with -i."
             )
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "--list"]
     command += [argument for source in request.inventory for argument in ("-i", source)]
@@ -183,17 +183,17 @@ def read_inventory(request: Request) -> dict[str, Any]:
         raise UsageError(f"the inventory cannot be read: {error.stderr.strip().splitlines()[-1]}") from error
     except subprocess.TimeoutExpired as error:
         raise UsageError(
-            f"the inventory was not read within {_INVENTORY_TIMEOUT_SECONDS} s: look at what its scripts or plugins wait for."
+            f"reading the inventory took longer than {_INVENTORY_TIMEOUT_SECONDS} s. Check its scripts and plugins."
         ) from error
 
 
 def inventory_hash(inventory: Mapping[str, Any], redactor: Redactor) -> str:
-    """SHA-256 of the inventory without its secrets, so that the hash does not tell them either."""
+    """SHA-256 of the inventory, without its secrets."""
     return hashlib.sha256(json.dumps(redactor.hide(inventory), sort_keys=True).encode()).hexdigest()
 
 
 def versions(project: Path) -> dict[str, str]:
-    """Of what ran: package or program to version."""
+    """Package or program to version."""
     found = {"python": platform.python_version(), "system": platform.platform()}
     for name in _PACKAGES:
         try:
@@ -211,16 +211,16 @@ def versions(project: Path) -> dict[str, str]:
 
 
 def find(project: Path, name: str) -> dict[str, Any]:
-    """run.json of a run, or of the newest for ``last``.
+    """The contents of run.json of a run; ``last`` stands for the newest run.
 
-    :raises UsageError: if there is none of that name
+    :raises UsageError: if there is no such run
     """
     known = names(project)
     if name == "last" and known:
         name = known[-1]
     if name not in known:
-        newest = f"the newest are {', '.join(known[-3:])}" if known else "there is none yet"
-        raise UsageError(f"{name!r} is no run in {runs_in(project)}: {newest}. `kubepin runs` lists them.")
+        newest = f"The newest are {', '.join(known[-3:])}" if known else "There are no runs yet"
+        raise UsageError(f"unknown run {name!r} in {runs_in(project)}. {newest}; `kubepin runs` lists all.")
     return read_json(runs_in(project) / name / "run.json")
 
 
@@ -230,20 +230,18 @@ def names(project: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a run's folder.
+    """A JSON file of a run's folder.
 
     :raises KubepinError: if it cannot be read
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise KubepinError(
-            f"{path} cannot be read: {error}. It is written by kubepin; without it the run is not known."
-        ) from error
+        raise KubepinError(f"{path} cannot be read: {error}. Restore the file, or remove the run's folder.") from error
 
 
 def summaries(project: Path) -> list[dict[str, Any]]:
-    """One entry a run, oldest first: name, verb, verdict, seconds of all attempts, hosts by outcome, sentence."""
+    """All runs, oldest first: name, verb, verdict, seconds of all attempts, hosts by outcome, sentence."""
     return [_summary(runs_in(project) / name) for name in names(project)]
 
 
@@ -266,7 +264,7 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def count(outcomes: Iterator[str] | list[str]) -> dict[str, int]:
-    """How often each occurs, in order of appearance."""
+    """The number of each outcome, in order of appearance."""
     counted: dict[str, int] = {}
     for outcome in outcomes:
         counted[outcome] = counted.get(outcome, 0) + 1
@@ -274,7 +272,7 @@ def count(outcomes: Iterator[str] | list[str]) -> dict[str, int]:
 
 
 def compare(project: Path, a: str, b: str) -> list[tuple[str, str, str]]:
-    """What differs between two runs: what, in A, in B. Equal lines are left out."""
+    """The differences between two runs, as rows of name, value in A and value in B."""
     first, second = (_summary(runs_in(project) / str(find(project, name)["run"])) for name in (a, b))
     rows = [(key, str(first[key]), str(second[key])) for key in ("verb", "verdict", "seconds")]
     rows.append(("inventory", first["record"]["inventory_sha256"][:12], second["record"]["inventory_sha256"][:12]))
@@ -303,7 +301,7 @@ def _new(runs: Path) -> Path:
         except FileExistsError:
             continue
         return runs / f"{name}{suffix}"
-    raise KubepinError(f"{runs} has 99 runs of this second already: wait a second.")
+    raise KubepinError(f"{runs} already has 99 runs that started in this second. Try again.")
 
 
 def _now() -> str:
@@ -315,5 +313,5 @@ def _seconds(attempt: Mapping[str, str]) -> float:
 
 
 def environment_secrets() -> Mapping[str, str]:
-    """The environment, for a `Redactor` to learn from."""
+    """The environment, for a `Redactor`."""
     return dict(os.environ)

@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model import EXIT_CODES, Verdict
+from orchestrator.model import EXIT_CODES, RunVerdict
 from sandbox.cluster import ready_sandbox
 from sandbox.settings import Paths
 from tests.campaigns.base import (
@@ -48,7 +48,7 @@ SLOW_SECONDS = 120
 POLL_SECONDS = 1.0  # looking at the memory of all processes costs some 100 ms of CPU itself
 ANSIBLE = (b"ansible-playbook", b"ansible")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-DONE, REFUSED = EXIT_CODES[Verdict.DONE], EXIT_CODES[Verdict.REFUSED]
+DONE, REFUSED = EXIT_CODES[RunVerdict.DONE], EXIT_CODES[RunVerdict.REFUSED]
 
 
 @dataclass

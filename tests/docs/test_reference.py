@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 from tools import docs
 
@@ -24,6 +25,11 @@ def test_make_docs_would_change_nothing() -> None:
     ]
     stale += [str(path.relative_to(PROJECT)) for path in set(docs.REFERENCE.glob("*.md")) - set(written)]
     assert stale == [], "run `make docs`"
+
+
+def test_every_outcome_is_documented() -> None:
+    text = (PROJECT / "docs/facts.md").read_text().partition("## kubepin_plan")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(Outcome)
 
 
 def variables(role: Path) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import Control, Event, Request, UsageError, Verdict, conduct, runs
+from orchestrator import Control, Event, RunRequest, RunVerdict, UsageError, conduct, runs
 from orchestrator.model import VERBS
 from orchestrator.redaction import Redactor
 
@@ -22,7 +22,7 @@ PLANNED_AND_GATED = f"""
 - name: Plan
   hosts: gpu_nodes
   gather_facts: false
-  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, changed: true}}}}}}]
+  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, outcome: not_begun}}}}}}]
 - name: Switch
   hosts: gpu_nodes
   gather_facts: false
@@ -40,7 +40,7 @@ MEASURED = """
   tasks:
     - {name: Run pods, ansible.builtin.debug: {msg: "{{ gpu_benchmark_rounds }} rounds"}}
     - ansible.builtin.set_fact:
-        kubepin_benchmark: {problems: [], runs: {contrast: {pods: [{complete: true}]}}}
+        kubepin_benchmark: {outcome: measured, problems: []}
         kubepin_comparison:
           verdict: "{{ 'UNDECIDED' if inventory_hostname == 'gpu-02' and gpu_benchmark_rounds | int < 5 else 'BEATS' }}"
 """
@@ -51,7 +51,7 @@ HALF_MEASURED = """
   tasks:
     - {name: Run pods, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}
     - ansible.builtin.set_fact:
-        kubepin_benchmark: {problems: [], runs: {contrast: {pods: [{complete: true}, {complete: false}]}}}
+        kubepin_benchmark: {outcome: partly_measured, problems: []}
 """
 CONTRAST = {"gpu_benchmark_contrast": True}
 SECRETS = ("extra-pass-word", "hostvar-pass-word", "env-token-word", "become-pass-word", "nested-key-word")
@@ -67,11 +67,11 @@ def test_the_example_of_the_readme_runs(project: Path, tune: Write, capsys: pyte
     assert "gpu-01 tuned" in capsys.readouterr().out
 
 
-def test_a_run_leaves_a_folder_that_tells_it_all(project: Path, tune: Write) -> None:
+def test_a_run_leaves_a_folder_with_everything(project: Path, tune: Write) -> None:
     tune(f"- {RESULT}\n- {{name: Sum up, ansible.builtin.debug: {{msg: two nodes are tuned}}, run_once: true}}")
     heard: list[Event] = []
-    result = conduct(Request("tune", project=project), heard.append)
-    assert (result.verdict, result.exit_code) == (Verdict.DONE, 0)
+    result = conduct(RunRequest("tune", project=project), heard.append)
+    assert (result.verdict, result.exit_code) == (RunVerdict.DONE, 0)
     assert sorted(path.name for path in result.folder.iterdir()) == [
         "events.jsonl",
         "report.txt",
@@ -93,7 +93,7 @@ def test_a_run_leaves_a_folder_that_tells_it_all(project: Path, tune: Write) -> 
     ] * 2
 
 
-def test_no_secret_is_kept_or_told(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_stored_or_shown(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_TOKEN", "env-token-word")
     with (project / "hosts").open("a") as hosts:
         hosts.write("[gpu_nodes:vars]\nansible_become_password=hostvar-pass-word\n")
@@ -107,7 +107,7 @@ def test_no_secret_is_kept_or_told(project: Path, tune: Write, monkeypatch: pyte
 """
     )
     heard: list[Event] = []
-    asked = Request(
+    asked = RunRequest(
         "tune",
         project=project,
         variables={"db_password": "extra-pass-word", "login": {"api_key": "nested-key-word"}},
@@ -118,11 +118,13 @@ def test_no_secret_is_kept_or_told(project: Path, tune: Write, monkeypatch: pyte
     assert any("visible-word" in text for text in texts)
     for secret in SECRETS:
         assert not [text for text in texts if secret in text], secret
-    with pytest.raises(UsageError, match=r"db_password, login, and secrets are not kept. Give them again"):
-        conduct(Request("tune", project=project, resume=result.run))
+    with pytest.raises(
+        UsageError, match=r"the secrets db_password, login, which kubepin does not store. Pass them again"
+    ):
+        conduct(RunRequest("tune", project=project, resume=result.run))
 
 
-def test_a_stop_finishes_the_node_in_hand_and_resume_does_the_rest(project: Path, tune: Write) -> None:
+def test_a_stop_finishes_the_current_node_and_resume_does_the_rest(project: Path, tune: Write) -> None:
     tune("").write_text(PLANNED_AND_GATED)
     control = Control()
     heard: list[Event] = []
@@ -132,14 +134,14 @@ def test_a_stop_finishes_the_node_in_hand_and_resume_does_the_rest(project: Path
         if event.kind == "task" and event.data["name"] == "Switch":
             control.stop()
 
-    result = conduct(Request("tune", project=project), listen, control)
-    assert (result.verdict, result.exit_code) == (Verdict.STOPPED, 4)
+    result = conduct(RunRequest("tune", project=project), listen, control)
+    assert (result.verdict, result.exit_code) == (RunVerdict.STOPPED, 4)
     assert [(host.host, host.outcome) for host in result.hosts] == [("gpu-01", "tuned"), ("gpu-02", "not_begun")]
-    assert result.next_step == f"Go on: kubepin tune --resume {result.run}"
+    assert result.next_step == f"Resume with: kubepin tune --resume {result.run}"
     assert "stopping" in [event.kind for event in heard]
     tune(f"- {RESULT}")
-    again = conduct(Request("tune", project=project, resume=result.run))
-    assert (again.run, again.verdict) == (result.run, Verdict.DONE)
+    again = conduct(RunRequest("tune", project=project, resume=result.run))
+    assert (again.run, again.verdict) == (result.run, RunVerdict.DONE)
     assert [host.outcome for host in again.hosts] == ["tuned", "tuned"]
     assert len(json.loads((again.folder / "run.json").read_text())["attempts"]) == 2
 
@@ -147,17 +149,17 @@ def test_a_stop_finishes_the_node_in_hand_and_resume_does_the_rest(project: Path
 def test_rounds_are_added_on_the_hosts_that_are_undecided_and_on_no_other(project: Path) -> None:
     (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(MEASURED)
     heard: list[Event] = []
-    result = conduct(Request("benchmark", project=project, variables=CONTRAST), heard.append)
-    assert [(event.data["rounds"], event.data["undecided"]) for event in heard if event.kind == "look"] == [
+    result = conduct(RunRequest("benchmark", project=project, variables=CONTRAST), heard.append)
+    assert [(event.data["rounds"], event.data["undecided"]) for event in heard if event.kind == "interim_analysis"] == [
         (3, ["gpu-02"]),
         (5, []),
     ]
     begun = [event.data["host"] for event in heard if event.kind == "host_begins"]
     assert (begun.count("gpu-01"), begun.count("gpu-02")) == (1, 2)
-    assert (result.verdict, result.sentence) == (Verdict.DONE, "benchmark done: 2 hosts: 2 measured")
+    assert (result.verdict, result.sentence) == (RunVerdict.DONE, "benchmark done: 2 hosts: 2 measured")
 
 
-def test_a_stopped_measurement_is_no_look_and_is_not_done(project: Path) -> None:
+def test_a_stopped_measurement_is_not_analysed_and_is_not_done(project: Path) -> None:
     (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(HALF_MEASURED)
     control = Control()
     heard: list[Event] = []
@@ -167,62 +169,61 @@ def test_a_stopped_measurement_is_no_look_and_is_not_done(project: Path) -> None
         if event.kind == "task":
             control.stop()
 
-    result = conduct(Request("benchmark", project=project, variables=CONTRAST), listen, control)
-    assert (result.verdict, result.sentence) == (Verdict.STOPPED, "benchmark stopped: 2 hosts: 2 partly measured")
-    assert "look" not in [event.kind for event in heard]
+    result = conduct(RunRequest("benchmark", project=project, variables=CONTRAST), listen, control)
+    assert (result.verdict, result.sentence) == (RunVerdict.STOPPED, "benchmark stopped: 2 hosts: 2 partly measured")
+    assert "interim_analysis" not in [event.kind for event in heard]
 
 
 @pytest.mark.parametrize(
-    ("after", "verdict"),
+    ("measured", "compared", "verdict"),
     [
-        pytest.param("{}", Verdict.STOPPED, id="not measured again"),
-        pytest.param("{after: {pods: [{complete: false}]}}", Verdict.STOPPED, id="half measured again"),
-        pytest.param("{after: {pods: [{complete: true}]}}", Verdict.DONE, id="all of it done before the stop"),
+        pytest.param("measured", False, RunVerdict.STOPPED, id="not measured again"),
+        pytest.param("partly_measured", True, RunVerdict.STOPPED, id="half measured again"),
+        pytest.param("measured", True, RunVerdict.DONE, id="all of it done before the stop"),
     ],
 )
 def test_a_stop_before_the_second_measurement_is_not_done(
-    project: Path, tune: Write, after: str, verdict: Verdict
+    project: Path, tune: Write, measured: str, compared: bool, verdict: RunVerdict
 ) -> None:
-    runs_of = "{{ {'before': {'pods': [{'complete': true}]}} | combine(_after) }}"
     tune(
         f"- {RESULT}\n"
         '- {name: Switch, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}\n'
-        f'- ansible.builtin.set_fact: {{kubepin_benchmark: {{problems: [], runs: "{runs_of}"}}}}\n'
-        f"  vars: {{_after: {after}}}\n"
-        "- {ansible.builtin.set_fact: {kubepin_comparison: {verdict: BEATS}}, when: '%s'}\n" % (after != "{}")
+        f"- ansible.builtin.set_fact: {{kubepin_benchmark: {{outcome: {measured}, problems: []}}}}\n"
+        f"- {{ansible.builtin.set_fact: {{kubepin_comparison: {{verdict: BEATS}}}}, when: {compared}}}\n"
     )
     control = Control()
-    result = conduct(Request("tune", project=project), lambda event: control.stop(), control)
+    result = conduct(RunRequest("tune", project=project), lambda event: control.stop(), control)
     assert (result.verdict, result.sentence.split(":")[0]) == (verdict, f"tune {verdict}")
 
 
 def test_failed_and_not_run_are_told_apart(project: Path, tune: Write) -> None:
     tune("- {ansible.builtin.command: 'true'}\n- ansible.builtin.fail: {msg: no}")
-    assert conduct(Request("tune", project=project)).exit_code == 1
+    assert conduct(RunRequest("tune", project=project)).exit_code == 1
     tune("- no_such_module_at_all: {}")
-    not_run = conduct(Request("tune", project=project))
-    assert (not_run.verdict, not_run.exit_code) == (Verdict.NOT_RUN, 6)
+    not_run = conduct(RunRequest("tune", project=project))
+    assert (not_run.verdict, not_run.exit_code) == (RunVerdict.NOT_RUN, 6)
 
 
-def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_told_them(project: Path, tune: Write) -> None:
-    plan = (
-        "{schema: 1, changed: true, problems: \"{{ ['it has no room'] if inventory_hostname == 'gpu-02' else [] }}\"}"
-    )
+def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_failed_for_all(
+    project: Path, tune: Write
+) -> None:
     tune(
-        f"- ansible.builtin.set_fact: {{kubepin_plan: {plan}}}\n"
+        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: not_begun, problems: []}}\n"
+        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: refused, problems: [it has no room]}}\n"
+        "  when: inventory_hostname == 'gpu-02'\n"
         "- {ansible.builtin.fail: {msg: 'gpu-02: it has no room'}, run_once: true}"
     )
-    result = conduct(Request("tune", project=project))
-    assert (result.verdict, result.sentence) == (Verdict.REFUSED, "tune refused: 2 hosts: 1 not begun, 1 refused")
+    result = conduct(RunRequest("tune", project=project))
+    assert (result.verdict, result.sentence) == (RunVerdict.REFUSED, "tune refused: 2 hosts: 1 not begun, 1 refused")
     assert (result.host("gpu-01").first_cause, result.host("gpu-02").first_cause) == (None, "it has no room")
 
 
 def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
     tune(f"- {RESULT}")
-    first = conduct(Request("tune", project=project))
+    first = conduct(RunRequest("tune", project=project))
     tune("- ansible.builtin.fail: {msg: the disk is full}")
-    second = conduct(Request("tune", project=project, limit="gpu-01"))
-    assert (second.verdict, second.exit_code) == (Verdict.REFUSED, 3)
+    second = conduct(RunRequest("tune", project=project, limit="gpu-01"))
+    assert (second.verdict, second.exit_code) == (RunVerdict.REFUSED, 3)
     assert second.host("gpu-01").first_cause == "the disk is full"
     listed = runs.summaries(project)
     assert [(run["run"], run["verdict"], run["outcomes"]) for run in listed] == [
@@ -239,18 +240,18 @@ def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
 
 def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None:
     tune(f"- {RESULT}")
-    done = runs.begin(Request("tune", project=project), {}, Redactor())
+    done = runs.begin(RunRequest("tune", project=project), {}, Redactor())
     before = runs.names(project)
     (project / "playbooks" / VERBS["rollback"].playbook).touch()
     for make, words in (
-        (lambda: Request("tun", project=project), "`tun` is no verb of kubepin: expected one of tune"),
-        (lambda: Request("preview", project=project), "preview-gpu-nodes.yml, which is not there"),
-        (lambda: Request("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
-        (lambda: Request("tune", project=project, resume="yesterday"), "'yesterday' is no run in"),
-        (lambda: Request("rollback", project=project, resume=done.name), "is a `tune`, not a `rollback`"),
+        (lambda: RunRequest("tun", project=project), "unknown command `tun`: choose from tune"),
+        (lambda: RunRequest("preview", project=project), "preview-gpu-nodes.yml, which is missing"),
+        (lambda: RunRequest("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
+        (lambda: RunRequest("tune", project=project, resume="yesterday"), "unknown run 'yesterday' in"),
+        (lambda: RunRequest("rollback", project=project, resume=done.name), "belongs to `kubepin tune`"),
         (
-            lambda: Request("tune", project=project, variables={"gpu_benchmark_rounds": "x"}),
-            "expected a number of rounds",
+            lambda: RunRequest("tune", project=project, variables={"gpu_benchmark_rounds": "x"}),
+            "expected a whole number of at least 1",
         ),
     ):
         with pytest.raises(UsageError, match=words):

@@ -52,13 +52,13 @@ def test_results_and_facts_come_from_events(project: Path, tune: Write, monkeypa
 """
     )
     events: list[Event] = []
-    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
-    assert outcome.status == "successful"
-    assert [host.outcome for host in outcome.hosts] == ["tuned", "tuned"]
-    assert outcome.hosts[0].changes == ("p: none -> static",)
-    assert outcome.hosts[0].verified == ("ready",)
-    assert outcome.statistics == {"answer": 42}
-    assert outcome.messages == ("host keys are checked: True",)  # ansible-runner sets it to False
+    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    assert result.status == "successful"
+    assert [host.outcome for host in result.hosts] == ["tuned", "tuned"]
+    assert result.hosts[0].changes == ("p: none -> static",)
+    assert result.hosts[0].verified == ("ready",)
+    assert result.statistics == {"answer": 42}
+    assert result.messages == ("host keys are checked: True",)  # ansible-runner sets it to False
     assert [event.data["host"] for event in events if event.kind == "fact"] == ["gpu-01", "gpu-02"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
@@ -83,11 +83,11 @@ def test_nothing_of_an_earlier_run_leaks_into_the_next(project: Path, tune: Writ
 
 def test_a_cancel_leaves_no_process_and_says_where_it_was(project: Path, tune: Write) -> None:
     tune(f"- {{name: Take long, ansible.builtin.command: sleep {SLEEP}}}")
-    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), ignore, lambda: len(sleepers()) == 2)
-    assert outcome.status == "canceled"
-    assert outcome.in_hand == {"gpu-01": "Take long", "gpu-02": "Take long"}
-    assert {host.outcome for host in outcome.hosts} == {"interrupted"}
-    assert not outcome.left
+    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), ignore, lambda: len(sleepers()) == 2)
+    assert result.status == "canceled"
+    assert result.in_progress == {"gpu-01": "Take long", "gpu-02": "Take long"}
+    assert {host.outcome for host in result.hosts} == {"interrupted"}
+    assert not result.remaining
     assert not sleepers()
 
 
@@ -114,9 +114,9 @@ def test_ignored_and_rescued_failures_do_not_count_and_the_first_cause_is_the_re
 """
     )
     events: list[Event] = []
-    outcome = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
-    assert outcome.status == "failed"
-    assert [(host.outcome, host.first_cause) for host in outcome.hosts] == [
+    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    assert result.status == "failed"
+    assert [(host.outcome, host.first_cause) for host in result.hosts] == [
         ("ok", None),
         ("failed", "the disk is full"),
     ]
@@ -143,10 +143,10 @@ def test_check_mode_changes_nothing_and_secrets_stand_on_no_command_line(
         check=True,
         become_password="hidden-word-too",
     )
-    outcome = run_play(play, ignore)
-    assert outcome.changed
+    result = run_play(play, ignore)
+    assert result.changed
     assert not (tmp_path / "written").exists()
-    assert outcome.messages == ("False hidden-word",)
+    assert result.messages == ("False hidden-word",)
 
 
 def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:
@@ -157,8 +157,8 @@ def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:
     while len(marked(mark)) < 2:
         time.sleep(0.05)
     time.sleep(0.2)  # until the shell has set its trap
-    left = end_marked(mark, patience=0.2, transaction_patience=0.5)
-    assert any("sh -c" in text for text in left)
+    remaining = end_marked(mark, kill_after=0.2, give_up_after=0.5)
+    assert any("sh -c" in text for text in remaining)
     assert meek.wait() == -signal.SIGTERM
     assert stubborn.wait() == 7
-    assert end_marked(mark, patience=5) == ()
+    assert end_marked(mark, kill_after=5) == ()

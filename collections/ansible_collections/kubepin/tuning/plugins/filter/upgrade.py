@@ -10,6 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rep
     upgrade_failure_text,
     upgrade_plan_text,
     upgrade_problems_text,
+    upgrade_result_fact,
     upgrade_summary_text,
 )
 
@@ -22,5 +23,6 @@ class FilterModule:
             "upgrade_problems_text": upgrade_problems_text,
             "upgrade_failure_text": upgrade_failure_text,
             "upgrade_plan_text": upgrade_plan_text,
+            "upgrade_result_fact": upgrade_result_fact,
             "upgrade_summary_text": upgrade_summary_text,
         }

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural
 
 Data = Mapping[str, Any]
@@ -210,9 +211,17 @@ def benchmark_fact(
         "schema": SCHEMA,
         "node": plan["node"],
         "run": plan["run"],
+        "outcome": _outcome(runs).value,
         "runs": runs,
         "problems": [f"{label}: {problem}" for label, run in runs.items() for problem in run["problems"]],
     }
+
+
+def _outcome(runs: Mapping[str, Data]) -> Outcome:
+    complete = [pod["complete"] for run in runs.values() for pod in run["pods"]]
+    if complete and all(complete):
+        return Outcome.MEASURED
+    return Outcome.PARTLY_MEASURED if any(complete) else Outcome.NOT_BEGUN
 
 
 def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import listed
 
 Data = Mapping[str, Any]
 Stacks = Sequence[Data]
@@ -31,14 +33,14 @@ def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
 
 
 def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[str, Any]:
-    """``audit`` of the pods alone that the static policy would not pin, ``problems`` by node, and ``warnings``.
+    """``audit`` of the pods alone that the static policy would not pin, ``plans`` of nodes with problems, and ``warnings``.
 
     Pods that the drain evicts are made anew by their owners, so the owner's template counts.
     """
     owners = {(owner["namespace"], f"{owner['kind']}/{owner['name']}"): owner for owner in audit["owners"]}
     switched = {stack["node"]: stack for stack in stacks if _to_static(stack)}
     restarted = {stack["node"]: stack for stack in stacks if stack and stack["plan"].get("changed")}
-    unpinned, warnings, problems = [], [], {}
+    unpinned, warnings, plans = [], [], {}
     for pod in audit["pods"]:
         stays = pod["node"] in restarted and _name(pod) not in restarted[pod["node"]]["plan"]["pods_to_evict"]
         if stays and pod["risk"]["causes"]:
@@ -46,7 +48,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
         template = None if stays else owners.get((pod["namespace"], pod["owner"]))
         if pod["node"] in switched and not _pinned(pod, template):
             unpinned.append(pod)
-    for node in switched:
+    for node, stack in switched.items():
         in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
         if in_danger and accept_risk:
             warnings.append(
@@ -54,12 +56,12 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
             )
         elif in_danger:
             problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
-            problems[node] = [problem.to_dict()]
+            plans[node] = with_problems(stack["plan"], [problem])
     makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
     listed = [owner for key, owner in owners.items() if key in makers]
     return {
         "audit": {"schema": 1, "pods": unpinned, "owners": listed, "summary": summary_of(unpinned, listed, 0)},
-        "problems": problems,
+        "plans": plans,
         "warnings": warnings,
     }
 
@@ -106,9 +108,7 @@ def _update(pod: Data) -> Data | None:
 
 
 def _named(pods: Sequence[Data]) -> str:
-    names = ", ".join(_name(pod) for pod in pods[:_NAMED])
-    more = f" and {len(pods) - _NAMED} more" if len(pods) > _NAMED else ""
-    return f"GPU pods {names}{more}"
+    return f"GPU pods {listed([_name(pod) for pod in pods], _NAMED)}"
 
 
 def _effect(pods: Sequence[Data]) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+
 SCHEMA = 1
 SPEED_EQUAL = 0.02
 MAIN_CAUSE = 0.5
@@ -38,6 +40,7 @@ def probe_fact(measured: Mapping[str, Any], report: Mapping[str, Any], folder: s
     kept = ("engine", "engine_version", "cpuset", "explanation", "gpu", "order", "commands", "rounds", "clock", "notes")
     return {
         "schema": SCHEMA,
+        "outcome": Outcome.MEASURED.value,
         **{key: measured[key] for key in kept},
         "verdict": report["verdict"],
         "ratio": report["family"]["ratio"],

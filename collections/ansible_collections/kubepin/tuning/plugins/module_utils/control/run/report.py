@@ -9,6 +9,8 @@ import textwrap
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration, listed
+
 _GAP = "   "
 _WIDTH = 110
 _ONE_BY_ONE = 16
@@ -43,7 +45,7 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
         lines = [f"  {host:<{width}}{_GAP}{problem}" for host, problems in refused.items() for problem in problems]
     else:
         lines = _together(refused, lambda _host: True)
-    head = f"kubepin: nothing was changed. {len(refused)} of {_nodes(len(found))} cannot be switched as asked:"
+    head = f"kubepin: nothing was changed. {len(refused)} of {counted(len(found), 'node')} cannot be switched as asked:"
     return "\n".join([head, *lines])
 
 
@@ -81,15 +83,10 @@ def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bo
         hosts_of.setdefault(tuple(block), []).append(host)
     lines = []
     for same, hosts in hosts_of.items():
-        names = textwrap.wrap(_some(hosts, all_named(hosts[0])), _WIDTH, break_on_hyphens=False)
+        shown = len(hosts) if all_named(hosts[0]) else _NAMED
+        names = textwrap.wrap(listed(hosts, shown), _WIDTH, break_on_hyphens=False)
         lines += [*(f"  {line}" for line in names), *(f"      {line}" for line in same)]
     return lines
-
-
-def _some(hosts: Sequence[str], all_named: bool) -> str:
-    if all_named or len(hosts) <= _NAMED:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:_NAMED])} and {len(hosts) - _NAMED} more"
 
 
 def _outcome(result: Mapping[str, t.Any]) -> str:
@@ -100,7 +97,7 @@ def _header(outcomes: Sequence[str], seconds: float) -> str:
     counts = [f"{outcomes.count(outcome)} {words}" for outcome, words in _COUNTED.items() if outcome in outcomes]
     failed, undone = sum(outcome in _FAILURES for outcome in outcomes), outcomes.count("undone")
     counts.append(f"{failed} failed" + (f" ({undone} of them put back)" if undone else ""))
-    return f"kubepin: {_nodes(len(outcomes))}: {', '.join(counts)} ({_duration(seconds)})"
+    return f"kubepin: {counted(len(outcomes), 'node')}: {', '.join(counts)} ({duration(seconds)})"
 
 
 def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
@@ -203,15 +200,3 @@ def natural(names: Mapping[str, object]) -> list[str]:
 
 def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"(\d+)", name) if part]
-
-
-def _nodes(count: int) -> str:
-    return f"{count} node{'s' if count != 1 else ''}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

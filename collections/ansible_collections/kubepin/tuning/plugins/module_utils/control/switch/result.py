@@ -25,6 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     VersionError,
     parse_version,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 Data = Mapping[str, Any]
 
@@ -70,6 +71,7 @@ def plan_fact(
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
         "schema": SCHEMA,
+        "outcome": _plan_outcome(problems, changed),
         "changed": changed,
         "interrupted": interrupted,
         "problems": to_dicts(problems),
@@ -85,6 +87,17 @@ def plan_fact(
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def with_problems(plan: Data, problems: Sequence[Problem]) -> dict[str, Any]:
+    """The fact `kubepin_plan` with further problems."""
+    known = [*plan["problems"], *to_dicts(problems)]
+    return {**plan, "outcome": _plan_outcome(known, plan["changed"]), "problems": known}
+
+
+def _plan_outcome(problems: Sequence[object], changed: bool) -> str:
+    """How the host ends if nothing follows the plan."""
+    return (Outcome.REFUSED if problems else Outcome.NOT_BEGUN if changed else Outcome.OK).value
 
 
 def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
@@ -212,7 +225,7 @@ def result_fact(
     return {
         "schema": SCHEMA,
         "node": node,
-        "outcome": _outcome(plan, state, check_mode, left),
+        "outcome": _outcome(plan, state, check_mode, left).value,
         "policy_before": plan.get("policy_before"),
         "policy": plan.get("policy_before") if left or check_mode else plan.get("policy"),
         "settings": plan["settings"],
@@ -233,16 +246,16 @@ def result_fact(
     }
 
 
-def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> str:
+def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> Outcome:
     if left:
-        return str(left["outcome"])
+        return Outcome(left["outcome"])
     if plan["problems"]:
-        return "refused"
+        return Outcome.REFUSED
     if not plan["changed"]:
-        return "not_tuned" if state == "rolled_back" else "already_tuned"
+        return Outcome.NOT_TUNED if state == "rolled_back" else Outcome.ALREADY_TUNED
     if check_mode:
-        return "would_tune"
-    return "rolled_back" if state == "rolled_back" else "tuned"
+        return Outcome.WOULD_TUNE
+    return Outcome.ROLLED_BACK if state == "rolled_back" else Outcome.TUNED
 
 
 def _verified(

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 Data = Mapping[str, Any]
 
+SCHEMA = 1
 _GAP = "   "
+_PREPARE = "prepare"
 _ACTIONS = {
-    "prepare": "keep copies, fetch programs and images",
+    _PREPARE: "keep copies, fetch programs and images",
     "apply": "kubeadm upgrade apply",
     "node": "node: kubeadm, drain, kubelet, verify",
 }
@@ -94,18 +97,46 @@ def upgrade_failure_text(
     ).rstrip()
 
 
-def upgrade_summary_text(results: Mapping[str, Sequence[Data]], plan: Data, check_mode: bool) -> list[str]:
-    """Times per hop and node, what was verified, and where copies are."""
+def upgrade_result_fact(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> dict[str, Any]:
+    """The fact `kubepin_upgrade_result`: what a host has done of the plan so far.
+
+    :param steps: an entry a step that the host has done
+    """
+    return {"schema": SCHEMA, "outcome": _outcome(plan, host, steps, check_mode).value, "steps": list(steps)}
+
+
+def _outcome(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> Outcome:
+    """Preparing changes nothing that runs, so it does not count."""
+    due = sum(step["action"] != _PREPARE and host in step["hosts"] for step in plan["steps"])
+    done = sum(step["action"] != _PREPARE for step in steps)
+    if plan["problems"]:
+        return Outcome.REFUSED
+    if not due:
+        return Outcome.OK
+    if check_mode:
+        return Outcome.WOULD_UPGRADE
+    if done == due:
+        return Outcome.UPGRADED
+    return Outcome.PARTLY_UPGRADED if done else Outcome.NOT_BEGUN
+
+
+def upgrade_summary_text(results: Mapping[str, Data], plan: Data, check_mode: bool) -> list[str]:
+    """Times per hop and node, what was verified, and where copies are.
+
+    :param results: host -> its fact `kubepin_upgrade_result`
+    """
     if not plan["hops"]:
         return [f"kubepin: the cluster is at {plan['current']}: nothing to do"]
     if check_mode:
         return [f"kubepin: nothing was changed (check mode). The way to {plan['target']} has {_steps(plan)}."]
-    total = sum(float(entry["seconds"]) for entries in results.values() for entry in entries)
+    total = sum(float(entry["seconds"]) for result in results.values() for entry in result["steps"])
     lines = [f"kubepin: the cluster is at {plan['target']}. {_steps(plan)}, {total:.0f} node-seconds"]
     width = max(map(len, results), default=0)
     for hop in plan["hops"]:
-        for host, entries in results.items():
-            lines.extend(f"  {hop}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in entries if e["version"] == hop)
+        for host, result in results.items():
+            lines.extend(
+                f"  {hop}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in result["steps"] if e["version"] == hop
+            )
     return lines
 
 

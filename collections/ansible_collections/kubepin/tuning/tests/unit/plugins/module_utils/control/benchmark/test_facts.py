@@ -197,6 +197,12 @@ def test_the_fact_holds_what_was_measured():
     assert run["main_arms"] == {"none": "none-auto"}
     assert fact()["problems"] == []
     assert fact(complete=(1, 2))["runs"]["before"]["complete"] is False
+    assert [fact(complete=rounds)["outcome"] for rounds in ((1, 2, 3), (1, 2), ())] == [
+        "measured",
+        "partly_measured",
+        "not_begun",
+    ]
+    assert fact(complete=(1, 2), before=fact(), label="after")["outcome"] == "partly_measured"
 
 
 def test_the_fact_keeps_other_measurements_of_the_same_run_only():

@@ -34,7 +34,14 @@ def audit(pods, *template):
 
 
 def stack(evicted=("ml/serve-1",), **plan):
-    changes = {"changed": True, "policy": "static", "policy_before": "none", "exclusive_cpus": 62, **plan}
+    changes = {
+        "changed": True,
+        "problems": [],
+        "policy": "static",
+        "policy_before": "none",
+        "exclusive_cpus": 62,
+        **plan,
+    }
     return {"node": "gpu-01", "runtime": {}, "plan": {**changes, "pods_to_evict": list(evicted)}}
 
 
@@ -43,7 +50,9 @@ SHARED = container(reasons=["fractional_cpu"])
 
 def test_a_pod_in_danger_is_a_problem_with_its_way_out():
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False)
-    (problem,) = found["problems"]["gpu-01"]
+    plan = found["plans"]["gpu-01"]
+    (problem,) = plan["problems"]
+    assert plan["outcome"] == "refused"
     assert (problem["code"], problem["subject"], problem["waivable"]) == (
         "gpu_access_risk",
         "GPU pods ml/serve-1",
@@ -60,20 +69,20 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out():
 
 def test_accepted_it_is_a_warning():
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True)
-    assert found["problems"] == {}
+    assert found["plans"] == {}
     assert "gpu_qos_accept_risk is true, so the run goes on" in found["warnings"][0]
 
 
 def test_what_is_unknown_is_a_danger_and_named():
     cause = {**UPDATE, "unknown": ["runc_version"]}
     found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False)
-    assert "depends on what is unknown: runc_version" in found["problems"]["gpu-01"][0]["text"]
+    assert "depends on what is unknown: runc_version" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
 @pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
 def test_on_a_safe_stack_it_is_listed_only(causes):
     found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False)
-    assert found["problems"] == {}
+    assert found["plans"] == {}
     assert found["audit"]["summary"]["not_exclusive"] == 1
 
 
@@ -93,20 +102,20 @@ def test_on_a_safe_stack_it_is_listed_only(causes):
 )
 def test_the_owners_template_counts_for_pods_that_are_evicted(now, template, pinned):
     found = gpu_pods_preflight(audit([pod(*now)], *template), [stack()], False)
-    assert bool(found["problems"]) is not pinned
+    assert bool(found["plans"]) is not pinned
 
 
 @pytest.mark.parametrize(
     "plan", [{"changed": False}, {"policy_before": "static"}, {"policy": "none", "policy_before": "static"}]
 )
 def test_a_node_that_is_not_switched_to_static_stops_nothing(plan):
-    assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False)["problems"] == {}
+    assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False)["plans"] == {}
 
 
 def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
     staying = pod(container(), causes=[{**UPDATE, "unknown": ["runc_version"]}, RELOAD], owner="DaemonSet/watch")
     found = gpu_pods_preflight(audit([staying]), [stack(evicted=[])], False)
-    assert found["problems"] == {}
+    assert found["plans"] == {}
     (warning,) = found["warnings"]
     assert "gpu-01: ml/serve-1 stays through the drain" in warning
     assert "(container_update, daemon_reload; unknown: runc_version)" in warning
@@ -115,7 +124,7 @@ def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
 def test_many_pods_are_counted():
     pods = [pod(SHARED, name=f"serve-{number}") for number in range(10)]
     found = gpu_pods_preflight(audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False)
-    assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["problems"]["gpu-01"][0]["text"]
+    assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
 def test_what_the_operator_says_counts_more_than_what_was_read():

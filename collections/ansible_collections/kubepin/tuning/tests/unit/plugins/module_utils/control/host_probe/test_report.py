@@ -98,6 +98,7 @@ def test_the_fact() -> None:
     measured = {**dict.fromkeys(keys, "x"), "clock": clock(), "lines": 48, "invocation": {}}
     fact = probe_fact(measured, report(), "/runs/a/probe/gpu-01")
     assert fact["schema"] == 1
+    assert fact["outcome"] == "measured"
     assert (fact["ratio"], fact["low"], fact["high"], fact["verdict"]) == (1.5, 1.4, 1.6, "BEATS")
     assert fact["lines"] == "/runs/a/probe/gpu-01/lines.jsonl"
     assert fact["report"] == "/runs/a/probe/gpu-01/report.html"

@@ -97,6 +97,10 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
     }  # fmt: skip
     assert facts["same"]["kubepin_result"]["node"] == "node-of-same"
     assert facts["other"]["kubepin_plan"]["changed"]
+    plans = {name: fact["kubepin_plan"]["outcome"] for name, fact in facts.items()}
+    assert plans == {
+        "same": "ok", "none": "ok", "other": "not_begun", "silent": "refused", "lost": "refused", "hasty": "refused",
+    }  # fmt: skip
     assert facts["silent"]["kubepin_plan"]["problems"] == [failed("timed out").to_dict()]
     assert facts["lost"]["kubepin_plan"]["problems"] == [failed("no such node").to_dict()]
     assert [problem["code"] for problem in facts["hasty"]["kubepin_plan"]["problems"]] == ["probe_seconds_too_short"]

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
     upgrade_failure_text,
     upgrade_plan_text,
     upgrade_problems_text,
+    upgrade_result_fact,
     upgrade_summary_text,
 )
 
@@ -99,9 +101,35 @@ def test_times_per_hop_and_node() -> None:
         "dropped_flags": [],
         "verified": ["kubelet 1.21.14"],
     }
-    lines = upgrade_summary_text({"w1": [entry]}, PLAN, False)
+    lines = upgrade_summary_text({"w1": {"steps": [entry]}}, PLAN, False)
     assert lines[1] == (
         "  1.21.14   w1   node       43 s   prepare 5 s   drain 20 s   kubelet down 0.7 s   "
         "kept from kubeadm's rewriting: cpuManagerPolicy static   verified: kubelet 1.21.14"
     )
     assert "check mode" in upgrade_summary_text({}, PLAN, True)[0]
+
+
+PREPARED, DONE = {"action": "prepare"}, {"action": "node"}
+TWICE = {
+    **PLAN,
+    "blockers": [],
+    "steps": [{"version": "1.21.14", "action": "prepare", "hosts": ["w1", "w2"]}, STEP, {**STEP, "version": "1.22.17"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("plan", "host", "steps", "check_mode", "outcome"),
+    [
+        (PLAN, "w1", [], False, "refused"),
+        (TWICE, "w1", [], False, "not_begun"),
+        (TWICE, "w1", [PREPARED], False, "not_begun"),
+        (TWICE, "w1", [PREPARED, DONE], False, "partly_upgraded"),
+        (TWICE, "w1", [PREPARED, DONE, DONE], False, "upgraded"),
+        (TWICE, "w1", [], True, "would_upgrade"),
+        (TWICE, "w2", [PREPARED], False, "ok"),
+    ],
+)
+def test_the_outcome_of_a_host(
+    plan: dict[str, Any], host: str, steps: list[dict[str, Any]], check_mode: bool, outcome: str
+) -> None:
+    assert upgrade_result_fact(plan, host, steps, check_mode) == {"schema": 1, "outcome": outcome, "steps": steps}
