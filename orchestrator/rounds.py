@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmark.compare import LOOKS, Verdict, compare
+from benchmark.analysis import Verdict
+from benchmark.compare import INTERIM_ANALYSES, compare
 from benchmark.readers import read_arms
 from benchmark.results import InputError
 from orchestrator.model import HostResult
@@ -25,8 +26,8 @@ def is_conducted(verb: str, variables: Mapping[str, Any]) -> bool:
 
 def looks(variables: Mapping[str, Any]) -> tuple[int, ...]:
     """After how many rounds the verdict is looked at; with a number of rounds asked for, no more than these."""
-    most = int(variables.get(ROUNDS, LOOKS[-1]))
-    return (*(look for look in LOOKS if look < most), most)
+    most = int(variables.get(ROUNDS, INTERIM_ANALYSES[-1]))
+    return (*(analysis for analysis in INTERIM_ANALYSES if analysis < most), most)
 
 
 def undecided(hosts: Sequence[HostResult]) -> tuple[str, ...]:
