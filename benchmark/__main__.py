@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs of the benchmark allow to claim: `compare` two of them, `report` on them, or `summary` of one.
+"""Evaluate benchmark runs: `compare` two of them, `report` on them, or print a `summary` of each.
 
-Exit code 0: done, whatever the verdict; 1: `report --fail-unless` is not met; 2: bad input, all problems named.
+Exit code 0: done, whatever the verdict; 1: `report --fail-unless` is not met; 2: bad input, with all problems.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from pathlib import Path
 
 from benchmark import report, summary
 from benchmark.analyse import analyse
-from benchmark.compare import MARGIN, Comparison, Verdict, compare
+from benchmark.analysis import Comparison, Verdict
+from benchmark.compare import MARGIN, compare
 from benchmark.factors import split
 from benchmark.readers import has_arms, locate, read, read_arms, texts
 from benchmark.render import to_object, to_text
 from benchmark.results import InputError, ResultSet
 
 DONE, NOT_MET, BAD_INPUT = 0, 1, 2
-SHOWN = 20
+PROBLEMS_SHOWN = 20
+"""Problems shown for each side."""
 
 
 def _margin(text: str) -> float:
@@ -33,7 +35,9 @@ def _margin(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no margin: expected a share above 0 and below 1, such as 0.03")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a margin: expected a share above 0 and below 1, such as 0.03"
+        )
     return value
 
 
@@ -43,17 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     two = argparse.ArgumentParser(add_help=False)
     inputs = "the original's log, its folder of CSV files, or JSON lines (a file, a folder, or either with @ARM)"
     two.add_argument("a", metavar="A", help=inputs)
-    two.add_argument("b", metavar="B", help="the same, of the other side")
+    two.add_argument("b", metavar="B", help="the same for the other side")
     two.add_argument("--label-a", help="name of A in the output")
     two.add_argument("--label-b", help="name of B in the output")
-    two.add_argument("--margin", type=_margin, default=MARGIN, help="what is worth a claim (default: %(default)s)")
-    two.add_argument("--partial", action="store_true", help="take what a cut log holds")
+    two.add_argument(
+        "--margin", type=_margin, default=MARGIN, help="smallest difference worth a claim (default: %(default)s)"
+    )
+    two.add_argument("--partial", action="store_true", help="accept a log that was cut")
 
     command = commands.add_parser("compare", parents=[two], help="compare B (after) with A (before)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = commands.add_parser(
-        "report", parents=[two], help="the same with causes, as HTML, Markdown, JSON and a line"
+        "report", parents=[two], help="compare and explain, as HTML, Markdown, JSON and one line"
     )
     command.add_argument(
         "--with",
@@ -61,14 +67,16 @@ def _parser() -> argparse.ArgumentParser:
         dest="others",
         action="append",
         default=[],
-        help="a further arm to explain the gap",
+        help="another arm that helps to explain the gap",
     )
     command.add_argument("--title", default="Benchmark: before and after", help="default: %(default)s")
     command.add_argument("--command", dest="made_by", default="", help="how the runs were made, for the report")
-    command.add_argument("--output", type=Path, default=Path("report"), help="folder to write (default: %(default)s)")
+    command.add_argument(
+        "--output", type=Path, default=Path("report"), help="folder for the report (default: %(default)s)"
+    )
     printed = command.add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print report.json")
-    printed.add_argument("--line", action="store_true", help="print the line alone, not the files' names")
+    printed.add_argument("--line", action="store_true", help="print the line only, not the names of the files")
     command.add_argument("--fail-unless", choices=sorted(POLICIES), default="none", help="default: %(default)s")
 
     command = commands.add_parser("summary", help="what each arm of JSON lines measured")
@@ -78,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def not_worse(comparison: Comparison) -> bool:
-    """Whether B is proved to be no slower than A by more than the margin: the interval's lower end tells."""
+    """Whether the lower end of the interval proves that B is at most the margin slower than A."""
     family = comparison.family
     return (
         comparison.verdict is not Verdict.INVALID
@@ -95,31 +103,31 @@ POLICIES: Mapping[str, Callable[[Comparison], bool]] = {
 }
 
 
-def _told_apart(a: ResultSet, b: ResultSet) -> tuple[ResultSet, ResultSet]:
+def _distinct_labels(a: ResultSet, b: ResultSet) -> tuple[ResultSet, ResultSet]:
     if a.label != b.label:
         return a, b
     return replace(a, label=f"{a.label} (A)"), replace(b, label=f"{b.label} (B)")
 
 
 def _read_two(options: argparse.Namespace) -> tuple[ResultSet, ResultSet]:
-    """Both sides; reads both before it complains, so that all problems come at once."""
+    """Reads both sides before it raises InputError, so that all problems come at once."""
     sides: list[ResultSet] = []
     problems: list[str] = []
     for source, label in ((options.a, options.label_a), (options.b, options.label_b)):
         try:
             sides.append(read(source, label, partial=options.partial))
         except InputError as error:
-            more = len(error.problems) - SHOWN
-            problems += error.problems[:SHOWN]
+            more = len(error.problems) - PROBLEMS_SHOWN
+            problems += error.problems[:PROBLEMS_SHOWN]
             problems += [f"{source}: and {more} more problems"] if more > 0 else []
     if problems:
         raise InputError(problems)
-    return _told_apart(*sides)
+    return _distinct_labels(*sides)
 
 
 @dataclass(frozen=True)
 class _Arms:
-    """The arms of a report by name, the names of A and B, and the files that they came from."""
+    """The arms of a report by name, the names of A and B, and the contents of their files by name."""
 
     sides: Mapping[str, ResultSet]
     a: str
@@ -128,7 +136,7 @@ class _Arms:
 
 
 def _read_arms(options: argparse.Namespace) -> _Arms:
-    """A and B, and the other arms: all of A's file where B is in it too, else those that differ in threads alone."""
+    """A and B with other arms: all those of A's file if B is in it too, else those that differ in threads only."""
     a, b = _read_two(options)
     paths = {side: locate(source)[0] for side, source in (("a", options.a), ("b", options.b))}
     same_name = not a.arm or not b.arm or a.arm == b.arm
@@ -175,7 +183,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     if options.output.exists() and not options.output.is_dir():
-        raise InputError([f"{options.output}: is a file: expected a folder to write. Name another with --output."])
+        raise InputError([f"{options.output}: is a file: expected a folder. Name another with --output."])
     arms = _read_arms(options)
     analysis = analyse(arms.sides, arms.a, arms.b, options.margin)
     try:
@@ -198,11 +206,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _summary(options: argparse.Namespace) -> int:
-    gone = [path for path in options.sources if not path.exists()]
-    if gone:
-        raise InputError([f"{path}: no such file or folder: expected JSON lines of the benchmark." for path in gone])
-    result = summary.summarise(read_arms(options.sources))
-    print(json.dumps(result, indent=2, allow_nan=False) if options.json else summary.to_text(result))
+    missing = [path for path in options.sources if not path.exists()]
+    if missing:
+        raise InputError([f"{path}: no such file or folder: expected JSON lines of the benchmark." for path in missing])
+    arms = read_arms(options.sources)
+    result = json.dumps(summary.summarise(arms), indent=2, allow_nan=False) if options.json else summary.to_text(arms)
+    print(result)
     return DONE
 
 
@@ -214,7 +223,7 @@ _COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs one command and returns the exit code."""
     options = _parser().parse_args(arguments)
     run, nothing = _COMMANDS[options.command]
     try:

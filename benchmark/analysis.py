@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All that a report says about two arms and their neighbours, as plain data: what was measured, what differed, and why."""
+"""What a comparison found, as plain data for programs: verdicts, ratios, causes. The texts are in `wording`.
+
+Times are ms, ratios are A's time over B's: above 1, B is faster.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,111 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from benchmark.compare import CellResult, Comparison, Estimate
-from benchmark.results import Cell, Scalar, Status
+from benchmark.results import Cell, Note, Scalar, Status
+
+GRADIENT_CELLS = 5
+"""Cells that a precision and mode needs for a trend."""
+MAIN_CAUSE = 0.5
+"""Share of a gap from which a cause is the main one."""
+
+
+class Verdict(StrEnum):
+    """What may be claimed about B against A."""
+
+    BEATS = "BEATS"
+    WORSE = "WORSE"
+    EQUIVALENT = "EQUIVALENT"
+    UNDECIDED = "UNDECIDED"
+    INVALID = "INVALID"
+
+
+class Role(StrEnum):
+    """What a cell is used for. The verdict is about the launch-bound cells, or about the others if there are none."""
+
+    LAUNCH_BOUND = "launch-bound"
+    OTHER = ""
+    DERIVED = "as the original times it"
+    CONTROL = "control"
+
+
+class GradientCode(StrEnum):
+    """Whether the gap grows as models shrink."""
+
+    NONE = "none"
+    FLAT = "flat"
+    GROWS = "grows"
+    GROWS_BUT_GPU_DIFFERS = "grows_but_gpu_differs"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A's time over B's. The interval is None before the first interim analysis; `p` belongs to `verdict`."""
+
+    ratio: float
+    rounds: int
+    verdict: Verdict = Verdict.UNDECIDED
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    p: float = 1.0
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One common cell. `estimate` is None if it was not timed on both sides; then `status` and `reason` say why.
+
+    `status` is oom if either side ran out of memory, else skipped if either side skipped the cell.
+    """
+
+    cell: Cell
+    verdict: Verdict
+    estimate: Estimate | None = None
+    mean_a_ms: float | None = None
+    mean_b_ms: float | None = None
+    role: Role = Role.OTHER
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Gap against size (B's time) within one precision and mode.
+
+    `rho` is Spearman's rank correlation, `p` that of Kendall's tau. `small` and `large` are the ratios of the outer
+    thirds.
+    """
+
+    precision: str
+    mode: str
+    cells: int
+    rho: float
+    p: float
+    small: float
+    large: float
+    grows_as_models_shrink: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of B with A.
+
+    `family` is the geometric mean over the cells that the verdict is about, `control` that over the negative controls.
+    `gpu_slowed` holds the shares of A's and of B's blocks in which heat or the power supply slowed the GPU, if they
+    differ so much that the comparison is invalid.
+    """
+
+    label_a: str
+    label_b: str
+    margin: float
+    verdict: Verdict
+    cells: tuple[CellResult, ...]
+    family: Estimate | None
+    family_basis: str
+    control: Estimate | None
+    gpu_slowed: tuple[float, float] | None
+    gradient: tuple[Trend, ...]
+    gradient_code: GradientCode
+    notes: tuple[Note, ...]
 
 
 class CauseCode(StrEnum):
@@ -26,16 +132,34 @@ class CauseCode(StrEnum):
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause of a gap; `share` is the part of the gap that it explains (0 to 1), None where that cannot be told."""
+    """One cause of a gap. `share` is the part of the gap that it explains (0 to 1), None if unknown.
+
+    `evidence` holds the findings that prove it, the most important first.
+    """
 
     code: CauseCode
     share: float | None
-    evidence: str
+    evidence: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "; ".join(self.evidence)
+
+
+@dataclass(frozen=True)
+class RuledOut:
+    """A cause that was measured and does not contribute; `text` says so with the numbers."""
+
+    code: CauseCode
+    text: str
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One key of the environments; `by_design` if the experiment sets it, `red_flag` says why it spoils the comparison."""
+    """A key on which the environments differ.
+
+    `by_design` if the experiment sets it. `red_flag` says why it makes the comparison doubtful, empty if it does not.
+    """
 
     key: str
     a: Scalar
@@ -48,12 +172,13 @@ class Difference:
 class ArmCell:
     """One cell in one arm, over all its rounds. Times are ms; what was not recorded is None or absent.
 
-    `p99_ms` needs 299 steps. `parts_ms` holds ms per step of data, h2d, enqueue and wait, and stall: what the steps above
-    p50 + 20 ms take beyond p50, which lies within the other parts.
-    `rates`: throttled_periods and periods (counts), wall_ms (sum), throttled_ms_per_s (a sum over CPUs), run_delay_share
-    and quiet_run_delay_share (of the launching thread's time; the second without throttled blocks), migrations_per_s,
-    involuntary_switches_per_s, voluntary_switches_per_s, cpus_used, steal_ms_per_s, gpu_slowed_share (of the blocks);
-    medians over blocks: threads, canary_ms, cpu_mhz, gpu_sm_mhz, gpu_temperature, gpu_power_w, host_busy_cpus.
+    `p99_ms` needs 299 steps. `parts_ms` holds ms per step of data, h2d, enqueue and wait, and of stall: the time beyond
+    p50 of the steps above p50 + 20 ms, which is contained in the other parts.
+    `rates`: throttled_periods and periods (counts), wall_ms (sum), throttled_ms_per_s (summed over CPUs),
+    run_delay_share and quiet_run_delay_share (of the launching thread's time; the second without throttled blocks),
+    migrations_per_s, involuntary_switches_per_s, voluntary_switches_per_s, cpus_used, steal_ms_per_s,
+    gpu_slowed_share (of the blocks); medians over blocks: threads, canary_ms (the reference loop), cpu_mhz, gpu_sm_mhz,
+    gpu_temperature, gpu_power_w, host_busy_cpus.
     """
 
     status: Status
@@ -67,6 +192,45 @@ class ArmCell:
     launch_bound_index: float | None = None
     parts_ms: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm's part in a gap."""
+
+    name: str
+    cell: ArmCell
+    environment: Mapping[str, Scalar]
+
+    def rate(self, name: str) -> float | None:
+        """One of ArmCell.rates; None if it was not recorded."""
+        return self.cell.rates.get(name)
+
+    def number(self, name: str) -> float | None:
+        """A number of the environment; None if unknown, or if the arm's processes disagree."""
+        value = self.environment.get(name)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    @property
+    def mean_ms(self) -> float:
+        return self.cell.mean_ms or 0.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A slower and a faster arm. `fixed` is the slower arm's group with as many threads as CPUs, if it was measured."""
+
+    slow: Arm
+    fast: Arm
+    fixed: Arm | None = None
+
+    @property
+    def ms(self) -> float:
+        return self.slow.mean_ms - self.fast.mean_ms
+
+    def share(self, slow_ms: float, fast_ms: float) -> float:
+        """A difference in ms per step as a share of the gap, limited to 0 to 1."""
+        return min(max((slow_ms - fast_ms) / self.ms, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -92,9 +256,10 @@ class FactorArm:
 
 @dataclass(frozen=True)
 class Factors:
-    """The 2 x 2 decomposition. `share_by_threads`: the part of the gap from reference to B that threads = N closes alone.
+    """The 2 x 2 decomposition.
 
-    Below 0 it widens the gap, above 1 it does more than B; None where there is no gap or no such arm.
+    `share_by_threads` is the part of the gap from the reference to B that a fixed number of threads closes alone.
+    Below 0 it widens the gap, above 1 it gains more than B. None if there is no gap or no such arm.
     """
 
     arms: tuple[FactorArm, ...]
@@ -102,9 +267,37 @@ class Factors:
     sentence: str
 
 
+class AdviceCode(StrEnum):
+    """What to do."""
+
+    ALIGN_CPU_SPEED = "align_cpu_speed"
+    ALIGN_NUMA = "align_numa"
+    COMPARE_WITH_THREADS = "compare_with_threads"
+    KEEP_A = "keep_a"
+    MEASURE_FIXED_THREADS = "measure_fixed_threads"
+    MEASURE_MORE = "measure_more"
+    NO_CHANGE = "no_change"
+    QUOTA_REMAINS = "quota_remains"
+    REPEAT = "repeat"
+    SET_THREADS = "set_threads"
+    TAKE_B = "take_b"
+    THREADS_DO_NOT_HELP = "threads_do_not_help"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do: `code` is for programs, `text` for people."""
+
+    code: AdviceCode
+    text: str
+
+
 @dataclass(frozen=True)
 class BlockPoint:
-    """One block in run order: `started` in seconds since 1970, the mean step relative to the cell's mean over all arms."""
+    """One block in run order.
+
+    `started` is in seconds since 1970; `relative` is its mean step over the cell's mean of all arms.
+    """
 
     arm: str
     round: int
@@ -115,15 +308,16 @@ class BlockPoint:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The whole report. `why` and `advice` are sentences; `gpu_minutes` is the time in blocks over all arms."""
+    """The whole report. `why` explains the gap in sentences; `gpu_minutes` is the time in blocks over all arms."""
 
     comparison: Comparison
     differences: tuple[Difference, ...]
     same: Mapping[str, Scalar]
     cells: tuple[CellAnalysis, ...]
     causes: tuple[Cause, ...]
+    ruled_out: tuple[RuledOut, ...]
     factors: Factors | None
     blocks: tuple[BlockPoint, ...]
     why: tuple[str, ...]
-    advice: tuple[str, ...]
+    advice: tuple[Advice, ...]
     gpu_minutes: float | None

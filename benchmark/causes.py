@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why one arm's steps take longer than another's: the causes that its counters prove, and the part of the gap of each.
+"""Why one arm's steps take longer than another's: the causes that its counters prove, with their part of the gap.
 
-Pure functions. The causes are tried in CauseCode's order; the first that explains half of the gap is the main one. Shares
-of different causes are not parts of one whole (too many threads lead to throttling): they may add up to more than 1, and
-what is unexplained is what the largest share leaves.
+Pure functions. The causes are tried in CauseCode's order; the first that explains half of the gap is the main one.
+Shares of different causes are not parts of one whole (too many threads lead to throttling): they may add up to more
+than 1. What the largest share leaves is unexplained.
 
-Throttling is detected by the share of CFS periods that were throttled, or by throttled time. It is measured by the stalls
-and by the launching thread's run delay, each a lower bound: throttled time itself is «cumulative wall-time that any cpus
-have been throttled for this group» (the kernel's statistics of CFS bandwidth control, Documentation/scheduler/sched-bwc.rst),
-a sum over CPUs that must not be set against wall time.
+Throttling is detected by the share of CFS periods that were throttled, or by throttled time. Its effect is measured by
+the stalls and by the launching thread's run delay, each a lower bound. Throttled time itself is "cumulative wall-time
+that any cpus have been throttled for this group" (the kernel's Documentation/scheduler/sched-bwc.rst): a sum over CPUs,
+which must not be set against wall time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from benchmark.analysis import ArmCell, Cause, CauseCode
+from benchmark import wording
+from benchmark.analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
 from benchmark.measures import STALL_MS
 from benchmark.results import Scalar
 
-HALF = 0.5
 NOTHING = 0.01
 REST = 0.05
 THROTTLED_PERIODS = 0.01
@@ -29,63 +28,15 @@ THROTTLED_MS_PER_S = 5.0
 RUN_DELAY = 0.01
 MIGRATIONS_PER_S = 10.0
 SPEED_EQUAL = 0.02
-NAMES = {
-    CauseCode.GPU: "the GPU side",
-    CauseCode.THROTTLING: "CFS throttling",
-    CauseCode.OVERSUBSCRIPTION: "more threads than CPUs",
-    CauseCode.CONTENTION: "waiting for a CPU that others use",
-    CauseCode.MIGRATION: "threads that move between CPUs",
-    CauseCode.NUMA: "CPUs on another NUMA node than the GPU",
-    CauseCode.FREQUENCY: "the CPU's speed",
-    CauseCode.UNEXPLAINED: "unexplained",
-}
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One arm's part in a gap."""
+def explain(gap: Gap, gpu_evidence: str = "") -> tuple[Cause, ...]:
+    """The causes of a gap, the main one first; none if only means are known.
 
-    name: str
-    cell: ArmCell
-    environment: Mapping[str, Scalar]
-
-    def rate(self, name: str) -> float | None:
-        return self.cell.rates.get(name)
-
-    def number(self, name: str) -> float | None:
-        """A number of the environment; None if unknown, or if the arm's processes disagree."""
-        value = self.environment.get(name)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-    @property
-    def mean_ms(self) -> float:
-        return self.cell.mean_ms or 0.0
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A slower and a faster arm; `fixed` is the slower one's group with as many threads as CPUs, where it was measured."""
-
-    slow: Arm
-    fast: Arm
-    fixed: Arm | None = None
-
-    @property
-    def ms(self) -> float:
-        return self.slow.mean_ms - self.fast.mean_ms
-
-    def share(self, slow_ms: float, fast_ms: float) -> float:
-        """Which part of the gap a difference in ms per step is, kept within 0 and 1."""
-        return min(max((slow_ms - fast_ms) / self.ms, 0.0), 1.0)
-
-
-def explain(gap: Gap, gpu_trouble: str = "") -> tuple[Cause, ...]:
-    """The causes of a gap, the main one first; none where nothing but means is known.
-
-    `gpu_trouble` says why the GPU sides are no equals: nothing else counts then.
+    `gpu_evidence` shows that the GPU sides differ. Then no other cause counts.
     """
-    if gpu_trouble:
-        return (Cause(CauseCode.GPU, None, gpu_trouble),)
+    if gpu_evidence:
+        return (Cause(CauseCode.GPU, None, (gpu_evidence,)),)
     if gap.ms <= 0 or not (gap.slow.cell.rates or gap.slow.cell.parts_ms):
         return ()
     rules: tuple[Callable[[Gap], Cause | None], ...] = (
@@ -96,13 +47,11 @@ def explain(gap: Gap, gpu_trouble: str = "") -> tuple[Cause, ...]:
         _numa,
         _frequency,
     )
-    judged = [cause for cause in (rule(gap) for rule in rules) if cause is not None]
-    found = [cause for cause in judged if cause.share is None or cause.share >= NOTHING]
+    proved = [cause for cause in (rule(gap) for rule in rules) if cause is not None]
+    found = [cause for cause in proved if cause.share is None or cause.share >= NOTHING]
     rest = 1 - max((cause.share for cause in found if cause.share is not None), default=0.0)
-    main = next((cause for cause in found if cause.share is not None and cause.share >= HALF), None)
-    unexplained = Cause(
-        CauseCode.UNEXPLAINED, rest, f"{gap.ms * rest:.2f} of {gap.ms:.2f} ms a step have no known cause"
-    )
+    main = next((cause for cause in found if cause.share is not None and cause.share >= MAIN_CAUSE), None)
+    unexplained = Cause(CauseCode.UNEXPLAINED, rest, (wording.unexplained(gap, rest),))
     if main is None:
         return (unexplained, *found)
     others = [cause for cause in found if cause is not main]
@@ -117,7 +66,7 @@ def _throttled_share(arm: Arm) -> float | None:
 
 
 def is_throttled(arm: Arm) -> bool:
-    """More than 1 % of the CFS periods, or 5 ms of throttled time a second."""
+    """Whether more than 1 % of the CFS periods, or 5 ms per second, were throttled."""
     share, time = _throttled_share(arm), arm.rate("throttled_ms_per_s")
     return (share or 0.0) > THROTTLED_PERIODS or (time or 0.0) > THROTTLED_MS_PER_S
 
@@ -130,41 +79,25 @@ def _throttling(gap: Gap) -> Cause | None:
     if slow_share is not None and fast_share is not None and slow_share <= fast_share:
         return None
     shares = []
-    evidence = [f"{_periods(slow)} throttled on {slow.name}, {_periods(fast, short=True)} on {fast.name}"]
+    evidence = [wording.throttled_periods(gap)]
     stalls = [arm.cell.parts_ms.get("stall") for arm in (slow, fast)]
     if stalls[0] is not None and stalls[1] is not None:
         shares.append(gap.share(stalls[0], stalls[1]))
-        evidence.append(
-            f"stalls ({STALL_MS:.0f} ms or more over the median) take {stalls[0]:.2f} ms a step on {slow.name}, "
-            f"{stalls[1]:.2f} ms on {fast.name}"
-        )
+        evidence.append(wording.stalls(gap, stalls[0], stalls[1], STALL_MS))
     delays = [arm.rate("run_delay_share") for arm in (slow, fast)]
     if delays[0] is not None and delays[1] is not None:
         shares.append(gap.share(delays[0] * slow.mean_ms, delays[1] * fast.mean_ms))
-        evidence.append(
-            f"the launching thread was kept from running for {delays[0]:.1%} of the time on {slow.name}, "
-            f"{delays[1]:.1%} on {fast.name}"
-        )
-    return Cause(CauseCode.THROTTLING, max(shares, default=None), "; ".join(evidence))
-
-
-def _periods(arm: Arm, *, short: bool = False) -> str:
-    periods, throttled = arm.rate("periods"), arm.rate("throttled_periods")
-    if periods is None or throttled is None:
-        time = arm.rate("throttled_ms_per_s")
-        return "an unknown number" if time is None else f"{time:.0f} ms of CPU time a second"
-    if short:
-        return f"{throttled:.0f} of {periods:.0f}" if periods else "none (no quota)"
-    return f"{throttled:.0f} of {periods:.0f} CFS periods"
+        evidence.append(wording.run_delay(gap, delays[0], delays[1]))
+    return Cause(CauseCode.THROTTLING, max(shares, default=None), tuple(evidence))
 
 
 def cpu_limit(arm: Arm) -> float | None:
-    """The CPUs that the arm may use at a time: the smaller of its affinity and its quota, as far as known."""
+    """How many CPUs the arm may use at a time: the smaller of affinity and quota, as far as known."""
     return min((v for v in (arm.number("cpus_allowed"), arm.number("quota_cpus")) if v is not None), default=None)
 
 
 def crowding(arm: Arm) -> tuple[int, float] | None:
-    """Torch's threads and the CPUs for them where there are too few; else None."""
+    """Torch's threads and the CPUs for them if there are more threads than CPUs, else None."""
     threads, limit = arm.number("threads"), cpu_limit(arm)
     if threads is None or limit is None or threads <= max(1, math.ceil(limit)):
         return None
@@ -175,23 +108,17 @@ def _oversubscription(gap: Gap) -> Cause | None:
     crowded = crowding(gap.slow)
     if crowded is None:
         return None
-    evidence = f"{crowded[0]} threads on {crowded[1]:g} CPUs on {gap.slow.name}"
-    if gap.fixed is None or gap.fixed.cell.mean_ms is None:
-        return Cause(
-            CauseCode.OVERSUBSCRIPTION, None, f"{evidence}; no arm with a fixed number of threads to tell its part"
-        )
+    evidence = wording.crowded(gap, *crowded)
     fixed = gap.fixed
-    evidence += (
-        f"; with {fixed.number('threads') or cpu_limit(fixed) or 0:g} threads ({fixed.name}) a step takes {fixed.mean_ms:.2f} ms, "
-        f"between {gap.slow.mean_ms:.2f} ms on {gap.slow.name} and {gap.fast.mean_ms:.2f} ms on {gap.fast.name}"
-        if gap.fast.mean_ms <= fixed.mean_ms <= gap.slow.mean_ms
-        else f"; {fixed.name} takes {fixed.mean_ms:.2f} ms a step, {gap.slow.name} {gap.slow.mean_ms:.2f} ms"
-    )
-    return Cause(CauseCode.OVERSUBSCRIPTION, gap.share(gap.slow.mean_ms, fixed.mean_ms), evidence)
+    if fixed is None or fixed.cell.mean_ms is None:
+        return Cause(CauseCode.OVERSUBSCRIPTION, None, (evidence, wording.NO_FIXED_ARM))
+    threads = fixed.number("threads") or cpu_limit(fixed) or 0
+    share = gap.share(gap.slow.mean_ms, fixed.mean_ms)
+    return Cause(CauseCode.OVERSUBSCRIPTION, share, (evidence, wording.fixed_threads(gap, fixed, threads)))
 
 
 def _waiting(arm: Arm) -> float | None:
-    """Share of the time that the launching thread waited for a CPU without being throttled; None if it cannot be told."""
+    """Share of the time that the launching thread waited for a CPU without being throttled; None if unknown."""
     quiet = arm.rate("quiet_run_delay_share")
     if quiet is not None:
         return quiet
@@ -203,17 +130,17 @@ def _contention(gap: Gap) -> Cause | None:
     if slow is None or fast is None or slow <= max(RUN_DELAY, fast):
         return None
     evidence = (
-        f"the launching thread waited for a CPU for {slow:.1%} of the time on {gap.slow.name}, {fast:.1%} on {gap.fast.name} "
-        f"(blocks without throttling)"
+        wording.waiting(gap, slow, fast),
+        *_pair(gap, "involuntary_switches_per_s", wording.preempted),
+        *_pair(gap, "host_busy_cpus", wording.busy_host),
     )
-    evidence += _pair(gap, "involuntary_switches_per_s", "it was preempted {:.0f} times a second, {:.0f} on {}")
-    evidence += _pair(gap, "host_busy_cpus", "the host had {:.1f} CPUs busy, {:.1f} on {}")
     return Cause(CauseCode.CONTENTION, gap.share(slow * gap.slow.mean_ms, fast * gap.fast.mean_ms), evidence)
 
 
-def _pair(gap: Gap, rate: str, text: str) -> str:
+def _pair(gap: Gap, rate: str, text: Callable[[Gap, float, float], str]) -> list[str]:
+    """The text for a rate if both arms recorded it."""
     slow, fast = gap.slow.rate(rate), gap.fast.rate(rate)
-    return "" if slow is None or fast is None else "; " + text.format(slow, fast, gap.fast.name)
+    return [] if slow is None or fast is None else [text(gap, slow, fast)]
 
 
 def _migration(gap: Gap) -> Cause | None:
@@ -221,11 +148,10 @@ def _migration(gap: Gap) -> Cause | None:
     if slow is None or fast is None or slow < max(MIGRATIONS_PER_S, 2 * fast):
         return None
     enqueue = [arm.cell.parts_ms.get("enqueue") for arm in (gap.slow, gap.fast)]
-    speed = canary_ratio(gap)
+    speed = speed_ratio(gap)
     if enqueue[0] is None or enqueue[1] is None or enqueue[0] <= enqueue[1] or abs((speed or 1.0) - 1) > SPEED_EQUAL:
         return None
-    evidence = f"the launching thread moved {slow:.0f} times a second on {gap.slow.name}, {fast:.0f} on {gap.fast.name}"
-    return Cause(CauseCode.MIGRATION, None, f"{evidence}; what that costs was not measured")
+    return Cause(CauseCode.MIGRATION, None, (wording.migrations(gap, slow, fast), wording.MIGRATION_COST_UNKNOWN))
 
 
 def _numa(gap: Gap) -> Cause | None:
@@ -233,19 +159,15 @@ def _numa(gap: Gap) -> Cause | None:
     slow, fast = (numa_nodes(arm.environment.get("cpu_numa_nodes")) for arm in (gap.slow, gap.fast))
     if gpu is None or gpu < 0 or not slow or not fast or slow <= {int(gpu)} or slow == fast:
         return None
+    evidence = wording.numa_placement(gap, gpu)
     h2d = [arm.cell.parts_ms.get("h2d") for arm in (gap.slow, gap.fast)]
-    share = None if h2d[0] is None or h2d[1] is None else gap.share(h2d[0], h2d[1])
-    evidence = (
-        f"the GPU is at NUMA node {gpu:.0f}; CPUs of {gap.slow.name} are on {gap.slow.environment['cpu_numa_nodes']}, "
-        f"of {gap.fast.name} on {gap.fast.environment['cpu_numa_nodes']}"
-    )
-    if share is not None:
-        evidence += f"; the copy to the GPU takes {h2d[0]:.2f} ms a step against {h2d[1]:.2f} ms"
-    return Cause(CauseCode.NUMA, share, evidence)
+    if h2d[0] is None or h2d[1] is None:
+        return Cause(CauseCode.NUMA, None, (evidence,))
+    return Cause(CauseCode.NUMA, gap.share(h2d[0], h2d[1]), (evidence, wording.copy_to_gpu(h2d[0], h2d[1])))
 
 
 def numa_nodes(value: Scalar) -> frozenset[int]:
-    """«0-1,3» as numbers; empty if unknown."""
+    """The numbers in a list such as "0-1,3"; empty if unknown."""
     found: set[int] = set()
     for part in str(value if value is not None else "").replace(" ", "").split(","):
         first, _, last = part.partition("-")
@@ -254,51 +176,43 @@ def numa_nodes(value: Scalar) -> frozenset[int]:
     return frozenset(found)
 
 
-def canary_ratio(gap: Gap) -> float | None:
-    """Time of a fixed piece of CPU work on the slower arm over the faster one's."""
+def speed_ratio(gap: Gap) -> float | None:
+    """Time of the reference loop, a fixed piece of CPU work, on the slower arm over the faster one's."""
     slow, fast = gap.slow.rate("canary_ms"), gap.fast.rate("canary_ms")
     return slow / fast if slow and fast else None
 
 
 def _frequency(gap: Gap) -> Cause | None:
-    ratio = canary_ratio(gap)
+    ratio = speed_ratio(gap)
     if ratio is None or ratio <= 1 + SPEED_EQUAL:
         return None
-    evidence = (
-        f"a fixed piece of CPU work took {gap.slow.rate('canary_ms'):.2f} ms on {gap.slow.name}, "
-        f"{gap.fast.rate('canary_ms'):.2f} ms on {gap.fast.name} ({ratio:.2f}x)"
-    )
-    evidence += _pair(gap, "cpu_mhz", "its CPU ran at {:.0f} MHz, {:.0f} on {}")
     share = math.log(ratio) / math.log(gap.slow.mean_ms / gap.fast.mean_ms)
+    evidence = (wording.reference_loop(gap, ratio), *_pair(gap, "cpu_mhz", wording.clock_speed))
     return Cause(CauseCode.FREQUENCY, min(share, 1.0), evidence)
 
 
-def acquitted(gap: Gap) -> list[str]:
-    """What was measured and is not the cause, in sentences."""
-    words = []
-    ratio = canary_ratio(gap)
+def ruled_out(gap: Gap) -> tuple[RuledOut, ...]:
+    """The causes that were measured and do not contribute."""
+    found = []
+    ratio = speed_ratio(gap)
     if ratio is not None and ratio <= 1 + SPEED_EQUAL:
-        words.append(
-            f"The CPU's speed is acquitted: a fixed piece of CPU work took {gap.slow.rate('canary_ms'):.2f} ms on "
-            f"{gap.slow.name} and {gap.fast.rate('canary_ms'):.2f} ms on {gap.fast.name} ({ratio:.2f}x)."
-        )
+        found.append(RuledOut(CauseCode.FREQUENCY, wording.speed_ruled_out(gap, ratio)))
     if _throttled_share(gap.slow) is not None and not is_throttled(gap.slow):
-        counted = f"{_periods(gap.slow)} were throttled" if gap.slow.rate("periods") else "no quota applied"
-        words.append(f"Throttling is acquitted: {counted} on {gap.slow.name}.")
-    return words
+        found.append(RuledOut(CauseCode.THROTTLING, wording.throttling_ruled_out(gap.slow)))
+    return tuple(found)
 
 
 def unknown(gap: Gap) -> list[str]:
-    """What could not be judged for want of counters, in one sentence or none."""
-    wanted = {
-        "throttling": ("throttled_periods",),
-        "waiting for a CPU": ("run_delay_share",),
-        "migrations": ("migrations_per_s",),
-        "the CPU's speed": ("canary_ms",),
+    """The causes that an arm has no counters for, in one sentence per set of arms."""
+    needed = {
+        CauseCode.THROTTLING: "throttled_periods",
+        CauseCode.CONTENTION: "run_delay_share",
+        CauseCode.MIGRATION: "migrations_per_s",
+        CauseCode.FREQUENCY: "canary_ms",
     }
-    lacking: dict[str, list[str]] = {}
-    for cause, names in wanted.items():
-        without = [arm.name for arm in (gap.slow, gap.fast) if any(arm.rate(name) is None for name in names)]
+    lacking: dict[str, list[CauseCode]] = {}
+    for code, rate in needed.items():
+        without = [arm.name for arm in (gap.slow, gap.fast) if arm.rate(rate) is None]
         if without:
-            lacking.setdefault(" and ".join(without), []).append(cause)
-    return [f"Not recorded on {arms}, so neither proved nor excluded: {', '.join(c)}." for arms, c in lacking.items()]
+            lacking.setdefault(" and ".join(without), []).append(code)
+    return [wording.not_recorded(arms, codes) for arms, codes in lacking.items()]

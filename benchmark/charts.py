@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Charts as SVG markup: pure functions from numbers to text.
 
-Written by hand, because a plotting library's SVG is larger, fixed in size and has no dark mode. Positions along a chart are
-percentages, so that charts stretch with the page while their text keeps its size; colours are classes, which the
-page's style sheet sets for light, dark and print. Everything that came from outside is escaped.
+Written by hand, because a plotting library's SVG is larger, fixed in size and has no dark mode. Positions along a chart
+are percentages, so that charts stretch with the page while their text keeps its size. Colours are classes, which the
+page's style sheet sets for light, dark and print. All input is escaped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SCATTER_WIDTH, _SCATTER_HEIGHT, _CHARACTER = 820, 320, 6.4
 
 
 class Scale(Protocol):
-    """Where a value lies, in percent of the chart's extent; values outside lie on its edge."""
+    """The position of a value in percent of the chart's extent; values outside lie on its edge."""
 
     def at(self, value: float) -> float: ...
 
@@ -83,7 +83,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Tick:
-    """One block in run order: which arm (its number), which round, and its mean relative to others of its cell."""
+    """One block in run order: the number of its arm, its round, and its mean relative to the others of its cell."""
 
     arm: int
     round: int
@@ -92,7 +92,7 @@ class Tick:
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """An element; `class_` is class, other underscores become hyphens, and all that is not Markup is escaped."""
+    """An element. `class_` becomes class, other underscores become hyphens; everything but Markup is escaped."""
     text = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items()
     )
@@ -104,7 +104,7 @@ def percent(value: float) -> str:
 
 
 def ratio_scale(spans: Iterable[Span], margin: float) -> LogScale:
-    """Holds 1, the margin and every ratio; of very wide intervals as much again, the rest is cut."""
+    """Contains 1, the margin and every ratio. Intervals extend it to at most its length again on each side."""
     spans = list(spans)
     ratios = [span.ratio for span in spans]
     low, high = min([*ratios, 1 / (1 + margin)]), max([*ratios, 1 + margin])
@@ -150,7 +150,7 @@ def axis_row(scale: LogScale) -> Markup:
 
 
 def _ground(scale: LogScale, margin: float) -> list[Markup]:
-    """The margin's band, the grid and the line of no difference, which run on from row to row."""
+    """The margin's band, the grid and the line of no difference, which continue from row to row."""
     left, right = scale.at(1 / (1 + margin)), scale.at(1 + margin)
     band = tag("rect", x=percent(left), width=percent(right - left), y="0", height="100%", class_="band")
     lines = [
@@ -201,7 +201,7 @@ def key_mark(shape: str, tone: str) -> Markup:
 
 
 def parts_row(parts: Mapping[str, float], total: float, title: str) -> Markup:
-    """A stacked bar of `parts` (ms, as in PARTS) on a track of `total` ms; below it the stalls, which lie within them."""
+    """A stacked bar of `parts` (ms, as in PARTS) on a track of `total` ms; below it the stalls, which they contain."""
     bars, left = [], 0.0
     for name in PARTS:
         width = 100 * parts.get(name, 0.0) / total if total > 0 else 0.0
@@ -262,7 +262,7 @@ def scatter(
 
 
 def _dot_labels(dots: Sequence[Dot], x: Scale, y: LogScale) -> list[Markup]:
-    """Names beside the dots, the farthest from 1 first, as far as they fit on a wide page without touching."""
+    """Names next to the dots, the farthest from 1 first, if they fit on a wide page without touching."""
     taken = []
     for dot in dots:
         across, down = x.at(dot.x) * _SCATTER_WIDTH / 100, (100 - y.at(dot.y.ratio)) * _SCATTER_HEIGHT / 100

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the environments of two arms differ, and which of the differences spoil the comparison."""
+"""How the environments of two arms differ, and which differences make the comparison doubtful."""
 
 from __future__ import annotations
 
 from benchmark.analysis import Difference
 from benchmark.results import ResultSet, Scalar
 
-# What an experiment on CPUs sets, or what follows from it at once.
+# Keys that an experiment on CPUs sets, and keys that follow from those.
 BY_DESIGN = frozenset(
     {
         "cpu_numa_nodes",
@@ -22,20 +22,20 @@ BY_DESIGN = frozenset(
     }
 )
 _RED_FLAGS = {
-    "gpu": "another kind of GPU: nothing here is about the CPU alone",
+    "gpu": "another GPU model: the differences are not due to the CPU alone",
     "gpu_uuid": "another card: two cards of one model differ by 2 to 5 %",
     "driver": "another GPU driver",
     "cuda": "another CUDA",
-    "cudnn": "another cuDNN picks other algorithms",
+    "cudnn": "another cuDNN may choose other algorithms",
     "torch": "another torch",
     "torchvision": "another torchvision",
-    "tf32_cudnn": "other arithmetic in float cells",
-    "tf32_matmul": "other arithmetic in float cells",
+    "tf32_cudnn": "different arithmetic in float cells",
+    "tf32_matmul": "different arithmetic in float cells",
     "image_size": "another workload",
     "workers": "another workload in loader cells",
-    "governor": "the CPU frequency is governed otherwise",
-    "boost": "the CPU frequency is governed otherwise",
-    "smt": "the CPU's cores are shared otherwise",
+    "governor": "the CPU frequency is governed differently",
+    "boost": "the CPU frequency is governed differently",
+    "smt": "the CPU's cores are shared differently",
 }
 _ON_ONE_HOST = {
     "cpu_model": "another CPU, though the rounds were interleaved",
@@ -47,7 +47,7 @@ _NEVER_EQUAL = frozenset({"started", "ended", "memory_available"})
 
 
 def differences(a: ResultSet, b: ResultSet) -> tuple[Difference, ...]:
-    """Keys on which A and B disagree; red flags first, what is by design last. None: that side does not know the key."""
+    """Keys on which A and B differ, red flags first, differences by design last. A side that lacks a key has None."""
     flags = {**_RED_FLAGS, **(_ON_ONE_HOST if a.run_ids and a.run_ids == b.run_ids else {})}
     found = []
     for key in _keys(a, b):
@@ -59,7 +59,7 @@ def differences(a: ResultSet, b: ResultSet) -> tuple[Difference, ...]:
 
 
 def same(a: ResultSet, b: ResultSet) -> dict[str, Scalar]:
-    """Keys that both sides know and agree on."""
+    """Keys that are equal on both sides."""
     return {
         key: a.environment[key]
         for key in _keys(a, b)

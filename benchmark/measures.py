@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one arm's processes measured for a cell, over all rounds: times, the parts of a step, and the system's counters."""
+"""One arm's measurements of a cell over all rounds: times, the parts of a step, and the system's counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.results import Block, Cell, ResultSet
 
 # The smallest sample whose largest value is above the 99th percentile with 95 % probability: 1 - 0.99^299 = 0.95.
 P99_STEPS = 299
-# A step this much longer than the median was stopped, not slow: CFS throttles for the rest of a period of 100 ms.
+# A step this much longer than the median was stopped, not slow: CFS throttles for the rest of a 100 ms period.
 STALL_MS = 20.0
 
 
@@ -33,7 +33,7 @@ def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
     mean = float(steps.mean())
     middle = float(np.percentile(steps, 50))
     enqueue, wait = sum(timing.enqueue_ms for timing in timings), sum(timing.wait_ms for timing in timings)
-    alone = len(timings) == len(steps) and not blocks  # a log, which prints nothing but its averages
+    alone = len(timings) == len(steps) and not blocks  # a log, which prints averages only
     return ArmCell(
         "ok",
         len(steps),
@@ -50,7 +50,7 @@ def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
 
 
 def _parts(blocks: Sequence[Block], steps: npt.NDArray[np.float64], middle: float) -> dict[str, float]:
-    """ms per step: each recorded part over the blocks that recorded it, and the stalls, which lie within the parts."""
+    """ms per step: each part over the blocks that recorded it, and the stalls, which the parts contain."""
     parts = {}
     for name in ("data", "h2d", "enqueue", "wait"):
         recorded = [block for block in blocks if name in block.parts_ms]
@@ -62,10 +62,10 @@ def _parts(blocks: Sequence[Block], steps: npt.NDArray[np.float64], middle: floa
 
 
 def rates(blocks: Iterable[Block]) -> dict[str, float]:
-    """Counters of blocks, of one cell or of many, as ArmCell.rates has them; a counter that no block has is absent.
+    """Counters of blocks of one or more cells, as in ArmCell.rates; a counter that no block has is absent.
 
-    Each is over the blocks that recorded it. `quiet_run_delay_share` is run_delay_share over the blocks in which nothing
-    was throttled: the kernel counts the time of a throttled thread as run delay too.
+    Each is over the blocks that recorded it. `quiet_run_delay_share` is run_delay_share over the blocks in which
+    nothing was throttled, because the kernel counts the time of a throttled thread as run delay too.
     """
     counters = [block.counters for block in blocks]
 

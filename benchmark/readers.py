@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Readers of results: our JSON lines, and the log text and CSV folders of ryujaehun/pytorch-gpu-benchmark.
+"""Readers of results: our JSON lines, and the logs and CSV folders of ryujaehun/pytorch-gpu-benchmark.
 
-Each parse_* function takes text and returns data; `read`, `read_arms` and `texts` touch files. Every reader raises
-InputError with all problems that it found, each with the place, the value, what was expected and the way out.
+Each parse_* function takes text and returns data; `read`, `read_arms` and `texts` read files. Every reader raises
+InputError with all problems that it found, each with the place, the value, what was expected and the remedy.
 
-JSON lines, schema 1 (one object a line, UTF-8, each line ends with a newline; keys not named here are ignored, null is
-the same as absent, and lines that begin with # are the program's words to its user):
+JSON lines, schema 1 (one object per line, UTF-8, each line ends with a newline; keys not named here are ignored, null
+means absent, and lines that begin with # are messages for people):
 
-- all lines: schema (1), kind ("process", "block" or "end"), run_id (text; one for all rounds of an arm), arm (text), round
-  (integer from 1; rounds of equal number are compared), process (integer from 0, within round and arm).
+- all lines: schema (1), kind ("process", "block" or "end"), run_id (text; one for all rounds of an arm), arm (text),
+  round (integer from 1; rounds of equal number are compared), process (integer from 0, within round and arm).
 - kind "process": env, an object of scalars (gpu, gpu_uuid, driver, cuda, cudnn, torch, host, cpu_count, threads, ...).
 - kind "block": model (text), precision (half, float, double), mode (text: train, inference, ...), batch (integer
   from 1), status (ok, oom, skipped), iter_ms (milliseconds of each step in run order; required and not empty for ok).
   Optional: reason (text), control (true for a negative control), order (integer from 0), started (seconds since 1970),
   counters (an object of numbers over the block), and lists as long as iter_ms: data_ms, h2d_ms, enqueue_ms, wait_ms.
-- kind "end": status "done". A process without it was killed; what it had counts.
+- kind "end": status "done". A process without it ended early; its complete blocks count.
 
-The blocks of a cell within one process are joined. From each *-loader cell a *-step cell is derived, h2d + enqueue + wait
-of the same steps: what the original benchmark times. A last line that is no JSON was cut by the end of the process and is
-left out with a note.
+The blocks of a cell within one process are joined. Each *-loader cell also yields a *-step cell, h2d + enqueue + wait
+of the same steps, which is what the original benchmark times. A last line that is not JSON was cut by the end of the
+process; it is ignored with a note.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from benchmark import wording
 from benchmark.results import (
     PRECISIONS,
     RESNETS,
@@ -41,6 +42,8 @@ from benchmark.results import (
     Block,
     Cell,
     InputError,
+    Note,
+    NoteCode,
     Process,
     ResultSet,
     Scalar,
@@ -54,7 +57,7 @@ _Read = TypeVar("_Read")
 SHORTEST_MS = 0.1
 LONGEST_MS = 1e6
 
-# Counters span the steps and what is between them: steps cannot take longer, nor nearly nothing of the time.
+# Counters span the steps and the time between them, so steps cannot take longer, nor almost none of that time.
 _WALL_SHARE = (0.01, 1.1)
 
 _FAILED: tuple[Status, ...] = ("oom", "skipped")
@@ -79,7 +82,7 @@ _ENVIRONMENT = {
 
 
 def parse_environment(text: str) -> dict[str, Scalar]:
-    """Environment as the original prints it, in its log or its system_info.txt; absent lines are absent keys."""
+    """The environment that the original prints in its log or its system_info.txt; absent lines are absent keys."""
     environment: dict[str, Scalar] = {}
     for line in text.splitlines():
         key, colon, value = line.strip().partition(":")
@@ -105,7 +108,7 @@ def _unit_problem(place: str, value: float) -> str | None:
 def parse_log(text: str, name: str, label: str, *, partial: bool = False) -> ResultSet:
     """The original's stdout: one process, one average per cell.
 
-    A log without its «benchmark end» is refused with the cells that it lacks, or with `partial` taken as it is.
+    A log without "benchmark end" is refused with a list of its missing cells, unless `partial` accepts it as it is.
     """
     problems: list[str] = []
     timings: dict[Cell, Timing] = {}
@@ -124,20 +127,20 @@ def parse_log(text: str, name: str, label: str, *, partial: bool = False) -> Res
                 problems.append(problem)
     ended = "benchmark end" in text
     missing = _missing_cells(announced, timings, ended=ended)
-    notes: list[str] = []
+    notes: list[Note] = []
     if not announced and not problems:
         problems.append(
-            f"{name}: holds no «Benchmarking ... precision type ...» line. Expected the stdout of the original "
-            f"benchmark; give the file that it was redirected to."
+            f"{name}: has no line 'Benchmarking ... precision type ...': expected the stdout of the original "
+            f"benchmark. Name the file that it was redirected to."
         )
     elif missing or not ended:
-        finding = f"{name}: {'incomplete' if ended else 'cut, it has no «benchmark end»'}"
+        finding = f"{name}: incomplete" if ended else f"{name}: cut, it has no line 'benchmark end'"
         if missing:
             finding += f"; missing cells ({len(missing)}): {_listed(missing)}"
         if partial:
-            notes.append(finding)
+            notes.append(wording.note(NoteCode.LOG_INCOMPLETE, finding=finding))
         else:
-            problems.append(f"{finding}. Run it again to its end, or compare what is there with --partial.")
+            problems.append(f"{finding}. Run it again to its end, or accept it as it is with --partial.")
     if problems:
         raise InputError(problems)
     return ResultSet(label, (Process(1, 0, timings),), parse_environment(text), notes=tuple(notes))
@@ -155,10 +158,10 @@ def _take_time(result: re.Match[str], current: Cell | None, place: str, timings:
     if current is None or (current.model, current.mode) != (model, mode):
         return (
             f"{place}: time of {model} {mode} follows {f'the line of {current}' if current else 'no cell line'}: "
-            f"expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+            f"expected its 'Benchmarking ...' line before it. Use the complete, unsorted log."
         )
     if current in timings:
-        return f"{place}: {current} for the second time: expected one run a log. Split the log, one file a run."
+        return f"{place}: {current} for the second time: expected one run per log. Split the log, one file per run."
     if problem := _unit_problem(f"{place}: {current}", value):
         return problem
     timings[current] = Timing("ok", (value,))
@@ -166,7 +169,7 @@ def _take_time(result: re.Match[str], current: Cell | None, place: str, timings:
 
 
 def _missing_cells(announced: Iterable[Cell], timings: Mapping[Cell, Timing], *, ended: bool) -> list[Cell]:
-    """Announced cells without a time and, in a cut log, what the precisions seen still lack of the full matrix."""
+    """Announced cells without a time and, in a cut log, the cells that its precisions lack of the full matrix."""
     seen = list(announced)
     expected = list(seen)
     if not ended:
@@ -190,8 +193,8 @@ def parse_csv_folder(
         found = _CSV_NAME.fullmatch(file)
         if found is None or found["precision"] not in PRECISIONS or found["mode"] not in _MODES.values():
             problems.append(
-                f"{place}: expected a name like «NVIDIA A100_1_gpus__half_model_train_benchmark.csv» with half, float "
-                f"or double, and train or inference. Rename it, or take it out of the folder."
+                f"{place}: expected a name like 'NVIDIA A100_1_gpus__half_model_train_benchmark.csv' with half, float "
+                f"or double, and train or inference. Rename it, or remove it from the folder."
             )
             continue
         setups[f"{found['count']} x {found['device']}"] = found["device"]
@@ -199,8 +202,8 @@ def parse_csv_folder(
             timings[Cell(model, found["precision"], found["mode"])] = Timing("ok", values)
     if len(setups) > 1:
         problems.append(
-            f"{name}: holds results of {len(setups)} set-ups ({', '.join(sorted(setups))}): expected one. "
-            f"Copy the files of each into a folder of its own."
+            f"{name}: has results of {len(setups)} setups ({', '.join(sorted(setups))}): expected one. "
+            f"Copy the files of each into a separate folder."
         )
     environment: dict[str, Scalar] = {"gpu": next(iter(setups.values()), None), **parse_environment(system_info or "")}
     if config is not None:
@@ -209,29 +212,29 @@ def parse_csv_folder(
         except (ValueError, KeyError, TypeError):
             problems.append(
                 f"{name}/config.json: expected a JSON object with BATCH_SIZE, as the original writes it. "
-                f"Copy the run's own file there, or take this one out."
+                f"Copy the run's own file there, or remove this one."
             )
     if problems:
         raise InputError(problems)
-    notes = () if system_info else (f"{name}: no system_info.txt: its environment is unknown but for the GPU's name",)
+    notes = () if system_info else (wording.note(NoteCode.NO_SYSTEM_INFO, name=name),)
     return ResultSet(label, (Process(1, 0, timings),), environment, notes=notes)
 
 
 def _parse_csv(text: str, place: str, problems: list[str]) -> dict[str, tuple[float, ...]]:
-    """Columns of one CSV file; what is wrong goes to `problems`."""
+    """Columns of one CSV file, in ms; adds what is wrong to `problems`."""
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
     if len(rows) < 2:
-        problems.append(f"{place}: holds no row of times: expected a header of models and a row a step. Run it again.")
+        problems.append(f"{place}: has no times: expected a header of models and a row per step. Run it again.")
         return {}
     header = [model.strip() for model in rows[0]]
     for model in sorted({m for m in header if header.count(m) > 1}):
-        problems.append(f"{place}: column {model!r} twice: expected each model once. Take one out.")
+        problems.append(f"{place}: column {model!r} twice: expected each model once. Remove one.")
     columns: dict[str, list[float]] = {model: [] for model in header}
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             problems.append(
-                f"{place}: row {number} has {len(row)} values: expected {len(header)}, one a model. "
-                f"Take the row out, or run it again."
+                f"{place}: row {number} has {len(row)} values: expected {len(header)}, one per model. "
+                f"Remove the row, or run it again."
             )
             continue
         for model, value in zip(header, row):
@@ -243,8 +246,8 @@ def _parse_csv(text: str, place: str, problems: list[str]) -> dict[str, tuple[fl
                 columns[model].append(step)
             else:
                 problems.append(
-                    f"{place}: row {number}, column {model!r}: {value!r} is no number: expected ms. "
-                    f"Take the column out, or run it again."
+                    f"{place}: row {number}, column {model!r}: {value!r} is not a number: expected ms. "
+                    f"Remove the column, or run it again."
                 )
     for model, values in columns.items():
         wrong = [value for value in values if not SHORTEST_MS <= value <= LONGEST_MS]
@@ -255,7 +258,7 @@ def _parse_csv(text: str, place: str, problems: list[str]) -> dict[str, tuple[fl
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a key has to hold, in words and as a check."""
+    """What a key must contain, as a text and as a check."""
 
     expected: str
     holds: Callable[[Any], bool]
@@ -278,7 +281,7 @@ def _is_times(value: Any, least: float) -> bool:
     return isinstance(value, list) and all(_is_number(v) and least <= v <= LONGEST_MS for v in value)
 
 
-_TEXT = _Rule("a text that is not empty", lambda v: isinstance(v, str) and bool(v))
+_TEXT = _Rule("text that is not empty", lambda v: isinstance(v, str) and bool(v))
 _STEPS = _Rule("a list of ms, each above 0 and up to 1e6", lambda v: _is_times(v, math.ulp(0.0)))
 _PARTS = _Rule("a list of ms, each from 0 to 1e6", lambda v: _is_times(v, 0.0))
 _ENV = _Rule(
@@ -315,11 +318,11 @@ _OPTIONAL = {
 
 @dataclass(frozen=True)
 class _Lines:
-    """Valid lines of some files; `where` names the files, `notes` says what was left out."""
+    """Valid lines of some files; `where` names the files."""
 
     where: str
     lines: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def arms(self) -> list[str]:
         """In order of appearance."""
@@ -327,17 +330,17 @@ class _Lines:
 
 
 def parse_json_lines(files: Mapping[str, str], label: str, arm: str | None = None) -> ResultSet:
-    """Our JSON lines, by file name; of several arms the one named `arm`, else the only one."""
+    """Our JSON lines, by file name: the arm named `arm`, or the only one. Raises InputError."""
     found = _parse_lines(files)
     arms = found.arms()
     if arm is None and len(arms) > 1:
         listed, where = ", ".join(arms), found.where
-        raise InputError([f"{where}: holds the arms {listed}: expected one. Name it after an @: {where}@{arms[0]}"])
+        raise InputError([f"{where}: has the arms {listed}: expected one. Name it after an @: {where}@{arms[0]}"])
     return _arm(found, label, arm)
 
 
 def parse_arms(files: Mapping[str, str]) -> dict[str, ResultSet]:
-    """Every arm of our JSON lines, by name, in order of appearance; each is labelled with its name."""
+    """Every arm of our JSON lines, by name, in order of appearance, each labelled with its name. Raises InputError."""
     found = _parse_lines(files)
     if not found.arms():
         _arm(found, "", None)
@@ -346,7 +349,7 @@ def parse_arms(files: Mapping[str, str]) -> dict[str, ResultSet]:
 
 def _parse_lines(files: Mapping[str, str]) -> _Lines:
     problems: list[str] = []
-    notes: list[str] = []
+    notes: list[Note] = []
     lines: list[dict[str, Any]] = []
     for name, text in sorted(files.items()):
         rows = text.split("\n")
@@ -358,13 +361,13 @@ def _parse_lines(files: Mapping[str, str]) -> _Lines:
                 line = json.loads(row)
             except ValueError:
                 if number == len(rows):
-                    notes.append(f"{place}: the last line was cut and is left out")
+                    notes.append(wording.note(NoteCode.LAST_LINE_CUT, place=place))
                 else:
-                    problems.append(f"{place}: {_short(row)} is no JSON: expected one object a line. Take it out.")
+                    problems.append(f"{place}: {_short(row)} is not JSON: expected one object per line. Remove it.")
                 continue
-            faults = _line_faults(line)
-            problems += [f"{place}: {fault}" for fault in faults]
-            if not faults:
+            found = _line_problems(line)
+            problems += [f"{place}: {problem}" for problem in found]
+            if not found:
                 lines.append({key: value for key, value in line.items() if value is not None})
     if problems:
         raise InputError(problems)
@@ -372,77 +375,76 @@ def _parse_lines(files: Mapping[str, str]) -> _Lines:
 
 
 def _arm(found: _Lines, label: str, arm: str | None) -> ResultSet:
-    """One arm, which has to come from one run and one kind of GPU; None is the only arm there is."""
+    """One arm, which must come from one run and one model of GPU; None means the only arm."""
     lines = [line for line in found.lines if arm is None or line["arm"] == arm]
     where, arms = found.where, found.arms()
     if not any(line["kind"] == "block" for line in lines):
         wanted = f"of arm {arm!r} (it has {', '.join(arms) or 'none'})" if arm else "at all"
-        raise InputError([f"{where}: holds no block {wanted}: expected lines of kind block. Name another arm or file."])
+        raise InputError([f"{where}: has no block {wanted}: expected lines of kind block. Name another arm or file."])
     problems = []
     runs = sorted({line["run_id"] for line in lines})
     of_arm = f"arm {arm} of " if len(arms) > 1 else ""
     if len(runs) > 1:
         problems.append(
-            f"{where}: holds {of_arm}the runs {', '.join(runs)}: expected one, as rounds are numbered by run. Name its file."
+            f"{where}: has {of_arm}the runs {', '.join(runs)}: expected one, because rounds are numbered by run. "
+            f"Name its file."
         )
     gpus = _environment_values(lines).get("gpu", {})
     if len(gpus) > 1:
         problems.append(
-            f"{where}: holds {of_arm}results of {len(gpus)} kinds of GPU ({', '.join(sorted(gpus))}): expected one. "
-            f"Copy the files of each into a folder of its own."
+            f"{where}: has {of_arm}results of {len(gpus)} GPU models ({', '.join(sorted(gpus))}): expected one. "
+            f"Copy the files of each into a separate folder."
         )
     if problems:
         raise InputError(problems)
     return _assemble(lines, label, list(found.notes))
 
 
-def _line_faults(line: Any) -> list[str]:
-    """Why a parsed line is not of the schema; all reasons."""
+def _line_problems(line: Any) -> list[str]:
+    """All reasons why a parsed line does not follow the schema."""
     if not isinstance(line, dict) or line.get("schema") != SCHEMA or line.get("kind") not in tuple(_LINES):
         return [
             f"{_short(json.dumps(line))}: expected an object with schema {SCHEMA} and kind process, block or end. "
-            f"Read it with the version that wrote it, or take it out."
+            f"Read it with the version that wrote it, or remove it."
         ]
-    faults = []
+    problems = []
     for key, rule in _LINES[line["kind"]].items():
         if key not in line:
-            faults.append(f"{key} is missing: expected {rule.expected}. Add it, or take the line out.")
+            problems.append(f"{key} is missing: expected {rule.expected}. Add it, or remove the line.")
         elif not rule.holds(line[key]):
-            faults.append(_expected(key, line[key], rule))
+            problems.append(_expected(key, line[key], rule))
     if line["kind"] == "block":
         present = {key: rule for key, rule in _OPTIONAL.items() if line.get(key) is not None}
-        faults += [_expected(key, line[key], rule) for key, rule in present.items() if not rule.holds(line[key])]
+        problems += [_expected(key, line[key], rule) for key, rule in present.items() if not rule.holds(line[key])]
         if line.get("status") == "ok" and not line.get("iter_ms"):
-            faults.append("iter_ms is missing or empty: expected ms for status ok. Set the status to skipped.")
-        if not faults and line["status"] == "ok":
-            faults += [
-                f"{key} has {len(line[key])} values: expected {len(line['iter_ms'])}, as iter_ms has. Take {key} out."
+            problems.append("iter_ms is missing or empty: expected ms for status ok. Set the status to skipped.")
+        if not problems and line["status"] == "ok":
+            problems += [
+                f"{key} has {len(line[key])} values: expected {len(line['iter_ms'])}, as iter_ms has. Remove {key}."
                 for key in _PARTS_KEYS
                 if line.get(key) is not None and len(line[key]) != len(line["iter_ms"])
             ]
-            faults += _unit_faults(line["iter_ms"], (line.get("counters") or {}).get("wall_ms"))
-    return faults
+            problems += _unit_problems(line["iter_ms"], (line.get("counters") or {}).get("wall_ms"))
+    return problems
 
 
-def _unit_faults(steps: list[float], wall_ms: float | None) -> list[str]:
-    """Steps that cannot be ms: too short for any network, or at odds with the block's time by the wall clock."""
-    way_out = "Convert the file to ms, or run the benchmark again."
+def _unit_problems(steps: list[float], wall_ms: float | None) -> list[str]:
+    """Steps that cannot be ms: too short for any network, or inconsistent with the block's wall-clock time."""
+    remedy = "Convert the file to ms, or run the benchmark again."
     mean, total = math.fsum(steps) / len(steps), math.fsum(steps)
     if mean < SHORTEST_MS:
-        return [f"iter_ms is {mean:g} on average: milliseconds of a step are {SHORTEST_MS:g} or more. {way_out}"]
+        return [f"iter_ms is {mean:g} on average: milliseconds of a step are {SHORTEST_MS:g} or more. {remedy}"]
     if wall_ms and not _WALL_SHARE[0] <= total / wall_ms <= _WALL_SHARE[1]:
-        return [
-            f"iter_ms adds up to {total:g} in a block of wall_ms {wall_ms:g}: expected the same unit, ms. {way_out}"
-        ]
+        return [f"iter_ms adds up to {total:g} in a block of wall_ms {wall_ms:g}: expected the same unit, ms. {remedy}"]
     return []
 
 
 def _expected(key: str, value: Any, rule: _Rule) -> str:
-    return f"{key} is {_short(json.dumps(value))}: expected {rule.expected}. Correct it, or take the line out."
+    return f"{key} is {_short(json.dumps(value))}: expected {rule.expected}. Correct it, or remove the line."
 
 
-def _assemble(lines: list[dict[str, Any]], label: str, notes: list[str]) -> ResultSet:
-    """Processes from valid lines of one arm; an environment key on which processes differ keeps all its values."""
+def _assemble(lines: list[dict[str, Any]], label: str, notes: list[Note]) -> ResultSet:
+    """Processes from valid lines of one arm. A key on which their environments differ keeps all its values."""
     blocks: dict[tuple[int, int], dict[Cell, list[dict[str, Any]]]] = {}
     for line in lines:
         if line["kind"] == "block":
@@ -460,11 +462,11 @@ def _assemble(lines: list[dict[str, Any]], label: str, notes: list[str]) -> Resu
     arm = lines[0]["arm"]
     cards = environment.get("gpu_uuid")
     if isinstance(cards, str) and ", " in cards:
-        notes.append(f"red flag: {arm} ran on several GPU cards ({cards}): cards of one model differ by 2 to 5 %")
+        notes.append(wording.note(NoteCode.SEVERAL_GPU_CARDS, arm=arm, cards=cards))
     started = {(line["round"], line["process"]) for line in lines if line["kind"] == "process"}
-    killed = len(started - {(line["round"], line["process"]) for line in lines if line["kind"] == "end"})
-    if killed:
-        notes.append(f"{arm}: {killed} of {len(started)} processes did not come to their end; what they had counts")
+    early = len(started - {(line["round"], line["process"]) for line in lines if line["kind"] == "end"})
+    if early:
+        notes.append(wording.note(NoteCode.PROCESSES_ENDED_EARLY, arm=arm, ended=early, started=len(started)))
     return ResultSet(label, processes, environment, frozenset(line["run_id"] for line in lines), tuple(notes), arm)
 
 
@@ -479,7 +481,7 @@ def _environment_values(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[st
 
 
 def _timings(cells: Mapping[Cell, list[dict[str, Any]]]) -> dict[Cell, Timing]:
-    """One process's cells, and what is derived from them."""
+    """One process's cells, and those derived from them."""
     timings = {}
     for cell, blocks in cells.items():
         timings[cell] = _join(blocks)
@@ -487,12 +489,12 @@ def _timings(cells: Mapping[Cell, list[dict[str, Any]]]) -> dict[Cell, Timing]:
             derived = [step for step in map(_as_the_original, blocks) if step is not None]
             if derived:
                 mode = cell.mode.removesuffix(_LOADER) + _DERIVED
-                timings[replace(cell, mode=mode)] = replace(_join(derived), control=False, derived=True)
+                timings[cell._replace(mode=mode)] = replace(_join(derived), control=False, derived=True)
     return timings
 
 
 def _as_the_original(block: dict[str, Any]) -> dict[str, Any] | None:
-    """The block without the time that its steps waited for data; None if that was not recorded."""
+    """The block without the time that its steps waited for data; None if it was not recorded."""
     if block["status"] != "ok":
         return block
     if not all(key in block for key in _STEP_PARTS):
@@ -502,7 +504,7 @@ def _as_the_original(block: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _join(blocks: list[dict[str, Any]]) -> Timing:
-    """One process's blocks of one cell; a block that failed makes the cell fail."""
+    """One process's blocks of one cell. A block that failed makes the cell fail."""
     control = any(block.get("control", False) for block in blocks)
     for failed in _FAILED:
         reasons = [block.get("reason", "") for block in blocks if block["status"] == failed]
@@ -528,30 +530,35 @@ def _join(blocks: list[dict[str, Any]]) -> Timing:
 
 
 def read(argument: str, label: str | None = None, *, partial: bool = False) -> ResultSet:
-    """Reads a log, a CSV folder, a JSON lines file or a folder of them; FILE@ARM names one arm of JSON lines."""
+    """Reads a log, a CSV folder, a JSON lines file or a folder of them; FILE@ARM names one arm of JSON lines.
+
+    :param label: name of the side, None for the arm or the file's name
+    :param partial: accept a log that was cut
+    :raises InputError: with all problems of the input
+    """
     path, arm = locate(argument)
     result = _guarded(
         lambda: _read_folder(path, label, arm) if path.is_dir() else _read_file(path, label, arm, partial)
     )
     if arm is not None and not result.run_ids:
-        raise InputError([f"{argument}: only JSON lines have arms: expected a .jsonl file. Leave @{arm} out."])
+        raise InputError([f"{argument}: only JSON lines have arms: expected a .jsonl file. Omit @{arm}."])
     return result
 
 
 def read_arms(paths: Iterable[Path]) -> dict[str, ResultSet]:
-    """Every arm in the JSON lines of these files and folders, by name."""
+    """Every arm in the JSON lines of these files and folders, by name. Raises InputError."""
     return parse_arms(_guarded(lambda: _json_lines(paths)))
 
 
 def has_arms(path: Path) -> bool:
-    """Whether `path` holds our JSON lines, rather than what the original benchmark wrote."""
+    """Whether `path` has our JSON lines, rather than output of the original benchmark."""
     if path.is_dir():
         return bool(_line_files(path))
     return _guarded(lambda: _is_json_lines(path, _text(path)))
 
 
 def locate(argument: str) -> tuple[Path, str | None]:
-    """The file or folder that FILE or FILE@ARM means, and the arm."""
+    """The file or folder that FILE or FILE@ARM names, and the arm. Raises InputError if it does not exist."""
     path, arm = Path(argument), None
     if not path.exists() and "@" in argument:
         before, _, after = argument.rpartition("@")
@@ -563,7 +570,7 @@ def locate(argument: str) -> tuple[Path, str | None]:
 
 
 def texts(path: Path) -> dict[str, str]:
-    """The text of every file that `read` takes from `path`, by file name, as far as it is our lines or the original's."""
+    """The text of every file that `read` reads from `path`, by file name."""
     if path.is_file():
         files = [path]
     else:
@@ -589,7 +596,7 @@ def _json_lines(paths: Iterable[Path]) -> dict[str, str]:
     for path in paths:
         found = _line_files(path) if path.is_dir() else [path]
         if not found:
-            problems.append(f"{path}: holds {_contents(path)}: expected *.jsonl. Name the run's own folder.")
+            problems.append(f"{path}: contains {_contents(path)}: expected *.jsonl. Name the run's folder.")
         files |= {str(file): _text(file) for file in found}
     if problems:
         raise InputError(problems)
@@ -605,15 +612,15 @@ def _read_folder(path: Path, label: str | None, arm: str | None) -> ResultSet:
     tables = sorted(path.glob("*_benchmark.csv"))
     if lines and tables:
         raise InputError(
-            [f"{path}: holds *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or part the folder."]
+            [f"{path}: has *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or split the folder."]
         )
     if lines:
         return parse_json_lines(_json_lines([path]), label or arm or path.name, arm)
     if not tables:
         raise InputError(
             [
-                f"{path}: holds {_contents(path)}: expected *_benchmark.csv of the original or *.jsonl. "
-                f"Name the run's own folder."
+                f"{path}: contains {_contents(path)}: expected *_benchmark.csv of the original or *.jsonl. "
+                f"Name the run's folder."
             ]
         )
     info, config = path / "system_info.txt", path / "config.json"
@@ -638,8 +645,8 @@ def _read_file(path: Path, label: str | None, arm: str | None, partial: bool) ->
 
 
 def _is_json_lines(path: Path, text: str) -> bool:
-    said = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return path.name.endswith((".jsonl", ".jsonl.gz")) or next(said, "").lstrip().startswith("{")
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return path.name.endswith((".jsonl", ".jsonl.gz")) or next(lines, "").lstrip().startswith("{")
 
 
 def _text(path: Path) -> str:
@@ -650,12 +657,12 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            [f"{path}: byte {error.start} is no UTF-8: expected text. Convert it, or name the right file."]
+            [f"{path}: byte {error.start} is not UTF-8: expected text. Convert it, or name the right file."]
         ) from error
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:
-    """All members of a gzip file; of one that was cut, what it holds."""
+    """All members of a gzip file; of one that was cut, as much as it contains."""
     unpacked = []
     try:
         while content:
@@ -663,7 +670,9 @@ def _unpacked(path: Path, content: bytes) -> bytes:
             unpacked.append(member.decompress(content))
             content = member.unused_data
     except zlib.error as error:
-        raise InputError([f"{path}: is no gzip file ({error}): expected one. Copy it again, or unpack it."]) from error
+        raise InputError(
+            [f"{path}: is not a gzip file ({error}): expected one. Copy it again, or unpack it."]
+        ) from error
     return b"".join(unpacked)
 
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from benchmark.compare import CellResult, Comparison, Estimate, Verdict
-from benchmark.results import SCHEMA
+from benchmark.analysis import CellResult, Comparison, Estimate, Verdict
+from benchmark.results import REPORT_SCHEMA
+from benchmark.wording import UNKNOWN, gradient_conclusion, interval, note_line, trend_line, verdict_line
 
 
 def to_object(result: Comparison) -> dict[str, Any]:
-    """Plain data; times in ms, ratios are A's time over B's, and what could not be computed is None."""
+    """Plain data. Times are ms, ratios are A's time over B's; a value that could not be computed is None."""
     return {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "verdict": result.verdict.value,
-        "sentence": result.sentence,
+        "sentence": verdict_line(result),
         "a": result.label_a,
         "b": result.label_b,
         "margin": result.margin,
@@ -31,13 +32,18 @@ def to_object(result: Comparison) -> dict[str, Any]:
                 "mean_b_ms": cell.mean_b_ms,
                 **_estimate(cell.estimate),
                 "verdict": cell.verdict.value,
-                "role": cell.role,
+                "role": cell.role.value,
+                "status": cell.status,
                 "reason": cell.reason,
             }
             for cell in result.cells
         ],
-        "gradient": {"conclusion": result.gradient_conclusion, "groups": [asdict(trend) for trend in result.gradient]},
-        "notes": list(result.notes),
+        "gradient": {
+            "code": result.gradient_code.value,
+            "conclusion": gradient_conclusion(result),
+            "groups": [asdict(trend) for trend in result.gradient],
+        },
+        "notes": [note.to_dict() for note in result.notes],
     }
 
 
@@ -52,10 +58,10 @@ def _estimate(value: Estimate | None) -> dict[str, float | int | None]:
 
 
 def to_text(result: Comparison) -> str:
-    """Verdict first, then the gradient, the table («~» where nothing can be said) and the notes."""
+    """The verdict, the gradient, the table ("~" marks an unknown value) and the notes."""
     confidence = next((c.estimate.confidence for c in result.cells if c.estimate and c.estimate.confidence), None)
-    interval = f"{confidence:.2%} interval" if confidence else "interval"
-    rows = [["model", "precision", "mode", "batch", f"A {result.label_a}", f"B {result.label_b}", "A/B", interval, ""]]
+    head = f"{confidence:.2%} interval" if confidence else "interval"
+    rows = [["model", "precision", "mode", "batch", f"A {result.label_a}", f"B {result.label_b}", "A/B", head, ""]]
     rows += [_row(cell) for cell in result.cells]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = []
@@ -63,24 +69,19 @@ def to_text(result: Comparison) -> str:
         left = [text.ljust(width) for text, width in zip(row[:4], widths)]
         right = [text.rjust(width) for text, width in zip(row[4:8], widths[4:])]
         table.append("  ".join([*left, *right, row[8]]).rstrip())
-    parts = [result.sentence, result.gradient_conclusion]
-    parts += [
-        f"  {t.precision} {t.mode}: smallest models {t.small:.2f}x, largest {t.large:.2f}x "
-        f"(rank correlation {t.rho:.2f}, p {t.p:.2g}, {t.cells} cells)"
-        for t in result.gradient
-    ]
+    parts = [verdict_line(result), gradient_conclusion(result)]
+    parts += [f"  {trend_line(trend)}" for trend in result.gradient]
     parts += ["", *table]
     if result.notes:
-        parts += ["", *(f"note: {note}" for note in result.notes)]
+        parts += ["", *map(note_line, result.notes)]
     return "\n".join(parts)
 
 
 def _row(result: CellResult) -> list[str]:
     cell, value = result.cell, result.estimate
-    name = [cell.model, cell.precision, cell.mode, "~" if cell.batch is None else str(cell.batch)]
+    name = [cell.model, cell.precision, cell.mode, UNKNOWN if cell.batch is None else str(cell.batch)]
     if value is None or result.mean_a_ms is None or result.mean_b_ms is None:
-        return [*name, "~", "~", "~", "~", f"~  {result.reason}"]
-    interval = "~" if value.low is None or value.high is None else f"[{value.low:.3f}, {value.high:.3f}]"
-    verdict = "~" if result.verdict is Verdict.UNDECIDED else result.verdict.value
+        return [*name, *[UNKNOWN] * 4, f"{UNKNOWN}  {result.reason}"]
+    verdict = UNKNOWN if result.verdict is Verdict.UNDECIDED else result.verdict.value
     means = [f"{result.mean_a_ms:.2f} ms", f"{result.mean_b_ms:.2f} ms"]
-    return [*name, *means, f"{value.ratio:.2f}x", interval, f"{verdict}  {result.role}"]
+    return [*name, *means, f"{value.ratio:.2f}x", interval(value), f"{verdict}  {result.role}"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of an Analysis: one HTML file that needs nothing else, Markdown, an object for programs, and one line."""
+"""The report of an Analysis: one self-contained HTML file, Markdown, an object for programs, and one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,10 +20,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark import render
-from benchmark.analysis import Analysis
-from benchmark.compare import Verdict
+from benchmark.analysis import Analysis, Cause, Verdict
 from benchmark.sections import Table, sections
-from benchmark.wording import effort, headline
+from benchmark.wording import effort, headline, verdict_line
 
 HTML_LIMIT = 2_000_000
 
@@ -31,7 +30,7 @@ HTML_LIMIT = 2_000_000
 def line(analysis: Analysis) -> str:
     """The verdict as one line of text, ending with the effort."""
     comparison = analysis.comparison
-    sentence = comparison.sentence
+    sentence = verdict_line(comparison)
     if comparison.verdict is not Verdict.INVALID and comparison.family and comparison.family.low is not None:
         sentence = headline(analysis)
     cost = effort(analysis)
@@ -39,25 +38,31 @@ def line(analysis: Analysis) -> str:
 
 
 def to_object(analysis: Analysis) -> dict[str, Any]:
-    """The comparison's object, and with it what was found out about the causes; numbers that are none are null."""
+    """The comparison's object with the causes, the advice and the arms. Numbers that are not finite are None."""
     result = render.to_object(analysis.comparison)
     detail = {entry.result.cell: entry for entry in analysis.cells}
     for cell, target in zip(analysis.comparison.cells, result["cells"]):
         entry = detail.get(cell.cell)
         target["a"] = _plain(entry.a) if entry else None
         target["b"] = _plain(entry.b) if entry else None
-        target["causes"] = _plain(entry.causes) if entry else []
+        target["causes"] = _causes(entry.causes) if entry else []
     result["line"] = line(analysis)
-    for key in ("why", "advice", "causes", "factors", "differences", "same", "gpu_minutes"):
+    result["causes"] = _causes(analysis.causes)
+    for key in ("why", "advice", "ruled_out", "factors", "differences", "same", "gpu_minutes"):
         result[key] = _plain(getattr(analysis, key))
     return {key: _plain(value) for key, value in result.items()}
 
 
-def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> list[Path]:
-    """Writes report.html, report.md, report.json and line.txt, each whole or not at all; returns their paths.
+def _causes(causes: Sequence[Cause]) -> list[dict[str, Any]]:
+    return [{"code": cause.code.value, "share": _plain(cause.share), "evidence": cause.text} for cause in causes]
 
-    `raw` (file name -> content) travels inside report.html, as far as that stays below HTML_LIMIT bytes; `command` says how
-    the runs were made. Raises OSError where the folder cannot be written.
+
+def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> list[Path]:
+    """Writes report.html, report.md, report.json and line.txt, each atomically, and returns their paths.
+
+    :param raw: file name -> content; embedded in report.html as long as that stays below HTML_LIMIT bytes
+    :param command: how the runs were made
+    :raises OSError: if the folder cannot be written
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = sections(analysis, title, command)
@@ -82,7 +87,7 @@ def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str
 
 
 def to_csv(analysis: Analysis) -> str:
-    """Every cell as a row of CSV; times in ms, and what is not known is empty."""
+    """Every cell as a row of CSV. Times are ms; an unknown value is empty."""
     rows = to_object(analysis)["cells"]
     plain = ["model", "precision", "mode", "batch", "role", "verdict", "ratio", "low", "high", "mean_a_ms", "mean_b_ms"]
     arm = ["status", "steps", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index"]
@@ -96,7 +101,7 @@ def to_csv(analysis: Analysis) -> str:
 
 
 def _cell_of_csv(value: object) -> object:
-    """A text that a spreadsheet would run as a formula is put behind an apostrophe."""
+    """Puts an apostrophe before a text that a spreadsheet would run as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
@@ -161,14 +166,14 @@ def _templates(escape_html: bool) -> Environment:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line; brackets stay readable where they make no link."""
+    """Text that Markdown shows literally, on one line. Brackets that do not form a link stay as they are."""
     text = re.sub(r"([\\`*<>|&])", r"\\\1", " ".join(str(text).split()))
     text = re.sub(r"\](?=[\[(:])", r"\\]", text)
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
 
 
 def markdown_table(table: Table) -> str:
-    """A table in GitHub's Markdown; numbers are aligned to the right."""
+    """A table in GitHub's Markdown, with numbers aligned to the right."""
     rule = ["---" if column < table.names else "---:" for column in range(len(table.heads))]
     rows = [[escape_markdown(text) for text in row] for row in (table.heads, *table.rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))

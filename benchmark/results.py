@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a benchmark run left behind, as plain data: no files, no statistics.
+"""The results of a benchmark run as plain data: no files, no statistics.
 
 All times are milliseconds of wall clock per step (one batch). A process is the unit of replication: cuDNN's choice of
-algorithms, the memory's layout and the NUMA placement are drawn once per process, so its steps are no independent
+algorithms, the memory layout and the NUMA placement are drawn once per process, so its steps are not independent
 samples (Kalibera & Jones; pyperf).
 """
 
@@ -10,54 +10,87 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
+# Named again for those who import them from here.
+from benchmark.pod.cells import PRECISIONS as PRECISIONS
+from benchmark.pod.cells import RESNETS as RESNETS
+from benchmark.pod.cells import Cell as Cell
+
 SCHEMA = 1
-PRECISIONS = ("half", "float", "double")
-RESNETS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-)
+"""Schema of the JSON lines that are read."""
+REPORT_SCHEMA = 2
+"""Schema of the JSON that is printed. Since 2, notes and advice are objects with a code and a text."""
 
 Status = Literal["ok", "oom", "skipped"]
 Scalar = str | int | float | bool | None
 
 
 class InputError(Exception):
-    """Input that cannot be used; `problems` holds every finding, each a sentence with its way out."""
+    """Input that cannot be used. `problems` holds every finding, each a sentence with its remedy."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
+class NoteCode(StrEnum):
+    """What a note is about."""
+
+    CELLS_LEFT_OUT = "cells_left_out"
+    CONTROL_DIFFERS = "control_differs"
+    DIFFERENT_RUNS = "different_runs"
+    ENVIRONMENTS_DIFFER = "environments_differ"
+    FEW_ROUNDS = "few_rounds"
+    GPU_CARDS_DIFFER = "gpu_cards_differ"
+    GPUS_DIFFER = "gpus_differ"
+    INCOMPLETE_ROUNDS = "incomplete_rounds"
+    LAST_LINE_CUT = "last_line_cut"
+    LOG_INCOMPLETE = "log_incomplete"
+    NO_CONTROL = "no_control"
+    NO_LAUNCH_BOUND_CELL = "no_launch_bound_cell"
+    NO_SYSTEM_INFO = "no_system_info"
+    ONE_RUN = "one_run"
+    PROCESSES_ENDED_EARLY = "processes_ended_early"
+    ROUNDS_UNUSED = "rounds_unused"
+    SAME_NUMBERS = "same_numbers"
+    SEVERAL_GPU_CARDS = "several_gpu_cards"
+
+
+_RED_FLAGS = frozenset(
+    {
+        NoteCode.CONTROL_DIFFERS,
+        NoteCode.GPU_CARDS_DIFFER,
+        NoteCode.GPUS_DIFFER,
+        NoteCode.SAME_NUMBERS,
+        NoteCode.SEVERAL_GPU_CARDS,
+    }
+)
+
+
 @dataclass(frozen=True)
-class Cell:
-    """What is timed: one model at one precision in one mode; `batch` is None where the input does not record it."""
+class Note:
+    """A remark on the input: `code` is for programs, `text` for people."""
 
-    model: str
-    precision: str
-    mode: str
-    batch: int | None = None
+    code: NoteCode
+    text: str
 
-    def __str__(self) -> str:
-        name = f"{self.model} {self.precision} {self.mode}"
-        return name if self.batch is None else f"{name} batch {self.batch}"
+    @property
+    def red_flag(self) -> bool:
+        """Whether it makes the comparison doubtful."""
+        return self.code in _RED_FLAGS
+
+    def to_dict(self) -> dict[str, str | bool]:
+        return {"code": self.code.value, "text": self.text, "red_flag": self.red_flag}
 
 
 @dataclass(frozen=True)
 class Block:
-    """Steps timed in one go. `parts_ms` are sums over its steps: data, h2d, enqueue, wait, as far as recorded.
+    """Steps timed without a pause.
 
-    `started` is in seconds since 1970. `counters` hold what the system counted over the block; what could not be read is
-    absent, never 0.
+    `parts_ms` holds the sums over its steps of data, h2d, enqueue and wait, where recorded. `started` is in seconds
+    since 1970. `counters` holds what the system counted during the block; an unreadable counter is absent, never 0.
     """
 
     iter_ms: tuple[float, ...]
@@ -68,11 +101,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one process found for one cell; `reason` says why, where it could not be timed.
+    """What one process measured for one cell; `reason` says why a cell could not be timed.
 
-    `iter_ms` holds every step in run order, stalls included, over all blocks of the process; a log that prints only its
-    average gives that one number. `enqueue_ms` and `wait_ms` are sums over the steps for which both were recorded.
-    `derived` cells are computed from the steps of another one: the same time must not count twice.
+    `iter_ms` holds every step in run order, stalls included, over all blocks of the process. For a log that prints
+    averages only, it holds that one average. `enqueue_ms` and `wait_ms` are sums over the steps for which both were
+    recorded. A `derived` cell is computed from the steps of another cell, so the same time must not count twice.
     """
 
     status: Status
@@ -86,13 +119,13 @@ class Timing:
 
     @property
     def mean_ms(self) -> float:
-        """Mean step, the inverse of throughput; a median would be blind to throttling. Only for status ok."""
+        """Mean step, the inverse of throughput. A median would not show throttling. Only for status ok."""
         return sum(self.iter_ms) / len(self.iter_ms)
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of one arm: `round` pairs it with the other arm, `index` tells it from others of its round."""
+    """One process of one arm. `round` pairs it with the other arm; `index` numbers the processes of a round."""
 
     round: int
     index: int
@@ -101,16 +134,13 @@ class Process:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """One side of a comparison; `arm` is what the input calls it, empty where the input has no arms.
-
-    `notes` are remarks on the input that a reader of the verdict has to know.
-    """
+    """One side of a comparison. `arm` is its name in the input, empty if the input has no arms."""
 
     label: str
     processes: tuple[Process, ...]
     environment: Mapping[str, Scalar] = field(default_factory=dict)
     run_ids: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     arm: str = ""
     schema: int = SCHEMA
 
@@ -119,5 +149,5 @@ class ResultSet:
         return list(dict.fromkeys(cell for process in self.processes for cell in process.timings))
 
     def timings(self, cell: Cell) -> list[Timing]:
-        """What each process that tried the cell found."""
+        """What each process that tried the cell measured."""
         return [process.timings[cell] for process in self.processes if cell in process.timings]

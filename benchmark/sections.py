@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sections of the report as texts, tables and charts, which the templates only arrange.
 
-What was not recorded becomes an empty section, for which the templates have words; no empty chart is drawn. Times are
-ms per step; ratios are A's time over B's, so above 1 B is faster.
+A section without data is empty: the templates then show a text instead of an empty chart. Times are ms per step; ratios
+are A's time over B's: above 1, B is faster.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ from statistics import fmean
 from typing import Any
 
 from benchmark import charts
-from benchmark.analysis import Analysis, ArmCell, CellAnalysis, Difference, FactorArm
-from benchmark.causes import NAMES
-from benchmark.compare import AS_THE_ORIGINAL, LAUNCH_BOUND, LOOKS, Estimate, Verdict
+from benchmark.analysis import Analysis, ArmCell, CellAnalysis, Difference, Estimate, FactorArm, Role, Verdict
+from benchmark.compare import INTERIM_ANALYSES, LAUNCH_BOUND
 from benchmark.measures import P99_STEPS
-from benchmark.results import PRECISIONS, RESNETS, SCHEMA, Cell, Scalar
+from benchmark.results import PRECISIONS, RESNETS, SCHEMA, Cell, NoteCode, Scalar
 from benchmark.wording import (
+    CAUSES,
     UNKNOWN,
     change,
     detail,
     finite,
     gpu_time,
+    gradient_conclusion,
     headline,
+    in_short,
     interval,
     number,
     ratio_text,
     scalar,
     share,
+    trend_line,
 )
 
 MODES = ("train", "inference", "train-loader", "inference-loader", "train-step", "inference-step", "inference-graph")
 OPEN_CELLS = 8
-# Where the heat map's shades begin: factors, so that twice as fast and twice as slow are equally dark.
+# Factors from which a shade of the heat map is used, so that twice as fast and twice as slow are equally dark.
 SHADES = (1.0, 1.1, 1.25, 1.5, 2.0)
 BADGES = {
     Verdict.BEATS: ("▲", "B is faster"),
     Verdict.WORSE: ("▼", "B is slower"),
     Verdict.EQUIVALENT: ("=", "no difference that matters"),
-    Verdict.UNDECIDED: ("?", "cannot be told"),
+    Verdict.UNDECIDED: ("?", "no conclusion yet"),
     Verdict.INVALID: ("✕", "not a fair comparison"),
 }
 TONES = {Verdict.BEATS: "faster", Verdict.WORSE: "slower", Verdict.EQUIVALENT: "equal"}
@@ -55,25 +58,25 @@ PARTS = {
     "stall": "stalls (within the others)",
 }
 GLOSSARY = (
-    ("ratio", "mean time of a step in A over that in B: 1.50x says that B does the same work 1.50 times as fast."),
+    ("ratio", "mean time of a step in A over that in B: 1.50x means that B does the same work 1.50 times as fast."),
     (
         "interval",
-        "where the ratio lies once it is measured often enough; it comes from rounds of fresh processes, "
-        f"and allows for looking at {', '.join(map(str, LOOKS))} rounds.",
+        "the range that contains the ratio at the stated confidence; it comes from rounds of fresh processes and is "
+        f"corrected for the interim analyses after {', '.join(map(str, INTERIM_ANALYSES))} rounds.",
     ),
     ("margin", "the smallest difference worth a claim; B beats A only if the whole interval lies beyond it."),
     (
         "launch-bound",
-        f"more than {LAUNCH_BOUND:.0%} of a step goes into launching work from the CPU (index above {LAUNCH_BOUND:g}): "
-        "the GPU waits for the CPU, so CPU trouble shows here first.",
+        f"more than {LAUNCH_BOUND:.0%} of a step is spent launching work from the CPU (index above {LAUNCH_BOUND:g}): "
+        "the GPU waits for the CPU, so CPU problems show here first.",
     ),
-    ("control", "a cell that the CPU cannot move; if it moves, the arms differ in more than the CPU: INVALID."),
+    ("control", "a cell that does not depend on the CPU; if it differs, more than the CPU differs: INVALID."),
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """Text by rows; the first `names` columns hold names, the others numbers."""
+    """Rows of text. The first `names` columns are names, the others numbers."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -82,7 +85,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Signal:
-    """One row of «what the system counted»: `key` in ArmCell.rates, and how a value reads."""
+    """One row of "What the system counted": `key` in ArmCell.rates, its name, and how to write a value."""
 
     key: str
     name: str
@@ -93,10 +96,10 @@ SIGNALS = (
     Signal("throttled_ms_per_s", "CPU time lost to throttling, ms per second", number),
     Signal("run_delay_share", "launching thread ready, but waiting for a CPU", share),
     Signal("migrations_per_s", "moves of the launching thread between CPUs, per second", number),
-    Signal("involuntary_switches_per_s", "times it was pushed off its CPU, per second", number),
+    Signal("involuntary_switches_per_s", "preemptions of the launching thread, per second", number),
     Signal("threads", "threads in the process", number),
     Signal("host_busy_cpus", "busy CPUs on the host", number),
-    Signal("canary_ms", "fixed CPU work (canary), ms", number),
+    Signal("canary_ms", "reference loop (fixed CPU work), ms", number),
     Signal("cpu_mhz", "CPU clock, MHz", number),
     Signal("gpu_sm_mhz", "GPU clock, MHz", number),
     Signal("gpu_temperature", "GPU temperature, °C", number),
@@ -104,7 +107,7 @@ SIGNALS = (
 
 
 def sections(analysis: Analysis, title: str, command: str) -> dict[str, Any]:
-    """All that both templates need, apart from the files that travel along."""
+    """Everything that both templates need, except the attached files."""
     comparison = analysis.comparison
     glyph, words = BADGES[comparison.verdict]
     sentence = headline(analysis)
@@ -117,13 +120,13 @@ def sections(analysis: Analysis, title: str, command: str) -> dict[str, Any]:
         "words": words,
         "headline": sentence[:1].upper() + sentence[1:] if comparison.verdict is Verdict.INVALID else sentence,
         "facts": _facts(analysis),
-        "short": _short(analysis),
+        "short": in_short(analysis),
         "why": analysis.why,
-        "advice": analysis.advice,
+        "advice": [item.text for item in analysis.advice],
         "environment": _environment(analysis),
         "forest": _forest(analysis),
         "heat": _heat(analysis),
-        "dose": _dose(analysis),
+        "effect": _effect_by_launch_share(analysis),
         "causes": _causes(analysis),
         "parts": _parts(analysis),
         "signals": _signals(analysis),
@@ -137,26 +140,6 @@ def sections(analysis: Analysis, title: str, command: str) -> dict[str, Any]:
     }
 
 
-def _short(analysis: Analysis) -> list[str]:
-    """The causes by name with the main one's first evidence, and the part that the number of threads has."""
-    sentences = []
-    if analysis.comparison.verdict is Verdict.INVALID:
-        return []
-    if analysis.causes:
-        named = [
-            f"{NAMES[c.code]} ({share(c.share)} of the gap)" if finite(c.share) else NAMES[c.code]
-            for c in analysis.causes
-        ]
-        main = f"{named[0]}: {analysis.causes[0].evidence.partition('; ')[0]}."
-        sentences = [main[0].upper() + main[1:], *([f"Also {', '.join(named[1:])}."] if named[1:] else [])]
-    elif analysis.why:
-        sentences = [analysis.why[0]]
-    alone = analysis.factors.share_by_threads if analysis.factors else None
-    if alone is not None and math.isfinite(alone):
-        sentences.append(f"Setting the number of threads alone closes {share(alone)} of the gap.")
-    return sentences
-
-
 def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     comparison = analysis.comparison
     family, control = comparison.family, comparison.control
@@ -165,7 +148,7 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
         facts.append(("rounds", str(family.rounds)))
         confidence = f"{100 * family.confidence:.4g}%" if family.confidence is not None else "no interval"
         facts.append(("confidence", confidence))
-    facts.append(("control", ratio_text(control, 3) if control else "none"))
+    facts.append(("control", ratio_text(control) if control else "none"))
     on_cpu = analysis.same.get("device") == "cpu"
     facts.append(("GPU time", gpu_time(analysis) or ("none: measured on a CPU" if on_cpu else "not recorded")))
     starts = [block.started for block in analysis.blocks if block.started > 0]
@@ -174,22 +157,22 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     return facts
 
 
+_NOTED_KEYS = {NoteCode.GPUS_DIFFER: "gpu", NoteCode.GPU_CARDS_DIFFER: "gpu_uuid"}
+"""Notes that a difference on this key of the environments already shows."""
+
+
 def _environment(analysis: Analysis) -> dict[str, Any]:
     flags = [
         f"{item.key}: {scalar(item.key, item.a)} in A, {scalar(item.key, item.b)} in B: {item.red_flag}"
         for item in analysis.differences
         if item.red_flag
     ]
-    said = {item.key for item in analysis.differences if item.red_flag}
-    notes = []
-    for note in analysis.comparison.notes:
-        if note.startswith("red flag:"):
-            known = ("the GPUs differ" in note and "gpu" in said) or (
-                "the GPU cards differ" in note and "gpu_uuid" in said
-            )
-            flags += [] if known else [note.removeprefix("red flag:").strip()]
-        elif not (note.startswith("environments differ") and analysis.differences):
-            notes.append(note)
+    flagged = {item.key for item in analysis.differences if item.red_flag}
+    shown = {code for code, key in _NOTED_KEYS.items() if key in flagged}
+    if analysis.differences:
+        shown.add(NoteCode.ENVIRONMENTS_DIFFER)
+    others = [note for note in analysis.comparison.notes if note.code not in shown]
+    flags += [note.text for note in others if note.red_flag]
 
     def order(item: Difference) -> tuple[bool, bool, str]:
         return not item.red_flag, not item.by_design, item.key
@@ -208,7 +191,7 @@ def _environment(analysis: Analysis) -> dict[str, Any]:
         "table": Table(("key", "A", "B", ""), tuple(rows), 4),
         "same": same,
         "same_table": Table(("key", "both"), tuple(same), 2),
-        "notes": notes,
+        "notes": [note.text for note in others if not note.red_flag],
     }
 
 
@@ -240,8 +223,8 @@ def _spans(analysis: Analysis) -> list[charts.Span]:
     return [_span(value) for value in values if value is not None]
 
 
-def _shape(role: str) -> str:
-    return {"control": "square", AS_THE_ORIGINAL: "triangle"}.get(role, "circle")
+def _shape(role: Role) -> str:
+    return {Role.CONTROL: "square", Role.DERIVED: "triangle"}.get(role, "circle")
 
 
 def _tone(verdict: Verdict) -> str:
@@ -254,26 +237,26 @@ def _forest(analysis: Analysis) -> dict[str, Any]:
     if not spans:
         return {"groups": [], "missing": _missing(analysis)}
     scale = charts.ratio_scale(spans, comparison.margin)
-    bound = any(entry.result.role == "launch-bound" for entry in analysis.cells)
+    bound = any(entry.result.role is Role.LAUNCH_BOUND for entry in analysis.cells)
     names = {
-        "launch-bound": "Launch-bound cells: the verdict is about these",
-        "": "Other cells" if bound else "Cells: the verdict is about these",
-        AS_THE_ORIGINAL: "As the original benchmark times them: not in the verdict",
-        "control": "Controls: should stay at 1",
+        Role.LAUNCH_BOUND: "Launch-bound cells: the verdict is about these",
+        Role.OTHER: "Other cells" if bound else "Cells: the verdict is about these",
+        Role.DERIVED: "As the original benchmark times them: not in the verdict",
+        Role.CONTROL: "Controls: should stay at 1",
     }
     groups = []
     for role, name in names.items():
-        entries = [entry for entry in analysis.cells if entry.result.role == role and entry.result.estimate]
+        entries = [entry for entry in analysis.cells if entry.result.role is role and entry.result.estimate]
         rows = [_forest_row(entry, scale, comparison.margin) for entry in _by_index(entries)]
         pooled = {
-            "launch-bound": comparison.family,
-            "": None if bound else comparison.family,
-            "control": comparison.control,
+            Role.LAUNCH_BOUND: comparison.family,
+            Role.OTHER: None if bound else comparison.family,
+            Role.CONTROL: comparison.control,
         }
         value = pooled.get(role)
         if rows and value is not None and len(rows) > 1:
-            verdict = Verdict.UNDECIDED if role == "control" else comparison.verdict
-            text = ratio_text(value, 3)
+            verdict = Verdict.UNDECIDED if role is Role.CONTROL else comparison.verdict
+            text = ratio_text(value)
             rows.append(
                 {
                     "name": "all together",
@@ -283,7 +266,7 @@ def _forest(analysis: Analysis) -> dict[str, Any]:
                     "ratio": f"{value.ratio:.3f}x",
                     "interval": interval(value),
                     "index": "",
-                    "verdict": verdict.value if role != "control" else "",
+                    "verdict": verdict.value if role is not Role.CONTROL else "",
                 }
             )
         if rows:
@@ -298,12 +281,12 @@ def _forest(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _forest_key(roles: Iterable[str]) -> list[tuple[str, str]]:
+def _forest_key(roles: Iterable[Role]) -> list[tuple[str, str]]:
     tones = [("faster", "faster"), ("slower", "slower"), ("equal", "equal within the margin"), ("unknown", "no claim")]
-    shapes = [("square", "control", "control"), ("triangle", AS_THE_ORIGINAL, AS_THE_ORIGINAL)]
+    shapes = [("square", Role.CONTROL), ("triangle", Role.DERIVED)]
     return [
         *((charts.key_mark("circle", tone), text) for tone, text in tones),
-        *((charts.key_mark(shape, "equal"), text) for shape, role, text in shapes if role in roles),
+        *((charts.key_mark(shape, "equal"), role.value) for shape, role in shapes if role in roles),
         (charts.key_mark("diamond", "equal"), "geometric mean"),
     ]
 
@@ -311,7 +294,7 @@ def _forest_key(roles: Iterable[str]) -> list[tuple[str, str]]:
 def _forest_row(entry: CellAnalysis, scale: charts.LogScale, margin: float) -> dict[str, Any]:
     result = entry.result
     value = result.estimate
-    tone, text = _tone(result.verdict), f"{result.cell}: {ratio_text(value, 3)}, {result.verdict}"
+    tone, text = _tone(result.verdict), f"{result.cell}: {ratio_text(value)}, {result.verdict}"
     index = _index(entry)
     return {
         "name": result.cell.model,
@@ -370,13 +353,7 @@ def _heat_cell(entry: CellAnalysis | None, margin: float) -> dict[str, Any]:
         return {"class": "none", "text": "", "undecided": False, "title": "not measured"}
     value, cell = entry.result.estimate, entry.result.cell
     if value is None:
-        text = (
-            "OOM"
-            if "out of memory" in entry.result.reason
-            else "skipped"
-            if "skipped" in entry.result.reason
-            else UNKNOWN
-        )
+        text = {"oom": "OOM", "skipped": "skipped"}.get(entry.result.status, UNKNOWN)
         return {"class": "none", "text": text, "undecided": False, "title": f"{cell}: {entry.result.reason}"}
     more = 100 * (value.ratio - 1)
     factor = max(value.ratio, 1 / value.ratio)
@@ -389,24 +366,20 @@ def _heat_cell(entry: CellAnalysis | None, margin: float) -> dict[str, Any]:
         "class": f"{shade} hatched" if undecided else shade,
         "text": f"{sign}{abs(more):.{digits}f}%",
         "undecided": undecided,
-        "title": f"{cell}: {ratio_text(value, 3)}, {entry.result.verdict}",
+        "title": f"{cell}: {ratio_text(value)}, {entry.result.verdict}",
     }
 
 
-def _dose(analysis: Analysis) -> dict[str, Any]:
-    """Ratio against the launch-bound index or, where no side recorded it, against the size (B's step)."""
+def _effect_by_launch_share(analysis: Analysis) -> dict[str, Any]:
+    """Ratio against the launch-bound index or, if it was not recorded, against the size (B's step)."""
     comparison = analysis.comparison
     timed = [(entry, entry.result.estimate) for entry in analysis.cells if entry.result.estimate]
     indexed = [(entry, value, index) for entry, value in timed if value and (index := _index(entry)) is not None]
     sized = [(e, v, e.result.mean_b_ms) for e, v in timed if v and finite(e.result.mean_b_ms) and e.result.mean_b_ms]
     by_index = len(indexed) > 1
     points = indexed if by_index else [(entry, value, size) for entry, value, size in sized if size]
-    trends = [
-        f"{trend.precision} {trend.mode}: smallest models {trend.small:.2f}x, largest {trend.large:.2f}x "
-        f"(rank correlation {trend.rho:.2f}, p {trend.p:.2g}, {trend.cells} cells)"
-        for trend in comparison.gradient
-    ]
-    shown = {"conclusion": comparison.gradient_conclusion, "trends": trends, "by_index": by_index, "svg": None}
+    trends = [trend_line(trend) for trend in comparison.gradient]
+    shown = {"conclusion": gradient_conclusion(comparison), "trends": trends, "by_index": by_index, "svg": None}
     if len(points) < 2:
         return shown
     dots = []
@@ -420,7 +393,7 @@ def _dose(analysis: Analysis) -> dict[str, Any]:
         x: charts.Scale = charts.LinearScale(0, 1.03)
         ticks = [(value / 10, f"{value / 10:g}") for value in range(0, 11, 2)]
         title = "Ratio against launch-bound index"
-        described = "how much of a step goes into launching work from the CPU"
+        described = "the share of a step that is spent launching work from the CPU"
     else:
         sizes = [dot.x for dot in dots]
         wide = charts.LogScale(min(sizes) / 1.15, max(sizes) * 1.15)
@@ -436,12 +409,12 @@ def _dose(analysis: Analysis) -> dict[str, Any]:
 def _causes(analysis: Analysis) -> dict[str, Any]:
     rows = [
         {
-            "name": NAMES[cause.code],
+            "name": CAUSES[cause.code],
             "share": share(cause.share) if finite(cause.share) else "share not known",
-            "svg": charts.share_row([("cause", cause.share)], f"{NAMES[cause.code]}: {share(cause.share)}")
+            "svg": charts.share_row([("cause", cause.share)], f"{CAUSES[cause.code]}: {share(cause.share)}")
             if cause.share is not None and math.isfinite(cause.share)
             else "",
-            "evidence": cause.evidence,
+            "evidence": cause.text,
         }
         for cause in analysis.causes
     ]
@@ -458,7 +431,7 @@ def _sides(entry: CellAnalysis) -> list[tuple[str, ArmCell]]:
 
 
 def _known_parts(arm: ArmCell) -> dict[str, float]:
-    """What is known of a step in ms, with the rest where that is more than a hundredth of it; empty if nothing is known."""
+    """The known parts of a step in ms, with the rest if it is more than a hundredth; empty if no part is known."""
     known = {name: arm.parts_ms[name] for name in (*charts.PARTS, charts.STALL) if finite(arm.parts_ms.get(name))}
     rest = (arm.mean_ms or 0.0) - sum(value for name, value in known.items() if name != charts.STALL)
     return {**known, "rest": rest} if known and rest > 0.01 * (arm.mean_ms or 0.0) else known
@@ -477,9 +450,9 @@ def _parts(analysis: Analysis) -> dict[str, Any]:
         longest = max(sum(value for part, value in parts.items() if part != charts.STALL) for _, _, parts in sides)
         rows = []
         for name, arm, parts in sides:
-            told = ", ".join(f"{PARTS[part]} {number(value)} ms" for part, value in parts.items())
+            text = ", ".join(f"{PARTS[part]} {number(value)} ms" for part, value in parts.items())
             numbers = [number(parts[part]) if part in parts else UNKNOWN for part in used]
-            svg = charts.parts_row(parts, longest, f"{entry.result.cell}, {name}: {told}")
+            svg = charts.parts_row(parts, longest, f"{entry.result.cell}, {name}: {text}")
             rows.append({"arm": name, "svg": svg, "total": number(arm.mean_ms), "numbers": numbers})
             text_rows.append((str(entry.result.cell), name, number(arm.mean_ms), *numbers))
         cells.append({"name": entry.result.cell.model, "detail": detail(entry.result.cell), "rows": rows})
@@ -493,7 +466,7 @@ def _parts(analysis: Analysis) -> dict[str, Any]:
 
 def _signals(analysis: Analysis) -> dict[str, Any]:
     """What the system counted, in each arm over its cells, and by cell."""
-    entries = [entry for entry in analysis.cells if entry.result.role != AS_THE_ORIGINAL]
+    entries = [entry for entry in analysis.cells if entry.result.role is not Role.DERIVED]
     arms = [[e.a for e in entries if e.a is not None], [e.b for e in entries if e.b is not None]]
     rows: list[tuple[str, ...]] = []
     for key, name in (
@@ -518,7 +491,7 @@ def _signals(analysis: Analysis) -> dict[str, Any]:
 
 
 def _both(analysis: Analysis, key: str) -> tuple[Scalar, Scalar] | None:
-    """A key of both environments; None where neither knows it."""
+    """The values of a key in both environments; None if neither has it."""
     if key in analysis.same:
         value = analysis.same[key]
         return None if value is None else (value, value)
@@ -589,19 +562,19 @@ def _tails(analysis: Analysis) -> dict[str, Any]:
     scale = charts.ratio_scale([charts.Span(value) for *_, ratios in found for value in ratios.values()], margin)
     rows, text_rows = [], []
     for entry, a, b, ratios in found:
-        told = [f"{ratios[name]:.2f}x" if name in ratios else UNKNOWN for name in charts.QUANTILES]
-        title = f"{entry.result.cell}: " + ", ".join(f"{n} {t}" for n, t in zip(charts.QUANTILES, told))
+        texts = [f"{ratios[name]:.2f}x" if name in ratios else UNKNOWN for name in charts.QUANTILES]
+        title = f"{entry.result.cell}: " + ", ".join(f"{n} {t}" for n, t in zip(charts.QUANTILES, texts))
         slowest = change(a.max_ms, b.max_ms)
         rows.append(
             {
                 "name": entry.result.cell.model,
                 "detail": detail(entry.result.cell),
                 "svg": charts.quantile_row(ratios, scale, margin, title),
-                "ratios": told,
+                "ratios": texts,
                 "slowest": slowest,
             }
         )
-        text_rows.append((str(entry.result.cell), *told, slowest))
+        text_rows.append((str(entry.result.cell), *texts, slowest))
     return {
         "axis": charts.axis_row(scale),
         "key": [(name, charts.key_mark(charts.quantile_mark(name), f"quantile {name}")) for name in charts.QUANTILES],
@@ -636,7 +609,10 @@ def _run(analysis: Analysis) -> dict[str, Any]:
     for number_, arm in order:
         rounds.setdefault(number_, []).append(arm)
     means = [(arm, fmean(block.relative for block in blocks if block.arm == arm)) for arm in arms]
-    description = f"{len(blocks)} blocks of {len(arms)} arms; across: run order; up: time relative to the cell's mean over all arms."
+    description = (
+        f"{len(blocks)} blocks of {len(arms)} arms; across: run order; "
+        "up: time relative to the cell's mean of all arms."
+    )
     return {
         "svg": charts.run_strip(ticks, "Every block in run order", description),
         "arms": [(f"arm{index % 6}", arm, f"{mean:.2f}") for index, (arm, mean) in enumerate(means)],
@@ -646,7 +622,7 @@ def _run(analysis: Analysis) -> dict[str, Any]:
 
 
 def _arm_order(analysis: Analysis, found: Sequence[str]) -> list[str]:
-    """The reference's arm first, then B's, so that they have the colours of A and B; then the others as they come."""
+    """The reference's arm first, then B's, so that they get the colours of A and B; then the others."""
     known = [arm.arm for arm in analysis.factors.arms] if analysis.factors else []
     labels = [analysis.comparison.label_a, analysis.comparison.label_b]
     first = [label for label in labels if label in found]
@@ -706,7 +682,7 @@ def _factor_cell(arm: FactorArm | None, scale: charts.LogScale, margin: float) -
 
 
 def _table(analysis: Analysis) -> Table:
-    """Every cell, the timed ones by launch-bound index; columns that nobody knows are left out."""
+    """Every cell, the timed ones by launch-bound index, without empty columns."""
     heads = (
         "model", "precision", "mode", "batch",
         "A mean ms", "B mean ms", "A/B", "interval", "verdict",
@@ -742,6 +718,6 @@ def _table_row(entry: CellAnalysis) -> tuple[str, ...]:
         both(lambda arm: arm.images_per_s),
         UNKNOWN if index is None else f"{index:.2f}",
         both(lambda arm: float(arm.steps)) if measured else UNKNOWN,
-        NAMES[entry.causes[0].code] if entry.causes else "",
-        result.reason or result.role,
+        CAUSES[entry.causes[0].code] if entry.causes else "",
+        result.reason or result.role.value,
     )

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark.measures import arm_cell
-from benchmark.results import SCHEMA, Cell, ResultSet
+from benchmark.results import REPORT_SCHEMA, Cell, Note, ResultSet
+from benchmark.wording import note_line
 
 _TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")
 
 
 def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
-    """Plain data of schema 1; what was not recorded is None. Times are ms of a step, over all rounds of an arm."""
+    """Plain data. Times are ms per step over all rounds of an arm; a value that was not recorded is None."""
     return {
-        "schema": SCHEMA,
+        "schema": REPORT_SCHEMA,
         "run_ids": sorted({run_id for results in arms.values() for run_id in results.run_ids}),
         "arms": {
             name: {
@@ -25,8 +26,13 @@ def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
             }
             for name, results in arms.items()
         },
-        "notes": list(dict.fromkeys(note for results in arms.values() for note in results.notes)),
+        "notes": [note.to_dict() for note in notes(arms)],
     }
+
+
+def notes(arms: Mapping[str, ResultSet]) -> list[Note]:
+    """The notes of all arms, each once."""
+    return list(dict.fromkeys(note for results in arms.values() for note in results.notes))
 
 
 def _cell(results: ResultSet, cell: Cell) -> dict[str, Any]:
@@ -45,10 +51,10 @@ def _cell(results: ResultSet, cell: Cell) -> dict[str, Any]:
     }
 
 
-def to_text(summary: Mapping[str, Any]) -> str:
-    """One table an arm; «~» is what was not recorded."""
+def to_text(arms: Mapping[str, ResultSet]) -> str:
+    """One table per arm; "~" marks a value that was not recorded."""
     parts = []
-    for name, arm in summary["arms"].items():
+    for name, arm in summarise(arms)["arms"].items():
         rounds = "1 round" if arm["rounds"] == 1 else f"{arm['rounds']} rounds"
         rows = [["model", "precision", "mode", "batch", "steps", "mean", "p50", "p99", "images/s", "throttled"]]
         rows += [_row(cell) for cell in arm["cells"]]
@@ -59,7 +65,7 @@ def to_text(summary: Mapping[str, Any]) -> str:
                 text.ljust(width) if n < 3 else text.rjust(width) for n, (text, width) in enumerate(zip(row, widths))
             ]
             parts.append(f"  {'  '.join(texts)}".rstrip())
-    return "\n".join([*parts, *(f"note: {note}" for note in summary["notes"])])
+    return "\n".join([*parts, *map(note_line, notes(arms))])
 
 
 def _row(cell: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmark.compare import LOOKS, Verdict, compare
+from benchmark.analysis import Verdict
+from benchmark.compare import INTERIM_ANALYSES, compare
 from benchmark.readers import read_arms
 from benchmark.results import InputError
 from orchestrator.model import HostResult
@@ -25,8 +26,8 @@ def adds_rounds(verb: str, variables: Mapping[str, Any]) -> bool:
 
 def interim_analyses(variables: Mapping[str, Any]) -> tuple[int, ...]:
     """The numbers of rounds after which to analyse; `gpu_benchmark_rounds` limits them."""
-    most = int(variables.get(ROUNDS, LOOKS[-1]))
-    return (*(rounds for rounds in LOOKS if rounds < most), most)
+    most = int(variables.get(ROUNDS, INTERIM_ANALYSES[-1]))
+    return (*(rounds for rounds in INTERIM_ANALYSES if rounds < most), most)
 
 
 def undecided(hosts: Sequence[HostResult]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python3 -m pod round ...` or `python3 -m pod original ...`.
 
-Exit codes: 0 done, 2 bad arguments and nothing run, 3 a process could not do its work (no device, no cell timed, ended
-early) with the reason said, 128 and the signal's number if one ended it.
+Exit codes: 0 done; 2 bad arguments, nothing was run; 3 a process failed (no device, no cell timed, ended early) and
+printed the reason; 128 plus the signal's number if a signal ended it.
 """
 
 import os
@@ -19,7 +19,7 @@ COMMANDS = ("round", "original")
 
 
 class _Ended(BaseException):
-    """A signal asks for the end; raised, so that child processes are ended on the way out."""
+    """A signal asks the program to end. Raised, so that child processes are ended on the way out."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _Ended(BaseException):
 
 
 def _end(number: int, _frame: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what follows must not be interrupted
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
     raise _Ended(number)
 
 
@@ -45,17 +45,17 @@ def _round(options: RoundOptions) -> int:
     try:
         file = open(options.output, "ab", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
-        return _refuse([f"--output {options.output}: {error.strerror}. Name a file that may be written"])
+        return _refuse([f"--output {options.output}: {error.strerror}. Name a writable file"])
     with file:
         return run_round(options, [1, file.fileno()])
 
 
 def main(arguments: List[str]) -> int:
-    """Runs the command that `arguments` name; returns its exit code."""
+    """Runs the command that `arguments` name and returns its exit code."""
     program = f"python3 -m {__package__}"
     command = arguments[0] if arguments else ""
     if command in ("-h", "--help"):
-        print(f"usage: {program} {{{','.join(COMMANDS)}}} ...\n\n{program} COMMAND --help tells the options.")
+        print(f"usage: {program} {{{','.join(COMMANDS)}}} ...\n\n{program} COMMAND --help lists the options.")
         return 0
     if command not in COMMANDS:
         return _refuse([f"command {command!r}: expected {' or '.join(COMMANDS)}, such as {program} round --help"])

@@ -2,7 +2,7 @@
 """What is timed: cells, matrices of cells, and their random order. Pure."""
 
 import random
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 RESNETS = (
     "resnet18",
@@ -23,12 +23,12 @@ BATCH = 64  # the original's, as in the published comparison of two platforms
 
 
 class Cell(NamedTuple):
-    """One model at one precision in one mode with one batch size."""
+    """One model at one precision in one mode with one batch size; None where a result does not record the size."""
 
     model: str
     precision: str
     mode: str
-    batch: int
+    batch: Optional[int] = None
 
     @property
     def trains(self) -> bool:
@@ -39,18 +39,19 @@ class Cell(NamedTuple):
         return self.mode in LOADER_MODES
 
     def __str__(self) -> str:
-        return "{} {} {} batch {}".format(*self)
+        name = f"{self.model} {self.precision} {self.mode}"
+        return name if self.batch is None else f"{name} batch {self.batch}"
 
 
 def parse_cell(text: str) -> Cell:
-    """Cell of `model:precision:mode:batch`. Raises ValueError with all faults, the way out included."""
+    """The cell that `model:precision:mode:batch` names. Raises ValueError with all problems and the remedy."""
     parts = text.split(":")
     example = "such as resnet18:half:inference:64"
     if len(parts) != 4:
         raise ValueError(f"{text!r}: expected model:precision:mode:batch, {example}")
     model, precision, mode, batch = parts
-    faults = [
-        f"{name} {value!r} is none of {', '.join(known)}"
+    problems = [
+        f"{name} {value!r} is not one of {', '.join(known)}"
         for name, value, known in (
             ("model", model, RESNETS),
             ("precision", precision, PRECISIONS),
@@ -59,13 +60,13 @@ def parse_cell(text: str) -> Cell:
         if value not in known
     ]
     if not (batch.isdigit() and int(batch) > 0):
-        faults.append(f"batch {batch!r} is no integer from 1")
-    if faults:
-        raise ValueError(f"{text!r}: {'; '.join(faults)}. Write it {example}")
+        problems.append(f"batch {batch!r} is not an integer from 1")
+    if problems:
+        raise ValueError(f"{text!r}: {'; '.join(problems)}. Write it {example}")
     return Cell(model, precision, mode, int(batch))
 
 
-# Small batches are launch bound: the largest effect for the least GPU time.
+# Small batches are launch-bound: the largest effect for the least GPU time.
 _PROBES = (Cell("resnet18", "half", "inference", 1), Cell("resnet18", "half", "train", BATCH))
 _DEFAULT = (
     Cell("resnet18", "half", "inference", 1),
@@ -82,7 +83,7 @@ _CPU = (
     Cell("resnet18", "float", "inference", 4),
     Cell("resnet18", "float", "train-loader", 4),
 )
-# Replaying a graph, or computing in double precision, leaves the CPU next to nothing to do.
+# Replaying a graph, or computing in double precision, leaves the CPU almost nothing to do.
 _GRAPH_CONTROL = Cell("resnet50", "half", GRAPH_MODE, BATCH)
 _DOUBLE_CONTROL = Cell("resnet18", "double", "inference", BATCH)
 
@@ -100,7 +101,7 @@ MATRICES: Dict[str, Tuple[Cell, ...]] = {
 
 
 def matrix_cells(name: str, *, cuda: bool, graphs: bool) -> List[Cell]:
-    """Cells of a matrix; on CUDA with its negative control, double precision where torch has no CUDA graphs."""
+    """Cells of a matrix; on CUDA with a negative control, in double precision if torch has no CUDA graphs."""
     cells = list(MATRICES[name])
     control = _GRAPH_CONTROL if graphs else _DOUBLE_CONTROL
     if cuda and control not in cells:
@@ -109,7 +110,7 @@ def matrix_cells(name: str, *, cuda: bool, graphs: bool) -> List[Cell]:
 
 
 def controls(cells: Sequence[Cell], *, cuda: bool, graphs: bool) -> List[Cell]:
-    """The cells that a change of the CPU cannot move: graph replays, else double inference, on CUDA only."""
+    """The cells that do not depend on the CPU: graph replays, else double precision inference, on CUDA only."""
     replays = [cell for cell in cells if cell.mode == GRAPH_MODE]
     if not cuda:
         return []
@@ -119,9 +120,9 @@ def controls(cells: Sequence[Cell], *, cuda: bool, graphs: bool) -> List[Cell]:
 
 
 def grouped_order(cells: Sequence[Cell], seed: str) -> List[List[Cell]]:
-    """Cells in random order, those of one model and precision next to each other, as they share the model.
+    """Cells in random order, grouped by model and precision, because a group shares its model.
 
-    The groups, and the cells within each, are shuffled; the same seed gives the same order on every Python.
+    The groups and the cells in each are shuffled. The same seed gives the same order on every Python.
     """
     groups: Dict[Tuple[str, str], List[Cell]] = {}
     for cell in dict.fromkeys(cells):

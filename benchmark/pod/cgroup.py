@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The CPU controller's view of this process, cgroup v1 and v2: quota, throttling, CPU time.
 
-Rules: Documentation/scheduler/sched-bwc.rst and Documentation/admin-guide/cgroup-v2.rst of the kernel. A pod's quota
-may be set on the container and on its pod, so every level that can be seen counts.
+Rules: the kernel's Documentation/scheduler/sched-bwc.rst and Documentation/admin-guide/cgroup-v2.rst. A quota may be
+set on the container and on its pod, so every visible level counts.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 
 class Throttling(NamedTuple):
-    """Counters of one level since it exists; `throttled_ms` sums over CPUs."""
+    """Counters of one level since its creation; `throttled_ms` is a sum over CPUs."""
 
     periods: int
     throttled_periods: int
@@ -18,9 +18,10 @@ class Throttling(NamedTuple):
 
 
 class CpuGroup(NamedTuple):
-    """`levels`: directories of the CPU controller, this process's own first, then its ancestors.
+    """The CPU controller's group of a process.
 
-    `usage`: the file with the CPU time of the group, None where the group is the whole machine.
+    `levels` are directories, the process's own first, then its ancestors. `usage` is the file with the CPU time of the
+    group, None if the group is the whole machine.
     """
 
     version: int
@@ -29,7 +30,7 @@ class CpuGroup(NamedTuple):
 
 
 def read_text(path: str) -> Optional[str]:
-    """Content of a small file of /proc or /sys, None where it cannot be read."""
+    """Content of a small file of /proc or /sys, None if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -62,7 +63,7 @@ def find_group(cgroup_text: str, mountinfo_text: str) -> Optional[CpuGroup]:
 
 
 def _directory(path: str, mountinfo_text: str, controller: Optional[str]) -> Optional[str]:
-    """Directory of a group: in a container the mount may show only a part of the tree, from its root on."""
+    """Directory of a group. In a container, the mount may show only the part of the tree below its root."""
     marker = "cpuacct.usage" if controller == "cpuacct" else "cpu.stat"
     for line in mountinfo_text.splitlines():
         fields, _, rest = line.partition(" - ")
@@ -88,7 +89,7 @@ def _levels(own: str) -> List[str]:
 
 
 def level_quota(level: str) -> Optional[float]:
-    """Quota of one level in CPUs; None where it has none."""
+    """Quota of one level in CPUs, None if it has none."""
     text = read_text(os.path.join(level, "cpu.max"))
     if text is not None:
         quota, _, period = text.strip().partition(" ")
@@ -101,13 +102,13 @@ def level_quota(level: str) -> Optional[float]:
 
 
 def quota_cpus(group: Optional[CpuGroup]) -> Optional[float]:
-    """The tightest quota over the levels, in CPUs; None without one."""
+    """The smallest quota of the levels, in CPUs; None without one."""
     quotas = [quota for quota in map(level_quota, group.levels if group else []) if quota is not None]
     return min(quotas) if quotas else None
 
 
 def parse_throttling(text: str) -> Optional[Throttling]:
-    """Throttling of a cpu.stat: v2 counts microseconds in throttled_usec, v1 nanoseconds in throttled_time."""
+    """Throttling in a cpu.stat: v2 counts microseconds in throttled_usec, v1 nanoseconds in throttled_time."""
     values = _values(text)
     if "nr_periods" not in values:
         return None
@@ -129,8 +130,10 @@ def _values(text: str) -> Dict[str, int]:
 
 
 def throttling_between(before: List[Optional[Throttling]], after: List[Optional[Throttling]]) -> Optional[Throttling]:
-    """What happened between two readings of the same levels: of the level that was throttled longest, else of the
-    one with most periods, as a level without a quota counts none."""
+    """Throttling between two readings of the same levels: that of the level that was throttled longest.
+
+    If none was throttled, that of the level with the most periods: a level without a quota counts none.
+    """
     deltas = [
         Throttling(
             end.periods - begin.periods,

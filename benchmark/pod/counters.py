@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a block took its time: counters of the kernel over it. Read once before and once after, never within a step."""
+"""The kernel's counters over a block, read once before and once after it, never during a step."""
 
 import os
 import time
@@ -9,12 +9,12 @@ from .cgroup import CpuGroup, Throttling, level_quota, parse_throttling, parse_u
 
 Counters = Dict[str, Union[int, float, None]]
 
-CANARY_LOOPS = 20000  # about 1-2 ms
-CANARY_REPEATS = 3
+REFERENCE_LOOPS = 20000  # about 1-2 ms
+REFERENCE_REPEATS = 3
 
 
 class ThreadCounts(NamedTuple):
-    """Of one thread: times in the state «runnable, but waiting for a CPU», switches, and moves between CPUs."""
+    """Of one thread: ms in the state "runnable, but waiting for a CPU", context switches, and migrations."""
 
     run_delay_ms: Optional[float]
     voluntary: Optional[int]
@@ -23,7 +23,7 @@ class ThreadCounts(NamedTuple):
 
 
 class HostTime(NamedTuple):
-    """Of the whole host, in ms summed over its CPUs: not idle, and stolen by the hypervisor."""
+    """Of the whole host, in ms summed over its CPUs: time not idle, and time stolen by the hypervisor."""
 
     busy_ms: float
     steal_ms: float
@@ -39,13 +39,13 @@ class Snapshot(NamedTuple):
 
 
 def parse_run_delay(schedstat: Optional[str]) -> Optional[float]:
-    """ms that a thread waited for a CPU, of /proc/.../schedstat: time run, time waited, both ns, and turns."""
+    """ms that a thread waited for a CPU, from /proc/.../schedstat: ns run, ns waited, and time slices."""
     fields = (schedstat or "").split()
     return int(fields[1]) / 1e6 if len(fields) == 3 else None
 
 
 def parse_field(text: Optional[str], name: str) -> Optional[int]:
-    """Number of a line «name : 12» or «name: 12», as /proc/.../status and /proc/.../sched have it."""
+    """The number in a line "name : 12" or "name: 12" of /proc/.../status or /proc/.../sched."""
     for line in (text or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -54,7 +54,7 @@ def parse_field(text: Optional[str], name: str) -> Optional[int]:
 
 
 def parse_host_time(stat: Optional[str], ticks_per_second: int) -> Optional[HostTime]:
-    """First line of /proc/stat: user nice system idle iowait irq softirq steal, in ticks; user holds guest time."""
+    """First line of /proc/stat: user nice system idle iowait irq softirq steal, in ticks; user includes guest time."""
     fields = (stat or "").partition("\n")[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         return None
@@ -62,26 +62,26 @@ def parse_host_time(stat: Optional[str], ticks_per_second: int) -> Optional[Host
     return HostTime(user + nice + system + irq + softirq, steal)
 
 
-def canary() -> float:
-    """ms of CPU time of a fixed single-threaded loop, the best of three: the CPU's speed, without waiting for a CPU."""
+def reference_loop() -> float:
+    """ms of CPU time of a fixed single-threaded loop, the best of three: CPU speed without waiting for a CPU."""
     best = float("inf")
-    for _ in range(CANARY_REPEATS):
+    for _ in range(REFERENCE_REPEATS):
         start = time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
         value = 1
-        for _ in range(CANARY_LOOPS):
+        for _ in range(REFERENCE_LOOPS):
             value = (value * 1103515245 + 12345) & 0x7FFFFFFF
         best = min(best, (time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID) - start) * 1e3)
     return best
 
 
 def current_cpu() -> Optional[int]:
-    """The CPU that this thread runs on: field 39 of its stat; the name, field 2, may hold blanks."""
+    """The CPU that this thread runs on: field 39 of its stat. The name, field 2, may contain blanks."""
     text = read_text("/proc/thread-self/stat")
     return int(text.rpartition(")")[2].split()[36]) if text else None
 
 
 def cpu_mhz(cpu: int) -> Optional[float]:
-    """Frequency of a CPU right now, as cpufreq or else /proc/cpuinfo tells it."""
+    """The current frequency of a CPU in MHz, from cpufreq or else /proc/cpuinfo."""
     text = read_text(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq")
     if text is not None and text.strip().isdigit():
         return int(text) / 1e3
@@ -96,7 +96,7 @@ def cpu_mhz(cpu: int) -> Optional[float]:
 
 
 class Sampler:
-    """Reads the counters of this process, its launching thread (the one that asks) and the host."""
+    """Reads the counters of this process, its launching thread (the calling one) and the host."""
 
     def __init__(self, group: Optional[CpuGroup]) -> None:
         levels = group.levels if group else []
@@ -133,13 +133,13 @@ class Sampler:
         return parse_host_time(read_text("/proc/stat"), self._ticks)
 
     def before(self) -> Snapshot:
-        """To be taken right before the block: what is slow to read comes first."""
+        """Call right before the block: slow readings come first."""
         host, delays = self._host(), self._run_delays()
         cpu, throttling, thread = self._cpu_ms(), self._throttling(), self._thread()
         return Snapshot(time.perf_counter() * 1e3, throttling, cpu, thread, delays, host)
 
     def after(self) -> Snapshot:
-        """To be taken right after the block: what is slow to read comes last."""
+        """Call right after the block: slow readings come last."""
         clock = time.perf_counter() * 1e3
         thread, throttling, cpu = self._thread(), self._throttling(), self._cpu_ms()
         return Snapshot(clock, throttling, cpu, thread, self._run_delays(), self._host())
@@ -150,7 +150,7 @@ def _minus(after: Optional[float], before: Optional[float]) -> Optional[float]:
 
 
 def between(before: Snapshot, after: Snapshot) -> Counters:
-    """Counters over a block, by their names in schema 1; None where the kernel does not tell."""
+    """Counters over a block, by their names in schema 1; None if the kernel does not report one."""
     wall = after.clock_ms - before.clock_ms
     throttling = throttling_between(before.throttling, after.throttling)
     delays = [delay - before.run_delays_ms.get(thread, 0.0) for thread, delay in after.run_delays_ms.items()]

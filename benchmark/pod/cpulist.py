@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists of CPUs and nodes as the kernel writes them: «0-3,8»."""
+"""Lists of CPUs and nodes in the kernel's notation, such as "0-3,8"."""
 
 from typing import Iterable, List, Set
 
 
 def parse_list(text: str) -> Set[int]:
-    """Numbers of «0-3,8»; empty for an empty text."""
+    """The numbers in a list such as "0-3,8"; empty for an empty text."""
     numbers: Set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -15,7 +15,7 @@ def parse_list(text: str) -> Set[int]:
 
 
 def format_list(numbers: Iterable[int]) -> str:
-    """The kernel's text for `numbers`."""
+    """`numbers` in the kernel's notation."""
     ranges: List[List[int]] = []
     for number in sorted(numbers):
         if ranges and number == ranges[-1][1] + 1:

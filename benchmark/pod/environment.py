@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process ran on and with: the env object of schema 1, scalars only, None where it cannot be told."""
+"""The hardware and software of a process: the env object of schema 1, scalars only, None if unknown."""
 
 import glob
 import os
@@ -16,7 +16,7 @@ Environment = Dict[str, Union[str, int, float, bool, None]]
 _CPU = "/sys/devices/system/cpu"
 SHM = "/dev/shm"
 
-# What the program finds by itself; --env may not claim these.
+# Keys that the program determines itself; --env must not set them.
 FOUND_KEYS = frozenset(
     (
         "device",
@@ -59,12 +59,12 @@ FOUND_KEYS = frozenset(
 
 
 def usable_cpus(allowed: int, quota: Optional[float]) -> int:
-    """Whole CPUs that a process may keep busy all the time: the lesser of affinity mask and quota, at least 1."""
+    """Whole CPUs that a process can keep busy all the time: the smaller of affinity mask and quota, at least 1."""
     return max(1, allowed if quota is None else min(allowed, int(quota)))
 
 
 def parse_cpu_model(cpuinfo: str) -> Optional[str]:
-    """Name of the first CPU of /proc/cpuinfo; on Arm there is none."""
+    """Name of the first CPU in /proc/cpuinfo; None on Arm, which has no name there."""
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
@@ -95,7 +95,7 @@ def _numa_nodes(cpus: Set[int]) -> Optional[str]:
 
 
 def shm_bytes() -> Optional[int]:
-    """Size of /dev/shm, None where there is none."""
+    """Size of /dev/shm in bytes, None if it does not exist."""
     try:
         found = os.statvfs(SHM)
     except OSError:
@@ -104,7 +104,7 @@ def shm_bytes() -> Optional[int]:
 
 
 def of_cpus(group: Optional[CpuGroup]) -> Environment:
-    """The part that needs no torch."""
+    """The part that does not need torch."""
     allowed = os.sched_getaffinity(0)
     smt = read_text(f"{_CPU}/smt/active")
     highest = [int(text) / 1e3 for text in _of_cpus(allowed, "cpuinfo_max_freq") if text.isdigit()]
@@ -130,7 +130,7 @@ def of_cpus(group: Optional[CpuGroup]) -> Environment:
 
 
 def of_torch(torch: Any, torchvision: Any, device: str, identity: GpuIdentity) -> Environment:
-    """The part that torch tells; CUDA is initialised by now if `device` is cuda."""
+    """The part that comes from torch. If `device` is cuda, CUDA must be initialised."""
     cuda = device == "cuda"
     return {
         "device": device,

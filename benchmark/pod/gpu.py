@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The GPU that torch calls device 0, as driver and NVML know it; what is not there is None, and nothing fails."""
+"""The GPU that is device 0 for torch, as driver and NVML report it. A missing value is None; nothing raises."""
 
 import ctypes
 import subprocess
@@ -14,7 +14,7 @@ _SM_CLOCK, _GPU_TEMPERATURE = 1, 0  # NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
 
 
 class GpuIdentity(NamedTuple):
-    """`pci` as sysfs spells it, 0000:1b:00.0; `numa_node` is -1 where the firmware does not tell."""
+    """`pci` is in the notation of sysfs, 0000:1b:00.0; `numa_node` is -1 if the firmware does not report it."""
 
     pci: Optional[str] = None
     uuid: Optional[str] = None
@@ -23,7 +23,7 @@ class GpuIdentity(NamedTuple):
 
 
 def pci_of_first_device() -> Optional[str]:
-    """PCI address of CUDA's device 0, which heeds CUDA_VISIBLE_DEVICES as torch does; None without the driver."""
+    """PCI address of CUDA's device 0, which depends on CUDA_VISIBLE_DEVICES as in torch; None without the driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -35,7 +35,7 @@ def pci_of_first_device() -> Optional[str]:
 
 
 class Nvml:
-    """NVML through its C library. Raises OSError where the library or the device is not there."""
+    """NVML through its C library. Raises OSError if the library or the device is missing."""
 
     def __init__(self, pci: str) -> None:
         self._library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -51,7 +51,7 @@ class Nvml:
         return None if failed else buffer.value.decode()
 
     def _number(self, function: str, *arguments: int) -> Optional[int]:
-        # 64 bits hold the 32-bit answers too on the little-endian machines that NVML exists for.
+        # 64 bits also fit the 32-bit answers, as NVML exists for little-endian machines only.
         value = ctypes.c_ulonglong(0)
         failed = getattr(self._library, function)(self._device, *arguments, ctypes.byref(value))
         return None if failed else value.value
@@ -63,7 +63,7 @@ class Nvml:
         return self._text("nvmlSystemGetDriverVersion")
 
     def sample(self) -> GpuSample:
-        """Clock of the multiprocessors, temperature, power, and the bit mask of what holds the clocks back."""
+        """Clock of the multiprocessors, temperature, power, and the bit mask of what limits the clocks."""
         milliwatt = self._number("nvmlDeviceGetPowerUsage")
         return {
             "gpu_sm_mhz": self._number("nvmlDeviceGetClockInfo", _SM_CLOCK),
@@ -84,7 +84,7 @@ def _ask_nvidia_smi(pci: str) -> GpuIdentity:
 
 
 class Gpu:
-    """Identity once a process; samples once a block, through NVML only, as each start of nvidia-smi takes long."""
+    """Identity once per process, samples once per block, through NVML only, because nvidia-smi is slow to start."""
 
     def __init__(self) -> None:
         self._nvml: Optional[Nvml] = None

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from .environment import SHM
 
-POOL = 64  # different images; workers fork, so the pool is there once
+POOL = 64  # different images; workers fork, so they share one pool
 PREFETCH = 2  # batches in flight per worker, torch's default
 ENDLESS = 10**9
 TIMEOUT_S = 60
@@ -17,7 +17,7 @@ _FLOAT_BYTES = 4
 class ImagePool:
     """Endless dataset: image i is one contiguous piece of a sample-major pool, so an item costs one copy.
 
-    (The original keeps the sample as innermost axis, and its workers gather: ten times the work a batch.)
+    (The original has the sample as innermost axis, so its workers gather: ten times the work per batch.)
     """
 
     def __init__(self, torch: Any, size: int) -> None:
@@ -34,19 +34,19 @@ def batch_bytes(batch: int, size: int) -> int:
     return batch * 3 * size * size * _FLOAT_BYTES
 
 
-def shm_shortage(free: Optional[int], batch: int, size: int, workers: int, way_out: str) -> Optional[str]:
-    """Why `free` bytes of /dev/shm (None: there is no /dev/shm) do not hold what the workers prefetch, else None.
+def shm_shortage(free: Optional[int], batch: int, size: int, workers: int, remedy: str) -> Optional[str]:
+    """Why `free` bytes of /dev/shm (None: no /dev/shm) are too few for what the workers prefetch; None if they suffice.
 
-    That is PREFETCH batches a worker and the one in use. Without this check a worker dies of a bus error.
+    The workers need PREFETCH batches each and the batch in use. Without this check a worker dies of a bus error.
     """
     needed = (PREFETCH * workers + 1) * batch_bytes(batch, size)
     if not workers or (free is not None and free >= needed):
         return None
-    there = "is missing" if free is None else f"has {_mb(free)} MB free"
+    state = "is missing" if free is None else f"has {_mb(free)} MB free"
     return (
-        f"{SHM} {there}: {workers} workers that prefetch {PREFETCH} batches of {_mb(batch_bytes(batch, size))} MB each "
-        f"need {_mb(needed)} MB. Mount a memory-backed volume on {SHM} (emptyDir with medium: Memory), or give "
-        f"docker run --shm-size={math.ceil(needed / 1e9)}g{way_out}."
+        f"{SHM} {state}: {workers} workers that prefetch {PREFETCH} batches of {_mb(batch_bytes(batch, size))} MB each "
+        f"need {_mb(needed)} MB. Mount a memory-backed volume on {SHM} (emptyDir with medium: Memory), or use "
+        f"docker run --shm-size={math.ceil(needed / 1e9)}g{remedy}."
     )
 
 
@@ -55,7 +55,7 @@ def _mb(size: int) -> str:
 
 
 def shm_free() -> Optional[int]:
-    """Bytes free in /dev/shm, None where there is none."""
+    """Bytes free in /dev/shm, None if it does not exist."""
     try:
         found = os.statvfs(SHM)
     except OSError:
@@ -64,7 +64,7 @@ def shm_free() -> Optional[int]:
 
 
 def batches(torch: Any, pool: ImagePool, batch: int, workers: int) -> Any:
-    """Iterator of batches; its workers end when it is freed. Forked: the pool is not copied."""
+    """Iterator of batches. Its workers end when it is freed; they are forked, so the pool is not copied."""
     return iter(
         torch.utils.data.DataLoader(
             pool,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Timing: warm-up and blocks of steps. A step is a function that returns the clock at the end of each of its parts.
 
-A step begins where the one before ended, so no stall falls between two of them.
+A step begins where the previous one ended, so no stall falls between two steps. The clock counts seconds.
 """
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -13,7 +13,8 @@ WARM_UP_GROUP = 10
 WARM_UP_TOLERANCE = 0.02
 WARM_UP_CAP_S = 5.0
 LEAST_STEPS = 10
-# A step of a big model on a CPU takes minutes: a block then ends at this multiple of its length, one step at least.
+# A step of a large model on a CPU takes minutes: the block then ends at this multiple of its length, but not before the
+# end of the first step.
 BLOCK_CAP = 10
 
 
@@ -24,10 +25,10 @@ def _median(values: Sequence[float]) -> float:
 
 
 def warm_up(step: Step, seconds: float, clock: Clock) -> int:
-    """Steps until two groups of ten differ by less than 2 %; returns how many.
+    """Runs steps until the medians of two groups of ten differ by at most 2 %; returns the number of steps.
 
-    At most 5 s, and after the first step, which holds cuDNN's search for algorithms, at most `seconds`. Groups are
-    compared by their medians: in a throttled arm means never settle, and its warm-up would be the longer.
+    It takes at most 5 s, and at most `seconds` after the first step, which includes cuDNN's search for algorithms.
+    Medians, because in a throttled arm means never settle, and its warm-up would be longer.
     """
     lengths: List[float] = []
     start = last = first = clock()
@@ -45,9 +46,9 @@ def warm_up(step: Step, seconds: float, clock: Clock) -> int:
 
 
 def run_block(step: Step, seconds: float, clock: Clock) -> Tuple[float, List[Tuple[float, ...]]]:
-    """Steps for at least `seconds` and at least ten, but no step begins after ten times `seconds`.
+    """Runs steps for at least `seconds` and at least ten; no step begins after ten times `seconds`.
 
-    Returns the clock at the beginning, and that at the end of each part of each step.
+    Returns the clock at the beginning, and at the end of each part of each step.
     """
     marks: List[Tuple[float, ...]] = []
     start = last = clock()
@@ -59,9 +60,9 @@ def run_block(step: Step, seconds: float, clock: Clock) -> Tuple[float, List[Tup
 
 
 def step_times(start: float, marks: Sequence[Tuple[float, ...]], parts: Sequence[str]) -> Dict[str, List[float]]:
-    """`iter_ms`, and one list for each of `parts`, in ms rounded to 0.001, from the clock's marks in seconds.
+    """`iter_ms` and one list for each of `parts`, in ms rounded to 0.001, from clock marks in seconds.
 
-    A step of a single part has no list but `iter_ms`.
+    A step of a single part has only `iter_ms`.
     """
     times: Dict[str, List[float]] = {name: [] for name in ("iter_ms", *parts)}
     begin = start
@@ -75,7 +76,7 @@ def step_times(start: float, marks: Sequence[Tuple[float, ...]], parts: Sequence
 
 
 class Work(NamedTuple):
-    """A cell ready to run. `parts` names what `step` returns marks of; `launch` enqueues the step and does not wait."""
+    """A cell ready to run. `parts` names the marks that `step` returns; `launch` enqueues a step without waiting."""
 
     step: Step
     parts: Tuple[str, ...]
@@ -83,7 +84,7 @@ class Work(NamedTuple):
 
 
 def resident_work(run: Callable[[], Any], wait: Callable[[], Any], clock: Clock, *, cuda: bool) -> Work:
-    """Data on the device. On a CPU launching is computing: there is nothing to take apart."""
+    """Data on the device. On a CPU launching is computing, so a step has one part."""
     if not cuda:
 
         def compute() -> Tuple[float, ...]:

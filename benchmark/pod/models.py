@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models and tensors on the device. torch is handed in, as only the timing process imports it."""
+"""Models and tensors on the device. torch is an argument, because only the timing process imports it."""
 
 import contextlib
 from typing import Any, Iterator
@@ -9,7 +9,7 @@ CLASSES = 1000
 
 @contextlib.contextmanager
 def _made_on(torch: Any, device: str) -> Iterator[None]:
-    """Tensors made inside lie on the device: initial weights drawn on a GPU take ms, on a throttled CPU seconds."""
+    """Creates tensors on the device: random weights take ms on a GPU, but seconds on a throttled CPU."""
     if device == "cpu":
         yield
     elif hasattr(torch, "set_default_device"):  # torch 2.0
@@ -24,16 +24,16 @@ def _made_on(torch: Any, device: str) -> Iterator[None]:
 
 
 def build_model(torch: Any, torchvision: Any, name: str, precision: str, device: str) -> Any:
-    """Randomly initialised model, NCHW, the whole of it in one precision, as the original has it."""
+    """Randomly initialised model, NCHW, entirely in one precision, as in the original."""
     with _made_on(torch, device):
         model = getattr(torchvision.models, name)()
     return getattr(model.to(device), precision)()
 
 
 def prepare_model(model: Any, *, trains: bool) -> None:
-    """The state of a new model, so that no cell depends on those before it: no gradients, no batch statistics.
+    """Resets gradients and batch statistics, so that no cell depends on an earlier one.
 
-    Statistics of other cells would decide whether half precision overflows, and with it what the GPU's power allows.
+    Statistics of other cells would decide whether half precision overflows, which changes the GPU's power use.
     """
     model.train(trains)
     for parameter in model.parameters():
@@ -44,7 +44,7 @@ def prepare_model(model: Any, *, trains: bool) -> None:
 
 
 def random_images(torch: Any, batch: int, size: int, precision: str, device: str) -> Any:
-    """A batch on the device; drawn in float, as old CPUs' torch draws no half."""
+    """A batch on the device, drawn in float, because old torch on a CPU cannot draw half."""
     return getattr(torch.randn(batch, 3, size, size, device=device), precision)()
 
 
@@ -53,7 +53,7 @@ def random_targets(torch: Any, batch: int, device: str) -> Any:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of GPU or host memory; torch before 1.13 has no exception of its own for it."""
+    """Whether torch ran out of GPU or host memory; torch before 1.13 has no separate exception for it."""
     text = str(error)
     return isinstance(error, MemoryError) or any(
         sign in text
@@ -67,6 +67,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line, for the reason of a cell."""
+    """The message of an exception in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

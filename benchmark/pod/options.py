@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command lines, as text in and checked values out; every fault is found before anything runs."""
+"""The command lines: from text to checked values. All problems are reported before anything runs."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class BadArguments(Exception):
-    """`problems` holds every fault of a command line, each with its way out."""
+    """`problems` holds every problem of a command line, each with its remedy."""
 
     def __init__(self, problems: List[str]) -> None:
         super().__init__("\n".join(problems))
@@ -25,7 +25,7 @@ class BadArguments(Exception):
 
 
 class RoundOptions(NamedTuple):
-    """`threads`: None for torch's own choice, 0 for the CPUs that may be used, else their number."""
+    """`threads`: None for torch's choice, 0 for the usable CPUs, else the number of threads."""
 
     run_id: str
     arm: str
@@ -43,7 +43,7 @@ class RoundOptions(NamedTuple):
 
 
 class OriginalOptions(NamedTuple):
-    """The original's options by their own meaning; `models` and `precisions` are None for all that it times."""
+    """The original's options by meaning; `models` and `precisions` are None for all of them."""
 
     warm_up: int
     tests: int
@@ -57,7 +57,7 @@ class OriginalOptions(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Options only. One without its value takes an empty one, so that it is found wrong together with all others."""
+    """Options only. One without a value gets an empty one, so that it is reported together with all other problems."""
 
     def error(self, message: str) -> NoReturn:
         raise BadArguments([f"{message}. See --help"])
@@ -70,13 +70,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Checks:
-    """Takes values out of parsed arguments and keeps what is wrong with them."""
+    """Converts parsed arguments and collects their problems."""
 
     def __init__(self, values: Dict[str, Any]) -> None:
         self.problems: List[str] = []
         self.values = values
 
-    def fault(self, option: str, value: Any, expected: str) -> None:
+    def add_problem(self, option: str, value: Any, expected: str) -> None:
         found = "is missing" if value is None else f"is {value!r}"
         self.problems.append(f"--{option} {found}: expected {expected}")
 
@@ -88,7 +88,7 @@ class _Checks:
                 return convert(value)
         except ValueError:
             pass
-        self.fault(option, value, expected)
+        self.add_problem(option, value, expected)
         return None
 
     def name(self, option: str, example: str) -> str:
@@ -130,7 +130,7 @@ def _parse(parser: _Parser, arguments: Sequence[str]) -> _Checks:
 
 
 def _joined(value: Any) -> Any:
-    """Lists of an option that is given several times, as one."""
+    """Joins the lists of an option that is given several times."""
     return [one for part in value for one in part] if isinstance(value, list) else value
 
 
@@ -185,7 +185,7 @@ def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
         output=values["output"],
     )
     if options.output is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.output))):
-        checks.fault("output", options.output, "a file in a folder that exists. Make the folder")
+        checks.add_problem("output", options.output, "a file in a folder that exists. Make the folder")
     checks.done()
     return options
 
@@ -219,7 +219,7 @@ def _cells(texts: Optional[Sequence[str]], checks: _Checks) -> Optional[List[Cel
     if texts is None:
         return None
     if not texts:
-        checks.fault("cells", "", "one cell or more, such as resnet18:half:inference:64")
+        checks.add_problem("cells", "", "one cell or more, such as resnet18:half:inference:64")
     cells = []
     for text in texts:
         try:
@@ -236,7 +236,7 @@ def _env(pairs: Sequence[str], checks: _Checks) -> Dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not _KEY.fullmatch(key):
-            checks.fault("env", pair, "key=value, such as policy=static")
+            checks.add_problem("env", pair, "key=value, such as policy=static")
         elif key in FOUND_KEYS:
             checks.problems.append(f"--env {pair}: {key} is what the program finds by itself. Take another key")
         elif key in facts:
@@ -263,7 +263,7 @@ def parse_original(program: str, arguments: Sequence[str]) -> OriginalOptions:
         wanted = checks.values[option]
         for value in [""] if wanted == [] else wanted or []:
             if value not in known:
-                checks.fault(option, value, f"some of {', '.join(known)}")
+                checks.add_problem(option, value, f"some of {', '.join(known)}")
     options = OriginalOptions(
         warm_up=checks.integer("WARM_UP", 0),
         tests=checks.integer("NUM_TEST", 1),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The matrix, the lines and the files of ryujaehun/pytorch-gpu-benchmark, so that old results stay comparable.
 
-Its loader too: a float tensor with the sample as innermost axis, which eight workers gather from. Its test.sh wraps the
-lines in «start» and «end», which belong to that script. New: out of memory costs a cell its column, not the run; the
-tables are rewritten after each model, so that a killed run keeps what it had.
+Its loader too: a float tensor with the sample as innermost axis, from which eight workers gather. The lines "start" and
+"end" come from its test.sh and are not printed here. New: running out of memory costs a column, not the run; and the
+tables are rewritten after each model, so that a killed run keeps its results.
 """
 
 import csv
@@ -31,7 +31,7 @@ Durations = Dict[str, List[float]]
 
 
 class Frequency(NamedTuple):
-    """As psutil.cpu_freq() prints it; MHz."""
+    """MHz, in the notation of psutil.cpu_freq()."""
 
     current: float
     min: float
@@ -42,9 +42,9 @@ class Frequency(NamedTuple):
 
 
 def parse_frequency(cpuinfo: str, cpufreq: Sequence[Dict[str, str]]) -> Optional[Frequency]:
-    """Means over the CPUs, as psutil has them: current of /proc/cpuinfo, limits of cpufreq, 0 where there are none.
+    """Means over the CPUs, as in psutil: the current frequency from /proc/cpuinfo, the limits from cpufreq, else 0.
 
-    `cpufreq` holds the files scaling_cur_freq, scaling_min_freq and scaling_max_freq of each CPU, in kHz.
+    `cpufreq` has the files scaling_cur_freq, scaling_min_freq and scaling_max_freq of each CPU, in kHz.
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     current = [float(value) for key, _, value in lines if key.strip() == "cpu MHz"]
@@ -78,7 +78,7 @@ def parse_available(meminfo: str) -> Optional[int]:
 
 
 def system_lines() -> str:
-    """The lines on host and CPUs, with the blanks that the original has before them."""
+    """The lines about host and CPUs, indented as in the original."""
     blanks = " " * _INDENT
     return (
         f"{platform.uname()}\n{blanks} {_frequency()}\n{blanks}cpu_count: {os.cpu_count()}\n"
@@ -87,16 +87,16 @@ def system_lines() -> str:
 
 
 def model_names(resnet: Any) -> List[str]:
-    """The original's `models.resnet.__all__[1:]` without the Weights enums that newer torchvision has there.
+    """The original's `models.resnet.__all__[1:]` without the Weights enums that newer torchvision adds.
 
-    Newer torchvision's resnext101_64x4d stays in, as the original would time it: every cell stands alone, so the nine
-    of old results compare as ever.
+    resnext101_64x4d of newer torchvision is included, because the original would time it too. Cells are independent, so
+    the nine models of old results stay comparable.
     """
     return [name for name in resnet.__all__[1:] if inspect.isfunction(getattr(resnet, name))]
 
 
 class ScatteredImages:
-    """The original's dataset: items are strided views, as the sample is the innermost axis."""
+    """The original's dataset: items are strided views, because the sample is the innermost axis."""
 
     def __init__(self, torch: Any, length: int) -> None:
         self._length = length
@@ -130,7 +130,7 @@ class Original:
             self._torch.cuda.synchronize()
 
     def _durations(self, name: str, precision: str, *, train: bool) -> List[float]:
-        """ms of each step after the warm-ups: copy to the device, and compute; conversion is not in."""
+        """ms of each step after the warm-ups: copy to the device and compute, without conversion."""
         torch, options = self._torch, self._options
         model = getattr(self._torchvision.models, name)()
         if options.gpus > 1:
@@ -171,7 +171,7 @@ class Original:
         return None
 
     def run(self, prefix: str) -> int:
-        """Times all cells, each table to `prefix` and its name; returns how many cells were timed."""
+        """Times all cells, writes each table to `prefix` and its name, and returns the number of timed cells."""
         timed = 0
         for precision in self._options.precisions or PRECISIONS:
             for train in (True, False):
@@ -187,7 +187,7 @@ class Original:
 
 
 def write_table(path: str, table: Durations) -> None:
-    """One column a model, one row a step, as pandas writes it; the file appears whole."""
+    """One column per model, one row per step, as pandas writes it; the file is replaced atomically."""
     with open(path + ".part", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
@@ -200,13 +200,11 @@ def _now() -> str:
 
 
 def run_original(options: OriginalOptions) -> int:
-    """The whole run; returns 0, or 3 with the reason if nothing can be timed. Raises BadArguments for the folder."""
+    """Runs everything; returns 0, or 3 after printing why nothing can be timed. Raises BadArguments for the folder."""
     try:
         os.makedirs(options.folder, exist_ok=True)
     except OSError as error:
-        raise BadArguments(
-            [f"--folder {options.folder}: {error.strerror}. Name a folder that may be written"]
-        ) from error
+        raise BadArguments([f"--folder {options.folder}: {error.strerror}. Name a writable folder"]) from error
     try:
         import torch
         import torchvision
@@ -242,7 +240,7 @@ def run_original(options: OriginalOptions) -> int:
     file_name = f"{name.replace('/', '-')}_{options.gpus}_gpus_"
     timed = Original(torch, torchvision, device, options).run(os.path.join(options.folder, file_name))
     if not timed:
-        print("no cell could be timed: the reasons stand above", file=sys.stderr)
+        print("no cell could be timed: see the reasons above", file=sys.stderr)
         return NOTHING_TIMED
     end = f"benchmark end : {_now()}"
     print(end, flush=True)
@@ -252,7 +250,7 @@ def run_original(options: OriginalOptions) -> int:
 
 
 def _configuration(options: OriginalOptions) -> Dict[str, Any]:
-    """config.json: the original's own options, the batch multiplied by the number of GPUs as it has it."""
+    """config.json: the original's options, with the batch multiplied by the number of GPUs as in the original."""
     return {
         "WARM_UP": options.warm_up,
         "NUM_TEST": options.tests,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One fresh process of one arm: times every cell, a JSON line each, written to the file descriptor that it is given.
+"""One fresh process of one arm: times every cell and writes a JSON line for each to a given file descriptor.
 
-Started by rounds.py. Its stdout and stderr belong to people: progress, and what torch has to say.
+Started by rounds.py. Its stdout and stderr are for people: progress, and torch's messages.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ Emit = Callable[[Dict[str, Any]], None]
 
 
 class Task(NamedTuple):
-    """What rounds.py asks of this process; None where the device decides."""
+    """What this process has to do; None where the device decides."""
 
     run_id: str
     arm: str
@@ -56,25 +56,25 @@ class Task(NamedTuple):
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes without a buffer in between, so that a killed program leaves whole lines."""
+    """Writes without a buffer, so that a killed program leaves complete lines."""
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 class DeviceMissing(Exception):
-    """The device that was asked for is not there."""
+    """The requested device does not exist."""
 
 
-def find_device(torch: Any, wanted: str) -> str:
-    """`cuda` or `cpu`. Raises DeviceMissing with torch's own words if there is no CUDA device but one is wanted."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+def find_device(torch: Any, requested: str) -> str:
+    """`cuda` or `cpu`. Raises DeviceMissing with torch's message if CUDA is requested but has no device."""
+    if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
         return "cpu"
     try:
         torch.cuda.init()
         torch.cuda.get_device_name(0)
     except (RuntimeError, AssertionError) as error:
         raise DeviceMissing(
-            f"device cuda: {models.first_line(error)}. Give the pod a GPU and its driver, or take --device cpu."
+            f"device cuda: {models.first_line(error)}. Give the pod a GPU and its driver, or use --device cpu."
         ) from error
     return "cuda"
 
@@ -111,10 +111,12 @@ class Bench:
         return models.build_model(self.torch, self.torchvision, cell.model, cell.precision, self.device)
 
     def obstacle(self, cell: Cell) -> Optional[str]:
-        """Why a cell cannot be timed here, as far as that is known before the attempt."""
+        """Why a cell cannot be timed here, as far as it is known before the attempt."""
         if cell.mode == GRAPH_MODE and not self.graphs:
-            return f"CUDA graphs need CUDA and torch 1.10 or later: this is torch {self.torch.__version__} on {self.device}"
+            found = f"torch {self.torch.__version__} on {self.device}"
+            return f"CUDA graphs need CUDA and torch 1.10 or later: this is {found}"
         if cell.loads:
+            assert cell.batch is not None
             return loader.shm_shortage(
                 loader.shm_free(), cell.batch, self.image_size, self.workers, ", or fewer --workers"
             )
@@ -123,6 +125,7 @@ class Bench:
     @contextlib.contextmanager
     def _work(self, cell: Cell, model: Any) -> Iterator[measure.Work]:
         torch, clock = self.torch, time.perf_counter
+        assert cell.batch is not None  # only cells that were read from a log lack it
         models.prepare_model(model, trains=cell.trains)
         criterion, targets = self._criterion, models.random_targets(torch, cell.batch, self.device)
 
@@ -156,7 +159,7 @@ class Bench:
             yield measure.resident_work(lambda: run(images), self._wait, clock, cuda=self.cuda)
 
     def _captured(self, run: Callable[[], Any]) -> Any:
-        """Graph of one step. cuDNN chooses its algorithms in the warm-up, since that cannot be captured."""
+        """Graph of one step. cuDNN chooses its algorithms in the warm-up, which cannot be captured."""
         torch = self.torch
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -173,7 +176,7 @@ class Bench:
         """Values of a block with status ok. Raises whatever torch raises."""
         with self._work(cell, model) as work:
             measure.warm_up(work.step, self.block_seconds, time.perf_counter)
-            canary_ms = counters.canary()
+            reference_ms = counters.reference_loop()
             before = self._sampler.before()
             started = time.time()
             start, marks = measure.run_block(work.step, self.block_seconds, time.perf_counter)
@@ -181,11 +184,11 @@ class Bench:
             cpu = counters.current_cpu()
             found = {
                 **counters.between(before, after),
-                "canary_ms": round(canary_ms, 3),
+                "canary_ms": round(reference_ms, 3),
                 "cpu_mhz": None if cpu is None else counters.cpu_mhz(cpu),
             }
             if self.gpu:
-                work.launch()  # an idle GPU would tell of its idleness
+                work.launch()  # an idle GPU would report idle clocks
                 found.update(self.gpu.sample())
                 self._wait()
         return {
@@ -196,7 +199,7 @@ class Bench:
         }
 
     def free(self) -> None:
-        """Gives memory back after a cell ran out of it; must be called when no exception is held any more."""
+        """Frees memory after a cell ran out of it. Call it when no exception is referenced any more."""
         gc.collect()
         if self.cuda:
             self.torch.cuda.empty_cache()
@@ -217,7 +220,7 @@ class Bench:
 
 
 def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, control: Sequence[Cell]) -> int:
-    """Emits a block for each cell; returns how many were timed. A model lives as long as its group of cells."""
+    """Emits a block for each cell and returns how many were timed. A model is kept for its group of cells."""
     timed = position = 0
     for group in order:
         kept: List[Any] = []
@@ -245,12 +248,12 @@ def _outcome(values: Dict[str, Any]) -> str:
 
 
 def run_task(task: Task, emit: Emit) -> int:
-    """The whole process; returns its exit code."""
+    """Does the work of the process and returns its exit code."""
     try:
         import torch
         import torchvision
     except ImportError as error:
-        print(f"torch and torchvision cannot be imported: {error}. Take an image that has both.", flush=True)
+        print(f"torch and torchvision cannot be imported: {error}. Use an image that has both.", flush=True)
         return DEVICE_MISSING
     try:
         device = find_device(torch, task.device)
@@ -270,14 +273,14 @@ def run_task(task: Task, emit: Emit) -> int:
     control = controls(cells, cuda=bench.cuda, graphs=bench.graphs)
     timed = time_cells(bench, order, lambda line: emit({**head, **line}), control)
     if not timed:
-        print("no cell could be timed: the reasons stand above", flush=True)
+        print("no cell could be timed: see the reasons above", flush=True)
         return NOTHING_TIMED
     emit({**head, "kind": "end", "status": "done"})
     return DONE
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Arguments: the file descriptor for JSON lines, and the task. Dies with its parent."""
+    """Arguments: the file descriptor for JSON lines, and the task. The process dies with its parent."""
     channel, task = int(arguments[0]), Task.from_json(arguments[1])
     ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)
 

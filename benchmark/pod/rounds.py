@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round of one pod: a fresh process for each thread setting, and one writer for all that they say."""
+"""One round of one pod: a fresh process for each thread setting, and one writer for the output of all."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ _LIKELY = {
 
 
 class Setting(NamedTuple):
-    """One thread setting: `threads` is what OMP_NUM_THREADS is set to, None for as it is found."""
+    """One thread setting: `threads` is the value of OMP_NUM_THREADS, None to leave it as it is."""
 
     label: str
     threads: Optional[int]
@@ -34,7 +34,7 @@ class Setting(NamedTuple):
 def thread_settings(
     wanted: Sequence[Optional[int]], *, auto_threads: str, allowed: int, quota: Optional[float]
 ) -> List[Setting]:
-    """Settings of --threads, each once: None is auto, 0 the CPUs that the pod may use."""
+    """The settings of --threads without repeats: None is auto, 0 the CPUs that the pod may use."""
     settings = []
     for count in wanted:
         if count is None:
@@ -47,16 +47,16 @@ def thread_settings(
 
 
 def rotated(settings: Sequence[Setting], run_id: str, round_: int) -> List[Setting]:
-    """The order in a round: over as many rounds as there are settings, each takes each place once.
+    """The order in a round: over as many rounds as there are settings, each setting has each place once.
 
-    Where the rotation begins is drawn from the run's name.
+    The run's name decides where the rotation begins.
     """
     first = int(hashlib.sha256(run_id.encode()).hexdigest(), 16) + round_
     return [settings[(first + place) % len(settings)] for place in range(len(settings))]
 
 
 def child_environment(setting: Setting, found: Dict[str, str]) -> Dict[str, str]:
-    """Environment of the timing process; OMP_NUM_THREADS is the remedy that users have, so it is what is tried."""
+    """Environment of the timing process. It sets OMP_NUM_THREADS, because that is the remedy that users have."""
     result = dict(found)
     package_depth = __name__.count(".")
     root = os.path.abspath(__file__)
@@ -69,7 +69,7 @@ def child_environment(setting: Setting, found: Dict[str, str]) -> Dict[str, str]
 
 
 class Lines:
-    """Cuts a stream of bytes into whole lines; what has no newline yet, or never gets one, is kept back."""
+    """Splits a stream of bytes into complete lines, and keeps an incomplete last line."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -81,22 +81,25 @@ class Lines:
 
 
 class Writer:
-    """The only writer of stdout: JSON lines, and everything else behind «# ». A line goes out in one write."""
+    """The only writer of stdout: JSON lines, and all other lines with the prefix "# "."""
 
     def __init__(self, descriptors: Sequence[int]) -> None:
-        """JSON lines go to all `descriptors`, the first last: what it shows is kept. The rest goes to the first."""
+        """JSON lines go to all `descriptors`, other lines to the first.
+
+        The first gets its JSON line last, so that a line it shows is already stored.
+        """
         self._descriptors = descriptors
 
     def json(self, line: bytes) -> None:
         for descriptor in reversed(self._descriptors):
             write_all(descriptor, line + b"\n")
 
-    def say(self, line: bytes) -> None:
+    def message(self, line: bytes) -> None:
         write_all(self._descriptors[0], b"# " + line + b"\n")
 
 
 class Child:
-    """A timing process, with its loader workers in a process group of its own."""
+    """A timing process with its loader workers, in a separate process group."""
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self._lines, channel = os.pipe()
@@ -114,13 +117,13 @@ class Child:
             os.close(channel)
 
     def relay(self, writer: Writer, label: bytes) -> int:
-        """Hands on all lines until the process ends; returns its exit code, negative for a signal.
+        """Forwards all lines until the process ends; returns its exit code, negative for a signal.
 
-        Its end is asked for, as loader workers that outlive it hold its pipes open.
+        It polls for the end, because loader workers that outlive the process hold its pipes open.
         """
         assert self._process.stdout is not None
-        talk, lines = self._process.stdout.fileno(), self._lines
-        cutters = {talk: Lines(), lines: Lines()}
+        messages, lines = self._process.stdout.fileno(), self._lines
+        cutters = {messages: Lines(), lines: Lines()}
         with selectors.DefaultSelector() as selector:
             for descriptor in cutters:
                 selector.register(descriptor, selectors.EVENT_READ)
@@ -135,7 +138,7 @@ class Child:
                         if key.fd == lines:
                             writer.json(line)
                         else:
-                            writer.say(label + b": " + line)
+                            writer.message(label + b": " + line)
                 if ended and not events:
                     break
                 ended = self._process.poll() is not None
@@ -152,17 +155,17 @@ class Child:
 
 
 def _ending(code: int) -> Optional[str]:
-    """Why a process that did not say it itself ended early; None if it did."""
+    """Why a process ended early; None if it printed the reason itself."""
     if code in (DONE, NOTHING_TIMED, DEVICE_MISSING):
         return None
     if code > 0:
-        return f"ended early with exit code {code}: the reason stands above"
+        return f"ended early with exit code {code}: see the reason above"
     number = signal.Signals(-code)
     return f"ended early by {number.name}{_LIKELY.get(number, '')}"
 
 
 def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
-    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process could not do its work."""
+    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process failed."""
     writer = Writer(descriptors)
     settings = thread_settings(
         options.threads,
@@ -194,7 +197,7 @@ def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
             child.kill()
         ending = _ending(code)
         if ending is not None:
-            writer.say(f"{label}: {ending}".encode())
+            writer.message(f"{label}: {ending}".encode())
         if code != DONE:
             result = NOTHING_TIMED
         if code == DEVICE_MISSING:

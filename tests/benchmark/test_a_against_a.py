@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.compare import LOOKS, Comparison, Verdict, compare, estimate
+from benchmark.analysis import Comparison, Verdict
+from benchmark.compare import INTERIM_ANALYSES, compare, estimate
 from benchmark.readers import read
 from benchmark.results import Process, ResultSet, Timing
 
@@ -69,8 +70,8 @@ def test_published_steps_against_themselves(published: Path, split: Split, round
 
 def measured_until_decided(draw: Callable[[], float]) -> Verdict:
     d: list[float] = []
-    for look in LOOKS:
-        d += [draw() for _ in range(look - len(d))]
+    for rounds in INTERIM_ANALYSES:
+        d += [draw() for _ in range(rounds - len(d))]
         verdict = estimate(d, 0.03).verdict
         if verdict is not Verdict.UNDECIDED:
             break

@@ -11,12 +11,23 @@ from typing import Any
 import pytest
 
 from benchmark.analyse import analyse
-from benchmark.analysis import Analysis, ArmCell, Cause, CauseCode
-from benchmark.causes import Arm, Gap, acquitted, explain, unknown
-from benchmark.compare import AS_THE_ORIGINAL, Verdict
+from benchmark.analysis import (
+    AdviceCode,
+    Analysis,
+    Arm,
+    ArmCell,
+    Cause,
+    CauseCode,
+    Gap,
+    Role,
+    RuledOut,
+    Verdict,
+)
+from benchmark.causes import explain, ruled_out, unknown
 from benchmark.measures import arm_cell
 from benchmark.readers import parse_arms, read
-from benchmark.results import Cell, InputError, Process, ResultSet, Scalar, Timing
+from benchmark.results import Cell, InputError, NoteCode, Process, ResultSet, Scalar, Timing
+from benchmark.wording import verdict_line
 
 Lines = list[dict[str, Any]]
 Change = Callable[[dict[str, Any]], None]
@@ -28,6 +39,11 @@ def sides(lines: Lines) -> dict[str, ResultSet]:
 
 def analysed(lines: Lines, a: str = "none-auto", b: str = "static-auto") -> Analysis:
     return analyse(sides(lines), a, b)
+
+
+def texts(result: Analysis) -> list[str]:
+    """The advice as people read it."""
+    return [item.text for item in result.advice]
 
 
 def changed(lines: Lines, arm: str, kind: str, change: Change) -> Lines:
@@ -43,38 +59,41 @@ def test_throttling_is_the_cause_and_the_thread_count_its_remedy(four_arms: Line
     assert result.comparison.verdict is Verdict.BEATS
     assert [cause.code for cause in result.causes[:2]] == [CauseCode.THROTTLING, CauseCode.OVERSUBSCRIPTION]
     assert result.causes[0].share == pytest.approx(1, abs=0.05)
-    assert result.causes[0].evidence.startswith(
+    assert result.causes[0].text.startswith(
         "160 of 400 CFS periods throttled on none-auto, none (no quota) on static-auto; stalls"
     )
-    assert result.causes[1].evidence.startswith(
-        "16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes"
-    )
+    assert result.causes[1].text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
     assert result.factors is not None
     assert result.factors.share_by_threads == result.causes[1].share == pytest.approx(0.88, abs=0.02)
     assert result.why[0].startswith("Main cause: CFS throttling (at least 9")
-    assert any(
-        sentence.startswith("The CPU's speed is acquitted: a fixed piece of CPU work") for sentence in result.why
-    )
-    assert result.advice[:2] == (
+    assert [item.code for item in result.ruled_out] == [CauseCode.FREQUENCY]
+    assert result.ruled_out[0].text in result.why
+    assert [item.code for item in result.advice[:3]] == [
+        AdviceCode.TAKE_B,
+        AdviceCode.SET_THREADS,
+        AdviceCode.COMPARE_WITH_THREADS,
+    ]
+    assert texts(result)[:2] == [
         "Take static-auto: it is faster than none-auto beyond the margin.",
         "The cheap remedy: set OMP_NUM_THREADS=4, the CPU limit, in pods that cannot be pinned: "
-        "it closes 88% of the gap without touching the node.",
-    )
-    assert result.advice[2].startswith("What static-auto gains on top of the thread count is not decided (1.0")
+        "it closes 88% of the gap without changing the node.",
+    ]
+    assert texts(result)[2].startswith("What static-auto gains beyond the number of threads is undecided (1.0")
 
 
 def test_derived_cells_and_controls_are_not_in_the_family(four_arms: Lines) -> None:
     result = analysed(four_arms)
     roles = {cell.result.cell.mode: cell.result.role for cell in result.cells if cell.result.cell.model == "resnet18"}
-    assert roles["inference-step"] == AS_THE_ORIGINAL
-    assert roles["inference-loader"] == "launch-bound"
-    assert roles["inference-graph"] == "control"
+    assert roles["inference-step"] is Role.DERIVED
+    assert roles["inference-loader"] is Role.LAUNCH_BOUND
+    assert roles["inference-graph"] is Role.CONTROL
     assert result.comparison.family_basis == "4 launch-bound cells"
 
 
 def test_a_cell_that_ran_out_of_memory_has_no_cause(four_arms: Lines) -> None:
     failed = next(cell for cell in analysed(four_arms).cells if cell.result.cell.model == "resnet152")
-    assert (failed.result.reason, failed.causes) == ("none-auto: out of memory; static-auto: out of memory", ())
+    assert (failed.result.status, failed.causes) == ("oom", ())
+    assert failed.result.reason == "none-auto: out of memory; static-auto: out of memory"
     assert failed.a == ArmCell("oom")
 
 
@@ -85,7 +104,8 @@ def test_the_slower_side_is_explained_whichever_it_is(four_arms: Lines) -> None:
     assert result.factors is not None
     assert result.factors.share_by_threads is None
     assert "none-auto is slower than static-auto: there is no gain to divide" in result.factors.sentence
-    assert result.advice[0] == "Keep static-auto: none-auto costs time. Undo the change if it is made."
+    assert result.advice[0].code is AdviceCode.KEEP_A
+    assert texts(result)[0] == "Keep static-auto: none-auto is slower. Undo the change if it is already made."
 
 
 def test_equal_arms_have_no_gap_to_explain(four_arms: Lines) -> None:
@@ -93,7 +113,8 @@ def test_equal_arms_have_no_gap_to_explain(four_arms: Lines) -> None:
     assert result.comparison.verdict is Verdict.EQUIVALENT
     assert result.causes == ()
     assert "there is no gap to explain" in result.why[0]
-    assert result.advice[0].startswith("Nothing is gained in speed: static-auto and static-4 are equal within 3.0%.")
+    assert result.advice[0].code is AdviceCode.NO_CHANGE
+    assert texts(result)[0].startswith("No gain in speed: static-auto and static-4 are equal within 3.0%.")
 
 
 def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[..., Lines]) -> None:
@@ -102,9 +123,9 @@ def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[.
     crowded = next(cause for cause in result.causes if cause.code is CauseCode.OVERSUBSCRIPTION)
     assert (crowded.share, crowded.evidence) == (
         None,
-        "16 threads on 4 CPUs on none-auto; no arm with a fixed number of threads to tell its part",
+        ("16 threads on 4 CPUs on none-auto", "no arm with a fixed number of threads shows their part"),
     )
-    assert any(sentence.startswith("Measure none-auto with OMP_NUM_THREADS=4 too") for sentence in result.advice)
+    assert any(text.startswith("Measure none-auto with OMP_NUM_THREADS=4 too") for text in texts(result))
 
 
 def test_pinnings_own_part_is_named(four_arms: Lines) -> None:
@@ -119,8 +140,8 @@ def test_pinnings_own_part_is_named(four_arms: Lines) -> None:
     assert result.factors.share_by_threads is not None
     assert 0.2 < result.factors.share_by_threads < 0.6
     assert any(
-        sentence.startswith("static-auto gains 1.") and sentence.endswith("that is pinning's own part.")
-        for sentence in result.advice
+        text.startswith("static-auto gains 1.") and text.endswith("this is the part of pinning.")
+        for text in texts(result)
     )
 
 
@@ -133,9 +154,10 @@ def test_an_invalid_comparison_blames_the_gpu_alone(four_arms: Lines) -> None:
     assert result.comparison.verdict is Verdict.INVALID
     assert [cause.code for cause in result.causes] == [CauseCode.GPU]
     assert "the negative control differs by 1.05" in result.why[0]
-    assert result.advice == (
-        "Do not act on these numbers: make the GPU side equal (card, clocks, heat), then measure again.",
-    )
+    assert [item.code for item in result.advice] == [AdviceCode.REPEAT]
+    assert texts(result) == [
+        "Do not act on these numbers: make the GPU side equal (card, clocks, heat), then measure again."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,17 +170,11 @@ def test_a_gpu_slowed_in_one_arm_is_no_comparison(four_arms: Lines, mask: int, v
     result = analysed(changed(four_arms, "none-auto", "block", slow))
     assert result.comparison.verdict is verdict
     if verdict is Verdict.INVALID:
-        assert result.comparison.sentence == (
-            "INVALID: heat or the power supply slowed the GPU in 100% of the blocks of none-auto, 0% of static-auto: "
-            "cool it and check its power, then measure again."
+        slowed = "heat or the power supply slowed the GPU in 100% of the blocks of none-auto and 0% of static-auto"
+        assert verdict_line(result.comparison) == (
+            f"INVALID: {slowed}: cool it and check its power, then measure again."
         )
-        assert result.causes == (
-            Cause(
-                CauseCode.GPU,
-                None,
-                "heat or the power supply slowed the GPU in 100% of the blocks of none-auto, 0% of static-auto",
-            ),
-        )
+        assert result.causes == (Cause(CauseCode.GPU, None, (slowed,)),)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +188,8 @@ def test_a_gpu_slowed_in_one_arm_is_no_comparison(four_arms: Lines, mask: int, v
 def test_a_quota_on_pinned_cpus_is_said(four_arms: Lines, b: str, environment: dict[str, Scalar], said: bool) -> None:
     lines = changed(four_arms, b, "process", lambda env: env.update(environment))
     assert (
-        any("still has a CFS quota of 4 CPUs: Kubernetes below 1.33" in s for s in analysed(lines, b=b).advice) is said
+        any("still has a CFS quota of 4 CPUs: Kubernetes below 1.33" in text for text in texts(analysed(lines, b=b)))
+        is said
     )
 
 
@@ -181,16 +198,16 @@ def test_throttling_that_stays_under_static_is_said(four_arms: Lines) -> None:
         block["counters"].update(periods=20, throttled_periods=2)
 
     lines = changed(four_arms, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
-    advice = analysed(changed(lines, "static-auto", "block", throttle)).advice
-    assert any("It was throttled in 40 of 400 CFS periods all the same" in sentence for sentence in advice)
+    advice = texts(analysed(changed(lines, "static-auto", "block", throttle)))
+    assert any("It was still throttled in 40 of 400 CFS periods" in text for text in advice)
 
 
 def test_counters_that_are_missing_are_unknown(four_arms: Lines) -> None:
     result = analysed(changed(four_arms, "none", "block", lambda block: block.update(counters=None)))
     assert result.causes[0].code is not CauseCode.THROTTLING
     assert (
-        "Not recorded on none-auto, so neither proved nor excluded: "
-        "throttling, waiting for a CPU, migrations, the CPU's speed." in result.why
+        "Not recorded on none-auto, so neither proved nor ruled out: "
+        "throttling, waiting for a CPU, migrations, CPU speed." in result.why
     )
 
 
@@ -222,9 +239,7 @@ def test_two_runs_may_have_two_kernels(make_lines: Callable[..., Lines]) -> None
     assert next(d for d in result.differences if d.key == "kernel").red_flag == ""
     assert result.comparison.family is not None
     assert result.comparison.family.low is not None
-    assert "the sides come from different runs: rounds are paired by number, drift is not cancelled" in (
-        result.comparison.notes
-    )
+    assert NoteCode.DIFFERENT_RUNS in [note.code for note in result.comparison.notes]
 
 
 def test_an_arm_that_is_not_there_is_named(four_arms: Lines) -> None:
@@ -235,14 +250,15 @@ def test_an_arm_that_is_not_there_is_named(four_arms: Lines) -> None:
     ]
 
 
-def test_logs_have_no_counters_to_judge(amd: Path, intel: Path) -> None:
+def test_logs_have_no_counters(amd: Path, intel: Path) -> None:
     result = analyse({"amd": read(str(amd), "amd"), "intel": read(str(intel), "intel")}, "amd", "intel")
     assert (result.causes, result.factors, result.blocks, result.gpu_minutes) == ((), None, (), None)
     assert all(cell.causes == () for cell in result.cells)
-    assert result.why[0].endswith("points to the CPU side (launch-bound cells suffer most).")
-    assert result.advice == (
-        "Measure at least 3 rounds of fresh processes: without an interval no change is justified.",
-    )
+    assert result.why[0].endswith("this points to the CPU side (launch-bound cells suffer most).")
+    assert [item.code for item in result.advice] == [AdviceCode.MEASURE_MORE]
+    assert texts(result) == [
+        "Measure at least 3 rounds of fresh processes: without an interval, no change is justified."
+    ]
 
 
 def gap(
@@ -355,14 +371,20 @@ def test_causes(case: Gap, causes: list[tuple[str, float | None]]) -> None:
     assert found == causes
 
 
-def test_an_equal_cpu_speed_is_acquitted() -> None:
-    assert acquitted(gap(THROTTLED, {"canary_ms": 1.99})) == [
-        "The CPU's speed is acquitted: a fixed piece of CPU work took 2.00 ms on A and 1.99 ms on B (1.01x)."
-    ]
-    assert acquitted(gap({"canary_ms": 2.2, "periods": 200.0}, {})) == [
-        "Throttling is acquitted: 0 of 200 CFS periods were throttled on A."
-    ]
-    assert acquitted(gap({"canary_ms": 2.2}, {})) == ["Throttling is acquitted: no quota applied on A."]
+def test_an_equal_cpu_speed_is_ruled_out() -> None:
+    speed = "CPU speed ruled out: a fixed piece of CPU work took 2.00 ms on A and 1.99 ms on B (1.01x)."
+    assert ruled_out(gap(THROTTLED, {"canary_ms": 1.99})) == (RuledOut(CauseCode.FREQUENCY, speed),)
+
+
+@pytest.mark.parametrize(
+    ("rates", "text"),
+    [
+        ({"periods": 200.0}, "Throttling ruled out: 0 of 200 CFS periods were throttled on A."),
+        ({}, "Throttling ruled out: no quota applied on A."),
+    ],
+)
+def test_no_throttling_is_ruled_out(rates: dict[str, float], text: str) -> None:
+    assert ruled_out(gap({"canary_ms": 2.2} | rates, {})) == (RuledOut(CauseCode.THROTTLING, text),)
 
 
 def test_what_was_recorded_is_not_called_unknown() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.compare import Comparison, Verdict, compare, estimate, holm, look_at
+from benchmark.analysis import Comparison, GradientCode, Role, Verdict
+from benchmark.compare import compare, estimate, holm, newest_analysis
 from benchmark.readers import read
-from benchmark.results import RESNETS, Cell, InputError, Process, ResultSet, Scalar, Timing
+from benchmark.results import RESNETS, Cell, InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
+from benchmark.wording import gradient_conclusion, verdict_line
 
 CELL = Cell("resnet18", "half", "inference", 64)
 CONTROL = Cell("resnet18", "double", "inference", 64)
@@ -45,10 +47,10 @@ def sides(ratio: float, rounds: int, control: float | None = None, noise: float 
 
 
 @pytest.mark.parametrize(
-    ("rounds", "look"), [(0, None), (2, None), (3, 3), (4, 3), (5, 5), (8, 8), (11, 8), (12, 12), (40, 12)]
+    ("rounds", "analysis"), [(0, None), (2, None), (3, 3), (4, 3), (5, 5), (8, 8), (11, 8), (12, 12), (40, 12)]
 )
-def test_decisions_fall_at_the_looks_only(rounds: int, look: int | None) -> None:
-    assert look_at(rounds) == look
+def test_decisions_fall_at_interim_analyses_only(rounds: int, analysis: int | None) -> None:
+    assert newest_analysis(rounds) == analysis
 
 
 @pytest.mark.parametrize(
@@ -62,8 +64,8 @@ def test_decisions_fall_at_the_looks_only(rounds: int, look: int | None) -> None
         pytest.param(1.5, 5, 1 / 1.05, 1, Verdict.INVALID, id="control-faster"),
         pytest.param(1.5, 5, 1.005, 1, Verdict.BEATS, id="control-within-one-percent"),
         pytest.param(1.1, 3, 1.0, 90, Verdict.UNDECIDED, id="too-noisy"),
-        pytest.param(1.5, 2, 1.0, 1, Verdict.UNDECIDED, id="before-the-first-look"),
-        pytest.param(1.5, 2, 1.05, 1, Verdict.UNDECIDED, id="control-before-the-first-look"),
+        pytest.param(1.5, 2, 1.0, 1, Verdict.UNDECIDED, id="before-the-first-analysis"),
+        pytest.param(1.5, 2, 1.05, 1, Verdict.UNDECIDED, id="control-before-the-first-analysis"),
         pytest.param(1.5, 3, None, 1, Verdict.BEATS, id="no-control"),
     ],
 )
@@ -82,7 +84,7 @@ def test_the_interval_is_students_t_at_a_quarter_of_alpha() -> None:
     assert value.confidence == 0.9875
 
 
-def test_rounds_after_a_look_wait_for_the_next() -> None:
+def test_rounds_after_an_interim_analysis_wait_for_the_next() -> None:
     assert estimate([0.1, 0.1, 0.1, 9.0], 0.03).ratio == pytest.approx(math.exp(0.1))
 
 
@@ -120,8 +122,10 @@ def test_the_family_is_the_launch_bound_cells() -> None:
     assert result.family is not None
     assert result.family.ratio == pytest.approx(2.0)
     assert result.family_basis == "1 launch-bound cell"
-    assert [cell.role for cell in result.cells] == ["launch-bound", ""]
-    assert result.sentence.startswith("BEATS: static is faster than none: none takes 2.000x [2.000, 2.000] the time")
+    assert [cell.role for cell in result.cells] == [Role.LAUNCH_BOUND, Role.OTHER]
+    assert verdict_line(result).startswith(
+        "BEATS: static is faster than none: none takes 2.000x [2.000, 2.000] the time"
+    )
 
 
 def test_processes_of_one_round_count_as_one() -> None:
@@ -138,9 +142,8 @@ def test_a_killed_round_is_left_out_of_the_family_only() -> None:
     whole = {CELL: 10.0, other: 20.0}
     result = compare(arm("a", [whole, whole, whole, {CELL: 99.0}]), arm("b", [whole] * 4))
     assert result.verdict is Verdict.EQUIVALENT
-    assert (
-        "not in every round: resnet34 half inference batch 64; family and control use whole rounds only" in result.notes
-    )
+    text = "not in every round: resnet34 half inference batch 64; family and control use complete rounds only"
+    assert Note(NoteCode.INCOMPLETE_ROUNDS, text) in result.notes
 
 
 def test_a_cell_that_ran_out_of_memory_is_said() -> None:
@@ -148,12 +151,13 @@ def test_a_cell_that_ran_out_of_memory_is_said() -> None:
     a = arm("none", [{CELL: 10.0, large: 20.0}] * 3)
     b = arm("static", [{CELL: 10.0, large: Timing("oom")}] * 3)
     result = compare(a, b).cells[1]
-    assert (result.estimate, result.verdict, result.reason) == (None, Verdict.UNDECIDED, "static: out of memory")
+    assert (result.estimate, result.verdict, result.status) == (None, Verdict.UNDECIDED, "oom")
+    assert result.reason == "static: out of memory"
 
 
 def test_without_a_timed_cell_nothing_is_decided() -> None:
     a = arm("none", [{CELL: Timing("oom")}])
-    assert compare(a, a).sentence == "UNDECIDED: no cell was timed on both sides of none and none."
+    assert verdict_line(compare(a, a)) == "UNDECIDED: no cell was timed on both sides of none and none."
 
 
 def test_no_common_cell_names_both_sides() -> None:
@@ -170,75 +174,99 @@ OTHER = {CELL: 11.0}
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "note"),
+    ("a", "b", "code", "text"),
     [
         pytest.param(
             arm("x", [TIMES], {"gpu": "RTX 3090"}),
             arm("y", [OTHER], {"gpu": "RTX 4090"}),
-            "red flag: the GPUs differ: x has RTX 3090, y has RTX 4090",
+            NoteCode.GPUS_DIFFER,
+            "the GPUs differ: x has RTX 3090, y has RTX 4090",
             id="mixed-gpus",
         ),
         pytest.param(
             arm("x", [TIMES], {"gpu_uuid": "GPU-1"}),
             arm("y", [OTHER], {"gpu_uuid": "GPU-2"}),
-            "red flag: the GPU cards differ: x has GPU-1, y has GPU-2",
+            NoteCode.GPU_CARDS_DIFFER,
+            "the GPU cards differ: x has GPU-1, y has GPU-2",
             id="two-cards",
         ),
         pytest.param(
             arm("x", [TIMES] * 3),
             arm("y", [TIMES] * 3),
-            "red flag: both sides hold the same numbers: is it the same run twice?",
+            NoteCode.SAME_NUMBERS,
+            "both sides contain the same numbers: is it the same run twice?",
             id="same-numbers",
         ),
         pytest.param(
             arm("x", [{CONTROL: 110.0}]),
             arm("y", [{CONTROL: 100.0}]),
-            "red flag: the control's ratio is 1.100x: more than the CPU differs",
+            NoteCode.CONTROL_DIFFERS,
+            "the control's ratio is 1.100x: more than the CPU differs",
             id="control-without-interval",
         ),
         pytest.param(
             arm("x", [TIMES]),
             arm("y", [OTHER]),
-            "steps of one run are no replicates: an interval needs 3 rounds of fresh processes",
+            NoteCode.ONE_RUN,
+            "steps of one run are not replicates: an interval needs 3 rounds of fresh processes",
             id="one-run",
         ),
         pytest.param(
-            arm("x", [TIMES] * 2), arm("y", [OTHER] * 2), "2 rounds: the first look at an interval is at 3", id="two"
+            arm("x", [TIMES] * 2),
+            arm("y", [OTHER] * 2),
+            NoteCode.FEW_ROUNDS,
+            "2 rounds: the first interim analysis is after 3",
+            id="two",
         ),
         pytest.param(
             arm("x", [TIMES] * 4),
             arm("y", [OTHER] * 4),
-            "4 rounds: 3 are used, as looks are at 3, 5, 8, 12 rounds",
-            id="between-looks",
+            NoteCode.ROUNDS_UNUSED,
+            "4 rounds: 3 are used, because interim analyses are after 3, 5, 8, 12 rounds",
+            id="between-interim-analyses",
         ),
         pytest.param(
             arm("x", [TIMES] * 3),
             arm("y", [OTHER] * 3, run_id="r2"),
-            "the sides come from different runs: rounds are paired by number, drift is not cancelled",
+            NoteCode.DIFFERENT_RUNS,
+            "the sides come from different runs: rounds are paired by number, and drift does not cancel out",
             id="two-runs",
         ),
         pytest.param(
             arm("x", [TIMES] * 3),
             arm("y", [OTHER] * 3),
+            NoteCode.NO_CONTROL,
             "no negative control: nothing shows that the sides differ in the CPU only",
             id="no-control",
         ),
         pytest.param(
             arm("x", [TIMES | {CONTROL: 1.0}]),
             arm("y", [OTHER]),
+            NoteCode.CELLS_LEFT_OUT,
             "only in x, left out: resnet18 double inference batch 64",
             id="lone-cell",
         ),
         pytest.param(
             arm("x", [TIMES], {"torch": "1.9", "cuda": "11"}),
             arm("y", [OTHER], {"torch": "2.5", "cuda": "11"}),
-            "environments differ (x / y): torch 1.9 / 2.5",
+            NoteCode.ENVIRONMENTS_DIFFER,
+            "the environments differ (x / y): torch 1.9 / 2.5",
             id="versions",
         ),
     ],
 )
-def test_what_a_reader_has_to_know_is_noted(a: ResultSet, b: ResultSet, note: str) -> None:
-    assert note in compare(a, b).notes
+def test_what_a_reader_has_to_know_is_noted(a: ResultSet, b: ResultSet, code: NoteCode, text: str) -> None:
+    assert Note(code, text) in compare(a, b).notes
+
+
+def test_red_flags_are_what_makes_a_comparison_doubtful() -> None:
+    assert {code for code in NoteCode if Note(code, "").red_flag} == {
+        NoteCode.CONTROL_DIFFERS,
+        NoteCode.GPU_CARDS_DIFFER,
+        NoteCode.GPUS_DIFFER,
+        NoteCode.SAME_NUMBERS,
+        NoteCode.SEVERAL_GPU_CARDS,
+    }
 
 
 def resnets(ratios: Sequence[float], run_id: str = "r1", rounds: int = 1) -> Comparison:
@@ -253,54 +281,73 @@ FALLING = [2.0 - 0.1 * n for n in range(9)]
 
 
 @pytest.mark.parametrize(
-    ("ratios", "run_id", "rounds", "conclusion"),
+    ("ratios", "run_id", "rounds", "code"),
     [
         pytest.param(
             FALLING,
             "r1",
             1,
-            "The gap grows as models shrink (half inference): points to the CPU side (launch-bound cells suffer most).",
+            GradientCode.GROWS,
             id="grows",
         ),
         pytest.param(
             [1 / ratio for ratio in FALLING],
             "r1",
             1,
-            "The gap grows as models shrink (half inference): points to the CPU side (launch-bound cells suffer most).",
+            GradientCode.GROWS,
             id="grows-with-the-sides-swapped",
         ),
         pytest.param(
             FALLING[::-1],
             "r1",
             1,
-            "The gap does not grow as models shrink, as it would where launching kernels is what waits for the CPU.",
+            GradientCode.FLAT,
             id="grows-with-size",
         ),
         pytest.param(
             [1.1 - 0.01 * n for n in range(9)],
             "r2",
             3,
-            "The gap does not grow as models shrink, as it would where launching kernels is what waits for the CPU.",
+            GradientCode.FLAT,
             id="no-more-than-drift",
         ),
         pytest.param(
             [1.1 - 0.01 * n for n in range(9)],
             "r1",
             3,
-            "The gap grows as models shrink (half inference): points to the CPU side (launch-bound cells suffer most).",
+            GradientCode.GROWS,
             id="beyond-the-margin-in-interleaved-rounds",
         ),
         pytest.param(
             [1.5] * 4,
             "r1",
             1,
-            "No gradient: no precision and mode has 5 cells that differ.",
+            GradientCode.NONE,
             id="too-few-models",
         ),
     ],
 )
-def test_the_gradient_in_words(ratios: list[float], run_id: str, rounds: int, conclusion: str) -> None:
-    assert resnets(ratios, run_id, rounds).gradient_conclusion == conclusion
+def test_the_gradient(ratios: list[float], run_id: str, rounds: int, code: GradientCode) -> None:
+    assert resnets(ratios, run_id, rounds).gradient_code is code
+
+
+@pytest.mark.parametrize(
+    ("ratios", "conclusion"),
+    [
+        (
+            FALLING,
+            "The gap grows as models shrink (half inference): "
+            "this points to the CPU side (launch-bound cells suffer most).",
+        ),
+        (
+            FALLING[::-1],
+            "The gap does not grow as models shrink, as it would if launching kernels had to wait for the CPU.",
+        ),
+        ([1.5] * 4, "No gradient: no precision and mode has 5 cells that differ."),
+    ],
+)
+def test_the_gradient_in_words(ratios: list[float], conclusion: str) -> None:
+    assert gradient_conclusion(resnets(ratios)) == conclusion
 
 
 def test_the_seeds_conclusion(amd: Path, intel: Path) -> None:
@@ -312,12 +359,12 @@ def test_the_seeds_conclusion(amd: Path, intel: Path) -> None:
     assert ratios["resnet152 half train"] == 1.09
     assert ratios["resnet152 half inference"] == 1.30
     assert result.verdict is Verdict.UNDECIDED
-    assert result.sentence == (
+    assert verdict_line(result) == (
         "UNDECIDED: amd-epyc7773x-rtx3090 takes 1.04x to 2.06x the time of intel-rtx3090 over 18 cells, "
-        "but one run cannot carry an interval."
+        "but one run gives no interval."
     )
-    assert result.gradient_conclusion == (
+    assert gradient_conclusion(result) == (
         "The gap grows as models shrink (half train, half inference): "
-        "points to the CPU side (launch-bound cells suffer most)."
+        "this points to the CPU side (launch-bound cells suffer most)."
     )
-    assert not any("GPU" in note for note in result.notes)
+    assert {NoteCode.GPUS_DIFFER, NoteCode.GPU_CARDS_DIFFER}.isdisjoint(note.code for note in result.notes)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.readers import parse_arms, parse_csv_folder, parse_json_lines, parse_log, read, read_arms
-from benchmark.results import Cell, InputError
+from benchmark.results import Cell, InputError, Note, NoteCode
 
 HEAD = "Benchmarking Training half precision type resnet18 \n"
 TIME = "resnet18 model average train time : 75.7ms\n"
@@ -52,7 +52,7 @@ def test_a_log(amd: Path) -> None:
                 "log:2: time '0.0757s' of resnet18: expected a number and the unit ms. "
                 "Convert the log to ms, or run the benchmark again.",
                 "log: incomplete; missing cells (1): half train: resnet18. "
-                "Run it again to its end, or compare what is there with --partial.",
+                "Run it again to its end, or accept it as it is with --partial.",
             ],
             id="seconds",
         ),
@@ -62,20 +62,22 @@ def test_a_log(amd: Path) -> None:
                 "log:2: resnet18 half train: 0.0757 cannot be the milliseconds of a step: expected 0.1 to 1e+06. "
                 "Convert the file to ms, or run the benchmark again.",
                 "log: incomplete; missing cells (1): half train: resnet18. "
-                "Run it again to its end, or compare what is there with --partial.",
+                "Run it again to its end, or accept it as it is with --partial.",
             ],
             id="seconds-called-ms",
         ),
         pytest.param(
             HEAD + TIME + HEAD + TIME + END,
-            ["log:4: resnet18 half train for the second time: expected one run a log. Split the log, one file a run."],
+            [
+                "log:4: resnet18 half train for the second time: expected one run per log. Split the log, one file per run."
+            ],
             id="two-runs",
         ),
         pytest.param(
             TIME + END,
             [
                 "log:1: time of resnet18 train follows no cell line: "
-                "expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+                "expected its 'Benchmarking ...' line before it. Use the complete, unsorted log."
             ],
             id="no-cell-line",
         ),
@@ -83,15 +85,15 @@ def test_a_log(amd: Path) -> None:
             HEAD + TIME + TIME.replace("18", "34") + END,
             [
                 "log:3: time of resnet34 train follows the line of resnet18 half train: "
-                "expected its «Benchmarking ...» line before it. Give the whole, unsorted log."
+                "expected its 'Benchmarking ...' line before it. Use the complete, unsorted log."
             ],
             id="of-another-cell",
         ),
         pytest.param(
             "hello\n",
             [
-                "log: holds no «Benchmarking ... precision type ...» line. Expected the stdout of the original "
-                "benchmark; give the file that it was redirected to."
+                "log: has no line 'Benchmarking ... precision type ...': expected the stdout of the original "
+                "benchmark. Name the file that it was redirected to."
             ],
             id="no-log",
         ),
@@ -99,7 +101,7 @@ def test_a_log(amd: Path) -> None:
             HEAD + TIME + HEAD.replace("18", "34") + "RuntimeError: CUDA out of memory\n" + END,
             [
                 "log: incomplete; missing cells (1): half train: resnet34. "
-                "Run it again to its end, or compare what is there with --partial."
+                "Run it again to its end, or accept it as it is with --partial."
             ],
             id="a-cell-failed",
         ),
@@ -111,18 +113,18 @@ def test_logs_that_are_refused(text: str, problems: list[str]) -> None:
 
 CUT = HEAD + TIME + HEAD.replace("18", "34") + "resnet34 model average train time : 8"
 CUT_WORDS = (
-    "log: cut, it has no «benchmark end»; missing cells (17): half train: resnet34, resnet50, resnet101, resnet152, "
+    "log: cut, it has no line 'benchmark end'; missing cells (17): half train: resnet34, resnet50, resnet101, resnet152, "
     "resnext50_32x4d, resnext101_32x8d, wide_resnet50_2, wide_resnet101_2; half inference: resnet18, resnet34, resnet50, "
     "resnet101, resnet152, resnext50_32x4d, resnext101_32x8d, wide_resnet50_2, wide_resnet101_2"
 )
 
 
 def test_a_cut_log_names_what_it_lacks() -> None:
-    way_out = ". Run it again to its end, or compare what is there with --partial."
-    assert refused(lambda: parse_log(CUT, "log", "x")) == [CUT_WORDS + way_out]
+    remedy = ". Run it again to its end, or accept it as it is with --partial."
+    assert refused(lambda: parse_log(CUT, "log", "x")) == [CUT_WORDS + remedy]
     result = parse_log(CUT, "log", "x", partial=True)
     assert result.cells() == [Cell("resnet18", "half", "train")]
-    assert result.notes == (CUT_WORDS,)
+    assert result.notes == (Note(NoteCode.LOG_INCOMPLETE, CUT_WORDS),)
 
 
 def test_the_original_folder(published: Path) -> None:
@@ -142,9 +144,9 @@ def test_the_original_folder(published: Path) -> None:
             {TABLE: "resnet18,resnet34\n20.1,30.2\n20.1,n/a\n20.1\n"},
             None,
             [
-                f"run/{TABLE}: row 3, column 'resnet34': 'n/a' is no number: expected ms. "
-                "Take the column out, or run it again.",
-                f"run/{TABLE}: row 4 has 1 values: expected 2, one a model. Take the row out, or run it again.",
+                f"run/{TABLE}: row 3, column 'resnet34': 'n/a' is not a number: expected ms. "
+                "Remove the column, or run it again.",
+                f"run/{TABLE}: row 4 has 1 values: expected 2, one per model. Remove the row, or run it again.",
             ],
             id="no-number-and-short-row",
         ),
@@ -152,8 +154,8 @@ def test_the_original_folder(published: Path) -> None:
             {TABLE: "resnet18\nnan\n"},
             None,
             [
-                f"run/{TABLE}: row 2, column 'resnet18': 'nan' is no number: expected ms. "
-                "Take the column out, or run it again."
+                f"run/{TABLE}: row 2, column 'resnet18': 'nan' is not a number: expected ms. "
+                "Remove the column, or run it again."
             ],
             id="nan",
         ),
@@ -169,21 +171,21 @@ def test_the_original_folder(published: Path) -> None:
         pytest.param(
             {TABLE: "resnet18\n"},
             None,
-            [f"run/{TABLE}: holds no row of times: expected a header of models and a row a step. Run it again."],
+            [f"run/{TABLE}: has no times: expected a header of models and a row per step. Run it again."],
             id="no-rows",
         ),
         pytest.param(
             {TABLE: "resnet18,resnet18\n20,20\n"},
             None,
-            [f"run/{TABLE}: column 'resnet18' twice: expected each model once. Take one out."],
+            [f"run/{TABLE}: column 'resnet18' twice: expected each model once. Remove one."],
             id="model-twice",
         ),
         pytest.param(
             {"x_benchmark.csv": "resnet18\n20\n"},
             None,
             [
-                "run/x_benchmark.csv: expected a name like «NVIDIA A100_1_gpus__half_model_train_benchmark.csv» with "
-                "half, float or double, and train or inference. Rename it, or take it out of the folder."
+                "run/x_benchmark.csv: expected a name like 'NVIDIA A100_1_gpus__half_model_train_benchmark.csv' with "
+                "half, float or double, and train or inference. Rename it, or remove it from the folder."
             ],
             id="name",
         ),
@@ -191,8 +193,8 @@ def test_the_original_folder(published: Path) -> None:
             {TABLE: "resnet18\n20\n", TABLE.replace("A_1", "B_2"): "resnet18\n20\n"},
             None,
             [
-                "run: holds results of 2 set-ups (1 x NVIDIA A, 2 x NVIDIA B): expected one. "
-                "Copy the files of each into a folder of its own."
+                "run: has results of 2 setups (1 x NVIDIA A, 2 x NVIDIA B): expected one. "
+                "Copy the files of each into a separate folder."
             ],
             id="mixed-gpus",
         ),
@@ -201,7 +203,7 @@ def test_the_original_folder(published: Path) -> None:
             "[]",
             [
                 "run/config.json: expected a JSON object with BATCH_SIZE, as the original writes it. "
-                "Copy the run's own file there, or take this one out."
+                "Copy the run's own file there, or remove this one."
             ],
             id="config",
         ),
@@ -214,7 +216,8 @@ def test_folders_that_are_refused(files: dict[str, str], config: str | None, pro
 def test_a_folder_without_system_info_is_noted() -> None:
     result = parse_csv_folder({TABLE: "resnet18\n20\n"}, "run", "x", config='{"BATCH_SIZE": 64}')
     assert result.environment == {"gpu": "NVIDIA A", "batch": 64}
-    assert result.notes == ("run: no system_info.txt: its environment is unknown but for the GPU's name",)
+    text = "run: no system_info.txt: only the GPU's name is known of its environment"
+    assert result.notes == (Note(NoteCode.NO_SYSTEM_INFO, text),)
 
 
 COMMON = {"schema": 1, "run_id": "r1", "arm": "static", "round": 1, "process": 0}
@@ -249,8 +252,8 @@ def test_json_lines() -> None:
     assert (timing.enqueue_ms, timing.wait_ms) == (3.5, 0.5)
     assert result.environment == {"gpu": "NVIDIA H200", "threads": "12, 128"}
     assert result.notes == (
-        "f:6: the last line was cut and is left out",
-        "static: 2 of 2 processes did not come to their end; what they had counts",
+        Note(NoteCode.LAST_LINE_CUT, "f:6: the last line is incomplete and was ignored"),
+        Note(NoteCode.PROCESSES_ENDED_EARLY, "static: 2 of 2 processes ended early; their complete blocks count"),
     )
 
 
@@ -299,7 +302,7 @@ def test_a_pair_around_a_switch_has_a_run_an_arm() -> None:
     assert {name: set(arm.run_ids) for name, arm in arms.items()} == {"static": {"r1-after"}, "none": {"r1-before"}}
     text = {"f": lines(before, after, after | {"run_id": "r2"})}
     assert refused(lambda: parse_arms(text)) == [
-        "f: holds arm static of the runs r1-after, r2: expected one, as rounds are numbered by run. Name its file."
+        "f: has arm static of the runs r1-after, r2: expected one, because rounds are numbered by run. Name its file."
     ]
 
 
@@ -307,9 +310,9 @@ def test_several_cards_of_one_kind_are_a_red_flag() -> None:
     card = {"gpu": "NVIDIA H200", "gpu_uuid": "GPU-1"}
     other = PROCESS | {"round": 2, "env": card | {"gpu_uuid": "GPU-2"}}
     text = lines(PROCESS | {"env": card}, BLOCK, END_LINE, other, END_LINE | {"round": 2})
-    assert parse_json_lines({"f": text}, "x").notes == (
-        "red flag: static ran on several GPU cards (GPU-1, GPU-2): cards of one model differ by 2 to 5 %",
-    )
+    (note,) = parse_json_lines({"f": text}, "x").notes
+    assert (note.code, note.red_flag) == (NoteCode.SEVERAL_GPU_CARDS, True)
+    assert note.text == "static ran on several GPU cards (GPU-1, GPU-2): cards of one model differ by 2 to 5 %"
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -324,7 +327,7 @@ def test_packed_lines_even_if_they_were_cut(tmp_path: Path, members: int) -> Non
 def test_a_file_that_is_packed_by_name_only(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl.gz").write_text("{}")
     problem = refused(lambda: read_arms([tmp_path]))[0]
-    assert problem.startswith(f"{tmp_path}/run.jsonl.gz: is no gzip file (")
+    assert problem.startswith(f"{tmp_path}/run.jsonl.gz: is not a gzip file (")
     assert problem.endswith("): expected one. Copy it again, or unpack it.")
 
 
@@ -333,20 +336,20 @@ def test_the_programs_words_are_no_lines(tmp_path: Path) -> None:
     assert read(str(tmp_path / "pod.log")).cells() == [CELL]
 
 
-LINE_OUT = "Correct it, or take the line out."
+LINE_OUT = "Correct it, or remove the line."
 
 
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        pytest.param("{oops\n", ["f:1: {oops is no JSON: expected one object a line. Take it out."], id="no-json"),
+        pytest.param("{oops\n", ["f:1: {oops is not JSON: expected one object per line. Remove it."], id="no-json"),
         pytest.param(
             lines(BLOCK | {"schema": 2})[:-1],
             [
                 "f:1: "
                 + json.dumps(BLOCK | {"schema": 2})[:57]
                 + "...: expected an object with schema 1 and kind process, block or end. "
-                "Read it with the version that wrote it, or take it out."
+                "Read it with the version that wrote it, or remove it."
             ],
             id="another-schema",
         ),
@@ -354,7 +357,7 @@ LINE_OUT = "Correct it, or take the line out."
             '{"schema": 1, "kind": []}\n[]\n',
             [
                 f"f:{number}: {line}: expected an object with schema 1 and kind process, block or end. "
-                "Read it with the version that wrote it, or take it out."
+                "Read it with the version that wrote it, or remove it."
                 for number, line in ((1, '{"schema": 1, "kind": []}'), (2, "[]"))
             ],
             id="another-kind",
@@ -363,7 +366,7 @@ LINE_OUT = "Correct it, or take the line out."
             lines(without("model") | {"batch": 0, "round": True}),
             [
                 f"f:1: round is true: expected an integer from 1. {LINE_OUT}",
-                "f:1: model is missing: expected a text that is not empty. Add it, or take the line out.",
+                "f:1: model is missing: expected text that is not empty. Add it, or remove the line.",
                 f"f:1: batch is 0: expected an integer from 1. {LINE_OUT}",
             ],
             id="several-keys",
@@ -433,38 +436,38 @@ LINE_OUT = "Correct it, or take the line out."
         ),
         pytest.param(
             lines(BLOCK | {"wait_ms": [1.0]}),
-            ["f:1: wait_ms has 1 values: expected 2, as iter_ms has. Take wait_ms out."],
+            ["f:1: wait_ms has 1 values: expected 2, as iter_ms has. Remove wait_ms."],
             id="lengths",
         ),
         pytest.param(
             lines(PROCESS | {"env": {"cpus": [1]}}),
             [
                 'f:1: env is {"cpus": [1]}: expected an object of texts, numbers, true, false and null. '
-                "Correct it, or take the line out."
+                "Correct it, or remove the line."
             ],
             id="env",
         ),
         pytest.param(
             lines(BLOCK, BLOCK | {"arm": "none"}),
-            ["f: holds the arms static, none: expected one. Name it after an @: f@static"],
+            ["f: has the arms static, none: expected one. Name it after an @: f@static"],
             id="two-arms",
         ),
         pytest.param(
             lines(BLOCK, BLOCK | {"run_id": "r2"}),
-            ["f: holds the runs r1, r2: expected one, as rounds are numbered by run. Name its file."],
+            ["f: has the runs r1, r2: expected one, because rounds are numbered by run. Name its file."],
             id="two-runs",
         ),
         pytest.param(
             lines(PROCESS, BLOCK, PROCESS | {"round": 2, "env": {"gpu": "NVIDIA A100"}}),
             [
-                "f: holds results of 2 kinds of GPU (NVIDIA A100, NVIDIA H200): expected one. "
-                "Copy the files of each into a folder of its own."
+                "f: has results of 2 GPU models (NVIDIA A100, NVIDIA H200): expected one. "
+                "Copy the files of each into a separate folder."
             ],
             id="mixed-gpus",
         ),
         pytest.param(
             lines(PROCESS),
-            ["f: holds no block at all: expected lines of kind block. Name another arm or file."],
+            ["f: has no block at all: expected lines of kind block. Name another arm or file."],
             id="no-blocks",
         ),
     ],
@@ -479,7 +482,7 @@ def test_one_arm_of_several(tmp_path: Path) -> None:
     result = read(f"{file}@none")
     assert (result.label, result.processes[0].timings[CELL].iter_ms) == ("none", (9.0,))
     assert refused(lambda: read(f"{file}@static2")) == [
-        f"{file}: holds no block of arm 'static2' (it has static, none): expected lines of kind block. "
+        f"{file}: has no block of arm 'static2' (it has static, none): expected lines of kind block. "
         "Name another arm or file."
     ]
     assert read(f"{tmp_path}@static").label == "static"
@@ -499,19 +502,19 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
         pytest.param(
             {},
             "",
-            "{0}/: holds nothing: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder.",
+            "{0}/: contains nothing: expected *_benchmark.csv of the original or *.jsonl. Name the run's folder.",
             id="empty-folder",
         ),
         pytest.param(
             {"x.txt": b"x"},
             "",
-            "{0}/: holds x.txt: expected *_benchmark.csv of the original or *.jsonl. Name the run's own folder.",
+            "{0}/: contains x.txt: expected *_benchmark.csv of the original or *.jsonl. Name the run's folder.",
             id="other-folder",
         ),
         pytest.param(
             {"x.jsonl": b"x", TABLE: b"x"},
             "",
-            "{0}/: holds *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or part the folder.",
+            "{0}/: has *.jsonl and *_benchmark.csv: expected one kind. Name the .jsonl file, or split the folder.",
             id="two-kinds",
         ),
         pytest.param(
@@ -523,13 +526,13 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
         pytest.param(
             {"x": b"ab\xff"},
             "x",
-            "{0}/x: byte 2 is no UTF-8: expected text. Convert it, or name the right file.",
+            "{0}/x: byte 2 is not UTF-8: expected text. Convert it, or name the right file.",
             id="binary",
         ),
         pytest.param(
             {"x": (HEAD + TIME + END).encode()},
             "x@none",
-            "{0}/x@none: only JSON lines have arms: expected a .jsonl file. Leave @none out.",
+            "{0}/x@none: only JSON lines have arms: expected a .jsonl file. Omit @none.",
             id="arm-of-a-log",
         ),
     ],

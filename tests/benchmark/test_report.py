@@ -19,9 +19,9 @@ import pytest
 
 from benchmark import charts, report, sections, wording
 from benchmark.analyse import analyse
-from benchmark.analysis import Analysis, Cause, CauseCode, Difference
-from benchmark.compare import Verdict
+from benchmark.analysis import Advice, AdviceCode, Analysis, Cause, CauseCode, Difference, Verdict
 from benchmark.readers import parse_arms, read
+from benchmark.results import Note, NoteCode
 
 Line = dict[str, Any]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -198,7 +198,7 @@ def test_every_report_says_its_verdict_and_all_its_cells_everywhere(case: Analys
     verdict, line = case.comparison.verdict.value, report.line(case)
     assert verdict in page.text
     assert markdown.startswith(f"# {verdict}: gpu-01\n")
-    assert (data["schema"], data["verdict"], data["line"]) == (1, verdict, line)
+    assert (data["schema"], data["verdict"], data["line"]) == (2, verdict, line)
     assert wording.headline(case)[1:] in page.text
     rows = [row[:3] for row in page.tables["Every cell, in the order of the first chart"][1:]]
     in_markdown = [text.split(" | ") for text in markdown.splitlines()]
@@ -244,7 +244,7 @@ def test_every_chart_says_what_it_shows(case: Analysis, written: Written) -> Non
             r"benchmark: none-auto is 1\.2\dx \[1\.\d\d, 1\.\d\d\] slower than static-auto on 4 launch-bound cells, 1\.\d\dx on the other",
         ),
         ("equivalent", r"benchmark: static-4 and static-auto are equal within 3%: "),
-        ("one-round", r"benchmark: UNDECIDED: none-auto takes .* but one run cannot carry an interval\. 1 round, "),
+        ("one-round", r"benchmark: UNDECIDED: none-auto takes .* but one run gives no interval\. 1 round, "),
         ("invalid", r"benchmark: INVALID: the negative control differs by 1\.060x"),
     ],
 )
@@ -260,11 +260,10 @@ def test_a_cpu_run_claims_no_gpu_time(analysed: Callable[..., Analysis]) -> None
 
 
 def test_labels_from_outside_stay_text(beats: Analysis, written: Written, tmp_path: Path) -> None:
-    comparison = replace(
-        beats.comparison, label_a=HOSTILE, label_b=f"{HOSTILE}\n# B", notes=(f"red flag: {HOSTILE}", HOSTILE)
-    )
+    notes = (Note(NoteCode.SAME_NUMBERS, HOSTILE), Note(NoteCode.NO_CONTROL, HOSTILE))
+    comparison = replace(beats.comparison, label_a=HOSTILE, label_b=f"{HOSTILE}\n# B", notes=notes)
     cells = tuple(
-        replace(entry, result=replace(entry.result, cell=replace(entry.result.cell, model=HOSTILE, mode=f"m{index}")))
+        replace(entry, result=replace(entry.result, cell=entry.result.cell._replace(model=HOSTILE, mode=f"m{index}")))
         for index, entry in enumerate(beats.cells)
     )
     hostile = replace(
@@ -272,11 +271,11 @@ def test_labels_from_outside_stay_text(beats: Analysis, written: Written, tmp_pa
         comparison=comparison,
         cells=cells,
         differences=(Difference(HOSTILE, HOSTILE, None, red_flag=HOSTILE),),
-        causes=(Cause(CauseCode.THROTTLING, 0.5, HOSTILE),),
+        causes=(Cause(CauseCode.THROTTLING, 0.5, (HOSTILE,)),),
         same={HOSTILE: HOSTILE},
         why=(HOSTILE,),
         blocks=tuple(replace(block, arm=HOSTILE) for block in beats.blocks),
-        advice=(HOSTILE,),
+        advice=(Advice(AdviceCode.TAKE_B, HOSTILE),),
     )
     page, markdown, _ = written(hostile, {HOSTILE: b"x"}, HOSTILE)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img"})
@@ -306,7 +305,7 @@ def test_raw_data_that_is_too_large_is_named_and_the_page_stays_small(
     noise = random.Random(1).randbytes(1_500_000)
     page, markdown, _ = written(beats, {"large.jsonl": noise, "small.jsonl": b"{}"})
     assert (tmp_path / "out" / "report.html").stat().st_size < 2_000_000
-    assert "Too large for this page; the raw data lies in: large.jsonl (1.5 MB)" in page.text
+    assert "Too large for this page; the raw data is in: large.jsonl (1.5 MB)" in page.text
     assert set(page.links) == {"cells.csv", "small.jsonl.gz"}
     assert "large.jsonl (1.5 MB)" in markdown
 
@@ -341,8 +340,8 @@ def test_logs_without_steps_and_counters_get_words_instead_of_empty_charts(seed:
         for said in (
             "the input has averages only",
             "the input has no times for data",
-            "does not say when what was measured",
-            "neither blamed nor cleared",
+            "the input has no start times of blocks",
+            "neither proved nor ruled out",
             "resnet18",
             "2.059x",
             "The gap grows as models shrink",
@@ -388,7 +387,7 @@ def test_red_flags_come_before_what_is_on_purpose(analysed: Callable[..., Analys
     assert data["differences"][0]["key"] == "driver"
 
 
-def test_the_causes_the_threads_part_and_the_advice_are_told(beats: Analysis, written: Written) -> None:
+def test_the_causes_the_threads_part_and_the_advice_are_shown(beats: Analysis, written: Written) -> None:
     page, markdown, data = written(beats)
     assert beats.factors is not None
     for text in (page.text, markdown):
@@ -398,7 +397,8 @@ def test_the_causes_the_threads_part_and_the_advice_are_told(beats: Analysis, wr
     assert beats.factors.sentence in page.text
     assert [cause["code"] for cause in data["causes"]] == [cause.code.value for cause in beats.causes]
     assert data["factors"]["share_by_threads"] == pytest.approx(beats.factors.share_by_threads)
-    assert data["advice"] == list(beats.advice)
+    assert data["advice"] == [{"code": item.code.value, "text": item.text} for item in beats.advice]
+    assert data["ruled_out"] == [{"code": item.code.value, "text": item.text} for item in beats.ruled_out]
     grid = {row[0]: row[1:] for row in page.tables["Each arm against the reference: above 1 it is faster"] if row[0]}
     assert set(grid) == {"none", "static"}
     assert grid["none"][0].startswith("threads as found1.00x (reference)")
@@ -433,7 +433,7 @@ def test_a_table_of_all_cells_can_be_taken_along(beats: Analysis, written: Writt
     rows = [text.split(",") for text in base64.b64decode(link.partition("base64,")[2]).decode().splitlines()]
     assert rows[0][:4] == ["model", "precision", "mode", "batch"]
     assert len(rows) == 1 + len(beats.comparison.cells)
-    formula = replace(beats.comparison.cells[0], cell=replace(beats.comparison.cells[0].cell, model="=1+1"))
+    formula = replace(beats.comparison.cells[0], cell=beats.comparison.cells[0].cell._replace(model="=1+1"))
     changed = replace(beats, comparison=replace(beats.comparison, cells=(formula,)))
     assert report.to_csv(changed).splitlines()[1].startswith("'=1+1,")
 

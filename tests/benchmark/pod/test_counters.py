@@ -99,7 +99,7 @@ def test_the_sampler_sees_this_thread_work() -> None:
     assert found["wall_ms"] >= 50
 
 
-def test_the_canary_takes_longer_for_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = counters.canary()
-    monkeypatch.setattr(counters, "CANARY_LOOPS", 10 * counters.CANARY_LOOPS)
-    assert counters.canary() > 3 * short
+def test_the_reference_loop_takes_longer_for_more_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = counters.reference_loop()
+    monkeypatch.setattr(counters, "REFERENCE_LOOPS", 10 * counters.REFERENCE_LOOPS)
+    assert counters.reference_loop() > 3 * short

@@ -13,7 +13,7 @@ def test_a_batch_of_64_has_38_mb() -> None:
 
 
 @pytest.mark.parametrize("free", [None, 64 << 20, 17 * BATCH - 1])
-def test_too_little_shared_memory_is_said_with_figures_and_way_out(free: int | None) -> None:
+def test_too_little_shared_memory_is_reported_with_figures_and_remedy(free: int | None) -> None:
     said = shm_shortage(free, 64, 224, 8, ", or fewer --workers")
     assert said is not None
     for part in ("need 655.1 MB", "8 workers", "medium: Memory", "--shm-size=1g", "or fewer --workers"):
@@ -29,7 +29,7 @@ def test_without_workers_no_shared_memory_is_needed() -> None:
     assert shm_shortage(0, 64, 224, 0, "") is None
 
 
-def test_the_way_out_is_large_enough() -> None:
+def test_the_remedy_is_large_enough() -> None:
     said = shm_shortage(0, 512, 224, 8, "")
     assert said is not None
     assert "--shm-size=6g" in said

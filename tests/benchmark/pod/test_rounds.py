@@ -96,7 +96,7 @@ def test_bad_arguments_end_with_2_and_start_nothing(run: Run, fake_torch: Callab
 def test_an_output_that_cannot_be_written_is_refused(run: Run, tmp_path: Path) -> None:
     done = run(*LEAST, "--output", str(tmp_path))
     assert done.returncode == 2
-    assert "Is a directory. Name a file" in done.stderr
+    assert "Is a directory. Name a writable file" in done.stderr
 
 
 def test_an_unknown_command_is_refused(run: Run) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to the collection: may change without notice.
-# Pure: what a probe of one host says about the host, in sentences.
+# Pure: the conclusions of a host probe as sentences.
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
@@ -14,19 +14,19 @@ MAIN_CAUSE = 0.5
 
 _CONCLUSIONS = {
     "BEATS": (
-        "CPUs of its own make this container faster, with the same CPU limit: how CPUs are given out is what slows it down on this "
-        "host. In Kubernetes the static CPU manager policy gives them (tune-gpu-nodes.yml)."
+        "Exclusive CPUs make this container faster with the same CPU limit: sharing CPUs slows it down on this host. "
+        "In Kubernetes, the static CPU manager policy assigns exclusive CPUs (tune-gpu-nodes.yml)."
     ),
     "WORSE": (
-        "CPUs of its own make this container slower on this host: with the static CPU manager policy it would lose. Look at which "
-        "CPUs these are, and how many threads it runs."
+        "Exclusive CPUs make this container slower on this host, so the static CPU manager policy would slow it down. "
+        "Check which CPUs these are, and how many threads it runs."
     ),
     "EQUIVALENT": (
-        "CPUs of its own make no difference to this container within the margin: what slows it down, if anything, is not how CPUs are "
-        "given out."
+        "Exclusive CPUs make no difference to this container within the margin: if something slows it down, it is not "
+        "the sharing of CPUs."
     ),
-    "UNDECIDED": "Whether CPUs of its own make a difference cannot be told yet: run more rounds, on a quieter host.",
-    "INVALID": "Nothing can be said about the CPUs: something else differed between the two arms.",
+    "UNDECIDED": "No conclusion yet on exclusive CPUs: run more rounds, on a quieter host.",
+    "INVALID": "No conclusion on exclusive CPUs is possible: something else differed between the two arms.",
 }
 
 
@@ -54,30 +54,41 @@ def probe_fact(measured: Mapping[str, Any], report: Mapping[str, Any], folder: s
 
 
 def conclusion(measured: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
-    """Sentences: what CPUs of its own do here, the main cause, the clock acquitted or blamed, and what to do."""
-    why = [sentence for sentence in report["why"] if not sentence.startswith("The CPU's speed")]
-    return [_CONCLUSIONS[report["verdict"]], *why[:1], clock_verdict(measured["clock"], report), *report["advice"]]
+    """Sentences: the effect of exclusive CPUs, the main cause, whether the clock contributes, and what to do."""
+    return [
+        _CONCLUSIONS[report["verdict"]],
+        *report["why"][:1],
+        clock_verdict(measured["clock"], report),
+        *(advice["text"] for advice in report["advice"]),
+    ]
 
 
 def clock_verdict(clock: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """Whether the clock is a cause: by the report's causes, else by its timed piece of work, else by the frequencies.
+    """Whether the clock is a cause: by the report's causes, else by its reference loop, else by the frequencies.
 
-    Frequencies of a host without a governor are a constant that a hypervisor made up: they prove nothing.
+    Frequencies of a host without a governor are a constant that the hypervisor reports: they prove nothing.
     """
     facts = f"({clock['sentence']})"
-    cause = next((cause for cause in report["causes"] if cause["code"] == "frequency"), None)
+    cause = _about_frequency(report["causes"])
     if cause is not None:
-        share = cause["share"]
-        part = "" if share is None else f" for {share:.0%} of the gap"
-        blame = "acquitted as the main cause, and may count" if share is not None and share < MAIN_CAUSE else "to blame"
-        return f"The clock is {blame}{part}: {cause['evidence']} {facts}."
-    acquitted = next(
-        (sentence for sentence in report["why"] if sentence.startswith("The CPU's speed is acquitted")), None
-    )
-    if acquitted is not None:
-        return f"{acquitted.rstrip('.')} {facts}."
+        return f"{_contribution(cause['share'])}: {cause['evidence']} {facts}."
+    ruled_out = _about_frequency(report["ruled_out"])
+    if ruled_out is not None:
+        return f"{ruled_out['text'].rstrip('.')} {facts}."
     speeds = [arm["median"] for arm in clock["running_mhz"].values()]
     if clock["governor"] != "unknown" and len(speeds) == 2:
-        equal = max(speeds) <= min(speeds) * (1 + SPEED_EQUAL)
-        return f"The clock {'is acquitted: it ran alike' if equal else 'did not run alike'} in both arms {facts}."
-    return f"Whether the clock plays a part is unknown {facts}."
+        if max(speeds) <= min(speeds) * (1 + SPEED_EQUAL):
+            return f"The clock is ruled out: its frequency was the same in both arms {facts}."
+        return f"The clock's frequency differed between the arms {facts}."
+    return f"Whether the clock contributes is unknown {facts}."
+
+
+def _about_frequency(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((finding for finding in findings if finding["code"] == "frequency"), None)
+
+
+def _contribution(share: float | None) -> str:
+    if share is None:
+        return "The clock contributes to the gap"
+    main = "accounts" if share >= MAIN_CAUSE else "is not the main cause, but accounts"
+    return f"The clock {main} for {share:.0%} of the gap"

@@ -12,7 +12,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.host_probe.
     probe_fact,
 )
 
-ACQUITTED = "The CPU's speed is acquitted: a fixed piece of CPU work took 1.00 ms on both (1.00x)."
+RULED_OUT = {
+    "code": "frequency",
+    "text": "CPU speed ruled out: a fixed piece of CPU work took 1.00 ms on both (1.00x).",
+}
 MAIN = "Main cause: CFS throttling (90% of the gap)."
 
 
@@ -22,7 +25,10 @@ def clock(governor: str = "performance", quota: float | None = None, cpuset: flo
 
 
 def report(
-    verdict: str = "BEATS", why: tuple[str, ...] = (), causes: tuple[dict[str, Any], ...] = ()
+    verdict: str = "BEATS",
+    why: tuple[str, ...] = (),
+    causes: tuple[dict[str, Any], ...] = (),
+    ruled_out: tuple[dict[str, Any], ...] = (),
 ) -> dict[str, Any]:
     family = {"ratio": 1.5, "low": 1.4, "high": 1.6}
     return {
@@ -30,7 +36,8 @@ def report(
         "line": "benchmark: ...",
         "why": list(why),
         "causes": list(causes),
-        "advice": ["Do this."],
+        "ruled_out": list(ruled_out),
+        "advice": [{"code": "take_b", "text": "Do this."}],
         "family": family,
     }
 
@@ -38,59 +45,69 @@ def report(
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("BEATS", "how CPUs are given out is what slows it down"),
-        ("WORSE", "it would lose"),
+        ("BEATS", "sharing CPUs slows it down"),
+        ("WORSE", "would slow it down"),
         ("EQUIVALENT", "make no difference"),
-        ("UNDECIDED", "cannot be told yet"),
+        ("UNDECIDED", "No conclusion yet"),
         ("INVALID", "something else differed"),
     ],
 )
 def test_every_verdict_has_a_conclusion(verdict: str, words: str) -> None:
-    said = conclusion({"clock": clock()}, report(verdict, why=(MAIN, ACQUITTED)))
-    assert words in said[0]
-    assert said[1] == MAIN
-    assert said[2].startswith("The CPU's speed is acquitted")
-    assert said[-1] == "Do this."
-    assert len(said) == 4
+    found = report(verdict, why=(MAIN, RULED_OUT["text"]), ruled_out=(RULED_OUT,))
+    sentences = conclusion({"clock": clock()}, found)
+    assert words in sentences[0]
+    assert sentences[1] == MAIN
+    assert sentences[2].startswith("CPU speed ruled out")
+    assert sentences[-1] == "Do this."
+    assert len(sentences) == 4
 
 
 @pytest.mark.parametrize(
-    ("told", "found", "expected"),
+    ("measured", "found", "expected"),
     [
         pytest.param(
             clock(),
             report(causes=({"code": "frequency", "share": 0.6, "evidence": "1.20x"},)),
-            "The clock is to blame for 60% of the gap: 1.20x (governor performance).",
-            id="blamed",
+            "The clock accounts for 60% of the gap: 1.20x (governor performance).",
+            id="main cause",
         ),
         pytest.param(
-            clock(), report(why=(ACQUITTED,)), f"{ACQUITTED[:-1]} (governor performance).", id="acquitted by work"
+            clock(),
+            report(causes=({"code": "frequency", "share": 0.24, "evidence": "1.10x"},)),
+            "The clock is not the main cause, but accounts for 24% of the gap: 1.10x (governor performance).",
+            id="further cause",
+        ),
+        pytest.param(
+            clock(),
+            report(ruled_out=({"code": "throttling", "text": "Throttling ruled out."}, RULED_OUT)),
+            f"{RULED_OUT['text'][:-1]} (governor performance).",
+            id="ruled out by the reference loop",
         ),
         pytest.param(
             clock(quota=3400.0, cpuset=3430.0),
             report(),
-            "The clock is acquitted: it ran alike in both arms (governor performance).",
-            id="acquitted by frequency",
+            "The clock is ruled out: its frequency was the same in both arms (governor performance).",
+            id="ruled out by frequency",
         ),
         pytest.param(
             clock(quota=2200.0, cpuset=3400.0),
             report(),
-            "The clock did not run alike in both arms (governor performance).",
-            id="not alike",
+            "The clock's frequency differed between the arms (governor performance).",
+            id="frequencies differ",
         ),
         pytest.param(
             clock("unknown", quota=2596.0, cpuset=2596.0),
             report(),
-            "Whether the clock plays a part is unknown (governor unknown).",
+            "Whether the clock contributes is unknown (governor unknown).",
             id="a hypervisor's constant proves nothing",
         ),
         pytest.param(
-            clock(), report(), "Whether the clock plays a part is unknown (governor performance).", id="no samples"
+            clock(), report(), "Whether the clock contributes is unknown (governor performance).", id="no samples"
         ),
     ],
 )
-def test_the_clock_is_acquitted_or_blamed(told: dict[str, Any], found: dict[str, Any], expected: str) -> None:
-    assert clock_verdict(told, found) == expected
+def test_whether_the_clock_contributes(measured: dict[str, Any], found: dict[str, Any], expected: str) -> None:
+    assert clock_verdict(measured, found) == expected
 
 
 def test_the_fact() -> None:
