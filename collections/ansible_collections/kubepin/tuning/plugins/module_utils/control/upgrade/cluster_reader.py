@@ -80,7 +80,7 @@ class UpgradeApi(KubernetesApi):
             "kubelet": facts["kubelet_version"],
             "runtime": node["status"]["nodeInfo"]["containerRuntimeVersion"],
             "control_plane": any(label in (metadata.get("labels") or {}) for label in _CONTROL_PLANE_LABELS),
-            "in_hand": (metadata.get("annotations") or {}).get(CORDON_ANNOTATION) == MARK,
+            "in_progress": (metadata.get("annotations") or {}).get(CORDON_ANNOTATION) == MARK,
             "gpu": facts["allocatable"]["gpu"],
         }
 

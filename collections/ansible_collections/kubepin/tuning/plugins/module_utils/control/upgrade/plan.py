@@ -97,7 +97,7 @@ def _unfinished(cluster: Data, server: Version) -> bool:
     """Whether a hop to the API server's version was begun and not ended."""
     recorded = [*cluster["api_servers"].values(), cluster["kubeadm"].get("kubernetesVersion"), cluster["kube_proxy"]]
     return any(version is not None and parse_version(version) < server for version in recorded) or any(
-        node["in_hand"] or parse_version(node["kubelet"]) < server for node in cluster["nodes"]
+        node["in_progress"] or parse_version(node["kubelet"]) < server for node in cluster["nodes"]
     )
 
 
@@ -155,8 +155,8 @@ def _position(cluster: Data, hosts: Mapping[str, Data]) -> list[dict[str, t.Any]
                 "kubelet": node["kubelet"].lstrip("v"),
                 "kubeadm": (facts.get("versions") or {}).get("kubeadm"),
                 "kubectl": (facts.get("versions") or {}).get("kubectl"),
-                "in_hand": node["in_hand"],
-                "cordoned": node["unschedulable"] and not node["in_hand"],
+                "in_progress": node["in_progress"],
+                "cordoned": node["unschedulable"] and not node["in_progress"],
                 "policy": (facts.get("tuning") or {}).get("cpuManagerPolicy"),
                 "reserved": (facts.get("tuning") or {}).get("reservedSystemCPUs"),
                 "gpu": node["gpu"],
@@ -203,7 +203,7 @@ def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
 def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
     server = cluster["api_servers"].get(node["name"])
     return bool(
-        node["in_hand"] or parse_version(node["kubelet"]) < hop or (server is not None and parse_version(server) < hop)
+        node["in_progress"] or parse_version(node["kubelet"]) < hop or (server is not None and parse_version(server) < hop)
     )
 
 

@@ -38,7 +38,7 @@ def upgrade_plan_text(plan: Data) -> list[str]:
             ["stays cordoned"]
             if place["cordoned"]
             else ["an interrupted run has it in hand"]
-            if place["in_hand"]
+            if place["in_progress"]
             else []
         )
         lines.append(f"  {place['node']:<{width}}{_GAP}" + ", ".join([*versions, *tuned, *state]))

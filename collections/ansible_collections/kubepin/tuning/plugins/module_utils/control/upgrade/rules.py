@@ -68,7 +68,7 @@ def _inventory(context: UpgradeContext) -> Findings:
 
 def _not_ready(context: UpgradeContext) -> Findings:
     for name, node in sorted(context.nodes.items()):
-        if not node["ready"] and not node["in_hand"]:
+        if not node["ready"] and not node["in_progress"]:
             yield problems.not_ready(name, node["ready_reason"])
 
 

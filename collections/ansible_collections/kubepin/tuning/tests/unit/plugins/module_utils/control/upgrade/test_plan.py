@@ -73,7 +73,7 @@ class Cluster:
             "boot_id": "boot",
             "runtime": "containerd://1.6.20",
             "control_plane": control_plane,
-            "in_hand": False,
+            "in_progress": False,
             "gpu": 0,
         }
 
@@ -155,7 +155,7 @@ def test_stopped_between_two_workers(cluster: Cluster) -> None:
 def test_stopped_with_a_node_in_progress_is_finished_even_at_the_target(cluster: Cluster) -> None:
     cluster.control_plane_at("1.22.17")
     cluster.kubelets_at("1.22.17", CP, W1, W2)
-    cluster.api["nodes"][1].update(in_hand=True, ready=False, unschedulable=True)
+    cluster.api["nodes"][1].update(in_progress=True, ready=False, unschedulable=True)
     assert cluster.steps() == [("1.22.17", "node", W1)]
     assert cluster.problems() == []
 

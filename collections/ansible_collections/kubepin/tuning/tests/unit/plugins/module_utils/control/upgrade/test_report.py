@@ -37,7 +37,7 @@ PLAN: dict[str, Any] = {
             "policy": "static",
             "reserved": "0",
             "cordoned": True,
-            "in_hand": False,
+            "in_progress": False,
         }
     ],
 }
@@ -112,7 +112,7 @@ def test_times_per_hop_and_node() -> None:
 PREPARED, DONE = {"action": "prepare"}, {"action": "node"}
 TWICE = {
     **PLAN,
-    "blockers": [],
+    "problems": [],
     "steps": [{"version": "1.21.14", "action": "prepare", "hosts": ["w1", "w2"]}, STEP, {**STEP, "version": "1.22.17"}],
 }
 
