@@ -82,6 +82,8 @@ class Progress:
             problems = value.get("problems") or []
             state = "refused" if problems else "to change" if value.get("changed") else "nothing to do"
             self._host(host, event, state, problems[0] if problems else _switch(value))
+        elif name == "kubepin_gpu_pods" and value["problems"]:
+            self._host(host, event, "refused", value["problems"][0])
         elif name == "kubepin_result" and value:  # empty: nothing was done yet
             self._host(host, event, value["outcome"].replace("_", " "), value.get("message") or _switch(value))
         elif name == "kubepin_comparison":

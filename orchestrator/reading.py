@@ -156,9 +156,12 @@ class Reader:
 
 
 def _problems(facts: Mapping[str, Any]) -> list[str]:
-    """Why a host's plan cannot be carried out (docs/facts.md, `kubepin_plan`)."""
-    problems: list[str] = (facts.get("kubepin_plan") or {}).get("problems") or []
-    return problems
+    """Why a host's plan cannot be carried out (docs/facts.md, `kubepin_plan`, `kubepin_gpu_pods`)."""
+    return [
+        problem
+        for name in ("kubepin_plan", "kubepin_gpu_pods")
+        for problem in (facts.get(name) or {}).get("problems") or []
+    ]
 
 
 def measured(fact: Mapping[str, Any]) -> str:

@@ -28,12 +28,13 @@ _COUNTED = {
 }
 
 
-def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
+def preflight_problems(plans: Mapping[str, Mapping[str, t.Any]], gpu_pods: Mapping[str, Mapping[str, t.Any]]) -> str:
     """All problems of all nodes, a line each; empty if no node has one.
 
-    :param preflights: host name -> its ``kubepin_plan`` (schema 1), empty for a host whose planning failed
+    :param plans: host name -> its ``kubepin_plan`` (schema 1), empty for a host whose planning failed
+    :param gpu_pods: host name -> its ``kubepin_gpu_pods`` (schema 1); may be missing or empty
     """
-    found = {host: _problems(preflights[host]) for host in natural(preflights)}
+    found = {host: _problems(plans[host]) + list(gpu_pods.get(host, {}).get("problems", [])) for host in natural(plans)}
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""

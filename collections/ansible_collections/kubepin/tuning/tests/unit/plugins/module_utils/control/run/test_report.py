@@ -35,11 +35,11 @@ FAILED = {
 
 
 def test_no_problem_is_no_text():
-    assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}) == ""
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}, {}) == ""
 
 
 def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
-    assert preflight_problems({"gpu-01": {"problems": [], "blocked": ["budget ml/a allows 0."]}, "gpu-02": {}}) == (
+    assert preflight_problems({"gpu-01": {"problems": [], "blocked": ["budget ml/a allows 0."]}, "gpu-02": {}}, {}) == (
         "kubepin: nothing was changed. 2 of 2 nodes cannot be switched as asked:\n"
         "  gpu-01   budget ml/a allows 0.\n"
         "  gpu-02   could not be planned: its error is above."
@@ -52,18 +52,20 @@ def test_problems():
             "gpu-10": {"problems": ["pod ml/trainer-0 cannot be evicted."]},
             "gpu-3": {"problems": []},
             "gpu-2": {"problems": ['cpu_manager_reserved_cpus is "0": splits core 0.', "reserves all of socket 1."]},
-        }
+        },
+        {"gpu-3": {}, "gpu-2": {"problems": ["GPU pods ml/trainer would share CPUs."]}},
     )
     assert text == (
         "kubepin: nothing was changed. 2 of 3 nodes cannot be switched as asked:\n"
         '  gpu-2    cpu_manager_reserved_cpus is "0": splits core 0.\n'
         "  gpu-2    reserves all of socket 1.\n"
+        "  gpu-2    GPU pods ml/trainer would share CPUs.\n"
         "  gpu-10   pod ml/trainer-0 cannot be evicted."
     )
 
 
 def test_a_problem_of_the_only_node():
-    assert preflight_problems({"gpu-01": {"problems": ["no."]}}) == (
+    assert preflight_problems({"gpu-01": {"problems": ["no."]}}, {}) == (
         "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no."
     )
 
@@ -200,7 +202,7 @@ def test_of_many_nodes_the_same_lines_are_told_once_and_all_failures_by_name():
 
 def test_of_many_refused_nodes_the_same_problem_is_told_once_with_all_names():
     refused = {f"gpu-{number:02d}": {"problems": ["splits core 0."], "blocked": []} for number in range(20)}
-    head, *lines = preflight_problems(refused).splitlines()
+    head, *lines = preflight_problems(refused, {}).splitlines()
     assert head == "kubepin: nothing was changed. 20 of 20 nodes cannot be switched as asked:"
     assert " ".join(lines[:-1]).split() == [*(f"{host}," for host in list(refused)[:-1]), "gpu-19"]
     assert lines[-1] == "      splits core 0."
