@@ -87,12 +87,6 @@ def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result["failed"], result["msg"], result["looked_for"]) == (True, "This machine has no kubelet", ["kubelet"])
 
 
-@pytest.mark.parametrize("name", ["cpu_topology_info", "kubelet_info"])
-def test_documentation_names_all_options(name: str) -> None:
-    module = importlib.import_module(f"{MODULES}.{name}")
-    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)
-
-
 def test_documentation_names_all_returned_fields(tmp_path: Path) -> None:
     topology = yaml.safe_load(importlib.import_module(f"{MODULES}.cpu_topology_info").RETURN)["topology"]["contains"]
     assert set(topology) == set(read_topology(str(tmp_path)))
