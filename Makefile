@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 # Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-all check lint unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
+.PHONY: help setup demo test test-all check lint sanity unit molecule upgrade-two-hops upgrade-interrupted upgrade-packages upgrade-packages-dnf reproduce-gpu-loss keep-gpus judge-allocation judge-config fault-campaign bench-switch bench-scale sandbox-up sandbox-down sandbox-status sandbox-collect clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-all: ## Everything that proves a promise, on all versions: some hours
 lint: ## ansible-lint (production), yamllint, ruff, mypy, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
+
+sanity: ## ansible-test sanity for the collection
+	@tools/setup venv
+	@python -m tools.sanity
 
 unit: ## Unit and component tests
 	@tools/setup venv

@@ -50,7 +50,7 @@ class Situation:
         return any(server.minor < minor <= hop.minor for hop in self.hops)
 
 
-Found = Iterator[tuple[str | None, str]]
+Found = Iterator[tuple[t.Optional[str], str]]
 """Pairs of node (None: the cluster) and sentence."""
 
 
