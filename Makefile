@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED := 1
 # Some environments forbid Python to keep what it has compiled: each of the checks' many starts of Ansible then takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo check test test-all lint unit molecule campaign conformance sandbox-up sandbox-down
+.PHONY: help setup demo check test test-all lint sanity unit molecule campaign conformance sandbox-up sandbox-down
 .PHONY: sandbox-status sandbox-collect collection docs clean
 
 help: ## List the targets
@@ -44,6 +44,10 @@ test-all: ## Everything that proves a promise, on all versions: some hours
 lint: ## ansible-lint (production), yamllint, ruff, mypy, shellcheck, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
+
+sanity: ## ansible-test sanity for the collection
+	@tools/setup venv
+	@python -m tools.sanity
 
 unit: ## Unit and component tests
 	@tools/setup venv

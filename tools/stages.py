@@ -44,6 +44,7 @@ class Lane:
 LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
 CAMPAIGN = ("python", "-m", "tests.campaigns")
 PYTEST = (*IN_BACKGROUND, "python", "-m", "pytest", "--numprocesses=2", "--dist=worksteal")
+SANITY = Stage("ansible-test sanity", (*IN_BACKGROUND, "python", "-m", "tools.sanity"))
 UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
 COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
 
@@ -121,7 +122,7 @@ def everything() -> tuple[Lane, ...]:
     return (
         replace(drop_in, stages=(*on_new, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        checks,
+        replace(checks, stages=(*checks.stages, SANITY)),
         replace(few_decisions, stages=decisions),
     )
 

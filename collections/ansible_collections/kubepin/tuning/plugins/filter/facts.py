@@ -15,8 +15,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.resu
 )
 
 
-def preflight_problems(preflights: object) -> str:
-    return report.preflight_problems(_facts_per_host(preflights, "preflight_problems"))
+def preflight_problems(plans: object) -> str:
+    return report.preflight_problems(_facts_per_host(plans, "preflight_problems"))
 
 
 def run_summary(results: object, seconds: float) -> str:

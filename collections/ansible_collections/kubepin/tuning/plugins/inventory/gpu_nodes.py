@@ -1,3 +1,4 @@
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # mypy: disable-error-code="no-untyped-call"
 
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 name: gpu_nodes
 short_description: Find the nodes of a Kubernetes cluster, GPU nodes first
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Reads the nodes from the API and groups them as kubepin's playbooks expect, V(control_plane), V(gpu_nodes) and V(other_nodes).
   - A node of the control plane is in no other of these groups, whether it has GPUs or not.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: api_rights_info
 short_description: Ask the API server which rights of a purpose are missing
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Asks for every right that a purpose takes, by SelfSubjectAccessReviews, and names all that the kubeconfig's user does not have.
   - Every authenticated user may ask that, by Kubernetes' own role C(system:basic-user).

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: benchmark_namespace
 short_description: Make or remove the namespace and the ConfigMap that all benchmark pods share
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Makes the namespace if it is not there, open to restricted pods only, and puts the benchmark's program into a ConfigMap.
   - Removes the ConfigMap, and the namespace if it carries the label C(app.kubernetes.io/managed-by=kubepin). Both stay

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: benchmark_pod
 short_description: Measure one round of the benchmark in one pod on one node
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Starts a Guaranteed pod on one node, lets it measure one round, keeps its timings on the control node as they come, and
     removes it, also after a failure or an interruption.

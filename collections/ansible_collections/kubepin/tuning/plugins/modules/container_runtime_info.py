@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: container_runtime_info
 short_description: Read how a node's container runtime starts GPU containers
 version_added: 0.1.0
 author:
-  - The kubepin developers
+  - The kubepin developers (@kubepin)
 description:
   - Runs on the node. Reads what the API does not tell and what decides whether GPU containers keep their devices.
   - GPU pods run under the container runtime's default handler, or under one that is C(nvidia-container-runtime) through a RuntimeClass.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
 author:
-  - The kubepin developers
+  - The kubepin developers (@kubepin)
 options:
   root:
     description:

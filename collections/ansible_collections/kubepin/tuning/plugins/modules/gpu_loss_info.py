@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ module: gpu_loss_info
 short_description: Tell which running containers of a node have lost their GPU, and by what
 version_added: 0.1.0
 author:
-  - The kubepin developers
+  - The kubepin developers (@kubepin)
 description:
   - Runs on the node, as root. Looks at every running container that sees a GPU's device node, and at what its cgroup allows it.
     A device is lost if the container sees it and its cgroup does not allow it (C(Failed to initialize NVML) V(Unknown Error)).

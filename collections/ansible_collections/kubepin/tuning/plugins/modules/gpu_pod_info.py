@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: gpu_pod_info
 short_description: Tell which GPU pods get CPUs of their own, why others do not, and which may lose their GPU
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Reads all pods that ask for a GPU, and the templates of their owners, from the Kubernetes API or from a file.
   - Says for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why not.

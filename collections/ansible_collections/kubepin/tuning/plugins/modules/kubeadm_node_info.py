@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ extends_documentation_fragment:
   - kubepin.tuning.upgrade_source
 version_added: 0.1.0
 author:
-  - The kubepin developers
+  - The kubepin developers (@kubepin)
 options:
   versions:
     description: The versions whose programs and images are looked for in O(source).
@@ -128,7 +129,7 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     source = Source.of(module.params["source"]) if module.params["source"] else None
     try:
-        report = read_node(lambda argv: module.run_command(argv), source, module.params["versions"])
+        report = read_node(module.run_command, source, module.params["versions"])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     overwrites = module.params["versions"] and source and not source.packages

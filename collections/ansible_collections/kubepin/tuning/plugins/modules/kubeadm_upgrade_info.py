@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: kubeadm_upgrade_info
 short_description: Plan the upgrade of a kubeadm cluster, or name everything that stands in its way
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Runs on the control node. Reads the cluster from the API, and plans the way to a version, minor by minor.
   - Where each node is, is read every time; after a run that was stopped, the plan holds what is left.

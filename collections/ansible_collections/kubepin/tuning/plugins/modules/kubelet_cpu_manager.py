@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
 author:
-  - The kubepin developers
+  - The kubepin developers (@kubepin)
 options:
   state:
     description:
@@ -339,7 +340,7 @@ class Task:
 
     def _read(self) -> None:
         self.topology = read_topology()
-        self.kubelet = read_kubelet(lambda argv: self.module.run_command(argv))
+        self.kubelet = read_kubelet(self.module.run_command)
         self.result.update(
             policy_before=self.kubelet["effective"]["cpuManagerPolicy"],
             reconcile_period=self.kubelet["effective"]["cpuManagerReconcilePeriod"],

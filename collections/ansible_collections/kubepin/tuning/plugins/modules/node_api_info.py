@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: node_api_info
 short_description: Read what the Kubernetes API says about nodes
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do; of one node, or of
     many at once, which is much cheaper than once per node.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: node_drain
 short_description: Evict a node's pods as kubectl drain does, and wait until they are gone; uncordon the node
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Evicts exactly the pods that M(kubepin.tuning.node_api_info) names in RV(kubepin.tuning.node_api_info#module:node.drain.evicted).
   - Refuses before the first eviction if a pod has no controller or keeps data in emptyDir volumes, unless that is allowed.

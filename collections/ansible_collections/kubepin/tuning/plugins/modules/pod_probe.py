@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: pod_probe
 short_description: See from inside a pod which CPUs a node gives it, and that it keeps its GPU
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Starts a Guaranteed pod with whole CPUs on one node and reads, each second, the CPUs it may run on and whether its
     device files open.

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ DOCUMENTATION = r"""
 module: run_report
 short_description: Keep the results of a run's hosts, and its summary, in the run's folder
 version_added: 0.1.0
-author: The kubepin developers
+author: The kubepin developers (@kubepin)
 description:
   - Writes the fact C(kubepin_result) of each host to a file of its own, and the run's summary beside them, each in one step.
   - Of all hosts at once, as a task of Ansible per host and file would take longer than the rest of a run that changes nothing.

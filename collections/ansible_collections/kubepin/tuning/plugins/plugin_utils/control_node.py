@@ -16,7 +16,7 @@ from types import ModuleType
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.normal import ActionModule as ModuleAction
-from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 - imported once, before the workers are forked
+from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 # pylint: disable=unused-import # once, before the workers are forked
     benchmark,
     facts,
     gpu_loss,

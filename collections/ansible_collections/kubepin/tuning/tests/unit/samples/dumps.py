@@ -49,7 +49,7 @@ def load(archive: str) -> dict[str, Dump]:
     dumps: dict[str, Dump] = {}
     with tarfile.open(FIXTURES / f"{archive}.tar.xz") as source:
         for member in source:
-            name, _, path = member.name.partition("/")
+            name, _separator, path = member.name.partition("/")
             dump = dumps.setdefault(name, Dump())
             if member.isdir():
                 dump.folders.append(path)
@@ -103,10 +103,10 @@ def lstopo_text(text: str) -> list[_Object]:
         while open_objects and open_objects[-1][0] >= depth:
             open_objects.pop()
         if kind == "NUMANode":
-            attached.append((found, next(o for _, o in reversed(open_objects) if o.kind not in _MEMORY)))
+            attached.append((found, next(o for _unused, o in reversed(open_objects) if o.kind not in _MEMORY)))
         elif kind == "PU" and found.number is not None:
             found.cpus.add(found.number)
-            for _, above in open_objects:
+            for _unused, above in open_objects:
                 above.cpus.add(found.number)
         open_objects.append((depth, found))
         objects.append(found)

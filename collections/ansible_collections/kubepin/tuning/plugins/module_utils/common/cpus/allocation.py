@@ -711,5 +711,5 @@ def _sort_cores(machine: Machine, free: CpuSet, result: CpuSet) -> t.Tuple[t.Lis
         while index > 0 and less(cores[index], cores[index - 1]):
             cores[index], cores[index - 1] = cores[index - 1], cores[index]
             index -= 1
-    sound = not any(less(second, first) for first, second in itertools.combinations(cores, 2))
+    sound = not any(less(after, before) for before, after in itertools.combinations(cores, 2))
     return cores, sound or len(cores) <= _MAX_INSERTED

@@ -3,7 +3,7 @@
 # Pure: the kubelet settings that count, out of configuration file, drop-in files and flags.
 from __future__ import annotations
 
-import os
+import posixpath
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
@@ -113,7 +113,7 @@ def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[
 
 def is_drop_in(path: str) -> bool:
     """Whether the kubelet reads this file of its --config-dir: only those that end in .conf (Go's filepath.Ext)."""
-    return os.path.basename(path).endswith(".conf")
+    return posixpath.basename(path).endswith(".conf")
 
 
 def _expected_type(field: str, value: t.Any) -> t.Optional[str]:

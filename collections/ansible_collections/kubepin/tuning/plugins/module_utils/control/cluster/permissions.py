@@ -143,7 +143,7 @@ def review(right: Right) -> dict[str, t.Any]:
     if right.resource.startswith("/"):
         spec: dict[str, t.Any] = {"nonResourceAttributes": {"path": right.resource, "verb": right.verb}}
     else:
-        resource, _, subresource = right.resource.partition("/")
+        resource, _separator, subresource = right.resource.partition("/")
         asked = {**right._asdict(), "resource": resource, "subresource": subresource}
         spec = {"resourceAttributes": {name: value for name, value in asked.items() if value}}
     return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}

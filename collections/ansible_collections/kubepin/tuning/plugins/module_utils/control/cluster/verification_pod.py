@@ -260,7 +260,7 @@ def parse_log(text: str) -> list[Reading]:
         second, cpus, *devices = fields
         pairs = (device.partition("=") for device in devices)
         readings.append(
-            Reading(int(second), cpus, {path: error.strip().rpartition(": ")[2] for path, _, error in pairs})
+            Reading(int(second), cpus, {path: error.strip().rpartition(": ")[2] for path, _unused, error in pairs})
         )
     return readings
 

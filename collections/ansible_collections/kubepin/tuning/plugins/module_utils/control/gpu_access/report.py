@@ -20,7 +20,7 @@ def gpu_loss_text(nodes: Sequence[Data]) -> str:
         ``error``
     """
     found = [(node["node"], container) for node in nodes for container in node["gpu_loss"].get("containers", [])]
-    states = [container["state"] for _, container in found]
+    states = [container["state"] for _unused, container in found]
     counts = ", ".join(f"{states.count(state)} {words}" for state, words in _STATES.items())
     lines = [
         f"kubepin: {len(found)} running containers with a GPU on {len(nodes)} node{'s' * (len(nodes) != 1)}: {counts}. Nothing was changed."

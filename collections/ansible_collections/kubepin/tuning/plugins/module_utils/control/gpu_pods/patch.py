@@ -62,7 +62,7 @@ def mend(
     if not changed or owner["kind"] == "Job":
         return Mending(None, None, problems, Fraction(0))
     return Mending(
-        _patch(owner, [(container, wanted) for container, wanted in changed.values()]),
+        _patch(owner, list(changed.values())),
         _patch(owner, [(container, _present(container.spec, wanted)) for container, wanted in changed.values()]),
         problems,
         pod_cpus(after) - pod_cpus(containers),

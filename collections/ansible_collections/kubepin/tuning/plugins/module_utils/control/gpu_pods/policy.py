@@ -124,7 +124,7 @@ _TOLD = {"Warn": "Warn", "Audit": "Audit", "Deny": "Warn"}
 
 
 def _binding(settings: Data, action: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
-    key, _, value = settings["exempt_label"].partition("=")
+    key, _separator, value = settings["exempt_label"].partition("=")
     exempt = [("kubernetes.io/metadata.name", list(settings["exempt_namespaces"])), (key, [value])]
     return {
         "policyName": NAME,
@@ -145,7 +145,7 @@ def _judged(settings: Data) -> str:
 
     Limits are enough: the API server refuses a request of a device without an equal limit.
     """
-    key, _, value = settings["exempt_label"].partition("=")
+    key, _separator, value = settings["exempt_label"].partition("=")
     named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in settings["resource_prefixes"]) or "false"
     return (
         f"variables.pod.?metadata.?labels[?{json.dumps(key)}].orValue('') != {json.dumps(value)}"

@@ -33,7 +33,7 @@ def gpu_pods_text(audit: Data) -> str:
             groups.setdefault(_verdict(pod), []).append(pod)
     rows = [_cells(pods) for pods in groups.values()]
     widths = _widths(rows)
-    for (*_, containers), row in zip(groups, rows, strict=True):
+    for (*_unused, containers), row in zip(groups, rows, strict=True):
         lines.append("  " + _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         lines.extend(f"      {line}" for line in containers)
     return "\n".join([*lines, *_legend(audit), *_owner_lines(audit)])
@@ -72,7 +72,7 @@ def _verdict(pod: Data) -> tuple[Any, ...]:
 
 
 def _cells(pods: Sequence[Data]) -> list[str]:
-    namespace, owner, qos, risk, _ = _verdict(pods[0])
+    namespace, owner, qos, risk, _unused = _verdict(pods[0])
     nodes = {pod["node"] for pod in pods}
     return [
         f"{namespace}/{pods[0]['name']}" + (f" and {len(pods) - 1} more" if len(pods) > 1 else ""),

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import typing as t
 
-import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import (
     Node,
@@ -99,6 +98,10 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
 
 
 def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise TuningError(f'"{path}" is not JSON, and YAML asks for PyYAML: {error}. Install it.') from error
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as error:

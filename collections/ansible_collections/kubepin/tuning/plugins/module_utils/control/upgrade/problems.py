@@ -30,7 +30,7 @@ def _problem(code: str, subject: str, finding: str, remedy: str) -> Problem:
 
 
 def version(reason: object) -> Problem:
-    return _problem("version", CLUSTER, str(reason), "")
+    return _problem("version", CLUSTER, f"cannot be upgraded: {reason}", "")
 
 
 def not_in_run(node: str) -> Problem:
@@ -46,7 +46,7 @@ def unknown_node(host: str, node: str, known: Sequence[str]) -> Problem:
     return _problem(
         "inventory",
         CLUSTER,
-        f'host {host} is node "{node}" in the inventory, which the cluster does not have. It has {", ".join(known)}',
+        f'has no node "{node}", which is the node of host {host} in the inventory. It has {", ".join(known)}',
         "Correct kubepin_node_name.",
     )
 
@@ -55,7 +55,7 @@ def other_machine(node: str, host: str, host_boot_id: str, node_boot_id: str) ->
     return _problem(
         "inventory",
         node,
-        f"host {host} is a different machine from the one that the API calls {node} (boot IDs {host_boot_id} and {node_boot_id})",
+        f"is not the machine of host {host} (boot IDs {node_boot_id} and {host_boot_id})",
         "Correct kubepin_node_name.",
     )
 
@@ -64,7 +64,7 @@ def no_control_plane() -> Problem:
     return _problem(
         "inventory",
         CLUSTER,
-        "no host of this run is a control plane node that kubeadm set up",
+        "has no control plane node, set up by kubeadm, among the hosts of this run",
         "Name the control plane nodes in the group control_plane.",
     )
 
@@ -73,13 +73,13 @@ def node_unreadable(node: str, host: str, reason: str) -> Problem:
     return _problem(
         "node",
         node,
-        f"host {host} could not be read: {reason.strip().rstrip('.')}",
+        f"could not be read through host {host}: {reason.strip().rstrip('.')}",
         "Repair it, or correct the inventory.",
     )
 
 
 def node_problem(node: str, problem: Problem) -> Problem:
-    return _problem("node", node, f"{problem.subject} {problem.finding}", problem.remedy)
+    return _problem("node", node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy)
 
 
 def not_ready(node: str, reason: str) -> Problem:
@@ -120,7 +120,7 @@ def removed_api_requested(resource: str, release: str) -> Problem:
     return _problem(
         "removed_apis",
         CLUSTER,
-        f"a client has requested {resource} since the API server started, which {release} no longer serves",
+        f"has a client that requested {resource} since the API server started, which {release} no longer serves",
         "Find the client in the audit log, update it, and restart the API server to reset its counter.",
     )
 
@@ -129,7 +129,7 @@ def removed_api_stored(resource: str, name: str, api: str, writers: str, release
     return _problem(
         "removed_apis",
         CLUSTER,
-        f"{resource} {name} was written with {api} by {writers}, which {release} no longer serves",
+        f"stores {resource} {name}, written with {api} by {writers}, which {release} no longer serves",
         "Update the manifest, chart or client, and apply it again.",
     )
 
@@ -145,7 +145,7 @@ def no_cgroup_driver(config_map: str, drivers: Sequence[str]) -> Problem:
     return _problem(
         "cgroup_driver",
         CLUSTER,
-        f"ConfigMap kube-system/{config_map} does not set cgroupDriver, and kubeadm 1.22 then writes systemd. The nodes use "
+        f"does not set cgroupDriver in ConfigMap kube-system/{config_map}, and kubeadm 1.22 then writes systemd. The nodes use "
         f"{', '.join(drivers) or 'a driver that could not be read'}",
         f"Set `cgroupDriver: cgroupfs` or `systemd` in it: `kubectl -n kube-system edit configmap {config_map}`.",
     )
@@ -155,7 +155,7 @@ def other_cgroup_driver(node: str, driver: str, config_map: str, configured: str
     return _problem(
         "cgroup_driver",
         node,
-        f"the kubelet uses the cgroup driver {driver}, and ConfigMap kube-system/{config_map} says {configured}, which kubeadm would "
+        f"uses the cgroup driver {driver}, and ConfigMap kube-system/{config_map} says {configured}, which kubeadm would "
         "write to the node",
         "Make both the same as the container runtime's.",
     )
@@ -174,7 +174,7 @@ def frozen_registry(version: object) -> Problem:
     return _problem(
         "image_repository",
         CLUSTER,
-        f"kubeadm {version} pulls from imageRepository k8s.gcr.io, which is frozen and may end at any time",
+        f"pulls the images of kubeadm {version} from imageRepository k8s.gcr.io, which is frozen and may end at any time",
         "Load image archives (kubeadm_upgrade_image_archives), or name a mirror (`kubectl -n kube-system edit configmap "
         "kubeadm-config`).",
     )
@@ -203,14 +203,14 @@ def removed_flag(node: str, flag: str, minor: int) -> Problem:
     return _problem(
         "kubelet_flags",
         node,
-        f"the kubelet runs with --{flag}, which 1.{minor} no longer knows",
+        f"runs its kubelet with --{flag}, which 1.{minor} no longer knows",
         "Move the setting to the kubelet's configuration file, or remove the flag from KUBELET_EXTRA_ARGS.",
     )
 
 
 def drain(node: str, problem: Problem) -> Problem:
     remedy = _DRAIN_REMEDIES.get(problem.code, problem.remedy)
-    return _problem("drain", node, f"{problem.subject} {problem.finding}", remedy)
+    return _problem("drain", node, f"cannot be drained: {problem.subject} {problem.finding}", remedy)
 
 
 def disk(node: str, system: Mapping[str, object], needed: int, reserve: int) -> Problem:
@@ -218,19 +218,19 @@ def disk(node: str, system: Mapping[str, object], needed: int, reserve: int) -> 
     return _problem(
         "disk",
         node,
-        f"{paths}: {system['free_mb']} MB are free, and {needed} MB are needed ({system['needed_mb']} MB, and {reserve} MB that stay free)",
+        f"has too little space in {paths}: {system['free_mb']} MB are free, and {needed} MB are needed ({system['needed_mb']} MB, and {reserve} MB that stay free)",
         "Make room, or lower kubeadm_upgrade_disk_reserve_mb.",
     )
 
 
 def source(node: str, reason: str) -> Problem:
-    return _problem("source", node, reason, "")
+    return _problem("source", node, f"cannot be upgraded from this source: {reason}", "")
 
 
 def external_etcd(node: str) -> Problem:
     return _problem(
         "external_etcd",
         node,
-        "etcd is not a static pod of this control plane node, so kubepin takes no snapshot of it",
+        "does not run etcd as a static pod, so kubepin takes no snapshot of it",
         "Take one yourself.",
     )

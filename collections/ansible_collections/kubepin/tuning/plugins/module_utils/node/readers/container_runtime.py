@@ -171,7 +171,7 @@ class Reader:
         """
         program = _program(handler)
         if _is_nvidia(program):
-            _, candidates = nvidia_settings(self._nvidia_config(program))
+            _unused, candidates = nvidia_settings(self._nvidia_config(program))
             program = next((name for name in candidates if self._where(name)), "")
             if not program:
                 raise Unknown(f"none of {_NVIDIA}'s runtimes {', '.join(candidates)} is on this node")
@@ -221,7 +221,7 @@ class Reader:
             return _MODES[variant]
         if variant:
             raise Unknown(f"nothing is known of the runtime {program}")
-        mode, _ = nvidia_settings(self._nvidia_config(program))
+        mode, _unused = nvidia_settings(self._nvidia_config(program))
         if mode in _MODES:
             return _MODES[mode]
         if mode != "auto":

@@ -170,7 +170,7 @@ class LossReader:
     def _allowed(self, pid: int) -> t.Tuple[t.Optional[t.List[Rule]], str]:
         with open(self._path(f"/proc/{pid}/cgroup"), encoding="utf-8") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
-        folder = next((path for _, controllers, path in lines if "devices" in controllers.split(",")), None)
+        folder = next((path for _unused, controllers, path in lines if "devices" in controllers.split(",")), None)
         if folder is None:
             return None, "cgroup v2 keeps device rules in an eBPF program, which nobody can read back as rules"
         path = f"{DEVICES_CGROUP}{folder}/devices.list"

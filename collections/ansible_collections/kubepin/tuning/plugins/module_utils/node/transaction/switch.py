@@ -263,7 +263,8 @@ class Switch:
         :param hold_seconds: leave the switch open for so long, to be confirmed, as soon as the kubelet is up
         :raises TuningError: after a failure; its details tell the cause, and whether the old settings are back and verified
         """
-        assert plan.expected is not None
+        if plan.expected is None:
+            raise ValueError("a plan with problems cannot be carried out")
         now = self._node.time()
         record = Record(
             id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",

@@ -46,6 +46,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sy
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
     IN_PROGRESS,
+    Packages,
     packages_here,
     scratch,
     without_stale_unit_problem,
@@ -242,7 +243,7 @@ class Hop:
         known = self._record().get("packages")
         names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
         try:
-            self._fetch_packages(names)
+            self._fetch_packages(self._packages, names)
         except OSError as exc:
             raise TuningError(
                 f"the packages of {self.version} cannot be put into {self.folder}: {exc}. Make room there, and run the playbook again. "
@@ -250,22 +251,21 @@ class Hop:
             ) from exc
         return names
 
-    def _fetch_packages(self, names: t.Sequence[str]) -> None:
-        assert self._packages
+    def _fetch_packages(self, packages: Packages, names: t.Sequence[str]) -> None:
         record = self._record()
         known = record.get("packages")
-        self._packages.fetch(names, self.version, self._new_packages)
-        files = self._packages.files_in(self._new_packages)
+        packages.fetch(names, self.version, self._new_packages)
+        files = packages.files_in(self._new_packages)
         with scratch(f"{self._staged}/.unpacked") as root:
             for name in names:
-                self._packages.extract(files[name], root)
+                packages.extract(files[name], root)
                 os.replace(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
         if known is None:
             shutil.rmtree(self._old_packages, ignore_errors=True)
         os.makedirs(self._old_packages, mode=0o700, exist_ok=True)
-        versions = {name: self._packages.version_of(name) for name in files if name not in (known or {})}
-        self._packages.keep([name for name, version in versions.items() if version], self._old_packages)
-        held = record["held"] if known is not None else self._packages.held(files)
+        versions = {name: packages.version_of(name) for name in files if name not in (known or {})}
+        packages.keep([name for name, version in versions.items() if version], self._old_packages)
+        held = record["held"] if known is not None else packages.held(files)
         self._save({**record, "packages": {**(known or {}), **versions}, "held": held})
 
     def _load_images(self, control_plane: bool) -> t.List[str]:
@@ -391,26 +391,27 @@ class Hop:
         if not self._packages:
             self._install("kubelet")
             return
-        self._put_packages(record, self._packages.files_in(self._new_packages))
+        self._put_packages(self._packages, record, self._packages.files_in(self._new_packages))
         for path, text in self._packages.repository_files(self.version).items():
             if self._node.read(path) != text:
                 self._put(FileChange(path, None, text, path))
 
-    def _put_packages(self, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()) -> None:
+    def _put_packages(
+        self, packages: Packages, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()
+    ) -> None:
         """Install package files under the stopped kubelet, and let systemd read the unit files that came with them.
 
         Files that the kubelet's settings are in stay as they are, whatever a package's scripts think of them.
         """
-        assert self._packages
         settings = {path: self._node.read(path) for path in record["files"]}
         self._put(FileChange(IN_PROGRESS, None, json.dumps(settings), IN_PROGRESS), mode=0o600)
-        due = [path for path in files.values() if not self._packages.complete(*self._packages.describe(path))]
+        due = [path for path in files.values() if not packages.complete(*packages.describe(path))]
         try:
             if due:
-                self._packages.do(self._packages.install_command(due), self._node.sleep)
+                packages.do(packages.install_command(due), self._node.sleep)
             if unwanted:
-                self._packages.do(self._packages.remove_command(unwanted), self._node.sleep)
-            self._packages.hold_again(record["held"], list(files))
+                packages.do(packages.remove_command(unwanted), self._node.sleep)
+            packages.hold_again(record["held"], list(files))
         finally:  # packages that could not be put back must not keep the old kubelet from its start
             self._put_settings_back()
             self._node.read_changed_units()
@@ -427,7 +428,7 @@ class Hop:
             return
         before = record["packages"]
         unwanted = [name for name, version in before.items() if not version and self._packages.version_of(name)]
-        self._put_packages(record, self._packages.files_in(self._old_packages), unwanted)
+        self._put_packages(self._packages, record, self._packages.files_in(self._old_packages), unwanted)
 
     def _runs_already(self) -> bool:
         state = self._node.service_state()

@@ -272,7 +272,7 @@ class Apt(Packages):
 
     def version_of(self, name: str) -> t.Optional[str]:
         code, output, _errors = self._status(name)
-        return output.split("\t")[0] if code == 0 and output and not output.endswith(("\tn", "\tc")) else None
+        return output.split("\t", 1)[0] if code == 0 and output and not output.endswith(("\tn", "\tc")) else None
 
     def complete(self, name: str, version: str) -> bool:
         _code, output, _errors = self._status(name)

@@ -109,7 +109,7 @@ class Api:
         answer = json.dumps({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": NODES}).encode()
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:  # noqa: N805
+            def do_GET(handler) -> None:  # noqa: N805 # pylint: disable=no-self-argument
                 self.asked += 1
                 known = handler.path.startswith("/api/v1/nodes?")
                 handler.send_response(200 if known else 404)
@@ -168,7 +168,7 @@ def test_the_inventory_is_what_the_playbooks_expect(tmp_path: Path, api: Api) ->
 
 def test_with_a_cache_the_api_is_asked_once(tmp_path: Path, api: Api) -> None:
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
-    first, second = (inventory(tmp_path, api.kubeconfig, **cache) for _ in range(2))
+    first, second = (inventory(tmp_path, api.kubeconfig, **cache) for _index in range(2))
     assert first.stdout == second.stdout
     assert WORKER["metadata"]["name"] in second.stdout
     assert api.asked == 1

@@ -140,7 +140,7 @@ def test_a_round_is_measured_and_its_pod_removed(file):
 def test_what_a_killed_pod_had_measured_is_kept(file, tmp_path):
     killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
     cluster = Cluster([STARTED, killed], [f"{line('block')}\n# more"])
-    _, why, details = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, details = benchmark_pod.measure(cluster, request(), file)
     assert why.code == "out_of_memory"
     assert file.read() == (line("block"),)
     assert (tmp_path / "static-round-1.log").read_text() == "# more\n"
@@ -174,7 +174,7 @@ def test_a_pod_that_an_earlier_run_left_is_replaced(file):
 @pytest.mark.usefixtures("clock")
 def test_a_pod_of_somebody_else_is_left_alone(file):
     cluster = Cluster([DONE], there=pod_there({"app": "trainer"}))
-    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
     assert why.code == "refused"
     assert "is not kubepin's: it lacks the label app.kubernetes.io/managed-by=kubepin" in why.message
     assert cluster.created == 0
@@ -189,7 +189,7 @@ def test_an_api_server_or_webhook_that_refuses_the_pod(file):
         raise ApiError("long", 403, "exceeded quota: gpus")
 
     cluster.create_pod = refuse
-    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
     assert why == Failure(
         "refused",
         "the API server refuses the benchmark pod kubepin-benchmark/kubepin-benchmark-gpu-01: exceeded quota: gpus. "
@@ -202,7 +202,7 @@ def test_a_pod_that_somebody_deletes(file):
     def delete(cluster):
         cluster.there = None
 
-    _, why, _ = benchmark_pod.measure(Cluster([STARTED, delete], [f"{line('block')}\n"]), request(), file)
+    _unused, why, _unused = benchmark_pod.measure(Cluster([STARTED, delete], [f"{line('block')}\n"]), request(), file)
     assert why.code == "deleted"
     assert file.read() == (line("block"),)
 
@@ -217,7 +217,7 @@ def test_a_pod_that_somebody_deletes(file):
 )
 def test_nothing_hangs(file, status, code, said):
     cluster = Cluster([status])
-    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
     assert why.code == code
     assert said in why.message
     assert cluster.there is None
@@ -234,14 +234,14 @@ def test_a_pod_that_no_scheduler_places(file, clock):
 
     cluster.create_pod = unplaced
     began = clock.now
-    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
     assert why.code == "unschedulable"
     assert clock.now - began < 70
 
 
 @pytest.mark.usefixtures("clock")
 def test_a_node_that_is_lost(file):
-    _, why, _ = benchmark_pod.measure(Cluster([STARTED], ready="Unknown"), request(), file)
+    _unused, why, _unused = benchmark_pod.measure(Cluster([STARTED], ready="Unknown"), request(), file)
     assert why.code == "node_lost"
 
 
@@ -252,7 +252,7 @@ def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(file, clock):
     cluster = Cluster([STARTED, away, away, DONE], [f"{END}\n"])
     assert benchmark_pod.measure(cluster, request(), file)[1] is None
     began = clock.now
-    _, why, details = benchmark_pod.measure(Cluster([STARTED, away]), request(), file)
+    _unused, why, details = benchmark_pod.measure(Cluster([STARTED, away]), request(), file)
     assert why.code == "api"
     assert 120 < clock.now - began < 130
     assert "cannot be reached" in details["left_behind"]
@@ -266,7 +266,7 @@ def test_an_interrupted_run_removes_its_pod(file):
 
     before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster([STARTED, interrupt, STARTED], [f"{line('block')}\n"])
-    _, why, _ = benchmark_pod.measure(cluster, request(), file)
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
     assert why.code == "interrupted"
     assert "SIGTERM" in why.message
     assert cluster.there is None
@@ -275,7 +275,7 @@ def test_an_interrupted_run_removes_its_pod(file):
 
 @pytest.mark.usefixtures("clock")
 def test_a_program_that_ends_too_early(file):
-    _, why, _ = benchmark_pod.measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]), request(), file)
+    _unused, why, _unused = benchmark_pod.measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]), request(), file)
     assert why.code == "incomplete"
     assert why.message.endswith("It said: bye")
 

@@ -128,7 +128,9 @@ def test_all_rounds_of_both_arms(home: Path, answer: Answer) -> None:
     assert [line["kind"] for line in lines] == ["process", "end"] * 4
     assert result["lines"] == 8
     assert (home / "lines.jsonl.log").read_text() == "# warming up\n" * 4
-    assert [("--cpuset-cpus" in words) for words in calls(home, "run")] == [arm == "cpuset" for _, arm, _, _ in ran]
+    assert [("--cpuset-cpus" in words) for words in calls(home, "run")] == [
+        arm == "cpuset" for _unused, arm, _unused, _unused in ran
+    ]
     assert result["cpuset"] == "1"
     assert not list((home / "containers").iterdir())
 
@@ -236,7 +238,7 @@ def test_a_signal_removes_the_container_and_keeps_the_lines(home: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         module.send_signal(signal.SIGHUP)
-        out, _ = module.communicate(timeout=30)
+        out, _unused = module.communicate(timeout=30)
     result = json.loads(out)
     assert "ended by SIGHUP" in result["msg"]
     assert not list((home / "containers").iterdir())

@@ -2,13 +2,11 @@
 from __future__ import annotations
 
 import importlib
-import json
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import units_changed
@@ -17,20 +15,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
 Answer = t.Callable[..., t.Dict[str, t.Any]]
-
-
-@pytest.fixture
-def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
-    """What a module prints when it is run with some parameters."""
-
-    def run(name: str, **params: t.Any) -> dict[str, t.Any]:
-        module = importlib.import_module(f"{MODULES}.{name}")
-        with patch_module_args(params), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, t.Any] = json.loads(capsys.readouterr().out)
-        return result
-
-    return run
 
 
 def report(manager: str) -> dict[str, t.Any]:
@@ -90,12 +74,6 @@ def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_kubelet", nothing)
     result = answer("kubelet_info")
     assert (result["failed"], result["msg"], result["looked_for"]) == (True, "This machine has no kubelet", ["kubelet"])
-
-
-@pytest.mark.parametrize("name", ["cpu_topology_info", "kubelet_info"])
-def test_documentation_names_all_options(name: str) -> None:
-    module = importlib.import_module(f"{MODULES}.{name}")
-    assert set(yaml.safe_load(module.DOCUMENTATION)["options"]) == set(module.ARGUMENT_SPEC)
 
 
 def test_documentation_names_all_returned_fields(tmp_path: Path) -> None:

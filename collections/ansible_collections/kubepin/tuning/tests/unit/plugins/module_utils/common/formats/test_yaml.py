@@ -165,7 +165,7 @@ def _random_node(chance: random.Random, depth: int = 0) -> t.Any:
             f"{chance.choice(KEYS)}_{index}": _random_node(chance, depth + 1) for index in range(chance.randint(0, 4))
         }
     if depth < 4 and kind < 0.6:
-        return [_random_node(chance, depth + 1) for _ in range(chance.randint(0, 4))]
+        return [_random_node(chance, depth + 1) for _index in range(chance.randint(0, 4))]
     return chance.choice([None, True, False, chance.randint(-5, 10**6), round(chance.random(), 3), *WORDS])
 
 
@@ -174,7 +174,7 @@ def _random_node(chance: random.Random, depth: int = 0) -> t.Any:
 def test_random_documents(flow: bool | None, indent: int) -> None:
     """What PyYAML writes, PyYAML and this reader read alike."""
     chance = random.Random(f"{flow} {indent}")
-    for _ in range(500):
+    for _index in range(500):
         text = yaml.safe_dump(
             _random_node(chance), default_flow_style=flow, indent=indent, width=10**9, allow_unicode=True
         )
@@ -187,7 +187,7 @@ def test_random_damage() -> None:
     chance = random.Random(7)
     known_differences = ("y", "n", "Y", "N")
     read = 0
-    for _ in range(3000):
+    for _index in range(3000):
         lines = KUBELET.splitlines(keepends=True)
         start = chance.randrange(len(lines))
         text = "".join(lines[start : start + chance.randint(1, 12)])

@@ -241,8 +241,8 @@ def test_rewrite_keeps_everything_else() -> None:
     ]
     add = ["--reserved-cpus=0,8", "--l=a 'b' \\ $c"]
     done = 0
-    for _ in range(3000):
-        text = "".join(chance.choice(pieces) for _ in range(chance.randint(1, 25)))
+    for _index in range(3000):
+        text = "".join(chance.choice(pieces) for _index in range(chance.randint(1, 25)))
         try:
             result = rewrite_extra_args(text, {"x"}, add)
         except FlagError:

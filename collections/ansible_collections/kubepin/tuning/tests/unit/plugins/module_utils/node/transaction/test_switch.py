@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -31,125 +30,26 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
     Switch,
     let_others_end,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import draft_path
+from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
+    ENV,
+    OLD,
+    STATE,
+    PowerCut,
+    SimulatedNode,
+    state_of,
+)
 
-ENV, STATE, HOME = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubepin/switches"
-OLD, NEW = "KUBELET_EXTRA_ARGS=\n", "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=0\n"
+HOME = "/var/lib/kubepin/switches"
+NEW = "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=0\n"
 ONLINE = frozenset({0, 1})
 BEFORE = Expected("none", frozenset(), ONLINE, False, "None")
 AFTER = Expected("static", frozenset({0}), ONLINE, False, "None")
 
 
-class PowerCut(BaseException):
-    """The machine dies: nothing after this runs."""
-
-
-class SimulatedNode:
-    """Files in memory and a kubelet that boots only if its state file suits its settings. A stand-in for a node."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, str] = {ENV: OLD, STATE: self._state("none")}
-        self.running = True
-        self.starts = 1
-        self.clock = 0.0
-        self.log: list[str] = []
-        self.fails_with: str | None = None
-        self.operations: list[str] = []
-        self.power_cut_at: int | None = None
-
-    @staticmethod
-    def _state(policy: str) -> str:
-        return json.dumps({"policyName": policy, "defaultCpuSet": "0-1" if policy == "static" else "", "checksum": 0})
-
-    @property
-    def policy(self) -> str:
-        return "static" if "static" in (self.files.get(ENV) or "") else "none"
-
-    def _deed(self, name: str) -> None:
-        self.operations.append(name)
-        if len(self.operations) == self.power_cut_at:
-            raise PowerCut
-
-    def read(self, path: str) -> str | None:
-        return self.files.get(path)
-
-    def names(self, directory: str) -> list[str]:
-        return [path.rsplit("/", 1)[1] for path in self.files if path.startswith(f"{directory}/")]
-
-    def replace(self, path: str, text: str, mode: int = 0o644) -> None:
-        self._deed(f"write {path}")
-        self.files[path] = text
-
-    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
-        self.replace(draft_path(path, name), text, mode)
-        return draft_path(path, name)
-
-    def place(self, draft: str, path: str) -> None:
-        self._deed(f"place {path}")
-        self.files[path] = self.files.pop(draft)
-
-    @property
-    def drafts(self) -> list[str]:
-        return [path for path in self.files if path.endswith(".kubepin")]
-
-    def remove(self, path: str) -> None:
-        if path in self.files:
-            self._deed(f"remove {path}")
-            assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
-            del self.files[path]
-
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
-        """The machine dies with its guard here; a killed module on a real node is `make campaign WHAT=faults`'s."""
-        yield
-
-    def stop_kubelet(self) -> float:
-        self._deed("stop")
-        self.running = False
-        return self.clock
-
-    def start_kubelet(self) -> None:
-        self._deed("start")
-        self.boot()
-
-    def boot(self) -> None:
-        """What systemd and the kubelet do at a start, and after a power cut."""
-        self.running = False
-        if self.fails_with and self.policy == "static":
-            self.log.append(self.fails_with)
-            return
-        if STATE in self.files and json.loads(self.files[STATE])["policyName"] != self.policy:
-            self.log.append(f'configured policy "{self.policy}" differs from state checkpoint policy')
-            return
-        self.files[STATE] = self._state(self.policy)
-        self.running = True
-        self.starts += 1
-
-    def service_state(self) -> dict[str, str]:
-        if self.running:
-            return {"ActiveState": "active", "SubState": "running", "MainPID": str(self.starts), "NRestarts": "0"}
-        return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
-
-    def healthy(self, url: str) -> bool:
-        return self.running
-
-    def log_since(self, seconds: float) -> list[str]:
-        return self.log
-
-    def time(self) -> float:
-        return 1_700_000_000.0 + self.clock
-
-    def monotonic(self) -> float:
-        return self.clock
-
-    def sleep(self, seconds: float) -> None:
-        self.clock += seconds
-
-
 PLAN = Plan(
     settings=[SettingChange("cpuManagerPolicy", "none", "static", "was the kubelet's default")],
     files=[FileChange(ENV, OLD, NEW, "settings")],
-    state_files=[FileChange(STATE, SimulatedNode._state("none"), None, "another policy")],
+    state_files=[FileChange(STATE, state_of("none"), None, "another policy")],
     expected=AFTER,
 )
 
@@ -174,13 +74,13 @@ def test_a_switch_is_verified_and_committed() -> None:
     assert outcome.verified[-1] == "state file: policy static, shared pool 0-1, reserved 0"
     assert journal.committed() == record
     assert journal.unfinished() is None
-    assert record.state_files[0].before == SimulatedNode._state("none"), "the old state file is not kept in the journal"
+    assert record.state_files[0].before == state_of("none"), "the old state file is not kept in the journal"
 
 
 def test_between_stop_and_start_nothing_is_written() -> None:
     node = SimulatedNode()
     switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    down = node.operations[node.operations.index("stop") + 1 : node.operations.index("start")]
+    down = node.steps[node.steps.index("stop") + 1 : node.steps.index("start")]
     assert down == [f"remove {STATE}", f"place {ENV}"]
     assert not node.drafts
 
@@ -191,15 +91,15 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
     stop, last = node.stop_kubelet, json.dumps({"policyName": "none", "defaultCpuSet": "", "checksum": 7})
 
     def write_and_stop() -> float:
-        if not node.operations.count("stop"):
+        if not node.steps.count("stop"):
             node.files[STATE] = last
         return stop()
 
     node.stop_kubelet = write_and_stop  # type: ignore[method-assign]
     record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
     assert [change.before for change in journal.of(record.id).state_files] == [last]
-    saved = node.operations.index(f"write {journal.path(record)}", node.operations.index("stop"))
-    assert saved < node.operations.index(f"remove {STATE}"), "removed before its text was on disk"
+    saved = node.steps.index(f"write {journal.path(record)}", node.steps.index("stop"))
+    assert saved < node.steps.index(f"remove {STATE}"), "removed before its text was on disk"
 
 
 def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
@@ -334,7 +234,7 @@ def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: st
     full_disk(node, free_writes)
     with pytest.raises(TuningError, match=rf"{named} cannot be written: No space left on device\. Nothing was changed"):
         switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
-    assert "stop" not in node.operations
+    assert "stop" not in node.steps
     assert node.files == before, "a journal or a draft was left"
 
 
@@ -416,7 +316,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
     plan: Plan, hold: float | None
 ) -> None:
     for node in every_cut(plan, hold):
-        assert node.running, (node.operations[-1], node.log)
+        assert node.running, (node.steps[-1], node.log)
         node.power_cut_at = None
         switch, journal = switch_on(node)
         unfinished = journal.unfinished()
@@ -424,7 +324,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
             switch.undo(unfinished)
             assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
             assert DROP_IN not in node.files
-            assert not node.drafts, node.operations
+            assert not node.drafts, node.steps
             node.clock += 1
             switch.perform(plan, BEFORE, "1.22.17")
         assert (node.running, node.drafts) == (True, [])
@@ -434,12 +334,12 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
 def test_power_cut_while_undoing_is_repaired_too(plan: Plan) -> None:
     for node in every_cut(plan, None, fails_with="panic: broken"):
         # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
-        assert node.running or node.policy == "static", (node.operations[-1], node.log)
+        assert node.running or node.policy == "static", (node.steps[-1], node.log)
         node.power_cut_at = None
         switch, journal = switch_on(node)
         if unfinished := journal.unfinished():
             switch.undo(unfinished)
-        assert (node.running, node.policy, node.drafts) == (True, "none", []), node.operations
+        assert (node.running, node.policy, node.drafts) == (True, "none", []), node.steps
 
 
 def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
@@ -456,7 +356,7 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
                 switch.undo(unfinished)
             except PowerCut:
                 node.boot()
-                assert node.running, (first.operations[-1], node.operations[-1], node.log)
+                assert node.running, (first.steps[-1], node.steps[-1], node.log)
                 node.power_cut_at = None
                 if left := journal.unfinished():
                     switch.undo(left)

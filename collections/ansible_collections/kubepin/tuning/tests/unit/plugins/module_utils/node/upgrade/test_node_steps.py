@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One machine's part of an upgrade on real files under a folder; systemd, kubelet, kubeadm and ctr are stand-ins."""
+"""One machine's part of an upgrade, on a simulated machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,11 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import kubeadm, kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import (
     Hop,
     dropped_settings,
@@ -28,306 +23,21 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_s
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
-    Repository,
-    Source,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
-
-OLD, NEW = "1.21.14", "1.22.17"
-HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nhealthzPort: 0\n"
-TUNED = HEAD + 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
-OLD_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false"\n'
-NEW_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false --pod-infra-container-image=pause:3.5"\n'
-UNKNOWN_TO_NEW = "--redirect-container-streaming"
-NO_PID = "4999999"
-"""Above every pid_max, so that /proc has nothing of it."""
+from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
+    HEAD,
+    NEW,
+    OLD,
+    TUNED,
+    UNKNOWN_TO_NEW,
+    Machine,
+    PackagedMachine,
+    point_at,
+)
 
 
 class Killed(BaseException):
     """The process is killed: nothing after this runs."""
-
-
-class Machine:
-    """A kubeadm worker made of files under *root*. A program is a text that says what it is: "kubelet 1.21.14".
-
-    The stand-in kubelet knows the rules that matter here: it refuses a flag that its version does not know, and a state file of
-    another policy. The stand-in kubeadm writes a configuration without any tuning.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.running: str | None = None
-        self.clock = 0.0
-        bin_folder = "/usr/bin"
-        self.write(f"{bin_folder}/systemctl", "", 0o755)
-        for program in PROGRAMS:
-            self.write(f"{bin_folder}/{program}", f"{program} {OLD}", 0o751)
-            content = f"{program} {NEW}"
-            self.write(f"/source/{NEW}/{program}", content, 0o644)
-            self.write(f"/source/{NEW}/{program}.sha256", hashlib.sha256(content.encode()).hexdigest())
-        unit = (
-            f"[Service]\nEnvironmentFile=-{root}/var/lib/kubelet/kubeadm-flags.env\nEnvironmentFile=-{root}/etc/default/kubelet\n"
-            f"ExecStart={root}/usr/bin/kubelet --config={root}/var/lib/kubelet/config.yaml --root-dir={root}/var/lib/kubelet "
-            "$KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS\n"
-        )
-        self.write("/usr/lib/kubelet.service", unit)
-        self.write("/var/lib/kubelet/config.yaml", TUNED, 0o600)
-        self.write("/var/lib/kubelet/kubeadm-flags.env", OLD_FLAGS, 0o640)
-        self.write("/etc/kubernetes/kubelet.conf", "a kubeconfig", 0o600)
-        self.boot()
-        assert self.running == OLD
-
-    def path(self, name: str) -> Path:
-        return self.root / name.lstrip("/")
-
-    def write(self, name: str, text: str, mode: int = 0o644) -> None:
-        path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(mode)
-
-    def text(self, name: str) -> str:
-        return self.path(name).read_text()
-
-    def state(self) -> dict[str, tuple[str, int, int]]:
-        """Content, mode and owner of all that the kubelet's step may touch."""
-        found = {}
-        for folder in ("/usr/bin", "/var/lib/kubelet", "/etc"):
-            for path in sorted(self.path(folder).rglob("*")):
-                if path.is_file() and path.name not in ("kubeadm", "kubectl"):
-                    status = path.stat()
-                    found[str(path)] = (path.read_text(), status.st_mode, status.st_gid)
-        return found
-
-    def hop(self) -> Hop:
-        return Hop(_Node(self), self.run, NEW, Source(f"{self.root}/source/{{version}}"), timeout=30)
-
-    def upgrade(self, hop: Hop | None = None) -> dict[str, Any]:
-        """All that a run does on a worker."""
-        hop = hop or self.hop()
-        hop.back_up()
-        hop.prepare(control_plane=False)
-        configured = hop.configure([])
-        return {**configured, **hop.switch_kubelet()}
-
-    def effective(self) -> dict[str, Any]:
-        found: dict[str, Any] = read_kubelet(self.run)["effective"]
-        return found
-
-    def boot(self) -> None:
-        """What a start of the service comes to."""
-        self.running = None
-        version = self._version(f"{self.root}/usr/bin/kubelet")
-        line = " ".join(read_kubelet(self.run)["configured_command_line"])
-        if version is None or "broken" in self.text("/usr/bin/kubelet") or (version == NEW and UNKNOWN_TO_NEW in line):
-            return
-        policy = self.effective()["cpuManagerPolicy"]
-        state = self.path("/var/lib/kubelet/cpu_manager_state")
-        if state.exists() and parse_state(state.read_text())["policy"] != policy:
-            return
-        if not state.exists():
-            shared = "0-1" if policy == "static" else ""
-            state.write_text(json.dumps({"policyName": policy, "defaultCpuSet": shared, "checksum": 0}))
-        self.running = version
-
-    @staticmethod
-    def _version(path: str) -> str | None:
-        match = re.match(r"\w+ (\d+\.\d+\.\d+)", Path(path).read_text())
-        return match[1] if match else None
-
-    def run(self, argv: list[str]) -> tuple[int, str, str]:
-        name = os.path.basename(argv[0])
-        sys.audit("stand-in.command", name, *argv[1:2])
-        if name == "systemctl":
-            return (0, "", "") if argv[-1].startswith("kubepin-guard") else self._systemctl(argv[1])
-        if name == "exe":
-            return 0, f"Kubernetes v{self.running}\n", ""
-        if name == "kubeadm" and argv[1] == "upgrade":
-            return self._kubeadm()
-        if name in PROGRAMS:
-            version = self._version(argv[0])
-            if version == NEW and any(word.startswith(UNKNOWN_TO_NEW) for word in argv):
-                return 1, "", f"unknown flag: {UNKNOWN_TO_NEW}"
-            return (0, f"v{version}\n", "") if version else (1, "", "")
-        return 0, "", ""
-
-    def _kubeadm(self) -> tuple[int, str, str]:
-        try:
-            self.write("/var/lib/kubelet/config.yaml", HEAD, 0o600)
-            self.write("/var/lib/kubelet/kubeadm-flags.env", NEW_FLAGS, 0o640)
-        except OSError as error:
-            return 1, "", str(error)
-        return 0, "", ""
-
-    def _systemctl(self, verb: str) -> tuple[int, str, str]:
-        if verb == "stop":
-            self.running = None
-        if verb == "start":
-            self.boot()
-        state = ("active", "running", NO_PID) if self.running else ("inactive", "dead", "0")
-        shown = {
-            "LoadState": "loaded", "ActiveState": state[0], "SubState": state[1], "MainPID": state[2], "NRestarts": "0",
-            "RestartUSec": "1s", "FragmentPath": f"{self.root}/usr/lib/kubelet.service", "NeedDaemonReload": "no",
-        }  # fmt: skip
-        return 0, "".join(f"{key}={value}\n" for key, value in shown.items()), ""
-
-
-class PackagedMachine(Machine):
-    """A machine whose programs are packages; apt, dpkg and a repository are stand-ins.
-
-    A package file is a text: its name, version and files. dpkg unpacks file by file, marks a package half installed before and
-    configured after, and a package's unit file is unknown to systemd until the next daemon-reload: the kubelet does not start before.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.reloaded = True
-        super().__init__(root)
-        (root / "tmp").mkdir()
-        self.database: dict[str, dict[str, Any]] = {}
-        for name in (*PROGRAMS, "cri-tools"):
-            self.database[name] = {"version": f"{OLD}-00", "state": "hi", "files": self.packaged(name, OLD, 0o751)}
-            self.write(f"/repository/{name}_{NEW}.deb", self.deb(name, NEW))
-        self.write("/usr/bin/cri-tools", f"cri-tools {OLD}", 0o751)
-        self.write("/etc/apt/sources.list.d/kubernetes.list", "deb [signed-by=/k.gpg] http://packages/v1.21/deb/ /\n")
-        self.save()
-
-    def packaged(self, name: str, version: str, mode: int, remark: str = "") -> dict[str, tuple[str, int]]:
-        return {f"{self.root}/usr/bin/{name}": (f"{name} {version}{remark}", mode)}
-
-    def deb(self, name: str, version: str, remark: str = "") -> str:
-        files: dict[str, tuple[str, int]] = self.packaged(name, version, 0o755, remark)
-        if name == "kubelet":
-            files[f"{self.root}/etc/default/kubelet"] = ("KUBELET_EXTRA_ARGS=\n", 0o644)
-        return json.dumps({"name": name, "version": f"{version}-1.1", "files": files})
-
-    def save(self) -> None:
-        self.write("/var/lib/dpkg/status", json.dumps(self.database))
-
-    def packages(self) -> dict[str, tuple[str, str]]:
-        """What dpkg says, and what the programs are."""
-        return {
-            name: (f"{entry['state']} {entry['version']}", self.text(f"/usr/bin/{name}").split()[1])
-            for name, entry in self.database.items()
-        }
-
-    def hop(self) -> Hop:
-        source = Source(packages=Repository("http://packages/v{minor}/{format}/"))
-        return Hop(_Node(self), self.run, NEW, source, timeout=30)
-
-    def boot(self) -> None:
-        super().boot()
-        if not self.reloaded:
-            self.running = None
-
-    def run(self, argv: list[str]) -> tuple[int, str, str]:
-        if argv[0] == "env":
-            assert "SYSTEMD_OFFLINE=1" in argv
-            argv = [word for word in argv[1:] if "=" not in word]
-        name = os.path.basename(argv[0])
-        if name not in ("dpkg", "dpkg-query", "dpkg-deb", "apt-get", "apt-cache", "apt-mark"):
-            if argv[:2] == ["systemctl", "daemon-reload"]:
-                assert self.running is None, "under a kubelet that runs"
-                self.reloaded = True
-            return super().run(argv)
-        if name in ("dpkg", "apt-mark"):
-            sys.audit("stand-in.command", name, argv[-1])
-        try:
-            return 0, str(getattr(self, f"_{name.replace('-', '_')}")(argv[1:]) or ""), ""
-        except OSError as error:
-            return 1, "", str(error)
-
-    def _systemctl(self, verb: str) -> tuple[int, str, str]:
-        code, output, errors = super()._systemctl(verb)
-        return code, output if self.reloaded else output.replace("DaemonReload=no", "DaemonReload=yes"), errors
-
-    def _dpkg(self, arguments: list[str]) -> None:
-        assert self.running is None, "packages are replaced under a kubelet that runs"
-        if "--purge" in arguments:
-            for name in arguments[arguments.index("--purge") + 1 :]:
-                for path in self.database.pop(name)["files"]:
-                    Path(path).unlink(missing_ok=True)
-                self.save()
-            return
-        debs = [json.loads(Path(path).read_text()) for path in arguments[arguments.index("--install") + 1 :]]
-        self.reloaded = False
-        for deb in debs:
-            entry = self.database.setdefault(deb["name"], {"version": "", "state": "i", "files": {}})
-            entry["state"] = "iH"  # as the real one: an explicit --install takes a hold off
-            self.save()
-            for path, (text, mode) in deb["files"].items():
-                self.write(path.removeprefix(str(self.root)), text, mode)
-            for path in entry["files"]:
-                if path not in deb["files"] and os.path.exists(path):
-                    os.unlink(path)
-            entry.update(version=deb["version"], files=deb["files"], state="iU")
-            self.save()
-        for deb in debs:
-            self.database[deb["name"]]["state"] = "ii"
-            self.save()
-
-    def _apt_mark(self, arguments: list[str]) -> None:
-        for name in arguments[1:]:
-            self.database[name]["state"] = "h" + self.database[name]["state"][1]
-        self.save()
-
-    def _dpkg_query(self, arguments: list[str]) -> str:
-        entry = self.database.get(arguments[-1] if arguments[0] != "--control-path" else arguments[1])
-        if entry is None:
-            raise OSError("no such package")
-        if arguments[0] == "--show" and "Want" in arguments[1]:
-            return "hold" if entry["state"][0] == "h" else "install"
-        if arguments[0] == "--show":
-            return f"{entry['version']}\t{entry['state']} "
-        if arguments[0] == "--listfiles":
-            folders = {str(folder) for path in entry["files"] for folder in Path(path).parents}
-            return "\n".join(["/.", *sorted(folders), *entry["files"]])
-        if arguments[0] == "--status":
-            return f"Package: {arguments[-1]}\nStatus: install ok installed\nVersion: {entry['version']}\n"
-        return ""
-
-    def _dpkg_deb(self, arguments: list[str]) -> str:
-        if arguments[-3] == "--build":
-            root, path = Path(arguments[-2]), Path(arguments[-1])
-            control = dict(line.split(": ") for line in (root / "DEBIAN/control").read_text().splitlines())
-            files = {
-                f"/{file.relative_to(root)}": (file.read_text(), file.stat().st_mode & 0o777)
-                for file in root.rglob("*")
-                if file.is_file() and "DEBIAN" not in file.parts
-            }
-            path.write_text(json.dumps({"name": control["Package"], "version": control["Version"], "files": files}))
-            return ""
-        deb = json.loads(Path(arguments[-1] if arguments[0] == "--show" else arguments[1]).read_text())
-        for path, (text, _mode) in deb["files"].items() if arguments[0] == "--extract" else ():
-            target = Path(arguments[2] + path.removeprefix(str(self.root)))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
-        return f"{deb['name']}\t{deb['version']}"
-
-    def _apt_get(self, arguments: list[str]) -> str:
-        folder = next((word.partition("=")[2] for word in arguments if word.startswith("Dir::Cache::archives=")), "")
-        lines = []
-        for deb in sorted(self.path("/repository").iterdir()) if "install" in arguments else ():
-            if "--download-only" in arguments:
-                (Path(folder) / deb.name).write_bytes(deb.read_bytes())
-            lines.append(f"'http://x/{deb.name}' {deb.name} 1 SHA256:{hashlib.sha256(deb.read_bytes()).hexdigest()}")
-        return "\n".join(lines)
-
-    def _apt_cache(self, arguments: list[str]) -> str:
-        return f" {arguments[-1]} | {NEW}-1.1 | http://x Packages\n {arguments[-1]} | 1.22.4-1.1 | http://x Packages\n"
-
-
-class _Node(Node):
-    """The real one, with a clock of its own."""
-
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine.run)
-        self._machine = machine
-
-    def monotonic(self) -> float:
-        return self._machine.clock
-
-    def sleep(self, seconds: float) -> None:
-        self._machine.clock += 1
 
 
 @pytest.fixture
@@ -336,20 +46,8 @@ def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
 
     def make(name: str, kind: type[Machine] = Machine) -> Machine:
-        root = tmp_path / name
-        monkeypatch.setattr(packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
-        for module in (node_steps, packages):
-            monkeypatch.setattr(module, "IN_PROGRESS", f"{root}/var/lib/kubepin/in-progress")
-        monkeypatch.setattr(packages.shutil, "which", lambda name: name)
-        monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
-        monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
-        monkeypatch.setattr(kubeadm, "PROGRAM_FOLDERS", (f"{root}/usr/bin",))
-        monkeypatch.setattr(node_steps, "FOLDER", f"{root}/var/lib/kubepin/upgrades")
-        monkeypatch.setattr(node_steps, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
-        monkeypatch.setattr(node_steps, "KUBERNETES", f"{root}/etc/kubernetes")
-        monkeypatch.setattr(node_steps, "MANIFESTS", f"{root}/etc/kubernetes/manifests")
-        monkeypatch.setattr(node_steps, "read_topology", topology)
-        return kind(root)
+        point_at(tmp_path / name, monkeypatch)
+        return kind(tmp_path / name)
 
     return make
 

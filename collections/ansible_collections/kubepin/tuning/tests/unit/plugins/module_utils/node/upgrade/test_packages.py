@@ -171,7 +171,7 @@ def problems(source, versions):
 def test_minors_that_the_community_no_longer_has_are_named_without_asking(managers):
     managers.add("apt-get")
     found = problems(Source(packages=COMMUNITY), ["1.22.17", "1.23.17"])
-    assert [text.split(":")[0] for text in found] == ["packages of 1.22.17", "packages of 1.23.17"]
+    assert [text.split(":", 1)[0] for text in found] == ["packages of 1.22.17", "packages of 1.23.17"]
     assert "begin with 1.24" in found[0]
 
 
@@ -259,7 +259,7 @@ def test_a_package_is_made_anew_where_lib_is_a_link(tmp_path):
             )
             answers = {"--listfiles": "\n".join(["/.", *parents, str(tmp_path), *listed]), "--status": status}
             return 0, answers.get(argv[1], ""), ""
-        done = subprocess.run(argv, capture_output=True, text=True)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     apt = Apt(run, COMMUNITY)

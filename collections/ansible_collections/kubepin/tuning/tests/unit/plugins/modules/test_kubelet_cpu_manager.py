@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of kubelet_cpu_manager does to a simulated node, and what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import typing as t
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import EXTRA_ARGS, parse_environment
+from ansible_collections.kubepin.tuning.plugins.modules import kubelet_cpu_manager
+from ansible_collections.kubepin.tuning.tests.unit.samples import machines
+from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
+    ENV,
+    OLD,
+    STATE,
+    PowerCut,
+    SimulatedNode,
+    state_of,
+)
+
+Result = t.Dict[str, t.Any]
+Run = t.Callable[..., Result]
+FAILURE = 'E1123 "Failed to run kubelet" err="no room"'
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
+    """The node that the module sees."""
+    node = SimulatedNode()
+
+    def read_kubelet(run: object) -> Result:
+        text = node.files[ENV]
+        command = ["/usr/bin/kubelet", "--config=/c", *parse_environment(text).get(EXTRA_ARGS, "").split()]
+        paths = {"cpu_manager": STATE, "memory_manager": "/var/lib/kubelet/memory_manager_state"}
+        return machines.kubelet(
+            command_line=command,
+            configured_command_line=command,
+            extra_args_text=text,
+            effective=effective_config("/c", {}, [], command)[0],
+            state={name: {"path": path, "text": node.read(path)} for name, path in paths.items()},
+        )
+
+    monkeypatch.setattr(kubelet_cpu_manager, "Node", lambda run: node)
+    monkeypatch.setattr(kubelet_cpu_manager, "NodeLock", lambda check_mode: contextlib.nullcontext())
+    monkeypatch.setattr(kubelet_cpu_manager, "read_topology", machines.topology)
+    monkeypatch.setattr(kubelet_cpu_manager, "read_kubelet", read_kubelet)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
+    return node
+
+
+@pytest.fixture
+def run(node: SimulatedNode, answer: Run) -> Run:
+    """Runs the module a minute after its last run."""
+
+    def later(**params: t.Any) -> Result:
+        node.clock += 60
+        return answer("kubelet_cpu_manager", **params)
+
+    return later
+
+
+def interrupt(node: SimulatedNode, run: Run) -> None:
+    """Cut the power when the new settings are in place, and boot."""
+
+    def cut() -> t.NoReturn:
+        raise PowerCut
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node, "start_kubelet", cut)
+        with pytest.raises(PowerCut):
+            run()
+    node.boot()
+
+
+def test_the_policy_is_switched_and_verified(node: SimulatedNode, run: Run) -> None:
+    result = run()
+    assert (result["changed"], node.policy, node.running) == (True, "static", True)
+    assert (result["policy_before"], result["policy"], result["exclusive_cpus"]) == ("none", "static", 1)
+    assert [(change["path"], change["action"]) for change in result["changes"]] == [
+        (STATE, "removed"),
+        (ENV, "replaced"),
+    ]
+    assert "state file: policy static, shared pool 0-1, reserved 0" in result["verified"]
+    assert result["rollback"]["id"] == result["switch_id"]
+    assert result["rollback"]["restores"] == [ENV]
+
+
+def test_a_node_that_has_the_settings_is_left_alone(node: SimulatedNode, run: Run) -> None:
+    run()
+    steps = list(node.steps)
+    result = run()
+    assert (result["changed"], result["settings"], result["changes"]) == (False, [], [])
+    assert node.steps == steps
+
+
+def test_check_mode_says_the_same_and_touches_nothing(node: SimulatedNode, run: Run) -> None:
+    checked = run(_ansible_check_mode=True)
+    assert (node.steps, node.policy) == ([], "none")
+    done = run()
+    for name in ("changed", "settings", "changes", "diff", "policy", "reservation"):
+        assert checked[name] == done[name], name
+
+
+def test_the_diff_shows_each_file(run: Run) -> None:
+    state, settings = run(_ansible_check_mode=True, _ansible_diff=True)["diff"]
+    assert state["after_header"].startswith(f"{STATE} (removed: ")
+    assert (state["before"], state["after"]) == (state_of("none"), "")
+    assert (settings["before_header"], settings["before"]) == (ENV, OLD)
+    assert "--cpu-manager-policy=static" in settings["after"]
+
+
+def test_what_cannot_be_done_is_refused_with_every_reason(node: SimulatedNode, run: Run) -> None:
+    result = run(reserved_cpus="0-1", policy_options={"no-such-option": True})
+    assert result["failed"] is True
+    assert {problem.split()[0] for problem in result["problems"]} >= {"reserved_cpus", "policy"}
+    assert all(problem in result["msg"] for problem in result["problems"])
+    assert node.steps == []
+
+
+def test_a_kubelet_that_fails_is_undone_and_quoted(node: SimulatedNode, run: Run) -> None:
+    node.fails_with = FAILURE
+    result = run()
+    assert (result["failed"], result["undone"], result["first_cause"]) == (True, True, FAILURE)
+    assert result["journal"] in node.files
+    assert (node.policy, node.running, node.files[ENV]) == ("none", True, OLD)
+
+
+def test_a_switch_is_rolled_back_once(node: SimulatedNode, run: Run) -> None:
+    run()
+    back = run(state="rolled_back")
+    assert (back["changed"], back["policy_before"], back["policy"]) == (True, "static", "none")
+    assert (node.files[ENV], node.running) == (OLD, True)
+    again = run(state="rolled_back")
+    assert (again["changed"], again["rollback"]) == (False, {})
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("state", ["rolled_back", "repaired"])
+def test_with_nothing_to_undo_nothing_changes(node: SimulatedNode, run: Run, state: str, check_mode: bool) -> None:
+    result = run(state=state, _ansible_check_mode=check_mode)
+    assert (result["changed"], result["changes"], result["rollback"], result["policy"]) == (False, [], {}, "none")
+    assert node.steps == []
+
+
+def test_a_rollback_of_files_that_were_edited_since_is_refused(node: SimulatedNode, run: Run) -> None:
+    run()
+    node.files[ENV] = edited = node.files[ENV] + "# by hand\n"
+    result = run(state="rolled_back")
+    assert result["failed"] is True
+    assert ENV in result["msg"]
+    assert node.files[ENV] == edited
+
+
+def test_an_interrupted_switch_is_repaired(node: SimulatedNode, run: Run) -> None:
+    interrupt(node, run)
+    assert node.policy == "static"
+    result = run(state="repaired")
+    assert (result["changed"], node.policy, node.running, node.drafts) == (True, "none", True, [])
+    assert result["repaired"]
+    assert [change["path"] for change in result["changes"]] == [ENV]
+
+
+def test_check_mode_says_what_a_repair_would_do(node: SimulatedNode, run: Run) -> None:
+    interrupt(node, run)
+    files = dict(node.files)
+    result = run(_ansible_check_mode=True)
+    assert result["changed"] is True
+    assert result["notes"] == [
+        f"the interrupted switch {result['repaired']} would be undone first; what follows is planned after that"
+    ]
+    assert result["diff"][0]["after"] == OLD
+    assert node.files == files
+
+
+@pytest.mark.parametrize("state", ["repaired", "present", "rolled_back"])
+def test_an_interrupted_switch_whose_files_were_edited_since_is_left_to_a_person(
+    node: SimulatedNode, run: Run, state: str
+) -> None:
+    interrupt(node, run)
+    node.files[ENV] = "KUBELET_EXTRA_ARGS=--v=4\n"
+    files = dict(node.files)
+    result = run(state=state)
+    assert result["failed"] is True
+    assert f"{ENV} was edited since" in result["msg"]
+    assert f"move /var/lib/kubepin/switches/{result['repaired']}.json away" in result["msg"]
+    assert node.files == files
+
+
+def test_an_interrupted_switch_is_repaired_before_a_new_one(node: SimulatedNode, run: Run) -> None:
+    interrupt(node, run)
+    result = run()
+    assert (result["changed"], node.policy, node.running) == (True, "static", True)
+    assert result["repaired"] != result["switch_id"]
+
+
+def test_a_held_switch_is_committed_once_confirmed(node: SimulatedNode, run: Run) -> None:
+    held = run(hold=300)
+    assert held["rollback"] == {}
+    result = run(state="confirmed", switch_id=held["switch_id"])
+    assert (result["changed"], result["rollback"]["id"]) == (False, held["switch_id"])
+    assert result["verified"] == ["service up for 60 s without a restart"]
+
+
+def test_a_held_switch_is_undone_if_a_pod_did_not_get_its_cpus(node: SimulatedNode, run: Run) -> None:
+    held = run(hold=300)
+    pod = {"uid": "u", "container": "probe", "cpus": "0-1"}
+    result = run(state="confirmed", switch_id=held["switch_id"], pod=pod)
+    assert (result["failed"], result["undone"], node.policy) == (True, True, "none")
+    assert "gives it no CPUs of its own" in result["msg"]
+
+
+def test_check_mode_confirms_nothing(node: SimulatedNode, run: Run) -> None:
+    held = run(hold=300)
+    result = run(state="confirmed", switch_id=held["switch_id"], _ansible_check_mode=True)
+    assert (result["changed"], result["rollback"]) == (False, {})
+
+
+def test_a_switch_that_is_not_there_cannot_be_confirmed(run: Run) -> None:
+    assert "has no switch 20260101T000000.000Z" in run(state="confirmed", switch_id="20260101T000000.000Z")["msg"]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layers of docs/architecture.md: what a file of each may import, and what a role may name."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+MODULE_UTILS = PROJECT / "collections/ansible_collections/kubepin/tuning/plugins/module_utils"
+OURS = "ansible_collections.kubepin.tuning.plugins.module_utils."
+ROLES = sorted(path.name for path in PROJECT.glob("roles/*"))
+
+EFFECTS = {
+    "ansible",
+    "glob",
+    "kubernetes",
+    "open",
+    "os",
+    "pathlib",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "time",
+}
+"""What a decision has no use for: files, processes, the network, the clock, Ansible."""
+
+EFFECTFUL = {
+    "control/cluster/api.py": "asks the Kubernetes API",
+    "control/upgrade/cluster_reader.py": "asks the Kubernetes API",
+    "control/benchmark/namespace.py": "makes a namespace, and waits for it",
+    "control/gpu_pods/source.py": "reads pods from a file or the Kubernetes API",
+}
+"""Files of control/ that are not decisions, and why. No decision imports them."""
+
+FILES = {str(path.relative_to(MODULE_UTILS)): path.read_text() for path in sorted(MODULE_UTILS.rglob("*.py"))}
+DECISIONS = [name for name in FILES if not name.startswith("node/") and name not in EFFECTFUL]
+
+
+def uses(text: str) -> set[str]:
+    """The modules that a file imports, ours as paths below module_utils, and `open` if it calls it."""
+    return set(_uses(ast.parse(text)))
+
+
+def _uses(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(OURS):
+            yield f"{str(node.module).removeprefix(OURS).replace('.', '/')}.py"
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module).split(".")[0]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield "open"
+
+
+def breaches(folder: str, *forbidden: str) -> list[str]:
+    """The imports of a folder's files that begin with a forbidden one."""
+    return [
+        f"{name} imports {used}"
+        for name, text in FILES.items()
+        if name.startswith(folder)
+        for used in sorted(uses(text))
+        if used.startswith(forbidden)
+    ]
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+def test_a_decision_touches_nothing(name: str) -> None:
+    assert uses(FILES[name]) & (EFFECTS | set(EFFECTFUL)) == set()
+
+
+@pytest.mark.parametrize("name", EFFECTFUL)
+def test_only_files_that_touch_something_are_excepted(name: str) -> None:
+    assert uses(FILES[name]) & (EFFECTS | set(EFFECTFUL))
+
+
+def test_what_runs_on_a_node_does_not_need_the_control_node() -> None:
+    assert breaches("node/", "control/") == []
+
+
+def test_what_both_share_needs_neither() -> None:
+    assert breaches("common/", "node/", "control/") == []
+
+
+def test_an_import_within_a_function_and_a_submodule_count() -> None:
+    assert uses("def f():\n    import os.path\n    from ansible.errors import AnsibleError") == {"ansible", "os"}
+
+
+def role_breaches(role: str, text: str) -> list[str]:
+    """The groups and the private variables of other roles that a file of a role names."""
+    others = "|".join(name for name in ROLES if name != role)
+    private = re.findall(rf"\b__(?:{others})_\w+", text)
+    return [name for name in private if not name.startswith(f"__{role}_")] + re.findall(r"\bgroups(?:\[|\.)\S+", text)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_names_no_group_and_no_private_variable_of_another_role(role: str) -> None:
+    files = [path for path in sorted((PROJECT / "roles" / role).rglob("*")) if path.suffix in (".yml", ".j2")]
+    found = {str(path.relative_to(PROJECT)): role_breaches(role, path.read_text()) for path in files}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_what_a_role_may_not_name_is_found() -> None:
+    text = "a: \"{{ groups['gpu_nodes'] + groups.all + __gpu_qos_audit + __report_folder }}\""
+    assert role_breaches("report", text) == ["__gpu_qos_audit", "groups['gpu_nodes']", "groups.all"]
