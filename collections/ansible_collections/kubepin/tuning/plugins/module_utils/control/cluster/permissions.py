@@ -2,7 +2,8 @@
 # Private to the collection: may change without notice.
 """Pure: which rights each purpose takes at the API, as a manifest, as questions to the API server, and as words.
 
-One table feeds all three, so that what is documented is what is asked. `python -m tests.campaigns permissions` holds it to what a real API server saw.
+One table feeds all three, so that what is documented is what is asked. `make campaign WHAT=permissions` compares it with
+what a real API server saw.
 """
 
 from __future__ import annotations

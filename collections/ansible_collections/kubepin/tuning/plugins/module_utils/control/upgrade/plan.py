@@ -203,7 +203,9 @@ def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
 def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
     server = cluster["api_servers"].get(node["name"])
     return bool(
-        node["in_progress"] or parse_version(node["kubelet"]) < hop or (server is not None and parse_version(server) < hop)
+        node["in_progress"]
+        or parse_version(node["kubelet"]) < hop
+        or (server is not None and parse_version(server) < hop)
     )
 
 

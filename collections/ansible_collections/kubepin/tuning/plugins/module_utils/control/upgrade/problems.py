@@ -79,7 +79,9 @@ def node_unreadable(node: str, host: str, reason: str) -> Problem:
 
 
 def node_problem(node: str, problem: Problem) -> Problem:
-    return _problem("node", node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy)
+    return _problem(
+        "node", node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy
+    )
 
 
 def not_ready(node: str, reason: str) -> Problem:
@@ -218,7 +220,8 @@ def disk(node: str, system: Mapping[str, object], needed: int, reserve: int) -> 
     return _problem(
         "disk",
         node,
-        f"has too little space in {paths}: {system['free_mb']} MB are free, and {needed} MB are needed ({system['needed_mb']} MB, and {reserve} MB that stay free)",
+        f"has too little space in {paths}: {system['free_mb']} MB are free, and {needed} MB are needed "
+        f"({system['needed_mb']} MB, and {reserve} MB that stay free)",
         "Make room, or lower kubeadm_upgrade_disk_reserve_mb.",
     )
 

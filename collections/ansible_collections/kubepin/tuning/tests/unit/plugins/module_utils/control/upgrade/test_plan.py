@@ -121,7 +121,7 @@ def test_a_host_without_facts_blocks(cluster: Cluster) -> None:
     cluster.hosts[W1].update(facts={}, error="ssh: connect to host w1 port 22: Connection refused")
     assert cluster.problems() == [("node", W1)]
     assert (
-        "host w1 could not be read: ssh: connect to host w1 port 22: Connection refused."
+        "w1 could not be read through host w1: ssh: connect to host w1 port 22: Connection refused."
         in cluster.plan().problems[0].text
     )
 
@@ -187,7 +187,7 @@ def test_removed_apis(cluster: Cluster) -> None:
     assert [(problem.code, problem.waivable) for problem in problems] == [("removed_apis", True)] * 2
     texts = [problem.text for problem in problems]
     assert "networking.k8s.io/v1beta1" in texts[0]
-    assert "a/b was written with extensions/v1beta1 by helm" in texts[1]
+    assert "a/b, written with extensions/v1beta1 by helm" in texts[1]
 
 
 def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_them(cluster: Cluster) -> None:
@@ -202,7 +202,7 @@ def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_th
     ]
     plan = cluster.plan()
     assert [problem.finding.split(" which ")[0] for problem in plan.problems] == [
-        "cronjobs a/b was written with batch/v1beta1 by helm,"
+        "stores cronjobs a/b, written with batch/v1beta1 by helm,"
     ]
     assert [note.split(",")[0] for note in plan.notes] == ["endpointslices of discovery.k8s.io/v1beta1"]
 
@@ -212,32 +212,32 @@ def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_th
     [
         (
             drain_problems.no_controller("a/b"),
-            "pod a/b has no controller, so nothing would start it again",
+            "cannot be drained: pod a/b has no controller, so nothing would start it again",
             "Delete it, or allow its deletion with kubeadm_upgrade_drain_force: true.",
         ),
         (
             drain_problems.daemon_set_missing("a/b", "c"),
-            "pod a/b belongs to DaemonSet c, which does not exist, so nothing would start it again",
+            "cannot be drained: pod a/b belongs to DaemonSet c, which does not exist, so nothing would start it again",
             "Delete it, or allow its deletion with kubeadm_upgrade_drain_force: true.",
         ),
         (
             drain_problems.local_data("a/b", ["scratch"]),
-            "pod a/b would lose the data of its emptyDir volume scratch",
+            "cannot be drained: pod a/b would lose the data of its emptyDir volume scratch",
             "Save it, and allow this with kubeadm_upgrade_drain_delete_emptydir_data: true.",
         ),
         (
             drain_problems.several_budgets("a/b", ["a/c", "a/d"]),
-            "pod a/b cannot be evicted: it has 2 disruption budgets (a/c, a/d), and the eviction API accepts one",
+            "cannot be drained: pod a/b cannot be evicted: it has 2 disruption budgets (a/c, a/d), and the eviction API accepts one",
             "Change their selectors.",
         ),
         (
             drain_problems.budget_outdated("a/b", "a/c", 1, 2),
-            "pod a/b cannot be evicted: the status of disruption budget a/c is out of date (generation 1 of 2)",
+            "cannot be drained: pod a/b cannot be evicted: the status of disruption budget a/c is out of date (generation 1 of 2)",
             "Try again in a few seconds; if it stays so, check kube-controller-manager.",
         ),
         (
             drain_problems.budget_exhausted("a/b", "a/c", 1, 1),
-            "pod a/b cannot be evicted: disruption budget a/c allows 0 (currently 1 healthy of 1 desired)",
+            "cannot be drained: pod a/b cannot be evicted: disruption budget a/c allows 0 (currently 1 healthy of 1 desired)",
             "Scale its owner up, or relax the budget.",
         ),
     ],
@@ -268,7 +268,10 @@ def test_what_is_wrong_with_a_node_stays_with_its_remedy(cluster: Cluster) -> No
     cluster.hosts[W1]["facts"]["problems"] = [units_changed("kubelet.service").to_dict()]
     [found] = cluster.plan().problems
     assert (found.code, found.subject) == ("node", W1)
-    assert found.finding == "the unit files of kubelet.service changed since systemd read them"
+    assert (
+        found.finding
+        == "has a problem with its kubelet: the unit files of kubelet.service changed since systemd read them"
+    )
     assert found.remedy == "Drain the node, then run `systemctl daemon-reload`."
 
 

@@ -60,7 +60,7 @@ def test_problems_name_their_node_their_code_and_how_to_waive_them() -> None:
     assert upgrade_problems_text(PLAN) == [
         "kubepin: nothing was changed. 3 problems between 1.20.15 and 1.21.14:",
         "  w1        [not_ready] is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.",
-        "  cluster   [version] 1.21.0 is refused.",
+        "  cluster   [version] cannot be upgraded: 1.21.0 is refused.",
         "  cp        [external_etcd] etcd is not a static pod of this control plane node, so kubepin takes no snapshot of it. "
         "Take one yourself. To go on anyway, add external_etcd to kubeadm_upgrade_accept.",
     ]
