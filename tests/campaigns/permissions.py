@@ -69,7 +69,7 @@ UNPINNED = {
         },
     },
 }
-"""What the purpose `mend` has to patch."""
+"""What the purpose `patch` has to patch."""
 ENFORCES_FROM = 30
 # Purpose, playbook and arguments, in this order: the rollback finds what the tuning did.
 RUNS = (
@@ -78,12 +78,12 @@ RUNS = (
     ("tune", "tune-gpu-nodes.yml", ()),
     ("benchmark", "benchmark-gpu-nodes.yml", ("-e", json.dumps(BENCHMARK))),
     ("tune", "rollback-gpu-nodes.yml", ()),
-    ("mend", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
+    ("patch", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
     ("enforce", "enforce-gpu-pods.yml", ()),
     ("enforce", "enforce-gpu-pods.yml", ("-e", '{"gpu_pod_policy_state": "absent"}')),
     ("upgrade", "upgrade-cluster.yml", ("--check",)),
 )
-NEEDS = {"mend": ("audit", "mend")}
+NEEDS = {"patch": ("audit", "patch")}
 """Purposes that another one is asked for with."""
 
 
@@ -264,7 +264,7 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
         for purpose, playbook, arguments in RUNS:
             if purpose not in chosen:
                 continue
-            if purpose == "mend":
+            if purpose == "patch":
                 cluster.make_unpinned()
             groups = [f"kubepin:{each}" for each in NEEDS.get(purpose, (purpose,))]
             done = play(playbook, cluster.kubeconfig(folder, f"kubepin-{purpose}", *groups), folder, *arguments)

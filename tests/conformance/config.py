@@ -32,7 +32,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     setting_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import expected_of, state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import Version
@@ -300,7 +300,7 @@ def predict(case: Case, version: Version, topology: Topology) -> Prediction:
     if not problems:
         names = {"cpu_manager": "cpu_manager_state", "memory_manager": "memory_manager_state"}
         texts = {name: (file, case.files.get(file)) for name, file in names.items()}
-        expected = expected_of(topology, after, str(version))
+        expected = desired_state(topology, after, str(version))
         changes = state_changes(texts, expected)
         problems = [(STATE_FILE, f"{change.path}: {change.reason}") for change in changes]
     return Prediction(problems)

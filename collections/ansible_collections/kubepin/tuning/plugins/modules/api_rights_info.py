@@ -26,10 +26,10 @@ options:
   purposes:
     description:
       - What the rights are for. V(tune) is a rollback's, too, V(preview) is its check mode's.
-      - V(mend) is the audit's when it applies its patches.
+      - V(patch) is the audit's when it applies its patches.
     type: list
     elements: str
-    choices: [audit, preview, tune, benchmark, mend, enforce, upgrade]
+    choices: [audit, preview, tune, benchmark, patch, enforce, upgrade]
     required: true
   probe_namespace:
     description: Where the probe pod runs.

@@ -14,7 +14,7 @@ description:
   - Reads all pods that ask for a GPU, and the templates of their owners, from the Kubernetes API or from a file.
   - Says for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why not.
   - Grades the risk that a pod loses its GPU, with the causes and with what is unknown of the node.
-  - Makes the patch of each owner's template that would mend it. A number that the template does not name is not invented.
+  - Makes the patch of each owner's template that would fix it. A number that the template does not name is not invented.
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -211,7 +211,7 @@ owners:
       description: Strategic merge patch that takes RV(owners[].patch) back.
       type: dict
     problems:
-      description: What the patch cannot mend and a person must.
+      description: What the patch cannot fix and a person must.
       type: list
       elements: str
     cpus_per_node:

@@ -129,7 +129,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
@@ -142,7 +142,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
 }
 
 
-def perform(hop: Hop, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+def run_step(hop: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """The step that the parameters name.
 
     :raises TuningError: with what happened, what is there now, and the way on or back
@@ -172,8 +172,8 @@ def main() -> None:
     params, started = module.params, time.monotonic()
     try:
         with NodeLock(check_mode=False):
-            hop = Hop(Node(run), run, params["version"], Source.of(params["source"]), float(params["timeout"]))
-            result = perform(hop, params)
+            hop = NodeUpgrade(Node(run), run, params["version"], Source.of(params["source"]), float(params["timeout"]))
+            result = run_step(hop, params)
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(seconds=round(time.monotonic() - started, 1), folder=hop.folder, **result)

@@ -264,10 +264,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    Expected,
+    DesiredState,
     FileChange,
     Plan,
-    expected_of,
+    desired_state,
     plan_rollback,
     plan_switch,
 )
@@ -328,7 +328,7 @@ def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
     return DesiredSettings(**{field.name: params[field.name] for field in dataclasses.fields(DesiredSettings)})
 
 
-class Task:
+class ModuleRun:
     """One run of the module: reads, plans, and lets `Switch` act."""
 
     def __init__(self, module: AnsibleModule, node: Node, journal: Journal) -> None:
@@ -370,11 +370,11 @@ class Task:
             plan = plan_rollback(self.topology, self.kubelet, record.files, current)
         else:
             plan = plan_switch(self.topology, self.kubelet, desired_settings(self.module.params))
-        self._tell(plan)
+        self._record_plan(plan)
         if plan.problems:
             raise TuningError.of(plan.problems)
         if plan.changed and not self.module.check_mode:
-            self._perform(plan, undoes)
+            self._apply(plan, undoes)
         return self._result(changed=plan.changed or repaired)
 
     def _switch(self) -> Switch:
@@ -382,8 +382,8 @@ class Task:
 
         return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
 
-    def _expected_now(self) -> Expected:
-        return expected_of(self.topology, self.kubelet["effective"], self.kubelet["version"])
+    def _expected_now(self) -> DesiredState:
+        return desired_state(self.topology, self.kubelet["effective"], self.kubelet["version"])
 
     def _confirm(self) -> t.Dict[str, t.Any]:
         from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import PodCpus
@@ -411,7 +411,7 @@ class Task:
                 f"configuration right by hand, then move {self.journal.path(record)} away."
             )
         undo = [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
-        self.result["changes"] = self._told(undo)
+        self.result["changes"] = self._as_changes(undo)
         self.result["diff"] = diff_of(undo)
         if self.module.check_mode:
             self.result["notes"] = [
@@ -423,10 +423,10 @@ class Task:
         self._read()
         return True
 
-    def _perform(self, plan: Plan, undoes: t.Optional[str]) -> None:
+    def _apply(self, plan: Plan, undoes: t.Optional[str]) -> None:
         hold = self.module.params["hold"] if self.module.params["state"] == "present" else None
-        record, outcome = self._switch().perform(plan, self._expected_now(), self.kubelet["version"], undoes, hold)
-        self.result["changes"] = self._told([*record.state_files, *record.files])
+        record, outcome = self._switch().apply(plan, self._expected_now(), self.kubelet["version"], undoes, hold)
+        self.result["changes"] = self._as_changes([*record.state_files, *record.files])
         self.result.update(
             downtime_ms=round(outcome.downtime_ms, 1),
             verified=outcome.verified,
@@ -436,13 +436,13 @@ class Task:
         )
 
     @staticmethod
-    def _told(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
+    def _as_changes(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
         return [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]
 
-    def _tell(self, plan: Plan) -> None:
+    def _record_plan(self, plan: Plan) -> None:
         changes = [*plan.state_files, *plan.files]
         self.result["settings"] = [dataclasses.asdict(setting) for setting in plan.settings]
-        self.result["changes"] = self.result["changes"] + self._told(changes)
+        self.result["changes"] = self.result["changes"] + self._as_changes(changes)
         self.result["notes"] = plan.notes
         self.result["diff"] = self.result.get("diff", []) + diff_of(changes)
         if plan.reservation:
@@ -476,17 +476,19 @@ def main() -> None:
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a transaction half way
     node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
     journal = Journal(node, os.path.join(HOME, "switches"))
-    task: t.Optional[Task] = None
+    module_run: t.Optional[ModuleRun] = None
     try:
         if not module.check_mode:
-            from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import let_others_end
+            from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
+                wait_for_held_switch,
+            )
 
-            let_others_end(node, journal, module.params["switch_id"])
+            wait_for_held_switch(node, journal, module.params["switch_id"])
         with NodeLock(module.check_mode):
-            task = Task(module, node, journal)
-            result = task.run()
+            module_run = ModuleRun(module, node, journal)
+            result = module_run.run()
     except TuningError as exc:
-        module.fail_json(msg=str(exc), **{**(task.result if task else {}), **exc.details})
+        module.fail_json(msg=str(exc), **{**(module_run.result if module_run else {}), **exc.details})
     module.exit_json(**result)
 
 

@@ -172,7 +172,7 @@ class Drain:
             raise TuningError.of(plan.problems)
         return plan, {(pod["metadata"]["namespace"], pod["metadata"]["name"]): pod for pod in pods}
 
-    def perform(
+    def run(
         self, timeout: float, tell: t.Callable[[list[str]], None], stop: t.Callable[[], bool]
     ) -> list[dict[str, str | None]]:
         """Evict until nothing is left to evict or to wait for.
@@ -249,7 +249,7 @@ def drain(module: Module) -> dict[str, t.Any]:
         evicted = (
             this.plan()[0].evicted
             if module.check_mode
-            else this.perform(params["timeout"], progress.tell, lambda: bool(stop_file) and Path(stop_file).is_file())
+            else this.run(params["timeout"], progress.tell, lambda: bool(stop_file) and Path(stop_file).is_file())
         )
     finally:
         progress.remove()

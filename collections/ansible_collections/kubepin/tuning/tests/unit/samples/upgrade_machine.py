@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import Hop
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS, Repository, Source
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
 
@@ -83,10 +83,10 @@ class Machine:
                     found[str(path)] = (path.read_text(), status.st_mode, status.st_gid)
         return found
 
-    def hop(self) -> Hop:
-        return Hop(MachineNode(self), self.run, NEW, Source(f"{self.root}/source/{{version}}"), timeout=30)
+    def hop(self) -> NodeUpgrade:
+        return NodeUpgrade(MachineNode(self), self.run, NEW, Source(f"{self.root}/source/{{version}}"), timeout=30)
 
-    def upgrade(self, hop: Hop | None = None) -> dict[str, Any]:
+    def upgrade(self, hop: NodeUpgrade | None = None) -> dict[str, Any]:
         """All that a run does on a worker."""
         hop = hop or self.hop()
         hop.back_up()
@@ -194,9 +194,9 @@ class PackagedMachine(Machine):
             for name, entry in self.database.items()
         }
 
-    def hop(self) -> Hop:
+    def hop(self) -> NodeUpgrade:
         source = Source(packages=Repository("http://packages/v{minor}/{format}/"))
-        return Hop(MachineNode(self), self.run, NEW, source, timeout=30)
+        return NodeUpgrade(MachineNode(self), self.run, NEW, source, timeout=30)
 
     def boot(self) -> None:
         super().boot()

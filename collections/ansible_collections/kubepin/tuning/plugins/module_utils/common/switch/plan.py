@@ -86,7 +86,7 @@ class FileChange:
 
 
 @dataclass(frozen=True)
-class Expected:
+class DesiredState:
     """What must be found on the node once its kubelet runs with the plan's settings."""
 
     policy: str
@@ -114,7 +114,7 @@ class Plan:
     problems: t.List[Problem] = field(default_factory=list)
     notes: t.List[str] = field(default_factory=list)
     reservation: t.Optional[Reservation] = None
-    expected: t.Optional[Expected] = None
+    expected: t.Optional[DesiredState] = None
 
     @property
     def changed(self) -> bool:
@@ -182,17 +182,17 @@ def _complete(
     reservation: t.Optional[Reservation],
 ) -> Plan:
     """Both directions end here: what the kubelet will expect decides which state files it would refuse."""
-    expected = expected_of(topology, effective_after(kubelet, files), kubelet["version"])
+    expected = desired_state(topology, effective_after(kubelet, files), kubelet["version"])
     state_files = state_changes(
         {name: (kubelet["state"][name]["path"], kubelet["state"][name]["text"]) for name in kubelet["state"]}, expected
     )
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
 
-def expected_of(topology: Facts, after: Facts, version: str) -> Expected:
+def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
     """What a kubelet with the configuration *after* must show once it runs."""
     minor = minor_of(version)
-    return Expected(
+    return DesiredState(
         policy=after["cpuManagerPolicy"],
         reserved=_reserved(topology, after, minor),
         online=parse_cpuset(topology["online"]),
@@ -227,7 +227,7 @@ def _memory_machine(topology: Facts, after: Facts) -> Machine:
         return {}  # an amount that is no quantity, with which no kubelet runs
 
 
-def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: Expected) -> t.List[FileChange]:
+def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:
     """The state files that a kubelet with the expected settings would refuse, to be removed; the others stay.
 
     :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
@@ -241,7 +241,7 @@ def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected
     return changes
 
 
-def cpu_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[str]:
+def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
     """Why the kubelet would refuse this CPU manager state, None if it would take it."""
     try:
         state = parse_state(text) if text is not None else None
@@ -250,7 +250,7 @@ def cpu_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[
     return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
 
 
-def _memory_state_rejected(text: t.Optional[str], expected: Expected) -> t.Optional[str]:
+def _memory_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
     if expected.memory_policy is None:
         return None
     try:

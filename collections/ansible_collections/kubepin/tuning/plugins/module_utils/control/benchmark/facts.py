@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
 
 Data = Mapping[str, Any]
 
@@ -304,7 +304,7 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
     :param comparisons: host name -> its ``kubepin_comparison``, empty for one without
     """
-    measured = [host for host in natural(facts) if facts[host]]
+    measured = [host for host in natural_sort(facts) if facts[host]]
     if not measured:
         return []
     failed = [host for host in measured if facts[host]["problems"] or (comparisons.get(host) or {}).get("problems")]
@@ -323,7 +323,7 @@ def _host_lines(fact: Data, comparison: Data) -> list[str]:
         lines += [comparison["line"], f"report: {comparison['report']}"]
     for label, run in fact["runs"].items():
         if run["arms"]:
-            arms = ", ".join(f"{arm} {_rounds(run['arms'][arm]['rounds'])}" for arm in natural(run["arms"]))
+            arms = ", ".join(f"{arm} {_rounds(run['arms'][arm]['rounds'])}" for arm in natural_sort(run["arms"]))
             lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
     lines += [f"PROBLEM {problem}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
     return lines or ["nothing was measured"]

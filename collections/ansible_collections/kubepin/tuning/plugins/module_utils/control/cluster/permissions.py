@@ -94,7 +94,7 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
             ),
         ),
     ),
-    "mend": (
+    "patch": (
         Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("get", "patch")),
         Rule("batch", ("cronjobs",), ("get", "patch")),
     ),

@@ -11,7 +11,7 @@ from fractions import Fraction
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, Nodes, Object, Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import GRADES, risk_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES, mend
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES, build_patch
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     Verdict,
     asks_for_gpu,
@@ -144,8 +144,8 @@ def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], mu
     containers = [verdict.container for verdict in verdicts]
     injected = sorted(owner.containers - {container.name for container in containers})
     threads = max((_threads(nodes.get(node)) for node in owner.nodes), default=1)
-    mending = mend(owner.item, owner.template, containers, injected, max(multiple, threads))
-    costs = {node or NOT_SCHEDULED: _plain(mending.cpus * count) for node, count in owner.nodes.items()}
+    patch = build_patch(owner.item, owner.template, containers, injected, max(multiple, threads))
+    costs = {node or NOT_SCHEDULED: _plain(patch.cpus * count) for node, count in owner.nodes.items()}
     return {
         "namespace": namespace,
         "kind": kind,
@@ -153,10 +153,10 @@ def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], mu
         "qos": quality,
         "pods": sum(owner.nodes.values()),
         "containers": [_container(verdict) for verdict in verdicts],
-        "patch": mending.patch,
-        "undo": mending.undo,
-        "problems": mending.problems,
-        "cpus_per_node": costs if mending.patch else {},
+        "patch": patch.patch,
+        "undo": patch.undo,
+        "problems": patch.problems,
+        "cpus_per_node": costs if patch.patch else {},
     }
 
 

@@ -24,7 +24,7 @@ TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {
 Resources = t.Dict[str, t.Dict[str, t.Optional[str]]]
 
 
-class Mending(t.NamedTuple):
+class ResourcePatch(t.NamedTuple):
     """*patch* and *undo* are strategic merge patches, None if nothing can be changed; *problems* is what a person must do."""
 
     patch: t.Optional[t.Dict[str, t.Any]]
@@ -34,9 +34,9 @@ class Mending(t.NamedTuple):
     """CPUs that each pod would ask for beyond what it asks for now."""
 
 
-def mend(
+def build_patch(
     owner: Object, template: Object, containers: t.Sequence[Container], injected: t.Iterable[str], multiple: int
-) -> Mending:
+) -> ResourcePatch:
     """Whole CPUs, rounded up, and requests equal to limits, for every container of the template.
 
     :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
@@ -60,8 +60,8 @@ def mend(
     if changed and owner["kind"] == "Job":
         problems.append("the template of a Job cannot be changed: change what makes the Job")
     if not changed or owner["kind"] == "Job":
-        return Mending(None, None, problems, Fraction(0))
-    return Mending(
+        return ResourcePatch(None, None, problems, Fraction(0))
+    return ResourcePatch(
         _patch(owner, list(changed.values())),
         _patch(owner, [(container, _present(container.spec, wanted)) for container, wanted in changed.values()]),
         problems,

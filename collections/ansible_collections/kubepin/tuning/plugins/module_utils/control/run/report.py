@@ -36,7 +36,7 @@ def preflight_problems(preflights: Mapping[str, Mapping[str, t.Any]]) -> str:
 
     :param preflights: host name -> its ``kubepin_plan`` (schema 2), empty for a host whose planning failed
     """
-    found = {host: _problems(preflights[host]) for host in natural(preflights)}
+    found = {host: _problems(preflights[host]) for host in natural_sort(preflights)}
     refused = {host: problems for host, problems in found.items() if problems}
     if not refused:
         return ""
@@ -65,7 +65,7 @@ def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> l
     :param seconds: duration of the run
     """
     lines = [_header([_outcome(result) for result in results.values()], seconds)]
-    blocks = {host: _node_lines(results[host]) for host in natural(results)}
+    blocks = {host: _node_lines(results[host]) for host in natural_sort(results)}
     if len(blocks) <= _ONE_BY_ONE:
         width = max(map(len, blocks), default=0)
         for host, (first, *others) in blocks.items():
@@ -193,7 +193,7 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def natural(names: Mapping[str, object]) -> list[str]:
+def natural_sort(names: Mapping[str, object]) -> list[str]:
     """Names in human order: gpu-2 before gpu-10."""
     return sorted(names, key=lambda name: [(int(part), "") if part.isdigit() else (-1, part) for part in _parts(name)])
 

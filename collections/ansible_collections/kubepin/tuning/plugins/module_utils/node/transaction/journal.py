@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    Expected,
+    DesiredState,
     FileChange,
     SettingChange,
 )
@@ -41,8 +41,8 @@ class Record:
     files: t.List[FileChange]
     state_files: t.List[FileChange]
     settings: t.List[SettingChange]
-    before: Expected
-    after: Expected
+    before: DesiredState
+    after: DesiredState
     undoes: t.Optional[str] = None
     """The id of the switch that this one takes back."""
     held_until: t.Optional[float] = None
@@ -127,7 +127,7 @@ def _from_json(data: t.Dict[str, t.Any]) -> Record:
     data.pop("steps", None)  # kept by earlier versions
     for side in ("before", "after"):
         expected = data[side]
-        data[side] = Expected(
+        data[side] = DesiredState(
             **{**expected, "reserved": frozenset(expected["reserved"]), "online": frozenset(expected["online"])}
         )
     for name in ("files", "state_files"):

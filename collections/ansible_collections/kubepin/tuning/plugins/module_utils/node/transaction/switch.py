@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    Expected,
+    DesiredState,
     FileChange,
     Plan,
     cpu_state_rejected,
@@ -103,7 +103,7 @@ class Verification:
         self._endpoint = endpoint
         self._timeout = timeout
 
-    def run(self, expected: Expected, stopped_at: float, started_at: float, settle: bool = True) -> Outcome:
+    def run(self, expected: DesiredState, stopped_at: float, started_at: float, settle: bool = True) -> Outcome:
         """Wait until all holds and, with *settle*, see that it stays so.
 
         :raises NotVerified: with the first cause
@@ -143,7 +143,9 @@ class Verification:
                 raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
             state = self._node.service_state()
 
-    def confirm(self, expected: Expected, pod: t.Optional[PodCpus], record: t.Optional[Record] = None) -> t.List[str]:
+    def confirm(
+        self, expected: DesiredState, pod: t.Optional[PodCpus], record: t.Optional[Record] = None
+    ) -> t.List[str]:
         """See that the kubelet is still as expected, *record*'s process without a restart, and what it gave the pod.
 
         :raises NotVerified: with the first cause
@@ -182,7 +184,7 @@ class Verification:
     def _not_verified(self, message: str, started_at: float) -> NotVerified:
         return NotVerified(message, first_cause(self._node.log_since(started_at)))
 
-    def _state_problem(self, expected: Expected) -> t.Optional[str]:
+    def _state_problem(self, expected: DesiredState) -> t.Optional[str]:
         path = self._endpoint.state_paths["cpu_manager"]
         text = self._node.read(path)
         if text is None:
@@ -211,7 +213,7 @@ class Verification:
         except StateFileError as exc:
             raise NotVerified(str(exc)) from exc
 
-    def _sets(self, expected: Expected) -> str:
+    def _sets(self, expected: DesiredState) -> str:
         state = self._state()
         if expected.policy != "static":
             return f"state file: policy {state['policy']}"
@@ -219,7 +221,7 @@ class Verification:
         return f"state file: policy {state['policy']}, shared pool {state['default_cpus']}{reserved}"
 
 
-def let_others_end(node: Node, journal: Journal, own: t.Optional[str]) -> None:
+def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> None:
     """Wait while another run holds its switch; one that it does not confirm in time is an interrupted one.
 
     Takes no lock, which the other run needs to confirm.
@@ -248,10 +250,10 @@ class Switch:
         self._endpoint = endpoint
         self._timeout = timeout
 
-    def perform(
+    def apply(
         self,
         plan: Plan,
-        before: Expected,
+        before: DesiredState,
         kubelet_version: t.Optional[str],
         undoes: t.Optional[str] = None,
         hold_seconds: t.Optional[float] = None,
@@ -294,7 +296,7 @@ class Switch:
     def confirm(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
         """Look at a switch again and commit it if it was held; if it does not verify any more, a held one is undone.
 
-        :raises TuningError: with the cause, as `perform` does
+        :raises TuningError: with the cause, as `apply` does
         """
         if record.status == UNDONE:
             raise TuningError(f"the switch {record.id} was undone meanwhile by another run.", undone=True)
@@ -364,7 +366,7 @@ class Switch:
         self,
         record: Record,
         files: t.Sequence[FileChange],
-        expected: Expected,
+        expected: DesiredState,
         undoing: bool = False,
         settle: bool = True,
     ) -> Outcome:
@@ -384,7 +386,7 @@ class Switch:
         self._node.start_kubelet()
         return self.verification().run(expected, stopped_at, started_at, settle)
 
-    def _state_changes(self, expected: Expected) -> t.List[FileChange]:
+    def _state_changes(self, expected: DesiredState) -> t.List[FileChange]:
         paths = self._endpoint.state_paths
         return state_changes({name: (path, self._node.read(path)) for name, path in paths.items()}, expected)
 

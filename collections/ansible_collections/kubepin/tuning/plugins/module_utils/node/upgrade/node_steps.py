@@ -19,7 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     FileChange,
-    expected_of,
+    desired_state,
     plan_switch,
     state_changes,
 )
@@ -47,8 +47,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd i
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
     IN_PROGRESS,
     Packages,
+    empty_directory,
     packages_here,
-    scratch,
     without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
@@ -88,7 +88,7 @@ def to_desired(before: t.Mapping[str, t.Any]) -> DesiredSettings:
 
 
 @contextlib.contextmanager
-def whole(path: str) -> t.Iterator[str]:
+def atomic_path(path: str) -> t.Iterator[str]:
     """A draft beside the path, which takes its place in one step at the end; nothing is left of one that fails.
 
     :raises TuningError: if it cannot be written
@@ -103,9 +103,9 @@ def whole(path: str) -> t.Iterator[str]:
         raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc
 
 
-def copy_whole(origin: str, path: str, like: t.Optional[str] = None) -> None:
+def atomic_copy(origin: str, path: str, like: t.Optional[str] = None) -> None:
     """Put a copy in the path's place, with owner and mode of *like* (the origin's without one), on disk when this returns."""
-    with whole(path) as draft:
+    with atomic_path(path) as draft:
         shutil.copyfile(origin, draft)
         model = os.stat(like or origin)
         with open(draft, "rb") as file:
@@ -127,7 +127,7 @@ def _same(one: str, other: str) -> bool:
     ) and filecmp.cmp(one, other, shallow=False)
 
 
-class Hop:
+class NodeUpgrade:
     """One machine's part of the way to one version. Everything that it replaces is kept in `folder`."""
 
     def __init__(self, node: Node, run: Run, version: str, source: Source, timeout: float) -> None:
@@ -193,11 +193,11 @@ class Hop:
         if not os.path.exists(path):
             return None
         kept = f"{self.folder}/{name}"
-        copy_whole(path, kept)
+        atomic_copy(path, kept)
         return kept
 
     def _archive_kubernetes(self) -> None:
-        with whole(f"{self.folder}/etc-kubernetes.tar.gz") as draft, open(draft, "wb") as file:
+        with atomic_path(f"{self.folder}/etc-kubernetes.tar.gz") as draft, open(draft, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             with tarfile.open(fileobj=file, mode="w:gz") as archive:
                 archive.add(
@@ -256,7 +256,7 @@ class Hop:
         known = record.get("packages")
         packages.fetch(names, self.version, self._new_packages)
         files = packages.files_in(self._new_packages)
-        with scratch(f"{self._staged}/.unpacked") as root:
+        with empty_directory(f"{self._staged}/.unpacked") as root:
             for name in names:
                 packages.extract(files[name], root)
                 os.replace(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
@@ -285,7 +285,7 @@ class Hop:
         path, staged = program_path(program), f"{self._staged}/{program}"
         if program_version(self._run, path) == self.version:
             return False
-        copy_whole(staged, path, like=path if os.path.exists(path) else staged)
+        atomic_copy(staged, path, like=path if os.path.exists(path) else staged)
         return True
 
     # kubeadm
@@ -470,7 +470,7 @@ class Hop:
     def _start(self, stopped_at: float) -> Outcome:
         """Remove state files that the kubelet would refuse, start it, and verify."""
         kubelet = read_kubelet(self._run)
-        expected = expected_of(read_topology(), kubelet["effective"], kubelet["version"])
+        expected = desired_state(read_topology(), kubelet["effective"], kubelet["version"])
         endpoint = endpoint_of(kubelet)
         texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
         for change in state_changes(texts, expected):
@@ -497,7 +497,7 @@ class Hop:
                 if kept is None:
                     self._node.remove(path)
                 elif not _same(kept, path):
-                    copy_whole(kept, path)
+                    atomic_copy(kept, path)
             verified = self._start(self._node.monotonic()).verified
         except Exception as second:
             # the last resort: whatever is in place, a started kubelet is better than a stopped one

@@ -47,7 +47,7 @@ def without_stale_unit_problem(problems: t.Sequence[Problem]) -> t.List[Problem]
 
 
 @contextlib.contextmanager
-def scratch(path: str) -> t.Iterator[str]:
+def empty_directory(path: str) -> t.Iterator[str]:
     """An empty folder of this name, gone afterwards; what a killed process left in it is gone before."""
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path, mode=0o755)
@@ -367,7 +367,7 @@ class Apt(Packages):
             self._repack(name, f"{folder}/{name}.deb")
 
     def _repack(self, name: str, path: str) -> None:
-        with scratch(f"{path}.root") as root:
+        with empty_directory(f"{path}.root") as root:
             listed = self._asked(["dpkg-query", "--listfiles", name]).splitlines()
             folders = {os.path.dirname(place) for place in listed}
             for place in listed:

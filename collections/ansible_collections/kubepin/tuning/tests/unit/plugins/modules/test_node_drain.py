@@ -60,7 +60,7 @@ def drain(api: Api) -> Drain:
 
 def test_it_tells_what_it_waits_for_until_nothing_is_left() -> None:
     told: list[list[str]] = []
-    evicted = drain(Api(refusals=2)).perform(60, told.append, lambda: False)
+    evicted = drain(Api(refusals=2)).run(60, told.append, lambda: False)
     assert [pod["name"] for pod in evicted] == ["trainer-0"]
     refused = ["ml/trainer-0: its disruption budget allows no eviction"]
     assert told == [refused, refused, ["ml/trainer-0 was just evicted"]]
@@ -69,14 +69,14 @@ def test_it_tells_what_it_waits_for_until_nothing_is_left() -> None:
 def test_a_stop_begins_no_eviction_and_names_the_pods_that_are_still_there() -> None:
     api = Api(refusals=0)
     with pytest.raises(TuningError, match="stopped as asked, with ml/trainer-0 still there"):
-        drain(api).perform(60, lambda remaining: None, lambda: True)
+        drain(api).run(60, lambda remaining: None, lambda: True)
     assert not api.gone
 
 
 def test_a_stop_of_a_node_that_is_empty_already_is_none() -> None:
     api = Api(refusals=0)
     api.gone = True
-    assert drain(api).perform(60, lambda remaining: None, lambda: True) == []
+    assert drain(api).run(60, lambda remaining: None, lambda: True) == []
 
 
 def test_the_progress_file_is_replaced_and_removed(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desir
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     DROP_IN_DIR,
     Plan,
+    desired_state,
     effective_after,
-    expected_of,
     plan_rollback,
     plan_switch,
     state_changes,
@@ -274,7 +274,7 @@ def test_without_a_list_the_reserved_cpus_are_those_that_the_kubelet_picks(
     reserved: dict[str, Any], taken: str
 ) -> None:
     after = {**DEFAULTS, "cpuManagerPolicy": "static", **reserved}
-    expected = expected_of(topology(cores=4, threads=2), after, "1.22.17")
+    expected = desired_state(topology(cores=4, threads=2), after, "1.22.17")
     assert format_cpuset(expected.reserved) == taken
 
 
@@ -282,7 +282,7 @@ def test_without_a_list_the_reserved_cpus_are_those_that_the_kubelet_picks(
 def test_a_kubelet_without_memory_manager_does_not_read_its_state_file(
     gates: dict[str, bool], policy: str | None
 ) -> None:
-    expected = expected_of(topology(), {**DEFAULTS, "featureGates": gates}, "1.22.17")
+    expected = desired_state(topology(), {**DEFAULTS, "featureGates": gates}, "1.22.17")
     assert expected.memory_policy == policy
     damaged = {"memory_manager": ("/var/lib/kubelet/memory_manager_state", "{")}
     assert bool(state_changes(damaged, expected)) == (policy is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import mend
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import build_patch
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import containers_of, qos
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
 
@@ -13,7 +13,7 @@ PREFIXES = ["nvidia.com/"]
 
 def patch_of(spec, kind="Deployment", injected=(), multiple=1):
     item = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "ml", "name": "a"}}
-    return mend(item, spec, containers_of(spec, PREFIXES), injected, multiple)
+    return build_patch(item, spec, containers_of(spec, PREFIXES), injected, multiple)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_problems_name_their_node_their_code_and_how_to_waive_them() -> None:
         "kubepin: nothing was changed. 3 problems between 1.20.15 and 1.21.14:",
         "  w1        [not_ready] is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.",
         "  cluster   [version] cannot be upgraded: 1.21.0 is refused.",
-        "  cp        [external_etcd] etcd is not a static pod of this control plane node, so kubepin takes no snapshot of it. "
+        "  cp        [external_etcd] does not run etcd as a static pod, so kubepin takes no snapshot of it. "
         "Take one yourself. To go on anyway, add external_etcd to kubeadm_upgrade_accept.",
     ]
     one = {**PLAN, "problems": PLAN["problems"][:1]}

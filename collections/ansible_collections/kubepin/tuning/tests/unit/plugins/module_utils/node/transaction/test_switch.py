@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    Expected,
+    DesiredState,
     FileChange,
     Plan,
     SettingChange,
@@ -28,7 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
     Endpoint,
     PodCpus,
     Switch,
-    let_others_end,
+    wait_for_held_switch,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
@@ -42,8 +42,8 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import
 HOME = "/var/lib/kubepin/switches"
 NEW = "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=0\n"
 ONLINE = frozenset({0, 1})
-BEFORE = Expected("none", frozenset(), ONLINE, False, "None")
-AFTER = Expected("static", frozenset({0}), ONLINE, False, "None")
+BEFORE = DesiredState("none", frozenset(), ONLINE, False, "None")
+AFTER = DesiredState("static", frozenset({0}), ONLINE, False, "None")
 
 
 PLAN = Plan(
@@ -67,7 +67,7 @@ def switch_on(node: Any) -> tuple[Switch, Journal]:
 def test_a_switch_is_verified_and_committed() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    record, outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     assert node.policy == "static"
     assert node.running
     assert node.clock > 12, "committed before the restart interval was over"
@@ -79,7 +79,7 @@ def test_a_switch_is_verified_and_committed() -> None:
 
 def test_between_stop_and_start_nothing_is_written() -> None:
     node = SimulatedNode()
-    switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+    switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
     down = node.steps[node.steps.index("stop") + 1 : node.steps.index("start")]
     assert down == [f"remove {STATE}", f"place {ENV}"]
     assert not node.drafts
@@ -96,7 +96,7 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
         return stop()
 
     node.stop_kubelet = write_and_stop  # type: ignore[method-assign]
-    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     assert [change.before for change in journal.of(record.id).state_files] == [last]
     saved = node.steps.index(f"write {journal.path(record)}", node.steps.index("stop"))
     assert saved < node.steps.index(f"remove {STATE}"), "removed before its text was on disk"
@@ -105,7 +105,7 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
 def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17", hold_seconds=45)
+    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17", hold_seconds=45)
     return node, switch, journal, record
 
 
@@ -147,7 +147,7 @@ def test_a_held_switch_that_another_run_has_undone_is_no_success() -> None:
 
 def test_a_run_waits_for_a_held_switch_that_nobody_confirms_and_then_takes_it_for_interrupted() -> None:
     node, _switch, journal, record = held_switch()
-    let_others_end(node, journal, own=None)
+    wait_for_held_switch(node, journal, own=None)
     assert 44 < node.clock < 47
     assert journal.unfinished() == record
 
@@ -163,20 +163,20 @@ def test_a_run_is_refused_if_another_one_confirms_its_held_switch_meanwhile() ->
 
     node.sleep = confirmed_meanwhile  # type: ignore[method-assign]  # the other run acts while this one sleeps
     with pytest.raises(TuningError, match="another run is changing this node right now"):
-        let_others_end(node, journal, own=None)
+        wait_for_held_switch(node, journal, own=None)
 
 
 def test_a_run_does_not_wait_for_its_own_held_switch() -> None:
     node, _switch, journal, record = held_switch()
     before = node.clock
-    let_others_end(node, journal, own=record.id)
+    wait_for_held_switch(node, journal, own=record.id)
     assert node.clock == before
 
 
 def test_a_committed_switch_that_does_not_verify_any_more_is_told_and_left() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     node.boot()
     with pytest.raises(TuningError, match="did not stay up"):
         switch.confirm(record, None)
@@ -193,7 +193,7 @@ def test_a_kubelet_that_fails_is_undone_with_its_own_words() -> None:
     node.fails_with = 'E1123 "Failed to run kubelet" err="Invalid cpuset \\"99\\" specified by --reserved-cpus"'
     switch, journal = switch_on(node)
     with pytest.raises(TuningError) as caught:
-        switch.perform(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN, BEFORE, "1.22.17")
     assert caught.value.details["first_cause"] == node.fails_with
     assert caught.value.details["undone"] is True
     assert "reserved CPUs name a CPU that this machine does not have" in str(caught.value)
@@ -208,7 +208,7 @@ def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> N
     switch, journal = switch_on(node)
     node.boot = lambda: node.__dict__.update(running=False)  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="Undoing it did not verify either") as caught:
-        switch.perform(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN, BEFORE, "1.22.17")
     assert caught.value.details["undone"] is False
     assert node.files[ENV] == OLD
     assert journal.unfinished() is not None
@@ -233,7 +233,7 @@ def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: st
     before = dict(node.files)
     full_disk(node, free_writes)
     with pytest.raises(TuningError, match=rf"{named} cannot be written: No space left on device\. Nothing was changed"):
-        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
     assert "stop" not in node.steps
     assert node.files == before, "a journal or a draft was left"
 
@@ -244,7 +244,7 @@ def test_a_full_disk_at_the_end_leaves_the_kubelet_up_and_the_next_run_repairs()
     full_disk(node, 2)
     switch, journal = switch_on(node)
     with pytest.raises(TuningError, match="No space left on device"):
-        switch.perform(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN, BEFORE, "1.22.17")
     assert node.running, node.log
     record = journal.unfinished()
     assert record is not None, "a switch that could not be undone is not unfinished"
@@ -267,7 +267,7 @@ def test_a_file_that_cannot_be_put_in_its_place_is_undone() -> None:
 
     node.place = read_only  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="Read-only file system") as caught:
-        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
     assert caught.value.details["undone"] is True
     assert (node.running, node.files[ENV], node.drafts) == (True, OLD, [])
 
@@ -278,7 +278,7 @@ def test_an_unforeseen_error_is_undone_too() -> None:
     node.files[STATE] = "no JSON"
     node.healthy = lambda url: 1 / 0 > 0 if node.policy == "static" else True  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="division by zero") as caught:
-        switch.perform(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN, BEFORE, "1.22.17")
     assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
 
@@ -298,7 +298,7 @@ def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> 
         node.power_cut_at = cut
         switch, _journal = switch_on(node)
         try:
-            record, _outcome = switch.perform(plan, BEFORE, "1.22.17", hold_seconds=hold)
+            record, _outcome = switch.apply(plan, BEFORE, "1.22.17", hold_seconds=hold)
             switch.confirm(record, None)
         except TuningError:
             assert fails_with
@@ -326,7 +326,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
             assert DROP_IN not in node.files
             assert not node.drafts, node.steps
             node.clock += 1
-            switch.perform(plan, BEFORE, "1.22.17")
+            switch.apply(plan, BEFORE, "1.22.17")
         assert (node.running, node.drafts) == (True, [])
 
 
@@ -368,10 +368,10 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
 def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    first, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    first, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     back = Plan(files=[first.files[0].inverse("as before")], state_files=[], expected=BEFORE)
     node.clock += 60
-    switch.perform(back, AFTER, "1.22.17", undoes=first.id)
+    switch.apply(back, AFTER, "1.22.17", undoes=first.id)
     assert node.policy == "none"
     assert journal.committed() is None
 
@@ -379,18 +379,18 @@ def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
 def test_repeating_a_rollback_does_not_go_back_a_second_step() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    switch.perform(PLAN, BEFORE, "1.22.17")
+    switch.apply(PLAN, BEFORE, "1.22.17")
     node.clock += 60
-    second, _outcome = switch.perform(Plan(expected=AFTER), AFTER, "1.22.17")
+    second, _outcome = switch.apply(Plan(expected=AFTER), AFTER, "1.22.17")
     node.clock += 60
-    switch.perform(Plan(expected=AFTER), AFTER, "1.22.17", undoes=second.id)
+    switch.apply(Plan(expected=AFTER), AFTER, "1.22.17", undoes=second.id)
     assert journal.committed() is None
 
 
 def test_journals_survive_a_round_trip() -> None:
     node = SimulatedNode()
     switch, _journal = switch_on(node)
-    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     assert Journal(node, HOME).committed() == record  # type: ignore[arg-type]
     assert (record.before, record.after, record.status) == (BEFORE, AFTER, COMMITTED)
 
@@ -398,7 +398,7 @@ def test_journals_survive_a_round_trip() -> None:
 def test_a_journal_of_an_earlier_version_is_read() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.perform(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
     data = json.loads(node.files[journal.path(record)])
     node.files[journal.path(record)] = json.dumps({**data, "steps": ["stopped", "started"]})
     assert journal.committed() == record
@@ -415,7 +415,7 @@ def test_unfinished_is_what_begun_means() -> None:
     node = SimulatedNode()
     node.power_cut_at = 3
     with pytest.raises(PowerCut):
-        switch_on(node)[0].perform(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
     record = Journal(node, HOME).unfinished()  # type: ignore[arg-type]
     assert record is not None
     assert record.status == BEGUN

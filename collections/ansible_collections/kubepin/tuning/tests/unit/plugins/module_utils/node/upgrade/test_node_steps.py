@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import (
-    Hop,
+    NodeUpgrade,
     dropped_settings,
     to_desired,
 )
@@ -425,7 +425,7 @@ def test_a_lock_that_somebody_holds_is_waited_for(
     assert (machine.running, len(tries)) == (NEW, 3)
 
 
-def _at_its_kubelet(machine: PackagedMachine) -> Hop:
+def _at_its_kubelet(machine: PackagedMachine) -> NodeUpgrade:
     """The machine's hop, with all done that comes before its kubelet."""
     hop = machine.hop()
     hop.back_up()
