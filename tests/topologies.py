@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 Tree = dict[str, str]
-"""Path -> content, without the newline at its end; «-> target» is a symbolic link."""
+"""Path -> content, without the newline at its end; "-> target" is a symbolic link."""
 
 _CPU = "sys/devices/system/cpu"
 _NODE = "sys/devices/system/node"

@@ -27,7 +27,7 @@ Data = Mapping[str, Any]
 
 RBAC_HEAD = """\
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Written by `make docs` from what kubepin asks the API server for before a run; docs/operations.md («Rights») tells how to use it.
+# Written by `make docs` from what kubepin asks the API server for before a run; docs/operations.md ("Rights") tells how to use it.
 # For each purpose a ClusterRole, and one more for what it takes in a single namespace; the groups kubepin:PURPOSE have them.
 """
 

@@ -84,7 +84,7 @@ def is_fine(pod: Data) -> bool:
 
 
 def ask(create: Callable[..., Any], manifest: Data) -> tuple[str, str]:
-    """What the policy does with an object («refused», «warned» or nothing), and in which words.
+    """What the policy does with an object ("refused", "warned" or nothing), and in which words.
 
     :raises client.ApiException: if the API server refuses it for another reason
     """

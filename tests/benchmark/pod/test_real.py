@@ -136,7 +136,7 @@ def test_the_original_prints_and_writes_as_ever(run: Run, tmp_path: Path, amd: P
     printed = done.stdout.splitlines()
     cells = [line for line in logged if "resnet18" in line]
     assert [shape(line) for line in printed if "left out" not in line] == [
-        *logged[1 : logged.index(cells[0])],  # without the «start» and «end» of test.sh
+        *logged[1 : logged.index(cells[0])],  # without the "start" and "end" of test.sh
         *cells,
         cells[0],
         cells[2],

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 # What the attributes mean; each module says how far it supports them.
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ pods:
             - Every reason why it does not.
             - C(no_cpu_limit), C(no_memory_limit), C(cpu_request_differs) and C(memory_request_differs) keep a pod from being Guaranteed.
             - C(other_container) means that another container does.
-            - C(fractional_cpu) is a request that is no whole number.
+            - C(fractional_cpu) is a request that is not a whole number.
             - C(pod_level_resources) are resources of the pod itself, for which kubelets below 1.37 pin nothing.
             - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) refuses.
             - C(too_many_cpus) is more than the node can ever give.

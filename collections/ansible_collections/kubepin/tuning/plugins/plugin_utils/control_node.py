@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Modules of the control node, run without a Python process of their own.
 
 A module that asks the Kubernetes API takes some tenths of a second; to start a Python process for it, and to import

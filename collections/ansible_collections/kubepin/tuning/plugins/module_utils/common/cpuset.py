@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the kernel's CPU list format, such as «0-3,8».
+"""Pure: the kernel's CPU list format, such as "0-3,8"."""
+
 from __future__ import annotations
 
 import re

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: Kubernetes quantities (apimachinery pkg/api/resource) and Go's durations, without a client library.
+"""Pure: Kubernetes quantities (apimachinery pkg/api/resource) and Go's durations, without a client library."""
+
 from __future__ import annotations
 
 import re

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: Kubernetes versions, and the way from one to another, minor by minor.
+"""Pure: Kubernetes versions, and the way from one to another, minor by minor."""
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the modules of the control node use of AnsibleModule, so that they also run without one."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Small texts that several reports share. Pure."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: which CPUs the kubelet's static policy will hand out. Ported from Kubernetes (Apache License 2.0).
+"""Pure: which CPUs the kubelet's static policy will hand out. Ported from Kubernetes (Apache License 2.0)."""
+
 from __future__ import annotations
 
 import itertools
@@ -96,7 +96,7 @@ class _Place(t.NamedTuple):
 class Machine:
     """The machine as the kubelet's CPU manager sees it (pkg/kubelet/cm/cpumanager/topology/topology.go CPUTopology).
 
-    `members` maps a level («numa», «socket», «core», «uncore») and a number to the CPUs. A core has the number of its
+    `members` maps a level ("numa", "socket", "core", "uncore") and a number to the CPUs. A core has the number of its
     lowest CPU. `sockets` counts those of CPUs outside of all NUMA nodes too. `cpus_per_core`, `cpus_per_socket` and
     `cpus_per_uncore` are the kubelet's averages, rounded down.
     """
@@ -185,7 +185,7 @@ def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
 
     cAdvisor (utils/sysinfo/sysinfo.go GetNodesInfo, getCoresInfo, addCacheInfo) takes CPUs of one NUMA node with the
     same core and socket number for one core, and ignores dies, offline CPUs and CPUs without these numbers. Without
-    NUMA nodes, sockets stand in for them. The «uncore cache» is an L3 cache that does not span its whole NUMA node;
+    NUMA nodes, sockets stand in for them. The "uncore cache" is an L3 cache that does not span its whole NUMA node;
     a core without one is in a group with the number of its socket (topology.go getUncoreCacheID).
 
     :raises AllocationError: if no CPU has the numbers of its core and socket
@@ -634,7 +634,7 @@ def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
 def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
     """cpu_assignment.go takeByTopology, 1.20 and 1.21: whole sockets, whole cores, single CPUs; no NUMA level.
 
-    Its comparisons are joined by «or»: a socket may be less than another and greater too. Where that happens, the
+    Its comparisons are joined by "or": a socket may be less than another and greater too. Where that happens, the
     result depends on the order of a Go map and on the sort algorithm, and is not certain. `freeCores` meets it once a
     socket has more free cores than one with a higher number.
     """

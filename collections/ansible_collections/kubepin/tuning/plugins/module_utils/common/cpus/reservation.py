@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: decides which CPUs are kept for the system; reads and writes nothing.
+"""Pure: decides which CPUs are kept for the system; reads and writes nothing."""
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The part of TOML that container runtimes write and read, for Python 3.8. Pure; the rest is refused, not guessed."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# A strict reader for the YAML of KubeletConfiguration files: it reads right, or says on which line it does not.
+"""A strict reader for the YAML of KubeletConfiguration files: it reads right, or says on which line it does not."""
+
 from __future__ import annotations
 
 import re

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Which running containers have lost their GPU, by which of the known causes, and on what evidence. Pure; None means unknown.
 
-A device is lost if the container sees its node and its cgroup does not allow it («Operation not permitted»).
+A device is lost if the container sees its node and its cgroup does not allow it ("Operation not permitted").
 """
 
 from __future__ import annotations

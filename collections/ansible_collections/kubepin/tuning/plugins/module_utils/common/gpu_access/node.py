@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What is known of a node that decides about its GPU pods' CPUs and devices. Pure; None everywhere means unknown."""
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-"""Whether a running pod may lose its GPU («Failed to initialize NVML: Unknown Error»), by what, and what is unknown. Pure.
+"""Whether a running pod may lose its GPU ("Failed to initialize NVML: Unknown Error"), by what, and what is unknown. Pure.
 
 Three causes: an update of the container's cgroup, ``systemctl daemon-reload``, and missing links in /dev/char
 (NVIDIA Container Toolkit, troubleshooting).

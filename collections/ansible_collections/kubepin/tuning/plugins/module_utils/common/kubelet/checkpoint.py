@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: what the state files of the kubelet's CPU and memory managers have in common.
+"""Pure: what the state files of the kubelet's CPU and memory managers have in common."""
+
 from __future__ import annotations
 
 import json

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the kubelet settings that count, out of configuration file, drop-in files and flags.
+"""Pure: the kubelet settings that count, out of configuration file, drop-in files and flags."""
+
 from __future__ import annotations
 
 import posixpath
@@ -63,7 +63,7 @@ def effective_config(
         order
     :param command_line: program and arguments
 
-    Sources are «default», «file:PATH», «drop-in:PATH» (the last one that touches the field) and «flag». Flags beat
+    Sources are "default", "file:PATH", "drop-in:PATH" (the last one that touches the field) and "flag". Flags beat
     drop-ins, drop-ins beat the file, the file beats the defaults (cmd/kubelet/app/server.go:
     kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
     merged, lists are replaced, null goes back to the default. A flag replaces a map as a whole, save --feature-gates,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the state file of the kubelet's CPU manager, and whether a kubelet would refuse it.
+"""Pure: the state file of the kubelet's CPU manager, and whether a kubelet would refuse it."""
+
 from __future__ import annotations
 
 import typing as t
@@ -27,7 +27,7 @@ Entries = t.Dict[str, t.Dict[str, str]]
 class CpuManagerState(t.TypedDict):
     """What a cpu_manager_state file says; CPU sets are texts.
 
-    `format` is «V1» to «V4». `entries` maps the pod's UID and the container's name to its exclusive CPUs; V1 knows
+    `format` is "V1" to "V4". `entries` maps the pod's UID and the container's name to its exclusive CPUs; V1 knows
     only container IDs, which stand for the UID there, with an empty container name. `pod_entries` maps a UID to CPUs
     of the whole pod (from V3 on). `checksum_ok` is None where the checksum was not checked: it is 0, which V1 and V2
     accept, or of an unknown kind.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the kubelet's command line and the systemd environment files that it comes from.
+"""Pure: the kubelet's command line and the systemd environment files that it comes from."""
+
 from __future__ import annotations
 
 import re
@@ -122,7 +122,7 @@ def split_arguments(text: str) -> t.List[str]:
 
 
 def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> t.List[str]:
-    """The arguments of an ExecStart= line with its variables replaced (systemd.service(5), «Command lines»).
+    """The arguments of an ExecStart= line with its variables replaced (systemd.service(5), "Command lines").
 
     ``$NAME`` as a word becomes as many arguments as the value splits into; ``${NAME}`` anywhere becomes the value as
     it is; an unset variable is empty; ``$$`` is a dollar sign.
@@ -191,11 +191,11 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
 
 
 def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:
-    """The flags in arguments without the program; «_» in names is «-» (component-base/cli/flag WordSepNormalizeFunc).
+    """The flags in arguments without the program; "_" in names is "-" (component-base/cli/flag WordSepNormalizeFunc).
 
     A flag without ``=`` takes the next argument as its value unless it is boolean. Of flags not in FLAGS, that is
     assumed where the next argument does not look like a flag: the kubelet takes no other arguments
-    (cmd/kubelet/app/server.go, «unknown command»).
+    (cmd/kubelet/app/server.go, "unknown command").
     """
     flags: t.List[_Flag] = []
     index = 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the state file of the kubelet's memory manager, and whether a kubelet would refuse it.
+"""Pure: the state file of the kubelet's memory manager, and whether a kubelet would refuse it."""
+
 from __future__ import annotations
 
 import copy
@@ -133,7 +133,7 @@ def default_machine(
 def memory_rejected_because(
     state: t.Optional[MemoryManagerState], policy: str, machine: Machine, minor: int
 ) -> t.Optional[str]:
-    """Why a kubelet with this memoryManagerPolicy («None» or «Static», with capitals) would refuse the file, None if it
+    """Why a kubelet with this memoryManagerPolicy ("None" or "Static", with capitals) would refuse the file, None if it
     would take it.
 
     :param machine: `default_machine` of this machine; empty if that is not known, and the file is not held to it then

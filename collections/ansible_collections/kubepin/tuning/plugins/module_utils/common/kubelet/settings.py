@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the kubelet settings that kubepin manages, the rules that they must obey, and how they are written down.
+"""Pure: the kubelet settings that kubepin manages, the rules that they must obey, and how they are written down."""
+
 from __future__ import annotations
 
 import typing as t

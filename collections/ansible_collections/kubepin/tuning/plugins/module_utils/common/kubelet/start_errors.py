@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: finds in a kubelet's log why it did not start, and says what that means.
+"""Pure: finds in a kubelet's log why it did not start, and says what that means."""
+
 from __future__ import annotations
 
 import re

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: from what a node is and what is wanted, the list of changes or every problem. Reads and writes nothing.
+"""Pure: from what a node is and what is wanted, the list of changes or every problem. Reads and writes nothing."""
+
 from __future__ import annotations
 
 import typing as t

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: kubelet flags that later releases no longer know, and which of them can simply go.
+"""Pure: kubelet flags that later releases no longer know, and which of them can simply go."""
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What is measured on a node, in which order, and what came of it. Pure: settings and module results in, facts and text out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The namespace and the ConfigMap that all benchmark pods share."""
 
 from __future__ import annotations

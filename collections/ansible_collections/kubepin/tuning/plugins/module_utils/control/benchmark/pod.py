@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """One round of the benchmark in one pod: its manifest, its log, and why it failed. Pure: plain data in, plain data out.
 
 The program in the pod and its JSON lines are described in benchmark/README.md.

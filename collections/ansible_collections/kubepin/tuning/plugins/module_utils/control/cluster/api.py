@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The Kubernetes API as kubepin's modules on the control node use it: few calls, plain JSON, errors for people.
 
 The client library reads the kubeconfig (certificates, tokens, exec plugins, proxies) and opens the connections. The

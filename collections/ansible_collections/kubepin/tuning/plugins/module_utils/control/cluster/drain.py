@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What a drain of one node would do, decided from plain API objects. Pure: nothing is read, nothing is changed.
 
 The rules are those of ``kubectl drain --ignore-daemonsets`` (kubernetes/kubectl ``pkg/drain/filters.go``) and of the

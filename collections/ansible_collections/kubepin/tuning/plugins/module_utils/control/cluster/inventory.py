@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Pure: a node object of the API as host variables, and the groups that it belongs to.
 
 What the API does not know of CPUs: sockets, NUMA nodes, L3 groups, the CPUs' numbers, and which of them are near a GPU. Only the node

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the API says about one node, in few words. Pure: plain API objects in, plain data out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Pure: which rights each purpose takes at the API, as a manifest, as questions to the API server, and as words.
 
 One table feeds all three, so that what is documented is what is asked. `make campaign WHAT=permissions` compares it with

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The probe pod: its manifest, what its log lines mean, and when it has failed. Pure: plain data in, plain data out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the operator reads of a diagnosis of GPU pods. Pure: what gpu_loss_info returned on each node in, text out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The audit as a whole: every GPU pod of a source, the templates that they come from, and what would mend those."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The change of an owner's template that would give its pods CPUs of their own. Pure; nothing is invented."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Which containers of a GPU pod get CPUs of their own under the static policy, and every reason why others do not.
 
 Pure: plain pod specifications in, plain data out. The rules are those of Kubernetes pkg/apis/core/v1/helper/qos/qos.go
@@ -20,7 +19,7 @@ REASONS: t.Dict[str, str] = {
     "no_memory_limit": "it has no memory limit",
     "cpu_request_differs": "its CPU request is not its CPU limit",
     "memory_request_differs": "its memory request is not its memory limit",
-    "fractional_cpu": "its CPU request is no whole number",
+    "fractional_cpu": "its CPU request is not a whole number",
     "other_container": "another container of the pod has unequal or missing limits, so the whole pod is not Guaranteed",
     "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets below 1.37 pin nothing",
     "smt_alignment": "its CPUs are no multiple of the node's threads per core, which full-pcpus-only refuses",

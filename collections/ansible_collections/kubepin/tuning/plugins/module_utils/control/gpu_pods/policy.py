@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """The admission policy that holds GPU pods to the rule of ``_gpu_pod``. Pure: settings and what was read in, plain data out.
 
 What only a node knows (threads per core, its number of CPUs, its policy) is not judged: a pod has no node at admission. For pods with

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What a switch to the static policy would do to GPU pods. Pure: plans, stacks and an audit in, plain data out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the operator reads of an audit of GPU pods. Pure: what gpu_pod_info returned in, text out."""
 
 from __future__ import annotations

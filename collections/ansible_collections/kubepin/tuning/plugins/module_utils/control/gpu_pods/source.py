@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Where the audit's objects come from: the API, page after page, or files for those who cannot give access to it."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: the conclusions of a host probe as sentences.
+"""Pure: the conclusions of a host probe as sentences."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: what a node's CPUs would be under the static policy, what pods would get, and what would keep pods together.
+"""Pure: what a node's CPUs would be under the static policy, what pods would get, and what would keep pods together."""
+
 from __future__ import annotations
 
 import typing as t
@@ -335,7 +335,7 @@ def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
         notes.append("No NVIDIA GPU was found on the PCI bus.")
     elif node.after["topologyManagerPolicy"] == "none":
         notes.append(
-            "With topologyManagerPolicy none the kubelet does not look for CPUs beside the GPU that a pod gets: «beside a GPU» says only "
+            "With topologyManagerPolicy none the kubelet does not look for CPUs beside the GPU that a pod gets: 'beside a GPU' says only "
             "that there is one."
         )
     return notes

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the operator reads of a preview. Pure: what was read of each node in, plain data and text out."""
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """How a host ended. Roles publish it in their facts; docs/facts.md says which fact has which value, and what it means."""
 
 from __future__ import annotations

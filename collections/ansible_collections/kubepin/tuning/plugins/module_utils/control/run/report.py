@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the operator reads at the end of a run. Pure: facts in, text out."""
 
 from __future__ import annotations
@@ -185,7 +184,7 @@ def _closing_lines(result: Mapping[str, t.Any]) -> list[str]:
 
 
 def _value(value: object) -> str:
-    """A setting as text: what is absent reads «unset», a mapping is written key=value."""
+    """A setting as text: what is absent reads "unset", a mapping is written key=value."""
     if value is None or value == "":
         return "unset"
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned.
+"""Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned."""
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What an upgrade asks the Kubernetes API, as plain data."""
 
 from __future__ import annotations

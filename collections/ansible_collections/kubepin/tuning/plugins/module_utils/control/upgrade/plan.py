@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Pure: from what a cluster is and what is requested, the steps of an upgrade, or everything that stands in its way.
 
 Where each node is, is read from the nodes and the API every time. So a run that was stopped anywhere is simply repeated.

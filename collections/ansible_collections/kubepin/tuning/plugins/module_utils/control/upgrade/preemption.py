@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Pure: whose CPUs the pods take that an upgrade drains from their nodes."""
 
 from __future__ import annotations

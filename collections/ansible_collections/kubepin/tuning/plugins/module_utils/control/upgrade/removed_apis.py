@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Pure: the API versions that releases removed, and who still uses them.
 
 The table is Kubernetes' deprecation guide (kubernetes.io/docs/reference/using-api/deprecation-guide/), as far as objects of these

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """What the operator reads of an upgrade. Pure: plan and results in, text out."""
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def upgrade_failure_text(
     if unreachable:
         what = f"lost the node: {unreachable.rstrip(': ')}. What had begun on it goes on by itself, as long as it runs."
     else:
-        what = f"ended at «{task}»: {message}" if task else "was stopped, as another node of its batch failed."
+        what = f"ended at '{task}': {message}" if task else "was stopped, as another node of its batch failed."
     steps = [*plan["steps"]]
     done = steps.index(step) if step in steps else 0
     folder = prepared.get("folder")

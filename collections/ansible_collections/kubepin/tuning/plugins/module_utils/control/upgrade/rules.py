@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Everything that can prevent an upgrade, each rule a pure function from facts to findings."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# The only place where a probe of one host starts something: containers of an engine, or processes in cgroups of its own.
+"""The only place where a probe of one host starts something: containers of an engine, or processes in cgroups of its own."""
+
 from __future__ import annotations
 
 import contextlib
@@ -77,7 +77,7 @@ def last_line(text: str) -> str:
 
 
 def find_engines(name: str, image: t.Optional[str], python: str, run: Run) -> t.List[Engine]:
-    """The engines that may be used, in the order of preference: the one named, or with «auto» all."""
+    """The engines that may be used, in the order of preference: the one named, or with "auto" all."""
     names = (*CONTAINER_ENGINES, CGROUP) if name == "auto" else (name,)
     return [_find_cgroup(python, run) if one == CGROUP else _find_container_engine(one, image, run) for one in names]
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: what a probe of one host compares, on which CPUs and through which engine, or why it cannot.
+"""Pure: what a probe of one host compares, on which CPUs and through which engine, or why it cannot."""
+
 from __future__ import annotations
 
 import hashlib
@@ -36,7 +36,7 @@ _TOOLKIT = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for. `cpuset` and `gpu` may be «auto», `gpu` «none» too."""
+    """What was asked for. `cpuset` and `gpu` may be "auto", `gpu` "none" too."""
 
     run_id: str
     engine: str
@@ -216,7 +216,7 @@ def _bad_values(wanted: Wanted) -> t.List[str]:
 
 
 def _pick_engine(wanted: Wanted, engines: t.Sequence[Engine]) -> t.Tuple[t.Optional[Engine], t.List[str]]:
-    """The first engine that works; with «auto» the others' troubles count only if none does."""
+    """The first engine that works; with "auto" the others' troubles count only if none does."""
     works = [engine for engine in engines if not engine.trouble]
     if not works:
         return None, [f"engine {engine.name}: {engine.trouble}" for engine in engines]

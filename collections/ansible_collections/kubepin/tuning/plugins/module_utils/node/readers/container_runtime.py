@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """How a node's container runtime starts GPU containers. Reads, and changes nothing; what is not certain is None.
 
 GPU pods run under the default handler, or under one that is NVIDIA's through a RuntimeClass. Where these differ in a fact,

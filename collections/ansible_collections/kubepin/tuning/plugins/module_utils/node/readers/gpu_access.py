@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
 """Reads from a node what `_gpu_loss` decides on. Changes nothing: no program is run but to read, no device is opened."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# What an upgrade needs to know of one machine. Reads, and changes nothing.
+"""What an upgrade needs to know of one machine. Reads, and changes nothing."""
+
 from __future__ import annotations
 
 import glob

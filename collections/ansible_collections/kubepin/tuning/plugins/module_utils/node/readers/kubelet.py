@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# How this machine's kubelet is really configured: service, command line, files, state, container runtime.
+"""How this machine's kubelet is really configured: service, command line, files, state, container runtime."""
+
 from __future__ import annotations
 
 import glob
@@ -114,7 +114,7 @@ def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
 
 
 def parse_time_span(text: str) -> t.Optional[float]:
-    """Seconds of a time span as systemctl prints it («1min 30s», «100ms»); None for «infinity» and what is none."""
+    """Seconds of a time span as systemctl prints it ("1min 30s", "100ms"); None for "infinity" and what is none."""
     if text == "0":
         return 0.0
     parts = [re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|min|h|d)", part, re.ASCII) for part in text.split()]

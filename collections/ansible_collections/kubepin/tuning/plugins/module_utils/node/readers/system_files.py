@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Small files of /sys and /proc: of this machine, or of a copy in a folder or a tar archive.
+"""Small files of /sys and /proc: of this machine, or of a copy in a folder or a tar archive."""
+
 from __future__ import annotations
 
 import os
@@ -96,7 +96,7 @@ class Folder(SystemFiles):
 
 
 class Memory(SystemFiles):
-    """Files held in memory: path -> text, symbolic links («-> target») among them, relative to the root."""
+    """Files held in memory: path -> text, symbolic links ("-> target") among them, relative to the root."""
 
     def __init__(self, files: t.Mapping[str, str], folders: t.Iterable[str] = ()) -> None:
         self._files = dict(files)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# What the kernel says about CPUs, caches, NUMA nodes, clock, GPUs and network cards of this machine.
+"""What the kernel says about CPUs, caches, NUMA nodes, clock, GPUs and network cards of this machine."""
+
 from __future__ import annotations
 
 import re
@@ -43,7 +43,7 @@ class CpuGroup(t.TypedDict):
 
 
 class NumaNode(CpuGroup):
-    """A NUMA node. `memory` maps «memory» and «hugepages-SIZE», as Kubernetes names them, to bytes; «memory» has the huge
+    """A NUMA node. `memory` maps "memory" and "hugepages-SIZE", as Kubernetes names them, to bytes; "memory" has the huge
     pages in it, and is empty where the kernel does not tell."""
 
     memory: t.Dict[str, int]
@@ -128,7 +128,7 @@ def topology_of(files: SystemFiles) -> Topology:
 
     Read are the files of Documentation/admin-guide/cputopology.rst, ABI/testing/sysfs-devices-system-cpu,
     ABI/stable/sysfs-devices-node and ABI/testing/sysfs-bus-pci. Virtual machines, containers and old kernels lack
-    many of them: what is missing, unreadable or senseless is None, empty or «unknown», and never an error.
+    many of them: what is missing, unreadable or senseless is None, empty or "unknown", and never an error.
     """
     cpu_dir = f"{_SYSTEM}/cpu"
     listed = files.numbered(cpu_dir, "cpu")
@@ -326,7 +326,7 @@ def _l3_cache(files: SystemFiles, cache_dir: str, own: CpuSet) -> t.Optional[L3C
 def _clock(
     files: SystemFiles, cpu_dir: str, online: t.Sequence[int], processors: t.Mapping[int, t.Mapping[str, str]]
 ) -> Clock:
-    """cpufreq counts in kHz, CPPC and /proc/cpuinfo in MHz, a model name in GHz («... CPU @ 2.20GHz»)."""
+    """cpufreq counts in kHz, CPPC and /proc/cpuinfo in MHz, a model name in GHz ("... CPU @ 2.20GHz")."""
 
     def of_cpus(name: str, per_mhz: int) -> t.List[float]:
         values = (files.number(f"{cpu_dir}/cpu{cpu}/{name}") for cpu in online)

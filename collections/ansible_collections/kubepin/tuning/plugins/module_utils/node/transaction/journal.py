@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# The switches of a node, one JSON file each, with all that their undoing needs.
+"""The switches of a node, one JSON file each, with all that their undoing needs."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# One switch of a kubelet as a transaction: journal and drafts, stop, state files away, files, start, verify, perhaps held; or undone.
+"""One switch of a kubelet as a transaction: journal and drafts, stop, state files away, files, start, verify, perhaps held; or undone."""
+
 from __future__ import annotations
 
 import contextlib

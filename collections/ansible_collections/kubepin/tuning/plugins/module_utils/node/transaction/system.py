@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# What writes to a node: files, the kubelet's service, its health; and the lock that lets one run at a time do so.
+"""What writes to a node: files, the kubelet's service, its health; and the lock that lets one run at a time do so."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Pure: until when certificates are valid, read with the standard library, which has no public reader for it.
+"""Pure: until when certificates are valid, read with the standard library, which has no public reader for it."""
+
 from __future__ import annotations
 
 import base64

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# A snapshot of the etcd member of this machine through its own gateway, so that no etcdctl is needed.
+"""A snapshot of the etcd member of this machine through its own gateway, so that no etcdctl is needed."""
+
 from __future__ import annotations
 
 import base64

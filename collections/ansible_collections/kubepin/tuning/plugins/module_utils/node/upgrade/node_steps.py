@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# The steps of an upgrade on one machine. Each can be repeated: what is done already is left alone.
+"""The steps of an upgrade on one machine. Each can be repeated: what is done already is left alone."""
+
 from __future__ import annotations
 
 import contextlib

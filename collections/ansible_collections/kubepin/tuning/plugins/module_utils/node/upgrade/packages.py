@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Programs from packages: what a node has, what a repository offers, and how one set of packages takes another's place.
+"""Programs from packages: what a node has, what a repository offers, and how one set of packages takes another's place."""
+
 from __future__ import annotations
 
 import contextlib

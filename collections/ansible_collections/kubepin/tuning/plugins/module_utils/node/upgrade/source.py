@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Private to the collection: may change without notice.
-# Where a node gets the programs and images of a version from, and whether they are there and whole.
+"""Where a node gets the programs and images of a version from, and whether they are there and whole."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -37,7 +37,7 @@ Tree = t.Dict[str, str]
 
 @pytest.fixture
 def machine(tmp_path: Path) -> t.Callable[[Tree], Topology]:
-    """Reads the topology of a tree given as path -> content; «-> target» makes a symbolic link."""
+    """Reads the topology of a tree given as path -> content; "-> target" makes a symbolic link."""
 
     def read(tree: Tree) -> Topology:
         for name, content in tree.items():
