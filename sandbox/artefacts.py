@@ -142,7 +142,10 @@ class Artefacts:
 
     def _get_etcd(self) -> str:
         def build(version: str, binary: Path) -> None:
-            build_program(self.go, ETCD, f"v{version}", binary)
+            if self.kubernetes.requires(ETCD, f"v{version}"):
+                self.kubernetes.build_required(ETCD, binary)
+            else:
+                build_program(self.go, ETCD, f"v{version}", binary)
 
         return self._get(self.etcd(), Program.of_etcd, build)
 
@@ -293,7 +296,8 @@ class Artefacts:
         steps = []
         if not self.own_programs.exists():
             title = "crictl, pause and GPU stand-in: building"
-            steps.append(Step(own, title, lambda: build_own_programs(self.go), seconds=25))
+            # After kubeadm: what they share would be compiled twice at the same time.
+            steps.append(Step(own, title, lambda: build_own_programs(self.go), (kubeadm,), seconds=25))
         if not self.images.exists():
             steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=60))
             steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
