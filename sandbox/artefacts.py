@@ -80,13 +80,21 @@ def etcd_version(tag: str) -> str:
     return match[0] if wanted >= ETCD_OLDEST else ETCD_INSTEAD
 
 
+def _write_program(output: Path, names: list[str], binary: Path, path: str, base: Path | None = None) -> None:
+    """Write the image archive of one program, which lies at `path` in it."""
+    layer = Layer()
+    layer.file(path, binary)
+    write_image(output, names, layer, base=base, entrypoint=[path])
+
+
 @dataclass
 class Artefacts:
-    """The artefacts for one Kubernetes release."""
+    """The artefacts for one Kubernetes release, CoreDNS among them unless `dns` is false."""
 
     paths: Paths
     shell: Shell
     version: Version
+    dns: bool = True
     go: Go = field(init=False)
     kubernetes: KubernetesBuild = field(init=False)
     releases: Releases = field(init=False)
@@ -98,7 +106,8 @@ class Artefacts:
 
     @property
     def images(self) -> Path:
-        """The release's image archives: control-plane/ for that node only, every-node/ for all."""
+        """The release's image archives: control-plane/ for that node only, every-node/ for all, dns/ for all of a
+        cluster with CoreDNS."""
         sources = Path(__file__)
         key = hash_of(
             hash_of_folder(OWN_SOURCES),
@@ -142,7 +151,10 @@ class Artefacts:
 
     def _get_etcd(self) -> str:
         def build(version: str, binary: Path) -> None:
-            build_program(self.go, ETCD, f"v{version}", binary)
+            if self.kubernetes.requires(ETCD, f"v{version}"):
+                self.kubernetes.build_required(ETCD, binary)
+            else:
+                build_program(self.go, ETCD, f"v{version}", binary)
 
         return self._get(self.etcd(), Program.of_etcd, build)
 
@@ -170,25 +182,32 @@ class Artefacts:
             control_plane.mkdir()
 
             def write(name: str, names: list[str], binary: Path, path: str, base: Path | None = None) -> None:
-                layer = Layer()
-                layer.file(path, binary)
                 where = control_plane if name in CONTROL_PLANE_IMAGES else every
-                write_image(where / f"{name}.tar", names, layer, base=base, entrypoint=[path])
+                _write_program(where / f"{name}.tar", names, binary, path, base)
 
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
                 write(name, images[name].names, self.kubernetes.binary(name), f"/usr/local/bin/{name}")
             proxy = self.kubernetes.binary("kube-proxy")
             write("kube-proxy", images["kube-proxy"].names, proxy, "/usr/local/bin/kube-proxy", root.kube_proxy_base)
             write("etcd", images["etcd"].names, self.etcd(), "/usr/local/bin/etcd")
-            write("coredns", images["coredns"].names, self.coredns(), "/coredns")
             write("pause", [PAUSE_IMAGE, *images["pause"].names], self.own_programs / "pause", "/pause")
             write("gpu-stand-in", [GPU_IMAGE], self.own_programs / "gpu-stand-in", "/gpu-stand-in")
             write_image(every / "busybox.tar", [TEST_IMAGE], Layer(), base=root.busybox, command=["/bin/sh"])
         discard_others(self.images, "images-*")
 
+    @property
+    def dns_images(self) -> Path:
+        """Where CoreDNS' archive lies."""
+        return self.images / "dns"
+
+    def _write_dns_image(self) -> None:
+        with replacing(self.dns_images) as folder:
+            _write_program(folder / "coredns.tar", self.wanted_images()["coredns"].names, self.coredns(), "/coredns")
+
     def discard_unfinished(self) -> None:
         """Remove what killed builds left behind. Only for the holder of the build lock."""
-        for folder in (self.paths.builds, self.paths.node_root, self.kubernetes.folder, self.kubernetes.module):
+        kubernetes = self.kubernetes
+        for folder in (self.paths.builds, self.paths.node_root, kubernetes.folder, kubernetes.module, self.images):
             discard(folder.glob(".*"))
         discard(self.paths.builds.glob("*/bin/.*"))
         discard(self.paths.node_root.glob("*.tar"))
@@ -290,14 +309,19 @@ class Artefacts:
     def _missing_images(self) -> list[Step]:
         release = self.version
         own, etcd, coredns, kubeadm = "own-programs", f"etcd-{release}", f"coredns-{release}", f"kubeadm-{release}"
+        images = f"images-{release}"
         steps = []
         if not self.own_programs.exists():
             title = "crictl, pause and GPU stand-in: building"
-            steps.append(Step(own, title, lambda: build_own_programs(self.go), seconds=25))
+            # After kubeadm: what they share would be compiled twice at the same time.
+            steps.append(Step(own, title, lambda: build_own_programs(self.go), (kubeadm,), seconds=25))
         if not self.images.exists():
             steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=60))
-            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
             title = f"images for {release}: writing"
-            parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd, coredns)
-            steps.append(Step(f"images-{release}", title, self._write_images, parts))
+            parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd)
+            steps.append(Step(images, title, self._write_images, parts))
+        if self.dns and not self.dns_images.exists():
+            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
+            title = f"CoreDNS' image for {release}: writing"
+            steps.append(Step(f"dns-{release}", title, self._write_dns_image, (images, coredns), seconds=1))
         return steps

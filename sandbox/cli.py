@@ -99,7 +99,7 @@ def create(paths: Paths, request: Request) -> None:
     state.save(files)
     shell = Shell(Log(files.log))
     started = time.monotonic()
-    artefacts = Artefacts(paths, shell, request.kubernetes)
+    artefacts = Artefacts(paths, shell, request.kubernetes, request.dns)
     sandbox = Sandbox(paths, shell, state)
     with_torch = sandbox.workers[: request.torch_workers]
 
@@ -121,7 +121,9 @@ def create(paths: Paths, request: Request) -> None:
 
 def up(paths: Paths, options: argparse.Namespace) -> int:
     """Make a sandbox, or check the one that is there."""
-    request = validate(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers)
+    request = validate(
+        options.name, options.k8s, options.workers, options.control_planes, options.torch_workers, options.dns
+    )
     releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()
     host.require_engine(shell)
@@ -130,6 +132,8 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
         if state and state.phase == "ready":
             sandbox = Sandbox(paths, Shell(Log(paths.sandbox(request.name).log)), state)
             if reuse(sandbox, request):
+                if request.dns and not state.dns:
+                    add_dns(sandbox)
                 give_torch(sandbox, request.torch_workers)
                 return 0
         elif state or labelled(shell, "container", request.name) or labelled(shell, "network", request.name):
@@ -139,18 +143,28 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
     return 0
 
 
+def extend(sandbox: Sandbox, missing: Callable[[], list[Step]], steps: Sequence[Step]) -> None:
+    """Build what the cache lacks, and then do these steps on a sandbox that is ready."""
+    try:
+        with building(sandbox.paths, missing) as builds:
+            run_steps([*builds, *steps], Durations(sandbox.paths.durations), sandbox.shell.stop)
+    except SandboxError as error:
+        raise SandboxError(f"{error}\ncomplete log: {sandbox.files.log}") from error
+
+
+def add_dns(sandbox: Sandbox) -> None:
+    """Give CoreDNS to a cluster that was made without it."""
+    artefacts = Artefacts(sandbox.paths, sandbox.shell, sandbox.state.version)
+    extend(sandbox, artefacts.missing, sandbox.dns_steps(artefacts))
+
+
 def give_torch(sandbox: Sandbox, count: int) -> bool:
     """Give the benchmark's image to the first workers, as far as they lack it; return whether there was anything to do."""
     paths = sandbox.paths
     lacking = torch_image.lacking(sandbox.workers[:count], paths)
     if not lacking:
         return False
-    try:
-        with building(paths, lambda: torch_image.missing(paths, sandbox.shell)) as steps:
-            steps += torch_image.giving(lacking, paths)
-            run_steps(steps, Durations(paths.durations), sandbox.shell.stop)
-    except SandboxError as error:
-        raise SandboxError(f"{error}\ncomplete log: {sandbox.files.log}") from error
+    extend(sandbox, lambda: torch_image.missing(paths, sandbox.shell), torch_image.giving(lacking, paths))
     return True
 
 
@@ -223,6 +237,8 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
         print(f"{node.name:<28} {address:<15} {containers[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
     programs = releases.describe_origins(paths.kubernetes(state.version) / "bin", KUBERNETES_COMMANDS)
     print(f"programs of Kubernetes: {programs}")
+    if not state.dns:
+        print(f"no DNS: pods find services by address only; `python3 -m sandbox up --name {name}` adds CoreDNS")
     for problem in problems:
         print(f"problem: {problem}")
     if healthy:
@@ -312,6 +328,9 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="the first N workers get the benchmark's image, as with the command torch (default: %(default)s)",
+    )
+    command.add_argument(
+        "--without-dns", dest="dns", action="store_false", help="a new cluster gets no CoreDNS; a later `up` adds it"
     )
     command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
     add_name(command)

@@ -100,13 +100,14 @@ class Sandbox:
         release, nodes = self.state.kubernetes, len(self.nodes)
         count, further = len(self.workers), len(self.control_planes) - 1
         workers = f"{count} worker{'s' if count > 1 else ''}"
-        built = (f"images-{release}", f"checksums-{release}")
+        built = (f"images-{release}", f"checksums-{release}", f"dns-{release}")
+        everywhere = ["every-node", *(["dns"] if self.state.dns else [])]
 
         def install_control_planes() -> None:
-            self._install(artefacts, self.control_planes, ["every-node", "control-plane"])
+            self._install(artefacts, self.control_planes, [*everywhere, "control-plane"])
 
         def install_workers() -> None:
-            self._install(artefacts, self.workers, ["every-node"])
+            self._install(artefacts, self.workers, everywhere)
 
         steps = [
             Step("network", "network and SSH key: making", self._prepare, seconds=1),
@@ -118,12 +119,13 @@ class Sandbox:
         if further:
             title = f"{further} more of the control plane: kubeadm join"
             steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
+        checked = "GPU stand-in, DNS, services, SSH" if self.state.dns else "GPU stand-in, services, SSH"
         before_join = ("init", "install-workers", "join-control-planes")
         return [
             *steps,
             Step("join", f"{workers}: kubeadm join, pod network", self._join, before_join, 8),
             Step("ready", "nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready(), ("join",)),
-            Step("check", "GPU stand-in, DNS, services, SSH: checking from every worker", self._check, ("ready",)),
+            Step("check", f"{checked}: checking from every worker", self._check, ("ready",)),
             Step("inventory", "inventory: writing", self._finish, ("check",), 1),
         ]
 
@@ -165,17 +167,49 @@ class Sandbox:
         in_parallel(install, nodes)
 
     def _init(self) -> None:
-        node, config = self.control_plane, "/run/kubeadm-init.yaml"
-        key = self._certificate_key if len(self.control_planes) > 1 else None
-        node.write(config, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key))
+        node, config = self.control_plane, self._write_init_config()
         options = ["--config", config, "--skip-token-print", f"--ignore-preflight-errors={kubeadm.IGNORED_PREFLIGHT}"]
-        options += ["--upload-certs"] if key else []
+        options += ["--upload-certs"] if self._more_control_planes else []
+        # As a flag: v1beta2 has no skipPhases.
+        options += [] if self.state.dns else ["--skip-phases", "addon/coredns"]
         node.run("kubeadm", "init", *options, timeout=KUBEADM_SECONDS)
         self.files.kubeconfig.touch(mode=0o600)
         self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
+        if self.state.dns:
+            self._pin_dns()
+        self.kubectl.apply(manifests.gpu_stand_in())
+
+    @property
+    def _more_control_planes(self) -> bool:
+        return len(self.control_planes) > 1
+
+    def _write_init_config(self) -> str:
+        """Write the configuration of `kubeadm init` on the first control plane node; return its path there."""
+        node, path = self.control_plane, "/run/kubeadm-init.yaml"
+        key = self._certificate_key if self._more_control_planes else None
+        node.write(path, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key))
+        return path
+
+    def _pin_dns(self) -> None:
         patch = json.dumps(manifests.COREDNS_PATCH)
         self.kubectl.run("-n", "kube-system", "patch", "deployment", "coredns", "-p", patch)
-        self.kubectl.apply(manifests.gpu_stand_in())
+
+    def dns_steps(self, artefacts: Artefacts) -> list[Step]:
+        """The steps that give CoreDNS to a cluster made without it, from what Artefacts.missing() builds."""
+        after = (f"images-{self.state.kubernetes}", f"dns-{self.state.kubernetes}")
+        return [Step("dns", "CoreDNS: adding it to the cluster", lambda: self._add_dns(artefacts), after, 10)]
+
+    def _add_dns(self, artefacts: Artefacts) -> None:
+        archive = str((artefacts.dns_images / "coredns.tar").relative_to(self.paths.builds))
+        in_parallel(lambda node: node.import_image(archive), self.nodes)
+        self.control_plane.run("kubeadm", "init", "phase", "addon", "coredns", "--config", self._write_init_config())
+        self._pin_dns()
+        # All, updated, available: the pods from before it was pinned are gone, and the new one answers.
+        counts = "jsonpath={.status.replicas} {.status.updatedReplicas} {.status.availableReplicas}"
+        count = ("get", "deployment", "coredns", "-n", "kube-system", "-o", counts)
+        wait_for("CoreDNS is available", lambda: self.kubectl.run(*count) == "1 1 1", READY_SECONDS)
+        self.state.dns = True
+        self.state.save(self.files)
 
     def _join_command(self) -> list[str]:
         """The command that makes a booted node one of the cluster."""
@@ -256,7 +290,7 @@ class Sandbox:
         wait_for("every node is Ready, every worker offers its GPU stand-in", ready, READY_SECONDS)
 
     def _check(self) -> None:
-        pods = {worker.name: manifests.check_pod(worker.name) for worker in self.workers}
+        pods = {worker.name: manifests.check_pod(worker.name, self.state.dns) for worker in self.workers}
         for pod in pods.values():
             self.kubectl.apply(pod)
         selector = ("pods", "-n", "default", "-l", manifests.CHECK_SELECTOR)

@@ -54,6 +54,9 @@ ETCD = "go.etcd.io/etcd/server/v3"
 REFLECT2 = "github.com/modern-go/reflect2"
 REFLECT2_FIXED = "v1.0.2"
 
+# The linker drops DWARF anyway (-w). What is not inlined compiles faster; the standard library keeps its inlining, and
+# programs were not measurably slower. All builds share these flags, and so what they compile of the same modules.
+COMPILE_FLAGS = ("-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false", "-trimpath")
 # Old dependencies reach into the runtime by go:linkname, which the linker refuses since Go 1.23.
 LINK_FLAGS = "-s -w -checklinkname=0"
 
@@ -218,7 +221,8 @@ class Go:
         """Compile a main package; the output file appears only when complete."""
         output.parent.mkdir(parents=True, exist_ok=True)
         unfinished = output.with_name(f".{output.name}.unfinished")
-        self.run(["build", *flags, "-trimpath", "-ldflags", LINK_FLAGS, "-o", str(unfinished), package], cwd=cwd)
+        options = [*flags, *COMPILE_FLAGS, "-ldflags", LINK_FLAGS, "-o", str(unfinished)]
+        self.run(["build", *options, package], cwd=cwd)
         unfinished.rename(output)
 
 
@@ -311,7 +315,7 @@ class KubernetesBuild:
         self._unfinished.mkdir(parents=True)
         self.go.run(
             [
-                *["build", "-tags", tags, *flags, "-trimpath", "-ldflags", f"{LINK_FLAGS} {self.link_flags()}"],
+                *["build", "-tags", tags, *flags, *COMPILE_FLAGS, "-ldflags", f"{LINK_FLAGS} {self.link_flags()}"],
                 *["-o", f"{self._unfinished}/", *(f"{self.MODULE}/cmd/{command}" for command in commands)],
             ],
             cwd=self.module,
@@ -320,6 +324,22 @@ class KubernetesBuild:
         for command in commands:
             (self._unfinished / command).rename(self.binary(command))
         self._unfinished.rmdir()
+
+    def requires(self, module: str, version: str) -> bool:
+        """Whether this build's module is there, and the release names this version of another one in its go.mod."""
+        if not self.module.exists():
+            return False
+        upstream = (self.go.source(self.MODULE, f"v{self.version}") / "go.mod").read_text()
+        return f"{module} {version}" in (" ".join(line.split()[:2]) for line in upstream.splitlines())
+
+    def build_required(self, module: str, output: Path) -> None:
+        """Compile the main package at the root of a module that the release requires, sharing packages with the commands."""
+        # In a copy: it adds lines to go.mod, and the commands may be compiled meanwhile.
+        with tempfile.TemporaryDirectory(prefix="build-", dir=self.go.paths.go) as name:
+            folder = Path(name)
+            for file in ("go.mod", "go.sum", "build.go"):
+                shutil.copyfile(self.module / file, folder / file)
+            self.go.build(module, output, cwd=folder)
 
     @property
     def _unfinished(self) -> Path:

@@ -15,12 +15,16 @@ PLUGIN_FOLDER = "/var/lib/kubelet/device-plugins"
 # One replica, kept off the workers: its 100m of CPU would take a whole CPU from those who want exclusive ones.
 COREDNS_PATCH = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {CONTROL_PLANE_LABEL: ""}}}}}
 
-CHECK_SCRIPT = f"""
+
+def check_script(dns: bool) -> str:
+    """What the check pod runs: it waits until the name is known, or without DNS until the service is reached."""
+    name = "kubernetes.default.svc.cluster.local" if dns else "$KUBERNETES_SERVICE_HOST"
+    connect = f"nc -w 5 {name} 443 < /dev/null"
+    return f"""
 set -e
 exec 3<>{GPU_DEVICE}
-name=kubernetes.default.svc.cluster.local
-for attempt in $(seq 150); do nslookup $name && break; sleep 0.5; done
-nc -w 5 $name 443 < /dev/null
+for attempt in $(seq 150); do {f"nslookup {name}" if dns else connect} && break; sleep 0.5; done
+{connect}
 """
 
 
@@ -63,8 +67,8 @@ def gpu_stand_in() -> dict[str, Any]:
     }
 
 
-def check_pod(node: str) -> dict[str, Any]:
-    """A pod that ends well only if the device opens, DNS answers and a service is reached on that node."""
+def check_pod(node: str, dns: bool) -> dict[str, Any]:
+    """A pod that ends well only if the device opens, DNS (if any) answers and a service is reached on that node."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -78,7 +82,7 @@ def check_pod(node: str) -> dict[str, Any]:
                     "name": "check",
                     "image": TEST_IMAGE,
                     "imagePullPolicy": "Never",
-                    "command": ["sh", "-c", CHECK_SCRIPT],
+                    "command": ["sh", "-c", check_script(dns)],
                     "resources": {"limits": {GPU_RESOURCE: 1}},
                 }
             ],

@@ -61,6 +61,7 @@ class Request:
     workers: int
     control_planes: int = DEFAULT_CONTROL_PLANES
     torch_workers: int = 0
+    dns: bool = True
 
 
 def torch_workers_problems(count: int, workers: int) -> list[str]:
@@ -97,6 +98,7 @@ def validate(
     workers: int,
     control_planes: int = DEFAULT_CONTROL_PLANES,
     torch_workers: int = 0,
+    dns: bool = True,
 ) -> Request:
     """Check all inputs of `up` and report every problem at once."""
     problems = name_problems(name) + version_problems(kubernetes)
@@ -107,7 +109,7 @@ def validate(
     problems += torch_workers_problems(torch_workers, workers)
     if problems:
         raise SandboxError("\n".join(problems))
-    return Request(name, Version.parse(kubernetes), workers, control_planes, torch_workers)
+    return Request(name, Version.parse(kubernetes), workers, control_planes, torch_workers, dns)
 
 
 @dataclass(frozen=True)

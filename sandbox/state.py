@@ -20,6 +20,7 @@ class State:
     kubernetes: str
     workers: int
     control_planes: int = 1
+    dns: bool = True
     phase: Phase = "creating"
     subnet: str = ""
     nodes: dict[str, str] = field(default_factory=dict)
@@ -27,7 +28,7 @@ class State:
     @classmethod
     def new(cls, request: Request) -> State:
         """The record of a sandbox about to be made."""
-        return cls(request.name, str(request.kubernetes), request.workers, request.control_planes)
+        return cls(request.name, str(request.kubernetes), request.workers, request.control_planes, request.dns)
 
     @classmethod
     def load(cls, paths: SandboxPaths) -> State | None:

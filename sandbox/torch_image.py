@@ -102,7 +102,7 @@ def lacking(workers: Iterable[Node], paths: Paths) -> list[Node]:
 
 
 def giving(workers: Sequence[Node], paths: Paths) -> list[Step]:
-    """The step that gives the image to workers, once they have their programs."""
+    """The step that gives the image to workers, once they run."""
     if not workers:
         return []
     path = str(archive(paths).relative_to(paths.builds))
@@ -111,4 +111,4 @@ def giving(workers: Sequence[Node], paths: Paths) -> list[Step]:
     def give() -> None:
         in_parallel(lambda node: node.import_image(path), workers)
 
-    return [Step("torch-import", title, give, ("torch", "install-workers"), seconds=12)]
+    return [Step("torch-import", title, give, ("torch", "boot"), seconds=12)]

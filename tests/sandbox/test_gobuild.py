@@ -11,6 +11,10 @@ import pytest
 from sandbox.gobuild import (
     COREDNS,
     COREDNS_PLUGINS,
+    ETCD,
+    OWN_SOURCES,
+    Go,
+    KubernetesBuild,
     Replacement,
     go_version,
     module_refused,
@@ -20,6 +24,8 @@ from sandbox.gobuild import (
     replacing,
     staging_modules,
 )
+from sandbox.settings import DEFAULT_KUBERNETES, Paths, Version
+from sandbox.shell import Log, Shell
 
 OLD = """module k8s.io/kubernetes
 
@@ -126,3 +132,22 @@ def test_kubeadms_corefile_needs_no_other_plugin() -> None:
     """The Corefile of kubeadm 1.36, and `log`, which people add to look for a fault."""
     corefile = "errors health ready kubernetes prometheus forward cache loop reload loadbalance log"
     assert set(COREDNS_PLUGINS) == set(corefile.split())
+
+
+@pytest.mark.parametrize(("version", "expected"), [("v3.6.8", True), ("v3.6.80", False), ("v3.6", False)])
+def test_etcd_is_built_with_the_commands_only_in_the_version_that_the_release_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, expected: bool
+) -> None:
+    (tmp_path / "go.mod").write_text(f"require (\n\t{ETCD} v3.6.8 // indirect\n)\n")
+    monkeypatch.setattr(Go, "source", lambda self, module, version: tmp_path)
+    build = KubernetesBuild(Go(Paths(tmp_path), Shell(Log(tmp_path / "log"))), Version(1, 36, 3))
+    assert not build.requires(ETCD, version), "its own module is not there yet"
+    build.module.mkdir(parents=True)
+    assert build.requires(ETCD, version) is expected
+
+
+def test_own_programs_share_packages_with_the_default_release() -> None:
+    minor_and_patch = DEFAULT_KUBERNETES.removeprefix("1.")
+    required = (OWN_SOURCES / "go.mod").read_text()
+    assert f"k8s.io/cri-api v0.{minor_and_patch}\n" in required
+    assert f"k8s.io/kubelet v0.{minor_and_patch}\n" in required

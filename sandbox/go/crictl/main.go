@@ -70,7 +70,7 @@ func (c *client) listImages(ctx context.Context) error {
 		if c.quiet {
 			fmt.Println(image.Id)
 		} else {
-			fmt.Println(short(image.Id), image.Size_, strings.Join(image.RepoTags, ","))
+			fmt.Println(short(image.Id), image.Size, strings.Join(image.RepoTags, ","))
 		}
 	}
 	return nil

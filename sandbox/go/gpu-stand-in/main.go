@@ -28,6 +28,8 @@ const (
 )
 
 type standIn struct {
+	plugin.UnimplementedDevicePluginServer
+
 	devices []string
 	path    string
 	stopped chan struct{}
@@ -68,9 +70,9 @@ func (s *standIn) PreStartContainer(
 func (s *standIn) Allocate(_ context.Context, request *plugin.AllocateRequest) (*plugin.AllocateResponse, error) {
 	response := &plugin.AllocateResponse{}
 	for _, container := range request.ContainerRequests {
-		log.Printf("allocated %v", container.DevicesIDs)
+		log.Printf("allocated %v", container.DevicesIds)
 		response.ContainerResponses = append(response.ContainerResponses, &plugin.ContainerAllocateResponse{
-			Envs:    map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIDs, ",")},
+			Envs:    map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIds, ",")},
 			Devices: []*plugin.DeviceSpec{{ContainerPath: s.path, HostPath: s.path, Permissions: "rw"}},
 		})
 	}
