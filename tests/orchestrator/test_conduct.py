@@ -208,8 +208,8 @@ def test_a_refused_run_counts_the_hosts_with_problems_not_the_one_that_failed_fo
     project: Path, tune: Write
 ) -> None:
     tune(
-        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: not_begun, problems: []}}\n"
-        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 1, outcome: refused, problems: [it has no room]}}\n"
+        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 2, outcome: not_begun, problems: []}}\n"
+        "- ansible.builtin.set_fact: {kubepin_plan: {schema: 2, outcome: refused, problems: [{text: it has no room}]}}\n"
         "  when: inventory_hostname == 'gpu-02'\n"
         "- {ansible.builtin.fail: {msg: 'gpu-02: it has no room'}, run_once: true}"
     )
