@@ -11,15 +11,16 @@ version_added: 0.1.0
 author:
   - The kubepin developers (@kubepin)
 description:
-  - Runs on the node. Reads what the API does not tell and what decides whether GPU containers keep their devices.
-  - GPU pods run under the container runtime's default handler, or under one that is C(nvidia-container-runtime) through a RuntimeClass.
-    A fact in which these differ is unknown.
-  - What is not certain is null, with the reason in RV(container_runtime.unknown).
+  - Runs on the node. Reads facts that the API does not provide and that determine whether GPU containers keep their
+    devices.
+  - GPU pods run under the container runtime's default handler, or through a RuntimeClass under a handler that is
+    C(nvidia-container-runtime). A fact on which these handlers differ is unknown.
+  - Unknown facts are null, with the reason in RV(container_runtime.unknown).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 options:
   gpu_device_paths:
-    description: Patterns of the device files whose links in C(/dev/char) are looked for. What is no character device does not count.
+    description: Patterns of the device files whose links in C(/dev/char) are checked. Only character devices count.
     type: list
     elements: str
     default: ["/dev/nvidia*"]
@@ -34,12 +35,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read the node's stack
+- name: Read the node's container runtime
   kubepin.tuning.container_runtime_info:
   become: true
   register: stack
 
-- name: Show what is not certain
+- name: Show what is unknown
   ansible.builtin.debug:
     msg: "{{ stack.container_runtime.unknown }}"
 """
@@ -47,7 +48,8 @@ EXAMPLES = r"""
 RETURN = r"""
 container_runtime:
   description:
-    - What is known. Without C(schema), C(runtime), C(unknown) and nulls it is what M(kubepin.tuning.gpu_pod_info) takes of a node.
+    - The known facts. Without C(schema), C(runtime), C(unknown) and nulls, M(kubepin.tuning.gpu_pod_info) accepts them
+      for a node.
   returned: success
   type: dict
   contains:
@@ -65,20 +67,21 @@ container_runtime:
       sample: 1.0.0-rc93
     device_injection:
       description:
-        - V(legacy) where NVIDIA's hook adds the GPU behind runc's back, also if the device plugin passes device specifications besides.
-        - V(cdi) where the runtime takes it from CDI.
-        - V(device_specs) where nothing adds it but what the device plugin names.
+        - V(legacy) if NVIDIA's hook adds the GPU without runc knowing it, even if the device plugin also passes device
+          specifications.
+        - V(cdi) if the runtime adds it through CDI.
+        - V(device_specs) if only the device plugin's device specifications add it.
       type: str
       sample: legacy
     cgroup_driver:
-      description: How runc makes cgroups, V(systemd) or V(cgroupfs).
+      description: How runc manages cgroups, V(systemd) or V(cgroupfs).
       type: str
       sample: systemd
     dev_char_links:
       description: Whether every GPU device has its link in C(/dev/char).
       type: bool
     threads_per_core:
-      description: Hardware threads of a core.
+      description: Hardware threads per core.
       type: int
       sample: 2
     unknown:

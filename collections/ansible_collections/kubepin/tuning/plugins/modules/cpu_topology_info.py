@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: cpu_topology_info
 short_description: Read a machine's CPUs, caches, NUMA nodes, clock, GPUs and network cards
 description:
-  - Reads what the Linux kernel tells in C(/sys) and C(/proc) and changes nothing.
-  - What a machine does not tell (virtual machines and containers often lack cache, NUMA or clock information) is null, empty or
-    V(unknown), and no error.
+  - Reads what the Linux kernel reports in C(/sys) and C(/proc) and changes nothing.
+  - A value that the machine does not report is null, empty or V(unknown), and not an error. Virtual machines and
+    containers often lack cache, NUMA or clock information.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
@@ -21,7 +21,7 @@ options:
   root:
     description:
       - The folder that holds C(sys) and C(proc), or a tar archive, compressed or not, with such a folder at any depth.
-      - Another one than the default serves to read a copy of another machine's files.
+      - Set it to read a copy of another machine's files.
     type: path
     default: /
 attributes:
@@ -104,7 +104,7 @@ topology:
       type: str
       sample: 0-255
     offline:
-      description: The CPUs that are there but offline.
+      description: The CPUs that are present but offline.
       type: str
       sample: ""
     isolated:
@@ -135,7 +135,8 @@ topology:
           description: Its online CPUs.
           type: str
         memory:
-          description: V(memory) and V(hugepages-SIZE), as Kubernetes names them, to bytes; empty where the kernel does not tell.
+          description: V(memory) and V(hugepages-SIZE), as Kubernetes names them, to bytes; empty if the kernel does
+            not report it.
           type: dict
     l3_groups:
       description: The L3 caches with the online CPUs that share each.

@@ -6,14 +6,16 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: cpuset_probe
-short_description: Measure on one host, without Kubernetes, what CPUs of its own do for a container with a CPU limit
+short_description: Measure on one host, without Kubernetes, how exclusive CPUs affect a container with a CPU limit
 description:
-  - Runs kubepin's benchmark program with a CPU quota alone (C(--cpus=12)), and with the same quota on as many CPUs of its own
-    (C(--cpus=12 --cpuset-cpus 4-15)), in rounds that take turns in random order. Nothing else differs.
-  - All that stands in the way is told at once, before anything runs.
-  - Containers and cgroups are removed afterwards, those of an interrupted run at the next one.
-  - The engine is called by its command line, because C(community.docker) would need the Docker SDK for Python on the host.
-  - Compare the arms of the lines with C(python -m benchmark report) on the control node.
+  - Runs kubepin's benchmark program in two arms, one with only a CPU quota (C(--cpus=12)), the other with the same
+    quota on a CPU set of the same size (C(--cpus=12 --cpuset-cpus 4-15)). Each round runs both in random order.
+    Nothing else differs.
+  - All problems are reported at once, before anything runs.
+  - Containers and cgroups are removed afterwards. Those of an interrupted run are removed by the next one.
+  - The engine is called through its command line, because C(community.docker) would need the Docker SDK for Python on
+    the host.
+  - Compare the arms with C(python -m benchmark report) on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
@@ -21,75 +23,77 @@ author:
   - The kubepin developers (@kubepin)
 options:
   program:
-    description: The folder on the host that holds the package C(pod), which is kubepin's C(benchmark/pod). It is mounted read-only.
+    description: The folder on the host that holds the package C(pod), which is kubepin's C(benchmark/pod). It is
+      mounted read-only.
     type: path
     required: true
   output:
-    description: The file on the host for the JSON lines. It must not exist. What the program says besides goes to the same name with
-      C(.log) behind it.
+    description: The file on the host for the JSON lines. It must not exist. The program's other output goes to the
+      same name with C(.log) appended.
     type: path
     required: true
   run_id:
-    description: Names the run in the lines, and its containers. Letters, digits, C(.), C(_) and C(-).
+    description: The name of the run in the lines and in container names. Letters, digits, C(.), C(_) and C(-).
     type: str
     required: true
   engine:
     description:
       - What limits the CPUs. V(cgroup) runs the host's own Python in a cgroup, version 1 or 2, without a container.
-      - V(auto) takes the first that answers of V(docker), V(podman) and V(nerdctl), else V(cgroup).
+      - V(auto) takes the first of V(docker), V(podman) and V(nerdctl) that answers, or else V(cgroup).
     type: str
     choices: [auto, docker, podman, nerdctl, cgroup]
     default: auto
   image:
-    description: An image with Python 3.6 or newer, torch and torchvision. Not looked at by O(engine=cgroup).
+    description: An image with Python 3.6 or newer, torch and torchvision. Ignored with O(engine=cgroup).
     type: str
   pull:
-    description: Whether an image that is not there is pulled.
+    description: Whether to pull a missing image.
     type: bool
     default: false
   python:
-    description: The Python with torch, in the image or, with O(engine=cgroup), on the host. The default is C(python3), with
-      O(engine=cgroup) C(/usr/bin/python3).
+    description: The Python with torch, in the image or, with O(engine=cgroup), on the host. The default is C(python3),
+      or C(/usr/bin/python3) with O(engine=cgroup).
     type: str
   cpus:
-    description: The CPU limit, whole CPUs, fewer than the host has.
+    description: The CPU limit in whole CPUs. Must be fewer than the host has.
     type: int
     default: 12
   cpuset:
     description:
-      - The CPUs of the second arm as a list such as V(4-15), as many as O(cpus) says, or V(auto).
-      - V(auto) takes whole cores with all their threads on the GPU's NUMA node, one L3 cache after the other, and the core of CPU 0 last.
+      - The CPUs of the second arm as a list such as V(4-15), exactly O(cpus) of them, or V(auto).
+      - V(auto) takes whole cores with all their threads on the GPU's NUMA node, one L3 cache after the other, and the
+        core of CPU 0 last.
     type: str
     default: auto
   gpu:
     description:
       - The index or UUID of the GPU, V(none), or V(auto) for the first one if the host has any.
-      - Docker and nerdctl need the NVIDIA container toolkit for it, podman a CDI specification.
+      - Docker and nerdctl need the NVIDIA Container Toolkit for it, podman needs a CDI specification.
     type: str
     default: auto
   memory:
     description: The memory limit of a container, such as V(30g). No limit if not given.
     type: str
   shm_size:
-    description: The size of the container's C(/dev/shm), such as V(30g). The engine's default if not given, which is too small for a
-      loader at batch 64.
+    description: The size of the container's C(/dev/shm), such as V(30g). The default is the engine's, which is too
+      small for a data loader with batch size 64.
     type: str
   rounds:
-    description: How often each arm is run. 3 are the fewest that say how far they agree.
+    description: How often each arm is run. At least 3 are needed to see how well they agree.
     type: int
     default: 3
   threads:
-    description: Torch's numbers of threads, as C(python3 -m pod round --threads) takes them.
+    description: Numbers of torch threads, in the format of C(python3 -m pod round --threads).
     type: str
     default: auto,cpus
   auto_threads:
-    description: What V(auto) means in O(threads). With V(affinity) torch gets as many threads as the process may use CPUs, which PyTorch's
-      own packages do by themselves (V(found)), and Debian's does not.
+    description: What V(auto) means in O(threads). V(found) leaves the number to torch. V(affinity) gives torch one
+      thread for each CPU that the process may use, as PyTorch's own packages do by themselves, but Debian's does not.
     type: str
     choices: [found, affinity]
     default: found
   program_options:
-    description: More words for C(python3 -m pod round), such as V([--matrix, resnets]).
+    description: Additional arguments for C(python3 -m pod round), such as V([--matrix, resnets]).
     type: list
     elements: str
     default: []
@@ -100,8 +104,8 @@ options:
 attributes:
   check_mode:
     support: full
-    details: Says the engine, the CPUs and the command lines, and runs nothing. The program and the folder of O(output) need not be
-      there yet.
+    details: Returns the engine, the CPUs and the command lines, and runs nothing. The program and the folder of
+      O(output) need not exist yet.
   diff_mode:
     support: none
     details: No file of the host is changed.
@@ -144,7 +148,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: Everything that stands in the way, all at once.
+  description: All problems at once.
   returned: refusal
   type: list
   elements: str
@@ -154,12 +158,12 @@ engine:
   type: str
   sample: docker
 engine_version:
-  description: Its version; of V(cgroup) that of the CPU controller's hierarchy.
+  description: Its version; for V(cgroup), the version of the CPU controller's hierarchy.
   returned: success
   type: str
   sample: 24.0.7
 pulled:
-  description: Whether the image was not there and was pulled, or would be in check mode.
+  description: Whether a missing image was pulled, or would be in check mode.
   returned: success
   type: bool
 cpuset:
@@ -168,7 +172,7 @@ cpuset:
   type: str
   sample: 4-15
 explanation:
-  description: Why these CPUs.
+  description: Why these CPUs were chosen.
   returned: success
   type: str
   sample: 6 whole cores, NUMA 0 (the GPU's)
@@ -189,7 +193,7 @@ commands:
   type: dict
   sample: {quota: "docker run --cpus=12 ...", cpuset: "docker run --cpus=12 --cpuset-cpus 4-15 ..."}
 rounds:
-  description: What was run, in turn.
+  description: The runs in order.
   returned: success and not in check mode
   type: list
   elements: dict
@@ -204,13 +208,13 @@ rounds:
       description: How long it took.
       type: float
     exit_code:
-      description: The exit code of the program, or the engine.
+      description: The exit code of the program or of the engine.
       type: int
     processes:
       description: How many of its processes finished.
       type: int
 clock:
-  description: What the host says about the clock of its CPUs.
+  description: What the host reports about the clock of its CPUs.
   returned: success
   type: dict
   contains:
@@ -224,11 +228,11 @@ clock:
       description: The nominal frequency, or null.
       type: float
     max_mhz:
-      description: The highest frequency that the driver names, or null.
+      description: The highest frequency that the driver reports, or null.
       type: float
     running_mhz:
-      description: While the rounds ran, once a second, the frequency of the busiest CPU that the arm may use, by arm; empty where
-        C(/proc/cpuinfo) tells none.
+      description: The frequency of the busiest CPU that the arm may use, sampled once a second during the rounds, by
+        arm. Empty if C(/proc/cpuinfo) shows none.
       type: dict
       sample: {quota: {low: 3390.1, median: 3401.0, high: 3412.7}, cpuset: {low: 3395.0, median: 3402.2, high: 3410.3}}
     sentence:
@@ -243,12 +247,12 @@ lines:
   returned: success and not in check mode
   type: int
 removed:
-  description: Containers and cgroups that an interrupted run had left and that were removed first.
+  description: Leftover containers and cgroups of an interrupted run that were removed first.
   returned: success and not in check mode
   type: list
   elements: str
 notes:
-  description: What is worth knowing.
+  description: Additional information.
   returned: success
   type: list
   elements: str
@@ -292,7 +296,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
 LOCK = "/run/kubepin-probe.lock"
 SAMPLE_SECONDS = 1.0
 BAD_ARGUMENTS = 2
-FIRST_ENGINE_FAILURE = 125  # docker run and its like: 125 to 127 are the engine's own
+FIRST_ENGINE_FAILURE = 125  # exit codes 125 to 127 of docker run and its equivalents come from the engine
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "program": {"type": "path", "required": True},
@@ -316,7 +320,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
 
 
 def obstacles(params: t.Mapping[str, t.Any], check_mode: bool) -> t.List[str]:
-    """What is wrong with the user and the files. In check mode nobody has put the files there yet."""
+    """The problems with the user and the files. In check mode the files need not exist yet."""
     found = []
     if os.geteuid() != 0:
         found.append("only root may do this: use become.")
@@ -336,7 +340,7 @@ def obstacles(params: t.Mapping[str, t.Any], check_mode: bool) -> t.List[str]:
 
 
 def look(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[Wanted, Found]:
-    """The parameters and the host, as the plan wants them."""
+    """The parameters and the host's facts, in the form that `plan_probe` takes."""
     values = {field.name: params[field.name] for field in dataclasses.fields(Wanted)}
     host_python = params["python"] or "/usr/bin/python3"
     engines = find_engines(params["engine"], params["image"], host_python, run_command)
@@ -356,7 +360,7 @@ def look(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[Wanted, Fou
 
 @contextlib.contextmanager
 def one_at_a_time() -> t.Iterator[None]:
-    """Hold the host: two probes at once would measure each other, and remove each other's containers."""
+    """Lock the host: two probes at once would disturb each other's measurements and remove each other's containers."""
     with open(LOCK, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -368,7 +372,7 @@ def one_at_a_time() -> t.Iterator[None]:
 
 
 def end_on_signals() -> None:
-    """Turn the signals that end a process into an exception, so that what runs is removed on the way out."""
+    """Turn terminating signals into an exception, so that running containers and cgroups are removed."""
 
     def end(number: int, _frame: object) -> t.NoReturn:
         for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -382,7 +386,8 @@ def end_on_signals() -> None:
 
 
 class Lines:
-    """The program's lines: JSON into one file as they come, the rest into another; counts those of the round."""
+    """Writes the program's JSON lines to one file as they arrive and other lines to a log; counts finished
+    processes."""
 
     def __init__(self, path: str) -> None:
         self._json = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by close()
@@ -395,7 +400,7 @@ class Lines:
         self._round_began = self.log.seek(0, os.SEEK_END)
 
     def feed(self, line: bytes, arm: str) -> None:
-        """Keep one line. A cut one, of a program that was killed, has no newline and is left out."""
+        """Write one line. A truncated JSON line of a killed program has no newline and is dropped."""
         if not line.startswith(b"{"):
             self.log.write(line)
         elif line.endswith(b"\n"):
@@ -404,7 +409,7 @@ class Lines:
             self.ended[arm] += json.loads(line).get("kind") == "end"
 
     def said(self) -> str:
-        """The last words of the round, for a message."""
+        """The last lines of the round's log, for a message."""
         self.log.seek(self._round_began)
         lines = [line.lstrip("# ") for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
         return " / ".join(lines[-5:]) or "it said nothing"
@@ -415,7 +420,7 @@ class Lines:
 
 
 class Probe:
-    """Runs the plan; what was started is gone when this returns or raises."""
+    """Runs the plan. Everything that was started is removed before `run` returns or raises."""
 
     def __init__(self, wanted: Wanted, found: Found, plan: Plan, timeout: float) -> None:
         self._wanted, self._found, self._plan, self._timeout = wanted, found, plan, timeout
@@ -428,9 +433,9 @@ class Probe:
         self.mhz: t.Dict[str, t.List[float]] = {arm: [] for arm in ARMS}
 
     def run(self) -> t.Dict[str, t.Any]:
-        """All rounds.
+        """Run all rounds.
 
-        :raises TuningError: if the engine or the program refuses, or an arm has no process that finished
+        :raises TuningError: if the engine or the program fails, or no process of an arm finished
         """
         removed = self.engine.clean()
         lines = Lines(self._wanted.output)
@@ -484,7 +489,7 @@ class Probe:
             lines.feed(line, arm)
 
     def _wait(self, process: subprocess.Popen[bytes], arm: str, deadline: float) -> bool:
-        """Wait for the round and look at the clock meanwhile; whether it ended in time."""
+        """Wait for the round while sampling the CPU clock; returns whether it ended in time."""
         cpus = parse_cpuset(self._plan.cpuset if arm == "cpuset" else self._found.topology["online"])
         while time.monotonic() < deadline:
             try:
@@ -500,7 +505,7 @@ class Probe:
 
 
 def clock_of(found: Found, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str, t.Any]:
-    """The clock as the module returns it."""
+    """The clock in the module's result."""
     topology = found.topology
     running = {}
     for arm, samples in mhz.items():
@@ -518,7 +523,7 @@ def clock_of(found: Found, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str
 
 
 def told(wanted: Wanted, found: Found, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
-    """The plan as the module returns it."""
+    """The plan in the module's result."""
     return {
         "engine": plan.engine.name,
         "engine_version": plan.engine.version,

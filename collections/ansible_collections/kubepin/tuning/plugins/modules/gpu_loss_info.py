@@ -6,22 +6,23 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gpu_loss_info
-short_description: Tell which running containers of a node have lost their GPU, and by what
+short_description: Find the running containers of a node that have lost their GPU, and the cause
 version_added: 0.1.0
 author:
   - The kubepin developers (@kubepin)
 description:
-  - Runs on the node, as root. Looks at every running container that sees a GPU's device node, and at what its cgroup allows it.
-    A device is lost if the container sees it and its cgroup does not allow it (C(Failed to initialize NVML) V(Unknown Error)).
-  - Weighs the three known causes by what the container's specification, runc, the kubelet and systemd's journal say.
+  - Runs on the node, as root. Checks every running container that sees a GPU's device node against its cgroup's device
+    rules. A device is lost if the container sees it but its cgroup denies access (C(Failed to initialize NVML)
+    V(Unknown Error)).
+  - Checks the three known causes against the container's specification, runc, the kubelet and systemd's journal.
   - Reads only. Opens no device, enters no container and changes nothing; check mode does the same.
-  - Containers are found with C(crictl). Under cgroup v2 the kernel shows no device rules, and the state is V(unknown) unless the
-    container is privileged.
+  - Containers are found with C(crictl). Under cgroup v2 the kernel shows no device rules, and the state is V(unknown)
+    unless the container is privileged.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 options:
   devices:
-    description: Patterns of the GPUs' device files below C(/dev) of the containers. What is no character device does not count.
+    description: Patterns of the GPUs' device files below C(/dev) of the containers. Only character devices count.
     type: list
     elements: str
     default: ["nvidia*"]
@@ -37,7 +38,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the node's containers
+- name: Check the node's containers
   kubepin.tuning.gpu_loss_info:
   become: true
   register: found
@@ -49,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 gpu_loss:
-  description: What was found.
+  description: The result.
   returned: success
   type: dict
   contains:
@@ -66,7 +67,7 @@ gpu_loss:
       type: str
       sample: 1.21.14
     cpu_manager_policy:
-      description: The policy in the CPU manager's state file; without one, of the kubelet's settings.
+      description: The policy in the CPU manager's state file, or without one, in the kubelet's settings.
       type: str
       sample: static
     runtime:
@@ -78,11 +79,11 @@ gpu_loss:
       type: int
       sample: 1
     containers_read:
-      description: Running containers that were looked at, those without a GPU included.
+      description: Running containers that were checked, including those without a GPU.
       type: int
       sample: 12
     containers:
-      description: Those that see a GPU's device node.
+      description: The containers that see a GPU's device node.
       type: list
       elements: dict
       contains:
@@ -96,7 +97,7 @@ gpu_loss:
           description: Name of the container.
           type: str
         id:
-          description: The runtime's name of the container.
+          description: The container's ID in the runtime.
           type: str
         started:
           description: When its main process started.
@@ -120,18 +121,19 @@ gpu_loss:
               type: int
               sample: 0
             link:
-              description: Whether the node has the device's link in C(/dev/char).
+              description: Whether the host has the device's link in C(/dev/char).
               type: bool
         state:
           description: V(lost), V(kept), or V(unknown) with the reason in RV(gpu_loss.containers[].evidence).
           type: str
           sample: lost
         cause:
-          description: V(container_update), V(daemon_reload), V(dev_char_links) or V(unknown); null unless the GPU is lost.
+          description: V(container_update), V(daemon_reload), V(dev_char_links) or V(unknown); null unless the GPU is
+            lost.
           type: str
           sample: container_update
         evidence:
-          description: What the state and the cause rest on, in sentences.
+          description: The evidence for the state and the cause, in sentences.
           type: list
           elements: str
         remedy:

@@ -6,12 +6,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: kubeadm_node_info
-short_description: Read what an upgrade needs to know of a kubeadm node
+short_description: Read the facts about a kubeadm node that an upgrade needs
 description:
-  - Runs on the node. Reads installed versions, static pods, certificates, disk space and the kubelet's settings, and checks the source
-    of the programs and images of the versions to come.
-  - Warns where O(source) would replace programs that belong to packages.
-  - M(kubepin.tuning.kubeadm_upgrade_info) makes the plan of it.
+  - Runs on the node. Reads installed versions, static pods, certificates, disk space and the kubelet's settings, and
+    checks the source of the programs and images of the versions to upgrade to.
+  - Warns if O(source) would replace programs that belong to packages.
+  - M(kubepin.tuning.kubeadm_upgrade_info) makes the upgrade plan from the result.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.upgrade_source
@@ -20,12 +20,12 @@ author:
   - The kubepin developers (@kubepin)
 options:
   versions:
-    description: The versions whose programs and images are looked for in O(source).
+    description: The versions whose programs and images O(source) must have.
     type: list
     elements: str
     default: []
   source:
-    description: Where programs and images come from; not looked at without it.
+    description: Where programs and images come from. Not checked if not given.
 attributes:
   check_mode:
     support: full
@@ -34,7 +34,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Read the node, and look for two versions in a folder
+- name: Read the node, and check a folder for two versions
   kubepin.tuning.kubeadm_node_info:
     versions: [1.21.14, 1.22.17]
     source:
@@ -54,23 +54,23 @@ kubeadm_node:
       type: int
       sample: 1
     control_plane:
-      description: Whether static pods of a control plane are set up here.
+      description: Whether the node has static pods of a control plane.
       type: bool
     boot_id:
-      description: This boot's ID.
+      description: The ID of this boot.
       type: str
     versions:
-      description: The installed kubeadm, kubelet and kubectl; null for one that is missing.
+      description: The installed kubeadm, kubelet and kubectl; null for a missing one.
       type: dict
       sample: {kubeadm: 1.20.15, kubelet: 1.20.15, kubectl: 1.20.15}
     packages:
       description:
-        - The packages that kubeadm, kubelet and kubectl belong to; null for a program of no package.
-        - C(held) is null where rpm manages them.
+        - The packages that kubeadm, kubelet and kubectl belong to; null for a program without a package.
+        - C(held) is null for rpm packages.
       type: dict
       sample: {kubelet: {manager: dpkg, name: kubelet, version: 1.21.14-00, held: true}}
     manifests:
-      description: The image tags of the static pods; null for those that are not there.
+      description: The image tags of the static pods; null for missing ones.
       type: dict
       sample: {kube-apiserver: 1.20.15, etcd: 3.4.13-0}
     stacked_etcd:
@@ -81,29 +81,29 @@ kubeadm_node:
       type: list
       elements: str
     runtime:
-      description: The container runtime, as M(kubepin.tuning.kubelet_info) has it.
+      description: The container runtime, as M(kubepin.tuning.kubelet_info) returns it.
       type: dict
     cgroup:
-      description: Version of the control groups, and their driver for the kubelet.
+      description: The cgroup version, and the kubelet's cgroup driver.
       type: dict
     tuning:
-      description: The kubelet settings that kubepin manages, as they count.
+      description: The effective kubelet settings that kubepin manages.
       type: dict
     tuning_sources:
       description: Where each of them comes from.
       type: dict
     certificates:
-      description: Certificates and the days that they are valid for.
+      description: Certificates and the days until they expire.
       type: list
       elements: dict
       sample: [{path: /etc/kubernetes/pki/apiserver.crt, days_left: 364.9}]
     disk:
-      description: What each file system must have free, and has, in MB.
+      description: Required and available space of each file system, in MB.
       type: list
       elements: dict
       sample: [{paths: [/var/lib/kubepin], needed_mb: 500, free_mb: 60000}]
     problems:
-      description: What of the kubelet's set-up could not be read. C(code) is for programs, C(text) for people.
+      description: The parts of the kubelet's setup that could not be read. C(code) is for programs, C(text) for people.
       type: list
       elements: dict
     source_problems:

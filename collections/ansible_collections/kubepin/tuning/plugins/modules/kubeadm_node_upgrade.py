@@ -6,13 +6,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: kubeadm_node_upgrade
-short_description: Carry out one step of an upgrade on a kubeadm node
+short_description: Perform one step of an upgrade on a kubeadm node
 description:
-  - Runs on the node. Each step can be repeated; what is done already is left alone. A lost connection does not stop a step.
-  - Everything that a step replaces is kept in C(/var/lib/kubepin/upgrades/VERSION), with an etcd snapshot on control plane nodes.
-  - Kubelet settings that C(kubeadm upgrade) takes away with the configuration file are put where kubeadm does not write, before the
-    kubelet is started again.
-  - A kubelet that does not run is replaced by the old one, which is verified too; the module then fails with the first cause.
+  - Runs on the node. Each step is idempotent. A lost connection does not interrupt a step.
+  - Everything that a step replaces is backed up in C(/var/lib/kubepin/upgrades/VERSION), with an etcd snapshot on
+    control plane nodes.
+  - Kubelet settings that C(kubeadm upgrade) drops from the configuration file are written where kubeadm does not
+    write, before the kubelet is restarted.
+  - If the new kubelet does not run, the old one is restored and verified; the module then fails with the first cause.
   - Plan with M(kubepin.tuning.kubeadm_upgrade_info). Drain the node before O(step=kubelet).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -23,23 +24,23 @@ author:
 options:
   step:
     description:
-      - V(prepare) keeps copies of what there is, snapshots etcd, fetches and verifies the programs, loads images, and installs kubeadm;
-        with packages nothing is installed yet, and kubeadm runs from where it was unpacked.
+      - V(prepare) makes backups, snapshots etcd, fetches and verifies the programs, loads images, and installs
+        kubeadm. With packages nothing is installed yet, and kubeadm runs from the folder where it was unpacked.
       - V(apply) runs C(kubeadm upgrade apply), on the first control plane node.
       - V(configure) runs C(kubeadm upgrade node), on all others.
-      - V(kubelet) installs kubelet and kubectl, or all packages at once, restarts, and verifies. C(systemctl daemon-reload) is run where
-        packages changed the kubelet's unit files.
+      - V(kubelet) installs kubelet and kubectl, or all packages at once, restarts the kubelet and verifies it. It runs
+        C(systemctl daemon-reload) if packages changed the kubelet's unit files.
     type: str
     choices: [prepare, apply, configure, kubelet]
     required: true
   version:
-    description: The version of this hop.
+    description: The version to upgrade the node to.
     type: str
     required: true
   source:
     required: true
   control_plane:
-    description: Whether the node is one of the control plane.
+    description: Whether the node belongs to the control plane.
     type: bool
     default: false
   ignore_preflight_errors:
@@ -54,13 +55,13 @@ options:
 attributes:
   check_mode:
     support: full
-    details: In check mode nothing is done, and a change is announced.
+    details: Check mode does nothing and reports a change.
   diff_mode:
     support: none
 """
 
 EXAMPLES = r"""
-- name: Fetch what the hop needs, and keep what there is
+- name: Make backups and fetch what the upgrade needs
   kubepin.tuning.kubeadm_node_upgrade:
     step: prepare
     version: 1.22.17
@@ -76,7 +77,7 @@ seconds:
   returned: success
   type: float
 folder:
-  description: Where everything is that was replaced.
+  description: The folder that holds the backups.
   returned: success
   type: str
   sample: /var/lib/kubepin/upgrades/1.22.17
@@ -90,11 +91,11 @@ loaded:
   type: list
   elements: str
 kept_settings:
-  description: Kubelet settings that kubeadm took away, and that were put elsewhere.
+  description: Kubelet settings that kubeadm dropped and that were written elsewhere.
   returned: O(step=apply) and O(step=configure)
   type: dict
 dropped_flags:
-  description: Flags that this kubelet no longer knows, and the files that they were taken out of.
+  description: Flags that this kubelet no longer supports, and the files that they were removed from.
   returned: O(step=kubelet) and changed
   type: list
   elements: str
@@ -143,9 +144,9 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
 
 
 def run_step(hop: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """The step that the parameters name.
+    """Run the step that the parameters name.
 
-    :raises TuningError: with what happened, what is there now, and the way on or back
+    :raises TuningError: with what happened, what is in place now, and how to continue or go back
     """
     if params["step"] == "prepare":
         kept = hop.back_up()
@@ -162,7 +163,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a step half way
+        signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a step
     if module.check_mode:
         module.exit_json(changed=True)
 

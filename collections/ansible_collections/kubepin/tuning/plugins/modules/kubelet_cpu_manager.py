@@ -8,15 +8,16 @@ DOCUMENTATION = r"""
 module: kubelet_cpu_manager
 short_description: Switch the kubelet's CPU manager policy as one transaction, or undo a switch
 description:
-  - Plans the kubelet's CPU, topology and memory manager settings for this node, and carries the plan out on the node itself - journal,
-    stop of the kubelet, removal of the state files that the kubelet would refuse, settings, start, verification. A lost connection
-    or a stopped control node cannot leave it half done.
-  - What does not verify is undone, and the old settings are verified too. The module then fails with the first cause.
-  - The steps are ordered so that a crash after any of them leaves a kubelet that boots. A run that finds an unfinished journal undoes
-    that switch first.
+  - Plans the kubelet's CPU, topology and memory manager settings for this node and applies the plan on the node itself.
+    It writes a journal, stops the kubelet, removes the state files that the kubelet would refuse, writes the settings,
+    starts the kubelet and verifies it. A lost connection or a stopped control node cannot leave the switch half done.
+  - If verification fails, the switch is undone and the old settings are verified. The module then fails with the first
+    cause.
+  - The steps are ordered so that a crash after any of them leaves a kubelet that boots. A run that finds an unfinished
+    journal undoes that switch first.
   - If the module is killed while the kubelet is stopped, a transient systemd unit starts the kubelet again.
-  - The settings are put where C(kubeadm upgrade node) does not overwrite them - flags in the file of C(KUBELET_EXTRA_ARGS) below
-    Kubernetes 1.30, a drop-in file from 1.30 on.
+  - The settings are written where C(kubeadm upgrade node) does not overwrite them, as flags in the file that sets
+    C(KUBELET_EXTRA_ARGS) before Kubernetes 1.30, and in a drop-in file since 1.30.
   - Drain the node first. The module does not look at pods, and never runs C(systemctl daemon-reload).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -26,26 +27,31 @@ author:
 options:
   state:
     description:
-      - V(present) makes the kubelet run with the settings given here.
-      - V(rolled_back) takes back the last committed switch of this module; the other options are then not looked at.
-      - V(repaired) only undoes a switch that was interrupted, which the other states do first.
-      - V(confirmed) looks at a switch again, and commits it if it was held. A held one that does not verify any more is undone.
+      - V(present) makes the kubelet run with the given settings.
+      - V(rolled_back) undoes the last switch that this module committed; the other options are ignored.
+      - V(repaired) only undoes an interrupted switch, which V(present) and V(rolled_back) do first.
+      - V(confirmed) verifies a switch again and commits it if it was held. A held switch that no longer verifies is
+        undone.
     type: str
     choices: [present, rolled_back, repaired, confirmed]
     default: present
   hold:
     description:
-      - Leave the switch open for so many seconds, as soon as the kubelet is up with its new settings, so that the caller can look at the
-        node from outside while the time runs in which a crash-looping kubelet shows itself. End it with O(state=confirmed).
-      - A switch that nobody confirms counts as interrupted after that, and the next run undoes it. Until then, other runs wait.
-      - Not given, the module itself waits and commits. Only looked at with O(state=present).
+      - How many seconds to leave the switch open once the kubelet is up with its new settings. The caller can check
+        the node from outside during the time in which a crash loop of the kubelet would show. Commit the switch with
+        O(state=confirmed).
+      - A switch that is not confirmed in time counts as interrupted, and the next run undoes it. Until then, other
+        runs wait.
+      - By default, the module itself waits and commits. Used only with O(state=present).
     type: int
   switch_id:
-    description: RV(switch_id) of the caller's own switch, to be confirmed, or to be undone without a wait with O(state=repaired).
+    description: RV(switch_id) of the caller's own switch, to confirm it, or to undo it with O(state=repaired) without
+      waiting.
     type: str
   pod:
     description:
-      - What a pod with CPUs of its own was seen to run on. With O(state=confirmed) the kubelet's state file must say the same.
+      - The CPUs on which a pod with exclusive CPUs was seen to run. With O(state=confirmed), the kubelet's state file
+        must agree.
     type: dict
     suboptions:
       uid:
@@ -66,33 +72,34 @@ options:
     choices: [none, static]
     default: static
   policy_options:
-    description: CPU manager policy options, name to V(true) or V(false). Left as they are if not given.
+    description: CPU manager policy options, name to V(true) or V(false). Unchanged if not given.
     type: dict
   reserved_cpus:
     description:
-      - The CPUs kept for the system as a list such as V(0,128), whole cores only, or V(auto).
-      - V(auto) keeps a sound reservedSystemCPUs that the node already has; else it takes whole cores from the NUMA node with the fewest
-        GPUs, the lowest first, as many as GKE reserves for a node of this size and no fewer than kubeReserved and systemReserved ask.
-      - Only looked at with O(policy=static).
+      - The CPUs reserved for the system as a list such as V(0,128), whole cores only, or V(auto).
+      - V(auto) keeps the node's current reservedSystemCPUs if it is valid. Otherwise it takes whole cores from the
+        NUMA node with the fewest GPUs, the lowest first, as many as GKE reserves for a node of this size, and no fewer
+        than kubeReserved and systemReserved require.
+      - Used only with O(policy=static).
     type: str
     default: auto
   reserved_cpu_count:
     description: How many CPUs O(reserved_cpus=auto) takes; whole cores only.
     type: int
   topology_manager_policy:
-    description: The topology manager policy. Left as it is if not given.
+    description: The topology manager policy. Unchanged if not given.
     type: str
     choices: [none, best-effort, restricted, single-numa-node]
   topology_manager_scope:
-    description: The topology manager scope. Left as it is if not given.
+    description: The topology manager scope. Unchanged if not given.
     type: str
     choices: [container, pod]
   memory_manager_policy:
-    description: The memory manager policy. Left as it is if not given.
+    description: The memory manager policy. Unchanged if not given.
     type: str
     choices: [None, Static]
   reserved_memory:
-    description: What the memory manager keeps for the system on each NUMA node.
+    description: The memory that the memory manager reserves for the system on each NUMA node.
     type: list
     elements: dict
     suboptions:
@@ -116,18 +123,18 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Give Guaranteed pods with whole CPUs CPUs of their own
+- name: Give exclusive CPUs to Guaranteed pods that request whole CPUs
   kubepin.tuning.kubelet_cpu_manager:
     policy: static
 
-- name: Reserve a core by name and hand out whole cores only
+- name: Reserve a given core and allocate whole cores only
   kubepin.tuning.kubelet_cpu_manager:
     policy: static
     reserved_cpus: 0,128
     policy_options:
       full-pcpus-only: true
 
-- name: Switch, and look at the node from outside while it settles
+- name: Switch, and leave time to check the node from outside
   kubepin.tuning.kubelet_cpu_manager:
     policy: static
     hold: 60
@@ -138,7 +145,7 @@ EXAMPLES = r"""
     state: confirmed
     switch_id: "{{ switch.switch_id }}"
 
-- name: Take the last switch back
+- name: Roll back the last switch
   kubepin.tuning.kubelet_cpu_manager:
     state: rolled_back
 """
@@ -151,7 +158,7 @@ settings:
   elements: dict
   sample: [{name: cpuManagerPolicy, before: none, after: static, reason: was the kubelet's default}]
 changes:
-  description: The files that are replaced, made or removed, in order; state files first.
+  description: The files that are replaced, created or removed, in order; state files first.
   returned: always
   type: list
   elements: dict
@@ -171,12 +178,13 @@ problems:
       waivable: false
       text: reserved_cpus "0" splits core 0 (CPUs 0 and 128). Reserve "0,128", or use `auto`.
 reservation:
-  description: The reserved CPUs and why these.
+  description: The reserved CPUs and why they were chosen.
   returned: O(policy=static) and without problems
   type: dict
   sample: {cpus: "0,128", explanation: "1 core, L3 0, NUMA 0, no GPU"}
 exclusive_cpus:
-  description: How many CPUs containers can own once the settings are in force; V(0) with the policy V(none).
+  description: How many CPUs can be exclusive to containers once the settings are in effect; V(0) with the policy
+    V(none).
   returned: success
   type: int
 policy:
@@ -188,16 +196,16 @@ policy_before:
   returned: always
   type: str
 reconcile_period:
-  description: The kubelet's C(cpuManagerReconcilePeriod), as its configuration says it.
+  description: The kubelet's C(cpuManagerReconcilePeriod), as its configuration spells it.
   returned: always
   type: str
   sample: 10s
 threads_per_core:
-  description: Threads of a core of this node; pods need a multiple of it with the option C(full-pcpus-only).
+  description: Hardware threads per core of this node; with C(full-pcpus-only), pods must request a multiple of it.
   returned: always
   type: int
 boot_id:
-  description: This boot's ID, by which the API knows the machine too.
+  description: The ID of this boot, which the API also shows for the node.
   returned: always
   type: str
 downtime_ms:
@@ -205,15 +213,16 @@ downtime_ms:
   returned: changed and not in check mode
   type: float
 main_pid:
-  description: The kubelet's process that was verified; M(kubepin.tuning.kubelet_info) tells later whether it still runs.
+  description: The kubelet process that was verified; M(kubepin.tuning.kubelet_info) can check later whether it still
+    runs.
   returned: changed and not in check mode
   type: int
 started_at:
   description: When the kubelet was started, by the node's clock, in seconds since 1970.
-  returned: the kubelet was started, also for an undoing
+  returned: the kubelet was started, even if to undo a switch
   type: float
 switch_id:
-  description: The switch's id, for O(switch_id).
+  description: The switch's ID, for O(switch_id).
   returned: changed and not in check mode
   type: str
   sample: 20261123T172004.120Z
@@ -223,16 +232,16 @@ verified:
   type: list
   elements: str
 rollback:
-  description: What O(state=rolled_back) would restore now, and the journal that it reads.
+  description: What O(state=rolled_back) would restore, and the journal that it would read.
   returned: always
   type: dict
   sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
 repaired:
-  description: The id of an unfinished switch that was undone first, or would be in check mode.
+  description: The ID of an unfinished switch that was undone first, or would be in check mode.
   returned: if there was one
   type: str
 notes:
-  description: What is worth knowing and needs no change.
+  description: Information that requires no action.
   returned: always
   type: list
   elements: str
@@ -241,7 +250,7 @@ first_cause:
   returned: failure of a switch
   type: str
 meaning:
-  description: What that line means; empty where it is not known.
+  description: The meaning of that line; empty if unknown.
   returned: failure of a switch
   type: str
 undone:
@@ -249,7 +258,7 @@ undone:
   returned: failure of a switch
   type: bool
 journal:
-  description: The file that holds all that was replaced.
+  description: The file that holds everything that was replaced.
   returned: failure of a switch
   type: str
 """
@@ -276,7 +285,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node, NodeLock
 
-# A node compiles all imports anew at each run, and a plan needs nothing of what acts: that is imported where it is used.
+# A node compiles all imports anew at each run, and a plan does not need the code that applies it: import that only
+# where used.
 if t.TYPE_CHECKING:
     from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch
 
@@ -305,7 +315,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
 
 
 def action_of(change: FileChange) -> str:
-    """What happens to the file, in a word."""
+    """What happens to the file, as one word."""
     if change.after is None:
         return "removed"
     return "created" if change.before is None else "replaced"
@@ -329,7 +339,7 @@ def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
 
 
 class ModuleRun:
-    """One run of the module: reads, plans, and lets `Switch` act."""
+    """One run of the module: reads, plans, and has `Switch` apply the plan."""
 
     def __init__(self, module: AnsibleModule, node: Node, journal: Journal) -> None:
         self.module = module
@@ -351,7 +361,7 @@ class ModuleRun:
     def run(self) -> t.Dict[str, t.Any]:
         """Do what the parameters ask and return the module's result.
 
-        :raises TuningError: with everything that stands in the way, or after an undone switch
+        :raises TuningError: with every problem, or after an undone switch
         """
         if self.module.params["state"] == "confirmed":
             return self._confirm()
@@ -364,7 +374,7 @@ class ModuleRun:
             if record is None:
                 return self._result(changed=repaired)
             undoes = record.id
-            # a broken kubelet may not tell its own
+            # a broken kubelet may not report its version
             self.kubelet["version"] = self.kubelet["version"] or record.kubelet_version
             current = {change.path: self.node.read(change.path) for change in record.files}
             plan = plan_rollback(self.topology, self.kubelet, record.files, current)
@@ -473,7 +483,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # a lost connection must not stop a transaction half way
+        signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a transaction
     node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
     journal = Journal(node, os.path.join(HOME, "switches"))
     module_run: t.Optional[ModuleRun] = None

@@ -7,12 +7,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: kubelet_info
-short_description: Read how a node's kubelet is really configured
+short_description: Read how a node's kubelet is actually configured
 description:
-  - Follows the kubelet's systemd service to its command line, its environment files, its configuration file and its drop-in files,
-    and says which CPU, memory and topology settings count and where each comes from.
+  - Follows the kubelet's systemd service to its command line, its environment files, its configuration file and its
+    drop-in files, and returns the effective CPU, memory and topology settings and the source of each.
   - Reads the state files of the CPU and memory managers.
-  - Changes nothing. Needs the rights to read the kubelet's files, usually those of root.
+  - Changes nothing. Needs permission to read the kubelet's files, which usually means root.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
@@ -26,7 +26,7 @@ options:
     type: bool
     default: true
   expect_main_pid:
-    description: Fail, with the kubelet's own words, if its service no longer runs as this process.
+    description: Fail with the kubelet's own message if its service no longer runs as this process.
     type: int
 attributes:
   check_mode:
@@ -58,11 +58,11 @@ EXAMPLES = r"""
 RETURN = r"""
 first_cause:
   description: The kubelet's own line that says why the process of O(expect_main_pid) ended.
-  returned: that process does not run any more
+  returned: that process no longer runs
   type: str
 meaning:
-  description: What that line means; empty where it is not known.
-  returned: that process does not run any more
+  description: The meaning of that line; empty if unknown.
+  returned: that process no longer runs
   type: str
 kubelet:
   description: The node's kubelet.
@@ -104,7 +104,7 @@ kubelet:
           description: How often systemd restarted it by itself, or null.
           type: int
         restart_interval_s:
-          description: Seconds that systemd waits before it does so, or null.
+          description: Seconds that systemd waits before it restarts the service, or null.
           type: float
           sample: 10.0
         unit_file:
@@ -127,7 +127,7 @@ kubelet:
               description: Whether the service starts without it.
               type: bool
             exists:
-              description: Whether it is there.
+              description: Whether it exists.
               type: bool
     command_line:
       description: Program and arguments of the running process; empty if it does not run.
@@ -138,14 +138,14 @@ kubelet:
       type: list
       elements: str
     stale:
-      description: Whether the running process has other arguments than the next one; null where that cannot be said.
+      description: Whether the running process has other arguments than the next one; null if unknown.
       type: bool
     extra_args_file:
       description: The file that sets, or would set, E(KUBELET_EXTRA_ARGS); null if the service reads none.
       type: str
       sample: /etc/default/kubelet
     extra_args_text:
-      description: Its text, or null if it is absent.
+      description: The text of that file, or null if it does not exist.
       type: str
     config_file:
       description: Path of the configuration file (C(--config)), or null.
@@ -158,7 +158,7 @@ kubelet:
       description: Folder of the drop-in configuration files (C(--config-dir)), or null.
       type: str
     drop_ins:
-      description: The drop-in configuration files, in the order in which they count.
+      description: The drop-in configuration files, in the order of precedence, the highest last.
       type: list
       elements: dict
       contains:
@@ -169,12 +169,12 @@ kubelet:
           description: Its text.
           type: str
         config:
-          description: Its content; empty if it could not be understood.
+          description: Its content; empty if it could not be parsed.
           type: dict
     effective:
       description:
-        - The settings that count from the next start on. Flags beat drop-in files, those beat the configuration file, and that
-          beats the kubelet's defaults.
+        - The settings in effect from the next start on. Flags take precedence over drop-in files, drop-in files over
+          the configuration file, and the configuration file over the kubelet's defaults.
       type: dict
       sample: {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0,128"}
       contains:
@@ -185,16 +185,16 @@ kubelet:
           description: Options of the CPU manager policy.
           type: dict
         cpuManagerReconcilePeriod:
-          description: How often the CPU manager looks after the containers, such as V(10s).
+          description: How often the CPU manager reconciles containers, such as V(10s).
           type: str
         reservedSystemCPUs:
-          description: The CPUs kept for the system; empty if none are named.
+          description: The CPUs reserved for the system; empty if none are listed.
           type: str
         kubeReserved:
-          description: Resources kept for Kubernetes.
+          description: Resources reserved for Kubernetes.
           type: dict
         systemReserved:
-          description: Resources kept for the system.
+          description: Resources reserved for the system.
           type: dict
         kubeReservedCgroup:
           description: The cgroup that C(kubeReserved) is enforced on.
@@ -203,7 +203,7 @@ kubelet:
           description: The cgroup that C(systemReserved) is enforced on.
           type: str
         enforceNodeAllocatable:
-          description: On what the limits are enforced.
+          description: The groups of processes that the limits are enforced on.
           type: list
           elements: str
         topologyManagerPolicy:
@@ -219,7 +219,7 @@ kubelet:
           description: V(None) or V(Static), with capitals.
           type: str
         reservedMemory:
-          description: Memory kept for the system, by NUMA node.
+          description: Memory reserved for the system, by NUMA node.
           type: list
           elements: dict
         featureGates:
@@ -249,7 +249,7 @@ kubelet:
       type: dict
       sample: {"cpuManagerPolicy": "flag", "reservedSystemCPUs": "file:/var/lib/kubelet/config.yaml"}
     root_dir:
-      description: The folder of the kubelet's state.
+      description: The folder that holds the kubelet's state.
       type: str
       sample: /var/lib/kubelet
     state:
@@ -257,20 +257,21 @@ kubelet:
       type: dict
       contains:
         cpu_manager:
-          description: State of the CPU manager; the fields from C(policy) on are null where there is no file or no sense in it.
+          description: State of the CPU manager; the fields from C(policy) on are null if the file is missing or
+            invalid.
           type: dict
           contains:
             path:
               description: Path of the file.
               type: str
             exists:
-              description: Whether it is there.
+              description: Whether it exists.
               type: bool
             text:
               description: Its text, or null.
               type: str
             error:
-              description: Why it could not be understood, or null.
+              description: Why it could not be parsed, or null.
               type: str
             policy:
               description: The policy that wrote it.
@@ -285,7 +286,7 @@ kubelet:
               description: V(V1) to V(V4).
               type: str
             checksum_ok:
-              description: Whether its checksum fits; null if it was not checked.
+              description: Whether its checksum matches; null if it was not checked.
               type: bool
         memory_manager:
           description: State of the memory manager.
@@ -295,13 +296,13 @@ kubelet:
               description: Path of the file.
               type: str
             exists:
-              description: Whether it is there.
+              description: Whether it exists.
               type: bool
             text:
               description: Its text, or null.
               type: str
             error:
-              description: Why it could not be understood, or null.
+              description: Why it could not be parsed, or null.
               type: str
             policy:
               description: The policy that wrote it, or null.
@@ -330,10 +331,10 @@ kubelet:
           description: 1, 2 or null.
           type: int
         driver:
-          description: What drives them for the kubelet, V(cgroupfs) or V(systemd).
+          description: The kubelet's cgroup driver, V(cgroupfs) or V(systemd).
           type: str
     problems:
-      description: What could not be read or understood, and what would keep the kubelet from starting.
+      description: What could not be read or parsed, and what would keep the kubelet from starting.
       type: list
       elements: dict
       contains:
@@ -353,7 +354,7 @@ kubelet:
           description: Whether the operator can accept the problem.
           type: bool
         text:
-          description: All of it, for people.
+          description: The whole problem, for people.
           type: str
 """
 
@@ -373,7 +374,10 @@ ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expe
 
 
 def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
-    """Raises TuningError, which says what was recognised, where kubepin cannot manage such a kubelet."""
+    """Refuses a kubelet that kubepin cannot manage.
+
+    :raises TuningError: naming the distribution that was recognized
+    """
     manager, service = kubelet["manager"], kubelet["service"]["name"]
     if manager in EMBEDDING.values():
         raise TuningError(
@@ -386,7 +390,10 @@ def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
 
 
 def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequence[str]) -> None:
-    """Raises TuningError with the first cause if the service does not run as process *pid*, whose messages are *log*."""
+    """Refuses a service that does not run as process *pid*, whose messages are *log*.
+
+    :raises TuningError: with the first cause
+    """
     if service["main_pid"] == pid:
         return
     cause = first_cause(log) or Cause("", "")

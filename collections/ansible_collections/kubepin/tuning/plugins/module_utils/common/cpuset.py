@@ -9,24 +9,24 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 
 MAX_CPUS = 65536
-"""CPU numbers are below this; the kernel's own limit (NR_CPUS) is 8192 or lower. It keeps a typing error from filling
-the memory."""
+"""CPU numbers are below this, so that a typing error cannot fill the memory. The kernel's own limit (NR_CPUS) is 8192
+or lower."""
 
 _PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?", re.ASCII)
 
 
 class CpusetError(TuningError):
-    """A text is not a CPU list."""
+    """The text is not a CPU list."""
 
 
 def parse_cpuset(text: str) -> t.FrozenSet[int]:
-    """The CPU numbers that a CPU list names; an empty text names none.
+    """The CPU numbers in a CPU list; none for an empty text.
 
     The format is the kernel's (Documentation/admin-guide/cputopology.rst and bitmap_parselist): numbers and ranges
-    separated by commas, and ``N-M:U/G`` for the first U of every G numbers from N to M. It may be surrounded by white
-    space, as files are.
+    separated by commas, and ``N-M:U/G`` for the first U of every G numbers from N to M. Surrounding white space is
+    ignored.
 
-    Raises CpusetError, which names the text and the part that is wrong.
+    :raises CpusetError: naming the text and the invalid part
     """
     stripped = text.strip()
     if not stripped:
@@ -51,8 +51,8 @@ def parse_cpuset(text: str) -> t.FrozenSet[int]:
 
 
 def format_cpuset(cpus: t.Iterable[int]) -> str:
-    """The list format of the kernel and the kubelet (k8s.io/utils/cpuset String()): ``0-3,8``; two neighbours are a
-    range."""
+    """CPUs in the list format of the kernel and the kubelet (k8s.io/utils/cpuset String()), such as ``0-3,8``; two
+    neighbours already form a range."""
     ranges: t.List[t.List[int]] = []
     for cpu in sorted(set(cpus)):
         if ranges and ranges[-1][1] == cpu - 1:

@@ -11,15 +11,15 @@ _TAIL_LINES = 15
 
 
 def output_tail(output: str, errors: str) -> str:
-    """The last lines that a command printed, where the reason of a failure stands."""
+    """The last lines of a command's output, where the reason for a failure is."""
     lines = [line for line in f"{output}\n{errors}".splitlines() if line.strip()]
     return " | ".join(lines[-_TAIL_LINES:])
 
 
 class TuningError(Exception):
-    """Something that a person must know about; modules end with ``fail_json(msg=str(exc), **exc.details)``.
+    """An error to report to the user; modules end with ``fail_json(msg=str(exc), **exc.details)``.
 
-    The message names the thing, its value, what was expected and the way out. `details` holds the same for programs.
+    The message names the subject, its value, what was expected and the remedy. `details` holds the same for programs.
     """
 
     def __init__(self, message: str, **details: t.Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way of an action: a code for programs, a sentence for people."""
+"""A problem that prevents an action: a code for programs, a sentence for people."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason why something cannot be done, and the way out.
+    """One reason why something cannot be done, and the remedy.
 
-    Code acts on `code` alone; the texts are for people and may change at any time.
+    Programs depend on `code` alone; the texts are for people and may change at any time.
     """
 
     code: str
@@ -21,9 +21,9 @@ class Problem:
     finding: str
     """What is wrong with the subject, so that both together are a clause: ``splits core 0 (CPUs 0 and 128)``."""
     remedy: str = ""
-    """What to do, as a whole sentence or more; empty where the finding says it already."""
+    """What to do, in one or more whole sentences; empty if the finding makes it clear."""
     waivable: bool = False
-    """Whether the operator can accept the problem and go on."""
+    """Whether the operator can accept the problem and continue."""
 
     @property
     def text(self) -> str:
@@ -32,7 +32,7 @@ class Problem:
         return f"{clause}. {self.remedy}".rstrip()
 
     def to_dict(self) -> t.Dict[str, t.Any]:
-        """The problem as facts and results carry it: its fields and `text`."""
+        """The problem as it appears in facts and results: its fields and `text`."""
         return {**asdict(self), "text": self.text}
 
     @classmethod
@@ -42,7 +42,7 @@ class Problem:
 
 
 def to_dicts(problems: t.Iterable[Problem]) -> t.List[t.Dict[str, t.Any]]:
-    """Problems as a fact carries them."""
+    """Problems as they appear in facts and results."""
     return [problem.to_dict() for problem in problems]
 
 

@@ -22,7 +22,7 @@ _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``10s``, ``1m30s`` or ``500ms``, as Go prints it.
+    """The seconds in a duration as Go prints it, such as ``10s``, ``1m30s`` or ``500ms``.
 
     :raises ValueError: if the text is not a duration
     """
@@ -33,9 +33,9 @@ def parse_duration(text: str) -> float:
 
 
 def parse_quantity(text: str) -> Fraction:
-    """The number that a quantity such as ``500m``, ``1Gi`` or ``2e3`` stands for.
+    """The value of a quantity such as ``500m``, ``1Gi`` or ``2e3``.
 
-    :raises ValueError: if the text is no quantity
+    :raises ValueError: if the text is not a quantity
     """
     match = _QUANTITY.match(str(text).strip())
     if not match:

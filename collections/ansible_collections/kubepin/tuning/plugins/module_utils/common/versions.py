@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: Kubernetes versions, and the way from one to another, minor by minor."""
+"""Pure: Kubernetes versions, and the upgrade path between two of them, minor by minor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OLDEST = (1, 20)
 """The oldest minor that an upgrade starts from."""
 
 FIRST_WITHOUT_RECONCILE_OF_PINNED = (1, 22)
-"""From here on the kubelet leaves containers with exclusive CPUs alone (kubernetes/kubernetes#101771)."""
+"""Since this minor the kubelet does not reconcile containers with exclusive CPUs (kubernetes/kubernetes#101771)."""
 
 DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED = "1.22.17"
 
@@ -20,7 +20,7 @@ BROKEN = {
     "1.22.0": "its CPU manager gives wrong CPUs to pods with several containers (kubernetes/kubernetes#103952)",
     "1.22.1": "nobody confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
 }
-"""Versions that an upgrade never goes to, and why."""
+"""Versions that an upgrade never uses, and why."""
 
 LAST_PATCHES = {
     20: 15,
@@ -36,15 +36,15 @@ LAST_PATCHES = {
     30: 14,
     31: 14,
 }
-"""Minor -> last patch of the minors that get no more patches; of later ones the operator names the patch."""
+"""Minor -> last patch, for minors that get no more patches; for later ones the operator names the patch."""
 
 
 class VersionError(TuningError):
-    """A text that is no Kubernetes version, or a version that cannot be gone to."""
+    """The text is not a Kubernetes version, or the target version is not supported."""
 
 
 class Version(t.NamedTuple):
-    """A Kubernetes release; pre-releases are none."""
+    """A Kubernetes release; pre-releases are not represented."""
 
     major: int
     minor: int
@@ -55,12 +55,12 @@ class Version(t.NamedTuple):
 
     @property
     def line(self) -> t.Tuple[int, int]:
-        """The minor with its major, to compare minors by."""
+        """Major and minor, for comparing minors."""
         return self.major, self.minor
 
 
 def parse_version(text: str) -> Version:
-    """`v1.22.17` or `1.22.17`; what a vendor puts behind it (`-gke.1`, `+k3s1`) is left out.
+    """Parses `v1.22.17` or `1.22.17`; a vendor's suffix (`-gke.1`, `+k3s1`) is dropped.
 
     :raises VersionError: for anything else
     """
@@ -71,9 +71,9 @@ def parse_version(text: str) -> Version:
 
 
 def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
-    """The version to end at: the wanted one; without one, 1.22.17 for a cluster below 1.22, else where it is.
+    """The target version: *wanted* if given; otherwise 1.22.17 for a cluster below 1.22, else the current version.
 
-    :raises VersionError: for a version that must not be gone to
+    :raises VersionError: for an unsupported target or start
     """
     if wanted is None:
         return (
@@ -94,12 +94,13 @@ def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
 
 
 def path_between(current: Version, target: Version, patches: t.Mapping[str, str]) -> t.List[Version]:
-    """The versions to go through: every minor above the current one, and the target at the end.
+    """The versions of the upgrade path: one for every minor above the current one, ending with the target.
 
-    kubeadm upgrades one minor at a time (cmd/kubeadm/app/phases/upgrade/policy.go). Nothing for a target that is not above.
+    kubeadm upgrades one minor at a time (cmd/kubeadm/app/phases/upgrade/policy.go). The path is empty if the target is
+    not newer.
 
     :param patches: minor ("1.21") -> version that the operator chose for it
-    :raises VersionError: naming every minor without a version
+    :raises VersionError: naming every minor without a usable version
     """
     if target <= current:
         return []

@@ -22,9 +22,10 @@ STRICT = "strict-cpu-reservation"
 BY_UNCORE = "prefer-align-cpus-by-uncorecache"
 
 ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across-numa find no whole core for the rest"
-"""What is told of a pod that the kubelet goes on for ever to admit (takeByTopologyNUMADistributed, `for remainder > 0`)."""
+"""The message for a pod that the kubelet never finishes admitting (takeByTopologyNUMADistributed,
+`for remainder > 0`)."""
 
-# the minor versions of 1.x from which pkg/kubelet/cm/cpumanager does these
+# the minor versions of 1.x in which pkg/kubelet/cm/cpumanager introduced these
 _SORTS_SOUNDLY = 22
 _KNOWS_NUMA = 23
 _CHECKS_PHYSICAL = 27
@@ -39,7 +40,7 @@ _MAX_INSERTED = 6
 
 
 class AllocationError(TuningError):
-    """What was asked cannot be previewed."""
+    """The request cannot be previewed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod in the order of its admission. Only the containers of Guaranteed pods get CPUs of their own."""
+    """One pod in the order of its admission. Only containers of Guaranteed pods get exclusive CPUs."""
 
     name: str
     containers: t.Tuple[Container, ...]
@@ -65,9 +66,9 @@ class Pod:
 class Admission:
     """What the kubelet does with one pod.
 
-    `cpus` maps the containers with exclusive CPUs to these, and is empty for a refused pod. `refused` is None, or the
-    reason and message that the pod's status would show. `certain` is False where Kubernetes 1.20 and 1.21 leave the
-    choice to the order of a Go map or to the sort algorithm of the Go version: `cpus` is one possible answer then.
+    `cpus` maps containers to their exclusive CPUs, and is empty for a refused pod. `refused` is None, or the reason and
+    message that the pod's status would show. `certain` is False if the choice depends on the order of a Go map or on
+    the sort algorithm of the Go version, as it may in Kubernetes 1.20 and 1.21: then `cpus` is one possible result.
     """
 
     pod: str
@@ -78,8 +79,8 @@ class Admission:
 
 @dataclass(frozen=True)
 class Preview:
-    """What the kubelet does with all pods; `shared` is left for containers without CPUs of their own (the defaultCpuSet
-    of the state file: it contains the reserved CPUs unless strict-cpu-reservation is on)."""
+    """What the kubelet does with all pods; `shared` is the pool for containers without exclusive CPUs (the
+    defaultCpuSet of the state file, which contains the reserved CPUs unless strict-cpu-reservation is on)."""
 
     admissions: t.List[Admission]
     shared: CpuSet
@@ -97,7 +98,7 @@ class Machine:
     """The machine as the kubelet's CPU manager sees it (pkg/kubelet/cm/cpumanager/topology/topology.go CPUTopology).
 
     `members` maps a level ("numa", "socket", "core", "uncore") and a number to the CPUs. A core has the number of its
-    lowest CPU. `sockets` counts those of CPUs outside of all NUMA nodes too. `cpus_per_core`, `cpus_per_socket` and
+    lowest CPU. `sockets` includes those of CPUs outside all NUMA nodes. `cpus_per_core`, `cpus_per_socket` and
     `cpus_per_uncore` are the kubelet's averages, rounded down.
     """
 
@@ -110,7 +111,7 @@ class Machine:
 
     @property
     def cpus(self) -> CpuSet:
-        """All online CPUs that the kubelet knows of."""
+        """All online CPUs that the kubelet knows."""
         return frozenset(self.places)
 
     def count(self, level: str) -> int:
@@ -120,7 +121,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of the kubelet that decide; `options` are the policy options that are on."""
+    """The kubelet settings that determine the allocation; `options` are the policy options that are on."""
 
     minor: int
     reserved: CpuSet
@@ -141,15 +142,15 @@ def preview(
     options: t.Optional[t.Mapping[str, t.Any]] = None,
     topology_policy: str = "none",
 ) -> Preview:
-    """What a kubelet with the static policy and no pods yet does with `pods`, in this order.
+    """What a kubelet with the static policy and no pods does when it admits `pods` in this order.
 
-    :param topology: as read by `_topology.read_topology`
+    :param topology: as `read_topology` returns it
     :param version: the kubelet's, 1.20 or newer
     :param reserved: reservedSystemCPUs
-    :param options: cpuManagerPolicyOptions; valid for this version (`_settings.setting_problems`)
+    :param options: cpuManagerPolicyOptions; valid for this version (`setting_problems`)
     :param topology_policy: topologyManagerPolicy
-    :raises AllocationError: for what this does not model: a topologyManagerPolicy other than none (its hints restrict
-        the NUMA nodes), CPUs without numbers of core and socket, a container's role or CPU count that is none
+    :raises AllocationError: for cases that this does not model: a topologyManagerPolicy other than none (its hints
+        restrict the NUMA nodes), CPUs without core and socket numbers, an invalid role or CPU count of a container
     """
     if topology_policy != "none":
         raise AllocationError(
@@ -162,7 +163,7 @@ def preview(
 
 
 def admit_all(machine: Machine, rules: Rules, pods: t.Sequence[Pod]) -> Preview:
-    """`admit` of one pod after the other, on a machine where none runs yet."""
+    """Calls `admit` for one pod after another, starting with a machine without pods."""
     shared = initial_shared(machine, rules)
     used = Fraction(0)
     admissions: t.List[Admission] = []
@@ -183,12 +184,12 @@ def initial_shared(machine: Machine, rules: Rules) -> CpuSet:
 def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
     """The kubelet's view of a machine.
 
-    cAdvisor (utils/sysinfo/sysinfo.go GetNodesInfo, getCoresInfo, addCacheInfo) takes CPUs of one NUMA node with the
-    same core and socket number for one core, and ignores dies, offline CPUs and CPUs without these numbers. Without
-    NUMA nodes, sockets stand in for them. The "uncore cache" is an L3 cache that does not span its whole NUMA node;
-    a core without one is in a group with the number of its socket (topology.go getUncoreCacheID).
+    cAdvisor (utils/sysinfo/sysinfo.go GetNodesInfo, getCoresInfo, addCacheInfo) treats CPUs of one NUMA node with the
+    same core and socket number as one core, and ignores dies, offline CPUs and CPUs without these numbers. Without
+    NUMA nodes, it uses sockets instead. The "uncore cache" is an L3 cache that does not span its whole NUMA node;
+    cores without one are grouped by their socket's number (topology.go getUncoreCacheID).
 
-    :raises AllocationError: if no CPU has the numbers of its core and socket
+    :raises AllocationError: if no CPU has core and socket numbers
     """
     known = [c for c in topology["cpus"] if c["online"] and c["core"] is not None and c["socket"] is not None]
     has_nodes = bool(topology["numa_nodes"])
@@ -207,7 +208,7 @@ def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
         sharing[cpu["l3"]] = sharing.get(cpu["l3"], 0) + 1
     places: t.Dict[int, _Place] = {}
     for (node, socket, _core), threads in cores.items():
-        first = min(threads, key=lambda thread: str(thread["id"]))  # cAdvisor asks the first in the order of file names
+        first = min(threads, key=lambda thread: str(thread["id"]))  # cAdvisor reads the first one by file name
         spans_node = sharing[first["l3"]] == cores_of_node[node] * len(threads)
         uncore = socket if first["l3"] is None or spans_node else first["l3"]
         number = min(thread["id"] for thread in threads)
@@ -230,11 +231,11 @@ def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
 
 
 def reserved_of(machine: Machine, minor: int, options: t.FrozenSet[str], count: int) -> CpuSet:
-    """Which CPUs the static policy reserves where kubeReserved and systemReserved say only how many (policy_static.go
+    """The CPUs that the static policy reserves if kubeReserved and systemReserved give only an amount (policy_static.go
     NewStaticPolicy).
 
     :param count: kubeReserved.cpu + systemReserved.cpu, rounded up
-    :raises AllocationError: if there are not as many
+    :raises AllocationError: if there are fewer CPUs
     """
     try:
         return _take(machine, Rules(minor, frozenset(), options), machine.cpus, count).cpus
@@ -245,12 +246,12 @@ def reserved_of(machine: Machine, minor: int, options: t.FrozenSet[str], count: 
 def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: Pod) -> Admission:
     """What the kubelet does with one pod.
 
-    The CPU manager is asked for each container, init containers first (policy_static.go Allocate, updateCPUsToReuse):
-    what an init container had, the following containers of the pod may use again, but not what a sidecar has. Then the
-    kubelet compares the sum of requests with what the node has (pkg/kubelet/lifecycle/predicate.go).
+    The CPU manager allocates CPUs for each container, init containers first (policy_static.go Allocate,
+    updateCPUsToReuse): later containers of the pod may reuse an init container's CPUs, but not those of a sidecar. Then
+    the kubelet compares the sum of requests with the node's CPUs (pkg/kubelet/lifecycle/predicate.go).
 
-    :param shared: the CPUs in no container's exclusive set (defaultCpuSet)
-    :param used: the CPU requests of the pods already there
+    :param shared: the CPUs that are not exclusive to any container (defaultCpuSet)
+    :param used: the CPU requests of the pods already admitted
     """
     reserved_cores = {machine.places[cpu].core for cpu in rules.reserved if cpu in machine.places}
     reserved_physical = rules.reserved.union(*(machine.members["core"][core] for core in reserved_cores))
@@ -278,11 +279,11 @@ def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: P
 
 
 class _Refused(Exception):
-    """The kubelet refuses; the text is the reason and the message of the pod's status."""
+    """The kubelet refuses the pod; the text is the reason and the message in the pod's status."""
 
 
 def _unexpected(error: str) -> _Refused:
-    """An error without a reason of its own (pkg/kubelet/cm/admission/errors.go)."""
+    """An error without a specific reason (pkg/kubelet/cm/admission/errors.go)."""
     return _Refused(f"UnexpectedAdmissionError: Allocate failed due to {error}, which is unexpected")
 
 
@@ -311,13 +312,13 @@ def _request(pod: Pod, container: Container) -> Fraction:
 
 
 def _whole_cpus(pod: Pod, container: Container) -> int:
-    """The number of exclusive CPUs: 0 for what stays in the shared pool (policy_static.go guaranteedCPUs)."""
+    """The number of exclusive CPUs; 0 for a container in the shared pool (policy_static.go guaranteedCPUs)."""
     request = _request(pod, container)
     return int(request) if pod.guaranteed and request.denominator == 1 else 0
 
 
 def pod_request(pod: Pod, minor: int) -> Fraction:
-    """The CPUs that a pod counts for: the larger of the initialization and the running (k8s.io/component-helpers/resource)."""
+    """A pod's CPU request: the larger one of initializing and running (k8s.io/component-helpers/resource)."""
     running = starting = sidecars = Fraction(0)
     for container in _in_order(pod):
         request = _request(pod, container)
@@ -331,7 +332,7 @@ def pod_request(pod: Pod, minor: int) -> Fraction:
 
 
 def _check_smt(minor: int, wanted: int, per_core: int, available: int) -> None:
-    """policy_static.go SMTAlignmentError; 1.27 to 1.31 give the wrong text where no physical CPU is free."""
+    """policy_static.go SMTAlignmentError; 1.27 to 1.31 give the wrong text if no physical CPU is free."""
     name = "SMTAlignmentError: SMT Alignment Error"
     odd = f"{name}: requested {wanted} cpus not multiple cpus per core = {per_core}"
     if wanted % per_core:
@@ -388,7 +389,7 @@ class _Accumulator:
         return self.free & self.machine.members[level][number]
 
     def sort(self, level: str, within: CpuSet) -> t.List[int]:
-        """The groups of a level with CPUs in `within`: those with the fewest free CPUs first, then by number."""
+        """The groups of a level with CPUs in `within`, ordered by the number of free CPUs, then by number."""
         numbers = {getattr(self.machine.places[cpu], level) for cpu in within}
         return sorted(numbers, key=lambda number: (len(self.free_in(level, number)), number))
 
@@ -420,9 +421,9 @@ class _Accumulator:
         self.needed -= len(cpus)
 
     def take_whole(self, level: str, numbers: t.Iterable[int], size: t.Optional[int] = None) -> None:
-        """Takes the groups of which all CPUs are free, as long as that many are needed.
+        """Takes groups whose CPUs are all free, as long as at least a whole group is needed.
 
-        :param size: how many CPUs a whole group has; the kubelet uses the machine's average for sockets and cores
+        :param size: the number of CPUs in a whole group; the kubelet uses the machine's average for sockets and cores
         """
         members = self.machine.members[level]
         whole = [n for n in numbers if len(self.free_in(level, n)) == (len(members[n]) if size is None else size)]
@@ -431,7 +432,7 @@ class _Accumulator:
                 self.take(members[number])
 
     def take_whole_numa_nodes_and_sockets(self) -> None:
-        """Of the two levels, the one whose groups are larger comes first."""
+        """Takes from the level with the larger groups first."""
         levels = ["numa", "socket"] if self._numa_first else ["socket", "numa"]
         for level in levels if self.minor >= _KNOWS_NUMA else ["socket"]:
             if level == "numa":
@@ -442,7 +443,7 @@ class _Accumulator:
                 return
 
     def take_uncores(self) -> None:
-        """takeUncoreCache: whole uncore caches, then a part of one that holds all the rest."""
+        """takeUncoreCache: whole uncore caches, then part of one that can hold the remainder."""
         for uncore in self.uncores():
             if self.needed >= self.machine.cpus_per_uncore:
                 self.take_whole("uncore", self.uncores())
@@ -453,7 +454,7 @@ class _Accumulator:
                 return
 
     def _take_part_of_uncore(self, uncore: int) -> None:
-        """takePartialUncore; before 1.34 an odd number of CPUs never fits where cores have two threads."""
+        """takePartialUncore; before 1.34 an odd number of CPUs never fits if cores have two threads."""
         per_core = self.machine.cpus_per_core
         packs_odd = self.minor >= _PACKS_ODD_IN_UNCORE
         cores_needed = (self.needed + per_core - 1) // per_core if packs_odd else self.needed // per_core
@@ -494,9 +495,10 @@ def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int,
 
 
 def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted: int, group: int) -> CpuSet:
-    """cpu_assignment.go takeByTopologyNUMADistributed (1.23 to 1.36; KEP 2902): evenly over as few NUMA nodes as can be.
+    """cpu_assignment.go takeByTopologyNUMADistributed (1.23 to 1.36; KEP 2902): evenly over as few NUMA nodes as
+    possible.
 
-    :param group: CPUs are handed out in groups of as many: the threads of a core with full-pcpus-only, or else 1
+    :param group: how many CPUs are allocated together: the threads of a core with full-pcpus-only, otherwise 1
     """
     if wanted % group:
         return _take_packed(machine, rules, available, wanted, False)
@@ -536,13 +538,13 @@ def _take_in_node(acc: _Accumulator, rules: Rules, node: int, count: int) -> Non
     try:
         acc.take(_take_packed(acc.machine, rules, acc.free_in("numa", node), count, False))
     except _Refused:
-        return  # takeByTopologyNUMADistributed ignores the error, and finds the sum wrong later
+        return  # takeByTopologyNUMADistributed ignores the error, and later finds that the sum is wrong
 
 
 def _best_combination(
     acc: _Accumulator, nodes: t.Sequence[int], size: int, wanted: int, group: int
 ) -> t.Tuple[t.Optional[t.List[int]], t.List[int]]:
-    """The `size` NUMA nodes that leave the most even rest, and those of them that give the remainder."""
+    """The `size` NUMA nodes that leave the free CPUs most balanced, and those of them that give the remainder."""
     best, best_balance = None, math.inf
     best_remainder: t.Optional[_GoSlice] = None
     free = {node: len(acc.free_in("numa", node)) for node in nodes}
@@ -576,7 +578,8 @@ def _best_combination(
 
 
 def _balance_after(after: t.Mapping[int, int], subset: t.Sequence[int], remainder: int, group: int) -> float:
-    """How uneven the NUMA nodes are once `subset` has given the remainder in turn; infinity if it has not so much."""
+    """How unbalanced the NUMA nodes are once `subset` has given the remainder in turn; infinity if it has too few
+    CPUs."""
     if sum(after[node] for node in subset) < remainder:
         return math.inf
     left = dict(after)
@@ -597,12 +600,12 @@ def _standard_deviation(numbers: t.Sequence[int]) -> float:
 
 
 def _rounded(number: float) -> float:
-    """To thousandths, halves up, as Go's math.Round does for what is not negative."""
+    """Rounds to thousandths, halves up, as Go's math.Round does for non-negative numbers."""
     return math.floor(number * 1000 + 0.5) / 1000
 
 
 class _GoSlice(t.NamedTuple):
-    """The first `length` items of an array that other slices may share and change."""
+    """The first `length` items of an array that other slices may share and modify."""
 
     array: t.List[int]
     length: int
@@ -612,8 +615,8 @@ class _GoSlice(t.NamedTuple):
 
 
 def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
-    """cpu_assignment.go iterateCombinations, with its flaw: from four numbers on, combinations with the same beginning
-    share an array, so that one kept as the best so far turns into the last of them.
+    """cpu_assignment.go iterateCombinations, including its bug: from four numbers on, combinations with the same prefix
+    share an array, so that the best one so far is overwritten by the last of them.
     """
 
     def extend(so_far: _GoSlice, start: int) -> t.Iterator[_GoSlice]:
@@ -623,7 +626,7 @@ def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
             return
         for index in range(start, len(numbers) - missing + 1):
             array = so_far.array
-            if so_far.length == len(array):  # Go's append makes a new array of twice the size
+            if so_far.length == len(array):  # Go's append allocates an array of twice the size
                 array = array + [0] * max(1, len(array))
             array[so_far.length] = numbers[index]
             yield from extend(_GoSlice(array, so_far.length + 1), index + 1)
@@ -634,9 +637,9 @@ def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
 def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
     """cpu_assignment.go takeByTopology, 1.20 and 1.21: whole sockets, whole cores, single CPUs; no NUMA level.
 
-    Its comparisons are joined by "or": a socket may be less than another and greater too. Where that happens, the
-    result depends on the order of a Go map and on the sort algorithm, and is not certain. `freeCores` meets it once a
-    socket has more free cores than one with a higher number.
+    Its comparisons are joined by "or", so that a socket may be both less and greater than another. In that case the
+    result depends on the order of a Go map and on the sort algorithm, and is not certain. This happens in `freeCores`
+    once a socket has more free cores than one with a higher number.
     """
     _check_enough(rules.minor, wanted, available & machine.cpus)
     orders = _socket_orders(machine, available)
@@ -651,7 +654,7 @@ def _whole_cores(machine: Machine, free: CpuSet, socket: int) -> t.List[int]:
 
 
 def _socket_orders(machine: Machine, free: CpuSet) -> t.List[t.Tuple[int, ...]]:
-    """The orders that freeCores may give the sockets: the sound one first, alone if it is the only one."""
+    """The possible orders of the sockets in freeCores, the consistent one first."""
     numbers = {machine.places[cpu].socket for cpu in free & machine.cpus}
     whole = {socket: len(_whole_cores(machine, free, socket)) for socket in numbers}
     sound = tuple(sorted(numbers, key=lambda socket: (whole[socket], socket)))
@@ -688,7 +691,7 @@ def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.
 
 
 def _sort_cores(machine: Machine, free: CpuSet, result: CpuSet) -> t.Tuple[t.List[int], bool]:
-    """freeCPUs: the cores by an insertion sort, and whether Go's sort would give this too: it is one for up to 6."""
+    """freeCPUs: the cores by insertion sort, and whether Go's sort gives the same; up to 6 items it is one."""
 
     def key(core: int) -> t.Tuple[int, int, int, int, int]:
         socket = machine.places[core].socket

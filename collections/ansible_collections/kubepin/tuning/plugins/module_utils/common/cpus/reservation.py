@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: decides which CPUs are kept for the system; reads and writes nothing."""
+"""Pure: decides which CPUs are reserved for the system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Reservation:
-    """CPUs kept for the kubelet, the runtime and the system, and why just these."""
+    """CPUs reserved for the kubelet, the runtime and the system, and why these were chosen."""
 
     cpus: t.FrozenSet[int]
     explanation: str
@@ -33,14 +33,14 @@ def auto_count(online: int, millicores_configured: int = 0) -> int:
     """How many CPUs ``auto`` reserves on a node with *online* CPUs, before rounding up to whole cores.
 
     6 % of the first CPU, 1 % of the second, 0.5 % of the next two and 0.25 % of the rest: the formula by which GKE sizes
-    kubeReserved ("Plan GKE node sizes"). Never less than what the node's own kubeReserved and systemReserved ask
-    (*millicores_configured*), since reservedSystemCPUs replaces both (cmd/kubelet/app/server.go).
+    kubeReserved ("Plan GKE node sizes"). Never fewer than the node's own kubeReserved and systemReserved require
+    (*millicores_configured*), because reservedSystemCPUs replaces both (cmd/kubelet/app/server.go).
     """
     return max(1, math.ceil(max(auto_millicores(online), float(millicores_configured)) / 1000))
 
 
 def auto_millicores(online: int) -> float:
-    """What the formula of `auto_count` says, in thousandths of a CPU."""
+    """The result of the formula in `auto_count`, in thousandths of a CPU."""
     shares = [60.0, 10.0, 5.0, 5.0]
     return sum(shares[:online]) + max(0, online - len(shares)) * 2.5
 
@@ -53,7 +53,7 @@ def reservation_reasons(
     configured: str,
     millicores_configured: int,
 ) -> t.List[str]:
-    """Why `choose`, with the same arguments, reserved so many CPUs, and why just these: sentences for people."""
+    """Why `choose`, with the same arguments, reserved this number of CPUs, and these: sentences for people."""
     total = len(reservation.cpus)
     if wanted != AUTO:
         return [f"reserved_cpus names {'it' if total == 1 else 'them'}."]
@@ -93,13 +93,13 @@ def choose_reservation(
     configured: str,
     millicores_configured: int,
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
-    """The reservation, or every problem of the one that was asked for.
+    """The reservation, or every problem with the requested one.
 
-    :param topology: as `_topology.read_topology` returns it
+    :param topology: as `read_topology` returns it
     :param wanted: a CPU list such as ``0,128``, or ``auto``
     :param count: how many CPUs ``auto`` takes; None lets it decide
-    :param configured: the kubelet's reservedSystemCPUs of now ("" if it has none); ``auto`` keeps it where it is sound
-    :param millicores_configured: kubeReserved.cpu + systemReserved.cpu of now
+    :param configured: the kubelet's current reservedSystemCPUs ("" if none); ``auto`` keeps it if it is valid
+    :param millicores_configured: the current kubeReserved.cpu + systemReserved.cpu
     """
     cores: t.Sequence[Core] = topology["cores"]
     if wanted != AUTO:
@@ -170,7 +170,7 @@ def _automatic(
 def _by_preference(topology: t.Mapping[str, t.Any], cores: t.Sequence[Core]) -> t.List[Core]:
     """Cores in the order in which ``auto`` takes them: NUMA nodes with the fewest GPUs first, then the lowest CPU.
 
-    Staying on one NUMA node and, there, on the lowest CPUs keeps the reservation inside as few L3 groups as can be.
+    Using one NUMA node and its lowest CPUs keeps the reservation within as few L3 groups as possible.
     """
 
     def key(core: Core) -> t.Tuple[int, int, int]:
@@ -185,7 +185,7 @@ def _gpus_on(topology: t.Mapping[str, t.Any], numa_node: t.Optional[int]) -> int
 
 
 def _describe(topology: t.Mapping[str, t.Any], taken: t.Sequence[Core]) -> str:
-    """Such as ``1 core, L3 0, NUMA 0, no GPU``; what the machine does not tell is left out."""
+    """A description such as ``1 core, L3 0, NUMA 0, no GPU``; unknown parts are left out."""
     parts = [f"{len(taken)} core" + ("s" if len(taken) != 1 else "")]
     l3 = {core["l3"] for core in taken} - {None}
     if l3:

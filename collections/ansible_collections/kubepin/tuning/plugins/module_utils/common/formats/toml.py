@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of TOML that container runtimes write and read, for Python 3.8. Pure; the rest is refused, not guessed."""
+"""Pure: the subset of TOML that container runtimes use, for Python 3.8. Anything else is refused."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NUMBER = re.compile(r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 class TomlError(ValueError):
-    """The text is no TOML, or of a kind that is not read here."""
+    """The text is not TOML, or outside the supported subset."""
 
 
 def parse_toml(text: str) -> Table:
-    """:raises TomlError: naming the line that is not understood"""
+    """:raises TomlError: naming the line that cannot be parsed"""
     return _Parser(text).document()
 
 

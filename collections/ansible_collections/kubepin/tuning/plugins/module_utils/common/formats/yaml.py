@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A strict reader for the YAML of KubeletConfiguration files: it reads right, or says on which line it does not."""
+"""A strict reader for the YAML of KubeletConfiguration files; it refuses what it does not support, naming the line."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ _LITERAL = re.compile(r"\|([-+]?)\s*(?:\s#.*)?")
 
 
 class YamlError(TuningError):
-    """A YAML text is wrong, or uses what this reader does not know."""
+    """The YAML is invalid, or uses something that this reader does not support."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(f"line {line}: {what}", line=line)
 
 
 def parse_yaml(text: str) -> Node:
-    """The value of the one YAML document in `text`, as sigs.k8s.io/yaml hands it to the kubelet; None for an empty
+    """The value of the single YAML document in `text`, as sigs.k8s.io/yaml passes it to the kubelet; None for an empty
     text.
 
-    Known are block mappings and sequences, flow ones (so JSON too), plain and quoted scalars of one line, literal
+    Supported are block and flow mappings and sequences (so JSON too), plain and quoted scalars on one line, literal
     block scalars, comments and a leading ``---``. Plain scalars become null, booleans and numbers by the rules of
-    gopkg.in/yaml.v2, resolve.go: YAML 1.1 where ``on``, ``yes`` and ``y`` are true, but dates and ``1:30`` are text.
+    gopkg.in/yaml.v2, resolve.go: YAML 1.1, where ``on``, ``yes`` and ``y`` are true, but dates and ``1:30`` are text.
     Keys are text, as in JSON.
 
-    Raises YamlError, with the line, for everything else: anchors, aliases, tags, merge keys, folded scalars, several
-    documents, scalars over several lines, duplicate keys, tabs outside of quotes and comments, control characters.
+    :raises YamlError: naming the line, for everything else: anchors, aliases, tags, merge keys, folded scalars, several
+        documents, scalars over several lines, duplicate keys, tabs outside of quotes and comments, control characters
     """
     return _Reader(text).document()
 
@@ -85,7 +85,7 @@ class _Reader:
     # Lines
 
     def _peek(self) -> t.Optional[_Line]:
-        """The next line with content, or what is left of the one under way."""
+        """The next line with content, or the rest of the current one."""
         if self._rest is not None:
             return self._rest
         while self._row < len(self._lines):
@@ -102,7 +102,7 @@ class _Reader:
         return None
 
     def _narrow(self, line: _Line, skip: int) -> None:
-        """Goes on, at the same line, with what comes after its first `skip` characters."""
+        """Continues on the same line after its first `skip` characters."""
         text = line.text[skip:]
         rest = text.lstrip(" ")
         self._rest = _Line(line.number, line.indent + skip + len(text) - len(rest), rest)
@@ -179,7 +179,7 @@ class _Reader:
                 result[key] = self._value(rest, indent)
 
     def _nested(self, indent: int) -> Node:
-        """What is indented deeper than `indent`, or null."""
+        """The value indented deeper than `indent`, or null."""
         line = self._peek()
         return self._block(line) if line is not None and line.indent > indent else None
 
@@ -188,8 +188,7 @@ class _Reader:
             raise YamlError(line.number, "unexpected indentation (scalars over several lines are not supported)")
 
     def _key(self, line: _Line) -> t.Optional[t.Tuple[str, int]]:
-        """The key that `line` starts with and the length up to and including its colon; None where it starts with no
-        key."""
+        """The key at the start of `line` and the length up to and including its colon; None if there is no key."""
         text = line.text
         if text[0] in "\"'":
             value, end = _quoted(text, 0, line.number)
@@ -294,7 +293,7 @@ class _Reader:
         return plain
 
     def _flow_next(self) -> str:
-        """The next character that is neither space nor comment, on whatever line."""
+        """The next character that is neither white space nor comment, possibly on a later line."""
         while self._row < len(self._lines):
             text = self._lines[self._row]
             if self._column == 0 and re.match(r"(---|\.\.\.)(\s|$)", text):
@@ -342,7 +341,7 @@ class _Reader:
         return result
 
     def _flow_separator(self, closing: str) -> str:
-        """Steps over a comma; the end of the collection and a colon stay."""
+        """Skips a comma, but neither the end of the collection nor a colon."""
         char = self._flow_next()
         if char == ",":
             self._column += 1
@@ -361,7 +360,7 @@ def _check_blank(text: str, line: int) -> None:
 
 
 def _key_text(text: str, line: int) -> str:
-    """A plain key as the JSON key that sigs.k8s.io/yaml, convertToJSONableObject, makes of it."""
+    """The JSON key for a plain key (sigs.k8s.io/yaml, convertToJSONableObject)."""
     if text == "<<":
         raise YamlError(line, "merge keys are not supported")
     value = _plain(text, line) if text else None

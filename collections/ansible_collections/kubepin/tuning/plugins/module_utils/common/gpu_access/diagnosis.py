@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which running containers have lost their GPU, by which of the known causes, and on what evidence. Pure; None means unknown.
+"""Which running containers have lost their GPU, by which known cause, and on what evidence. Pure; None means unknown.
 
-A device is lost if the container sees its node and its cgroup does not allow it ("Operation not permitted").
+A device is lost if the container sees its device node but its cgroup denies access ("Operation not permitted").
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Device(t.NamedTuple):
     major: int
     minor: int
     link: bool
-    """Whether the node has its link in /dev/char."""
+    """Whether the host has its link in /dev/char."""
 
 
 class Rule(t.NamedTuple):
-    """What a devices cgroup allows, or a container's specification asks for; None for any number."""
+    """A rule of a devices cgroup or of a container's specification; None stands for any number."""
 
     kind: str
     major: t.Optional[int]
@@ -50,7 +50,7 @@ class Rule(t.NamedTuple):
 
 
 class Container(t.NamedTuple):
-    """What was read of a container that sees a GPU's device node."""
+    """The facts about a container that sees a GPU's device node."""
 
     namespace: str
     pod: str
@@ -59,24 +59,24 @@ class Container(t.NamedTuple):
     started: t.Optional[float]
     devices: t.Sequence[Device]
     allowed: t.Optional[t.Sequence[Rule]]
-    """What its cgroup allows; None with the reason in *not_read*."""
+    """The rules of its cgroup; if None, *not_read* holds the reason."""
     not_read: str
     specified: t.Optional[t.Sequence[Rule]]
-    """What its specification asks for."""
+    """The rules in its specification."""
     exclusive: t.Optional[bool]
-    """Whether it has CPUs of its own."""
+    """Whether it has exclusive CPUs."""
     node: Node
-    """The node's stack, with the runc and the cgroup driver of this container."""
+    """The node, with this container's runc and cgroup driver."""
     reloads: t.Optional[t.Sequence[float]]
-    """When systemd read its units again since the container started; None if the journal does not reach back so far."""
+    """When systemd reloaded its units since the container started; None if the journal does not reach back that far."""
     kubelet_starts: t.Optional[t.Sequence[float]]
     """When the kubelet was started since then."""
     mounts: t.Sequence[str] = ()
-    """Where its specification mounts something."""
+    """The mount points in its specification."""
 
 
 class Finding(t.NamedTuple):
-    """One cause, weighed: it *took* the device, is *ruled_out*, or is *open*."""
+    """The result for one cause: it *took* the device, is *ruled_out*, or is *open*."""
 
     code: str
     verdict: str
@@ -100,7 +100,7 @@ def specified_rules(devices: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[Rule]:
 
 
 def allows(rules: t.Iterable[Rule], device: Device) -> bool:
-    """Whether one rule lets a character device be opened for reading and writing."""
+    """Whether any one rule allows opening a character device for reading and writing."""
     return any(
         rule.kind in "ac"
         and rule.major in (None, -1, device.major)
@@ -111,7 +111,7 @@ def allows(rules: t.Iterable[Rule], device: Device) -> bool:
 
 
 def diagnose(container: Container) -> t.Dict[str, t.Any]:
-    """What the module gpu_loss_info documents of a container."""
+    """The report on a container that the module gpu_loss_info documents."""
     result: t.Dict[str, t.Any] = {
         "namespace": container.namespace,
         "pod": container.pod,
@@ -145,7 +145,7 @@ def diagnose(container: Container) -> t.Dict[str, t.Any]:
 
 
 def moment(seconds: t.Optional[float]) -> t.Optional[str]:
-    """Seconds since 1970 as text, in UTC."""
+    """Seconds since 1970 as a UTC timestamp."""
     if seconds is None:
         return None
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -159,7 +159,7 @@ def _others(findings: t.Iterable[Finding]) -> t.List[Finding]:
 
 
 def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
-    """An update of the container writes runc's own rules again (opencontainers/runc#2994, kubernetes/kubernetes#101771)."""
+    """A container update makes runc rewrite its own rules (opencontainers/runc#2994, kubernetes/kubernetes#101771)."""
     code, node = "container_update", container.node
     specified = _specified(container, lost)
     if specified:
@@ -202,7 +202,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
 
 
 def _daemon_reload(container: Container, lost: t.Sequence[Device]) -> Finding:
-    """systemd applies its own device rules again (NVIDIA/nvidia-docker#1730)."""
+    """A reload makes systemd apply its own device rules again (NVIDIA/nvidia-docker#1730)."""
     code, node, reloads = "daemon_reload", container.node, container.reloads
     specified = _specified(container, lost)
     if node.cgroup_driver == "cgroupfs":
@@ -226,7 +226,7 @@ def _daemon_reload(container: Container, lost: t.Sequence[Device]) -> Finding:
 
 
 def _links(container: Container, lost: t.Sequence[Device]) -> Finding:
-    """runc passes systemd only devices that /dev/char names (opencontainers/runc#3708)."""
+    """runc passes only devices with a link in /dev/char to systemd (opencontainers/runc#3708)."""
     code, node = "dev_char_links", container.node
     specified = _specified(container, lost)
     without = [device for device in lost if not device.link]

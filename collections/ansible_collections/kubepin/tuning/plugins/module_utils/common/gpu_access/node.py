@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of a node that decides about its GPU pods' CPUs and devices. Pure; None everywhere means unknown."""
+"""The facts about a node that determine its GPU pods' CPUs and devices. Pure; None always means unknown."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
 Object = t.Mapping[str, t.Any]
 
 RuncVersion = t.Tuple[int, int, int, bool]
-"""Major, minor, patch, and whether it is a release: a release candidate sorts before its release."""
+"""Major, minor, patch, and whether it is a release, so that a release candidate sorts before its release."""
 
 INJECTIONS = ("cdi", "device_specs", "legacy")
 CGROUP_DRIVERS = ("systemd", "cgroupfs")
 
 
 class Node(t.NamedTuple):
-    """One node, or the absence of one: a pod that is not scheduled runs nowhere."""
+    """One node, or no node, for a pod that is not scheduled."""
 
     kubelet: t.Optional[Version] = None
     policy: t.Optional[str] = None
     full_pcpus_only: t.Optional[bool] = None
     threads_per_core: t.Optional[int] = None
     cpus: t.Optional[int] = None
-    """Whole CPUs that all pods of the node together can own."""
+    """How many exclusive CPUs the pods of the node can have in total."""
     runc: t.Optional[RuncVersion] = None
     cgroup_driver: t.Optional[str] = None
     injection: t.Optional[str] = None
-    """How devices get into containers: through CDI, through device specifications of the device plugin, or by the
-    legacy hook behind the runtime's back."""
+    """How devices get into containers: through CDI, through the device plugin's device specifications, or through the
+    legacy hook, which the runtime does not know about."""
     dev_char_links: t.Optional[bool] = None
 
 
 def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
-    """What the node object and the kubelet's live configuration say; *configz* is None where it cannot be read.
+    """The facts in the node object and the kubelet's live configuration; *configz* is None if it cannot be read.
 
-    Exclusive CPUs come from what is not reserved, which is what allocatable leaves of the capacity
+    Exclusive CPUs come from the CPUs that are not reserved, which are the allocatable ones
     (Kubernetes pkg/kubelet/cm/node_container_manager_linux.go).
     """
     status = node.get("status") or {}
@@ -59,9 +59,9 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
 
 
 def with_facts(node: Node, name: str, facts: Object) -> Node:
-    """*node* with what somebody knows better than the API.
+    """*node* with *facts*, which take precedence over the API.
 
-    :raises TuningError: naming everything in *facts* that cannot be understood
+    :raises TuningError: naming everything in *facts* that is not valid
     """
     known: t.Dict[str, t.Any] = {}
     problems: t.List[str] = []
@@ -130,7 +130,7 @@ _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
 
 
 class Source(t.Protocol):
-    """What the audit reads, each object with its ``apiVersion`` and ``kind``."""
+    """The objects that the audit reads, each with its ``apiVersion`` and ``kind``."""
 
     def pods(self) -> t.Iterator[Object]: ...
 
@@ -140,10 +140,10 @@ class Source(t.Protocol):
 
 
 class Nodes:
-    """The nodes of a source, each read once, with what the operator knows of them."""
+    """The nodes of a source, each read once, with the operator's facts about them."""
 
     def __init__(self, source: Source, facts: t.Mapping[str, Object]) -> None:
-        """:raises TuningError: for facts that cannot be understood"""
+        """:raises TuningError: for facts that are not valid"""
         for name, known in facts.items():
             with_facts(Node(), name, known)
         self._source = source
@@ -151,7 +151,7 @@ class Nodes:
         self._read: t.Dict[str, Node] = {}
 
     def get(self, name: t.Optional[str]) -> Node:
-        """The node of that name; None is no node yet, of which nothing is known."""
+        """The node with that name; for None (not scheduled yet), a node of which nothing is known."""
         if name is None:
             return Node()
         if name not in self._read:

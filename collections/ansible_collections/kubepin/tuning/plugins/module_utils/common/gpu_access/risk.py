@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a running pod may lose its GPU ("Failed to initialize NVML: Unknown Error"), by what, and what is unknown. Pure.
+"""Pure: whether a running pod may lose its GPU ("Failed to initialize NVML: Unknown Error"), why, and what is unknown.
 
 Three causes: an update of the container's cgroup, ``systemctl daemon-reload``, and missing links in /dev/char
 (NVIDIA Container Toolkit, troubleshooting).
@@ -20,7 +20,7 @@ GRADES: t.Dict[str, str] = {
 }
 
 KEEPS_DEVICES = (1, 0, 0, True)
-"""opencontainers/runc#2994: from here on an update leaves the devices cgroup alone."""
+"""opencontainers/runc#2994: since this version an update does not touch the devices cgroup."""
 SKIPS_MISSING_LINKS, CORRECTED = (1, 1, 3, True), (1, 1, 7, True)
 """opencontainers/runc#3504 and #3845: releases between them drop devices without a link in /dev/char."""
 _IN_THE_SPECIFICATION = ("cdi", "device_specs")
@@ -28,7 +28,7 @@ _ORDER = ("none", "low", "high")
 
 
 class Cause(t.NamedTuple):
-    """Something that takes the GPU: it does for certain if nothing about it is *unknown*."""
+    """A cause of GPU loss; it is certain if nothing about it is *unknown*."""
 
     code: str
     grade: str
@@ -37,10 +37,10 @@ class Cause(t.NamedTuple):
 
 
 def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]:
-    """The risk's grade, its causes, and the facts of the node that would tell more.
+    """The risk's grade, its causes, and the missing facts about the node that would clarify it.
 
-    :param exclusive: whether the containers that hold the GPU have CPUs of their own
-    :param privileged: whether they are privileged, and so under no device rules
+    :param exclusive: whether the containers that hold the GPU have exclusive CPUs
+    :param privileged: whether they are privileged, and so not subject to device rules
     """
     found = [] if privileged else [_update(node, exclusive), _daemon_reload(node), _links(node)]
     causes = [cause for cause in found if cause]
@@ -54,7 +54,7 @@ def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]
 
 
 def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
-    """An update of the container rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771)."""
+    """A container update rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771)."""
     if node.policy not in (None, "static") or node.injection in _IN_THE_SPECIFICATION:
         return None
     if node.runc is not None and node.runc >= KEEPS_DEVICES:
@@ -71,7 +71,8 @@ def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
 
 
 def _daemon_reload(node: Node) -> t.Optional[Cause]:
-    """systemd applies its own device rules again, without what a hook added (NVIDIA/nvidia-docker#1730)."""
+    """A reload makes systemd apply its own device rules again, without those that a hook added
+    (NVIDIA/nvidia-docker#1730)."""
     if node.cgroup_driver == "cgroupfs" or node.injection in _IN_THE_SPECIFICATION:
         return None
     text = "a daemon-reload applies systemd's device rules again, without a GPU that the legacy hook added"
@@ -79,7 +80,7 @@ def _daemon_reload(node: Node) -> t.Optional[Cause]:
 
 
 def _links(node: Node) -> t.Optional[Cause]:
-    """runc passes systemd only devices that /dev/char names (opencontainers/runc#3708)."""
+    """runc passes only devices with a link in /dev/char to systemd (opencontainers/runc#3708)."""
     if node.cgroup_driver == "cgroupfs" or node.injection == "legacy" or node.dev_char_links:
         return None
     if node.runc is not None and not SKIPS_MISSING_LINKS <= node.runc < CORRECTED:

@@ -9,17 +9,17 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 
 CORRUPTED = "checkpoint is corrupted"
-"""The kubelet's word for a checksum that does not fit (pkg/kubelet/checkpointmanager/errors)."""
+"""The kubelet's message for a checksum that does not match (pkg/kubelet/checkpointmanager/errors)."""
 
 WAY_OUT = "Drain the node and remove the file before the kubelet starts."
 
 
 class StateFileError(TuningError):
-    """A state file's text is nothing that the kubelet could have written."""
+    """The text is not a state file that the kubelet could have written."""
 
 
 def go_map(entries: t.Mapping[t.Any, str]) -> str:
-    """A map as go-spew writes it within a struct: keys in order, numbers by their value."""
+    """A map as go-spew writes it within a struct, with sorted keys, numbers by value."""
     return "map[" + " ".join(f"{key}:{entries[key]}" for key in sorted(entries)) + "]"
 
 
@@ -32,7 +32,11 @@ def fnv32a(text: str) -> int:
 
 
 def json_object(text: str, what: str) -> t.Dict[str, t.Any]:
-    """:raises StateFileError: for text that is none; *what* names it"""
+    """Parses a JSON object.
+
+    :param what: names the text in the error
+    :raises StateFileError: if the text is not a JSON object
+    """
     try:
         data = json.loads(text)
     except ValueError as exc:
@@ -43,9 +47,9 @@ def json_object(text: str, what: str) -> t.Dict[str, t.Any]:
 
 
 def text_of(data: t.Mapping[str, t.Any], key: str) -> str:
-    """The text under a key, empty if there is none.
+    """The text under a key, empty if the key is missing.
 
-    :raises StateFileError: for another kind of value
+    :raises StateFileError: if the value is not a text
     """
     value = data.get(key, "")
     if not isinstance(value, str):
@@ -54,9 +58,9 @@ def text_of(data: t.Mapping[str, t.Any], key: str) -> str:
 
 
 def mapping_of(data: t.Mapping[str, t.Any], key: str) -> t.Dict[str, t.Any]:
-    """The mapping under a key, empty if there is none.
+    """The mapping under a key, empty if the key is missing.
 
-    :raises StateFileError: for another kind of value
+    :raises StateFileError: if the value is not a mapping
     """
     value = data.get(key)
     if value is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: the kubelet settings that count, out of configuration file, drop-in files and flags."""
+"""Pure: the kubelet's effective settings, from its configuration file, drop-in files and flags."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ DEFAULTS: t.Dict[str, t.Any] = {
     "cpuCFSQuota": True,
     "failSwapOn": True,
 }
-"""Field -> the kubelet's own default (pkg/kubelet/apis/config/v1beta1/defaults.go; evictionHard: defaults_linux.go
-there in 1.22, and pkg/kubelet/eviction in newer versions, some of which add imagefs.inodesFree)."""
+"""Field -> the kubelet's own default (pkg/kubelet/apis/config/v1beta1/defaults.go; for evictionHard, defaults_linux.go
+in the same folder in 1.22, and pkg/kubelet/eviction in newer versions, some of which add imagefs.inodesFree)."""
 
 _EMPTY = {"cpuManagerReconcilePeriod": ("", 0, "0", "0s")}
-"""Values that mean the default beside the empty text, which always does (SetDefaults_KubeletConfiguration)."""
+"""Values that mean the default, besides the empty text, which always does (SetDefaults_KubeletConfiguration)."""
 
 Config = t.Mapping[str, t.Any]
 Layer = t.Tuple[str, Config]
@@ -55,7 +55,7 @@ def effective_config(
     drop_ins: t.Sequence[t.Mapping[str, t.Any]],
     command_line: t.Sequence[str],
 ) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, str]]:
-    """The fields of DEFAULTS as a kubelet would use them, and for each where its value comes from.
+    """The effective value of each field of DEFAULTS, and its source.
 
     :param config_file: path of the file named by --config
     :param config: its content, None if there is none
@@ -63,11 +63,11 @@ def effective_config(
         order
     :param command_line: program and arguments
 
-    Sources are "default", "file:PATH", "drop-in:PATH" (the last one that touches the field) and "flag". Flags beat
-    drop-ins, drop-ins beat the file, the file beats the defaults (cmd/kubelet/app/server.go:
+    Sources are "default", "file:PATH", "drop-in:PATH" (the last one that sets the field) and "flag". Flags take
+    precedence over drop-ins, drop-ins over the file, and the file over the defaults (cmd/kubelet/app/server.go:
     kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
-    merged, lists are replaced, null goes back to the default. A flag replaces a map as a whole, save --feature-gates,
-    which is merged. Values of a wrong type count as absent: `config_problems` names them.
+    merged, lists are replaced, null restores the default. A flag replaces a whole map, except --feature-gates, which is
+    merged. Values of a wrong type count as absent: `config_problems` lists them.
 
     Raises YamlError for a drop-in's `text`, FlagError for a flag that the kubelet would refuse.
     """
@@ -93,9 +93,9 @@ def effective_config(
 
 
 def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[Problem]:
-    """Why the kubelet would not start with this content of a configuration file, as far as the fields of DEFAULTS go.
+    """Why the kubelet would not start with a configuration file of this content, considering the fields of DEFAULTS.
 
-    apiVersion and kind are demanded of drop-ins (mergeKubeletConfigurations in cmd/kubelet/app/server.go) and of the
+    apiVersion and kind are required in drop-ins (mergeKubeletConfigurations in cmd/kubelet/app/server.go) and in the
     file (its decoder, pkg/kubelet/kubeletconfig/util/codec).
     """
     if not isinstance(content, t.Mapping):

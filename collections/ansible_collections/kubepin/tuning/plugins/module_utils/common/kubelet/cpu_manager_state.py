@@ -25,12 +25,12 @@ Entries = t.Dict[str, t.Dict[str, str]]
 
 
 class CpuManagerState(t.TypedDict):
-    """What a cpu_manager_state file says; CPU sets are texts.
+    """The content of a cpu_manager_state file; CPU sets are texts.
 
-    `format` is "V1" to "V4". `entries` maps the pod's UID and the container's name to its exclusive CPUs; V1 knows
-    only container IDs, which stand for the UID there, with an empty container name. `pod_entries` maps a UID to CPUs
-    of the whole pod (from V3 on). `checksum_ok` is None where the checksum was not checked: it is 0, which V1 and V2
-    accept, or of an unknown kind.
+    `format` is "V1" to "V4". `entries` maps the pod's UID and the container's name to its exclusive CPUs; V1 has only
+    container IDs, which take the place of the UID here, with an empty container name. `pod_entries` maps a UID to the
+    CPUs of the whole pod (since V3). `checksum_ok` is None if the checksum was not checked, because it is 0, which V1
+    and V2 accept, or of an unknown kind.
     """
 
     format: str
@@ -44,10 +44,10 @@ class CpuManagerState(t.TypedDict):
 def parse_state(text: str) -> CpuManagerState:
     """Reads the text of a cpu_manager_state file (pkg/kubelet/cm/cpumanager/state/checkpoint.go).
 
-    V1 is from before Kubernetes 1.18, V2 what most versions write, V3 and V4 belong to the gate
-    PodLevelResourceManagers (1.36). A V3 file without pod entries looks like V2; its checksum tells them apart.
+    V1 predates Kubernetes 1.18, most versions write V2, and V3 and V4 belong to the gate PodLevelResourceManagers
+    (1.36). A V3 file without pod entries looks like V2 and differs only in its checksum.
 
-    Raises StateFileError for text that is no such file, or whose CPU sets are none.
+    :raises StateFileError: if the text is not such a file, or contains an invalid CPU set
     """
     data = json_object(text, "cpu_manager_state")
     newest = "dataChecksum" in data
@@ -87,17 +87,17 @@ def parse_state(text: str) -> CpuManagerState:
 def rejected_because(
     state: t.Optional[CpuManagerState], policy: str, reserved: t.FrozenSet[int], online: t.FrozenSet[int], strict: bool
 ) -> t.Optional[str]:
-    """Why a kubelet with these settings would refuse the state file at its start, in the kubelet's words; None if it
-    would take it.
+    """Why a kubelet with these settings would refuse the state file when it starts, in the kubelet's words; None if it
+    would accept the file.
 
     :param state: the parsed file, None if there is no file (the kubelet then makes one)
-    :param policy: cpuManagerPolicy; only `static` looks at more than checksum and policy name
+    :param policy: cpuManagerPolicy; only `static` checks more than the checksum and the policy name
     :param reserved: the reserved CPUs
     :param strict: the policy option strict-cpu-reservation
 
     The rules are those of restoreState() in pkg/kubelet/cm/cpumanager/state/state_checkpoint.go and validateState() in
-    pkg/kubelet/cm/cpumanager/policy_static.go, in their order. A V1 file with entries may also be refused because a
-    container is gone, and a V3 or V4 file because the kubelet is too old for it; neither can be seen from the file.
+    pkg/kubelet/cm/cpumanager/policy_static.go, in the same order. The kubelet may also refuse a V1 file with entries
+    because a container is gone, and a V3 or V4 file because it is too old for the format; the file shows neither.
     """
     if state is None:
         return None
@@ -148,7 +148,7 @@ def _static_rejects(
 def _identify(
     policy: str, default_cpus: str, entries: Entries, is_v1: bool, checksum: int
 ) -> t.Tuple[str, t.Optional[bool]]:
-    """Format and `checksum_ok` of a file of the format V1, V2 or V3 without pod entries."""
+    """The format (V1, V2, or V3 without pod entries) and `checksum_ok`."""
     if checksum == 0:
         return ("V1" if is_v1 else "V2"), None
     dumps: t.Dict[str, str] = {}
@@ -171,7 +171,7 @@ _DUMP = (
 
 
 def checksum_of(policy: str, default_cpus: str, entries: Entries) -> int:
-    """The checksum that a kubelet writes into a file of the format V2."""
+    """The checksum that a kubelet writes into a V2 file."""
     return fnv32a(_DUMP.format(policy, default_cpus, _v2_entries(entries)))
 
 

@@ -35,7 +35,7 @@ FLAGS: t.Dict[str, t.Tuple[str, int]] = {
     "cpu-cfs-quota": ("cpuCFSQuota", BOOLEAN),
     "fail-swap-on": ("failSwapOn", BOOLEAN),
 }
-"""Flag -> field of KubeletConfiguration and how the flag's value is written (cmd/kubelet/app/options/options.go)."""
+"""Flag -> field of KubeletConfiguration, and the format of the flag's value (cmd/kubelet/app/options/options.go)."""
 
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
@@ -51,12 +51,11 @@ _NEEDS_NO_QUOTES = re.compile(r"[\w./:=,@%+-]*", re.ASCII)
 
 
 class FlagError(TuningError):
-    """A flag or an environment file that the kubelet or systemd would not understand."""
+    """The kubelet would refuse a flag, or systemd could not parse an environment file."""
 
 
 class _Flag(t.NamedTuple):
-    """A flag in a list of arguments: its name, its value if it has one, and the arguments [start, end) that it takes
-    up."""
+    """A flag in a list of arguments: its name, its value if it has one, and the range [start, end) of its arguments."""
 
     name: str
     value: t.Optional[str]
@@ -81,14 +80,14 @@ def flag_value(command_line: t.Sequence[str], name: str) -> t.Optional[str]:
 
 
 def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:
-    """The KubeletConfiguration fields that a kubelet command line (program first) sets, as they stand in a
+    """The KubeletConfiguration fields that a kubelet command line (program first) sets, in the form of a
     configuration file.
 
-    A flag that is given again replaces the value, or, where it holds a list or a map, adds to it
+    A repeated flag replaces the earlier value, or adds to it if the value is a list or a map
     (k8s.io/component-base/cli/flag, and pkg/util/flag for --reserved-memory). --cpu-manager-policy-options takes one
-    option each time.
+    option at a time.
 
-    Raises FlagError for a value that the kubelet would refuse.
+    :raises FlagError: for a value that the kubelet would refuse
     """
     fields: t.Dict[str, t.Any] = {}
     for flag in _flags(command_line[1:]):
@@ -104,28 +103,26 @@ def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:
 
 
 def parse_environment(text: str) -> t.Dict[str, str]:
-    """The variables of a file for systemd's EnvironmentFile=; the last assignment of a name counts.
+    """The variables of a file for systemd's EnvironmentFile=; the last assignment to a name wins.
 
     The rules are those of systemd.exec(5) and src/basic/env-file.c: comments start with # or ;, a backslash joins
     lines, quotes only count at the start of a value or after another quoted part, and lines without a valid NAME= are
-    ignored. A
-    backslash at the end of a comment joins nothing, as since systemd 254.
+    ignored. As in systemd 254 and later, a backslash at the end of a comment does not join lines.
     """
     assignments, _open_quote = _assignments(text)
     return {assignment.name: assignment.value for assignment in assignments}
 
 
 def split_arguments(text: str) -> t.List[str]:
-    """Splits at white space as systemd splits $NAME in ExecStart= and that line itself; quotes and backslashes
-    protect."""
+    """Splits at unquoted, unescaped white space, as systemd splits ExecStart= and $NAME in it."""
     return [word for _raw, word in _words(text)]
 
 
 def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> t.List[str]:
     """The arguments of an ExecStart= line with its variables replaced (systemd.service(5), "Command lines").
 
-    ``$NAME`` as a word becomes as many arguments as the value splits into; ``${NAME}`` anywhere becomes the value as
-    it is; an unset variable is empty; ``$$`` is a dollar sign.
+    ``$NAME`` as a separate word is split into arguments; ``${NAME}`` anywhere is replaced by the value as it is; an
+    unset variable is empty; ``$$`` is a dollar sign.
     """
     result: t.List[str] = []
     for word in words:
@@ -144,22 +141,21 @@ def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> 
 
 
 def extra_args_of(text: t.Optional[str]) -> t.List[str]:
-    """The arguments in KUBELET_EXTRA_ARGS of an environment file's text, none where the file (None) or the variable
+    """The arguments in KUBELET_EXTRA_ARGS of an environment file's text; none if the file (None) or the variable
     is missing."""
     return split_arguments(parse_environment(text or "").get(EXTRA_ARGS, ""))
 
 
 def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.Sequence[str]) -> str:
-    """`text` of an environment file (None: no file) with other arguments in KUBELET_EXTRA_ARGS.
+    """`text` of an environment file (None: no file) with KUBELET_EXTRA_ARGS changed.
 
-    :param remove: names of flags (``reserved-cpus``) that go, in either form, ``--flag=value`` and ``--flag value``
-    :param add: arguments (``--flag=value``) that come after those that stay
+    Only the last assignment to the variable, the effective one, changes. Every other line and every remaining argument
+    is preserved byte for byte. If there is no assignment, one is added at the end. A text that already has these
+    arguments is returned unchanged.
 
-    Only the last assignment of the variable changes, which is the one that counts; every other line stays as it is,
-    byte for byte, and so do the arguments that stay. Without an assignment one is added at the end. A text that
-    already says so comes back as is.
-
-    Raises FlagError where the file, or the variable's value, ends within a quote: nothing can be added to it.
+    :param remove: names of flags (``reserved-cpus``) to remove, written as ``--flag=value`` or ``--flag value``
+    :param add: arguments (``--flag=value``) to append to the remaining ones
+    :raises FlagError: if the file, or the variable's value, ends within a quote, so that nothing can be added
     """
     content = text or ""
     assignments, open_quote = _assignments(content)
@@ -193,8 +189,8 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
 def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:
     """The flags in arguments without the program; "_" in names is "-" (component-base/cli/flag WordSepNormalizeFunc).
 
-    A flag without ``=`` takes the next argument as its value unless it is boolean. Of flags not in FLAGS, that is
-    assumed where the next argument does not look like a flag: the kubelet takes no other arguments
+    A flag without ``=`` takes the next argument as its value unless it is boolean. For flags that are not in FLAGS,
+    this is assumed if the next argument does not look like a flag, because the kubelet accepts no positional arguments
     (cmd/kubelet/app/server.go, "unknown command").
     """
     flags: t.List[_Flag] = []
@@ -267,12 +263,12 @@ def _refused(flag: _Flag, expected: str) -> FlagError:
 
 
 def _words(text: str) -> t.List[t.Tuple[str, str]]:
-    """The words of `text`, each as it is written and as it reads without quotes (systemd, src/basic/extract-word.c)."""
+    """The words of `text`, each as written and with its quotes removed (systemd, src/basic/extract-word.c)."""
     return [(word[0], "".join(_read_part(part) for part in _PART.finditer(word[0]))) for word in _WORD.finditer(text)]
 
 
 def _read_part(part: t.Match[str]) -> str:
-    """A part of a word: bare text as it is, an escaped character or quoted text without what protects it."""
+    """A part of a word: bare text as it is, an escaped character or quoted text without backslash or quotes."""
     if part["bare"] is not None:
         return part["bare"]
     return re.sub(r"\\(.?)", r"\1", part["double"] or part["single"] or part["escaped"] or "", flags=re.DOTALL)

@@ -19,10 +19,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.chec
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 
 ZERO_MINOR = 36
-"""From this minor version of 1.x a checksum of 0 is accepted."""
+"""Since this minor version of 1.x, a checksum of 0 is accepted."""
 GROUPS_MINOR = 32
-"""From this minor version of 1.x the kubelet compares what is free in a group of NUMA nodes, and not in each of them
-(kubernetes pull request 127074)."""
+"""Since this minor version of 1.x, the kubelet compares the free memory of each group of NUMA nodes instead of each
+node (kubernetes/kubernetes#127074)."""
 
 Machine = t.Dict[str, t.Dict[str, t.Any]]
 """NUMA node, as text -> `numberOfAssignments`, `memoryMap` (resource -> total, systemReserved, allocatable, reserved and
@@ -37,7 +37,8 @@ _DIFFERENT = "[memorymanager] the expected machine state is different from the r
 
 
 class MemoryManagerState(t.TypedDict):
-    """What a memory_manager_state file says. `checksum_ok` is None where it is 0, which some versions accept."""
+    """The content of a memory_manager_state file. `checksum_ok` is None if the checksum is 0, which some versions
+    accept."""
 
     policy: str
     entries: Entries
@@ -48,7 +49,7 @@ class MemoryManagerState(t.TypedDict):
 def parse_memory_state(text: str) -> MemoryManagerState:
     """Reads the text of a memory_manager_state file (pkg/kubelet/cm/memorymanager/state/checkpoint.go).
 
-    Raises StateFileError for text that is no such file.
+    :raises StateFileError: if the text is not such a file
     """
     data = json_object(text, "memory_manager_state")
     policy, machine, entries = (
@@ -107,11 +108,11 @@ def _go_list(items: t.Iterable[t.Any]) -> str:
 def default_machine(
     numa_nodes: t.Sequence[t.Mapping[str, t.Any]], reserved_memory: t.Sequence[t.Mapping[str, t.Any]]
 ) -> Machine:
-    """The machine state with which a kubelet begins (policy_static.go of the memory manager, getDefaultMachineState).
+    """A kubelet's initial machine state (policy_static.go of the memory manager, getDefaultMachineState).
 
     :param numa_nodes: `numa_nodes` of a topology
     :param reserved_memory: reservedMemory of the kubelet's configuration
-    :raises ValueError: for an amount that is no quantity
+    :raises ValueError: for an amount that is not a quantity
     """
     reserved = {
         (entry["numaNode"], resource): int(parse_quantity(amount))
@@ -133,10 +134,10 @@ def default_machine(
 def memory_rejected_because(
     state: t.Optional[MemoryManagerState], policy: str, machine: Machine, minor: int
 ) -> t.Optional[str]:
-    """Why a kubelet with this memoryManagerPolicy ("None" or "Static", with capitals) would refuse the file, None if it
-    would take it.
+    """Why a kubelet with this memoryManagerPolicy ("None" or "Static", with capitals) would refuse the file; None if it
+    would accept it.
 
-    :param machine: `default_machine` of this machine; empty if that is not known, and the file is not held to it then
+    :param machine: `default_machine` of this machine; empty if unknown, and then not compared with the file
     :param minor: the kubelet's minor version of 1.x
     """
     if state is None:
@@ -163,8 +164,8 @@ def memory_rejected_because(
 
 
 def _assign(machine: Machine, block: t.Mapping[str, t.Any]) -> t.Optional[str]:
-    """Takes a block out of the machine's free memory as validateState does; what it uses that is not there."""
-    left = block["size"]
+    """Takes a block from the machine's free memory as validateState does; returns what the machine lacks for it."""
+    remaining = block["size"]
     for number in block["numaAffinity"]:
         node = machine.get(str(number))
         if node is None:
@@ -174,10 +175,10 @@ def _assign(machine: Machine, block: t.Mapping[str, t.Any]) -> t.Optional[str]:
         table = node["memoryMap"].get(block["type"])
         if table is None:
             return "memory resource that does not exist"
-        taken = min(left, table["free"])
+        taken = min(remaining, table["free"])
         table["reserved"] += taken
         table["free"] -= taken
-        left -= taken
+        remaining -= taken
     return None
 
 

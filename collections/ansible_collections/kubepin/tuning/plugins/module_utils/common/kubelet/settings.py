@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: the kubelet settings that kubepin manages, the rules that they must obey, and how they are written down."""
+"""Pure: the kubelet settings that kubepin manages, the rules for them, and how they are written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity imp
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import BROKEN
 
 Settings = t.Dict[str, t.Any]
-"""KubeletConfiguration field -> wanted value; a field that is absent is left as it is."""
+"""KubeletConfiguration field -> desired value; an absent field stays unchanged."""
 
 MANAGED = (
     "cpuManagerPolicy",
@@ -32,7 +32,7 @@ MANAGED = (
 """The fields that kubepin writes, in the order in which it writes them."""
 
 KNOWN_SINCE = {"cpuManagerPolicyOptions": 22, "memoryManagerPolicy": 21, "reservedMemory": 21}
-"""The minor versions of 1.x from which kubelets know the later ones; an older one does not start with such a flag."""
+"""The minor versions of 1.x that introduced the newer fields; an older kubelet does not start with such a flag."""
 
 _FLAG_OF = {field: flag for flag, (field, _kind) in FLAGS.items()}
 
@@ -80,7 +80,7 @@ _EXCLUSIVE = (
 def minor_of(version: str) -> int:
     """22 of ``1.22.17``.
 
-    :raises ValueError: if the text is no Kubernetes 1.x version
+    :raises ValueError: if the text is not a Kubernetes 1.x version
     """
     parts = version.lstrip("v").split(".")
     if len(parts) < 2 or parts[0] != "1" or not parts[1].isdigit():
@@ -99,7 +99,7 @@ def is_strict(settings: t.Mapping[str, t.Any]) -> bool:
 
 
 def version_problems(version: t.Optional[str]) -> t.List[Problem]:
-    """Kubelets that kubepin does not switch at all."""
+    """Why kubepin does not switch a kubelet of this version at all."""
     if version is None:
         return [problems.version_unreadable()]
     try:
@@ -114,7 +114,7 @@ def version_problems(version: t.Optional[str]) -> t.List[Problem]:
 def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
     """Every rule of the kubelet that the configuration *after* the switch would break.
 
-    :param after: the whole effective configuration, managed fields and others, as it would be
+    :param after: the complete effective configuration after the switch, managed fields and others
     """
     minor = minor_of(version)
     return [
@@ -146,7 +146,7 @@ def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[
 
 
 def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[Problem]:
-    """cmd/kubelet/app/server.go: run(), which up to 1.21 compares the highest number with how many CPUs are online."""
+    """cmd/kubelet/app/server.go run(); up to 1.21 it compares the highest CPU number with the number of online CPUs."""
     try:
         there = parse_cpuset(online)
         absent = parse_cpuset(reserved) - there
@@ -160,7 +160,7 @@ def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[Problem
 
 
 def reserved_millicores(config: t.Mapping[str, t.Any]) -> int:
-    """kubeReserved.cpu + systemReserved.cpu in thousandths of a CPU; what is no quantity counts as nothing."""
+    """kubeReserved.cpu + systemReserved.cpu in thousandths of a CPU; a value that is not a quantity counts as 0."""
     total = 0
     for name in ("kubeReserved", "systemReserved"):
         try:
@@ -256,8 +256,8 @@ def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mappi
 
 
 def runs_memory_manager(after: t.Mapping[str, t.Any], minor: int) -> bool:
-    """Whether the kubelet has a memory manager, and so reads its state file: alpha in 1.21, beta and on in 1.22, GA and
-    always on from 1.32 (pkg/features/kube_features.go)."""
+    """Whether the kubelet has a memory manager, and so reads its state file: alpha in 1.21, beta and on by default in
+    1.22, GA and always on since 1.32 (pkg/features/kube_features.go)."""
     return minor >= 32 or (minor >= 21 and _gate(after, "MemoryManager", minor >= 22))
 
 
@@ -269,7 +269,7 @@ def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Proble
             try:
                 zero = parse_quantity(amount) == 0
             except ValueError:
-                continue  # named by the sum
+                continue  # `_memory_sum_problems` reports it
             if zero:
                 found.append(problems.memory_zero(entry["numaNode"], kind))
     return found
@@ -315,9 +315,9 @@ def as_flags(settings: t.Mapping[str, t.Any]) -> t.List[str]:
 
 def _flag_values(field: str, value: t.Any) -> t.List[str]:
     if field == "cpuManagerPolicyOptions":
-        # one option each time: the flag does not split at commas (NewMapStringStringNoSplit)
+        # one option per flag: the flag does not split at commas (NewMapStringStringNoSplit)
         return [f"{name}={state}" for name, state in sorted(value.items())]
     if field == "reservedMemory":
-        # one NUMA node each time: the flag of 1.21 and 1.22 does not split at ";" (pkg/util/flag ReservedMemoryVar)
+        # one NUMA node per flag: the flag of 1.21 and 1.22 does not split at ";" (pkg/util/flag ReservedMemoryVar)
         return [f"{e['numaNode']}:" + ",".join(f"{k}={v}" for k, v in sorted(e["limits"].items())) for e in value]
     return [str(value)]

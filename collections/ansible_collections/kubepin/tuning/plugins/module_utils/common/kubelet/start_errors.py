@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: finds in a kubelet's log why it did not start, and says what that means."""
+"""Pure: finds the reason in a kubelet's log why it did not start, and explains it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cause:
-    """The kubelet's own line, and what it means and asks for ("" where kubepin does not know the line)."""
+    """The kubelet's own line, its meaning and the remedy ("" if kubepin does not know the line)."""
 
     line: str
     meaning: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way from what an operator asks for to kubelet settings: a switch, a preview and an upgrade all take it."""
+"""Turns an operator's request into kubelet settings, for switches, previews and upgrades alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Facts = t.Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class DesiredSettings:
-    """What the operator asks for; None leaves a setting as it is."""
+    """The operator's request; None leaves a setting as it is."""
 
     policy: str
     policy_options: t.Optional[t.Mapping[str, t.Any]] = None
@@ -39,7 +39,7 @@ class DesiredSettings:
 
 @dataclass(frozen=True)
 class ChosenSettings:
-    """The settings that give a kubelet what is desired, or the problems with them."""
+    """The settings for a request, or the problems with them."""
 
     settings: Settings
     reservation: t.Optional[Reservation]
@@ -47,7 +47,7 @@ class ChosenSettings:
 
 
 def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desired: DesiredSettings) -> ChosenSettings:
-    """The settings to be written for what is *desired*, checked against every rule of this kubelet.
+    """The settings to write for *desired*, checked against every rule of this kubelet.
 
     :param topology: as `read_topology` returns it
     :param now: the kubelet's effective configuration
@@ -78,13 +78,13 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
     settings.update({name: value for name, value in optional.items() if value is not None})
     if version is not None and not version_problems(version):
         broken = setting_problems({**now, **settings}, version, topology)
-        # a refused reservation is the cause, and none the consequence
+        # a missing reservation would only be a consequence of the refused one
         problems += [problem for problem in broken if not (refused and problem.code == "no_cpu_reserved")]
     return ChosenSettings(settings, reservation, problems)
 
 
 def _policy_options(desired: DesiredSettings, now: Facts) -> t.Optional[t.Dict[str, str]]:
-    """As the kubelet's configuration writes them. It refuses options with the policy none (policy_none.go)."""
+    """The policy options in the kubelet's format. The kubelet refuses any with the policy none (policy_none.go)."""
     if desired.policy_options is not None:
         return {name: str(value).lower() for name, value in desired.policy_options.items()}
     return {} if desired.policy == "none" and now.get("cpuManagerPolicyOptions") else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: from what a node is and what is wanted, the list of changes or every problem. Reads and writes nothing."""
+"""Pure: plans a switch from a node's facts and the desired settings, as a list of changes or every problem."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
 
 @dataclass(frozen=True)
 class SettingChange:
-    """A kubelet setting that will have another value, for people to read."""
+    """A kubelet setting whose value will change, for people to read."""
 
     name: str
     before: t.Any
@@ -74,7 +74,7 @@ class SettingChange:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file that is replaced, made (before is None) or removed (after is None)."""
+    """A file that is replaced, created (`before` is None) or removed (`after` is None)."""
 
     path: str
     before: t.Optional[str]
@@ -87,25 +87,25 @@ class FileChange:
 
 @dataclass(frozen=True)
 class DesiredState:
-    """What must be found on the node once its kubelet runs with the plan's settings."""
+    """The state that a node must show once its kubelet runs with the plan's settings."""
 
     policy: str
     reserved: t.FrozenSet[int]
     online: t.FrozenSet[int]
     strict: bool
     memory_policy: t.Optional[str]
-    """None where the kubelet has no memory manager."""
+    """None if the kubelet has no memory manager."""
     memory: Machine = field(default_factory=dict)
-    """The machine state with which its memory manager begins; empty if that is not known."""
+    """The memory manager's initial machine state; empty if unknown."""
     minor: int = 0
-    """The kubelet's minor version of 1.x; 0 in journals from before it was kept."""
+    """The kubelet's minor version of 1.x; 0 in old journals, which do not contain it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Either problems, or what to do: `state_files` go first, under a stopped kubelet, then `files` in their order.
+    """Either problems, or changes: first `state_files` while the kubelet is stopped, then `files` in their order.
 
-    The order is the safety: a kubelet without a state file boots with the old settings as with the new ones.
+    This order is safe, because a kubelet without a state file boots with the old settings as well as with the new ones.
     """
 
     settings: t.List[SettingChange] = field(default_factory=list)
@@ -153,10 +153,10 @@ def plan_switch(topology: Facts, kubelet: Facts, desired: DesiredSettings) -> Pl
 def plan_rollback(
     topology: Facts, kubelet: Facts, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
 ) -> Plan:
-    """The way back of a committed switch.
+    """The plan to roll back a committed switch.
 
-    :param files: the switch's file changes, as its journal has them
-    :param current: path -> text (None: absent) of those files now
+    :param files: the switch's file changes, from its journal
+    :param current: path -> current text (None: absent) of those files
     """
     problems = _node_problems(kubelet)
     problems += [changed_since(change.path) for change in files if current.get(change.path) != change.after]
@@ -181,7 +181,7 @@ def _complete(
     notes: t.List[str],
     reservation: t.Optional[Reservation],
 ) -> Plan:
-    """Both directions end here: what the kubelet will expect decides which state files it would refuse."""
+    """Completes a switch or a rollback: the desired state determines which state files the kubelet would refuse."""
     expected = desired_state(topology, effective_after(kubelet, files), kubelet["version"])
     state_files = state_changes(
         {name: (kubelet["state"][name]["path"], kubelet["state"][name]["text"]) for name in kubelet["state"]}, expected
@@ -190,7 +190,7 @@ def _complete(
 
 
 def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
-    """What a kubelet with the configuration *after* must show once it runs."""
+    """The state that a kubelet with the configuration *after* must show once it runs."""
     minor = minor_of(version)
     return DesiredState(
         policy=after["cpuManagerPolicy"],
@@ -204,13 +204,13 @@ def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
 
 
 def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
-    """reservedSystemCPUs, or the CPUs that the static policy picks where kubeReserved and systemReserved only say how many
-    (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
+    """reservedSystemCPUs, or the CPUs that the static policy picks if kubeReserved and systemReserved give only an
+    amount (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
     named = parse_cpuset(after.get("reservedSystemCPUs") or "")
     count = -(-reserved_millicores(after) // 1000)
     if named or after["cpuManagerPolicy"] != "static" or count == 0:
         return named
-    # imported here, as the module compiles on the node all that it imports, and few nodes come so far
+    # imported only when needed, which is rare: nodes compile every import at each run
     from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import machine_of, reserved_of
 
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
@@ -224,11 +224,11 @@ def _memory_machine(topology: Facts, after: Facts) -> Machine:
     try:
         return default_machine(topology["numa_nodes"], after["reservedMemory"])
     except ValueError:
-        return {}  # an amount that is no quantity, with which no kubelet runs
+        return {}  # an invalid quantity, with which no kubelet runs
 
 
 def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:
-    """The state files that a kubelet with the expected settings would refuse, to be removed; the others stay.
+    """The removal of each state file that a kubelet with the expected settings would refuse; the others stay.
 
     :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
     """
@@ -242,7 +242,7 @@ def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected
 
 
 def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
-    """Why the kubelet would refuse this CPU manager state, None if it would take it."""
+    """Why the kubelet would refuse this CPU manager state; None if it would accept it."""
     try:
         state = parse_state(text) if text is not None else None
     except StateFileError as exc:
@@ -281,10 +281,11 @@ def _same(one: t.Any, other: t.Any) -> bool:
 
 
 def placed_in_drop_in(version: str) -> bool:
-    """Whether the settings go to a drop-in directory (from 1.30, where it is beta and on) or to flags (before).
+    """Whether the settings go to a drop-in directory (since 1.30, where it is beta and on by default) or to flags.
 
-    `kubeadm upgrade node` rewrites /var/lib/kubelet/config.yaml and kubeadm-flags.env, and touches neither the drop-in directory
-    nor the file that KUBELET_EXTRA_ARGS comes from. Flags beat drop-ins and drop-ins beat config.yaml (KEP-3983).
+    `kubeadm upgrade node` rewrites /var/lib/kubelet/config.yaml and kubeadm-flags.env, but neither the drop-in
+    directory nor the file that sets KUBELET_EXTRA_ARGS. Flags take precedence over drop-ins, and drop-ins over
+    config.yaml (KEP-3983).
     """
     return minor_of(version) >= DROP_IN_MINOR
 
@@ -319,7 +320,7 @@ def drop_in_of(kubelet: Facts) -> t.Tuple[str, t.Optional[str]]:
 
 
 def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
-    """A KubeletConfiguration file with just these fields."""
+    """A KubeletConfiguration file with only these fields."""
     lines = [
         "# Written by kubepin (module kubepin.tuning.kubelet_cpu_manager), which replaces it as a whole.",
         "apiVersion: kubelet.config.k8s.io/v1beta1",
@@ -340,7 +341,7 @@ def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
 
 
 def effective_after(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Dict[str, t.Any]:
-    """The configuration that the kubelet would have after these files are in place."""
+    """The kubelet's effective configuration once these files are in place."""
     effective, _sources = _effective(kubelet, files)
     return effective
 
@@ -359,7 +360,7 @@ def _effective(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Tuple[t.Dict[
 
 
 def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) -> t.List[str]:
-    """*argv* with the run of arguments *old* in it replaced by *new* (at the end if there was none)."""
+    """*argv* with its subsequence *old* replaced by *new*, which is appended if *old* is not in it."""
     for start in range(len(argv) - len(old), -1, -1):
         if old and argv[start : start + len(old)] == old:
             return argv[:start] + new + argv[start + len(old) :]
@@ -367,7 +368,7 @@ def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) ->
 
 
 def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:
-    """Settings that would not take effect although written, because something stronger says otherwise."""
+    """Settings that would be written but not take effect, because another source takes precedence."""
     effective, sources = _effective(kubelet, files)
     return [
         overruled(name, effective.get(name), _place(sources[name]), value)
@@ -399,7 +400,7 @@ def _source(kubelet: Facts, name: str) -> str:
 
 
 def _place(source: str) -> str:
-    """The words for a source of `effective_config`: a file's path without its kind."""
+    """A source of `effective_config` for people: a file's path without its kind."""
     return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
 
 

@@ -52,5 +52,5 @@ def timeout_too_short(timeout: int, watched: int) -> Problem:
 
 
 def failed(message: str) -> Problem:
-    """A module that failed for a reason of its own."""
+    """The problem of a module that failed for another reason."""
     return Problem("module_failed", "", message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: kubelet flags that later releases no longer know, and which of them can simply go."""
+"""Pure: kubelet flags that later releases removed, and which of them can be dropped."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ DROPPED = {
     "master-service-namespace": 27,
     "pod-infra-container-image": 35,
 }
-"""Flag -> minor of 1.x whose kubelet refuses it (the kubelets' own --help, and their changelogs). Not complete: what counts
-is the new kubelet's word, which is asked before the old one is stopped."""
+"""Flag -> first minor of 1.x whose kubelet refuses it (the kubelets' own --help, and their changelogs). Not complete:
+the new kubelet itself is run to check the flags before the old one is stopped."""
 
 WITHOUT_EFFECT = (
     "chaos-chance",
@@ -51,7 +51,7 @@ WITHOUT_EFFECT = (
     "master-service-namespace",
     "pod-infra-container-image",
 )
-"""Those whose absence changes nothing for a kubelet with a CRI runtime: an upgrade takes them out."""
+"""Flags without effect on a kubelet with a CRI runtime; an upgrade removes them."""
 
 _UNKNOWN = re.compile(r"unknown flag: --([a-z0-9-]+)")
 
@@ -62,14 +62,14 @@ def flag_names(command_line: t.Sequence[str]) -> t.List[str]:
 
 
 def unknown_flag(output: str) -> t.Optional[str]:
-    """The flag that a kubelet says it does not know, if it says so."""
+    """The flag that a kubelet reports as unknown, if any."""
     match = _UNKNOWN.search(output)
     return match[1] if match else None
 
 
 def removed_flags(command_line: t.Sequence[str], minor: int) -> t.List[t.Tuple[str, int]]:
-    """The flags in use that the kubelet of 1.*minor* refuses and that no upgrade may remove by itself, each with the minor that
-    removed it."""
+    """The flags in use that the kubelet of 1.*minor* refuses and that an upgrade does not remove by itself, each with
+    the minor that removed it."""
     return [
         (name, DROPPED[name])
         for name in flag_names(command_line)
@@ -78,9 +78,9 @@ def removed_flags(command_line: t.Sequence[str], minor: int) -> t.List[t.Tuple[s
 
 
 def without_flags(text: str, names: t.Collection[str]) -> str:
-    """The text of an environment file with flags taken out of KUBELET_EXTRA_ARGS and KUBELET_KUBEADM_ARGS.
+    """The text of an environment file without these flags in KUBELET_EXTRA_ARGS and KUBELET_KUBEADM_ARGS.
 
-    :raises FlagError: where a value ends within a quote
+    :raises FlagError: if a value ends within a quote
     """
     if EXTRA_ARGS in parse_environment(text):
         text = rewrite_extra_args(text, names, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place where a probe of one host starts something: containers of an engine, or processes in cgroups of its own."""
+"""Starts and removes the containers, or the processes in cgroups, of a host probe; the only part that does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
 )
 
 Run = t.Callable[[t.List[str], float], t.Tuple[int, str, str]]
-"""Runs a command without a shell for so many seconds at most and returns its exit code, output and error output."""
+"""Runs a command without a shell, with a time limit in seconds; returns its exit code, output and error output."""
 
 _ANSWER_SECONDS = 60.0
 _IMPORT_SECONDS = 300.0
@@ -53,7 +53,7 @@ _REMOVE_SECONDS = 10
 
 
 def run_command(command: t.List[str], seconds: float) -> t.Tuple[int, str, str]:
-    """Run a command; one that cannot be run, or does not end, gives 127 and the reason."""
+    """Run a command. If it cannot be run or does not end in time, it returns 127 and the reason as error output."""
     try:
         done = subprocess.run(
             command,
@@ -71,13 +71,13 @@ def run_command(command: t.List[str], seconds: float) -> t.Tuple[int, str, str]:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line that is not blank."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
 
 
 def find_engines(name: str, image: t.Optional[str], python: str, run: Run) -> t.List[Engine]:
-    """The engines that may be used, in the order of preference: the one named, or with "auto" all."""
+    """The engines that may be used, in order of preference: the named one, or all of them for "auto"."""
     names = (*CONTAINER_ENGINES, CGROUP) if name == "auto" else (name,)
     return [_find_cgroup(python, run) if one == CGROUP else _find_container_engine(one, image, run) for one in names]
 
@@ -123,7 +123,7 @@ def read_cgroup_roots() -> t.Tuple[int, t.Dict[str, str]]:
 
 
 def find_gpus(run: Run) -> t.List[GpuDevice]:
-    """GPUs by the driver's own tool; none without it."""
+    """The GPUs that the driver's own tool lists; none if the tool is missing."""
     if shutil.which("nvidia-smi") is None:
         return []
     code, out, _err = run(["nvidia-smi", "--query-gpu=index,uuid,pci.bus_id", "--format=csv,noheader"], _ANSWER_SECONDS)
@@ -131,7 +131,7 @@ def find_gpus(run: Run) -> t.List[GpuDevice]:
 
 
 class ContainerEngine:
-    """One container for each round; whatever carries the probe's label is the probe's."""
+    """Runs each round in a container of its own; every container with the probe's label belongs to the probe."""
 
     def __init__(self, wanted: Wanted, found: Found, plan: Plan, run: Run) -> None:
         self._wanted, self._found, self._plan, self._run = wanted, found, plan, run
@@ -141,7 +141,7 @@ class ContainerEngine:
         return container_command(self._wanted, self._found, self._plan, arm, number)
 
     def prepare(self) -> None:
-        """Get the image if it is not there.
+        """Pull the image if it is missing.
 
         :raises TuningError: with the engine's reason
         """
@@ -152,7 +152,7 @@ class ContainerEngine:
             raise TuningError(f"`{self._name} pull {self._wanted.image}` failed: {last_line(err or out)}")
 
     def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a round; its own lines come on stdout, the rest goes to `output`."""
+        """Start a round; its lines come on stdout, everything else goes to `output`."""
         return subprocess.Popen(
             self.command(arm, number),
             stdin=subprocess.DEVNULL,
@@ -166,7 +166,7 @@ class ContainerEngine:
         self._run([self._name, "rm", "--force", container_name(self._wanted.run_id, arm, number)], _ANSWER_SECONDS)
 
     def clean(self) -> t.List[str]:
-        """Remove all containers of this and of interrupted probes; return what they were.
+        """Remove all containers of this probe and of interrupted ones; return what was removed.
 
         :raises TuningError: if one stays
         """
@@ -195,7 +195,7 @@ class CgroupEngine:
         return cgroup_command(self._wanted, self._found, self._plan, arm, number)
 
     def prepare(self) -> None:
-        """Let the root's children have the controllers (version 2 asks for it); `clean` takes it back.
+        """Enable the controllers for the root's children, which version 2 requires; `clean` disables them again.
 
         :raises TuningError: with the kernel's reason
         """
@@ -210,7 +210,7 @@ class CgroupEngine:
         return {controller: os.path.join(root, f"kubepin-probe-{arm}") for controller, root in self._roots.items()}
 
     def _make(self, arm: str) -> t.List[str]:
-        """The arm's cgroups, by the files that a process is put into them with."""
+        """Make the arm's cgroups; returns the files that a process is written to in order to join them."""
         memory_nodes = _read(os.path.join(self._roots["cpuset"], "cpuset.mems")) if self._version == 1 else ""
         folders = self._folders(arm)
         used = []
@@ -223,7 +223,7 @@ class CgroupEngine:
         return [os.path.join(folder, "cgroup.procs") for folder in used]
 
     def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a round in its cgroup; its own lines come on stdout, the rest goes to `output`."""
+        """Start a round in its cgroup; its lines come on stdout, everything else goes to `output`."""
         members = self._make(arm)
 
         def enter() -> None:
@@ -247,7 +247,7 @@ class CgroupEngine:
             _end_members(folder)
 
     def clean(self) -> t.List[str]:
-        """Remove all cgroups of this and of interrupted probes; return their folders.
+        """Remove all cgroups of this probe and of interrupted ones; return their folders.
 
         :raises TuningError: if one stays
         """
@@ -275,7 +275,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _end_members(folder: str) -> bool:
-    """Kill the processes of a cgroup; whether there was any."""
+    """Kill the processes of a cgroup; returns whether there were any."""
     try:
         members = _read(os.path.join(folder, "cgroup.procs")).split()
     except OSError:

@@ -23,7 +23,7 @@ LABEL = "kubepin.probe"
 MOUNT = "/opt/kubepin"
 PACKAGE = "pod"
 BUSY = 1.0
-"""Load average from which a host is not quiet enough to measure on."""
+"""A host with this load average or more is too busy to measure on."""
 
 _SIZE = re.compile(r"[1-9]\d*[bkmgBKMG]?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -36,7 +36,7 @@ _TOOLKIT = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for. `cpuset` and `gpu` may be "auto", `gpu` "none" too."""
+    """The request. `cpuset` and `gpu` may be "auto"; `gpu` may also be "none"."""
 
     run_id: str
     engine: str
@@ -58,7 +58,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Engine:
-    """What was found of one engine. `trouble` says why it cannot be used; `has_image` is None where no image was asked for."""
+    """One engine as found. `trouble` says why it cannot be used; `has_image` is None if no image was requested."""
 
     name: str
     version: str = ""
@@ -78,8 +78,8 @@ class GpuDevice:
 
 @dataclass(frozen=True)
 class Found:
-    """What the host is. `engines` holds those that may be used, in the order of preference; `load` is the load average of the last
-    minute; what is wrong with user and files is in `obstacles`."""
+    """The host as found. `engines` holds those that may be used, in order of preference; `load` is the load average of
+    the last minute; `obstacles` says what is wrong with the user and the files."""
 
     host: str
     topology: Topology
@@ -92,7 +92,7 @@ class Found:
 
 @dataclass(frozen=True)
 class CpuChoice:
-    """CPUs, and why these."""
+    """The chosen CPUs, and why."""
 
     cpus: t.FrozenSet[int]
     explanation: str
@@ -100,7 +100,7 @@ class CpuChoice:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be run. `order` holds the arms of each round in turn; with problems the rest means nothing."""
+    """What will be run. `order` holds the arms of each round in turn. If there are problems, nothing else is valid."""
 
     problems: t.List[str]
     engine: Engine = field(default_factory=lambda: Engine(""))
@@ -114,8 +114,8 @@ class Plan:
 
 
 def arm_order(run_id: str, rounds: int) -> t.List[t.List[str]]:
-    """The arms of each round, in random order, balanced: each arm comes first in half of the rounds (one more for an
-    odd number). The same run has the same order."""
+    """The arms of each round in balanced random order: each arm comes first in half of the rounds (one more if their
+    number is odd). The same run ID always gives the same order."""
     digest = hashlib.sha256(run_id.encode()).digest()
     generator = random.Random(int.from_bytes(digest, "big"))
     first = generator.randrange(len(ARMS))
@@ -127,8 +127,8 @@ def arm_order(run_id: str, rounds: int) -> t.List[t.List[str]]:
 def choose_cpus(topology: Topology, count: int, numa_node: t.Optional[int]) -> CpuChoice:
     """`count` online CPUs: whole cores of the NUMA node first, those of one L3 cache together, the core of CPU 0 last.
 
-    CPUs that the kernel's scheduler leaves alone (isolcpus) are not taken: threads would not be spread over them. A core
-    is split only if the number asks for it. Fewer than `count` are returned if there are no more.
+    Isolated CPUs (isolcpus) are not taken, because the scheduler would not spread threads over them. A core is split
+    only if `count` requires it. Fewer than `count` CPUs are returned if there are not enough.
     """
     isolated = parse_cpuset(topology["isolated"])
     cores = [core for core in topology["cores"] if not parse_cpuset(core["cpus"]) & isolated]
@@ -173,7 +173,7 @@ def _explanation(used: t.Sequence[Core], whole: int, split: bool, gpu_node: t.Op
 
 
 def plan_probe(wanted: Wanted, found: Found) -> Plan:
-    """What to run, or all that stands in the way."""
+    """What to run, or every problem."""
     problems = [*_bad_values(wanted), *found.obstacles]
     engine, trouble = _pick_engine(wanted, found.engines)
     problems += trouble
@@ -216,7 +216,7 @@ def _bad_values(wanted: Wanted) -> t.List[str]:
 
 
 def _pick_engine(wanted: Wanted, engines: t.Sequence[Engine]) -> t.Tuple[t.Optional[Engine], t.List[str]]:
-    """The first engine that works; with "auto" the others' troubles count only if none does."""
+    """The first engine that works, and the problems; with "auto", those of the engines count only if none works."""
     works = [engine for engine in engines if not engine.trouble]
     if not works:
         return None, [f"engine {engine.name}: {engine.trouble}" for engine in engines]
@@ -311,12 +311,12 @@ def _size(core: Core) -> int:
 
 
 def container_name(run_id: str, arm: str, number: int) -> str:
-    """Of one round of one arm."""
+    """The name of the container for one round of one arm."""
     return f"kubepin-probe-{run_id}-{arm}-{number}"
 
 
 def clock_words(topology: Topology) -> str:
-    """Governor, boost and the frequencies that the host names, as one text."""
+    """The governor, boost and the frequencies that the host reports, as one text."""
     clock = topology["clock"]
     parts = [f"governor {topology['governor']}", f"boost {topology['boost']}"]
     for name, value in (("base", clock["base_mhz"]), ("highest", clock["max_mhz"])):
@@ -325,7 +325,7 @@ def clock_words(topology: Topology) -> str:
 
 
 def program_arguments(wanted: Wanted, found: Found, plan: Plan, arm: str, number: int) -> t.List[str]:
-    """Arguments of the program in the container for one round."""
+    """The arguments of the program for one round."""
     facts = {
         "policy": arm,
         "node": found.host,
@@ -344,7 +344,7 @@ def program_arguments(wanted: Wanted, found: Found, plan: Plan, arm: str, number
 
 
 def container_command(wanted: Wanted, found: Found, plan: Plan, arm: str, number: int) -> t.List[str]:
-    """The engine's command line for one round; the arms differ in --cpuset-cpus only."""
+    """The engine's command line for one round; the arms differ only in --cpuset-cpus."""
     engine = plan.engine.name
     command = [
         *[engine, "run", "--rm", "--name", container_name(wanted.run_id, arm, number), "--hostname", found.host],
@@ -384,7 +384,7 @@ def cgroup_variables(wanted: Wanted, plan: Plan) -> t.Dict[str, str]:
 
 
 class CgroupFile(t.NamedTuple):
-    """A file below a cgroup's folder of one hierarchy, and what is written to it."""
+    """A file in a cgroup's folder of one hierarchy, and what is written to it."""
 
     controller: str
     name: str
@@ -394,8 +394,9 @@ class CgroupFile(t.NamedTuple):
 def cgroup_settings(version: int, arm: str, cpus: int, cpuset: str, memory_nodes: str) -> t.List[CgroupFile]:
     """The arm's limits as cgroup files, in the order of writing.
 
-    Version 1 wants cpuset.mems before a process may enter (Documentation/admin-guide/cgroup-v1/cpusets.rst); version 2 takes
-    both from the parent where they are empty (Documentation/admin-guide/cgroup-v2.rst). The period is the kernel's default.
+    Version 1 requires cpuset.mems before a process may join (Documentation/admin-guide/cgroup-v1/cpusets.rst); in
+    version 2, empty values of both are inherited from the parent (Documentation/admin-guide/cgroup-v2.rst). The period
+    is the kernel's default.
     """
     period = 100000
     if version == 2:
@@ -411,9 +412,11 @@ def cgroup_settings(version: int, arm: str, cpus: int, cpuset: str, memory_nodes
 
 
 def cgroup_roots(mountinfo: str) -> t.Tuple[int, t.Dict[str, str]]:
-    """The version of the CPU controller's hierarchy, and folders by controller (version 2: one, named by an empty text).
+    """The version of the CPU controller's hierarchy, and controller -> folder (version 2: one, under an empty name).
 
-    Read is /proc/self/mountinfo (Documentation/filesystems/proc.rst 3.5). Version 0: no CPU controller is mounted.
+    Version 0 means that no CPU controller is mounted.
+
+    :param mountinfo: the text of /proc/self/mountinfo (Documentation/filesystems/proc.rst 3.5)
     """
     first: t.Dict[str, str] = {}
     second = ""
@@ -433,8 +436,8 @@ def cgroup_roots(mountinfo: str) -> t.Tuple[int, t.Dict[str, str]]:
 
 
 def parse_gpu_list(text: str) -> t.List[GpuDevice]:
-    """GPUs of `nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader`; its PCI domain has eight digits,
-    that of /sys four."""
+    """The GPUs in the output of `nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader`. Its PCI domains
+    have eight digits, those of /sys four."""
     devices = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.split(",")]
@@ -445,7 +448,7 @@ def parse_gpu_list(text: str) -> t.List[GpuDevice]:
 
 
 def busiest_mhz(cpuinfo: str, cpus: t.AbstractSet[int]) -> t.Optional[float]:
-    """The highest frequency that /proc/cpuinfo tells of these CPUs now, in MHz; None where it tells none."""
+    """The highest frequency in MHz that /proc/cpuinfo shows for these CPUs; None if it shows none."""
     found = []
     cpu = -1
     for line in cpuinfo.splitlines():
@@ -458,7 +461,7 @@ def busiest_mhz(cpuinfo: str, cpus: t.AbstractSet[int]) -> t.Optional[float]:
 
 
 def clock_sentence(running: t.Mapping[str, t.Sequence[float]], topology: Topology) -> str:
-    """What the clock did during the rounds: the facts for a verdict, not the verdict.
+    """What the clock did during the rounds: facts only, no verdict.
 
     :param running: MHz of the busiest CPU that the arm may use, a list of samples by arm
     """

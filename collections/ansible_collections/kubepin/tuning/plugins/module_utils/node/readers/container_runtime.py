@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a node's container runtime starts GPU containers. Reads, and changes nothing; what is not certain is None.
+"""How a node's container runtime starts GPU containers. Read-only; a fact that is not certain is None.
 
-GPU pods run under the default handler, or under one that is NVIDIA's through a RuntimeClass. Where these differ in a fact,
-the fact is unknown.
+GPU pods run under the default handler, or through a RuntimeClass under an NVIDIA handler. A fact on which these
+handlers differ is unknown.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where systemd's services look for programs (systemd.exec(5))."""
 
 _CRI_PLUGINS = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
-"""In containerd's configuration of version 3 and of version 2."""
+"""Plugin names in containerd's configuration, version 3 and version 2."""
 RUNC_SHIMS = ("io.containerd.runc.v1", "io.containerd.runc.v2")
 _LOW_LEVEL = ("docker-runc", "runc", "crun")
-"""What nvidia-container-runtime looks for unless its configuration says otherwise; newer ones leave the first out."""
+"""The programs that nvidia-container-runtime looks for by default; newer releases omit the first."""
 _NVIDIA = "nvidia-container-runtime"
 _JUST_IN_TIME = (1, 18)
-"""From this NVIDIA Container Toolkit on, the mode `auto` means CDI rather than the hook (its release notes)."""
+"""Since this NVIDIA Container Toolkit, the mode `auto` means CDI instead of the hook (its release notes)."""
 _MODES = {"cdi": "cdi", "jit-cdi": "cdi", "legacy": "legacy"}
 
 
@@ -47,7 +47,7 @@ class Handler(t.NamedTuple):
 
     name: str
     program: t.Optional[str]
-    """The OCI runtime; None if it is none that is known."""
+    """The OCI runtime; None if it is not a known one."""
     cgroup_driver: t.Optional[str]
 
 
@@ -55,16 +55,16 @@ class Runtime(t.NamedTuple):
     """What the configuration of a container runtime says."""
 
     handlers: t.List[Handler]
-    """Those that GPU pods may run under."""
+    """The handlers that GPU pods may run under."""
     cdi: bool
     hook_folders: t.List[str]
-    """Where the runtime looks for hooks that it adds by itself."""
+    """The folders of the hooks that the runtime adds by itself."""
 
 
 def containerd_runtime(dump: str) -> Runtime:
     """:param dump: what ``containerd config dump`` prints, for configurations of version 2 and 3
 
-    :raises Unknown: if it is of another form
+    :raises Unknown: if it has another form
     """
     plugins = _toml(dump, "containerd config dump").get("plugins") or {}
     cri = next((plugins[name] for name in _CRI_PLUGINS if name in plugins), None)
@@ -80,7 +80,7 @@ def containerd_runtime(dump: str) -> Runtime:
 def crio_runtime(config: str) -> Runtime:
     """:param config: what ``crio status config`` prints
 
-    :raises Unknown: if it is of another form
+    :raises Unknown: if it has another form
     """
     settings = (_toml(config, "crio status config").get("crio") or {}).get("runtime") or {}
     default, runtimes = str(settings.get("default_runtime")), settings.get("runtimes") or {}
@@ -97,14 +97,14 @@ def crio_runtime(config: str) -> Runtime:
 def docker_runtime(info: str) -> Runtime:
     """:param info: what ``docker info --format '{{json .}}'`` prints
 
-    :raises Unknown: if it is of another form
+    :raises Unknown: if it has another form
     """
     try:
         data = json.loads(info)
         program = data["Runtimes"][data["DefaultRuntime"]].get("path")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unknown("`docker info` names no default runtime") from error
-    # dockershim knows no other handler
+    # dockershim supports no other handler
     return Runtime([Handler(data["DefaultRuntime"], program, data.get("CgroupDriver"))], False, [])
 
 
@@ -122,7 +122,7 @@ def parse_runc_version(output: str) -> str:
 def nvidia_settings(text: str) -> t.Tuple[str, t.List[str]]:
     """The mode and the programs of an nvidia-container-runtime's configuration.
 
-    :raises Unknown: if it is no configuration that is understood
+    :raises Unknown: if the configuration cannot be parsed
     """
     settings = _toml(text, "nvidia-container-runtime's config.toml").get(_NVIDIA) or {}
     return str(settings.get("mode") or "auto"), list(settings.get("runtimes") or _LOW_LEVEL)
@@ -166,7 +166,7 @@ class Reader:
     def runc_version(self, handler: Handler) -> str:
         """The version of the runc that starts this handler's containers.
 
-        :raises Unknown: if there is none that is known
+        :raises Unknown: if its runc is not known
         """
         program = _program(handler)
         if _is_nvidia(program):
@@ -180,9 +180,9 @@ class Reader:
             raise Unknown(f"{program}: {why}") from why
 
     def output(self, program: str, *arguments: str) -> str:
-        """What a program prints, which is looked for where systemd's services look.
+        """The output of a program, searched for where systemd's services search.
 
-        :raises Unknown: if it is not there or fails
+        :raises Unknown: if it is missing or fails
         """
         path = self._where(program)
         if path is None:
@@ -211,7 +211,7 @@ class Reader:
             "nvidia" in os.path.basename(path) for folder in runtime.hook_folders for path in self._files(f"{folder}/*")
         ):
             return "legacy"
-        # What is left is what the device plugin names, and that gets into the specification either way
+        # otherwise only the device plugin names devices, which the specification contains either way
         return "cdi" if runtime.cdi and self._has_cdi() else "device_specs"
 
     def _nvidia_injection(self, program: str) -> str:
@@ -241,7 +241,7 @@ class Reader:
         return int(match[1]), int(match[2])
 
     def _nvidia_config(self, program: str) -> str:
-        """The GPU Operator's toolkit keeps its configuration beside its programs."""
+        """The GPU Operator's toolkit keeps its configuration next to its programs."""
         beside = os.path.join(os.path.dirname(program), ".config", _NVIDIA, "config.toml")
         for path in (beside, NVIDIA_CONFIG):
             try:

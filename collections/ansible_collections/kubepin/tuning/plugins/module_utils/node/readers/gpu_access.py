@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads from a node what `_gpu_loss` decides on. Changes nothing: no program is run but to read, no device is opened."""
+"""Reads the facts that `diagnose` needs from a node. Read-only: runs programs only to read, and opens no device."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEVICES_CGROUP = "/sys/fs/cgroup/devices"
 
 _LABEL = "io.kubernetes."
 _RELOADED = ("Reloading.", "Reloading...", "Reexecuting.", "Reexecuting...")
-"""What systemd (219 to 257) says when it reads its units again."""
+"""The messages that systemd (219 to 257) logs when it reloads its units."""
 _UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"
 """SD_MESSAGE_UNIT_STARTED (systemd, sd-messages.h)."""
 
@@ -53,7 +53,7 @@ class LossReader:
         self._unknown: t.List[str] = []
 
     def report(self, patterns: t.Sequence[str]) -> Report:
-        """What the module gpu_loss_info documents.
+        """The report that the module gpu_loss_info documents.
 
         :param patterns: of the GPUs' device files, below /dev
         """
@@ -96,7 +96,7 @@ class LossReader:
         try:
             answer: Report = json.loads(self._crictl("inspect", "-o", "json", name))
             packed = answer["info"].get("info")
-            # crictl unpacks what the runtime packs into one text; not every crictl does
+            # not every crictl unpacks the text that the runtime packs this into
             return {**answer, "info": json.loads(packed)} if isinstance(packed, str) else answer
         except (ValueError, KeyError, AttributeError) as error:
             raise Unknown(f"`crictl inspect` answers in another form: {error}") from error
@@ -146,7 +146,7 @@ class LossReader:
         )
 
     def _stack(self, inspected: Report, node: Node) -> Node:
-        """*node* with the runc and the cgroup driver of this container."""
+        """*node* with this container's runc and cgroup driver."""
         info = inspected["info"]
         path = (((info.get("runtimeSpec") or {}).get("linux") or {}).get("cgroupsPath")) or ""
         # systemd's form is slice:prefix:name (opencontainers/runc, docs/systemd.md)
@@ -180,7 +180,7 @@ class LossReader:
             return None, f"{path} cannot be read: {error.strerror}"
 
     def _hosts_devices(self, pid: int) -> str:
-        """Why a node in this container says nothing: /dev is the host's."""
+        """Why the device nodes in this container prove nothing: its /dev is the host's."""
         same = os.stat(self._path(f"/proc/{pid}/root/dev")).st_dev == os.stat(self._path("/dev")).st_dev
         return "the host's /dev is mounted, so what it sees was not meant for it by itself" if same else ""
 
@@ -191,7 +191,7 @@ class LossReader:
         return booted + ticks / os.sysconf("SC_CLK_TCK")
 
     def _journal(self, since: t.Optional[float]) -> t.Tuple[t.Optional[t.List[float]], t.Optional[t.List[float]]]:
-        """When systemd read its units again, and when the kubelet started; None where the journal does not reach back."""
+        """When systemd reloaded its units, and when the kubelet started; None if the journal does not reach back."""
         if since is None:
             return None, None
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an upgrade needs to know of one machine. Reads, and changes nothing."""
+"""The facts about one machine that an upgrade needs. Read-only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 PROGRAM_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin")
 
 _PROGRAMS_MB = 500
-"""Two sets of kubeadm, kubelet and kubectl: the new ones and the ones kept. Their packages take as much again."""
+"""Two sets of kubeadm, kubelet and kubectl, the new and the backed-up ones; packages need the same again."""
 _IMAGES_MB = 1000
 """The control plane's images of one version, unpacked."""
 _CERTIFICATES = (
@@ -55,10 +55,9 @@ _CERTIFICATES = (
 def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -> Report:
     """The report that the module kubeadm_node_info documents.
 
-    :param source: where programs and images come from; None: not looked at
-    :param versions: for which versions that is looked at
-
-    :raises TuningError: where the machine has no kubelet
+    :param source: where programs and images come from; None skips its checks
+    :param versions: the versions that the source is checked for
+    :raises TuningError: if the machine has no kubelet
     """
     kubelet = read_kubelet(run)
     manifests = {name: _tag(f"{MANIFESTS}/{name}.yaml") for name in COMPONENTS}
@@ -96,14 +95,14 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
 
 
 def program_path(name: str) -> str:
-    """Where a program is, or, if it is nowhere, where packages would put it."""
+    """Where a program is; if it is missing, where packages would install it."""
     return next(
         (f"{folder}/{name}" for folder in PROGRAM_FOLDERS if os.path.isfile(f"{folder}/{name}")), f"/usr/bin/{name}"
     )
 
 
 def program_version(run: Run, path: str) -> t.Optional[str]:
-    """What kubeadm, kubelet or kubectl say that they are; None without the program."""
+    """The version that kubeadm, kubelet or kubectl reports; None if the program is missing."""
     if not os.path.isfile(path):
         return None
     arguments = {"kubelet": ["--version"], "kubeadm": ["version", "-o", "short"], "kubectl": ["version", "--client"]}
@@ -126,7 +125,7 @@ def _text(path: str) -> str:
 
 
 def _tag(path: str) -> t.Optional[str]:
-    """The tag of the image in a static pod's manifest; None without the manifest."""
+    """The image tag in a static pod's manifest; None if there is no manifest."""
     match = re.search(r"^\s*(?:- )?image:\s*[\"']?[^\s\"'@]+:v?([^\s\"'@:/]+)", _text(path), re.MULTILINE)
     return match[1] if match else None
 
@@ -143,7 +142,7 @@ def _certificates() -> t.List[Report]:
 
 
 def _disk(control_plane: bool, runtime: str, packages: bool) -> t.List[Report]:
-    """What each file system that the upgrade writes to must have free, in MB."""
+    """The free space in MB that the upgrade needs on each file system that it writes to, and what is free."""
     database = _size("/var/lib/etcd/member/snap/db") if control_plane else 0
     folder = {"containerd": "/var/lib/containerd", "cri-o": "/var/lib/containers", "docker": "/var/lib/docker"}
     needs = [

@@ -42,7 +42,7 @@ EXTRA_ARGS_FILES = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 """Where kubeadm's packages (deb, rpm) let users set KUBELET_EXTRA_ARGS; nothing rewrites them."""
 
 EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agent": "rke2"}
-"""Service -> distribution, of those that run the kubelet inside a process of their own."""
+"""Service -> distribution, for distributions that run the kubelet inside their own process."""
 
 _PROPERTIES = (
     "LoadState",
@@ -62,23 +62,22 @@ _RUNTIME_PROGRAMS = {"containerd": "containerd", "cri-o": "crio", "docker": "doc
 
 
 def read_kubelet(run: Run, root: str = "/") -> Report:
-    """The report on this machine's kubelet that the module kubelet_info documents.
+    """This machine's kubelet, as the module kubelet_info documents it.
 
-    :param run: runs a command without a shell and returns exit code, output and error output; it is only called with
-        programs that are there
+    Anything that cannot be read or parsed is not an error, but listed in the report's `problems`.
+
+    :param run: runs a command without a shell and returns exit code, output and error output; only called with
+        programs that exist
     :param root: where the machine's files are
-
-    What cannot be read or understood is named in the report's `problems`, and is no error.
-
-    Raises TuningError where the machine has no kubelet.
+    :raises TuningError: if the machine has no kubelet
     """
     return _Reader(run, root).report()
 
 
 def read_runtime(run: Run, kubelet: Report, root: str = "/") -> Report:
-    """The report's `runtime` with the versions of its programs; None where one is not there or does not say.
+    """The report's `runtime` with the versions of its programs; None for one that is missing or does not report it.
 
-    Apart from the report, as it runs two programs, and a plan needs neither version.
+    Separate from the report because it runs two programs, and a plan needs neither version.
     """
     reader = _Reader(run, root)
     program = _RUNTIME_PROGRAMS.get(kubelet["runtime"]["name"])
@@ -92,7 +91,7 @@ def read_runtime(run: Run, kubelet: Report, root: str = "/") -> Report:
 def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
     """Setting -> values of the [Service] sections of a unit file and its drop-ins, in this order (systemd.syntax(7)).
 
-    A backslash joins lines, # and ; start comments, and an empty value forgets the values before it.
+    A backslash joins lines, # and ; start comments, and an empty value resets the list.
     """
     settings: t.Dict[str, t.List[str]] = {}
     for text in texts:
@@ -114,7 +113,7 @@ def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
 
 
 def parse_time_span(text: str) -> t.Optional[float]:
-    """Seconds of a time span as systemctl prints it ("1min 30s", "100ms"); None for "infinity" and what is none."""
+    """Seconds of a time span as systemctl prints it ("1min 30s", "100ms"); None for "infinity" or anything else."""
     if text == "0":
         return 0.0
     parts = [re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|min|h|d)", part, re.ASCII) for part in text.split()]
@@ -196,7 +195,8 @@ class _Reader:
         return os.path.join(self._root, path.lstrip("/"))
 
     def _text(self, path: str) -> t.Optional[str]:
-        """The file's text as it is; None if there is none, or, with a problem, if it cannot be read."""
+        """The file's unchanged text; None if it does not exist, or if it cannot be read, which is noted as a
+        problem."""
         try:
             with open(self._path(path), encoding="utf-8", newline="") as stream:
                 return stream.read()
@@ -210,7 +210,8 @@ class _Reader:
         return os.path.exists(self._path(path))
 
     def _output(self, program: str, *arguments: str) -> t.Optional[str]:
-        """What a program prints; None if there is no such program or it fails. A bare name is looked for."""
+        """A program's output; None if it does not exist or fails. A bare name is searched for in the program
+        folders."""
         paths = [program] if program.startswith("/") else [f"{folder}/{program}" for folder in _PROGRAM_DIRS]
         for path in paths:
             if os.path.isfile(self._path(path)) and os.access(self._path(path), os.X_OK):
@@ -235,7 +236,7 @@ class _Reader:
         return (running or loaded)[0]
 
     def _properties(self, names: t.Sequence[str]) -> t.List[t.Dict[str, str]]:
-        """Of each service; none of any where systemctl fails. It prints them one after another, with an empty line between."""
+        """The properties of each service, which systemctl separates by empty lines; empty if systemctl fails."""
         arguments = [part for name in _PROPERTIES for part in ("-p", name)]
         output = self._output("systemctl", "show", *(f"{name}.service" for name in names), *arguments) or ""
         blocks = [block.splitlines() for block in output.split("\n\n")] + [[]] * len(names)
@@ -262,7 +263,7 @@ class _Reader:
     def _configured_command_line(
         self, service: str, settings: t.Mapping[str, t.List[str]], environment_files: t.Sequence[Report]
     ) -> t.List[str]:
-        """The last ExecStart= with the variables of now; files count more than Environment= (systemd.exec(5))."""
+        """The last ExecStart= with the current variables; files override Environment= (systemd.exec(5))."""
         if not settings.get("ExecStart"):
             self._problems.append(problems.no_command(service))
             return []
@@ -302,7 +303,7 @@ class _Reader:
         return chosen
 
     def _earlier_extra_args(self, settings: t.Mapping[str, t.List[str]], paths: t.Sequence[str]) -> t.List[str]:
-        """Where the variable gets a value that an assignment in a later file would hide."""
+        """The sources of values that an assignment in a later file would override."""
         words = [word for setting in settings.get("Environment", []) for word in split_arguments(setting)]
         places = ["the service's Environment="] if any(word.startswith(f"{EXTRA_ARGS}=") for word in words) else []
         return places + [path for path in paths if EXTRA_ARGS in parse_environment(self._text(path) or "")]
@@ -310,7 +311,7 @@ class _Reader:
     # Configuration
 
     def _embedded_command_line(self, manager: str) -> t.List[str]:
-        """The kubelet flags that k3s' and RKE2's configuration file passes on (`kubelet-arg`)."""
+        """The kubelet flags that the configuration file of k3s or RKE2 passes on (`kubelet-arg`)."""
         path = f"/etc/rancher/{manager}/config.yaml"
         config = self._yaml(path)
         arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
@@ -319,7 +320,7 @@ class _Reader:
         return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
 
     def _absolute(self, path: t.Optional[str]) -> t.Optional[str]:
-        """The kubelet's working directory as a service is /."""
+        """Relative paths start at /, the kubelet service's working directory."""
         return os.path.normpath(os.path.join("/", path)) if path else None
 
     def _yaml(self, path: str) -> t.Any:
@@ -348,7 +349,7 @@ class _Reader:
         return content if isinstance(content, dict) else None
 
     def _drop_ins(self, config_dir: t.Optional[str]) -> t.List[Report]:
-        """The drop-in files in the order in which they count, those of folders below included (Go's filepath.WalkDir)."""
+        """The drop-in files in the order of their precedence, including subfolders (Go's filepath.WalkDir)."""
         if config_dir is None:
             return []
         top = self._path(config_dir)
@@ -432,7 +433,7 @@ def _service(unit: _Unit) -> Report:
 
 
 def _is_stale(running: t.Sequence[str], configured: t.Sequence[str]) -> t.Optional[bool]:
-    """Whether the running process has other arguments than the next one; unknown if it is another program."""
+    """Whether the arguments differ between the running process and the next start; None if the programs differ."""
     if not running or not configured or os.path.basename(running[0]) != os.path.basename(configured[0]):
         return None
     return list(running[1:]) != list(configured[1:])

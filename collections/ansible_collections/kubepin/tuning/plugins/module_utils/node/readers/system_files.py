@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 MAX_LINKS = 40
 """How many symbolic links a path may lead through, as in the kernel (include/linux/namei.h, MAXSYMLINKS)."""
 MAX_BYTES = 4 * 1024 * 1024
-"""What is kept of one file of an archive. /proc/cpuinfo of 256 CPUs has 0.4 MiB."""
+"""How much of each file in an archive is read; /proc/cpuinfo of 256 CPUs takes 0.4 MiB."""
 _MARK = "sys/devices/system/cpu"
 
 
@@ -26,14 +26,14 @@ class DumpError(TuningError):
 
 
 class SystemFiles:
-    """Reads small files below a root; whatever cannot be read is as if it were not there."""
+    """Reads small files below a root; files that cannot be read count as missing."""
 
     def raw(self, name: str) -> t.Optional[str]:
         """The text of a file."""
         raise NotImplementedError
 
     def names(self, folder: str) -> t.List[str]:
-        """What is in a folder, sorted."""
+        """The entries of a folder, sorted."""
         raise NotImplementedError
 
     def link_name(self, name: str) -> t.Optional[str]:
@@ -41,17 +41,17 @@ class SystemFiles:
         raise NotImplementedError
 
     def text(self, name: str) -> t.Optional[str]:
-        """The text of a file, without white space around it, and without the NUL that some tools leave in a copy."""
+        """The text of a file, without surrounding white space and without the NULs that some tools leave in a copy."""
         text = self.raw(name)
         return None if text is None else text.strip("\0 \t\r\n")
 
     def number(self, name: str) -> t.Optional[int]:
-        """A count or an identifier; the kernel's -1 means that it does not know."""
+        """A count or an identifier; the kernel writes -1 for unknown."""
         text = self.text(name)
         return int(text) if text and re.fullmatch(r"\d+", text, re.ASCII) else None
 
     def cpus(self, list_file: str, mask_file: t.Optional[str] = None) -> t.FrozenSet[int]:
-        """A set of CPUs, from the file with the list or else from the one with the mask."""
+        """A set of CPUs, from the file with the list, or else from the file with the mask."""
         text = self.text(list_file)
         if text is not None:
             try:
@@ -111,7 +111,7 @@ class Memory(SystemFiles):
         self._real: t.Dict[str, str] = {"": ""}
 
     def _resolve(self, path: str, links: int = 0) -> str:
-        """The path without symbolic links; one that leads nowhere, or in a circle, stays as it is."""
+        """The path with symbolic links resolved; dangling and circular links stay as they are."""
         known = self._real.get(path)
         if known is not None:
             return known
@@ -144,7 +144,7 @@ def open_files(root: str) -> SystemFiles:
     """
     if os.path.isdir(root):
         return Folder(root)
-    import tarfile  # here, as most runs read a folder and need not pay for it
+    import tarfile  # only when needed: most runs read a folder
 
     try:
         with tarfile.open(root) as archive:

@@ -22,8 +22,8 @@ CpuSet = t.FrozenSet[int]
 
 
 class Cpu(t.TypedDict):
-    """One logical CPU. Numbers are None, and `siblings` is empty, where the kernel does not tell (for example of an
-    offline CPU)."""
+    """One logical CPU. Where the kernel does not report them, for example for an offline CPU, numbers are None and
+    `siblings` is empty."""
 
     id: int
     online: bool
@@ -43,8 +43,8 @@ class CpuGroup(t.TypedDict):
 
 
 class NumaNode(CpuGroup):
-    """A NUMA node. `memory` maps "memory" and "hugepages-SIZE", as Kubernetes names them, to bytes; "memory" has the huge
-    pages in it, and is empty where the kernel does not tell."""
+    """A NUMA node. `memory` maps "memory" and "hugepages-SIZE", as Kubernetes names them, to bytes; "memory" includes
+    the huge pages. It is empty if the kernel does not report it."""
 
     memory: t.Dict[str, int]
 
@@ -124,11 +124,11 @@ def read_topology(root: str = "/") -> Topology:
 
 
 def topology_of(files: SystemFiles) -> Topology:
-    """The topology of the machine to which the files belong.
+    """The topology of the machine that the files belong to.
 
-    Read are the files of Documentation/admin-guide/cputopology.rst, ABI/testing/sysfs-devices-system-cpu,
+    The files are those of Documentation/admin-guide/cputopology.rst, ABI/testing/sysfs-devices-system-cpu,
     ABI/stable/sysfs-devices-node and ABI/testing/sysfs-bus-pci. Virtual machines, containers and old kernels lack
-    many of them: what is missing, unreadable or senseless is None, empty or "unknown", and never an error.
+    many of them. A value that is missing, unreadable or invalid is None, empty or "unknown", and never an error.
     """
     cpu_dir = f"{_SYSTEM}/cpu"
     listed = files.numbered(cpu_dir, "cpu")
@@ -175,7 +175,7 @@ def topology_of(files: SystemFiles) -> Topology:
 
 
 def _memory(files: SystemFiles, node: int) -> t.Dict[str, int]:
-    """What cAdvisor reads (utils/sysinfo GetNodesInfo), in bytes."""
+    """The node's memory and huge pages in bytes, read as cAdvisor does (utils/sysinfo GetNodesInfo)."""
     folder = f"{_SYSTEM}/node/node{node}"
     total = re.search(r"MemTotal:\s*(\d+) kB", files.text(f"{folder}/meminfo") or "")
     memory = {"memory": int(total[1]) * 1024} if total else {}
@@ -188,7 +188,7 @@ def _memory(files: SystemFiles, node: int) -> t.Dict[str, int]:
 
 
 def _binary(kib: int) -> str:
-    """A size as Kubernetes writes it: 2Mi of 2048."""
+    """A size in KiB as Kubernetes writes it: 2048 is 2Mi."""
     unit = 0
     while kib % 1024 == 0 and unit < len(_UNITS) - 1:
         kib, unit = kib // 1024, unit + 1
@@ -198,7 +198,7 @@ def _binary(kib: int) -> str:
 def without_overlap(nodes: t.Mapping[int, CpuSet]) -> t.Dict[int, CpuSet]:
     """NUMA node -> its CPUs, each CPU in the lowest node that claims it.
 
-    Some firmware names every CPU in every node; hwloc then ignores the other nodes (topology-linux.c, look_sysfsnode).
+    Some firmware lists every CPU in every node; hwloc then ignores the other nodes (topology-linux.c, look_sysfsnode).
     """
     seen: t.Set[int] = set()
     result: t.Dict[int, CpuSet] = {}
@@ -211,9 +211,8 @@ def without_overlap(nodes: t.Mapping[int, CpuSet]) -> t.Dict[int, CpuSet]:
 def name_caches(caches: t.Mapping[int, L3Cache]) -> t.Dict[int, int]:
     """CPU -> number of its L3 cache, unique on the machine.
 
-    The kernel's cache id is unique per level where it is right (ABI/testing/sysfs-devices-system-cpu,
-    cache/index*/id). Where one is missing, or two caches have the same, every cache is named by its lowest CPU
-    instead.
+    The kernel's cache id should be unique per level (ABI/testing/sysfs-devices-system-cpu, cache/index*/id). If one
+    is missing, or two caches have the same id, every cache gets the number of its lowest CPU instead.
     """
     by_id: t.Dict[t.Optional[int], t.Set[CpuSet]] = {}
     for cache in caches.values():
@@ -224,10 +223,11 @@ def name_caches(caches: t.Mapping[int, L3Cache]) -> t.Dict[int, int]:
 
 
 def with_siblings(cpus: t.Sequence[Cpu], siblings: t.Mapping[int, CpuSet]) -> t.List[Cpu]:
-    """`cpus` with their hardware threads' siblings, themselves included.
+    """`cpus` with the sibling hardware threads of each, itself included.
 
-    The kernel's own list counts (`siblings`). Without one, online CPUs with the same socket, die and core number are
-    siblings: the core number alone is not unique on the machine. A CPU without either is alone.
+    The kernel's own list (`siblings`) takes precedence. Without one, online CPUs with the same socket, die and core
+    number are siblings, because the core number alone is not unique on the machine. A CPU with neither is its own
+    only sibling.
     """
     same_core: t.Dict[t.Tuple[t.Optional[int], t.Optional[int], t.Optional[int]], t.Set[int]] = {}
     for cpu in cpus:
@@ -272,7 +272,7 @@ def group_online(cpus: t.Sequence[Cpu], key: t.Callable[[Cpu], t.Optional[int]])
 
 
 def _processors(cpuinfo: str) -> t.Dict[int, t.Dict[str, str]]:
-    """Number of a CPU -> its fields in the text of /proc/cpuinfo."""
+    """CPU number -> its fields in the text of /proc/cpuinfo."""
     result: t.Dict[int, t.Dict[str, str]] = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
         lines = (line.partition(":") for line in block.splitlines())
@@ -314,7 +314,7 @@ def _thread_siblings(files: SystemFiles, topology: str) -> CpuSet:
 
 
 def _l3_cache(files: SystemFiles, cache_dir: str, own: CpuSet) -> t.Optional[L3Cache]:
-    """The L3 cache of a CPU; of the threads of its core (`own`) alone where the kernel names others only, or none."""
+    """The L3 cache of a CPU. If the kernel's list lacks any thread of the CPU's core (`own`), only these share it."""
     for index in files.numbered(cache_dir, "index"):
         cache = f"{cache_dir}/index{index}"
         if files.number(f"{cache}/level") == 3 and files.text(f"{cache}/type") in ("Unified", "Data"):
@@ -409,6 +409,6 @@ def _nics(files: SystemFiles) -> t.List[Nic]:
 
 
 def _interfaces(files: SystemFiles, device: str) -> t.List[str]:
-    """Network interfaces of a PCI device; a virtio card has them one level down, below its virtio device."""
+    """The network interfaces of a PCI device; those of a virtio card are one level down, below its virtio device."""
     holders = [device, *(f"{device}/{name}" for name in files.names(device) if name.startswith("virtio"))]
     return [name for holder in holders for name in files.names(f"{holder}/net")]

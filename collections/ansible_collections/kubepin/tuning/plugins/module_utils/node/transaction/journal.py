@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The switches of a node, one JSON file each, with all that their undoing needs."""
+"""The switches of a node, one JSON file each, with everything needed to undo them."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Record:
     before: DesiredState
     after: DesiredState
     undoes: t.Optional[str] = None
-    """The id of the switch that this one takes back."""
+    """The id of the switch that this one rolls back."""
     held_until: t.Optional[float] = None
-    """Until when, by the node's clock in seconds since 1970, the run that began it may still confirm it; None: not held."""
+    """Deadline for its run to confirm it, by the node's clock in seconds since 1970; None if it is not held."""
     main_pid: t.Optional[int] = None
     """The kubelet's process that came up with the new settings."""
     up_since: t.Optional[float] = None
-    """When it was started, by the node's monotonic clock, in seconds."""
+    """When that process was started, by the node's monotonic clock, in seconds."""
 
 
 class Journal:
@@ -69,7 +69,7 @@ class Journal:
         )
 
     def forget(self, record: Record) -> None:
-        """Take back a switch that has changed nothing."""
+        """Remove the record of a switch that changed nothing."""
         self._files.remove(self.path(record))
 
     def end(self, record: Record, status: str) -> None:
@@ -81,7 +81,7 @@ class Journal:
         return next((record for record in self._newest_first() if record.status == BEGUN), None)
 
     def of(self, switch_id: str) -> Record:
-        """The switch of this id.
+        """The switch with this id.
 
         :raises TuningError: if there is none
         """
@@ -93,7 +93,7 @@ class Journal:
         return record
 
     def committed(self) -> t.Optional[Record]:
-        """The last committed switch, None if that one was a rollback: going back twice is asked for by another switch only."""
+        """The last committed switch; None if it was a rollback, which only another switch undoes."""
         newest = next((record for record in self._newest_first() if record.status == COMMITTED), None)
         return newest if newest and newest.undoes is None else None
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One switch of a kubelet as a transaction: journal and drafts, stop, state files away, files, start, verify, perhaps held; or undone."""
+"""Switches a kubelet as one transaction.
+
+The steps are: write the journal and drafts, stop, remove state files, replace files, start, verify, and commit or leave
+open for confirmation. A failure undoes them.
+"""
 
 from __future__ import annotations
 
@@ -39,18 +43,18 @@ RESTART_MARGIN_SECONDS = 2
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What the verification needs to know of the kubelet besides its settings."""
+    """What the verification needs to know about the kubelet besides its settings."""
 
     healthz_url: t.Optional[str]
-    """None where the kubelet serves no health endpoint (healthzPort 0)."""
+    """None if the kubelet serves no health endpoint (healthzPort 0)."""
     state_paths: t.Mapping[str, str]
     """"cpu_manager" and "memory_manager" -> path of the state file."""
     stay_up_seconds: float
-    """How long the service must stay up: longer than its restart interval, or a crash-loop looks like health."""
+    """How long the service must stay up: longer than its restart interval, or a crash loop would look healthy."""
 
 
 def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
-    """What the verification needs, of a kubelet as `_kubelet.read_kubelet` returns it."""
+    """What the verification needs, taken from a kubelet as `read_kubelet` returns it."""
     effective = kubelet["effective"]
     port = int(effective["healthzPort"])
     address = effective["healthzBindAddress"]
@@ -86,7 +90,7 @@ class PodCpus:
 
 
 class NotVerified(TuningError):
-    """The kubelet did not come up as planned; the message and the details carry its own first word on it."""
+    """The kubelet did not come up as planned; the message and the details contain the first cause that it logged."""
 
     def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
         said = f' The kubelet said: "{cause.line}"' if cause else ""
@@ -96,7 +100,7 @@ class NotVerified(TuningError):
 
 
 class Verification:
-    """Watches a kubelet that was just started, until it is as expected and stays so."""
+    """Watches a kubelet that was just started until it reaches the desired state and stays in it."""
 
     def __init__(self, node: Node, endpoint: Endpoint, timeout: float) -> None:
         self._node = node
@@ -104,14 +108,14 @@ class Verification:
         self._timeout = timeout
 
     def run(self, expected: DesiredState, stopped_at: float, started_at: float, settle: bool = True) -> Outcome:
-        """Wait until all holds and, with *settle*, see that it stays so.
+        """Wait for the desired state and, with *settle*, check that it lasts.
 
         :raises NotVerified: with the first cause
         """
         up_since = self._node.monotonic()
         deadline = up_since + self._timeout
         state = self._node.service_state()
-        baseline = state.get("NRestarts")  # systemd before 235 has none
+        baseline = state.get("NRestarts")  # missing before systemd 235
         outcome: t.Optional[Outcome] = None
         while True:
             if (
@@ -146,7 +150,7 @@ class Verification:
     def confirm(
         self, expected: DesiredState, pod: t.Optional[PodCpus], record: t.Optional[Record] = None
     ) -> t.List[str]:
-        """See that the kubelet is still as expected, *record*'s process without a restart, and what it gave the pod.
+        """Check that *record*'s process still runs as expected, was not restarted, and gave the pod its CPUs.
 
         :raises NotVerified: with the first cause
         """
@@ -170,7 +174,7 @@ class Verification:
         return self._node.monotonic() - up_since > self._endpoint.stay_up_seconds
 
     def _comes_up(self, state: t.Mapping[str, str]) -> bool:
-        """Whether a kubelet whose service is active gets healthy before the service is worth another look."""
+        """Whether an active kubelet becomes healthy before the service's state is polled again."""
         until = self._node.monotonic() + POLL_SECONDS
         while self._node.monotonic() < until:
             if state["ActiveState"] == "active" and self._healthy():
@@ -222,12 +226,12 @@ class Verification:
 
 
 def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> None:
-    """Wait while another run holds its switch; one that it does not confirm in time is an interrupted one.
+    """Wait while another run's switch awaits confirmation; one that is not confirmed in time counts as interrupted.
 
-    Takes no lock, which the other run needs to confirm.
+    Does not take the lock, which the other run needs to confirm.
 
-    :param own: the id of a switch that is the caller's
-    :raises TuningError: if the other run ended its switch meanwhile: it is alive and has the node in hand
+    :param own: the id of the caller's own switch
+    :raises TuningError: if the other run ended its switch meanwhile, because that run is still active
     """
     waited = False
     while True:
@@ -260,10 +264,11 @@ class Switch:
     ) -> t.Tuple[Record, Outcome]:
         """Carry out the plan and verify it, or undo it.
 
-        :param before: what the kubelet shows with its settings of now, to verify an undoing
-        :param undoes: the id of the earlier switch that this plan takes back
-        :param hold_seconds: leave the switch open for so long, to be confirmed, as soon as the kubelet is up
-        :raises TuningError: after a failure; its details tell the cause, and whether the old settings are back and verified
+        :param before: the kubelet's state with its current settings, to verify a rollback
+        :param undoes: the id of the earlier switch that this plan rolls back
+        :param hold_seconds: how long the switch stays open for confirmation, from when the kubelet is up
+        :raises TuningError: after a failure; its details hold the cause, and whether the old settings are restored and
+            verified
         """
         if plan.expected is None:
             raise ValueError("a plan with problems cannot be carried out")
@@ -294,7 +299,7 @@ class Switch:
         return record, outcome
 
     def confirm(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
-        """Look at a switch again and commit it if it was held; if it does not verify any more, a held one is undone.
+        """Verify a switch again. A held one is committed, or undone if it no longer verifies.
 
         :raises TuningError: with the cause, as `apply` does
         """
@@ -314,7 +319,7 @@ class Switch:
         return Verification(self._node, self._endpoint, self._timeout)
 
     def undo(self, record: Record) -> Outcome:
-        """Put the old settings back, wherever the switch stopped; what is in place when that fails is started.
+        """Restore the old settings from any step of the switch. If that fails, the kubelet is started as it is.
 
         :raises TuningError: if the old settings do not verify; the journal then stays unfinished
         """
@@ -338,9 +343,9 @@ class Switch:
         return outcome
 
     def _begin(self, record: Record) -> None:
-        """Put the journal and drafts of all that will be replaced on disk, while the kubelet runs.
+        """Write the journal and the drafts of all files to disk while the kubelet still runs.
 
-        :raises TuningError: if there is no room for them; nothing is left of them then
+        :raises TuningError: if they cannot be written; they are removed then
         """
         path = self._journal.path(record)
         try:
@@ -349,14 +354,14 @@ class Switch:
                 path = change.path
                 self._prepare(record, change)
         except OSError as exc:
-            with contextlib.suppress(OSError):  # what cannot be removed now, the next run undoes
+            with contextlib.suppress(OSError):  # the next run undoes what cannot be removed now
                 for change in record.files:
                     self._node.remove(draft_path(change.path, record.id))
                 self._journal.forget(record)
             raise TuningError(f"{path} cannot be written: {exc.strerror}. Nothing was changed.") from exc
 
     def _prepare(self, record: Record, change: FileChange) -> None:
-        """Write the draft of a file that is not as it will be; one that is not needed, or not any more, is removed."""
+        """Write the draft of a file that will change; remove a draft that is not needed."""
         if change.after is None or self._node.read(change.path) == change.after:
             self._node.remove(draft_path(change.path, record.id))
         else:
@@ -370,10 +375,10 @@ class Switch:
         undoing: bool = False,
         settle: bool = True,
     ) -> Outcome:
-        """The kubelet's downtime: nothing is done in it that can be done before or after."""
+        """The kubelet's downtime. Everything that can be done before or after it is not done here."""
         stopped_at = self._node.stop_kubelet()
-        # what the kubelet wrote until it stopped counts, not what was there when the journal was written; what an undoing
-        # removes was written by this switch, and nobody needs it
+        # The kubelet may have written its state files after the journal was saved, so record them again. State files
+        # that an undo removes were written by this switch, and are not needed.
         state_files = self._state_changes(expected)
         if not undoing and state_files != record.state_files:
             record.state_files = state_files
@@ -399,7 +404,7 @@ class Switch:
             self._node.place(draft_path(change.path, record.id), change.path)
 
     def _undone(self, record: Record, exc: Exception) -> TuningError:
-        """Undo the switch and say in one error what happened, why, and what is there now."""
+        """Undo the switch; returns one error that says what happened, why, and what is in place now."""
         details: t.Dict[str, t.Any] = {
             "first_cause": str(exc),
             "meaning": "",
@@ -426,8 +431,8 @@ class Switch:
         )
 
     def _start_anyway(self) -> None:
-        """The last resort after a failed undoing: whatever is in place, a started kubelet is better than a stopped one."""
+        """Last resort after a failed undo: whatever is in place, a running kubelet is better than a stopped one."""
         try:
             self._node.start_kubelet()
         except TuningError:
-            return  # the error that led here is the one to tell
+            return  # report the error that led here

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What writes to a node: files, the kubelet's service, its health; and the lock that lets one run at a time do so."""
+"""Access to a node's files, the kubelet's service and its health, and the lock that allows one run at a time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
 HOME = "/var/lib/kubepin"
-"""Where kubepin keeps on a node what its undoing needs."""
+"""Where kubepin keeps on a node what it needs to undo its changes."""
 
 LOCK = os.path.join(HOME, "lock")
 
 
 def draft_path(path: str, name: str) -> str:
-    """Where the draft of this name lies: beside its file, hidden, and with an ending that no reader of the folder takes for its own."""
+    """The path of a draft: next to its file, hidden, and with an extension that no reader of the folder picks up."""
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
 
 
@@ -47,7 +47,7 @@ class Files:
             return []
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Put *text* in the place of the file in one step, on disk when this returns; owner and mode of an old file are kept."""
+        """Replace the file atomically, flushed to disk; an existing file's owner and mode are kept."""
         draft = self.draft(path, text, str(os.getpid()), mode)
         try:
             self.place(draft, path)
@@ -56,11 +56,11 @@ class Files:
             raise
 
     def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
-        """Write beside the file what `place` puts in its place; on disk when this returns, with owner and mode of the file.
+        """Write a draft next to the file for `place`, flushed to disk, with an existing file's owner and mode.
 
-        A draft of the same *name* is written anew. Nothing is left of one that fails.
+        An existing draft of the same *name* is replaced. If writing fails, the draft is removed.
 
-        :returns: the draft's path, as `draft_path` says it
+        :returns: the draft's path, from `draft_path`
         """
         draft = draft_path(path, name)
         self._make_directory(os.path.dirname(path))
@@ -85,12 +85,12 @@ class Files:
         return draft
 
     def place(self, draft: str, path: str) -> None:
-        """Put a draft in the place of its file in one step, on disk when this returns."""
+        """Replace the file atomically by its draft, flushed to disk."""
         os.replace(draft, path)
         self._sync_directory(os.path.dirname(path))
 
     def remove(self, path: str) -> None:
-        """Remove the file if it is there."""
+        """Remove the file if it exists."""
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class Files:
         self._sync_directory(os.path.dirname(path))
 
     def _make_directory(self, directory: str) -> None:
-        """Make the directory, on disk when this returns: a file that names it must not outlive it."""
+        """Make the directory, flushed to disk: a file that refers to it must not exist without it after a crash."""
         if os.path.isdir(directory):
             return
         parent = os.path.dirname(directory)
@@ -127,11 +127,12 @@ class Node(Files):
 
     @contextlib.contextmanager
     def guarded(self) -> t.Iterator[None]:
-        """Have systemd start the kubelet if this process is killed meanwhile; asks for the lock of `NodeLock` to be held.
+        """Have systemd start the kubelet if this process is killed meanwhile; the caller must hold `NodeLock`.
 
-        A transient unit waits for that lock, which the kernel frees however this process ends. It is made without a daemon-reload.
+        A transient unit waits for that lock, which the kernel releases however this process ends. Creating it needs no
+        daemon-reload.
 
-        :raises TuningError: if systemd does not take the unit; nothing was stopped then
+        :raises TuningError: if systemd refuses the unit; nothing was stopped then
         """
         guard = f"kubepin-guard-{os.getpid()}"
         start = ["flock", LOCK, "systemctl", "start", self._service]
@@ -146,7 +147,7 @@ class Node(Files):
             self._run(["systemctl", "stop", guard])
 
     def stop_kubelet(self) -> float:
-        """Stop the service and make sure that it is down.
+        """Stop the service and check that it is down.
 
         :returns: when it was asked to stop, by the monotonic clock in seconds
         :raises TuningError: if it still runs
@@ -162,7 +163,7 @@ class Node(Files):
         return asked_at
 
     def start_kubelet(self) -> None:
-        """Start the service, also one that systemd gave up on; says nothing about whether it stays up."""
+        """Start the service, even if systemd gave up on it; does not check whether it stays up."""
         try:
             self._systemctl("start")
         except TuningError:
@@ -170,7 +171,7 @@ class Node(Files):
             self._systemctl("start")
 
     def read_changed_units(self) -> None:
-        """`systemctl daemon-reload`, if systemd says that the service's files changed since it read them."""
+        """Run `systemctl daemon-reload` if systemd reports that the service's files changed since it loaded them."""
         _code, out, _err = self._run(["systemctl", "show", self._service, "-p", "NeedDaemonReload"])
         if "NeedDaemonReload=yes" in out.splitlines():
             code, _out, err = self._run(["systemctl", "daemon-reload"])
@@ -204,7 +205,7 @@ class Node(Files):
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
     def healthy(self, url: str) -> bool:
-        """Whether the kubelet's health endpoint answers; proxies of the environment are not asked."""
+        """Whether the kubelet's health endpoint answers; ignores the environment's proxies."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(url, timeout=2) as answer:
@@ -230,7 +231,7 @@ class Node(Files):
 
 
 class NodeLock:
-    """Holds the node for one run at a time; check mode makes nothing, not even the lock's folder."""
+    """Lets one run at a time use the node; in check mode it does not even make the lock's folder."""
 
     def __init__(self, check_mode: bool) -> None:
         self._check_mode = check_mode

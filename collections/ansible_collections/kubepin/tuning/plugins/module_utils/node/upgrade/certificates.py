@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: until when certificates are valid, read with the standard library, which has no public reader for it."""
+"""Pure: when certificates expire; a small DER reader, because the standard library has no public one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SEQUENCE, _EXPLICIT_VERSION, _UTC_TIME = 0x30, 0xA0, 0x17
 
 
 class CertificateError(ValueError):
-    """A text that holds no certificate, or one that is not understood."""
+    """The text holds no certificate, or one that cannot be parsed."""
 
 
 def expiry_of(text: str) -> float:
-    """The end of the validity, in seconds since 1970, of the certificate that ends first in a PEM text or a kubeconfig.
+    """The earliest expiry, in seconds since 1970, of the certificates in a PEM text or a kubeconfig.
 
     :raises CertificateError: if there is none
     """
@@ -59,7 +59,7 @@ def _content(data: bytes, tag: int) -> bytes:
 
 
 def _element(data: bytes) -> t.Tuple[int, bytes, bytes]:
-    """Tag, value and what follows of a DER element."""
+    """The tag and value of a DER element, and the bytes after it."""
     tag, length, start = data[0], data[1], 2
     if length & 0x80:
         octets = length & 0x7F

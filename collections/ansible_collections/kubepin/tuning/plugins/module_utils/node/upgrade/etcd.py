@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A snapshot of the etcd member of this machine through its own gateway, so that no etcdctl is needed."""
+"""Takes a snapshot of this machine's etcd member through its own gateway, without etcdctl."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SECONDS = 60
 def save_snapshot(path: str) -> int:
     """Write the member's snapshot, as `etcdctl snapshot save` does, and return its size in bytes.
 
-    The stream ends with the SHA-256 of what came before (etcd server/etcdserver/api/v3rpc/maintenance.go); `etcdutl snapshot
-    restore` checks it again. Nothing is left at *path* unless it is whole.
+    The stream ends with the SHA-256 of the preceding bytes (etcd server/etcdserver/api/v3rpc/maintenance.go), which
+    `etcdutl snapshot restore` checks again. An incomplete snapshot is removed.
 
-    :raises TuningError: if etcd cannot be asked or the stream is cut off
+    :raises TuningError: if etcd cannot be reached or the stream is cut off
     """
     context = ssl.create_default_context(cafile=f"{PKI}/ca.crt")
     context.load_cert_chain(f"{PKI}/healthcheck-client.crt", f"{PKI}/healthcheck-client.key")
@@ -49,9 +49,9 @@ def save_snapshot(path: str) -> int:
 
 
 def _copy(lines: t.Iterable[bytes], file: t.BinaryIO) -> int:
-    """Write what the JSON lines of the stream carry.
+    """Write the data in the JSON lines of the stream; returns its size in bytes.
 
-    :raises ValueError: if the checksum at the end does not fit
+    :raises ValueError: if the checksum at the end does not match
     """
     digest, tail, size = hashlib.sha256(), b"", 0
     for line in lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of an upgrade on one machine. Each can be repeated: what is done already is left alone."""
+"""The steps of an upgrade on one machine. Each step is idempotent."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ _SPACE = ["--namespace", "k8s.io"]
 
 
 def dropped_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """The managed kubelet settings that kubeadm's new configuration no longer has as they were."""
+    """The managed kubelet settings that kubeadm's new configuration dropped or changed."""
     return {name: before[name] for name in MANAGED if before.get(name) and before.get(name) != after.get(name)}
 
 
 def to_desired(before: t.Mapping[str, t.Any]) -> DesiredSettings:
-    """The settings of before, as `plan_switch` takes them."""
+    """The earlier settings in the form that `plan_switch` takes."""
     return DesiredSettings(
         policy=before["cpuManagerPolicy"],
         policy_options=before.get("cpuManagerPolicyOptions") or None,
@@ -89,7 +89,7 @@ def to_desired(before: t.Mapping[str, t.Any]) -> DesiredSettings:
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> t.Iterator[str]:
-    """A draft beside the path, which takes its place in one step at the end; nothing is left of one that fails.
+    """Yields a draft next to the path, which replaces the file atomically at the end and is removed on failure.
 
     :raises TuningError: if it cannot be written
     """
@@ -104,7 +104,8 @@ def atomic_path(path: str) -> t.Iterator[str]:
 
 
 def atomic_copy(origin: str, path: str, like: t.Optional[str] = None) -> None:
-    """Put a copy in the path's place, with owner and mode of *like* (the origin's without one), on disk when this returns."""
+    """Replace the file at *path* with a copy, flushed to disk, with the owner and mode of *like* (default:
+    *origin*)."""
     with atomic_path(path) as draft:
         shutil.copyfile(origin, draft)
         model = os.stat(like or origin)
@@ -115,7 +116,7 @@ def atomic_copy(origin: str, path: str, like: t.Optional[str] = None) -> None:
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether both are there with the same content, owner and mode."""
+    """Whether both exist with the same content, owner and mode."""
     try:
         first, second = os.stat(one), os.stat(other)
     except FileNotFoundError:
@@ -128,7 +129,7 @@ def _same(one: str, other: str) -> bool:
 
 
 class NodeUpgrade:
-    """One machine's part of the way to one version. Everything that it replaces is kept in `folder`."""
+    """The upgrade of one machine to one version. Backups of everything that it replaces are in `folder`."""
 
     def __init__(self, node: Node, run: Run, version: str, source: Source, timeout: float) -> None:
         self._node = node
@@ -143,13 +144,13 @@ class NodeUpgrade:
         self._new_packages = f"{self._staged}/packages"
         self._old_packages = f"{self.folder}/packages"
 
-    # What was there before
+    # Backups
 
     def back_up(self) -> Data:
-        """Keep the programs, the kubelet's files and settings, /etc/kubernetes, and on a control plane node etcd.
+        """Back up the programs, the kubelet's files and settings, /etc/kubernetes, and on a control plane node etcd.
 
-        All of it is made anew until kubeadm has begun; from then on the copies are the ones from before. A hop that was ended, and
-        whose kubelet somebody put back since, begins again.
+        Each run renews the backups until kubeadm has started; after that they stay as they are. A finished upgrade
+        whose kubelet was downgraded since starts over.
         """
         self._make_folder()
         self._put_settings_back()
@@ -158,7 +159,7 @@ class NodeUpgrade:
         begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
         if begins:
             for path, program in ((program_path(program), program) for program in PROGRAMS):
-                if program_version(self._run, path) != self.version:  # a killed run may have put the new one there
+                if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
                     self._keep(path, program)
             repositories = self._packages.repository_files(self.version) if self._packages else ()
             paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"], *repositories))
@@ -189,7 +190,7 @@ class NodeUpgrade:
             ) from exc
 
     def _keep(self, path: str, name: str) -> t.Optional[str]:
-        """Where the copy of a file is; None if there is no such file."""
+        """Back up a file and return the path of the copy; None if there is no such file."""
         if not os.path.exists(path):
             return None
         kept = f"{self.folder}/{name}"
@@ -218,8 +219,8 @@ class NodeUpgrade:
     def prepare(self, control_plane: bool) -> Data:
         """Fetch and verify the programs, load the images, install kubeadm.
 
-        Packages are installed all at once, with the kubelet's: until then kubeadm runs from where it was unpacked, as its package
-        changes the unit files of a kubelet that still runs.
+        Packages are installed all at once, in the kubelet's step, because kubeadm's package changes the unit files of
+        a kubelet that still runs. Until then kubeadm runs from the folder where it was unpacked.
         """
         self._make_folder()
         for program in self._fetch():
@@ -235,7 +236,7 @@ class NodeUpgrade:
         return {"changed": bool(loaded) or installed, "loaded": loaded}
 
     def _fetch(self) -> t.Sequence[str]:
-        """The programs that are in the folder of new ones now, and what must be kept of the old ones."""
+        """Fetch the new programs or packages, back up the old packages, and return the names of the new programs."""
         if not self._packages:
             for program in PROGRAMS:
                 stage(self._source, self.version, program, self._staged)
@@ -281,7 +282,7 @@ class NodeUpgrade:
         return loaded
 
     def _install(self, program: str) -> bool:
-        """Put a staged program in its place in one step."""
+        """Install a staged program atomically."""
         path, staged = program_path(program), f"{self._staged}/{program}"
         if program_version(self._run, path) == self.version:
             return False
@@ -315,9 +316,9 @@ class NodeUpgrade:
         return {"changed": True, "kept_settings": self._keep_settings(record)}
 
     def _keep_settings(self, record: Data) -> t.Dict[str, t.Any]:
-        """kubeadm has rewritten the configuration file: put settings that are gone with it where it does not write.
+        """Restore the settings that kubeadm dropped when it rewrote the configuration file, where it does not write.
 
-        It writes neither flags nor drop-ins: what comes from there and is another than before, somebody wants so since.
+        kubeadm writes neither flags nor drop-ins. Values from there that changed were changed deliberately, and stay.
         """
         kubelet = read_kubelet(self._run)
         lost = {
@@ -361,7 +362,8 @@ class NodeUpgrade:
     # The kubelet
 
     def switch_kubelet(self) -> Data:
-        """Install kubelet and kubectl and restart, verified or undone; nothing if that version was verified and runs."""
+        """Install kubelet and kubectl, restart and verify, or undo; does nothing if the version runs and was
+        verified."""
         kubectl = not self._packages and self._install("kubectl")
         record = self._record()
         environment = self._without_dropped_flags()
@@ -371,7 +373,7 @@ class NodeUpgrade:
             stopped_at = self._node.monotonic()
             try:
                 self._node.stop_kubelet()
-                # the files first: with them, the old kubelet still starts, should there be no room for the new one
+                # files first: if there is no room for the new kubelet, the old one still starts with them
                 for change in environment:
                     self._put(change)
                 self._put_programs(record)
@@ -399,9 +401,9 @@ class NodeUpgrade:
     def _put_packages(
         self, packages: Packages, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()
     ) -> None:
-        """Install package files under the stopped kubelet, and let systemd read the unit files that came with them.
+        """Install package files while the kubelet is stopped, and have systemd reload the unit files if they changed.
 
-        Files that the kubelet's settings are in stay as they are, whatever a package's scripts think of them.
+        The files with the kubelet's settings stay as they are, whatever the packages' scripts do to them.
         """
         settings = {path: self._node.read(path) for path in record["files"]}
         self._put(FileChange(IN_PROGRESS, None, json.dumps(settings), IN_PROGRESS), mode=0o600)
@@ -412,13 +414,13 @@ class NodeUpgrade:
             if unwanted:
                 packages.do(packages.remove_command(unwanted), self._node.sleep)
             packages.hold_again(record["held"], list(files))
-        finally:  # packages that could not be put back must not keep the old kubelet from its start
+        finally:  # even if packages cannot be restored, the old kubelet must start
             self._put_settings_back()
             self._node.read_changed_units()
         self._node.remove(IN_PROGRESS)
 
     def _put_settings_back(self) -> None:
-        """What packages, also those of a run that was killed since, made of the kubelet's settings."""
+        """Restore kubelet settings that packages changed, including those of a run that was killed."""
         for path, text in json.loads(self._node.read(IN_PROGRESS) or "{}").items():
             if text is not None and self._node.read(path) != text:
                 self._put(FileChange(path, None, text, path))
@@ -439,9 +441,10 @@ class NodeUpgrade:
         return code == 0 and output.strip().endswith(f"v{self.version}") and installed == self.version
 
     def _without_dropped_flags(self) -> t.List[FileChange]:
-        """The changes to environment files without which the new kubelet refuses its command line; it is asked itself.
+        """The changes to environment files that the new kubelet needs to accept its command line; it is run to find
+        out.
 
-        :raises TuningError: for flags whose absence would change something; nothing was touched then
+        :raises TuningError: for flags whose removal would change behaviour; nothing was changed then
         """
         kubelet = read_kubelet(self._run)
         arguments = list(kubelet["configured_command_line"][1:])
@@ -468,7 +471,7 @@ class NodeUpgrade:
         return changes
 
     def _start(self, stopped_at: float) -> Outcome:
-        """Remove state files that the kubelet would refuse, start it, and verify."""
+        """Remove the state files that the kubelet would refuse, start it, and verify."""
         kubelet = read_kubelet(self._run)
         expected = desired_state(read_topology(), kubelet["effective"], kubelet["version"])
         endpoint = endpoint_of(kubelet)
@@ -482,7 +485,7 @@ class NodeUpgrade:
         return Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
 
     def _undone(self, record: Data, exc: Exception) -> TuningError:
-        """Put the old kubelet and its files back, and say in one error what happened and what is there now."""
+        """Restore the old kubelet and its files; returns one error that says what happened and what is in place now."""
         way_back = self._way_back(record)
         packages = ""
         try:
@@ -492,7 +495,7 @@ class NodeUpgrade:
             except TuningError as second:
                 packages = f"; its packages are not: {second} Install those in {self._old_packages}"
             files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
-            # removals last: on a full disk, the settings kept from kubeadm must not go before the old file is back
+            # removals last: on a full disk, the settings saved from kubeadm must survive until the old file is back
             for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
                 if kept is None:
                     self._node.remove(path)
@@ -500,7 +503,7 @@ class NodeUpgrade:
                     atomic_copy(kept, path)
             verified = self._start(self._node.monotonic()).verified
         except Exception as second:
-            # the last resort: whatever is in place, a started kubelet is better than a stopped one
+            # last resort: whatever is installed, a running kubelet is better than a stopped one
             with contextlib.suppress(TuningError):
                 self._node.start_kubelet()
             return TuningError(

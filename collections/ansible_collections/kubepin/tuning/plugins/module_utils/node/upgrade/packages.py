@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs from packages: what a node has, what a repository offers, and how one set of packages takes another's place."""
+"""Programs from packages: what a node has, what a repository offers, and how packages are replaced."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Package = t.Dict[str, t.Any]
 
 IN_PROGRESS = f"{HOME}/upgrades/packages-in-hand"
-"""There while packages are being replaced, until systemd has read the unit files that came with them. Holds the kubelet's settings."""
+"""Holds the kubelet's settings. Exists while packages are replaced, until systemd has reloaded their unit files."""
 APT_FOLDER = "/etc/apt/sources.list.d"
 DNF_FOLDER = "/etc/yum.repos.d"
 COMMUNITY = "pkgs.k8s.io"
 COMMUNITY_OLDEST = 24
-"""The community's repositories begin with 1.24; those of older minors are gone (kubernetes/release#3485)."""
+"""The community's repositories start at 1.24; those of older minors are gone (kubernetes/release#3485)."""
 
-# Maintainer scripts neither start, stop nor reload anything: systemctl does nothing then (systemd 237, docs/ENVIRONMENT.md).
+# Makes systemctl a no-op in maintainer scripts, so that they start, stop and reload nothing (systemd 237,
+# docs/ENVIRONMENT.md).
 _QUIET = ["env", "SYSTEMD_OFFLINE=1", "NEEDRESTART_SUSPEND=1", "DEBIAN_FRONTEND=noninteractive"]
 _WANT = "${db:Status-Want}"
 _LOCK_TRIES = 30
@@ -42,13 +43,16 @@ _LOCK_SECONDS = 2.0
 
 
 def without_stale_unit_problem(problems: t.Sequence[Problem]) -> t.List[Problem]:
-    """The problems but for unit files that an interrupted upgrade changed: it drained the node first, and this run completes it."""
+    """The problems without the one about unit files that an interrupted upgrade changed.
+
+    That upgrade drained the node first, and this run completes it.
+    """
     return [problem for problem in problems if problem.code != "unit_files_changed" or not os.path.exists(IN_PROGRESS)]
 
 
 @contextlib.contextmanager
 def empty_directory(path: str) -> t.Iterator[str]:
-    """An empty folder of this name, gone afterwards; what a killed process left in it is gone before."""
+    """An empty folder of this name, without leftovers of a killed process; it is removed afterwards."""
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path, mode=0o755)
     try:
@@ -58,7 +62,7 @@ def empty_directory(path: str) -> t.Iterator[str]:
 
 
 def package_of(run: Run, path: str) -> t.Optional[Package]:
-    """The installed package that a file belongs to, as dpkg or rpm say; None for a file of no package."""
+    """The installed package that owns a file, according to dpkg or rpm; None if no package does."""
     if shutil.which("dpkg-query"):
         code, output, _errors = run(["dpkg-query", "--search", path])
         match = re.search(rf"^([^\s,]+): {re.escape(path)}$", output, re.MULTILINE)  # not: "diversion by X from: PATH"
@@ -77,7 +81,7 @@ def package_of(run: Run, path: str) -> t.Optional[Package]:
 
 
 def overwriting_warning(packages: t.Mapping[str, t.Optional[Package]]) -> t.Optional[str]:
-    """What somebody must know whose packaged programs are replaced by files; None where no program is a package's."""
+    """The warning that programs which belong to packages are overwritten; None if none belongs to a package."""
     owned = [package for package in packages.values() if package]
     if not owned:
         return None
@@ -96,9 +100,11 @@ def overwriting_warning(packages: t.Mapping[str, t.Optional[Package]]) -> t.Opti
 
 
 def unpackaged_problems(packages: t.Mapping[str, t.Optional[Package]], present: t.Container[str]) -> t.List[str]:
-    """What keeps a node's programs from being upgraded as packages: each that is there must be of the package of its name.
+    """What keeps a node's programs from being upgraded as packages.
 
-    :param present: the programs that are on the node; kubectl may be missing
+    Each program on the node must belong to the package of the same name.
+
+    :param present: the programs on the node; kubectl may be missing
     """
     problems = []
     for program in PROGRAMS:
@@ -120,12 +126,13 @@ def unpackaged_problems(packages: t.Mapping[str, t.Optional[Package]], present: 
 
 
 def newest(version: str, offered: t.Sequence[str]) -> t.Optional[str]:
-    """The package version of a Kubernetes version, such as 1.28.2-1.1 or 1.22.17-00; the first of those offered that fits."""
+    """The first of the *offered* package versions, such as 1.28.2-1.1 or 1.22.17-00, that is this Kubernetes
+    version."""
     return next((one for one in offered if re.match(rf"(?:\d+:)?{re.escape(version)}(?:-|$)", one)), None)
 
 
 def moved(text: str, repository: Repository, version: str, kind: str) -> t.Optional[str]:
-    """A repository file with the hop's minor in the place of any other; None if it does not name this repository."""
+    """A repository file changed to this version's minor; None if it does not name this repository."""
     url = filled(repository.url, version, kind).rstrip("/")
     parts = filled(repository.url.replace("{minor}", "\0"), version, kind).rstrip("/").split("\0")
     pattern = r"\d+\.\d+".join(re.escape(part) for part in parts) + r"(?![\w.])"
@@ -146,10 +153,10 @@ class Packages:
         self._run = run
         self._repository = repository
 
-    # What the manager must know
+    # What each package manager implements
 
     def installed(self) -> t.Dict[str, str]:
-        """Those of the three that are installed, with their versions."""
+        """The installed ones of the three packages, with their versions."""
         return {name: version for name in PROGRAMS for version in [self.version_of(name)] if version}
 
     def version_of(self, name: str) -> t.Optional[str]:
@@ -157,23 +164,23 @@ class Packages:
         raise NotImplementedError
 
     def problems(self, version: str) -> t.List[str]:
-        """What keeps a version's packages from being installed here; changes nothing."""
+        """What keeps a version's packages from being installed here; read-only."""
         raise NotImplementedError
 
     def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
-        """Bring the packages of a version, with those that they need in a newer version, into the folder."""
+        """Download the packages of a version into the folder, and the dependencies that need a newer version."""
         raise NotImplementedError
 
     def describe(self, path: str) -> t.Tuple[str, str]:
-        """Name and version of a package file."""
+        """The name and version of a package file."""
         raise NotImplementedError
 
     def extract(self, path: str, folder: str) -> None:
-        """Unpack a package file's content into the folder; nothing is installed."""
+        """Unpack a package file into the folder without installing it."""
         raise NotImplementedError
 
     def keep(self, names: t.Sequence[str], folder: str) -> None:
-        """Put package files of what is installed into the folder."""
+        """Put package files of the installed packages into the folder."""
         raise NotImplementedError
 
     def install_command(self, paths: t.Sequence[str]) -> t.List[str]:
@@ -183,26 +190,26 @@ class Packages:
         raise NotImplementedError
 
     def complete(self, name: str, version: str) -> bool:
-        """Whether a package is installed in that version, its scripts have run, and nothing is half done."""
+        """Whether a package is fully installed in that version, and its scripts have run."""
         raise NotImplementedError
 
     def held(self, names: t.Iterable[str]) -> t.List[str]:
-        """Those of the packages that are held."""
+        """The held packages among these."""
         return []
 
     def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
-        """Hold those that were held before, or move their locks to the version that is installed now."""
+        """Hold the packages that were held before, or move their locks to the version that is now installed."""
         raise NotImplementedError
 
-    # What is the same for all
+    # What all package managers share
 
     def files_in(self, folder: str) -> t.Dict[str, str]:
-        """The package files of a folder by their packages' names."""
+        """Package name -> package file, of a folder."""
         paths = sorted(glob.glob(f"{folder}/*.{self.kind}"))
         return {self.describe(path)[0]: path for path in paths}
 
     def repository_files(self, version: str) -> t.Dict[str, str]:
-        """The files that name the repository, with the hop's minor: the node's own ones, or else a new one."""
+        """The files that name the repository, changed to this version's minor: the node's own, or else a new one."""
         found = {}
         for pattern in self._patterns:
             for path in sorted(glob.glob(f"{self._folder}/{pattern}")):
@@ -225,7 +232,7 @@ class Packages:
     def _picked(self, version: str, offered: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, str]:
         """The package versions to install.
 
-        :raises TuningError: naming the packages that the repository does not have
+        :raises TuningError: naming the packages that the repository lacks
         """
         picked = {name: newest(version, versions) for name, versions in offered.items()}
         missing = [name for name, chosen in picked.items() if chosen is None]
@@ -240,9 +247,9 @@ class Packages:
         )
 
     def do(self, command: t.List[str], pause: t.Callable[[float], None]) -> None:
-        """Run a command that changes packages; while another one holds the manager's lock, it is waited for.
+        """Run a command that changes packages; waits while another process holds the package manager's lock.
 
-        :raises TuningError: with what the manager said
+        :raises TuningError: with the package manager's output
         """
         for _attempt in range(_LOCK_TRIES):
             code, output, errors = self._run([*_QUIET, *command])
@@ -261,7 +268,7 @@ class Packages:
 
 
 class Apt(Packages):
-    """Packages of Debian and what is made of it."""
+    """Packages of Debian and its derivatives."""
 
     kind = "deb"
     _patterns = ("*.list", "*.sources")
@@ -284,7 +291,7 @@ class Apt(Packages):
         ]
 
     def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
-        """dpkg takes the hold off a package that it is told to install."""
+        """dpkg removes the hold from a package that it installs."""
         due = sorted(set(held) - set(self.held(held)))
         if due:
             self._asked(["apt-mark", "hold", *due])
@@ -297,7 +304,7 @@ class Apt(Packages):
 
     @contextlib.contextmanager
     def _view(self, version: str) -> t.Iterator[t.List[str]]:
-        """Options with which apt sees this repository only; the node's own lists and caches stay as they are."""
+        """Options that restrict apt to this repository; the node's own lists and caches stay as they are."""
         with tempfile.TemporaryDirectory(prefix="kubepin-apt-") as folder:
             for name in ("parts", "lists/partial", "cache/archives/partial"):
                 os.makedirs(f"{folder}/{name}")
@@ -309,7 +316,7 @@ class Apt(Packages):
                 "Dir::Etc::sourceparts": f"{folder}/parts",
                 "Dir::State::lists": f"{folder}/lists",
                 "Dir::Cache": f"{folder}/cache",
-                "APT::Sandbox::User": "root",  # the folder is root's alone
+                "APT::Sandbox::User": "root",  # only root can read the folder
                 "APT::Update::Error-Mode": "any",
             }
             options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -348,7 +355,7 @@ class Apt(Packages):
             options = [*options, "-o", f"Dir::Cache::archives={folder}"]
             self._asked(self._install(options, picked, "-qq", "--download-only"))
             for uri, name, kind, digest in wanted:
-                if uri.startswith("file:"):  # apt reads these where they are
+                if uri.startswith("file:"):  # apt reads these in place
                     shutil.copyfile(urllib.parse.unquote(uri[len("file:") :]), f"{folder}/{name}")
                 if not _is(f"{folder}/{name}", kind, digest):
                     raise TuningError(f"{uri} is not what the repository's index says. Repair the repository.")
@@ -362,7 +369,7 @@ class Apt(Packages):
         self._asked(["dpkg-deb", "--extract", path, folder])
 
     def keep(self, names: t.Sequence[str], folder: str) -> None:
-        """Packages are made anew from what is installed, as the repository of an old minor may be gone."""
+        """Builds the packages from the installed files, because the repository of an old minor may be gone."""
         for name in names:
             self._repack(name, f"{folder}/{name}.deb")
 
@@ -379,7 +386,7 @@ class Apt(Packages):
                 origin = self._asked(["dpkg-query", "--control-path", name, file]).strip()
                 shutil.copy2(origin, f"{control}/{file}")
             status = self._asked(["dpkg-query", "--status", name])
-            # --control-list does not name it; without it, dpkg would take these files for the package's, and lose them
+            # not in --control-list; without it dpkg would not preserve the configuration files
             conffiles = [place for place in conffiles_of(status) if os.path.lexists(f"{root}{place}")]
             for file, content in (
                 ("control", control_of(status)),
@@ -405,7 +412,7 @@ class Apt(Packages):
 
 
 class Dnf(Packages):
-    """Packages of Red Hat Enterprise Linux and its kin."""
+    """Packages of Red Hat Enterprise Linux and its derivatives."""
 
     kind = "rpm"
     _patterns = ("*.repo",)
@@ -423,7 +430,8 @@ class Dnf(Packages):
 
     @contextlib.contextmanager
     def _view(self, version: str) -> t.Iterator[t.List[str]]:
-        """dnf, seeing this repository only and no exclusion of packages; the node's own repositories stay as they are."""
+        """dnf restricted to this repository, without package exclusions; the node's own repositories stay as they
+        are."""
         with tempfile.TemporaryDirectory(prefix="kubepin-dnf-") as folder:
             for path, text in self.repository_files(version).items():
                 with open(f"{folder}/{os.path.basename(path)}", "w", encoding="utf-8") as file:
@@ -435,7 +443,7 @@ class Dnf(Packages):
         offered = {}
         for name in names:
             text = self._asked([*dnf, "repoquery", "--showduplicates", f"--queryformat={form}", name])
-            offered[name] = list(reversed(text.split()))  # the newest last
+            offered[name] = list(reversed(text.split()))  # dnf prints the newest last
         return offered
 
     def problems(self, version: str) -> t.List[str]:
@@ -470,8 +478,8 @@ class Dnf(Packages):
         self._asked(["rpm", "--root", folder, "--install", "--nodeps", "--noscripts", "--notriggers", path])
 
     def keep(self, names: t.Sequence[str], folder: str) -> None:
-        """rpm cannot make a package anew: the node's repositories must still have what is installed."""
-        if not names:  # dnf wants one
+        """rpm cannot rebuild a package, so the node's repositories must still have the installed version."""
+        if not names:  # dnf requires at least one
             return
         try:
             self._asked([*_DNF, "reinstall", "--downloadonly", f"--downloaddir={folder}", *names])
@@ -488,10 +496,10 @@ class Dnf(Packages):
         return ["rpm", "--erase", *names]
 
     def hold_again(self, held: t.Sequence[str], names: t.Sequence[str]) -> None:
-        """Move the locks of packages to the version that is installed now.
+        """Move the locks of packages to the version that is now installed.
 
-        Without the repositories, which versionlock would read: the kubelet is stopped. As they are (--raw), because versionlock does not
-        see an installed package of another version than its lock's.
+        The repositories are disabled, because versionlock would read them while the kubelet is stopped. Locks are
+        written as given (--raw), because versionlock does not see an installed package whose version its lock excludes.
         """
         versionlock = ["dnf", "-q", "--disablerepo=*", "versionlock"]
         code, output, _errors = self._run([*versionlock, "list"])
@@ -516,7 +524,7 @@ _DNF = ["dnf", "-q", "-y", "--disableexcludes=all", "--disableplugin=versionlock
 def packages_here(run: Run, repository: Repository) -> Packages:
     """This machine's packages.
 
-    :raises TuningError: where there is neither apt nor dnf
+    :raises TuningError: if there is neither apt nor dnf
     """
     for program, kind in (("apt-get", Apt), ("dnf", Dnf)):
         if shutil.which(program):
@@ -533,10 +541,10 @@ def package_problems(
     owners: t.Mapping[str, t.Optional[Package]],
     present: t.Container[str],
 ) -> t.List[str]:
-    """Everything that keeps versions from being installed as packages; none for a source of files.
+    """Everything that keeps the versions from being installed as packages; nothing for a source of files.
 
     :param owners: program -> its package, or None
-    :param present: the programs that are on the node
+    :param present: the programs on the node
     """
     repository = source.packages
     if repository is None or not versions:
@@ -566,7 +574,7 @@ def package_problems(
 
 
 def control_of(status: str) -> str:
-    """A package's control file from what dpkg's database says of it."""
+    """A package's control file, from its status in dpkg's database."""
     kept, taken = [], False
     for line in status.splitlines():
         if not line.startswith(" "):
@@ -577,16 +585,16 @@ def control_of(status: str) -> str:
 
 
 def conffiles_of(status: str) -> t.List[str]:
-    """A package's configuration files from what dpkg's database says of it, without those that it has no longer."""
+    """A package's configuration files, from its status in dpkg's database, without obsolete ones."""
     field = re.search(r"^Conffiles:\n((?: .*\n?)*)", status, re.MULTILINE)
     words = [line.rsplit(" ", 1) for line in (field[1].splitlines() if field else ())]
     return [path.strip() for path, mark in words if re.fullmatch("[0-9a-f]+", mark)]
 
 
 def _copy(origin: str, path: str, folder: bool) -> None:
-    """A folder, link or file with owner and mode; a folder without its content.
+    """Copy a folder (without its content), link or file, with owner and mode.
 
-    :param folder: it is a folder for the package, whatever it is here: /lib is a link where /usr is merged
+    :param folder: whether the package has a folder there; here it may be a link, as /lib is with a merged /usr
     """
     status = os.stat(origin) if folder else os.lstat(origin)
     if os.path.islink(origin) and not folder:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a node gets the programs and images of a version from, and whether they are there and whole."""
+"""Where a node gets the programs and images of a version from, and whether they are available and intact."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ SOURCE: t.Dict[str, t.Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """A repository of packages; `{minor}` and `{format}` in its URL stand for a hop's minor and for deb or rpm."""
+    """A package repository; `{minor}` and `{format}` in its URL stand for the version's minor and for deb or rpm."""
 
     url: str
     suite: str = "/"
-    """apt: what stands behind the URL, a suite and components or the path of a flat repository."""
+    """apt: what follows the URL, either a suite and components or the path of a flat repository."""
     key: t.Optional[str] = None
-    """The file of its key on this machine; "unsigned" for one without; None: what the machine's manager trusts."""
+    """The file of its key on this machine; "unsigned" if it has none; None for the keys that apt or dnf trusts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What the operator says about programs and images; `{version}` and `{arch}` in texts stand for a hop's."""
+    """The operator's source of programs and images; `{version}` and `{arch}` in texts are replaced by `filled`."""
 
     binaries: t.Optional[str] = None
-    """A folder of this machine, or the URL of one; None for packages."""
+    """A folder on this machine or its URL; None for packages."""
     checksums: t.Mapping[str, t.Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    """Version -> program -> SHA-256; what is not here is read from `PROGRAM.sha256` beside the program."""
+    """Version -> program -> SHA-256; a missing one is read from `PROGRAM.sha256` next to the program."""
     image_archives: t.Sequence[str] = ()
     """Patterns of image archives on this machine."""
     control_plane_image_archives: t.Sequence[str] = ()
-    """The same, for control plane nodes only."""
+    """Patterns of image archives for control plane nodes only."""
     packages: t.Optional[Repository] = None
-    """Where packages of the programs come from; None for binaries."""
+    """The repository of the programs' packages; None for binaries."""
 
     @classmethod
     def of(cls, params: t.Mapping[str, t.Any]) -> Source:
@@ -93,7 +93,8 @@ class Source:
 
 
 def filled(text: str, version: str, kind: str = "") -> str:
-    """A text with a hop's version and minor, this machine's architecture and a kind of package in the place of their names."""
+    """*text* with `{version}`, `{minor}`, `{arch}` (this machine's) and `{format}` (*kind*) replaced by their
+    values."""
     machine = platform.machine()
     values = {
         "{version}": version,
@@ -109,7 +110,7 @@ def filled(text: str, version: str, kind: str = "") -> str:
 def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str]:
     """The image archives of a version, in order.
 
-    :raises TuningError: naming the patterns that nothing matches
+    :raises TuningError: naming the patterns that match nothing
     """
     found: t.List[str] = []
     missing: t.List[str] = []
@@ -125,9 +126,9 @@ def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str
 
 
 def images_in(archive: str) -> t.List[str]:
-    """The names of the images in a docker-archive, which are those that the runtime will know them by.
+    """The names of the images in a docker-archive, which the runtime will use too.
 
-    :raises TuningError: if the file is none
+    :raises TuningError: if the file is not a docker-archive
     """
     try:
         with tarfile.open(archive) as tar:
@@ -138,7 +139,7 @@ def images_in(archive: str) -> t.List[str]:
 
 
 def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:
-    """Everything that keeps a version's files from being taken from this source, as one text; programs on this machine are hashed."""
+    """Every problem with taking a version's files from this source, joined into one text; local programs are hashed."""
     found: t.Dict[str, str] = {}
     for program in () if source.packages else PROGRAMS:
         try:
@@ -162,7 +163,8 @@ def source_problems(source: Source, version: str, control_plane: bool) -> t.List
 
 
 def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
-    """Texts that differ only in their program's name as one, with `{kubeadm,kubelet}` in its place, as a shell understands it."""
+    """Merges texts that differ only in the program's name, which becomes a shell pattern such as
+    `{kubeadm,kubelet}`."""
     alike: t.Dict[str, t.List[str]] = {}
     for program, text in problems.items():
         alike.setdefault(text.replace(program, "\0"), []).append(program)
@@ -173,7 +175,7 @@ def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
 def checksum_of(source: Source, version: str, program: str) -> str:
     """The SHA-256 that a program must have.
 
-    :raises TuningError: if none is given and none lies beside the program
+    :raises TuningError: if none is given and there is none next to the program
     """
     given = source.checksums.get(version, {}).get(program)
     if given:
@@ -190,9 +192,9 @@ def checksum_of(source: Source, version: str, program: str) -> str:
 
 
 def stage(source: Source, version: str, program: str, folder: str) -> str:
-    """A verified copy of a program in *folder*, made anew unless it is there and right; returns its path.
+    """Put a verified copy of a program in *folder*, unless a correct one is there; returns its path.
 
-    :raises TuningError: if it cannot be had, or is another one than its checksum says
+    :raises TuningError: if it cannot be fetched or does not match its checksum
     """
     expected = checksum_of(source, version, program)
     path, draft = os.path.join(folder, program), os.path.join(folder, f".{program}.part")
