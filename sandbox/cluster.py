@@ -204,10 +204,15 @@ class Sandbox:
         in_parallel(lambda node: node.import_image(archive), self.nodes)
         self.control_plane.run("kubeadm", "init", "phase", "addon", "coredns", "--config", self._write_init_config())
         self._pin_dns()
-        # All, updated, available: the pods from before it was pinned are gone, and the new one answers.
-        counts = "jsonpath={.status.replicas} {.status.updatedReplicas} {.status.availableReplicas}"
-        count = ("get", "deployment", "coredns", "-n", "kube-system", "-o", counts)
-        wait_for("CoreDNS is available", lambda: self.kubectl.run(*count) == "1 1 1", READY_SECONDS)
+        in_namespace = ("-n", "kube-system")
+        counts = "jsonpath={.status.updatedReplicas} {.status.availableReplicas}"
+
+        def pinned() -> bool:
+            """The new pod answers, and those from before it was pinned no longer take CPU from a worker."""
+            count = self.kubectl.run("get", "deployment", "coredns", *in_namespace, "-o", counts)
+            return count == "1 1" and len(self.kubectl.items("pods", *in_namespace, "-l", "k8s-app=kube-dns")) == 1
+
+        wait_for("CoreDNS is available on the control plane only", pinned, READY_SECONDS)
         self.state.dns = True
         self.state.save(self.files)
 

@@ -22,7 +22,7 @@ RELEASE = "1.21.14"
 
 
 class Recorder(Shell):
-    """Keeps every command; CoreDNS is available as soon as it is asked for."""
+    """Keeps every command; CoreDNS is available, in one pod, as soon as it is asked for."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(log)
@@ -30,7 +30,9 @@ class Recorder(Shell):
 
     def run(self, command: Sequence[str], **options: Any) -> str:
         self.commands.append(" ".join(command))
-        return "1 1 1" if any("availableReplicas" in word for word in command) else ""
+        if "pods" in command:
+            return json.dumps({"items": [{}]})
+        return "1 1" if "deployment" in command else ""
 
     def ran(self, text: str) -> list[str]:
         return [command for command in self.commands if text in command]
