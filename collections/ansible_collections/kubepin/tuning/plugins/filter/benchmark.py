@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that shape what role gpu_benchmark plans and finds; the role keeps no logic in Jinja."""
+"""Filters for the plans and results of role gpu_benchmark; the role keeps no logic in Jinja."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def benchmark_summary(benchmarks: Any, comparisons: Any) -> str:
 
 
 class FilterModule:
-    """What Ansible looks for in a filter file."""
+    """The entry point that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

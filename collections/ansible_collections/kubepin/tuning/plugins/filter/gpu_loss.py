@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter that words a diagnosis of GPU pods; the role keeps no logic in Jinja."""
+"""The filter that formats a diagnosis of GPU pods; the role keeps no logic in Jinja."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 
 
 class FilterModule:
-    """What Ansible looks for in a filter file."""
+    """The entry point that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"gpu_loss_text": gpu_loss_text}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that word an audit of GPU pods, judge it, and make the policy that new ones are held to."""
+"""Filters that format and check an audit of GPU pods, and build the admission policy for new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
 
 
 class FilterModule:
-    """What Ansible looks for in a filter file."""
+    """The entry point that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filters that make and word previews; the role keeps no logic in Jinja."""
+"""The filters that compute and format previews; the role keeps no logic in Jinja."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.rep
 
 
 class FilterModule:
-    """What Ansible looks for in a filter file."""
+    """The entry point that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"preview_nodes": preview_nodes, "preview_text": preview_text}

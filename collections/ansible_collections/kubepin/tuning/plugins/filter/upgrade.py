@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that word an upgrade's plan, its problems and its results."""
+"""Filters that format an upgrade's plan, its problems and its results as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rep
 
 
 class FilterModule:
-    """What Ansible looks for in a filter file."""
+    """The entry point that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {

@@ -11,13 +11,14 @@ short_description: Find the nodes of a Kubernetes cluster, GPU nodes first
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Reads the nodes from the API and groups them as kubepin's playbooks expect, V(control_plane), V(gpu_nodes) and V(other_nodes).
-  - A node of the control plane is in no other of these groups, whether it has GPUs or not.
-  - Besides, groups them by GPU model (C(gpu_nvidia_a100_sxm4_80gb), from the label C(nvidia.com/gpu.product)), by kubelet version
-    (C(kubelet_1_22_17)), and by what the API knows of their CPUs (C(cpu_256_amd_25_1_smt_numa)).
-  - Of CPUs the API knows how many there are, and by the labels of Node Feature Discovery their vendor, family and model, whether they have
-    several threads to a core, and whether there is more than one NUMA node. It does not know sockets, L3 groups, CPU numbers, or which CPUs
-    are near a GPU; M(kubepin.tuning.cpu_topology_info) reads that on the node.
+  - Reads the nodes from the API and groups them as kubepin's playbooks expect - V(control_plane), V(gpu_nodes),
+    V(other_nodes).
+  - A control plane node is in none of the other groups, whether it has GPUs or not.
+  - Also groups them by GPU model (C(gpu_nvidia_a100_sxm4_80gb), from the label C(nvidia.com/gpu.product)), by kubelet
+    version (C(kubelet_1_22_17)), and by what the API knows about their CPUs (C(cpu_256_amd_25_1_smt_numa)).
+  - The API knows the number of CPUs. Labels of Node Feature Discovery add their vendor, family and model, whether a
+    core has several threads, and whether there is more than one NUMA node. The API does not know sockets, L3 groups,
+    CPU numbers, or which CPUs are near a GPU; M(kubepin.tuning.cpu_topology_info) reads these on the node.
   - The file's name must end in C(gpu_nodes.yml) or C(gpu_nodes.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -30,23 +31,23 @@ options:
     choices: [kubepin.tuning.gpu_nodes]
   kubeconfig:
     description:
-      - Path of the kubeconfig. The hosts get it as C(kubepin_kubeconfig), so that the playbooks ask the same cluster.
+      - Path of the kubeconfig. The hosts get it as C(kubepin_kubeconfig), so that the playbooks use the same cluster.
       - Without it, E(K8S_AUTH_KUBECONFIG), then E(KUBECONFIG), then C(~/.kube/config).
     type: path
     env:
       - name: K8S_AUTH_KUBECONFIG
   context:
-    description: Context of the kubeconfig. Without it, E(K8S_AUTH_CONTEXT), then the kubeconfig's current one.
+    description: Context of the kubeconfig. Without it, E(K8S_AUTH_CONTEXT), then the kubeconfig's current context.
     type: str
     env:
       - name: K8S_AUTH_CONTEXT
   gpu_resource_prefixes:
-    description: Resources whose names begin with one of these are GPUs.
+    description: Prefixes of GPU resource names.
     type: list
     elements: str
     default: [nvidia.com/]
   gpu_labels:
-    description: Labels each of which makes a GPU node of a node whose device plugin offers nothing right now.
+    description: A node with any of these labels is a GPU node even if its device plugin offers nothing at present.
     type: dict
     default: {nvidia.com/gpu.present: "true"}
   address_types:
@@ -56,20 +57,20 @@ options:
     default: [InternalIP, ExternalIP, Hostname]
 requirements:
   - kubernetes (Python library)
-  - the rights to list nodes
+  - permission to list nodes
 """
 
 EXAMPLES = r"""
 # lab.gpu_nodes.yml: ansible-inventory -i lab.gpu_nodes.yml --graph
 plugin: kubepin.tuning.gpu_nodes
 kubeconfig: ~/.kube/lab.conf
-# ten minutes are short enough for nodes that come and go
+# ten minutes is short enough for nodes that come and go
 cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/ansible
 cache_timeout: 600
 compose:
-  # variables that the playbooks read, from what is known of the node
+  # variables that the playbooks read, computed from the node's facts
   cpu_manager_reserved_cpu_count: 4 if kubepin_node.cpu.capacity >= 128 else 2
   ansible_user: "'admin'"
 keyed_groups:
@@ -99,7 +100,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "kubepin.tuning.gpu_nodes"
 
     def verify_file(self, path: str) -> bool:
-        """Whether the file is meant for this plugin, by its name."""
+        """Whether the file's name says that it is meant for this plugin."""
         return bool(super().verify_file(path)) and path.endswith(("gpu_nodes.yml", "gpu_nodes.yaml"))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -114,7 +115,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._add(node)
 
     def _nodes(self, path: str, cache: bool) -> Nodes:
-        """The node objects, from the cache if it may be used and has them."""
+        """The node objects, from the cache if it is enabled and has them."""
         self.load_cache_plugin()
         key = self.get_cache_key(path)
         may_read = cache and self.get_option("cache")
@@ -126,7 +127,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return nodes
 
     def _ask(self) -> Nodes:
-        """:raises AnsibleParserError: if the API cannot be asked"""
+        """:raises AnsibleParserError: if the API cannot be read"""
         if IMPORT_ERROR:
             raise AnsibleParserError(
                 "kubepin.tuning.gpu_nodes needs the Python library `kubernetes` on the control node."

@@ -7,12 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: api_rights_info
-short_description: Ask the API server which rights of a purpose are missing
+short_description: Find which permissions for a purpose are missing
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Asks for every right that a purpose takes, by SelfSubjectAccessReviews, and names all that the kubeconfig's user does not have.
-  - Every authenticated user may ask that, by Kubernetes' own role C(system:basic-user).
+  - Checks every permission that a purpose needs with a SelfSubjectAccessReview, and lists all that the kubeconfig's
+    user does not have.
+  - Kubernetes' default role C(system:basic-user) allows every authenticated user to do this.
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -25,8 +26,8 @@ attributes:
 options:
   purposes:
     description:
-      - What the rights are for. V(tune) is a rollback's, too, V(preview) is its check mode's.
-      - V(patch) is the audit's when it applies its patches.
+      - What the permissions are for.
+      - V(tune) also covers rollback, V(preview) covers check mode, and V(patch) covers applying the audit's patches.
     type: list
     elements: str
     choices: [audit, preview, tune, benchmark, patch, enforce, upgrade]
@@ -36,20 +37,21 @@ options:
     type: str
     default: kube-system
   benchmark_namespace:
-    description: Where the benchmark's pods run. If it is not there, the rights to make and to remove it are asked for, too.
+    description: Where the benchmark's pods run. If it does not exist, the permissions to create and delete it are
+      checked too.
     type: str
     default: kubepin-benchmark
 """
 
 EXAMPLES = r"""
-- name: See whether this user may tune and measure
+- name: Check whether this user may tune and measure
   kubepin.tuning.api_rights_info:
     purposes: [tune, benchmark]
     probe_namespace: kubepin-probe
   delegate_to: localhost
   register: rights
 
-- name: Stop with all that is missing
+- name: Fail if permissions are missing
   ansible.builtin.assert:
     that: rights.problems | length == 0
     fail_msg: "{{ rights.problems | join('; ') }}"
@@ -58,19 +60,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 missing:
-  description: The rights that the user does not have.
+  description: The permissions that the user does not have.
   returned: success
   type: list
   elements: dict
   sample: [{"verb": "patch", "group": "", "resource": "nodes", "namespace": ""}]
 problems:
-  description: The same in words, verbs of the same resource together. Empty if nothing is missing.
+  description: The same as text, with the verbs of a resource together. Empty if nothing is missing.
   returned: success
   type: list
   elements: str
   sample: ["patch nodes", "create, delete, get pods in namespace kubepin-probe"]
 server:
-  description: The API server that was asked.
+  description: The address of the API server.
   returned: success
   type: str
   sample: https://10.0.0.1:6443

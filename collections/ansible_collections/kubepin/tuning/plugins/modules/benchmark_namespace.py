@@ -7,13 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: benchmark_namespace
-short_description: Make or remove the namespace and the ConfigMap that all benchmark pods share
+short_description: Create or delete the namespace and the ConfigMap that all benchmark pods share
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Makes the namespace if it is not there, open to restricted pods only, and puts the benchmark's program into a ConfigMap.
-  - Removes the ConfigMap, and the namespace if it carries the label C(app.kubernetes.io/managed-by=kubepin). Both stay
-    while pods with that label are in the namespace, which belong to other runs.
+  - Creates the namespace if it does not exist, with the restricted Pod Security Standard enforced, and stores the
+    benchmark's program in a ConfigMap.
+  - Deletes the ConfigMap, and the namespace if it has the label C(app.kubernetes.io/managed-by=kubepin). Both stay
+    while the namespace contains pods with that label, because these belong to other runs.
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -25,7 +26,7 @@ attributes:
     support: none
 options:
   state:
-    description: Whether both shall be there.
+    description: Whether both should exist.
     type: str
     choices: [present, absent]
     default: present
@@ -49,12 +50,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make what the benchmark's pods share
+- name: Create what the benchmark's pods share
   kubepin.tuning.benchmark_namespace:
     program: benchmark/pod
   delegate_to: localhost
 
-- name: Remove it
+- name: Delete what the benchmark's pods share
   kubepin.tuning.benchmark_namespace:
     state: absent
   delegate_to: localhost
@@ -62,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kept:
-  description: Why the ConfigMap and the namespace were left. None if nothing was left.
+  description: Why the ConfigMap and the namespace were kept. None if they were not.
   returned: success
   type: str
   sample: "pods of other runs are in namespace kubepin-benchmark: kubepin-benchmark-gpu-01"
@@ -103,7 +104,7 @@ def read_program(folder: str) -> dict[str, str]:
 
 
 def run(module: Module) -> None:
-    """Make or remove both."""
+    """Create or delete both."""
     params = module.params
     kept = None
     try:

@@ -11,13 +11,13 @@ short_description: Measure one round of the benchmark in one pod on one node
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Starts a Guaranteed pod on one node, lets it measure one round, keeps its timings on the control node as they come, and
-    removes it, also after a failure or an interruption.
-  - The scheduler looks for room on the node, so a GPU that another pod holds is not taken away from it.
-  - A pod that an earlier run left there is replaced, if it carries kubepin's label.
-  - A round whose file is complete is left alone, so that an interrupted measurement can be resumed.
-  - Fails with the reason and the way out if the pod finds no room, its image cannot be had, the node rejects it, it is killed,
-    or it takes longer than it may. What it had measured until then stays in the file.
+  - Starts a Guaranteed pod on one node, measures one round in it, saves its timings on the control node as they
+    arrive, and deletes the pod, even after a failure or an interruption.
+  - The pod goes through the scheduler, so it never takes a GPU from another pod.
+  - Replaces a pod that an earlier run left behind, if it has kubepin's label.
+  - Skips a round whose file is complete, so that an interrupted measurement can be resumed.
+  - Fails with the reason and the remedy if the pod cannot be scheduled, its image cannot be pulled, the node rejects
+    it, it is killed, or it exceeds a timeout. The timings up to then stay in the file.
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -25,7 +25,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Nothing is started, and the API is not asked. RV(benchmark) tells what the file holds.
+    details: Nothing is started, and the API is not queried. RV(benchmark) describes the contents of the file.
   diff_mode:
     support: none
 options:
@@ -36,8 +36,8 @@ options:
   file:
     description:
       - Where the timings go on the control node, as JSON lines. Its folder must exist.
-      - All other lines of the pod's log go to a file beside it whose name ends in C(.log).
-      - Timings of an earlier, incomplete round are kept until the new pod has written its first.
+      - All other lines of the pod's log go to a file in the same folder whose name ends in C(.log).
+      - Timings of an earlier, incomplete round are kept until the new pod writes its first.
     type: path
     required: true
   run_id:
@@ -54,8 +54,9 @@ options:
     required: true
   threads:
     description:
-      - Thread settings of PyTorch that are measured one after the other.
-      - V(auto) leaves it to PyTorch, V(cpus) sets the number of CPUs that the pod may use, a number sets itself.
+      - Thread settings of PyTorch, measured one after the other.
+      - V(auto) leaves the number of threads to PyTorch, V(cpus) uses the number of CPUs that the pod may use, and a
+        number is used as it is.
     type: list
     elements: str
     default: [auto, cpus]
@@ -65,7 +66,7 @@ options:
     elements: str
     default: []
   env:
-    description: What the program shall record beside its own environment, such as the node's policy.
+    description: What the program records in addition to its own environment, such as the node's policy.
     type: dict
     default: {}
   namespace:
@@ -94,7 +95,7 @@ options:
     description: RuntimeClass of the pod, such as V(nvidia) where the GPU runtime is not the default.
     type: str
   node_selector:
-    description: Labels that the node must have, besides its name.
+    description: Labels that the node must have.
     type: dict
     default: {}
   tolerations:
@@ -103,13 +104,13 @@ options:
     elements: dict
     default: []
   user:
-    description: Number of the user, and of the group, that the program runs as. Not root.
+    description: ID of the user and of the group that the program runs as. Not root.
     type: int
     default: 1000
   cpu:
     description:
       - How much CPU the pod gets, as request and limit.
-      - With the C(static) policy a whole number gets CPUs of its own, and V(12001m) runs on the shared pool.
+      - With the C(static) policy a whole number gets exclusive CPUs, and V(12001m) runs on the shared pool.
     type: str
     required: true
   memory:
@@ -117,7 +118,7 @@ options:
     type: str
     required: true
   gpus:
-    description: How many of O(gpu_resource) the pod asks for.
+    description: How many of O(gpu_resource) the pod requests.
     type: int
     default: 1
   gpu_resource:
@@ -128,7 +129,7 @@ options:
     description: Limit of C(/dev/shm). Without it, O(memory) is the only limit.
     type: str
   schedule_timeout:
-    description: How long the scheduler may take to find room, in seconds.
+    description: How long scheduling the pod may take, in seconds.
     type: int
     default: 60
   start_timeout:
@@ -157,7 +158,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: measured
 
-- name: See whether a round is still to be measured
+- name: Check whether a round has yet to be measured
   kubepin.tuning.benchmark_pod:
     node: gpu-01
     file: runs/lab/gpu-01/static-round-2.jsonl
@@ -169,7 +170,7 @@ EXAMPLES = r"""
     memory: 30Gi
   delegate_to: localhost
   check_mode: true
-  register: planned   # planned.changed: it would be measured
+  register: planned   # planned.changed is true if it would be measured
 
 - name: Measure on the shared pool of a node with the static policy
   kubepin.tuning.benchmark_pod:
@@ -189,7 +190,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 benchmark:
-  description: What was measured. Also returned by a failure.
+  description: What was measured. Also returned on failure.
   returned: always
   type: dict
   contains:
@@ -198,11 +199,11 @@ benchmark:
       type: int
       sample: 1
     arm:
-      description: What was asked for.
+      description: The requested arm.
       type: str
       sample: static
     arms:
-      description: The arms that were measured to their end, with their thread setting.
+      description: The arms whose measurement finished, with their thread setting.
       type: list
       elements: str
       sample: [static-auto, static-12]
@@ -219,40 +220,41 @@ benchmark:
       type: str
       sample: /srv/kubepin/runs/lab/gpu-01/static-round-1.jsonl
     lines:
-      description: How many JSON lines it holds.
+      description: The number of JSON lines in RV(benchmark.file).
       type: int
       sample: 32
     complete:
-      description: Whether each of O(threads) was measured to its end.
+      description: Whether the measurement of each of O(threads) finished.
       type: bool
     node:
       description: The node.
       type: str
       sample: gpu-01
     cpus:
-      description: The CPUs that the program might run on, as it saw them. None if it recorded nothing.
+      description: The CPUs that the program was allowed to run on, as it recorded them. None if it recorded nothing.
       type: str
       sample: 8-13,136-141
     started:
-      description: When the program began, UTC. None if it recorded nothing.
+      description: When the program started, UTC. None if it recorded nothing.
       type: str
       sample: "2026-11-23T17:20:04Z"
     seconds:
-      description: How long the pod took from its creation to its end. None if nothing was started.
+      description: Seconds from the creation of the pod to its end. None if nothing was started.
       type: float
       sample: 92.4
     failure:
-      description: Why it failed, with the way out. None if it did not.
+      description: Why it failed, with the remedy. None if it did not.
       type: str
     failure_code:
       description:
-        - The same in a word, one of C(no_free_gpu), C(unschedulable), C(image), C(rejected), C(refused), C(start),
-          C(out_of_memory), C(shared_memory), C(evicted), C(deadline), C(deleted), C(node_lost), C(arguments),
-          C(nothing_timed), C(program), C(incomplete), C(timeout), C(interrupted), C(api), C(request). None if it did not fail.
+        - RV(benchmark.failure) as a code, one of C(no_free_gpu), C(unschedulable), C(image), C(rejected), C(refused),
+          C(start), C(out_of_memory), C(shared_memory), C(evicted), C(deadline), C(deleted), C(node_lost),
+          C(arguments), C(nothing_timed), C(program), C(incomplete), C(timeout), C(interrupted), C(api), C(request).
+          None if it did not fail.
       type: str
       sample: no_free_gpu
 log:
-  description: The last lines that the pod wrote besides its timings.
+  description: The last lines of the pod's log other than its timings.
   returned: failure after the pod was created
   type: list
   elements: str
@@ -263,7 +265,7 @@ events:
   elements: str
   sample: ["Warning Failed: Failed to pull image"]
 left_behind:
-  description: Why the pod is still there.
+  description: Why the pod still exists.
   returned: failure to remove it
   type: str
 """
@@ -345,10 +347,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 _POLL_SECONDS = 1.0
-# The whole log is read each time: seldom enough that reading takes a twentieth of the time at most.
+# The whole log is read each time: rarely enough that reading takes at most a twentieth of the time.
 _READ_SHARE = 20
 _NODE_SECONDS = 10
-# A node is lost, and an API server away, only after longer than the restart of either takes.
+# Longer than a restart takes: only after this does a node count as lost, or the API server as unavailable.
 _NODE_PATIENCE_SECONDS = 60
 _API_PATIENCE_SECONDS = 120
 _REMOVAL_SECONDS = 60
@@ -356,7 +358,7 @@ _LOG_LINES = 20
 
 
 class RoundFailed(TuningError):
-    """A round that failed; *code* is the word for programs."""
+    """A round that failed; *code* identifies the failure for programs."""
 
     def __init__(self, why: Failure) -> None:
         super().__init__(why.message)
@@ -364,14 +366,14 @@ class RoundFailed(TuningError):
 
 
 class RoundFile:
-    """The timings of one round on the control node, and the log beside them."""
+    """The timings of one round on the control node, and the log next to them."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         self.recorded = Recorded((), ())
 
     def read(self) -> tuple[str, ...]:
-        """The JSON lines that are there.
+        """The JSON lines in the file.
 
         :raises TuningError: if the file cannot be read
         """
@@ -383,12 +385,12 @@ class RoundFile:
             raise TuningError(f'`file` "{self._path}" cannot be read: {error}.') from error
 
     def check_folder(self) -> None:
-        """:raises TuningError: if there is no folder to write to"""
+        """:raises TuningError: if the folder does not exist"""
         if not self._path.parent.is_dir():
             raise TuningError(f'folder "{self._path.parent}" of `file` does not exist: make it first.')
 
     def add(self, read: Recorded) -> None:
-        """Keep what a new reading of the log adds; a file is replaced in one step.
+        """Save what a new reading of the log adds; each file is replaced atomically.
 
         :raises TuningError: if it cannot be written
         """
@@ -421,7 +423,7 @@ class Round:
         self.created: float | None = None
 
     def run(self) -> None:
-        """Create the pod and watch it to its end; `remove` it afterwards, whatever comes.
+        """Create the pod and watch it to its end; call `remove` afterwards in any case.
 
         :raises TuningError: if it fails
         """
@@ -436,9 +438,9 @@ class Round:
         self._watch()
 
     def remove(self) -> None:
-        """Delete the pod if it is there and ours, and wait until it is gone.
+        """Delete the pod if it exists and is kubepin's, and wait until it is gone.
 
-        :raises TuningError: if it is still there in the end
+        :raises TuningError: if it still exists after the timeout
         """
         pod = self._api.pod(self._namespace, self._name)
         if pod is not None and is_ours(pod):
@@ -510,19 +512,19 @@ class Round:
         try:
             text = self._api.pod_log(self._namespace, self._name, CONTAINER)
         except ApiError as error:
-            # One that was rejected or evicted has no log any more
+            # a rejected or evicted pod no longer has a log
             if ended and error.status is not None and failure(pod, self._request, ()):
                 return
             raise
         self._file.add(sort_log(text, ended))
 
     def _failure(self, pod: dict[str, t.Any], reached: str, seconds: float) -> Failure | None:
-        """Why the pod has failed, or stayed in its stage for too long."""
+        """Why the pod has failed, or has exceeded the time for its stage."""
         request, recorded = self._request, self._file.recorded
         why = failure(pod, request, recorded.others)
         if why is not None and why.code == "no_free_gpu":
-            told = f" The kubelet: {pod['status'].get('message')}"
-            return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, told)
+            message = f" The kubelet: {pod['status'].get('message')}"
+            return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, message)
         if why is not None:
             return with_pull_error(why, self.events())
         if reached == "ended" and not is_complete(recorded.lines, request):
@@ -549,9 +551,9 @@ class Round:
 def measure(
     api: KubernetesApi, request: RoundRequest, file: RoundFile
 ) -> tuple[float | None, Failure | None, dict[str, t.Any]]:
-    """Run the round and remove its pod; signals end it early, and its pod is removed too.
+    """Run the round and delete its pod, also if a signal ends the round early.
 
-    :returns: the seconds that the pod took, why it failed, and what the module returns besides
+    :returns: how many seconds the pod took, why it failed, and further return values of the module
     """
     this = Round(api, request, file)
     why: Failure | None = None

@@ -7,14 +7,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: gpu_pod_info
-short_description: Tell which GPU pods get CPUs of their own, why others do not, and which may lose their GPU
+short_description: Find which GPU pods get exclusive CPUs, why others do not, and which may lose their GPU
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Reads all pods that ask for a GPU, and the templates of their owners, from the Kubernetes API or from a file.
-  - Says for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why not.
-  - Grades the risk that a pod loses its GPU, with the causes and with what is unknown of the node.
-  - Makes the patch of each owner's template that would fix it. A number that the template does not name is not invented.
+  - Reads all pods that request a GPU, and the templates of their owners, from the Kubernetes API or from a file.
+  - Determines for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why
+    not.
+  - Grades the risk that a pod loses its GPU, with the causes and with what is unknown about the node.
+  - Builds a patch for each owner's template that would solve this, using only numbers from the template.
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -28,27 +29,28 @@ attributes:
 options:
   pods_file:
     description:
-      - Read this file instead of the API. As C(kubectl get pods -A -o json) or C(-o yaml) prints it.
-      - Owners in it are read as well, as from C(kubectl get pods,deploy,sts,ds,rs,jobs,cronjobs -A -o json).
+      - Read this file instead of the API. Contains the output of C(kubectl get pods -A -o json) or C(-o yaml).
+      - The file may also contain owners, as from C(kubectl get pods,deploy,sts,ds,rs,jobs,cronjobs -A -o json).
     type: path
   nodes_file:
     description: Nodes for O(pods_file), as C(kubectl get nodes -o json) prints them.
     type: path
   nodes:
     description:
-      - Node name to what is known of it; it counts more than what the API says.
+      - Node name to facts about the node, which take precedence over the API.
       - >-
         Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(threads_per_core), C(allocatable_cpu), C(runc_version),
         C(cgroup_driver) (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
     type: dict
     default: {}
   gpu_resource_prefixes:
-    description: Resources whose names begin with one of these are GPUs. Claims of containers (DRA) always count.
+    description: Prefixes of GPU resource names. Claims of containers (DRA) always count as GPUs.
     type: list
     elements: str
     default: [nvidia.com/]
   cpu_multiple:
-    description: Patches round CPUs up to a multiple of it, or of the threads per core of a node with C(full-pcpus-only) if that is more.
+    description: Patches round CPUs up to a multiple of this number, or of the threads per core of a node with
+      C(full-pcpus-only) if that is larger.
     type: int
     default: 1
 seealso:
@@ -56,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Audit the cluster, with what only the node itself knows
+- name: Audit the cluster, with facts that the API does not have
   kubepin.tuning.gpu_pod_info:
     nodes:
       gpu-01: {runc_version: 1.0.0-rc93, device_injection: legacy, cgroup_driver: cgroupfs}
@@ -71,22 +73,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 schema:
-  description: Version of what follows.
+  description: Version of the returned structure.
   returned: success
   type: int
   sample: 1
 pods:
-  description: Every GPU pod that has not ended.
+  description: Every GPU pod that has not finished.
   returned: success
   type: list
   elements: dict
   contains:
     namespace:
-      description: Its namespace.
+      description: The pod's namespace.
       type: str
       sample: ml
     name:
-      description: Its name.
+      description: The pod's name.
       type: str
       sample: trainer-0
     node:
@@ -94,23 +96,24 @@ pods:
       type: str
       sample: gpu-01
     owner:
-      description: The controller at the end of the chain as far as it is known, or null for a bare pod.
+      description: The controller at the top of the ownership chain, as far as it is known, or null for a bare pod.
       type: str
       sample: StatefulSet/trainer
     qos:
-      description: The QoS class that its resources amount to.
+      description: The QoS class that follows from its resources.
       type: str
       sample: Burstable
     exclusive:
-      description: Whether all its containers get exclusive CPUs. What is unknown of the node counts as no obstacle.
+      description: Whether all its containers get exclusive CPUs. Unknown facts about the node are assumed not to
+        prevent it.
       type: bool
     containers:
-      description: Its containers, init containers first.
+      description: The pod's containers, init containers first.
       type: list
       elements: dict
       contains:
         name:
-          description: Its name.
+          description: The container's name.
           type: str
           sample: main
         kind:
@@ -118,12 +121,12 @@ pods:
           type: str
           sample: container
         gpus:
-          description: The GPU resources and claims that it asks for.
+          description: The GPU resources and claims that it requests.
           type: list
           elements: str
           sample: [nvidia.com/gpu]
         cpus:
-          description: The CPUs that it requests, 0 for none.
+          description: The CPUs that it requests, 0 without a request.
           type: float
           sample: 1.5
         exclusive:
@@ -136,14 +139,15 @@ pods:
             - C(other_container) means that another container does.
             - C(fractional_cpu) is a request that is not a whole number.
             - C(pod_level_resources) are resources of the pod itself, for which kubelets below 1.37 pin nothing.
-            - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) refuses.
-            - C(too_many_cpus) is more than the node can ever give.
-            - C(policy_not_static) is the policy of its node.
+            - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) rejects.
+            - C(too_many_cpus) is a request for more CPUs than the node can ever provide.
+            - C(policy_not_static) means that its node does not use the static policy.
           type: list
           elements: str
           sample: [fractional_cpu]
         no_thread_count:
-          description: Whether its CPU limit is a quota without E(OMP_NUM_THREADS), so that it may start a thread per CPU of the host.
+          description: Whether it has a CPU quota but no E(OMP_NUM_THREADS), so that it may start a thread per CPU of
+            the host.
           type: bool
     risk:
       description: Whether it may lose its GPU while it runs.
@@ -151,12 +155,13 @@ pods:
       contains:
         grade:
           description:
-            - V(high) where the kubelet takes it by itself, V(low) where a restart of the kubelet or a daemon-reload does, or V(none).
-            - V(unknown) where it depends on something that is unknown of the node.
+            - V(high) if the kubelet alone causes the loss, V(low) if a restart of the kubelet or a daemon-reload does,
+              or V(none).
+            - V(unknown) if it depends on something that is unknown about the node.
           type: str
           sample: high
         causes:
-          description: What takes it, for certain if nothing about it is unknown.
+          description: What causes the loss; certain if nothing about it is unknown.
           type: list
           elements: dict
           contains:
@@ -170,7 +175,7 @@ pods:
               description: What happens.
               type: str
             unknown:
-              description: The facts on which it depends, named as in O(nodes).
+              description: The unknown facts that decide whether the cause applies, named as in O(nodes).
               type: list
               elements: str
         unknown:
@@ -179,7 +184,7 @@ pods:
           elements: str
           sample: [device_injection, runc_version]
 owners:
-  description: Every template that makes GPU pods, also without pods at present.
+  description: Every template that creates GPU pods, even if it has no pods at present.
   returned: success
   type: list
   elements: dict
@@ -198,28 +203,29 @@ owners:
       description: The QoS class of its pods.
       type: str
     pods:
-      description: How many of its pods have not ended.
+      description: How many of its pods have not finished.
       type: int
     containers:
-      description: As in RV(pods[].containers), on a node of which nothing is known.
+      description: As in RV(pods[].containers), for a node about which nothing is known.
       type: list
       elements: dict
     patch:
-      description: Strategic merge patch that gives its containers exclusive CPUs, as far as its own numbers tell. Null if there is none.
+      description: Strategic merge patch that gives its containers exclusive CPUs, as far as its own numbers allow.
+        Null without a patch.
       type: dict
     undo:
-      description: Strategic merge patch that takes RV(owners[].patch) back.
+      description: Strategic merge patch that reverts RV(owners[].patch).
       type: dict
     problems:
-      description: What the patch cannot fix and a person must.
+      description: Problems that the patch cannot solve and a person must.
       type: list
       elements: str
     cpus_per_node:
-      description: What the patch costs, node to CPUs requested more than now.
+      description: The cost of the patch, node to additional CPUs requested.
       type: dict
       sample: {"gpu-01": 0.5}
 summary:
-  description: What it amounts to.
+  description: The totals.
   returned: success
   type: dict
   contains:
@@ -227,13 +233,13 @@ summary:
       description: Number of RV(pods).
       type: int
     exclusive:
-      description: How many of them have all their containers on CPUs of their own.
+      description: How many pods have exclusive CPUs for all their containers.
       type: int
     not_exclusive:
-      description: How many have not.
+      description: How many pods do not.
       type: int
     finished:
-      description: How many GPU pods have ended, and are left out.
+      description: How many GPU pods have finished, and are not included.
       type: int
     risk:
       description: Grade to number of pods.
@@ -245,10 +251,10 @@ summary:
       description: Number of RV(owners).
       type: int
     patches:
-      description: How many of them have a patch.
+      description: How many owners have a patch.
       type: int
     cpus_per_node:
-      description: What all patches together cost.
+      description: The cost of all patches together.
       type: dict
 """
 
@@ -277,7 +283,7 @@ OPTIONS: dict[str, t.Any] = {
 
 
 def source_of(module: Module) -> Source:
-    """:raises TuningError: if the file cannot be used, or the kubeconfig"""
+    """:raises TuningError: if the file or the kubeconfig cannot be used"""
     if module.params["pods_file"]:
         return FileSource(module.params["pods_file"], module.params["nodes_file"])
     return ApiSource(connect(module).kubeconfig, module.params["context"])

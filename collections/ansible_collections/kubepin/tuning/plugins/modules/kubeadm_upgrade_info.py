@@ -7,12 +7,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: kubeadm_upgrade_info
-short_description: Plan the upgrade of a kubeadm cluster, or name everything that stands in its way
+short_description: Plan the upgrade of a kubeadm cluster, or list everything that prevents it
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Runs on the control node. Reads the cluster from the API, and plans the way to a version, minor by minor.
-  - Where each node is, is read every time; after a run that was stopped, the plan holds what is left.
+  - Runs on the control node. Reads the cluster from the API, and plans the upgrade to a version, one minor at a time.
+  - Reads the state of each node every time, so the plan after an interrupted run contains the remaining steps.
   - All problems are returned at once, each with its remedy.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -25,41 +25,42 @@ attributes:
 options:
   target:
     description:
-      - The version to end at. Without it, V(1.22.17) for a cluster below 1.22; any other is left alone.
-      - V(1.22.0) and V(1.22.1) are refused.
+      - The version to upgrade to. Without it, V(1.22.17) for a cluster below 1.22; any other cluster is not upgraded.
+      - V(1.22.0) and V(1.22.1) are rejected.
     type: str
   patches:
     description: >-
-      The version of a minor on the way, such as V({"1.21": "1.21.14"}). Without one, the last patch of that minor, as far as it gets
-      no more.
+      The patch release for an intermediate minor, such as V({"1.21": "1.21.14"}). Without it, the last patch release of
+      that minor, if the minor no longer gets any.
     type: dict
     default: {}
   hosts:
     description:
-      - Host to C({node, facts, error}), its name in the API, and what M(kubepin.tuning.kubeadm_node_info) returned, or why it did not.
-      - Without it, only the versions on the way are found out.
+      - Host to C({node, facts, error}) - its name in the API, what M(kubepin.tuning.kubeadm_node_info) returned, and
+        why if it failed.
+      - Without it, the plan contains only the versions on the upgrade path.
     type: dict
   batches:
-    description: How many workers are upgraded at the same time, as numbers or percentages; the last one is repeated.
+    description: How many workers are upgraded at the same time, as numbers or percentages; the last value is repeated.
     type: list
     elements: raw
     default: [1]
   accept:
-    description: The codes of problems that do not stop the upgrade.
+    description: Codes of problems to waive.
     type: list
     elements: str
     choices: [certificates, disk, external_etcd, image_repository, removed_apis, runtime]
     default: []
   images_from_registry:
-    description: Whether nodes pull images, and not load archives.
+    description: Whether nodes pull images rather than load archives.
     type: bool
     default: true
   certificate_days:
-    description: For how many days certificates must still be valid.
+    description: How many more days certificates must be valid.
     type: int
     default: 7
   disk_reserve_mb:
-    description: What must stay free on each file system.
+    description: Megabytes that must stay free on each file system.
     type: int
     default: 500
   drain:
@@ -68,15 +69,15 @@ options:
     default: {}
     suboptions:
       delete_emptydir_data:
-        description: Pods may lose what they keep in emptyDir volumes.
+        description: Pods may lose the data in their emptyDir volumes.
         type: bool
         default: false
       force:
-        description: Pods that no controller would start again may be deleted.
+        description: Pods without a controller may be deleted, although nothing would start them again.
         type: bool
         default: false
   gpu_resource:
-    description: The resource under which the GPUs are offered.
+    description: Name of the extended resource that counts GPUs.
     type: str
     default: nvidia.com/gpu
 seealso:
@@ -85,7 +86,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Which versions does the way lead through
+- name: Show the upgrade path
   kubepin.tuning.kubeadm_upgrade_info:
     target: 1.22.17
   delegate_to: localhost
@@ -93,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: What to do, or why not.
+  description: The steps, or the problems that prevent them.
   returned: success
   type: dict
   contains:
@@ -102,23 +103,24 @@ plan:
       type: str
       sample: 1.20.15
     target:
-      description: Where the run ends.
+      description: The version that the run ends with.
       type: str
       sample: 1.22.17
     hops:
-      description: The versions on the way, in order. The first may be the current one, if an earlier run was stopped.
+      description: The versions on the upgrade path, in order. The first may be the current one, if an earlier run was
+        interrupted.
       type: list
       elements: str
       sample: [1.21.14, 1.22.17]
     steps:
-      description: What is done, in order; the hosts of a step at the same time.
+      description: The steps in order; the hosts of a step are upgraded at the same time.
       type: list
       elements: dict
       sample: [{version: 1.21.14, action: apply, hosts: [cp-01]}, {version: 1.21.14, action: node, hosts: [gpu-01]}]
     problems:
       description:
         - Everything that prevents the upgrade. C(subject) is the node, or V(cluster).
-        - C(code) names the rule, for programs; C(text) is the whole problem, for people.
+        - C(code) identifies the rule for programs; C(text) is the full problem for people.
       type: list
       elements: dict
       sample:
@@ -129,11 +131,11 @@ plan:
           waivable: false
           text: gpu-02 is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.
     notes:
-      description: What is worth knowing.
+      description: Information that does not prevent the upgrade.
       type: list
       elements: str
     position:
-      description: Where each node is.
+      description: The present version of each node.
       type: list
       elements: dict
 """
@@ -178,7 +180,7 @@ OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """:raises TuningError: for sizes of batches that are none, or if the API cannot be read"""
+    """:raises TuningError: for invalid batch sizes, or if the API cannot be read"""
     problems = batch_problems(params["batches"])
     if problems:
         raise TuningError(" ".join(problems))

@@ -7,14 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_api_info
-short_description: Read what the Kubernetes API says about nodes
+short_description: Read nodes from the Kubernetes API
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do; of one node, or of
-    many at once, which is much cheaper than once per node.
-  - Names every reason why a drain could not finish, all at once, without evicting anything.
-  - Can wait until the node has reached a state, and names what is missing if it does not.
+  - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do. Reading
+    many nodes at once is much cheaper than one at a time.
+  - Lists every reason why a drain could not finish, without evicting anything.
+  - Can wait until the node reaches a state, and lists what is missing if it does not.
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -31,7 +31,7 @@ options:
   nodes:
     description:
       - Many nodes. The module succeeds even if some of them cannot be read.
-      - They are listed, 250 in a request, and their kubelets are not asked - RV(node.configz) is None.
+      - They are listed, 250 in a request, and their kubelets are not queried - RV(node.configz) is None.
     type: list
     elements: dict
     suboptions:
@@ -73,9 +73,10 @@ options:
         default: false
   wait_for:
     description:
-      - Poll every second until all of this holds, and fail with everything still missing if it does not.
-      - While it waits, an API server that does not answer is no error.
-      - Of one O(node) only.
+      - Poll every second until all of these conditions hold, and fail with a list of those that do not after the
+        timeout.
+      - An API server that does not answer during this time is not an error.
+      - Only with O(node).
     type: dict
     suboptions:
       ready:
@@ -85,15 +86,16 @@ options:
         description: C(cpuManagerPolicy) of the configuration that the kubelet runs with.
         type: str
       allocatable_cpu:
-        description: Exactly so many CPUs are allocatable.
+        description: Exactly this many CPUs are allocatable.
         type: int
       gpu:
-        description: At least so many of O(gpu_resource) are allocatable.
+        description: At least this many of O(gpu_resource) are allocatable.
         type: int
       reported_since:
         description:
-          - The kubelet has told of the node since then, by the node's own clock, in seconds since 1970.
-          - An API server that was away, or has not heard of a restarted kubelet yet, tells what it knew before.
+          - The kubelet has reported the node's status since this time, by the node's own clock, in seconds since 1970.
+          - Otherwise the status may be stale, because the API server was unavailable or the restarted kubelet has not
+            reported yet.
         type: float
       timeout:
         description: How long to wait, in seconds.
@@ -104,7 +106,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what a drain would do
+- name: Show what a drain would do
   kubepin.tuning.node_api_info:
     node: gpu-01
     drain:
@@ -112,14 +114,14 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: api
 
-- name: See what a drain of each would do
+- name: Show what a drain of each node would do
   kubepin.tuning.node_api_info:
     nodes:
       - {node: gpu-01, drain: {}}
       - {node: gpu-02, drain: {}, gpu_resource: amd.com/gpu}
   delegate_to: localhost
 
-- name: Refuse a node that cannot be drained
+- name: Fail if the node cannot be drained
   ansible.builtin.assert:
     that: api.node.drain.problems | length == 0
     fail_msg: "{{ api.node.drain.problems | map(attribute='text') | join('\n') }}"
@@ -139,12 +141,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nodes:
-  description: Name to RV(node) as C(node), or to C(msg), why it cannot be read.
+  description: Name to RV(node) as C(node), or to C(msg), the reason why it cannot be read.
   returned: when O(nodes) is given
   type: dict
   sample: {gpu-01: {node: {schema: 1, name: gpu-01, ready: true}}, gpu-02: {msg: 'node "gpu-02" is not in the cluster of [...]'}}
 node:
-  description: What the API says about the node.
+  description: The node in the API.
   returned: when O(node) is given
   type: dict
   contains:
@@ -160,7 +162,8 @@ node:
       description: Whether its condition Ready is true.
       type: bool
     reported_at:
-      description: When the kubelet last told of the node's condition, by the node's clock, in whole seconds since 1970. None if never.
+      description: When the kubelet last reported the node's condition, by the node's clock, in whole seconds since
+        1970. None if never.
       type: int
     ready_reason:
       description: Reason and message of that condition.
@@ -170,17 +173,17 @@ node:
       description: Whether it is cordoned.
       type: bool
     cordoned_by_kubepin:
-      description: Whether the annotation C(kubepin.io/cordoned) says that a run of kubepin cordoned it.
+      description: Whether a run of kubepin cordoned it, according to the annotation C(kubepin.io/cordoned).
       type: bool
     boot_id:
-      description: ID of the machine's present boot.
+      description: ID of the machine's current boot.
       type: str
     kubelet_version:
       description: Version of its kubelet.
       type: str
       sample: v1.22.17
     allocatable:
-      description: What pods may request, C(cpu) as the API writes it (a string), C(gpu) a number (0 without GPUs).
+      description: What pods may request. C(cpu) is a string as in the API, C(gpu) a number (0 without GPUs).
       type: dict
       sample: {"cpu": "254", "gpu": 8}
     capacity:
@@ -208,7 +211,7 @@ node:
       type: dict
       contains:
         evicted:
-          description: Pods that have to leave the node, with the controller that owns them, if one does.
+          description: Pods that have to leave the node, with the controller that owns them, if any.
           type: list
           elements: dict
           sample: [{"namespace": "ml", "name": "trainer-0", "owner": "StatefulSet/trainer"}]
@@ -218,16 +221,17 @@ node:
           elements: dict
           sample: [{"namespace": "kube-system", "name": "cni-x2x9c", "owner": "DaemonSet/cni", "reason": "daemonset"}]
         gpus_kept:
-          description: How many GPUs the pods that stay hold.
+          description: How many GPUs are held by pods that stay.
           type: int
           sample: 0
         terminating:
-          description: Pods that are on their way out already.
+          description: Pods that are already terminating.
           type: list
           elements: dict
           sample: []
         problems:
-          description: Every reason why the drain cannot finish until someone acts. C(text) is for people, C(code) for programs.
+          description: Every reason why the drain cannot finish until a person acts. C(text) is for people, C(code) for
+            programs.
           type: list
           elements: dict
           sample:
@@ -259,7 +263,7 @@ waited_seconds:
   type: float
   sample: 11.3
 unmet:
-  description: What O(wait_for) still missed, with the last values.
+  description: The conditions of O(wait_for) that did not hold, with the last values.
   returned: failure of O(wait_for)
   type: list
   elements: str
@@ -283,7 +287,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.nod
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 _AT_ONCE = 8
-"""Nodes whose pods are read at once."""
+"""The number of nodes whose pods are read at the same time."""
 
 _QUESTION: dict[str, t.Any] = {
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
@@ -323,7 +327,7 @@ _NOT_ASKED = "the kubelets are not asked where many nodes are read"
 
 
 def read_node(api: KubernetesApi, name: str, gpu_resource: str) -> dict[str, t.Any]:
-    """:raises ApiError: if the node cannot be read; a configz that cannot be read is part of the answer"""
+    """:raises ApiError: if the node cannot be read; an unreadable configz is part of the result"""
     node = api.node(name)
     try:
         configz, error = api.configz(name), None
@@ -335,7 +339,7 @@ def read_node(api: KubernetesApi, name: str, gpu_resource: str) -> dict[str, t.A
 def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.Any]) -> float:
     """Poll until all of *wanted* holds; returns the seconds it took.
 
-    :raises TuningError: naming all that was still missing after ``wanted["timeout"]`` seconds
+    :raises TuningError: naming everything still missing after ``wanted["timeout"]`` seconds
     """
     started = time.monotonic()
     while True:
@@ -357,7 +361,7 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
 def read_drain(
     api: KubernetesApi, question: dict[str, t.Any], cluster: tuple[list[dict[str, t.Any]], set[tuple[str, str]]]
 ) -> dict[str, t.Any]:
-    """What a drain of the node would do, with ``gpus_kept``, how many GPUs the pods hold that stay.
+    """What a drain of the node would do, with ``gpus_kept``, how many GPUs are held by pods that stay.
 
     :param cluster: all disruption budgets and DaemonSets
     :raises ApiError: if the node's pods cannot be read
@@ -370,7 +374,7 @@ def read_drain(
 
 
 def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]:
-    """``node`` with the configuration that its kubelet runs with, and ``drain`` if that is asked.
+    """``node`` with the configuration that its kubelet runs with, and ``drain`` if requested.
 
     :raises ApiError: if the node cannot be read
     """
@@ -383,7 +387,7 @@ def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]
 def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     """Name -> ``node``, or ``msg`` with the reason why it cannot be read.
 
-    What can be read for all of them is read once: the nodes, and what a drain needs to know of the whole cluster.
+    What all of them share is read once: the list of nodes, and what a drain needs to know about the whole cluster.
 
     :raises ApiError: if that cannot be read
     """

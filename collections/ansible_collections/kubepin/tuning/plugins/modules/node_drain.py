@@ -12,10 +12,11 @@ version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
   - Evicts exactly the pods that M(kubepin.tuning.node_api_info) names in RV(kubepin.tuning.node_api_info#module:node.drain.evicted).
-  - Refuses before the first eviction if a pod has no controller or keeps data in emptyDir volumes, unless that is allowed.
-  - An eviction that a disruption budget forbids for now is tried again until O(timeout); M(kubernetes.core.k8s_drain) ends at the
-    first of them, and takes a pod that does not go away for a success.
-  - Cordon and annotation are one patch, so that they come and go together.
+  - Fails before the first eviction if a pod has no controller or keeps data in emptyDir volumes, unless that is
+    allowed.
+  - Retries an eviction that a disruption budget currently forbids until O(timeout). M(kubernetes.core.k8s_drain)
+    instead stops at the first one, and succeeds even if a pod does not go away.
+  - Sets the cordon and the annotation in one patch, so that neither exists without the other.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.api
@@ -36,15 +37,16 @@ options:
     default: drain
   cordon_as:
     description:
-      - Cordon the node first, and put this text into its annotation C(kubepin.io/cordoned), by which a later run knows whose cordon it is.
-      - Not given, the node is left schedulable or not, as it is.
+      - Cordon the node first, and set its annotation C(kubepin.io/cordoned) to this text, so that a later run knows
+        whose cordon it is.
+      - Without it, whether the node is schedulable does not change.
     type: str
   delete_emptydir_data:
-    description: Pods may lose what they keep in emptyDir volumes.
+    description: Pods may lose the data in their emptyDir volumes.
     type: bool
     default: false
   force:
-    description: Pods that no controller would start again may be deleted.
+    description: Pods without a controller may be deleted, although nothing would start them again.
     type: bool
     default: false
   timeout:
@@ -53,12 +55,12 @@ options:
     default: 600
   progress_file:
     description:
-      - A file on the host that runs the module, with an object C({remaining}) in it, a list as RV(remaining), rewritten while pods are
-        still there. It is removed at the end.
+      - A file on the host that runs the module, with an object C({remaining}), a list as RV(remaining). It is updated
+        while pods remain, and removed at the end.
     type: path
   stop_file:
     description:
-      - As soon as this file exists, no other pod is evicted and the module fails, naming the pods that are still there.
+      - As soon as this file exists, the module stops evicting pods and fails, naming the remaining ones.
     type: path
 seealso:
   - module: kubepin.tuning.node_api_info
@@ -66,14 +68,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Take no new pods, and evict the others
+- name: Cordon the node and evict its pods
   kubepin.tuning.node_drain:
     node: gpu-01
     cordon_as: maintenance
     timeout: 900
   delegate_to: localhost
 
-- name: Give it back
+- name: Uncordon the node
   kubepin.tuning.node_drain:
     node: gpu-01
     state: uncordon
@@ -92,7 +94,7 @@ seconds:
   returned: success of a drain
   type: float
 remaining:
-  description: The pods that are still there, each with the reason.
+  description: The pods that are still on the node, each with the reason.
   returned: failure
   type: list
   elements: str
@@ -131,7 +133,7 @@ Pods = dict[tuple[str, str], dict[str, t.Any]]
 
 
 def uncordon(api: KubernetesApi, name: str, check_mode: bool) -> bool:
-    """Take new pods again, and remove the annotation; whether anything was, or would be, changed."""
+    """Uncordon the node and remove the annotation. Returns whether anything was, or would be, changed."""
     node = api.node(name)
     is_marked = CORDON_ANNOTATION in (node["metadata"].get("annotations") or {})
     if not is_marked and not node["spec"].get("unschedulable"):
@@ -150,7 +152,7 @@ class Drain:
         self._allowed = allowed
 
     def cordon(self, mark: str, check_mode: bool) -> bool:
-        """Take no new pods, and note whose cordon that is; whether anything was, or would be, changed."""
+        """Cordon the node and record whose cordon it is. Returns whether anything was, or would be, changed."""
         node = self._api.node(self._node)
         annotations = node["metadata"].get("annotations") or {}
         if node["spec"].get("unschedulable") and annotations.get(CORDON_ANNOTATION) == mark:
@@ -162,7 +164,7 @@ class Drain:
         return True
 
     def plan(self) -> tuple[DrainPlan, Pods]:
-        """What has to go, and the pods' objects; disruption budgets are left to the server, which knows them best.
+        """The plan of the drain, and the pods' objects. Disruption budgets are left to the API server.
 
         :raises TuningError: if a pod must not be evicted at all
         """
@@ -175,11 +177,11 @@ class Drain:
     def run(
         self, timeout: float, tell: t.Callable[[list[str]], None], stop: t.Callable[[], bool]
     ) -> list[dict[str, str | None]]:
-        """Evict until nothing is left to evict or to wait for.
+        """Evict pods until none is left to evict or to wait for.
 
-        :param tell: called with the pods that are still there, each with the reason
-        :param stop: asked before each round of evictions
-        :raises TuningError: naming every pod that is still there after *timeout* seconds or on *stop*, with the reason
+        :param tell: called with the remaining pods, each with the reason
+        :param stop: called before each round of evictions; whether to end the drain
+        :raises TuningError: naming every pod that remains after *timeout* seconds or on *stop*, with the reason
         """
         deadline = time.monotonic() + timeout
         api_version = self._api.eviction_version()
@@ -214,29 +216,29 @@ class Drain:
 
 
 class ProgressFile:
-    """Says in a file what a drain waits for; without a path it says nothing."""
+    """Writes to a file what a drain is waiting for; does nothing without a path."""
 
     def __init__(self, path: str | None) -> None:
         self._path = Path(path) if path else None
 
     def tell(self, remaining: list[str]) -> None:
-        """Replace what the file says, in one step."""
+        """Replace the contents of the file atomically."""
         if self._path:
             new = self._path.with_suffix(".new")
             new.write_text(json.dumps({"remaining": remaining}))
             new.replace(self._path)
 
     def remove(self) -> None:
-        """Say nothing more."""
+        """Remove the file."""
         if self._path:
             self._path.unlink(missing_ok=True)
 
 
 def drain(module: Module) -> dict[str, t.Any]:
-    """Cordon the node, if asked, and evict its pods.
+    """Cordon the node, if requested, and evict its pods.
 
-    :returns: what the module returns
-    :raises TuningError: if a pod may not leave, or is still there in the end
+    :returns: the module's return values
+    :raises TuningError: if a pod must not be evicted, or remains after the timeout
     """
     params = module.params
     started = time.monotonic()

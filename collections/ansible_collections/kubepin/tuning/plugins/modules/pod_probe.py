@@ -7,18 +7,20 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: pod_probe
-short_description: See from inside a pod which CPUs a node gives it, and that it keeps its GPU
+short_description: Check from inside a pod which CPUs a node gives it, and that it keeps its GPU
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Starts a Guaranteed pod with whole CPUs on one node and reads, each second, the CPUs it may run on and whether its
+  - Starts a Guaranteed pod with whole CPUs on one node and reads every second which CPUs it may run on and whether its
     device files open.
-  - The pod is bound to the node past the scheduler and tolerates every taint, so that a cordoned node takes it.
-  - With O(state=present) the pod keeps running, so that its CPUs can be compared with the kubelet's own state.
-    Remove it with O(state=absent). If it is forgotten, the kubelet ends it some minutes later.
-  - Fails if the node rejects the pod, its image cannot be had, or its device is missing or lost, and removes the pod.
-  - Asks the API server every second whether the kubelet takes connections, and fails as soon as it has ended. That takes the
-    right to C(get) on C(nodes/proxy); without it, an ended kubelet is seen by O(timeout) only.
+  - The pod bypasses the scheduler and tolerates every taint, so that it also runs on a cordoned node.
+  - With O(state=present) the pod keeps running, so that its CPUs can be compared with the kubelet's state.
+    Remove it with O(state=absent). The kubelet ends a forgotten pod after some minutes.
+  - Fails if the node rejects the pod, its image cannot be pulled, or its device is missing or lost, and removes the
+    pod.
+  - Asks the API server every second whether the kubelet accepts connections, and fails as soon as the kubelet has
+    stopped. This needs permission to C(get) C(nodes/proxy); without it, a stopped kubelet is only noticed after
+    O(timeout).
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -32,14 +34,14 @@ attributes:
 options:
   state:
     description:
-      - V(present) starts a new probe in the place of an older one, and observes it.
+      - V(present) starts a new probe, which replaces an older one, and observes it.
       - V(absent) removes it.
     type: str
     choices: [present, absent]
     default: present
   wait:
     description:
-      - With O(state=absent), wait until the pod is gone. Else the kubelet removes it by itself, which takes it a second or two.
+      - With O(state=absent), wait until the pod is gone. Otherwise the kubelet removes it a second or two later.
     type: bool
     default: true
   node:
@@ -47,7 +49,7 @@ options:
     type: str
     required: true
   namespace:
-    description: Namespace of the pod. It has to allow pods that run as root.
+    description: Namespace of the pod. It must allow pods that run as root.
     type: str
     default: kube-system
   image:
@@ -64,11 +66,11 @@ options:
     description: RuntimeClass of the pod, such as V(nvidia) where the GPU runtime is not the default.
     type: str
   cpus:
-    description: How many whole CPUs the pod asks for.
+    description: How many whole CPUs the pod requests.
     type: int
     default: 1
   gpus:
-    description: How many of O(gpu_resource) the pod asks for. With V(0), devices are not looked at.
+    description: How many of O(gpu_resource) the pod requests. With V(0), devices are not checked.
     type: int
     default: 1
   gpu_resource:
@@ -76,43 +78,44 @@ options:
     type: str
     default: nvidia.com/gpu
   device_paths:
-    description: Shell patterns of the device files that have to stay usable.
+    description: Shell patterns of the device files that must stay usable.
     type: list
     elements: str
     default: ["/dev/nvidia[0-9]*"]
   observe_seconds:
     description:
       - How long to watch the running pod, in seconds.
-      - Should exceed the kubelet's C(cpuManagerReconcilePeriod), 10 seconds by default. A device that an update of the
-        container takes away is lost within it.
+      - Should exceed the kubelet's C(cpuManagerReconcilePeriod), 10 seconds by default. If an update of the container
+        removes access to a device, it does so within that period.
     type: int
     default: 15
   reported_since:
     description:
-      - Start the pod once the API server has heard of a kubelet that was started then, in seconds since 1970 by the node's clock.
-      - Until then, for up to O(timeout), an API server that does not answer is waited for.
+      - Start the pod only when the kubelet has reported to the API server since this time, in seconds since 1970 by
+        the node's clock.
+      - An API server that does not answer before that is retried for up to O(timeout).
     type: float
   retry_rejected:
     description:
-      - Start the pod anew, until O(timeout), if the node rejects it because it has no such devices. A device plugin needs some
-        seconds to come back to a kubelet that was restarted.
+      - Start the pod again, until O(timeout), if the node rejects it because it has no such devices. A device plugin
+        needs some seconds to register with a restarted kubelet.
     type: bool
     default: false
   timeout:
-    description: How long starting and watching may take together, and removing, in seconds.
+    description: How long starting and watching together may take, and how long removing may take, in seconds.
     type: int
     default: 120
 """
 
 EXAMPLES = r"""
-- name: See which CPUs a pod gets, and that it keeps its GPU
+- name: Check which CPUs a pod gets, and that it keeps its GPU
   kubepin.tuning.pod_probe:
     node: gpu-01
     image: registry.example.com/busybox:1.37
   delegate_to: localhost
   register: probed
 
-- name: Show them
+- name: Show the CPUs
   ansible.builtin.debug:
     msg: "CPUs {{ probed.probe.cpus_allowed_list }}, device after {{ probed.probe.seconds_observed }} s still there"
 
@@ -133,7 +136,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 probe:
-  description: What was seen. Also returned by a failure after the pod was created.
+  description: What was observed. Also returned on failure after the pod was created.
   returned: with O(state=present), except in check mode
   type: dict
   contains:
@@ -154,7 +157,7 @@ probe:
       type: str
       sample: 0f0d5a0e-7d4b-4d0c-9d36-55a5a8f0e1f2
     container:
-      description: The container's name, the second key there.
+      description: The container's name, the second key in that file.
       type: str
       sample: probe
     node:
@@ -162,7 +165,7 @@ probe:
       type: str
       sample: gpu-01
     image:
-      description: The image asked for.
+      description: The requested image.
       type: str
       sample: registry.example.com/busybox:1.37
     qos_class:
@@ -170,11 +173,11 @@ probe:
       type: str
       sample: Guaranteed
     cpus_allowed_list:
-      description: The CPUs that it may run on, as last seen. None if nothing was seen.
+      description: The CPUs that it may run on, as last observed. None if nothing was observed.
       type: str
       sample: 8-13,136-141
     cpus_allowed_history:
-      description: All values of RV(probe.cpus_allowed_list) in order, equal neighbours once.
+      description: All values of RV(probe.cpus_allowed_list) in order, without consecutive duplicates.
       type: list
       elements: str
       sample: ["8-13,136-141"]
@@ -184,10 +187,10 @@ probe:
       elements: str
       sample: ["/dev/nvidia0"]
     device_lost_at:
-      description: The first second in which a device file did not open. None if all opened at all times.
+      description: The first second in which a device file did not open. None if all always opened.
       type: int
     device_error:
-      description: Its error. None if there is none.
+      description: The error of that device file. None if all always opened.
       type: str
       sample: "/dev/nvidia0: Operation not permitted"
     seconds_observed:
@@ -206,7 +209,7 @@ events:
   elements: str
   sample: ["Warning Failed: Failed to pull image"]
 left_behind:
-  description: Why the pod of a failed probe is still there.
+  description: Why the pod of a failed probe still exists.
   returned: failure to remove it
   type: str
 """
@@ -273,7 +276,7 @@ _POLL_SECONDS = 0.5
 
 
 class KubeletEndedError(TuningError):
-    """The kubelet under the pod has ended: nothing removes the pod before it is back."""
+    """The kubelet has stopped: nothing removes the pod before the kubelet is back."""
 
 
 class Probe:
@@ -286,18 +289,18 @@ class Probe:
         self._log = ""
 
     def find(self) -> dict[str, t.Any] | None:
-        """:raises TuningError: if a pod of that name is not a probe"""
+        """:raises TuningError: if the pod of that name is not a probe"""
         pod = self._api.pod(self._namespace, self._name)
         if pod and not is_ours(pod):
             raise TuningError(not_ours(pod))
         return pod
 
     def ask_to_remove(self, pod: dict[str, t.Any]) -> None:
-        """Leave the rest to the kubelet."""
+        """Request the deletion without waiting for the kubelet."""
         self._api.delete_pod(pod)
 
     def remove(self, pod: dict[str, t.Any], timeout: int) -> None:
-        """:raises TuningError: if it is still there after *timeout* seconds"""
+        """:raises TuningError: if it still exists after *timeout* seconds"""
         remove_pod(self._api, pod, timeout, "probe pod")
 
     def run(self, request: ProbeRequest) -> dict[str, t.Any]:
@@ -323,9 +326,9 @@ class Probe:
             raise
 
     def await_report(self, request: ProbeRequest, since: float) -> None:
-        """Wait until the API server has heard of the kubelet since then.
+        """Wait until the kubelet has reported to the API server since then.
 
-        :raises TuningError: if it has not within the timeout, or the kubelet has ended
+        :raises TuningError: if it has not within the timeout, or the kubelet has stopped
         """
         deadline = time.monotonic() + request.timeout
         kubelet = KubeletWatch()
@@ -345,7 +348,7 @@ class Probe:
             time.sleep(_POLL_SECONDS)
 
     def _see_kubelet(self, kubelet: KubeletWatch, node: str) -> None:
-        """:raises KubeletEndedError: if it has ended"""
+        """:raises KubeletEndedError: if it has stopped"""
         kubelet.note(self._api.kubelet_listens(node), time.monotonic())
         if kubelet.has_ended(time.monotonic()):
             raise KubeletEndedError(f"the kubelet of node {node} has ended: it refuses the API server's connections.")
@@ -362,7 +365,7 @@ class Probe:
             ) from error
 
     def _watch(self, created: dict[str, t.Any], request: ProbeRequest, deadline: float) -> dict[str, t.Any]:
-        """The pod as it was observed for long enough, or as the node rejected it if that may be tried again."""
+        """The pod after it was observed for long enough, or as the node rejected it if that may be retried."""
         trouble = None
         pod: dict[str, t.Any] | None = created
         kubelet = KubeletWatch()

@@ -7,13 +7,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: run_report
-short_description: Keep the results of a run's hosts, and its summary, in the run's folder
+short_description: Write the results of a run's hosts, and its summary, to the run's folder
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Writes the fact C(kubepin_result) of each host to a file of its own, and the run's summary beside them, each in one step.
-  - Of all hosts at once, as a task of Ansible per host and file would take longer than the rest of a run that changes nothing.
-  - Runs on the control node. A report is no change of a node, so the module never reports one.
+  - Writes the fact C(kubepin_result) of each host to a separate file, and the run's summary to the same folder, each
+    atomically.
+  - Handles all hosts at once, because a task per host and file would take longer than the rest of a run that changes
+    nothing.
+  - Runs on the control node. Writing a report does not change a node, so C(changed) is always false.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 attributes:
@@ -23,7 +25,7 @@ attributes:
     support: none
 options:
   folder:
-    description: The run's folder; made if it is not there.
+    description: The run's folder; created if it does not exist.
     type: path
     required: true
   results:
@@ -37,7 +39,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Keep what was found, done and verified
+- name: Save what was found, done and verified
   kubepin.tuning.run_report:
     folder: runs/2026-11-25T09-00-00Z
     results: {gpu-01: "{{ kubepin_result }}"}
@@ -48,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The files that are there now.
+  description: The files of the report.
   returned: success
   type: list
   elements: str
@@ -73,7 +75,7 @@ OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
-    """File name to text: a node's name and .json, and summary.txt."""
+    """File name to text: a JSON file named after each node, and summary.txt."""
     found = {f"{r['node']}.json": json.dumps(r, indent=4, sort_keys=True) + "\n" for r in results.values() if r}
     return {**found, "summary.txt": f"{summary}\n"}
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules of the control node, run without a Python process of their own.
+"""Modules of the control node, run without a separate Python process.
 
-A module that asks the Kubernetes API takes some tenths of a second; to start a Python process for it, and to import
-Ansible's module library and the Kubernetes client, takes a second more, for each task and host. Ansible imports an
-action plugin once, before it forks the workers: there the same code runs at once. So do filters, which each worker
-would otherwise compile anew.
+A module that queries the Kubernetes API takes some tenths of a second. Starting a Python process for it and importing
+Ansible's module library and the Kubernetes client takes another second, for each task and host. Ansible imports an
+action plugin once, before it forks the workers, so the same code starts there without delay. The filters are imported
+here for the same reason: otherwise each worker would compile them again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster imp
 
 
 class _Ended(SystemExit):
-    """The module has its result; as from AnsibleModule, a SystemExit, which no handler of errors stops."""
+    """The module has returned its result; a SystemExit as AnsibleModule's, so ``except Exception`` misses it."""
 
     def __init__(self, result: dict[str, t.Any]) -> None:
         super().__init__(int(bool(result.get("failed"))))
@@ -36,7 +36,7 @@ class _Ended(SystemExit):
 
 
 class _InProcess:
-    """What a module sees of AnsibleModule, as `_module.Module` says."""
+    """Stands in for AnsibleModule; implements `module_utils.control.module.Module`."""
 
     def __init__(self, params: dict[str, t.Any], check_mode: bool) -> None:
         self.params = params
@@ -50,10 +50,10 @@ class _InProcess:
 
 
 class ControlNodeAction(ModuleAction):
-    """Runs the module of the same name: here if it would run here anyway, else as Ansible runs any module."""
+    """Runs the module of the same name: in this process if it would run on this machine anyway, else as any module."""
 
     module: ModuleType
-    """With OPTIONS, what AnsibleModule takes but for check mode, which all of them support, and `run`."""
+    """Has `OPTIONS`, AnsibleModule's arguments except check mode, which all of these modules support, and `run`."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         if not self._runs_here():
@@ -71,7 +71,7 @@ class ControlNodeAction(ModuleAction):
         raise RuntimeError("the module ended without a result")
 
     def _runs_here(self) -> bool:
-        """Whether the task is for this machine and user, without an environment of its own, and the client library is here."""
+        """Whether the task is for this machine and user, sets no environment, and the client library is installed."""
         return (
             self._connection.transport == "local"
             and self._connection.become is None

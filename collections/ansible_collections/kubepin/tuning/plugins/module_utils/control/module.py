@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules of the control node use of AnsibleModule, so that they also run without one."""
+"""The part of AnsibleModule that modules of the control node use, so that they also run without it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing as t
 
 
 class Module(t.Protocol):
-    """A module's parameters, and its end."""
+    """A module's parameters, and how it ends."""
 
     params: dict[str, t.Any]
     check_mode: bool

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
-    """Such as 8 s, 3 min 5 s, 2 h 10 min."""
+    """A duration as text, such as 8 s, 3 min 5 s, 2 h 10 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """The first *most* names with commas, and how many more there are."""
+    """The first *most* names, separated by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

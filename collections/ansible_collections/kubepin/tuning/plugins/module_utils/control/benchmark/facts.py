@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is measured on a node, in which order, and what came of it. Pure: settings and module results in, facts and text out."""
+"""The benchmark's plan and facts of a node. Pure: settings and module results in, facts and text out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GAP = "   "
 
 
 def benchmark_settings_problems(settings: Data) -> list[str]:
-    """All that is wrong with the variables of role gpu_benchmark by themselves, a sentence each.
+    """Every problem of the variables of role gpu_benchmark, checked without a node; a sentence each.
 
     :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds``, ``threads``,
         ``arms``, ``contrast``, ``block_seconds``, ``label``, as the role names them without its prefix
@@ -65,7 +65,7 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
 
 
 def _quantity(text: object) -> Fraction | None:
-    """The quantity, None for what is none or not above 0."""
+    """The quantity; None if it is invalid or not above 0."""
     try:
         value = parse_quantity(str(text))
     except ValueError:
@@ -78,11 +78,11 @@ def _is_whole(value: Fraction) -> bool:
 
 
 def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[str, Any]:
-    """What is to be measured on a node, and what stands in the way.
+    """What to measure on a node, and the problems that prevent it.
 
-    :param settings: as of `benchmark_settings_problems`, and ``run``, the name of the run
+    :param settings: as for `benchmark_settings_problems`, and ``run``, the name of the run
     :param api: the result of node_api_info, failed or not
-    :param begun: what `record` kept of a measurement that was begun in *folder*; empty if none was
+    :param begun: what `record` saved of a measurement that was started in *folder*; empty without one
     :param folder: where the timings go
     """
     node: Data = api.get("node") or {}
@@ -143,10 +143,10 @@ def _pods(arms: Sequence[Data], rounds: int, run_id: str, folder: str) -> list[d
 
 
 def balanced_orders(arms: int, rounds: int, seed: str) -> list[list[int]]:
-    """An order of the arms for each round: random, and every second one the reverse of the one before.
+    """An order of the arms for each round: random, with every second order the reverse of the previous one.
 
-    A drift over a pair of rounds then weighs on all arms alike. The same *seed* gives the same orders, so that a run that
-    is resumed goes on as it began.
+    Drift over a pair of rounds then affects all arms equally. The same *seed* gives the same orders, so that a resumed
+    run continues with them.
     """
     source = random.Random(seed)
     orders: list[list[int]] = []
@@ -156,7 +156,7 @@ def balanced_orders(arms: int, rounds: int, seed: str) -> list[list[int]]:
 
 
 def benchmark_todo(plan: Data, looked_at: Sequence[Data]) -> dict[str, Any]:
-    """Which pods are still to be run, and the problems of running them.
+    """The pods that have not run yet, and the problems that prevent running them.
 
     :param looked_at: the results of benchmark_pod in check mode, in the order of the plan's pods, up to the first that failed
     """
@@ -183,11 +183,11 @@ def benchmark_fact(
 ) -> dict[str, Any]:
     """The fact `kubepin_benchmark` of a node after a measurement.
 
-    :param before: the fact as it was; what it holds of the same run is kept
+    :param before: the previous fact; other measurements of the same run are kept
     :param looked_at: the results of benchmark_pod in check mode, one for each pod of the plan
-    :param ran: the results of those that were run
-    :param summary: the object of ``python -m benchmark summary``, empty if there is none
-    :param problems: what stood in the way of measuring
+    :param ran: the results of the pods that were run
+    :param summary: the object of ``python -m benchmark summary``, empty without timings
+    :param problems: what prevented the measurement
     """
     found = {result["benchmark"]["file"]: result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result}
     unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
@@ -224,7 +224,7 @@ def _outcome(runs: Mapping[str, Data]) -> Outcome:
 
 
 def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:
-    """The measured arm of each group that a comparison begins with: torch's own number of threads, else the first."""
+    """For each group, the measured arm to compare: the one with torch's default number of threads, else the first."""
     chosen = {}
     for group in (arm["group"] for arm in asked):
         arms = [name for name in measured if name.rpartition("-")[0] == group]
@@ -257,7 +257,7 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
 
     :param sources: of `comparison_sources`
     :param reported: the result of the command ``python -m benchmark report --json``, skipped without sources
-    :param folder: where it writes
+    :param folder: where the command writes
     """
     problems = list(sources["problems"])
     report: Data = {}
@@ -277,7 +277,7 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
 
 
 def benchmark_statistics(fact: Data) -> dict[str, Any]:
-    """What a workflow hands on of `kubepin_benchmark`: the problems, and the mean of each cell in ms."""
+    """The part of `kubepin_benchmark` that a workflow publishes: the problems, and the mean of each cell in ms."""
     return {
         "schema": SCHEMA,
         "node": fact["node"],
@@ -298,7 +298,7 @@ def _cell(cell: Data) -> str:
 
 
 def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]) -> list[str]:
-    """The lines that end a run: what was measured on each node, what it says, and what could not be measured.
+    """The summary of a run: what was measured on each node, the results, and what could not be measured.
 
     :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
     :param comparisons: host name -> its ``kubepin_comparison``, empty for one without
@@ -311,8 +311,8 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     lines = [f"benchmark: {nodes}: {len(measured) - len(failed)} measured, {len(failed)} with problems"]
     width = max(map(len, measured))
     for host in measured:
-        told = _host_lines(facts[host], comparisons.get(host) or {})
-        lines += [f"  {host if not number else '':<{width}}{_GAP}{line}" for number, line in enumerate(told)]
+        host_lines = _host_lines(facts[host], comparisons.get(host) or {})
+        lines += [f"  {host if not number else '':<{width}}{_GAP}{line}" for number, line in enumerate(host_lines)]
     return lines
 
 

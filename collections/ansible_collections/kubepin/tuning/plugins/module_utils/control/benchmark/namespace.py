@@ -23,13 +23,13 @@ _POLL_SECONDS = 0.25
 
 
 def namespace_manifest(name: str) -> JsonObject:
-    """A namespace that is kubepin's, open to restricted pods only."""
+    """A namespace labelled as kubepin's, with the restricted Pod Security Standard enforced."""
     labels = {**_LABELS, "pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def config_map_manifest(namespace: str, name: str, data: Mapping[str, str]) -> JsonObject:
-    """A ConfigMap that is kubepin's."""
+    """A ConfigMap labelled as kubepin's."""
     metadata = {"namespace": namespace, "name": name, "labels": _LABELS}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
 
@@ -38,7 +38,7 @@ class BenchmarkNamespace:
     """One namespace and its ConfigMap.
 
     :param timeout: seconds within which the namespace must be ready, or gone
-    :param check_mode: change nothing, but tell what would be changed
+    :param check_mode: change nothing, but report what would change
     """
 
     def __init__(self, api: KubernetesApi, namespace: str, config_map: str, timeout: float, check_mode: bool) -> None:
@@ -52,7 +52,7 @@ class BenchmarkNamespace:
         self._config_map_path = f"{self._config_maps}/{config_map}"
 
     def make(self, program: Mapping[str, str]) -> bool:
-        """Make what is missing, and bring the program up to date; whether anything was, or would be, changed.
+        """Create what is missing, and update the program. Returns whether anything was, or would be, changed.
 
         :raises TuningError: if a request fails, or the namespace gets no service account, without which no pod is admitted
         """
@@ -66,13 +66,13 @@ class BenchmarkNamespace:
         return self._put_program(program) or is_new
 
     def reason_to_keep(self) -> str | None:
-        """Why nothing of it can be removed: pods of other runs need it."""
+        """Why neither can be removed: pods of other runs need them."""
         pods = self._api.pods_with_label(self._namespace, f"{MANAGED_BY_LABEL}={MANAGED_BY}")
         names = sorted(pod["metadata"]["name"] for pod in pods)
         return f"pods of other runs are in namespace {self._namespace}: {', '.join(names)}" if names else None
 
     def remove(self) -> bool:
-        """Remove the ConfigMap, and the namespace if it is kubepin's; whether anything was, or would be, changed.
+        """Remove the ConfigMap, and the namespace if it is kubepin's. Returns whether anything was or would be changed.
 
         :raises TuningError: if a request fails, or the namespace does not go away
         """

@@ -23,7 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.ver
 
 CONTAINER = "benchmark"
 JSON_START = '{"schema"'
-# Beyond its own timeouts the kubelet ends a forgotten pod, so that it does not hold a GPU for ever.
+# The kubelet ends a forgotten pod this long after the pod's own timeouts, so that it does not hold a GPU forever.
 DEADLINE_MARGIN_SECONDS = 120
 
 _MARK = "kubepin-benchmark"
@@ -48,7 +48,7 @@ _ARGUMENTS_REFUSED, _NOTHING_TIMED, _BUS_ERROR = 2, 3, 135
 
 @dataclass(frozen=True)
 class RoundRequest:
-    """What one pod is to measure, and what it gets: *cpu* and *memory* are quantities, limits equal to requests."""
+    """What one pod measures, and its resources: *cpu* and *memory* are quantities, limits equal to requests."""
 
     node: str
     namespace: str
@@ -77,7 +77,7 @@ class RoundRequest:
 
 
 class Failure(t.NamedTuple):
-    """Why a round failed: a word for programs, and a sentence with the way out for people."""
+    """Why a round failed: a code for programs, and a sentence with the remedy for people."""
 
     code: str
     message: str
@@ -85,19 +85,19 @@ class Failure(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a log or a file holds: its JSON lines, and all others."""
+    """The contents of a log or a file: its JSON lines, and all others."""
 
     lines: tuple[str, ...]
     others: tuple[str, ...]
 
 
 def benchmark_name(node: str) -> str:
-    """The name of *node*'s benchmark pod: one per node, so that what an interrupted run left is found."""
+    """The name of *node*'s benchmark pod. There is one per node, so that a pod left by an interrupted run is found."""
     return pod_name(_MARK, node)
 
 
 def problems(request: RoundRequest) -> list[str]:
-    """All that is wrong with a request by itself, a sentence each."""
+    """Every problem of a request, checked without the cluster; a sentence each."""
     found = []
     for name, text in (("cpu", request.cpu), ("memory", request.memory), ("shm_size", request.shm_size)):
         if text is not None and not _is_positive(text):
@@ -135,9 +135,9 @@ def _is_positive(text: str) -> bool:
 
 
 def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
-    """A Guaranteed pod that the restricted pod security standard admits.
+    """A Guaranteed pod that the restricted Pod Security Standard admits.
 
-    It is bound to its node by the node's name as DaemonSet pods are, so that the scheduler looks for free GPUs there.
+    Node affinity with the node's name, as in DaemonSet pods, makes the scheduler look for free GPUs on that node.
     """
     resources = {"cpu": request.cpu, "memory": request.memory}
     if request.gpus:
@@ -173,7 +173,7 @@ def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
                 "imagePullPolicy": request.image_pull_policy,
                 "command": command(request),
                 "workingDir": _SCRATCH,
-                # A user that the image does not know has no home and no name
+                # a user that the image does not define has no home directory and no name
                 "env": [
                     {"name": "PYTHONPATH", "value": _PROGRAM.rpartition("/")[0]},
                     {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
@@ -212,9 +212,9 @@ def command(request: RoundRequest) -> list[str]:
 
 
 def sort_log(text: str, ended: bool) -> Recorded:
-    """The JSON lines of a log, and all others; a last line without its end counts once the pod has *ended*.
+    """The JSON lines of a log, and all others; an unterminated last line counts only once the pod has *ended*.
 
-    A JSON line that was cut, or that another writer has written into, is one of the others.
+    A JSON line that was truncated or interleaved with other output counts among the others.
     """
     lines: list[str] = []
     others: list[str] = []
@@ -235,7 +235,7 @@ def _is_json(line: str) -> bool:
 
 
 def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
-    """*known* lines and what a new reading of the log adds; after a rotation the log starts later than *known* does."""
+    """*known* lines and those that a new reading of the log adds; a rotated log starts later than *known*."""
     if list(read[: len(known)]) == list(known):
         return tuple(read)
     seen = set(known)
@@ -243,7 +243,7 @@ def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
 
 
 def ended_arms(lines: Sequence[str], request: RoundRequest) -> list[str]:
-    """The arms of this run and round that were measured to their end, in order."""
+    """The arms of this run and round whose measurement finished, in order."""
     return [
         record["arm"] for record in map(json.loads, lines) if record.get("kind") == "end" and _is_of(record, request)
     ]
@@ -254,7 +254,7 @@ def _is_of(record: Mapping[str, t.Any], request: RoundRequest) -> bool:
 
 
 def is_complete(lines: Sequence[str], request: RoundRequest) -> bool:
-    """Whether each thread setting that was asked for has ended."""
+    """Whether the measurement of each requested thread setting finished."""
     ended = set(ended_arms(lines, request))
     number = re.compile(re.escape(request.arm) + r"-\d+$")
     return all(
@@ -264,13 +264,13 @@ def is_complete(lines: Sequence[str], request: RoundRequest) -> bool:
 
 
 def environment(lines: Sequence[str]) -> Mapping[str, t.Any]:
-    """The environment that the first process recorded; empty without one."""
+    """The environment that the first process recorded; empty if none was."""
     records = (json.loads(line) for line in lines)
     return next((record.get("env") or {} for record in records if record.get("kind") == "process"), {})
 
 
 def stage(pod: Mapping[str, t.Any]) -> str:
-    """How far a pod has come: ``scheduling``, ``starting``, ``running`` or ``ended``."""
+    """The stage of a pod: ``scheduling``, ``starting``, ``running`` or ``ended``."""
     status = pod.get("status") or {}
     state = _container_state(status)
     if state.get("terminated") or status.get("phase") in ("Failed", "Succeeded"):
@@ -281,9 +281,9 @@ def stage(pod: Mapping[str, t.Any]) -> str:
 
 
 def failure(pod: Mapping[str, t.Any], request: RoundRequest, others: Sequence[str]) -> Failure | None:
-    """Why the pod has failed for good; None while it may still succeed, and if it has succeeded.
+    """Why the pod has failed permanently; None if it has succeeded or still may.
 
-    :param others: the lines of its log that are no JSON lines
+    :param others: the lines of its log that are not JSON
     """
     status: Mapping[str, t.Any] = pod.get("status") or {}
     state = _container_state(status)
@@ -323,7 +323,7 @@ def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Seq
     code, reason = ended.get("exitCode"), ended.get("reason")
     if code == 0:
         return None
-    said = quoted(others) or _sentence(ended.get("message")) or "it said nothing"
+    output = quoted(others) or _sentence(ended.get("message")) or "it said nothing"
     if reason == "OOMKilled":
         return Failure(
             "out_of_memory",
@@ -331,13 +331,13 @@ def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Seq
             "Raise `memory`, or let fewer loader workers run.",
         )
     if code == _ARGUMENTS_REFUSED:
-        return Failure("arguments", f"the benchmark refuses its arguments: {said}")
+        return Failure("arguments", f"the benchmark refuses its arguments: {output}")
     if code == _NOTHING_TIMED:
-        return Failure("nothing_timed", f"the benchmark on node {request.node} could time nothing: {said}")
-    if code == _BUS_ERROR or "Bus error" in said or "bus error" in said:
+        return Failure("nothing_timed", f"the benchmark on node {request.node} could time nothing: {output}")
+    if code == _BUS_ERROR or "Bus error" in output or "bus error" in output:
         limit = request.shm_size or request.memory
         return Failure(
-            "shared_memory", f"{_who(request)} ran out of /dev/shm ({limit}): raise `shm_size` and `memory`. {said}"
+            "shared_memory", f"{_who(request)} ran out of /dev/shm ({limit}): raise `shm_size` and `memory`. {output}"
         )
     if reason in ("StartError", "ContainerCannotRun"):
         return Failure(
@@ -345,12 +345,12 @@ def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Seq
             f"the image {request.image} cannot run the benchmark: {_sentence(ended.get('message')) or reason}. "
             "It needs python3 with PyTorch and torchvision on its PATH.",
         )
-    if "No module named" in said:
+    if "No module named" in output:
         return Failure(
-            "start", f"the image {request.image} lacks what the benchmark needs (PyTorch and torchvision): {said}"
+            "start", f"the image {request.image} lacks what the benchmark needs (PyTorch and torchvision): {output}"
         )
     signal = f" (signal {code - 128})" if isinstance(code, int) and 128 < code < 160 else ""
-    return Failure("program", f"the benchmark on node {request.node} ended with exit code {code}{signal}: {said}")
+    return Failure("program", f"the benchmark on node {request.node} ended with exit code {code}{signal}: {output}")
 
 
 def _rejection(reason: str | None, message: str, request: RoundRequest) -> Failure:
@@ -366,7 +366,7 @@ def _rejection(reason: str | None, message: str, request: RoundRequest) -> Failu
 
 
 def deleted(request: RoundRequest) -> Failure:
-    """The failure of a pod that is gone, or on its way out, without our doing."""
+    """The failure of a pod that something other than kubepin deleted."""
     return Failure(
         "deleted",
         f"{_who(request)} was deleted while it measured: by somebody, a drain, or an eviction. "
@@ -377,22 +377,22 @@ def deleted(request: RoundRequest) -> Failure:
 def not_scheduled(
     pod: Mapping[str, t.Any], node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest
 ) -> Failure:
-    """Why the scheduler has found no place within ``schedule_timeout``.
+    """Why the scheduler could not place the pod within ``schedule_timeout``.
 
     :param node: the node that the pod is bound to
-    :param pods: the pods that run there
+    :param pods: the pods on that node
     """
     condition: Mapping[str, t.Any] = next(
         (c for c in (pod.get("status") or {}).get("conditions") or [] if c["type"] == "PodScheduled"), {}
     )
-    told = _sentence(condition.get("message"))
-    if not told:
+    message = _sentence(condition.get("message"))
+    if not message:
         return Failure(
             "unschedulable",
             f"no scheduler has looked at {_who(request)} for {request.schedule_timeout} s: is kube-scheduler up?",
         )
     head = f"node {request.node}"
-    quote = f" The scheduler: {told}."
+    quote = f" The scheduler: {message}."
     if (node.get("spec") or {}).get("unschedulable"):
         return Failure(
             "unschedulable",
@@ -403,9 +403,9 @@ def not_scheduled(
             "unschedulable",
             f"{head} has taints that the benchmark pod does not tolerate: {', '.join(taints)}. Set `tolerations`.{quote}",
         )
-    if request.gpus and f"Insufficient {request.gpu_resource}" in told:
+    if request.gpus and f"Insufficient {request.gpu_resource}" in message:
         return no_free_gpu(node, pods, request, quote)
-    lacking = sorted(set(re.findall(r"Insufficient ([\w./-]+)", told)))
+    lacking = sorted(set(re.findall(r"Insufficient ([\w./-]+)", message)))
     if lacking:
         free = ", ".join(f"{name}: {_room(name, node, pods)}" for name in lacking)
         return Failure(
@@ -423,7 +423,7 @@ def not_scheduled(
 def no_free_gpu(
     node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest, quote: str = ""
 ) -> Failure:
-    """That all GPUs of a node are taken, and which pods hold them."""
+    """The failure if all GPUs of a node are in use, naming the pods that hold them."""
     allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(request.gpu_resource, "0")
     holders = requested(request.gpu_resource, pods)
     if allocatable == "0":
@@ -446,30 +446,30 @@ def no_free_gpu(
 
 
 def with_pull_error(why: Failure, events: Sequence[str]) -> Failure:
-    """*why*, and for an image the container runtime's own words, which only the pod's events keep.
+    """*why*, with the container runtime's message if it is about an image; only the pod's events have that message.
 
     :param events: the pod's events as lines, oldest first
     """
-    told = [event for event in events if "Failed to pull image" in event]
-    if why.code != "image" or not told:
+    pull_errors = [event for event in events if "Failed to pull image" in event]
+    if why.code != "image" or not pull_errors:
         return why
-    return Failure(why.code, f"{why.message} The node: {told[-1].partition(': ')[2]}")
+    return Failure(why.code, f"{why.message} The node: {pull_errors[-1].partition(': ')[2]}")
 
 
 def timed_out(
     reached: str, pod: Mapping[str, t.Any], request: RoundRequest, warnings: Sequence[str], others: Sequence[str]
 ) -> Failure:
-    """That a pod has neither come further nor failed in the time of its stage.
+    """The failure of a pod that exceeded the time for its stage without failing itself.
 
     :param warnings: the pod's warning events, oldest first
     """
     if reached == "starting":
         waiting = _container_state(pod.get("status") or {}).get("waiting") or {}
         state = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message"))))) or "not started"
-        told = f" Last event: {warnings[-1]}." if warnings else ""
+        event = f" Last event: {warnings[-1]}." if warnings else ""
         return Failure(
             "timeout",
-            f"{_who(request)} has not started within {request.start_timeout} s: {state}.{told} A large image takes "
+            f"{_who(request)} has not started within {request.start_timeout} s: {state}.{event} A large image takes "
             "long to pull: raise `start_timeout`.",
         )
     last = f" It last said: {others[-1].lstrip('# ')}" if others else ""
@@ -480,12 +480,12 @@ def timed_out(
 
 
 def incomplete(request: RoundRequest, others: Sequence[str]) -> Failure:
-    """That the program ended without an error, but not all that was asked for has an end."""
-    said = quoted(others) or "nothing else"
+    """The failure if the program ended without an error, but did not finish every requested measurement."""
+    output = quoted(others) or "nothing else"
     return Failure(
         "incomplete",
         f"the benchmark on node {request.node} ended without an error, but the log lacks the end of arm {request.arm} "
-        f"with threads {','.join(request.threads)}. It said: {said}",
+        f"with threads {','.join(request.threads)}. It said: {output}",
     )
 
 
@@ -499,9 +499,9 @@ def readiness(node: Mapping[str, t.Any]) -> str | None:
 
 
 def quoted(others: Sequence[str]) -> str:
-    """The last lines of the program's own words as one line."""
-    told = [line.lstrip("# ").rstrip() for line in others]
-    return " / ".join([line for line in told if line][-_QUOTED_LINES:])
+    """The last lines of the program's output as one line."""
+    texts = [line.lstrip("# ").rstrip() for line in others]
+    return " / ".join([line for line in texts if line][-_QUOTED_LINES:])
 
 
 def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:

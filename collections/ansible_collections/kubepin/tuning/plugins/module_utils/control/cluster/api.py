@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Kubernetes API as kubepin's modules on the control node use it: few calls, plain JSON, errors for people.
+"""The Kubernetes API for kubepin's modules on the control node: few calls, plain JSON, readable errors.
 
-The client library reads the kubeconfig (certificates, tokens, exec plugins, proxies) and opens the connections. The
-objects stay plain JSON: the model classes of a new client can refuse objects of an old API server.
+The client library reads the kubeconfig (certificates, tokens, exec plugins, proxies) and opens the connections. Objects
+stay plain JSON, because the model classes of a new client can reject objects of an old API server.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ JsonObject = dict[str, t.Any]
 
 _PAGE = 250
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
-# k8s.io/apimachinery/pkg/util/proxy/transport.go; an API server that is away itself, or its etcd, says only the second
+# k8s.io/apimachinery/pkg/util/proxy/transport.go; if the API server or its etcd is unavailable, only the second appears
 _REFUSED_BY_KUBELET = ("error trying to reach service", "connection refused")
 _OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
 
 
 class ApiError(TuningError):
-    """A request that failed. *status* is the HTTP status (None: no answer), *answer* the server's own words."""
+    """A request that failed. *status* is the HTTP status (None: no answer), *answer* the server's message."""
 
     def __init__(self, message: str, status: int | None, answer: str) -> None:
         super().__init__(message, status=status)
@@ -59,7 +59,7 @@ class ApiError(TuningError):
 
 
 def connect(module: Module) -> KubernetesApi:
-    """The API that the module's options O(kubeconfig) and O(context) name; the module fails without the library.
+    """The API that the module's options O(kubeconfig) and O(context) select; the module fails without the library.
 
     :raises TuningError: if the kubeconfig cannot be used
     """
@@ -72,7 +72,7 @@ def connect(module: Module) -> KubernetesApi:
 
 
 class KubernetesApi:
-    """One API server. Every method raises ApiError, naming the server and the way out, if a request fails."""
+    """One API server. Every method raises ApiError, with the server and the remedy, if a request fails."""
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
         self.kubeconfig = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
@@ -92,25 +92,25 @@ class KubernetesApi:
             raise self.without_node(name, known, error.answer) from error
 
     def without_node(self, name: str, known: Iterable[str], answer: str = "") -> ApiError:
-        """That the cluster has no node of this name, but those that are *known*."""
+        """The error that the cluster has no node of this name, with the *known* names."""
         return ApiError(
             f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(sorted(known))}.', 404, answer
         )
 
     def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
-        """A merge patch (RFC 7386)."""
+        """Apply a merge patch (RFC 7386)."""
         self.patch(f"/api/v1/nodes/{_quoted(name)}", patch)
 
     def nodes(self) -> list[JsonObject]:
         return self._list("/api/v1/nodes")
 
     def configz(self, node: str) -> JsonObject:
-        """The configuration that the node's kubelet runs with, asked of the kubelet itself."""
+        """The configuration that the node's kubelet runs with, read from the kubelet itself."""
         configuration: JsonObject = self._get(f"/api/v1/nodes/{_quoted(node)}/proxy/configz")["kubeletconfig"]
         return configuration
 
     def kubelet_listens(self, node: str) -> bool | None:
-        """Whether the node's kubelet takes connections of the API server; None if that is not known."""
+        """Whether the node's kubelet accepts connections from the API server; None if unknown."""
         try:
             self._request("GET", f"/api/v1/nodes/{_quoted(node)}/proxy/healthz")
         except ApiError as error:
@@ -144,7 +144,7 @@ class KubernetesApi:
         return self.create(f"{namespace_path(manifest['metadata']['namespace'])}/pods", manifest)
 
     def find(self, path: str) -> JsonObject | None:
-        """The object at this path of the API, None if there is none."""
+        """The object at this path of the API, None if it does not exist."""
         try:
             return self._get(path)
         except ApiError as error:
@@ -158,7 +158,7 @@ class KubernetesApi:
         return created
 
     def patch(self, path: str, patch: Mapping[str, t.Any]) -> None:
-        """A merge patch (RFC 7386) of the object at this path of the API."""
+        """Apply a merge patch (RFC 7386) to the object at this path of the API."""
         self._request("PATCH", path, patch, "application/merge-patch+json")
 
     def delete(self, path: str) -> None:
@@ -166,7 +166,7 @@ class KubernetesApi:
         self._request("DELETE", path)
 
     def delete_pod(self, pod: Mapping[str, t.Any], at_once: bool = False) -> None:
-        """Request the deletion of this pod. Does nothing if it is already gone or another pod has taken its name.
+        """Request the deletion of this pod. Does nothing if the pod is gone or another pod has its name.
 
         :param at_once: skip the grace period, for a pod whose containers never started
         """
@@ -181,14 +181,14 @@ class KubernetesApi:
                 raise
 
     def eviction_version(self) -> str:
-        """The apiVersion of Eviction that the server takes: policy/v1 from Kubernetes 1.22, policy/v1beta1 before."""
+        """The apiVersion of Eviction that the server accepts: policy/v1 from Kubernetes 1.22, policy/v1beta1 before."""
         served: JsonObject = next((r for r in self._get("/api/v1")["resources"] if r["name"] == "pods/eviction"), {})
         return f"{served.get('group', 'policy')}/{served.get('version', 'v1')}"
 
     def evict_pod(self, pod: Mapping[str, t.Any], api_version: str) -> bool:
-        """Ask for the eviction of exactly this pod; False if a disruption budget forbids it right now.
+        """Request the eviction of exactly this pod; False if a disruption budget currently forbids it.
 
-        One that is gone, or another of the same name, counts as evicted.
+        A pod that is gone, or replaced by another of the same name, counts as evicted.
         """
         metadata = pod["metadata"]
         names = {"namespace": metadata["namespace"], "name": metadata["name"]}
@@ -228,7 +228,7 @@ class KubernetesApi:
         return list(self._items(path, **query))
 
     def _items(self, path: str, **query: str) -> Iterator[JsonObject]:
-        """A list's items, page after page. Items of a list carry no apiVersion of their own: they get the list's."""
+        """A list's items, page by page. Items of a list have no apiVersion, so they get the list's."""
         pages: dict[str, str | int] = {**query, "limit": _PAGE}
         while True:
             page = self._get(f"{path}?{urlencode(pages)}")
@@ -288,7 +288,7 @@ def _load(kubeconfig: str, context: str | None) -> Configuration:
 
 
 def namespace_path(name: str) -> str:
-    """Where the API has a namespace, and below it what is in it."""
+    """The API path of a namespace; the paths of its objects begin with it."""
     return f"/api/v1/namespaces/{_quoted(name)}"
 
 
@@ -301,7 +301,7 @@ def _quoted(name: str) -> str:
 
 
 def _message(text: str) -> str:
-    """The words of a Status object, or the text itself (the node proxy answers plain text)."""
+    """The message of a Status object, or the text itself (the node proxy answers in plain text)."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
@@ -318,7 +318,7 @@ def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, wha
     """Delete exactly *pod* and wait until it is gone; *what* names it in the error, such as "probe pod".
 
     :param at_once: as for `KubernetesApi.delete_pod`
-    :raises TuningError: if it is still there after *timeout* seconds
+    :raises TuningError: if it still exists after *timeout* seconds
     """
     metadata = pod["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]

@@ -24,9 +24,9 @@ _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 class DrainPlan:
     """What a drain would do: every list is sorted by namespace and name.
 
-    *evicted* has to leave the node (pods named in *problems* among them: they would leave once that is solved), *kept*
-    stays (DaemonSet and mirror pods), *terminating* is on its way out already and only waited for. *problems* stay until
-    somebody acts; what *blocked* names, a disruption budget forbids now, and may allow later.
+    *evicted* pods have to leave the node (including those in *problems*, once these are solved), *kept* pods stay
+    (DaemonSet and mirror pods), *terminating* pods are already being deleted and are only waited for. *problems* last
+    until a person acts; the evictions in *blocked* are forbidden by a disruption budget now, but may be allowed later.
     """
 
     evicted: list[dict[str, str | None]]
@@ -48,16 +48,16 @@ def plan_drain(
     delete_emptydir_data: bool = False,
     force: bool = False,
 ) -> DrainPlan:
-    """Decide what a drain evicts and keeps, and name every reason why it could not finish, all at once.
+    """Decide what a drain evicts and keeps, and list every reason why it could not finish.
 
-    A disruption budget blocks only if it allows no disruption *now*. One that allows 1 while two of its pods run on
-    the node does not: the drain evicts one, waits until it is replaced elsewhere, and goes on.
+    A disruption budget blocks only if it allows no disruption *now*. A budget that allows 1 while two of its pods run
+    on the node does not block: the drain evicts one, waits until it is replaced elsewhere, and continues.
 
     :param pods: all pods of the node
     :param budgets: the cluster's PodDisruptionBudgets, each with its ``apiVersion``
-    :param daemon_sets: (namespace, name) of the cluster's DaemonSets; a pod of one that is not there counts as bare
-    :param delete_emptydir_data: pods may lose what they keep in emptyDir volumes
-    :param force: pods that no controller would start again may be deleted
+    :param daemon_sets: (namespace, name) of the cluster's DaemonSets; a pod of a missing DaemonSet counts as bare
+    :param delete_emptydir_data: pods may lose the data in their emptyDir volumes
+    :param force: pods without a controller may be deleted
     """
     plan = DrainPlan([], [], [], [], [])
     for pod in sorted(pods, key=_key):
@@ -83,8 +83,8 @@ def plan_drain(
 def selector_matches(selector: JsonObject | None, labels: Mapping[str, str], *, empty_matches: bool) -> bool:
     """Whether a LabelSelector selects an object with *labels* (apimachinery ``LabelSelectorAsSelector``).
 
-    No selector selects nothing, and neither does one with an unknown operator or with ``In``/``NotIn`` without values:
-    the API server skips such budgets. What an empty selector means depends on the API: *empty_matches*.
+    A missing selector matches nothing, nor does one with an unknown operator or with ``In``/``NotIn`` without values:
+    the API server skips such budgets. What an empty selector matches depends on the API: *empty_matches*.
     """
     if selector is None:
         return False
@@ -182,7 +182,7 @@ def _budget_problem(pod: JsonObject, budgets: Iterable[JsonObject]) -> Problem |
 
 
 def _protects(budget: JsonObject, pod: JsonObject) -> bool:
-    """Whether *budget* covers *pod*. An empty selector covers the whole namespace in policy/v1, nothing in v1beta1."""
+    """Whether *budget* covers *pod*. An empty selector matches the whole namespace in policy/v1, nothing in v1beta1."""
     return _key(budget)[0] == _key(pod)[0] and selector_matches(
         (budget.get("spec") or {}).get("selector"),
         pod["metadata"].get("labels") or {},

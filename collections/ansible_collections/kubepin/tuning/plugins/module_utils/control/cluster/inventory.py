@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pure: a node object of the API as host variables, and the groups that it belongs to.
 
-What the API does not know of CPUs: sockets, NUMA nodes, L3 groups, the CPUs' numbers, and which of them are near a GPU. Only the node
-itself does (kubepin.tuning.cpu_topology_info).
+The API does not know sockets, NUMA nodes, L3 groups, CPU numbers, or which CPUs are near a GPU. These can only be read
+on the node (kubepin.tuning.cpu_topology_info).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _GPU_PRODUCT = "nvidia.com/gpu.product"
 
 
 def node_facts(node: Node, prefixes: Sequence[str]) -> dict[str, Any]:
-    """What the API knows of a node (schema 1), for the variable `kubepin_node`.
+    """What the API knows about a node (schema 1), for the variable `kubepin_node`.
 
-    :param prefixes: how the names of resources begin that are GPUs
+    :param prefixes: prefixes of GPU resource names
     """
     metadata, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
     labels: Mapping[str, str] = metadata.get("labels") or {}
@@ -66,11 +66,11 @@ def address(facts: Mapping[str, Any], types: Sequence[str]) -> str | None:
 
 
 def groups(facts: Mapping[str, Any], gpu_labels: Mapping[str, str]) -> list[str]:
-    """The groups of a node: the one that the playbooks know it by, then those of its kind.
+    """The groups of a node: first the group that the playbooks use, then those of its hardware and version.
 
-    A node of the control plane is in no other of the former, with or without GPUs: it is not tuned unless somebody says so.
+    A control plane node is never in the playbooks' other groups, even with GPUs: it is tuned only on explicit request.
 
-    :param gpu_labels: labels each of which makes a GPU node of a node whose device plugin offers nothing now
+    :param gpu_labels: a node with any of these labels is a GPU node even if its device plugin offers nothing at present
     """
     labels = facts["labels"]
     if _CONTROL_PLANE & set(facts["roles"]):
@@ -100,7 +100,7 @@ def _safe(*words: str) -> str:
 
 
 def _gpus(status: Mapping[str, Any], prefixes: Sequence[str]) -> dict[str, int]:
-    """Resource to how many of it are allocatable; one that the node has, but does not offer now, counts 0."""
+    """Resource to its allocatable number; 0 for a resource that the node has, but does not offer at present."""
     allocatable = status.get("allocatable") or {}
     names = {*allocatable, *(status.get("capacity") or {})}
     found = sorted(name for name in names if name.startswith(tuple(prefixes)))
@@ -108,7 +108,7 @@ def _gpus(status: Mapping[str, Any], prefixes: Sequence[str]) -> dict[str, int]:
 
 
 def _cpus(resources: Mapping[str, str]) -> int:
-    """Whole CPUs; 0 if the node says nothing."""
+    """Whole CPUs; 0 if the node does not report them."""
     return int(parse_quantity(resources.get("cpu", "0")))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API says about one node, in few words. Pure: plain API objects in, plain data out."""
+"""One node in the API as a compact fact. Pure: plain API objects in, plain data out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 
 CORDON_ANNOTATION = "kubepin.io/cordoned"
-"""Marks a node that kubepin cordoned, so that an interrupted run's cordon is not taken for somebody else's."""
+"""Marks a node that kubepin cordoned, so that the cordon of an interrupted run is recognized as kubepin's."""
 
 
 def node_facts(
@@ -40,11 +40,11 @@ def node_facts(
 
 
 def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource: str) -> list[str]:
-    """Which of the *wanted* states do not hold, each with its last value; an option that is None is not asked.
+    """The *wanted* states that do not hold, each with its last value; a state that is None is not checked.
 
-    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly so many CPUs) and ``gpu``
-    (at least so many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which the heartbeat is of too: a
-    kubelet reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats have whole seconds).
+    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at
+    least this many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which heartbeats use too:
+    a kubelet reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds).
     """
     missing = []
     since = wanted.get("reported_since")
@@ -68,7 +68,7 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource:
 
 
 def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, Fraction]:
-    """namespace/name -> what the containers of each living pod request of *resource*; pods without any are left out."""
+    """namespace/name -> how much *resource* each unfinished pod requests; pods without a request are omitted."""
     found: dict[str, Fraction] = {}
     for pod in pods:
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
@@ -83,7 +83,7 @@ def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, F
 
 
 def untolerated(node: Mapping[str, t.Any], tolerations: Sequence[Mapping[str, t.Any]]) -> list[str]:
-    """The node's taints that keep a pod with these *tolerations* away, as kubectl writes them."""
+    """The node's taints that a pod with these *tolerations* does not tolerate, in kubectl's notation."""
     taints = (node.get("spec") or {}).get("taints") or []
     return [
         f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"

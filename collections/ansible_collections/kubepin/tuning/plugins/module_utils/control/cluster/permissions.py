@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: which rights each purpose takes at the API, as a manifest, as questions to the API server, and as words.
+"""Pure: the API permissions that each purpose needs, as a manifest, as access reviews, and as text.
 
-One table feeds all three, so that what is documented is what is asked. `make campaign WHAT=permissions` compares it with
-what a real API server saw.
+One table feeds all three, so that the documentation matches the checks. `make campaign WHAT=permissions` compares it
+with the requests that a real API server received.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import READ_IN, REMOVED
 
 NAMESPACES = {"probe": "kubepin-probe", "benchmark": "kubepin-benchmark", "system": "kube-system"}
-"""Where the manifest grants what is needed in one namespace only."""
+"""Place -> the namespace in which the manifest grants what is needed in one namespace only."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Verbs on resources of an API group, in all namespaces or in the one that `place` stands for.
+    """Verbs on resources of an API group, in all namespaces or in the one that `place` denotes.
 
-    A resource that begins with a slash is a path of the API server that is no resource.
+    A resource that begins with a slash is a non-resource URL of the API server.
     """
 
     group: str
@@ -66,7 +66,7 @@ def _in(place: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
 
 
 def _removed_apis() -> Iterator[Rule]:
-    """What an upgrade looks through for objects in versions that a release no longer serves."""
+    """Permissions to search for objects in versions that a release no longer serves."""
     groups: dict[str, set[str]] = {}
     for api in REMOVED:
         groups.setdefault(READ_IN.get(api.group, api.group), set()).add(api.resource)
@@ -116,17 +116,17 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
         *_removed_apis(),
     ),
 }
-"""What each purpose takes; `tune` is a rollback's, too. Discovery (/api, /apis, /version), which all the world may read, is not in it."""
+"""What each purpose needs; `tune` also covers rollback. Discovery (/api, /apis, /version) is public and omitted."""
 
 OWN_NAMESPACE = (Right("create", "", "namespaces", ""), Right("delete", "", "namespaces", ""))
-"""What the benchmark takes besides, where its namespace is not there: it is made, and removed."""
+"""What the benchmark also needs if its namespace does not exist, to create and delete it."""
 
 
 def rights(purposes: Sequence[str], namespaces: Mapping[str, str]) -> list[Right]:
-    """The single rights of *purposes*, each once.
+    """The individual permissions of *purposes*, without duplicates.
 
     :param purposes: keys of `PURPOSES`
-    :param namespaces: what the places of the rules (`NAMESPACES`) are called in this cluster
+    :param namespaces: the names of the rules' places (`NAMESPACES`) in this cluster
     """
     found = {
         Right(verb, rule.group, resource, namespaces[rule.place] if rule.place else "")
@@ -139,7 +139,7 @@ def rights(purposes: Sequence[str], namespaces: Mapping[str, str]) -> list[Right
 
 
 def review(right: Right) -> dict[str, t.Any]:
-    """The SelfSubjectAccessReview that asks for *right* (authorization.k8s.io/v1)."""
+    """The SelfSubjectAccessReview for *right* (authorization.k8s.io/v1)."""
     if right.resource.startswith("/"):
         spec: dict[str, t.Any] = {"nonResourceAttributes": {"path": right.resource, "verb": right.verb}}
     else:
@@ -150,7 +150,7 @@ def review(right: Right) -> dict[str, t.Any]:
 
 
 def problems(missing: Sequence[Right]) -> list[str]:
-    """A line for each API group, resource and namespace in which rights are missing, with the missing verbs."""
+    """A line with the missing verbs for each API group, resource and namespace with missing permissions."""
     verbs: dict[Right, list[str]] = {}
     for right in missing:
         verbs.setdefault(right._replace(verb=""), []).append(right.verb)
@@ -158,9 +158,9 @@ def problems(missing: Sequence[Right]) -> list[str]:
 
 
 def cluster_roles() -> list[dict[str, t.Any]]:
-    """The manifest's roles: for each purpose a ClusterRole, and one more for what it takes in each single namespace.
+    """The manifest's roles: for each purpose a ClusterRole, and another one for each namespace in which it needs more.
 
-    The latter is granted by a RoleBinding, in that namespace only.
+    A RoleBinding grants the latter in that namespace only.
     """
     return [
         {
@@ -180,7 +180,7 @@ def role_name(purpose: str, place: str) -> str:
 
 
 def _merged(rules: t.Iterable[Rule]) -> list[Rule]:
-    """The rules with all verbs of the same resources together; paths, which are no resources, apart."""
+    """The rules with all verbs of the same resources merged; non-resource URLs are kept separate."""
     verbs: dict[tuple[str, tuple[str, ...]], set[str]] = {}
     for rule in rules:
         for resource in rule.resources:

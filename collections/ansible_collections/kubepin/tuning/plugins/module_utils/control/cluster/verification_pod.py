@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The probe pod: its manifest, what its log lines mean, and when it has failed. Pure: plain data in, plain data out."""
+"""The probe pod: its manifest, the meaning of its log, and its failures. Pure: plain data in, plain data out."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CONTAINER = "probe"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubepin"
 _NAME_LABEL = "app.kubernetes.io/name"
-# After this many seconds beyond its task the kubelet ends a forgotten probe, so that it does not hold CPUs for ever.
+# The kubelet ends a forgotten probe this many seconds after its task, so that it does not hold CPUs forever.
 DEADLINE_MARGIN_SECONDS = 600
 
-# How long a kubelet's port refuses connections until it is taken for ended: one that was open, one that never was.
+# How long a port must refuse connections before its kubelet counts as stopped: if it was open, if it never was.
 _REFUSED_SECONDS, _SILENT_SECONDS = 1, 8
 
 _MAX_NAME = 63
 _MARK = "kubepin-probe"
 
 # One line a second, fields separated by tabs: mark, second, Cpus_allowed_list, then PATH=ERROR for each device file
-# (no ERROR: it opens). The shell is PID 1, which ignores SIGTERM unless it traps it, and hears it at once only in `wait`.
+# (no ERROR: it opens). The shell is PID 1: it ignores SIGTERM without a trap, and only `wait` runs the trap at once.
 _SCRIPT = r"""
 trap 'exit 0' TERM
 read -r start _ </proc/uptime
@@ -55,13 +55,13 @@ _IMAGE_ERRORS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 )
 _START_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-# kubernetes/kubernetes pkg/kubelet/kubelet_pods.go, while the API server has not answered a kubelet that has just started
+# kubernetes/kubernetes pkg/kubelet/kubelet_pods.go, until the API server has answered a kubelet that has just started
 _NOT_YET_READ = "have not yet been read at least once"
 
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What a probe asks for: *cpus* whole CPUs and *gpus* devices of *gpu_resource*, whose files are *device_paths*."""
+    """What a probe requests: *cpus* whole CPUs and *gpus* devices of *gpu_resource*, whose files are *device_paths*."""
 
     node: str
     namespace: str
@@ -87,7 +87,7 @@ class Reading(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Observation:
-    """What the lines say together; seconds count from the container's first line."""
+    """The readings taken together; seconds count from the container's first line."""
 
     cpus_allowed_history: tuple[str, ...]
     device_paths_seen: tuple[str, ...]
@@ -98,16 +98,16 @@ class Observation:
 
 @dataclass
 class KubeletWatch:
-    """Whether a kubelet has ended, from whether it takes connections, asked again and again. Seconds are of any clock.
+    """Detects a stopped kubelet by polling whether it accepts connections. Seconds may come from any clock.
 
-    A kubelet opens its port within moments of its start, and keeps it open while it lives.
+    A kubelet opens its port soon after it starts, and keeps it open as long as it runs.
     """
 
     has_listened: bool = False
     refused_since: float | None = None
 
     def note(self, listens: bool | None, now: float) -> None:
-        """*listens*: None where nobody knows."""
+        """Record one poll; *listens* is None if unknown."""
         self.has_listened = self.has_listened or listens is True
         self.refused_since = None if listens is not False else now if self.refused_since is None else self.refused_since
 
@@ -122,7 +122,7 @@ def probe_name(node: str) -> str:
 
 
 def pod_name(prefix: str, node: str) -> str:
-    """A valid name for *node*'s pod of a kind; long node names are cut, and told apart by a hash."""
+    """A valid name for *node*'s pod of a kind; long node names are truncated, and a hash keeps them unique."""
     name = f"{prefix}-{node}"
     if len(name) <= _MAX_NAME:
         return name
@@ -131,9 +131,9 @@ def pod_name(prefix: str, node: str) -> str:
 
 
 def pod_manifest(request: ProbeRequest) -> dict[str, t.Any]:
-    """A Guaranteed pod with whole CPUs, bound to its node past the scheduler, so that a cordoned node takes it.
+    """A Guaranteed pod with whole CPUs that bypasses the scheduler, so that it also runs on a cordoned node.
 
-    It runs as root without any capability: root owns the device files, whatever their mode.
+    It runs as root without capabilities, because root owns the device files and can open them whatever their mode is.
     """
     resources = {"cpu": str(request.cpus), "memory": "64Mi"}
     if request.gpus:
@@ -176,7 +176,7 @@ def managed_pod(
     runtime_class: str | None,
     image_pull_secrets: Sequence[str],
 ) -> dict[str, t.Any]:
-    """A pod of *spec* with the labels by which `is_ours` knows it; *mark* says what it is for."""
+    """A pod of *spec* with the labels that `is_ours` checks; *mark* is its purpose."""
     whole = dict(spec)
     if runtime_class:
         whole["runtimeClassName"] = runtime_class
@@ -195,30 +195,30 @@ def managed_pod(
 
 
 def is_ours(pod: Mapping[str, t.Any]) -> bool:
-    """Whether kubepin made it, as its label says."""
+    """Whether kubepin created it, according to its label."""
     return bool((pod["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY)
 
 
 def is_probe(pod: Mapping[str, t.Any]) -> bool:
-    """Whether it is a probe pod of kubepin's: one that a killed run left is in nobody's use."""
+    """Whether it is kubepin's probe pod; one that a killed run left behind is safe to replace."""
     return is_ours(pod) and pod["metadata"]["labels"].get(_NAME_LABEL) == _MARK
 
 
 def cannot_start(waiting: Mapping[str, t.Any]) -> bool:
-    """Whether a waiting container will not start by itself: a kubelet that only waits for the API server tries again."""
+    """Whether a waiting container cannot start by itself; a kubelet that only waits for the API server retries."""
     return waiting.get("reason") in _START_ERRORS and _NOT_YET_READ not in (waiting.get("message") or "")
 
 
 def is_unseen(pod: Mapping[str, t.Any]) -> bool:
-    """Whether the kubelet has reported nothing of the pod yet."""
+    """Whether the kubelet has not reported anything about the pod yet."""
     status = pod.get("status") or {}
     return status.get("phase") == "Pending" and not status.get("conditions")
 
 
 def as_rejected(pod: Mapping[str, t.Any], events: Iterable[Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    """The pod with the status of a rejection that its events tell of; else as it is.
+    """The pod with a rejected status if its events report a rejection, otherwise unchanged.
 
-    A kubelet writes the event at once, but the status with its next synchronisation, up to 10 s later
+    A kubelet writes the event at once, but the status only with its next sync, up to 10 s later
     (kubernetes/kubernetes pkg/kubelet/kubelet.go rejectPod, pkg/kubelet/status/status_manager.go).
     """
     for event in events:
@@ -230,7 +230,7 @@ def as_rejected(pod: Mapping[str, t.Any], events: Iterable[Mapping[str, t.Any]])
 
 
 def worth_another_try(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
-    """Whether the node rejected the pod in a way that a device plugin which comes back would cure, and the request asks to try again."""
+    """Whether the request allows retries, and the node rejected the pod only until its device plugin is back."""
     status = pod.get("status") or {}
     reasons = ("UnexpectedAdmissionError", f"OutOf{request.gpu_resource}")
     asked = request.retry_rejected and request.gpus > 0
@@ -238,7 +238,7 @@ def worth_another_try(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
 
 
 def not_ours(pod: Mapping[str, t.Any]) -> str:
-    """Why a pod of our name is left alone, and the way out."""
+    """Why an existing pod of this name is not replaced, with the remedy."""
     metadata = pod["metadata"]
     return (
         f"pod {metadata['namespace']}/{metadata['name']} is not kubepin's: it lacks the label "
@@ -247,9 +247,9 @@ def not_ours(pod: Mapping[str, t.Any]) -> str:
 
 
 def parse_log(text: str) -> list[Reading]:
-    """The readings of a log; an unfinished last line and lines of others are left out.
+    """The readings of a log, without an unfinished last line and lines of other origin.
 
-    Of the shell's words for a device that does not open, the last part is kept: "Operation not permitted".
+    Of the shell's message for a device that does not open, only the last part is kept: "Operation not permitted".
     """
     readings = []
     for line in text.splitlines(keepends=True):
@@ -265,7 +265,7 @@ def parse_log(text: str) -> list[Reading]:
 
 
 def observe(readings: Sequence[Reading]) -> Observation:
-    """The CPU sets in order, and the first second in which a device file did not open or was gone again."""
+    """The CPU sets in order, and the first second in which a device file did not open or had disappeared."""
     history: list[str] = []
     seen: dict[str, None] = {}
     lost_at, error = None, None
@@ -282,12 +282,12 @@ def observe(readings: Sequence[Reading]) -> Observation:
 
 
 def failure(pod: Mapping[str, t.Any], observation: Observation, request: ProbeRequest) -> str | None:
-    """Why the probe has failed for good, in a sentence with the way out; None while it may still succeed."""
+    """Why the probe has failed permanently, with the remedy; None while it may still succeed."""
     return _pod_failure(pod, request) or _observation_failure(observation, request)
 
 
 def progress(pod: Mapping[str, t.Any] | None) -> str:
-    """How far the pod has come, for the message of a timeout."""
+    """The pod's state, for the message of a timeout."""
     status: Mapping[str, t.Any] = (pod or {}).get("status") or {}
     waiting = _container_state(status).get("waiting") or {}
     phase = status.get("phase") or "no status yet"

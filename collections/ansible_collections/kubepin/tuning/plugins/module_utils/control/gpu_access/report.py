@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator reads of a diagnosis of GPU pods. Pure: what gpu_loss_info returned on each node in, text out."""
+"""The report of a diagnosis of GPU pods. Pure: what gpu_loss_info returned on each node in, text out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STATES = {"lost": "lost their GPU", "kept": "have it", "unknown": "unknown"}
 
 
 def gpu_loss_text(nodes: Sequence[Data]) -> str:
-    """The counts, then each container that has lost its GPU or of which it is unknown, with evidence and remedy.
+    """The counts, then each container that has or may have lost its GPU, with evidence and remedy.
 
     :param nodes: for each node its name as ``node``, what gpu_loss_info returned as ``gpu_loss`` (empty if it failed) and its
         ``error``

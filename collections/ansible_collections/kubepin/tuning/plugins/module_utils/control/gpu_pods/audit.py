@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The audit as a whole: every GPU pod of a source, the templates that they come from, and what would mend those."""
+"""The whole audit: every GPU pod of a source, the templates that create them, and the patches for these."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Key = t.Tuple[str, str, str]
 """Namespace, kind and name."""
 
 NOT_SCHEDULED = "not scheduled"
-"""Stands for the node of pods that have none, where CPUs are counted by node."""
+"""Stands for the node of pods without one, where CPUs are counted by node."""
 
 
 class _Owner:
-    """A template that makes GPU pods, and what was seen of its pods."""
+    """A template that creates GPU pods, and what is known about its pods."""
 
     def __init__(self, item: Object, template: Object) -> None:
         self.item = item
@@ -42,10 +42,10 @@ def audit(
 ) -> t.Dict[str, t.Any]:
     """Every GPU pod with its verdict, every owner with its patch, and a summary (schema 1).
 
-    :param facts: node name -> what the API does not say of it
-    :param prefixes: what the names of resources that are GPUs begin with
-    :param multiple: patches round CPUs up to a multiple of it
-    :raises TuningError: for an input that cannot be read or understood
+    :param facts: node name -> facts that take precedence over the API
+    :param prefixes: prefixes of GPU resource names
+    :param multiple: patches round CPUs up to a multiple of this number
+    :raises TuningError: for an input that cannot be read or parsed
     """
     nodes = Nodes(source, facts)
     owners = _owners(source, prefixes)
@@ -85,7 +85,7 @@ def _controller(item: Object) -> t.Optional[Object]:
 
 
 def _top_owner(pod: Object, owners: t.Mapping[Key, _Owner]) -> t.Optional[Key]:
-    """The controller at the end of the chain, as far as it is known: a Deployment rather than its ReplicaSet."""
+    """The known controller at the top of the ownership chain: a Deployment rather than its ReplicaSet."""
     key: t.Optional[Key] = None
     item: t.Optional[Object] = pod
     while item is not None:
@@ -166,7 +166,7 @@ def _threads(node: Node) -> int:
 def summary_of(
     pods: t.Sequence[t.Mapping[str, t.Any]], owners: t.Sequence[t.Mapping[str, t.Any]], finished: int
 ) -> t.Dict[str, t.Any]:
-    """The counts of what the audit says of pods and owners."""
+    """The totals of pods and owners in the audit."""
     exclusive = sum(pod["exclusive"] for pod in pods)
     grades = Counter(pod["risk"]["grade"] for pod in pods)
     costs: t.Counter[str] = Counter()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The change of an owner's template that would give its pods CPUs of their own. Pure; nothing is invented."""
+"""The change to an owner's template that would give its pods exclusive CPUs. Pure; uses only the template's numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-"""Kind -> where its objects keep the pod's template."""
+"""Kind -> the path of the pod template in its objects."""
 
 Resources = t.Dict[str, t.Dict[str, t.Optional[str]]]
 
 
 class ResourcePatch(t.NamedTuple):
-    """*patch* and *undo* are strategic merge patches, None if nothing can be changed; *problems* is what a person must do."""
+    """*patch* and *undo* are strategic merge patches, None if nothing can be changed; *problems* need a person."""
 
     patch: t.Optional[t.Dict[str, t.Any]]
     undo: t.Optional[t.Dict[str, t.Any]]
     problems: t.List[str]
     cpus: Fraction
-    """CPUs that each pod would ask for beyond what it asks for now."""
+    """CPUs that each pod would request in addition to its present request."""
 
 
 def build_patch(
@@ -40,8 +40,8 @@ def build_patch(
 
     :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
     :param template: the pod specification in it
-    :param injected: names of containers that its pods have and the template has not
-    :param multiple: CPUs are rounded up to a multiple of it
+    :param injected: names of containers that its pods have but the template does not
+    :param multiple: CPUs are rounded up to a multiple of this number
     """
     problems = [f"container {name} is not in the template: set its resources where it is injected" for name in injected]
     if template.get("resources"):
@@ -69,7 +69,7 @@ def build_patch(
 
 
 def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[str]]:
-    """Limits and requests as they should be, as far as the container's own numbers tell."""
+    """The desired limits and requests, as far as the container's own numbers determine them."""
     values: t.Dict[str, t.Optional[str]] = {}
     problems = []
     cpu = resource(container.spec, "limits", "cpu") or resource(container.spec, "requests", "cpu")
@@ -87,7 +87,7 @@ def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[st
 
 
 def _differs(container: Object, wanted: Resources) -> bool:
-    """Whether the numbers change; a missing request is its limit already."""
+    """Whether the numbers change; a missing request already equals its limit."""
     for name in wanted["limits"]:
         number = resource({"resources": wanted}, "limits", name)
         limit, request = resource(container, "limits", name), resource(container, "requests", name)
@@ -97,7 +97,7 @@ def _differs(container: Object, wanted: Resources) -> bool:
 
 
 def _present(container: Object, wanted: Resources) -> Resources:
-    """What the container has in the places that *wanted* fills; None removes in a strategic merge patch."""
+    """The present values of the fields that *wanted* sets; None removes a field in a strategic merge patch."""
     resources = container.get("resources") or {}
     return {field: {name: (resources.get(field) or {}).get(name) for name in wanted[field]} for field in wanted}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which containers of a GPU pod get CPUs of their own under the static policy, and every reason why others do not.
+"""Which containers of a GPU pod get exclusive CPUs under the static policy, and every reason why others do not.
 
 Pure: plain pod specifications in, plain data out. The rules are those of Kubernetes pkg/apis/core/v1/helper/qos/qos.go
 and pkg/kubelet/cm/cpumanager/policy_static.go.
@@ -26,7 +26,7 @@ REASONS: t.Dict[str, str] = {
     "too_many_cpus": "the pod asks for more CPUs than the node can ever give",
     "policy_not_static": "the node's CPU manager policy is not static",
 }
-"""Code -> what it means. The codes are documented: programs rely on them."""
+"""Code -> its meaning. The codes are documented: programs rely on them."""
 
 _UNGUARANTEED = ("no_cpu_limit", "no_memory_limit", "cpu_request_differs", "memory_request_differs")
 _PINS_POD_LEVEL = (1, 37)
@@ -34,7 +34,7 @@ _PINS_POD_LEVEL = (1, 37)
 
 
 class Container(t.NamedTuple):
-    """A container as the kubelet counts it; *cpus* is what it requests, or its limit where nothing is requested."""
+    """A container as the kubelet counts it; *cpus* is its request, or its limit without a request."""
 
     name: str
     kind: str
@@ -44,7 +44,7 @@ class Container(t.NamedTuple):
 
 
 class Verdict(t.NamedTuple):
-    """What becomes of one container: no reasons means that it gets CPUs of its own."""
+    """The verdict on one container: without reasons it gets exclusive CPUs."""
 
     container: Container
     reasons: t.Tuple[str, ...]
@@ -57,8 +57,8 @@ class Verdict(t.NamedTuple):
 def containers_of(spec: Object, prefixes: t.Sequence[str]) -> t.List[Container]:
     """All containers of a pod, init containers first. An init container that restarts always is a sidecar (KEP-753).
 
-    :param prefixes: what the names of resources that are GPUs begin with, such as ``nvidia.com/``
-    :raises ValueError: for a quantity that is none
+    :param prefixes: prefixes of GPU resource names, such as ``nvidia.com/``
+    :raises ValueError: for an invalid quantity
     """
     found = []
     for field in ("initContainers", "containers"):
@@ -73,14 +73,14 @@ def containers_of(spec: Object, prefixes: t.Sequence[str]) -> t.List[Container]:
 
 
 def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
-    """Whether any container asks for a GPU, or for a device by a claim (DRA)."""
+    """Whether any container requests a GPU, or a device through a claim (DRA)."""
     return any(
         _gpus(container, prefixes) for field in ("containers", "initContainers") for container in spec.get(field) or []
     )
 
 
 def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
-    """What the kubelet of *node* does with each container; what is unknown of the node counts as no obstacle."""
+    """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning."""
     pod_level = _pod_level(spec)
     whole_pod = []
     if pod_level and (node.kubelet is None or node.kubelet.line < _PINS_POD_LEVEL):
@@ -92,7 +92,8 @@ def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List
     guaranteed = qos(spec, containers) == "Guaranteed"
     verdicts = []
     for container in containers:
-        # A kubelet that pins beside resources of the pod asks for equal ones of the container too (IsContainerEquivalentQOSGuaranteed).
+        # A kubelet that pins in spite of pod-level resources requires equal container resources too
+        # (IsContainerEquivalentQOSGuaranteed).
         found = [*(_guarantee_reasons(pod_level) if pod_level else []), *_guarantee_reasons(container.spec)]
         if not guaranteed and not found:
             found.append("other_container")
@@ -105,7 +106,7 @@ def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List
 
 
 def qos(spec: Object, containers: t.Sequence[Container]) -> str:
-    """The QoS class that Kubernetes gives the pod; resources of the pod itself, if it has any, decide alone."""
+    """The QoS class that Kubernetes assigns to the pod; pod-level resources, if any, decide alone."""
     counted = [_pod_level(spec)] if _pod_level(spec) else [container.spec for container in containers]
     if not any(_guarantee_reasons(item) for item in counted):
         return "Guaranteed"
@@ -114,16 +115,16 @@ def qos(spec: Object, containers: t.Sequence[Container]) -> str:
 
 
 def pod_cpus(containers: t.Sequence[Container]) -> Fraction:
-    """What the pod needs at any time: containers and sidecars together, or an init container beside the sidecars."""
+    """The most that the pod needs at a time: containers and sidecars, or an init container with the sidecars."""
     sidecars = sum((c.cpus for c in containers if c.kind == "sidecar"), Fraction(0))
     running = sum((c.cpus for c in containers if c.kind == "container"), Fraction(0))
     return sidecars + max([running, *(c.cpus for c in containers if c.kind == "init")])
 
 
 def threads_follow_the_host(verdict: Verdict) -> bool:
-    """Whether its CPU limit is a quota and nothing tells its programs how many threads that is worth.
+    """Whether its CPU limit is a quota and no variable limits the number of threads of its programs.
 
-    Variables that come from elsewhere (``envFrom``) cannot be seen, and count as set.
+    Variables from other objects (``envFrom``) cannot be read, and count as set.
     """
     spec = verdict.container.spec
     quota = not verdict.exclusive and resource(spec, "limits", "cpu")
@@ -132,9 +133,9 @@ def threads_follow_the_host(verdict: Verdict) -> bool:
 
 
 def resource(container: Object, field: str, name: str) -> t.Optional[Fraction]:
-    """The number in ``resources``; None if it is not there.
+    """The number in ``resources``; None if it is missing.
 
-    :raises ValueError: for a quantity that is none
+    :raises ValueError: for an invalid quantity
     """
     text = ((container.get("resources") or {}).get(field) or {}).get(name)
     return None if text is None else _number(str(text))
@@ -146,7 +147,7 @@ _number = lru_cache(maxsize=4096)(parse_quantity)
 
 
 def _guarantee_reasons(container: Object) -> t.List[str]:
-    """Why the container keeps its pod from being Guaranteed. A limit of 0 counts as none; a missing request is its limit."""
+    """Why the container's pod is not Guaranteed. A limit of 0 counts as none; a missing request equals its limit."""
     reasons = []
     for name in _COMPUTE:
         limit, request = resource(container, "limits", name), resource(container, "requests", name)

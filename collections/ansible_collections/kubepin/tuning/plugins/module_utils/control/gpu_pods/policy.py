@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The admission policy that holds GPU pods to the rule of ``_gpu_pod``. Pure: settings and what was read in, plain data out.
+"""The admission policy that applies the rules of ``gpu_pods.pod``. Pure: settings and API objects in, plain data out.
 
-What only a node knows (threads per core, its number of CPUs, its policy) is not judged: a pod has no node at admission. For pods with
-resources of their own the node's kubelet counts as unknown, as in an audit that cannot read it.
+The policy does not check what depends on the node (threads per core, number of CPUs, CPU manager policy), because a pod
+has no node at admission. For pods with pod-level resources the kubelet counts as unknown, as in an audit that cannot
+read it.
 
-A controller makes most pods, and nobody reads what the API server tells a controller. So the templates of their owners are judged too, in a
-binding that never denies, as in Pod Security admission (KEP-2579): a controller that may not update its own object is stuck.
+Controllers create most pods, and warnings to controllers go unread. So the policy also checks the templates of their
+owners, with a binding that never denies, as in Pod Security admission (KEP-2579): a controller that may not update its
+own object is stuck.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _MANAGED_BY = {"app.kubernetes.io/managed-by": "kubepin"}
 
 
 def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
-    """The policy and its bindings. Every field is there even if it is empty: a merge patch takes away what an older one had.
+    """The policy and its bindings. Empty fields are included, so that a merge patch removes what an older version set.
 
     :param settings: ``action``, ``exempt_namespaces``, ``exempt_label`` as ``KEY=VALUE``, ``resource_prefixes``
     """
@@ -67,10 +69,10 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
 
 
 def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str) -> list[str]:
-    """Why nothing may be written or removed, each with the way out.
+    """Why the policy may not be written or removed, each reason with its remedy.
 
-    :param found: the objects of our names that are there
-    :param version: the API server's
+    :param found: the existing objects with the policy's names
+    :param version: the API server's version
     """
     problems = []
     if parse_version(version).line < FIRST:
@@ -98,7 +100,7 @@ def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str)
 
 
 def gpu_pod_policy_faults(policy: Data) -> list[str] | None:
-    """What the cluster's type check says against the expressions of the policy as it was read; None before it has said anything."""
+    """The cluster's type checking warnings for the policy; None until the cluster has checked it."""
     status = policy.get("status") or {}
     if status.get("observedGeneration") != policy["metadata"]["generation"]:
         return None
@@ -140,9 +142,9 @@ def _binding(settings: Data, action: str, rules: list[dict[str, Any]]) -> dict[s
 
 
 def _judged(settings: Data) -> str:
-    """Whether the pod asks for a GPU, as ``_gpu_pod.asks_for_gpu``, and is not exempt.
+    """Whether the pod requests a GPU, as ``pod.asks_for_gpu``, and is not exempt.
 
-    Limits are enough: the API server refuses a request of a device without an equal limit.
+    Checking limits is enough: the API server rejects a request for a device without an equal limit.
     """
     key, _separator, value = settings["exempt_label"].partition("=")
     named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in settings["resource_prefixes"]) or "false"
@@ -154,7 +156,7 @@ def _judged(settings: Data) -> str:
 
 
 _RULE = "a GPU pod gets CPUs of its own only if each container has a limit of whole CPUs, a limit of memory, and requests equal to them."
-# dyn: the kinds differ in their fields, the fields' types differ from list to list, and spec.resources has none below 1.32.
+# dyn: the kinds have different fields, the lists have different types, and spec.resources does not exist below 1.32.
 _POD = "dyn(object).spec.?jobTemplate.?spec.?template.or(dyn(object).spec.?template).orValue(dyn(object))"
 _CONTAINERS = "(dyn(variables.pod.spec.?initContainers.orValue([])) + dyn(variables.pod.spec.containers))"
 _POD_LEVEL = (

@@ -13,9 +13,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.words impor
 
 Data = Mapping[str, Any]
 Stacks = Sequence[Data]
-"""For each node that was read, its name as ``node``, ``runtime`` as container_runtime_info returned it, ``plan`` as the fact
-kubepin_plan, and in check mode as ``kubelet_version`` the one that an upgrade would bring; all but the name may be empty. A node
-that was not read is an empty dictionary."""
+"""For each node that was read, its name as ``node``, the result of container_runtime_info as ``runtime``, the fact
+kubepin_plan as ``plan``, and in check mode the version that an upgrade would install as ``kubelet_version``; all but
+the name may be empty. A node that was not read is an empty dictionary."""
 
 _NOT_FACTS = ("schema", "runtime", "unknown")
 _BY_THE_NODE = ("too_many_cpus", "smt_alignment")
@@ -23,7 +23,10 @@ _NAMED = 3
 
 
 def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
-    """What gpu_pod_info takes as ``nodes``: what was read, above it what the operator says, above it what the plan brings."""
+    """The option ``nodes`` of gpu_pod_info.
+
+    Precedence, lowest first: facts read from the node, the operator's facts, the plan.
+    """
     nodes = {name: dict(facts) for name, facts in told.items()}
     for stack in filter(None, stacks):
         read = {key: value for key, value in stack["runtime"].items() if key not in _NOT_FACTS and value is not None}
@@ -32,9 +35,9 @@ def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
 
 
 def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[str, Any]:
-    """``audit`` of the pods alone that the static policy would not pin, ``plans`` of nodes with problems, and ``warnings``.
+    """``audit`` of the pods that the static policy would not pin, ``plans`` of nodes with problems, and ``warnings``.
 
-    Pods that the drain evicts are made anew by their owners, so the owner's template counts.
+    Pods that the drain evicts are created again by their owners, so the owner's template counts.
     """
     owners = {(owner["namespace"], f"{owner['kind']}/{owner['name']}"): owner for owner in audit["owners"]}
     switched = {stack["node"]: stack for stack in stacks if _to_static(stack)}
@@ -78,7 +81,7 @@ def _to_static(stack: Data) -> bool:
 
 
 def _after(stack: Data) -> dict[str, Any]:
-    """What the node will be, as far as the switch decides it."""
+    """The node's facts after the switch, as far as the switch determines them."""
     if not _to_static(stack):
         return {}
     facts = {
@@ -90,7 +93,7 @@ def _after(stack: Data) -> dict[str, Any]:
 
 
 def _pinned(pod: Data, template: Data | None) -> bool:
-    """Whether the containers that hold the GPU get CPUs of their own, or those that will hold it in the next pod."""
+    """Whether the containers that hold the GPU, or those that will hold it in the next pod, get exclusive CPUs."""
     holders = [container for container in pod["containers"] if container["gpus"]]
     if template is None:
         return all(container["exclusive"] for container in holders)
@@ -102,7 +105,7 @@ def _pinned(pod: Data, template: Data | None) -> bool:
 
 
 def _update(pod: Data) -> Data | None:
-    """What the static policy brings: updates of containers. The other causes are there under any policy."""
+    """The cause that the static policy adds, updates of containers. The other causes exist under any policy."""
     return next((cause for cause in pod["risk"]["causes"] if cause["code"] == "container_update"), None)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator reads of an audit of GPU pods. Pure: what gpu_pod_info returned in, text out."""
+"""The report of an audit of GPU pods. Pure: what gpu_pod_info returned in, text out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GAP = "   "
 
 
 def gpu_pods_text(audit: Data) -> str:
-    """The counts, the pods that are not as they should be, what the words mean, and what would mend them.
+    """The counts, the pods with problems, the meaning of the terms, and the remedies.
 
     Pods of one owner with the same verdict are one entry, and so are bare pods of one namespace.
     """
@@ -39,7 +39,7 @@ def gpu_pods_text(audit: Data) -> str:
 
 
 def gpu_pods_patches(audit: Data) -> list[dict[str, Any]]:
-    """Each patch with the name of its file, and whether it mends all that keeps its owner's pods from CPUs of their own."""
+    """Each patch with its file name, and whether it removes every reason why its owner's pods get no exclusive CPUs."""
     return [
         {"name": _name(owner), "patch": owner["patch"], "undo": owner["undo"], "complete": not owner["problems"]}
         for owner in audit["owners"]
@@ -62,7 +62,7 @@ def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
 
 
 def _verdict(pod: Data) -> tuple[Any, ...]:
-    """All that the table says of a pod but its name and node; what it says of the containers comes last."""
+    """Everything in the table about a pod except its name and node; the containers come last."""
     risk = pod["risk"]
     causes = ", ".join(cause["code"] for cause in risk["causes"])
     words = f"risk {risk['grade']}" + (f" ({causes})" if causes else "")
@@ -94,7 +94,7 @@ def _container_line(container: Data) -> str:
 
 
 def _legend(audit: Data) -> list[str]:
-    """The meaning of each word that was used."""
+    """The meaning of each term in the table."""
     summary = audit["summary"]
     lines = [f"  {code}: {REASONS[code]} (pods: {count})" for code, count in summary["reasons"].items()]
     causes = {(cause["code"], cause["text"]) for pod in audit["pods"] for cause in pod["risk"]["causes"]}

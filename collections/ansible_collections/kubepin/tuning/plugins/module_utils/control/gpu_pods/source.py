@@ -26,7 +26,7 @@ _OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
 
 
 class ApiSource(KubernetesApi):
-    """The cluster itself. Pages are given on one by one: memory does not grow with the cluster."""
+    """The cluster itself. Pages are processed one by one, so memory does not grow with the cluster."""
 
     def pods(self) -> t.Iterator[Object]:
         return self._items("/api/v1/pods")
@@ -44,7 +44,7 @@ class ApiSource(KubernetesApi):
                     yield {**item, "kind": kind}
 
     def node_facts(self, name: str) -> Node:
-        """Nothing is known of a node that is gone; of one whose kubelet does not answer, what the API knows."""
+        """The node's facts: none for a node that is gone, only those of the API if its kubelet does not answer."""
         try:
             node = self.node(name)
         except ApiError as error:
@@ -58,7 +58,7 @@ class ApiSource(KubernetesApi):
 
 
 class FileSource:
-    """Files as ``kubectl get -A -o json`` (or yaml) writes them: pods, owners beside them if they were asked for, nodes."""
+    """Files as ``kubectl get -A -o json`` (or yaml) prints them: pods, their owners if included, and nodes."""
 
     def __init__(self, pods_file: str, nodes_file: t.Optional[str]) -> None:
         """:raises TuningError: if a file cannot be read or is not of that form"""
@@ -79,7 +79,7 @@ class FileSource:
 def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
     """The objects of a file, lists unpacked.
 
-    :raises TuningError: if it cannot be read, or holds something else
+    :raises TuningError: if it cannot be read, or contains something else
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -122,7 +122,7 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
             raise TuningError(f'"{path}" holds a {document["kind"]} without a name. {_EXPECTED}')
         found.append(document)
         return
-    # Items of a PodList carry no kind of their own, those of a List do.
+    # items of a PodList have no kind, those of a List do
     kind = document["kind"][: -len("List")]
     for item in document.get("items") or []:
         if not isinstance(item, dict):

@@ -35,7 +35,7 @@ def probe_fact(measured: Mapping[str, Any], report: Mapping[str, Any], folder: s
 
     :param measured: what module `cpuset_probe` returned
     :param report: the object of `python -m benchmark report --json`
-    :param folder: where lines and report are on the control node
+    :param folder: the folder on the control node that holds the timings and the report
     """
     kept = ("engine", "engine_version", "cpuset", "explanation", "gpu", "order", "commands", "rounds", "clock", "notes")
     return {
@@ -64,9 +64,9 @@ def conclusion(measured: Mapping[str, Any], report: Mapping[str, Any]) -> list[s
 
 
 def clock_verdict(clock: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """Whether the clock is a cause: by the report's causes, else by its reference loop, else by the frequencies.
+    """Whether the clock is a cause, from the report's causes, else its reference loop, else the frequencies.
 
-    Frequencies of a host without a governor are a constant that the hypervisor reports: they prove nothing.
+    On a host without a governor the hypervisor reports a constant frequency, which proves nothing.
     """
     facts = f"({clock['sentence']})"
     cause = _about_frequency(report["causes"])

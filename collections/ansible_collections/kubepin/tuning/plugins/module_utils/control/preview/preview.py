@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: what a node's CPUs would be under the static policy, what pods would get, and what would keep pods together."""
+"""Pure: a node's CPU layout under the static policy, the CPUs that pods would get, and settings that improve these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CpuSet = t.FrozenSet[int]
 SCHEMA = 1
 _LEVELS = {"l3_groups": "L3 group", "numa_nodes": "NUMA node"}
 _MOST_RESERVED = 8
-"""Advice reserves at most one of so many CPUs."""
+"""Advice reserves at most one in this many CPUs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PreviewRequest:
 
 @dataclass(frozen=True)
 class _Node:
-    """A node with all that decides which CPUs pods get."""
+    """A node with everything that determines which CPUs pods get."""
 
     topology: Facts
     version: str
@@ -63,11 +63,11 @@ class _Node:
         return {group["id"]: parse_cpuset(group["cpus"]) for group in self.topology[level] if group["cpus"]}
 
     def gpus_near(self, cpus: CpuSet) -> t.List[str]:
-        """The GPUs beside which all of `cpus` are."""
+        """The GPUs that are near all of `cpus`."""
         return [gpu["address"] for gpu in self.topology["gpus"] if cpus and cpus <= self.near(gpu)]
 
     def near(self, gpu: Facts) -> CpuSet:
-        """The CPUs beside a GPU: its local ones, or those of its NUMA node."""
+        """The CPUs near a GPU: its local CPUs, or those of its NUMA node."""
         local = parse_cpuset(gpu["local_cpus"])
         return (local or self.groups("numa_nodes").get(gpu["numa_node"], frozenset())) & self.online
 
@@ -75,12 +75,12 @@ class _Node:
 def preview_node(
     topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], request: PreviewRequest
 ) -> t.Dict[str, t.Any]:
-    """Everything that can be said of a node before its kubelet is switched, as plain data.
+    """Everything that can be predicted about a node before its kubelet is switched, as plain data.
 
-    :param topology: as `_topology.read_topology` returns it
-    :param version: the kubelet's; None if it could not be read
-    :param effective: the kubelet's configuration, `_kubelet.read_kubelet`'s `effective`; None: the kubelet's defaults
-    :returns: `problems` (then nothing else is there), or reservation, groups, room, pods, advice and notes
+    :param topology: as `read_topology` returns it
+    :param version: the kubelet's version; None if it could not be read
+    :param effective: the kubelet's configuration, `effective` of `read_kubelet`; None: the kubelet's defaults
+    :returns: only `problems`, if there are any; otherwise reservation, groups, room, pods, advice and notes
     """
     now = dict(DEFAULTS if effective is None else effective)
     chosen = choose_settings(topology, now, version, request.desired)
@@ -149,11 +149,11 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
 
 
 def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any]]:
-    """What the reservation leaves of each group."""
-    told = []
+    """The CPUs of each group that are not reserved."""
+    groups = []
     for number, cpus in node.groups(level).items():
         left = cpus - reserved
-        told.append(
+        groups.append(
             {
                 "id": number,
                 "cpus": format_cpuset(cpus),
@@ -163,11 +163,11 @@ def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any
                 "gpus": [gpu["address"] for gpu in node.topology["gpus"] if node.near(gpu) & cpus],
             }
         )
-    return told
+    return groups
 
 
 def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
-    """How many pods of `size` CPUs there is room for: anywhere, and if each stays inside one group."""
+    """How many pods of `size` CPUs fit: anywhere, and if each stays inside one group."""
 
     def count(groups: t.Iterable[CpuSet]) -> int:
         return sum(len(cpus - reserved) // size for cpus in groups)
@@ -184,7 +184,7 @@ def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
 def _admitted(
     node: _Node, reserved: CpuSet, requests: t.Sequence[str], options: t.Optional[Facts] = None
 ) -> t.Tuple[t.List[t.Dict[str, t.Any]], t.Optional[str]]:
-    """What the kubelet gives each pod; or why that cannot be said."""
+    """The CPUs that the kubelet gives each pod, or why they cannot be predicted."""
     try:
         answer = preview(
             node.topology,
@@ -196,10 +196,10 @@ def _admitted(
         )
     except AllocationError as exc:
         return [], str(exc)
-    told = []
+    placements = []
     for request, admission in zip(requests, answer.admissions):
         cpus: CpuSet = frozenset().union(*admission.cpus.values())
-        told.append(
+        placements.append(
             {
                 "pod": admission.pod,
                 "request": request,
@@ -211,7 +211,7 @@ def _admitted(
                 "beside_gpus": node.gpus_near(cpus),
             }
         )
-    return told, None
+    return placements, None
 
 
 def _touched(node: _Node, level: str, cpus: CpuSet) -> t.List[int]:
@@ -219,7 +219,7 @@ def _touched(node: _Node, level: str, cpus: CpuSet) -> t.List[int]:
 
 
 def _inside(pods: t.Sequence[Facts]) -> t.Dict[str, int]:
-    """How many of the pods with CPUs of their own stay inside one group."""
+    """How many of the pods with exclusive CPUs stay inside one group."""
     pinned = [pod for pod in pods if pod["cpus"]]
     return {
         "pods": len(pinned),
@@ -230,8 +230,8 @@ def _inside(pods: t.Sequence[Facts]) -> t.Dict[str, int]:
 
 
 def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[t.Dict[str, t.Any]]:
-    """Choices of reservation, pod size and policy option with what each would give, the planned one first, then the
-    better ones, best first: each filled with pods of its size, as the kubelet would place them."""
+    """Choices of reservation, pod size and policy option with the result of each: first the planned choice, then better
+    ones, best first. For each, the node is filled with pods of its size as the kubelet would place them."""
     level, group = _level(node, size)
     if not level:
         return []
@@ -248,7 +248,7 @@ def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[t.Dict[str, t.An
 
 
 def _level(node: _Node, size: int) -> t.Tuple[str, int]:
-    """The smallest kind of group into which a pod fits, and the CPUs of the smallest whole one; "" if there is none."""
+    """The smallest kind of group into which a pod fits, and the CPUs of the smallest whole group; "" if none does."""
     for level in _LEVELS:
         groups = node.groups(level)
         if len(groups) > 1 and size <= min(map(len, groups.values())):
@@ -257,7 +257,7 @@ def _level(node: _Node, size: int) -> t.Tuple[str, int]:
 
 
 def _reservations(node: _Node, level: str, reserved: CpuSet, size: int) -> t.List[CpuSet]:
-    """The planned reservation; and, if it is not too much, one that leaves of its own groups a multiple of a pod's CPUs."""
+    """The planned reservation and, unless it is too large, one that leaves a multiple of a pod's CPUs in its groups."""
     extended = set(reserved)
     for cpus in node.groups(level).values():
         surplus = len(cpus - reserved) % size if cpus & reserved else 0
@@ -271,7 +271,7 @@ def _reservations(node: _Node, level: str, reserved: CpuSet, size: int) -> t.Lis
 
 
 def _option_sets(node: _Node, level: str) -> t.List[t.Dict[str, t.Any]]:
-    """The policy options as planned, and with alignment to L3 groups where this kubelet takes it."""
+    """The policy options as planned, and with alignment to L3 groups if this kubelet supports it."""
     options = dict(node.after["cpuManagerPolicyOptions"] or {})
     aligned = {**options, BY_UNCORE: "true"}
     takes = not setting_problems({**node.after, "cpuManagerPolicyOptions": aligned}, node.version, node.topology)
@@ -299,8 +299,8 @@ def _rank(choice: Facts) -> t.Tuple[float, int, int]:
 
 
 def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.List[str]:
-    """The kubelet takes a socket for free if as many of its CPUs are as sockets have on average, and hands out all of it
-    (cpu_assignment.go isSocketFree, takeFullSockets): where sockets differ, that may be CPUs that are not free."""
+    """The kubelet considers a socket free if it has as many free CPUs as sockets have on average, and assigns the whole
+    socket (cpu_assignment.go isSocketFree, takeFullSockets). If sockets differ, some of its CPUs may not be free."""
     seen = set(reserved)
     twice: t.Set[int] = set()
     for pod in pods:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator reads of a preview. Pure: what was read of each node in, plain data and text out."""
+"""The report of a preview. Pure: what was read from each node in, plain data and text out."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _ROW = 64
 def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
     """The preview of each node.
 
-    :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty where not), `error`, and as `settings`
-        role node_preview's variables without their prefix
+    :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty if not read), `error`, and
+        role node_preview's variables without their prefix as `settings`
     """
     previews = []
     for node in nodes:
@@ -111,7 +111,7 @@ def _drawing(topology: Data, preview: Data) -> Iterator[str]:
 
 
 def _parts(kind: str, groups: Iterable[Data], within: frozenset[int]) -> Iterator[tuple[str, frozenset[int]]]:
-    """The groups inside `within`, and what is in none of them."""
+    """The groups inside `within`, and the CPUs in none of them."""
     left = within
     for group in groups:
         cpus = parse_cpuset(group["cpus"]) & within
@@ -137,14 +137,14 @@ def _letter(number: int) -> str:
 
 
 def preview_text(previews: Sequence[Data]) -> str:
-    """The previews as text; nodes of which the same is to be said share one."""
+    """The previews as text; nodes with the same preview share one."""
     lines = [f"kubepin: preview of {_counted(len(previews), 'node')} under the static policy. Nothing was changed."]
     groups: list[tuple[list[str], Data]] = []
     for preview in previews:
-        said = {key: value for key, value in preview.items() if key != "node"}
-        same = next((names for names, other in groups if other == said), None)
+        content = {key: value for key, value in preview.items() if key != "node"}
+        same = next((names for names, other in groups if other == content), None)
         if same is None:
-            groups.append(([preview["node"]], said))
+            groups.append(([preview["node"]], content))
         else:
             same.append(preview["node"])
     for names, preview in groups:
@@ -280,7 +280,7 @@ def _advice_lines(preview: Data) -> list[str]:
 
 
 def _does(choice: Data, planned: Data) -> str:
-    """What to change for a choice."""
+    """The changes that a choice needs."""
     parts = []
     if choice["reserved"] != planned["reserved"]:
         parts.append(f"reserve {choice['reserved']} (cpu_manager_reserved_cpus)")

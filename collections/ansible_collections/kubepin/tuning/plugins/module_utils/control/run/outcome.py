@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a host ended. Roles publish it in their facts; docs/facts.md says which fact has which value, and what it means."""
+"""How a host ended. Roles publish it in their facts; docs/facts.md lists the values of each fact and their meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """Facts carry the value; the last four are those of hosts that ended without a role's verdict."""
+    """Facts contain the value; the last four are for hosts that ended without a role's verdict."""
 
     TUNED = "tuned"
     ALREADY_TUNED = "already_tuned"
@@ -30,12 +30,12 @@ class Outcome(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether it stands even if a later task of the host fails."""
+        """Whether it remains even if a later task of the host fails."""
         return self in _FINAL
 
     @property
     def incomplete(self) -> bool:
-        """Whether something that was asked for is missing."""
+        """Whether something that was requested is missing."""
         return self in _INCOMPLETE
 
 

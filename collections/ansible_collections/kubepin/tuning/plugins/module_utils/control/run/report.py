@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator reads at the end of a run. Pure: facts in, text out."""
+"""The report at the end of a run. Pure: facts in, text out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.words impor
 _GAP = "   "
 _WIDTH = 110
 _ONE_BY_ONE = 16
-"""Up to so many nodes, each has lines of its own."""
+"""Up to this many nodes, each gets separate lines."""
 _NAMED = 3
 _GPU = "GPU"
 _POLICY = "cpuManagerPolicy"
 _RESERVED = "reservedSystemCPUs"
 _FAILURES = ("failed", "undone", "refused")
-# The header counts them in this order, with these words.
+# The header counts the outcomes in this order, with these words.
 _COUNTED = {
     "tuned": "tuned",
     "would_tune": "would be tuned (check mode, nothing was changed)",
@@ -55,11 +55,11 @@ def _problems(plan: Mapping[str, t.Any]) -> list[str]:
 
 
 def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:
-    """The lines that end a run: the counts, then each node with what was changed, verified, or went wrong.
+    """The summary of a run: the counts, then each node with what was changed, verified, or went wrong.
 
-    Of many nodes, those with the same lines are told together; the names of those that failed are all there.
+    With many nodes, those with the same lines are grouped; all failed nodes are named.
 
-    :param results: host name -> its ``kubepin_result`` (schema 1), empty for a node whose turn has not come; every key may
+    :param results: host name -> its ``kubepin_result`` (schema 1), empty for a node that was not reached; every key may
         be missing
     :param seconds: duration of the run
     """
@@ -76,7 +76,7 @@ def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> l
 
 
 def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bool]) -> list[str]:
-    """Hosts that have the same lines, and then these lines, once."""
+    """The lines of all hosts; hosts with the same lines share them, below their names."""
     hosts_of: dict[tuple[str, ...], list[str]] = {}
     for host, block in blocks.items():
         hosts_of.setdefault(tuple(block), []).append(host)
@@ -142,7 +142,7 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
 
 
 def _gpu_label(result: Mapping[str, t.Any]) -> list[str]:
-    """What the site calls its GPUs, unless it just calls them GPUs."""
+    """The site's name for its GPUs, unless it is just GPU."""
     label = result.get("gpu_label", _GPU)
     return [label] if label != _GPU else []
 
@@ -167,7 +167,7 @@ def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
 
 
 def _other_settings(result: Mapping[str, t.Any]) -> list[str]:
-    """A line for each change that the first line does not tell."""
+    """A line for each change that the first line does not show."""
     shown = {_POLICY, _RESERVED} if (result.get("reserved") or {}).get("cpus") else {_POLICY}
     lines = []
     for setting in result.get("settings") or []:
@@ -184,7 +184,7 @@ def _closing_lines(result: Mapping[str, t.Any]) -> list[str]:
 
 
 def _value(value: object) -> str:
-    """A setting as text: what is absent reads "unset", a mapping is written key=value."""
+    """A setting as text: a missing value is "unset", a mapping is written as key=value."""
     if value is None or value == "":
         return "unset"
     if isinstance(value, Mapping):

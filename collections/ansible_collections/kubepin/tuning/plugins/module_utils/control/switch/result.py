@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: shapes the facts `kubepin_plan` and `kubepin_result` from what the modules returned."""
+"""Pure: builds the facts `kubepin_plan` and `kubepin_result` from the modules' results."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def plan_fact(
     probe_seconds: int | str | None = None,
     timeout: int | str = 120,
 ) -> dict[str, Any]:
-    """The fact `kubepin_plan`: what would change on one node, or everything that stands in the way.
+    """The fact `kubepin_plan`: what would change on one node, or everything that prevents it.
 
-    Whether a module failed is seen from what it did not return: `failed_when` and `changed_when` have overwritten its own words.
+    A module failed if its return values are missing; `failed` and `changed` were overwritten by `failed_when` and
+    `changed_when`.
 
     :param kubelet: the result of kubelet_cpu_manager in check mode, failed or not
     :param api: the result of node_api_info with `drain`, failed or not
     :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
-    :param probe_seconds: how long the probe pod is to watch; None: a reconcile period of the kubelet and 2 s
-    :param timeout: how many seconds the API has to show what was planned, the probe pod included
+    :param probe_seconds: how long the probe pod watches; None: a reconcile period of the kubelet and 2 s
+    :param timeout: seconds within which the API must show what was planned, including the probe pod
     """
     node: Data = api.get("node") or {}
     interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
@@ -101,13 +102,13 @@ def _plan_outcome(problems: Sequence[object], changed: bool) -> str:
 
 
 def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
-    """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if something is to be done.
+    """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if the plan changes anything.
 
-    Of all hosts at once, as a task of each host costs the control node far more than this.
+    Handles all hosts at once, because a task for each host costs the control node far more.
 
-    :param hosts: the variables of each: `__cpu_manager_asked` holds what the role was asked for, `__cpu_manager_planned` is the
-        result of kubelet_cpu_manager in check mode, failed or not; a host without them is left out
-    :param api: the result of node_api_info for all of them, failed or not
+    :param hosts: the variables of each host: `__cpu_manager_asked` holds the role's request, `__cpu_manager_planned`
+        the result of kubelet_cpu_manager in check mode, failed or not; a host without them is omitted
+    :param api: the result of node_api_info for all hosts, failed or not
     """
     planned = (host for host in hosts if "__cpu_manager_asked" in host and "__cpu_manager_planned" in host)
     return {
@@ -147,7 +148,7 @@ def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[Problem]:
 
 
 def _reconcile_period(kubelet: Data) -> tuple[float, list[Problem]]:
-    """Seconds, the kubelet's default where its period is unknown, and what is wrong with it."""
+    """The period in seconds (the kubelet's default if it is unknown), and what is wrong with it."""
     try:
         return parse_duration(kubelet.get("reconcile_period") or DEFAULT_RECONCILE_PERIOD), []
     except ValueError as error:
@@ -155,7 +156,7 @@ def _reconcile_period(kubelet: Data) -> tuple[float, list[Problem]]:
 
 
 def _time_problems(watched: int, period: float, timeout: int) -> list[Problem]:
-    """Times with which the verification would prove nothing."""
+    """Problems with times for which the verification would prove nothing."""
     problems = []
     if watched <= period:
         problems.append(watch_too_short(watched, period))
@@ -168,14 +169,14 @@ def _old_kubelet(version: str) -> list[Problem]:
     try:
         old = parse_version(version).line < FIRST_WITHOUT_RECONCILE_OF_PINNED
     except VersionError:
-        old = False  # the planner names a version that it cannot read
+        old = False  # the planner reports a version that it cannot parse
     return [touches_pinned_containers(version.lstrip("v"))] if old else []
 
 
 def failure_fact(result: Data, task: str) -> dict[str, str]:
-    """What a failed task said: its name, the message, the first cause with its meaning, and a journal that names what was replaced.
+    """A failed task's name, message, first cause with its meaning, and a journal that names what was replaced.
 
-    A program of Ansible that was killed on the node says nothing; Ansible then complains of missing JSON (`module_stdout`, `rc`).
+    A module that was killed on the node returns nothing; Ansible then reports missing JSON (`module_stdout`, `rc`).
 
     :param result: the registered result of the failed task
     """
@@ -210,14 +211,14 @@ def result_fact(
     """The fact `kubepin_result`: what was found, done and verified on one node.
 
     :param plan: the fact `kubepin_plan`
-    :param state: `present` or `rolled_back`, as asked
-    :param gpu_label: what this site calls its GPUs
+    :param state: `present` or `rolled_back`, as requested
+    :param gpu_label: the site's name for its GPUs
     :param kubelet: the result of kubelet_cpu_manager
     :param confirmed: its result with `state: confirmed`
     :param api: the result of node_api_info after the switch
     :param probe: the result of pod_probe
     :param failure: task, msg, first_cause, meaning, journal of the first failure
-    :param left: outcome, cordoned and msg of the undoing
+    :param left: outcome, cordoned and msg of the rollback
     """
     message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
     if plan["problems"]:
@@ -278,7 +279,7 @@ def _verified(
 
 
 def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:
-    """The failure in words, and what to do about it."""
+    """The failure as text, with the remedy."""
     if left["outcome"] == "undone":
         state = (
             f"Node {node} is as it was found (policy {plan.get('policy_before')}, "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an upgrade asks the Kubernetes API, as plain data."""
+"""What an upgrade reads from the Kubernetes API, as plain data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
 )
 
 MARK = "upgrade"
-"""The value of the cordon annotation while an upgrade has a node in hand."""
+"""The value of the cordon annotation while a node is being upgraded."""
 
 _METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -35,10 +35,10 @@ _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kub
 
 
 class UpgradeApi(KubernetesApi):
-    """The API with the few more questions that an upgrade has."""
+    """The API with the additional queries of an upgrade."""
 
     def versions(self, gpu_resource: str) -> dict[str, t.Any]:
-        """Where the cluster is."""
+        """The present state of the cluster."""
         config = self._config_map("kubeadm-config") or {}
         return {
             "api_server": str(self._get("/version")["gitVersion"]),
@@ -49,9 +49,9 @@ class UpgradeApi(KubernetesApi):
         }
 
     def obstacles(self, drain: dict[str, bool], minors: Sequence[int]) -> dict[str, t.Any]:
-        """What may stand in the way.
+        """What may prevent the upgrade.
 
-        :param minors: the minors of 1.x on the way, whose removed APIs are looked for
+        :param minors: the minors of 1.x on the upgrade path, whose removed APIs are searched for
         """
         config_maps = self._list("/api/v1/namespaces/kube-system/configmaps")
         nodes = self._list("/api/v1/nodes")
@@ -88,7 +88,7 @@ class UpgradeApi(KubernetesApi):
         return found.get("data") if found else None
 
     def _static_pods(self, component: str) -> dict[str, str]:
-        """Node -> version of the component there, by the image's tag."""
+        """Node -> version of the component on it, from the image's tag."""
         pods = self._list("/api/v1/namespaces/kube-system/pods", labelSelector=f"component={component}")
         return {
             pod["spec"]["nodeName"]: _tag(pod["spec"]["containers"][0]["image"])
@@ -101,7 +101,7 @@ class UpgradeApi(KubernetesApi):
         return _tag(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else None
 
     def _deprecated_requests(self) -> list[dict[str, str]]:
-        """What was asked of an API server since its start that a later release no longer serves (1.19 and newer)."""
+        """Requests since an API server's start for APIs that a later release no longer serves (1.19 and newer)."""
         try:
             text = self._request("GET", "/metrics")
         except ApiError as error:
@@ -111,9 +111,9 @@ class UpgradeApi(KubernetesApi):
         return [dict(_LABEL.findall(labels)) for labels in _METRIC.findall(text)]
 
     def _old_objects(self, api: RemovedApi) -> list[dict[str, str]]:
-        """The objects that somebody last wrote with a version that is removed.
+        """The objects that were last written with a removed API version.
 
-        They are read in the version that the server prefers: who reads an old one becomes a request of it himself.
+        They are read in the server's preferred version: reading the old version would itself count as a request for it.
         """
         group = READ_IN.get(api.group, api.group)
         try:
@@ -142,7 +142,7 @@ class UpgradeApi(KubernetesApi):
 
 
 def _fields(text: str) -> dict[str, str]:
-    """The few top-level scalars of a YAML configuration that an upgrade looks at."""
+    """The few top-level scalars of a YAML configuration that an upgrade uses."""
     return dict(_FIELD.findall(text))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: from what a cluster is and what is requested, the steps of an upgrade, or everything that stands in its way.
+"""Pure: from the state of a cluster and a request, the steps of an upgrade, or everything that prevents it.
 
-Where each node is, is read from the nodes and the API every time. So a run that was stopped anywhere is simply repeated.
+The state of each node is read from the nodes and the API every time, so an interrupted run can simply be repeated.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rul
 Data = Mapping[str, t.Any]
 
 PREPARE, APPLY, NODE = "prepare", "apply", "node"
-"""What a step does: keep what there is and fetch what comes, on all nodes, as `apply` rolls out kube-proxy and CoreDNS on them;
-`kubeadm upgrade apply` on the first control plane node; or a node's own configuration and kubelet."""
+"""What a step does: back up the present state and fetch the new version, on all nodes, because `apply` rolls out
+kube-proxy and CoreDNS to them; `kubeadm upgrade apply` on the first control plane node; or upgrade a node's own
+configuration and kubelet."""
 
 
 @dataclass(frozen=True)
 class UpgradeRequest:
-    """What the operator asks for."""
+    """The operator's request."""
 
     target: str | None = None
     patches: Mapping[str, str] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class UpgradePlan:
-    """What to do, or why not."""
+    """The steps, or the problems that prevent them."""
 
     current: str
     target: str
@@ -70,16 +71,16 @@ class UpgradePlan:
     """The host that runs `kubeadm upgrade apply`; all others run `kubeadm upgrade node`."""
 
     def to_dict(self) -> dict[str, t.Any]:
-        """The plan as the fact `kubepin_upgrade_plan` carries it."""
+        """The plan as in the fact `kubepin_upgrade_plan`."""
         return {**asdict(self), "problems": to_dicts(self.problems)}
 
 
 def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
-    """Where the cluster is, where it shall end, and the versions to go through.
+    """The cluster's version, the target version, and the versions on the upgrade path.
 
-    The first hop is the API server's own version where an earlier run left nodes, or kubeadm's own last tasks, behind.
+    The first hop is the API server's own version if an earlier run left nodes, or kubeadm's last tasks, unfinished.
 
-    :raises VersionError: for a target or a way that there is not
+    :raises VersionError: for a target or an upgrade path that does not exist
     """
     server = max(parse_version(version) for version in (cluster["api_server"], *cluster["api_servers"].values()))
     target = choose_target(server, request.target)
@@ -93,7 +94,7 @@ def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version,
 
 
 def _unfinished(cluster: Data, server: Version) -> bool:
-    """Whether a hop to the API server's version was begun and not ended."""
+    """Whether a hop to the API server's version was started but not finished."""
     recorded = [*cluster["api_servers"].values(), cluster["kubeadm"].get("kubernetesVersion"), cluster["kube_proxy"]]
     return any(version is not None and parse_version(version) < server for version in recorded) or any(
         node["in_progress"] or parse_version(node["kubelet"]) < server for node in cluster["nodes"]
@@ -104,7 +105,8 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
     """The plan of a whole run.
 
     :param cluster: as `UpgradeApi.cluster` returns it
-    :param hosts: host of the run -> `{node: its name in the API, facts: as kubeadm_node_info returns them, or empty, error: why they are}`
+    :param hosts: host of the run -> `{node, facts, error}`: its name in the API, the facts of kubeadm_node_info or an
+        empty dictionary, and why it is empty
     """
     try:
         server, target, hops = plan_hops(cluster, request)
@@ -140,7 +142,7 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
 
 
 def _position(cluster: Data, hosts: Mapping[str, Data]) -> list[dict[str, t.Any]]:
-    """Where each node is."""
+    """The present version of each node."""
     host_of = {entry["node"]: (host, entry["facts"] or {}) for host, entry in hosts.items()}
     position = []
     for node in sorted(cluster["nodes"], key=lambda node: (not node["control_plane"], node["name"])):
@@ -187,7 +189,7 @@ def _steps(
 
 
 def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
-    """Whether `kubeadm upgrade apply` has not come to its end yet: its last tasks are kubeadm-config and kube-proxy."""
+    """Whether `kubeadm upgrade apply` has not finished yet: its last tasks are kubeadm-config and kube-proxy."""
     manifests = (first["facts"] or {}).get("manifests") or {}
     components = [manifests.get(f"kube-{name}") for name in ("apiserver", "controller-manager", "scheduler")]
     seen = [
@@ -209,7 +211,7 @@ def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
 
 
 def batch_problems(sizes: Sequence[object]) -> list[str]:
-    """Say what is wrong with sizes of batches; nothing where `in_batches` takes them."""
+    """What is wrong with the batch sizes; nothing if `in_batches` accepts them."""
     if not sizes:
         return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
     return [
@@ -221,7 +223,7 @@ def batch_problems(sizes: Sequence[object]) -> list[str]:
 
 
 def in_batches(hosts: Sequence[str], sizes: Sequence[int | str]) -> list[list[str]]:
-    """Hosts in the batches that Ansible's `serial` would make: numbers or percentages, the last one repeated."""
+    """Hosts in batches as Ansible's `serial` would form them: numbers or percentages, the last one repeated."""
     batches: list[list[str]] = []
     rest = list(hosts)
     for index in range(len(hosts)):

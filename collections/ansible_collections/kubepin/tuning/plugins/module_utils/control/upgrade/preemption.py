@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: whose CPUs the pods take that an upgrade drains from their nodes."""
+"""Pure: which pods may lose their CPUs to the pods that an upgrade drains."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Object = Mapping[str, t.Any]
 def preemptions(
     nodes: Iterable[Object], pods: Mapping[str, Collection[Object]], leaving: Mapping[str, Collection[str]]
 ) -> list[str]:
-    """Name the drained pods that may preempt pods with whole CPUs, as they fit on no other node.
+    """Find the drained pods that may preempt pods with whole CPUs, because they do not fit on any other node.
 
-    The scheduler looks for victims of lower priority only then (Kubernetes ``pkg/scheduler/framework/preemption``). Of what keeps a pod
-    off a node, only cordons, taints and CPUs are looked at: hence "may".
+    Only then does the scheduler look for victims of lower priority (Kubernetes ``pkg/scheduler/framework/preemption``).
+    "May", because cordons, taints and CPUs are the only scheduling constraints checked here.
 
     :param pods: node -> its pods
-    :param leaving: node -> "namespace/name" of the pods that its drain evicts
+    :param leaving: node -> "namespace/name" of the pods that a drain of the node evicts
     """
     nodes = list(nodes)
     free = {node["metadata"]["name"]: _free(node, pods[node["metadata"]["name"]]) for node in nodes}
@@ -54,7 +54,7 @@ def _free(node: Object, pods: Iterable[Object]) -> Fraction:
 
 
 def _has_whole_cpus(pod: Object) -> bool:
-    """Whether the static policy gives a container of the pod CPUs of its own."""
+    """Whether the static policy gives a container of the pod exclusive CPUs."""
     asked = [
         parse_quantity(((container.get("resources") or {}).get("requests") or {}).get("cpu", "0"))
         for container in pod["spec"]["containers"]
@@ -65,7 +65,7 @@ def _has_whole_cpus(pod: Object) -> bool:
 
 
 def _admits(node: Object, pod: Object) -> bool:
-    """Whether neither a cordon nor a taint keeps the pod off the node."""
+    """Whether no cordon or taint keeps the pod off the node."""
     return not node["spec"].get("unschedulable") and not untolerated(node, pod["spec"].get("tolerations") or [])
 
 

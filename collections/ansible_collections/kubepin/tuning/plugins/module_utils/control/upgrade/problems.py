@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 CLUSTER = "cluster"
-"""The subject of a problem that concerns no single node."""
+"""The subject of a problem that is not about a single node."""
 
 WAIVABLE = ("certificates", "disk", "external_etcd", "image_repository", "removed_apis", "runtime")
 """The codes of problems that an operator can waive with `kubeadm_upgrade_accept`."""

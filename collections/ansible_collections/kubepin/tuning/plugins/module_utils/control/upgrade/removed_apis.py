@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: the API versions that releases removed, and who still uses them.
+"""Pure: the API versions that releases removed, and which clients still use them.
 
-The table is Kubernetes' deprecation guide (kubernetes.io/docs/reference/using-api/deprecation-guide/), as far as objects of these
-kinds are stored.
+The table contains the stored kinds of Kubernetes' deprecation guide
+(kubernetes.io/docs/reference/using-api/deprecation-guide/).
 """
 
 from __future__ import annotations
@@ -64,24 +64,25 @@ _OWN_WRITERS = (
     "kubeadm",
     "api-priority-and-fairness",
 )
-"""How the names of Kubernetes' own programs begin, which the upgrade itself replaces, write with the version of their release."""
+"""Name prefixes of Kubernetes' own programs, which the upgrade replaces: they write in the version of their release."""
 
 _KEPT_BY_THE_API_SERVER = ("apf.kubernetes.io/autoupdate-spec", "rbac.authorization.kubernetes.io/autoupdate")
-"""Annotations of built-in objects that the API server itself writes anew in its own version, whoever wrote them last."""
+"""Annotations of built-in objects that the API server rewrites in its own version, whichever client wrote them last."""
 
 _LAST_OF_CLIENTS = 22
-"""From 1.20 on, Kubernetes' own programs ask for nothing that 1.22 removed, but for the garbage collector. What later releases removed
-some of them still ask for themselves (kube-proxy endpointslices, the controllers cronjobs and budgets, the API server flow schemas):
-seen in the metric of untouched clusters of 1.20.15, 1.21.14 and 1.22.17. So only up to there, a request alone means a client."""
+"""From 1.20 on, no Kubernetes program except the garbage collector requests anything that 1.22 removed. Some still
+request what later releases removed (kube-proxy endpointslices, the controllers cronjobs and budgets, the API server
+flow schemas), as the metric of untouched clusters of 1.20.15, 1.21.14 and 1.22.17 shows. So only up to this minor does
+a request alone prove a client."""
 
 _GARBAGE_COLLECTED = {("extensions", "v1beta1", "ingresses")}
-"""What the garbage collector asks for in every cluster, used or not."""
+"""What the garbage collector requests in every cluster, used or not."""
 
 
 def written_with(item: Mapping[str, t.Any], api_version: str) -> list[str]:
-    """Who last wrote this object with that version, apart from Kubernetes itself; nobody if the list is empty.
+    """The clients, other than Kubernetes itself, that last wrote this object with that version; empty if none did.
 
-    An object can be read in any version that is served; what tells is who wrote it with which one.
+    An object can be read in any served version, so only the version that a client wrote it with matters.
     """
     metadata = item["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -105,7 +106,7 @@ Request = Mapping[str, str]
 
 
 def sort_requests(requests: Sequence[Request], up_to_minor: int) -> tuple[list[Request], list[Request]]:
-    """The requests that a release up to 1.*up_to_minor* no longer answers: those of clients, and those that may be Kubernetes' own."""
+    """Requests that releases up to 1.*up_to_minor* no longer serve: those of clients, and those of unclear origin."""
     clients: list[Request] = []
     unclear: list[Request] = []
     for request in requests:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator reads of an upgrade. Pure: plan and results in, text out."""
+"""The report of an upgrade. Pure: plan and results in, text out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTIONS = {
 
 
 def upgrade_plan_text(plan: Data) -> list[str]:
-    """Where every node is, the hops and the steps."""
+    """The present version of every node, the hops and the steps."""
     way = " -> ".join([plan["current"], *(hop for hop in plan["hops"] if hop != plan["current"])])
     lines = [
         f"kubepin: upgrade {way}" if plan["hops"] else f"kubepin: the cluster is at {plan['current']}: nothing to do"
@@ -71,10 +71,10 @@ def _words(problem: Problem) -> str:
 def upgrade_failure_text(
     plan: Data, step: Data, node: str, prepared: Data, task: str, message: str, unreachable: str = ""
 ) -> str:
-    """What happened, where the cluster is, and the ways on and back.
+    """What happened, where the cluster is, and how to continue or go back.
 
-    :param task: at which task the host failed; empty where it was stopped because another one of its batch failed
-    :param unreachable: what Ansible said of a host that it lost; empty where it did not
+    :param task: the task at which the host failed; empty if it was stopped because another host of its batch failed
+    :param unreachable: Ansible's message if the host became unreachable, else empty
     """
     if unreachable:
         what = f"lost the node: {unreachable.rstrip(': ')}. What had begun on it goes on by itself, as long as it runs."
@@ -97,15 +97,15 @@ def upgrade_failure_text(
 
 
 def upgrade_result_fact(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> dict[str, Any]:
-    """The fact `kubepin_upgrade_result`: what a host has done of the plan so far.
+    """The fact `kubepin_upgrade_result`: the part of the plan that a host has done so far.
 
-    :param steps: an entry a step that the host has done
+    :param steps: an entry for each step that the host has done
     """
     return {"schema": SCHEMA, "outcome": _outcome(plan, host, steps, check_mode).value, "steps": list(steps)}
 
 
 def _outcome(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> Outcome:
-    """Preparing changes nothing that runs, so it does not count."""
+    """The host's outcome. Preparing does not count, because it changes nothing that runs."""
     due = sum(step["action"] != _PREPARE and host in step["hosts"] for step in plan["steps"])
     done = sum(step["action"] != _PREPARE for step in steps)
     if plan["problems"]:
@@ -120,7 +120,7 @@ def _outcome(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> 
 
 
 def upgrade_summary_text(results: Mapping[str, Data], plan: Data, check_mode: bool) -> list[str]:
-    """Times per hop and node, what was verified, and where copies are.
+    """The durations by hop and node, what was verified, and where backups are.
 
     :param results: host -> its fact `kubepin_upgrade_result`
     """

@@ -17,18 +17,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
 Data = Mapping[str, t.Any]
 
 _CONTAINERD = ((26, (1, 6, 15)), (32, (1, 6, 36)), (34, (1, 6, 39)), (35, (1, 7, 28)), (36, (2, 2, 0)))
-"""From which minor on which containerd at least (containerd.io/releases, and CRI v1 for 1.26)."""
+"""Minor -> the lowest containerd release for it and later minors (containerd.io/releases, and CRI v1 for 1.26)."""
 
 _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
-"""Minor -> first patch whose kubeadm takes registry.k8s.io for k8s.gcr.io (kubernetes/kubernetes#113388, #113393, #113395)."""
+"""Minor -> the first patch release whose kubeadm uses registry.k8s.io instead of k8s.gcr.io
+(kubernetes/kubernetes#113388, #113393, #113395)."""
 
 
 @dataclass(frozen=True)
 class UpgradeContext:
-    """What the rules look at.
+    """The input of the rules.
 
     *cluster* is as `UpgradeApi.cluster` returns it, *hosts* maps hosts of this run to `{node, facts}`, *hops* are the versions
-    to go through.
+    on the upgrade path.
     """
 
     cluster: Data
@@ -43,7 +44,7 @@ class UpgradeContext:
         return {node["name"]: node for node in self.cluster["nodes"]}
 
     def crosses(self, minor: int) -> bool:
-        """Whether a hop reaches or passes 1.*minor* from below."""
+        """Whether the upgrade reaches or passes 1.*minor* from below."""
         server = parse_version(self.cluster["api_server"])
         return any(server.minor < minor <= hop.minor for hop in self.hops)
 
@@ -104,7 +105,7 @@ def _removed_apis(context: UpgradeContext) -> Findings:
 
 
 def notes(context: UpgradeContext) -> list[str]:
-    """What may prevent the upgrade, and cannot be decided from what every cluster has."""
+    """What may prevent the upgrade, where the available data cannot decide it."""
     _clients, unclear = sort_requests(context.cluster["deprecated_requests"], context.hops[-1].minor)
     named = {(old["api"], old["resource"]) for old in context.cluster["old_objects"]}
     requests = [
@@ -158,7 +159,7 @@ def _runtime(context: UpgradeContext) -> Findings:
 
 
 def _cgroup_v1(context: UpgradeContext) -> Findings:
-    """Only the ConfigMap counts: kubeadm rewrites the node's own file from it."""
+    """Only the ConfigMap counts, because kubeadm overwrites the node's own file with it."""
     config = context.cluster["kubelet_configs"].get("kubelet-config", {})
     if context.crosses(35) and config.get("failCgroupV1") != "false":
         for _host, node, facts in _facts(context):
@@ -226,7 +227,7 @@ RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
     _source,
     _external_etcd,
 )
-"""In the order in which their problems are shown."""
+"""The rules, in the order in which their problems are shown."""
 
 
 def _facts(context: UpgradeContext) -> Iterator[tuple[str, str, Data]]:
