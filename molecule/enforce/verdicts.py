@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [
-    str(ROOT / "collections"),
-    str(ROOT / "collections/ansible_collections/kubepin/tuning/tests/unit/plugins/module_utils"),
-]
+sys.path[:0] = [str(ROOT / "collections")]
 
-import gpu_pods  # noqa: E402
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node  # noqa: E402
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (  # noqa: E402
     asks_for_gpu,
     containers_of,
     judge,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples import gpu_pods  # noqa: E402
 from kubernetes import client, config  # noqa: E402
 
 POLICY = "kubepin-gpu-pods"
