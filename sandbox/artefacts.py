@@ -268,7 +268,7 @@ class Artefacts:
                     title,
                     lambda: build.build(["kubeadm"]),
                     (sources,),
-                    seconds=60,
+                    seconds=300,
                     unless=lambda: not self._lacking(["kubeadm"]),
                 )
             )
@@ -284,7 +284,7 @@ class Artefacts:
                     title,
                     lambda: build.build(self._lacking(others)),
                     (sources, kubeadm),
-                    seconds=240,
+                    seconds=480,
                     progress=build.linked,
                     unless=lambda: not self._lacking(others),
                 )
@@ -316,12 +316,12 @@ class Artefacts:
             # After kubeadm: what they share would be compiled twice at the same time.
             steps.append(Step(own, title, lambda: build_own_programs(self.go), (kubeadm,), seconds=25))
         if not self.images.exists():
-            steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=60))
+            steps.append(Step(etcd, "etcd: downloading or building", self._get_etcd, (kubeadm,), seconds=35))
             title = f"images for {release}: writing"
             parts = ("node-root", own, f"commands-{release}", f"kube-apiserver-{release}", etcd)
             steps.append(Step(images, title, self._write_images, parts))
         if self.dns and not self.dns_images.exists():
-            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=60))
+            steps.append(Step(coredns, "CoreDNS: downloading or building", self._get_coredns, (kubeadm,), seconds=300))
             title = f"CoreDNS' image for {release}: writing"
             steps.append(Step(f"dns-{release}", title, self._write_dns_image, (images, coredns), seconds=1))
         return steps
