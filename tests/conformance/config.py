@@ -98,7 +98,7 @@ STATE_FILE = "state_file"
 STATE_FILE_CAUSES: Sequence[tuple[str, str]] = (
     (r"differs from state checkpoint policy", r"differs from state checkpoint policy"),
     (
-        r"corrupted|state file|is not JSON|is none that a kubelet writes",
+        r"corrupted|state file|is not JSON|expected a JSON object|is none that a kubelet writes",
         r"corrupted|checkpoint|could not restore state|invalid character|unexpected end",
     ),
     (r"not all reserved cpus", r"not all reserved cpus"),
