@@ -259,7 +259,7 @@ class Factors:
     """The 2 x 2 decomposition.
 
     `share_by_threads` is the part of the gap from the reference to B that a fixed number of threads closes alone.
-    Below 0 it widens the gap, above 1 it gains more than B. None if there is no gap or no such arm.
+    A negative share widens the gap; a share above 1 gains more than B does. None without a gap or such an arm.
     """
 
     arms: tuple[FactorArm, ...]

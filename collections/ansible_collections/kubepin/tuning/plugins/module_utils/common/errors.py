@@ -27,6 +27,6 @@ class TuningError(Exception):
         self.details: t.Dict[str, t.Any] = details
 
     @classmethod
-    def of(cls, problems: t.Sequence[Problem], introduction: str = "") -> TuningError:
+    def of(cls, problems: t.Sequence[Problem]) -> TuningError:
         """One error with all *problems*; `details` holds them as `problems`."""
-        return cls(f"{introduction} {joined(problems)}".strip(), problems=to_dicts(problems))
+        return cls(joined(problems), problems=to_dicts(problems))

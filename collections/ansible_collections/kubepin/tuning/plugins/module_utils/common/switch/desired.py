@@ -53,7 +53,7 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
     :param now: the kubelet's effective configuration
     :param version: the kubelet's version; None if it could not be read
     """
-    problems = version_problems(version)
+    version_refused = version_problems(version)
     settings: Settings = {"cpuManagerPolicy": desired.policy}
     reservation: t.Optional[Reservation] = None
     refused: t.List[Problem] = []
@@ -65,7 +65,6 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
             now.get("reservedSystemCPUs") or "",
             reserved_millicores(now),
         )
-        problems += refused
         if reservation:
             settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
     optional = {
@@ -76,11 +75,10 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
         "reservedMemory": _reserved_memory(desired),
     }
     settings.update({name: value for name, value in optional.items() if value is not None})
-    if version is not None and not version_problems(version):
-        broken = setting_problems({**now, **settings}, version, topology)
-        # a missing reservation would only be a consequence of the refused one
-        problems += [problem for problem in broken if not (refused and problem.code == "no_cpu_reserved")]
-    return ChosenSettings(settings, reservation, problems)
+    broken = [] if version is None or version_refused else setting_problems({**now, **settings}, version, topology)
+    # a missing reservation would only be a consequence of the refused one
+    causes = [problem for problem in broken if not (refused and problem.code == "no_cpu_reserved")]
+    return ChosenSettings(settings, reservation, [*version_refused, *refused, *causes])
 
 
 def _policy_options(desired: DesiredSettings, now: Facts) -> t.Optional[t.Dict[str, str]]:

@@ -60,9 +60,14 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
             problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
             plans[node] = with_problems(stack["plan"], [problem])
     makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
-    listed = [owner for key, owner in owners.items() if key in makers]
+    owners_of_unpinned = [owner for key, owner in owners.items() if key in makers]
     return {
-        "audit": {"schema": 1, "pods": unpinned, "owners": listed, "summary": summary_of(unpinned, listed, 0)},
+        "audit": {
+            "schema": 1,
+            "pods": unpinned,
+            "owners": owners_of_unpinned,
+            "summary": summary_of(unpinned, owners_of_unpinned, 0),
+        },
         "plans": plans,
         "warnings": warnings,
     }

@@ -59,7 +59,7 @@ def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> l
 
     With many nodes, those with the same lines are grouped; all failed nodes are named.
 
-    :param results: host name -> its ``kubepin_result`` (schema 1), empty for a node that was not reached; every key may
+    :param results: host name -> its ``kubepin_result`` (schema 2), empty for a node that was not reached; every key may
         be missing
     :param seconds: duration of the run
     """

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -58,7 +59,7 @@ def upgrade_problems_text(plan: Data) -> list[str]:
     if not problems:
         return []
     width = max(len(problem.subject) for problem in problems)
-    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    count = counted(len(problems), "problem")
     head = f"kubepin: nothing was changed. {count} between {plan['current']} and {plan['target']}:"
     return [head, *(f"  {problem.subject:<{width}}{_GAP}[{problem.code}] {_words(problem)}" for problem in problems)]
 
@@ -140,8 +141,7 @@ def upgrade_summary_text(results: Mapping[str, Data], plan: Data, check_mode: bo
 
 
 def _steps(plan: Data) -> str:
-    count = len(plan["steps"])
-    return f"{count} step{'s' if count != 1 else ''}"
+    return counted(len(plan["steps"]), "step")
 
 
 def _entry(entry: Data) -> str:

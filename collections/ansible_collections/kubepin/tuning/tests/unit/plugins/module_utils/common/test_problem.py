@@ -46,8 +46,7 @@ def test_several_problems_in_one_message_and_in_one_list() -> None:
     assert to_dicts([SPLIT, FAILED]) == [SPLIT.to_dict(), FAILED.to_dict()]
 
 
-@pytest.mark.parametrize(("introduction", "start"), [("", ""), ("Nothing was changed.", "Nothing was changed. ")])
-def test_an_error_has_all_problems_as_text_and_as_data(introduction: str, start: str) -> None:
-    error = TuningError.of([SPLIT, FAILED], introduction)
-    assert str(error) == f"{start}{SPLIT.text} {FAILED.text}"
+def test_an_error_has_all_problems_as_text_and_as_data() -> None:
+    error = TuningError.of([SPLIT, FAILED])
+    assert str(error) == f"{SPLIT.text} {FAILED.text}"
     assert error.details == {"problems": [SPLIT.to_dict(), FAILED.to_dict()]}
