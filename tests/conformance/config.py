@@ -32,7 +32,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     setting_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state, state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import Version

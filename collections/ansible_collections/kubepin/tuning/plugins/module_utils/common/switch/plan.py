@@ -13,12 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     CpusetError,
     parse_cpuset,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
-    parse_state,
-    rejected_because,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
     rewrite_extra_args,
@@ -26,8 +21,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     Machine,
     default_machine,
-    memory_rejected_because,
-    parse_memory_state,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
     managed_by,
@@ -49,6 +42,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     version_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    DesiredState,
+    FileChange,
+    SettingChange,
+    state_changes,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
     DesiredSettings,
     choose_settings,
@@ -60,45 +59,6 @@ Facts = t.Mapping[str, t.Any]
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
-
-
-@dataclass(frozen=True)
-class SettingChange:
-    """A kubelet setting whose value will change, for people to read."""
-
-    name: str
-    before: t.Any
-    after: t.Any
-    reason: str
-
-
-@dataclass(frozen=True)
-class FileChange:
-    """A file that is replaced, created (`before` is None) or removed (`after` is None)."""
-
-    path: str
-    before: t.Optional[str]
-    after: t.Optional[str]
-    reason: str
-
-    def inverse(self, reason: str) -> FileChange:
-        return FileChange(self.path, self.after, self.before, reason)
-
-
-@dataclass(frozen=True)
-class DesiredState:
-    """The state that a node must show once its kubelet runs with the plan's settings."""
-
-    policy: str
-    reserved: t.FrozenSet[int]
-    online: t.FrozenSet[int]
-    strict: bool
-    memory_policy: t.Optional[str]
-    """None if the kubelet has no memory manager."""
-    memory: Machine = field(default_factory=dict)
-    """The memory manager's initial machine state; empty if unknown."""
-    minor: int = 0
-    """The kubelet's minor version of 1.x; 0 in old journals, which do not contain it."""
 
 
 @dataclass(frozen=True)
@@ -225,39 +185,6 @@ def _memory_machine(topology: Facts, after: Facts) -> Machine:
         return default_machine(topology["numa_nodes"], after["reservedMemory"])
     except ValueError:
         return {}  # an invalid quantity, with which no kubelet runs
-
-
-def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:
-    """The removal of each state file that a kubelet with the expected settings would refuse; the others stay.
-
-    :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
-    """
-    reasons = {"cpu_manager": cpu_state_rejected, "memory_manager": _memory_state_rejected}
-    changes = []
-    for name, (path, text) in sorted(texts.items()):
-        reason = reasons[name](text, expected)
-        if reason:
-            changes.append(FileChange(path, text, None, f"the kubelet would refuse it: {reason}"))
-    return changes
-
-
-def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
-    """Why the kubelet would refuse this CPU manager state; None if it would accept it."""
-    try:
-        state = parse_state(text) if text is not None else None
-    except StateFileError as exc:
-        return str(exc)
-    return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
-
-
-def _memory_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
-    if expected.memory_policy is None:
-        return None
-    try:
-        state = parse_memory_state(text) if text is not None else None
-    except StateFileError as exc:
-        return str(exc)
-    return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
 
 
 def _node_problems(kubelet: Facts) -> t.List[Problem]:

@@ -20,13 +20,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
     parse_state,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     FileChange,
-    Plan,
     cpu_state_rejected,
     state_changes,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import Plan
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,

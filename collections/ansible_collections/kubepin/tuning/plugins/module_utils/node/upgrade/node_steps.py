@@ -16,13 +16,9 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    FileChange,
-    desired_state,
-    plan_switch,
-    state_changes,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state, plan_switch
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
     WITHOUT_EFFECT,
     unknown_flag,

@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
     DROP_IN_DIR,
@@ -15,7 +16,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan 
     effective_after,
     plan_rollback,
     plan_switch,
-    state_changes,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAULTS, kubelet, topology
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     FileChange,
-    Plan,
     SettingChange,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import Plan
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,

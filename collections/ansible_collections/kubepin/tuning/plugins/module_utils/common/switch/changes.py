@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A switch's changes and the state that it leads to: what a plan consists of, and what the transaction works with."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    parse_state,
+    rejected_because,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
+    Machine,
+    memory_rejected_because,
+    parse_memory_state,
+)
+
+
+@dataclass(frozen=True)
+class SettingChange:
+    """A kubelet setting whose value will change, for people to read."""
+
+    name: str
+    before: t.Any
+    after: t.Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file that is replaced, created (`before` is None) or removed (`after` is None)."""
+
+    path: str
+    before: t.Optional[str]
+    after: t.Optional[str]
+    reason: str
+
+    def inverse(self, reason: str) -> FileChange:
+        return FileChange(self.path, self.after, self.before, reason)
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """The state that a node must show once its kubelet runs with the plan's settings."""
+
+    policy: str
+    reserved: t.FrozenSet[int]
+    online: t.FrozenSet[int]
+    strict: bool
+    memory_policy: t.Optional[str]
+    """None if the kubelet has no memory manager."""
+    memory: Machine = field(default_factory=dict)
+    """The memory manager's initial machine state; empty if unknown."""
+    minor: int = 0
+    """The kubelet's minor version of 1.x; 0 in old journals, which do not contain it."""
+
+
+def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:
+    """The removal of each state file that a kubelet with the expected settings would refuse; the others stay.
+
+    :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
+    """
+    reasons = {"cpu_manager": cpu_state_rejected, "memory_manager": _memory_state_rejected}
+    changes = []
+    for name, (path, text) in sorted(texts.items()):
+        reason = reasons[name](text, expected)
+        if reason:
+            changes.append(FileChange(path, text, None, f"the kubelet would refuse it: {reason}"))
+    return changes
+
+
+def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
+    """Why the kubelet would refuse this CPU manager state; None if it would accept it."""
+    try:
+        state = parse_state(text) if text is not None else None
+    except StateFileError as exc:
+        return str(exc)
+    return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
+
+
+def _memory_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
+    if expected.memory_policy is None:
+        return None
+    try:
+        state = parse_memory_state(text) if text is not None else None
+    except StateFileError as exc:
+        return str(exc)
+    return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
