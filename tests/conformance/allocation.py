@@ -14,7 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     ENDLESS,
     Admission,
     Container,
@@ -27,9 +29,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocat
     machine_of,
     pod_request,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import options_on
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import options_on
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import SandboxError, Version

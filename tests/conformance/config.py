@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
-    config_problems,
-    effective_config,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import checksum_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     default_machine,
     memory_checksum_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
+    config_problems,
+    effective_config,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
     MANAGED,
     as_flags,
     setting_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import Version

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import Container, Pod, machine_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import Container, Pod, machine_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import SandboxError, Version

@@ -19,6 +19,10 @@ description:
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 options:
+  runtime:
+    description: The container runtime. By default, the one that the kubelet uses.
+    type: str
+    choices: [containerd, cri-o, docker, unknown]
   gpu_device_paths:
     description: Patterns of the device files whose links in C(/dev/char) are checked. Only character devices count.
     type: list
@@ -92,24 +96,21 @@ container_runtime:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
-ARGUMENT_SPEC = {"gpu_device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia*"]}}
+ARGUMENT_SPEC = {
+    "runtime": {"type": "str", "choices": ["containerd", "cri-o", "docker", "unknown"]},
+    "gpu_device_paths": {"type": "list", "elements": "str", "default": ["/dev/nvidia*"]},
+}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    try:
-        runtime = read_kubelet(module.run_command)["runtime"]["name"]
-    except TuningError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
     topology = read_topology()
     threads = topology["threads_per_core"] if topology["cpus"] else None
-    report = Reader(module.run_command).report(runtime, threads, module.params["gpu_device_paths"])
+    report = Reader(module.run_command).report(module.params["runtime"], threads, module.params["gpu_device_paths"])
     module.exit_json(changed=False, container_runtime=report)
 
 

@@ -26,6 +26,9 @@ options:
     type: list
     elements: str
     default: ["nvidia*"]
+  kubelet:
+    description: The node's kubelet, as M(kubepin.tuning.kubelet_info) returns it. Read if not given.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -147,21 +150,18 @@ gpu_loss:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.gpu_access import LossReader
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
 
-ARGUMENT_SPEC = {"devices": {"type": "list", "elements": "str", "default": ["nvidia*"]}}
+ARGUMENT_SPEC = {
+    "devices": {"type": "list", "elements": "str", "default": ["nvidia*"]},
+    "kubelet": {"type": "dict"},
+}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    try:
-        kubelet = read_kubelet(module.run_command)
-        report = LossReader(module.run_command, kubelet).report(module.params["devices"])
-    except TuningError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
+    report = LossReader(module.run_command, module.params["kubelet"]).report(module.params["devices"])
     module.exit_json(changed=False, gpu_loss=report)
 
 

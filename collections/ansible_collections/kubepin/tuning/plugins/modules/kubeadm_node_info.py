@@ -129,14 +129,14 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     source = Source.of(module.params["source"]) if module.params["source"] else None
     try:
-        report = read_node(module.run_command, source, module.params["versions"])
+        read = read_node(module.run_command, source, module.params["versions"])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     overwrites = module.params["versions"] and source and not source.packages
-    warning = overwriting_warning(report["packages"]) if overwrites else None
+    warning = overwriting_warning(read["packages"]) if overwrites else None
     if warning:
         module.warn(warning)
-    module.exit_json(changed=False, kubeadm_node=report)
+    module.exit_json(changed=False, read=read)
 
 
 if __name__ == "__main__":

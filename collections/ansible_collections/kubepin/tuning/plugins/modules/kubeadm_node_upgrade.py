@@ -12,7 +12,7 @@ description:
   - Everything that a step replaces is backed up in C(/var/lib/kubepin/upgrades/VERSION), with an etcd snapshot on
     control plane nodes.
   - Kubelet settings that C(kubeadm upgrade) drops from the configuration file are written where kubeadm does not
-    write, before the kubelet is restarted.
+    write, before the kubelet is restarted. An action plugin reads them on the control node, before and after.
   - If the new kubelet does not run, the old one is restored and verified; the module then fails with the first cause.
   - Plan with M(kubepin.tuning.kubeadm_upgrade_info). Drain the node before O(step=kubelet).
 extends_documentation_fragment:
@@ -28,10 +28,11 @@ options:
         kubeadm. With packages nothing is installed yet, and kubeadm runs from the folder where it was unpacked.
       - V(apply) runs C(kubeadm upgrade apply), on the first control plane node.
       - V(configure) runs C(kubeadm upgrade node), on all others.
+      - V(settings) only writes O(files).
       - V(kubelet) installs kubelet and kubectl, or all packages at once, restarts the kubelet and verifies it. It runs
         C(systemctl daemon-reload) if packages changed the kubelet's unit files.
     type: str
-    choices: [prepare, apply, configure, kubelet]
+    choices: [prepare, apply, configure, settings, kubelet]
     required: true
   version:
     description: The version to upgrade the node to.
@@ -47,6 +48,14 @@ options:
     description: Checks of kubeadm whose errors are only warnings.
     type: list
     elements: str
+    default: []
+  kubelet:
+    description: The kubelet's settings, and the state and endpoint that follow from them. The action plugin sets it.
+    type: dict
+  files:
+    description: The file changes that keep the kubelet's settings. The action plugin sets it.
+    type: list
+    elements: dict
     default: []
   timeout:
     description: Seconds within which the kubelet must be up.
@@ -129,34 +138,41 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
-    "step": {"type": "str", "choices": ["prepare", "apply", "configure", "kubelet"], "required": True},
+    "step": {"type": "str", "choices": ["prepare", "apply", "configure", "settings", "kubelet"], "required": True},
     "version": {"type": "str", "required": True},
     "source": {**SOURCE, "required": True},
     "control_plane": {"type": "bool", "default": False},
     "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+    "kubelet": {"type": "dict"},
+    "files": {"type": "list", "elements": "dict", "default": []},
     "timeout": {"type": "int", "default": 120},
 }
 
 
-def run_step(hop: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+def run_step(upgrade: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
     """Run the step that the parameters name.
 
     :raises TuningError: with what happened, what is in place now, and how to continue or go back
     """
-    if params["step"] == "prepare":
-        kept = hop.back_up()
-        fetched = hop.prepare(params["control_plane"])
+    step, files = params["step"], [FileChange(**change) for change in params["files"]]
+    if step == "prepare":
+        kept = upgrade.back_up(KubeletState.from_dict(params["kubelet"]))
+        fetched = upgrade.prepare(params["control_plane"])
         return {**kept, **fetched, "changed": kept["changed"] or fetched["changed"]}
-    if params["step"] == "apply":
-        return hop.apply(params["ignore_preflight_errors"])
-    if params["step"] == "configure":
-        return hop.configure(params["ignore_preflight_errors"])
-    return hop.switch_kubelet()
+    if step == "apply":
+        return upgrade.apply(params["ignore_preflight_errors"], files)
+    if step == "configure":
+        return upgrade.configure(params["ignore_preflight_errors"], files)
+    if step == "settings":
+        upgrade.write(files)
+        return {"changed": bool(files)}
+    return upgrade.switch_kubelet(KubeletState.from_dict(params["kubelet"]))
 
 
 def main() -> None:
@@ -173,11 +189,12 @@ def main() -> None:
     params, started = module.params, time.monotonic()
     try:
         with NodeLock(check_mode=False):
-            hop = NodeUpgrade(Node(run), run, params["version"], Source.of(params["source"]), float(params["timeout"]))
-            result = run_step(hop, params)
+            source = Source.of(params["source"])
+            upgrade = NodeUpgrade(Node(run), run, params["version"], source, float(params["timeout"]))
+            result = run_step(upgrade, params)
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(seconds=round(time.monotonic() - started, 1), folder=hop.folder, **result)
+    module.exit_json(seconds=round(time.monotonic() - started, 1), folder=upgrade.folder, **result)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ DOCUMENTATION = r"""
 module: kubelet_cpu_manager
 short_description: Switch the kubelet's CPU manager policy as one transaction, or undo a switch
 description:
-  - Plans the kubelet's CPU, topology and memory manager settings for this node and applies the plan on the node itself.
-    It writes a journal, stops the kubelet, removes the state files that the kubelet would refuse, writes the settings,
-    starts the kubelet and verifies it. A lost connection or a stopped control node cannot leave the switch half done.
+  - Plans the kubelet's CPU, topology and memory manager settings for this node, on the control node, from what it reads
+    there, and has the node apply the plan by itself. The node writes a journal, stops the kubelet, removes the state
+    files that the kubelet would refuse, writes the settings, starts the kubelet and verifies it. A lost connection or a
+    stopped control node cannot leave the switch half done.
+  - The node refuses a plan whose files were changed since it was made.
   - If verification fails, the switch is undone and the old settings are verified. The module then fails with the first
     cause.
   - The steps are ordered so that a crash after any of them leaves a kubelet that boots. A run that finds an unfinished
@@ -193,20 +195,20 @@ policy:
   type: str
 policy_before:
   description: The CPU manager policy that the kubelet had.
-  returned: always
+  returned: unless a switch was confirmed
   type: str
 reconcile_period:
   description: The kubelet's C(cpuManagerReconcilePeriod), as its configuration spells it.
-  returned: always
+  returned: unless a switch was confirmed
   type: str
   sample: 10s
 threads_per_core:
   description: Hardware threads per core of this node; with C(full-pcpus-only), pods must request a multiple of it.
-  returned: always
+  returned: unless a switch was confirmed
   type: int
 boot_id:
   description: The ID of this boot, which the API also shows for the node.
-  returned: always
+  returned: unless a switch was confirmed
   type: str
 downtime_ms:
   description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
@@ -263,33 +265,7 @@ journal:
   type: str
 """
 
-import dataclasses
-import os
-import signal
-import typing as t
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import DesiredState, FileChange
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
-    Plan,
-    desired_state,
-    plan_rollback,
-    plan_switch,
-)
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node, NodeLock
-
-# A node compiles all imports anew at each run, and a plan does not need the code that applies it: import that only
-# where used.
-if t.TYPE_CHECKING:
-    from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch
-
-ARGUMENT_SPEC: t.Dict[str, t.Any] = {
+ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["present", "rolled_back", "repaired", "confirmed"], "default": "present"},
     "hold": {"type": "int"},
     "switch_id": {"type": "str"},
@@ -311,195 +287,3 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     },
     "timeout": {"type": "int", "default": 120},
 }
-
-
-def action_of(change: FileChange) -> str:
-    """What happens to the file, as one word."""
-    if change.after is None:
-        return "removed"
-    return "created" if change.before is None else "replaced"
-
-
-def diff_of(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
-    """The changes as `--diff` prints them."""
-    return [
-        {
-            "before_header": change.path,
-            "after_header": change.path if change.after is not None else f"{change.path} (removed: {change.reason})",
-            "before": change.before or "",
-            "after": change.after or "",
-        }
-        for change in changes
-    ]
-
-
-def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
-    return DesiredSettings(**{field.name: params[field.name] for field in dataclasses.fields(DesiredSettings)})
-
-
-class ModuleRun:
-    """One run of the module: reads, plans, and has `Switch` apply the plan."""
-
-    def __init__(self, module: AnsibleModule, node: Node, journal: Journal) -> None:
-        self.module = module
-        self.node = node
-        self.journal = journal
-        self.result: t.Dict[str, t.Any] = {"settings": [], "changes": [], "notes": []}
-        self._read()
-
-    def _read(self) -> None:
-        self.topology = read_topology()
-        self.kubelet = read_kubelet(self.module.run_command)
-        self.result.update(
-            policy_before=self.kubelet["effective"]["cpuManagerPolicy"],
-            reconcile_period=self.kubelet["effective"]["cpuManagerReconcilePeriod"],
-            threads_per_core=self.topology["threads_per_core"],
-            boot_id=(self.node.read("/proc/sys/kernel/random/boot_id") or "").strip(),
-        )
-
-    def run(self) -> t.Dict[str, t.Any]:
-        """Do what the parameters ask and return the module's result.
-
-        :raises TuningError: with every problem, or after an undone switch
-        """
-        if self.module.params["state"] == "confirmed":
-            return self._confirm()
-        repaired = self._repair()
-        if self.module.params["state"] == "repaired" or (repaired and self.module.check_mode):
-            return self._result(changed=repaired)
-        undoes: t.Optional[str] = None
-        if self.module.params["state"] == "rolled_back":
-            record = self.journal.committed()
-            if record is None:
-                return self._result(changed=repaired)
-            undoes = record.id
-            # a broken kubelet may not report its version
-            self.kubelet["version"] = self.kubelet["version"] or record.kubelet_version
-            current = {change.path: self.node.read(change.path) for change in record.files}
-            plan = plan_rollback(self.topology, self.kubelet, record.files, current)
-        else:
-            plan = plan_switch(self.topology, self.kubelet, desired_settings(self.module.params))
-        self._record_plan(plan)
-        if plan.problems:
-            raise TuningError.of(plan.problems)
-        if plan.changed and not self.module.check_mode:
-            self._apply(plan, undoes)
-        return self._result(changed=plan.changed or repaired)
-
-    def _switch(self) -> Switch:
-        from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, endpoint_of
-
-        return Switch(self.node, self.journal, endpoint_of(self.kubelet), float(self.module.params["timeout"]))
-
-    def _expected_now(self) -> DesiredState:
-        return desired_state(self.topology, self.kubelet["effective"], self.kubelet["version"])
-
-    def _confirm(self) -> t.Dict[str, t.Any]:
-        from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import PodCpus
-
-        pod = PodCpus(**self.module.params["pod"]) if self.module.params["pod"] else None
-        if self.module.check_mode:
-            return self._result(changed=False)
-        if self.module.params["switch_id"] is None:
-            self.result["verified"] = self._switch().verification().confirm(self._expected_now(), pod)
-        else:
-            self.result["verified"] = self._switch().confirm(self.journal.of(self.module.params["switch_id"]), pod)
-        return self._result(changed=False)
-
-    def _repair(self) -> bool:
-        record = self.journal.unfinished()
-        if record is None:
-            return False
-        self.result["repaired"] = record.id
-        edited = [
-            change.path for change in record.files if self.node.read(change.path) not in (change.before, change.after)
-        ]
-        if edited:
-            raise TuningError(
-                f"the interrupted switch {record.id} cannot be undone: {', '.join(edited)} was edited since. Make the kubelet's "
-                f"configuration right by hand, then move {self.journal.path(record)} away."
-            )
-        undo = [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
-        self.result["changes"] = self._as_changes(undo)
-        self.result["diff"] = diff_of(undo)
-        if self.module.check_mode:
-            self.result["notes"] = [
-                f"the interrupted switch {record.id} would be undone first; what follows is planned after that"
-            ]
-            return True
-        record.before = dataclasses.replace(record.before, online=parse_cpuset(self.topology["online"]))
-        self.result["started_at"] = self._switch().undo(record).started_at
-        self._read()
-        return True
-
-    def _apply(self, plan: Plan, undoes: t.Optional[str]) -> None:
-        hold = self.module.params["hold"] if self.module.params["state"] == "present" else None
-        record, outcome = self._switch().apply(plan, self._expected_now(), self.kubelet["version"], undoes, hold)
-        self.result["changes"] = self._as_changes([*record.state_files, *record.files])
-        self.result.update(
-            downtime_ms=round(outcome.downtime_ms, 1),
-            verified=outcome.verified,
-            main_pid=outcome.main_pid,
-            started_at=outcome.started_at,
-            switch_id=record.id,
-        )
-
-    @staticmethod
-    def _as_changes(changes: t.Sequence[FileChange]) -> t.List[t.Dict[str, str]]:
-        return [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]
-
-    def _record_plan(self, plan: Plan) -> None:
-        changes = [*plan.state_files, *plan.files]
-        self.result["settings"] = [dataclasses.asdict(setting) for setting in plan.settings]
-        self.result["changes"] = self.result["changes"] + self._as_changes(changes)
-        self.result["notes"] = plan.notes
-        self.result["diff"] = self.result.get("diff", []) + diff_of(changes)
-        if plan.reservation:
-            self.result["reservation"] = {
-                "cpus": format_cpuset(plan.reservation.cpus),
-                "explanation": plan.reservation.explanation,
-            }
-        if plan.expected:
-            exclusive = len(plan.expected.online - plan.expected.reserved) if plan.expected.policy == "static" else 0
-            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive)
-
-    def _result(self, changed: bool) -> t.Dict[str, t.Any]:
-        record = self.journal.committed()
-        rollback = (
-            {
-                "id": record.id,
-                "journal": self.journal.path(record),
-                "restores": [change.path for change in record.files],
-            }
-            if record
-            else {}
-        )
-        self.result.setdefault("policy", self.kubelet["effective"]["cpuManagerPolicy"])
-        return {**self.result, "changed": changed, "rollback": rollback}
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a transaction
-    node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
-    journal = Journal(node, os.path.join(HOME, "switches"))
-    module_run: t.Optional[ModuleRun] = None
-    try:
-        if not module.check_mode:
-            from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
-                wait_for_held_switch,
-            )
-
-            wait_for_held_switch(node, journal, module.params["switch_id"])
-        with NodeLock(module.check_mode):
-            module_run = ModuleRun(module, node, journal)
-            result = module_run.run()
-    except TuningError as exc:
-        module.fail_json(msg=str(exc), **{**(module_run.result if module_run else {}), **exc.details})
-    module.exit_json(**result)
-
-
-if __name__ == "__main__":
-    main()

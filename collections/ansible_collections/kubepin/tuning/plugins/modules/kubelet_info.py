@@ -11,6 +11,7 @@ short_description: Read how a node's kubelet is actually configured
 description:
   - Follows the kubelet's systemd service to its command line, its environment files, its configuration file and its
     drop-in files, and returns the effective CPU, memory and topology settings and the source of each.
+  - The node sends texts, which an action plugin decodes on the control node.
   - Reads the state files of the CPU and memory managers.
   - Changes nothing. Needs permission to read the kubelet's files, which usually means root.
 extends_documentation_fragment:
@@ -363,11 +364,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
     EMBEDDING,
-    read_kubelet,
-    read_runtime,
+    read_programs,
+    read_sources,
 )
 
 ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expect_main_pid": {"type": "int"}}
@@ -411,17 +411,16 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     try:
-        kubelet = read_kubelet(module.run_command)
+        sources = read_sources(module.run_command)
         if module.params["fail_on_unsupported"]:
-            refuse_unsupported(kubelet)
+            refuse_unsupported(sources)
         pid = module.params["expect_main_pid"]
         if pid is not None:
             _code, output, _errors = module.run_command(["journalctl", "--no-pager", "--output", "cat", f"_PID={pid}"])
-            refuse_another_process(kubelet["service"], pid, output.splitlines())
+            refuse_another_process(sources["service"], pid, output.splitlines())
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    runtime = read_runtime(module.run_command, kubelet)
-    module.exit_json(changed=False, kubelet={**kubelet, "runtime": runtime, "problems": to_dicts(kubelet["problems"])})
+    module.exit_json(changed=False, sources=sources, programs=read_programs(module.run_command))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import extra_args_of, flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 
 
 def topology(
@@ -54,30 +57,58 @@ def topology(
 EPYC_7773X_PAIR = topology(cores=128, threads=2, numa_nodes=2, sockets=2, gpus_on=(1, 1, 1, 1))
 
 NONE_STATE = '{"policyName":"none","defaultCpuSet":"","checksum":1353318690}'
+STATIC_STATE = '{"policyName":"static","defaultCpuSet":"0-1","checksum":0}'
 DEFAULTS, _SOURCES = effective_config(None, None, [], ["/usr/bin/kubelet"])
+ENV = "/etc/default/kubelet"
+CONFIG = "/var/lib/kubelet/config.yaml"
+HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
 
-def kubelet(version: str = "1.22.17", **changes: Any) -> dict[str, Any]:
-    """A kubeadm node's kubelet with its defaults, before any switch."""
-    told: dict[str, Any] = {
-        "manager": "kubeadm",
+def sources(
+    version: str | None = "1.22.17",
+    *,
+    manager: str = "kubeadm",
+    config: str = "",
+    extra_args: str | None = None,
+    extra_args_file: str | None = ENV,
+    line: Sequence[str] = (),
+    drop_ins: Mapping[str, str] | None = None,
+    running: Sequence[str] | None = None,
+    state: str = NONE_STATE,
+    problems: Sequence[Problem] = (),
+) -> dict[str, Any]:
+    """What a node sends of its kubelet, with its defaults before any switch.
+
+    :param config: lines of its configuration file besides the head
+    :param extra_args: the text of the service's environment file
+    :param line: further arguments, which the unit sets itself
+    :param drop_ins: path -> text
+    :param running: the arguments of the running process, if they differ from those of the next start
+    """
+    configured = ["/usr/bin/kubelet", f"--config={CONFIG}", *line, *extra_args_of(extra_args)]
+    config_dir = flag_value(configured, "config-dir")
+    embedded = f"/etc/rancher/{manager}/config.yaml" if manager in ("k3s", "rke2") else None
+    return {
+        "manager": manager,
+        "embedded_config": embedded,
         "version": version,
-        "problems": [],
-        "service": {"restart_interval_s": 10},
-        "command_line": ["/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml"],
-        "configured_command_line": ["/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml"],
-        "extra_args_file": "/etc/default/kubelet",
-        "extra_args_text": None,
-        "config_file": "/var/lib/kubelet/config.yaml",
-        "config": {},
-        "config_dir": None,
-        "drop_ins": [],
-        "effective": dict(DEFAULTS),
-        "sources": {},
+        "service": {"name": "kubelet", "restart_interval_s": 10},
+        "command_line": configured if running is None else ["/usr/bin/kubelet", f"--config={CONFIG}", *running],
+        "configured_command_line": configured,
+        "extra_args_file": extra_args_file,
+        "extra_args_text": extra_args,
+        "texts": {CONFIG: HEAD + config, **(drop_ins or {})},
+        "drop_ins": {config_dir: sorted(drop_ins or {})} if config_dir else {},
+        "root_dir": "/var/lib/kubelet",
         "state": {
-            "cpu_manager": {"path": "/var/lib/kubelet/cpu_manager_state", "text": NONE_STATE},
+            "cpu_manager": {"path": "/var/lib/kubelet/cpu_manager_state", "text": state},
             "memory_manager": {"path": "/var/lib/kubelet/memory_manager_state", "text": None},
         },
+        "cgroup_version": 1,
+        "problems": to_dicts(problems),
     }
-    told.update(copy.deepcopy(changes))
-    return told
+
+
+def kubelet(version: str | None = "1.22.17", **given: Any) -> Kubelet:
+    """The kubelet that `sources` describes."""
+    return decode_kubelet(sources(version, **given))

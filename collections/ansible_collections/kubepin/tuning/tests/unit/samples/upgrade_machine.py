@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node_run import StepRun, kubelet_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import kubeadm, kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS, Repository, Source
+from ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_upgrade import run_step
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
 
 OLD, NEW = "1.21.14", "1.22.17"
@@ -83,10 +86,13 @@ class Machine:
                     found[str(path)] = (path.read_text(), status.st_mode, status.st_gid)
         return found
 
-    def hop(self) -> NodeUpgrade:
-        return NodeUpgrade(MachineNode(self), self.run, NEW, Source(f"{self.root}/source/{{version}}"), timeout=30)
+    def source(self) -> Source:
+        return Source(f"{self.root}/source/{{version}}")
 
-    def upgrade(self, hop: NodeUpgrade | None = None) -> dict[str, Any]:
+    def hop(self) -> Hop:
+        return Hop(self)
+
+    def upgrade(self, hop: Hop | None = None) -> dict[str, Any]:
         """All that a run does on a worker."""
         hop = hop or self.hop()
         hop.back_up()
@@ -95,14 +101,13 @@ class Machine:
         return {**configured, **hop.switch_kubelet()}
 
     def effective(self) -> dict[str, Any]:
-        found: dict[str, Any] = read_kubelet(self.run)["effective"]
-        return found
+        return dict(decode_kubelet(read_sources(self.run)).effective)
 
     def boot(self) -> None:
         """What a start of the service comes to."""
         self.running = None
         version = self._version(f"{self.root}/usr/bin/kubelet")
-        line = " ".join(read_kubelet(self.run)["configured_command_line"])
+        line = " ".join(read_sources(self.run)["configured_command_line"])
         if version is None or "broken" in self.text("/usr/bin/kubelet") or (version == NEW and UNKNOWN_TO_NEW in line):
             return
         policy = self.effective()["cpuManagerPolicy"]
@@ -194,9 +199,8 @@ class PackagedMachine(Machine):
             for name, entry in self.database.items()
         }
 
-    def hop(self) -> NodeUpgrade:
-        source = Source(packages=Repository("http://packages/v{minor}/{format}/"))
-        return NodeUpgrade(MachineNode(self), self.run, NEW, source, timeout=30)
+    def source(self) -> Source:
+        return Source(packages=Repository("http://packages/v{minor}/{format}/"))
 
     def boot(self) -> None:
         super().boot()
@@ -300,6 +304,37 @@ class PackagedMachine(Machine):
         return f" {arguments[-1]} | {NEW}-1.1 | http://x Packages\n {arguments[-1]} | 1.22.4-1.1 | http://x Packages\n"
 
 
+class Hop:
+    """The steps of one upgrade of the machine, with the control node's part of each."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._upgrade = NodeUpgrade(MachineNode(machine), machine.run, NEW, machine.source(), timeout=30)
+        self.folder = self._upgrade.folder
+
+    def _call(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if module == "kubelet_switch_info":
+            return {"topology": topology(), "sources": read_sources(self._machine.run)}
+        return {**run_step(self._upgrade, {"files": [], **arguments}), "folder": self.folder}
+
+    def _step(self, step: str, **params: Any) -> dict[str, Any]:
+        return StepRun(self._call, {"step": step, "version": NEW, **params}).run()
+
+    def back_up(self) -> dict[str, Any]:
+        kubelet = decode_kubelet(read_sources(self._machine.run))
+        state = kubelet_state(topology(), kubelet, kubelet.version or "")
+        return self._upgrade.back_up(KubeletState.from_dict(state))
+
+    def prepare(self, control_plane: bool) -> dict[str, Any]:
+        return self._upgrade.prepare(control_plane)
+
+    def configure(self, ignored: list[str]) -> dict[str, Any]:
+        return self._step("configure", ignore_preflight_errors=ignored)
+
+    def switch_kubelet(self) -> dict[str, Any]:
+        return self._step("kubelet")
+
+
 class MachineNode(Node):
     """The real one, with a clock of its own."""
 
@@ -327,4 +362,3 @@ def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_steps, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
     monkeypatch.setattr(node_steps, "KUBERNETES", f"{root}/etc/kubernetes")
     monkeypatch.setattr(node_steps, "MANIFESTS", f"{root}/etc/kubernetes/manifests")
-    monkeypatch.setattr(node_steps, "read_topology", topology)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
@@ -55,6 +55,59 @@ class DesiredState:
     """The memory manager's initial machine state; empty if unknown."""
     minor: int = 0
     """The kubelet's minor version of 1.x; 0 in old journals, which do not contain it."""
+
+    def to_dict(self) -> t.Dict[str, t.Any]:
+        """The state as JSON can hold it."""
+        return {**asdict(self), "reserved": sorted(self.reserved), "online": sorted(self.online)}
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> DesiredState:
+        """The state that `to_dict` wrote."""
+        return cls(**{**data, "reserved": frozenset(data["reserved"]), "online": frozenset(data["online"])})
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the verification needs to know about the kubelet besides its settings."""
+
+    healthz_url: t.Optional[str]
+    """None if the kubelet serves no health endpoint (healthzPort 0)."""
+    state_paths: t.Mapping[str, str]
+    """"cpu_manager" and "memory_manager" -> path of the state file."""
+    stay_up_seconds: float
+    """How long the service must stay up: longer than its restart interval, or a crash loop would look healthy."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A plan as it travels to the node: file changes with the text that each must find, and the states before and
+    after."""
+
+    files: t.Sequence[FileChange]
+    settings: t.Sequence[SettingChange]
+    before: DesiredState
+    after: DesiredState
+    endpoint: Endpoint
+    kubelet_version: t.Optional[str]
+    undoes: t.Optional[str] = None
+    """The id of the switch that these changes roll back."""
+
+    def to_dict(self) -> t.Dict[str, t.Any]:
+        """The changes as JSON can hold them."""
+        return {**asdict(self), "before": self.before.to_dict(), "after": self.after.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> Changes:
+        """The changes that `to_dict` wrote."""
+        return cls(
+            files=[FileChange(**change) for change in data["files"]],
+            settings=[SettingChange(**change) for change in data["settings"]],
+            before=DesiredState.from_dict(data["before"]),
+            after=DesiredState.from_dict(data["after"]),
+            endpoint=Endpoint(**data["endpoint"]),
+            kubelet_version=data["kubelet_version"],
+            undoes=data["undoes"],
+        )
 
 
 def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:

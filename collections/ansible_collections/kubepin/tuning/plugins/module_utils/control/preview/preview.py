@@ -6,25 +6,25 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     BY_UNCORE,
     AllocationError,
     Container,
     Pod,
     preview,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     reservation_reasons,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     reserved_millicores,
     setting_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     choose_settings,
 )

@@ -9,9 +9,9 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import failed
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
 
 Data = Mapping[str, Any]
 

@@ -13,19 +13,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.prob
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import (
-    failed,
-    not_ready,
-    other_machine,
-    timeout_too_short,
-    watch_too_short,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     FIRST_WITHOUT_RECONCILE_OF_PINNED,
     VersionError,
     parse_version,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    failed,
+    not_ready,
+    other_machine,
+    timeout_too_short,
+    watch_too_short,
+)
 
 Data = Mapping[str, Any]
 

@@ -9,18 +9,17 @@ import re
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet, read_runtime
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import KUBERNETES, RUNTIME_FOLDERS
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_programs, read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
     CertificateError,
     expiry_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
+    IN_PROGRESS,
     package_of,
     package_problems,
-    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -31,17 +30,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Report = t.Dict[str, t.Any]
 
-SCHEMA = 1
-KUBERNETES = "/etc/kubernetes"
 MANIFESTS = f"{KUBERNETES}/manifests"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 FLAGS_FILE = "/var/lib/kubelet/kubeadm-flags.env"
 PROGRAM_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin")
 
-_PROGRAMS_MB = 500
-"""Two sets of kubeadm, kubelet and kubectl, the new and the backed-up ones; packages need the same again."""
-_IMAGES_MB = 1000
-"""The control plane's images of one version, unpacked."""
 _CERTIFICATES = (
     f"{KUBERNETES}/pki/*.crt",
     f"{KUBERNETES}/pki/etcd/*.crt",
@@ -53,36 +46,27 @@ _CERTIFICATES = (
 
 
 def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -> Report:
-    """The report that the module kubeadm_node_info documents.
+    """What one machine tells about itself, for `node_facts` on the control node.
 
     :param source: where programs and images come from; None skips its checks
     :param versions: the versions that the source is checked for
     :raises TuningError: if the machine has no kubelet
     """
-    kubelet = read_kubelet(run)
     manifests = {name: _tag(f"{MANIFESTS}/{name}.yaml") for name in COMPONENTS}
     control_plane = manifests["kube-apiserver"] is not None
-    command_line = kubelet["configured_command_line"]
     packages = {name: _package(run, program_path(name)) for name in PROGRAMS}
     return {
-        "schema": SCHEMA,
         "control_plane": control_plane,
         "boot_id": _text("/proc/sys/kernel/random/boot_id").strip(),
-        "versions": {
-            **{name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
-            "kubelet": kubelet["version"],
-        },
+        "versions": {name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
         "packages": packages,
+        "upgrade_in_progress": os.path.exists(IN_PROGRESS),
         "manifests": manifests,
-        "stacked_etcd": manifests["etcd"] is not None,
-        "command_line": command_line,
-        "runtime": read_runtime(run, kubelet),
-        "cgroup": kubelet["cgroup"],
-        "tuning": {name: kubelet["effective"].get(name) for name in MANAGED},
-        "tuning_sources": {name: kubelet["sources"].get(name, "default") for name in MANAGED},
         "certificates": _certificates(),
-        "disk": _disk(control_plane, kubelet["runtime"]["name"], source is not None and source.packages is not None),
-        "problems": to_dicts(without_stale_unit_problem(kubelet["problems"])),
+        "etcd_database_mb": _size("/var/lib/etcd/member/snap/db"),
+        "free_space": {path: _free(path) for path in (HOME, KUBERNETES, "/var/lib", *RUNTIME_FOLDERS.values())},
+        "kubelet": read_sources(run),
+        "programs": read_programs(run),
         "source_problems": [
             *package_problems(
                 run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]
@@ -141,28 +125,13 @@ def _certificates() -> t.List[Report]:
     return found
 
 
-def _disk(control_plane: bool, runtime: str, packages: bool) -> t.List[Report]:
-    """The free space in MB that the upgrade needs on each file system that it writes to, and what is free."""
-    database = _size("/var/lib/etcd/member/snap/db") if control_plane else 0
-    folder = {"containerd": "/var/lib/containerd", "cri-o": "/var/lib/containers", "docker": "/var/lib/docker"}
-    needs = [
-        (HOME, _PROGRAMS_MB * (2 if packages else 1) + database),
-        (folder.get(runtime, "/var/lib"), _IMAGES_MB if control_plane else _IMAGES_MB // 4),
-    ]
-    if control_plane:
-        needs.append((KUBERNETES, 2 * database))  # kubeadm copies etcd's data to /etc/kubernetes/tmp
-    systems: t.Dict[int, Report] = {}
-    for path, megabytes in needs:
-        existing = path
-        while not os.path.exists(existing):
-            existing = os.path.dirname(existing)
-        status = os.statvfs(existing)
-        entry = systems.setdefault(
-            os.stat(existing).st_dev, {"paths": [], "needed_mb": 0, "free_mb": status.f_bavail * status.f_frsize >> 20}
-        )
-        entry["paths"].append(path)
-        entry["needed_mb"] += megabytes
-    return list(systems.values())
+def _free(path: str) -> Report:
+    """The file system that a path is, or would be, on, and the free MB there."""
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    status = os.statvfs(existing)
+    return {"device": os.stat(existing).st_dev, "free_mb": status.f_bavail * status.f_frsize >> 20}
 
 
 def _size(path: str) -> int:

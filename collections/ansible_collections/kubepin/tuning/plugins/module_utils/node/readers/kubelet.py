@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How this machine's kubelet is really configured: service, command line, files, state, container runtime."""
+"""What configures this machine's kubelet: its service, command line, files and state, as texts.
+
+The control node decodes them (`control/kubelet/decoded.py`).
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,19 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import YamlError, parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
-    config_problems,
-    effective_config,
-    is_drop_in,
-)
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     EXTRA_ARGS,
-    FlagError,
     expand_command,
     flag_value,
     parse_environment,
     split_arguments,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
-    parse_memory_state,
-)
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Report = t.Dict[str, t.Any]
 
-SCHEMA = 1
 ROOT_DIR = "/var/lib/kubelet"
 """The kubelet's default --root-dir (cmd/kubelet/app/options/options.go)."""
 
@@ -43,6 +33,9 @@ EXTRA_ARGS_FILES = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 
 EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agent": "rke2"}
 """Service -> distribution, for distributions that run the kubelet inside their own process."""
+
+DROP_IN_SUFFIX = ".conf"
+"""The kubelet ignores other files in its --config-dir (cmd/kubelet/app/server.go, mergeKubeletConfigurations)."""
 
 _PROPERTIES = (
     "LoadState",
@@ -57,35 +50,36 @@ _PROPERTIES = (
 )
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_FIRST_WITHOUT_DOCKERSHIM = (1, 24)
-_RUNTIME_PROGRAMS = {"containerd": "containerd", "cri-o": "crio", "docker": "docker"}
+_VERSIONED = ("containerd", "crio", "docker", "runc")
+_EMBEDDED_PATH = re.compile(r"\bconfig(-dir)?[=:]\s*([^\s\"',\]]+)")
+"""A file or folder that an embedded kubelet's arguments may name; which of them count is decided on the control node."""
 
 
-def read_kubelet(run: Run, root: str = "/") -> Report:
-    """This machine's kubelet, as the module kubelet_info documents it.
+def read_sources(run: Run, root: str = "/") -> Report:
+    """What configures this machine's kubelet, for `decode_kubelet`.
 
-    Anything that cannot be read or parsed is not an error, but listed in the report's `problems`.
+    A file that cannot be read is not an error, but listed in `problems`.
 
     :param run: runs a command without a shell and returns exit code, output and error output; only called with
         programs that exist
     :param root: where the machine's files are
     :raises TuningError: if the machine has no kubelet
     """
-    return _Reader(run, root).report()
+    return _Reader(run, root).sources()
 
 
-def read_runtime(run: Run, kubelet: Report, root: str = "/") -> Report:
-    """The report's `runtime` with the versions of its programs; None for one that is missing or does not report it.
+def read_programs(run: Run, root: str = "/") -> t.Dict[str, t.Optional[str]]:
+    """The versions of runc and of all container runtimes; None for one that is missing or does not report it.
 
-    Separate from the report because it runs two programs, and a plan needs neither version.
+    Separate from the sources because it runs programs whose versions no plan needs.
     """
     reader = _Reader(run, root)
-    program = _RUNTIME_PROGRAMS.get(kubelet["runtime"]["name"])
-    return {
-        **kubelet["runtime"],
-        "version": reader.version(program) if program else None,
-        "runc_version": reader.version("runc"),
-    }
+    return {program: reader.version(program) for program in _VERSIONED}
+
+
+def embedded_config(manager: str) -> str:
+    """The file from which k3s or RKE2 takes the kubelet's arguments (`kubelet-arg`)."""
+    return f"/etc/rancher/{manager}/config.yaml"
 
 
 def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
@@ -146,47 +140,37 @@ class _Reader:
         self._root = root
         self._problems: t.List[Problem] = []
 
-    def report(self) -> Report:
+    def sources(self) -> Report:
         unit = self._find_unit()
         settings = parse_unit(text for text in map(self._text, unit.files) if text is not None)
         environment_files = self._environment_files(settings)
         configured = self._configured_command_line(unit.name, settings, environment_files)
-        running = self._running_command_line(unit)
         extra_args_file = self._extra_args_file(settings, environment_files)
-        kubelet_line = self._embedded_command_line(unit.manager) if unit.manager else configured
-        config_file = self._absolute(flag_value(kubelet_line, "config"))
-        config = self._config(config_file)
-        config_dir = self._absolute(flag_value(kubelet_line, "config-dir"))
-        drop_ins = self._drop_ins(config_dir)
-        effective, sources = self._effective(config_file, config, drop_ins, kubelet_line)
-        root_dir = self._absolute(flag_value(kubelet_line, "root-dir")) or ROOT_DIR
-        version = self.version(configured[0]) if configured else None
+        files, folders = self._configuration_paths(unit.manager, configured)
+        drop_ins = {folder: self._drop_ins(folder) for folder in folders}
+        root_dir = self._absolute(flag_value(configured, "root-dir")) or ROOT_DIR
         if unit.properties.get("NeedDaemonReload") == "yes":
             self._problems.append(problems.units_changed(unit.name))
+        texts = {path: self._text(path) for path in [*files, *(path for paths in drop_ins.values() for path in paths)]}
         return {
-            "schema": SCHEMA,
             "manager": unit.manager or self._installer(unit),
-            "version": version,
+            "embedded_config": embedded_config(unit.manager) if unit.manager else None,
+            "version": self.version(configured[0]) if configured else None,
             "service": {**_service(unit), "environment_files": environment_files},
-            "command_line": running,
+            "command_line": self._running_command_line(unit),
             "configured_command_line": configured,
-            "stale": None if unit.manager else _is_stale(running, configured),
             "extra_args_file": extra_args_file,
             "extra_args_text": self._text(extra_args_file) if extra_args_file else None,
-            "config_file": config_file,
-            "config": config,
-            "config_dir": config_dir,
+            "texts": texts,
             "drop_ins": drop_ins,
-            "effective": effective,
-            "sources": sources,
             "root_dir": root_dir,
             "state": {
-                "cpu_manager": self._cpu_state(f"{root_dir}/cpu_manager_state"),
-                "memory_manager": self._memory_state(f"{root_dir}/memory_manager_state"),
+                name: {"path": path, "text": self._text(path)}
+                for name in ("cpu_manager", "memory_manager")
+                for path in [f"{root_dir}/{name}_state"]
             },
-            "runtime": self._runtime(kubelet_line, config or {}, version),
-            "cgroup": {"version": self._cgroup_version(), "driver": effective["cgroupDriver"]},
-            "problems": self._problems,
+            "cgroup_version": self._cgroup_version(),
+            "problems": to_dicts(self._problems),
         }
 
     # Files and commands
@@ -310,106 +294,39 @@ class _Reader:
 
     # Configuration
 
-    def _embedded_command_line(self, manager: str) -> t.List[str]:
-        """The kubelet flags that the configuration file of k3s or RKE2 passes on (`kubelet-arg`)."""
-        path = f"/etc/rancher/{manager}/config.yaml"
-        config = self._yaml(path)
-        arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
-        self._problems.append(problems.embedded(manager, path))
-        values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
-        return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
+    def _configuration_paths(
+        self, manager: t.Optional[str], command_line: t.Sequence[str]
+    ) -> t.Tuple[t.List[str], t.List[str]]:
+        """The configuration files and the folders of drop-ins that the command line names, or, for an embedded kubelet,
+        the distribution's own configuration and all that it may name."""
+        if manager is None:
+            named = (self._absolute(flag_value(command_line, name)) for name in ("config", "config-dir"))
+            file, folder = named
+            return [file] if file else [], [folder] if folder else []
+        path = embedded_config(manager)
+        found = _EMBEDDED_PATH.findall(self._text(path) or "")
+        files = [self._absolute(value) or "" for is_folder, value in found if not is_folder]
+        return [path, *files], [self._absolute(value) or "" for is_folder, value in found if is_folder]
 
     def _absolute(self, path: t.Optional[str]) -> t.Optional[str]:
         """Relative paths start at /, the kubelet service's working directory."""
         return os.path.normpath(os.path.join("/", path)) if path else None
 
-    def _yaml(self, path: str) -> t.Any:
-        text = self._text(path)
-        return None if text is None else self._parsed(path, text)
-
-    def _parsed(self, path: str, text: str) -> t.Any:
-        try:
-            return parse_yaml(text)
-        except YamlError as exc:
-            self._problems.append(problems.not_yaml(path, exc))
-            return None
-
-    def _config(self, path: t.Optional[str]) -> t.Optional[Report]:
-        if path is None:
-            return None
-        if not self._exists(path):
-            self._problems.append(problems.config_file_missing(path))
-            return None
-        return self._checked(path, self._yaml(path), drop_in=False)
-
-    def _checked(self, path: str, content: t.Any, drop_in: bool) -> t.Optional[Report]:
-        if content is None:
-            return None
-        self._problems += config_problems(content, path, drop_in)
-        return content if isinstance(content, dict) else None
-
-    def _drop_ins(self, config_dir: t.Optional[str]) -> t.List[Report]:
-        """The drop-in files in the order of their precedence, including subfolders (Go's filepath.WalkDir)."""
-        if config_dir is None:
-            return []
-        top = self._path(config_dir)
-        paths = [
-            os.path.normpath(os.path.join(config_dir, os.path.relpath(os.path.join(folder, name), top)))
-            for folder, _folders, names in os.walk(top)
+    def _drop_ins(self, folder: str) -> t.List[str]:
+        """All files below the folder, of which the kubelet reads some (Go's filepath.WalkDir)."""
+        top = self._path(folder)
+        return sorted(
+            os.path.normpath(os.path.join(folder, os.path.relpath(os.path.join(parent, name), top)))
+            for parent, _folders, names in os.walk(top)
             for name in names
-            if is_drop_in(name)
-        ]
-        result: t.List[Report] = []
-        for path in sorted(paths, key=lambda path: path.split("/")):
-            text = self._text(path)
-            content = None if text is None else self._parsed(path, text)
-            result.append({"path": path, "text": text, "config": self._checked(path, content, drop_in=True) or {}})
-        return result
+            if name.endswith(DROP_IN_SUFFIX)
+        )
 
-    def _effective(
-        self,
-        config_file: t.Optional[str],
-        config: t.Optional[Report],
-        drop_ins: t.Sequence[Report],
-        command_line: t.Sequence[str],
-    ) -> t.Tuple[Report, t.Dict[str, str]]:
-        try:
-            return effective_config(config_file, config, drop_ins, command_line)
-        except FlagError as exc:
-            self._problems.append(problems.command_line(exc))
-            return effective_config(config_file, config, drop_ins, [])
-
-    # State, runtime, cgroups
-
-    def _cpu_state(self, path: str) -> Report:
-        keys = ("policy", "default_cpus", "entries", "format", "checksum_ok")
-        return self._state(path, keys, parse_state)
-
-    def _memory_state(self, path: str) -> Report:
-        return self._state(path, ("policy",), parse_memory_state)
-
-    def _state(self, path: str, keys: t.Sequence[str], parse: t.Callable[[str], t.Mapping[str, t.Any]]) -> Report:
-        report: Report = {"path": path, "exists": self._exists(path), "text": self._text(path), "error": None}
-        report.update(dict.fromkeys(keys))
-        if report["text"] is not None:
-            try:
-                state = parse(report["text"])
-                report.update((key, state[key]) for key in keys)
-            except StateFileError as exc:
-                report["error"] = str(exc)
-        return report
+    # Programs, cgroups
 
     def version(self, program: str) -> t.Optional[str]:
         """The version of an installed program, which may be newer than the running process."""
         return _first_version(self._output(program, "--version"))
-
-    def _runtime(self, command_line: t.Sequence[str], config: Report, version: t.Optional[str]) -> Report:
-        endpoint = flag_value(command_line, "container-runtime-endpoint") or config.get("containerRuntimeEndpoint")
-        if not endpoint and version is not None:
-            by_docker = tuple(int(part) for part in version.split(".")[:2]) < _FIRST_WITHOUT_DOCKERSHIM
-            endpoint = f"unix:///{'var/run/dockershim' if by_docker else 'run/containerd/containerd'}.sock"
-        names = (name for name, program in _RUNTIME_PROGRAMS.items() if program in (endpoint or ""))
-        return {"name": next(names, "unknown"), "endpoint": endpoint}
 
     def _cgroup_version(self) -> t.Optional[int]:
         if self._exists("/sys/fs/cgroup/cgroup.controllers"):
@@ -430,13 +347,6 @@ def _service(unit: _Unit) -> Report:
         "unit_file": unit.properties.get("FragmentPath") or None,
         "drop_ins": unit.drop_ins,
     }
-
-
-def _is_stale(running: t.Sequence[str], configured: t.Sequence[str]) -> t.Optional[bool]:
-    """Whether the arguments differ between the running process and the next start; None if the programs differ."""
-    if not running or not configured or os.path.basename(running[0]) != os.path.basename(configured[0]):
-        return None
-    return list(running[1:]) != list(configured[1:])
 
 
 def _first_version(text: t.Optional[str]) -> t.Optional[str]:

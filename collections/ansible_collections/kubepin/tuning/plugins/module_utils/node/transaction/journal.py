@@ -11,11 +11,14 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
+    Endpoint,
     FileChange,
     SettingChange,
 )
 
 SCHEMA = 1
+_NO_ENDPOINT = Endpoint(None, {}, 0)
+"""Of journals that do not contain it; their switches were confirmed by the version that wrote them."""
 BEGUN, COMMITTED, UNDONE = "begun", "committed", "undone"
 
 
@@ -43,6 +46,7 @@ class Record:
     settings: t.List[SettingChange]
     before: DesiredState
     after: DesiredState
+    endpoint: Endpoint
     undoes: t.Optional[str] = None
     """The id of the switch that this one rolls back."""
     held_until: t.Optional[float] = None
@@ -114,11 +118,8 @@ class Journal:
 
 
 def _to_json(record: Record) -> t.Dict[str, t.Any]:
-    data = {**dataclasses.asdict(record), "schema": SCHEMA}
-    for side in ("before", "after"):
-        for name in ("reserved", "online"):
-            data[side][name] = sorted(data[side][name])
-    return data
+    states = {"before": record.before.to_dict(), "after": record.after.to_dict()}
+    return {**dataclasses.asdict(record), **states, "schema": SCHEMA}
 
 
 def _from_json(data: t.Dict[str, t.Any]) -> Record:
@@ -126,10 +127,8 @@ def _from_json(data: t.Dict[str, t.Any]) -> Record:
         raise ValueError("another schema")
     data.pop("steps", None)  # kept by earlier versions
     for side in ("before", "after"):
-        expected = data[side]
-        data[side] = DesiredState(
-            **{**expected, "reserved": frozenset(expected["reserved"]), "online": frozenset(expected["online"])}
-        )
+        data[side] = DesiredState.from_dict(data[side])
+    data["endpoint"] = Endpoint(**data["endpoint"]) if "endpoint" in data else _NO_ENDPOINT
     for name in ("files", "state_files"):
         data[name] = [FileChange(**change) for change in data[name]]
     data["settings"] = [SettingChange(**change) for change in data["settings"]]

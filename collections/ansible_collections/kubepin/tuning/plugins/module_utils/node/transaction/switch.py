@@ -8,6 +8,7 @@ open for confirmation. A failure undoes them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    Changes,
     DesiredState,
+    Endpoint,
     FileChange,
     cpu_state_rejected,
     state_changes,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import Plan
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import changed_since_plan
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,
@@ -38,32 +41,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sy
 
 POLL_SECONDS = 0.1
 HEALTH_POLL_SECONDS = 0.02
-RESTART_MARGIN_SECONDS = 2
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What the verification needs to know about the kubelet besides its settings."""
-
-    healthz_url: t.Optional[str]
-    """None if the kubelet serves no health endpoint (healthzPort 0)."""
-    state_paths: t.Mapping[str, str]
-    """"cpu_manager" and "memory_manager" -> path of the state file."""
-    stay_up_seconds: float
-    """How long the service must stay up: longer than its restart interval, or a crash loop would look healthy."""
-
-
-def endpoint_of(kubelet: t.Mapping[str, t.Any]) -> Endpoint:
-    """What the verification needs, taken from a kubelet as `read_kubelet` returns it."""
-    effective = kubelet["effective"]
-    port = int(effective["healthzPort"])
-    address = effective["healthzBindAddress"]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
-    return Endpoint(
-        healthz_url=f"http://{host}:{port}/healthz" if port else None,
-        state_paths={name: state["path"] for name, state in kubelet["state"].items()},
-        stay_up_seconds=float(kubelet["service"]["restart_interval_s"] or 0) + RESTART_MARGIN_SECONDS,
-    )
 
 
 @dataclass
@@ -254,40 +231,40 @@ class Switch:
         self._endpoint = endpoint
         self._timeout = timeout
 
-    def apply(
-        self,
-        plan: Plan,
-        before: DesiredState,
-        kubelet_version: t.Optional[str],
-        undoes: t.Optional[str] = None,
-        hold_seconds: t.Optional[float] = None,
-    ) -> t.Tuple[Record, Outcome]:
-        """Carry out the plan and verify it, or undo it.
+    def check(self, changes: Changes) -> None:
+        """Refuse changes that were planned for other files than those that are here.
 
-        :param before: the kubelet's state with its current settings, to verify a rollback
-        :param undoes: the id of the earlier switch that this plan rolls back
+        :raises TuningError: with every problem
+        """
+        edited = [change.path for change in changes.files if self._node.read(change.path) != change.before]
+        if edited:
+            raise TuningError.of([changed_since_plan(path) for path in edited])
+
+    def apply(self, changes: Changes, hold_seconds: t.Optional[float] = None) -> t.Tuple[Record, Outcome]:
+        """Carry out the changes and verify them, or undo them.
+
         :param hold_seconds: how long the switch stays open for confirmation, from when the kubelet is up
         :raises TuningError: after a failure; its details hold the cause, and whether the old settings are restored and
             verified
         """
-        if plan.expected is None:
-            raise ValueError("a plan with problems cannot be carried out")
+        self.check(changes)
         now = self._node.time()
         record = Record(
             id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",
             status=BEGUN,
-            kubelet_version=kubelet_version,
-            files=list(plan.files),
-            state_files=self._state_changes(plan.expected),
-            settings=list(plan.settings),
-            before=before,
-            after=plan.expected,
-            undoes=undoes,
+            kubelet_version=changes.kubelet_version,
+            files=list(changes.files),
+            state_files=self._state_changes(changes.after),
+            settings=list(changes.settings),
+            before=changes.before,
+            after=changes.after,
+            endpoint=changes.endpoint,
+            undoes=changes.undoes,
         )
         with self._node.guarded():
             self._begin(record)
             try:
-                outcome = self._apply(record, plan.files, plan.expected, settle=hold_seconds is None)
+                outcome = self._apply(record, changes.files, changes.after, settle=hold_seconds is None)
                 record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
                 if hold_seconds is None:
                     self._journal.end(record, COMMITTED)
@@ -318,11 +295,29 @@ class Switch:
     def verification(self) -> Verification:
         return Verification(self._node, self._endpoint, self._timeout)
 
-    def undo(self, record: Record) -> Outcome:
+    def undo_changes(self, record: Record) -> t.List[FileChange]:
+        """The changes that undo an interrupted switch.
+
+        :raises TuningError: if a file was edited since
+        """
+        edited = [
+            change.path for change in record.files if self._node.read(change.path) not in (change.before, change.after)
+        ]
+        if edited:
+            raise TuningError(
+                f"the interrupted switch {record.id} cannot be undone: {', '.join(edited)} was edited since. Make the kubelet's "
+                f"configuration right by hand, then move {self._journal.path(record)} away.",
+                switch_id=record.id,
+            )
+        return [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
+
+    def undo(self, record: Record, online: t.FrozenSet[int]) -> Outcome:
         """Restore the old settings from any step of the switch. If that fails, the kubelet is started as it is.
 
+        :param online: the CPUs that are online now
         :raises TuningError: if the old settings do not verify; the journal then stays unfinished
         """
+        record.before = dataclasses.replace(record.before, online=online)
         with self._node.guarded():
             try:
                 return self._undo(record)

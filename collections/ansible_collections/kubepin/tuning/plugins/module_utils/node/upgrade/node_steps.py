@@ -12,31 +12,32 @@ import stat
 import tarfile
 import time
 import typing as t
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import MANAGED
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, state_changes
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import desired_state, plan_switch
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    DesiredState,
+    Endpoint,
+    FileChange,
+    state_changes,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
     WITHOUT_EFFECT,
     unknown_flag,
     without_flags,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import KUBERNETES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import (
     FLAGS_FILE,
-    KUBERNETES,
     MANIFESTS,
     program_path,
     program_version,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
     Outcome,
     Verification,
-    endpoint_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
@@ -45,7 +46,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packag
     Packages,
     empty_directory,
     packages_here,
-    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -62,25 +62,20 @@ FOLDER = f"{HOME}/upgrades"
 _SPACE = ["--namespace", "k8s.io"]
 
 
-def dropped_settings(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
-    """The managed kubelet settings that kubeadm's new configuration dropped or changed."""
-    return {name: before[name] for name in MANAGED if before.get(name) and before.get(name) != after.get(name)}
+@dataclass(frozen=True)
+class KubeletState:
+    """What only the control node can read from the kubelet's configuration."""
 
+    settings: t.Mapping[str, t.Any]
+    """The effective settings that kubepin manages."""
+    state: DesiredState
+    """The state that the kubelet shows with them."""
+    endpoint: Endpoint
 
-def to_desired(before: t.Mapping[str, t.Any]) -> DesiredSettings:
-    """The earlier settings in the form that `plan_switch` takes."""
-    return DesiredSettings(
-        policy=before["cpuManagerPolicy"],
-        policy_options=before.get("cpuManagerPolicyOptions") or None,
-        reserved_cpus=before.get("reservedSystemCPUs") or "auto",
-        topology_manager_policy=before.get("topologyManagerPolicy"),
-        topology_manager_scope=before.get("topologyManagerScope"),
-        memory_manager_policy=before.get("memoryManagerPolicy"),
-        reserved_memory=[
-            {"numa_node": entry["numaNode"], "limits": entry["limits"]} for entry in before.get("reservedMemory") or []
-        ]
-        or None,
-    )
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> KubeletState:
+        """The state that `dataclasses.asdict` and `DesiredState.to_dict` wrote."""
+        return cls(data["settings"], DesiredState.from_dict(data["state"]), Endpoint(**data["endpoint"]))
 
 
 @contextlib.contextmanager
@@ -142,7 +137,7 @@ class NodeUpgrade:
 
     # Backups
 
-    def back_up(self) -> Data:
+    def back_up(self, before: KubeletState) -> Data:
         """Back up the programs, the kubelet's files and settings, /etc/kubernetes, and on a control plane node etcd.
 
         Each run renews the backups until kubeadm has started; after that they stay as they are. A finished upgrade
@@ -151,14 +146,22 @@ class NodeUpgrade:
         self._make_folder()
         self._put_settings_back()
         record = self._record()
-        kubelet = read_kubelet(self._run)
+        kubelet = read_sources(self._run)
         begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
         if begins:
             for path, program in ((program_path(program), program) for program in PROGRAMS):
                 if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
                     self._keep(path, program)
             repositories = self._packages.repository_files(self.version) if self._packages else ()
-            paths = filter(None, (kubelet["config_file"], FLAGS_FILE, kubelet["extra_args_file"], *repositories))
+            paths = filter(
+                None,
+                (
+                    flag_value(kubelet["configured_command_line"], "config"),
+                    FLAGS_FILE,
+                    kubelet["extra_args_file"],
+                    *repositories,
+                ),
+            )
             files = {path: self._keep(path, path.strip("/").replace("/", "-")) for path in paths}
             self._archive_kubernetes()
             record = {
@@ -166,7 +169,9 @@ class NodeUpgrade:
                 "to": self.version,
                 "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "files": files,
-                "settings": {name: kubelet["effective"].get(name) for name in MANAGED},
+                "settings": dict(before.settings),
+                "state": before.state.to_dict(),
+                "endpoint": asdict(before.endpoint),
                 "kubeadm_began": False,
                 "verified": False,
             }
@@ -287,18 +292,26 @@ class NodeUpgrade:
 
     # kubeadm
 
-    def apply(self, ignore_preflight_errors: t.Sequence[str]) -> Data:
+    def apply(self, ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]) -> Data:
         """`kubeadm upgrade apply` on the first control plane node."""
-        return self._kubeadm(["apply", f"v{self.version}", "--yes"], ignore_preflight_errors)
+        return self._kubeadm(["apply", f"v{self.version}", "--yes"], ignore_preflight_errors, pins)
 
-    def configure(self, ignore_preflight_errors: t.Sequence[str]) -> Data:
+    def configure(self, ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]) -> Data:
         """`kubeadm upgrade node`: further control plane nodes and workers."""
-        return self._kubeadm(["node"], ignore_preflight_errors)
+        return self._kubeadm(["node"], ignore_preflight_errors, pins)
 
-    def _kubeadm(self, arguments: t.List[str], ignore_preflight_errors: t.Sequence[str]) -> Data:
+    def _kubeadm(
+        self, arguments: t.List[str], ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]
+    ) -> Data:
+        """Run kubeadm.
+
+        :param pins: put the settings where kubeadm does not write. They come first: a kubelet that starts when kubeadm
+            has dropped the settings from its configuration file would refuse its own state file.
+        """
         record = self._record()
         record["kubeadm_began"] = True
         self._save(record)
+        self.write(pins)
         command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
         if ignore_preflight_errors:
             command.append(f"--ignore-preflight-errors={','.join(ignore_preflight_errors)}")
@@ -309,31 +322,12 @@ class NodeUpgrade:
                 "remove the cause and run the playbook again, it continues here. Going back: " + self._way_back(record),
                 kubeadm_output=output.splitlines()[-60:],
             )
-        return {"changed": True, "kept_settings": self._keep_settings(record)}
+        return {"changed": True, "settings": record["settings"]}
 
-    def _keep_settings(self, record: Data) -> t.Dict[str, t.Any]:
-        """Restore the settings that kubeadm dropped when it rewrote the configuration file, where it does not write.
-
-        kubeadm writes neither flags nor drop-ins. Values from there that changed were changed deliberately, and stay.
-        """
-        kubelet = read_kubelet(self._run)
-        lost = {
-            name: value
-            for name, value in dropped_settings(record["settings"], kubelet["effective"]).items()
-            if not kubelet["sources"][name].startswith(("flag", "drop-in:"))
-        }
-        if not lost:
-            return {}
-        kubelet["problems"] = without_stale_unit_problem(kubelet["problems"])
-        plan = plan_switch(read_topology(), kubelet, to_desired({**kubelet["effective"], **lost}))
-        if plan.problems:
-            raise TuningError(
-                f"kubeadm rewrote {kubelet['config_file']}, and its {', '.join(lost)} cannot be kept: {joined(plan.problems)} The "
-                f"kubelet was not restarted. The old file is in {self.folder}."
-            )
-        for change in plan.files:
+    def write(self, changes: t.Sequence[FileChange]) -> None:
+        """Write the kubelet's files; the kubelet is not restarted."""
+        for change in changes:
             self._put(change)
-        return lost
 
     def _way_back(self, record: Data) -> str:
         snapshot = record.get("etcd_snapshot")
@@ -357,9 +351,12 @@ class NodeUpgrade:
 
     # The kubelet
 
-    def switch_kubelet(self) -> Data:
+    def switch_kubelet(self, after: KubeletState) -> Data:
         """Install kubelet and kubectl, restart and verify, or undo; does nothing if the version runs and was
-        verified."""
+        verified.
+
+        :param after: the state that the new kubelet must show
+        """
         kubectl = not self._packages and self._install("kubectl")
         record = self._record()
         environment = self._without_dropped_flags()
@@ -373,9 +370,9 @@ class NodeUpgrade:
                 for change in environment:
                     self._put(change)
                 self._put_programs(record)
-                outcome = self._start(stopped_at)
+                outcome = self._start(after.state, after.endpoint, stopped_at)
             except Exception as exc:
-                raise self._undone(record, exc) from exc
+                raise self._undone(record, after, exc) from exc
             self._save({**record, "verified": True})
         return {
             "changed": True,
@@ -442,7 +439,7 @@ class NodeUpgrade:
 
         :raises TuningError: for flags whose removal would change behaviour; nothing was changed then
         """
-        kubelet = read_kubelet(self._run)
+        kubelet = read_sources(self._run)
         arguments = list(kubelet["configured_command_line"][1:])
         dropped: t.List[str] = []
         while True:
@@ -466,11 +463,8 @@ class NodeUpgrade:
                 changes.append(FileChange(path, text, after, f"{path}: without --{', --'.join(dropped)}"))
         return changes
 
-    def _start(self, stopped_at: float) -> Outcome:
+    def _start(self, expected: DesiredState, endpoint: Endpoint, stopped_at: float) -> Outcome:
         """Remove the state files that the kubelet would refuse, start it, and verify."""
-        kubelet = read_kubelet(self._run)
-        expected = desired_state(read_topology(), kubelet["effective"], kubelet["version"])
-        endpoint = endpoint_of(kubelet)
         texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
         for change in state_changes(texts, expected):
             if change.before is not None:
@@ -480,8 +474,9 @@ class NodeUpgrade:
         self._node.start_kubelet()
         return Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
 
-    def _undone(self, record: Data, exc: Exception) -> TuningError:
+    def _undone(self, record: Data, after: KubeletState, exc: Exception) -> TuningError:
         """Restore the old kubelet and its files; returns one error that says what happened and what is in place now."""
+        before = KubeletState.from_dict(record) if "state" in record else after  # records of earlier versions have none
         way_back = self._way_back(record)
         packages = ""
         try:
@@ -497,7 +492,9 @@ class NodeUpgrade:
                     self._node.remove(path)
                 elif not _same(kept, path):
                     atomic_copy(kept, path)
-            verified = self._start(self._node.monotonic()).verified
+            verified = self._start(
+                replace(before.state, online=after.state.online), before.endpoint, self._node.monotonic()
+            ).verified
         except Exception as second:
             # last resort: whatever is installed, a running kubelet is better than a stopped one
             with contextlib.suppress(TuningError):

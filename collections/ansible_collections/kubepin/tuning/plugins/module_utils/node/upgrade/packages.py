@@ -14,7 +14,6 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -40,14 +39,6 @@ _QUIET = ["env", "SYSTEMD_OFFLINE=1", "NEEDRESTART_SUSPEND=1", "DEBIAN_FRONTEND=
 _WANT = "${db:Status-Want}"
 _LOCK_TRIES = 30
 _LOCK_SECONDS = 2.0
-
-
-def without_stale_unit_problem(problems: t.Sequence[Problem]) -> t.List[Problem]:
-    """The problems without the one about unit files that an interrupted upgrade changed.
-
-    That upgrade drained the node first, and this run completes it.
-    """
-    return [problem for problem in problems if problem.code != "unit_files_changed" or not os.path.exists(IN_PROGRESS)]
 
 
 @contextlib.contextmanager

@@ -32,8 +32,10 @@ def module(request: pytest.FixtureRequest) -> ModuleType:
 
 @pytest.fixture
 def declared(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Options:
-    """What the module passes to AnsibleModule."""
+    """What the module passes to AnsibleModule; of a module that only documents an action, what the action takes."""
     found: Options = {}
+    if not hasattr(module, "main"):
+        return {"argument_spec": module.ARGUMENT_SPEC, "supports_check_mode": True}
 
     def start(**declarations: t.Any) -> t.NoReturn:
         found.update(declarations)
@@ -84,6 +86,8 @@ def test_check_mode_is_supported_as_documented(module: ModuleType, declared: Opt
 
 def test_a_diff_is_returned_as_documented(module: ModuleType) -> None:
     support = documentation_of(module)["attributes"]["diff_mode"]["support"]
+    if not hasattr(module, "main"):
+        return  # its action calls other modules
     names = {
         node.value if isinstance(node, ast.Constant) else node.arg
         for node in ast.walk(ast.parse(inspect.getsource(module)))

@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import DEFAULTS
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import units_changed
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import kubelet_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
 Answer = t.Callable[..., t.Dict[str, t.Any]]
-
-
-def report(manager: str) -> dict[str, t.Any]:
-    service = {"name": "k3s-agent" if manager == "k3s" else "kubelet"}
-    problems = [units_changed(service["name"])]
-    return {"manager": manager, "service": service, "runtime": {"name": "containerd"}, "problems": problems}
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -54,24 +48,24 @@ def test_kubelet(
     answer: Answer, monkeypatch: pytest.MonkeyPatch, manager: str, params: dict[str, t.Any], failed: bool
 ) -> None:
     module = importlib.import_module(f"{MODULES}.kubelet_info")
-    monkeypatch.setattr(module, "read_kubelet", lambda run: report(manager))
-    monkeypatch.setattr(module, "read_runtime", lambda run, kubelet: kubelet["runtime"])
+    monkeypatch.setattr(module, "read_sources", lambda run: sources(manager=manager))
+    monkeypatch.setattr(module, "read_programs", lambda run: {"runc": "1.1.5"})
     result = answer("kubelet_info", **params)
     if failed:
         assert f"This node runs {manager}" in result["msg"]
         assert "does not manage yet" in result["msg"]
         assert result["manager"] == manager
     else:
-        found = report(manager)
-        expected = {**found, "problems": to_dicts(found["problems"])}
-        assert (result["changed"], result["kubelet"]) == (False, expected)
+        assert (result["changed"], result["sources"]["manager"]) == (False, manager)
+        documented = yaml.safe_load(module.RETURN)["kubelet"]["contains"]
+        assert set(kubelet_facts(result["sources"], result["programs"])) == set(documented)
 
 
 def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(run: object) -> t.NoReturn:
         raise TuningError("This machine has no kubelet", looked_for=["kubelet"])
 
-    monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_kubelet", nothing)
+    monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_sources", nothing)
     result = answer("kubelet_info")
     assert (result["failed"], result["msg"], result["looked_for"]) == (True, "This machine has no kubelet", ["kubelet"])
 
@@ -83,11 +77,19 @@ def test_documentation_names_all_returned_fields(tmp_path: Path) -> None:
     assert set(kubelet["effective"]["contains"]) == set(DEFAULTS)
 
 
+@pytest.fixture
+def kubelet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose kubelet names no container runtime that is known."""
+    module = importlib.import_module(f"{MODULES}.kubelet_info")
+    found = sources(version=None)
+    monkeypatch.setattr(module, "read_sources", lambda run: found)
+    monkeypatch.setattr(module, "read_programs", lambda run: {})
+
+
+@pytest.mark.usefixtures("kubelet")
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_container_runtime(answer: Answer, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
-    module = importlib.import_module(f"{MODULES}.container_runtime_info")
-    monkeypatch.setattr(module, "read_kubelet", lambda run: {"runtime": {"name": "unknown"}})
-    result = answer("container_runtime_info", gpu_device_paths=["/no/device"], _ansible_check_mode=check_mode)
+def test_container_runtime(plan: Answer, check_mode: bool) -> None:
+    result = plan("container_runtime_info", gpu_device_paths=["/no/device"], _ansible_check_mode=check_mode)
     report = result["container_runtime"]
     assert (result["changed"], report["schema"], report["runtime"], report["runc_version"]) == (
         False,
@@ -98,22 +100,14 @@ def test_container_runtime(answer: Answer, monkeypatch: pytest.MonkeyPatch, chec
     assert "dev_char_links: there is no device /no/device" in report["unknown"]
 
 
+@pytest.mark.usefixtures("kubelet")
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_gpu_loss(answer: Answer, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
-    module = importlib.import_module(f"{MODULES}.gpu_loss_info")
-    kubelet = {
-        "version": None,
-        "effective": {"cpuManagerPolicy": "none"},
-        "state": {"cpu_manager": {"policy": None, "entries": None}},
-        "runtime": {"name": "unknown", "endpoint": None},
-        "cgroup": {"version": None},
-        "service": {"name": "kubelet"},
-    }
-    monkeypatch.setattr(module, "read_kubelet", lambda run: kubelet)
-    result = answer("gpu_loss_info", _ansible_check_mode=check_mode)
+def test_gpu_loss(plan: Answer, check_mode: bool) -> None:
+    result = plan("gpu_loss_info", _ansible_check_mode=check_mode)
     report = result["gpu_loss"]
     assert (result["changed"], report["containers"]) == (False, [])
     assert report["unknown"] == ["all containers: the kubelet's container runtime has no known socket"]
+    module = importlib.import_module(f"{MODULES}.gpu_loss_info")
     assert set(report) == set(yaml.safe_load(module.RETURN)["gpu_loss"]["contains"])
 
 

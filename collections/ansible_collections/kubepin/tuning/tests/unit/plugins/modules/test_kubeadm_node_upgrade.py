@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import system
-from ansible_collections.kubepin.tuning.plugins.modules import kubeadm_node_upgrade
+from ansible_collections.kubepin.tuning.plugins.modules import kubeadm_node_upgrade, kubelet_switch_info
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
     NEW,
     OLD,
@@ -29,7 +30,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """The machine that the module sees."""
     point_at(tmp_path, monkeypatch)
     machine = Machine(tmp_path)
-    monkeypatch.setattr(kubeadm_node_upgrade, "Node", lambda run: MachineNode(machine))
+    for module in (kubeadm_node_upgrade, kubelet_switch_info):
+        monkeypatch.setattr(module, "Node", lambda run: MachineNode(machine))
+    monkeypatch.setattr(kubelet_switch_info, "read_topology", topology)
     monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv: machine.run(argv))
     monkeypatch.setattr(system, "HOME", f"{tmp_path}/var/lib/kubepin")
     monkeypatch.setattr(system, "LOCK", f"{tmp_path}/var/lib/kubepin/lock")
@@ -38,12 +41,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 @pytest.fixture
-def step(machine: Machine, answer: Run) -> Run:
+def step(machine: Machine, plan: Run) -> Run:
     """Runs a step of the upgrade."""
 
     def run(name: str, **params: t.Any) -> Result:
         source = {"binaries": f"{machine.root}/source/{{version}}"}
-        return answer("kubeadm_node_upgrade", **{"step": name, "version": NEW, "source": source, **params})
+        return plan("kubeadm_node_upgrade", **{"step": name, "version": NEW, "source": source, **params})
 
     return run
 

@@ -8,9 +8,7 @@ import signal
 import typing as t
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import EXTRA_ARGS, parse_environment
-from ansible_collections.kubepin.tuning.plugins.modules import kubelet_cpu_manager
+from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import machines
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
@@ -28,36 +26,30 @@ FAILURE = 'E1123 "Failed to run kubelet" err="no room"'
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
-    """The node that the module sees."""
+    """The node that the modules see."""
     node = SimulatedNode()
 
-    def read_kubelet(run: object) -> Result:
-        text = node.files[ENV]
-        command = ["/usr/bin/kubelet", "--config=/c", *parse_environment(text).get(EXTRA_ARGS, "").split()]
-        paths = {"cpu_manager": STATE, "memory_manager": "/var/lib/kubelet/memory_manager_state"}
-        return machines.kubelet(
-            command_line=command,
-            configured_command_line=command,
-            extra_args_text=text,
-            effective=effective_config("/c", {}, [], command)[0],
-            state={name: {"path": path, "text": node.read(path)} for name, path in paths.items()},
-        )
+    def read_sources(run: object) -> Result:
+        found = machines.sources(extra_args=node.files[ENV])
+        found["state"]["cpu_manager"]["text"] = node.read(STATE)
+        return found
 
-    monkeypatch.setattr(kubelet_cpu_manager, "Node", lambda run: node)
-    monkeypatch.setattr(kubelet_cpu_manager, "NodeLock", lambda check_mode: contextlib.nullcontext())
-    monkeypatch.setattr(kubelet_cpu_manager, "read_topology", machines.topology)
-    monkeypatch.setattr(kubelet_cpu_manager, "read_kubelet", read_kubelet)
+    for module in (kubelet_switch, kubelet_switch_info):
+        monkeypatch.setattr(module, "Node", lambda run: node)
+    monkeypatch.setattr(kubelet_switch, "NodeLock", lambda check_mode: contextlib.nullcontext())
+    monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology)
+    monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
     return node
 
 
 @pytest.fixture
-def run(node: SimulatedNode, answer: Run) -> Run:
-    """Runs the module a minute after its last run."""
+def run(node: SimulatedNode, plan: Run) -> Run:
+    """Runs the action a minute after its last run."""
 
     def later(**params: t.Any) -> Result:
         node.clock += 60
-        return answer("kubelet_cpu_manager", **params)
+        return plan("kubelet_cpu_manager", **params)
 
     return later
 
@@ -105,7 +97,7 @@ def test_check_mode_says_the_same_and_touches_nothing(node: SimulatedNode, run: 
 
 
 def test_the_diff_shows_each_file(run: Run) -> None:
-    state, settings = run(_ansible_check_mode=True, _ansible_diff=True)["diff"]
+    state, settings = run(_ansible_check_mode=True)["diff"]
     assert state["after_header"].startswith(f"{STATE} (removed: ")
     assert (state["before"], state["after"]) == (state_of("none"), "")
     assert (settings["before_header"], settings["before"]) == (ENV, OLD)

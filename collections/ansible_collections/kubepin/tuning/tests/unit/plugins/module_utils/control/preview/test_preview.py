@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import touches_pinned_containers
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import (
-    failed,
-    not_ready,
-    other_machine,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import (
     budget_exhausted,
     local_data,
     no_controller,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    failed,
+    not_ready,
+    other_machine,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
     failure_fact,

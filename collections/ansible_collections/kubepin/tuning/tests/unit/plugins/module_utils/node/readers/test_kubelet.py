@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import kubelet_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
     parse_time_span,
     parse_unit,
-    read_kubelet,
-    read_runtime,
+    read_programs,
+    read_sources,
 )
 
 UNIT = "/usr/lib/systemd/system/kubelet.service"
@@ -80,10 +81,9 @@ class Node:
         return 0, PROGRAMS[argv[0]], ""
 
     def read(self) -> dict[str, t.Any]:
-        return read_kubelet(self.run, str(self.root))
-
-    def read_runtime(self) -> dict[str, t.Any]:
-        return read_runtime(self.run, self.read(), str(self.root))
+        """What the control node makes of it."""
+        root = str(self.root)
+        return kubelet_facts(read_sources(self.run, root), read_programs(self.run, root))
 
 
 @pytest.fixture
@@ -120,7 +120,9 @@ def test_a_kubeadm_node(node: Node) -> None:
         "policy": "none", "default_cpus": "", "entries": {}, "format": "V2", "checksum_ok": True,
     }  # fmt: skip
     assert report["state"]["memory_manager"]["policy"] == "None"
-    assert node.read_runtime() == {**report["runtime"], "version": None, "runc_version": "1.1.5"}
+    assert node.read()["runtime"] == {
+        "name": "docker", "endpoint": "unix:///var/run/dockershim.sock", "version": None, "runc_version": "1.1.5",
+    }  # fmt: skip
     assert report["cgroup"] == {"version": 2, "driver": "systemd"}
 
 
@@ -175,8 +177,8 @@ def test_what_cannot_be_understood_is_a_problem(
             node.write(name, content)
     report = node.read()
     [problem] = report["problems"]
-    assert problem.code == code
-    assert text in problem.text
+    assert problem["code"] == code
+    assert text in problem["text"]
     assert report["effective"]["cpuManagerPolicy"] in ("none", "static")
 
 
@@ -209,7 +211,7 @@ def test_extra_args_file(node: Node, old: str, new: str, expected: str | None, c
     node.write(DROP_IN, KUBEADM_NODE[DROP_IN].replace(old, new))
     report = node.read()
     assert report["extra_args_file"] == expected
-    assert [problem.code for problem in report["problems"]] == codes
+    assert [problem["code"] for problem in report["problems"]] == codes
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_runtime(
 ) -> None:
     monkeypatch.setitem(PROGRAMS, "/usr/bin/kubelet", f"Kubernetes v{version}\n")
     node.write(EXTRA, f"KUBELET_EXTRA_ARGS={flags}\n")
-    runtime = node.read_runtime()
+    runtime = node.read()["runtime"]
     assert (runtime["name"], runtime["endpoint"]) == (name, endpoint)
     assert runtime["version"] == ("1.6.20" if name == "containerd" else None)
 
@@ -271,9 +273,9 @@ def test_a_stopped_kubelet(node: Node) -> None:
 def test_changed_unit_files(node: Node) -> None:
     node.services["kubelet"]["NeedDaemonReload"] = "yes"
     [problem] = node.read()["problems"]
-    assert problem.code == "unit_files_changed"
-    assert "the unit files of kubelet changed since systemd read them" in problem.text
-    assert "systemctl daemon-reload" in problem.remedy
+    assert problem["code"] == "unit_files_changed"
+    assert "the unit files of kubelet changed since systemd read them" in problem["text"]
+    assert "systemctl daemon-reload" in problem["remedy"]
 
 
 def test_another_program_is_not_called_stale(node: Node) -> None:
@@ -291,8 +293,8 @@ def test_k3s(tmp_path: Path) -> None:
     assert report["configured_command_line"] == ["/usr/local/bin/k3s", "agent"]
     assert report["effective"]["cpuManagerPolicy"] == "static"
     assert (report["stale"], report["extra_args_file"]) == (None, None)
-    assert report["problems"][0].code == "embedded_kubelet"
-    assert "k3s runs the kubelet inside its own process" in report["problems"][0].text
+    assert report["problems"][0]["code"] == "embedded_kubelet"
+    assert "k3s runs the kubelet inside its own process" in report["problems"][0]["text"]
 
 
 def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    Changes,
     DesiredState,
+    Endpoint,
     FileChange,
     SettingChange,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import Plan
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,
@@ -25,7 +26,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.jo
     Record,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
-    Endpoint,
     PodCpus,
     Switch,
     wait_for_held_switch,
@@ -46,28 +46,30 @@ BEFORE = DesiredState("none", frozenset(), ONLINE, False, "None")
 AFTER = DesiredState("static", frozenset({0}), ONLINE, False, "None")
 
 
-PLAN = Plan(
+ENDPOINT = Endpoint(
+    "http://127.0.0.1:10248/healthz",
+    {"cpu_manager": STATE, "memory_manager": "/var/lib/kubelet/memory_manager_state"},
+    12,
+)
+PLAN = Changes(
     settings=[SettingChange("cpuManagerPolicy", "none", "static", "was the kubelet's default")],
     files=[FileChange(ENV, OLD, NEW, "settings")],
-    state_files=[FileChange(STATE, state_of("none"), None, "another policy")],
-    expected=AFTER,
+    before=BEFORE,
+    after=AFTER,
+    endpoint=ENDPOINT,
+    kubelet_version="1.22.17",
 )
 
 
 def switch_on(node: Any) -> tuple[Switch, Journal]:
     journal = Journal(node, HOME)
-    endpoint = Endpoint(
-        "http://127.0.0.1:10248/healthz",
-        {"cpu_manager": STATE, "memory_manager": "/var/lib/kubelet/memory_manager_state"},
-        12,
-    )
-    return Switch(node, journal, endpoint, timeout=60), journal
+    return Switch(node, journal, ENDPOINT, timeout=60), journal
 
 
 def test_a_switch_is_verified_and_committed() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, outcome = switch.apply(PLAN, BEFORE, "1.22.17")
+    record, outcome = switch.apply(PLAN)
     assert node.policy == "static"
     assert node.running
     assert node.clock > 12, "committed before the restart interval was over"
@@ -79,7 +81,7 @@ def test_a_switch_is_verified_and_committed() -> None:
 
 def test_between_stop_and_start_nothing_is_written() -> None:
     node = SimulatedNode()
-    switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
+    switch_on(node)[0].apply(PLAN)
     down = node.steps[node.steps.index("stop") + 1 : node.steps.index("start")]
     assert down == [f"remove {STATE}", f"place {ENV}"]
     assert not node.drafts
@@ -96,7 +98,7 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
         return stop()
 
     node.stop_kubelet = write_and_stop  # type: ignore[method-assign]
-    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN)
     assert [change.before for change in journal.of(record.id).state_files] == [last]
     saved = node.steps.index(f"write {journal.path(record)}", node.steps.index("stop"))
     assert saved < node.steps.index(f"remove {STATE}"), "removed before its text was on disk"
@@ -105,7 +107,7 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
 def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17", hold_seconds=45)
+    record, _outcome = switch.apply(PLAN, hold_seconds=45)
     return node, switch, journal, record
 
 
@@ -139,7 +141,7 @@ def test_a_held_switch_is_undone_if_the_pod_did_not_get_its_cpus() -> None:
 
 def test_a_held_switch_that_another_run_has_undone_is_no_success() -> None:
     node, switch, journal, record = held_switch()
-    switch.undo(record)
+    switch.undo(record, ONLINE)
     with pytest.raises(TuningError, match="was undone meanwhile by another run"):
         switch.confirm(journal.of(record.id), None)
     assert node.policy == "none"
@@ -176,7 +178,7 @@ def test_a_run_does_not_wait_for_its_own_held_switch() -> None:
 def test_a_committed_switch_that_does_not_verify_any_more_is_told_and_left() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN)
     node.boot()
     with pytest.raises(TuningError, match="did not stay up"):
         switch.confirm(record, None)
@@ -193,7 +195,7 @@ def test_a_kubelet_that_fails_is_undone_with_its_own_words() -> None:
     node.fails_with = 'E1123 "Failed to run kubelet" err="Invalid cpuset \\"99\\" specified by --reserved-cpus"'
     switch, journal = switch_on(node)
     with pytest.raises(TuningError) as caught:
-        switch.apply(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN)
     assert caught.value.details["first_cause"] == node.fails_with
     assert caught.value.details["undone"] is True
     assert "reserved CPUs name a CPU that this machine does not have" in str(caught.value)
@@ -208,7 +210,7 @@ def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> N
     switch, journal = switch_on(node)
     node.boot = lambda: node.__dict__.update(running=False)  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="Undoing it did not verify either") as caught:
-        switch.apply(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN)
     assert caught.value.details["undone"] is False
     assert node.files[ENV] == OLD
     assert journal.unfinished() is not None
@@ -233,7 +235,7 @@ def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: st
     before = dict(node.files)
     full_disk(node, free_writes)
     with pytest.raises(TuningError, match=rf"{named} cannot be written: No space left on device\. Nothing was changed"):
-        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN)
     assert "stop" not in node.steps
     assert node.files == before, "a journal or a draft was left"
 
@@ -244,15 +246,15 @@ def test_a_full_disk_at_the_end_leaves_the_kubelet_up_and_the_next_run_repairs()
     full_disk(node, 2)
     switch, journal = switch_on(node)
     with pytest.raises(TuningError, match="No space left on device"):
-        switch.apply(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN)
     assert node.running, node.log
     record = journal.unfinished()
     assert record is not None, "a switch that could not be undone is not unfinished"
     with pytest.raises(TuningError, match=r"was not undone: .*No space left on device"):
-        switch.undo(record)
+        switch.undo(record, ONLINE)
     assert node.running, node.log
     node.replace = replace  # type: ignore[method-assign]
-    switch.undo(record)
+    switch.undo(record, ONLINE)
     assert (node.policy, node.running, journal.unfinished(), node.drafts) == ("none", True, None, [])
 
 
@@ -267,7 +269,7 @@ def test_a_file_that_cannot_be_put_in_its_place_is_undone() -> None:
 
     node.place = read_only  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="Read-only file system") as caught:
-        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN)
     assert caught.value.details["undone"] is True
     assert (node.running, node.files[ENV], node.drafts) == (True, OLD, [])
 
@@ -278,7 +280,7 @@ def test_an_unforeseen_error_is_undone_too() -> None:
     node.files[STATE] = "no JSON"
     node.healthy = lambda url: 1 / 0 > 0 if node.policy == "static" else True  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="division by zero") as caught:
-        switch.apply(PLAN, BEFORE, "1.22.17")
+        switch.apply(PLAN)
     assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
 
@@ -290,7 +292,7 @@ HOLDS = pytest.mark.parametrize("hold", [None, 45], ids=["committed", "held"])
 PLANS = pytest.mark.parametrize("plan", [PLAN, TWO_FILES], ids=["one file", "two files"])
 
 
-def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
+def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
     """A node whose power was cut, once for each step of a switch and of its confirmation or undoing, and that has booted."""
     for cut in itertools.count(1):
         node = SimulatedNode()
@@ -298,7 +300,7 @@ def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> 
         node.power_cut_at = cut
         switch, _journal = switch_on(node)
         try:
-            record, _outcome = switch.apply(plan, BEFORE, "1.22.17", hold_seconds=hold)
+            record, _outcome = switch.apply(plan, hold_seconds=hold)
             switch.confirm(record, None)
         except TuningError:
             assert fails_with
@@ -313,7 +315,7 @@ def every_cut(plan: Plan, hold: float | None, fails_with: str | None = None) -> 
 @PLANS
 @HOLDS
 def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_repairs(
-    plan: Plan, hold: float | None
+    plan: Changes, hold: float | None
 ) -> None:
     for node in every_cut(plan, hold):
         assert node.running, (node.steps[-1], node.log)
@@ -321,24 +323,24 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
         switch, journal = switch_on(node)
         unfinished = journal.unfinished()
         if unfinished:
-            switch.undo(unfinished)
+            switch.undo(unfinished, ONLINE)
             assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
             assert DROP_IN not in node.files
             assert not node.drafts, node.steps
             node.clock += 1
-            switch.apply(plan, BEFORE, "1.22.17")
+            switch.apply(plan)
         assert (node.running, node.drafts) == (True, [])
 
 
 @PLANS
-def test_power_cut_while_undoing_is_repaired_too(plan: Plan) -> None:
+def test_power_cut_while_undoing_is_repaired_too(plan: Changes) -> None:
     for node in every_cut(plan, None, fails_with="panic: broken"):
         # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
         assert node.running or node.policy == "static", (node.steps[-1], node.log)
         node.power_cut_at = None
         switch, journal = switch_on(node)
         if unfinished := journal.unfinished():
-            switch.undo(unfinished)
+            switch.undo(unfinished, ONLINE)
         assert (node.running, node.policy, node.drafts) == (True, "none", []), node.steps
 
 
@@ -353,13 +355,13 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
             if unfinished is None:
                 break
             try:
-                switch.undo(unfinished)
+                switch.undo(unfinished, ONLINE)
             except PowerCut:
                 node.boot()
                 assert node.running, (first.steps[-1], node.steps[-1], node.log)
                 node.power_cut_at = None
                 if left := journal.unfinished():
-                    switch.undo(left)
+                    switch.undo(left, ONLINE)
                 assert (node.running, node.policy, node.drafts) == (True, "none", [])
                 continue
             break
@@ -368,10 +370,12 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
 def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    first, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
-    back = Plan(files=[first.files[0].inverse("as before")], state_files=[], expected=BEFORE)
+    first, _outcome = switch.apply(PLAN)
+    back = dataclasses.replace(
+        PLAN, files=[first.files[0].inverse("as before")], before=AFTER, after=BEFORE, undoes=first.id
+    )
     node.clock += 60
-    switch.apply(back, AFTER, "1.22.17", undoes=first.id)
+    switch.apply(back)
     assert node.policy == "none"
     assert journal.committed() is None
 
@@ -379,18 +383,19 @@ def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
 def test_repeating_a_rollback_does_not_go_back_a_second_step() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    switch.apply(PLAN, BEFORE, "1.22.17")
+    switch.apply(PLAN)
     node.clock += 60
-    second, _outcome = switch.apply(Plan(expected=AFTER), AFTER, "1.22.17")
+    unchanged = dataclasses.replace(PLAN, files=[], settings=[], before=AFTER)
+    second, _outcome = switch.apply(unchanged)
     node.clock += 60
-    switch.apply(Plan(expected=AFTER), AFTER, "1.22.17", undoes=second.id)
+    switch.apply(dataclasses.replace(unchanged, undoes=second.id))
     assert journal.committed() is None
 
 
 def test_journals_survive_a_round_trip() -> None:
     node = SimulatedNode()
     switch, _journal = switch_on(node)
-    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN)
     assert Journal(node, HOME).committed() == record  # type: ignore[arg-type]
     assert (record.before, record.after, record.status) == (BEFORE, AFTER, COMMITTED)
 
@@ -398,7 +403,7 @@ def test_journals_survive_a_round_trip() -> None:
 def test_a_journal_of_an_earlier_version_is_read() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
-    record, _outcome = switch.apply(PLAN, BEFORE, "1.22.17")
+    record, _outcome = switch.apply(PLAN)
     data = json.loads(node.files[journal.path(record)])
     node.files[journal.path(record)] = json.dumps({**data, "steps": ["stopped", "started"]})
     assert journal.committed() == record
@@ -415,7 +420,17 @@ def test_unfinished_is_what_begun_means() -> None:
     node = SimulatedNode()
     node.power_cut_at = 3
     with pytest.raises(PowerCut):
-        switch_on(node)[0].apply(PLAN, BEFORE, "1.22.17")
+        switch_on(node)[0].apply(PLAN)
     record = Journal(node, HOME).unfinished()  # type: ignore[arg-type]
     assert record is not None
     assert record.status == BEGUN
+
+
+def test_changes_that_were_planned_for_another_text_are_refused_before_anything() -> None:
+    node = SimulatedNode()
+    node.files[ENV] = edited = "KUBELET_EXTRA_ARGS=--v=4\n"
+    switch, journal = switch_on(node)
+    with pytest.raises(TuningError, match=f"{ENV} was changed after the switch was planned") as refused:
+        switch.apply(PLAN)
+    assert [problem["code"] for problem in refused.value.details["problems"]] == ["file_changed_since_plan"]
+    assert (node.steps, node.files[ENV], journal.unfinished()) == ([], edited, None)

@@ -16,11 +16,6 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import (
-    NodeUpgrade,
-    dropped_settings,
-    to_desired,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
 )
@@ -30,6 +25,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine impor
     OLD,
     TUNED,
     UNKNOWN_TO_NEW,
+    Hop,
     Machine,
     PackagedMachine,
     point_at,
@@ -425,7 +421,7 @@ def test_a_lock_that_somebody_holds_is_waited_for(
     assert (machine.running, len(tries)) == (NEW, 3)
 
 
-def _at_its_kubelet(machine: PackagedMachine) -> NodeUpgrade:
+def _at_its_kubelet(machine: PackagedMachine) -> Hop:
     """The machine's hop, with all done that comes before its kubelet."""
     hop = machine.hop()
     hop.back_up()
@@ -497,12 +493,3 @@ def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
             trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
         refused(lambda machine=machine: _next_run(machine))
         assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
-
-
-def test_settings_that_kubeadm_takes_away_are_asked_for_again() -> None:
-    before = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "topologyManagerPolicy": "none"}
-    after = {"cpuManagerPolicy": "none", "topologyManagerPolicy": "none"}
-    assert dropped_settings(before, after) == {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
-    assert dropped_settings(before, before) == {}
-    desired = to_desired(before)
-    assert (desired.policy, desired.reserved_cpus, desired.reserved_memory) == ("static", "0", None)

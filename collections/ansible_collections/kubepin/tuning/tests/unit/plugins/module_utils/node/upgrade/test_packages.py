@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import packages
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
     Apt,
@@ -18,7 +17,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packag
     package_of,
     package_problems,
     unpackaged_problems,
-    without_stale_unit_problem,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import Repository, Source
 
@@ -231,14 +229,6 @@ def test_a_control_file_is_what_the_database_says_without_its_own_words():
         "Description: agent\n of a node\n"
     )
     assert control_of(status) == "Package: kubelet\nVersion: 1.21.14-00\nDescription: agent\n of a node\n"
-
-
-def test_unit_files_that_an_interrupted_run_changed_are_no_problem(monkeypatch, tmp_path):
-    monkeypatch.setattr(packages, "IN_PROGRESS", str(tmp_path / "in-progress"))
-    stale, another = units_changed("kubelet"), no_command("kubelet")
-    assert without_stale_unit_problem([stale, another]) == [stale, another]
-    (tmp_path / "in-progress").write_text("{}")
-    assert without_stale_unit_problem([stale, another]) == [another]
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's")

@@ -7,13 +7,13 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     format_cpuset,
     parse_cpuset,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus import problems
 
 AUTO = "auto"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import minor_of, options_on
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, options_on
 
 CpuSet = t.FrozenSet[int]
 

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus import problems
 from ansible_collections.kubepin.tuning.tests.unit.samples.problems import assert_proper, wordings
 
 

@@ -6,14 +6,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
-    Reservation,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     parse_cpuset,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
     rewrite_extra_args,
@@ -27,7 +24,22 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.prob
     no_extra_args_file,
     overruled,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    Changes,
+    DesiredState,
+    Endpoint,
+    FileChange,
+    SettingChange,
+    state_changes,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import machine_of, reserved_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
+    Reservation,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
     MANAGED,
@@ -41,23 +53,18 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.sett
     runs_memory_manager,
     version_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
-    DesiredState,
-    FileChange,
-    SettingChange,
-    state_changes,
-)
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     choose_settings,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import changed_since
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import changed_since
 
 Facts = t.Mapping[str, t.Any]
 
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
+RESTART_MARGIN_SECONDS = 2
+_OUTLIVES = "settings that outlive kubeadm upgrade node"
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
 
 
@@ -81,28 +88,59 @@ class Plan:
         return bool(self.settings or self.files or self.state_files)
 
 
-def plan_switch(topology: Facts, kubelet: Facts, desired: DesiredSettings) -> Plan:
+def changes_of(plan: Plan, topology: Facts, kubelet: Kubelet, undoes: str | None = None) -> Changes:
+    """A plan without problems in the form that travels to the node.
+
+    :param undoes: the id of the switch that the plan rolls back
+    """
+    if plan.expected is None or kubelet.version is None:
+        raise ValueError("a plan with problems cannot be applied")
+    return Changes(
+        files=plan.files,
+        settings=plan.settings,
+        before=desired_state(topology, kubelet.effective, kubelet.version),
+        after=plan.expected,
+        endpoint=endpoint_of(kubelet),
+        kubelet_version=kubelet.version,
+        undoes=undoes,
+    )
+
+
+def endpoint_of(kubelet: Kubelet) -> Endpoint:
+    """What the verification of this kubelet needs to know besides its settings."""
+    port = int(kubelet.effective["healthzPort"])
+    address = kubelet.effective["healthzBindAddress"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
+    return Endpoint(
+        healthz_url=f"http://{host}:{port}/healthz" if port else None,
+        state_paths={"cpu_manager": kubelet.cpu_state.path, "memory_manager": kubelet.memory_state.path},
+        stay_up_seconds=float(kubelet.layout.restart_interval or 0) + RESTART_MARGIN_SECONDS,
+    )
+
+
+def plan_switch(topology: Facts, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
     """The changes that make the kubelet run as desired, or every problem with that.
 
     :param topology: as `read_topology` returns it
-    :param kubelet: as `read_kubelet` returns it
     """
-    now: Facts = kubelet["effective"]
+    now: Facts = kubelet.effective
+    version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
     problems = _node_problems(kubelet)
-    if problems:
-        return Plan(problems=[*problems, *version_problems(kubelet["version"])])
-    chosen = choose_settings(topology, now, kubelet["version"], desired)
+    if problems or version is None or extra_args_file is None:
+        return Plan(problems=[*problems, *version_problems(version)])
+    chosen = choose_settings(topology, now, version, desired)
     settings, reservation = chosen.settings, chosen.reservation
     if chosen.problems:
         return Plan(problems=chosen.problems, reservation=reservation)
     differing = [name for name in settings if not _same(settings[name], now.get(name))]
-    files = _file_changes(kubelet, settings) if differing else []
+    files = _file_changes(kubelet, version, extra_args_file, settings) if differing else []
     problems = _overruled(kubelet, files, settings)
     if problems:
         return Plan(problems=problems, reservation=reservation)
     return _complete(
         topology,
         kubelet,
+        version,
         files=files,
         settings=_setting_changes(kubelet, settings, differing),
         notes=_notes(kubelet, settings, differing),
@@ -110,8 +148,23 @@ def plan_switch(topology: Facts, kubelet: Facts, desired: DesiredSettings) -> Pl
     )
 
 
+def plan_pins(kubelet: Kubelet) -> Plan:
+    """The changes that put the settings of the kubelet's configuration file where kubeadm does not write.
+
+    The kubelet runs with the same settings before and after, and need not be restarted.
+    """
+    settings = {name: kubelet.effective[name] for name in MANAGED if kubelet.sources[name].startswith("file:")}
+    if not settings:
+        return Plan()
+    version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
+    problems = [problem for problem in _node_problems(kubelet) if problem.code != "unit_files_changed"]
+    if problems or version is None or extra_args_file is None:
+        return Plan(problems=problems or version_problems(version))
+    return Plan(files=_file_changes(kubelet, version, extra_args_file, settings))
+
+
 def plan_rollback(
-    topology: Facts, kubelet: Facts, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
+    topology: Facts, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
 ) -> Plan:
     """The plan to roll back a committed switch.
 
@@ -120,31 +173,38 @@ def plan_rollback(
     """
     problems = _node_problems(kubelet)
     problems += [changed_since(change.path) for change in files if current.get(change.path) != change.after]
-    if problems:
-        return Plan(problems=problems)
+    version = kubelet.version
+    if problems or version is None:
+        return Plan(problems=problems or version_problems(version))
     back = [change.inverse("as before the switch") for change in reversed(files)]
-    after = effective_after(kubelet, back)
-    now: Facts = kubelet["effective"]
+    after, _sources = effective_after(kubelet, back)
+    now: Facts = kubelet.effective
     settings = [
         SettingChange(name, now.get(name), after.get(name), "as before the switch")
         for name in MANAGED
         if not _same(now.get(name), after.get(name))
     ]
-    return _complete(topology, kubelet, files=back, settings=settings, notes=[], reservation=None)
+    return _complete(topology, kubelet, version, files=back, settings=settings, notes=[], reservation=None)
 
 
 def _complete(
     topology: Facts,
-    kubelet: Facts,
+    kubelet: Kubelet,
+    version: str,
     files: t.List[FileChange],
     settings: t.List[SettingChange],
     notes: t.List[str],
     reservation: t.Optional[Reservation],
 ) -> Plan:
     """Completes a switch or a rollback: the desired state determines which state files the kubelet would refuse."""
-    expected = desired_state(topology, effective_after(kubelet, files), kubelet["version"])
+    after, _sources = effective_after(kubelet, files)
+    expected = desired_state(topology, after, version)
     state_files = state_changes(
-        {name: (kubelet["state"][name]["path"], kubelet["state"][name]["text"]) for name in kubelet["state"]}, expected
+        {
+            "cpu_manager": (kubelet.cpu_state.path, kubelet.cpu_state.text),
+            "memory_manager": (kubelet.memory_state.path, kubelet.memory_state.text),
+        },
+        expected,
     )
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
@@ -170,9 +230,6 @@ def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
     count = -(-reserved_millicores(after) // 1000)
     if named or after["cpuManagerPolicy"] != "static" or count == 0:
         return named
-    # imported only when needed, which is rare: nodes compile every import at each run
-    from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import machine_of, reserved_of
-
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 
@@ -187,11 +244,11 @@ def _memory_machine(topology: Facts, after: Facts) -> Machine:
         return {}  # an invalid quantity, with which no kubelet runs
 
 
-def _node_problems(kubelet: Facts) -> t.List[Problem]:
-    problems: t.List[Problem] = [*kubelet["problems"]]
-    if kubelet["manager"] in ("k3s", "rke2"):
-        problems.append(managed_by(kubelet["manager"]))
-    elif kubelet["extra_args_file"] is None:
+def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
+    problems: t.List[Problem] = [*kubelet.problems]
+    if kubelet.layout.manager in ("k3s", "rke2"):
+        problems.append(managed_by(kubelet.layout.manager))
+    elif kubelet.layout.extra_args_file is None:
         problems.append(no_extra_args_file())
     return problems
 
@@ -217,33 +274,29 @@ def placed_in_drop_in(version: str) -> bool:
     return minor_of(version) >= DROP_IN_MINOR
 
 
-def _file_changes(kubelet: Facts, settings: Settings) -> t.List[FileChange]:
-    changes: t.List[FileChange] = []
-    minor = minor_of(kubelet["version"])
+def _file_changes(kubelet: Kubelet, version: str, extra_args_file: str, settings: Settings) -> list[FileChange]:
+    layout = kubelet.layout
+    changes: list[FileChange] = []
+    minor = minor_of(version)
     written = {n: value for n, value in settings.items() if value not in ({}, []) and minor >= KNOWN_SINCE.get(n, 0)}
-    flags: t.List[str] = as_flags(written)
-    if placed_in_drop_in(kubelet["version"]):
+    flags = as_flags(written)
+    reason = _OUTLIVES
+    if placed_in_drop_in(version):
         path, before = drop_in_of(kubelet)
-        earlier: Facts = next((d["config"] for d in kubelet["drop_ins"] if d["path"] == path), {})
+        earlier: Facts = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
         kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
-        changes.append(
-            FileChange(path, before, render_drop_in({**kept, **written}), "settings that outlive kubeadm upgrade node")
-        )
-        flags = [] if kubelet["config_dir"] else [f"--config-dir={DROP_IN_DIR}"]
-    extra = rewrite_extra_args(kubelet["extra_args_text"], flags_of(settings), flags)
-    reason = (
-        "names the drop-in directory"
-        if placed_in_drop_in(kubelet["version"])
-        else "settings that outlive kubeadm upgrade node"
-    )
-    changes.append(FileChange(kubelet["extra_args_file"], kubelet["extra_args_text"], extra, reason))
+        changes.append(FileChange(path, before, render_drop_in({**kept, **written}), _OUTLIVES))
+        flags = [] if layout.config_dir else [f"--config-dir={DROP_IN_DIR}"]
+        reason = "names the drop-in directory"
+    extra = rewrite_extra_args(layout.extra_args_text, flags_of(settings), flags)
+    changes.append(FileChange(extra_args_file, layout.extra_args_text, extra, reason))
     return [change for change in changes if change.before != change.after]
 
 
-def drop_in_of(kubelet: Facts) -> t.Tuple[str, t.Optional[str]]:
+def drop_in_of(kubelet: Kubelet) -> t.Tuple[str, t.Optional[str]]:
     """Path and text (None: absent) of kubepin's own drop-in file."""
-    path = f"{(kubelet['config_dir'] or DROP_IN_DIR).rstrip('/')}/{DROP_IN_NAME}"
-    return path, next((d["text"] for d in kubelet["drop_ins"] if d["path"] == path), None)
+    path = f"{(kubelet.layout.config_dir or DROP_IN_DIR).rstrip('/')}/{DROP_IN_NAME}"
+    return path, next((drop_in.text for drop_in in kubelet.layout.drop_ins if drop_in.path == path), None)
 
 
 def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
@@ -267,23 +320,20 @@ def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def effective_after(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Dict[str, t.Any]:
-    """The kubelet's effective configuration once these files are in place."""
-    effective, _sources = _effective(kubelet, files)
-    return effective
-
-
-def _effective(kubelet: Facts, files: t.Sequence[FileChange]) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, str]]:
+def effective_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> tuple[dict[str, t.Any], dict[str, str]]:
+    """The kubelet's effective configuration once these files are in place, and the source of each value."""
+    layout = kubelet.layout
     texts = {change.path: change.after for change in files}
-    argv = list(kubelet["configured_command_line"])
-    env_file = kubelet["extra_args_file"]
-    if env_file in texts:
-        argv = _replace_arguments(argv, extra_args_of(kubelet["extra_args_text"]), extra_args_of(texts[env_file]))
+    argv = list(layout.command_line)
+    if layout.extra_args_file in texts:
+        after = extra_args_of(texts[layout.extra_args_file])
+        argv = _replace_arguments(argv, extra_args_of(layout.extra_args_text), after)
     path, _text = drop_in_of(kubelet)
-    drop_ins = [d for d in kubelet["drop_ins"] if d["path"] not in texts]
-    if texts.get(path) is not None:
-        drop_ins.append({"path": path, "text": texts[path], "config": None})
-    return effective_config(kubelet["config_file"], kubelet["config"], drop_ins, argv)
+    drop_ins = [drop_in for drop_in in layout.drop_ins if drop_in.path not in texts]
+    text = texts.get(path)
+    if text is not None:
+        drop_ins.append(DropIn(path, text, parse_yaml(text)))
+    return effective_config(layout.config_file, layout.config, drop_ins, argv)
 
 
 def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) -> t.List[str]:
@@ -294,9 +344,9 @@ def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) ->
     return argv + new
 
 
-def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:
+def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:
     """Settings that would be written but not take effect, because another source takes precedence."""
-    effective, sources = _effective(kubelet, files)
+    effective, sources = effective_after(kubelet, files)
     return [
         overruled(name, effective.get(name), _place(sources[name]), value)
         for name, value in settings.items()
@@ -304,14 +354,14 @@ def _overruled(kubelet: Facts, files: t.Sequence[FileChange], settings: Settings
     ]
 
 
-def _setting_changes(kubelet: Facts, settings: Settings, differing: t.Sequence[str]) -> t.List[SettingChange]:
+def _setting_changes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> t.List[SettingChange]:
     changes = [
-        SettingChange(name, kubelet["effective"].get(name), settings[name], f"was {_source(kubelet, name)}")
+        SettingChange(name, kubelet.effective.get(name), settings[name], f"was {_source(kubelet, name)}")
         for name in differing
     ]
-    if kubelet["command_line"]:
+    if kubelet.running:
         running, _sources = effective_config(
-            kubelet["config_file"], kubelet["config"], kubelet["drop_ins"], kubelet["command_line"]
+            kubelet.layout.config_file, kubelet.layout.config, kubelet.layout.drop_ins, kubelet.running
         )
         changes += [
             SettingChange(name, running.get(name), value, "configured, but the kubelet was not restarted since")
@@ -321,8 +371,8 @@ def _setting_changes(kubelet: Facts, settings: Settings, differing: t.Sequence[s
     return changes
 
 
-def _source(kubelet: Facts, name: str) -> str:
-    source = kubelet["sources"].get(name, "default")
+def _source(kubelet: Kubelet, name: str) -> str:
+    source = kubelet.sources.get(name, "default")
     return _SOURCE_WORDS.get(source) or f"set in {_place(source)}"
 
 
@@ -331,11 +381,11 @@ def _place(source: str) -> str:
     return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
 
 
-def _notes(kubelet: Facts, settings: Settings, differing: t.Sequence[str]) -> t.List[str]:
+def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> t.List[str]:
     if differing:
         return []
     return [
-        f"{name} comes from {kubelet['config_file']}, which `kubeadm upgrade node` rewrites from the cluster's ConfigMap"
+        f"{name} comes from {kubelet.layout.config_file}, which `kubeadm upgrade node` rewrites from the cluster's ConfigMap"
         for name in settings
-        if str(kubelet["sources"].get(name, "")).startswith("file:")
+        if str(kubelet.sources.get(name, "")).startswith("file:")
     ]

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     auto_count,
     choose_reservation,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import EPYC_7773X_PAIR, topology
 
 SMT4 = topology(cores=4, threads=2)

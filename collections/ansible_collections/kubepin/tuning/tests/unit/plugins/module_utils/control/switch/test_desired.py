@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     choose_settings,
 )

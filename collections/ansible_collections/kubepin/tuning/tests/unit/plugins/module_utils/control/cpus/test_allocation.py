@@ -9,7 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     ENDLESS,
     AllocationError,
     Container,
@@ -21,7 +22,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.allocat
     preview,
     reserved_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 
 ACROSS_NUMA = "distribute-cpus-across-numa"
 FULL = "full-pcpus-only"

@@ -8,39 +8,36 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.desired import DesiredSettings
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.plan import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
     DROP_IN_DIR,
     Plan,
     desired_state,
-    effective_after,
+    plan_pins,
     plan_rollback,
     plan_switch,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAULTS, kubelet, topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import (
+    DEFAULTS,
+    ENV,
+    NONE_STATE,
+    STATIC_STATE,
+    kubelet,
+    topology,
+)
 
-ENV = "/etc/default/kubelet"
 DROP_IN = f"{DROP_IN_DIR}/90-kubepin.conf"
+TUNED = 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
 STATIC = DesiredSettings("static")
 STATIC_FLAGS = 'KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --reserved-cpus=0"\n'
 
 
-def after(found: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    """The same kubelet once the plan is carried out, as the reader would return it."""
+def after(plan: Plan, version: str = "1.22.17", **changes: Any) -> Kubelet:
+    """A default kubelet once the plan is carried out and the kubelet restarted."""
     files = {change.path: change.after for change in plan.files}
-    done = dict(found)
-    if ENV in files:
-        done["extra_args_text"] = files[ENV]
-        extra = files[ENV].split("=", 1)[1].strip().strip('"').split()
-        done["configured_command_line"] = [*kubelet()["configured_command_line"], *extra]
-        done["config_dir"] = DROP_IN_DIR if any("--config-dir" in arg for arg in extra) else None
-    if files.get(DROP_IN):
-        done["drop_ins"] = [{"path": DROP_IN, "config": parse_yaml(files[DROP_IN]), "text": files[DROP_IN]}]
-    done["command_line"] = done["configured_command_line"]
-    done["effective"] = effective_after(found, plan.files)
-    state = '{"policyName":"static","defaultCpuSet":"0-1","checksum":0}'
-    done["state"] = {**found["state"], "cpu_manager": {**found["state"]["cpu_manager"], "text": state}}
-    return done
+    drop_ins = {path: text for path, text in files.items() if path != ENV}
+    return kubelet(version, **{"extra_args": files.get(ENV), "drop_ins": drop_ins, "state": STATIC_STATE, **changes})
 
 
 def paths(plan: Plan) -> list[str]:
@@ -72,18 +69,12 @@ def test_from_1_30_the_settings_are_a_drop_in_that_is_written_before_it_is_named
 
 
 def test_a_drop_in_directory_that_is_in_use_is_used() -> None:
-    there = kubelet(
-        "1.36.3",
-        config_dir="/etc/site/kubelet.d",
-        extra_args_text="KUBELET_EXTRA_ARGS=--config-dir=/etc/site/kubelet.d\n",
-    )
-    there["configured_command_line"].append("--config-dir=/etc/site/kubelet.d")
+    there = kubelet("1.36.3", extra_args="KUBELET_EXTRA_ARGS=--config-dir=/etc/site/kubelet.d\n")
     assert paths(plan_switch(topology(), there, STATIC)) == ["/etc/site/kubelet.d/90-kubepin.conf"]
 
 
 def test_from_1_30_flags_that_would_overrule_the_drop_in_go() -> None:
-    there = kubelet("1.36.3", extra_args_text="KUBELET_EXTRA_ARGS=--v=2 --cpu-manager-policy=none\n")
-    there["configured_command_line"] += ["--v=2", "--cpu-manager-policy=none"]
+    there = kubelet("1.36.3", extra_args='KUBELET_EXTRA_ARGS="--v=2 --cpu-manager-policy=none"\n')
     plan = plan_switch(topology(), there, STATIC)
     assert plan.files[1].after == f'KUBELET_EXTRA_ARGS="--v=2 --config-dir={DROP_IN_DIR}"\n'
 
@@ -99,29 +90,20 @@ def test_a_flag_that_an_old_kubelet_does_not_know_is_not_written_for_its_default
 
 @pytest.mark.parametrize("version", ["1.21.14", "1.22.17", "1.29.0", "1.30.0", "1.36.3"])
 def test_a_second_run_has_nothing_to_do(version: str) -> None:
-    found = kubelet(version)
-    assert not plan_switch(topology(), after(found, plan_switch(topology(), found, STATIC)), STATIC).changed
+    plan = plan_switch(topology(), kubelet(version), STATIC)
+    assert not plan_switch(topology(), after(plan, version), STATIC).changed
 
 
 def test_the_policy_none_also_drops_options() -> None:
-    found = kubelet(
-        extra_args_text='KUBELET_EXTRA_ARGS="--cpu-manager-policy=static --cpu-manager-policy-options=full-pcpus-only=true"\n'
-    )
-    flags = ["--cpu-manager-policy=static", "--cpu-manager-policy-options=full-pcpus-only=true"]
-    found["configured_command_line"] += flags
-    found["command_line"] = found["configured_command_line"]
-    found["effective"] = {
-        **DEFAULTS,
-        "cpuManagerPolicy": "static",
-        "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
-    }
+    flags = "--cpu-manager-policy=static --cpu-manager-policy-options=full-pcpus-only=true"
+    found = kubelet(extra_args=f'KUBELET_EXTRA_ARGS="{flags}"\n')
     plan = plan_switch(topology(), found, DesiredSettings("none"))
     assert plan.problems == []
     assert plan.files[0].after == "KUBELET_EXTRA_ARGS=--cpu-manager-policy=none\n"
 
 
 def test_settings_that_are_not_named_stay() -> None:
-    found = after(kubelet("1.36.3"), plan_switch(topology(), kubelet("1.36.3"), STATIC))
+    found = after(plan_switch(topology(), kubelet("1.36.3"), STATIC), "1.36.3")
     plan = plan_switch(topology(), found, DesiredSettings("static", topology_manager_policy="best-effort"))
     assert [change.name for change in plan.settings] == ["topologyManagerPolicy"]
     assert parse_yaml(plan.files[0].after or "")["cpuManagerPolicy"] == "static"
@@ -129,16 +111,15 @@ def test_settings_that_are_not_named_stay() -> None:
 
 
 def test_a_state_file_left_over_from_another_policy_is_a_change_of_its_own() -> None:
-    found = after(kubelet(), plan_switch(topology(), kubelet(), STATIC))
-    found["state"]["cpu_manager"]["text"] = kubelet()["state"]["cpu_manager"]["text"]
+    found = after(plan_switch(topology(), kubelet(), STATIC), state=NONE_STATE)
     plan = plan_switch(topology(), found, STATIC)
     assert (plan.settings, plan.files) == ([], [])
     assert plan.changed
 
 
 def test_a_kubelet_that_was_not_restarted_since_is_restarted() -> None:
-    found = after(kubelet(), plan_switch(topology(), kubelet(), STATIC))
-    found["command_line"] = [*kubelet()["command_line"], "--cpu-manager-policy=static", "--reserved-cpus=1"]
+    running = ["--cpu-manager-policy=static", "--reserved-cpus=1"]
+    found = after(plan_switch(topology(), kubelet(), STATIC), running=running)
     plan = plan_switch(topology(), found, STATIC)
     assert [(c.name, c.before, c.after, c.reason) for c in plan.settings] == [
         ("reservedSystemCPUs", "1", "0", "configured, but the kubelet was not restarted since")
@@ -146,10 +127,7 @@ def test_a_kubelet_that_was_not_restarted_since_is_restarted() -> None:
 
 
 def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
-    found = kubelet(config={"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"})
-    found["effective"] = {**DEFAULTS, "cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}
-    found["sources"] = dict.fromkeys(("cpuManagerPolicy", "reservedSystemCPUs"), "file:/var/lib/kubelet/config.yaml")
-    found["state"]["cpu_manager"]["text"] = '{"policyName":"static","defaultCpuSet":"0-1","checksum":0}'
+    found = kubelet(config=TUNED, state=STATIC_STATE)
     plan = plan_switch(topology(), found, STATIC)
     assert not plan.changed
     assert "which `kubeadm upgrade node` rewrites" in plan.notes[0]
@@ -194,10 +172,7 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
             id="option",
         ),
         pytest.param(
-            kubelet(
-                config={"cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
-                effective={**DEFAULTS, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}},
-            ),
+            kubelet(config='cpuManagerPolicyOptions: {full-pcpus-only: "true"}\n'),
             DesiredSettings("none"),
             "setting_overruled",
             "cpuManagerPolicyOptions would stay",
@@ -205,7 +180,7 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
         ),
     ],
 )
-def test_refused(found: dict[str, Any], desired: DesiredSettings, code: str, text: str) -> None:
+def test_refused(found: Kubelet, desired: DesiredSettings, code: str, text: str) -> None:
     plan = plan_switch(topology(), found, desired)
     assert not plan.changed
     assert any(problem.code == code and text in problem.text for problem in plan.problems), plan.problems
@@ -225,9 +200,7 @@ def test_all_problems_at_once() -> None:
 
 
 def test_what_overrules_the_drop_in_is_named() -> None:
-    found = kubelet("1.36.3")
-    found["configured_command_line"] += ["--reserved-cpus=1"]
-    found["effective"] = {**DEFAULTS, "reservedSystemCPUs": "1"}
+    found = kubelet("1.36.3", line=["--reserved-cpus=1"])
     plan = plan_switch(topology(), found, DesiredSettings("static", reserved_cpus="0"))
     [problem] = plan.problems
     assert problem.code == "setting_overruled"
@@ -238,9 +211,8 @@ def test_what_overrules_the_drop_in_is_named() -> None:
 
 @pytest.mark.parametrize("version", ["1.22.17", "1.36.3"])
 def test_rollback_is_the_exact_inverse(version: str) -> None:
-    found = kubelet(version)
-    plan = plan_switch(topology(), found, STATIC)
-    tuned = after(found, plan)
+    plan = plan_switch(topology(), kubelet(version), STATIC)
+    tuned = after(plan, version)
     back = plan_rollback(topology(), tuned, plan.files, {change.path: change.after for change in plan.files})
     assert back.problems == []
     assert [(c.path, c.after) for c in back.files] == [(c.path, c.before) for c in reversed(plan.files)]
@@ -252,7 +224,7 @@ def test_rollback_is_the_exact_inverse(version: str) -> None:
 
 def test_rollback_refuses_to_overwrite_later_edits() -> None:
     plan = plan_switch(topology(), kubelet(), STATIC)
-    tuned = after(kubelet(), plan)
+    tuned = after(plan)
     back = plan_rollback(topology(), tuned, plan.files, {ENV: "KUBELET_EXTRA_ARGS=--v=9\n"})
     [problem] = back.problems
     assert problem.code == "file_changed_since"
@@ -286,3 +258,21 @@ def test_a_kubelet_without_memory_manager_does_not_read_its_state_file(
     assert expected.memory_policy == policy
     damaged = {"memory_manager": ("/var/lib/kubelet/memory_manager_state", "{")}
     assert bool(state_changes(damaged, expected)) == (policy is not None)
+
+
+@pytest.mark.parametrize("version", ["1.22.17", "1.36.3"])
+def test_pins_keep_the_settings_of_config_yaml_and_change_none(version: str) -> None:
+    pins = plan_pins(kubelet(version, config=TUNED))
+    assert pins.problems == []
+    pinned = after(pins, version)  # after kubeadm has dropped the settings from config.yaml
+    assert (pinned.effective["cpuManagerPolicy"], pinned.effective["reservedSystemCPUs"]) == ("static", "0")
+
+
+def test_settings_that_kubeadm_does_not_write_need_no_pins() -> None:
+    assert not plan_pins(after(plan_switch(topology(), kubelet("1.36.3"), STATIC), "1.36.3")).changed
+    assert not plan_pins(kubelet()).changed
+
+
+def test_settings_that_cannot_be_pinned_are_a_problem() -> None:
+    [problem] = plan_pins(kubelet(config=TUNED, extra_args_file=None)).problems
+    assert problem.code == "no_extra_args_file"

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     as_flags,
     setting_problems,
     version_problems,

@@ -4,19 +4,19 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import YamlError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.config import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FlagError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
     DEFAULTS,
+    DropIn,
     config_problems,
     effective_config,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FlagError
 
 HEAD = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
 
 
-def drop_in(name: str, **config: t.Any) -> dict[str, t.Any]:
-    return {"path": f"/d/{name}", "text": "", "config": config}
+def drop_in(name: str, **config: t.Any) -> DropIn:
+    return DropIn(f"/d/{name}", "", config)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,6 @@ def drop_in(name: str, **config: t.Any) -> dict[str, t.Any]:
             None, [drop_in("1.yaml", cpuManagerPolicy="static")], [], "cpuManagerPolicy", "none", "default", id="only .conf"
         ),
         pytest.param(
-            None, [{"path": "/d/1.conf", "config": None, "text": "cpuManagerPolicy: static"}], [],
-            "cpuManagerPolicy", "static", "drop-in:/d/1.conf", id="drop-in as text",
-        ),
-        pytest.param(
             {"cpuManagerPolicy": "none"}, [drop_in("1.conf", cpuManagerPolicy="none")], ["--cpu-manager-policy=static"],
             "cpuManagerPolicy", "static", "flag", id="flags beat all",
         ),
@@ -89,8 +85,6 @@ def test_effective(
 
 
 def test_refused() -> None:
-    with pytest.raises(YamlError):
-        effective_config(None, None, [{"path": "/d/1.conf", "config": None, "text": "a: &x 1"}], [])
     with pytest.raises(FlagError):
         effective_config(None, None, [], ["kubelet", "--fail-swap-on=maybe"])
 

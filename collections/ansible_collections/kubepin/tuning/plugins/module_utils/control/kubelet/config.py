@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import posixpath
 import typing as t
+from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import fields_from_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
@@ -46,38 +46,47 @@ _EMPTY = {"cpuManagerReconcilePeriod": ("", 0, "0", "0s")}
 """Values that mean the default, besides the empty text, which always does (SetDefaults_KubeletConfiguration)."""
 
 Config = t.Mapping[str, t.Any]
-Layer = t.Tuple[str, Config]
+
+
+@dataclass(frozen=True)
+class DropIn:
+    """A file in the kubelet's --config-dir."""
+
+    path: str
+    text: str | None
+    """None if it cannot be read."""
+    config: Config
+    """Its content; empty if it is not a mapping."""
 
 
 def effective_config(
-    config_file: t.Optional[str],
-    config: t.Optional[Config],
-    drop_ins: t.Sequence[t.Mapping[str, t.Any]],
+    config_file: str | None,
+    config: Config | None,
+    drop_ins: t.Sequence[DropIn],
     command_line: t.Sequence[str],
-) -> t.Tuple[t.Dict[str, t.Any], t.Dict[str, str]]:
+) -> tuple[dict[str, t.Any], dict[str, str]]:
     """The effective value of each field of DEFAULTS, and its source.
 
     :param config_file: path of the file named by --config
     :param config: its content, None if there is none
-    :param drop_ins: mappings with `path` and `config`, or, where `config` is None, the `text` to read it from; in any
-        order
+    :param drop_ins: in any order
     :param command_line: program and arguments
+    :raises FlagError: for a flag that the kubelet would refuse
 
     Sources are "default", "file:PATH", "drop-in:PATH" (the last one that sets the field) and "flag". Flags take
     precedence over drop-ins, drop-ins over the file, and the file over the defaults (cmd/kubelet/app/server.go:
     kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
     merged, lists are replaced, null restores the default. A flag replaces a whole map, except --feature-gates, which is
     merged. Values of a wrong type count as absent: `config_problems` lists them.
-
-    Raises YamlError for a drop-in's `text`, FlagError for a flag that the kubelet would refuse.
     """
-    layers: t.List[Layer] = [(f"file:{config_file}", config)] if config is not None else []
-    for drop_in in sorted(drop_ins, key=lambda drop_in: str(drop_in["path"]).split("/")):
-        content = drop_in["config"] if drop_in["config"] is not None else parse_yaml(drop_in["text"])
-        if is_drop_in(drop_in["path"]) and isinstance(content, t.Mapping):
-            layers.append((f"drop-in:{drop_in['path']}", content))
-    merged: t.Dict[str, t.Any] = {}
-    sources: t.Dict[str, str] = {}
+    layers = [(f"file:{config_file}", config)] if config is not None else []
+    layers += [
+        (f"drop-in:{drop_in.path}", drop_in.config)
+        for drop_in in sorted(drop_ins, key=lambda drop_in: drop_in.path.split("/"))
+        if is_drop_in(drop_in.path)
+    ]
+    merged: dict[str, t.Any] = {}
+    sources: dict[str, str] = {}
     for source, layer in layers:
         valid = {field: value for field, value in layer.items() if not _expected_type(field, value)}
         merged = _merge_patch(merged, valid)

@@ -6,19 +6,19 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.reservation import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     AUTO,
     Reservation,
     choose_reservation,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     Settings,
     reserved_millicores,
     setting_problems,
     version_problems,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 Facts = t.Mapping[str, t.Any]
 

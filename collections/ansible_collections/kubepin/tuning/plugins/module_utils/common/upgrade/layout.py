@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where an upgrade writes on a node."""
+
+from __future__ import annotations
+
+HOME = "/var/lib/kubepin"
+"""Where kubepin keeps on a node what it needs to undo its changes."""
+
+KUBERNETES = "/etc/kubernetes"
+RUNTIME_FOLDERS = {
+    "containerd": "/var/lib/containerd",
+    "cri-o": "/var/lib/containers",
+    "docker": "/var/lib/docker",
+}
+"""Container runtime -> where it keeps images."""

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's kubelet, decoded from the texts that its node sent (`node/readers/kubelet.py`)."""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+from dataclasses import asdict, dataclass
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import YamlError, parse_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FlagError, flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
+    parse_memory_state,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
+    Config,
+    DropIn,
+    config_problems,
+    effective_config,
+    is_drop_in,
+)
+
+Facts = dict[str, t.Any]
+
+SCHEMA = 1
+_FIRST_WITHOUT_DOCKERSHIM = (1, 24)
+_CPU_STATE = ("policy", "default_cpus", "entries", "format", "checksum_ok")
+_MEMORY_STATE = ("policy",)
+_RUNTIME_PROGRAMS = {"containerd": "containerd", "cri-o": "crio", "docker": "docker"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where this kubelet's settings come from, where kubepin may put its own, and what runs the kubelet."""
+
+    manager: str
+    """What set the node up: kubeadm, k3s, rke2 or unknown."""
+    service: str
+    """The systemd service that a restart restarts."""
+    restart_interval: float | None
+    """Seconds that systemd waits before it restarts the service; None if unknown."""
+    command_line: tuple[str, ...]
+    """Program and arguments of the next start; of an embedded kubelet, what its distribution passes on."""
+    config_file: str | None
+    config: Config | None
+    config_dir: str | None
+    drop_ins: tuple[DropIn, ...]
+    """In the order of precedence, the highest last."""
+    extra_args_file: str | None
+    """The file that sets, or would set, KUBELET_EXTRA_ARGS; None if the service reads none."""
+    extra_args_text: str | None
+    root_dir: str
+    """The kubelet's --root-dir, which holds its state files."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A checkpoint that the kubelet reads at its start."""
+
+    path: str
+    text: str | None
+    """None if there is no such file."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The container runtime, as the kubelet's configuration names it."""
+
+    name: str
+    endpoint: str | None
+
+
+@dataclass(frozen=True)
+class Kubelet:
+    """A node's kubelet: what it runs with from its next start on, and what is known of the running one."""
+
+    version: str | None
+    """Of the installed program, which may be newer than the running process; None if it could not be read."""
+    layout: Layout
+    running: tuple[str, ...]
+    """Program and arguments of the running process; empty if none runs."""
+    effective: Config
+    """Field of KubeletConfiguration -> value, for each field of `config.DEFAULTS`."""
+    sources: t.Mapping[str, str]
+    """Field -> where its value comes from, in the words of `effective_config`."""
+    cpu_state: StateFile
+    memory_state: StateFile
+    runtime: Runtime
+    cgroup_version: int | None
+    problems: tuple[Problem, ...]
+    """What could not be read or decoded, and what would keep the kubelet from starting."""
+
+
+def decode_kubelet(sources: t.Mapping[str, t.Any]) -> Kubelet:
+    """The kubelet that a node's texts describe.
+
+    Whatever cannot be decoded is not an error, but listed in the kubelet's `problems`.
+
+    :param sources: as `read_sources` returns them
+    """
+    return _Decoder(sources).kubelet()
+
+
+class _Decoder:
+    def __init__(self, sources: t.Mapping[str, t.Any]) -> None:
+        self._sources = sources
+        self._problems: list[Problem] = []
+
+    def kubelet(self) -> Kubelet:
+        sources = self._sources
+        command_line = self._command_line()
+        config_file = _absolute(flag_value(command_line, "config"))
+        config = self._config(config_file)
+        config_dir = _absolute(flag_value(command_line, "config-dir"))
+        drop_ins = self._drop_ins(config_dir)
+        effective, origins = self._effective(config_file, config, drop_ins, command_line)
+        layout = Layout(
+            manager=sources["manager"],
+            service=sources["service"]["name"],
+            restart_interval=sources["service"]["restart_interval_s"],
+            command_line=tuple(command_line),
+            config_file=config_file,
+            config=config,
+            config_dir=config_dir,
+            drop_ins=drop_ins,
+            extra_args_file=sources["extra_args_file"],
+            extra_args_text=sources["extra_args_text"],
+            root_dir=sources["root_dir"],
+        )
+        return Kubelet(
+            version=sources["version"],
+            layout=layout,
+            running=tuple(sources["command_line"]),
+            effective=effective,
+            sources=origins,
+            cpu_state=StateFile(**sources["state"]["cpu_manager"]),
+            memory_state=StateFile(**sources["state"]["memory_manager"]),
+            runtime=_runtime(command_line, config or {}, sources["version"]),
+            cgroup_version=sources["cgroup_version"],
+            problems=(*map(Problem.from_dict, sources["problems"]), *self._problems),
+        )
+
+    def _command_line(self) -> t.Sequence[str]:
+        path = self._sources["embedded_config"]
+        if path is None:
+            line: list[str] = self._sources["configured_command_line"]
+            return line
+        self._problems.append(problems.embedded(self._sources["manager"], path))
+        config = self._yaml(path)
+        arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
+        values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
+        return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
+
+    def _text(self, path: str) -> str | None:
+        text: str | None = self._sources["texts"].get(path)
+        return text
+
+    def _yaml(self, path: str) -> t.Any:
+        text = self._text(path)
+        try:
+            return None if text is None else parse_yaml(text)
+        except YamlError as exc:
+            self._problems.append(problems.not_yaml(path, exc))
+            return None
+
+    def _config(self, path: str | None) -> Config | None:
+        if path is None:
+            return None
+        if self._text(path) is None and not self._is_unreadable(path):
+            self._problems.append(problems.config_file_missing(path))
+            return None
+        return self._checked(path, drop_in=False)
+
+    def _is_unreadable(self, path: str) -> bool:
+        return any(
+            problem["code"] == "file_unreadable" and problem["subject"] == path for problem in self._sources["problems"]
+        )
+
+    def _checked(self, path: str, drop_in: bool) -> Config | None:
+        content = self._yaml(path)
+        if content is None:
+            return None
+        self._problems += config_problems(content, path, drop_in)
+        return content if isinstance(content, dict) else None
+
+    def _drop_ins(self, config_dir: str | None) -> tuple[DropIn, ...]:
+        paths = [path for path in self._sources["drop_ins"].get(config_dir, ()) if is_drop_in(path)]
+        return tuple(
+            DropIn(path, self._text(path), self._checked(path, drop_in=True) or {})
+            for path in sorted(paths, key=lambda path: path.split("/"))
+        )
+
+    def _effective(
+        self,
+        config_file: str | None,
+        config: Config | None,
+        drop_ins: t.Sequence[DropIn],
+        command_line: t.Sequence[str],
+    ) -> tuple[Facts, dict[str, str]]:
+        try:
+            return effective_config(config_file, config, drop_ins, command_line)
+        except FlagError as exc:
+            self._problems.append(problems.command_line(exc))
+            return effective_config(config_file, config, drop_ins, [])
+
+
+def _absolute(path: str | None) -> str | None:
+    """Relative paths start at /, the kubelet service's working directory."""
+    return posixpath.normpath(posixpath.join("/", path)) if path else None
+
+
+def _runtime(command_line: t.Sequence[str], config: Config, version: str | None) -> Runtime:
+    endpoint = flag_value(command_line, "container-runtime-endpoint") or config.get("containerRuntimeEndpoint")
+    if not endpoint and version is not None:
+        by_docker = tuple(int(part) for part in version.split(".")[:2]) < _FIRST_WITHOUT_DOCKERSHIM
+        endpoint = f"unix:///{'var/run/dockershim' if by_docker else 'run/containerd/containerd'}.sock"
+    names = (name for name, program in _RUNTIME_PROGRAMS.items() if program in (endpoint or ""))
+    return Runtime(next(names, "unknown"), endpoint)
+
+
+def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str | None]) -> Facts:
+    """The facts that the module kubelet_info documents.
+
+    :param sources: as `read_sources` returns them
+    :param programs: as `read_programs` returns them
+    """
+    kubelet = decode_kubelet(sources)
+    layout = kubelet.layout
+    embedded = sources["embedded_config"] is not None
+    program = _RUNTIME_PROGRAMS.get(kubelet.runtime.name)
+    return {
+        "schema": SCHEMA,
+        "manager": layout.manager,
+        "version": kubelet.version,
+        "service": sources["service"],
+        "command_line": sources["command_line"],
+        "configured_command_line": sources["configured_command_line"],
+        "stale": None if embedded else _is_stale(sources["command_line"], sources["configured_command_line"]),
+        "extra_args_file": layout.extra_args_file,
+        "extra_args_text": layout.extra_args_text,
+        "config_file": layout.config_file,
+        "config": layout.config,
+        "config_dir": layout.config_dir,
+        "drop_ins": [asdict(drop_in) for drop_in in layout.drop_ins],
+        "effective": kubelet.effective,
+        "sources": kubelet.sources,
+        "root_dir": layout.root_dir,
+        "state": {
+            "cpu_manager": _state_facts(kubelet.cpu_state, _CPU_STATE, parse_state),
+            "memory_manager": _state_facts(kubelet.memory_state, _MEMORY_STATE, parse_memory_state),
+        },
+        "runtime": {
+            **asdict(kubelet.runtime),
+            "version": programs.get(program) if program else None,
+            "runc_version": programs.get("runc"),
+        },
+        "cgroup": {"version": kubelet.cgroup_version, "driver": kubelet.effective["cgroupDriver"]},
+        "problems": to_dicts(kubelet.problems),
+    }
+
+
+def _is_stale(running: t.Sequence[str], configured: t.Sequence[str]) -> bool | None:
+    """Whether the arguments differ between the running process and the next start; None if the programs differ."""
+    if not running or not configured or posixpath.basename(running[0]) != posixpath.basename(configured[0]):
+        return None
+    return list(running[1:]) != list(configured[1:])
+
+
+def _state_facts(file: StateFile, names: t.Sequence[str], parse: t.Callable[[str], t.Mapping[str, t.Any]]) -> Facts:
+    """A state file's facts; *names* are null if it is missing or invalid."""
+    facts: Facts = {"path": file.path, "exists": file.text is not None, "text": file.text, "error": None}
+    try:
+        state: t.Mapping[str, t.Any] = parse(file.text) if file.text is not None else {}
+    except StateFileError as exc:
+        return {**facts, **dict.fromkeys(names), "error": str(exc)}
+    return {**facts, **{name: state.get(name) for name in names}}

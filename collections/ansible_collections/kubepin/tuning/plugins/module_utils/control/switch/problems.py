@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wording of every problem with a switch or its rollback."""
+
+from __future__ import annotations
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+
+def changed_since(path: str) -> Problem:
+    return Problem(
+        "file_changed_since",
+        path,
+        "was changed after the switch that is to be rolled back",
+        "Undo that edit first, or restore the file by hand from the switch's journal and remove the journal.",
+    )
+
+
+def other_machine(node: str, host_boot_id: str, node_boot_id: str) -> Problem:
+    return Problem(
+        "other_machine",
+        "this host",
+        f"is not the machine that the API calls {node} (boot IDs {host_boot_id} and {node_boot_id})",
+        "Set the host's own node name in kubepin_node_name.",
+    )
+
+
+def not_ready(reason: str) -> Problem:
+    return Problem(
+        "node_not_ready",
+        "the node",
+        f"is not Ready ({reason})",
+        "Repair it first, or leave it out with --limit.",
+    )
+
+
+def watch_too_short(seconds: int, period: float) -> Problem:
+    return Problem(
+        "probe_seconds_too_short",
+        f"cpu_manager_probe_seconds {seconds}",
+        f"is too short: the pod must watch its device for more than one reconcile period of the kubelet ({period:g} s)",
+        "Raise it, or leave it out.",
+    )
+
+
+def timeout_too_short(timeout: int, watched: int) -> Problem:
+    return Problem(
+        "timeout_too_short",
+        f"cpu_manager_timeout {timeout}",
+        f"is too short: it must be longer than the {watched} s for which the probe pod watches its device",
+        "Raise it.",
+    )
+
+
+def failed(message: str) -> Problem:
+    """The problem of a module that failed for another reason."""
+    return Problem("module_failed", "", message)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of kubelet_cpu_manager: reads the node, plans here, and has the node apply the plan."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, fields, replace
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
+    Plan,
+    changes_of,
+    desired_state,
+    endpoint_of,
+    plan_rollback,
+    plan_switch,
+)
+
+
+def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
+    """What the module's parameters ask for."""
+    return DesiredSettings(**{field.name: params[field.name] for field in fields(DesiredSettings)})
+
+
+def action_of(change: FileChange) -> str:
+    """What happens to the file, as one word."""
+    if change.after is None:
+        return "removed"
+    return "created" if change.before is None else "replaced"
+
+
+def diff_of(changes: t.Sequence[FileChange]) -> list[dict[str, str]]:
+    """The changes as `--diff` prints them."""
+    return [
+        {
+            "before_header": change.path,
+            "after_header": change.path if change.after is not None else f"{change.path} (removed: {change.reason})",
+            "before": change.before or "",
+            "after": change.after or "",
+        }
+        for change in changes
+    ]
+
+
+class SwitchRun:
+    """Does what the parameters of kubelet_cpu_manager ask.
+
+    :param call: runs a module on the node, in check mode if this run is in check mode
+    :param result: grows with what is known
+    """
+
+    def __init__(self, call: Call, params: t.Mapping[str, t.Any], check_mode: bool, result: Result) -> None:
+        self._call = call
+        self._params = params
+        self._check_mode = check_mode
+        self.result = result
+        self.result.update(settings=[], changes=[], notes=[])
+
+    def run(self) -> Result:
+        """Return the module's result.
+
+        :raises TuningError: with every problem
+        :raises ModuleFailed: if the node refused, or undid the switch
+        """
+        state = self._params["state"]
+        if state == "confirmed" and self._params["switch_id"]:
+            return self._confirm()
+        self._read()
+        if state == "confirmed":
+            return self._confirm()
+        repaired = self._repair()
+        if state == "repaired" or (repaired and self._check_mode):
+            return {**self.result, "changed": repaired}
+        if state == "rolled_back" and not self._committed:
+            return {**self.result, "changed": repaired}
+        plan, undoes = self._plan()
+        self._record(plan)
+        if plan.problems:
+            raise TuningError.of(plan.problems)
+        if plan.changed:
+            self._apply(plan, undoes)
+        return {**self.result, "changed": plan.changed or repaired}
+
+    def _read(self) -> None:
+        read = self._ask("kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"])
+        self._topology = read["topology"]
+        self._kubelet = decode_kubelet(read["sources"])
+        self._unfinished: str | None = read["unfinished"]
+        self._committed: Result | None = read["committed"]
+        effective = self._kubelet.effective
+        self.result.update(
+            policy_before=effective["cpuManagerPolicy"],
+            policy=effective["cpuManagerPolicy"],
+            reconcile_period=effective["cpuManagerReconcilePeriod"],
+            threads_per_core=self._topology["threads_per_core"],
+            boot_id=read["boot_id"],
+            rollback=read["rollback"],
+        )
+
+    def _ask(self, module: str, **arguments: t.Any) -> Result:
+        return self._call(module, {name: value for name, value in arguments.items() if value is not None})
+
+    def _switch(self, state: str, **arguments: t.Any) -> Result:
+        result = self._ask("kubelet_switch", state=state, timeout=self._params["timeout"], **arguments)
+        self.result["rollback"] = result["rollback"]
+        return result
+
+    def _confirm(self) -> Result:
+        pod, switch_id = self._params["pod"], self._params["switch_id"]
+        if switch_id:
+            answer = self._switch("confirmed", switch_id=switch_id, pod=pod)
+        else:
+            kubelet = self._kubelet
+            expected = desired_state(self._topology, kubelet.effective, kubelet.version or "")
+            answer = self._switch(
+                "confirmed", expected=expected.to_dict(), endpoint=asdict(endpoint_of(kubelet)), pod=pod
+            )
+        return {**self.result, "policy": answer["policy"], "verified": answer["verified"], "changed": False}
+
+    def _repair(self) -> bool:
+        if self._unfinished is None:
+            return False
+        self.result["repaired"] = self._unfinished
+        answer = self._switch("undone", endpoint=asdict(endpoint_of(self._kubelet)), online=self._topology["online"])
+        self._add_changes([FileChange(**change) for change in answer["files"]])
+        if self._check_mode:
+            self.result["notes"] = [
+                f"the interrupted switch {self._unfinished} would be undone first; what follows is planned after that"
+            ]
+            return True
+        self.result["started_at"] = answer["started_at"]
+        self._read()
+        return True
+
+    def _plan(self) -> tuple[Plan, str | None]:
+        """The plan, and the id of the switch that it rolls back."""
+        committed = self._committed
+        if self._params["state"] == "present" or committed is None:
+            return plan_switch(self._topology, self._kubelet, desired_settings(self._params)), None
+        # a broken kubelet may not report its version
+        version = self._kubelet.version or committed["kubelet_version"]
+        self._kubelet = replace(self._kubelet, version=version)
+        files = [FileChange(**change) for change in committed["files"]]
+        return plan_rollback(self._topology, self._kubelet, files, committed["current"]), committed["id"]
+
+    def _record(self, plan: Plan) -> None:
+        self.result["settings"] = [asdict(setting) for setting in plan.settings]
+        self._add_changes([*plan.state_files, *plan.files])
+        self.result["notes"] = plan.notes
+        if plan.reservation:
+            self.result["reservation"] = {
+                "cpus": format_cpuset(plan.reservation.cpus),
+                "explanation": plan.reservation.explanation,
+            }
+        if plan.expected:
+            exclusive = len(plan.expected.online - plan.expected.reserved) if plan.expected.policy == "static" else 0
+            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive)
+
+    def _add_changes(self, changes: t.Sequence[FileChange]) -> None:
+        listed = [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]
+        self.result["changes"] = [*self.result["changes"], *listed]
+        self.result["diff"] = [*self.result.get("diff", []), *diff_of(changes)]
+
+    def _apply(self, plan: Plan, undoes: str | None) -> None:
+        hold = self._params["hold"] if self._params["state"] == "present" else None
+        changes = changes_of(plan, self._topology, self._kubelet, undoes)
+        answer = self._switch("applied", changes=changes.to_dict(), hold=hold)
+        outcome = ("downtime_ms", "verified", "main_pid", "started_at", "switch_id")
+        self.result.update({name: answer[name] for name in outcome if name in answer})

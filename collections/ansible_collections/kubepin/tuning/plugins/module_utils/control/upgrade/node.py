@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: the facts about one machine that an upgrade is planned with, from what the machine tells."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import (
+    HOME,
+    KUBERNETES,
+    RUNTIME_FOLDERS,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import (
+    decode_kubelet,
+    kubelet_facts,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
+
+Facts = dict[str, t.Any]
+
+SCHEMA = 1
+_PROGRAMS_MB = 500
+"""Two sets of kubeadm, kubelet and kubectl, the new and the backed-up ones; packages need the same again."""
+_IMAGES_MB = 1000
+"""The control plane's images of one version, unpacked."""
+
+
+def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
+    """The facts that the module kubeadm_node_info documents.
+
+    :param read: as `read_node` returns it
+    :param by_packages: whether the upgrade installs packages
+    """
+    kubelet = decode_kubelet(read["kubelet"])
+    facts = kubelet_facts(read["kubelet"], read["programs"])
+    # an interrupted upgrade drained the node before it changed unit files, and this run completes it
+    problems = [
+        problem
+        for problem in kubelet.problems
+        if problem.code != "unit_files_changed" or not read["upgrade_in_progress"]
+    ]
+    copied = ("control_plane", "boot_id", "packages", "manifests", "certificates", "source_problems")
+    return {
+        "schema": SCHEMA,
+        **{name: read[name] for name in copied},
+        "versions": {**read["versions"], "kubelet": kubelet.version},
+        "stacked_etcd": read["manifests"]["etcd"] is not None,
+        "command_line": list(kubelet.layout.command_line),
+        "runtime": facts["runtime"],
+        "cgroup": facts["cgroup"],
+        "tuning": {name: kubelet.effective[name] for name in MANAGED},
+        "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
+        "disk": _disk(read, kubelet.runtime.name, by_packages),
+        "problems": to_dicts(problems),
+    }
+
+
+def _disk(read: t.Mapping[str, t.Any], runtime: str, by_packages: bool) -> list[Facts]:
+    """The free space in MB that the upgrade needs on each file system that it writes to, and what is free."""
+    control_plane = read["control_plane"]
+    database = read["etcd_database_mb"] if control_plane else 0
+    needs = [
+        (HOME, _PROGRAMS_MB * (2 if by_packages else 1) + database),
+        (RUNTIME_FOLDERS.get(runtime, "/var/lib"), _IMAGES_MB if control_plane else _IMAGES_MB // 4),
+    ]
+    if control_plane:
+        needs.append((KUBERNETES, 2 * database))  # kubeadm copies etcd's data to /etc/kubernetes/tmp
+    systems: dict[int, Facts] = {}
+    for path, megabytes in needs:
+        space = read["free_space"][path]
+        entry = systems.setdefault(space["device"], {"paths": [], "needed_mb": 0, "free_mb": space["free_mb"]})
+        entry["paths"].append(path)
+        entry["needed_mb"] += megabytes
+    return list(systems.values())

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One step of an upgrade on one node: the control node reads the kubelet's configuration, the node does the rest."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
+    desired_state,
+    effective_after,
+    endpoint_of,
+    plan_pins,
+)
+
+MODULE = "kubeadm_node_upgrade"
+
+
+def kubelet_state(topology: t.Mapping[str, t.Any], kubelet: Kubelet, version: str) -> Result:
+    """What only the control node can read from the kubelet's configuration, as the node takes it (`KubeletState`).
+
+    :param version: the kubelet's, before or after the upgrade
+    """
+    return {
+        "settings": {name: kubelet.effective[name] for name in MANAGED},
+        "state": desired_state(topology, kubelet.effective, version).to_dict(),
+        "endpoint": asdict(endpoint_of(kubelet)),
+    }
+
+
+class StepRun:
+    """Runs the step that the parameters of kubeadm_node_upgrade name.
+
+    :param call: runs a module on the node
+    :param params: the task's arguments, valid
+    """
+
+    def __init__(self, call: Call, params: t.Mapping[str, t.Any]) -> None:
+        self._call = call
+        self._params = params
+        read = call("kubelet_switch_info", {"wait": False})
+        self._topology: t.Mapping[str, t.Any] = read["topology"]
+        self._kubelet = decode_kubelet(read["sources"])
+
+    def run(self) -> Result:
+        """Return the module's result.
+
+        :raises TuningError: if kubeadm dropped settings that cannot be kept
+        :raises ModuleFailed: if the node refused, or undid the step
+        """
+        if self._params["step"] in ("apply", "configure"):
+            return self._configure()
+        version = self._params["version"] if self._params["step"] == "kubelet" else self._kubelet.version or ""
+        return self._step(kubelet=kubelet_state(self._topology, self._kubelet, version))
+
+    def _step(self, **arguments: t.Any) -> Result:
+        return self._call(MODULE, {**self._params, **arguments})
+
+    def _configure(self) -> Result:
+        """Have kubeadm write its configuration, with the settings in it kept where kubeadm does not write."""
+        pins = plan_pins(self._kubelet)
+        result = self._step(files=[asdict(change) for change in pins.files])
+        before: t.Mapping[str, t.Any] = result.pop("settings")
+        kubelet = decode_kubelet(self._call("kubelet_switch_info", {"wait": False})["sources"])
+        back = [change.inverse("kubeadm kept the settings") for change in reversed(pins.files)]
+        lost = dropped_settings(before, kubelet, back)
+        if lost and pins.problems:
+            raise TuningError(
+                f"kubeadm rewrote {kubelet.layout.config_file}, and its {', '.join(lost)} cannot be kept: {joined(pins.problems)} The "
+                f"kubelet was not restarted. The old file is in {result['folder']}."
+            )
+        if back and not lost:
+            self._step(step="settings", files=[asdict(change) for change in back])
+        return {**result, "kept_settings": lost}
+
+
+def dropped_settings(before: t.Mapping[str, t.Any], kubelet: Kubelet, back: t.Sequence[FileChange]) -> Result:
+    """The managed settings that kubeadm's new configuration file dropped or changed.
+
+    kubeadm writes neither flags nor drop-ins. Values from there that changed were changed deliberately, and stay.
+
+    :param before: the effective settings before the upgrade
+    :param back: the changes that take the pins away, because the file is judged without them
+    """
+    after, sources = effective_after(kubelet, back)
+    return {
+        name: before[name]
+        for name in MANAGED
+        if before.get(name) and before[name] != after[name] and not sources[name].startswith(("flag", "drop-in:"))
+    }

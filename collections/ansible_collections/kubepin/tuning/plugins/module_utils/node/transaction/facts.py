@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's journal as the control node plans with it."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal, Record
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Files
+
+Facts = t.Dict[str, t.Any]
+
+
+def journal_facts(journal: Journal, files: Files) -> Facts:
+    """The interrupted switch, if there is one, and the last committed one with what its files hold now."""
+    unfinished, committed = journal.unfinished(), journal.committed()
+    return {
+        "unfinished": unfinished.id if unfinished else None,
+        "committed": _committed(committed, files) if committed else None,
+        "rollback": rollback_facts(journal, committed),
+    }
+
+
+def rollback_facts(journal: Journal, committed: t.Optional[Record]) -> Facts:
+    """What a rollback would restore, and from which journal; empty if there is nothing to roll back."""
+    if committed is None:
+        return {}
+    return {
+        "id": committed.id,
+        "journal": journal.path(committed),
+        "restores": [change.path for change in committed.files],
+    }
+
+
+def _committed(record: Record, files: Files) -> Facts:
+    return {
+        "id": record.id,
+        "kubelet_version": record.kubelet_version,
+        "files": [asdict(change) for change in record.files],
+        "current": {change.path: files.read(change.path) for change in record.files},
+    }

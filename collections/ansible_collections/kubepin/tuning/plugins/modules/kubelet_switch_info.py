@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: kubelet_switch_info
+short_description: Read what the plan of a kubelet switch needs from a node
+description:
+  - Returns the node's topology, the texts that configure its kubelet, and its journal of switches, from which
+    M(kubepin.tuning.kubelet_cpu_manager) plans on the control node. Use that module instead.
+  - Changes nothing. Needs permission to read the kubelet's files, which usually means root.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+version_added: 0.2.0
+author:
+  - The kubepin developers (@kubepin)
+options:
+  wait:
+    description: Whether to wait while another run's switch awaits its confirmation.
+    type: bool
+    default: true
+  switch_id:
+    description: The caller's own switch, for which it does not wait.
+    type: str
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: Nothing changes.
+seealso:
+  - module: kubepin.tuning.kubelet_cpu_manager
+  - module: kubepin.tuning.kubelet_switch
+"""
+
+EXAMPLES = r"""
+- name: Read the node
+  kubepin.tuning.kubelet_switch_info:
+  become: true
+  register: node
+"""
+
+RETURN = r"""
+topology:
+  description: The node's topology, as M(kubepin.tuning.cpu_topology_info) returns it.
+  returned: success
+  type: dict
+sources:
+  description: The kubelet's service, command line, files and state, as texts.
+  returned: success
+  type: dict
+boot_id:
+  description: The ID of this boot, which the API also shows for the node.
+  returned: success
+  type: str
+unfinished:
+  description: The ID of an interrupted switch, or null.
+  returned: success
+  type: str
+committed:
+  description: The last committed switch with its file changes and what these files hold now, or null.
+  returned: success
+  type: dict
+rollback:
+  description: What a rollback would restore, and the journal that it would read.
+  returned: success
+  type: dict
+  sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import journal_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import wait_for_held_switch
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
+
+ARGUMENT_SPEC: t.Dict[str, t.Any] = {"wait": {"type": "bool", "default": True}, "switch_id": {"type": "str"}}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
+    journal = Journal(node, os.path.join(HOME, "switches"))
+    try:
+        if module.params["wait"]:
+            wait_for_held_switch(node, journal, module.params["switch_id"])
+        facts = {
+            "topology": read_topology(),
+            "sources": read_sources(module.run_command),
+            "boot_id": (node.read("/proc/sys/kernel/random/boot_id") or "").strip(),
+            **journal_facts(journal, node),
+        }
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    module.exit_json(changed=False, **facts)
+
+
+if __name__ == "__main__":
+    main()
