@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts about a machine that an upgrade is planned with."""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import RUNTIME_FOLDERS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node import node_facts
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
+
+
+def read(**changes: t.Any) -> dict[str, t.Any]:
+    """What a worker with one file system for everything sends."""
+    paths = ("/var/lib/kubepin", "/etc/kubernetes", "/var/lib", *RUNTIME_FOLDERS.values())
+    return {
+        "control_plane": False,
+        "boot_id": "b",
+        "versions": {"kubeadm": "1.21.14", "kubectl": None},
+        "packages": {},
+        "upgrade_in_progress": False,
+        "manifests": dict.fromkeys(("kube-apiserver", "etcd")),
+        "certificates": [],
+        "etcd_database_mb": 200,
+        "free_space": {path: {"device": 1, "free_mb": 900} for path in paths},
+        "kubelet": sources("1.30.0"),
+        "programs": {"containerd": "1.7.1", "runc": "1.1.5"},
+        "source_problems": [],
+        **changes,
+    }
+
+
+def test_the_facts_are_those_that_the_module_documents() -> None:
+    module = importlib.import_module("ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_info")
+    documented = yaml.safe_load(module.RETURN)["kubeadm_node"]["contains"]
+    facts = node_facts(read(), by_packages=False)
+    assert set(facts) == set(documented)
+    assert (facts["versions"]["kubelet"], facts["runtime"]["version"]) == ("1.30.0", "1.7.1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_packages", "needed"),
+    [
+        pytest.param({}, False, 500 + 250, id="worker"),
+        pytest.param({}, True, 1000 + 250, id="packages need the same again"),
+        pytest.param({"control_plane": True}, False, 500 + 200 + 1000 + 400, id="a control plane has images and etcd"),
+    ],
+)
+def test_space_on_one_file_system_is_added_up(changes: dict[str, t.Any], by_packages: bool, needed: int) -> None:
+    [entry] = node_facts(read(**changes), by_packages)["disk"]
+    assert (entry["needed_mb"], entry["free_mb"]) == (needed, 900)
+
+
+@pytest.mark.parametrize(
+    ("in_progress", "codes"), [(False, ["unit_files_changed", "no_command"]), (True, ["no_command"])]
+)
+def test_unit_files_that_an_interrupted_upgrade_changed_are_no_problem(in_progress: bool, codes: list[str]) -> None:
+    kubelet = sources(problems=[units_changed("kubelet"), no_command("kubelet")])
+    facts = node_facts(read(kubelet=kubelet, upgrade_in_progress=in_progress), by_packages=False)
+    assert [problem["code"] for problem in facts["problems"]] == codes
