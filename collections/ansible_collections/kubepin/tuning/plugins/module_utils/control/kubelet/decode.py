@@ -17,7 +17,7 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import minor_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.settings import OLDEST_MINOR, minor_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import FIELDS, NEWEST_MINOR
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import is_duration, is_quantity
@@ -78,10 +78,10 @@ def decode_value(value: Value, path: str, version: str, drop_in: bool = False) -
     """Like `decode`, for a file that has been parsed already."""
     if not isinstance(value, dict):
         return {}, [problems.config_not_a_mapping(path)]
-    decoder = _Decoder(min(minor_of(version), NEWEST_MINOR), path, drop_in)
+    decoder = _Decoder(min(max(minor_of(version), OLDEST_MINOR), NEWEST_MINOR), path, drop_in)
     decoder.check_kind(value)
-    fields = decoder.struct(value, ROOT, "")
-    return {name: content for name, content in fields.items() if name not in ("apiVersion", "kind")}, decoder.found
+    content = {name: each for name, each in value.items() if name not in ("apiVersion", "kind")}
+    return decoder.struct(content, ROOT, ""), decoder.found
 
 
 def _reading_problems(document: Document, path: str, drop_in: bool) -> list[Problem]:

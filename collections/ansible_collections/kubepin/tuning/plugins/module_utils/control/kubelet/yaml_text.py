@@ -185,8 +185,9 @@ def _unread_line(events: t.Iterator[t.Any]) -> int | None:
     """The line of the first content after the first document; an empty document, as after a closing ``---``, is none."""
     try:
         for event in events:
+            mark: t.Any = event.start_mark
             if isinstance(event, yaml.NodeEvent) and not (isinstance(event, yaml.ScalarEvent) and not event.value):
-                return int(event.start_mark.line) + 1
+                return int(mark.line) + 1
     except yaml.MarkedYAMLError as error:
         return _line_of(error)
     except (yaml.YAMLError, ValueError, OverflowError):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -221,7 +222,8 @@ def test_what_follows_the_first_document_is_not_read(text: str, line: int | None
         pytest.param("[" * 500, 1, "deep|depth", id="deep lists"),
         pytest.param("\n".join(" " * n + "a:" for n in range(500)), MAX_DEPTH + 1, "deep", id="deep mappings"),
         pytest.param("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 300)), None, "deep", id="deep aliases"),
-        pytest.param("a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 300)), None, "deep", id="deep merges"),
+        pytest.param("a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}}}\n" for n in range(1, 300)), None, "deep",
+                     id="deep merges"),
     ],
 )  # fmt: skip
 def test_refused(text: str, line: int | None, what: str) -> None:
@@ -314,7 +316,5 @@ def test_a_damaged_text_is_read_or_refused(seed: int) -> None:
 
 @given(st.text(st.characters(), max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        json.dumps(parse_yaml_text(text).value)
-    except YamlError as error:
-        assert str(error)
+    with contextlib.suppress(YamlError):
+        assert json.dumps(parse_yaml_text(text).value)
