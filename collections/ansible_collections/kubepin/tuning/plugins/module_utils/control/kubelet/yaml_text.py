@@ -171,14 +171,17 @@ def _parse_yaml(text: str) -> Document:
         raise YamlError(_line_of(error), f"invalid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
-        line = len(re.findall(r"\r\n?|\n", text[: bad.start()])) + 1 if bad else None
+        if bad is None:
+            raise YamlError(None, f"invalid YAML: {error}") from error
+        line = len(re.findall(r"\r\n?|\n", text[: bad.start()])) + 1
         raise YamlError(line, "control characters are not allowed in YAML") from error
     except (ValueError, OverflowError) as error:
         raise YamlError(None, f"invalid YAML: {error}") from error
     if root is None:
         return Document(None)
     construction = _Construction()
-    return Document(construction.value(root, 0), tuple(construction.duplicates), _unread_line(events))
+    value = construction.value(root, 0)
+    return Document(value, tuple(dict.fromkeys(construction.duplicates)), _unread_line(events))
 
 
 def _unread_line(events: t.Iterator[t.Any]) -> int | None:

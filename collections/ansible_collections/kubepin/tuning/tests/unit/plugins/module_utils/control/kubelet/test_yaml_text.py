@@ -165,6 +165,9 @@ def test_as_go_reads_it(text: str, value: t.Any) -> None:
         pytest.param('{"a": 1, "a": 2}', {"a": 2}, Duplicate("a", None), id="JSON"),
         pytest.param("<<: {b: 1}\nb: 2", {"b": 2}, Duplicate("b", 2), id="merged before"),
         pytest.param("b: 2\n<<: {b: 1}", {"b": 1}, Duplicate("b", 2), id="merged after: this replaces"),
+        pytest.param(
+            "[&x {a: 1, a: 2}, *x]", [{"a": 2}, {"a": 2}], Duplicate("a", 1), id="once, though repeated by an alias"
+        ),
         pytest.param("1: a\n'1': b", {"1": "b"}, Duplicate("1", 2), id="equal as text"),
     ],
 )
