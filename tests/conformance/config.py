@@ -22,10 +22,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
-    config_problems,
-    effective_config,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
@@ -33,6 +31,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     as_flags,
     setting_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import value_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
@@ -294,9 +293,10 @@ def whole_config(case: Case, version: Version) -> dict[str, Any]:
 def predict(case: Case, version: Version, topology: Topology) -> Prediction:
     """What kubepin's own functions say about a case."""
     config = whole_config(case, version)
-    found = config_problems(config, "config")
-    after, _sources = effective_config("config", config, [], ["kubelet", *as_flags(case.flags)])
-    found += setting_problems(after, str(version), topology)
+    fields, found = decode_value(config, "config", str(version))
+    after, _sources = effective_config("config", fields, [], ["kubelet", *as_flags(case.flags)])
+    found += value_problems(after, str(version)) or setting_problems(after, str(version), topology)
+    found = [problem for problem in found if not problem.waivable]
     problems = [(problem.code, problem.text) for problem in found]
     if not problems:
         names = {"cpu_manager": "cpu_manager_state", "memory_manager": "memory_manager_state"}

@@ -16,6 +16,7 @@ _SAMPLES: dict[str, Any] = {
     "int": 2,
     "float": 2.5,
     "bool": True,
+    "t.Optional[int]": 2,
     "t.Iterable[int]": [0, 1],
     "t.Iterable[str]": ["a", "b"],
     "t.Sequence[int]": [0, 1],

@@ -149,16 +149,49 @@ def config_not_a_mapping(path: str) -> Problem:
     return Problem("config_invalid", path, "does not hold a mapping; expected a KubeletConfiguration")
 
 
-def config_wrong_type(path: str, field: str, value: object, expected: str) -> Problem:
-    return Problem("config_invalid", f"{path}:", f"{field} is {value!r}; expected {expected}")
-
-
 def config_without_kind(path: str, drop_in: bool) -> Problem:
     return Problem(
         "config_invalid",
         f"{path}:",
         f"a {'drop-in' if drop_in else 'configuration file'} needs 'apiVersion: kubelet.config.k8s.io/v1beta1' and "
         "'kind: KubeletConfiguration'",
+    )
+
+
+def config_type(path: str, field: str, found: str, expected: str) -> Problem:
+    return Problem("config_invalid", f"{path}:", f"{field} is {found}; expected {expected}")
+
+
+def config_key_twice(path: str, key: str, line: t.Optional[int], drop_in: bool) -> Problem:
+    place = "" if line is None else f", again in line {line}"
+    effect = "the kubelet refuses the drop-in" if drop_in else "the kubelet takes the last value"
+    return Problem(
+        "config_key_twice",
+        f"{path}:",
+        f"the key '{key}' is there twice{place}, and {effect}",
+        "Remove one of them.",
+        waivable=not drop_in,
+    )
+
+
+def config_field_misspelt(path: str, field: str, known: str, ignored: bool) -> Problem:
+    effect = "is not a field that this kubelet knows, and it ignores it" if ignored else "is spelt with other letters"
+    return Problem(
+        "config_field_misspelt",
+        f"{path}: {field}",
+        effect,
+        f"Did you mean {known}? Correct the name, or remove the field.",
+        waivable=ignored,
+    )
+
+
+def config_not_read(path: str, line: int) -> Problem:
+    return Problem(
+        "config_not_read",
+        f"{path}:",
+        f"the kubelet reads the first YAML document only, and ignores what starts in line {line}",
+        "Move it into the first document, or remove it.",
+        waivable=True,
     )
 
 
@@ -386,6 +419,67 @@ def overruled(name: str, stays: object, place: str, value: object) -> Problem:
         name,
         f'would stay "{stays}": {place} overrules what kubepin writes ("{value}")',
         "Remove it there.",
+    )
+
+
+def reserved_resource_unknown(field: str, resource: str, known: t.Iterable[str]) -> Problem:
+    return Problem(
+        "reserved_resource_unknown",
+        f"{field} {resource}",
+        f"cannot be reserved: expected one of {_listed(known)}",
+        "Remove it.",
+    )
+
+
+def reserved_not_a_quantity(field: str, resource: str, amount: object) -> Problem:
+    return Problem(
+        "reserved_quantity_invalid",
+        f'{field} {resource} "{amount}"',
+        "is not a quantity: expected a number, with a suffix if needed, such as 500m, 2 or 1Gi",
+    )
+
+
+def reserved_negative(field: str, resource: str, amount: object) -> Problem:
+    return Problem(
+        "reserved_quantity_invalid",
+        f'{field} {resource} "{amount}"',
+        "is negative, and the kubelet refuses it",
+        "Remove it, or reserve 0 or more.",
+    )
+
+
+def reserved_cpus_form(reserved: str, plain: str) -> Problem:
+    return Problem(
+        "reserved_cpus_invalid",
+        f'reservedSystemCPUs "{reserved}"',
+        "is not in the kubelet's form: expected numbers and ranges separated by commas, without spaces or steps",
+        f'Write "{plain}".',
+    )
+
+
+def topology_option_unknown(name: str, known: t.Iterable[str]) -> Problem:
+    return Problem(
+        "topology_option_unknown",
+        f"topologyManagerPolicyOptions {name}",
+        f"is unknown: expected one of {_listed(known)}",
+        "Remove the option.",
+    )
+
+
+def topology_option_too_new(name: str, since: int, minor: int) -> Problem:
+    return Problem(
+        "topology_option_too_new",
+        f"topologyManagerPolicyOptions {name}",
+        f"needs kubelet 1.{since}, and this one is 1.{minor}",
+        "Remove the option, or upgrade.",
+    )
+
+
+def topology_option_invalid(name: str, value: object, expected: str) -> Problem:
+    return Problem(
+        "topology_option_invalid",
+        f'topologyManagerPolicyOptions {name} "{value}"',
+        f"is invalid: expected {expected}",
     )
 
 

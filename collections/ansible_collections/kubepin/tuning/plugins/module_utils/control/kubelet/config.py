@@ -7,9 +7,7 @@ import posixpath
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import fields_from_flags
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 DEFAULTS: t.Dict[str, t.Any] = {
     "cpuManagerPolicy": "none",
@@ -56,7 +54,7 @@ class DropIn:
     text: str | None
     """None if it cannot be read."""
     config: Config
-    """Its content; empty if it is not a mapping."""
+    """The fields that it sets, each of its type."""
 
 
 def effective_config(
@@ -77,7 +75,7 @@ def effective_config(
     precedence over drop-ins, drop-ins over the file, and the file over the defaults (cmd/kubelet/app/server.go:
     kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
     merged, lists are replaced, null restores the default. A flag replaces a whole map, except --feature-gates, which is
-    merged. Values of a wrong type count as absent: `config_problems` lists them.
+    merged.
     """
     layers = [(f"file:{config_file}", config)] if config is not None else []
     layers += [
@@ -88,9 +86,8 @@ def effective_config(
     merged: dict[str, t.Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
-        valid = {field: value for field, value in layer.items() if not _expected_type(field, value)}
-        merged = _merge_patch(merged, valid)
-        sources.update(dict.fromkeys(valid, source))
+        merged = _merge_patch(merged, layer)
+        sources.update(dict.fromkeys(layer, source))
     for field, value in fields_from_flags(command_line).items():
         merged[field] = {**merged.get(field, {}), **value} if field == "featureGates" else value
         sources[field] = "flag"
@@ -101,39 +98,9 @@ def effective_config(
     return effective, {field: "default" if field in unset else sources[field] for field in DEFAULTS}
 
 
-def config_problems(content: t.Any, path: str, drop_in: bool = False) -> t.List[Problem]:
-    """Why the kubelet would not start with a configuration file of this content, considering the fields of DEFAULTS.
-
-    apiVersion and kind are required in drop-ins (mergeKubeletConfigurations in cmd/kubelet/app/server.go) and in the
-    file (its decoder, pkg/kubelet/kubeletconfig/util/codec).
-    """
-    if not isinstance(content, t.Mapping):
-        return [problems.config_not_a_mapping(path)]
-    found = [
-        problems.config_wrong_type(path, field, value, expected)
-        for field, value in content.items()
-        for expected in [_expected_type(field, value)]
-        if expected
-    ]
-    if content.get("kind") != "KubeletConfiguration" or "apiVersion" not in content:
-        found.append(problems.config_without_kind(path, drop_in))
-    return found
-
-
 def is_drop_in(path: str) -> bool:
     """Whether the kubelet reads this file of its --config-dir: only those that end in .conf (Go's filepath.Ext)."""
     return posixpath.basename(path).endswith(".conf")
-
-
-def _expected_type(field: str, value: t.Any) -> t.Optional[str]:
-    """The type that the field must have, in words; None if the value has it."""
-    if field not in DEFAULTS or value is None:
-        return None
-    default = DEFAULTS[field]
-    if isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool):
-        return None
-    names = {str: "text (in quotes)", bool: "true or false", int: "a whole number", list: "a list", dict: "a mapping"}
-    return names[type(default)]
 
 
 def _is_unset(field: str, value: t.Any) -> bool:

@@ -7,7 +7,6 @@ import posixpath
 import typing as t
 from dataclasses import asdict, dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import YamlError, parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
@@ -19,10 +18,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
     Config,
     DropIn,
-    config_problems,
     effective_config,
     is_drop_in,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import NEWEST_MINOR
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import version_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import value_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.yaml_text import YamlError, parse_yaml_text
 
 Facts = dict[str, t.Any]
 
@@ -92,7 +95,8 @@ class Kubelet:
     runtime: Runtime
     cgroup_version: int | None
     problems: tuple[Problem, ...]
-    """What could not be read or decoded, and what would keep the kubelet from starting."""
+    """What could not be read or decoded, and what would keep the kubelet from starting. What it would only ignore, such
+    as a misspelt field, is waivable."""
 
 
 def decode_kubelet(sources: t.Mapping[str, t.Any]) -> Kubelet:
@@ -108,6 +112,8 @@ def decode_kubelet(sources: t.Mapping[str, t.Any]) -> Kubelet:
 class _Decoder:
     def __init__(self, sources: t.Mapping[str, t.Any]) -> None:
         self._sources = sources
+        # a version that cannot be read is a problem of its own; until then, the newest rules are as good as others
+        self._version = sources["version"] if not version_problems(sources["version"]) else f"1.{NEWEST_MINOR}.0"
         self._problems: list[Problem] = []
 
     def kubelet(self) -> Kubelet:
@@ -118,6 +124,7 @@ class _Decoder:
         config_dir = _absolute(flag_value(command_line, "config-dir"))
         drop_ins = self._drop_ins(config_dir)
         effective, origins = self._effective(config_file, config, drop_ins, command_line)
+        self._problems += value_problems(effective, self._version)
         layout = Layout(
             manager=sources["manager"],
             service=sources["service"]["name"],
@@ -150,48 +157,48 @@ class _Decoder:
             line: list[str] = self._sources["configured_command_line"]
             return line
         self._problems.append(problems.embedded(self._sources["manager"], path))
-        config = self._yaml(path)
+        config = self._distribution(path)
         arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
         values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
         return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
+
+    def _distribution(self, path: str) -> t.Any:
+        """The configuration of k3s or RKE2."""
+        try:
+            return parse_yaml_text(self._text(path) or "").value
+        except YamlError as exc:
+            self._problems.append(problems.not_yaml(path, exc))
+            return None
 
     def _text(self, path: str) -> str | None:
         text: str | None = self._sources["texts"].get(path)
         return text
 
-    def _yaml(self, path: str) -> t.Any:
-        text = self._text(path)
-        try:
-            return None if text is None else parse_yaml(text)
-        except YamlError as exc:
-            self._problems.append(problems.not_yaml(path, exc))
-            return None
-
     def _config(self, path: str | None) -> Config | None:
         if path is None:
             return None
-        if self._text(path) is None and not self._is_unreadable(path):
-            self._problems.append(problems.config_file_missing(path))
+        text = self._text(path)
+        if text is None:
+            if not self._is_unreadable(path):
+                self._problems.append(problems.config_file_missing(path))
             return None
-        return self._checked(path, drop_in=False)
+        return self._decoded(path, text, drop_in=False)
 
     def _is_unreadable(self, path: str) -> bool:
         return any(
             problem["code"] == "file_unreadable" and problem["subject"] == path for problem in self._sources["problems"]
         )
 
-    def _checked(self, path: str, drop_in: bool) -> Config | None:
-        content = self._yaml(path)
-        if content is None:
-            return None
-        self._problems += config_problems(content, path, drop_in)
-        return content if isinstance(content, dict) else None
+    def _decoded(self, path: str, text: str, drop_in: bool) -> Config:
+        fields, found = decode(text, path, self._version, drop_in)
+        self._problems += found
+        return fields
 
     def _drop_ins(self, config_dir: str | None) -> tuple[DropIn, ...]:
         paths = [path for path in self._sources["drop_ins"].get(config_dir, ()) if is_drop_in(path)]
+        texts = [(path, self._text(path)) for path in sorted(paths, key=lambda path: path.split("/"))]
         return tuple(
-            DropIn(path, self._text(path), self._checked(path, drop_in=True) or {})
-            for path in sorted(paths, key=lambda path: path.split("/"))
+            DropIn(path, text, {} if text is None else self._decoded(path, text, drop_in=True)) for path, text in texts
         )
 
     def _effective(

@@ -10,7 +10,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     CpusetError,
     parse_cpuset,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
     rewrite_extra_args,
@@ -38,6 +37,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     Reservation,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
@@ -245,7 +245,7 @@ def _memory_machine(topology: Facts, after: Facts) -> Machine:
 
 
 def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
-    problems: t.List[Problem] = [*kubelet.problems]
+    problems = [problem for problem in kubelet.problems if not problem.waivable]
     if kubelet.layout.manager in ("k3s", "rke2"):
         problems.append(managed_by(kubelet.layout.manager))
     elif kubelet.layout.extra_args_file is None:
@@ -332,7 +332,8 @@ def effective_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> tuple[di
     drop_ins = [drop_in for drop_in in layout.drop_ins if drop_in.path not in texts]
     text = texts.get(path)
     if text is not None:
-        drop_ins.append(DropIn(path, text, parse_yaml(text)))
+        fields, _problems = decode(text, path, kubelet.version or "", drop_in=True)
+        drop_ins.append(DropIn(path, text, fields))
     return effective_config(layout.config_file, layout.config, drop_ins, argv)
 
 
@@ -381,11 +382,13 @@ def _place(source: str) -> str:
     return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
 
 
-def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> t.List[str]:
+def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> list[str]:
+    ignored = [problem.text for problem in kubelet.problems if problem.waivable]
     if differing:
-        return []
-    return [
+        return ignored
+    rewritten = [
         f"{name} comes from {kubelet.layout.config_file}, which `kubeadm upgrade node` rewrites from the cluster's ConfigMap"
         for name in settings
-        if str(kubelet.sources.get(name, "")).startswith("file:")
+        if kubelet.sources.get(name, "").startswith("file:")
     ]
+    return [*ignored, *rewritten]

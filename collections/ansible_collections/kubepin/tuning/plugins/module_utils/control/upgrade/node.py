@@ -38,7 +38,7 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
     problems = [
         problem
         for problem in kubelet.problems
-        if problem.code != "unit_files_changed" or not read["upgrade_in_progress"]
+        if not problem.waivable and (problem.code != "unit_files_changed" or not read["upgrade_in_progress"])
     ]
     copied = ("control_plane", "boot_id", "packages", "manifests", "certificates", "source_problems")
     return {

@@ -8,11 +8,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
     DEFAULTS,
     DropIn,
-    config_problems,
     effective_config,
 )
-
-HEAD = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
 
 
 def drop_in(name: str, **config: t.Any) -> DropIn:
@@ -29,8 +26,6 @@ def drop_in(name: str, **config: t.Any) -> DropIn:
         pytest.param({"cpuManagerReconcilePeriod": "0s"}, [], [], "cpuManagerReconcilePeriod", "10s", "default", id="0s is unset"),
         pytest.param({"healthzPort": 0}, [], [], "healthzPort", 0, "file:/c", id="port 0 is a value"),
         pytest.param({"failSwapOn": False}, [], [], "failSwapOn", False, "file:/c", id="false is a value"),
-        pytest.param({"reservedSystemCPUs": 4}, [], [], "reservedSystemCPUs", "", "default", id="wrong type counts as absent"),
-        pytest.param({"healthzPort": True}, [], [], "healthzPort", 10248, "default", id="a boolean is no number"),
         pytest.param(
             {"kubeReserved": {"cpu": "1"}}, [drop_in("1.conf", kubeReserved={"memory": "1Gi"})], [],
             "kubeReserved", {"cpu": "1", "memory": "1Gi"}, "drop-in:/d/1.conf", id="drop-in merges maps",
@@ -87,42 +82,3 @@ def test_effective(
 def test_refused() -> None:
     with pytest.raises(FlagError):
         effective_config(None, None, [], ["kubelet", "--fail-swap-on=maybe"])
-
-
-@pytest.mark.parametrize(
-    ("content", "problems"),
-    [
-        pytest.param({**HEAD, "cpuManagerPolicy": "static"}, [], id="good"),
-        pytest.param({**HEAD, "cpuManagerPolicy": None, "unknownField": 3}, [], id="null and unknown fields"),
-        pytest.param([], ["/c does not hold a mapping; expected a KubeletConfiguration."], id="a list"),
-        pytest.param(
-            {**HEAD, "reservedSystemCPUs": 0},
-            ["/c: reservedSystemCPUs is 0; expected text (in quotes)."],
-            id="unquoted number",
-        ),
-        pytest.param(
-            {**HEAD, "failSwapOn": "no"}, ["/c: failSwapOn is 'no'; expected true or false."], id="quoted boolean"
-        ),
-        pytest.param(
-            {**HEAD, "healthzPort": True}, ["/c: healthzPort is True; expected a whole number."], id="boolean port"
-        ),
-        pytest.param({**HEAD, "kubeReserved": []}, ["/c: kubeReserved is []; expected a mapping."], id="map"),
-        pytest.param({**HEAD, "reservedMemory": {}}, ["/c: reservedMemory is {}; expected a list."], id="list"),
-        pytest.param(
-            {"kind": "KubeletConfiguration"},
-            [
-                "/c: a configuration file needs 'apiVersion: kubelet.config.k8s.io/v1beta1' "
-                "and 'kind: KubeletConfiguration'."
-            ],
-            id="no apiVersion",
-        ),
-    ],
-)
-def test_config_problems(content: t.Any, problems: list[str]) -> None:
-    found = config_problems(content, "/c")
-    assert [problem.text for problem in found] == problems
-    assert {problem.code for problem in found} <= {"config_invalid"}
-
-
-def test_a_drop_in_is_named_as_one() -> None:
-    assert "a drop-in needs" in config_problems({}, "/d/1.conf", drop_in=True)[0].text

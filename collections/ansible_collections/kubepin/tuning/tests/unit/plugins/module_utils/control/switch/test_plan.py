@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.formats.yaml import parse_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
@@ -60,7 +60,7 @@ def test_from_1_30_the_settings_are_a_drop_in_that_is_written_before_it_is_named
     plan = plan_switch(topology(), kubelet("1.36.3"), STATIC)
     assert paths(plan) == [DROP_IN, ENV]
     assert plan.files[1].after == f"KUBELET_EXTRA_ARGS=--config-dir={DROP_IN_DIR}\n"
-    assert parse_yaml(plan.files[0].after or "") == {
+    assert yaml.safe_load(plan.files[0].after or "") == {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cpuManagerPolicy": "static",
@@ -106,7 +106,7 @@ def test_settings_that_are_not_named_stay() -> None:
     found = after(plan_switch(topology(), kubelet("1.36.3"), STATIC), "1.36.3")
     plan = plan_switch(topology(), found, DesiredSettings("static", topology_manager_policy="best-effort"))
     assert [change.name for change in plan.settings] == ["topologyManagerPolicy"]
-    assert parse_yaml(plan.files[0].after or "")["cpuManagerPolicy"] == "static"
+    assert yaml.safe_load(plan.files[0].after or "")["cpuManagerPolicy"] == "static"
     assert plan.state_files == [], "a state file that the kubelet would take was to be removed"
 
 
@@ -184,6 +184,14 @@ def test_refused(found: Kubelet, desired: DesiredSettings, code: str, text: str)
     plan = plan_switch(topology(), found, desired)
     assert not plan.changed
     assert any(problem.code == code and text in problem.text for problem in plan.problems), plan.problems
+
+
+def test_a_field_that_the_kubelet_ignores_is_noted_and_does_not_prevent_the_switch() -> None:
+    plan = plan_switch(topology(), kubelet(config="cpuManagerPolicys: static\n"), STATIC)
+    assert (plan.problems, plan.changed) == ([], True)
+    [note] = plan.notes
+    assert "cpuManagerPolicys" in note
+    assert "cpuManagerPolicy" in note.replace("cpuManagerPolicys", "")
 
 
 def test_all_problems_at_once() -> None:
