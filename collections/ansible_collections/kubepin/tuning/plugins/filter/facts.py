@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.resu
     failure_fact,
     host_facts,
     result_fact,
+    with_failure,
 )
 
 
@@ -37,6 +38,7 @@ class FilterModule:
         return {
             "failure_fact": failure_fact,
             "host_facts": host_facts,
+            "plan_with_failure": with_failure,
             "preflight_problems": preflight_problems,
             "result_fact": result_fact,
             "run_summary": run_summary,

@@ -49,7 +49,15 @@ options:
     description: Codes of problems to waive.
     type: list
     elements: str
-    choices: [certificates, disk, external_etcd, image_repository, removed_apis, runtime]
+    choices:
+      - certificates
+      - disk
+      - external_etcd
+      - image_repository
+      - node_in_maintenance
+      - node_in_use
+      - removed_apis
+      - runtime
     default: []
   images_from_registry:
     description: Whether nodes pull images rather than load archives.
@@ -80,6 +88,10 @@ options:
     description: Name of the extended resource that counts GPUs.
     type: str
     default: nvidia.com/gpu
+  run:
+    description: The name of this run, to tell its own marks on nodes from those of other runs.
+    type: str
+    default: ""
 seealso:
   - module: kubepin.tuning.kubeadm_node_info
   - module: kubepin.tuning.kubeadm_node_upgrade
@@ -175,6 +187,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "gpu_resource": {"type": "str", "default": "nvidia.com/gpu"},
+    "run": {"type": "str", "default": ""},
 }
 OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
@@ -194,7 +207,7 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         disk_reserve_mb=params["disk_reserve_mb"],
     )
     drain = {name: bool((params["drain"] or {}).get(name)) for name in ("delete_emptydir_data", "force")}
-    versions = api.versions(params["gpu_resource"])
+    versions = api.versions(params["gpu_resource"], params["run"])
     if params["hosts"] is None:
         server, target, hops = plan_hops(versions, request)
         return {"current": str(server), "target": str(target), "hops": [str(hop) for hop in hops]}

@@ -55,6 +55,18 @@ options:
             description: As O(drain.force).
             type: bool
             default: false
+      work:
+        description: As O(work).
+        type: dict
+        suboptions:
+          purpose:
+            description: As O(work.purpose).
+            type: str
+            required: true
+          run:
+            description: As O(work.run).
+            type: str
+            default: ""
   gpu_resource:
     description: Name of the extended resource that counts the node's GPUs.
     type: str
@@ -71,6 +83,18 @@ options:
         description: Pods that no controller would start again may be deleted.
         type: bool
         default: false
+  work:
+    description: The work that is planned for the node, for RV(node.work).
+    type: dict
+    suboptions:
+      purpose:
+        description: As in O(kubepin.tuning.node_drain#module:cordon_as).
+        type: str
+        required: true
+      run:
+        description: The name of this run.
+        type: str
+        default: ""
   wait_for:
     description:
       - Poll every second until all of these conditions hold, and fail with a list of those that do not after the
@@ -206,6 +230,41 @@ node:
       description: The node's taints.
       type: list
       elements: dict
+    work:
+      description: Who has the node in hand. Only with O(work).
+      type: dict
+      contains:
+        mark:
+          description: The annotation C(kubepin.io/cordoned), None without it. Fields that it does not have are empty.
+          type: dict
+          sample:
+            purpose: present
+            run: 2026-11-27T09-33-02Z
+            host: admin-1
+            time: 1795771982
+            expires: 1795774382
+            process: "31c1a2c4-9ad1-4a9a-a5de-2d7f5b5f8f4d pid:[4026531836] 4711 1234567"
+        resumable:
+          description: Whether the mark is this run's, or that of an interrupted run of the same kind.
+          type: bool
+        problems:
+          description: Why the node has to be left alone - another run of kubepin, or another program, works on it.
+          type: list
+          elements: dict
+          sample:
+            - code: node_in_maintenance
+              subject: node gpu-01
+              finding: is being worked on by Karpenter, as its taint karpenter.sh/disrupted says
+              remedy: Wait until that is over, or leave the node out with --limit.
+              waivable: true
+              text: >-
+                node gpu-01 is being worked on by Karpenter, as its taint karpenter.sh/disrupted says. Wait until that is
+                over, or leave the node out with --limit.
+        notes:
+          description: Programs that may begin to work on the node.
+          type: list
+          elements: str
+          sample: []
     drain:
       description: What a drain that ignores DaemonSets would do now. Only with O(drain).
       type: dict
@@ -257,6 +316,11 @@ node:
                 pod ml/trainer-0 cannot be evicted: disruption budget ml/trainer allows 0
                 (currently 1 healthy of 1 desired). Scale its owner up, relax the budget,
                 or leave the node out with --limit.
+        notes:
+          description: Pods that would be evicted although an annotation keeps autoscalers from it.
+          type: list
+          elements: str
+          sample: []
 waited_seconds:
   description: How long O(wait_for) took, in seconds.
   returned: when O(wait_for) is given
@@ -283,7 +347,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     connect,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, requested, unmet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import (
+    node_facts,
+    requested,
+    unmet,
+    work_facts,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import is_running, this_process
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 _AT_ONCE = 8
@@ -297,6 +368,10 @@ _QUESTION: dict[str, t.Any] = {
             "delete_emptydir_data": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
         },
+    },
+    "work": {
+        "type": "dict",
+        "options": {"purpose": {"type": "str", "required": True}, "run": {"type": "str", "default": ""}},
     },
 }
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -326,14 +401,22 @@ OPTIONS: dict[str, t.Any] = {
 _NOT_ASKED = "the kubelets are not asked where many nodes are read"
 
 
-def read_node(api: KubernetesApi, name: str, gpu_resource: str) -> dict[str, t.Any]:
+def read_node(api: KubernetesApi, name: str, gpu_resource: str, work: dict[str, str] | None = None) -> dict[str, t.Any]:
     """:raises ApiError: if the node cannot be read; an unreadable configz is part of the result"""
     node = api.node(name)
     try:
         configz, error = api.configz(name), None
     except ApiError as failed:
         configz, error = None, str(failed)
-    return node_facts(node, configz, error, gpu_resource)
+    return {**node_facts(node, configz, error, gpu_resource), **in_hand(node, work)}
+
+
+def in_hand(node: dict[str, t.Any], work: dict[str, str] | None) -> dict[str, t.Any]:
+    """``work``, if requested."""
+    if work is None:
+        return {}
+    mine = Mark(work["purpose"], work["run"], process=this_process())
+    return {"work": work_facts(node, mine, time.time(), is_running)}
 
 
 def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.Any]) -> float:
@@ -344,7 +427,8 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
     started = time.monotonic()
     while True:
         try:
-            missing = unmet(read_node(api, name, gpu_resource), wanted, gpu_resource)
+            with api.until(started + wanted["timeout"]):
+                missing = unmet(read_node(api, name, gpu_resource), wanted, gpu_resource)
         except ApiError as error:
             missing = [str(error)]
         waited = time.monotonic() - started
@@ -378,7 +462,7 @@ def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]
 
     :raises ApiError: if the node cannot be read
     """
-    node = read_node(api, question["node"], question["gpu_resource"])
+    node = read_node(api, question["node"], question["gpu_resource"], question["work"])
     if question["drain"] is not None:
         node["drain"] = read_drain(api, question, (api.disruption_budgets(), api.daemon_sets()))
     return node
@@ -398,7 +482,8 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
     def read(question: dict[str, t.Any]) -> dict[str, t.Any]:
         if question["node"] not in found:
             return {"msg": str(api.without_node(question["node"], found))}
-        node = node_facts(found[question["node"]], None, _NOT_ASKED, question["gpu_resource"])
+        this = found[question["node"]]
+        node = {**node_facts(this, None, _NOT_ASKED, question["gpu_resource"]), **in_hand(this, question["work"])}
         try:
             drain = {} if question["drain"] is None else {"drain": read_drain(api, question, cluster)}
         except TuningError as error:

@@ -312,7 +312,8 @@ class Probe:
         pod = self._create(request)
         try:
             while True:
-                pod = self._watch(pod, request, deadline)
+                with self._api.until(deadline):
+                    pod = self._watch(pod, request, deadline)
                 if not worth_another_try(pod, request):
                     return self._facts(pod, request)
                 remove_pod(self._api, pod, _CLEANUP_SECONDS, "probe pod", at_once=True)
@@ -335,7 +336,9 @@ class Probe:
         while True:
             self._see_kubelet(kubelet, request.node)
             try:
-                facts = node_facts(self._api.node(request.node), None, None, request.gpu_resource)
+                with self._api.until(deadline):
+                    node = self._api.node(request.node)
+                facts = node_facts(node, None, None, request.gpu_resource)
                 missing = unmet(facts, {"reported_since": since}, request.gpu_resource)
             except ApiError as error:
                 missing = [str(error)]
@@ -357,7 +360,7 @@ class Probe:
         try:
             return self._api.create_pod(pod_manifest(request))
         except ApiError as error:
-            if error.status is None or error.status == 401:
+            if error.outage or error.status in (None, 401):
                 raise
             raise TuningError(
                 f"the API server refuses the probe pod {self._namespace}/{self._name}: {error.answer}. "

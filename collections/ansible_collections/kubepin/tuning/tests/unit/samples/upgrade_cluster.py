@@ -63,6 +63,8 @@ class Cluster:
             "runtime": "containerd://1.6.20",
             "control_plane": control_plane,
             "in_progress": False,
+            "occupied": [],
+            "notes": [],
             "gpu": 0,
         }
 

@@ -13,11 +13,22 @@ from dataclasses import asdict, dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import is_tolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import is_probe
 
 JsonObject = Mapping[str, t.Any]
 
+Entry = dict[str, str | None]
+
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+_CORDON_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+_NOT_TO_BE_DISTURBED = {
+    # kubernetes/autoscaler cluster-autoscaler/utils/drain/drain.go PodSafeToEvictKey
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    # kubernetes-sigs/karpenter pkg/apis/v1/labels.go DoNotDisruptAnnotationKey
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""Annotations of pods that keep an autoscaler from evicting them. `kubectl drain` does not read them, nor does kubepin."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +38,15 @@ class DrainPlan:
     *evicted* pods have to leave the node (including those in *problems*, once these are solved), *kept* pods stay
     (DaemonSet and mirror pods), *terminating* pods are already being deleted and are only waited for. *problems* last
     until a person acts; the evictions in *blocked* are forbidden by a disruption budget now, but may be allowed later.
+    *notes* name pods that are evicted although they ask autoscalers to leave them alone.
     """
 
-    evicted: list[dict[str, str | None]]
-    kept: list[dict[str, str | None]]
-    terminating: list[dict[str, str | None]]
+    evicted: list[Entry]
+    kept: list[Entry]
+    terminating: list[Entry]
     problems: list[Problem]
     blocked: list[Problem]
+    notes: list[str]
 
     def to_dict(self) -> dict[str, t.Any]:
         """The plan as facts carry it."""
@@ -59,16 +72,14 @@ def plan_drain(
     :param delete_emptydir_data: pods may lose the data in their emptyDir volumes
     :param force: pods without a controller may be deleted
     """
-    plan = DrainPlan([], [], [], [], [])
+    plan = DrainPlan([], [], [], [], [], [])
     for pod in sorted(pods, key=_key):
         controller = _controller(pod)
         entry = _entry(pod, controller)
-        if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
-            plan.kept.append({**entry, "reason": "mirror"})
+        if reason := _stays(pod, daemon_sets):
+            plan.kept.append({**entry, "reason": reason})
         elif _finished(pod):
             plan.evicted.append(entry)
-        elif controller and controller["kind"] == "DaemonSet" and (_key(pod)[0], controller["name"]) in daemon_sets:
-            plan.kept.append({**entry, "reason": "daemonset"})
         elif pod["metadata"].get("deletionTimestamp"):
             plan.terminating.append(entry)
         else:
@@ -77,7 +88,55 @@ def plan_drain(
             local_data = None if delete_emptydir_data else _local_data_problem(pod)
             plan.problems.extend(filter(None, (bare, local_data)))
             plan.blocked.extend(filter(None, (_budget_problem(pod, budgets),)))
+            plan.notes.extend(_asks_to_stay(pod))
     return plan
+
+
+def arrivals(
+    pods: Iterable[JsonObject], first: Collection[str], daemon_sets: Collection[tuple[str, str]]
+) -> list[Entry]:
+    """The pods that came to the node during its drain, each with a `text` that says whether that matters.
+
+    `kubectl drain` does not evict them either: it works on the list that it made at its start.
+
+    :param pods: all pods of the node at the end of the drain
+    :param first: the UIDs of the pods that the drain found at its start
+    """
+    return [
+        {**_entry(pod, _controller(pod)), "text": _arrival_text(pod)}
+        for pod in sorted(pods, key=_key)
+        if pod["metadata"]["uid"] not in first and not _finished(pod) and not _stays(pod, daemon_sets)
+    ]
+
+
+def _arrival_text(pod: JsonObject) -> str:
+    tolerations = (pod.get("spec") or {}).get("tolerations") or []
+    return problems.arrived(_name(pod), is_tolerated(_CORDON_TAINT, tolerations), _devices(pod))
+
+
+def _devices(pod: JsonObject) -> list[str]:
+    """The extended resources that the pod's containers hold, such as "nvidia.com/gpu"."""
+    limits = [(c.get("resources") or {}).get("limits") or {} for c in (pod.get("spec") or {}).get("containers") or []]
+    return sorted({name for each in limits for name in each if "/" in name})
+
+
+def _asks_to_stay(pod: JsonObject) -> list[str]:
+    annotations = pod["metadata"].get("annotations") or {}
+    return [
+        problems.asks_to_stay(_name(pod), key, value)
+        for key, value in _NOT_TO_BE_DISTURBED.items()
+        if annotations.get(key) == value
+    ]
+
+
+def _stays(pod: JsonObject, daemon_sets: Collection[tuple[str, str]]) -> str | None:
+    """Why a drain leaves the pod on the node; None if it does not."""
+    if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
+        return "mirror"
+    controller = _controller(pod)
+    if controller and controller["kind"] == "DaemonSet" and (_key(pod)[0], controller["name"]) in daemon_sets:
+        return None if _finished(pod) else "daemonset"
+    return None
 
 
 def selector_matches(selector: JsonObject | None, labels: Mapping[str, str], *, empty_matches: bool) -> bool:
@@ -114,7 +173,7 @@ def _key(pod: JsonObject) -> tuple[str, str]:
     return pod["metadata"]["namespace"], pod["metadata"]["name"]
 
 
-def _entry(pod: JsonObject, controller: JsonObject | None) -> dict[str, str | None]:
+def _entry(pod: JsonObject, controller: JsonObject | None) -> Entry:
     namespace, name = _key(pod)
     owner = f"{controller['kind']}/{controller['name']}" if controller else None
     return {"namespace": namespace, "name": name, "owner": owner}

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from fractions import Fraction
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
-
-CORDON_ANNOTATION = "kubepin.io/cordoned"
-"""Marks a node that kubepin cordoned, so that the cordon of an interrupted run is recognized as kubepin's."""
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, mark_of, why_not_ours
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.other_tools import foreign_work
 
 
 def node_facts(
@@ -27,7 +28,7 @@ def node_facts(
         "reported_at": _seconds(ready.get("lastHeartbeatTime")),
         "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
         "unschedulable": bool(spec.get("unschedulable")),
-        "cordoned_by_kubepin": CORDON_ANNOTATION in (node["metadata"].get("annotations") or {}),
+        "cordoned_by_kubepin": mark_of(node) is not None,
         "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
         "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
         "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
@@ -36,6 +37,25 @@ def node_facts(
         "configz_error": configz_error,
         "addresses": list(status.get("addresses") or []),
         "taints": list(spec.get("taints") or []),
+    }
+
+
+def work_facts(
+    node: Mapping[str, t.Any], mine: Mark, now: float, is_running: Callable[[str], bool | None]
+) -> dict[str, t.Any]:
+    """Who has the node in hand, for a run with the mark *mine*.
+
+    ``mark`` is kubepin's mark or None, ``resumable`` whether it is this run's or that of an interrupted one, ``problems``
+    are why the node has to be left alone, and ``notes`` name programs that may begin to work on it.
+    """
+    mark = mark_of(node)
+    problem = why_not_ours(node["metadata"]["name"], mark, mine, now, is_running)
+    others, notes = foreign_work(node)
+    return {
+        "mark": asdict(mark) if mark else None,
+        "resumable": mark is not None and problem is None,
+        "problems": to_dicts([*([problem] if problem else []), *others]),
+        "notes": notes,
     }
 
 
@@ -88,8 +108,13 @@ def untolerated(node: Mapping[str, t.Any], tolerations: Sequence[Mapping[str, t.
     return [
         f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
         for taint in taints
-        if taint["effect"] != "PreferNoSchedule" and not any(_tolerates(it, taint) for it in tolerations)
+        if taint["effect"] != "PreferNoSchedule" and not is_tolerated(taint, tolerations)
     ]
+
+
+def is_tolerated(taint: Mapping[str, t.Any], tolerations: Iterable[Mapping[str, t.Any]]) -> bool:
+    """Whether a pod with these *tolerations* tolerates the taint."""
+    return any(_tolerates(toleration, taint) for toleration in tolerations)
 
 
 def _tolerates(toleration: Mapping[str, t.Any], taint: Mapping[str, t.Any]) -> bool:

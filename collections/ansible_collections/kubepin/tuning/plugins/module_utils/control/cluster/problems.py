@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem with draining a node."""
+"""The wording of every problem and note about taking and draining a node."""
 
 from __future__ import annotations
 
@@ -85,3 +85,76 @@ def budget_exhausted(pod: str, budget: str, healthy: int, desired: int) -> Probl
         f"disruption budget {budget} allows 0 (currently {healthy} healthy of {desired} desired)",
         f"Scale its owner up, relax the budget, {_SKIP_NODE}",
     )
+
+
+def arrived(pod: str, tolerates_cordon: bool, devices: Sequence[str]) -> str:
+    """The note about a pod that came to the node during its drain."""
+    how = (
+        "tolerates node.kubernetes.io/unschedulable"
+        if tolerates_cordon
+        else "was bound to it without the scheduler, or before the cordon"
+    )
+    effect = (
+        f"It holds {', '.join(devices)}, and may lose it when the kubelet restarts: delete it afterwards, or keep it off the node."
+        if devices
+        else "That does not matter: it keeps running while the kubelet restarts, as pods of DaemonSets do."
+    )
+    return f"pod {pod} came to the node during the drain, because it {how}. {effect}"
+
+
+def asks_to_stay(pod: str, annotation: str, value: str) -> str:
+    """The note about a pod that a drain evicts, and an autoscaler would not."""
+    return (
+        f'pod {pod} is evicted although it has the annotation {annotation}: "{value}", which keeps autoscalers from it; '
+        "as `kubectl drain`, kubepin heeds disruption budgets only."
+    )
+
+
+def in_use(node: str, owner: str, until: str) -> Problem:
+    """:param until: when the mark expires; empty if it does not say so"""
+    expiry = f" A mark that nobody removes counts until {until}." if until else ""
+    return Problem(
+        "node_in_use",
+        f"node {node}",
+        f"was cordoned by {owner}, which may still be working on it",
+        f"Wait until that run has ended.{expiry} If it was killed, take the node over "
+        "(cpu_manager_take_over: true, or node_in_use in kubeadm_upgrade_accept).",
+        waivable=True,
+    )
+
+
+def other_work(node: str, owner: str, is_upgrade: bool) -> Problem:
+    """:param is_upgrade: whether the cordon is an upgrade's; otherwise it is a switch's"""
+    playbook = "upgrade-cluster.yml" if is_upgrade else "tune-gpu-nodes.yml"
+    return Problem(
+        "node_in_other_work",
+        f"node {node}",
+        f"was cordoned by {owner}, which has not finished",
+        f"Let it end, or finish its work with {playbook}. To give it up, look after the node, and remove the mark: "
+        f"`kubectl annotate node {node} kubepin.io/cordoned-`.",
+    )
+
+
+def cordoned_meanwhile(node: str) -> Problem:
+    return Problem(
+        "node_cordoned_meanwhile",
+        f"node {node}",
+        "was cordoned by another user after this run had planned its work",
+        "Find out why, then run again: kubepin leaves the cordon as it is.",
+    )
+
+
+def in_maintenance(node: str, program: str, mark: str) -> Problem:
+    return Problem(
+        "node_in_maintenance",
+        f"node {node}",
+        f"is being worked on by {program}, as its {mark} says",
+        "Wait until that is over, or leave the node out with --limit. If the mark is stale, remove it, or go on "
+        "regardless (cpu_manager_take_over: true, or node_in_maintenance in kubeadm_upgrade_accept).",
+        waivable=True,
+    )
+
+
+def maintenance_may_begin(node: str, program: str, mark: str) -> str:
+    """The note about a program that may begin to work on the node."""
+    return f"{program} may begin to work on node {node} soon, as its {mark} says."

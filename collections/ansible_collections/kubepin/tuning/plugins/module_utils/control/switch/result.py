@@ -41,6 +41,7 @@ def plan_fact(
     accept_old_kubelet: bool = False,
     probe_seconds: int | str | None = None,
     timeout: int | str = 120,
+    take_over: bool = False,
 ) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that prevents it.
 
@@ -52,14 +53,19 @@ def plan_fact(
     :param accept_old_kubelet: whether a kubelet that touches containers with exclusive CPUs may get the static policy
     :param probe_seconds: how long the probe pod watches; None: a reconcile period of the kubelet and 2 s
     :param timeout: seconds within which the API must show what was planned, including the probe pod
+    :param take_over: whether to work on a node that another run or program may still be working on
     """
     node: Data = api.get("node") or {}
-    interrupted = bool(kubelet.get("repaired") or node.get("cordoned_by_kubepin"))
+    work: Data = node.get("work") or {}
+    occupied, accepted = _occupied(work, take_over)
+    # a cordon that another run may still need is not to be taken back
+    may_resume = work.get("resumable", True) or (take_over and not occupied)
+    interrupted = bool(kubelet.get("repaired") or (node.get("cordoned_by_kubepin") and may_resume))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems = [] if planned else _planning_problems(kubelet)
+    problems = [] if planned else _problems_of(kubelet)
     if node:
-        problems += _node_problems(kubelet, node, changed or bool(problems))
+        problems += _node_problems(kubelet, node, occupied, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
             problems += _old_kubelet(str(node.get("kubelet_version")))
     else:
@@ -69,6 +75,7 @@ def plan_fact(
     watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
     problems += [*period_problems, *_time_problems(watched, period, int(timeout))]
     drain: Data = node.get("drain") or {}
+    left_alone = [f"{problem.subject} {problem.finding}" for problem in occupied]
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     return {
         "schema": SCHEMA,
@@ -77,7 +84,11 @@ def plan_fact(
         "interrupted": interrupted,
         "problems": to_dicts(problems),
         "blocked": drain.get("blocked", []) if changed or problems else [],
-        **{name: kubelet.get(name) or [] for name in ("settings", "changes", "notes")},
+        **{name: kubelet.get(name) or [] for name in ("settings", "changes")},
+        "notes": [
+            *(kubelet.get("notes") or []),
+            *([*accepted, *work.get("notes", []), *drain.get("notes", [])] if changed else left_alone),
+        ],
         **{
             name: kubelet.get(name)
             for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
@@ -94,6 +105,14 @@ def with_problems(plan: Data, problems: Sequence[Problem]) -> dict[str, Any]:
     """The fact `kubepin_plan` with further problems."""
     known = [*plan["problems"], *to_dicts(problems)]
     return {**plan, "outcome": _plan_outcome(known, plan["changed"]), "problems": known}
+
+
+def with_failure(plan: Data, result: Data) -> dict[str, Any]:
+    """The fact `kubepin_plan` with the problems for which a module failed.
+
+    :param result: the result of the failed task
+    """
+    return with_problems(plan, _problems_of(result))
 
 
 def _plan_outcome(problems: Sequence[object], changed: bool) -> str:
@@ -121,21 +140,29 @@ def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, 
 
 def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
     answer = (api.get("nodes") or {}).get(asked["node"], api)
-    times = {name: asked[name] for name in ("probe_seconds", "timeout")}
-    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **times)
+    options = {name: asked[name] for name in ("probe_seconds", "timeout", "take_over")}
+    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **options)
     nothing_to_do = not plan["changed"] and not plan["problems"]
     request = {name: asked[name] for name in ("node", "state", "gpu_label")}
     result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **request) if nothing_to_do else {}
     return {"kubepin_plan": plan, "kubepin_result": result}
 
 
-def _planning_problems(kubelet: Data) -> list[Problem]:
-    """Why the module could not plan: its problems, or the error with which it failed."""
-    listed = kubelet.get("problems")
-    return list(map(Problem.from_dict, listed)) if listed else [failed(str(kubelet.get("msg")))]
+def _problems_of(result: Data) -> list[Problem]:
+    """Why a module failed: its problems, or its message."""
+    listed = result.get("problems")
+    return list(map(Problem.from_dict, listed)) if listed else [failed(str(result.get("msg")))]
 
 
-def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[Problem]:
+def _occupied(work: Data, take_over: bool) -> tuple[list[Problem], list[str]]:
+    """Why the node has to be left alone, and notes about the reasons that are waived."""
+    found = [Problem.from_dict(problem) for problem in work.get("problems", [])]
+    waived = [problem for problem in found if take_over and problem.waivable]
+    notes = [f"accepted ({problem.code}): {problem.subject} {problem.finding}" for problem in waived]
+    return [problem for problem in found if problem not in waived], notes
+
+
+def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touched: bool) -> list[Problem]:
     problems = []
     mine, its = kubelet.get("boot_id"), node.get("boot_id")
     if mine and its and mine != its:
@@ -143,6 +170,7 @@ def _node_problems(kubelet: Data, node: Data, touched: bool) -> list[Problem]:
     if touched:
         if not node["ready"] and not kubelet.get("repaired"):
             problems.append(not_ready(node.get("ready_reason") or "no reason given"))
+        problems += occupied
         problems += map(Problem.from_dict, node["drain"]["problems"])
     return problems
 
@@ -205,6 +233,7 @@ def result_fact(
     confirmed: Data | None = None,
     api: Data | None = None,
     probe: Data | None = None,
+    drain: Data | None = None,
     failure: Data | None = None,
     left: Data | None = None,
 ) -> dict[str, Any]:
@@ -217,6 +246,7 @@ def result_fact(
     :param confirmed: its result with `state: confirmed`
     :param api: the result of node_api_info after the switch
     :param probe: the result of pod_probe
+    :param drain: the result of node_drain
     :param failure: task, msg, first_cause, meaning, journal of the first failure
     :param left: outcome, cordoned and msg of the rollback
     """
@@ -231,7 +261,7 @@ def result_fact(
         "policy": plan.get("policy_before") if left or check_mode else plan.get("policy"),
         "settings": plan["settings"],
         "changes": kubelet.get("changes") or plan["changes"],
-        "notes": plan["notes"],
+        "notes": [*plan["notes"], *(pod["text"] for pod in (drain or {}).get("arrived", []))],
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),

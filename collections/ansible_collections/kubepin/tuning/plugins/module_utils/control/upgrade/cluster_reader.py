@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 from collections.abc import Sequence
 
@@ -14,7 +15,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     namespace_path,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import CORDON_ANNOTATION, node_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import UPGRADE, Mark, mark_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, work_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import is_running, this_process
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.preemption import preemptions
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import (
     READ_IN,
@@ -22,9 +25,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
     RemovedApi,
     written_with,
 )
-
-MARK = "upgrade"
-"""The value of the cordon annotation while a node is being upgraded."""
 
 _METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -37,12 +37,13 @@ _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kub
 class UpgradeApi(KubernetesApi):
     """The API with the additional queries of an upgrade."""
 
-    def versions(self, gpu_resource: str) -> dict[str, t.Any]:
-        """The present state of the cluster."""
+    def versions(self, gpu_resource: str, run: str) -> dict[str, t.Any]:
+        """The present state of the cluster, for the run of this name."""
+        mine = Mark(UPGRADE, run, process=this_process())
         config = self._config_map("kubeadm-config") or {}
         return {
             "api_server": str(self._get("/version")["gitVersion"]),
-            "nodes": [self._node(node, gpu_resource) for node in self._list("/api/v1/nodes")],
+            "nodes": [self._node(node, gpu_resource, mine) for node in self._list("/api/v1/nodes")],
             "api_servers": self._static_pods("kube-apiserver"),
             "kubeadm": _fields(config.get("ClusterConfiguration", "")),
             "kube_proxy": self._kube_proxy(),
@@ -71,15 +72,18 @@ class UpgradeApi(KubernetesApi):
         }
 
     @staticmethod
-    def _node(node: JsonObject, gpu_resource: str) -> dict[str, t.Any]:
+    def _node(node: JsonObject, gpu_resource: str, mine: Mark) -> dict[str, t.Any]:
         facts = node_facts(node, None, None, gpu_resource)
-        metadata = node["metadata"]
+        metadata, mark = node["metadata"], mark_of(node)
+        work = work_facts(node, mine, time.time(), is_running)
         return {
             **{name: facts[name] for name in ("name", "ready", "ready_reason", "unschedulable", "boot_id")},
             "kubelet": facts["kubelet_version"],
             "runtime": node["status"]["nodeInfo"]["containerRuntimeVersion"],
             "control_plane": any(label in (metadata.get("labels") or {}) for label in _CONTROL_PLANE_LABELS),
-            "in_progress": (metadata.get("annotations") or {}).get(CORDON_ANNOTATION) == MARK,
+            "in_progress": mark is not None and mark.purpose == UPGRADE,
+            "occupied": work["problems"],
+            "notes": work["notes"],
             "gpu": facts["allocatable"]["gpu"],
         }
 

@@ -10,7 +10,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 CLUSTER = "cluster"
 """The subject of a problem that is not about a single node."""
 
-WAIVABLE = ("certificates", "disk", "external_etcd", "image_repository", "removed_apis", "runtime")
+WAIVABLE = (
+    "certificates",
+    "disk",
+    "external_etcd",
+    "image_repository",
+    "node_in_maintenance",
+    "node_in_use",
+    "removed_apis",
+    "runtime",
+)
 """The codes of problems that an operator can waive with `kubeadm_upgrade_accept`."""
 
 _DRAIN_REMEDIES = {
@@ -86,6 +95,28 @@ def node_problem(node: str, problem: Problem) -> Problem:
 
 def not_ready(node: str, reason: str) -> Problem:
     return _problem("not_ready", node, f"is not Ready ({reason})", "Repair it first, or remove it from the cluster.")
+
+
+def node_in_use(problem: Problem) -> Problem:
+    """A node that another run of kubepin may still be working on."""
+    return _problem(
+        "node_in_use", _node_of(problem), problem.finding, "Wait until that run has ended, unless it was killed."
+    )
+
+
+def node_in_maintenance(problem: Problem) -> Problem:
+    """A node that another program works on."""
+    remedy = "Wait until that is over; if the mark is stale, remove it."
+    return _problem("node_in_maintenance", _node_of(problem), problem.finding, remedy)
+
+
+def node_in_other_work(problem: Problem) -> Problem:
+    """A node with an unfinished switch."""
+    return _problem("node_in_other_work", _node_of(problem), problem.finding, problem.remedy)
+
+
+def _node_of(problem: Problem) -> str:
+    return problem.subject.removeprefix("node ")
 
 
 def kubelet_newer(node: str, kubelet: object, server: object) -> Problem:

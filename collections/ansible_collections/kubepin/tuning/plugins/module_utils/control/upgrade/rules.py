@@ -72,6 +72,15 @@ def _not_ready(context: UpgradeContext) -> Findings:
             yield problems.not_ready(name, node["ready_reason"])
 
 
+_WORDINGS = {"node_in_use": problems.node_in_use, "node_in_maintenance": problems.node_in_maintenance}
+
+
+def _occupied(context: UpgradeContext) -> Findings:
+    for _name, node in sorted(context.nodes.items()):
+        for problem in map(Problem.from_dict, node["occupied"]):
+            yield _WORDINGS.get(problem.code, problems.node_in_other_work)(problem)
+
+
 def _skew(context: UpgradeContext) -> Findings:
     server = parse_version(context.cluster["api_server"])
     for name, node in sorted(context.nodes.items()):
@@ -113,7 +122,9 @@ def notes(context: UpgradeContext) -> list[str]:
         for request in unclear
         if (f"{request['group']}/{request['version']}", request["resource"]) not in named
     ]
-    return [*requests, *context.cluster["preemptions"]]
+    marks = [note for _name, node in sorted(context.nodes.items()) for note in node["notes"]]
+    evictions = [note for _name, drain in sorted(context.cluster["drains"].items()) for note in drain.get("notes", [])]
+    return [*requests, *context.cluster["preemptions"], *marks, *evictions]
 
 
 def _resource(request: Mapping[str, str]) -> str:
@@ -213,6 +224,7 @@ RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
     _inventory,
     _node,
     _not_ready,
+    _occupied,
     _skew,
     _certificates,
     _removed_apis,

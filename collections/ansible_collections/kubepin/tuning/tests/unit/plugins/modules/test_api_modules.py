@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import time
 
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import new_mark
 from ansible_collections.kubepin.tuning.plugins.modules import node_api_info, pod_probe
+from ansible_collections.kubepin.tuning.tests.unit.samples import api_server
+from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import end, reset
 
 
 def test_every_fact_of_the_probe_is_documented():
@@ -51,7 +56,9 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     api = TwoNodes()
     drain = {"delete_emptydir_data": False, "force": False}
     resources = {"gpu-01": "amd.com/gpu", "gone": "nvidia.com/gpu", "mute": "amd.com/gpu", "gpu-02": "nvidia.com/gpu"}
-    questions = [{"node": name, "gpu_resource": resource, "drain": drain} for name, resource in resources.items()]
+    questions = [
+        {"node": name, "gpu_resource": resource, "drain": drain, "work": None} for name, resource in resources.items()
+    ]
     found = node_api_info.read_many(api, questions)
     assert found["gone"] == {"msg": 'node "gone" is not among gpu-01, gpu-02, mute'}
     assert found["mute"] == {"msg": "no pods of mute"}
@@ -63,7 +70,7 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
 
 def test_without_a_drain_only_the_nodes_are_listed():
     api = TwoNodes()
-    found = node_api_info.read_many(api, [{"node": "mute", "gpu_resource": "amd.com/gpu", "drain": None}])
+    found = node_api_info.read_many(api, [{"node": "mute", "gpu_resource": "amd.com/gpu", "drain": None, "work": None}])
     assert "drain" not in found["mute"]["node"]
     assert api.asked == ["nodes"]
 
@@ -96,6 +103,9 @@ class RejectingNode:
 
     def kubelet_listens(self, node):
         return None
+
+    def until(self, deadline):
+        return contextlib.nullcontext()
 
 
 class LateStatus(RejectingNode):
@@ -226,3 +236,35 @@ def test_a_probe_waits_for_the_report_of_the_kubelet_that_was_started(monkeypatc
         with pytest.raises(TuningError, match=message):
             probe.await_report(REQUEST, since)
     assert node.pods == 0
+
+
+def test_a_node_that_another_run_and_a_program_work_on_is_told(server, kubeconfig_file, answer):
+    theirs = new_mark("present", "theirs", "there", "", 600, time.time())
+    server.add_node(annotations={"kubepin.io/cordoned": theirs.dump(), "weave.works/kured-reboot-in-progress": "now"})
+    server.add_node("gpu-02", annotations={"kubepin.io/cordoned": "present"})
+    work = {"purpose": "rolled_back", "run": "mine"}
+    questions = [{"node": name, "work": work} for name in ("gpu-01", "gpu-02")]
+    found = answer("node_api_info", kubeconfig=kubeconfig_file, nodes=questions)["nodes"]
+    taken, free = (found[name]["node"]["work"] for name in ("gpu-01", "gpu-02"))
+    assert [problem["code"] for problem in taken["problems"]] == ["node_in_use", "node_in_maintenance"]
+    assert (taken["resumable"], taken["mark"]["run"]) == (False, "theirs")
+    assert (free["resumable"], free["problems"], free["notes"]) == (True, [], [])
+    single = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", work={**work, "run": "theirs"})
+    assert [problem["code"] for problem in single["node"]["work"]["problems"]] == ["node_in_maintenance"]
+    assert "work" not in answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01")["node"]
+
+
+def test_a_wait_outlasts_an_outage(server, kubeconfig_file, answer):
+    node = server.add_node()
+    node["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    server.faults.extend([reset, api_server.answer(503, b""), end])
+    waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for={"ready": True, "timeout": 30})
+    assert waited["node"]["ready"]
+    assert waited["waited_seconds"] < 10
+
+
+def test_the_rights_are_asked_for_through_an_outage(server, kubeconfig_file, answer):
+    allowed = api_server.answer(201, b'{"status": {"allowed": true}}')
+    server.faults.extend([end, api_server.answer(429, b"Too many requests", Retry_After="0"), *[allowed] * 100])
+    found = answer("api_rights_info", kubeconfig=kubeconfig_file, purposes=["audit"])
+    assert found["missing"] == []

@@ -25,7 +25,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
         def __init__(self, kubeconfig: str, context: str | None) -> None:
             """The kubeconfig is that of `connect`."""
 
-        def versions(self, gpu_resource: str) -> Result:
+        def versions(self, gpu_resource: str, run: str) -> Result:
             return {name: cluster.api[name] for name in VERSIONS}
 
         def obstacles(self, drain: dict[str, bool], minors: t.Iterable[int]) -> Result:

@@ -3,12 +3,28 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api as cluster_api
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    ApiError,
+    Eviction,
+    KubernetesApi,
+    Patience,
+)
+from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import (
+    answer,
+    done_but,
+    end,
+    reset,
+    status_object,
+)
 
 pytest.importorskip("kubernetes")
 
@@ -57,7 +73,8 @@ def test_a_broken_kubeconfig(tmp_path, text, context):
     assert str(caught.value).endswith(HINT)
 
 
-def test_an_unreachable_server(tmp_path):
+def test_an_unreachable_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         server = f"https://127.0.0.1:{unused.getsockname()[1]}"
@@ -68,7 +85,8 @@ def test_an_unreachable_server(tmp_path):
     assert caught.value.status is None
     assert str(caught.value) == (
         f'the API server {server} (kubeconfig "{path}") cannot be reached: Connection refused. '
-        "Check that the control plane is up and reachable from here, or name another kubeconfig with `kubeconfig`."
+        "Check that the control plane is up and reachable from here, or name another kubeconfig with `kubeconfig`. "
+        "kubepin tried it for 1 s."
     )
 
 
@@ -103,3 +121,274 @@ def test_whether_a_kubelet_listens_is_told_from_all_else(tmp_path, status, words
         path.write_text(kubeconfig(f"http://127.0.0.1:{server.server_port}"))
         assert KubernetesApi(str(path), None).kubelet_listens("gpu-01") is listens
         server.shutdown()
+
+
+LEADER_CHANGED = status_object(500, "etcdserver: leader changed")
+THROTTLED = b"Too many requests, please try again later."
+OUTAGES = {
+    "reset": reset,
+    "ended early": end,
+    "etcd has a new leader": answer(500, LEADER_CHANGED),
+    "a load balancer without an API server": answer(502, b"<html>Bad Gateway</html>"),
+    "starting": answer(503, status_object(503, "the server is currently unable to handle the request")),
+    "timed out": answer(504, status_object(504, "Timeout: request did not complete within the allotted timeout")),
+    "priority and fairness": answer(429, THROTTLED, Retry_After="0"),
+}
+
+
+@pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES.keys())
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
+def test_an_outage_is_borne_by_every_kind_of_request(server, api, fault, method):
+    server.add_node()
+    server.faults.extend([fault, fault])
+    calls = {
+        "GET": lambda: api.node("gpu-01"),
+        "POST": lambda: api.create("/api/v1/namespaces", {"metadata": {"name": "made"}}),
+        "PATCH": lambda: api.patch_node("gpu-01", {"spec": {"unschedulable": True}}),
+        "DELETE": lambda: api.delete("/api/v1/nodes/gpu-01"),
+    }
+    calls[method]()
+    assert [asked for asked, _path in server.asked] == [method] * 3
+    assert ("/api/v1/nodes/gpu-01" in server.objects) is (method != "DELETE")
+    assert ("/api/v1/namespaces/made" in server.objects) is (method == "POST")
+
+
+def test_a_server_that_refuses_connections_for_a_while_is_waited_for(server, api):
+    server.add_node()
+    server.stop()
+    threading.Timer(0.6, server.start).start()
+    assert api.node("gpu-01")["metadata"]["name"] == "gpu-01"
+
+
+def test_a_time_out_is_an_outage(server, api, monkeypatch):
+    monkeypatch.setattr(cluster_api, "_READ_SECONDS", 0.1)
+    server.add_node()
+    server.faults.append(lambda handler: time.sleep(0.5))
+    assert api.node("gpu-01")["metadata"]["name"] == "gpu-01"
+
+
+def test_an_outage_without_end_is_told_with_its_length(server, api, monkeypatch):
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 1.2)
+    server.faults.extend([answer(503, status_object(503, "apiserver is shutting down"))] * 50)
+    with pytest.raises(
+        ApiError, match=r"answers 503 .*apiserver is shutting down\. kubepin tried it for 1 s"
+    ) as caught:
+        api.node("gpu-01")
+    assert caught.value.outage
+    assert 2 < len(server.asked) < 20
+
+
+def test_a_pause_that_the_server_asks_for_does_not_outlast_the_patience(server, api, monkeypatch):
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.5)
+    server.faults.extend([answer(429, THROTTLED, Retry_After="3600")] * 2)
+    began = time.monotonic()
+    with pytest.raises(ApiError, match="answers 429"):
+        api.node("gpu-01")
+    assert 0.4 < time.monotonic() - began < 5
+    assert len(server.asked) == 2
+
+
+def test_the_server_is_given_the_pause_that_it_asks_for(server, api):
+    server.add_node()
+    server.faults.append(answer(429, THROTTLED, Retry_After="1"))
+    began = time.monotonic()
+    api.node("gpu-01")
+    assert time.monotonic() - began >= 1
+
+
+def test_a_wait_bears_an_outage_as_long_as_its_own_time_lasts(server, api, monkeypatch):
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.1)
+    server.add_node()
+    server.faults.extend([end] * 4)
+    told = []
+    with api.until(time.monotonic() + 20, told.append):
+        api.node("gpu-01")
+    assert len(told) == 4
+    server.faults.extend([end] * 4)
+    with pytest.raises(ApiError):
+        api.node("gpu-01")
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (401, status_object(401, "Unauthorized")),
+        (403, status_object(403, "nodes is forbidden")),
+        (404, status_object(404, "not found")),
+        (422, status_object(422, "invalid")),
+    ],
+)
+def test_what_no_further_try_changes_is_not_tried_again(server, api, code, body):
+    server.faults.append(answer(code, body))
+    with pytest.raises(ApiError) as caught:
+        api.find("/api/v1/namespaces/x") if code != 404 else api.patch("/api/v1/namespaces/x", {})
+    assert caught.value.status == code
+    assert "tried it" not in str(caught.value)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("number", "tries"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_an_unknown_name_is_told_at_once_and_a_silent_name_server_is_waited_for(tmp_path, monkeypatch, number, tries):
+    asked = []
+
+    def resolve(*arguments, **options):
+        asked.append(arguments[0])
+        raise socket.gaierror(number, "in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.6)
+    (tmp_path / "admin.conf").write_text(kubeconfig("https://lab.example:6443"))
+    with pytest.raises(ApiError, match="cannot be reached"):
+        KubernetesApi(str(tmp_path / "admin.conf"), None).node("gpu-01")
+    assert len(asked) >= tries
+    assert (len(asked) == 1) is (tries == 1)
+
+
+class Handshakes:
+    """A TCP server that stands in for one behind TLS: it ends every handshake, or answers with a foreign certificate."""
+
+    def __init__(self, certificate=None):
+        self.seen = 0
+        self._certificate = certificate
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return
+            self.seen += 1
+            try:
+                if self._certificate:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    context.load_cert_chain(self._certificate)
+                    context.wrap_socket(connection, server_side=True)
+                else:
+                    connection.recv(10)
+            except OSError:
+                pass
+            connection.close()
+
+    def close(self):
+        self._socket.close()
+
+
+def test_a_tls_handshake_that_ends_early_is_an_outage(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.6)
+    server = Handshakes()
+    (tmp_path / "admin.conf").write_text(kubeconfig(f"https://127.0.0.1:{server.port}"))
+    with pytest.raises(ApiError) as caught:
+        KubernetesApi(str(tmp_path / "admin.conf"), None).node("gpu-01")
+    server.close()
+    assert caught.value.outage
+    assert server.seen > 1
+
+
+def test_a_certificate_that_does_not_fit_is_told_at_once(tmp_path):
+    key = tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text(key.read_text() + (tmp_path / "cert.pem").read_text())
+    server = Handshakes(str(both))
+    (tmp_path / "admin.conf").write_text(kubeconfig(f"https://127.0.0.1:{server.port}"))
+    with pytest.raises(ApiError, match="certificate verify failed") as caught:
+        KubernetesApi(str(tmp_path / "admin.conf"), None).node("gpu-01")
+    server.close()
+    assert not caught.value.outage
+    assert server.seen == 1
+
+
+POD = {"metadata": {"namespace": "ml", "name": "a", "uid": "u"}}
+BUDGET = status_object(429, "Cannot evict pod as it would violate the pod's disruption budget.", "DisruptionBudget")
+
+
+@pytest.mark.parametrize(
+    ("fault", "eviction"),
+    [
+        (answer(201), Eviction.ACCEPTED),
+        (answer(404, status_object(404, "gone")), Eviction.ACCEPTED),
+        (answer(409, status_object(409, "another UID")), Eviction.ACCEPTED),
+        (answer(429, BUDGET), Eviction.BUDGET),
+        (answer(429, BUDGET, Retry_After="10"), Eviction.BUDGET),
+        (answer(429, status_object(429, 'admission webhook "virt" denied it')), Eviction.REFUSED_FOR_NOW),
+        (
+            answer(
+                403, status_object(403, "pods is forbidden: namespace ml is being terminated", "NamespaceTerminating")
+            ),
+            Eviction.NAMESPACE_TERMINATING,
+        ),
+    ],
+    ids=["accepted", "gone", "replaced", "budget", "budget not observed yet", "webhook", "namespace terminating"],
+)
+def test_the_answers_to_an_eviction_are_told_apart(server, api, fault, eviction):
+    server.faults.append(fault)
+    assert api.evict_pod(POD, "policy/v1") is eviction
+    assert len(server.asked) == 1
+
+
+def test_throttling_is_not_taken_for_a_disruption_budget(server, api):
+    server.faults.extend([answer(429, THROTTLED, Retry_After="0")] * 3)
+    server.objects["/api/v1/namespaces/ml/pods/a"] = POD
+    assert api.evict_pod(POD, "policy/v1") is Eviction.ACCEPTED
+    assert len(server.asked) == 4
+
+
+def test_a_pod_with_several_budgets_is_told_at_once(server, api):
+    message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    server.faults.append(answer(500, status_object(500, message)))
+    with pytest.raises(ApiError, match="more than one PodDisruptionBudget"):
+        api.evict_pod(POD, "policy/v1")
+    assert len(server.asked) == 1
+
+
+def test_a_namespace_that_is_being_deleted_is_no_missing_right(server, api):
+    server.faults.append(answer(403, status_object(403, "namespace ml is being terminated", "NamespaceTerminating")))
+    with pytest.raises(ApiError, match="Wait until the namespace is gone") as caught:
+        api.create_pod(POD)
+    assert "Grant it" not in str(caught.value)
+
+
+def test_an_object_whose_creation_was_not_confirmed_is_found_again(server, api):
+    server.faults.append(done_but(reset))
+    made = api.create_pod({"metadata": {**POD["metadata"], "labels": {"of": "kubepin"}}})
+    assert made["metadata"]["labels"] == {"of": "kubepin"}
+    assert [method for method, _path in server.asked] == ["POST", "POST", "GET"]
+
+
+def test_an_object_of_someone_else_is_not_taken_for_ones_own(server, api):
+    server.objects["/api/v1/namespaces/ml/pods/a"] = POD
+    with pytest.raises(ApiError, match="already exists"):
+        api.create_pod(POD)
+    server.faults.append(reset)
+    with pytest.raises(ApiError, match="already exists"):
+        api.create_pod({"metadata": {**POD["metadata"], "labels": {"of": "kubepin"}}})
+
+
+def test_the_failure_of_a_kubelet_is_not_waited_for(server, api):
+    server.faults.append(answer(503, json.dumps({"message": REFUSED}).encode()))
+    with pytest.raises(ApiError, match="connection refused"):
+        api.configz("gpu-01")
+    server.faults.append(answer(500, status_object(500, "dial tcp 10.0.0.1:10250: connect: connection refused")))
+    with pytest.raises(ApiError) as caught:
+        api.pod_log("ml", "a", "main")
+    assert len(server.asked) == 2
+    assert caught.value.outage
+
+
+def test_an_answer_ends_an_outage_and_the_next_one_is_counted_anew(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    patience, error = Patience(10), ApiError("away", None, "away", outage=True)
+    patience.bear(error)
+    clock[0] = 9
+    patience.bear(error)
+    patience.answered()
+    clock[0] = 15
+    patience.bear(ApiError("away", None, "away", outage=True))
+    clock[0] = 26
+    with pytest.raises(ApiError, match="tried it for 11 s"):
+        patience.bear(ApiError("away", None, "away", outage=True))

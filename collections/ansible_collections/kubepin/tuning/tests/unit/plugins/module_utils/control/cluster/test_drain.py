@@ -2,7 +2,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain, selector_matches
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import (
+    arrivals,
+    plan_drain,
+    selector_matches,
+)
 
 PROBE = {"app.kubernetes.io/name": "kubepin-probe", "app.kubernetes.io/managed-by": "kubepin"}
 DAEMON_SETS = {("kube-system", "kube-proxy")}
@@ -310,3 +314,31 @@ def test_selector(selector, matches):
 @pytest.mark.parametrize("empty_matches", [True, False])
 def test_empty_selector(selector, empty_matches):
     assert selector_matches(selector, {}, empty_matches=empty_matches) is empty_matches
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "noted"),
+    [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", True),
+        ("karpenter.sh/do-not-disrupt", "true", True),
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", False),
+        ("karpenter.sh/do-not-disrupt", "false", False),
+    ],
+)
+def test_a_pod_that_autoscalers_leave_alone_is_evicted_and_noted(annotation, value, noted):
+    plan = plan_drain([pod(annotations={annotation: value})], [], DAEMON_SETS)
+    assert [entry["name"] for entry in plan.evicted] == ["trainer-0"]
+    assert plan.problems == []
+    assert [annotation in note for note in plan.notes] == [True] * noted
+
+
+def test_only_pods_that_came_and_would_have_to_leave_count_as_arrivals():
+    pods = [
+        pod("first", uid="1"),
+        pod("kube-proxy-x", "DaemonSet/kube-proxy", uid="2"),
+        pod("static", None, uid="3", annotations={"kubernetes.io/config.mirror": "x"}),
+        pod("done", "Job/done", phase="Succeeded", uid="4"),
+        pod("late", uid="5"),
+    ]
+    pods[1]["metadata"]["namespace"] = "kube-system"
+    assert [entry["name"] for entry in arrivals(pods, {"1"}, DAEMON_SETS)] == ["late"]

@@ -8,8 +8,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.prob
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import (
     budget_exhausted,
+    in_maintenance,
+    in_use,
     local_data,
     no_controller,
+    other_work,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     failed,
@@ -21,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.resu
     host_facts,
     plan_fact,
     result_fact,
+    with_failure,
 )
 
 NODE: dict[str, Any] = {
@@ -71,6 +75,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
             "gpu_label": "GPU",
             "probe_seconds": 15,
             "timeout": 120,
+            "take_over": False,
         }
         return {
             "inventory_hostname": name,
@@ -108,7 +113,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
 
 def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
     asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_label": "GPU"}
-    asked |= {"probe_seconds": 15, "timeout": 120}
+    asked |= {"probe_seconds": 15, "timeout": 120, "take_over": False}
     host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
     facts = host_facts([host], {"failed": True, "msg": "no API"}, False)
     assert facts["a"]["kubepin_plan"]["problems"] == [failed("no API").to_dict()]
@@ -173,6 +178,61 @@ def test_what_an_interrupted_run_left_is_a_change(kubelet: dict[str, Any], node:
     plan = plan_fact(kubelet, {"node": {**NODE, "unschedulable": True, **node}})
     assert plan["changed"]
     assert plan["cordoned_before"] is not node.get("cordoned_by_kubepin", False)
+
+
+def in_hand(*found: Problem, resumable: bool = False) -> dict[str, Any]:
+    """A cordoned node with kubepin's mark, as node_api_info describes it."""
+    work = {"mark": {}, "resumable": resumable, "problems": to_dicts(found), "notes": ["a tool may begin"]}
+    return {**NODE, "unschedulable": True, "cordoned_by_kubepin": True, "work": work}
+
+
+IN_USE = in_use("gpu-01", "run theirs", "")
+OTHER_WORK = other_work("gpu-01", "run theirs", True)
+MAINTENANCE = in_maintenance("gpu-01", "kured", "annotation x")
+
+
+def test_a_node_that_another_run_works_on_is_a_problem_and_not_interrupted() -> None:
+    plan = plan_fact(KUBELET, {"node": in_hand(IN_USE)})
+    assert plan["problems"] == to_dicts([IN_USE])
+    assert (plan["outcome"], plan["interrupted"]) == ("refused", False)
+
+
+@pytest.mark.parametrize("problem", [IN_USE, OTHER_WORK], ids=["a living run", "an unfinished upgrade"])
+def test_a_node_with_nothing_to_change_is_not_uncordoned_under_another_run(problem: Problem) -> None:
+    plan = plan_fact({**KUBELET, "settings": [], "changes": []}, {"node": in_hand(problem)})
+    assert (plan["outcome"], plan["changed"], plan["problems"]) == ("ok", False, [])
+    assert plan["notes"] == [f"{problem.subject} {problem.finding}"]
+
+
+def test_a_node_can_be_taken_over_from_a_run_but_not_from_an_upgrade() -> None:
+    plan = plan_fact(KUBELET, {"node": in_hand(IN_USE, MAINTENANCE)}, take_over=True)
+    assert (plan["problems"], plan["interrupted"], plan["cordoned_before"]) == ([], True, False)
+    assert [note.partition(":")[0] for note in plan["notes"]] == [
+        "accepted (node_in_use)", "accepted (node_in_maintenance)", "a tool may begin",
+    ]  # fmt: skip
+    plan = plan_fact(KUBELET, {"node": in_hand(OTHER_WORK)}, take_over=True)
+    assert plan["problems"] == to_dicts([OTHER_WORK])
+
+
+def test_a_resumable_node_that_a_tool_works_on_is_left_to_the_tool() -> None:
+    plan = plan_fact({**KUBELET, "settings": []}, {"node": in_hand(MAINTENANCE, resumable=True)})
+    assert plan["problems"] == to_dicts([MAINTENANCE])
+
+
+def test_what_a_drain_would_disturb_and_what_came_meanwhile_is_noted() -> None:
+    drain = {**NODE["drain"], "notes": ["pod ml/a is evicted although"]}
+    plan = plan_fact({**KUBELET, "notes": ["first"]}, {"node": {**NODE, "drain": drain}})
+    assert plan["notes"] == ["first", "pod ml/a is evicted although"]
+    came = {"arrived": [{"name": "late", "text": "pod ml/late came"}]}
+    result = result_fact(plan, "gpu-01", "present", False, "GPU", KUBELET, drain=came)
+    assert result["notes"] == [*plan["notes"], "pod ml/late came"]
+
+
+def test_a_claim_that_failed_refuses_the_node() -> None:
+    plan = plan_fact(KUBELET, {"node": NODE})
+    refused = with_failure(plan, {"msg": "text", "problems": to_dicts([IN_USE])})
+    assert (refused["outcome"], refused["problems"]) == ("refused", to_dicts([IN_USE]))
+    assert with_failure(plan, {"msg": "no API"})["problems"] == [failed("no API").to_dict()]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import units_changed
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems as drain_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
     UpgradeRequest,
@@ -329,3 +329,22 @@ def test_what_a_drain_may_take_from_others_is_a_note(cluster: Cluster) -> None:
     cluster.api["preemptions"] = ["pod a may preempt b"]
     assert "pod a may preempt b" in cluster.plan().notes
     assert cluster.problems() == []
+
+
+def test_a_node_that_others_work_on_is_left_to_them_until_that_is_accepted(cluster: Cluster) -> None:
+    found = [
+        drain_problems.in_use(W1, "run theirs", ""),
+        drain_problems.in_maintenance(W1, "kured", "annotation x"),
+        drain_problems.other_work(W1, "run theirs", False),
+    ]
+    cluster.api["nodes"][1].update(occupied=to_dicts(found), notes=["the cluster autoscaler may begin"])
+    assert cluster.problems() == [("node_in_use", W1), ("node_in_maintenance", W1), ("node_in_other_work", W1)]
+    assert "the cluster autoscaler may begin" in cluster.plan().notes
+    assert not any("--limit" in problem.text or "cpu_manager" in problem.text for problem in cluster.plan().problems)
+    cluster.request["accept"] = ["node_in_use", "node_in_maintenance", "node_in_other_work"]
+    assert cluster.problems() == [("node_in_other_work", W1)]
+
+
+def test_pods_that_a_drain_evicts_and_autoscalers_would_not_are_notes(cluster: Cluster) -> None:
+    cluster.api["drains"] = {W1: {"problems": [], "blocked": [], "notes": ["pod ml/a is evicted although"]}}
+    assert "pod ml/a is evicted although" in cluster.plan().notes
