@@ -49,6 +49,12 @@ _WORD = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _PART.pattern)})+", re.DO
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:=,@%+-]*", re.ASCII)
 
+_MASK = "********"
+# RFC 3986 userinfo; a password may contain what it should not, such as a slash
+_USERINFO = re.compile(r"""(?<=://)(?:[^\s/"'@:]*:[^\s"']*|[^\s/"'?#@]+)(?=@)""")
+_SECRET_NAME = re.compile(r"(?!.*(?:ARGS|OPTS|OPTIONS)$).*(?:PASS|SECRET|TOKEN|CREDENTIAL|KEY|AUTH).*", re.IGNORECASE)
+_COMMENTED = re.compile(r"^([ \t]*[#;][#; \t]*)([A-Za-z_]\w*)=(.*)$", re.ASCII | re.MULTILINE)
+
 
 class FlagError(TuningError):
     """The kubelet would refuse a flag, or systemd could not parse an environment file."""
@@ -160,7 +166,8 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
     content = text or ""
     assignments, open_quote = _assignments(content)
     if open_quote:
-        raise FlagError("the environment file ends within a quoted value; close the quote", text=text)
+        shown = mask_secrets(content)
+        raise FlagError("the environment file ends within a quoted value; close the quote", text=shown)
     target = next((found for found in reversed(assignments) if found.name == EXTRA_ARGS), None)
     words = _words(target.value) if target else []
     gone = {
@@ -175,7 +182,8 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
         return content
     value = " ".join([*(raw for raw, _word in kept), *map(_quote_word, add)])
     if split_arguments(value) != wanted:
-        raise FlagError(f"{EXTRA_ARGS} is '{value}', where a quote is not closed; close it", text=text)
+        shown = mask_secrets(content)
+        raise FlagError(f"{EXTRA_ARGS} is '{mask_secrets(value)}', where a quote is not closed; close it", text=shown)
     line = f"{EXTRA_ARGS}={_quote_value(value)}\n"
     if target:
         return content[: target.start] + line + content[target.end :]
@@ -184,6 +192,23 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
     # an empty line, so that a backslash at the end of the last one does not swallow the new one
     separator = "\n" if content.endswith("\\\n") else ""
     return content + separator + line
+
+
+def mask_secrets(text: str) -> str:
+    """`text` of an environment file as it may be shown: without the userinfo of URLs, as in a proxy's
+    ``http://user:password@host``, and without the values of variables whose name speaks of a secret.
+
+    Variables of arguments stay: a kubelet has no flag for a secret.
+    """
+    shown, position = [], 0
+    for found in _assignments(text)[0]:
+        if _SECRET_NAME.fullmatch(found.name):
+            line_end = "\n" if text[: found.end].endswith("\n") else ""
+            shown += [text[position : found.start], f"{found.name}={_MASK}{line_end}"]
+            position = found.end
+    rest = "".join([*shown, text[position:]])
+    rest = _COMMENTED.sub(lambda m: f"{m[1]}{m[2]}={_MASK}" if _SECRET_NAME.fullmatch(m[2]) else m[0], rest)
+    return _USERINFO.sub(_MASK, rest)
 
 
 def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:

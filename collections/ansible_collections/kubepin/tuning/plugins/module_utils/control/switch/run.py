@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
@@ -35,13 +36,13 @@ def action_of(change: FileChange) -> str:
 
 
 def diff_of(changes: t.Sequence[FileChange]) -> list[dict[str, str]]:
-    """The changes as `--diff` prints them."""
+    """The changes as `--diff` prints them, without secrets; the journal on the node has the whole texts."""
     return [
         {
             "before_header": change.path,
             "after_header": change.path if change.after is not None else f"{change.path} (removed: {change.reason})",
-            "before": change.before or "",
-            "after": change.after or "",
+            "before": mask_secrets(change.before or ""),
+            "after": mask_secrets(change.after or ""),
         }
         for change in changes
     ]

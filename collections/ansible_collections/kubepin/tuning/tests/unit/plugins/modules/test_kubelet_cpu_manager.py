@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import typing as t
 
@@ -102,6 +103,16 @@ def test_the_diff_shows_each_file(run: Run) -> None:
     assert (state["before"], state["after"]) == (state_of("none"), "")
     assert (settings["before_header"], settings["before"]) == (ENV, OLD)
     assert "--cpu-manager-policy=static" in settings["after"]
+
+
+def test_secrets_are_in_the_journal_and_not_in_the_result(node: SimulatedNode, run: Run) -> None:
+    node.files[ENV] = secret = f"HTTPS_PROXY=http://me:hunter2@proxy\nDB_PASSWORD=hunter2\n{OLD}"
+    result = run()
+    assert "hunter2" not in json.dumps(result)
+    assert "HTTPS_PROXY=http://********@proxy\nDB_PASSWORD=********\n" in result["diff"][1]["after"]
+    assert node.files[ENV].startswith(secret[: -len(OLD)])
+    (journal,) = [text for path, text in node.files.items() if "/switches/" in path]
+    assert "me:hunter2@proxy" in journal
 
 
 def test_what_cannot_be_done_is_refused_with_every_reason(node: SimulatedNode, run: Run) -> None:

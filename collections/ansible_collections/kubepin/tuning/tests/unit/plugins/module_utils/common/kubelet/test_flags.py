@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     extra_args_of,
     fields_from_flags,
     flag_value,
+    mask_secrets,
     parse_environment,
     rewrite_extra_args,
     split_arguments,
@@ -254,3 +255,40 @@ def test_rewrite_keeps_everything_else() -> None:
         assert [arg for arg in new[:-2] if arg in old] == new[:-2]
         assert {**before, "KUBELET_EXTRA_ARGS": ""} == {**after, "KUBELET_EXTRA_ARGS": ""}
     assert done > 1500
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("HTTPS_PROXY=http://user:pass@proxy:3128\n", "HTTPS_PROXY=http://********@proxy:3128\n"),
+        ('http_proxy="http://me:p@ss/w#rd@proxy:3128"\nA=1\n', 'http_proxy="http://********@proxy:3128"\nA=1\n'),
+        ("# HTTP_PROXY=http://user:pass@proxy\n", "# HTTP_PROXY=http://********@proxy\n"),
+        ("URL=https://token@host/x\n", "URL=https://********@host/x\n"),
+        ("NO_PROXY=localhost,10.0.0.0/8\n", "NO_PROXY=localhost,10.0.0.0/8\n"),
+        ("HTTP_PROXY=http://proxy:3128/\n", "HTTP_PROXY=http://proxy:3128/\n"),
+        ("REGISTRY_PASSWORD=hunter2\nA=1\n", "REGISTRY_PASSWORD=********\nA=1\n"),
+        ("AWS_SECRET_ACCESS_KEY='two\nlines'\nA=1\n", "AWS_SECRET_ACCESS_KEY=********\nA=1\n"),
+        ("api_token=abc\\\ndef\nA=1\n", "api_token=********\nA=1\n"),
+        ("DB_PASS=last", "DB_PASS=********"),
+        (" #  OLD_SECRET=x y\n", " #  OLD_SECRET=********\n"),
+        (
+            'KUBELET_EXTRA_ARGS="--authorization-mode=Webhook --tls-private-key-file=/k"\n',
+            'KUBELET_EXTRA_ARGS="--authorization-mode=Webhook --tls-private-key-file=/k"\n',
+        ),
+        ("KUBELET_AUTHZ_ARGS=--anonymous-auth=false\n", "KUBELET_AUTHZ_ARGS=--anonymous-auth=false\n"),
+        ('{"policyName":"none","checksum":1}', '{"policyName":"none","checksum":1}'),
+        ("", ""),
+    ],
+)
+def test_a_text_is_shown_without_its_secrets(text, shown):
+    assert mask_secrets(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ['DB_PASS=hunter2\nKUBELET_EXTRA_ARGS="--v=2\n', 'DB_PASS=hunter2\nKUBELET_EXTRA_ARGS="\'"\n']
+)
+def test_an_error_about_a_file_does_not_tell_its_secrets(text):
+    with pytest.raises(FlagError) as caught:
+        rewrite_extra_args(text, [], ["--v=4"])
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in caught.value.details["text"]
