@@ -29,22 +29,18 @@ RBAC_HEAD = """\
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Written by `make docs` from what kubepin asks the API server for before a run; docs/operations.md ("Rights") tells how to use it.
 # For each purpose a ClusterRole, and one more for what it takes in a single namespace; the groups kubepin:PURPOSE have them.
+# Below Kubernetes 1.23, the labels of the namespaces do nothing: whoever may create pods there is root on every node.
 """
 
 
 def rbac() -> str:
     """The manifest of the rights."""
-    namespaces: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": rights.NAMESPACES[place]}}
-        for place in ("probe", "benchmark")
-    ]
-    namespaces[1]["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": "restricted"}
     bindings = [
         _binding(purpose, place)
         for purpose, rules in rights.PURPOSES.items()
         for place in sorted({rule.place for rule in rules})
     ]
-    objects = [*namespaces, *rights.cluster_roles(), *bindings]
+    objects = [*rights.namespaces(), *rights.cluster_roles(), *bindings]
     return RBAC_HEAD + "".join("---\n" + _yaml(item) for item in objects)
 
 

@@ -12,6 +12,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     KubernetesApi,
     namespace_path,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.permissions import (
+    POD_SECURITY,
+    POD_SECURITY_LABEL,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -23,8 +27,8 @@ _POLL_SECONDS = 0.25
 
 
 def namespace_manifest(name: str) -> JsonObject:
-    """A namespace labelled as kubepin's, with the restricted Pod Security Standard enforced."""
-    labels = {**_LABELS, "pod-security.kubernetes.io/enforce": "restricted"}
+    """A namespace labelled as kubepin's, with the Pod Security Standard of the benchmark enforced."""
+    labels = {**_LABELS, POD_SECURITY_LABEL: POD_SECURITY["benchmark"]}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 

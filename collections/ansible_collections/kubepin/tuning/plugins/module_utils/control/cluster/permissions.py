@@ -16,6 +16,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
 NAMESPACES = {"probe": "kubepin-probe", "benchmark": "kubepin-benchmark", "system": "kube-system"}
 """Place -> the namespace in which the manifest grants what is needed in one namespace only."""
 
+POD_SECURITY_LABEL = "pod-security.kubernetes.io/enforce"
+POD_SECURITY = {"probe": "baseline", "benchmark": "restricted"}
+"""Place -> the Pod Security Standard of its namespace: without one, the right to create pods there is root on any node,
+by a privileged pod with `nodeName`. The admission plugin is on by default from Kubernetes 1.23; before, the label does
+nothing. The probe pod runs as root, which `restricted` forbids."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -155,6 +161,18 @@ def problems(missing: Sequence[Right]) -> list[str]:
     for right in missing:
         verbs.setdefault(right._replace(verb=""), []).append(right.verb)
     return [str(right._replace(verb=", ".join(these))) for right, these in verbs.items()]
+
+
+def namespaces() -> list[dict[str, t.Any]]:
+    """The manifest's namespaces, each with its Pod Security Standard."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": NAMESPACES[place], "labels": {POD_SECURITY_LABEL: standard}},
+        }
+        for place, standard in POD_SECURITY.items()
+    ]
 
 
 def cluster_roles() -> list[dict[str, t.Any]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.permissions import (
+    NAMESPACES,
     PURPOSES,
     Right,
     cluster_roles,
+    namespaces,
     problems,
     review,
     rights,
@@ -69,3 +71,20 @@ def test_paths_and_resources_are_never_in_one_rule_of_a_role() -> None:
     assert not any(name.startswith("/") for rule in rules for name in rule.get("resources", []))
     (upgrade,) = (role["rules"] for role in cluster_roles() if role["metadata"]["name"] == "kubepin-upgrade")
     assert {"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]} in upgrade
+
+
+def test_where_pods_may_be_created_in_a_namespace_of_ours_a_pod_security_standard_is_enforced() -> None:
+    """A privileged pod on a node of choice would be root there."""
+    creating = {
+        rule.place
+        for rules in PURPOSES.values()
+        for rule in rules
+        if "pods" in rule.resources and "create" in rule.verbs
+    }
+    assert "" not in creating
+    enforced = {
+        item["metadata"]["name"]: item["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for item in namespaces()
+    }
+    assert enforced == {"kubepin-probe": "baseline", "kubepin-benchmark": "restricted"}
+    assert {NAMESPACES[place] for place in creating} == set(enforced)

@@ -433,3 +433,15 @@ def test_an_ended_kubelet_is_told_from_one_that_starts_or_is_not_seen(answers: l
     for second, listens in enumerate(answers):
         watch.note(listens, second)
     assert watch.has_ended(len(answers) - 1) is ended
+
+
+def test_the_probe_pod_passes_the_baseline_pod_security_standard():
+    """The controls of https://kubernetes.io/docs/concepts/security/pod-security-standards/, and no volume at all."""
+    manifest = pod_manifest(request(image_pull_secrets=["pull"], runtime_class="nvidia"))
+    spec, context = manifest["spec"], manifest["spec"]["containers"][0]["securityContext"]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"} & set(spec)
+    assert spec["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert not {"privileged", "procMount", "seLinuxOptions", "seccompProfile", "windowsOptions"} & set(context)
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert "ports" not in spec["containers"][0]
+    assert "annotations" not in manifest["metadata"]
