@@ -53,8 +53,8 @@ MARKS = (
     # medik8s/node-maintenance-operator controllers/taint.go; its predecessor, and Harvester, use the second
     ForeignMark("the node maintenance operator", "taint", r"medik8s\.io/drain"),
     ForeignMark("the node maintenance operator", "taint", r"kubevirt\.io/drain"),
-    # medik8s/self-node-remediation
-    ForeignMark("Self Node Remediation", "taint", r"medik8s\.io/remediation"),
+    # medik8s/self-node-remediation controllers NodeNoExecuteTaint, medik8s/fence-agents-remediation api/v1alpha1
+    ForeignMark("a remediation of medik8s", "taint", r"medik8s\.io/remediation"),
     # k8s.io/api/core/v1 TaintNodeOutOfService: set by a person or a remediation after the node was shut down
     ForeignMark("whoever shut the node down", "taint", r"node\.kubernetes\.io/out-of-service"),
 )

@@ -25,7 +25,7 @@ def node(taints: tuple[tuple[str, str], ...] = (), **metadata: Any) -> dict[str,
         (node((("karpenter.sh/disruption", "disrupting"),)), "Karpenter", "karpenter.sh/disruption=disrupting"),
         (node((("medik8s.io/drain", ""),)), "node maintenance operator", "medik8s.io/drain"),
         (node((("kubevirt.io/drain", "draining"),)), "node maintenance operator", "kubevirt.io/drain=draining"),
-        (node((("medik8s.io/remediation", "self-node-remediation"),)), "Self Node Remediation", "remediation"),
+        (node((("medik8s.io/remediation", "self-node-remediation"),)), "remediation of medik8s", "remediation"),
         (node((("node.kubernetes.io/out-of-service", "nodeshutdown"),)), "shut the node down", "out-of-service"),
     ],
 )
