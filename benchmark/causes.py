@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from benchmark import wording
-from benchmark.analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
-from benchmark.measures import STALL_MS
-from benchmark.results import Scalar
+from . import wording
+from .analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
+from .measures import STALL_MS
+from .results import Scalar
 
 NOTHING = 0.01
 REST = 0.05

@@ -6,13 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from .analysis import ArmCell
+from .compare import GPU_SLOWED
+from .results import Block, Cell, ResultSet
 
-from benchmark.analysis import ArmCell
-from benchmark.compare import GPU_SLOWED
-from benchmark.results import Block, Cell, ResultSet
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 # The smallest sample whose largest value is above the 99th percentile with 95 % probability: 1 - 0.99^299 = 0.95.
 P99_STEPS = 299
@@ -28,6 +30,8 @@ def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
     failed = next((timing.status for timing in timings if timing.status != "ok"), None)
     if failed:
         return ArmCell(failed)
+    import numpy as np  # only here, as scipy in `compare`
+
     steps = np.array([step for timing in timings for step in timing.iter_ms])
     blocks = [block for timing in timings for block in timing.blocks]
     mean = float(steps.mean())
@@ -57,7 +61,7 @@ def _parts(blocks: Sequence[Block], steps: npt.NDArray[np.float64], middle: floa
         if recorded:
             total = math.fsum(block.parts_ms[name] for block in recorded)
             parts[name] = total / sum(len(block.iter_ms) for block in recorded)
-    parts["stall"] = float(np.where(steps > middle + STALL_MS, steps - middle, 0.0).mean())
+    parts["stall"] = float(((steps - middle) * (steps > middle + STALL_MS)).mean())
     return parts
 
 

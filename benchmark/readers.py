@@ -34,8 +34,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from benchmark import wording
-from benchmark.results import (
+from . import wording
+from .results import (
     PRECISIONS,
     RESNETS,
     SCHEMA,

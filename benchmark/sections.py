@@ -14,12 +14,12 @@ from datetime import datetime, timezone
 from statistics import fmean
 from typing import Any
 
-from benchmark import charts
-from benchmark.analysis import Analysis, ArmCell, CellAnalysis, Difference, Estimate, FactorArm, Role, Verdict
-from benchmark.compare import INTERIM_ANALYSES, LAUNCH_BOUND
-from benchmark.measures import P99_STEPS
-from benchmark.results import PRECISIONS, RESNETS, SCHEMA, Cell, NoteCode, Scalar
-from benchmark.wording import (
+from . import charts
+from .analysis import Analysis, ArmCell, CellAnalysis, Difference, Estimate, FactorArm, Role, Verdict
+from .compare import INTERIM_ANALYSES, LAUNCH_BOUND
+from .measures import P99_STEPS
+from .results import PRECISIONS, RESNETS, SCHEMA, Cell, NoteCode, Scalar
+from .wording import (
     CAUSES,
     UNKNOWN,
     change,

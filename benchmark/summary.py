@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.measures import arm_cell
-from benchmark.results import REPORT_SCHEMA, Cell, Note, ResultSet
-from benchmark.wording import note_line
+from .measures import arm_cell
+from .results import REPORT_SCHEMA, Cell, Note, ResultSet
+from .wording import note_line
 
 _TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")
 
