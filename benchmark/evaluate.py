@@ -72,9 +72,13 @@ def compare_sides(sides: Sides, margin: float) -> Comparison:
 def analyse_sides(sides: Sides, margin: float, target: Target, *, write: bool = True) -> Analysis:
     """The whole analysis; with `write` also its report.
 
-    :raises InputError: with all problems of the sides and of the folder, before anything is written
+    :raises InputError: with all problems of the margin, the folder and the sides, before anything is written
     """
     problems: list[str] = []
+    try:
+        checked_margin(margin)
+    except ValueError as error:
+        problems.append(f"{error}.")
     if target.folder.exists() and not target.folder.is_dir():
         problems.append(f"{target.folder}: is a file: expected a folder for the report. Name another one.")
     try:

@@ -26,13 +26,14 @@ def test_importing_everything_does_not_wait_for_numpy_and_scipy() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_problems_of_the_folder_and_of_both_sides_come_at_once(tmp_path: Path) -> None:
+def test_problems_of_margin_folder_and_both_sides_come_at_once(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     sides = Sides(str(tmp_path / "x"), str(tmp_path / "y"))
     with pytest.raises(InputError) as refused:
-        analyse_sides(sides, 0.03, Target(tmp_path / "out", "title"))
+        analyse_sides(sides, 3.0, Target(tmp_path / "out", "title"))
     assert [problem.partition(":")[0] for problem in refused.value.problems] == [
-        str(tmp_path / name) for name in ("out", "x", "y")
+        "'3.0' is not a margin",
+        *(str(tmp_path / name) for name in ("out", "x", "y")),
     ]
 
 
