@@ -27,7 +27,8 @@ from .compare import MARGIN, compare, family_cells, family_mean
 from .environments import differences, same
 from .factors import factors, fixed_arm
 from .measures import arm_cell, rates
-from .results import Cell, InputError, ResultSet
+from .pod.cells import Cell
+from .results import InputError, ResultSet
 
 
 def analyse(sides: Mapping[str, ResultSet], a: str, b: str, margin: float = MARGIN) -> Analysis:
@@ -148,7 +149,7 @@ def _points(sides: Mapping[str, ResultSet]) -> tuple[BlockPoint, ...]:
                         if block.started is not None
                     ]
     means: dict[Cell, list[float]] = {}
-    for _, _, cell, _, mean in found:
+    for _arm, _round, cell, _started, mean in found:
         means.setdefault(cell, []).append(mean)
     return tuple(
         BlockPoint(arm, number, cell, started, mean / fmean(means[cell]))

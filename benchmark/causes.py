@@ -170,7 +170,7 @@ def numa_nodes(value: Scalar) -> frozenset[int]:
     """The numbers in a list such as "0-1,3"; empty if unknown."""
     found: set[int] = set()
     for part in str(value if value is not None else "").replace(" ", "").split(","):
-        first, _, last = part.partition("-")
+        first, _dash, last = part.partition("-")
         if first.isdigit() and (last or first).isdigit():
             found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)

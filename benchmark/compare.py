@@ -36,7 +36,8 @@ from statistics import fmean, stdev
 
 from . import wording
 from .analysis import GRADIENT_CELLS, CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
-from .results import Cell, InputError, Note, NoteCode, ResultSet, Status, Timing
+from .pod.cells import Cell
+from .results import InputError, Note, NoteCode, ResultSet, Status, Timing
 
 INTERIM_ANALYSES = (3, 5, 8, 12)
 """Numbers of rounds."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from . import wording
 from .analysis import Estimate, FactorArm, Factors
 from .compare import family_estimate, family_mean
-from .results import Cell, ResultSet
+from .pod.cells import Cell
+from .results import ResultSet
 
 AUTO = "auto"
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from .analysis import ArmCell
 from .compare import GPU_SLOWED
-from .results import Block, Cell, ResultSet
+from .pod.cells import Cell
+from .results import Block, ResultSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,8 +91,8 @@ def rates(blocks: Iterable[Block]) -> dict[str, float]:
         ("steal_ms_per_s", "steal_ms", 1000.0),
     ):
         pairs = known(counter, "wall_ms")
-        if pairs and (wall := math.fsum(w for _, w in pairs)) > 0:
-            found[name] = factor * math.fsum(value for value, _ in pairs) / wall
+        if pairs and (wall := math.fsum(w for _value, w in pairs)) > 0:
+            found[name] = factor * math.fsum(value for value, _w in pairs) / wall
     quiet = [p for p in known("run_delay_ms", "wall_ms", "throttled_periods") if not p[2]]
     if quiet and (wall := math.fsum(p[1] for p in quiet)) > 0:
         found["quiet_run_delay_share"] = math.fsum(p[0] for p in quiet) / wall

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .measures import arm_cell
-from .results import REPORT_SCHEMA, Cell, Note, ResultSet
+from .pod.cells import Cell
+from .results import REPORT_SCHEMA, Note, ResultSet
 from .wording import note_line
 
 _TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")

@@ -29,7 +29,8 @@ from .analysis import (
     Trend,
     Verdict,
 )
-from .results import Cell, Note, NoteCode, ResultSet, Scalar
+from .pod.cells import Cell
+from .results import Note, NoteCode, ResultSet, Scalar
 
 UNKNOWN = "~"
 # Keys of an environment that are not set, rather than not known, if they have no value.

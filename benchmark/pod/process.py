@@ -6,6 +6,7 @@ Started by rounds.py. Its stdout and stderr are for people: progress, and torch'
 
 import contextlib
 import ctypes
+import functools
 import gc
 import json
 import os
@@ -164,7 +165,7 @@ class Bench:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(_GRAPH_WARM_UPS):
+            for _replay in range(_GRAPH_WARM_UPS):
                 run()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -224,12 +225,7 @@ def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, contro
     timed = position = 0
     for group in order:
         kept: List[Any] = []
-
-        def model(first: Cell = group[0], kept: List[Any] = kept) -> Any:
-            if not kept:
-                kept.append(bench.build(first))
-            return kept[0]
-
+        model = functools.partial(_build_once, bench, group[0], kept)
         for cell in group:
             values = bench.try_cell(cell, model)
             timed += values["status"] == "ok"
@@ -238,6 +234,12 @@ def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, contro
             position += 1
         kept.clear()
     return timed
+
+
+def _build_once(bench: Bench, cell: Cell, kept: List[Any]) -> Any:
+    if not kept:
+        kept.append(bench.build(cell))
+    return kept[0]
 
 
 def _outcome(values: Dict[str, Any]) -> str:

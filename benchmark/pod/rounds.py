@@ -60,7 +60,7 @@ def child_environment(setting: Setting, found: Dict[str, str]) -> Dict[str, str]
     result = dict(found)
     package_depth = __name__.count(".")
     root = os.path.abspath(__file__)
-    for _ in range(package_depth + 1):
+    for _level in range(package_depth + 1):
         root = os.path.dirname(root)
     result["PYTHONPATH"] = os.pathsep.join(filter(None, (root, found.get("PYTHONPATH"))))
     if setting.threads is not None:
@@ -130,7 +130,7 @@ class Child:
             ended = False
             while selector.get_map():
                 events = selector.select(timeout=_POLL_S)
-                for key, _ in events:
+                for key, _mask in events:
                     data = os.read(key.fd, _CHUNK)
                     if not data:
                         selector.unregister(key.fd)
