@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .analysis import ArmCell
 from .measures import arm_cell
 from .pod.cells import Cell
 from .results import REPORT_SCHEMA, Note, ResultSet
@@ -23,7 +24,7 @@ def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
             name: {
                 "environment": dict(results.environment),
                 "rounds": len({process.round for process in results.processes}),
-                "cells": [_cell(results, cell) for cell in results.cells()],
+                "cells": [_cell(cell, found) for cell in results.cells() if (found := arm_cell(results, cell))],
             }
             for name, results in arms.items()
         },
@@ -36,9 +37,7 @@ def notes(arms: Mapping[str, ResultSet]) -> list[Note]:
     return list(dict.fromkeys(note for results in arms.values() for note in results.notes))
 
 
-def _cell(results: ResultSet, cell: Cell) -> dict[str, Any]:
-    found = arm_cell(results, cell)
-    assert found is not None  # `cell` is one of the arm's own
+def _cell(cell: Cell, found: ArmCell) -> dict[str, Any]:
     periods = {key: int(found.rates[key]) if key in found.rates else None for key in ("throttled_periods", "periods")}
     return {
         "model": cell.model,

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, cast
 
 from . import cgroup, counters, environment, gpu, loader, measure, models
 from .cells import GRAPH_MODE, Cell, controls, grouped_order, matrix_cells
@@ -117,18 +117,17 @@ class Bench:
             found = f"torch {self.torch.__version__} on {self.device}"
             return f"CUDA graphs need CUDA and torch 1.10 or later: this is {found}"
         if cell.loads:
-            assert cell.batch is not None
             return loader.shm_shortage(
-                loader.shm_free(), cell.batch, self.image_size, self.workers, ", or fewer --workers"
+                loader.shm_free(), _batch(cell), self.image_size, self.workers, ", or fewer --workers"
             )
         return None
 
     @contextlib.contextmanager
     def _work(self, cell: Cell, model: Any) -> Iterator[measure.Work]:
         torch, clock = self.torch, time.perf_counter
-        assert cell.batch is not None  # only cells that were read from a log lack it
         models.prepare_model(model, trains=cell.trains)
-        criterion, targets = self._criterion, models.random_targets(torch, cell.batch, self.device)
+        batch = _batch(cell)
+        criterion, targets = self._criterion, models.random_targets(torch, batch, self.device)
 
         def run(images: Any) -> Any:
             if not cell.trains:
@@ -142,7 +141,7 @@ class Bench:
             if cell.loads:
                 if self._pool is None:
                     self._pool = loader.ImagePool(torch, self.image_size)
-                source = loader.batches(torch, self._pool, cell.batch, self.workers)
+                source = loader.batches(torch, self._pool, batch, self.workers)
 
                 def fetch() -> Any:
                     return getattr(next(source), cell.precision)()
@@ -152,7 +151,7 @@ class Bench:
 
                 yield measure.loading_work(fetch, upload, run, self._wait, clock, cuda=self.cuda)
                 return
-            images = models.random_images(torch, cell.batch, self.image_size, cell.precision, self.device)
+            images = models.random_images(torch, batch, self.image_size, cell.precision, self.device)
             if cell.mode == GRAPH_MODE:
                 graph = self._captured(lambda: run(images))
                 yield measure.resident_work(graph.replay, self._wait, clock, cuda=True)
@@ -234,6 +233,10 @@ def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, contro
             position += 1
         kept.clear()
     return timed
+
+
+def _batch(cell: Cell) -> int:
+    return cast(int, cell.batch)  # only cells that were read from a log lack it
 
 
 def _build_once(bench: Bench, cell: Cell, kept: List[Any]) -> Any:

@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import IO, Dict, List, NamedTuple, Optional, Sequence, cast
 
 from . import cgroup
 from .environment import SHM, usable_cpus
@@ -121,8 +121,7 @@ class Child:
 
         It polls for the end, because loader workers that outlive the process hold its pipes open.
         """
-        assert self._process.stdout is not None
-        messages, lines = self._process.stdout.fileno(), self._lines
+        messages, lines = cast(IO[bytes], self._process.stdout).fileno(), self._lines
         cutters = {messages: Lines(), lines: Lines()}
         with selectors.DefaultSelector() as selector:
             for descriptor in cutters:
