@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark import wording
-from benchmark.analysis import Advice, AdviceCode, Cause, CauseCode, Comparison, Estimate, Factors, Gap, Verdict
-from benchmark.causes import cpu_limit, crowding, is_throttled, numa_nodes
-from benchmark.compare import INTERIM_ANALYSES
-from benchmark.factors import split
-from benchmark.results import ResultSet
+from . import wording
+from .analysis import Advice, AdviceCode, Cause, CauseCode, Comparison, Estimate, Factors, Gap, Verdict
+from .causes import cpu_limit, crowding, is_throttled, numa_nodes
+from .compare import INTERIM_ANALYSES
+from .factors import split
+from .results import ResultSet
 
 WORTHWHILE = 0.2
 PINNED = ("static", "integer")

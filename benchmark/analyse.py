@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from benchmark import wording
-from benchmark.advice import advice
-from benchmark.analysis import (
+from . import wording
+from .advice import advice
+from .analysis import (
     Analysis,
     Arm,
     ArmCell,
@@ -22,12 +22,13 @@ from benchmark.analysis import (
     Role,
     Verdict,
 )
-from benchmark.causes import explain, ruled_out, unknown
-from benchmark.compare import MARGIN, compare, family_cells, family_mean
-from benchmark.environments import differences, same
-from benchmark.factors import factors, fixed_arm
-from benchmark.measures import arm_cell, rates
-from benchmark.results import Cell, InputError, ResultSet
+from .causes import explain, ruled_out, unknown
+from .compare import MARGIN, compare, family_cells, family_mean
+from .environments import differences, same
+from .factors import factors, fixed_arm
+from .measures import arm_cell, rates
+from .pod.cells import Cell
+from .results import InputError, ResultSet
 
 
 def analyse(sides: Mapping[str, ResultSet], a: str, b: str, margin: float = MARGIN) -> Analysis:
@@ -148,7 +149,7 @@ def _points(sides: Mapping[str, ResultSet]) -> tuple[BlockPoint, ...]:
                         if block.started is not None
                     ]
     means: dict[Cell, list[float]] = {}
-    for _, _, cell, _, mean in found:
+    for _arm, _round, cell, _started, mean in found:
         means.setdefault(cell, []).append(mean)
     return tuple(
         BlockPoint(arm, number, cell, started, mean / fmean(means[cell]))

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from benchmark.results import Cell, Note, Scalar, Status
+from .pod.cells import Cell
+from .results import Note, Scalar, Status
 
 GRADIENT_CELLS = 5
 """Cells that a precision and mode needs for a trend."""

@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from benchmark import wording
-from benchmark.analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
-from benchmark.measures import STALL_MS
-from benchmark.results import Scalar
+from . import wording
+from .analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
+from .measures import STALL_MS
+from .results import Scalar
 
 NOTHING = 0.01
 REST = 0.05
@@ -170,7 +170,7 @@ def numa_nodes(value: Scalar) -> frozenset[int]:
     """The numbers in a list such as "0-1,3"; empty if unknown."""
     found: set[int] = set()
     for part in str(value if value is not None else "").replace(" ", "").split(","):
-        first, _, last = part.partition("-")
+        first, _dash, last = part.partition("-")
         if first.isdigit() and (last or first).isdigit():
             found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)

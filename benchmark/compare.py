@@ -22,6 +22,8 @@ The rules and their sources:
   original (152 groups on 8 GPU models), first rows against last, 19 have a group that opens by more than 3 %, 6 by more
   than 10 %, 4 by more than 15 %, one by more than 20 %. Without interleaving, a gradient therefore has to open by 20 %:
   1 in 26 runs against itself would still show one. In interleaved rounds it has to open by X.
+
+scipy is imported where it is used: it takes a second, and whoever only imports this module must not wait for it.
 """
 
 from __future__ import annotations
@@ -32,12 +34,10 @@ from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
 
-import numpy as np
-import scipy  # loads its parts on use: a run that measures nothing must not wait for them
-
-from benchmark import wording
-from benchmark.analysis import GRADIENT_CELLS, CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
-from benchmark.results import Cell, InputError, Note, NoteCode, ResultSet, Status, Timing
+from . import wording
+from .analysis import GRADIENT_CELLS, CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
+from .pod.cells import Cell
+from .results import InputError, Note, NoteCode, ResultSet, Status, Timing
 
 INTERIM_ANALYSES = (3, 5, 8, 12)
 """Numbers of rounds."""
@@ -68,10 +68,12 @@ def estimate(d: Sequence[float], margin: float, alpha: float = ALPHA) -> Estimat
     rounds = newest_analysis(len(d))
     if rounds is None:
         return Estimate(math.exp(fmean(d)), len(d))
+    from scipy import stats
+
     used = d[:rounds]
     mean, error = fmean(used), stdev(used) / math.sqrt(rounds)
     level = alpha / len(INTERIM_ANALYSES)
-    half = float(scipy.stats.t.ppf(1 - level / 2, rounds - 1)) * error
+    half = float(stats.t.ppf(1 - level / 2, rounds - 1)) * error
     verdict, p = _claim(mean, error, rounds - 1, math.log1p(margin))
     return Estimate(
         math.exp(mean),
@@ -94,7 +96,9 @@ def _claim(mean: float, error: float, freedom: int, edge: float) -> tuple[Verdic
         verdict, distance = Verdict.EQUIVALENT, edge - abs(mean)
     if error == 0:
         return verdict, 0.0 if distance > 0 else 1.0
-    return verdict, 2 * float(scipy.stats.t.sf(distance / error, freedom))
+    from scipy import stats
+
+    return verdict, 2 * float(stats.t.sf(distance / error, freedom))
 
 
 def holm(p: Sequence[float], alpha: float) -> list[bool]:
@@ -357,31 +361,37 @@ def gradient(results: Sequence[CellResult], opening: float) -> tuple[Trend, ...]
         if result.estimate is not None and result.mean_b_ms is not None:
             point = (result.mean_b_ms, math.log(result.estimate.ratio))
             groups.setdefault((result.cell.precision, result.cell.mode), []).append(point)
-    trends = []
-    for (precision, mode), points in groups.items():
-        if len(points) < GRADIENT_CELLS:
-            continue
-        sizes, logs = np.array(sorted(points)).T
-        gaps = logs if logs.sum() >= 0 else -logs
-        if np.ptp(gaps) == 0 or np.ptp(sizes) == 0:
-            continue
-        third = len(points) // 3
-        small, large = float(logs[:third].mean()), float(logs[-third:].mean())
-        p = float(scipy.stats.kendalltau(sizes, gaps, alternative="less").pvalue)
-        opens = float(gaps[:third].mean() - gaps[-third:].mean()) > math.log1p(opening)
-        trends.append(
-            Trend(
-                precision,
-                mode,
-                len(points),
-                float(scipy.stats.spearmanr(sizes, gaps).statistic),
-                p,
-                math.exp(small),
-                math.exp(large),
-                opens and p <= ALPHA,
-            )
-        )
-    return tuple(trends)
+    found = (
+        _trend(precision, mode, sorted(points), opening)
+        for (precision, mode), points in groups.items()
+        if len(points) >= GRADIENT_CELLS
+    )
+    return tuple(trend for trend in found if trend is not None)
+
+
+def _trend(precision: str, mode: str, points: list[tuple[float, float]], opening: float) -> Trend | None:
+    """The trend of sizes and gaps, ordered by size; None if all sizes or all gaps are equal."""
+    import numpy as np
+    from scipy import stats
+
+    sizes, logs = np.array(points).T
+    gaps = logs if logs.sum() >= 0 else -logs
+    if np.ptp(gaps) == 0 or np.ptp(sizes) == 0:
+        return None
+    third = len(points) // 3
+    small, large = float(logs[:third].mean()), float(logs[-third:].mean())
+    p = float(stats.kendalltau(sizes, gaps, alternative="less").pvalue)
+    opens = float(gaps[:third].mean() - gaps[-third:].mean()) > math.log1p(opening)
+    return Trend(
+        precision,
+        mode,
+        len(points),
+        float(stats.spearmanr(sizes, gaps).statistic),
+        p,
+        math.exp(small),
+        math.exp(large),
+        opens and p <= ALPHA,
+    )
 
 
 def _gradient_code(trends: Sequence[Trend], gpu_side_differs: bool) -> GradientCode:

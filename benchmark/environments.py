@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from benchmark.analysis import Difference
-from benchmark.results import ResultSet, Scalar
+from .analysis import Difference
+from .results import ResultSet, Scalar
 
 # Keys that an experiment on CPUs sets, and keys that follow from those.
 BY_DESIGN = frozenset(

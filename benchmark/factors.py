@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmark import wording
-from benchmark.analysis import Estimate, FactorArm, Factors
-from benchmark.compare import family_estimate, family_mean
-from benchmark.results import Cell, ResultSet
+from . import wording
+from .analysis import Estimate, FactorArm, Factors
+from .compare import family_estimate, family_mean
+from .pod.cells import Cell
+from .results import ResultSet
 
 AUTO = "auto"
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from .analysis import ArmCell
+from .compare import GPU_SLOWED
+from .pod.cells import Cell
+from .results import Block, ResultSet
 
-from benchmark.analysis import ArmCell
-from benchmark.compare import GPU_SLOWED
-from benchmark.results import Block, Cell, ResultSet
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 # The smallest sample whose largest value is above the 99th percentile with 95 % probability: 1 - 0.99^299 = 0.95.
 P99_STEPS = 299
@@ -28,6 +31,8 @@ def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
     failed = next((timing.status for timing in timings if timing.status != "ok"), None)
     if failed:
         return ArmCell(failed)
+    import numpy as np  # only here, as scipy in `compare`
+
     steps = np.array([step for timing in timings for step in timing.iter_ms])
     blocks = [block for timing in timings for block in timing.blocks]
     mean = float(steps.mean())
@@ -57,7 +62,7 @@ def _parts(blocks: Sequence[Block], steps: npt.NDArray[np.float64], middle: floa
         if recorded:
             total = math.fsum(block.parts_ms[name] for block in recorded)
             parts[name] = total / sum(len(block.iter_ms) for block in recorded)
-    parts["stall"] = float(np.where(steps > middle + STALL_MS, steps - middle, 0.0).mean())
+    parts["stall"] = float(((steps - middle) * (steps > middle + STALL_MS)).mean())
     return parts
 
 
@@ -86,8 +91,8 @@ def rates(blocks: Iterable[Block]) -> dict[str, float]:
         ("steal_ms_per_s", "steal_ms", 1000.0),
     ):
         pairs = known(counter, "wall_ms")
-        if pairs and (wall := math.fsum(w for _, w in pairs)) > 0:
-            found[name] = factor * math.fsum(value for value, _ in pairs) / wall
+        if pairs and (wall := math.fsum(w for _value, w in pairs)) > 0:
+            found[name] = factor * math.fsum(value for value, _w in pairs) / wall
     quiet = [p for p in known("run_delay_ms", "wall_ms", "throttled_periods") if not p[2]]
     if quiet and (wall := math.fsum(p[1] for p in quiet)) > 0:
         found["quiet_run_delay_share"] = math.fsum(p[0] for p in quiet) / wall

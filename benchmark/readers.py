@@ -34,22 +34,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from benchmark import wording
-from benchmark.results import (
-    PRECISIONS,
-    RESNETS,
-    SCHEMA,
-    Block,
-    Cell,
-    InputError,
-    Note,
-    NoteCode,
-    Process,
-    ResultSet,
-    Scalar,
-    Status,
-    Timing,
-)
+from . import wording
+from .pod.cells import PRECISIONS, RESNETS, Cell
+from .results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
 
 _Read = TypeVar("_Read")
 
@@ -561,7 +548,7 @@ def locate(argument: str) -> tuple[Path, str | None]:
     """The file or folder that FILE or FILE@ARM names, and the arm. Raises InputError if it does not exist."""
     path, arm = Path(argument), None
     if not path.exists() and "@" in argument:
-        before, _, after = argument.rpartition("@")
+        before, _at, after = argument.rpartition("@")
         if Path(before).exists():
             path, arm = Path(before), after
     if not path.exists():

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from benchmark.analysis import CellResult, Comparison, Estimate, Verdict
-from benchmark.results import REPORT_SCHEMA
-from benchmark.wording import UNKNOWN, gradient_conclusion, interval, note_line, trend_line, verdict_line
+from .analysis import CellResult, Comparison, Estimate, Verdict
+from .results import REPORT_SCHEMA
+from .wording import UNKNOWN, gradient_conclusion, interval, note_line, trend_line, verdict_line
 
 
 def to_object(result: Comparison) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark import render
-from benchmark.analysis import Analysis, Cause, Verdict
-from benchmark.sections import Table, sections
-from benchmark.wording import effort, headline, verdict_line
+from . import render
+from .analysis import Analysis, Cause, Verdict
+from .sections import Table, sections
+from .wording import effort, headline, verdict_line
 
 HTML_LIMIT = 2_000_000
+FILES = ("report.html", "report.md", "report.json", "line.txt")
 
 
 def line(analysis: Analysis) -> str:
@@ -57,8 +58,8 @@ def _causes(causes: Sequence[Cause]) -> list[dict[str, Any]]:
     return [{"code": cause.code.value, "share": _plain(cause.share), "evidence": cause.text} for cause in causes]
 
 
-def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> list[Path]:
-    """Writes report.html, report.md, report.json and line.txt, each atomically, and returns their paths.
+def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> None:
+    """Writes FILES to the folder, each atomically.
 
     :param raw: file name -> content; embedded in report.html as long as that stays below HTML_LIMIT bytes
     :param command: how the runs were made
@@ -67,23 +68,19 @@ def write(analysis: Analysis, raw: Mapping[str, bytes], folder: Path, title: str
     folder.mkdir(parents=True, exist_ok=True)
     page = sections(analysis, title, command)
     page["csv"] = base64.b64encode(to_csv(analysis).encode("utf-8", "backslashreplace")).decode()
-    files = {
-        "report.html": _html(page, raw),
-        "report.md": _markdown(page, raw),
-        "report.json": json.dumps(to_object(analysis), indent=2, allow_nan=False) + "\n",
-        "line.txt": line(analysis) + "\n",
-    }
-    paths = []
-    for name, text in files.items():
-        path = folder / name
+    contents = (
+        _html(page, raw),
+        _markdown(page, raw),
+        json.dumps(to_object(analysis), indent=2, allow_nan=False) + "\n",
+        line(analysis) + "\n",
+    )
+    for name, text in zip(FILES, contents):
         draft = folder / f".{name}.{os.getpid()}"
         try:
             draft.write_bytes(text.encode("utf-8", "backslashreplace"))
-            draft.replace(path)
+            draft.replace(folder / name)
         finally:
             draft.unlink(missing_ok=True)
-        paths.append(path)
-    return paths
 
 
 def to_csv(analysis: Analysis) -> str:

@@ -13,10 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-# Named again for those who import them from here.
-from benchmark.pod.cells import PRECISIONS as PRECISIONS
-from benchmark.pod.cells import RESNETS as RESNETS
-from benchmark.pod.cells import Cell as Cell
+from .pod.cells import Cell
 
 SCHEMA = 1
 """Schema of the JSON lines that are read."""

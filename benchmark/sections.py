@@ -14,12 +14,13 @@ from datetime import datetime, timezone
 from statistics import fmean
 from typing import Any
 
-from benchmark import charts
-from benchmark.analysis import Analysis, ArmCell, CellAnalysis, Difference, Estimate, FactorArm, Role, Verdict
-from benchmark.compare import INTERIM_ANALYSES, LAUNCH_BOUND
-from benchmark.measures import P99_STEPS
-from benchmark.results import PRECISIONS, RESNETS, SCHEMA, Cell, NoteCode, Scalar
-from benchmark.wording import (
+from . import charts
+from .analysis import Analysis, ArmCell, CellAnalysis, Difference, Estimate, FactorArm, Role, Verdict
+from .compare import INTERIM_ANALYSES, LAUNCH_BOUND
+from .measures import P99_STEPS
+from .pod.cells import PRECISIONS, RESNETS, Cell
+from .results import SCHEMA, NoteCode, Scalar
+from .wording import (
     CAUSES,
     UNKNOWN,
     change,
@@ -440,14 +441,16 @@ def _known_parts(arm: ArmCell) -> dict[str, float]:
 def _parts(analysis: Analysis) -> dict[str, Any]:
     """Where a step's time goes, by cell and arm; bars of one cell share their scale."""
     cells, names = [], []
-    entries = [e for e in _by_index(analysis.cells) if any(_known_parts(arm) for _, arm in _sides(e))]
+    entries = [e for e in _by_index(analysis.cells) if any(_known_parts(arm) for _name, arm in _sides(e))]
     for entry in entries:
-        names += [name for _, arm in _sides(entry) for name in _known_parts(arm)]
+        names += [name for _name, arm in _sides(entry) for name in _known_parts(arm)]
     used = [name for name in (*charts.PARTS, charts.STALL) if name in names]
     text_rows = []
     for entry in entries:
         sides = [(name, arm, _known_parts(arm)) for name, arm in _sides(entry)]
-        longest = max(sum(value for part, value in parts.items() if part != charts.STALL) for _, _, parts in sides)
+        longest = max(
+            sum(value for part, value in parts.items() if part != charts.STALL) for _name, _arm, parts in sides
+        )
         rows = []
         for name, arm, parts in sides:
             text = ", ".join(f"{PARTS[part]} {number(value)} ms" for part, value in parts.items())
@@ -534,12 +537,12 @@ def _signals_by_cell(entries: Sequence[CellAnalysis]) -> Table | None:
     if not used:
         return None
     rows = tuple(
-        (str(entry.result.cell), name, *(read(arm) or UNKNOWN for _, read in used))
+        (str(entry.result.cell), name, *(read(arm) or UNKNOWN for _head, read in used))
         for entry in ordered
         for name, arm in (("A", entry.a), ("B", entry.b))
         if arm is not None
     )
-    return Table(("cell", "arm", *(name for name, _ in used)), rows, 2)
+    return Table(("cell", "arm", *(name for name, _read in used)), rows, 2)
 
 
 def _tails(analysis: Analysis) -> dict[str, Any]:
@@ -559,7 +562,7 @@ def _tails(analysis: Analysis) -> dict[str, Any]:
     if not found:
         return {"open": [], "more": []}
     margin = analysis.comparison.margin
-    scale = charts.ratio_scale([charts.Span(value) for *_, ratios in found for value in ratios.values()], margin)
+    scale = charts.ratio_scale([charts.Span(value) for *_names, ratios in found for value in ratios.values()], margin)
     rows, text_rows = [], []
     for entry, a, b, ratios in found:
         texts = [f"{ratios[name]:.2f}x" if name in ratios else UNKNOWN for name in charts.QUANTILES]
@@ -581,7 +584,7 @@ def _tails(analysis: Analysis) -> dict[str, Any]:
         "open": rows[:OPEN_CELLS],
         "more": rows[OPEN_CELLS:],
         "table": Table(("cell", *charts.QUANTILES, "slowest step, ms"), tuple(text_rows)),
-        "few": any("p99" not in ratios for *_, ratios in found),
+        "few": any("p99" not in ratios for *_names, ratios in found),
         "steps": P99_STEPS,
     }
 
@@ -651,16 +654,16 @@ def _factors(analysis: Analysis) -> dict[str, Any] | None:
         for group in groups
     ]
     alone = factors.share_by_threads
-    bar = None
+    strip = None
     if alone is not None and math.isfinite(alone):
         text = f"the number of threads alone closes {share(alone)} of the gap"
-        bar = charts.share_row([("alone", alone), ("rest", 1 - max(0.0, alone))], text)
+        strip = charts.share_row([("alone", alone), ("rest", 1 - max(0.0, alone))], text)
     return {
         "heads": heads,
         "rows": rows,
         "axis": charts.axis_row(scale),
         "sentence": factors.sentence,
-        "bar": bar,
+        "bar": strip,
         "alone": share(alone),
         "rest": share(max(0.0, 1 - alone)) if alone is not None and math.isfinite(alone) else "",
         "table": Table(

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.measures import arm_cell
-from benchmark.results import REPORT_SCHEMA, Cell, Note, ResultSet
-from benchmark.wording import note_line
+from .analysis import ArmCell
+from .measures import arm_cell
+from .pod.cells import Cell
+from .results import REPORT_SCHEMA, Note, ResultSet
+from .wording import note_line
 
 _TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")
 
@@ -22,7 +24,7 @@ def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
             name: {
                 "environment": dict(results.environment),
                 "rounds": len({process.round for process in results.processes}),
-                "cells": [_cell(results, cell) for cell in results.cells()],
+                "cells": [_cell(cell, found) for cell in results.cells() if (found := arm_cell(results, cell))],
             }
             for name, results in arms.items()
         },
@@ -35,9 +37,7 @@ def notes(arms: Mapping[str, ResultSet]) -> list[Note]:
     return list(dict.fromkeys(note for results in arms.values() for note in results.notes))
 
 
-def _cell(results: ResultSet, cell: Cell) -> dict[str, Any]:
-    found = arm_cell(results, cell)
-    assert found is not None  # `cell` is one of the arm's own
+def _cell(cell: Cell, found: ArmCell) -> dict[str, Any]:
     periods = {key: int(found.rates[key]) if key in found.rates else None for key in ("throttled_periods", "periods")}
     return {
         "model": cell.model,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from benchmark.analysis import (
+from .analysis import (
     GRADIENT_CELLS,
     MAIN_CAUSE,
     Advice,
@@ -29,7 +29,8 @@ from benchmark.analysis import (
     Trend,
     Verdict,
 )
-from benchmark.results import Cell, Note, NoteCode, ResultSet, Scalar
+from .pod.cells import Cell
+from .results import Note, NoteCode, ResultSet, Scalar
 
 UNKNOWN = "~"
 # Keys of an environment that are not set, rather than not known, if they have no value.

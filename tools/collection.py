@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build kubepin.tuning as one archive, with roles, playbooks and the benchmark, in FOLDER (default: dist).
+"""Build kubepin.tuning as one archive in FOLDER (default: dist).
 
-A playbook of a collection is called by its name, which takes no hyphen: tune-gpu-nodes.yml is kubepin.tuning.tune_gpu_nodes there.
+The collection's folder links to the roles, the playbooks and the benchmark at the top level of the repository. ansible-galaxy
+leaves out links that lead out of the folder that it builds: so it builds a copy with files in their place.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -21,16 +21,6 @@ NOT_OF_THE_COLLECTION = ("ansible", "ansible-core", "ansible-runner", "rich", "s
 NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "evidence")
 
 
-def playbook_name(name: str) -> str:
-    """The name of a playbook's file in the collection."""
-    return name.replace("-", "_")
-
-
-def playbook_text(text: str) -> str:
-    """A playbook's text in the collection: the playbooks that it imports have other names there."""
-    return re.sub(r"(?<=import_playbook: )\S+", lambda match: playbook_name(match[0]), text)
-
-
 def requirements(text: str) -> str:
     """Of the project's Python requirements those that the collection needs besides Ansible."""
     lines = [line for line in text.splitlines() if "==" in line and line.split("==")[0] not in NOT_OF_THE_COLLECTION]
@@ -38,14 +28,10 @@ def requirements(text: str) -> str:
 
 
 def assemble(tree: Path) -> None:
-    """Put together in the empty folder `tree` what the repository keeps at its top level for those who work in it."""
+    """Copy the collection with all that it links to into the empty folder `tree`, and add what only readers and pip look for."""
     shutil.copytree(SOURCE, tree, ignore=NOT_SHIPPED, dirs_exist_ok=True)
-    for folder in ("roles", "benchmark", "docs"):
-        shutil.copytree(PROJECT / folder, tree / folder, ignore=NOT_SHIPPED)
+    shutil.copytree(PROJECT / "docs", tree / "docs", ignore=NOT_SHIPPED)
     shutil.copy(PROJECT / "LICENSE", tree)
-    (tree / "playbooks").mkdir()
-    for playbook in sorted((PROJECT / "playbooks").glob("*.yml")):
-        (tree / "playbooks" / playbook_name(playbook.name)).write_text(playbook_text(playbook.read_text()))
     (tree / "requirements.txt").write_text(requirements((PROJECT / "requirements.txt").read_text()))
 
 

@@ -66,7 +66,7 @@ def _directory(path: str, mountinfo_text: str, controller: Optional[str]) -> Opt
     """Directory of a group. In a container, the mount may show only the part of the tree below its root."""
     marker = "cpuacct.usage" if controller == "cpuacct" else "cpu.stat"
     for line in mountinfo_text.splitlines():
-        fields, _, rest = line.partition(" - ")
+        fields, _dash, rest = line.partition(" - ")
         kind, *options = rest.split(" ")
         if kind == ("cgroup2" if controller is None else "cgroup") and (
             controller is None or controller in options[-1].split(",")
@@ -92,7 +92,7 @@ def level_quota(level: str) -> Optional[float]:
     """Quota of one level in CPUs, None if it has none."""
     text = read_text(os.path.join(level, "cpu.max"))
     if text is not None:
-        quota, _, period = text.strip().partition(" ")
+        quota, _space, period = text.strip().partition(" ")
     else:
         quota = (read_text(os.path.join(level, "cpu.cfs_quota_us")) or "-1").strip()
         period = (read_text(os.path.join(level, "cpu.cfs_period_us")) or "100000").strip()

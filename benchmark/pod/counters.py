@@ -47,7 +47,7 @@ def parse_run_delay(schedstat: Optional[str]) -> Optional[float]:
 def parse_field(text: Optional[str], name: str) -> Optional[int]:
     """The number in a line "name : 12" or "name: 12" of /proc/.../status or /proc/.../sched."""
     for line in (text or "").splitlines():
-        key, _, value = line.partition(":")
+        key, _colon, value = line.partition(":")
         if key.strip() == name:
             return int(value)
     return None
@@ -58,17 +58,19 @@ def parse_host_time(stat: Optional[str], ticks_per_second: int) -> Optional[Host
     fields = (stat or "").partition("\n")[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         return None
-    user, nice, system, _, _, irq, softirq, steal = (int(field) * 1000 / ticks_per_second for field in fields[1:9])
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (
+        int(field) * 1000 / ticks_per_second for field in fields[1:9]
+    )
     return HostTime(user + nice + system + irq + softirq, steal)
 
 
 def reference_loop() -> float:
     """ms of CPU time of a fixed single-threaded loop, the best of three: CPU speed without waiting for a CPU."""
     best = float("inf")
-    for _ in range(REFERENCE_REPEATS):
+    for _repeat in range(REFERENCE_REPEATS):
         start = time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
         value = 1
-        for _ in range(REFERENCE_LOOPS):
+        for _loop in range(REFERENCE_LOOPS):
             value = (value * 1103515245 + 12345) & 0x7FFFFFFF
         best = min(best, (time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID) - start) * 1e3)
     return best
@@ -87,7 +89,7 @@ def cpu_mhz(cpu: int) -> Optional[float]:
         return int(text) / 1e3
     found = None
     for line in (read_text("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
+        key, _colon, value = line.partition(":")
         if key.strip() == "processor":
             found = int(value)
         elif key.strip() == "cpu MHz" and found == cpu:

@@ -8,7 +8,7 @@ def parse_list(text: str) -> Set[int]:
     """The numbers in a list such as "0-3,8"; empty for an empty text."""
     numbers: Set[int] = set()
     for part in text.strip().split(","):
-        first, _, last = part.partition("-")
+        first, _dash, last = part.partition("-")
         if first:
             numbers.update(range(int(first), int(last or first) + 1))
     return numbers

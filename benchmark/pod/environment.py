@@ -66,7 +66,7 @@ def usable_cpus(allowed: int, quota: Optional[float]) -> int:
 def parse_cpu_model(cpuinfo: str) -> Optional[str]:
     """Name of the first CPU in /proc/cpuinfo; None on Arm, which has no name there."""
     for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
+        key, _colon, value = line.partition(":")
         if key.strip() == "model name":
             return value.strip()
     return None

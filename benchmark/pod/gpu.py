@@ -79,7 +79,7 @@ def _ask_nvidia_smi(pci: str) -> GpuIdentity:
         answer = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=20).decode()
     except (OSError, subprocess.SubprocessError):
         return GpuIdentity(pci)
-    uuid, _, driver = answer.strip().partition(", ")
+    uuid, _comma, driver = answer.strip().partition(", ")
     return GpuIdentity(pci, uuid or None, driver or None)
 
 

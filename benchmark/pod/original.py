@@ -47,7 +47,7 @@ def parse_frequency(cpuinfo: str, cpufreq: Sequence[Dict[str, str]]) -> Optional
     `cpufreq` has the files scaling_cur_freq, scaling_min_freq and scaling_max_freq of each CPU, in kHz.
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    current = [float(value) for key, _, value in lines if key.strip() == "cpu MHz"]
+    current = [float(value) for key, _colon, value in lines if key.strip() == "cpu MHz"]
 
     def megahertz(file: str) -> List[float]:
         return [int(files[file]) / 1e3 for files in cpufreq if files.get(file, "").strip().isdigit()]

@@ -6,13 +6,14 @@ Started by rounds.py. Its stdout and stderr are for people: progress, and torch'
 
 import contextlib
 import ctypes
+import functools
 import gc
 import json
 import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, cast
 
 from . import cgroup, counters, environment, gpu, loader, measure, models
 from .cells import GRAPH_MODE, Cell, controls, grouped_order, matrix_cells
@@ -116,18 +117,17 @@ class Bench:
             found = f"torch {self.torch.__version__} on {self.device}"
             return f"CUDA graphs need CUDA and torch 1.10 or later: this is {found}"
         if cell.loads:
-            assert cell.batch is not None
             return loader.shm_shortage(
-                loader.shm_free(), cell.batch, self.image_size, self.workers, ", or fewer --workers"
+                loader.shm_free(), _batch(cell), self.image_size, self.workers, ", or fewer --workers"
             )
         return None
 
     @contextlib.contextmanager
     def _work(self, cell: Cell, model: Any) -> Iterator[measure.Work]:
         torch, clock = self.torch, time.perf_counter
-        assert cell.batch is not None  # only cells that were read from a log lack it
         models.prepare_model(model, trains=cell.trains)
-        criterion, targets = self._criterion, models.random_targets(torch, cell.batch, self.device)
+        batch = _batch(cell)
+        criterion, targets = self._criterion, models.random_targets(torch, batch, self.device)
 
         def run(images: Any) -> Any:
             if not cell.trains:
@@ -141,7 +141,7 @@ class Bench:
             if cell.loads:
                 if self._pool is None:
                     self._pool = loader.ImagePool(torch, self.image_size)
-                source = loader.batches(torch, self._pool, cell.batch, self.workers)
+                source = loader.batches(torch, self._pool, batch, self.workers)
 
                 def fetch() -> Any:
                     return getattr(next(source), cell.precision)()
@@ -151,7 +151,7 @@ class Bench:
 
                 yield measure.loading_work(fetch, upload, run, self._wait, clock, cuda=self.cuda)
                 return
-            images = models.random_images(torch, cell.batch, self.image_size, cell.precision, self.device)
+            images = models.random_images(torch, batch, self.image_size, cell.precision, self.device)
             if cell.mode == GRAPH_MODE:
                 graph = self._captured(lambda: run(images))
                 yield measure.resident_work(graph.replay, self._wait, clock, cuda=True)
@@ -164,7 +164,7 @@ class Bench:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(_GRAPH_WARM_UPS):
+            for _replay in range(_GRAPH_WARM_UPS):
                 run()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -224,12 +224,7 @@ def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, contro
     timed = position = 0
     for group in order:
         kept: List[Any] = []
-
-        def model(first: Cell = group[0], kept: List[Any] = kept) -> Any:
-            if not kept:
-                kept.append(bench.build(first))
-            return kept[0]
-
+        model = functools.partial(_build_once, bench, group[0], kept)
         for cell in group:
             values = bench.try_cell(cell, model)
             timed += values["status"] == "ok"
@@ -238,6 +233,16 @@ def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, contro
             position += 1
         kept.clear()
     return timed
+
+
+def _batch(cell: Cell) -> int:
+    return cast(int, cell.batch)  # only cells that were read from a log lack it
+
+
+def _build_once(bench: Bench, cell: Cell, kept: List[Any]) -> Any:
+    if not kept:
+        kept.append(bench.build(cell))
+    return kept[0]
 
 
 def _outcome(values: Dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import IO, Dict, List, NamedTuple, Optional, Sequence, cast
 
 from . import cgroup
 from .environment import SHM, usable_cpus
@@ -60,7 +60,7 @@ def child_environment(setting: Setting, found: Dict[str, str]) -> Dict[str, str]
     result = dict(found)
     package_depth = __name__.count(".")
     root = os.path.abspath(__file__)
-    for _ in range(package_depth + 1):
+    for _level in range(package_depth + 1):
         root = os.path.dirname(root)
     result["PYTHONPATH"] = os.pathsep.join(filter(None, (root, found.get("PYTHONPATH"))))
     if setting.threads is not None:
@@ -121,8 +121,7 @@ class Child:
 
         It polls for the end, because loader workers that outlive the process hold its pipes open.
         """
-        assert self._process.stdout is not None
-        messages, lines = self._process.stdout.fileno(), self._lines
+        messages, lines = cast(IO[bytes], self._process.stdout).fileno(), self._lines
         cutters = {messages: Lines(), lines: Lines()}
         with selectors.DefaultSelector() as selector:
             for descriptor in cutters:
@@ -130,7 +129,7 @@ class Child:
             ended = False
             while selector.get_map():
                 events = selector.select(timeout=_POLL_S)
-                for key, _ in events:
+                for key, _mask in events:
                     data = os.read(key.fd, _CHUNK)
                     if not data:
                         selector.unregister(key.fd)

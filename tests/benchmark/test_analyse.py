@@ -25,8 +25,9 @@ from benchmark.analysis import (
 )
 from benchmark.causes import explain, ruled_out, unknown
 from benchmark.measures import arm_cell
+from benchmark.pod.cells import Cell
 from benchmark.readers import parse_arms, read
-from benchmark.results import Cell, InputError, NoteCode, Process, ResultSet, Scalar, Timing
+from benchmark.results import InputError, NoteCode, Process, ResultSet, Scalar, Timing
 from benchmark.wording import verdict_line
 
 Lines = list[dict[str, Any]]

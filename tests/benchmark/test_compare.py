@@ -11,8 +11,9 @@ import pytest
 
 from benchmark.analysis import Comparison, GradientCode, Role, Verdict
 from benchmark.compare import compare, estimate, holm, newest_analysis
+from benchmark.pod.cells import RESNETS, Cell
 from benchmark.readers import read
-from benchmark.results import RESNETS, Cell, InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
+from benchmark.results import InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
 from benchmark.wording import gradient_conclusion, verdict_line
 
 CELL = Cell("resnet18", "half", "inference", 64)

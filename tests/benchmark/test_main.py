@@ -234,14 +234,14 @@ def test_a_report_cannot_be_written_over_a_file(run: Path, tmp_path: Path, capsy
     assert main(["report", f"{run}@none-4", f"{run}@static-4", "--output", str(tmp_path / "out")]) == BAD_INPUT
     assert capsys.readouterr().err.splitlines() == [
         "benchmark: no report was written. 1 problem:",
-        f"  {tmp_path}/out: is a file: expected a folder. Name another with --output.",
+        f"  {tmp_path}/out: is a file: expected a folder for the report. Name another one.",
     ]
 
 
 def test_a_log_has_no_arm_to_add(run: Path, amd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["report", f"{run}@none-4", f"{run}@static-4", "--output", str(tmp_path / "out"), "--with", str(amd)]
     assert main(command) == BAD_INPUT
-    assert f"  {amd}: only JSON lines have arms: expected FILE@ARM after --with." in capsys.readouterr().err
+    assert f"  {amd}: only JSON lines have arms: expected FILE@ARM for another arm." in capsys.readouterr().err
 
 
 def test_a_summary_of_every_arm(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

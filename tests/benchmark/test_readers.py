@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.pod.cells import Cell
 from benchmark.readers import parse_arms, parse_csv_folder, parse_json_lines, parse_log, read, read_arms
-from benchmark.results import Cell, InputError, Note, NoteCode
+from benchmark.results import InputError, Note, NoteCode
 
 HEAD = "Benchmarking Training half precision type resnet18 \n"
 TIME = "resnet18 model average train time : 75.7ms\n"

@@ -440,8 +440,8 @@ def test_a_table_of_all_cells_can_be_taken_along(beats: Analysis, written: Writt
 
 def test_a_report_is_replaced_whole(beats: Analysis, seed: Analysis, tmp_path: Path) -> None:
     for analysis in (beats, seed):
-        paths = report.write(analysis, {}, tmp_path / "new" / "folder", "t", "c")
-    assert sorted(path.name for path in paths) == sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
+        report.write(analysis, {}, tmp_path / "new" / "folder", "t", "c")
+    assert sorted(report.FILES) == sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
     assert (tmp_path / "new" / "folder" / "line.txt").read_text() == report.line(seed) + "\n"
 
 

@@ -184,7 +184,8 @@ def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(proj
 def test_verbs_playbooks_and_documentation_name_the_same_set() -> None:
     playbooks = {verb.playbook for verb in VERBS.values()}
     imported = {"require-nodes.yml"}  # by other playbooks
-    assert {path.name for path in (PROJECT / "playbooks").glob("*.yml")} - imported == playbooks
+    named = {path.name.replace("_", "-") for path in (PROJECT / "playbooks").glob("*.yml")}
+    assert named - imported == playbooks
     assert {path.name for path in PROJECT.glob("*-*.yml") if path.name != "execution-environment.yml"} == playbooks
     text = (PROJECT / "orchestrator" / "README.md").read_text()
     documented = re.findall(r"^\| `(\w+)` \| `([\w-]+\.yml)` \|", text, re.MULTILINE)

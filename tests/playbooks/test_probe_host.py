@@ -56,7 +56,7 @@ def play(folder: Path, *arguments: str, **changes: object) -> subprocess.Complet
         "local",
         "-e",
         variables,
-        "playbooks/probe-host.yml",
+        "playbooks/probe_host.yml",
         *arguments,
     ]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

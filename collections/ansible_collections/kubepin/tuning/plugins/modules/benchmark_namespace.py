@@ -52,7 +52,7 @@ seealso:
 EXAMPLES = r"""
 - name: Create what the benchmark's pods share
   kubepin.tuning.benchmark_namespace:
-    program: benchmark/pod
+    program: "{{ role_path }}/files/pod"   # of role gpu_benchmark
   delegate_to: localhost
 
 - name: Delete what the benchmark's pods share

@@ -15,7 +15,7 @@ description:
   - Containers and cgroups are removed afterwards. Those of an interrupted run are removed by the next one.
   - The engine is called through its command line, because C(community.docker) would need the Docker SDK for Python on
     the host.
-  - Compare the arms with C(python -m benchmark report) on the control node.
+  - Compare the arms with M(kubepin.tuning.benchmark_report).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
@@ -23,8 +23,8 @@ author:
   - The kubepin developers (@kubepin)
 options:
   program:
-    description: The folder on the host that holds the package C(pod), which is kubepin's C(benchmark/pod). It is
-      mounted read-only.
+    description: The folder on the host that holds the package C(pod), a copy of C(files/pod) of role host_probe. It is mounted
+      read-only.
     type: path
     required: true
   output:
@@ -328,7 +328,9 @@ def obstacles(params: t.Mapping[str, t.Any], check_mode: bool) -> t.List[str]:
         return found
     program = os.path.join(params["program"], PACKAGE, "__main__.py")
     if not os.path.isfile(program):
-        found.append(f"program is '{params['program']}', and {program} is not there: copy benchmark/pod to it first.")
+        found.append(
+            f"program is '{params['program']}', and {program} is not there: copy files/pod of role host_probe to it first."
+        )
     folder = os.path.dirname(os.path.abspath(params["output"]))
     if not os.path.isdir(folder):
         found.append(f"output is '{params['output']}', and there is no folder {folder}: make it first.")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -179,22 +178,23 @@ def _failed(result: Data) -> bool:
 
 
 def benchmark_fact(
-    before: Data, plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], summary: Data, problems: Sequence[str]
+    before: Data, plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], timings: Data, problems: Sequence[str]
 ) -> dict[str, Any]:
     """The fact `kubepin_benchmark` of a node after a measurement.
 
     :param before: the previous fact; other measurements of the same run are kept
     :param looked_at: the results of benchmark_pod in check mode, one for each pod of the plan
     :param ran: the results of the pods that were run
-    :param summary: the object of ``python -m benchmark summary``, empty without timings
+    :param timings: the result of module benchmark_timings_info, skipped without timings
     :param problems: what prevented the measurement
     """
     found = {result["benchmark"]["file"]: result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result}
     unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
     failures = [f"{pod['arm']}, round {pod['round']}: {pod['failure']}" for pod in found.values() if pod["failure"]]
     left_behind = [str(result["left_behind"]) for result in ran if result.get("left_behind")]
-    mine = list(dict.fromkeys([*plan["problems"], *problems, *failures, *unexpected, *left_behind]))
-    arms = summary.get("arms") or {}
+    unread = _reasons_without("summary", timings)
+    mine = list(dict.fromkeys([*plan["problems"], *problems, *unread, *failures, *unexpected, *left_behind]))
+    arms = timings.get("summary", {}).get("arms") or {}
     runs = dict(before.get("runs") or {}) if before.get("run") == plan["run"] else {}
     runs[plan["label"]] = {
         "run_id": plan["run_id"],
@@ -234,7 +234,7 @@ def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]
 
 
 def comparison_sources(side_a: Data, side_b: Data, facts: Mapping[str, Data]) -> dict[str, Any]:
-    """The two inputs of ``python -m benchmark report``, or why there is none.
+    """The two inputs of module benchmark_report, or why there are none.
 
     :param side_a: ``host``, ``run`` (a label) and, where several arms were measured, ``group``
     :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
@@ -256,15 +256,10 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
     """The fact `kubepin_comparison`.
 
     :param sources: of `comparison_sources`
-    :param reported: the result of the command ``python -m benchmark report --json``, skipped without sources
-    :param folder: where the command writes
+    :param reported: the result of module benchmark_report, skipped without sources
+    :param folder: where the module writes
     """
-    problems = list(sources["problems"])
-    report: Data = {}
-    if not problems and reported.get("rc") == 0:
-        report = json.loads(reported["stdout"])
-    elif not problems:
-        problems.append(str(reported.get("stderr") or reported.get("msg")))
+    report: Data = reported.get("report") or {}
     return {
         "schema": SCHEMA,
         "a": sources.get("a"),
@@ -272,8 +267,15 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
         "verdict": report.get("verdict"),
         "line": report.get("line"),
         "report": f"{folder}/report.html" if report else None,
-        "problems": problems,
+        "problems": [*sources["problems"], *_reasons_without("report", reported)],
     }
+
+
+def _reasons_without(value: str, result: Data) -> list[str]:
+    """Why the result of a module lacks a value; nothing if it is there, or if the task was skipped."""
+    if value in result or result.get("skipped"):
+        return []
+    return list(result.get("problems") or [str(result.get("msg"))])
 
 
 def benchmark_statistics(fact: Data) -> dict[str, Any]:

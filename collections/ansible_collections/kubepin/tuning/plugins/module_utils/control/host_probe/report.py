@@ -34,7 +34,7 @@ def probe_fact(measured: Mapping[str, Any], report: Mapping[str, Any], folder: s
     """The fact `kubepin_probe`.
 
     :param measured: what module `cpuset_probe` returned
-    :param report: the object of `python -m benchmark report --json`
+    :param report: the report of module `benchmark_report`
     :param folder: the folder on the control node that holds the timings and the report
     """
     kept = ("engine", "engine_version", "cpuset", "explanation", "gpu", "order", "commands", "rounds", "clock", "notes")

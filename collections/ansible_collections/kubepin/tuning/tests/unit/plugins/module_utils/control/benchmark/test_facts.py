@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import pytest
@@ -177,6 +176,7 @@ def test_policies_are_not_mixed():
 
 
 CELL = {"model": "resnet18", "precision": "half", "mode": "train", "batch": 64, "mean_ms": 12.5}
+SKIPPED = {"skipped": True, "changed": False}
 SUMMARY = {
     "arms": {
         "none-12": {"rounds": 3, "cells": [CELL]},
@@ -187,7 +187,7 @@ SUMMARY = {
 
 def fact(complete=(1, 2, 3), before=None, **changes):
     plan = {**benchmark_plan(settings(), api(), {}, FOLDER), **changes}
-    return benchmark_fact(before or {}, plan, looked(plan), looked(plan, complete), SUMMARY, [])
+    return benchmark_fact(before or {}, plan, looked(plan), looked(plan, complete), {"summary": SUMMARY}, [])
 
 
 def test_the_fact_holds_what_was_measured():
@@ -214,20 +214,33 @@ def test_the_fact_keeps_other_measurements_of_the_same_run_only():
 def test_failures_are_in_the_fact():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     ran = looked(plan, failure="node gpu-01 has no free GPU.")[:1]
-    found = benchmark_fact({}, plan, looked(plan), [{**ran[0], "left_behind": "it is still there"}], {}, ["x"])
+    found = benchmark_fact({}, plan, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, ["x"])
     assert found["problems"] == [
         "before: x",
         "before: none, round 1: node gpu-01 has no free GPU.",
         "before: it is still there",
     ]
     assert found["runs"]["before"]["complete"] is False
-    crashed = benchmark_fact({}, plan, looked(plan), [{"msg": "MODULE FAILURE"}], {}, [])
+    crashed = benchmark_fact({}, plan, looked(plan), [{"msg": "MODULE FAILURE"}], SKIPPED, [])
     assert crashed["problems"] == ["before: MODULE FAILURE"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param({"failed": False, "msg": "a b", "problems": ["a", "b"]}, id="refused"),
+        pytest.param({"failed": False, "msg": "a"}, id="crashed"),
+    ],
+)
+def test_timings_that_cannot_be_read_are_a_problem(result):
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    found = benchmark_fact({}, plan, looked(plan, complete=(1,)), [], result, [])
+    assert found["problems"] == [f"before: {problem}" for problem in result.get("problems", ["a"])]
 
 
 def test_a_node_that_could_not_be_planned_has_a_fact_too():
     plan = benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)
-    found = benchmark_fact({}, plan, [], [], {}, [])
+    found = benchmark_fact({}, plan, [], [], SKIPPED, [])
     assert found["problems"] == ["before: no such node"]
     assert found["runs"]["before"]["complete"] is False
 
@@ -255,12 +268,12 @@ def test_a_comparison_without_timings_says_which():
         "nothing to compare: before of gpu-01, arm integer, has no timings.",
         "nothing to compare: run of gpu-02, has no timings.",
     ]
-    assert comparison_fact(sources, {"skipped": True}, "/r")["problems"] == sources["problems"]
+    assert comparison_fact(sources, SKIPPED, "/r")["problems"] == sources["problems"]
 
 
 def test_the_fact_of_a_comparison():
     sources = {"problems": [], "a": "x@none-auto", "b": "x@static-auto"}
-    done = {"rc": 0, "stdout": json.dumps({"verdict": "BEATS", "line": "1.6x faster"})}
+    done = {"report": {"verdict": "BEATS", "line": "1.6x faster"}}
     assert comparison_fact(sources, done, "/r") == {
         "schema": 1,
         "a": "x@none-auto",
@@ -270,8 +283,8 @@ def test_the_fact_of_a_comparison():
         "report": "/r/report.html",
         "problems": [],
     }
-    failed = comparison_fact(sources, {"rc": 2, "stdout": "", "stderr": "no cell in common"}, "/r")
-    assert (failed["report"], failed["problems"]) == (None, ["no cell in common"])
+    failed = comparison_fact(sources, {"msg": "no cell in common. x", "problems": ["no cell in common.", "x"]}, "/r")
+    assert (failed["report"], failed["problems"]) == (None, ["no cell in common.", "x"])
 
 
 def test_the_summary():
