@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -27,6 +28,8 @@ from orchestrator.model import (
     RunVerdict,
     UsageError,
 )
+from orchestrator.scratch import sweep
+from orchestrator.values import is_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 
 _CODES = ", ".join(f"{code} {verdict}".replace("_", " ") for verdict, code in EXIT_CODES.items())
 _EPILOG = f"""\
-exit codes: {_CODES}; {USAGE_EXIT_CODE} cannot start
+exit codes: {_CODES};
+            {USAGE_EXIT_CODE} cannot start
 `kubepin VERB --help` lists a verb's options; orchestrator/README.md has the Python API."""
 
 
@@ -89,6 +93,9 @@ def _add_play(command: argparse.ArgumentParser, verb: str) -> None:
     command.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the become password")
     command.add_argument("--check", action="store_true", help="show what would be done; change nothing")
     command.add_argument("--resume", metavar="RUN", help="continue a run in its folder; `last` is the newest")
+    command.add_argument(
+        "--with-changes", action="store_true", help="resume although the inventory or variables differ"
+    )
     if verb == "tune":
         command.add_argument("--benchmark", action="store_true", help="measure before and after, and compare")
     if verb == "benchmark":
@@ -123,26 +130,58 @@ def extra_variables(texts: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ..
             files.append(str(path))
             if not path.is_file():
                 problems.append(f"-e {text}: the file does not exist.")
-        elif text.lstrip().startswith(("{", "[")):
-            try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                problems.append(f"-e '{text}': invalid YAML: {' '.join(str(error).split())}.")
-                continue
-            if isinstance(value, dict):
-                variables |= value
-            else:
-                problems.append(f"-e '{text}': expected an object, such as '{{\"kubepin_batches\": [1]}}'.")
+            elif not _is_unicode(text):
+                problems.append(f"-e {text}: the file's name is not UTF-8. Rename it.")
+            continue
+        try:
+            found: Any = yaml.safe_load(text) if text.lstrip().startswith(("{", "[")) else parse_kv(text)
+        except yaml.YAMLError as error:
+            problems.append(f"-e '{text}': invalid YAML: {' '.join(str(error).split())}.")
+        except (AnsibleParserError, ValueError, RecursionError) as error:
+            problems.append(f"-e '{text}': {error}.")
         else:
-            try:
-                variables |= parse_kv(text)
-            except AnsibleParserError as error:
-                problems.append(f"-e '{text}': {error}.")
-            if words := variables.pop("_raw_params", ""):
+            if not isinstance(found, dict):
+                problems.append(f"-e '{text}': expected an object, such as '{{\"kubepin_batches\": [1]}}'.")
+            elif words := found.pop("_raw_params", ""):
                 problems.append(f"-e '{text}': expected key=value instead of `{words}`.")
+            elif not _is_json(found):
+                problems.append(
+                    f"-e '{text}': expected text, numbers, lists and objects, as JSON has them. Quote dates and other values."
+                )
+            else:
+                variables |= found
     if problems:
         raise UsageError(" ".join(problems))
     return variables, tuple(files)
+
+
+def _is_unicode(text: str) -> bool:
+    """False if it has bytes that are not UTF-8 (PEP 383)."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _is_json(value: Any) -> bool:
+    if is_deep(value):
+        return False
+    try:
+        return _is_unicode(json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError):
+        return False
+
+
+def _source(text: str) -> str:
+    """An inventory source. Ansible runs in the project's folder, not in the user's.
+
+    :raises UsageError: if Ansible cannot take its name
+    """
+    path = Path(text).expanduser().absolute()
+    if not _is_unicode(text):
+        raise UsageError(f"-i {text}: the name is not UTF-8. Rename it.")
+    if "," not in text:
+        return str(path)
+    if path.exists():
+        raise UsageError(f"-i {text}: Ansible takes a name with a comma for a list of hosts. Rename it.")
+    return text
 
 
 def request(options: argparse.Namespace, project: Path) -> RunRequest:
@@ -157,17 +196,16 @@ def request(options: argparse.Namespace, project: Path) -> RunRequest:
         variables["tune_benchmark"] = True
     if getattr(options, "contrast", False):
         variables["gpu_benchmark_contrast"] = True
-    resume = options.resume and str(runs.find(project, options.resume)["run"])
     return RunRequest(
         verb=options.verb,
-        # Ansible runs in the project's folder, not in the user's
-        inventory=tuple(text if "," in text else str(Path(text).expanduser().absolute()) for text in options.inventory),
+        inventory=tuple(map(_source, options.inventory)),
         limit=options.limit,
         variables=variables,
         variable_files=files,
         check=options.check,
         become_password=getpass("BECOME password: ") if options.ask_become_pass else None,
-        resume=resume,
+        resume=options.resume and runs.find(project, options.resume),
+        with_changes=options.with_changes,
         project=project,
     )
 
@@ -244,25 +282,30 @@ def _signals(control: Control, console: Console) -> Iterator[None]:
 
 def _report(options: argparse.Namespace, console: Console, project: Path) -> int:
     from orchestrator import runs
+    from orchestrator.records import REPORT, RESULT, read_text
 
-    name = runs.find(project, options.run)["run"]
+    name = runs.find(project, options.run)
     folder = runs.runs_in(project) / name
-    if not (folder / "result.json").is_file():
-        raise KubepinError(
-            f"run {name} has no result: it is still running or was killed. Resume a killed run with: "
-            f"kubepin {runs.find(project, name)['verb']} --resume {name}"
+    if not (folder / RESULT).is_file():
+        run = runs.summary(folder)
+        way_out = (
+            "Wait until it has ended."
+            if run.verdict == runs.RUNNING
+            else f"Resume it with: kubepin {run.verb} --resume {name}"
         )
+        raise KubepinError(f"run {name} has no result: {run.sentence or run.verdict}. {way_out}")
     if options.json:
-        console.file.write((folder / "result.json").read_text(encoding="utf-8"))
+        console.file.write(read_text(folder / RESULT))
     else:
-        console.file.write((folder / "report.txt").read_text(encoding="utf-8"))
+        console.file.write(read_text(folder / REPORT))
         written = sorted(path for path in folder.rglob("report.html"))
-        console.file.write("".join(f"{path}\n" for path in [*written, folder / "result.json"]))
+        console.file.write("".join(f"{path}\n" for path in [*written, folder / RESULT]))
     return EXIT_CODES[RunVerdict.DONE]
 
 
 def _runs(options: argparse.Namespace, console: Console, project: Path) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator import runs
 
@@ -279,18 +322,22 @@ def _runs(options: argparse.Namespace, console: Console, project: Path) -> int:
         for heading in ("", *options.runs):
             table.add_column(heading)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
     else:
-        found = runs.summaries(project)
+        found, damaged = runs.summaries(project)
+        for error in damaged:
+            print(f"kubepin: passed over: {error}", file=sys.stderr)
         if options.json:
-            fields = ("run", "verb", "attempts", "verdict", "seconds", "outcomes", "sentence")
-            console.file.write(json.dumps([{key: run[key] for key in fields} for run in found], indent=2) + "\n")
+            console.file.write(json.dumps([run.to_object() for run in found], indent=2) + "\n")
             return EXIT_CODES[RunVerdict.DONE]
         for heading in ("run", "verb", "verdict", "seconds", "hosts"):
             table.add_column(heading, no_wrap=heading == "run")
         for run in found:
-            hosts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in run["outcomes"].items())
-            table.add_row(run["run"], run["verb"], run["verdict"], f"{run['seconds']:g}", hosts)
+            hosts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in run.outcomes.items())
+            table.add_row(
+                *(Text(text) for text in (run.run, run.verb, run.verdict, f"{run.seconds:g}")),
+                Text(run.sentence if run.verdict == runs.RUNNING else hosts),
+            )
     console.print(table if table.row_count else "no differences" if options.runs else "no runs yet")
     return EXIT_CODES[RunVerdict.DONE]
 
@@ -300,6 +347,10 @@ def main(arguments: Sequence[str] | None = None, project: Path = PROJECT) -> int
     options = parser().parse_args(arguments)
     from rich.console import Console
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end a run
+    sweep()
     console = Console(no_color=True if options.no_color else None, highlight=False)
     try:
         return {"report": _report, "runs": _runs}.get(options.verb, _play)(options, console, project)

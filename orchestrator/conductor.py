@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.words impor
 
 from orchestrator import rounds, runs
 from orchestrator.model import VERBS, Event, HostResult, PlayResult, RunRequest, RunResult, RunVerdict, UsageError
+from orchestrator.ownership import Owner
 from orchestrator.play import Play, PlayError, run_play
 from orchestrator.redaction import Redactor
+from orchestrator.scratch import places, scratch_folder, sweep
+from orchestrator.values import as_list, as_object
 
 Listener = Callable[[Event], None]
 
@@ -31,6 +36,7 @@ _ON_STOP: Mapping[str, str] = {
     "upgrade": "the current step will finish; no new step will start",
 }
 _READ_ONLY_STOP = "it changes no node, so it will run to its end"
+_READY = "ready"  # becomes the stop file
 
 
 class Control:
@@ -67,33 +73,84 @@ def conduct(request: RunRequest, listen: Listener = lambda event: None, control:
     :param control: stops the run
     :raises UsageError: if the run cannot start; then nothing was changed and there is no folder
     """
+    sweep()
     request = runs.resumed(request)
     redactor = Redactor(runs.environment_secrets(), request.variables, {"password": request.become_password})
     inventory = runs.read_inventory(request)
     redactor.learn(inventory)
     _check_rounds(request)
-    folder = runs.begin(request, inventory, redactor)
-    with folder.opened():
-        return _Run(request, folder, listen, control or Control()).conduct()
+    owner = Owner()
+    with _control_folder(owner) as control_folder:
+        folder = runs.begin(request, inventory, redactor, owner)
+        with folder.released():
+            return _Run(request, folder, _Messages(control_folder), owner, listen, control or Control()).conduct()
 
 
 def _check_rounds(request: RunRequest) -> None:
     value = request.variables.get(rounds.ROUNDS, 1)
-    if not str(value).isdigit() or int(value) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,5}", str(value), re.ASCII):
         raise UsageError(f"`{rounds.ROUNDS}` is {value!r}: expected a whole number of at least 1, such as 5.")
+
+
+@contextmanager
+def _control_folder(owner: Owner) -> Iterator[Path]:
+    """:raises UsageError: if it cannot be made"""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(owner))
+            (folder / _READY).touch()
+        except OSError as error:
+            raise UsageError(f"no folder can be made in {places()[0]}: {error.strerror}. Free space there.") from error
+        yield folder
+
+
+class _Messages:
+    """The folder for messages to and from the playbooks: the stop file and the progress of drains."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stop_file = folder / "stop"
+
+    def stop(self) -> None:
+        """Tells the playbooks to stop. A rename needs no space.
+
+        :raises OSError: if they cannot be told
+        """
+        (self.folder / _READY).rename(self.stop_file)
+
+    def drains(self) -> dict[str, tuple[str, ...]]:
+        """Node to the pods that its drain waits for. A file that cannot be read counts as none."""
+        found = {}
+        for path in sorted(self.folder.glob("drain-*.json")):
+            with suppress(OSError, ValueError, RecursionError):
+                remaining = as_list(as_object(json.loads(path.read_bytes())).get("remaining"))
+                found[path.stem.removeprefix("drain-")] = tuple(map(str, remaining))
+        return found
 
 
 class _Run:
     """One run in progress."""
 
-    def __init__(self, request: RunRequest, folder: runs.RunFolder, listen: Listener, control: Control) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        folder: runs.RunFolder,
+        messages: _Messages,
+        owner: Owner,
+        listen: Listener,
+        control: Control,
+    ) -> None:
         self._request = request
         self._folder = folder
+        self._messages = messages
+        self._owner = owner
         self._listen = listen
         self._control = control
         self._started = time.time()
         self._stop_passed_on = False
-        self._drains: dict[str, str] = {}
+        self._write_error: str = ""
+        self._write_error_told = False
+        self._drains: dict[str, tuple[str, ...]] = {}
         self._pods: dict[str, list[float]] = {}
         self._measured: dict[str, int] = {}
         self._until_rounds = 0
@@ -101,13 +158,19 @@ class _Run:
     def conduct(self) -> RunResult:
         request = self._request
         self._emit(Event("run_started", {"run": self._folder.name, "verb": request.verb, "check": request.check}))
+        adds_rounds = rounds.adds_rounds(request.verb, request.variables) and not request.check
+        played: PlayResult | PlayError
         try:
-            adds_rounds = rounds.adds_rounds(request.verb, request.variables) and not request.check
             played = self._rounds() if adds_rounds else self._play(request.variables, request.limit)
-            result = self._result(played)
         except PlayError as error:
-            result = self._build(RunVerdict.NOT_RUN, str(error), "", (), ())
-        runs.finish(self._folder, result)
+            played = error
+        result = self._result(played)
+        try:
+            self._folder.write_result(result)
+        except OSError as error:
+            self._cannot_write(error)
+            result = self._result(played)
+            self._folder.note_verdict(result.verdict)
         ended = {
             "run": result.run,
             "verdict": result.verdict,
@@ -116,6 +179,12 @@ class _Run:
         }
         self._emit(Event("run_ended", {**ended, "next_step": result.next_step, "folder": str(result.folder)}))
         return result
+
+    def _cannot_write(self, error: OSError) -> None:
+        """Keeps the first error, and stops the run as Ctrl-C does: what is in progress finishes."""
+        if not self._write_error:
+            self._write_error = f"{self._folder.path} cannot be written: {error.strerror}"
+            self._control.stop()
 
     def _rounds(self) -> PlayResult:
         """Adds rounds on undecided hosts after each interim analysis. Pods that were measured do not run again."""
@@ -128,7 +197,7 @@ class _Run:
             if played.status == "canceled" or self._control.stopping:
                 break
             undecided = rounds.undecided(played.hosts)
-            verdicts = {host.host: (host.facts.get("kubepin_comparison") or {}).get("verdict") for host in played.hosts}
+            verdicts = {host.host: host.fact("kubepin_comparison").get("verdict") for host in played.hosts}
             data = {"rounds": number, "verdicts": verdicts, "undecided": list(undecided)}
             self._emit(Event("interim_analysis", data))
             if not undecided:
@@ -146,56 +215,72 @@ class _Run:
             variables={
                 **variables,
                 "kubepin_run": self._folder.name,
-                "kubepin_stop_file": str(self._folder.control / "stop"),
-                "kubepin_progress_directory": str(self._folder.control),
+                "kubepin_stop_file": str(self._messages.stop_file),
+                "kubepin_progress_directory": str(self._messages.folder),
             },
             variable_files=request.variable_files,
             check=request.check,
             become_password=request.become_password,
+            owner=self._owner,
         )
         return run_play(play, self._emit, self._watch)
 
     def _emit(self, event: Event) -> None:
         event = self._folder.hidden(event)
-        self._folder.add(event)
+        if not self._write_error:
+            try:
+                self._folder.add(event)
+            except OSError as error:
+                self._cannot_write(error)
         self._listen(event)
-        if event.kind == "benchmark_pod" and self._until_rounds:
-            self._estimate(event)
+        if event.kind == "benchmark_pod" and self._until_rounds and (estimate := self._estimate(event)):
+            self._emit(Event("estimate", estimate))
 
-    def _estimate(self, event: Event) -> None:
-        host, folder = str(event.data["host"]), Path(str(event.data["file"])).parent
-        self._pods.setdefault(host, []).append(float(event.data["seconds"]))
-        self._measured[host] = len(list(folder.glob("*.jsonl")))
-        data = {
-            "host": host,
-            "until_rounds": self._until_rounds,
-            "seconds_left": rounds.seconds_left(self._pods, self._measured, self._until_rounds),
-        }
-        estimate = rounds.estimate(folder)
-        self._emit(Event("estimate", data | (asdict(estimate) if estimate else {})))
+    def _estimate(self, event: Event) -> dict[str, Any] | None:
+        """None if the files of the benchmark cannot be read: a run goes on without it."""
+        try:
+            host, folder = str(event.data["host"]), Path(str(event.data["file"])).parent
+            self._pods.setdefault(host, []).append(float(event.data["seconds"]))
+            self._measured[host] = len(list(folder.glob("*.jsonl")))
+            seconds_left = rounds.seconds_left(self._pods, self._measured, self._until_rounds)
+            estimate = rounds.estimate(folder)
+        except (OSError, ValueError):
+            return None
+        data = {"host": host, "until_rounds": self._until_rounds, "seconds_left": seconds_left}
+        return data | (asdict(estimate) if estimate else {})
 
     def _watch(self) -> bool:
         """Passes a stop on to the playbooks, and the progress of drains to the listener; says whether to cancel."""
         if self._control.stopping and not self._stop_passed_on:
             self._stop_passed_on = True
-            (self._folder.control / "stop").touch()
-            self._emit(Event("stopping", {"what": _ON_STOP.get(self._request.verb, _READ_ONLY_STOP)}))
+            what = _ON_STOP.get(self._request.verb, _READ_ONLY_STOP)
+            try:
+                self._messages.stop()
+            except OSError as error:
+                what = f"the playbook cannot be told to stop ({error}), so it will run to its end"
+            self._emit_stopping(what)
+        elif self._write_error and not self._write_error_told:
+            self._emit_stopping(_ON_STOP.get(self._request.verb, _READ_ONLY_STOP))
         self._watch_drains()
         return self._control.cancelling
 
+    def _emit_stopping(self, what: str) -> None:
+        self._write_error_told = bool(self._write_error)
+        self._emit(Event("stopping", {"what": what, "why": self._write_error or None}))
+
     def _watch_drains(self) -> None:
-        drains = {}
-        for path in sorted(self._folder.control.glob("drain-*.json")):
-            drains[path.stem.removeprefix("drain-")] = path.read_text(encoding="utf-8")
-        for node, text in drains.items():
-            if self._drains.get(node) != text:
-                self._emit(Event("drain", {"node": node, "waits_for": json.loads(text)["remaining"]}))
+        drains = self._messages.drains()
+        for node, waits_for in drains.items():
+            if self._drains.get(node) != waits_for:
+                self._emit(Event("drain", {"node": node, "waits_for": list(waits_for)}))
         for node in set(self._drains) - set(drains):
             self._emit(Event("drain", {"node": node, "waits_for": []}))
         self._drains = drains
 
-    def _result(self, played: PlayResult) -> RunResult:
+    def _result(self, played: PlayResult | PlayError) -> RunResult:
         verb, resume = self._request.verb, f"kubepin {self._request.verb} --resume {self._folder.name}"
+        if isinstance(played, PlayError):
+            return self._build(RunVerdict.NOT_RUN, str(played), self._with_write_error(""), (), ())
         if played.status == "canceled":
             verdict, step = RunVerdict.CANCELLED, self._after_cancel(played, resume)
         elif self._control.stopping and self._is_incomplete(played):
@@ -209,9 +294,18 @@ class _Run:
             )
         else:
             verdict, step = RunVerdict.FAILED, f"Fix the cause, then resume with: {resume}"
+        if self._write_error and verdict is not RunVerdict.CANCELLED:
+            verdict = RunVerdict.NOT_RECORDED
         return self._build(
-            verdict, f"{verb} {verdict}: {_hosts_by_outcome(played)}", step, played.hosts, played.messages
+            verdict,
+            f"{verb} {verdict.replace('_', ' ')}: {_hosts_by_outcome(played)}",
+            self._with_write_error(step),
+            played.hosts,
+            played.messages,
         )
+
+    def _with_write_error(self, step: str) -> str:
+        return f"{self._write_error}. Make it writable. {step}".strip() if self._write_error else step
 
     def _is_incomplete(self, played: PlayResult) -> bool:
         return (
@@ -265,6 +359,8 @@ def _lacks_comparison(played: PlayResult) -> bool:
     return any(
         host.outcome in (Outcome.TUNED, Outcome.ALREADY_TUNED)
         and "kubepin_benchmark" in host.facts
-        and (host.facts["kubepin_benchmark"]["outcome"] != Outcome.MEASURED or "kubepin_comparison" not in host.facts)
+        and (
+            host.fact("kubepin_benchmark").get("outcome") != Outcome.MEASURED or "kubepin_comparison" not in host.facts
+        )
         for host in played.hosts
     )

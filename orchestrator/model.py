@@ -12,6 +12,8 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
+from orchestrator.values import as_object
+
 SCHEMA = 1
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +35,7 @@ class RunVerdict(StrEnum):
     STOPPED = "stopped"
     CANCELLED = "cancelled"
     NOT_RUN = "not_run"
+    NOT_RECORDED = "not_recorded"
 
 
 USAGE_EXIT_CODE = 2
@@ -43,6 +46,7 @@ EXIT_CODES: Mapping[RunVerdict, int] = {
     RunVerdict.STOPPED: 4,
     RunVerdict.CANCELLED: 5,
     RunVerdict.NOT_RUN: 6,
+    RunVerdict.NOT_RECORDED: 7,
 }
 
 
@@ -79,8 +83,9 @@ class RunRequest:
     :param variables: extra variables
     :param variable_files: files with extra variables, vaulted ones too
     :param check: Ansible's check mode, which changes nothing
-    :param become_password: for ``become`` on the hosts; kept in a temporary file only
-    :param resume: the name of an earlier run of the same verb, to continue in its folder
+    :param become_password: for ``become`` on the hosts; kept in no file
+    :param resume: the name of an earlier run of the same verb, to continue in its folder; ``last`` is the newest
+    :param with_changes: resume it although its inventory, variables, limit or check mode differ
     :param project: the folder with ansible.cfg, playbooks/ and runs/
     """
 
@@ -92,6 +97,7 @@ class RunRequest:
     check: bool = False
     become_password: str | None = None
     resume: str | None = None
+    with_changes: bool = False
     project: Path = PROJECT
 
     def __post_init__(self) -> None:
@@ -142,6 +148,10 @@ class HostResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
     first_cause: str | None = None
     next_step: str | None = None
+
+    def fact(self, name: str) -> Mapping[str, Any]:
+        """The fact; empty if it was not published, or is no object."""
+        return as_object(self.facts.get(name))
 
 
 @dataclass(frozen=True)

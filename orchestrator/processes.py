@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +55,12 @@ def end_marked(
         if passed > give_up_after:
             break
         time.sleep(_POLL_SECONDS)
-    return tuple(f"process {pid}: {_command(pid)}" for pid in remaining)
+    return described(remaining)
+
+
+def described(pids: Iterable[int]) -> tuple[str, ...]:
+    """The number and command line of each process."""
+    return tuple(f"process {pid}: {_command(pid)}" for pid in pids)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -11,6 +11,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration
 
 from orchestrator.model import Event
+from orchestrator.reading import outcome_of, problem_texts
+from orchestrator.values import as_object
 
 _LONGEST = 100
 _PLANNED = {Outcome.REFUSED: "refused", Outcome.NOT_BEGUN: "to change", Outcome.OK: "nothing to do"}
@@ -66,9 +68,7 @@ class Progress:
                 if data["waits_for"]:
                     self.drains[data["node"]] = tuple(data["waits_for"])
             case "benchmark_pod":
-                self._host(
-                    data["host"], event, "measuring", f"{data['arm']}, round {data['round']}: {data['seconds']:.0f} s"
-                )
+                self._host(data["host"], event, "measuring", _measured(data))
             case "estimate":
                 self.estimates[data["host"]] = data
             case "stopping":
@@ -82,19 +82,29 @@ class Progress:
             host.state, host.note, host.since = state, short(note), event.time
 
     def _fact(self, event: Event) -> None:
-        name, value, host = event.data["name"], event.data["value"], event.data["host"]
-        if name == "kubepin_plan":
-            texts = [problem["text"] for problem in value.get("problems") or []] or [_policy_change(value)]
-            self._host(host, event, _PLANNED[value["outcome"]], texts[0])
-        elif name == "kubepin_result" and value:  # empty until something was done
-            self._host(host, event, value["outcome"].replace("_", " "), value.get("message") or _policy_change(value))
+        name, value, host = event.data["name"], as_object(event.data["value"]), event.data["host"]
+        outcome = outcome_of(value)
+        if name == "kubepin_plan" and outcome:
+            texts = problem_texts(value) or (_policy_change(value),)
+            self._host(host, event, _PLANNED.get(outcome, _words(outcome)), texts[0])
+        elif name == "kubepin_result" and outcome:  # empty until something was done
+            self._host(host, event, _words(outcome), str(value.get("message") or _policy_change(value)))
         elif name == "kubepin_comparison":
-            self._host(host, event, str(value.get("verdict") or "not compared"), value.get("line") or "")
+            self._host(host, event, str(value.get("verdict") or "not compared"), str(value.get("line") or ""))
+
+
+def _words(outcome: Outcome) -> str:
+    return outcome.replace("_", " ")
 
 
 def _policy_change(value: Mapping[str, Any]) -> str:
     before, after = value.get("policy_before"), value.get("policy")
     return f"{before} -> {after}" if before != after else str(after or "")
+
+
+def _measured(data: Mapping[str, Any]) -> str:
+    seconds = data["seconds"]
+    return f"{data['arm']}, round {data['round']}: {seconds if isinstance(seconds, str) else f'{seconds:.0f}'} s"
 
 
 def line(event: Event) -> str:
@@ -116,7 +126,7 @@ def line(event: Event) -> str:
             return f"  {data['node']}: the drain is waiting for {pods}" if pods else ""
         case "benchmark_pod":
             why = f": {data['failure']}" if data["failure"] else ""
-            return f"  {data['host']}: {data['arm']}, round {data['round']}: {data['seconds']:.0f} s{why}"
+            return f"  {data['host']}: {_measured(data)}{why}"
         case "estimate":
             return f"  {data['host']}: {estimate_text(data)}"
         case "interim_analysis":
@@ -124,7 +134,8 @@ def line(event: Event) -> str:
             more = f"; more rounds on {', '.join(data['undecided'])}" if data["undecided"] else ""
             return f"result after {counted(data['rounds'], 'round')}: {verdicts}{more}"
         case "stopping":
-            return f"kubepin: stopping: {data['what']}. {CANCEL_HINT}"
+            why = f"{data['why']}. Stopping" if data["why"] else "stopping"
+            return f"kubepin: {why}: {data['what']}. {CANCEL_HINT}"
         case "run_ended":
             return closing(data)
         case _:

@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 from orchestrator.model import Event, HostResult, PlayResult
+from orchestrator.values import as_list, as_object, is_deep
 
 FACTS = "kubepin_"
 _FAILURES = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
@@ -39,7 +40,7 @@ class Reader:
 
     def read(self, raw: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one event of ansible-runner stands for."""
-        kind, data = raw.get("event"), raw.get("event_data") or {}
+        kind, data = raw.get("event"), as_object(raw.get("event_data"))
         if kind == "playbook_on_play_start":
             name = str(data.get("name") or data.get("play") or "")
             self._batch = self._batch + 1 if name == self._play else 1
@@ -50,14 +51,14 @@ class Reader:
             self._task = str(data.get("task"))
             yield Event("task", {"name": self._task, "role": data.get("role")})
         elif kind == "runner_on_start":
-            yield from self._host_starts(str(data["host"]), str(data.get("task")))
+            yield from self._host_starts(str(data.get("host")), str(data.get("task")))
         elif kind in ("runner_on_ok", "runner_on_skipped", *_FAILURES):
             yield from self._host_ends(str(kind), data)
         elif kind in ("runner_item_on_ok", "runner_item_on_failed"):
             yield from _benchmark_pod(data)
         elif kind == "playbook_on_stats":
             self._stats = data
-            self._statistics = data.get("artifact_data") or {}
+            self._statistics = as_object(data.get("artifact_data"))
         elif kind == "verbose" and str(raw.get("stdout", "")).strip():
             self.output_tail = [*self.output_tail, str(raw["stdout"]).strip()][-_TAIL_LINES:]
 
@@ -69,7 +70,7 @@ class Reader:
             yield Event("host_begins", {"host": host, "play": self._play, "batch": self._batch})
 
     def _host_ends(self, kind: str, data: Mapping[str, Any]) -> Iterator[Event]:
-        host, task, result = str(data["host"]), str(data.get("task")), data.get("res") or {}
+        host, task, result = str(data.get("host")), str(data.get("task")), _result(data)
         self.any_host = True
         self._current_tasks.pop(host, None)
         if kind in _FAILURES:
@@ -78,8 +79,8 @@ class Reader:
             message = _message(result)
             self._failures.setdefault(host, []).append(message)
             yield Event("task_failed", {"host": host, "task": task, "how": _FAILURES[kind], "message": message})
-        for name, value in (result.get("ansible_facts") or {}).items():
-            if name.startswith(FACTS):
+        for name, value in as_object(result.get("ansible_facts")).items():
+            if str(name).startswith(FACTS):
                 self._facts.setdefault(host, {})[name] = value
                 yield Event("fact", {"host": host, "name": name, "value": value})
         if result.get("changed"):
@@ -98,8 +99,8 @@ class Reader:
 
     def result(self, status: str, remaining: tuple[str, ...] = ()) -> PlayResult:
         """The result, by the events read so far."""
-        stats = self._stats or {}
-        named = {host for counter in ("ok", "failures", "dark") for host in stats.get(counter) or {}}
+        stats = {counter: as_object(as_object(self._stats).get(counter)) for counter in ("ok", "failures", "dark")}
+        named = {host for counted in stats.values() for host in counted}
         names = named | set(self._facts) | set(self._failures) | set(self._changes) | set(self._current_tasks)
         in_progress = {} if self.complete else dict(self._current_tasks)
         refused = any(_published_outcome(facts) is Outcome.REFUSED for facts in self._facts.values())
@@ -117,12 +118,14 @@ class Reader:
             remaining=remaining,
         )
 
-    def _host(self, host: str, stats: Mapping[str, Any], in_progress: Mapping[str, str], refused: bool) -> HostResult:
+    def _host(
+        self, host: str, stats: Mapping[str, Mapping[str, Any]], in_progress: Mapping[str, str], refused: bool
+    ) -> HostResult:
         """:param refused: whether the run was refused; one host then fails on behalf of all"""
         facts, failures, changes = self._facts.get(host, {}), self._failures.get(host, []), self._changes.get(host, [])
         published = _published_outcome(facts)
-        failed = bool((stats.get("failures") or {}).get(host)) and not (refused and published)
-        unreachable = bool((stats.get("dark") or {}).get(host))
+        failed = bool(stats["failures"].get(host)) and not (refused and published)
+        unreachable = bool(stats["dark"].get(host))
         if published and published.final:
             outcome = published
         elif unreachable or failed:
@@ -131,10 +134,13 @@ class Reader:
             outcome = Outcome.INTERRUPTED
         else:
             outcome = published or (Outcome.CHANGED if changes else Outcome.OK)
-        result: Mapping[str, Any] = facts.get("kubepin_result") or {}
-        steps: list[Mapping[str, Any]] = (facts.get("kubepin_upgrade_result") or {}).get("steps") or []
-        settings = [f"{entry['name']}: {entry['before']} -> {entry['after']}" for entry in result.get("settings") or []]
-        problems = " ".join(problem["text"] for problem in (facts.get("kubepin_plan") or {}).get("problems") or [])
+        result = as_object(facts.get("kubepin_result"))
+        steps = _objects(as_object(facts.get("kubepin_upgrade_result")).get("steps"))
+        settings = [
+            f"{entry.get('name')}: {entry.get('before')} -> {entry.get('after')}"
+            for entry in _objects(result.get("settings"))
+        ]
+        problems = " ".join(problem_texts(facts.get("kubepin_plan")))
         cause = result.get("first_cause") or result.get("message") or problems or next(iter(failures), None)
         has_cause = failed or unreachable or outcome in _WITH_CAUSE
         return HostResult(
@@ -142,30 +148,52 @@ class Reader:
             outcome=outcome,
             changes=tuple(settings if result else changes),
             verified=(
-                *(result.get("verified") or []),
-                *(text for step in steps for text in step.get("verified") or []),
+                *map(str, as_list(result.get("verified"))),
+                *(str(text) for step in steps for text in as_list(step.get("verified"))),
             ),
             facts=facts,
-            first_cause=cause if has_cause else None,
-            next_step=(result.get("next_step") or None) if has_cause else None,
+            first_cause=str(cause) if cause and has_cause else None,
+            next_step=str(result["next_step"]) if has_cause and result.get("next_step") else None,
         )
+
+
+def _result(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A module's result. Empty if it is nested too deeply to be shown, as ansible-runner does with one that is too long."""
+    result = as_object(data.get("res"))
+    return {} if is_deep(result) else result
 
 
 def _published_outcome(facts: Mapping[str, Any]) -> Outcome | None:
     """The outcome that the host's roles have published (docs/facts.md)."""
-    values = ((facts.get(name) or {}).get("outcome") for name in _WITH_OUTCOME)
-    return next((Outcome(value) for value in values if value), None)
+    values = (outcome_of(facts.get(name)) for name in _WITH_OUTCOME)
+    return next((value for value in values if value), None)
+
+
+def outcome_of(fact: Any) -> Outcome | None:
+    """The outcome in a fact; None without one that kubepin knows."""
+    try:
+        return Outcome(str(as_object(fact).get("outcome")))
+    except ValueError:
+        return None
+
+
+def problem_texts(plan: Any) -> tuple[str, ...]:
+    """The problems in the fact `kubepin_plan`."""
+    return tuple(str(problem.get("text")) for problem in _objects(as_object(plan).get("problems")))
+
+
+def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
+    return tuple(as_object(entry) for entry in as_list(value))
 
 
 def _benchmark_pod(data: Mapping[str, Any]) -> Iterator[Event]:
     """The event of a benchmark pod that ran. A pod that was only looked up has no seconds."""
-    result = data.get("res") or {}
-    pod = result.get("benchmark")
-    if isinstance(pod, Mapping) and pod.get("seconds") is not None:
+    pod = as_object(_result(data).get("benchmark"))
+    if isinstance(pod.get("seconds"), int | float):
         yield Event(
             "benchmark_pod",
             {
-                "host": str(data["host"]),
+                "host": str(data.get("host")),
                 **{key: pod.get(key) for key in ("arm", "round", "seconds", "file", "failure")},
             },
         )

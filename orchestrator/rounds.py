@@ -34,9 +34,8 @@ def undecided(hosts: Sequence[HostResult]) -> tuple[str, ...]:
     """The hosts that more rounds may decide: UNDECIDED, and measured without problems."""
     found = []
     for host in hosts:
-        comparison: Mapping[str, Any] = host.facts.get("kubepin_comparison") or {}
-        problems = (host.facts.get("kubepin_benchmark") or {}).get("problems")
-        if comparison.get("verdict") == Verdict.UNDECIDED and not problems:
+        problems = host.fact("kubepin_benchmark").get("problems")
+        if host.fact("kubepin_comparison").get("verdict") == Verdict.UNDECIDED and not problems:
             found.append(host.host)
     return tuple(found)
 
@@ -53,12 +52,12 @@ class InterimEstimate:
 
 
 def estimate(folder: Path) -> InterimEstimate | None:
-    """The estimate from the timings in a folder; None until both arms share a round."""
+    """The estimate from the timings in a folder; None until both arms share a round, or if timings are unusable."""
     try:
         arms = read_arms([folder])
         a, b = [next(results for name, results in arms.items() if name.rpartition("-")[0] == group) for group in GROUPS]
         family = compare(a, b).family
-    except (InputError, StopIteration, ValueError):
+    except (InputError, OSError, StopIteration, ArithmeticError, ValueError, RecursionError):
         return None
     if family is None:
         return None

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 Write = Callable[[str], Path]
+Start = Callable[..., subprocess.Popen[str]]
+ROOT = Path(__file__).parents[2]
 HOST = "ansible_connection=local ansible_python_interpreter=/usr/bin/python3"
 
 
@@ -34,3 +41,32 @@ def tune(project: Path) -> Write:
         return path
 
     return write
+
+
+@pytest.fixture
+def start(project: Path) -> Iterator[Start]:
+    """Starts a process that runs `kubepin`; returns once it is at the task "Switch"."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+        before = {path: path.stat().st_size for path in project.glob("runs/*/events.jsonl")}
+        call = f"main({list(arguments)!r}, pathlib.Path({str(project)!r}))"
+        hang_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # these tests may run under nohup
+        program = f"import sys, pathlib, signal; {hang_up}; from orchestrator.__main__ import main; sys.exit({call})"
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
+        kubepin = subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **options)
+        started.append(kubepin)
+        deadline = time.monotonic() + 120
+        while not any(
+            '"name": "Switch"' in path.read_text()[before.get(path, 0) :]
+            for path in project.glob("runs/*/events.jsonl")
+        ):
+            assert kubepin.poll() is None, "it ended before"
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return kubepin
+
+    yield run
+    for kubepin in started:
+        kubepin.kill()
+        kubepin.wait()

@@ -9,12 +9,10 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +22,7 @@ from orchestrator.model import EXIT_CODES, VERBS, UsageError
 pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
+Start = Callable[..., subprocess.Popen[str]]
 SLEEP = "86429"  # seconds, and a number by which the test's own processes are known
 PROJECT = Path(__file__).parents[2]
 RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
@@ -81,17 +80,50 @@ def test_extra_variables_are_read_as_ansible_reads_them(texts: list[str], variab
     assert extra_variables(texts) == (variables, ())
 
 
-def test_all_errors_in_extra_variables_are_listed() -> None:
+def test_all_errors_in_extra_variables_are_listed(tmp_path: Path) -> None:
+    not_utf8 = tmp_path / os.fsdecode(b"\xff.yml")
+    not_utf8.touch()
     with pytest.raises(UsageError) as raised:
-        extra_variables(["word", "{a: [", "[1]", "@/no/such", "a='"])
+        extra_variables(["word", "{a: [", "[1]", "@/no/such", "a='", f"@{not_utf8}"])
     for error in (
         "expected key=value instead of `word`",
         "invalid YAML",
         "expected an object",
         "@/no/such: the file does not exist",
         "unbalanced",
+        "name is not UTF-8",
     ):
         assert error in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a: 2026-13-45}",
+        "{a: 2026-11-27}",
+        "{a: !!binary aGk=}",
+        "{a: !!set {b}}",
+        "{2026-11-27: b}",
+        "{? [a] : b}",
+        "{a: &loop [*loop]}",
+        "{a: 0x}",
+        "{a: " + "[" * 500 + "]" * 500 + "}",
+        "{" + "a: {" * 5000,
+        '{"a": "\\ud800"}',
+        "{a: " + "9" * 5000 + "}",
+        r"a=\N{no such letter}",
+        "{a: \0}",
+        "a=\udcff",
+    ],
+    ids=lambda text: text[:20].encode("ascii", "backslashreplace").decode(),
+)
+def test_what_is_no_variable_is_refused_or_read_and_nothing_else(text: str) -> None:
+    said, variables = "", {}
+    try:
+        variables, _ = extra_variables([text])
+    except UsageError as error:
+        said = str(error)
+    assert f"-e '{text}'" in said or json.dumps(variables, ensure_ascii=False).encode() != b"{}"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +134,8 @@ def test_all_errors_in_extra_variables_are_listed() -> None:
             ["tune", "--resume", "yesterday"],
             "unknown run 'yesterday' in .*There are no runs yet.*`kubepin runs` lists all",
         ),
+        (["tune", "-i", "PROJECT/a,b"], "a,b: Ansible takes a name with a comma for a list of hosts"),
+        (["tune", "-i", os.fsdecode(b"\xff")], "the name is not UTF-8"),
         (["report"], "unknown run 'last' in"),
         (["runs", "only-one"], "expected no runs or two"),
     ],
@@ -110,7 +144,8 @@ def test_an_error_is_one_paragraph_with_the_next_step(
     arguments: list[str], words: str, project: Path, tune: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune(f"- {RESULT}")
-    assert main(arguments, project) == 2
+    (project / "a,b").touch()
+    assert main([text.replace("PROJECT", str(project)) for text in arguments], project) == 2
     said = capsys.readouterr()
     assert not said.out
     assert re.match(f"kubepin: .*{words}", said.err)
@@ -133,25 +168,13 @@ def test_lines_json_report_and_runs_agree(project: Path, tune: Write, capsys: py
     assert [run["outcomes"] for run in json.loads(capsys.readouterr().out)] == [{"tuned": 2}] * 2
 
 
-def start(project: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A process that runs `kubepin`, once it is at the task "Switch"."""
-    call = f"main({list(arguments)!r}, pathlib.Path({str(project)!r}))"
-    hang_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # these tests may run under nohup
-    program = f"import sys, pathlib, signal; {hang_up}; from orchestrator.__main__ import main; sys.exit({call})"
-    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'collections'}"}
-    kubepin = subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **options)
-    deadline = time.monotonic() + 120
-    while not any('"name": "Switch"' in path.read_text() for path in project.glob("runs/*/events.jsonl")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return kubepin
-
-
-def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(project: Path, tune: Write) -> None:
+def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(
+    project: Path, tune: Write, start: Start
+) -> None:
     tune(f"- {{name: Switch, ansible.builtin.command: sleep 3}}\n- {RESULT}")
     ours, theirs = pty.openpty()
     with tempfile.TemporaryFile("w+") as errors:
-        kubepin = start(project, "tune", stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True)
+        kubepin = start("tune", stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True)
         os.close(theirs)
         os.close(ours)
         kubepin.send_signal(signal.SIGHUP)
@@ -164,9 +187,11 @@ def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(projec
     assert kinds[-1] == "run_ended", "the current task was not finished"
 
 
-def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(project: Path, tune: Write) -> None:
+def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(
+    project: Path, tune: Write, start: Start
+) -> None:
     tune(f"- {{name: Switch, ansible.builtin.command: sleep {SLEEP}}}")
-    kubepin = start(project, "tune", "--plain", stdout=subprocess.PIPE)
+    kubepin = start("tune", "--plain", stdout=subprocess.PIPE)
     for _ in range(2):
         kubepin.send_signal(signal.SIGINT)
         time.sleep(0.3)
@@ -176,7 +201,6 @@ def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(proj
     assert 'gpu-01 was at "Switch"; gpu-02 was at "Switch".' in said
     assert "may stay cordoned" in said
     assert re.search(r"Resume with: kubepin tune --resume 20", said)
-    assert not list(project.glob("runs/*/control"))
     left = subprocess.run(["pgrep", "-f", f"sleep {SLEEP}"], capture_output=True, check=False)
     assert left.returncode == 1, left.stdout
 

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from orchestrator import Control, Event, RunRequest, RunVerdict, UsageError, conduct, runs
 from orchestrator.model import VERBS
+from orchestrator.ownership import Owner
 from orchestrator.redaction import Redactor
 
 pytestmark = pytest.mark.component
@@ -74,6 +78,7 @@ def test_a_run_leaves_a_folder_with_everything(project: Path, tune: Write) -> No
     assert (result.verdict, result.exit_code) == (RunVerdict.DONE, 0)
     assert sorted(path.name for path in result.folder.iterdir()) == [
         "events.jsonl",
+        "lock",
         "report.txt",
         "result.json",
         "run.json",
@@ -122,6 +127,64 @@ def test_no_secret_is_stored_or_shown(project: Path, tune: Write, monkeypatch: p
         UsageError, match=r"the secrets db_password, login, which kubepin does not store. Pass them again"
     ):
         conduct(RunRequest("tune", project=project, resume=result.run))
+
+
+def test_an_encoded_secret_is_neither_stored_nor_shown(project: Path, tune: Write) -> None:
+    secret = """pa'ss "wörd/+&"""
+    tune(
+        """
+- name: Say them
+  ansible.builtin.debug:
+    msg: >-
+      1 {{ db_password | b64encode }} 2 {{ db_password | urlencode }} 3 {{ db_password | to_json }} 4 {{ db_password | quote }}
+      5 {{ ('user:' ~ db_password) | b64encode }} 6 https://user:unknown-word@example.org/ visible-word
+  run_once: true
+"""
+    )
+    heard: list[Event] = []
+    result = conduct(RunRequest("tune", project=project, variables={"db_password": secret}), heard.append)
+    (said,) = [event.data["text"] for event in heard if event.kind == "message"]
+    assert re.fullmatch(
+        r"1 \*{8}=* 2 \*{8} 3 \"\*{8}\" 4 '\*{8}' 5 dXNlcj\S\*{8}\S?=* 6 https://\*{8}@example.org/ visible-word", said
+    ), said
+    texts = [path.read_text() for path in result.folder.iterdir()]
+    assert any("visible-word" in text for text in texts)
+    for part in ("unknown-word", "pa'ss", "w%C3%B6rd"):
+        assert not [text for text in texts if part in text], part
+
+
+def test_only_the_user_can_read_the_folder_and_what_roles_wrote_there(project: Path, tune: Write) -> None:
+    below = f"{project}/runs/{{{{ kubepin_run }}}}/benchmark"
+    tune(
+        f"""
+- {{ansible.builtin.file: {{path: "{below}", state: directory, mode: "0755"}}, run_once: true}}
+- {{ansible.builtin.copy: {{dest: "{below}/report.html", content: x, mode: "0644"}}, run_once: true}}
+"""
+    )
+    seen: list[int] = []
+
+    def listen(event: Event) -> None:
+        seen.extend(path.stat().st_mode & 0o777 for path in project.glob("runs/*"))
+
+    result = conduct(RunRequest("tune", project=project), listen)
+    assert set(seen) == {0o700}
+    assert (result.folder / "benchmark" / "report.html").is_file()
+    for path in (result.folder, *result.folder.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_terminal_that_cannot_show_a_letter_does_not_end_a_run(project: Path, tune: Write) -> None:
+    tune(f"- {{name: Say it, ansible.builtin.debug: {{msg: '→ ✓'}}}}\n- {RESULT}")
+    program = (
+        "import pathlib, sys; from orchestrator.__main__ import main;"
+        "sys.exit(main(['tune', '--plain'], pathlib.Path(sys.argv[1])))"
+    )
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'collections'}", "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-c", program, str(project)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert r"\u2192 \u2713" in done.stdout
 
 
 def test_a_stop_finishes_the_current_node_and_resume_does_the_rest(project: Path, tune: Write) -> None:
@@ -225,8 +288,9 @@ def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
     second = conduct(RunRequest("tune", project=project, limit="gpu-01"))
     assert (second.verdict, second.exit_code) == (RunVerdict.REFUSED, 3)
     assert second.host("gpu-01").first_cause == "the disk is full"
-    listed = runs.summaries(project)
-    assert [(run["run"], run["verdict"], run["outcomes"]) for run in listed] == [
+    listed, damaged = runs.summaries(project)
+    assert not damaged
+    assert [(run.run, run.verdict, run.outcomes) for run in listed] == [
         (first.run, "done", {"tuned": 2}),
         (second.run, "refused", {"failed": 1}),
     ]
@@ -240,7 +304,7 @@ def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
 
 def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None:
     tune(f"- {RESULT}")
-    done = runs.begin(RunRequest("tune", project=project), {}, Redactor())
+    done = runs.begin(RunRequest("tune", project=project), {}, Redactor(), Owner())
     before = runs.names(project)
     (project / "playbooks" / VERBS["rollback"].playbook).touch()
     for make, words in (
@@ -249,9 +313,12 @@ def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None
         (lambda: RunRequest("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
         (lambda: RunRequest("tune", project=project, resume="yesterday"), "unknown run 'yesterday' in"),
         (lambda: RunRequest("rollback", project=project, resume=done.name), "belongs to `kubepin tune`"),
-        (
-            lambda: RunRequest("tune", project=project, variables={"gpu_benchmark_rounds": "x"}),
-            "expected a whole number of at least 1",
+        *(
+            (
+                lambda rounds=rounds: RunRequest("tune", project=project, variables={"gpu_benchmark_rounds": rounds}),
+                "expected a whole number of at least 1",
+            )
+            for rounds in ("x", "0", "²", -1, "9" * 5000, None, True)
         ),
     ):
         with pytest.raises(UsageError, match=words):

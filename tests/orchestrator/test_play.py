@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.__main__ import main
 from orchestrator.model import Event
 from orchestrator.play import Play, PlayError, run_play
 from orchestrator.processes import MARK, end_marked, marked
+from orchestrator.scratch import places
 
 pytestmark = pytest.mark.component
 
@@ -147,6 +149,68 @@ def test_check_mode_changes_nothing_and_secrets_stand_on_no_command_line(
     assert result.changed
     assert not (tmp_path / "written").exists()
     assert result.messages == ("False hidden-word",)
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", "two words", 'quo"te', "back\\slash", "naïve-日本", "-e word=1", "a=b", "{x}", "$(x)`x`;x"]
+)
+def test_names_of_files_are_not_split(
+    project: Path, tune: Write, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune('- {name: Say it, ansible.builtin.debug: {msg: "{{ word }} {{ place }}"}}')
+    folder = project / name
+    folder.mkdir()
+    (folder / "hosts").write_text((project / "hosts").read_text() + "[gpu_nodes:vars]\nplace=there\n")
+    (folder / f"{name}.yml").write_text("word: hello\n")
+    arguments = ["tune", "--plain", "-i", str(folder / "hosts"), "-e", f"@{folder / name}.yml"]
+    assert main(arguments, project) == 0, capsys.readouterr()
+    assert "hello there" in capsys.readouterr().out
+
+
+SUDO = """#!/usr/bin/python3
+import os, sys
+arguments = sys.argv[1:]
+sys.stderr.write(arguments[arguments.index("-p") + 1])
+sys.stderr.flush()
+password = b""
+while not password.endswith(b"\\n"):
+    password += os.read(0, 1)
+with open(sys.argv[0] + ".password", "wb") as file:
+    file.write(password)
+os.execvp("/bin/sh", ["/bin/sh", "-c", arguments[-1]])
+"""
+
+
+def test_the_become_password_reaches_sudo_and_no_file(
+    project: Path, tune: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_BECOME_ALLOW_SAME_USER", "true")  # these tests may run as root
+    sudo = tmp_path / "sudo"
+    sudo.write_text(SUDO)
+    sudo.chmod(0o755)
+    folders = " ".join(str(place) for place in places())
+    search = f"grep -rlsF --devices=skip become-{{{{ 'pass-word' }}}} {folders}/kubepin-run-*"
+    tune(
+        f"""
+- {{name: Look, ansible.builtin.shell: "{search}", register: look, failed_when: false, run_once: true}}
+- {{name: Say it, ansible.builtin.debug: {{msg: "found: {{{{ look.stdout }}}}"}}, run_once: true}}
+- name: Become
+  ansible.builtin.command: 'true'
+  become: true
+  run_once: true
+  vars: {{ansible_become_exe: {sudo}}}
+"""
+    )
+    play = Play(project, project / "playbooks/tune-gpu-nodes.yml", become_password="become-pass-word")
+    result = run_play(play, ignore)
+    assert result.messages == ("found:",)
+    assert result.status == "successful", result
+    assert (tmp_path / "sudo.password").read_bytes() == b"become-pass-word\n"
+
+
+def test_a_become_password_that_nobody_reads_does_not_hang(project: Path) -> None:
+    with pytest.raises(PlayError, match="before any host ran"):
+        run_play(Play(project, project / "playbooks/none.yml", become_password="become-pass-word"), ignore)
 
 
 def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:

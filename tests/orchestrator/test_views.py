@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,7 @@ def test_the_live_view_shows_batch_nodes_step_drain_and_estimate(monkeypatch: py
     done, in_progress = (row for row in text.splitlines() if "none -> static" in row)
     assert done.split() == ["gpu-01", "tuned", "none", "->", "static"]
     assert in_progress.split() == ["▸", "gpu-02", "to", "change", "21", "s", "none", "->", "static"]
-    over = (*EVENTS, Event("drain", {"node": "gpu-02", "waits_for": []}), Event("stopping", {"what": "w"}))
+    over = (*EVENTS, Event("drain", {"node": "gpu-02", "waits_for": []}), Event("stopping", {"what": "w", "why": None}))
     assert "the drain is waiting" not in seen(over, color_system=None)
     assert "Stopping: w. Press Ctrl-C again to cancel immediately." in seen(over, color_system=None)
 
@@ -238,3 +241,124 @@ def test_secrets_are_hidden_wherever_they_turn_up() -> None:
         "letter": "x",
         "empty_password": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "hidden"),
+    [
+        ("long/word+x==", HIDDEN),
+        ("long%2Fword%2Bx%3D%3D", HIDDEN),
+        ("long%2fword%2bx%3d%3d", HIDDEN),
+        ("long/word%2Bx%3D%3D", HIDDEN),
+        (base64.b64encode(b"long/word+x==").decode(), r"\*{8}=*"),
+        (base64.urlsafe_b64encode(b"a:long/word+x==").decode(), r"\S{,3}\*{8}\S?=*"),
+        (base64.b64encode(b"ab:long/word+x==:c").decode(), r"\S{,5}\*{8}\S{,4}=*"),
+        ("https://u:long/word+x==@h", f"https://{HIDDEN}@h"),
+    ],
+)
+def test_secrets_are_hidden_in_every_form(written: str, hidden: str) -> None:
+    found = Redactor({"db_password": "long/word+x=="}).hide(f"a {written} b")
+    assert found == f"a {hidden} b" or re.fullmatch(f"a {hidden} b", found), found
+
+
+@pytest.mark.parametrize(
+    "secret", ["it's a word", 'quo"te', "back\\slash", "two\nlines", "$HOME `x`", "ünïö", "\ud800abc"]
+)
+def test_secrets_are_hidden_where_they_are_escaped(secret: str) -> None:
+    redactor = Redactor({"db_password": secret})
+    for written in (
+        json.dumps(secret),
+        json.dumps(secret, ensure_ascii=False),
+        repr(secret),
+        shlex.quote(secret),
+        f"""'{secret.replace("'", chr(39) + chr(92) + chr(39) * 2)}'""",
+    ):
+        found = redactor.hide(f"a {written} b")
+        assert found.replace(HIDDEN, "").strip("ab \"'") == "", (written, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:word@h:6443/p?q", f"https://{HIDDEN}@h:6443/p?q"),
+        ("https://token@h", f"https://{HIDDEN}@h"),
+        (r"https:\/\/user:word@h", rf"https:\/\/{HIDDEN}@h"),
+        ("http://user:p@ss:word@h", f"http://{HIDDEN}@h"),
+        ("http_proxy=http://u:p@h, ok", f"http_proxy=http://{HIDDEN}@h, ok"),
+        ("ssh://git@h", "ssh://git@h"),
+        ("https://h:6443/ and m@x.org", "https://h:6443/ and m@x.org"),
+        ("https://h/@x", "https://h/@x"),
+    ],
+)
+def test_the_user_and_password_of_a_url_are_hidden(text: str, shown: str) -> None:
+    assert Redactor().hide({"url": [text]}) == {"url": [shown]}
+    assert Redactor().hide(shown) == shown
+
+
+def test_the_password_of_a_url_is_a_secret_elsewhere_too() -> None:
+    redactor = Redactor({"kubeadm_upgrade_repository": "https://u:p%40ssword@h"})
+    assert redactor.hide("denied: p@ssword, p%40ssword") == f"denied: {HIDDEN}, {HIDDEN}"
+
+
+def test_what_is_nested_too_deeply_is_hidden() -> None:
+    value: Any = "long-word"
+    for _ in range(5000):
+        value = [value]
+    assert HIDDEN in json.dumps(Redactor({"a_token": "long-word"}).hide({"value": value}))
+
+
+def deep() -> Any:
+    value: Any = 1
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 0, 1.5, "x", "", [], [1], {}, {"a": 1}, {"outcome": "new"}, [None], True, deep()], ids=type
+)
+@pytest.mark.parametrize("place", ["event_data", "res", "ansible_facts", "fact", "entries", "benchmark", "stats"])
+def test_what_a_playbook_publishes_never_ends_a_run(odd: Any, place: str) -> None:
+    names = ("kubepin_plan", "kubepin_result", "kubepin_upgrade_result", "kubepin_benchmark", "kubepin_comparison")
+    entries = {
+        "problems": odd,
+        "settings": odd,
+        "verified": odd,
+        "steps": odd,
+        "message": odd,
+        "line": odd,
+        "verdict": odd,
+    }
+    fact = odd if place == "fact" else {"outcome": "tuned", **entries} if place == "entries" else {}
+    result = {
+        "ansible_facts": odd if place == "ansible_facts" else dict.fromkeys(names, fact),
+        "benchmark": odd if place == "benchmark" else {"seconds": odd, "arm": odd},
+        "msg": odd,
+        "reason": odd,
+        "stderr": odd,
+    }
+    data = (
+        odd
+        if place == "event_data"
+        else {"host": "a", "task_action": "debug", "res": odd if place == "res" else result}
+    )
+    reader, seen_by = Reader(), [LiveView(Console(file=io.StringIO())), PlainView(Console(file=io.StringIO()))]
+    redactor = Redactor({"a_token": "long-word"})
+    for kind in (
+        "playbook_on_play_start",
+        "playbook_on_task_start",
+        "runner_on_start",
+        "runner_on_ok",
+        "runner_on_failed",
+        "runner_item_on_ok",
+    ):
+        for event in reader.read({"event": kind, "event_data": data}):
+            for view in seen_by:
+                view(Event(event.kind, redactor.hide(event.data), event.time))
+            if isinstance(seen_by[0], LiveView):
+                seen_by[0].render()
+    stats = {"ok": odd, "failures": odd, "dark": odd, "artifact_data": odd} if place == "stats" else {"ok": {"a": 1}}
+    list(reader.read({"event": "playbook_on_stats", "event_data": stats}))
+    result_of_play = reader.result("failed")
+    assert all(isinstance(host.outcome, Outcome) for host in result_of_play.hosts)
+    undecided(result_of_play.hosts)
