@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     parse_cpuset,
@@ -143,7 +144,10 @@ def plan_switch(topology: Facts, kubelet: Kubelet, desired: DesiredSettings) -> 
         version,
         files=files,
         settings=_setting_changes(kubelet, settings, differing),
-        notes=_notes(kubelet, settings, differing),
+        notes=[
+            *_notes(kubelet, settings, differing),
+            *(machine_notes(topology, reservation.cpus) if reservation else []),
+        ],
         reservation=reservation,
     )
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
@@ -284,3 +285,12 @@ def test_settings_that_kubeadm_does_not_write_need_no_pins() -> None:
 def test_settings_that_cannot_be_pinned_are_a_problem() -> None:
     [problem] = plan_pins(kubelet(config=TUNED, extra_args_file=None)).problems
     assert problem.code == "no_extra_args_file"
+
+
+def test_the_plan_tells_what_isolated_cpus_and_unequal_cores_mean() -> None:
+    machine = topology(cores=4, threads=2, missing=(7,), isolated="2-3,6")
+    plan = plan_switch(machine, kubelet("1.31.4"), STATIC)
+    assert plan.settings[1].after == "0,4"
+    assert plan.notes == machine_notes(machine, parse_cpuset("0,4"))
+    assert len(plan.notes) == 3
+    assert plan_switch(machine, kubelet("1.31.4"), DesiredSettings("none")).notes == []
