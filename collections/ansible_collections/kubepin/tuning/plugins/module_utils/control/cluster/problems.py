@@ -85,3 +85,12 @@ def budget_exhausted(pod: str, budget: str, healthy: int, desired: int) -> Probl
         f"disruption budget {budget} allows 0 (currently {healthy} healthy of {desired} desired)",
         f"Scale its owner up, relax the budget, {_SKIP_NODE}",
     )
+
+
+def other_cpu_manager(program: str, pod: str) -> Problem:
+    return Problem(
+        "other_cpu_manager",
+        program,
+        f"assigns the CPUs of containers on this node (pod {pod}), and so would the static policy: both would overwrite each other",
+        f"Use one of them: keep {program} off the node first, or leave the node out with --limit.",
+    )

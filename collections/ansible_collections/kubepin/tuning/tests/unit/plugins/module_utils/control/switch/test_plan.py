@@ -9,6 +9,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores i
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
@@ -190,7 +191,7 @@ def test_refused(found: Kubelet, desired: DesiredSettings, code: str, text: str)
 def test_a_field_that_the_kubelet_ignores_is_noted_and_does_not_prevent_the_switch() -> None:
     plan = plan_switch(topology(), kubelet(config="cpuManagerPolicys: static\n"), STATIC)
     assert (plan.problems, plan.changed) == ([], True)
-    [note] = plan.notes
+    note = plan.notes[0]
     assert "cpuManagerPolicys" in note
     assert "cpuManagerPolicy" in note.replace("cpuManagerPolicys", "")
 
@@ -291,6 +292,13 @@ def test_the_plan_tells_what_isolated_cpus_and_unequal_cores_mean() -> None:
     machine = topology(cores=4, threads=2, missing=(7,), isolated="2-3,6")
     plan = plan_switch(machine, kubelet("1.31.4"), STATIC)
     assert plan.settings[1].after == "0,4"
-    assert plan.notes == machine_notes(machine, parse_cpuset("0,4"))
-    assert len(plan.notes) == 3
+    assert plan.notes[:3] == machine_notes(machine, parse_cpuset("0,4"))
     assert plan_switch(machine, kubelet("1.31.4"), DesiredSettings("none")).notes == []
+
+
+def test_the_plan_of_a_switch_tells_what_it_costs_and_the_next_run_does_not() -> None:
+    found = kubelet("1.36.3")
+    plan = plan_switch(topology(), found, STATIC)
+    assert plan.notes == static_policy_costs(36, found.effective)
+    assert len(plan.notes) == 2
+    assert plan_switch(topology(), after(plan, "1.36.3"), STATIC).notes == []
