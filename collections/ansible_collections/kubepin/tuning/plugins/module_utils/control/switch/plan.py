@@ -255,7 +255,7 @@ def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
     if kubelet.layout.manager in ("k3s", "rke2"):
         problems.append(managed_by(kubelet.layout.manager))
     elif kubelet.layout.extra_args_file is None:
-        problems.append(no_extra_args_file())
+        problems.append(no_extra_args_file(kubelet.layout.manager))
     return problems
 
 

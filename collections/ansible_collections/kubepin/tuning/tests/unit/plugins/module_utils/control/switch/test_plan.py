@@ -150,6 +150,27 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
             id="no KUBELET_EXTRA_ARGS",
         ),
         pytest.param(
+            kubelet(extra_args_file=None, manager="unknown"),
+            STATIC,
+            "no_extra_args_file",
+            "If kubeadm set this node up, restore its service drop-in (10-kubeadm.conf). Otherwise set the policy with what did",
+            id="an unknown installer",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="kubespray"),
+            STATIC,
+            "no_extra_args_file",
+            "Do not install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
+            id="kubespray",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="nodeadm"),
+            STATIC,
+            "no_extra_args_file",
+            "in spec.kubelet.config of the NodeConfig, and replace the node.",
+            id="EKS",
+        ),
+        pytest.param(
             kubelet(version=None), STATIC, "kubelet_version_unreadable", "version could not be read", id="no version"
         ),
         pytest.param(
