@@ -28,6 +28,7 @@ import io
 import json
 import math
 import re
+import string
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -53,8 +54,12 @@ _STEP_PARTS = ("h2d_ms", "enqueue_ms", "wait_ms")
 _LOADER, _DERIVED = "-loader", "-step"
 _MODES = {"Training": "train", "Inference": "inference"}
 _CELL_LINE = re.compile(r"Benchmarking (Training|Inference) (\w+) precision type (\S+)\s*$")
-_TIME_LINE = re.compile(r"(\S+) model average (\S+) time\s*:\s*(\S+?)\s*([A-Za-zµ]*)\s*$")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# until 2020 the original printed "resnet18  model average train time :  75.7 ms"
+_TIME_LINE = re.compile(r"(?<!\S)(\S+)\s+model average (\S+) time\s*:\s*(\S.*)")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_UNIT_LETTERS = string.ascii_letters + "µ"
+_MAX_UNPACKED = 256 * 1024**2
+"""Bytes that a .gz file may unpack to: the JSON lines of a thousand processes take less."""
 _CSV_NAME = re.compile(r"(?P<device>.+)_(?P<count>\d+)_gpus__(?P<precision>\w+)_model_(?P<mode>\w+)_benchmark\.csv")
 _ENVIRONMENT = {
     "benchmark start": "started",
@@ -108,7 +113,7 @@ def parse_log(text: str, name: str, label: str, *, partial: bool = False) -> Res
         if header := _CELL_LINE.search(line):
             current = Cell(header.group(3), header.group(2), _MODES[header.group(1)])
             announced.setdefault(current, number)
-        elif (result := _TIME_LINE.search(line)) and not (cut and result.group(4) in ("", "m")):
+        elif (result := _TIME_LINE.search(line.rstrip())) and not (cut and _split_time(result[3])[1] in ("", "m")):
             problem = _take_time(result, current, place, timings)
             if problem:
                 problems.append(problem)
@@ -135,10 +140,11 @@ def parse_log(text: str, name: str, label: str, *, partial: bool = False) -> Res
 
 def _take_time(result: re.Match[str], current: Cell | None, place: str, timings: dict[Cell, Timing]) -> str | None:
     """Adds the line's average to `timings`, or returns why it cannot be used."""
-    model, mode, number, unit = result.groups()
+    model, mode, time = result.groups()
+    number, unit = _split_time(time)
     if unit != "ms" or not _NUMBER.fullmatch(number):
         return (
-            f"{place}: time {number + unit!r} of {model}: expected a number and the unit ms. "
+            f"{place}: time {_short(time)!r} of {model}: expected a number and the unit ms. "
             f"Convert the log to ms, or run the benchmark again."
         )
     value = float(number)
@@ -153,6 +159,12 @@ def _take_time(result: re.Match[str], current: Cell | None, place: str, timings:
         return problem
     timings[current] = Timing("ok", (value,))
     return None
+
+
+def _split_time(time: str) -> tuple[str, str]:
+    """``("75.7", "ms")`` of ``75.7ms`` and of ``75.7 ms``."""
+    number = time.rstrip(_UNIT_LETTERS)
+    return number.rstrip(), time[len(number) :]
 
 
 def _missing_cells(announced: Iterable[Cell], timings: Mapping[Cell, Timing], *, ended: bool) -> list[Cell]:
@@ -195,8 +207,8 @@ def parse_csv_folder(
     environment: dict[str, Scalar] = {"gpu": next(iter(setups.values()), None), **parse_environment(system_info or "")}
     if config is not None:
         try:
-            environment["batch"] = json.loads(config)["BATCH_SIZE"]
-        except (ValueError, KeyError, TypeError):
+            environment["batch"] = _batch_size(config)
+        except (ValueError, KeyError, TypeError, RecursionError):
             problems.append(
                 f"{name}/config.json: expected a JSON object with BATCH_SIZE, as the original writes it. "
                 f"Copy the run's own file there, or remove this one."
@@ -207,9 +219,21 @@ def parse_csv_folder(
     return ResultSet(label, (Process(1, 0, timings),), environment, notes=notes)
 
 
+def _batch_size(config: str) -> int:
+    """:raises KeyError, TypeError, ValueError, RecursionError: if the config is another than the original's"""
+    size = json.loads(config)["BATCH_SIZE"]
+    if not isinstance(size, int):
+        raise TypeError(size)
+    return size
+
+
 def _parse_csv(text: str, place: str, problems: list[str]) -> dict[str, tuple[float, ...]]:
     """Columns of one CSV file, in ms; adds what is wrong to `problems`."""
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        problems.append(f"{place}: is no CSV table: {error}. Copy the original's file again.")
+        return {}
     if len(rows) < 2:
         problems.append(f"{place}: has no times: expected a header of models and a row per step. Run it again.")
         return {}
@@ -261,7 +285,12 @@ def _one_of(choices: Iterable[str]) -> _Rule:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def _is_times(value: Any, least: float) -> bool:
@@ -340,13 +369,19 @@ def _parse_lines(files: Mapping[str, str]) -> _Lines:
     lines: list[dict[str, Any]] = []
     for name, text in sorted(files.items()):
         rows = text.split("\n")
+        if not any(row.startswith("{") for row in rows) and any(map(_CELL_LINE.search, rows)):
+            problems.append(
+                f"{name}: is a log of the original benchmark: expected JSON lines, one object per line. "
+                f"Give two logs to `compare`, or name a .jsonl file."
+            )
+            continue
         for number, row in enumerate(rows, 1):
             if not row.strip() or row.startswith("#"):
                 continue
             place = f"{name}:{number}"
             try:
                 line = json.loads(row)
-            except ValueError:
+            except (ValueError, RecursionError):
                 if number == len(rows):
                     notes.append(wording.note(NoteCode.LAST_LINE_CUT, place=place))
                 else:
@@ -651,10 +686,19 @@ def _text(path: Path) -> str:
 def _unpacked(path: Path, content: bytes) -> bytes:
     """All members of a gzip file; of one that was cut, as much as it contains."""
     unpacked = []
+    left = _MAX_UNPACKED
     try:
         while content:
             member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-            unpacked.append(member.decompress(content))
+            unpacked.append(member.decompress(content, left + 1))
+            left -= len(unpacked[-1])
+            if left < 0:
+                raise InputError(
+                    [
+                        f"{path}: unpacks to more than {_MAX_UNPACKED} bytes: expected the results of one run. "
+                        f"Unpack and split it, or name the right file."
+                    ]
+                )
             content = member.unused_data
     except zlib.error as error:
         raise InputError(

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmark.pod.cells import Cell
 from benchmark.readers import parse_arms, parse_csv_folder, parse_json_lines, parse_log, read, read_arms
@@ -112,6 +116,49 @@ def test_logs_that_are_refused(text: str, problems: list[str]) -> None:
     assert refused(lambda: parse_log(text, "log", "x")) == problems
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("resnet18  model average train time :  75.7 ms\n", id="as-printed-until-2020"),
+        pytest.param("resnet18 model average train time: 75.7 ms\n", id="no-space-before-the-colon"),
+        pytest.param("epoch 3: resnet18 model average train time : 75.7ms \r\n", id="after-other-words"),
+    ],
+)
+def test_times_in_older_formats(line: str) -> None:
+    result = parse_log(HEAD + line + END, "log", "x")
+    assert result.processes[0].timings[Cell("resnet18", "half", "train")].iter_ms == (75.7,)
+
+
+@pytest.mark.parametrize("time", ["75.7 images/sec", "75.7", "75.7 s", "nan ms", "ms"])
+def test_a_time_that_is_not_in_ms_is_refused_and_not_missing(time: str) -> None:
+    problems = refused(lambda: parse_log(f"{HEAD}resnet18  model average train time :  {time}\n{END}", "log", "x"))
+    assert problems[0] == (
+        f"log:2: time '{time}' of resnet18: expected a number and the unit ms. "
+        "Convert the log to ms, or run the benchmark again."
+    )
+
+
+@pytest.mark.parametrize("line", ["x" * 50_000, "a model average train time : " + "9" * 50_000, "1" * 50_000 + "ms"])
+def test_a_long_line_is_read_at_once(line: str) -> None:
+    started = time.monotonic()
+    with contextlib.suppress(InputError):
+        parse_log(HEAD + line + "\n" + TIME + END, "log", "x")
+    assert time.monotonic() - started < 1
+
+
+@given(st.text(max_size=200), st.text(alphabet='\r\n,0123456789.en"x', max_size=60))
+@settings(database=None, deadline=None, max_examples=30)
+def test_any_text_is_read_or_refused(text: str, table: str) -> None:
+    for call in (
+        lambda: parse_log(HEAD + text, "log", "x"),
+        lambda: parse_json_lines({"f": text}, "x"),
+        lambda: parse_json_lines({"f": lines(BLOCK) + '{"schema": 1, ' + text}, "x"),
+        lambda: parse_csv_folder({TABLE: table}, "run", "x", text, text),
+    ):
+        with contextlib.suppress(InputError):
+            call()
+
+
 CUT = HEAD + TIME + HEAD.replace("18", "34") + "resnet34 model average train time : 8"
 CUT_WORDS = (
     "log: cut, it has no line 'benchmark end'; missing cells (17): half train: resnet34, resnet50, resnet101, resnet152, "
@@ -126,6 +173,12 @@ def test_a_cut_log_names_what_it_lacks() -> None:
     result = parse_log(CUT, "log", "x", partial=True)
     assert result.cells() == [Cell("resnet18", "half", "train")]
     assert result.notes == (Note(NoteCode.LOG_INCOMPLETE, CUT_WORDS),)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_with_the_line_ends_of_any_system(end: str) -> None:
+    result = parse_csv_folder({TABLE: end.join(["resnet18,resnet34", "20.5,30.5", ""])}, "run", "x")
+    assert result.processes[0].timings[Cell("resnet34", "half", "train")].iter_ms == (30.5,)
 
 
 def test_the_original_folder(published: Path) -> None:
@@ -168,6 +221,12 @@ def test_the_original_folder(published: Path) -> None:
                 "expected 0.1 to 1e+06. Convert the file to ms, or run the benchmark again."
             ],
             id="seconds",
+        ),
+        pytest.param(
+            {TABLE: 'resnet18\n"' + "9" * 200_000 + "\n"},
+            None,
+            [f"run/{TABLE}: is no CSV table: field larger than field limit (131072). Copy the original's file again."],
+            id="an-endless-field",
         ),
         pytest.param(
             {TABLE: "resnet18\n"},
@@ -332,6 +391,23 @@ def test_a_file_that_is_packed_by_name_only(tmp_path: Path) -> None:
     assert problem.endswith("): expected one. Copy it again, or unpack it.")
 
 
+def test_a_packed_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    part = gzip.compress(b"#" * 2**20 + b"\n", compresslevel=1)
+    (tmp_path / "run.jsonl.gz").write_bytes(part * 300)
+    (problem,) = refused(lambda: read_arms([tmp_path]))
+    assert problem == (
+        f"{tmp_path}/run.jsonl.gz: unpacks to more than 268435456 bytes: expected the results of one run. "
+        "Unpack and split it, or name the right file."
+    )
+
+
+def test_a_log_of_the_original_is_named_once_where_json_lines_are_expected(amd: Path) -> None:
+    assert refused(lambda: read_arms([amd])) == [
+        f"{amd}: is a log of the original benchmark: expected JSON lines, one object per line. "
+        "Give two logs to `compare`, or name a .jsonl file."
+    ]
+
+
 def test_the_programs_words_are_no_lines(tmp_path: Path) -> None:
     (tmp_path / "pod.log").write_text("# resnet18 half inference\n" + lines(BLOCK))
     assert read(str(tmp_path / "pod.log")).cells() == [CELL]
@@ -343,6 +419,18 @@ LINE_OUT = "Correct it, or remove the line."
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
+        pytest.param(
+            lines(BLOCK).replace("[3.0", f"[{10**400}"),
+            [
+                f"f:1: iter_ms is {json.dumps([10**400])[:57]}...: expected a list of ms, each above 0 and up to 1e6. {LINE_OUT}"
+            ],
+            id="a-number-beyond-every-float",
+        ),
+        pytest.param(
+            "[" * 100_000 + "\n",
+            [f"f:1: {'[' * 57}... is not JSON: expected one object per line. Remove it."],
+            id="nested",
+        ),
         pytest.param("{oops\n", ["f:1: {oops is not JSON: expected one object per line. Remove it."], id="no-json"),
         pytest.param(
             lines(BLOCK | {"schema": 2})[:-1],

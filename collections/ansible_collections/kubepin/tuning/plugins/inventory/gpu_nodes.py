@@ -42,7 +42,9 @@ options:
     env:
       - name: K8S_AUTH_CONTEXT
   gpu_resource_prefixes:
-    description: Prefixes of GPU resource names.
+    description:
+      - Prefixes of GPU resource names. V(nvidia.com/) stands for the names of NVIDIA's GPUs, C(nvidia.com/gpu*) and
+        C(nvidia.com/mig-*), and not for network devices such as C(nvidia.com/hostdev).
     type: list
     elements: str
     default: [nvidia.com/]

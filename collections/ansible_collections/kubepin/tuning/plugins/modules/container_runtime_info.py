@@ -85,7 +85,7 @@ container_runtime:
       description: Whether every GPU device has its link in C(/dev/char).
       type: bool
     threads_per_core:
-      description: Hardware threads per core.
+      description: Hardware threads per core as the kubelet counts them, the average of all cores, rounded down.
       type: int
       sample: 2
     unknown:
@@ -96,6 +96,7 @@ container_runtime:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
@@ -108,8 +109,7 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    topology = read_topology()
-    threads = topology["threads_per_core"] if topology["cpus"] else None
+    threads = threads_as_counted(read_topology())
     report = Reader(module.run_command).report(module.params["runtime"], threads, module.params["gpu_device_paths"])
     module.exit_json(changed=False, container_runtime=report)
 

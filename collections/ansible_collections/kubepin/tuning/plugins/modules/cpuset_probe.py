@@ -387,6 +387,17 @@ def end_on_signals() -> None:
         signal.signal(name, end)
 
 
+def _object(line: bytes) -> t.Optional[t.Dict[str, t.Any]]:
+    """The JSON object that the line is; None for any other text."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 class Lines:
     """Writes the program's JSON lines to one file as they arrive and other lines to a log; counts finished
     processes."""
@@ -397,18 +408,26 @@ class Lines:
         self.total = 0
         self.ended: t.Dict[str, int] = dict.fromkeys(ARMS, 0)
         self._round_began = 0
+        self.failure: t.Optional[OSError] = None
+        """Why lines are lost."""
 
     def begin_round(self) -> None:
         self._round_began = self.log.seek(0, os.SEEK_END)
 
     def feed(self, line: bytes, arm: str) -> None:
-        """Write one line. A truncated JSON line of a killed program has no newline and is dropped."""
-        if not line.startswith(b"{"):
+        """Write one line. A truncated JSON line of a killed program has no newline and is dropped.
+
+        What only looks like JSON, from the image's own programs, belongs to the log.
+        """
+        if line.startswith(b"{") and not line.endswith(b"\n"):
+            return
+        content = _object(line)
+        if content is None:
             self.log.write(line)
-        elif line.endswith(b"\n"):
-            self._json.write(line)
-            self.total += 1
-            self.ended[arm] += json.loads(line).get("kind") == "end"
+            return
+        self._json.write(line)
+        self.total += 1
+        self.ended[arm] += content.get("kind") == "end"
 
     def said(self) -> str:
         """The last lines of the round's log, for a message."""
@@ -469,6 +488,10 @@ class Probe:
                 process.kill()
             code = process.wait()
             reader.join()
+        if lines.failure is not None:
+            raise TuningError(
+                f"{self._wanted.output} cannot be written: {lines.failure}. Free space there, or name another file."
+            )
         self.rounds.append(
             {
                 "round": number,
@@ -487,8 +510,15 @@ class Probe:
 
     @staticmethod
     def _relay(process: subprocess.Popen[bytes], arm: str, lines: Lines) -> None:
-        for line in t.cast("t.IO[bytes]", process.stdout):
-            lines.feed(line, arm)
+        """Passes the program's output on. Reads to its end in any case, because a full pipe would stop the program."""
+        output = t.cast("t.IO[bytes]", process.stdout)
+        try:
+            for line in output:
+                lines.feed(line, arm)
+        except OSError as exc:
+            lines.failure = exc
+            for _line in output:
+                pass
 
     def _wait(self, process: subprocess.Popen[bytes], arm: str, deadline: float) -> bool:
         """Wait for the round while sampling the CPU clock; returns whether it ended in time."""

@@ -44,7 +44,10 @@ options:
     type: dict
     default: {}
   gpu_resource_prefixes:
-    description: Prefixes of GPU resource names. Claims of containers (DRA) always count as GPUs.
+    description:
+      - Prefixes of GPU resource names. V(nvidia.com/) stands for the names of NVIDIA's GPUs, C(nvidia.com/gpu*) and
+        C(nvidia.com/mig-*), and not for network devices such as C(nvidia.com/hostdev).
+      - Claims of containers (DRA) always count as GPUs.
     type: list
     elements: str
     default: [nvidia.com/]
@@ -264,6 +267,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import DEFAULT_PREFIXES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource, FileSource
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
@@ -273,7 +277,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "pods_file": {"type": "path"},
     "nodes_file": {"type": "path"},
     "nodes": {"type": "dict", "default": {}},
-    "gpu_resource_prefixes": {"type": "list", "elements": "str", "default": ["nvidia.com/"]},
+    "gpu_resource_prefixes": {"type": "list", "elements": "str", "default": [*DEFAULT_PREFIXES]},
     "cpu_multiple": {"type": "int", "default": 1},
 }
 OPTIONS: dict[str, t.Any] = {

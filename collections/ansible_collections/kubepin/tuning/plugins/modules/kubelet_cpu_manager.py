@@ -81,7 +81,8 @@ options:
       - The CPUs reserved for the system as a list such as V(0,128), whole cores only, or V(auto).
       - V(auto) keeps the node's current reservedSystemCPUs if it is valid. Otherwise it takes whole cores from the
         NUMA node with the fewest GPUs, the lowest first, as many as GKE reserves for a node of this size, and no fewer
-        than kubeReserved and systemReserved require.
+        than kubeReserved and systemReserved require. On a machine with isolated CPUs (C(isolcpus)), which the system does
+        not use and the kubelet treats like others, it takes none of these.
       - Used only with O(policy=static).
     type: str
     default: auto
@@ -203,7 +204,9 @@ reconcile_period:
   type: str
   sample: 10s
 threads_per_core:
-  description: Hardware threads per core of this node; with C(full-pcpus-only), pods must request a multiple of it.
+  description:
+    - Hardware threads per core as the kubelet counts them, the average of all cores of this node, rounded down. With
+      C(full-pcpus-only), pods must request a multiple of it.
   returned: unless a switch was confirmed
   type: int
 boot_id:

@@ -75,7 +75,8 @@ kubelet:
       type: int
       sample: 1
     manager:
-      description: What set the node up, one of V(kubeadm), V(k3s), V(rke2) and V(unknown).
+      description: What set the node up, one of V(kubeadm), V(kubespray), V(nodeadm) (EKS), V(k3s), V(rke2) and
+        V(unknown).
       type: str
       sample: kubeadm
     version:

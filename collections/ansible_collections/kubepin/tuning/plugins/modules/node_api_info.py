@@ -283,6 +283,11 @@ node:
           description: How many GPUs are held by pods that stay.
           type: int
           sample: 0
+        cpu_managers:
+          description: Programs on the node that assign the CPUs of containers, as the static policy would, as problems.
+          type: list
+          elements: dict
+          sample: []
         terminating:
           description: Pods that are already terminating.
           type: list
@@ -340,12 +345,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
     KubernetesApi,
     connect,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.cpu_managers import other_cpu_managers
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import (
@@ -445,7 +452,8 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
 def read_drain(
     api: KubernetesApi, question: dict[str, t.Any], cluster: tuple[list[dict[str, t.Any]], set[tuple[str, str]]]
 ) -> dict[str, t.Any]:
-    """What a drain of the node would do, with ``gpus_kept``, how many GPUs are held by pods that stay.
+    """What a drain of the node would do, with ``gpus_kept``, how many GPUs are held by pods that stay, and
+    ``cpu_managers``, the problems with programs that assign CPUs beside the kubelet.
 
     :param cluster: all disruption budgets and DaemonSets
     :raises ApiError: if the node's pods cannot be read
@@ -454,7 +462,7 @@ def read_drain(
     plan = plan_drain(pods, *cluster, **question["drain"])
     holders = requested(question["gpu_resource"], pods)
     kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
-    return {**plan.to_dict(), "gpus_kept": int(kept)}
+    return {**plan.to_dict(), "gpus_kept": int(kept), "cpu_managers": to_dicts(other_cpu_managers(pods))}
 
 
 def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]:

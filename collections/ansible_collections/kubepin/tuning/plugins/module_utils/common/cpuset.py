@@ -12,6 +12,9 @@ MAX_CPUS = 65536
 """CPU numbers are below this, so that a typing error cannot fill the memory. The kernel's own limit (NR_CPUS) is 8192
 or lower."""
 
+_MAX_DIGITS = 18
+"""Longer numbers are refused before they are converted, which Python limits and which takes quadratic time."""
+
 _PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?", re.ASCII)
 
 
@@ -36,6 +39,8 @@ def parse_cpuset(text: str) -> t.FrozenSet[int]:
         match = _PART.fullmatch(part)
         if match is None:
             raise _refused(text, part, "is neither a CPU number nor a range")
+        if any(len(number) > _MAX_DIGITS for number in match.groups(default="")):
+            raise _refused(text, part, f"goes beyond CPU {MAX_CPUS - 1}")
         first = int(match[1])
         last = int(match[2] or match[1])
         used, group = int(match[3] or 1), int(match[4] or 1)
@@ -62,9 +67,14 @@ def format_cpuset(cpus: t.Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
+def _shortened(text: str) -> str:
+    """The text as messages quote it."""
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 def _refused(text: str, part: str, why: str) -> CpusetError:
     return CpusetError(
-        f"'{text.strip()}' is not a CPU list: '{part}' {why}. "
+        f"'{_shortened(text.strip())}' is not a CPU list: '{_shortened(part)}' {why}. "
         "Expected numbers and ranges separated by commas, such as '0-3,8'.",
         value=text,
     )

@@ -64,9 +64,9 @@ def parse_version(text: str) -> Version:
 
     :raises VersionError: for anything else
     """
-    match = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+].*)?", text.strip(), re.ASCII)
+    match = re.fullmatch(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", text.strip(), re.ASCII)
     if not match:
-        raise VersionError(f'"{text}" is no Kubernetes version: expected MAJOR.MINOR.PATCH, such as 1.22.17.')
+        raise VersionError(f'"{text[:60]}" is no Kubernetes version: expected MAJOR.MINOR.PATCH, such as 1.22.17.')
     return Version(*(int(number) for number in match.groups()))
 
 

@@ -20,11 +20,16 @@ def topology(
     cores_per_l3: int = 8,
     gpus_on: tuple[int, ...] = (),
     sockets: int = 1,
+    isolated: str = "",
+    missing: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    """A machine whose sibling threads are numbered after all first threads, as on EPYC."""
+    """A machine whose sibling threads are numbered after all first threads, as on EPYC.
+
+    :param missing: CPUs that the machine does not have, so that their cores have fewer threads
+    """
     told = []
     for core in range(cores):
-        cpus = [core + thread * cores for thread in range(threads)]
+        cpus = sorted({core + thread * cores for thread in range(threads)} - {*missing})
         numa = core * numa_nodes // cores if numa_nodes else None
         told.append(
             {
@@ -44,9 +49,12 @@ def topology(
             }
             for thread in range(threads)
             for core in range(cores)
+            if core + thread * cores not in missing
         ],
         "cores": told,
-        "online": format_cpuset(range(cores * threads)),
+        "online": format_cpuset({*range(cores * threads)} - {*missing}),
+        "offline": "",
+        "isolated": isolated,
         "threads_per_core": threads,
         "sockets": [{"id": n} for n in range(sockets)],
         "numa_nodes": [{"id": n} for n in range(numa_nodes)],

@@ -15,7 +15,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _BASIC = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _LITERAL = re.compile(r"'[^'\n]*'")
 _PLAIN = re.compile(r"[A-Za-z0-9_.:+-]+")
-_NUMBER = re.compile(r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 class TomlError(ValueError):
@@ -24,7 +24,11 @@ class TomlError(ValueError):
 
 def parse_toml(text: str) -> Table:
     """:raises TomlError: naming the line that cannot be parsed"""
-    return _Parser(text).document()
+    parser = _Parser(text)
+    try:
+        return parser.document()
+    except RecursionError as error:
+        raise parser.error() from error
 
 
 class _Parser:
@@ -44,7 +48,7 @@ class _Parser:
                 self._expect("]]")
                 items = self._descend(top, path[:-1]).setdefault(path[-1], [])
                 if not isinstance(items, list):
-                    raise self._error()
+                    raise self.error()
                 table = {}
                 items.append(table)
             elif self._take("["):
@@ -55,7 +59,7 @@ class _Parser:
                 self._pair(table)
             self._skip(_SPACE)
             if self._at < len(self._text) and self._text[self._at] != "\n":
-                raise self._error()
+                raise self.error()
 
     def _pair(self, table: Table) -> None:
         path = self._key()
@@ -63,7 +67,7 @@ class _Parser:
         value = self._value()
         parent = self._descend(table, path[:-1])
         if path[-1] in parent:
-            raise self._error()
+            raise self.error()
         parent[path[-1]] = value
 
     def _key(self) -> t.List[str]:
@@ -81,13 +85,13 @@ class _Parser:
             return bare
         text = self._string()
         if text is None:
-            raise self._error()
+            raise self.error()
         return text
 
     def _value(self) -> t.Any:
         self._skip(_SPACE)
         if self._text.startswith(('"""', "'''"), self._at):
-            raise self._error()
+            raise self.error()
         text = self._string()
         if text is not None:
             return text
@@ -106,9 +110,9 @@ class _Parser:
             return word == "true"
         if _NUMBER.fullmatch(word):
             number = word.replace("_", "")
-            return int(number) if re.fullmatch(r"[+-]?\d+", number) else float(number)
+            return int(number) if re.fullmatch(r"[+-]?\d{1,20}", number) else float(number)
         self._at = start
-        raise self._error()
+        raise self.error()
 
     def _list(self, end: str, read: t.Callable[[], t.Any]) -> t.List[t.Any]:
         items: t.List[t.Any] = []
@@ -119,7 +123,7 @@ class _Parser:
             items.append(read())
             self._skip(_ANY_SPACE)
             if not self._take(",") and not self._text.startswith(end, self._at):
-                raise self._error()
+                raise self.error()
 
     def _string(self) -> t.Optional[str]:
         literal = self._match(_LITERAL)
@@ -133,7 +137,7 @@ class _Parser:
             return str(json.loads(basic, strict=False))
         except ValueError as error:
             self._at = start
-            raise self._error() from error
+            raise self.error() from error
 
     def _descend(self, table: Table, path: t.Sequence[str]) -> Table:
         for part in path:
@@ -141,7 +145,7 @@ class _Parser:
             if isinstance(child, list) and child:
                 child = child[-1]
             if not isinstance(child, dict):
-                raise self._error()
+                raise self.error()
             table = child
         return table
 
@@ -164,9 +168,10 @@ class _Parser:
     def _expect(self, token: str) -> None:
         self._skip(_SPACE)
         if not self._take(token):
-            raise self._error()
+            raise self.error()
 
-    def _error(self) -> TomlError:
+    def error(self) -> TomlError:
+        """The error that names the line at which the parser is."""
         number = self._text.count("\n", 0, self._at) + 1
         line = self._text.split("\n")[number - 1].strip()
         return TomlError(f'line {number} is not understood: "{line[:80]}"')

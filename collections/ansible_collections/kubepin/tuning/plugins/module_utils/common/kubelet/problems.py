@@ -86,7 +86,7 @@ def managed_by(manager: str) -> Problem:
         "unsupported_manager",
         "this node's kubelet",
         f"is managed by {manager}, and kubepin switches kubeadm nodes only",
-        "Leave the node out with --limit.",
+        f"Set the policy in the kubelet-arg of {manager}'s configuration, or leave the node out with --limit.",
     )
 
 
@@ -94,17 +94,40 @@ def embedded(manager: str, path: str) -> Problem:
     return Problem(
         "embedded_kubelet",
         manager,
-        f"runs the kubelet inside its own process, so of its settings only kubelet-arg of {path} was read",
+        f"starts the kubelet itself, and of its settings only kubelet-arg of {path} was read",
     )
 
 
-def no_extra_args_file() -> Problem:
+_OWN_WAY = {
+    "kubespray": "kubespray rewrites the kubelet's service and files at each run. Set kubelet_cpu_manager_policy, and reservedSystemCPUs "
+    "in kubelet_config_extra_args, in its variables; drain the node and remove cpu_manager_state while the kubelet is stopped. Do not "
+    "install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
+    "nodeadm": "nodeadm (EKS) rewrites the kubelet's files at each boot. Set cpuManagerPolicy and reservedSystemCPUs, and "
+    'kubeReservedCgroup and systemReservedCgroup to "", in spec.kubelet.config of the NodeConfig, and replace the node.',
+}
+"""Installer -> how to set the policy where its service does not read KUBELET_EXTRA_ARGS."""
+
+
+def no_extra_args_file(manager: str) -> Problem:
     return Problem(
         "no_extra_args_file",
         "the kubelet's service",
         "reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS, where kubepin puts settings that "
         "must outlive `kubeadm upgrade node`",
-        "Install kubeadm's own service drop-in (10-kubeadm.conf).",
+        _OWN_WAY.get(
+            manager,
+            "If kubeadm set this node up, restore its service drop-in (10-kubeadm.conf). Otherwise set the policy with what did, or leave "
+            "the node out with --limit.",
+        ),
+    )
+
+
+def extra_args_in_braces(variable: str) -> Problem:
+    return Problem(
+        "extra_args_in_braces",
+        "the kubelet's service",
+        f"passes {variable} in braces, and systemd then makes a single argument of all its arguments",
+        f"Write ${variable} in its ExecStart=, drain the node, and run `systemctl daemon-reload`.",
     )
 
 
@@ -321,6 +344,24 @@ def option_beta(name: str, minor: int) -> Problem:
         "policy_option_gate",
         f"policy option {name}",
         f"is beta in 1.{minor}, and the feature gate CPUManagerPolicyBetaOptions is off on this node",
+        "Enable it in the kubelet's featureGates, or remove the option.",
+    )
+
+
+def topology_options_gate(names: t.Iterable[str], minor: int) -> Problem:
+    return Problem(
+        "topology_option_gate",
+        f"topologyManagerPolicyOptions ({_listed(names)})",
+        f"need the feature gate TopologyManagerPolicyOptions on kubelet 1.{minor}, with any policy",
+        "Enable it in the kubelet's featureGates, or remove the options.",
+    )
+
+
+def topology_option_gate(name: str, gate: str, minor: int) -> Problem:
+    return Problem(
+        "topology_option_gate",
+        f"topologyManagerPolicyOptions {name}",
+        f"needs the feature gate {gate} on kubelet 1.{minor}",
         "Enable it in the kubelet's featureGates, or remove the option.",
     )
 

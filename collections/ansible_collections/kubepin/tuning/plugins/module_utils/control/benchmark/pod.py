@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import offered_gpus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
     cannot_start,
@@ -424,9 +425,13 @@ def no_free_gpu(
     node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest, quote: str = ""
 ) -> Failure:
     """The failure if all GPUs of a node are in use, naming the pods that hold them."""
-    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(request.gpu_resource, "0")
+    status = node.get("status") or {}
+    allocatable = (status.get("allocatable") or {}).get(request.gpu_resource, "0")
     holders = requested(request.gpu_resource, pods)
-    if allocatable == "0":
+    others = [name for name, count in offered_gpus(status).items() if count and name != request.gpu_resource]
+    if allocatable == "0" and others:
+        message = f"node {request.node} offers no {request.gpu_resource}, but {', '.join(others)}: name one with `gpu_resource`."
+    elif allocatable == "0":
         message = (
             f"node {request.node} offers no {request.gpu_resource}: check its device plugin, "
             "or name what it offers with `gpu_resource`."

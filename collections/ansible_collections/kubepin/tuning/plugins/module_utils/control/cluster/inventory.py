@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import offered_gpus
 
 Node = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def node_facts(node: Node, prefixes: Sequence[str]) -> dict[str, Any]:
         "kernel": info.get("kernelVersion"),
         "os": info.get("osImage"),
         "architecture": info.get("architecture"),
-        "gpus": _gpus(status, prefixes),
+        "gpus": offered_gpus(status, prefixes),
         "gpu_model": labels.get(_GPU_PRODUCT),
         "cpu": {
             "capacity": _cpus(status.get("capacity") or {}),
@@ -97,14 +98,6 @@ def _cpu_words(cpu: Mapping[str, Any]) -> list[str]:
 
 def _safe(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", "_".join(words).lower()).strip("_")
-
-
-def _gpus(status: Mapping[str, Any], prefixes: Sequence[str]) -> dict[str, int]:
-    """Resource to its allocatable number; 0 for a resource that the node has, but does not offer at present."""
-    allocatable = status.get("allocatable") or {}
-    names = {*allocatable, *(status.get("capacity") or {})}
-    found = sorted(name for name in names if name.startswith(tuple(prefixes)))
-    return {name: int(parse_quantity(allocatable.get(name, "0"))) for name in found}
 
 
 def _cpus(resources: Mapping[str, str]) -> int:

@@ -158,3 +158,12 @@ def in_maintenance(node: str, program: str, mark: str) -> Problem:
 def maintenance_may_begin(node: str, program: str, mark: str) -> str:
     """The note about a program that may begin to work on the node."""
     return f"{program} may begin to work on node {node} soon, as its {mark} says."
+
+
+def other_cpu_manager(program: str, pod: str) -> Problem:
+    return Problem(
+        "other_cpu_manager",
+        program,
+        f"assigns the CPUs of containers on this node (pod {pod}), and so would the static policy: both would overwrite each other",
+        f"Use one of them: keep {program} off the node first, or leave the node out with --limit.",
+    )

@@ -78,13 +78,23 @@ def count_too_low(count: int) -> Problem:
     )
 
 
-def count_splits_core(count: int, threads: int, lower: int, higher: int) -> Problem:
+def count_splits_core(count: int, threads: str, lower: int, higher: int) -> Problem:
     choice = f"{lower} or {higher}" if lower != higher else str(higher)
     return Problem(
         "reserved_cpu_count_splits_core",
         f"reserved_cpu_count {count}",
-        f"splits a core: cores of this node have {threads} threads and are reserved whole",
+        f"splits a core: cores of this node have {threads} and are reserved whole",
         f"Use {choice}.",
+    )
+
+
+def isolated_needed(needed: int, system: str, isolated: str) -> Problem:
+    return Problem(
+        "reserved_cpus_isolated",
+        f"a reservation of {needed} CPUs",
+        f"takes more than the CPUs on which the system runs ({system}): the others are isolated (isolcpus: {isolated})",
+        "Lower reserved_cpu_count, or the node's kubeReserved and systemReserved; name the CPUs in reserved_cpus; or boot with fewer "
+        "isolated CPUs.",
     )
 
 

@@ -7,6 +7,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import isolated_cpus, thread_counts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     format_cpuset,
@@ -63,16 +64,28 @@ def reservation_reasons(
     if count is not None:
         many = f"reserved_cpu_count is {count}."
     else:
-        threads = topology["threads_per_core"]
         many = (
             f"{auto_millicores(online):.0f} millicores for {online} CPUs online (6 % of the first, 1 % of the second, 0.5 % of the next "
             f"two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in whole "
-            f"cores of {threads} thread{'s' * (threads != 1)}: {total} CPU{'s' * (total != 1)}."
+            f"cores of {_threads(topology)}: {total} CPU{'s' * (total != 1)}."
         )
     return [many, _why_these(topology, reservation.cpus)]
 
 
+def _threads(topology: t.Mapping[str, t.Any]) -> str:
+    """``2 threads``, or ``1 or 2 threads`` on a hybrid processor."""
+    counts = thread_counts(topology)
+    return " or ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
+
+
 def _why_these(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
+    isolated = isolated_cpus(topology)
+    if isolated and not isolated & cpus:
+        return f"{_why_this_node(topology, cpus)} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
+    return _why_this_node(topology, cpus)
+
+
+def _why_this_node(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
     nodes = sorted({core["numa_node"] for core in topology["cores"] if parse_cpuset(core["cpus"]) & cpus} - {None})
     if not nodes:
         return "The lowest cores: the machine tells no NUMA nodes."
@@ -149,6 +162,7 @@ def _automatic(
     needed = count if count is not None else auto_count(len(parse_cpuset(topology["online"])), millicores_configured)
     if needed < 1:
         return None, [problems.count_too_low(needed)]
+    isolated = isolated_cpus(topology)
     taken: t.List[Core] = []
     have = 0
     for core in _by_preference(topology, cores):
@@ -156,9 +170,12 @@ def _automatic(
             break
         taken.append(core)
         have += len(parse_cpuset(core["cpus"]))
+    if any(parse_cpuset(core["cpus"]) <= isolated for core in taken):
+        system = parse_cpuset(topology["online"]) - isolated
+        return None, [problems.isolated_needed(needed, format_cpuset(system), format_cpuset(isolated))]
     if count is not None and have != count:
         lower = have - len(parse_cpuset(taken[-1]["cpus"])) or have
-        return None, [problems.count_splits_core(count, topology["threads_per_core"], lower, have)]
+        return None, [problems.count_splits_core(count, _threads(topology), lower, have)]
     if len(taken) == len(cores):
         return None, [problems.count_leaves_nothing(needed, topology["online"])]
     cpus: t.Set[int] = set()
@@ -168,14 +185,17 @@ def _automatic(
 
 
 def _by_preference(topology: t.Mapping[str, t.Any], cores: t.Sequence[Core]) -> t.List[Core]:
-    """Cores in the order in which ``auto`` takes them: NUMA nodes with the fewest GPUs first, then the lowest CPU.
+    """Cores in the order in which ``auto`` takes them: those with the fewest isolated threads first, then NUMA nodes with
+    the fewest GPUs, then the lowest CPU.
 
-    Using one NUMA node and its lowest CPUs keeps the reservation within as few L3 groups as possible.
+    The reservation is for the system, which does not run on isolated CPUs (isolcpus). Using one NUMA node and its lowest
+    CPUs keeps the reservation within as few L3 groups as possible.
     """
+    isolated = isolated_cpus(topology)
 
-    def key(core: Core) -> t.Tuple[int, int, int]:
-        node = core["numa_node"]
-        return _gpus_on(topology, node), node if node is not None else -1, min(parse_cpuset(core["cpus"]))
+    def key(core: Core) -> t.Tuple[int, int, int, int]:
+        node, cpus = core["numa_node"], parse_cpuset(core["cpus"])
+        return len(cpus & isolated), _gpus_on(topology, node), node if node is not None else -1, min(cpus)
 
     return sorted(cores, key=key)
 

@@ -88,7 +88,9 @@ def _top_owner(pod: Object, owners: t.Mapping[Key, _Owner]) -> t.Optional[Key]:
     """The known controller at the top of the ownership chain: a Deployment rather than its ReplicaSet."""
     key: t.Optional[Key] = None
     item: t.Optional[Object] = pod
-    while item is not None:
+    seen: t.Set[t.Optional[Key]] = set()  # an object of a file may own itself
+    while item is not None and key not in seen:
+        seen.add(key)
         controller = _controller(item)
         if controller is None:
             break

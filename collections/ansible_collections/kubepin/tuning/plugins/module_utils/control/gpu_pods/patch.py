@@ -110,5 +110,6 @@ def _patch(owner: Object, changed: t.Iterable[t.Tuple[Container, Resources]]) ->
     body: t.Dict[str, t.Any] = {"spec": spec}
     for key in reversed(TEMPLATES[owner["kind"]]):
         body = {key: body}
-    metadata = {"namespace": owner["metadata"]["namespace"], "name": owner["metadata"]["name"]}
+    # an object from a file may have no namespace: kubectl would create it in this one
+    metadata = {"namespace": owner["metadata"].get("namespace") or "default", "name": owner["metadata"]["name"]}
     return {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata, **body}

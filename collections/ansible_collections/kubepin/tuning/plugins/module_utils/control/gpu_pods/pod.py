@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, Object
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import is_gpu
 
 REASONS: t.Dict[str, str] = {
     "no_cpu_limit": "it has no CPU limit",
@@ -57,7 +58,7 @@ class Verdict(t.NamedTuple):
 def containers_of(spec: Object, prefixes: t.Sequence[str]) -> t.List[Container]:
     """All containers of a pod, init containers first. An init container that restarts always is a sidecar (KEP-753).
 
-    :param prefixes: prefixes of GPU resource names, such as ``nvidia.com/``
+    :param prefixes: prefixes of GPU resource names, such as ``nvidia.com/``, as `is_gpu` takes them
     :raises ValueError: for an invalid quantity
     """
     found = []
@@ -167,5 +168,5 @@ def _pod_level(spec: Object) -> Object:
 def _gpus(container: Object, prefixes: t.Sequence[str]) -> t.Tuple[str, ...]:
     resources = container.get("resources") or {}
     asked = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
-    devices = sorted(name for name, number in asked.items() if name.startswith(tuple(prefixes)) and str(number) != "0")
+    devices = sorted(name for name, number in asked.items() if is_gpu(name, prefixes) and str(number or 0) != "0")
     return (*devices, *(f"claim/{claim['name']}" for claim in resources.get("claims") or []))

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import gpu_prefixes
 
 Data = Mapping[str, Any]
 
@@ -147,7 +148,8 @@ def _judged(settings: Data) -> str:
     Checking limits is enough: the API server rejects a request for a device without an equal limit.
     """
     key, _separator, value = settings["exempt_label"].partition("=")
-    named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in settings["resource_prefixes"]) or "false"
+    prefixes = gpu_prefixes(settings["resource_prefixes"])
+    named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in prefixes) or "false"
     return (
         f"variables.pod.?metadata.?labels[?{json.dumps(key)}].orValue('') != {json.dumps(value)}"
         f" && {_CONTAINERS}.exists(c, c.?resources.?claims.orValue([]).size() > 0"

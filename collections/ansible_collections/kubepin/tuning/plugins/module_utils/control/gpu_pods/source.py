@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.n
     node_from_api,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
 
 OWNER_PATHS = {
     "ReplicaSet": "/apis/apps/v1/replicasets",
@@ -22,6 +23,8 @@ OWNER_PATHS = {
     "Job": "/apis/batch/v1/jobs",
     "CronJob": "/apis/batch/v1/cronjobs",
 }
+_NAMED = 10
+"""How many faults of a file are named; `problems` has all."""
 _OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
 
 
@@ -61,9 +64,9 @@ class FileSource:
     """Files as ``kubectl get -A -o json`` (or yaml) prints them: pods, their owners if included, and nodes."""
 
     def __init__(self, pods_file: str, nodes_file: t.Optional[str]) -> None:
-        """:raises TuningError: if a file cannot be read or is not of that form"""
-        self._objects = read_objects(pods_file)
-        nodes = read_objects(nodes_file) if nodes_file else []
+        """:raises TuningError: if a file cannot be read or is not of that form, naming every object that is not"""
+        self._objects = _sound(pods_file)
+        nodes = _sound(nodes_file) if nodes_file else []
         self._nodes = {node["metadata"]["name"]: node for node in nodes if node["kind"] == "Node"}
 
     def pods(self) -> t.Iterator[Object]:
@@ -86,14 +89,36 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise TuningError(f'"{path}" cannot be read: {error}. Name a file that this user can read.') from error
-    try:
-        documents = [json.loads(text)]
-    except ValueError:
-        documents = _yaml_documents(path, text)
     found: t.List[t.Dict[str, t.Any]] = []
-    for document in documents:
-        _unpack(path, document, found)
+    try:
+        try:
+            documents = [json.loads(text)]
+        except ValueError:
+            documents = _yaml_documents(path, text)
+        for document in documents:
+            _unpack(path, document, found)
+    except RecursionError as error:
+        raise TuningError(f'"{path}" is nested too deeply. {_EXPECTED}') from error
     return found
+
+
+def _sound(path: str) -> t.List[t.Dict[str, t.Any]]:
+    """The objects of a file, all of them of the form that the audit reads.
+
+    :raises TuningError: naming every object that is not, and what is wrong with it
+    """
+    objects = read_objects(path)
+    wrong = [f"{_name(item)}: {fault}" for item in objects for fault in faults(item)]
+    if wrong:
+        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise TuningError(f'"{path}" cannot be used: {"; ".join(wrong[:_NAMED])}{more}. {_EXPECTED}', problems=wrong)
+    return objects
+
+
+def _name(item: t.Mapping[str, t.Any]) -> str:
+    metadata = item["metadata"]
+    namespace = "" if item["kind"] == "Node" else f"{metadata.get('namespace') or 'default'}/"
+    return f"{item['kind']} {namespace}{metadata['name']}"
 
 
 def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
@@ -103,7 +128,7 @@ def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
         raise TuningError(f'"{path}" is not JSON, and YAML asks for PyYAML: {error}. Install it.') from error
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
         raise TuningError(f'"{path}" is neither JSON nor YAML: {error}. {_EXPECTED}') from error
 
 
@@ -118,13 +143,19 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(document)[:60]!r}. {_EXPECTED}')
     if not document["kind"].endswith("List"):
-        if not isinstance((document.get("metadata") or {}).get("name"), str):
+        metadata = document.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
             raise TuningError(f'"{path}" holds a {document["kind"]} without a name. {_EXPECTED}')
         found.append(document)
         return
     # items of a PodList have no kind, those of a List do
     kind = document["kind"][: -len("List")]
-    for item in document.get("items") or []:
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise TuningError(
+            f'"{path}" holds a {document["kind"]} whose items are no list: {str(items)[:60]!r}. {_EXPECTED}'
+        )
+    for item in items:
         if not isinstance(item, dict):
             raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(item)[:60]!r}. {_EXPECTED}')
         _unpack(path, {**({"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}), **item}, found)

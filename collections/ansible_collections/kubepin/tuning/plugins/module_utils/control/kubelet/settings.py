@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -69,6 +70,13 @@ _OPTIONS: t.Dict[str, _Option] = {
     "strict-cpu-reservation": _Option(32, 33, 35),
     "prefer-align-cpus-by-uncorecache": _Option(32, 34, 36),
 }
+_MAX_NUMA = "max-allowable-numa-nodes"
+# pkg/kubelet/cm/topologymanager/policy_options.go
+_TOPOLOGY_OPTIONS: t.Dict[str, _Option] = {
+    "prefer-closest-numa-nodes": _Option(26, 28, 32),
+    _MAX_NUMA: _Option(31, 31, 35),
+}
+_TOPOLOGY_OPTIONS_SINCE = 26
 _EXCLUSIVE = (
     ("full-pcpus-only", "distribute-cpus-across-cores"),
     ("distribute-cpus-across-numa", "distribute-cpus-across-cores"),
@@ -120,7 +128,7 @@ def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Map
     return [
         *_cpu_problems(after, minor, topology),
         *_option_problems(after, minor, topology),
-        *_topology_problems(after, topology),
+        *_topology_problems(after, minor, topology),
         *_eviction_problems(after),
         *_memory_problems(after, minor, topology),
     ]
@@ -210,15 +218,57 @@ def _maturity_problems(after: t.Mapping[str, t.Any], name: str, option: _Option,
     return []
 
 
-def _topology_problems(after: t.Mapping[str, t.Any], topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def _topology_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
     found = _choice("topologyManagerPolicy", after["topologyManagerPolicy"], TOPOLOGY_POLICIES)
     found += _choice("topologyManagerScope", after["topologyManagerScope"], TOPOLOGY_SCOPES)
     nodes = len(topology["numa_nodes"])
-    allowed = (after.get("topologyManagerPolicyOptions") or {}).get("max-allowable-numa-nodes", MAX_NUMA_NODES)
-    if after["topologyManagerPolicy"] != "none" and nodes > int(allowed):
+    options: t.Mapping[str, t.Any] = after.get("topologyManagerPolicyOptions") or {}
+    found += _topology_gate_problems(after, options, minor)
+    allowed = _allowed_numa_nodes(options, minor)
+    if after["topologyManagerPolicy"] != "none" and nodes > allowed:
         # pkg/kubelet/cm/topologymanager/topology_manager.go
         found.append(problems.too_many_numa_nodes(after["topologyManagerPolicy"], nodes, allowed))
     return found
+
+
+def _topology_gate_problems(
+    after: t.Mapping[str, t.Any], options: t.Mapping[str, t.Any], minor: int
+) -> t.List[Problem]:
+    """The feature gates of the options: cmd/kubelet/app/server.go run() refuses any without TopologyManagerPolicyOptions
+    (alpha in 1.26, beta and on in 1.28, GA in 1.32), and topologymanager/policy_options.go, unless the policy is none,
+    those that are not GA without the gate of their maturity (KEP-3545, KEP-4622)."""
+    if not options or minor < _TOPOLOGY_OPTIONS_SINCE:
+        return []
+    if minor < 32 and not _gate(after, "TopologyManagerPolicyOptions", minor >= 28):
+        return [problems.topology_options_gate(sorted(options), minor)]
+    if after["topologyManagerPolicy"] == "none":
+        return []
+    return [
+        problem
+        for name in sorted(options)
+        if name in _TOPOLOGY_OPTIONS and minor >= _TOPOLOGY_OPTIONS[name].alpha
+        for problem in _topology_maturity_problems(after, name, _TOPOLOGY_OPTIONS[name], minor)
+    ]
+
+
+def _topology_maturity_problems(
+    after: t.Mapping[str, t.Any], name: str, option: _Option, minor: int
+) -> t.List[Problem]:
+    if option.beta is None or minor < option.beta:
+        gate = "TopologyManagerPolicyAlphaOptions"
+        return [] if _gate(after, gate, False) else [problems.topology_option_gate(name, gate, minor)]
+    gate = "TopologyManagerPolicyBetaOptions"
+    if (option.ga is None or minor < option.ga) and not _gate(after, gate, minor >= 28):
+        return [problems.topology_option_gate(name, gate, minor)]
+    return []
+
+
+def _allowed_numa_nodes(options: t.Mapping[str, t.Any], minor: int) -> int:
+    """How many NUMA nodes the topology manager takes; an option that the kubelet does not know, or refuses, counts as
+    absent."""
+    text = str(options.get(_MAX_NUMA, ""))
+    known = minor >= _TOPOLOGY_OPTIONS[_MAX_NUMA].alpha and re.fullmatch(r"\d{1,9}", text, re.ASCII)
+    return max(int(text), MAX_NUMA_NODES) if known else MAX_NUMA_NODES
 
 
 def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[Problem]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes, thread_counts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
@@ -96,6 +97,7 @@ def preview_node(
         "problems": [],
         "online": topology["online"],
         "threads_per_core": topology["threads_per_core"],
+        "thread_counts": thread_counts(topology),
         "kubelet": {
             "version": version,
             "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
@@ -299,8 +301,7 @@ def _rank(choice: Facts) -> t.Tuple[float, int, int]:
 
 
 def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.List[str]:
-    """The kubelet considers a socket free if it has as many free CPUs as sockets have on average, and assigns the whole
-    socket (cpu_assignment.go isSocketFree, takeFullSockets). If sockets differ, some of its CPUs may not be free."""
+    """The CPUs that pods would share although they are exclusive; `machine_notes` has the cause and the remedy."""
     seen = set(reserved)
     twice: t.Set[int] = set()
     for pod in pods:
@@ -310,8 +311,8 @@ def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.Li
     if not twice:
         return []
     return [
-        f"Kubelet {node.version} would give CPUs {format_cpuset(twice)} away although they are reserved or another pod's: it counts with "
-        "the average CPUs of a socket, and the sockets of this machine differ. Bring the same number of CPUs online in each."
+        f"Kubelet {node.version} would give CPUs {format_cpuset(twice)} to these pods although they are reserved or another pod's, because "
+        "cores or sockets of this machine differ."
     ]
 
 
@@ -320,12 +321,7 @@ def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
     notes = []
     if topology["offline"]:
         notes.append(f"CPUs {topology['offline']} are offline: the kubelet does not know them.")
-    isolated = parse_cpuset(topology["isolated"]) & node.online - reserved
-    if isolated:
-        notes.append(
-            f"CPUs {format_cpuset(isolated)} are isolated (isolcpus): the kubelet hands them out all the same, and threads of containers "
-            "in the shared pool are not moved off or onto them. Reserve them, or boot without isolcpus."
-        )
+    notes += machine_notes(topology, reserved)
     memory_only = [group["id"] for group in topology["numa_nodes"] if not group["cpus"]]
     if memory_only:
         notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")

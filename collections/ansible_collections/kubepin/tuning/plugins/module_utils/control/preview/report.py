@@ -162,7 +162,7 @@ def _node_lines(preview: Data) -> list[str]:
         for level, word in (("sockets", "socket"), ("numa_nodes", "NUMA node"), ("l3_groups", "L3 group"))
     ]
     return [
-        f"  CPUs {preview['online']} online: {', '.join(counted)}, {_counted(preview['threads_per_core'], 'thread')} a core, "
+        f"  CPUs {preview['online']} online: {', '.join(counted)}, {_threads(preview['thread_counts'])} a core, "
         f"{_counted(len(gpus), 'GPU')}",
         f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, topology manager {kubelet['topology_manager_policy']}",
         "",
@@ -303,6 +303,11 @@ def _why(choice: Data, planned: Data) -> str:
 
 def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={str(value).lower()}" for name, value in sorted(options.items())) or "no policy options"
+
+
+def _threads(counts: Sequence[int]) -> str:
+    """``2 threads``, or ``1 or 2 threads`` on a hybrid processor."""
+    return _counted(counts[0], "thread") if len(counts) == 1 else f"{' or '.join(map(str, counts))} threads"
 
 
 def _counted(count: int, word: str) -> str:

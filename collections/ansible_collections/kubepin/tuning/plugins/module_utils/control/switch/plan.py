@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     parse_cpuset,
@@ -37,6 +38,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     Reservation,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
@@ -143,7 +145,11 @@ def plan_switch(topology: Facts, kubelet: Kubelet, desired: DesiredSettings) -> 
         version,
         files=files,
         settings=_setting_changes(kubelet, settings, differing),
-        notes=_notes(kubelet, settings, differing),
+        notes=[
+            *_notes(kubelet, settings, differing),
+            *(machine_notes(topology, reservation.cpus) if reservation else []),
+            *(_costs(kubelet, version, settings) if "cpuManagerPolicy" in differing else []),
+        ],
         reservation=reservation,
     )
 
@@ -249,7 +255,7 @@ def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
     if kubelet.layout.manager in ("k3s", "rke2"):
         problems.append(managed_by(kubelet.layout.manager))
     elif kubelet.layout.extra_args_file is None:
-        problems.append(no_extra_args_file())
+        problems.append(no_extra_args_file(kubelet.layout.manager))
     return problems
 
 
@@ -380,6 +386,11 @@ def _source(kubelet: Kubelet, name: str) -> str:
 def _place(source: str) -> str:
     """A source of `effective_config` for people: a file's path without its kind."""
     return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
+
+
+def _costs(kubelet: Kubelet, version: str, settings: Settings) -> t.List[str]:
+    after = {**kubelet.effective, **settings}
+    return static_policy_costs(minor_of(version), after) if after["cpuManagerPolicy"] == "static" else []
 
 
 def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> list[str]:

@@ -68,6 +68,8 @@ def plan_fact(
         problems += _node_problems(kubelet, node, occupied, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
             problems += _old_kubelet(str(node.get("kubelet_version")))
+        if changed and kubelet["policy"] == "static" != kubelet["policy_before"]:
+            problems += map(Problem.from_dict, node["drain"].get("cpu_managers", []))
     else:
         problems.append(failed(str(api.get("msg"))))
     period, period_problems = _reconcile_period(kubelet)

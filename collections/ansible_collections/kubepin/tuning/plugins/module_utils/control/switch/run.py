@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, fields, replace
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
@@ -98,7 +99,7 @@ class SwitchRun:
             policy_before=effective["cpuManagerPolicy"],
             policy=effective["cpuManagerPolicy"],
             reconcile_period=effective["cpuManagerReconcilePeriod"],
-            threads_per_core=self._topology["threads_per_core"],
+            threads_per_core=threads_as_counted(self._topology) or 1,
             boot_id=read["boot_id"],
             rollback=read["rollback"],
         )

@@ -37,6 +37,18 @@ EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agen
 DROP_IN_SUFFIX = ".conf"
 """The kubelet ignores other files in its --config-dir (cmd/kubelet/app/server.go, mergeKubeletConfigurations)."""
 
+_ELSEWHERE = {
+    "k0sworker": "k0s",
+    "k0scontroller": "k0s",
+    "snap.microk8s.daemon-kubelite": "MicroK8s",
+    "snap.k8s.kubelet": "Canonical Kubernetes",
+}
+"""Service -> distribution, for those whose kubelet's settings are in places of their own, which are not read."""
+
+_INSTALLERS = {"kubespray": "/etc/kubernetes/kubelet.env", "nodeadm": "/etc/eks/kubelet/environment"}
+"""Installer -> the file from which its service of the kubelet takes the arguments (kubernetes-sigs/kubespray
+roles/kubernetes/node, awslabs/amazon-eks-ami nodeadm)."""
+
 _PROPERTIES = (
     "LoadState",
     "ActiveState",
@@ -206,7 +218,7 @@ class _Reader:
     # The service
 
     def _find_unit(self) -> _Unit:
-        names = ("kubelet", *EMBEDDING)
+        names = ("kubelet", *EMBEDDING, *_ELSEWHERE)
         units = [_Unit(name, properties) for name, properties in zip(names, self._properties(names))]
         loaded = [unit for unit in units if unit.properties.get("LoadState") == "loaded"]
         running = [unit for unit in loaded if unit.properties.get("ActiveState") == "active"]
@@ -217,7 +229,15 @@ class _Reader:
                 "leave it out with --limit.",
                 looked_for=list(names),
             )
-        return (running or loaded)[0]
+        unit = (running or loaded)[0]
+        if unit.name in _ELSEWHERE:
+            distribution = _ELSEWHERE[unit.name]
+            raise TuningError(
+                f"This machine's kubelet is run by {distribution} ({unit.name}.service), and kubepin switches kubeadm nodes only. "
+                f"Set the policy with {distribution}, or leave the node out with --limit.",
+                service=unit.name,
+            )
+        return unit
 
     def _properties(self, names: t.Sequence[str]) -> t.List[t.Dict[str, str]]:
         """The properties of each service, which systemctl separates by empty lines; empty if systemctl fails."""
@@ -231,6 +251,11 @@ class _Reader:
 
     def _installer(self, unit: _Unit) -> str:
         by_kubeadm = any(os.path.basename(path) == "10-kubeadm.conf" for path in unit.drop_ins)
+        # installers that use kubeadm and replace its service come first
+        others = (name for name, file in _INSTALLERS.items() if self._exists(file))
+        other = None if by_kubeadm else next(others, None)
+        if other:
+            return other
         return "kubeadm" if by_kubeadm or self._exists(f"{ROOT_DIR}/kubeadm-flags.env") else "unknown"
 
     def _environment_files(self, settings: t.Mapping[str, t.List[str]]) -> t.List[Report]:
@@ -273,8 +298,11 @@ class _Reader:
         words = [word for command in settings.get("ExecStart", [])[-1:] for word in split_arguments(command)]
         paths = [file["path"] for file in environment_files]
         candidates = [path for path in paths if path in EXTRA_ARGS_FILES]
-        if f"${EXTRA_ARGS}" not in words or not candidates:
+        plain, braced = f"${EXTRA_ARGS}" in words, f"${{{EXTRA_ARGS}}}" in words
+        if not candidates or not (plain or braced):
             return None
+        if not plain:
+            self._problems.append(problems.extra_args_in_braces(EXTRA_ARGS))
         chosen: str = candidates[-1]
         for path in paths[paths.index(chosen) + 1 :]:
             if EXTRA_ARGS in parse_environment(self._text(path) or ""):

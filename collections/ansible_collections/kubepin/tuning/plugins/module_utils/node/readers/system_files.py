@@ -8,7 +8,7 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import CpusetError, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import MAX_CPUS, CpusetError, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 
 if t.TYPE_CHECKING:
@@ -18,6 +18,10 @@ MAX_LINKS = 40
 """How many symbolic links a path may lead through, as in the kernel (include/linux/namei.h, MAXSYMLINKS)."""
 MAX_BYTES = 4 * 1024 * 1024
 """How much of each file in an archive is read; /proc/cpuinfo of 256 CPUs takes 0.4 MiB."""
+MAX_UNPACKED = 2 * 1024**3
+"""How many bytes an archive may unpack to. A tar of all of /sys holds some 100,000 files, most of them padded to 4 KiB."""
+MAX_HELD = 256 * 1024**2
+"""How many characters of its files, without padding, are held."""
 _MARK = "sys/devices/system/cpu"
 
 
@@ -48,7 +52,7 @@ class SystemFiles:
     def number(self, name: str) -> t.Optional[int]:
         """A count or an identifier; the kernel writes -1 for unknown."""
         text = self.text(name)
-        return int(text) if text and re.fullmatch(r"\d+", text, re.ASCII) else None
+        return int(text) if text and re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
 
     def cpus(self, list_file: str, mask_file: t.Optional[str] = None) -> t.FrozenSet[int]:
         """A set of CPUs, from the file with the list, or else from the file with the mask."""
@@ -62,7 +66,7 @@ class SystemFiles:
 
     def numbered(self, folder: str, prefix: str) -> t.List[int]:
         """N of each entry `prefix`N of `folder`, in order."""
-        matches = (re.fullmatch(rf"{prefix}(\d+)", name, re.ASCII) for name in self.names(folder))
+        matches = (re.fullmatch(rf"{prefix}(\d{{1,9}})", name, re.ASCII) for name in self.names(folder))
         return sorted(int(match[1]) for match in matches if match)
 
 
@@ -144,12 +148,14 @@ def open_files(root: str) -> SystemFiles:
     """
     if os.path.isdir(root):
         return Folder(root)
-    import tarfile  # only when needed: most runs read a folder
+    import lzma  # only when needed: most runs read a folder
+    import tarfile
+    import zlib
 
     try:
         with tarfile.open(root) as archive:
-            files, folders = _members(archive)
-    except (OSError, EOFError, tarfile.TarError) as exc:
+            files, folders = _members(root, archive)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as exc:
         raise DumpError(
             f"{root} is neither a folder nor a tar archive that can be read: {exc}. Expected a folder that holds `sys`, or a "
             "(compressed) tar archive of one.",
@@ -166,27 +172,47 @@ def open_files(root: str) -> SystemFiles:
     )
 
 
-def _members(archive: tarfile.TarFile) -> t.Tuple[t.Dict[str, str], t.List[str]]:
-    """The files and links, and the folders, of an archive."""
+_TAR_BLOCK = 512
+"""The size of a member's header."""
+
+
+def _members(root: str, archive: tarfile.TarFile) -> t.Tuple[t.Dict[str, str], t.List[str]]:
+    """The files and links, and the folders, of an archive. A hard link whose target cannot be read is a missing file.
+
+    :raises DumpError: for an archive that is too large, before more of it is unpacked
+    """
     files: t.Dict[str, str] = {}
     folders: t.List[str] = []
+    unpacked = held = 0
     for member in archive:
+        unpacked += _TAR_BLOCK + member.size
+        if unpacked > MAX_UNPACKED or held > MAX_HELD:
+            raise DumpError(
+                f"{root} unpacks to more than the files of one machine: {unpacked} bytes up to {member.name[:80]} (limit "
+                f"{MAX_UNPACKED}), {held} characters of text (limit {MAX_HELD}). Expected /proc/cpuinfo and the CPUs, nodes and "
+                "PCI devices of /sys.",
+                path=root,
+            )
         name = posixpath.normpath(member.name).lstrip("/")
         if member.isdir():
             folders.append(name)
         elif member.issym():
             files[name] = f"-> {member.linkname}"
         elif member.isreg() or member.islnk():
-            stream = archive.extractfile(member)
+            try:
+                stream = archive.extractfile(member)
+            except (KeyError, RecursionError):  # a hard link to nothing, or in a circle
+                continue
             if stream is not None:
-                files[name] = stream.read(MAX_BYTES).decode("utf-8", "replace")
+                files[name] = stream.read(MAX_BYTES).decode("utf-8", "replace").strip("\0")
+                held += len(files[name])
     return files, folders
 
 
 def parse_mask(text: str) -> t.FrozenSet[int]:
-    """The CPUs of a mask in comma-separated groups of hexadecimal digits."""
+    """The CPUs of a mask in comma-separated groups of hexadecimal digits; none if it is invalid or too long."""
     digits = text.replace(",", "")
-    if not re.fullmatch(r"[0-9a-fA-F]+", digits):
+    if not re.fullmatch(rf"[0-9a-fA-F]{{1,{MAX_CPUS // 4}}}", digits):
         return frozenset()
     bits = int(digits, 16)
     return frozenset(cpu for cpu in range(bits.bit_length()) if bits >> cpu & 1)

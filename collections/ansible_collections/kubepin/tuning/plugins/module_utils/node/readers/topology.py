@@ -177,10 +177,10 @@ def topology_of(files: SystemFiles) -> Topology:
 def _memory(files: SystemFiles, node: int) -> t.Dict[str, int]:
     """The node's memory and huge pages in bytes, read as cAdvisor does (utils/sysinfo GetNodesInfo)."""
     folder = f"{_SYSTEM}/node/node{node}"
-    total = re.search(r"MemTotal:\s*(\d+) kB", files.text(f"{folder}/meminfo") or "")
+    total = re.search(r"MemTotal:\s*(\d{1,18}) kB", files.text(f"{folder}/meminfo") or "")
     memory = {"memory": int(total[1]) * 1024} if total else {}
     for name in files.names(f"{folder}/hugepages"):
-        size = re.fullmatch(r"hugepages-(\d+)kB", name, re.ASCII)
+        size = re.fullmatch(r"hugepages-(\d{1,18})kB", name, re.ASCII)
         pages = files.number(f"{folder}/hugepages/{name}/nr_hugepages")
         if size and pages is not None:
             memory[f"hugepages-{_binary(int(size[1]))}"] = pages * int(size[1]) * 1024
@@ -277,7 +277,7 @@ def _processors(cpuinfo: str) -> t.Dict[int, t.Dict[str, str]]:
     for block in re.split(r"\n\s*\n", cpuinfo):
         lines = (line.partition(":") for line in block.splitlines())
         fields = {name.strip(): value.strip() for name, _colon, value in lines}
-        if fields.get("processor", "").isdigit():
+        if re.fullmatch(r"\d{1,9}", fields.get("processor", ""), re.ASCII):
             result[int(fields["processor"])] = fields
     return result
 

@@ -41,7 +41,8 @@ class TwoNodes:
     def pods_on(self, name):
         if name == "mute":
             raise TuningError("no pods of mute")
-        return []
+        agent = {"metadata": {"namespace": "k", "name": f"koordlet-{name}", "labels": {"koord-app": "koordlet"}}}
+        return [{**agent, "spec": {}}] if name == "gpu-02" else []
 
     def disruption_budgets(self):
         self.asked.append("budgets")
@@ -64,6 +65,8 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     assert found["mute"] == {"msg": "no pods of mute"}
     assert [found[name]["node"]["allocatable"]["gpu"] for name in ("gpu-01", "gpu-02")] == [2, 0]
     assert found["gpu-01"]["node"]["drain"]["problems"] == []
+    managers = [found[name]["node"]["drain"]["cpu_managers"] for name in ("gpu-01", "gpu-02")]
+    assert [[manager["subject"] for manager in of_node] for of_node in managers] == [[], ["Koordinator"]]
     assert found["gpu-01"]["node"]["configz"] is None
     assert api.asked == ["nodes", "budgets", "daemon sets"]
 

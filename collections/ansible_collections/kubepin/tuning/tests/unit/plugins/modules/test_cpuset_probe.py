@@ -196,6 +196,26 @@ def test_a_cut_line_is_left_out(home: Path, answer: Answer) -> None:
     assert answer()["lines"] == 8
 
 
+@pytest.mark.parametrize("line", ["{not: json}", "{", "[1]", '{"kind": ' * 5000])
+def test_a_line_that_only_looks_like_json_goes_to_the_log(home: Path, answer: Answer, line: str) -> None:
+    program(home, f"print({line!r})\n" + PROGRAM + ENDS)
+    assert answer()["lines"] == 8
+    assert line in (home / "lines.jsonl.log").read_text()
+
+
+def test_lines_that_cannot_be_written_end_the_run_and_not_the_program(
+    home: Path, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(home, PROGRAM + "print('# ' + 'x' * 1000000)\n" + ENDS)
+
+    def full(_lines: object, _line: bytes, _arm: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cpuset_probe.Lines, "feed", full)
+    message = answer(timeout=60)["msg"]
+    assert "lines.jsonl cannot be written: [Errno 28] No space left on device. Free space there" in message
+
+
 def test_a_round_that_hangs_is_ended_and_removed(home: Path, answer: Answer) -> None:
     program(home, PROGRAM + "import time; time.sleep(60)\n")
     started = time.monotonic()

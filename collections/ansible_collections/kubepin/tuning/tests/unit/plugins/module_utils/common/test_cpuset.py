@@ -7,6 +7,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     format_cpuset,
     parse_cpuset,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -40,14 +42,18 @@ def test_parse(text: str, cpus: set[int]) -> None:
         pytest.param("٣", "'٣' is neither", id="digits that the kernel does not know"),
         pytest.param("5-2", "'5-2' ends before it starts", id="backwards"),
         pytest.param("0-65536", "'0-65536' goes beyond CPU 65535", id="too high"),
+        pytest.param("9" * 5000, "goes beyond CPU 65535", id="a number that Python does not convert"),
         pytest.param("0-7:0/2", "uses none", id="no CPU of each group"),
         pytest.param("0-7:3/2", "more than all", id="more than the group"),
         pytest.param("3:1/2", "'3:1/2' is neither", id="group without range"),
     ],
 )
 def test_refused(text: str, why: str) -> None:
-    with pytest.raises(CpusetError, match=f"^'{text.strip()}' is not a CPU list: .*{why}.*such as '0-3,8'"):
+    with pytest.raises(
+        CpusetError, match=f"^'{text.strip()[:100]}.*' is not a CPU list: .*{why}.*such as '0-3,8'"
+    ) as caught:
         parse_cpuset(text)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -63,3 +69,13 @@ def test_refused(text: str, why: str) -> None:
 def test_format(cpus: list[int], text: str) -> None:
     assert format_cpuset(cpus) == text
     assert parse_cpuset(text) == set(cpus)
+
+
+@given(st.text(alphabet="0123456789-,:/ ", max_size=60))
+@settings(database=None, deadline=None)
+def test_any_text_is_a_set_of_cpus_or_refused(text: str) -> None:
+    try:
+        cpus = parse_cpuset(text)
+    except CpusetError:
+        return
+    assert parse_cpuset(format_cpuset(cpus)) == cpus

@@ -16,7 +16,7 @@ def test_versions_are_read_with_or_without_what_vendors_add(text: str) -> None:
     assert parse_version(text) == Version(1, 22, 17)
 
 
-@pytest.mark.parametrize("text", ["", "1.22", "latest", "1.22.x"])
+@pytest.mark.parametrize("text", ["", "1.22", "latest", "1.22.x", "٣.1.1", "1.28." + "9" * 5000])
 def test_what_is_no_version_is_named(text: str) -> None:
     with pytest.raises(VersionError, match="is no Kubernetes version"):
         parse_version(text)

@@ -482,6 +482,8 @@ def test_a_node_with_too_few_gpus_or_none():
         "offers 4 nvidia.com/gpu, and the benchmark pod asks for 8" in no_free_gpu(node(), [], request(gpus=8)).message
     )
     assert "offers no nvidia.com/gpu: check its device plugin" in no_free_gpu(node(gpus="0"), [], request()).message
+    of_mig = {"status": {"allocatable": {"nvidia.com/mig-1g.5gb": "7", "nvidia.com/hostdev": "8"}}}
+    assert "offers no nvidia.com/gpu, but nvidia.com/mig-1g.5gb: name one" in no_free_gpu(of_mig, [], request()).message
 
 
 def test_timeouts_say_how_far_the_pod_came():

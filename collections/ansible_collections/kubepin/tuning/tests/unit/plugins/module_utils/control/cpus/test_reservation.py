@@ -69,6 +69,36 @@ SMT4 = topology(cores=4, threads=2)
             SMT4, "1,5", None, "3,7", 0, "1,5", "1 core, L3 0, NUMA 0, no GPU", id="a list beats what is configured"
         ),
         pytest.param(topology(numa_nodes=0), "auto", None, "", 0, "0", "1 core, L3 0", id="no NUMA information"),
+        pytest.param(
+            topology(cores=64, threads=2, numa_nodes=2, gpus_on=(0, 0), isolated="4-63,68-127"),
+            "auto",
+            None,
+            "",
+            0,
+            "0,64",
+            "1 core, L3 0, NUMA 0, 2 GPUs",
+            id="where the system runs, even beside the GPUs",
+        ),
+        pytest.param(
+            topology(cores=4, threads=2, isolated="4-7"),
+            "auto",
+            None,
+            "",
+            0,
+            "0,4",
+            "1 core, L3 0, NUMA 0, no GPU",
+            id="half of every core is isolated",
+        ),
+        pytest.param(
+            topology(cores=4, threads=2, isolated="2-3,6-7"),
+            "2,6",
+            None,
+            "",
+            0,
+            "2,6",
+            "1 core, L3 0, NUMA 0, no GPU",
+            id="isolated CPUs that are asked for",
+        ),
     ],
 )
 def test_reservation(machine, wanted, count, configured, millicores, cpus, explanation) -> None:
@@ -142,6 +172,25 @@ def test_reservation(machine, wanted, count, configured, millicores, cpus, expla
             "reserved_cpu_count_splits_core",
             "reserved_cpu_count 3 splits a core: cores of this node have 2 threads and are reserved whole. Use 2 or 4.",
             id="half a core",
+        ),
+        pytest.param(
+            topology(cores=4, threads=2, missing=(6, 7)),
+            "auto",
+            3,
+            0,
+            "reserved_cpu_count_splits_core",
+            "reserved_cpu_count 3 splits a core: cores of this node have 1 or 2 threads and are reserved whole. Use 2 or 4.",
+            id="half a core of a hybrid processor",
+        ),
+        pytest.param(
+            topology(cores=8, threads=2, isolated="2-7,10-15"),
+            "auto",
+            None,
+            5500,
+            "reserved_cpus_isolated",
+            "a reservation of 6 CPUs takes more than the CPUs on which the system runs (0-1,8-9): the others are isolated "
+            "(isolcpus: 2-7,10-15). Lower reserved_cpu_count",
+            id="more than the system has for itself",
         ),
         pytest.param(
             SMT4,

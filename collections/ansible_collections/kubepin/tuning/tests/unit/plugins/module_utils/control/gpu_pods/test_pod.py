@@ -110,6 +110,7 @@ def test_quality_of_service(spec, expected):
 def test_which_pods_ask_for_a_gpu():
     assert not asks_for_gpu(pod(side("2 1Gi")), PREFIXES)
     assert not asks_for_gpu(pod(main(gpu="amd.com/gpu")), PREFIXES)
+    assert not asks_for_gpu(pod(main(gpu="nvidia.com/hostdev")), PREFIXES)
     assert asks_for_gpu(pod(main(gpu="amd.com/gpu")), [*PREFIXES, "amd.com/"])
     assert not asks_for_gpu({"containers": [{"name": "a", "resources": {"limits": {"nvidia.com/gpu": "0"}}}]}, PREFIXES)
     assert not asks_for_gpu({}, PREFIXES)

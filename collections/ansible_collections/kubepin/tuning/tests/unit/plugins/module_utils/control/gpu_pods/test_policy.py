@@ -72,6 +72,11 @@ def test_a_prefix_of_no_resource_is_refused(prefix):
     assert "gpu_pod_policy_resource_prefixes" in problem
 
 
+def test_the_domain_of_nvidia_stands_for_its_gpus():
+    expression = made()[0]["spec"]["variables"][1]["expression"]
+    assert '(name.startsWith("nvidia.com/gpu") || name.startsWith("nvidia.com/mig-"))' in expression
+
+
 def test_without_prefixes_only_claims_count():
     assert problems(resource_prefixes=[]) == []
     assert "(false) &&" in made(resource_prefixes=[])[0]["spec"]["variables"][1]["expression"]

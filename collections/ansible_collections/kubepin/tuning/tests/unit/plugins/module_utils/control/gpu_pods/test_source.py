@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+import time
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import FileSource, read_objects
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import CASES, manifests
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import CASES, main, manifests, pod
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def test_files(tmp_path):
@@ -32,6 +37,10 @@ def test_files(tmp_path):
         ('{"a": 1}', "holds something that is no Kubernetes object"),
         ('{"kind": "Pod"}', "holds a Pod without a name"),
         ('{"kind": "List", "items": [1]}', "holds something that is no Kubernetes object"),
+        ('{"kind": "List", "items": {"a": 1}}', "holds a List whose items are no list"),
+        ('{"kind": "Pod", "metadata": "a"}', "holds a Pod without a name"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("kind: Pod\nmetadata: {name: 2020-13-45}", "is neither JSON nor YAML"),
     ],
 )
 def test_files_that_are_refused(tmp_path, text, reason):
@@ -40,3 +49,121 @@ def test_files_that_are_refused(tmp_path, text, reason):
         file.write_text(text)
     with pytest.raises(TuningError, match=reason):
         read_objects(str(file))
+
+
+def item(kind="Pod", **changes):
+    """An object as its author might have written it, without a namespace."""
+    spec = pod(main("3500m 1Gi"))
+    body = {"spec": spec} if kind == "Pod" else {"spec": {"template": {"spec": spec}}}
+    version = "v1" if kind == "Pod" else "apps/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, **body, **changes}
+
+
+def audited(tmp_path, *items):
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": items}))
+    return audit(FileSource(str(file), str(file)), {}, ["nvidia.com/"], 1)
+
+
+def test_objects_without_a_namespace_are_in_default(tmp_path):
+    """What `helm template` and most examples of manifests print."""
+    result = audited(tmp_path, item("Deployment"), item())
+    assert [found["namespace"] for found in result["pods"]] == ["default"]
+    (owner,) = result["owners"]
+    assert owner["patch"]["metadata"] == {"namespace": "default", "name": "x"}
+    assert owner["patch"]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "4"
+
+
+def test_null_is_absent_as_in_the_api(tmp_path):
+    resources = {"limits": {"cpu": "2", "memory": None, "nvidia.com/gpu": None}, "requests": None}
+    assert audited(tmp_path, item(spec=pod({"name": "a", "resources": resources})))["pods"] == []
+    resources["limits"]["nvidia.com/gpu"] = 1
+    (found,) = audited(tmp_path, item(spec=pod({"name": "a", "resources": resources, "env": None})))["pods"]
+    assert found["containers"][0]["reasons"] == ["no_memory_limit"]
+
+
+@pytest.mark.parametrize(
+    ("faulty", "fault"),
+    [
+        (item(spec=None), "Pod default/x: spec is missing"),
+        (item(spec={"containers": [{"image": "a"}]}), "Pod default/x: spec.containers[0].name is missing"),
+        (item(spec={"containers": {"name": "a"}}), "Pod default/x: spec.containers is {'name': 'a'}: expected a list"),
+        (item(spec=[]), "Pod default/x: spec is []: expected an object"),
+        (item(metadata={"name": "x", "namespace": 7}), "Pod 7/x: metadata.namespace is 7: expected a text"),
+        (
+            item(metadata={"name": "x", "ownerReferences": [{"kind": [], "name": "y"}]}),
+            "Pod default/x: metadata.ownerReferences[0].kind is []: expected a text",
+        ),
+        (
+            item(spec=pod({"name": "a", "resources": {"limits": {"cpu": "two"}}})),
+            'Pod default/x: spec.containers[0].resources.limits.cpu: "two" is no Kubernetes quantity',
+        ),
+        (
+            item(spec=pod({"name": "a", "resources": {"limits": {"cpu": [2]}}})),
+            "Pod default/x: spec.containers[0].resources.limits.cpu is [2]: expected a quantity",
+        ),
+        (
+            item(spec=pod({"name": "a", "securityContext": {"privileged": "yes"}})),
+            "Pod default/x: spec.containers[0].securityContext.privileged is 'yes': expected true or false",
+        ),
+        (
+            item(spec=pod({"name": "a", "resources": {"claims": ["gpu"]}})),
+            "Pod default/x: spec.containers[0].resources.claims[0] is 'gpu': expected an object",
+        ),
+        (item("Deployment", spec={"replicas": 1}), "Deployment default/x: spec.template is missing"),
+        (item("Deployment", apiVersion=None), "Deployment default/x: apiVersion is missing"),
+        (
+            {"kind": "Node", "metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "many"}}},
+            'Node n: status.allocatable.cpu: "many" is no Kubernetes quantity',
+        ),
+    ],
+)
+def test_a_malformed_object_is_named_with_the_place(tmp_path, faulty, fault):
+    with pytest.raises(TuningError) as caught:
+        audited(tmp_path, item(), faulty)
+    assert f'objects.json" cannot be used: {fault}' in str(caught.value)
+    assert "Expected what `kubectl get pods -A -o json` prints." in str(caught.value)
+
+
+def test_all_malformed_objects_are_told_and_the_first_are_named(tmp_path):
+    with pytest.raises(TuningError) as caught:
+        audited(tmp_path, *(item(metadata={"name": f"p{number}"}, spec=None) for number in range(12)))
+    assert len(caught.value.details["problems"]) == 12
+    assert "Pod default/p9: spec is missing; and 2 more. Expected" in str(caught.value)
+
+
+def test_objects_that_own_each_other_are_no_endless_chain(tmp_path):
+    def owned(name, by):
+        reference = {"kind": "ReplicaSet", "name": by, "controller": True}
+        return item("ReplicaSet", metadata={"name": name, "ownerReferences": [reference]})
+
+    started = time.monotonic()
+    metadata = {"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "a", "controller": True}]}
+    audited(tmp_path, owned("a", "b"), owned("b", "a"), item(metadata=metadata))
+    assert time.monotonic() - started < 5
+
+
+def places(value, path=()):
+    """The paths to everything in a value."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from places(part, (*path, key))
+
+
+OBJECTS = json.loads(json.dumps(manifests(35, "image")[-30:]))
+JUNK = st.sampled_from([None, "", "x", "1e999999999", 0, -1, 1.5, True, [], [1], {}, {"a": 1}, {"name": 1}])
+
+
+@given(st.data())
+@settings(database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_anywhere_in_an_object_it_is_audited_or_named(tmp_path, data):
+    objects = copy.deepcopy(data.draw(st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=3)))
+    for _change in range(data.draw(st.integers(1, 3))):
+        *path, last = data.draw(st.sampled_from([place for place in places(objects) if place]))
+        target = objects
+        for key in path:
+            target = target[key]
+        target[last] = data.draw(JUNK)
+    with contextlib.suppress(TuningError):
+        audited(tmp_path, *objects)

@@ -322,6 +322,87 @@ def test_topology_manager_refuses_more_than_eight_numa_nodes() -> None:
     assert setting_problems(lifted, "1.36.3", machine) == []
 
 
+BEST_EFFORT = {**STATIC, "topologyManagerPolicy": "best-effort"}
+CLOSEST = {"topologyManagerPolicyOptions": {"prefer-closest-numa-nodes": "true"}}
+MANY = {"topologyManagerPolicyOptions": {"max-allowable-numa-nodes": "16"}}
+
+
+def topology_gates(**gates: bool) -> dict[str, object]:
+    return {"featureGates": {f"TopologyManagerPolicy{name}": value for name, value in gates.items()}}
+
+
+@pytest.mark.parametrize(
+    ("version", "after"),
+    [
+        pytest.param("1.25.16", {**BEST_EFFORT, **CLOSEST}, id="a kubelet that does not read them"),
+        pytest.param(
+            "1.27.16",
+            {**BEST_EFFORT, **CLOSEST, **topology_gates(Options=True, AlphaOptions=True)},
+            id="alpha, gates on",
+        ),
+        pytest.param("1.28.15", {**BEST_EFFORT, **CLOSEST}, id="beta"),
+        pytest.param("1.32.0", {**BEST_EFFORT, **CLOSEST, **topology_gates(Options=False, BetaOptions=False)}, id="GA"),
+        pytest.param(
+            "1.31.4", {**STATIC, **MANY, **topology_gates(BetaOptions=False)}, id="not read with the policy none"
+        ),
+        pytest.param("1.35.0", {**BEST_EFFORT, **MANY, **topology_gates(BetaOptions=False)}, id="GA, the other one"),
+    ],
+)
+def test_topology_manager_options_are_accepted(version: str, after: dict[str, object]) -> None:
+    assert setting_problems(after, version, topology()) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "after", "text"),
+    [
+        pytest.param(
+            "1.27.16",
+            {**STATIC, **CLOSEST},
+            "(prefer-closest-numa-nodes) need the feature gate TopologyManagerPolicyOptions on kubelet 1.27, with any policy.",
+            id="before the options were on, even with the policy none",
+        ),
+        pytest.param(
+            "1.31.4",
+            {**BEST_EFFORT, **MANY, **topology_gates(Options=False)},
+            "(max-allowable-numa-nodes) need the feature gate TopologyManagerPolicyOptions on kubelet 1.31",
+            id="switched off",
+        ),
+        pytest.param(
+            "1.27.16",
+            {**BEST_EFFORT, **CLOSEST, **topology_gates(Options=True)},
+            "prefer-closest-numa-nodes needs the feature gate TopologyManagerPolicyAlphaOptions on kubelet 1.27.",
+            id="alpha",
+        ),
+        pytest.param(
+            "1.34.2",
+            {**BEST_EFFORT, **MANY, **topology_gates(BetaOptions=False)},
+            "max-allowable-numa-nodes needs the feature gate TopologyManagerPolicyBetaOptions on kubelet 1.34.",
+            id="beta, switched off",
+        ),
+    ],
+)
+def test_topology_manager_options_without_their_gate(version: str, after: dict[str, object], text: str) -> None:
+    (problem,) = setting_problems(after, version, topology())
+    assert (problem.code, text in problem.text) == ("topology_option_gate", True), problem
+
+
+@pytest.mark.parametrize(
+    ("version", "value"),
+    [
+        ("1.35.0", "true"),
+        ("1.35.0", "0x10"),
+        ("1.35.0", "4"),
+        ("1.35.0", ""),
+        ("1.30.14", "16"),
+        ("1.35.0", "9" * 5000),
+    ],
+)
+def test_a_limit_that_does_not_count_leaves_the_kubelets_own(version: str, value: str) -> None:
+    after = {**BEST_EFFORT, "topologyManagerPolicyOptions": {"max-allowable-numa-nodes": value}}
+    found = setting_problems(after, version, topology(cores=16, numa_nodes=16))
+    assert any("on 16 NUMA nodes (at most 8)" in problem.text for problem in found)
+
+
 @pytest.mark.parametrize(
     ("version", "code", "text"),
     [

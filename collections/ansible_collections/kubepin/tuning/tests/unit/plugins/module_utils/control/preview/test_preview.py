@@ -161,7 +161,8 @@ def test_a_kubelet_that_gives_cpus_twice_is_named() -> None:
     """One CPU of a socket is offline: two CPUs a socket are 1 on average, so that a half-taken socket counts as free."""
     preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, requested(pod_cpus=2))
     assert [pod["cpus"] for pod in preview["pods"]][:3] == ["0-1", "2,5", "2-3"]
-    assert "would give CPUs 0,2 away although they are reserved or another pod's" in preview["notes"][0]
+    assert "would give CPUs 0,2 to these pods although they are reserved or another pod's" in preview["notes"][0]
+    assert any("kubelet counts with" in note for note in preview["notes"])
 
 
 def test_notes_name_what_is_unusual() -> None:
@@ -172,6 +173,6 @@ def test_notes_name_what_is_unusual() -> None:
     }
     notes = preview_node(topology_of(Memory(files)), "1.22.17", None, requested())["notes"]
     assert any("CPUs 31 are offline" in note for note in notes)
-    assert any("CPUs 1-3 are isolated" in note for note in notes)
+    assert any("CPUs 0-3 are isolated (isolcpus), which the kubelet ignores" in note for note in notes)
     power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, requested())["notes"]
     assert any("NUMA nodes 250-255 have memory and no CPU" in note for note in power)

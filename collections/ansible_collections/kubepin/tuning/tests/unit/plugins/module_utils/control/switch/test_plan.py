@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
@@ -148,6 +150,27 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
             id="no KUBELET_EXTRA_ARGS",
         ),
         pytest.param(
+            kubelet(extra_args_file=None, manager="unknown"),
+            STATIC,
+            "no_extra_args_file",
+            "If kubeadm set this node up, restore its service drop-in (10-kubeadm.conf). Otherwise set the policy with what did",
+            id="an unknown installer",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="kubespray"),
+            STATIC,
+            "no_extra_args_file",
+            "Do not install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
+            id="kubespray",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="nodeadm"),
+            STATIC,
+            "no_extra_args_file",
+            "in spec.kubelet.config of the NodeConfig, and replace the node.",
+            id="EKS",
+        ),
+        pytest.param(
             kubelet(version=None), STATIC, "kubelet_version_unreadable", "version could not be read", id="no version"
         ),
         pytest.param(
@@ -189,7 +212,7 @@ def test_refused(found: Kubelet, desired: DesiredSettings, code: str, text: str)
 def test_a_field_that_the_kubelet_ignores_is_noted_and_does_not_prevent_the_switch() -> None:
     plan = plan_switch(topology(), kubelet(config="cpuManagerPolicys: static\n"), STATIC)
     assert (plan.problems, plan.changed) == ([], True)
-    [note] = plan.notes
+    note = plan.notes[0]
     assert "cpuManagerPolicys" in note
     assert "cpuManagerPolicy" in note.replace("cpuManagerPolicys", "")
 
@@ -284,3 +307,19 @@ def test_settings_that_kubeadm_does_not_write_need_no_pins() -> None:
 def test_settings_that_cannot_be_pinned_are_a_problem() -> None:
     [problem] = plan_pins(kubelet(config=TUNED, extra_args_file=None)).problems
     assert problem.code == "no_extra_args_file"
+
+
+def test_the_plan_tells_what_isolated_cpus_and_unequal_cores_mean() -> None:
+    machine = topology(cores=4, threads=2, missing=(7,), isolated="2-3,6")
+    plan = plan_switch(machine, kubelet("1.31.4"), STATIC)
+    assert plan.settings[1].after == "0,4"
+    assert plan.notes[:3] == machine_notes(machine, parse_cpuset("0,4"))
+    assert plan_switch(machine, kubelet("1.31.4"), DesiredSettings("none")).notes == []
+
+
+def test_the_plan_of_a_switch_tells_what_it_costs_and_the_next_run_does_not() -> None:
+    found = kubelet("1.36.3")
+    plan = plan_switch(topology(), found, STATIC)
+    assert plan.notes == static_policy_costs(36, found.effective)
+    assert len(plan.notes) == 2
+    assert plan_switch(topology(), after(plan, "1.36.3"), STATIC).notes == []

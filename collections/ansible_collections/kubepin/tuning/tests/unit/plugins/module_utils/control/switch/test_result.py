@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.pro
     in_use,
     local_data,
     no_controller,
+    other_cpu_manager,
     other_work,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
@@ -64,6 +65,17 @@ def test_times_that_can_prove_nothing_are_a_problem_beside_the_others() -> None:
     assert watched["text"].startswith("cpu_manager_probe_seconds 10 is too short: ")
     assert timeout["code"] == "timeout_too_short"
     assert timeout["text"].startswith("cpu_manager_timeout 5 is too short: ")
+
+
+def test_another_program_that_assigns_cpus_stops_a_switch_to_static_only() -> None:
+    drain = {
+        **NODE["drain"],
+        "cpu_managers": to_dicts([other_cpu_manager("Koordinator", "koordinator-system/koordlet-x")]),
+    }
+    node = {"node": {**NODE, "drain": drain}}
+    assert [problem["code"] for problem in plan_fact(KUBELET, node)["problems"]] == ["other_cpu_manager"]
+    assert plan_fact({**KUBELET, "policy_before": "static"}, node)["problems"] == []
+    assert plan_fact({**KUBELET, "policy": "none", "policy_before": "static"}, node)["problems"] == []
 
 
 def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_result() -> None:

@@ -74,7 +74,7 @@ class Node:
 
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[:2] == ["/usr/bin/systemctl", "show"]:
-            names = [word.partition(".")[0] for word in argv[2 : argv.index("-p")]]
+            names = [word.removesuffix(".service") for word in argv[2 : argv.index("-p")]]
             shown = (self.services.get(name, ABSENT) for name in names)
             return 0, "\n".join("".join(f"{key}={value}\n" for key, value in each.items()) for each in shown), ""
         assert argv[1:] == ["--version"]
@@ -186,6 +186,9 @@ def test_what_cannot_be_understood_is_a_problem(
     ("old", "new", "expected", "codes"),
     [
         pytest.param("$KUBELET_EXTRA_ARGS", "", None, [], id="ExecStart does not use it"),
+        pytest.param(
+            "$KUBELET_EXTRA_ARGS", "${KUBELET_EXTRA_ARGS}", EXTRA, ["extra_args_in_braces"], id="in braces: one argument"
+        ),
         pytest.param(f"EnvironmentFile=-{EXTRA}\n", "", None, [], id="the unit reads no such file"),
         pytest.param(EXTRA, "/etc/sysconfig/kubelet", "/etc/sysconfig/kubelet", [], id="rpm"),
         pytest.param(
@@ -294,7 +297,7 @@ def test_k3s(tmp_path: Path) -> None:
     assert report["effective"]["cpuManagerPolicy"] == "static"
     assert (report["stale"], report["extra_args_file"]) == (None, None)
     assert report["problems"][0]["code"] == "embedded_kubelet"
-    assert "k3s runs the kubelet inside its own process" in report["problems"][0]["text"]
+    assert "k3s starts the kubelet itself, and of its settings only kubelet-arg of" in report["problems"][0]["text"]
 
 
 def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
@@ -303,9 +306,33 @@ def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
     assert node.read()["manager"] == "rke2"
 
 
+@pytest.mark.parametrize(
+    ("service", "distribution"),
+    [("k0sworker", "k0s"), ("snap.microk8s.daemon-kubelite", "MicroK8s"), ("snap.k8s.kubelet", "Canonical Kubernetes")],
+)
+def test_a_kubelet_of_another_distribution_is_named(node: Node, service: str, distribution: str) -> None:
+    node.services["kubelet"]["ActiveState"] = "inactive"
+    node.services[service] = {**SHOWN, "FragmentPath": "", "DropInPaths": ""}
+    with pytest.raises(TuningError) as error:
+        node.read()
+    assert f"is run by {distribution} ({service}.service), and kubepin switches kubeadm nodes only" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "manager"), [("/etc/kubernetes/kubelet.env", "kubespray"), ("/etc/eks/kubelet/environment", "nodeadm")]
+)
+def test_installers_with_a_service_of_their_own(node: Node, file: str, manager: str) -> None:
+    node.write(file, 'KUBELET_ARGS="--v=2"\n')
+    assert node.read()["manager"] == "kubeadm"
+    node.services["kubelet"]["DropInPaths"] = ""
+    assert (node.read()["manager"], node.read()["extra_args_file"]) == (manager, None)
+
+
 def test_no_kubelet(tmp_path: Path) -> None:
     node = Node(tmp_path)
-    with pytest.raises(TuningError, match=r"has no kubelet: .*kubelet\.service, k3s\.service.*--limit"):
+    with pytest.raises(
+        TuningError, match=r"has no kubelet: .*kubelet\.service, k3s\.service.*k0sworker\.service.*--limit"
+    ):
         node.read()
     node.path("/usr/bin/systemctl").unlink()
     with pytest.raises(TuningError, match="has no kubelet"):

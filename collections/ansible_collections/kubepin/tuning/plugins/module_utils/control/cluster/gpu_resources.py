@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: which resources of nodes and pods are GPUs. The only place that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+
+DEFAULT_PREFIXES = ("nvidia.com/",)
+
+_GPUS_OF_DOMAIN = {"nvidia.com/": ("nvidia.com/gpu", "nvidia.com/mig-")}
+"""Domain -> what the names of its GPUs begin with.
+
+NVIDIA's device plugin offers nvidia.com/gpu, gpu.shared, mig-* and mig-*.shared, and ignores other names in its
+configuration (k8s-device-plugin, DisableResourceNamingInConfig); HAMi's gpumem and gpucores are parts of GPUs. The
+domain's other resources have names that operators choose, and are network devices: hostdev, rdma_*, sriov_* (NVIDIA
+Network Operator). Who offers GPUs under yet another name names it as a prefix of its own.
+"""
+
+
+def gpu_prefixes(prefixes: Sequence[str]) -> tuple[str, ...]:
+    """What names of GPU resources begin with, for the *prefixes* that an operator gave: a domain such as ``nvidia.com/``
+    stands for the GPUs of that domain, any other prefix for itself."""
+    return _expanded(tuple(prefixes))
+
+
+def is_gpu(name: str, prefixes: Sequence[str]) -> bool:
+    """Whether a resource of that name is a GPU.
+
+    :param prefixes: as the operator gave them
+    """
+    return name.startswith(_expanded(tuple(prefixes)))
+
+
+def offered_gpus(status: Mapping[str, Any], prefixes: Sequence[str] = DEFAULT_PREFIXES) -> dict[str, int]:
+    """GPU resource -> its allocatable number, by a node's status; 0 for one that the node does not offer at present."""
+    allocatable = status.get("allocatable") or {}
+    names = {*allocatable, *(status.get("capacity") or {})}
+    found = sorted(name for name in names if is_gpu(name, prefixes))
+    return {name: int(parse_quantity(allocatable.get(name, "0"))) for name in found}
+
+
+@lru_cache
+def _expanded(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for prefix in prefixes for name in _GPUS_OF_DOMAIN.get(prefix, (prefix,)))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: whether objects from a file have the form that the audit reads. Anybody may have written such a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES
+
+Check = Callable[[Any, str], Iterator[str]]
+"""Yields what is wrong with a value at a path such as ``spec.containers[0]``."""
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A mapping with these fields; others are ignored. An optional field may also be null, as in the API."""
+
+    required: Mapping[str, Check] = field(default_factory=dict)
+    optional: Mapping[str, Check] = field(default_factory=dict)
+
+    def __call__(self, value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, Mapping):
+            yield f"{path} is {_shown(value)}: expected an object"
+            return
+        for name, check in {**self.required, **self.optional}.items():
+            if value.get(name) is not None:
+                yield from check(value[name], _below(path, name))
+            elif name in self.required:
+                yield f"{_below(path, name)} is missing"
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A list of such values."""
+
+    of: Check
+
+    def __call__(self, value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, list):
+            yield f"{path} is {_shown(value)}: expected a list"
+            return
+        for number, item in enumerate(value):
+            yield from self.of(item, f"{path}[{number}]")
+
+
+def _text(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, str) or not value:
+        yield f"{path} is {_shown(value)}: expected a text"
+
+
+def _flag(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, bool):
+        yield f"{path} is {_shown(value)}: expected true or false"
+
+
+def _texts(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{path} is {_shown(value)}: expected an object"
+        return
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            yield f"{path} has {_shown(name)}: {_shown(text)}: expected texts"
+
+
+def _quantities(value: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{path} is {_shown(value)}: expected an object"
+        return
+    for name, amount in value.items():
+        if not isinstance(name, str):
+            yield f"{path} has the key {_shown(name)}: expected a resource's name"
+        elif amount is None:
+            continue
+        elif isinstance(amount, bool) or not isinstance(amount, str | int | float):
+            yield f"{_below(path, name)} is {_shown(amount)}: expected a quantity"
+        else:
+            try:
+                parse_quantity(str(amount))
+            except ValueError as error:
+                yield f"{_below(path, name)}: {error}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+_NAMED = _Object({"name": _text})
+_RESOURCES = _Object(
+    optional={"limits": _quantities, "requests": _quantities, "claims": _Each(_NAMED)},
+)
+_CONTAINER = _Object(
+    {"name": _text},
+    {
+        "restartPolicy": _text,
+        "resources": _RESOURCES,
+        "env": _Each(_NAMED),
+        "envFrom": _Each(_Object()),
+        "securityContext": _Object(optional={"privileged": _flag}),
+    },
+)
+_POD_SPEC = _Object(
+    {"containers": _Each(_CONTAINER)},
+    {"initContainers": _Each(_CONTAINER), "nodeName": _text, "resources": _RESOURCES},
+)
+_OWNER = _Object({"kind": _text, "name": _text}, {"controller": _flag})
+_METADATA = _Object({"name": _text}, {"namespace": _text, "ownerReferences": _Each(_OWNER), "labels": _texts})
+
+
+def _template(path: tuple[str, ...]) -> Check:
+    """An object whose pod template is at *path*."""
+    check: Check = _Object({"spec": _POD_SPEC})
+    for name in reversed(path):
+        check = _Object({name: check})
+    return check
+
+
+_SHAPES: Mapping[str, Check] = {
+    "Pod": _Object({"spec": _POD_SPEC}, {"status": _Object(optional={"phase": _text})}),
+    "Node": _Object(
+        optional={
+            "status": _Object(
+                optional={"allocatable": _quantities, "nodeInfo": _Object(optional={"kubeletVersion": _text})}
+            )
+        }
+    ),
+    **{kind: _template(path) for kind, path in TEMPLATES.items()},
+}
+"""Kind -> the form of its objects; other kinds are not read."""
+
+
+def faults(item: Mapping[str, Any]) -> list[str]:
+    """What is wrong with an object of a file, each fault with its place: ``spec.containers[0].name is missing``."""
+    shape = _SHAPES.get(item["kind"])
+    if shape is None:
+        return []
+    found = [*_METADATA(item.get("metadata"), "metadata"), *shape(item, "")]
+    if item["kind"] in TEMPLATES:
+        found += _Object({"apiVersion": _text})(item, "")
+    return found

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: what else the static policy changes for the pods of a node, per version of the kubelet."""
+
+from __future__ import annotations
+
+import typing as t
+
+RESIZES_IN_PLACE = 33
+"""The minor version of 1.x since which pods can be resized in place by default (KEP-1287; GA and always on in 1.35)."""
+_ALWAYS_RESIZES = 35
+DROPS_QUOTA = 33
+"""The minor version of 1.x that brought the gate DisableCPUQuotaWithExclusiveCPUs, beta and on by default
+(kubernetes/kubernetes#127525). No release up to 1.37 is known to lock it."""
+
+
+def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]:
+    """What operators should know before they switch a kubelet of 1.*minor* to the static policy: sentences for people.
+
+    :param after: the kubelet's effective configuration after the switch
+    """
+
+    def gate(name: str, default: bool) -> bool:
+        return str((after.get("featureGates") or {}).get(name, default)).lower() == "true"
+
+    notes = []
+    resizes = minor >= _ALWAYS_RESIZES or (minor >= RESIZES_IN_PLACE and gate("InPlacePodVerticalScaling", True))
+    if resizes and not gate("InPlacePodVerticalScalingExclusiveCPUs", False):
+        # pkg/kubelet/allocation/handlers.go
+        notes.append(
+            "Under the static policy the kubelet refuses to resize the CPUs of Guaranteed pods in place, also of those without exclusive "
+            "CPUs: the vertical pod autoscaler has to recreate them."
+        )
+    if after.get("cpuCFSQuota") is False:
+        return notes
+    if minor >= DROPS_QUOTA and gate("DisableCPUQuotaWithExclusiveCPUs", True):
+        notes.append(
+            f"Since 1.{DROPS_QUOTA} containers with exclusive CPUs have no CFS quota, nor has a pod with such a container as a whole: part "
+            "of the gain comes from that."
+        )
+    else:
+        notes.append(
+            "Containers with exclusive CPUs keep their CFS quota, which allows all of these CPUs all of the time."
+        )
+    return notes
