@@ -96,6 +96,8 @@ container_runtime:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
@@ -110,7 +112,11 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     topology = read_topology()
     threads = topology["threads_per_core"] if topology["cpus"] else None
-    report = Reader(module.run_command).report(module.params["runtime"], threads, module.params["gpu_device_paths"])
+    reader = Reader(runner(module.run_command))
+    try:
+        report = reader.report(module.params["runtime"], threads, module.params["gpu_device_paths"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, container_runtime=report)
 
 
