@@ -38,12 +38,12 @@ def draft_path(path: str, name: str) -> str:
 
 
 class Files:
-    """Files of the machine that this runs on."""
+    """Files of the machine that this runs on. Bytes that are not UTF-8 come back as they were."""
 
     def read(self, path: str) -> t.Optional[str]:
         """The file's text, None if there is no such file."""
         try:
-            with open(path, encoding="utf-8", newline="") as file:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -62,7 +62,7 @@ class Files:
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
         """Replace the file atomically, flushed to disk; see `draft` for what is kept of an existing one."""
         with self.replacing(path, mode=mode) as file:
-            file.write(text.encode())
+            file.write(text.encode("utf-8", "surrogateescape"))
 
     def copy(self, origin: str, path: str, like: t.Optional[str] = None) -> None:
         """Replace the file atomically by a copy, flushed to disk.
@@ -102,7 +102,7 @@ class Files:
         """
         path = os.path.realpath(path)
         with _new_file(draft_path(path, name), path, mode) as file:
-            file.write(text.encode())
+            file.write(text.encode("utf-8", "surrogateescape"))
 
     def place_draft(self, path: str, name: str) -> None:
         """Replace the file atomically by its draft, flushed to disk."""

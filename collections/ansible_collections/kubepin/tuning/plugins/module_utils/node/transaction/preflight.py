@@ -21,7 +21,7 @@ def preflight(node: Files, files: t.Iterable[FileChange], state_files: t.Iterabl
         try:
             if node.read(change.path) != change.before:
                 found.append(problems.changed_since_plan(change.path))
-        except (OSError, UnicodeDecodeError) as exc:
+        except OSError as exc:
             found.append(problems.file_unreadable(change.path, str(exc)))
         found += node.obstacles(change.path, removes=change.after is None)
     for change in state_files:
@@ -37,5 +37,5 @@ def put_back(node: Files, files: t.Iterable[FileChange]) -> t.List[Problem]:
 def _has(node: Files, path: str, text: t.Optional[str]) -> bool:
     try:
         return node.read(path) == text
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False

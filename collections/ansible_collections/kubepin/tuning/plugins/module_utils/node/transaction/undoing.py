@@ -39,7 +39,7 @@ class Undoing:
     def step(self, subject: str) -> t.Iterator[None]:
         try:
             yield
-        except (OSError, UnicodeDecodeError, TuningError) as exc:
+        except (OSError, TuningError) as exc:
             self.failed.setdefault(subject, str(exc))
 
     @property
@@ -61,9 +61,5 @@ class Undoing:
         """
         for name, path in paths.items():
             with self.step(path):
-                try:
-                    text = node.read(path)
-                except UnicodeDecodeError:
-                    text = ""  # as damaged as what it holds
-                if state_changes({name: (path, text)}, expected):
+                if state_changes({name: (path, node.read(path))}, expected):
                     node.remove(path)

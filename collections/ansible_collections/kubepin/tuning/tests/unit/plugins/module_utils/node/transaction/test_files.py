@@ -60,7 +60,7 @@ def test_a_draft_takes_the_place_of_its_file_with_its_mode(file: Path) -> None:
 
 def test_nothing_is_left_of_a_draft_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
-        FILES.draft(str(tmp_path / "deep" / "kubelet"), "\udcff", "switch-1")
+        FILES.draft(str(tmp_path / "deep" / "kubelet"), "\ud800", "switch-1")
     assert os.listdir(tmp_path / "deep") == []
 
 
@@ -277,6 +277,14 @@ def test_a_copy_is_on_disk_with_its_name_when_it_returns(file: Path, monkeypatch
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("old", 0o640)
 
 
+def test_bytes_that_are_not_utf_8_come_back_as_they_were(file: Path) -> None:
+    file.write_bytes(b"# caf\xe9\r\n")
+    text = FILES.read(str(file))
+    assert text is not None
+    switch(file, text + "new\n")
+    assert file.read_bytes() == b"# caf\xe9\r\nnew\n"
+
+
 def test_a_removal_is_on_disk_when_it_returns(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     FILES.remove(str(file))
@@ -291,7 +299,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(file: Path) -> N
 
 def test_a_plan_is_compared_with_real_files(file: Path) -> None:
     other = file.parent / "other"
-    other.write_bytes(b"\xff")
+    other.mkdir()
     missing = file.parent / "missing"
     changes = [
         FileChange(str(file), "old", "new", ""),
@@ -301,6 +309,7 @@ def test_a_plan_is_compared_with_real_files(file: Path) -> None:
     found = preflight(FILES, changes)
     assert [(problem.code, problem.subject) for problem in found] == [
         ("file_unreadable", str(other)),
+        ("file_not_regular", str(other)),
         ("file_changed_since_plan", str(missing)),
     ]
     assert all(isinstance(problem, Problem) for problem in found)

@@ -733,14 +733,13 @@ def test_a_plan_that_no_longer_fits_is_refused(text: str | None) -> None:
     assert (node.steps, node.commands) == ([], [])
 
 
-def test_a_file_that_is_no_text_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_file_that_is_no_text_is_kept_in_the_journal_and_removed() -> None:
     node = SimulatedNode()
-    read = node.read
-    monkeypatch.setattr(node, "read", lambda path: b"\xff".decode() if path == ENV else read(path))
-    with pytest.raises(TuningError, match=f"{ENV} cannot be read: ") as caught:
-        switch_on(node)[0].apply(PLAN)
-    assert [problem["code"] for problem in caught.value.details["problems"]] == ["file_unreadable"]
-    assert node.steps == []
+    switch, journal = switch_on(node)
+    node.files[STATE] = damaged = b"\xff\x00".decode("utf-8", "surrogateescape")
+    record, _outcome = switch.apply(PLAN)
+    assert node.policy == "static"
+    assert [change.before for change in journal.of(record.id).state_files] == [damaged]
 
 
 def test_an_interrupted_switch_whose_file_became_immutable_is_told_and_the_kubelet_runs() -> None:
