@@ -97,6 +97,8 @@ container_runtime:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
@@ -109,8 +111,12 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    threads = threads_as_counted(read_topology())
-    report = Reader(module.run_command).report(module.params["runtime"], threads, module.params["gpu_device_paths"])
+    reader = Reader(runner(module.run_command))
+    try:
+        threads = threads_as_counted(read_topology())
+        report = reader.report(module.params["runtime"], threads, module.params["gpu_device_paths"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, container_runtime=report)
 
 

@@ -150,6 +150,8 @@ gpu_loss:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.gpu_access import LossReader
 
 ARGUMENT_SPEC = {
@@ -161,7 +163,11 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    report = LossReader(module.run_command, module.params["kubelet"]).report(module.params["devices"])
+    reader = LossReader(runner(module.run_command), module.params["kubelet"])
+    try:
+        report = reader.report(module.params["devices"])
+    except TuningError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, gpu_loss=report)
 
 

@@ -103,7 +103,8 @@ kubeadm_node:
       elements: dict
       sample: [{paths: [/var/lib/kubepin], needed_mb: 500, free_mb: 60000}]
     problems:
-      description: The parts of the kubelet's setup that could not be read. C(code) is for programs, C(text) for people.
+      description: The parts of the kubelet's setup that could not be read, and the files that an upgrade could not
+        replace. C(code) is for programs, C(text) for people.
       type: list
       elements: dict
     source_problems:
@@ -114,9 +115,13 @@ kubeadm_node:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import read_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import overwriting_warning
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.targets import upgrade_obstacles
 
 ARGUMENT_SPEC = {
     "versions": {"type": "list", "elements": "str", "default": []},
@@ -129,7 +134,9 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     source = Source.of(module.params["source"]) if module.params["source"] else None
     try:
-        read = read_node(module.run_command, source, module.params["versions"])
+        read = read_node(runner(module.run_command), source, module.params["versions"])
+        command_line, by_packages = read["kubelet"]["configured_command_line"], bool(source and source.packages)
+        read["obstacles"] = to_dicts(upgrade_obstacles(Files(), command_line, by_packages))
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     overwrites = module.params["versions"] and source and not source.packages

@@ -139,6 +139,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
@@ -183,9 +184,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True)
 
-    def run(argv: t.List[str]) -> t.Tuple[int, str, str]:
-        return t.cast("t.Tuple[int, str, str]", module.run_command(argv))
-
+    run = runner(module.run_command)
     params, started = module.params, time.monotonic()
     try:
         with NodeLock(check_mode=False):

@@ -32,8 +32,8 @@ options:
       - V(present) makes the kubelet run with the given settings.
       - V(rolled_back) undoes the last switch that this module committed; the other options are ignored.
       - V(repaired) only undoes an interrupted switch, which V(present) and V(rolled_back) do first.
-      - V(confirmed) verifies a switch again and commits it if it was held. A held switch that no longer verifies is
-        undone.
+      - V(confirmed) verifies a switch again and commits it if it was held. A held switch that no longer verifies, or
+        whose files someone else changed meanwhile, is undone.
     type: str
     choices: [present, rolled_back, repaired, confirmed]
     default: present

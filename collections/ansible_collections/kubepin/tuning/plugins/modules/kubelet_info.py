@@ -365,6 +365,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
     EMBEDDING,
     read_programs,
@@ -411,17 +412,19 @@ def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequ
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
+    run = runner(module.run_command)
     try:
-        sources = read_sources(module.run_command)
+        sources = read_sources(run)
         if module.params["fail_on_unsupported"]:
             refuse_unsupported(sources)
         pid = module.params["expect_main_pid"]
         if pid is not None:
-            _code, output, _errors = module.run_command(["journalctl", "--no-pager", "--output", "cat", f"_PID={pid}"])
+            _code, output, _errors = run(["journalctl", "--no-pager", "--output", "cat", f"_PID={pid}"])
             refuse_another_process(sources["service"], pid, output.splitlines())
+        programs = read_programs(run)
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(changed=False, sources=sources, programs=read_programs(module.run_command))
+    module.exit_json(changed=False, sources=sources, programs=programs)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ options:
   state:
     description:
       - V(applied) applies O(changes), or undoes them if the kubelet does not verify.
-      - V(confirmed) verifies the switch O(switch_id) again and commits it if it was held; without O(switch_id), it
-        verifies that the kubelet runs as O(expected).
+      - V(confirmed) verifies the switch O(switch_id) again and commits it if it was held, or undoes it if it no
+        longer verifies or someone else changed its files meanwhile; without O(switch_id), it verifies that the kubelet
+        runs as O(expected).
       - V(undone) undoes an interrupted switch.
     type: str
     choices: [applied, confirmed, undone]
@@ -150,6 +151,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     DesiredState,
     Endpoint,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import rollback_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
@@ -247,7 +249,7 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a transaction
-    node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
+    node = Node(runner(module.run_command))
     journal = Journal(node, os.path.join(HOME, "switches"))
     try:
         if not module.check_mode:

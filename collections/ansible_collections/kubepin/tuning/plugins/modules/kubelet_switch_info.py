@@ -75,6 +75,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import journal_facts
@@ -88,15 +89,16 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {"wait": {"type": "bool", "default": True}, 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    node = Node(lambda argv: t.cast("t.Tuple[int, str, str]", module.run_command(argv)))
+    run = runner(module.run_command)
+    node = Node(run)
     journal = Journal(node, os.path.join(HOME, "switches"))
     try:
         if module.params["wait"]:
             wait_for_held_switch(node, journal, module.params["switch_id"])
         facts = {
             "topology": read_topology(),
-            "sources": read_sources(module.run_command),
-            "boot_id": (node.read("/proc/sys/kernel/random/boot_id") or "").strip(),
+            "sources": read_sources(run),
+            "boot_id": node.boot_id(),
             **journal_facts(journal, node),
         }
     except TuningError as exc:

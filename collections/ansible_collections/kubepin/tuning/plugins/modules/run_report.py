@@ -64,7 +64,7 @@ from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "folder": {"type": "path", "required": True},

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
-from collections.abc import Iterator
+import os
+from typing import Callable, NoReturn
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import draft_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import draft_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
 OLD = "KUBELET_EXTRA_ARGS=\n"
+_FIRST_PID = 5_000_000
+"""Above every pid_max, so that /proc of this machine has nothing of it."""
 
 
 def state_of(policy: str) -> str:
@@ -22,45 +28,77 @@ class PowerCut(BaseException):
     """The machine dies: nothing after this runs."""
 
 
-class SimulatedNode:
-    """Files in memory and a kubelet that boots only if its state file suits its settings. A stand-in for a node."""
+class SimulatedNode(Node):
+    """Files in memory, and a systemd whose kubelet boots only if its state file suits its settings.
+
+    All else is the node of the module: it stops, starts, watches and guards the kubelet with the same commands.
+    """
 
     def __init__(self) -> None:
+        super().__init__(runner(self._run_command, self.sleep, self.monotonic))
         self.files: dict[str, str] = {ENV: OLD, STATE: state_of("none")}
         self.running = True
         self.starts = 1
+        self.boots = 1
         self.clock = 0.0
+        self.date = 1_700_000_000.0
         self.log: list[str] = []
         self.fails_with: str | None = None
+        self.fails_under = "static"
+        """The policy with which the kubelet fails, if `fails_with` says how."""
         self.steps: list[str] = []
         self.power_cut_at: int | None = None
+        self.guards: list[str] = []
+        self.commands: list[list[str]] = []
+        self.cannot_fork: Callable[[int], int | None] = lambda _number: None
+        """Number of a command, from 1 -> the error with which it is not started."""
+        self.problems: dict[str, list[Problem]] = {}
+        self._dead = False
 
     @property
     def policy(self) -> str:
         return "static" if "static" in (self.files.get(ENV) or "") else "none"
 
     def _step(self, name: str) -> None:
+        self._alive()
         self.steps.append(name)
         if len(self.steps) == self.power_cut_at:
+            self.cut_power()
+
+    def cut_power(self) -> NoReturn:
+        """Whatever the process does from now on, it does no more: see `power_on`."""
+        self._dead = True
+        raise PowerCut
+
+    def _alive(self) -> None:
+        if self._dead:
             raise PowerCut
 
+    # Files
+
     def read(self, path: str) -> str | None:
-        return self.files.get(path)
+        self._alive()
+        return f"boot-{self.boots}\n" if path.endswith("/boot_id") else self.files.get(path)
 
     def names(self, directory: str) -> list[str]:
         return [path.rsplit("/", 1)[1] for path in self.files if path.startswith(f"{directory}/")]
+
+    def obstacles(self, path: str, removes: bool = False) -> list[Problem]:
+        return self.problems.get(path, [])
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
         self._step(f"write {path}")
         self.files[path] = text
 
-    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
+    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> None:
         self.replace(draft_path(path, name), text, mode)
-        return draft_path(path, name)
 
-    def place(self, draft: str, path: str) -> None:
+    def place_draft(self, path: str, name: str) -> None:
         self._step(f"place {path}")
-        self.files[path] = self.files.pop(draft)
+        self.files[path] = self.files.pop(draft_path(path, name))
+
+    def remove_draft(self, path: str, name: str) -> None:
+        self.remove(draft_path(path, name))
 
     @property
     def drafts(self) -> list[str]:
@@ -72,24 +110,41 @@ class SimulatedNode:
             assert not (path == STATE and self.running), "a state file was removed under a running kubelet"
             del self.files[path]
 
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
-        """The machine dies with its guard here; a killed module on a real node is `make fault-campaign`'s."""
-        yield
+    # systemd
 
-    def stop_kubelet(self) -> float:
-        self._step("stop")
-        self.running = False
-        return self.clock
+    def _run_command(self, argv: list[str], handle_exceptions: bool) -> tuple[int, str, str]:
+        assert not handle_exceptions, "would end the process on an error"
+        self._alive()
+        self.commands.append(argv)
+        number = self.cannot_fork(len(self.commands))
+        if number:
+            raise OSError(number, os.strerror(number))
+        if argv[0] == "systemd-run":
+            self.guards.append(argv[argv.index("--unit") + 1])
+        elif argv[:2] == ["systemctl", "show"]:
+            return 0, "".join(f"{name}={value}\n" for name, value in self._shown().items()), ""
+        elif argv[:2] == ["systemctl", "stop"] and argv[2] in self.guards:
+            self.guards.remove(argv[2])
+        elif argv[:2] == ["systemctl", "stop"]:
+            self._step("stop")
+            self.running = False
+        elif argv[:2] == ["systemctl", "start"]:
+            self._step("start")
+            self.boot()
+        elif argv[0] == "journalctl":
+            return 0, "\n".join(self.log), ""
+        return 0, "", ""
 
-    def start_kubelet(self) -> None:
-        self._step("start")
-        self.boot()
+    def _shown(self) -> dict[str, str]:
+        if self.running:
+            pid = str(_FIRST_PID + self.starts)
+            return {"ActiveState": "active", "SubState": "running", "MainPID": pid, "NRestarts": "0"}
+        return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
 
     def boot(self) -> None:
-        """What systemd and the kubelet do at a start, and after a power cut."""
+        """What systemd and the kubelet do at a start."""
         self.running = False
-        if self.fails_with and self.policy == "static":
+        if self.fails_with and self.policy == self.fails_under:
             self.log.append(self.fails_with)
             return
         if STATE in self.files and json.loads(self.files[STATE])["policyName"] != self.policy:
@@ -99,22 +154,40 @@ class SimulatedNode:
         self.running = True
         self.starts += 1
 
-    def service_state(self) -> dict[str, str]:
-        if self.running:
-            return {"ActiveState": "active", "SubState": "running", "MainPID": str(self.starts), "NRestarts": "0"}
-        return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
+    def power_on(self) -> None:
+        """The machine starts anew, after a power cut too: monotonic clock and process numbers begin again."""
+        self._dead, self.power_cut_at = False, None
+        self.guards, self.clock = [], 0.0
+        self.starts -= 1
+        self.boots += 1
+        self.boot()
+
+    def module_ends(self) -> None:
+        """The kernel frees the node's lock: the guards that are left start the kubelet."""
+        if self.guards and not self.running:
+            self.boot()
+        self.guards = []
 
     def healthy(self, url: str) -> bool:
+        self._alive()
         return self.running
 
-    def log_since(self, seconds: float) -> list[str]:
-        return self.log
-
     def time(self) -> float:
-        return 1_700_000_000.0 + self.clock
+        return self.date + self.clock
 
     def monotonic(self) -> float:
         return self.clock
 
     def sleep(self, seconds: float) -> None:
+        self._alive()
         self.clock += seconds
+
+
+def lasting(first: int, error: int = errno.EAGAIN) -> Callable[[int], int | None]:
+    """From the command of this number on, none can be started."""
+    return lambda number: error if number >= first else None
+
+
+def only(*numbers: int) -> Callable[[int], int | None]:
+    """The commands of these numbers find no program, as on a file system that has gone."""
+    return lambda number: errno.ENOENT if number in numbers else None

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node_run import StepRun, kubelet_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import CannotRun
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import kubeadm, kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages, targets
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS, Repository, Source
 from ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_upgrade import run_step
@@ -45,6 +48,10 @@ class Machine:
         self.root = root
         self.running: str | None = None
         self.clock = 0.0
+        self.guards: list[str] = []
+        self.forks = 0
+        self.cannot_fork: Callable[[int], int | None] = lambda _number: None
+        """Number of a command of the module, from 1 -> the error with which it is not started."""
         bin_folder = "/usr/bin"
         self.write(f"{bin_folder}/systemctl", "", 0o755)
         for program in PROGRAMS:
@@ -124,11 +131,31 @@ class Machine:
         match = re.match(r"\w+ (\d+\.\d+\.\d+)", Path(path).read_text())
         return match[1] if match else None
 
+    def module_run(self, argv: list[str]) -> tuple[int, str, str]:
+        """How the module runs a command, after it has tried again."""
+        self.forks += 1
+        error = self.cannot_fork(self.forks)
+        if error == errno.ENOENT:
+            return 127, "", os.strerror(error)
+        if error:
+            raise CannotRun(os.strerror(error))
+        return self.run(argv)
+
+    def module_ends(self) -> None:
+        """The kernel frees the node's lock: the guards that are left start the kubelet."""
+        if self.guards and self.running is None:
+            self.boot()
+        self.guards = []
+
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         name = os.path.basename(argv[0])
         sys.audit("stand-in.command", name, *argv[1:2])
-        if name == "systemctl":
-            return (0, "", "") if argv[-1].startswith("kubepin-guard") else self._systemctl(argv[1])
+        if name == "systemd-run":
+            self.guards.append(argv[argv.index("--unit") + 1])
+        if name == "systemctl" and argv[-1] in self.guards:
+            self.guards.remove(argv[-1])
+        elif name == "systemctl":
+            return self._systemctl(argv[1])
         if name == "exe":
             return 0, f"Kubernetes v{self.running}\n", ""
         if name == "kubeadm" and argv[1] == "upgrade":
@@ -309,7 +336,7 @@ class Hop:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._upgrade = NodeUpgrade(MachineNode(machine), machine.run, NEW, machine.source(), timeout=30)
+        self._upgrade = NodeUpgrade(MachineNode(machine), machine.module_run, NEW, machine.source(), timeout=30)
         self.folder = self._upgrade.folder
 
     def _call(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -339,7 +366,7 @@ class MachineNode(Node):
     """The real one, with a clock of its own."""
 
     def __init__(self, machine: Machine) -> None:
-        super().__init__(machine.run)
+        super().__init__(machine.module_run)
         self._machine = machine
 
     def monotonic(self) -> float:
@@ -357,8 +384,10 @@ def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.shutil, "which", lambda name: name)
     monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
     monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
+    monkeypatch.setattr(targets, "EXTRA_ARGS_FILES", kubelet.EXTRA_ARGS_FILES)
     monkeypatch.setattr(kubeadm, "PROGRAM_FOLDERS", (f"{root}/usr/bin",))
     monkeypatch.setattr(node_steps, "FOLDER", f"{root}/var/lib/kubepin/upgrades")
-    monkeypatch.setattr(node_steps, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
+    for module in (node_steps, targets):
+        monkeypatch.setattr(module, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
     monkeypatch.setattr(node_steps, "KUBERNETES", f"{root}/etc/kubernetes")
     monkeypatch.setattr(node_steps, "MANIFESTS", f"{root}/etc/kubernetes/manifests")

@@ -13,3 +13,70 @@ def changed_since_plan(path: str) -> Problem:
         "was changed after the switch was planned",
         "Run again. If it happens again, stop what writes this file, such as a configuration management tool.",
     )
+
+
+def put_back(path: str) -> Problem:
+    return Problem(
+        "file_put_back",
+        path,
+        "does not have the text that the switch wrote: someone replaced it meanwhile, probably configuration management "
+        "(Puppet, Chef, Salt, ansible-pull)",
+        'Give its owner the new settings, or take the file from it; see "Living with configuration management" in '
+        "docs/operations.md.",
+    )
+
+
+def file_not_writable(path: str, reason: str) -> Problem:
+    return Problem("file_not_writable", path, f"cannot be written: {reason}", "Nothing was changed.")
+
+
+def file_unreachable(path: str, reason: str) -> Problem:
+    return Problem("file_unreachable", path, f"cannot be reached: {reason}", "Correct the path or its links.")
+
+
+def file_unreadable(path: str, reason: str) -> Problem:
+    return Problem("file_unreadable", path, f"cannot be read: {reason}", "Repair the file.")
+
+
+def file_read_only(path: str) -> Problem:
+    return Problem("file_read_only", path, "is on a file system that is mounted read-only", "Mount it writable.")
+
+
+def file_immutable(path: str) -> Problem:
+    return Problem(
+        "file_immutable",
+        path,
+        "is immutable or append-only, so that nothing in its place can be replaced",
+        f"Find out who set that (`lsattr -d {path}`), and take it off: `chattr -i -a {path}`.",
+    )
+
+
+def file_not_regular(path: str) -> Problem:
+    return Problem("file_not_regular", path, "is not a regular file", "Put a regular file there, or remove it.")
+
+
+def file_is_mount_point(path: str) -> Problem:
+    return Problem(
+        "file_is_mount_point",
+        path,
+        "is mounted from elsewhere, so that it cannot be replaced",
+        f"Unmount it (`findmnt {path}`), and put a regular file there.",
+    )
+
+
+def file_has_other_names(path: str, names: int) -> Problem:
+    return Problem(
+        "file_has_other_names",
+        path,
+        f"has {names} names (hard links): replacing it would leave the other names with the old content",
+        f"Find them (`find / -xdev -samefile {path}`), and make them symbolic links or copies.",
+    )
+
+
+def file_attributes_unreadable(path: str, reason: str) -> Problem:
+    return Problem(
+        "file_attributes_unreadable",
+        path,
+        f"has extended attributes (SELinux label, ACL) that cannot be read: {reason}",
+        f"Look at `getfattr -d -m - {path}`.",
+    )

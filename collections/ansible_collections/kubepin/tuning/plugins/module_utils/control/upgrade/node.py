@@ -29,7 +29,7 @@ _IMAGES_MB = 1000
 def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
     """The facts that the module kubeadm_node_info documents.
 
-    :param read: as `read_node` returns it
+    :param read: as `read_node` returns it, with `obstacles`: the problems of files that cannot be replaced
     :param by_packages: whether the upgrade installs packages
     """
     kubelet = decode_kubelet(read["kubelet"])
@@ -52,7 +52,7 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
         "disk": _disk(read, kubelet.runtime.name, by_packages),
-        "problems": to_dicts(problems),
+        "problems": [*to_dicts(problems), *read["obstacles"]],
     }
 
 

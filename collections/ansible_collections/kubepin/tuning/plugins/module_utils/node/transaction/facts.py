@@ -6,8 +6,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal, Record
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Files
 
 Facts = t.Dict[str, t.Any]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 import typing as t
 from dataclasses import dataclass, field
 
@@ -21,6 +20,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
     parse_state,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     Changes,
     DesiredState,
@@ -29,7 +30,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     cpu_state_rejected,
     state_changes,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import changed_since_plan
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,
@@ -37,7 +37,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.jo
     Journal,
     Record,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, draft_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.preflight import preflight, put_back
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
+    Undoing,
+    undone_on_failure,
+)
 
 POLL_SECONDS = 0.1
 HEALTH_POLL_SECONDS = 0.02
@@ -132,6 +137,8 @@ class Verification:
         :raises NotVerified: with the first cause
         """
         if record and record.main_pid is not None and record.up_since is not None:
+            if record.boot_id != self._node.boot_id():
+                raise NotVerified("the machine was started anew since the switch.")
             started_at = self._node.time() - (self._node.monotonic() - record.up_since)
             while True:
                 state = self._node.service_state()
@@ -205,16 +212,20 @@ class Verification:
 def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> None:
     """Wait while another run's switch awaits confirmation; one that is not confirmed in time counts as interrupted.
 
-    Does not take the lock, which the other run needs to confirm.
+    Does not take the lock, which the other run needs to confirm. No switch is waited for longer than it is held, and
+    none from before a restart of the machine.
 
     :param own: the id of the caller's own switch
     :raises TuningError: if the other run ended its switch meanwhile, because that run is still active
     """
+    deadlines: t.Dict[str, float] = {}
     waited = False
     while True:
         record = journal.unfinished()
-        held = record is not None and record.id != own and (record.held_until or 0) > node.time()
-        if not held:
+        if record is None or record.id == own:
+            break
+        now = node.monotonic()
+        if now >= deadlines.setdefault(record.id, now + record.held_for(node.boot_id(), now)):
             break
         waited = True
         node.sleep(1)
@@ -232,13 +243,13 @@ class Switch:
         self._timeout = timeout
 
     def check(self, changes: Changes) -> None:
-        """Refuse changes that were planned for other files than those that are here.
+        """Refuse changes that cannot be carried out, or were planned for other files than those that are here.
 
-        :raises TuningError: with every problem
+        :raises TuningError: with every problem; nothing was changed
         """
-        edited = [change.path for change in changes.files if self._node.read(change.path) != change.before]
-        if edited:
-            raise TuningError.of([changed_since_plan(path) for path in edited])
+        found = preflight(self._node, changes.files, self._state_changes(changes.after))
+        if found:
+            raise TuningError.of(found)
 
     def apply(self, changes: Changes, hold_seconds: t.Optional[float] = None) -> t.Tuple[Record, Outcome]:
         """Carry out the changes and verify them, or undo them.
@@ -248,9 +259,8 @@ class Switch:
             verified
         """
         self.check(changes)
-        now = self._node.time()
         record = Record(
-            id=time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z",
+            id=self._journal.new_id(self._node.time()),
             status=BEGUN,
             kubelet_version=changes.kubelet_version,
             files=list(changes.files),
@@ -259,38 +269,47 @@ class Switch:
             before=changes.before,
             after=changes.after,
             endpoint=changes.endpoint,
+            sequence=self._journal.next_sequence(),
             undoes=changes.undoes,
+            boot_id=self._node.boot_id(),
         )
         with self._node.guarded():
             self._begin(record)
-            try:
-                outcome = self._apply(record, changes.files, changes.after, settle=hold_seconds is None)
+            with undone_on_failure(lambda exc: self._undone(record, exc)):
+                outcome = self._apply(record, settle=hold_seconds is None)
                 record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
                 if hold_seconds is None:
                     self._journal.end(record, COMMITTED)
                 else:
-                    record.held_until = self._node.time() + hold_seconds
+                    record.held_seconds, record.held_until = hold_seconds, self._node.monotonic() + hold_seconds
                     self._journal.save(record)
-            except Exception as exc:
-                raise self._undone(record, exc) from exc
         return record, outcome
 
     def confirm(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
         """Verify a switch again. A held one is committed, or undone if it no longer verifies.
 
-        :raises TuningError: with the cause, as `apply` does
+        :raises TuningError: with the cause, as `apply` does; also if a file is not as the switch wrote it, because
+            the kubelet would read it at its next start
         """
         if record.status == UNDONE:
             raise TuningError(f"the switch {record.id} was undone meanwhile by another run.", undone=True)
         if record.status == COMMITTED:
-            return self.verification().confirm(record.after, pod, record)
-        with self._node.guarded():
-            try:
-                verified = self.verification().confirm(record.after, pod, record)
-                self._journal.end(record, COMMITTED)
-            except Exception as exc:
-                raise self._undone(record, exc) from exc
+            return self._verify_again(record, pod)
+        with self._node.guarded(), undone_on_failure(lambda exc: self._undone(record, exc)):
+            verified = self._verify_again(record, pod)
+            self._journal.end(record, COMMITTED)
         return verified
+
+    def _verify_again(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
+        self._refuse_put_back(record)
+        verified = self.verification().confirm(record.after, pod, record)
+        self._refuse_put_back(record)  # it may have waited
+        return verified
+
+    def _refuse_put_back(self, record: Record) -> None:
+        found = put_back(self._node, record.files)
+        if found:
+            raise TuningError.of(found)
 
     def verification(self) -> Verification:
         return Verification(self._node, self._endpoint, self._timeout)
@@ -315,27 +334,74 @@ class Switch:
         """Restore the old settings from any step of the switch. If that fails, the kubelet is started as it is.
 
         :param online: the CPUs that are online now
-        :raises TuningError: if the old settings do not verify; the journal then stays unfinished
+        :raises TuningError: if the old settings do not verify, or that cannot be recorded; the journal then stays
+            unfinished
         """
         record.before = dataclasses.replace(record.before, online=online)
-        with self._node.guarded():
+        path = self._journal.path(record)
+        with self._node.guarded(may_be_down=True):
             try:
-                return self._undo(record)
+                found = self._obstacles(record)
+                if found:
+                    raise TuningError.of(found)
+                outcome, remarks = self._undo(record)
             except Exception as exc:
-                self._start_anyway()
                 raise TuningError(
-                    f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in "
-                    f"{self._journal.path(record)}; the next run undoes the switch again first.",
-                    **(exc.details if isinstance(exc, TuningError) else {"first_cause": str(exc), "meaning": ""}),
+                    f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in {path}; the "
+                    "next run undoes the switch again first.",
+                    **_details(exc),
                 ) from exc
-
-    def _undo(self, record: Record) -> Outcome:
-        back = [change.inverse("undone") for change in reversed(record.files)]
-        for change in back:
-            self._prepare(record, change)
-        outcome = self._apply(record, back, record.before, undoing=True)
-        self._journal.end(record, UNDONE)
+        if record.status != UNDONE:
+            raise TuningError(
+                f"the interrupted switch {record.id} was undone. {' '.join(remarks)}",
+                undone=True,
+                started_at=outcome.started_at,
+                journal=path,
+            )
         return outcome
+
+    def _obstacles(self, record: Record) -> t.List[Problem]:
+        """What prevents replacing the files that an undoing must replace."""
+        due = [change for change in record.files if self._node.read(change.path) != change.before]
+        return [
+            problem for change in due for problem in self._node.obstacles(change.path, removes=change.before is None)
+        ]
+
+    def _undo(self, record: Record) -> t.Tuple[Outcome, t.List[str]]:
+        """Restore the old settings step by step. A file that someone else changed meanwhile is left as it is.
+
+        :returns: also remarks about what is not as it was, or could not be recorded
+        :raises TuningError: if a file could not be restored, or the old settings do not verify
+        """
+        undoing = Undoing()
+        back = []
+        for change in reversed(record.files):
+            with undoing.step(change.path):
+                if self._node.read(change.path) not in (change.before, change.after):
+                    undoing.remarks.append(f"{change.path} was changed by someone else meanwhile, and stays as it is.")
+                    continue
+                back.append(change.inverse("undone"))
+                self._prepare(record, back[-1])
+        stopped_at = self._node.stop_kubelet()
+        undoing.remove_state_files(self._node, self._endpoint.state_paths, record.before)
+        for change in back:
+            if change.path not in undoing.failed:
+                with undoing.step(change.path):
+                    self._put(record, change)
+        try:
+            outcome = self._start(record.before, stopped_at)
+        except TuningError as exc:
+            raise TuningError(f"{undoing.text} {exc}".strip(), **exc.details) from exc
+        if undoing.failed:
+            raise TuningError(undoing.text)
+        try:
+            self._journal.end(record, UNDONE)
+        except OSError as exc:
+            undoing.remarks.append(
+                f"{self._journal.path(record)} cannot be written ({exc.strerror}), and still says that the switch is unfinished: make "
+                "room there. The next run undoes the switch once more."
+            )
+        return outcome, undoing.remarks
 
     def _begin(self, record: Record) -> None:
         """Write the journal and the drafts of all files to disk while the kubelet still runs.
@@ -351,37 +417,32 @@ class Switch:
         except OSError as exc:
             with contextlib.suppress(OSError):  # the next run undoes what cannot be removed now
                 for change in record.files:
-                    self._node.remove(draft_path(change.path, record.id))
+                    self._node.remove_draft(change.path, record.id)
                 self._journal.forget(record)
-            raise TuningError(f"{path} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+            raise TuningError.of([problems.file_not_writable(path, str(exc.strerror))]) from exc
 
     def _prepare(self, record: Record, change: FileChange) -> None:
         """Write the draft of a file that will change; remove a draft that is not needed."""
         if change.after is None or self._node.read(change.path) == change.after:
-            self._node.remove(draft_path(change.path, record.id))
+            self._node.remove_draft(change.path, record.id)
         else:
             self._node.draft(change.path, change.after, record.id)
 
-    def _apply(
-        self,
-        record: Record,
-        files: t.Sequence[FileChange],
-        expected: DesiredState,
-        undoing: bool = False,
-        settle: bool = True,
-    ) -> Outcome:
+    def _apply(self, record: Record, settle: bool) -> Outcome:
         """The kubelet's downtime. Everything that can be done before or after it is not done here."""
         stopped_at = self._node.stop_kubelet()
-        # The kubelet may have written its state files after the journal was saved, so record them again. State files
-        # that an undo removes were written by this switch, and are not needed.
-        state_files = self._state_changes(expected)
-        if not undoing and state_files != record.state_files:
+        # The kubelet may have written its state files after the journal was saved, so record them again.
+        state_files = self._state_changes(record.after)
+        if state_files != record.state_files:
             record.state_files = state_files
             self._journal.save(record)
         for change in state_files:
             self._node.remove(change.path)
-        for change in files:
+        for change in record.files:
             self._put(record, change)
+        return self._start(record.after, stopped_at, settle)
+
+    def _start(self, expected: DesiredState, stopped_at: float, settle: bool = True) -> Outcome:
         started_at = self._node.time()
         self._node.start_kubelet()
         return self.verification().run(expected, stopped_at, started_at, settle)
@@ -396,20 +457,14 @@ class Switch:
         if change.after is None:
             self._node.remove(change.path)
         else:
-            self._node.place(draft_path(change.path, record.id), change.path)
+            self._node.place_draft(change.path, record.id)
 
-    def _undone(self, record: Record, exc: Exception) -> TuningError:
+    def _undone(self, record: Record, exc: BaseException) -> TuningError:
         """Undo the switch; returns one error that says what happened, why, and what is in place now."""
-        details: t.Dict[str, t.Any] = {
-            "first_cause": str(exc),
-            "meaning": "",
-            **(exc.details if isinstance(exc, TuningError) else {}),
-            "journal": self._journal.path(record),
-        }
+        details = {**_details(exc), "journal": self._journal.path(record)}
         try:
-            undone = self._undo(record)
+            outcome, remarks = self._undo(record)
         except Exception as second:
-            self._start_anyway()
             return TuningError(
                 f"{exc} Undoing it did not verify either: {second} Everything that was to be replaced is in {details['journal']}; "
                 "the next run undoes the switch again first.",
@@ -418,16 +473,13 @@ class Switch:
                 **details,
             )
         return TuningError(
-            f"{exc} The old settings are back and verified ({'; '.join(undone.verified)}).",
+            " ".join([f"{exc} The old settings are back and verified ({'; '.join(outcome.verified)}).", *remarks]),
             undone=True,
-            verified=undone.verified,
-            started_at=undone.started_at,
+            verified=outcome.verified,
+            started_at=outcome.started_at,
             **details,
         )
 
-    def _start_anyway(self) -> None:
-        """Last resort after a failed undo: whatever is in place, a running kubelet is better than a stopped one."""
-        try:
-            self._node.start_kubelet()
-        except TuningError:
-            return  # report the error that led here
+
+def _details(exc: BaseException) -> t.Dict[str, t.Any]:
+    return {"first_cause": str(exc), "meaning": "", **(exc.details if isinstance(exc, TuningError) else {})}

@@ -7,144 +7,94 @@ import contextlib
 import fcntl
 import http.client
 import os
-import stat
 import time
 import typing as t
 import urllib.error
 import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-
-Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files, make_directory
 
 HOME = "/var/lib/kubepin"
 """Where kubepin keeps on a node what it needs to undo its changes."""
 
 LOCK = os.path.join(HOME, "lock")
 
+LAST_RESORT_SECONDS = 30
+"""How long a transaction that failed tries to start the kubelet; after that, the guard does."""
 
-def draft_path(path: str, name: str) -> str:
-    """The path of a draft: next to its file, hidden, and with an extension that no reader of the folder picks up."""
-    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
-
-
-class Files:
-    """Files of the machine that this runs on."""
-
-    def read(self, path: str) -> t.Optional[str]:
-        """The file's text, None if there is no such file."""
-        try:
-            with open(path, encoding="utf-8", newline="") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
-
-    def names(self, directory: str) -> t.List[str]:
-        """The entries of a directory, none if it does not exist."""
-        try:
-            return os.listdir(directory)
-        except FileNotFoundError:
-            return []
-
-    def replace(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Replace the file atomically, flushed to disk; an existing file's owner and mode are kept."""
-        draft = self.draft(path, text, str(os.getpid()), mode)
-        try:
-            self.place(draft, path)
-        except BaseException:
-            self.remove(draft)
-            raise
-
-    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> str:
-        """Write a draft next to the file for `place`, flushed to disk, with an existing file's owner and mode.
-
-        An existing draft of the same *name* is replaced. If writing fails, the draft is removed.
-
-        :returns: the draft's path, from `draft_path`
-        """
-        draft = draft_path(path, name)
-        self._make_directory(os.path.dirname(path))
-        try:
-            old: t.Optional[os.stat_result] = os.stat(path)
-        except FileNotFoundError:
-            old = None
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else mode)
-                if old:
-                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(draft)
-            raise
-        return draft
-
-    def place(self, draft: str, path: str) -> None:
-        """Replace the file atomically by its draft, flushed to disk."""
-        os.replace(draft, path)
-        self._sync_directory(os.path.dirname(path))
-
-    def remove(self, path: str) -> None:
-        """Remove the file if it exists."""
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
-        self._sync_directory(os.path.dirname(path))
-
-    def _make_directory(self, directory: str) -> None:
-        """Make the directory, flushed to disk: a file that refers to it must not exist without it after a crash."""
-        if os.path.isdir(directory):
-            return
-        parent = os.path.dirname(directory)
-        self._make_directory(parent)
-        os.makedirs(directory, mode=0o755, exist_ok=True)
-        self._sync_directory(parent)
-
-    @staticmethod
-    def _sync_directory(directory: str) -> None:
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+_LAST_RESORT_PAUSE_SECONDS = 1
 
 
 class Node(Files):
     """Files and the kubelet's systemd service of the machine that this runs on.
 
-    :param run: runs a command without a shell and returns its exit code, output and error output
+    :param run: as `commands.runner` makes it
     """
 
     def __init__(self, run: Run, service: str = "kubelet") -> None:
         self._run = run
         self._service = service
+        self._stopped = False
+        """Whether the kubelet was stopped here since the guard was set up."""
 
     @contextlib.contextmanager
-    def guarded(self) -> t.Iterator[None]:
-        """Have systemd start the kubelet if this process is killed meanwhile; the caller must hold `NodeLock`.
+    def guarded(self, may_be_down: bool = False) -> t.Iterator[None]:
+        """A transaction that stops the kubelet; the caller must hold `NodeLock`.
 
-        A transient unit waits for that lock, which the kernel releases however this process ends. Creating it needs no
-        daemon-reload.
+        However it ends, the kubelet runs afterwards, or systemd is about to start it. A transient unit waits for that
+        lock, which the kernel releases even if this process is killed, and then starts the kubelet. It is removed only
+        once the kubelet was seen running. Creating it needs no daemon-reload.
 
+        :param may_be_down: whether an interrupted transaction may have left the kubelet stopped
         :raises TuningError: if systemd refuses the unit; nothing was stopped then
         """
         guard = f"kubepin-guard-{os.getpid()}"
         start = ["flock", LOCK, "systemctl", "start", self._service]
-        code, _out, err = self._run(["systemd-run", "--quiet", "--unit", guard, *start])
+        try:
+            code, _out, err = self._run(["systemd-run", "--quiet", "--unit", guard, *start])
+        except TuningError as exc:
+            code, err = 1, str(exc)
         if code != 0:
+            if may_be_down:
+                self.start_anyway()
             raise TuningError(
                 f"systemd does not start a guard for the kubelet (`systemd-run --unit {guard}`): {err.strip()} Nothing was changed."
             )
+        self._stopped = may_be_down
         try:
             yield
         finally:
-            self._run(["systemctl", "stop", guard])
+            if not self._stopped or self.start_anyway():
+                with contextlib.suppress(TuningError):  # it then finds that there is nothing to start
+                    self._run(["systemctl", "stop", guard])
+
+    def start_anyway(self) -> bool:
+        """Last resort: start the kubelet if it does not run, and try again for `LAST_RESORT_SECONDS`.
+
+        Whatever settings are in place, a running kubelet is better than a stopped one.
+
+        :returns: whether it was seen running
+        """
+        deadline = self.monotonic() + LAST_RESORT_SECONDS
+        while not self._is_running():
+            try:
+                self.start_kubelet()
+            except TuningError:
+                if self.monotonic() > deadline:
+                    return False
+                self.sleep(_LAST_RESORT_PAUSE_SECONDS)
+            else:
+                return self._is_running()
+        return True
+
+    def _is_running(self) -> bool:
+        try:
+            state = self.service_state()
+        except TuningError:
+            return False
+        return state.get("ActiveState") == "active" and state.get("MainPID", "0") != "0"
 
     def stop_kubelet(self) -> float:
         """Stop the service and check that it is down.
@@ -154,6 +104,7 @@ class Node(Files):
         """
         pid = self.service_state()["MainPID"]
         asked_at = self.monotonic()
+        self._stopped = True
         self._systemctl("stop")
         if os.path.exists(f"/proc/{pid}") and pid != "0":
             state = self.service_state()
@@ -220,7 +171,12 @@ class Node(Files):
         )
         return out.splitlines()
 
+    def boot_id(self) -> str:
+        """Identifies this boot of the machine: times of `monotonic` are comparable within it only."""
+        return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
+
     def time(self) -> float:
+        """Seconds since 1970, for people and logs: the clock may be wrong, and be corrected at any moment."""
         return time.time()
 
     def monotonic(self) -> float:
@@ -241,7 +197,7 @@ class NodeLock:
         if self._check_mode:
             return
         try:
-            os.makedirs(HOME, mode=0o700, exist_ok=True)
+            make_directory(HOME, mode=0o700)
             self._file = open(LOCK, "w", encoding="utf-8")
         except OSError as exc:
             raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import durable_rename
 
 URL = "https://127.0.0.1:2379/v3/maintenance/snapshot"
 PKI = "/etc/kubernetes/pki/etcd"
@@ -38,9 +39,7 @@ def save_snapshot(path: str) -> int:
         with opener.open(request, timeout=_SECONDS) as answer, open(draft, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             size = _copy(answer, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        durable_rename(draft, path)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as exc:
         raise TuningError(
             f"no snapshot of etcd could be made from {URL}: {exc}. Nothing was changed. Look at the etcd pod of this node."

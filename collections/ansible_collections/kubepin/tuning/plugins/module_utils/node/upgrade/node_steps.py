@@ -8,7 +8,6 @@ import filecmp
 import json
 import os
 import shutil
-import stat
 import tarfile
 import time
 import typing as t
@@ -28,6 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flag
     without_flags,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import KUBERNETES
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import (
     FLAGS_FILE,
     MANIFESTS,
@@ -35,11 +35,21 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubead
     program_version,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import (
+    durable_rename,
+    make_directory,
+    sync_file,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import read_object
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
     Outcome,
     Verification,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
+    Undoing,
+    undone_on_failure,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
     IN_PROGRESS,
@@ -54,10 +64,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
     images_in,
     stage,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.targets import upgrade_obstacles
 
 Data = t.Dict[str, t.Any]
-Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
-
 FOLDER = f"{HOME}/upgrades"
 _SPACE = ["--namespace", "k8s.io"]
 
@@ -76,34 +85,6 @@ class KubeletState:
     def from_dict(cls, data: t.Mapping[str, t.Any]) -> KubeletState:
         """The state that `dataclasses.asdict` and `DesiredState.to_dict` wrote."""
         return cls(data["settings"], DesiredState.from_dict(data["state"]), Endpoint(**data["endpoint"]))
-
-
-@contextlib.contextmanager
-def atomic_path(path: str) -> t.Iterator[str]:
-    """Yields a draft next to the path, which replaces the file atomically at the end and is removed on failure.
-
-    :raises TuningError: if it cannot be written
-    """
-    draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.kubepin")
-    try:
-        yield draft
-        os.replace(draft, path)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc
-
-
-def atomic_copy(origin: str, path: str, like: t.Optional[str] = None) -> None:
-    """Replace the file at *path* with a copy, flushed to disk, with the owner and mode of *like* (default:
-    *origin*)."""
-    with atomic_path(path) as draft:
-        shutil.copyfile(origin, draft)
-        model = os.stat(like or origin)
-        with open(draft, "rb") as file:
-            os.fchown(file.fileno(), model.st_uid, model.st_gid)
-            os.fchmod(file.fileno(), stat.S_IMODE(model.st_mode))
-            os.fsync(file.fileno())
 
 
 def _same(one: str, other: str) -> bool:
@@ -149,6 +130,7 @@ class NodeUpgrade:
         kubelet = read_sources(self._run)
         begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
         if begins:
+            self._refuse_obstacles(kubelet)
             for path, program in ((program_path(program), program) for program in PROGRAMS):
                 if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
                     self._keep(path, program)
@@ -182,9 +164,14 @@ class NodeUpgrade:
         self._save(record)
         return {"changed": bool(begins or taken), "etcd_snapshot": record.get("etcd_snapshot")}
 
+    def _refuse_obstacles(self, kubelet: t.Mapping[str, t.Any]) -> None:
+        found = upgrade_obstacles(self._node, kubelet["configured_command_line"], packaged=self._packages is not None)
+        if found:
+            raise TuningError.of(found)
+
     def _make_folder(self) -> None:
         try:
-            os.makedirs(self._staged, mode=0o700, exist_ok=True)
+            make_directory(self._staged, mode=0o700)
         except OSError as exc:
             raise TuningError(
                 f"{self._staged} cannot be made: {exc}. Make room there, and run the playbook again."
@@ -195,21 +182,36 @@ class NodeUpgrade:
         if not os.path.exists(path):
             return None
         kept = f"{self.folder}/{name}"
-        atomic_copy(path, kept)
+        self._copy(path, kept)
         return kept
 
+    def _copy(self, origin: str, path: str, like: t.Optional[str] = None) -> None:
+        with _room_for(path):
+            self._node.copy(origin, path, like)
+
     def _archive_kubernetes(self) -> None:
-        with atomic_path(f"{self.folder}/etc-kubernetes.tar.gz") as draft, open(draft, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            with tarfile.open(fileobj=file, mode="w:gz") as archive:
-                archive.add(
-                    KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info
-                )
+        path = f"{self.folder}/etc-kubernetes.tar.gz"
+        with _room_for(path), self._node.replacing(path, 0o600, name="archive") as file, _archive(file) as archive:
+            archive.add(KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info)
 
     def _record(self) -> Data:
-        text = self._node.read(self._record_path)
-        record: Data = json.loads(text) if text else {}
-        return record
+        return self._object(
+            self._record_path,
+            f"It says which copies in {self.folder} are those of before the upgrade. Move that folder away only if this "
+            "node runs its old version.",
+        )
+
+    def _object(self, path: str, remedy: str) -> Data:
+        """The JSON object in a file; empty if there is no such file.
+
+        :raises TuningError: if it is anything else
+        """
+        if not os.path.lexists(path):
+            return {}
+        try:
+            return read_object(self._node, path)
+        except ValueError as exc:
+            raise TuningError(f"{path} cannot be read as a record of an upgrade ({exc}). {remedy}") from exc
 
     def _save(self, record: Data) -> None:
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
@@ -261,12 +263,14 @@ class NodeUpgrade:
         with empty_directory(f"{self._staged}/.unpacked") as root:
             for name in names:
                 packages.extract(files[name], root)
-                os.replace(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
+                durable_rename(f"{root}/usr/bin/{name}", f"{self._staged}/{name}")
         if known is None:
             shutil.rmtree(self._old_packages, ignore_errors=True)
-        os.makedirs(self._old_packages, mode=0o700, exist_ok=True)
+        make_directory(self._old_packages, mode=0o700)
         versions = {name: packages.version_of(name) for name in files if name not in (known or {})}
         packages.keep([name for name, version in versions.items() if version], self._old_packages)
+        for name in self._node.names(self._old_packages):
+            sync_file(f"{self._old_packages}/{name}")
         held = record["held"] if known is not None else packages.held(files)
         self._save({**record, "packages": {**(known or {}), **versions}, "held": held})
 
@@ -287,7 +291,7 @@ class NodeUpgrade:
         path, staged = program_path(program), f"{self._staged}/{program}"
         if program_version(self._run, path) == self.version:
             return False
-        atomic_copy(staged, path, like=path if os.path.exists(path) else staged)
+        self._copy(staged, path, like=path if os.path.exists(path) else staged)
         return True
 
     # kubeadm
@@ -339,15 +343,11 @@ class NodeUpgrade:
         return "; ".join(parts) + "."
 
     def _put(self, change: FileChange, mode: int = 0o644) -> None:
-        try:
+        with _room_for(change.path):
             if change.after is None:
                 self._node.remove(change.path)
             else:
                 self._node.replace(change.path, change.after, mode)
-        except OSError as exc:
-            raise TuningError(
-                f"{change.path} cannot be written: {exc}. Make room there, and run the playbook again."
-            ) from exc
 
     # The kubelet
 
@@ -359,20 +359,20 @@ class NodeUpgrade:
         """
         kubectl = not self._packages and self._install("kubectl")
         record = self._record()
-        environment = self._without_dropped_flags()
+        kubelet = read_sources(self._run)
+        environment = self._without_dropped_flags(kubelet)
         if record["verified"] and not environment and self._runs_already():
             return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
+        self._refuse_obstacles(kubelet)
         with self._node.guarded():
-            stopped_at = self._node.monotonic()
-            try:
-                self._node.stop_kubelet()
+            with undone_on_failure(lambda exc: self._undone(record, after, exc)):
+                stopped_at = self._node.stop_kubelet()
                 # files first: if there is no room for the new kubelet, the old one still starts with them
                 for change in environment:
                     self._put(change)
                 self._put_programs(record)
-                outcome = self._start(after.state, after.endpoint, stopped_at)
-            except Exception as exc:
-                raise self._undone(record, after, exc) from exc
+                self._remove_state_files(after)
+                outcome = self._start(after, stopped_at)
             self._save({**record, "verified": True})
         return {
             "changed": True,
@@ -414,7 +414,8 @@ class NodeUpgrade:
 
     def _put_settings_back(self) -> None:
         """Restore kubelet settings that packages changed, including those of a run that was killed."""
-        for path, text in json.loads(self._node.read(IN_PROGRESS) or "{}").items():
+        remedy = "Restore the kubelet's settings from the copies, and remove it."
+        for path, text in self._object(IN_PROGRESS, remedy).items():
             if text is not None and self._node.read(path) != text:
                 self._put(FileChange(path, None, text, path))
 
@@ -433,13 +434,12 @@ class NodeUpgrade:
         installed = program_version(self._run, program_path("kubelet"))
         return code == 0 and output.strip().endswith(f"v{self.version}") and installed == self.version
 
-    def _without_dropped_flags(self) -> t.List[FileChange]:
+    def _without_dropped_flags(self, kubelet: t.Mapping[str, t.Any]) -> t.List[FileChange]:
         """The changes to environment files that the new kubelet needs to accept its command line; it is run to find
         out.
 
         :raises TuningError: for flags whose removal would change behaviour; nothing was changed then
         """
-        kubelet = read_sources(self._run)
         arguments = list(kubelet["configured_command_line"][1:])
         dropped: t.List[str] = []
         while True:
@@ -463,44 +463,43 @@ class NodeUpgrade:
                 changes.append(FileChange(path, text, after, f"{path}: without --{', --'.join(dropped)}"))
         return changes
 
-    def _start(self, expected: DesiredState, endpoint: Endpoint, stopped_at: float) -> Outcome:
-        """Remove the state files that the kubelet would refuse, start it, and verify."""
-        texts = {name: (path, self._node.read(path)) for name, path in endpoint.state_paths.items()}
-        for change in state_changes(texts, expected):
+    def _remove_state_files(self, after: KubeletState) -> None:
+        """Remove the state files that the kubelet would refuse, and keep copies."""
+        texts = {name: (path, self._node.read(path)) for name, path in after.endpoint.state_paths.items()}
+        for change in state_changes(texts, after.state):
             if change.before is not None:
                 self._put(FileChange(f"{self.folder}/{os.path.basename(change.path)}", None, change.before, ""), 0o600)
             self._put(change)
+
+    def _start(self, kubelet: KubeletState, stopped_at: float) -> Outcome:
         started_at = self._node.time()
         self._node.start_kubelet()
-        return Verification(self._node, endpoint, self._timeout).run(expected, stopped_at, started_at)
+        verification = Verification(self._node, kubelet.endpoint, self._timeout)
+        return verification.run(kubelet.state, stopped_at, started_at)
 
-    def _undone(self, record: Data, after: KubeletState, exc: Exception) -> TuningError:
+    def _undone(self, record: Data, after: KubeletState, exc: BaseException) -> TuningError:
         """Restore the old kubelet and its files; returns one error that says what happened and what is in place now."""
         before = KubeletState.from_dict(record) if "state" in record else after  # records of earlier versions have none
+        before = replace(before, state=replace(before.state, online=after.state.online))
         way_back = self._way_back(record)
-        packages = ""
+        undoing = Undoing()
+        verified: t.List[str] = []
+        packages = failure = ""
         try:
-            self._node.stop_kubelet()
+            stopped_at = self._node.stop_kubelet()
             try:
                 self._put_packages_back(record)
-            except TuningError as second:
+            except (TuningError, OSError) as second:
                 packages = f"; its packages are not: {second} Install those in {self._old_packages}"
-            files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
-            # removals last: on a full disk, the settings saved from kubeadm must survive until the old file is back
-            for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
-                if kept is None:
-                    self._node.remove(path)
-                elif not _same(kept, path):
-                    atomic_copy(kept, path)
-            verified = self._start(
-                replace(before.state, online=after.state.online), before.endpoint, self._node.monotonic()
-            ).verified
+            self._put_files_back(record, undoing)
+            undoing.remove_state_files(self._node, before.endpoint.state_paths, before.state)
+            verified = self._start(before, stopped_at).verified
         except Exception as second:
-            # last resort: whatever is installed, a running kubelet is better than a stopped one
-            with contextlib.suppress(TuningError):
-                self._node.start_kubelet()
+            failure = str(second)
+        if failure or undoing.failed:
+            reasons = f"{undoing.text} {failure}".strip()
             return TuningError(
-                f"the kubelet of {self.version} did not run: {exc} Putting {record.get('from')} back did not verify either: {second} "
+                f"the kubelet of {self.version} did not run: {exc} Putting {record.get('from')} back did not verify either: {reasons} "
                 f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
                 undone=False,
             )
@@ -509,3 +508,26 @@ class NodeUpgrade:
             f"{way_back}",
             undone=True,
         )
+
+    def _put_files_back(self, record: Data, undoing: Undoing) -> None:
+        files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
+        # removals last: on a full disk, the settings saved from kubeadm must survive until the old file is back
+        for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
+            with undoing.step(path):
+                if kept is not None and not _same(kept, path):
+                    self._node.copy(kept, path)
+                elif kept is None and not undoing.failed:
+                    self._node.remove(path)
+
+
+def _archive(file: t.BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="w:gz")
+
+
+@contextlib.contextmanager
+def _room_for(path: str) -> t.Iterator[None]:
+    """:raises TuningError: if the file cannot be written"""
+    try:
+        yield
+    except OSError as exc:
+        raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc

@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import durable_rename
 
 PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -205,12 +206,10 @@ def stage(source: Source, version: str, program: str, folder: str) -> str:
         with _open(place, "GET") if source.remote else open(place, "rb") as origin, open(draft, "wb") as copy:
             shutil.copyfileobj(origin, copy, 1 << 20)
             os.fchmod(copy.fileno(), 0o755)
-            copy.flush()
-            os.fsync(copy.fileno())
     except (OSError, http.client.HTTPException) as exc:
         raise TuningError(f"{place} cannot be copied to {folder}: {exc}.") from exc
     _compare(draft, expected, place)
-    os.replace(draft, path)
+    durable_rename(draft, path)
     return path
 
 

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import system
-from ansible_collections.kubepin.tuning.plugins.modules import kubeadm_node_upgrade, kubelet_switch_info
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
+from ansible_collections.kubepin.tuning.plugins.modules import (
+    kubeadm_node_info,
+    kubeadm_node_upgrade,
+    kubelet_switch_info,
+)
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources, topology
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
     NEW,
     OLD,
@@ -33,7 +37,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for module in (kubeadm_node_upgrade, kubelet_switch_info):
         monkeypatch.setattr(module, "Node", lambda run: MachineNode(machine))
     monkeypatch.setattr(kubelet_switch_info, "read_topology", topology)
-    monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv: machine.run(argv))
+    monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv, handle_exceptions: machine.run(argv))
     monkeypatch.setattr(system, "HOME", f"{tmp_path}/var/lib/kubepin")
     monkeypatch.setattr(system, "LOCK", f"{tmp_path}/var/lib/kubepin/lock")
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
@@ -111,3 +115,23 @@ def test_a_node_that_another_run_changes_is_left_alone(machine: Machine, step: R
 @pytest.mark.parametrize("source", [{}, {"binaries": "/b", "packages": {"url": "http://packages"}}])
 def test_programs_come_from_one_source(step: Run, source: Result) -> None:
     assert "binaries" in step("prepare", source=source)["msg"]
+
+
+def test_files_that_an_upgrade_could_not_replace_are_problems_of_the_node(
+    machine: Machine, answer: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = machine.path("/usr/bin/other")
+    other.hardlink_to(machine.path("/usr/bin/kubelet"))
+    machine.path("/etc/default").mkdir(parents=True)
+    machine.path("/etc/default/kubelet").symlink_to("/dev/null")
+    source = sources()
+    source["configured_command_line"] = ["kubelet", f"--config={machine.root}/var/lib/kubelet/config.yaml"]
+    read = {"kubelet": source, "packages": {}}
+    monkeypatch.setattr(kubeadm_node_info, "read_node", lambda run, source, versions: dict(read))
+    packages = {"packages": {"url": "http://packages"}}
+    for params, expected in (
+        ({}, ["file_has_other_names", "file_not_regular"]),
+        ({"source": packages}, ["file_not_regular"]),
+    ):
+        found = answer("kubeadm_node_info", _ansible_check_mode=True, **params)["read"]["obstacles"]
+        assert [problem["code"] for problem in found] == expected

@@ -9,6 +9,7 @@ import signal
 import typing as t
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import machines
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
@@ -58,14 +59,11 @@ def run(node: SimulatedNode, plan: Run) -> Run:
 def interrupt(node: SimulatedNode, run: Run) -> None:
     """Cut the power when the new settings are in place, and boot."""
 
-    def cut() -> t.NoReturn:
-        raise PowerCut
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(node, "start_kubelet", cut)
+        patch.setattr(node, "start_kubelet", node.cut_power)
         with pytest.raises(PowerCut):
             run()
-    node.boot()
+    node.power_on()
 
 
 def test_the_policy_is_switched_and_verified(node: SimulatedNode, run: Run) -> None:
@@ -122,6 +120,16 @@ def test_what_cannot_be_done_is_refused_with_every_reason(node: SimulatedNode, r
     assert codes == ["no_cpu_left_for_pods", "policy_option_unknown"]
     assert all(problem["text"] in result["msg"] for problem in result["problems"])
     assert node.steps == []
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_files_that_cannot_be_replaced_are_found_before_also_in_check_mode(
+    node: SimulatedNode, run: Run, check_mode: bool
+) -> None:
+    node.problems = {ENV: [problems.file_read_only(ENV)], STATE: [problems.file_immutable(STATE)]}
+    result = run(_ansible_check_mode=check_mode)
+    assert [problem["code"] for problem in result["problems"]] == ["file_read_only", "file_immutable"]
+    assert (result["failed"], node.steps, node.commands) == (True, [], [])
 
 
 def test_a_kubelet_that_fails_is_undone_and_quoted(node: SimulatedNode, run: Run) -> None:

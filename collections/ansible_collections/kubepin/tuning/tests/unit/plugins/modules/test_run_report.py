@@ -23,6 +23,6 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_and_no_draft(tmp_pat
     machine.replace(str(path), "old")
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     with pytest.raises(UnicodeEncodeError):
-        machine.replace(str(path), "\udc80")
+        machine.replace(str(path), "\ud800")
     assert [each.name for each in tmp_path.iterdir()] == ["summary.txt"]
     assert path.read_text() == "old"

@@ -9,6 +9,8 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_immutable
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import RUNTIME_FOLDERS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node import node_facts
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
@@ -30,6 +32,7 @@ def read(**changes: t.Any) -> dict[str, t.Any]:
         "kubelet": sources("1.30.0"),
         "programs": {"containerd": "1.7.1", "runc": "1.1.5"},
         "source_problems": [],
+        "obstacles": [],
         **changes,
     }
 
@@ -62,3 +65,8 @@ def test_unit_files_that_an_interrupted_upgrade_changed_are_no_problem(in_progre
     kubelet = sources(problems=[units_changed("kubelet"), no_command("kubelet")])
     facts = node_facts(read(kubelet=kubelet, upgrade_in_progress=in_progress), by_packages=False)
     assert [problem["code"] for problem in facts["problems"]] == codes
+
+
+def test_files_that_cannot_be_replaced_are_problems_of_the_node() -> None:
+    obstacles = to_dicts([file_immutable("/usr/bin/kubelet")])
+    assert node_facts(read(obstacles=obstacles), by_packages=False)["problems"] == obstacles

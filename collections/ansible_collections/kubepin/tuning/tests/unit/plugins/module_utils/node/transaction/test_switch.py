@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import itertools
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     Changes,
     DesiredState,
@@ -18,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     FileChange,
     SettingChange,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import draft_path
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
     BEGUN,
     COMMITTED,
@@ -36,6 +39,8 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import
     STATE,
     PowerCut,
     SimulatedNode,
+    lasting,
+    only,
     state_of,
 )
 
@@ -61,9 +66,16 @@ PLAN = Changes(
 )
 
 
-def switch_on(node: Any) -> tuple[Switch, Journal]:
+def back_from(record: Record) -> Changes:
+    """The changes that roll a switch back."""
+    files = [change.inverse("as before") for change in reversed(record.files)]
+    return dataclasses.replace(PLAN, files=files, before=AFTER, after=BEFORE, undoes=record.id)
+
+
+def switch_on(node: SimulatedNode, stay_up_seconds: float = 12) -> tuple[Switch, Journal]:
     journal = Journal(node, HOME)
-    return Switch(node, journal, ENDPOINT, timeout=60), journal
+    endpoint = dataclasses.replace(ENDPOINT, stay_up_seconds=stay_up_seconds)
+    return Switch(node, journal, endpoint, timeout=60), journal
 
 
 def test_a_switch_is_verified_and_committed() -> None:
@@ -260,18 +272,95 @@ def test_a_full_disk_at_the_end_leaves_the_kubelet_up_and_the_next_run_repairs()
 
 def test_a_file_that_cannot_be_put_in_its_place_is_undone() -> None:
     node = SimulatedNode()
-    place = node.place
+    place = node.place_draft
 
-    def read_only(draft: str, path: str) -> None:
-        if node.files[draft] == NEW:
+    def read_only(path: str, name: str) -> None:
+        if node.files[draft_path(path, name)] == NEW:
             raise OSError(30, "Read-only file system")
-        place(draft, path)
+        place(path, name)
 
-    node.place = read_only  # type: ignore[method-assign]
+    node.place_draft = read_only  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="Read-only file system") as caught:
         switch_on(node)[0].apply(PLAN)
     assert caught.value.details["undone"] is True
     assert (node.running, node.files[ENV], node.drafts) == (True, OLD, [])
+
+
+def full_var(node: SimulatedNode, free_writes: int) -> None:
+    """Journals can be written so many times; the settings are on another file system."""
+    replace, left = node.replace, [free_writes]
+
+    def write(path: str, text: str, mode: int = 0o644) -> None:
+        if path.startswith(HOME):
+            if not left[0]:
+                raise OSError(28, "No space left on device")
+            left[0] -= 1
+        replace(path, text, mode)
+
+    node.replace = write  # type: ignore[method-assign]
+
+
+def test_settings_that_fail_are_undone_although_no_journal_can_be_written_any_more() -> None:
+    node = SimulatedNode()
+    node.fails_with = "panic: broken"
+    replace = node.replace
+    full_var(node, 1)
+    switch, journal = switch_on(node)
+    with pytest.raises(
+        TuningError, match=r"The old settings are back and verified .*Z\.json cannot be written"
+    ) as caught:
+        switch.apply(PLAN)
+    assert (caught.value.details["undone"], caught.value.details["first_cause"]) == (True, "panic: broken")
+    assert (node.policy, node.running, node.drafts) == ("none", True, [])
+    record = journal.unfinished()
+    assert record is not None
+    with pytest.raises(TuningError, match=r"was undone\. .*make room there") as caught:
+        switch.undo(record, ONLINE)
+    assert (caught.value.details["undone"], node.running) == (True, True)
+    node.replace = replace  # type: ignore[method-assign]
+    switch.undo(record, ONLINE)
+    assert (node.running, journal.unfinished()) == (True, None)
+
+
+def test_a_held_switch_that_cannot_be_committed_on_a_full_disk_is_undone() -> None:
+    node, switch, journal, record = held_switch()
+    full_var(node, 0)
+    with pytest.raises(TuningError, match="The old settings are back and verified"):
+        switch.confirm(record, None)
+    assert (node.policy, node.running) == ("none", True)
+    assert journal.unfinished() is not None
+
+
+@pytest.mark.parametrize("stuck", [ENV, STATE, "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf"])
+def test_a_file_that_cannot_be_restored_is_named_and_keeps_no_other_from_it(stuck: str) -> None:
+    node = SimulatedNode()
+    node.fails_with = "panic: broken"
+    place, remove = node.place_draft, node.remove
+    failing: list[str] = []
+
+    def fixed(path: str) -> None:
+        if path == stuck and failing:
+            raise OSError(1, "Operation not permitted")
+
+    def place_draft(path: str, name: str) -> None:
+        fixed(path)
+        place(path, name)
+        failing.extend([path] if path == ENV else [])
+
+    def remove_file(path: str) -> None:
+        fixed(path)
+        remove(path)
+
+    node.place_draft, node.remove = place_draft, remove_file  # type: ignore[method-assign]
+    switch, journal = switch_on(node)
+    if stuck == STATE:  # the kubelet writes it before it fails
+        node.boot = lambda: node.files.update({STATE: state_of("static")})  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match=f"{stuck} could not be restored: .*Operation not permitted") as caught:
+        switch.apply(TWO_FILES)
+    assert caught.value.details["undone"] is False
+    assert (node.files[ENV] == OLD) is (stuck != ENV)
+    assert (DROP_IN in node.files) is (stuck == DROP_IN)
+    assert journal.unfinished() is not None
 
 
 def test_an_unforeseen_error_is_undone_too() -> None:
@@ -305,7 +394,7 @@ def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) 
         except TuningError:
             assert fails_with
         except PowerCut:
-            node.boot()
+            node.power_on()
             yield node
             continue
         assert cut > 5, "nothing was cut"
@@ -319,7 +408,6 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
 ) -> None:
     for node in every_cut(plan, hold):
         assert node.running, (node.steps[-1], node.log)
-        node.power_cut_at = None
         switch, journal = switch_on(node)
         unfinished = journal.unfinished()
         if unfinished:
@@ -337,7 +425,6 @@ def test_power_cut_while_undoing_is_repaired_too(plan: Changes) -> None:
     for node in every_cut(plan, None, fails_with="panic: broken"):
         # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
         assert node.running or node.policy == "static", (node.steps[-1], node.log)
-        node.power_cut_at = None
         switch, journal = switch_on(node)
         if unfinished := journal.unfinished():
             switch.undo(unfinished, ONLINE)
@@ -357,9 +444,8 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
             try:
                 switch.undo(unfinished, ONLINE)
             except PowerCut:
-                node.boot()
+                node.power_on()
                 assert node.running, (first.steps[-1], node.steps[-1], node.log)
-                node.power_cut_at = None
                 if left := journal.unfinished():
                     switch.undo(left, ONLINE)
                 assert (node.running, node.policy, node.drafts) == (True, "none", [])
@@ -371,11 +457,8 @@ def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
     node = SimulatedNode()
     switch, journal = switch_on(node)
     first, _outcome = switch.apply(PLAN)
-    back = dataclasses.replace(
-        PLAN, files=[first.files[0].inverse("as before")], before=AFTER, after=BEFORE, undoes=first.id
-    )
     node.clock += 60
-    switch.apply(back)
+    switch.apply(back_from(first))
     assert node.policy == "none"
     assert journal.committed() is None
 
@@ -396,24 +479,8 @@ def test_journals_survive_a_round_trip() -> None:
     node = SimulatedNode()
     switch, _journal = switch_on(node)
     record, _outcome = switch.apply(PLAN)
-    assert Journal(node, HOME).committed() == record  # type: ignore[arg-type]
+    assert Journal(node, HOME).committed() == record
     assert (record.before, record.after, record.status) == (BEFORE, AFTER, COMMITTED)
-
-
-def test_a_journal_of_an_earlier_version_is_read() -> None:
-    node = SimulatedNode()
-    switch, journal = switch_on(node)
-    record, _outcome = switch.apply(PLAN)
-    data = json.loads(node.files[journal.path(record)])
-    node.files[journal.path(record)] = json.dumps({**data, "steps": ["stopped", "started"]})
-    assert journal.committed() == record
-
-
-def test_a_damaged_journal_is_named() -> None:
-    node = SimulatedNode()
-    node.files[f"{HOME}/20261123T000000.000Z.json"] = "{"
-    with pytest.raises(TuningError, match=r"20261123T000000\.000Z\.json cannot be read as a journal"):
-        Journal(node, HOME).unfinished()  # type: ignore[arg-type]
 
 
 def test_unfinished_is_what_begun_means() -> None:
@@ -421,16 +488,311 @@ def test_unfinished_is_what_begun_means() -> None:
     node.power_cut_at = 3
     with pytest.raises(PowerCut):
         switch_on(node)[0].apply(PLAN)
-    record = Journal(node, HOME).unfinished()  # type: ignore[arg-type]
+    node.power_on()
+    record = Journal(node, HOME).unfinished()
     assert record is not None
     assert record.status == BEGUN
 
 
-def test_changes_that_were_planned_for_another_text_are_refused_before_anything() -> None:
+# Commands that cannot be started
+
+
+def operations(node: SimulatedNode) -> dict[str, Callable[[], object]]:
+    """Name -> what a module does on a node that was prepared for it."""
+    switch, journal = switch_on(node, stay_up_seconds=0.3)
+
+    def held() -> None:
+        record, _outcome = switch.apply(TWO_FILES, hold_seconds=45)
+        switch.confirm(record, None)
+
+    def undo() -> None:
+        record = journal.unfinished()
+        assert record is not None
+        switch.undo(record, ONLINE)
+
+    def roll_back() -> None:
+        last = journal.committed()
+        assert last is not None
+        switch.apply(back_from(last))
+
+    return {
+        "apply": lambda: switch.apply(TWO_FILES),
+        "hold and confirm": held,
+        "undo": undo,
+        "roll back": roll_back,
+    }
+
+
+def prepared(operation: str, sound: bool) -> SimulatedNode:
     node = SimulatedNode()
-    node.files[ENV] = edited = "KUBELET_EXTRA_ARGS=--v=4\n"
+    switch, _journal = switch_on(node, stay_up_seconds=0.3)
+    if operation == "undo":
+        node.power_cut_at = 8  # the settings are in their places
+        with pytest.raises(PowerCut):
+            switch.apply(TWO_FILES)
+        node.fails_with = None if sound else "panic: broken"
+        node.power_on()
+        assert (node.policy, node.running) == ("static", sound)
+    if operation == "roll back":
+        switch.apply(TWO_FILES)
+        node.fails_under = "none"
+    node.fails_with = None if sound else "panic: broken"
+    node.commands.clear()
+    return node
+
+
+def number_of_commands(operation: str, sound: bool) -> int:
+    node = prepared(operation, sound)
+    with contextlib.suppress(TuningError):
+        operations(node)[operation]()
+    assert 6 < len(node.commands) < 40
+    return len(node.commands)
+
+
+def assert_safe(node: SimulatedNode, what: object) -> None:
+    """The kubelet runs or is about to be started; a changed file has a journal; and the next run restores the node."""
+    said = (what, node.steps, node.log, node.commands[-5:])
+    began = any(command[:3] == ["systemctl", "stop", "kubelet"] for command in node.commands)
+    assert node.running or node.guards or (node.fails_with and not began), said
+    node.module_ends()
+    node.cannot_fork = lambda _number: None
+    switch, journal = switch_on(node, stay_up_seconds=0.3)
+    unfinished, committed = journal.unfinished(), journal.committed()
+    if node.files[ENV] != OLD or DROP_IN in node.files:
+        assert unfinished or committed, said
+    assert node.running or (node.fails_with and node.policy == node.fails_under and unfinished), said
+    if unfinished:
+        switch.undo(unfinished, ONLINE)
+        assert (node.running, node.drafts, journal.unfinished()) == (True, [], None), said
+
+
+OPERATIONS = pytest.mark.parametrize("operation", ["apply", "hold and confirm", "undo", "roll back"])
+SOUND = pytest.mark.parametrize("sound", [True, False], ids=["sound", "unsound"])
+
+
+@OPERATIONS
+@SOUND
+def test_commands_that_cannot_be_started_never_leave_a_stopped_kubelet(operation: str, sound: bool) -> None:
+    last = number_of_commands(operation, sound) + 8  # undoing takes more
+    failures: list[tuple[object, Callable[[int], int | None]]] = [(("from", n), lasting(n)) for n in range(1, last)]
+    failures += [((n, m), only(n, m)) for n, m in itertools.combinations_with_replacement(range(1, last), 2)]
+    for what, cannot_fork in failures:
+        node = prepared(operation, sound)
+        node.cannot_fork = cannot_fork
+        with contextlib.suppress(TuningError):
+            operations(node)[operation]()
+        assert_safe(node, what)
+
+
+@OPERATIONS
+@SOUND
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_the_end_of_the_process_never_leaves_a_stopped_kubelet(
+    operation: str, sound: bool, kind: type[BaseException]
+) -> None:
+    for at in range(1, number_of_commands(operation, sound) + 1):
+        node = prepared(operation, sound)
+
+        def end(number: int, at: int = at) -> None:
+            if number == at:
+                raise kind
+
+        node.cannot_fork = end
+        with pytest.raises(kind):
+            operations(node)[operation]()
+        assert_safe(node, at)
+
+
+def test_the_end_of_the_process_undoes_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = SimulatedNode()
     switch, journal = switch_on(node)
-    with pytest.raises(TuningError, match=f"{ENV} was changed after the switch was planned") as refused:
+
+    def leave(url: str) -> bool:
+        monkeypatch.undo()
+        raise SystemExit
+
+    monkeypatch.setattr(node, "healthy", leave)
+    with pytest.raises(SystemExit):
         switch.apply(PLAN)
-    assert [problem["code"] for problem in refused.value.details["problems"]] == ["file_changed_since_plan"]
-    assert (node.steps, node.files[ENV], journal.unfinished()) == ([], edited, None)
+    assert (node.policy, node.running, journal.unfinished(), node.drafts) == ("none", True, None, [])
+
+
+@OPERATIONS
+def test_a_machine_that_is_short_of_processes_for_seconds_is_waited_for(operation: str) -> None:
+    for first in range(1, number_of_commands(operation, True) + 1):
+        node = prepared(operation, True)
+        began: list[float] = []
+
+        def short(
+            number: int, first: int = first, node: SimulatedNode = node, began: list[float] = began
+        ) -> int | None:
+            if number < first:
+                return None
+            began.append(node.clock)
+            return errno.ENOMEM if node.clock - began[0] < 5 else None
+
+        node.cannot_fork = short
+        operations(node)[operation]()
+        assert (node.running, node.guards) == (True, []), first
+        assert node.policy == ("static" if operation in ("apply", "hold and confirm") else "none")
+
+
+def test_without_processes_nothing_begins() -> None:
+    node = SimulatedNode()
+    node.cannot_fork = lasting(1)
+    files = dict(node.files)
+    with pytest.raises(TuningError, match=r"could not be started for 10 s: .* Nothing was changed"):
+        switch_on(node)[0].apply(PLAN)
+    assert (node.files, node.steps) == (files, [])
+
+
+def test_the_last_resort_is_bounded() -> None:
+    node = SimulatedNode()
+    node.cannot_fork = lasting(4)
+    with pytest.raises(TuningError, match="Undoing it did not verify either"):
+        switch_on(node)[0].apply(PLAN)
+    assert node.clock < 120
+    assert len(node.guards) == 1
+
+
+# Clocks
+
+
+def test_a_clock_that_is_set_back_changes_neither_order_nor_names() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    first, _outcome = switch.apply(PLAN)
+    node.date -= 10 * 365 * 86400
+    switch.apply(back_from(first))
+    assert journal.committed() is None, "the switch that was rolled back is the last one again"
+    third, _outcome = switch.apply(PLAN)
+    assert journal.committed() == third
+    node.date, node.clock = 1_700_000_000.0, 0.0
+    fourth, _outcome = switch.apply(dataclasses.replace(PLAN, files=[], before=AFTER))
+    assert len({first.id, third.id, fourth.id}) == 3
+    assert journal.committed() == fourth
+
+
+@pytest.mark.parametrize("jump", [-10 * 365 * 86400.0, 86400.0])
+def test_a_hold_lasts_as_long_as_it_lasts_whatever_the_clock_does(jump: float) -> None:
+    node, _switch, journal, _record = held_switch()
+    node.date += jump
+    wait_for_held_switch(node, journal, own=None)
+    assert 44 < node.clock < 47
+
+
+def test_a_hold_that_cannot_be_true_is_waited_for_no_longer_than_its_length() -> None:
+    node, _switch, journal, record = held_switch()
+    journal.save(dataclasses.replace(record, held_until=1e12))
+    wait_for_held_switch(node, journal, own=None)
+    assert node.clock < 47
+
+
+def test_a_hold_is_over_with_the_boot() -> None:
+    node, _switch, journal, record = held_switch()
+    node.power_on()
+    wait_for_held_switch(node, journal, own=None)
+    assert node.clock == 0
+    assert journal.unfinished() == record
+
+
+def test_another_boot_with_the_same_process_number_is_no_confirmation() -> None:
+    node, switch, _journal, record = held_switch()
+    node.power_on()
+    assert int(node.service_state()["MainPID"]) == record.main_pid
+    with pytest.raises(TuningError, match="the machine was started anew") as caught:
+        switch.confirm(record, None)
+    assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
+
+
+# What is found before anything is disturbed
+
+
+def test_everything_that_cannot_be_replaced_is_told_at_once_and_nothing_is_disturbed() -> None:
+    node = SimulatedNode()
+    node.problems = {
+        path: [problems.file_immutable("/etc/default"), problems.file_read_only(path)] for path in (ENV, STATE)
+    }
+    files = dict(node.files)
+    with pytest.raises(TuningError) as caught:
+        switch_on(node)[0].apply(PLAN)
+    found = [(problem["code"], problem["subject"]) for problem in caught.value.details["problems"]]
+    assert found == [("file_immutable", "/etc/default"), ("file_read_only", ENV), ("file_read_only", STATE)]
+    assert (node.files, node.steps, node.commands) == (files, [], [])
+
+
+@pytest.mark.parametrize("text", [None, "KUBELET_EXTRA_ARGS=--v=4\n"])
+def test_a_plan_that_no_longer_fits_is_refused(text: str | None) -> None:
+    node = SimulatedNode()
+    node.files[ENV] = text or ""
+    if text is None:
+        del node.files[ENV]
+    with pytest.raises(TuningError) as caught:
+        switch_on(node)[0].apply(PLAN)
+    assert [problem["code"] for problem in caught.value.details["problems"]] == ["file_changed_since_plan"]
+    assert (node.steps, node.commands) == ([], [])
+
+
+def test_a_state_file_that_is_no_text_is_kept_in_the_journal_and_removed() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    node.files[STATE] = damaged = b"\xff\x00".decode("utf-8", "surrogateescape")
+    record, _outcome = switch.apply(PLAN)
+    assert node.policy == "static"
+    assert [change.before for change in journal.of(record.id).state_files] == [damaged]
+
+
+def test_an_interrupted_switch_whose_file_became_immutable_is_told_and_the_kubelet_runs() -> None:
+    node = prepared("undo", sound=True)
+    node.problems = {ENV: [problems.file_immutable(ENV)]}
+    node.running = False
+    files = dict(node.files)
+    switch, journal = switch_on(node)
+    unfinished = journal.unfinished()
+    assert unfinished is not None
+    with pytest.raises(TuningError, match=r"was not undone: .*immutable"):
+        switch.undo(unfinished, ONLINE)
+    assert (node.running, node.files) == (True, files)
+
+
+# Configuration management
+
+
+@pytest.mark.parametrize("text", [OLD, None, "KUBELET_EXTRA_ARGS=--v=4\n"], ids=["as before", "removed", "another"])
+@pytest.mark.parametrize("when", ["before", "while it waits"])
+def test_a_file_that_is_put_back_during_the_hold_is_named_and_the_switch_undone(text: str | None, when: str) -> None:
+    node, switch, journal, record = held_switch()
+
+    def put_back() -> None:
+        node.files.pop(ENV)
+        if text is not None:
+            node.files[ENV] = text
+
+    sleep = node.sleep
+
+    def sleep_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if node.files.get(ENV) == NEW:
+            put_back()
+
+    if when == "before":
+        put_back()
+    else:
+        node.sleep = sleep_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match=f"{ENV} does not have the text that the switch wrote") as caught:
+        switch.confirm(record, None)
+    assert [problem["code"] for problem in caught.value.details["problems"]] == ["file_put_back"]
+    assert (caught.value.details["undone"], node.running, node.policy) == (True, True, "none")
+    assert node.files.get(ENV) == text, "what someone else wrote was overwritten"
+    assert ("stays as it is" in str(caught.value)) is (text != OLD)
+    assert journal.unfinished() is None
+
+
+def test_a_committed_switch_whose_file_was_put_back_is_told_and_left() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, _outcome = switch.apply(PLAN)
+    node.files[ENV] = OLD
+    with pytest.raises(TuningError, match=f"{ENV} does not have the text"):
+        switch.confirm(record, None)
+    assert journal.committed() == record

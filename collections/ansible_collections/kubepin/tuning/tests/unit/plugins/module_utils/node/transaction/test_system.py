@@ -44,27 +44,6 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest
         NodeLock(check_mode=False).__enter__()
 
 
-def test_a_draft_takes_the_place_of_its_file_with_its_mode(tmp_path: Path) -> None:
-    node, file = Node(lambda argv: (0, "", "")), tmp_path / "kubelet.conf.d" / "90-kubepin.conf"
-    file.parent.mkdir()
-    file.write_text("old")
-    file.chmod(0o640)
-    node.draft(str(file), "interrupted", "switch-1")
-    draft = node.draft(str(file), "new", "switch-1")
-    assert file.read_text() == "old"
-    assert sorted(os.listdir(file.parent)) == [os.path.basename(draft), file.name]
-    assert not draft.endswith(".conf"), "the kubelet would read the draft"
-    node.place(draft, str(file))
-    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o640)
-    assert os.listdir(file.parent) == [file.name]
-
-
-def test_nothing_is_left_of_a_draft_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UnicodeEncodeError):
-        Node(lambda argv: (0, "", "")).draft(str(tmp_path / "deep" / "kubelet"), "\udcff", "switch-1")
-    assert os.listdir(tmp_path / "deep") == []
-
-
 def answering(commands: list[list[str]], pid: int, fails: tuple[str, ...] = ()) -> Node:
     """A node whose systemctl shows a service with that process, and fails once for each of these verbs."""
     left = list(fails)

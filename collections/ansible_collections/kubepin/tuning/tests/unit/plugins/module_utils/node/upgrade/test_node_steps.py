@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
@@ -218,21 +219,14 @@ def test_killed_at_any_operation_the_next_run_ends_where_an_untroubled_one_does(
 def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
     make_machine: Callable[[str], Machine], trouble: Callable[..., int]
 ) -> None:
-    def broken(name: str) -> Machine:
-        machine = make_machine(name)
-        machine.write(f"/source/{NEW}/kubelet", f"kubelet {NEW} broken")
-        digest = hashlib.sha256(f"kubelet {NEW} broken".encode()).hexdigest()
-        machine.write(f"/source/{NEW}/kubelet.sha256", digest)
-        return machine
-
     def refused(machine: Machine) -> None:
         with pytest.raises(TuningError, match="is back and verified"):
             machine.upgrade()
 
-    first = broken("first")
+    first = _broken(make_machine("first"))
     operations = trouble(first.root, 0, Killed(), lambda: refused(first), True)
     for number in range(1, operations + 1):
-        machine = broken(f"broken-{number}")
+        machine = _broken(make_machine(f"broken-{number}"))
         before = _relative(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), machine.upgrade, True)
@@ -261,6 +255,183 @@ def test_a_disk_that_is_full_at_any_write_leaves_a_running_kubelet_and_loses_not
         machine.upgrade()
         assert (machine.running, _relative(machine)) == (NEW, wanted), number
     assert 10 < number < operations
+
+
+def test_a_broken_kubelet_is_undone_although_nothing_can_be_written_below_var_lib_kubepin(
+    make_machine: Callable[[str], Machine], trouble: Callable[..., int]
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for number in range(1, 4):
+        machine = make_machine(f"full-{number}")
+        before = _relative(machine)
+        hop = _at_its_kubelet(_broken(machine))
+        with pytest.raises(TuningError):
+            trouble(machine.path("/var/lib/kubepin"), number, full, hop.switch_kubelet, True)
+        assert (machine.running, _relative(machine)) == (OLD, before), number
+
+
+def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = str(machine.path("/var/lib/kubelet/kubeadm-flags.env"))
+    hop = _at_its_kubelet(_broken(machine))
+    copy = Node.copy
+
+    def refuse(node: Node, origin: str, path: str, like: str | None = None) -> None:
+        if path == stuck:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        copy(node, origin, path, like)
+
+    monkeypatch.setattr(Node, "copy", refuse)
+    with pytest.raises(TuningError, match=f"{stuck} could not be restored: .*Operation not permitted") as caught:
+        hop.switch_kubelet()
+    assert caught.value.details["undone"] is False
+    assert (machine.running, machine.text("/var/lib/kubelet/config.yaml")) == (OLD, TUNED)
+    assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
+
+
+def _broken(machine: Machine) -> Machine:
+    """The machine with a new kubelet that does not start."""
+    machine.write(f"/source/{NEW}/kubelet", f"kubelet {NEW} broken")
+    digest = hashlib.sha256(f"kubelet {NEW} broken".encode()).hexdigest()
+    machine.write(f"/source/{NEW}/kubelet.sha256", digest)
+    return machine
+
+
+def _forks(machine: Machine, at: Callable[[int], int | None]) -> BaseException | None:
+    """What the kubelet's step ends with if commands cannot be started; the module has ended then."""
+    hop = _at_its_kubelet(machine)
+    machine.forks, machine.cannot_fork = 0, at
+    ended: BaseException | None = None
+    try:
+        hop.switch_kubelet()
+    except (TuningError, SystemExit) as error:
+        ended = error
+    assert machine.running or machine.guards, (ended, machine.forks)
+    machine.cannot_fork = lambda _number: None
+    return ended
+
+
+def test_commands_that_cannot_be_started_never_leave_a_stopped_kubelet(make_machine: Callable[[str], Machine]) -> None:
+    wanted_machine = make_machine("wanted")
+    assert _forks(wanted_machine, lambda _number: None) is None
+    wanted, commands = _relative(wanted_machine), wanted_machine.forks
+    assert commands > 10
+    failures: list[tuple[str, Callable[[int], int | None]]] = []
+    for at in range(1, commands + 8):  # undoing takes more
+        failures.append((f"from-{at}", lambda n, at=at: errno.EAGAIN if n >= at else None))
+        failures.append((f"once-{at}", lambda n, at=at: errno.EAGAIN if n == at else None))
+        failures.append((f"missing-{at}", lambda n, at=at: errno.ENOENT if n == at else None))
+    for name, cannot_fork in failures:
+        machine = make_machine(name)
+        _forks(machine, cannot_fork)
+        machine.module_ends()
+        assert machine.running, name
+        machine.upgrade()
+        assert (machine.running, _relative(machine)) == (NEW, wanted), name
+
+
+def test_commands_that_cannot_be_started_while_a_broken_kubelet_is_undone(
+    make_machine: Callable[[str], Machine],
+) -> None:
+    first = _broken(make_machine("broken"))
+    _forks(first, lambda _number: None)
+    for at in range(1, first.forks + 4):
+        for name, last in (("from", 10**6), ("once", at)):
+            machine = _broken(make_machine(f"{name}-{at}"))
+            _forks(machine, lambda n, at=at, last=last: errno.EAGAIN if at <= n <= last else None)
+            machine.module_ends()
+            with pytest.raises(TuningError, match="is back and verified"):
+                machine.upgrade()
+            assert machine.running == OLD, (name, at)
+            record = json.loads((Path(machine.hop().folder) / "record.json").read_text())
+            kept = record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"]
+            assert Path(kept).read_text() == TUNED, (name, at)
+
+
+def test_the_end_of_the_process_never_leaves_a_stopped_kubelet(make_machine: Callable[[str], Machine]) -> None:
+    first = make_machine("first")
+    _forks(first, lambda _number: None)
+    for at in range(1, first.forks + 1):
+        machine = make_machine(f"exit-{at}")
+
+        def leave(number: int, at: int = at) -> None:
+            if number == at:
+                raise SystemExit
+
+        assert isinstance(_forks(machine, leave), SystemExit)
+        machine.module_ends()
+        assert machine.running, at
+
+
+@pytest.mark.parametrize("name", ["/usr/bin/kubelet", "/var/lib/kubelet/config.yaml"])
+def test_files_that_cannot_be_replaced_are_all_told_before_anything_changes(machine: Machine, name: str) -> None:
+    os.link(machine.path(name), machine.path("/other"))
+    os.link(machine.path("/var/lib/kubelet/kubeadm-flags.env"), machine.path("/flags"))
+    before = machine.state()
+    with pytest.raises(TuningError) as caught:
+        machine.hop().back_up()
+    found = {(problem["code"], problem["subject"]) for problem in caught.value.details["problems"]}
+    flags = str(machine.path("/var/lib/kubelet/kubeadm-flags.env"))
+    assert found == {("file_has_other_names", str(machine.path(name))), ("file_has_other_names", flags)}
+    assert machine.state() == before
+
+
+def test_a_file_that_became_a_hard_link_is_told_before_the_kubelet_is_stopped(machine: Machine) -> None:
+    hop = _at_its_kubelet(machine)
+    os.link(machine.path("/usr/bin/kubelet"), machine.path("/other"))
+    before = machine.state()
+    with pytest.raises(TuningError, match="has 2 names"):
+        hop.switch_kubelet()
+    assert (machine.state(), machine.running, machine.guards) == (before, OLD, [])
+
+
+def test_a_program_that_is_a_link_stays_one(machine: Machine) -> None:
+    real = machine.path("/opt/kubernetes/kubelet")
+    real.parent.mkdir(parents=True)
+    program = machine.path("/usr/bin/kubelet")
+    program.rename(real)
+    program.symlink_to(real)
+    machine.upgrade()
+    assert (machine.running, program.is_symlink(), real.read_text()) == (NEW, True, f"kubelet {NEW}")
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 200_000])
+def test_a_damaged_record_is_named(machine: Machine, content: bytes) -> None:
+    hop = _at_its_kubelet(machine)
+    before = machine.state()
+    (Path(hop.folder) / "record.json").write_bytes(content)
+    for step in (hop.back_up, lambda: hop.configure([]), hop.switch_kubelet):
+        with pytest.raises(
+            TuningError, match=r"record\.json cannot be read as a record of an upgrade .*Move that folder"
+        ):
+            step()
+    assert (machine.state(), machine.running) == (before, OLD)
+
+
+def test_every_copy_is_on_disk_before_the_record_that_names_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[str] = set()
+    unsure: set[str] = set()
+    replace = os.replace
+
+    def flush(handle: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        flushed.add(path)
+        unsure.difference_update({name for name in unsure if os.path.dirname(name) == path})
+
+    def rename(old: str, new: str) -> None:
+        assert old in flushed, f"{new} may be empty after a power cut"
+        assert os.path.basename(new) != "record.json" or not unsure, f"{unsure} may be gone after a power cut"
+        replace(old, new)
+        unsure.add(new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    machine.upgrade()
+    assert any(path.endswith(".etc-kubernetes.tar.gz.archive.kubepin") for path in flushed)
+    assert not unsure
 
 
 def test_a_source_with_another_program_touches_nothing(machine: Machine) -> None:
@@ -421,7 +592,7 @@ def test_a_lock_that_somebody_holds_is_waited_for(
     assert (machine.running, len(tries)) == (NEW, 3)
 
 
-def _at_its_kubelet(machine: PackagedMachine) -> Hop:
+def _at_its_kubelet(machine: Machine) -> Hop:
     """The machine's hop, with all done that comes before its kubelet."""
     hop = machine.hop()
     hop.back_up()

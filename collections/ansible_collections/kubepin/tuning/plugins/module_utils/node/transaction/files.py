@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of a machine, replaced atomically and durably, with everything that belongs to them.
+
+A symbolic link stays: the file that it leads to is replaced.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+import shutil
+import stat
+import sys
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+
+_GET_FLAGS = 0x40086601 if platform.machine().startswith("ppc") else 0x80086601
+"""FS_IOC_GETFLAGS, _IOR('f', 1, long), on 64-bit machines (include/uapi/linux/fs.h; powerpc has direction bits of its
+own, arch/powerpc/include/uapi/asm/ioctl.h)."""
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
+"""FS_IMMUTABLE_FL and FS_APPEND_FL (include/uapi/linux/fs.h): such a file, and an entry of such a directory, can be
+neither replaced nor removed."""
+
+_OF_CONTENT = ("security.ima", "security.evm")
+"""Extended attributes that are computed from a file's content, so that a file with another content must not have
+them."""
+
+
+def draft_path(path: str, name: str) -> str:
+    """The path of a draft: next to its file, hidden, and with an extension that no reader of the folder picks up."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
+
+
+class Files:
+    """Files of the machine that this runs on. Bytes that are not UTF-8 come back as they were."""
+
+    def read(self, path: str) -> t.Optional[str]:
+        """The file's text, None if there is no such file."""
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def names(self, directory: str) -> t.List[str]:
+        """The entries of a directory, none if it does not exist."""
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            return []
+
+    def obstacles(self, path: str, removes: bool = False) -> t.List[Problem]:
+        """Everything that prevents replacing the file without a loss, or with *removes* its removal; changes nothing."""
+        return list(_obstacles(os.path.realpath(path), removes))
+
+    def replace(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Replace the file atomically, flushed to disk; see `draft` for what is kept of an existing one."""
+        with self.replacing(path, mode=mode) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+
+    def copy(self, origin: str, path: str, like: t.Optional[str] = None) -> None:
+        """Replace the file atomically by a copy, flushed to disk.
+
+        :param like: the file whose owner, mode and extended attributes the copy gets, by default *origin*
+        """
+        with self.replacing(path, like=like or origin, name="copy") as file, open(origin, "rb") as source:
+            shutil.copyfileobj(source, file, 1 << 20)
+
+    @contextlib.contextmanager
+    def replacing(
+        self, path: str, mode: int = 0o644, like: t.Optional[str] = None, name: t.Optional[str] = None
+    ) -> t.Iterator[t.BinaryIO]:
+        """A file to write to, which replaces *path* atomically at the end, flushed to disk; after an error nothing is
+        left of it.
+
+        :param name: the draft's name, by default one of this process
+        """
+        path = os.path.realpath(path)
+        draft = draft_path(path, name or str(os.getpid()))
+        try:
+            with _new_file(draft, like or path, mode) as file:
+                yield file
+            self.place(draft, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
+
+    def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> None:
+        """Write a draft next to the file for `place_draft`, flushed to disk.
+
+        It has the owner, mode and extended attributes (SELinux label, ACL) of an existing file. An existing draft of the
+        same *name* is replaced. If writing fails, the draft is removed.
+
+        :raises OSError: if it cannot be written, or an attribute cannot be copied
+        """
+        path = os.path.realpath(path)
+        with _new_file(draft_path(path, name), path, mode) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+
+    def place_draft(self, path: str, name: str) -> None:
+        """Replace the file atomically by its draft, flushed to disk."""
+        path = os.path.realpath(path)
+        self.place(draft_path(path, name), path)
+
+    def remove_draft(self, path: str, name: str) -> None:
+        """Remove the draft if it exists."""
+        self.remove(draft_path(os.path.realpath(path), name))
+
+    def place(self, draft: str, path: str) -> None:
+        """Rename the file and flush its new name to disk."""
+        os.replace(draft, path)
+        sync_directory(os.path.dirname(path))
+
+    def remove(self, path: str) -> None:
+        """Remove the file if it exists."""
+        path = os.path.realpath(path)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        sync_directory(os.path.dirname(path))
+
+
+def make_directory(path: str, mode: int = 0o755) -> None:
+    """Make the directory and its parents, each flushed to disk: a file that names a directory must not outlive it."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    make_directory(parent, mode)
+    os.makedirs(path, mode=mode, exist_ok=True)
+    sync_directory(parent)
+
+
+def sync_directory(directory: str) -> None:
+    """Flush a directory's entries to disk: without that, a crash can undo renames and removals in it."""
+    _sync(directory)
+
+
+def sync_file(path: str) -> None:
+    """Flush a file that another program wrote to disk, with its name."""
+    _sync(path)
+    sync_directory(os.path.dirname(path))
+
+
+def durable_rename(draft: str, path: str) -> None:
+    """Replace the file by a draft that may not be on disk yet, flushed to disk."""
+    _sync(draft)
+    os.replace(draft, path)
+    sync_directory(os.path.dirname(path))
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _new_file(path: str, like: str, mode: int) -> t.Iterator[t.BinaryIO]:
+    """A new file at *path*, with the owner, mode and extended attributes of *like* if that exists, flushed to disk.
+
+    Attributes come after the content, because a write takes away a program's capabilities.
+    """
+    make_directory(os.path.dirname(path))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            try:
+                model: t.Optional[os.stat_result] = os.stat(like)
+            except FileNotFoundError:
+                model = None
+            if model:
+                os.fchown(file.fileno(), model.st_uid, model.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(model.st_mode) if model else mode)
+            if model:
+                _copy_attributes(like, file.fileno())
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def _copy_attributes(like: str, handle: int) -> None:
+    wanted, given = attributes_of(like), attributes_of(handle)
+    if sys.platform == "linux":
+        for name in given.keys() - wanted.keys():
+            if not name.startswith("security."):  # such as an ACL that the directory's default ACL gave it
+                os.removexattr(handle, name)
+        for name, value in wanted.items():
+            if given.get(name) != value:
+                try:
+                    os.setxattr(handle, name, value)
+                except OSError as exc:
+                    raise OSError(exc.errno, f"its attribute {name} cannot be copied ({exc.strerror})") from exc
+
+
+def attributes_of(file: t.Union[str, int]) -> t.Dict[str, bytes]:
+    """The extended attributes that a replacement of the file must have; none where there is no such thing.
+
+    :raises OSError: if they cannot be read
+    """
+    if sys.platform != "linux":
+        return {}  # a control node
+    try:
+        return {name: os.getxattr(file, name) for name in os.listxattr(file) if name not in _OF_CONTENT}
+    except OSError as exc:
+        if exc.errno == errno.ENOTSUP:
+            return {}
+        raise
+
+
+def _obstacles(path: str, removes: bool) -> t.Iterator[Problem]:
+    try:
+        status: t.Optional[os.stat_result] = os.lstat(path)
+    except FileNotFoundError:
+        status = None
+    except OSError as exc:
+        yield problems.file_unreachable(path, str(exc.strerror))
+        return
+    directory = os.path.dirname(path)
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    if not os.path.isdir(directory):
+        yield problems.file_unreachable(path, f"{directory} is not a directory")
+        return
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        yield problems.file_read_only(path)
+    if _is_fixed(directory):
+        yield problems.file_immutable(directory)
+    if status is None:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        yield problems.file_not_regular(path)
+        return
+    if path in _mount_points():
+        yield problems.file_is_mount_point(path)
+    if _is_fixed(path):
+        yield problems.file_immutable(path)
+    if removes:
+        return
+    if status.st_nlink > 1:
+        yield problems.file_has_other_names(path, status.st_nlink)
+    try:
+        attributes_of(path)
+    except OSError as exc:
+        yield problems.file_attributes_unreadable(path, str(exc.strerror))
+
+
+def _is_fixed(path: str) -> bool:
+    """Whether a file or directory is immutable or append-only; not on file systems without these flags."""
+    flags = array.array("i", [0, 0])  # the kernel writes an int, but some file systems in user space write a long
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.ioctl(handle, _GET_FLAGS, flags)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return bool(flags[0] & (_IMMUTABLE | _APPEND_ONLY))
+
+
+def _mount_points() -> t.Container[str]:
+    """Where file systems and single files are mounted (proc(5), /proc/PID/mountinfo)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            return {line.split(" ")[4].replace("\\040", " ") for line in file}
+    except FileNotFoundError:
+        return ()
