@@ -77,16 +77,20 @@ class SwitchRun:
             return self._confirm()
         repaired = self._repair()
         if state == "repaired" or (repaired and self._check_mode):
-            return {**self.result, "changed": repaired}
+            return self._outcome(changed=repaired)
         if state == "rolled_back" and not self._committed:
-            return {**self.result, "changed": repaired}
+            return self._outcome(changed=repaired)
         plan, undoes = self._plan()
         self._record(plan)
         if plan.problems:
             raise TuningError.of(plan.problems)
         if plan.changed:
             self._apply(plan, undoes)
-        return {**self.result, "changed": plan.changed or repaired}
+        return self._outcome(changed=plan.changed or repaired)
+
+    def _outcome(self, changed: bool) -> Result:
+        """The result of a success, which alone has a `policy`."""
+        return {"policy": self._kubelet.effective["cpuManagerPolicy"], **self.result, "changed": changed}
 
     def _read(self) -> None:
         read = self._ask("kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"])
@@ -97,7 +101,6 @@ class SwitchRun:
         effective = self._kubelet.effective
         self.result.update(
             policy_before=effective["cpuManagerPolicy"],
-            policy=effective["cpuManagerPolicy"],
             reconcile_period=effective["cpuManagerReconcilePeriod"],
             threads_per_core=threads_as_counted(self._topology) or 1,
             boot_id=read["boot_id"],

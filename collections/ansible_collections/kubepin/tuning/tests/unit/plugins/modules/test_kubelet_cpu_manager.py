@@ -119,6 +119,7 @@ def test_what_cannot_be_done_is_refused_with_every_reason(node: SimulatedNode, r
     codes = [problem["code"] for problem in result["problems"]]
     assert codes == ["no_cpu_left_for_pods", "policy_option_unknown"]
     assert all(problem["text"] in result["msg"] for problem in result["problems"])
+    assert "policy" not in result, "whoever registers the result of a failure would take it for a plan"
     assert node.steps == []
 
 
