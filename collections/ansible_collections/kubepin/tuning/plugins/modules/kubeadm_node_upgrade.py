@@ -54,9 +54,8 @@ options:
     type: dict
   files:
     description: The file changes that keep the kubelet's settings. The action plugin sets it.
-    type: list
-    elements: dict
-    default: []
+    type: json
+    default: "[]"
   timeout:
     description: Seconds within which the kubelet must be up.
     type: int
@@ -132,6 +131,7 @@ kubeadm_output:
   elements: str
 """
 
+import json
 import signal
 import time
 import typing as t
@@ -151,7 +151,8 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "control_plane": {"type": "bool", "default": False},
     "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
     "kubelet": {"type": "dict"},
-    "files": {"type": "list", "elements": "dict", "default": []},
+    # no_log keeps texts of files, which may hold credentials, from the node's system log
+    "files": {"type": "json", "no_log": True, "default": "[]"},
     "timeout": {"type": "int", "default": 120},
 }
 
@@ -161,7 +162,7 @@ def run_step(upgrade: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str,
 
     :raises TuningError: with what happened, what is in place now, and how to continue or go back
     """
-    step, files = params["step"], [FileChange(**change) for change in params["files"]]
+    step, files = params["step"], [FileChange(**change) for change in json.loads(params["files"])]
     if step == "prepare":
         kept = upgrade.back_up(KubeletState.from_dict(params["kubelet"]))
         fetched = upgrade.prepare(params["control_plane"])

@@ -29,7 +29,7 @@ options:
     required: true
   changes:
     description: The file changes, and the states before and after. Required with O(state=applied).
-    type: dict
+    type: json
   expected:
     description: The state that the kubelet must show. Used only with O(state=confirmed) without O(switch_id).
     type: dict
@@ -138,6 +138,7 @@ journal:
   type: str
 """
 
+import json
 import os
 import signal
 import typing as t
@@ -165,7 +166,8 @@ Result = t.Dict[str, t.Any]
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["applied", "confirmed", "undone"], "required": True},
-    "changes": {"type": "dict"},
+    # no_log keeps texts of files, which may hold credentials, from the node's system log
+    "changes": {"type": "json", "no_log": True},
     "expected": {"type": "dict"},
     "endpoint": {"type": "dict"},
     "online": {"type": "str"},
@@ -201,7 +203,7 @@ class Transaction:
         return Switch(self._node, self._journal, endpoint, float(self._params["timeout"]))
 
     def _apply(self) -> Result:
-        changes = Changes.from_dict(self._params["changes"])
+        changes = Changes.from_dict(json.loads(self._params["changes"]))
         switch = self._switch(changes.endpoint)
         if self._check_mode:
             switch.check(changes)

@@ -42,7 +42,7 @@ def runner(
         deadline = monotonic() + RETRY_SECONDS
         while True:
             try:
-                code, output, errors = run_command(argv, handle_exceptions=False)
+                code, output, errors = run_command(argv, handle_exceptions=False, expand_user_and_vars=False)
             except OSError as exc:
                 if exc.errno not in _SHORT_OF:
                     code = _NOT_FOUND if exc.errno == errno.ENOENT else _NOT_EXECUTABLE

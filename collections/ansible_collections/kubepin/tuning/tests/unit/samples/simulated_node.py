@@ -112,8 +112,11 @@ class SimulatedNode(Node):
 
     # systemd
 
-    def _run_command(self, argv: list[str], handle_exceptions: bool) -> tuple[int, str, str]:
+    def _run_command(
+        self, argv: list[str], handle_exceptions: bool, expand_user_and_vars: bool
+    ) -> tuple[int, str, str]:
         assert not handle_exceptions, "would end the process on an error"
+        assert not expand_user_and_vars, "would change an argument"
         self._alive()
         self.commands.append(argv)
         number = self.cannot_fork(len(self.commands))

@@ -342,7 +342,7 @@ class Hop:
     def _call(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if module == "kubelet_switch_info":
             return {"topology": topology(), "sources": read_sources(self._machine.run)}
-        return {**run_step(self._upgrade, {"files": [], **arguments}), "folder": self.folder}
+        return {**run_step(self._upgrade, {"files": "[]", **arguments}), "folder": self.folder}
 
     def _step(self, step: str, **params: Any) -> dict[str, Any]:
         return StepRun(self._call, {"step": step, "version": NEW, **params}).run()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import asdict, fields, replace
 
@@ -174,6 +175,6 @@ class SwitchRun:
     def _apply(self, plan: Plan, undoes: str | None) -> None:
         hold = self._params["hold"] if self._params["state"] == "present" else None
         changes = changes_of(plan, self._topology, self._kubelet, undoes)
-        answer = self._switch("applied", changes=changes.to_dict(), hold=hold)
+        answer = self._switch("applied", changes=json.dumps(changes.to_dict()), hold=hold)
         outcome = ("downtime_ms", "verified", "main_pid", "started_at", "switch_id")
         self.result.update({name: answer[name] for name in outcome if name in answer})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import asdict
 
@@ -65,7 +66,7 @@ class StepRun:
     def _configure(self) -> Result:
         """Have kubeadm write its configuration, with the settings in it kept where kubeadm does not write."""
         pins = plan_pins(self._kubelet)
-        result = self._step(files=[asdict(change) for change in pins.files])
+        result = self._step(files=_as_json(pins.files))
         before: t.Mapping[str, t.Any] = result.pop("settings")
         kubelet = decode_kubelet(self._call("kubelet_switch_info", {"wait": False})["sources"])
         back = [change.inverse("kubeadm kept the settings") for change in reversed(pins.files)]
@@ -76,8 +77,12 @@ class StepRun:
                 f"kubelet was not restarted. The old file is in {result['folder']}."
             )
         if back and not lost:
-            self._step(step="settings", files=[asdict(change) for change in back])
+            self._step(step="settings", files=_as_json(back))
         return {**result, "kept_settings": lost}
+
+
+def _as_json(changes: t.Sequence[FileChange]) -> str:
+    return json.dumps([asdict(change) for change in changes])
 
 
 def dropped_settings(before: t.Mapping[str, t.Any], kubelet: Kubelet, back: t.Sequence[FileChange]) -> Result:

@@ -37,7 +37,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for module in (kubeadm_node_upgrade, kubelet_switch_info):
         monkeypatch.setattr(module, "Node", lambda run: MachineNode(machine))
     monkeypatch.setattr(kubelet_switch_info, "read_topology", topology)
-    monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv, handle_exceptions: machine.run(argv))
+    monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv, **_how: machine.run(argv))
     monkeypatch.setattr(system, "HOME", f"{tmp_path}/var/lib/kubepin")
     monkeypatch.setattr(system, "LOCK", f"{tmp_path}/var/lib/kubepin/lock")
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own

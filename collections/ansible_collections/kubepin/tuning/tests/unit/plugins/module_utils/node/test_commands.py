@@ -44,8 +44,9 @@ class Machine:
         self.number = number
         self.until = until
 
-    def run_command(self, argv: list[str], handle_exceptions: bool) -> tuple[int, str, str]:
+    def run_command(self, argv: list[str], handle_exceptions: bool, expand_user_and_vars: bool) -> tuple[int, str, str]:
         assert not handle_exceptions
+        assert not expand_user_and_vars
         if self.now < self.until:
             raise OSError(self.number, os.strerror(self.number))
         return 0, "done", ""

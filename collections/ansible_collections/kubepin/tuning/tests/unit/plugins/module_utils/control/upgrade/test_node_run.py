@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -26,7 +27,7 @@ class Node:
             return {"topology": topology(), "sources": self.read.pop(0)}
         if "kubelet" in arguments:
             return {"state": arguments["kubelet"]}
-        self.written.append((arguments["step"], [change["path"] for change in arguments["files"]]))
+        self.written.append((arguments["step"], [change["path"] for change in json.loads(arguments["files"])]))
         return {"changed": True, "settings": SETTINGS, "folder": "/backup"}
 
     def run(self, step: str) -> dict[str, t.Any]:
