@@ -74,7 +74,6 @@ options:
   drain:
     description: What a drain may do.
     type: dict
-    default: {}
     suboptions:
       delete_emptydir_data:
         description: Pods may lose the data in their emptyDir volumes.
@@ -180,7 +179,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "disk_reserve_mb": {"type": "int", "default": 500},
     "drain": {
         "type": "dict",
-        "default": {},
+        "apply_defaults": True,
         "options": {
             "delete_emptydir_data": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
