@@ -242,7 +242,7 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
     embedded = sources["embedded_config"] is not None
     program = _RUNTIME_PROGRAMS.get(kubelet.runtime.name)
     minor = minor_of(kubelet.version) if kubelet.version and not version_problems(kubelet.version) else NEWEST_MINOR
-    reader = {"minor": minor, "pod_level": manages_pod_level(kubelet.effective["featureGates"], minor)}
+    pod_level = manages_pod_level(kubelet.effective["featureGates"], minor)
     return {
         "schema": SCHEMA,
         "manager": layout.manager,
@@ -261,8 +261,12 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
         "sources": kubelet.sources,
         "root_dir": layout.root_dir,
         "state": {
-            "cpu_manager": _state_facts(kubelet.cpu_state, _CPU_STATE, partial(parse_state, **reader)),
-            "memory_manager": _state_facts(kubelet.memory_state, _MEMORY_STATE, partial(parse_memory_state, **reader)),
+            "cpu_manager": _state_facts(
+                kubelet.cpu_state, _CPU_STATE, partial(parse_state, minor=minor, pod_level=pod_level)
+            ),
+            "memory_manager": _state_facts(
+                kubelet.memory_state, _MEMORY_STATE, partial(parse_memory_state, minor=minor, pod_level=pod_level)
+            ),
         },
         "runtime": {
             **asdict(kubelet.runtime),
