@@ -45,12 +45,14 @@ OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
     (23, ("distribute-cpus-across-numa",)),
     (23, ("full-pcpus-only", "distribute-cpus-across-numa")),
     (25, ("align-by-socket",)),
+    (37, ("align-by-socket", "distribute-cpus-across-numa")),
+    (37, ("align-by-socket", "distribute-cpus-across-numa", "full-pcpus-only")),
     (31, ("distribute-cpus-across-cores",)),
     (32, ("strict-cpu-reservation",)),
     (32, ("prefer-align-cpus-by-uncorecache",)),
     (32, ("prefer-align-cpus-by-uncorecache", "full-pcpus-only", "strict-cpu-reservation")),
 )
-"""From which minor version of 1.x each set of policy options can be used."""
+"""From which minor version of 1.x each set of policy options is tried: since it can be used, or counts in a new way."""
 NO_REFUSAL = ("FailedCreatePodSandBox", "FailedMount", "Failed", "BackOff")
 OUT_OF_CPU = re.compile(r"OutOfcpu: .* requested: (\d+), used: (\d+), capacity: (\d+)")
 NO_VICTIM = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import seal_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import checksum_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     default_machine,
@@ -55,6 +56,7 @@ GATES: Mapping[str, tuple[int, int]] = {
     "CPUManagerPolicyAlphaOptions": (23, 99),
     "CPUManagerPolicyBetaOptions": (23, 99),
     "MemoryManager": (21, 31),
+    "PodLevelResourceManagers": (36, 99),
 }
 """The minor versions of 1.x that know a feature gate, and let it be set."""
 FLAGS_SHARE = 0.6
@@ -214,20 +216,56 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
 def _draw_files(dice: random.Random, config: Mapping[str, Any], topology: Topology, minor: int) -> dict[str, str]:
     files: dict[str, str] = {}
     if dice.random() < 0.6:
-        files["cpu_manager_state"] = _draw_cpu_state(dice, config, parse_cpuset(topology["online"]))
+        files["cpu_manager_state"] = _draw_cpu_state(dice, config, parse_cpuset(topology["online"]), minor)
     if minor >= MEMORY_MANAGER_MINOR:
         if config.get("memoryManagerPolicy") == "Static" and dice.random() < 0.6:
-            files["memory_manager_state"] = _draw_memory_state(dice, config, topology)
+            files["memory_manager_state"] = _draw_memory_state(dice, config, topology, minor)
         elif dice.random() < 0.15:
             files["memory_manager_state"] = dice.choice((NONE_MEMORY_STATE, NONE_MEMORY_STATE[:20], ""))
     return files
 
 
+def _draw_format(
+    dice: random.Random,
+    minor: int,
+    content: Mapping[str, Any],
+    pods: Mapping[str, Any],
+    sums: tuple[int, int],
+    fault: str,
+) -> str:
+    """A state file as a kubelet of this or another version would have written it.
+
+    :param content: all fields but `podEntries` and the checksums
+    :param pods: `podEntries`
+    :param sums: the checksum of the content without and with `podEntries`
+    :param fault: "corrupt" and "zero" give it a wrong checksum or 0
+    """
+    kinds = ("plain",) * 3 + ("pods",) * 2 + ("sealed",) * 5 + ("seal broken", "seal 0", "data cut off", "no data")
+    kind = dice.choice(kinds) if minor >= NEWER_FORMATS else "plain"
+    wrong = fault == "corrupt"
+    if kind == "pods":
+        state = {**content, "podEntries": pods, "checksum": 0 if fault == "zero" else sums[1] + wrong}
+    else:
+        state = {**content, "checksum": 0 if fault == "zero" else sums[0] + (wrong and kind != "sealed")}
+    if kind not in ("plain", "pods"):
+        data = json.dumps({**content, "podEntries": pods}, separators=(",", ":"))
+        data = {"no data": "", "data cut off": data[:-2]}.get(kind, data)
+        unsealed = kind in ("seal 0", "no data")
+        state = {
+            **state,
+            "data": data,
+            "dataChecksum": 0 if unsealed else seal_of(data) + (wrong or kind == "seal broken"),
+        }
+    return json.dumps(state, separators=(",", ":"))
+
+
 MEMORY_MANAGER_MINOR = 21
+NEWER_FORMATS = 36
+"""The first minor version of 1.x that knows other state files than 1.20, or is the target of a step back from one."""
 NONE_MEMORY_STATE = '{"policyName":"None","machineState":{},"checksum":4236770233}'
 
 
-def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology: Topology) -> str:
+def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology: Topology, minor: int) -> str:
     """A file as the static policy writes it, more often than not for this machine and reservation."""
     kind = dice.choice(
         ("same",) * 6 + ("corrupt", "zero", "memory", "reserved", "pod", "unknown pod", "absent node", "empty")
@@ -249,12 +287,15 @@ def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology:
             node["memoryMap"]["memory"]["free"] -= size
     if kind == "empty":
         machine = {}
-    checksum = memory_checksum_of("Static", machine, entries) + (kind == "corrupt")
     state: dict[str, Any] = {"policyName": "Static", "machineState": machine, "entries": entries}
-    return json.dumps({**state, "checksum": 0 if kind == "zero" else checksum}, separators=(",", ":"))
+    pods: dict[str, Any] = {}
+    if minor >= NEWER_FORMATS and entries and dice.random() < 0.4:
+        pods = {"uid-1": {"memoryBlocks": dice.choice((entries["uid-1"]["c"], []))}}
+    sums = [memory_checksum_of("Static", machine, entries, with_pods) for with_pods in (None, pods)]
+    return _draw_format(dice, minor, state, pods, (sums[0], sums[1]), kind)
 
 
-def _draw_cpu_state(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int]) -> str:
+def _draw_cpu_state(dice: random.Random, config: Mapping[str, Any], cpus: frozenset[int], minor: int) -> str:
     kind = dice.choice(("same",) * 8 + ("other policy", "corrupt", "truncated", "empty", "stale", "overlap", "odd"))
     policy = str(config["cpuManagerPolicy"])
     default, entries = cpus if policy == "static" else frozenset(), {}
@@ -275,14 +316,15 @@ def _draw_cpu_state(dice: random.Random, config: Mapping[str, Any], cpus: frozen
         default = default if kind == "overlap" else default - taken
     if (config.get("cpuManagerPolicyOptions") or {}).get("strict-cpu-reservation") == "true" and dice.random() < 0.6:
         default -= frozenset({0})
+    pods = {}
+    if minor >= NEWER_FORMATS and entries and dice.random() < 0.3:
+        pods = {"uid-2": format_cpuset(dice.sample(sorted(default), min(2, len(default))))}
+        default -= parse_cpuset(pods["uid-2"])
     text = format_cpuset(default)
-    checksum = checksum_of(policy, text, entries) + (1 if kind == "corrupt" else 0)
-    state: dict[str, Any] = {"policyName": policy, "defaultCpuSet": text, "entries": entries, "checksum": checksum}
-    if dice.random() < 0.1:
-        state["checksum"] = 0
-    if not entries:
-        del state["entries"]
-    return json.dumps(state, separators=(",", ":"))
+    state: dict[str, Any] = {"policyName": policy, "defaultCpuSet": text, **({"entries": entries} if entries else {})}
+    sums = checksum_of(policy, text, entries), checksum_of(policy, text, entries, pods)
+    fault = "zero" if dice.random() < 0.1 else kind
+    return _draw_format(dice, minor, state, {uid: {"cpuSet": cpus} for uid, cpus in pods.items()}, sums, fault)
 
 
 def whole_config(case: Case, version: Version) -> dict[str, Any]:

@@ -39,8 +39,9 @@ options:
     description:
       - Node name to facts about the node, which take precedence over the API.
       - >-
-        Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(threads_per_core), C(allocatable_cpu), C(runc_version),
-        C(cgroup_driver) (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
+        Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(pod_level_managers) (whether its feature gate
+        C(PodLevelResourceManagers) is on), C(threads_per_core), C(allocatable_cpu), C(runc_version), C(cgroup_driver)
+        (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
     type: dict
     default: {}
   gpu_resource_prefixes:
@@ -141,7 +142,8 @@ pods:
             - C(no_cpu_limit), C(no_memory_limit), C(cpu_request_differs) and C(memory_request_differs) keep a pod from being Guaranteed.
             - C(other_container) means that another container does.
             - C(fractional_cpu) is a request that is not a whole number.
-            - C(pod_level_resources) are resources of the pod itself, for which kubelets below 1.37 pin nothing.
+            - C(pod_level_resources) are resources of the pod itself, for which a kubelet pins nothing without
+              the feature gate C(PodLevelResourceManagers) (1.36 and newer, off by default).
             - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) rejects.
             - C(too_many_cpus) is a request for more CPUs than the node can ever provide.
             - C(policy_not_static) means that its node does not use the static policy.

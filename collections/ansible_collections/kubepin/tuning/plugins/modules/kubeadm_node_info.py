@@ -86,6 +86,10 @@ kubeadm_node:
     cgroup:
       description: The cgroup version, and the kubelet's cgroup driver.
       type: dict
+    feature_gates:
+      description: The feature gates that the kubelet's configuration and flags set.
+      type: dict
+      sample: {MemoryManager: true}
     tuning:
       description: The effective kubelet settings that kubepin manages.
       type: dict

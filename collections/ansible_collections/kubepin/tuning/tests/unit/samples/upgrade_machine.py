@@ -119,7 +119,7 @@ class Machine:
             return
         policy = self.effective()["cpuManagerPolicy"]
         state = self.path("/var/lib/kubelet/cpu_manager_state")
-        if state.exists() and parse_state(state.read_text())["policy"] != policy:
+        if state.exists() and parse_state(state.read_text(), 22, False)["policy"] != policy:
             return
         if not state.exists():
             shared = "0-1" if policy == "static" else ""

@@ -7,6 +7,7 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, VersionError, parse_version
 
@@ -26,6 +27,8 @@ class Node(t.NamedTuple):
     policy: t.Optional[str] = None
     full_pcpus_only: t.Optional[bool] = None
     threads_per_core: t.Optional[int] = None
+    pod_level: t.Optional[bool] = None
+    """Whether its CPU manager pins containers of pods with resources of their own (spec.resources)."""
     cpus: t.Optional[int] = None
     """How many exclusive CPUs the pods of the node can have in total."""
     runc: t.Optional[RuncVersion] = None
@@ -51,7 +54,9 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
     if configz is None:
         return known
     options = configz.get("cpuManagerPolicyOptions") or {}
+    gates = configz.get("featureGates")
     return known._replace(
+        pod_level=known.kubelet and manages_pod_level(gates, known.kubelet.minor),
         policy=configz.get("cpuManagerPolicy") or "none",
         full_pcpus_only=str(options.get("full-pcpus-only", "false")).lower() == "true",
         cgroup_driver=configz.get("cgroupDriver"),
@@ -120,6 +125,7 @@ _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
     "kubelet_version": ("kubelet", "a version such as 1.22.17", lambda value: parse_version(str(value))),
     "cpu_manager_policy": ("policy", "none or static", _one_of("none", "static")),
     "full_pcpus_only": ("full_pcpus_only", "true or false", _flag),
+    "pod_level_managers": ("pod_level", "true or false", _flag),
     "threads_per_core": ("threads_per_core", "a whole number above 0", _positive),
     "allocatable_cpu": ("cpus", "a number of CPUs", _positive),
     "runc_version": ("runc", "a version such as 1.1.5 or 1.0.0-rc93", _runc),

@@ -68,3 +68,40 @@ def mapping_of(data: t.Mapping[str, t.Any], key: str) -> t.Dict[str, t.Any]:
     if not isinstance(value, dict):
         raise StateFileError(f"state file: '{key}' is {value!r}; expected a mapping. {WAY_OUT}")
     return value
+
+
+def number_of(data: t.Mapping[str, t.Any], key: str) -> int:
+    """The whole number under a key, 0 if the key is missing.
+
+    :raises StateFileError: if the value is not a whole number
+    """
+    value = data.get(key, 0)
+    if not isinstance(value, int):
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected a whole number. {WAY_OUT}")
+    return value
+
+
+def is_sealed(data: t.Mapping[str, t.Any]) -> bool:
+    """Whether the file is in the format of kubelets since 1.37, in which the text `data` counts, and not the fields for older
+    kubelets around it. Such a kubelet tries no older format then (loadAndMigrateCheckpointV4 in
+    pkg/kubelet/cm/cpumanager/state/state_checkpoint.go, loadAndMigrateCheckpointV3 in that of the memory manager)."""
+    return bool(text_of(data, "data") or number_of(data, "dataChecksum"))
+
+
+def sealed_data(data: t.Mapping[str, t.Any], what: str) -> t.Dict[str, t.Any]:
+    """The content of the text `data`.
+
+    :param what: names the file in the error
+    :raises StateFileError: if it is not a JSON object
+    """
+    return json_object(text_of(data, "data"), f"{what}: 'data'")
+
+
+def is_sealed_well(data: t.Mapping[str, t.Any]) -> bool:
+    """Whether `dataChecksum` is that of `data`; 0 is no exception."""
+    return number_of(data, "dataChecksum") == seal_of(text_of(data, "data"))
+
+
+def seal_of(text: str) -> int:
+    """The `dataChecksum` that a kubelet writes for the text `data`: the hash of go-spew's text of a Go string."""
+    return fnv32a(f"(string){text}")

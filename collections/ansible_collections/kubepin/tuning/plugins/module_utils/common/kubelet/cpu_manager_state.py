@@ -16,10 +16,17 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.chec
     StateFileError,
     fnv32a,
     go_map,
+    is_sealed,
+    is_sealed_well,
     json_object,
     mapping_of,
+    number_of,
+    sealed_data,
     text_of,
 )
+
+V4_MINOR = 37
+"""Since this minor version of 1.x, kubelets write V4 (kubernetes/kubernetes#139102) and no longer read V1."""
 
 Entries = t.Dict[str, t.Dict[str, str]]
 
@@ -30,7 +37,7 @@ class CpuManagerState(t.TypedDict):
     `format` is "V1" to "V4". `entries` maps the pod's UID and the container's name to its exclusive CPUs; V1 has only
     container IDs, which take the place of the UID here, with an empty container name. `pod_entries` maps a UID to the
     CPUs of the whole pod (since V3). `checksum_ok` is None if the checksum was not checked, because it is 0, which V1
-    and V2 accept, or of an unknown kind.
+    and V2 accept.
     """
 
     format: str
@@ -41,39 +48,55 @@ class CpuManagerState(t.TypedDict):
     checksum_ok: t.Optional[bool]
 
 
-def parse_state(text: str) -> CpuManagerState:
-    """Reads the text of a cpu_manager_state file (pkg/kubelet/cm/cpumanager/state/checkpoint.go).
+def parse_state(text: str, minor: int, pod_level: bool) -> CpuManagerState:
+    """Reads the text of a cpu_manager_state file as a kubelet does (pkg/kubelet/cm/cpumanager/state/checkpoint.go, and
+    restoreState() in state_checkpoint.go).
 
-    V1 predates Kubernetes 1.18, most versions write V2, and V3 and V4 belong to the gate PodLevelResourceManagers
-    (1.36). A V3 file without pod entries looks like V2 and differs only in its checksum.
+    Kubelets before 1.18 wrote V1, those up to 1.36 write V2, or V3 with `pod_level` in 1.36, and all since 1.37 V4, which is
+    V2 with the same again, and more, as a text with a checksum of its own. 1.37 reads V2 to V4, of which older kubelets take
+    what is V2. A V3 file without pod entries looks like V2 and differs only in its checksum.
 
+    :param minor: the kubelet's minor version of 1.x
+    :param pod_level: whether it manages resources of whole pods (`feature_gates.manages_pod_level`)
     :raises StateFileError: if the text is not such a file, or contains an invalid CPU set
     """
     data = json_object(text, "cpu_manager_state")
-    newest = "dataChecksum" in data
-    if newest and isinstance(data.get("data"), str):
-        inner = json_object(data["data"], "cpu_manager_state")
-        data = {**data, **inner} if "policyName" in inner else data
     policy = text_of(data, "policyName")
     default_cpus = text_of(data, "defaultCpuSet")
     found = mapping_of(data, "entries")
-    found_pods = mapping_of(data, "podEntries")
-    pod_entries = {uid: text_of(mapping_of(found_pods, uid), "cpuSet") for uid in found_pods}
     v1_entries = {name: cpus for name, cpus in found.items() if isinstance(cpus, str)}
     if v1_entries and len(v1_entries) != len(found):
         raise StateFileError(f"state file: 'entries' mixes the formats V1 (text) and V2 (mappings). {WAY_OUT}")
-    entries: Entries = {uid: {"": cpus} for uid, cpus in v1_entries.items()} or {
-        uid: {name: text_of(mapping_of(found, uid), name) for name in mapping_of(found, uid)} for uid in found
-    }
+    if v1_entries and minor >= V4_MINOR:
+        raise StateFileError(f"state file: 'entries' has the format V1, which no kubelet since 1.37 reads. {WAY_OUT}")
+    entries = {uid: {"": cpus} for uid, cpus in v1_entries.items()} or _entries_of(found)
+    checksum = number_of(data, "checksum")
+    if minor >= V4_MINOR and is_sealed(data):
+        inner = sealed_data(data, "cpu_manager_state")
+        return _state(
+            "V4",
+            text_of(inner, "policyName"),
+            text_of(inner, "defaultCpuSet"),
+            _entries_of(mapping_of(inner, "entries")),
+            _pod_entries_of(inner) if pod_level else {},
+            is_sealed_well(data),
+        )
+    pod_entries = _pod_entries_of(data) if minor >= V4_MINOR or pod_level else None
+    kind, checksum_ok = _identify(policy, default_cpus, entries, pod_entries, bool(v1_entries), checksum, minor)
+    counted = pod_entries if kind == "V3" and pod_level and pod_entries else {}
+    return _state(kind, policy, default_cpus, entries, counted, checksum_ok)
+
+
+def _state(
+    kind: str,
+    policy: str,
+    default_cpus: str,
+    entries: Entries,
+    pod_entries: t.Dict[str, str],
+    checksum_ok: t.Optional[bool],
+) -> CpuManagerState:
     for cpus in (default_cpus, *pod_entries.values(), *(cpus for pod in entries.values() for cpus in pod.values())):
         _check_cpus(cpus)
-    checksum = data.get("checksum", 0)
-    if not isinstance(checksum, int):
-        raise StateFileError(f"state file: 'checksum' is {checksum!r}; expected a whole number. {WAY_OUT}")
-    if newest or pod_entries:
-        kind, checksum_ok = "V4" if newest else "V3", None
-    else:
-        kind, checksum_ok = _identify(policy, default_cpus, entries, bool(v1_entries), checksum)
     return {
         "format": kind,
         "policy": policy,
@@ -82,6 +105,15 @@ def parse_state(text: str) -> CpuManagerState:
         "pod_entries": pod_entries,
         "checksum_ok": checksum_ok,
     }
+
+
+def _entries_of(found: t.Mapping[str, t.Any]) -> Entries:
+    return {uid: {name: text_of(mapping_of(found, uid), name) for name in mapping_of(found, uid)} for uid in found}
+
+
+def _pod_entries_of(data: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
+    found = mapping_of(data, "podEntries")
+    return {uid: text_of(mapping_of(found, uid), "cpuSet") for uid in found}
 
 
 def rejected_because(
@@ -97,7 +129,7 @@ def rejected_because(
 
     The rules are those of restoreState() in pkg/kubelet/cm/cpumanager/state/state_checkpoint.go and validateState() in
     pkg/kubelet/cm/cpumanager/policy_static.go, in the same order. The kubelet may also refuse a V1 file with entries
-    because a container is gone, and a V3 or V4 file because it is too old for the format; the file shows neither.
+    because a container is gone, which the file does not show.
     """
     if state is None:
         return None
@@ -146,20 +178,28 @@ def _static_rejects(
 
 
 def _identify(
-    policy: str, default_cpus: str, entries: Entries, is_v1: bool, checksum: int
+    policy: str,
+    default_cpus: str,
+    entries: Entries,
+    pod_entries: t.Optional[t.Dict[str, str]],
+    is_v1: bool,
+    checksum: int,
+    minor: int,
 ) -> t.Tuple[str, t.Optional[bool]]:
-    """The format (V1, V2, or V3 without pod entries) and `checksum_ok`."""
+    """The format, V1 to V3, in which the kubelet can read the file, and `checksum_ok`.
+
+    :param pod_entries: None if the kubelet does not know V3
+    """
     if checksum == 0:
         return ("V1" if is_v1 else "V2"), None
-    dumps: t.Dict[str, str] = {}
-    if not is_v1:
-        dumps["V2"] = _v2_entries(entries)
-        dumps["V3"] = f"{dumps['V2']} PodEntries:(state.PodCPUAssignments)map[]"
-    if is_v1 or not entries:
-        dumps["V1"] = _v1_entries({container: pod[""] for container, pod in entries.items()})
-    for kind, dump in dumps.items():
+    if not is_v1 and checksum == checksum_of(policy, default_cpus, entries):
+        return "V2", True
+    if not is_v1 and pod_entries is not None and checksum == checksum_of(policy, default_cpus, entries, pod_entries):
+        return "V3", True
+    if (is_v1 or not entries) and minor < V4_MINOR:
+        dump = _v1_entries({container: pod[""] for container, pod in entries.items()})
         if checksum == fnv32a(_DUMP.format(policy, default_cpus, dump)):
-            return kind, True
+            return "V1", True
     return ("V1" if is_v1 else "V2"), False
 
 
@@ -170,9 +210,14 @@ _DUMP = (
 )
 
 
-def checksum_of(policy: str, default_cpus: str, entries: Entries) -> int:
-    """The checksum that a kubelet writes into a V2 file."""
-    return fnv32a(_DUMP.format(policy, default_cpus, _v2_entries(entries)))
+def checksum_of(
+    policy: str, default_cpus: str, entries: Entries, pod_entries: t.Optional[t.Mapping[str, str]] = None
+) -> int:
+    """The checksum that a kubelet writes into a V3 file, or into a V2 file, which has no *pod_entries*."""
+    dump = _v2_entries(entries)
+    if pod_entries is not None:
+        dump += f" PodEntries:(state.PodCPUAssignments){_v3_entries(pod_entries)}"
+    return fnv32a(_DUMP.format(policy, default_cpus, dump))
 
 
 def _v1_entries(entries: t.Mapping[str, str]) -> str:
@@ -181,6 +226,13 @@ def _v1_entries(entries: t.Mapping[str, str]) -> str:
 
 def _v2_entries(entries: Entries) -> str:
     return f"(map[string]map[string]string){go_map({uid: go_map(pod) for uid, pod in entries.items()})}"
+
+
+def _v3_entries(entries: t.Mapping[str, str]) -> str:
+    sets = {uid: go_map(dict.fromkeys(parse_cpuset(cpus), "{}")) for uid, cpus in entries.items()}
+    return go_map(
+        {uid: f"{{CPUSet:(cpuset.CPUSet){{elems:(map[int]struct {{}}){cpus}}}}}" for uid, cpus in sets.items()}
+    )
 
 
 def _check_cpus(text: str) -> None:

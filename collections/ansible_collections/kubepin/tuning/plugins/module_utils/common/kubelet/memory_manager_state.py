@@ -12,12 +12,17 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.chec
     StateFileError,
     fnv32a,
     go_map,
+    is_sealed,
+    is_sealed_well,
     json_object,
     mapping_of,
+    sealed_data,
     text_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 
+V3_MINOR = 37
+"""Since this minor version of 1.x, kubelets write V3 (kubernetes/kubernetes#139102)."""
 ZERO_MINOR = 36
 """Since this minor version of 1.x, a checksum of 0 is accepted."""
 GROUPS_MINOR = 32
@@ -38,7 +43,7 @@ _DIFFERENT = "[memorymanager] the expected machine state is different from the r
 
 class MemoryManagerState(t.TypedDict):
     """The content of a memory_manager_state file. `checksum_ok` is None if the checksum is 0, which some versions
-    accept."""
+    accept. The memory of a whole pod is in `entries` under an empty container name."""
 
     policy: str
     entries: Entries
@@ -46,37 +51,65 @@ class MemoryManagerState(t.TypedDict):
     checksum_ok: t.Optional[bool]
 
 
-def parse_memory_state(text: str) -> MemoryManagerState:
-    """Reads the text of a memory_manager_state file (pkg/kubelet/cm/memorymanager/state/checkpoint.go).
+def parse_memory_state(text: str, minor: int, pod_level: bool) -> MemoryManagerState:
+    """Reads the text of a memory_manager_state file as a kubelet does (pkg/kubelet/cm/memorymanager/state/checkpoint.go, and
+    restoreState() in state_checkpoint.go).
 
+    Kubelets up to 1.36 write V1, or V2 with `pod_level` in 1.36, and all since 1.37 V3, which is V1 with the same again, and
+    more, as a text with a checksum of its own. 1.37 reads all three.
+
+    :param minor: the kubelet's minor version of 1.x
+    :param pod_level: whether it manages resources of whole pods (`feature_gates.manages_pod_level`)
     :raises StateFileError: if the text is not such a file
     """
     data = json_object(text, "memory_manager_state")
-    policy, machine, entries = (
-        text_of(data, "policyName"),
-        mapping_of(data, "machineState"),
-        mapping_of(data, "entries"),
-    )
+    sealed = minor >= V3_MINOR and is_sealed(data)
+    content = sealed_data(data, "memory_manager_state") if sealed else data
+    policy, machine = text_of(content, "policyName"), mapping_of(content, "machineState")
+    entries, pod_entries = mapping_of(content, "entries"), mapping_of(content, "podEntries")
     checksum = data.get("checksum", 0)
     try:
-        expected = memory_checksum_of(policy, machine, entries)
+        v1 = memory_checksum_of(policy, machine, entries)
+        v2 = memory_checksum_of(policy, machine, entries, pod_entries) if minor >= V3_MINOR or pod_level else v1
+        with_pods = {**entries, **_of_whole_pods(entries, pod_entries)}
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise StateFileError(f"memory_manager_state is none that a kubelet writes: {exc!r}. {WAY_OUT}") from exc
+    checksum_ok = is_sealed_well(data) if sealed else None if checksum == 0 else checksum in (v1, v2)
+    counts_pods = pod_level and (sealed or checksum == v2)
     return {
         "policy": policy,
-        "entries": entries,
+        "entries": with_pods if counts_pods else entries,
         "machine_state": machine,
-        "checksum_ok": None if checksum == 0 else checksum == expected,
+        "checksum_ok": checksum_ok,
     }
 
 
-def memory_checksum_of(policy: str, machine: Machine, entries: Entries) -> int:
-    """The checksum that a kubelet writes: the hash of go-spew's text of the Go struct (k8s.io/utils/dump ForHash)."""
+def _of_whole_pods(entries: Entries, pod_entries: t.Mapping[str, t.Any]) -> Entries:
+    """The blocks of pods that count instead of those of their containers (validateState in policy_static.go)."""
+    return {
+        uid: {"": pod["memoryBlocks"]} for uid, pod in pod_entries.items() if uid in entries and pod.get("memoryBlocks")
+    }
+
+
+def memory_checksum_of(
+    policy: str, machine: Machine, entries: Entries, pod_entries: t.Optional[t.Mapping[str, t.Any]] = None
+) -> int:
+    """The checksum that a kubelet writes: the hash of go-spew's text of the Go struct (k8s.io/utils/dump ForHash).
+
+    :param pod_entries: pod UID -> `memoryBlocks`, of the format V2 only
+    """
     nodes = {int(node): _go_node(state) for node, state in machine.items()}
     pods = {uid: go_map({name: _go_blocks(blocks) for name, blocks in pod.items()}) for uid, pod in entries.items()}
+    whole = ""
+    if pod_entries is not None:
+        blocks = {
+            uid: f"{{MemoryBlocks:([]state.Block){_go_blocks(pod.get('memoryBlocks') or [])}}}"
+            for uid, pod in pod_entries.items()
+        }
+        whole = f"PodEntries:(state.PodMemoryAssignments){go_map(blocks)} "
     return fnv32a(
         f"(*state.MemoryManagerCheckpoint){{PolicyName:(string){policy} MachineState:(state.NUMANodeMap){go_map(nodes)} "
-        f"Entries:(state.ContainerMemoryAssignments){go_map(pods)} Checksum:(checksum.Checksum)0}}"
+        f"Entries:(state.ContainerMemoryAssignments){go_map(pods)} {whole}Checksum:(checksum.Checksum)0}}"
     )
 
 

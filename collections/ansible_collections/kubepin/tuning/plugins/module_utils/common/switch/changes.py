@@ -55,6 +55,8 @@ class DesiredState:
     """The memory manager's initial machine state; empty if unknown."""
     minor: int = 0
     """The kubelet's minor version of 1.x; 0 in old journals, which do not contain it."""
+    pod_level: bool = False
+    """Whether the kubelet manages resources of whole pods."""
 
     def to_dict(self) -> t.Dict[str, t.Any]:
         """The state as JSON can hold it."""
@@ -127,7 +129,7 @@ def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected
 def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
     """Why the kubelet would refuse this CPU manager state; None if it would accept it."""
     try:
-        state = parse_state(text) if text is not None else None
+        state = parse_state(text, expected.minor, expected.pod_level) if text is not None else None
     except StateFileError as exc:
         return str(exc)
     return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
@@ -137,7 +139,7 @@ def _memory_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.O
     if expected.memory_policy is None:
         return None
     try:
-        state = parse_memory_state(text) if text is not None else None
+        state = parse_memory_state(text, expected.minor, expected.pod_level) if text is not None else None
     except StateFileError as exc:
         return str(exc)
     return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: kubelet flags that later releases removed, and which of them can be dropped."""
+"""Pure: kubelet flags that later releases removed and that can be dropped."""
 
 from __future__ import annotations
 
@@ -15,26 +15,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 )
 
 KUBEADM_ARGS = "KUBELET_KUBEADM_ARGS"
-
-DROPPED = {
-    "chaos-chance": 21,
-    "enable-cadvisor-json-endpoints": 21,
-    "redirect-container-streaming": 22,
-    "dynamic-config-dir": 24,
-    "network-plugin": 24,
-    "network-plugin-mtu": 24,
-    "cni-bin-dir": 24,
-    "cni-cache-dir": 24,
-    "cni-conf-dir": 24,
-    "docker-endpoint": 24,
-    "image-pull-progress-deadline": 24,
-    "non-masquerade-cidr": 24,
-    "container-runtime": 27,
-    "master-service-namespace": 27,
-    "pod-infra-container-image": 35,
-}
-"""Flag -> first minor of 1.x whose kubelet refuses it (the kubelets' own --help, and their changelogs). Not complete:
-the new kubelet itself is run to check the flags before the old one is stopped."""
 
 WITHOUT_EFFECT = (
     "chaos-chance",
@@ -65,16 +45,6 @@ def unknown_flag(output: str) -> t.Optional[str]:
     """The flag that a kubelet reports as unknown, if any."""
     match = _UNKNOWN.search(output)
     return match[1] if match else None
-
-
-def removed_flags(command_line: t.Sequence[str], minor: int) -> t.List[t.Tuple[str, int]]:
-    """The flags in use that the kubelet of 1.*minor* refuses and that an upgrade does not remove by itself, each with
-    the minor that removed it."""
-    return [
-        (name, DROPPED[name])
-        for name in flag_names(command_line)
-        if DROPPED.get(name, minor + 1) <= minor and name not in WITHOUT_EFFECT
-    ]
 
 
 def without_flags(text: str, names: t.Collection[str]) -> str:

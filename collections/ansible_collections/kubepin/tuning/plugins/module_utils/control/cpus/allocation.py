@@ -17,6 +17,7 @@ CpuSet = t.FrozenSet[int]
 
 FULL_PCPUS = "full-pcpus-only"
 ACROSS_NUMA = "distribute-cpus-across-numa"
+BY_SOCKET = "align-by-socket"
 ACROSS_CORES = "distribute-cpus-across-cores"
 STRICT = "strict-cpu-reservation"
 BY_UNCORE = "prefer-align-cpus-by-uncorecache"
@@ -33,6 +34,7 @@ _KNOWS_SIDECARS = 29
 _TELLS_NUMBERS = 29
 _TELLS_NO_PHYSICAL = 32
 _PACKS_ODD_IN_UNCORE = 34
+_DISTRIBUTES_IN_SOCKET = 37
 
 _ROLES = ("app", "init", "sidecar")
 _MAX_PERMUTED_SOCKETS = 4
@@ -374,7 +376,7 @@ def _check_enough(minor: int, wanted: int, available: t.Collection[int]) -> None
 
 @dataclass
 class _Accumulator:
-    """cpu_assignment.go cpuAccumulator, 1.22 to 1.36: takes from `free` until `needed` is 0."""
+    """cpu_assignment.go cpuAccumulator, 1.22 to 1.37: takes from `free` until `needed` is 0."""
 
     machine: Machine
     minor: int
@@ -392,6 +394,11 @@ class _Accumulator:
         """The groups of a level with CPUs in `within`, ordered by the number of free CPUs, then by number."""
         numbers = {getattr(self.machine.places[cpu], level) for cpu in within}
         return sorted(numbers, key=lambda number: (len(self.free_in(level, number)), number))
+
+    def in_one_socket(self, nodes: t.Iterable[int]) -> bool:
+        """CPUDetails.AreNUMANodesInSameSocket"""
+        members = self.machine.members["numa"]
+        return len({self.machine.places[cpu].socket for node in nodes for cpu in members[node]}) <= 1
 
     @property
     def _numa_first(self) -> bool:
@@ -476,7 +483,7 @@ class _Accumulator:
 
 
 def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int, by_uncore: bool) -> CpuSet:
-    """cpu_assignment.go takeByTopologyNUMAPacked (1.23 to 1.36), and takeByTopology (1.22), which has no NUMA level."""
+    """cpu_assignment.go takeByTopologyNUMAPacked (1.23 to 1.37), and takeByTopology (1.22), which has no NUMA level."""
     spread = ACROSS_CORES in rules.options
     acc = _Accumulator(machine, rules.minor, available & machine.cpus, wanted)
     if acc.satisfied():
@@ -495,7 +502,7 @@ def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int,
 
 
 def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted: int, group: int) -> CpuSet:
-    """cpu_assignment.go takeByTopologyNUMADistributed (1.23 to 1.36; KEP 2902): evenly over as few NUMA nodes as
+    """cpu_assignment.go takeByTopologyNUMADistributed (1.23 to 1.37; KEP 2902): evenly over as few NUMA nodes as
     possible.
 
     :param group: how many CPUs are allocated together: the threads of a core with full-pcpus-only, otherwise 1
@@ -512,10 +519,11 @@ def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted:
     groups_needed = (wanted - 1) // group + 1
     fewest = (groups_needed - 1) // groups_per_node + 1
     for size in range(fewest, min(groups_needed, len(nodes)) + 1):
-        combination, remainder_nodes = _best_combination(acc, nodes, size, wanted, group)
+        by_socket = BY_SOCKET in rules.options and rules.minor >= _DISTRIBUTES_IN_SOCKET
+        combination, remainder_nodes = _best_combination(acc, nodes, size, wanted, group, by_socket)
         if combination is None:
             continue
-        each = wanted // len(combination) // group * group
+        each = _even_share(acc, combination, wanted, group, rules.minor >= _DISTRIBUTES_IN_SOCKET)
         for node in combination:
             _take_in_node(acc, rules, node, each)
         left = wanted - each * len(combination)
@@ -541,18 +549,32 @@ def _take_in_node(acc: _Accumulator, rules: Rules, node: int, count: int) -> Non
         return  # takeByTopologyNUMADistributed ignores the error, and later finds that the sum is wrong
 
 
+def _even_share(acc: _Accumulator, nodes: t.Sequence[int], wanted: int, group: int, capped: bool) -> int:
+    """How many CPUs each of the NUMA nodes gives.
+
+    :param capped: no more than the fullest one has: since 1.37 once the nodes are chosen, with align-by-socket before too
+    """
+    share = wanted // len(nodes)
+    if capped:
+        share = min(share, *(len(acc.free_in("numa", node)) for node in nodes))
+    return share // group * group
+
+
 def _best_combination(
-    acc: _Accumulator, nodes: t.Sequence[int], size: int, wanted: int, group: int
+    acc: _Accumulator, nodes: t.Sequence[int], size: int, wanted: int, group: int, by_socket: bool
 ) -> t.Tuple[t.Optional[t.List[int]], t.List[int]]:
-    """The `size` NUMA nodes that leave the free CPUs most balanced, and those of them that give the remainder."""
-    best, best_balance = None, math.inf
+    """The `size` NUMA nodes that leave the free CPUs most balanced, and those of them that give the remainder.
+
+    :param by_socket: prefers nodes of one socket to all others, as align-by-socket does since 1.37
+    """
+    best, best_balance, best_in_socket = None, math.inf, False
     best_remainder: t.Optional[_GoSlice] = None
     free = {node: len(acc.free_in("numa", node)) for node in nodes}
     for combination in _combinations(nodes, size):
-        if best_balance == 0:
+        if best_balance == 0 and (not by_socket or best_in_socket):
             break
         chosen = combination.items()
-        each = wanted // size // group * group
+        each = _even_share(acc, chosen, wanted, group, by_socket)
         if (
             sum(free[node] for node in chosen) < wanted
             or sum(free[node] // group for node in chosen) * group < wanted
@@ -572,8 +594,9 @@ def _best_combination(
                     told = _balance_after(after, subset.items(), remainder, group)
                     if told < balance:
                         balance, remainder_nodes = told, subset
-        if balance < best_balance:
-            best, best_balance, best_remainder = combination, balance, remainder_nodes
+        in_socket = by_socket and acc.in_one_socket(chosen)
+        if in_socket if in_socket != best_in_socket else balance < best_balance:
+            best, best_balance, best_remainder, best_in_socket = combination, balance, remainder_nodes, in_socket
     return (best.items() if best else None), (best_remainder.items() if best_remainder else [])
 
 

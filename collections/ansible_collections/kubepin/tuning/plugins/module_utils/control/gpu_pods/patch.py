@@ -46,7 +46,8 @@ def build_patch(
     problems = [f"container {name} is not in the template: set its resources where it is injected" for name in injected]
     if template.get("resources"):
         problems.append(
-            "the pod's own resources (spec.resources) are not pinned below 1.37: give them to the containers"
+            "the pod's own resources (spec.resources) are not pinned without the kubelet's feature gate "
+            "PodLevelResourceManagers: give them to the containers"
         )
     changed: t.Dict[str, t.Tuple[Container, Resources]] = {}
     after = []

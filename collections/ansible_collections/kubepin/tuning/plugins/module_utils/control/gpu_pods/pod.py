@@ -22,7 +22,8 @@ REASONS: t.Dict[str, str] = {
     "memory_request_differs": "its memory request is not its memory limit",
     "fractional_cpu": "its CPU request is not a whole number",
     "other_container": "another container of the pod has unequal or missing limits, so the whole pod is not Guaranteed",
-    "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets below 1.37 pin nothing",
+    "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets pin nothing unless their "
+    "feature gate PodLevelResourceManagers is on",
     "smt_alignment": "its CPUs are no multiple of the node's threads per core, which full-pcpus-only refuses",
     "too_many_cpus": "the pod asks for more CPUs than the node can ever give",
     "policy_not_static": "the node's CPU manager policy is not static",
@@ -30,8 +31,6 @@ REASONS: t.Dict[str, str] = {
 """Code -> its meaning. The codes are documented: programs rely on them."""
 
 _UNGUARANTEED = ("no_cpu_limit", "no_memory_limit", "cpu_request_differs", "memory_request_differs")
-_PINS_POD_LEVEL = (1, 37)
-"""PodLevelResourceManagers, KEP-5526: alpha and off in 1.36, beta from 1.37."""
 
 
 class Container(t.NamedTuple):
@@ -81,10 +80,11 @@ def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
 
 
 def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
-    """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning."""
+    """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning; only the
+    feature gate for pods with resources of their own, which is off by default, is off if unknown."""
     pod_level = _pod_level(spec)
     whole_pod = []
-    if pod_level and (node.kubelet is None or node.kubelet.line < _PINS_POD_LEVEL):
+    if pod_level and not node.pod_level:
         whole_pod.append("pod_level_resources")
     if node.cpus is not None and pod_cpus(containers) > node.cpus:
         whole_pod.append("too_many_cpus")

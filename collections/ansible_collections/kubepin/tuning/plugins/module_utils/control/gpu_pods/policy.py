@@ -2,8 +2,8 @@
 """The admission policy that applies the rules of ``gpu_pods.pod``. Pure: settings and API objects in, plain data out.
 
 The policy does not check what depends on the node (threads per core, number of CPUs, CPU manager policy), because a pod
-has no node at admission. For pods with pod-level resources the kubelet counts as unknown, as in an audit that cannot
-read it.
+has no node at admission. For pods with pod-level resources the kubelet counts as one with the default feature gates, as in
+an audit that cannot read it.
 
 Controllers create most pods, and warnings to controllers go unread. So the policy also checks the templates of their
 owners, with a binding that never denies, as in Pod Security admission (KEP-2579): a controller that may not update its

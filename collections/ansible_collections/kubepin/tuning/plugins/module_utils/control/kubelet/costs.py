@@ -10,7 +10,9 @@ RESIZES_IN_PLACE = 33
 _ALWAYS_RESIZES = 35
 DROPS_QUOTA = 33
 """The minor version of 1.x that brought the gate DisableCPUQuotaWithExclusiveCPUs, beta and on by default
-(kubernetes/kubernetes#127525). No release up to 1.37 is known to lock it."""
+(kubernetes/kubernetes#127525)."""
+_ALWAYS_DROPS_QUOTA = 37
+"""The minor version of 1.x since which it is locked (pkg/features/kube_features.go)."""
 
 
 def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]:
@@ -32,7 +34,7 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
         )
     if after.get("cpuCFSQuota") is False:
         return notes
-    if minor >= DROPS_QUOTA and gate("DisableCPUQuotaWithExclusiveCPUs", True):
+    if minor >= _ALWAYS_DROPS_QUOTA or (minor >= DROPS_QUOTA and gate("DisableCPUQuotaWithExclusiveCPUs", True)):
         notes.append(
             f"Since 1.{DROPS_QUOTA} containers with exclusive CPUs have no CFS quota, nor has a pod with such a container as a whole: part "
             "of the gain comes from that."

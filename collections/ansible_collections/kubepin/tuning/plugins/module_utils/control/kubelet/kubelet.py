@@ -6,10 +6,12 @@ from __future__ import annotations
 import posixpath
 import typing as t
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FlagError, flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
@@ -23,7 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.con
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import NEWEST_MINOR
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import version_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, version_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import value_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.yaml_text import YamlError, parse_yaml_text
 
@@ -239,6 +241,8 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
     layout = kubelet.layout
     embedded = sources["embedded_config"] is not None
     program = _RUNTIME_PROGRAMS.get(kubelet.runtime.name)
+    minor = minor_of(kubelet.version) if kubelet.version and not version_problems(kubelet.version) else NEWEST_MINOR
+    pod_level = manages_pod_level(kubelet.effective["featureGates"], minor)
     return {
         "schema": SCHEMA,
         "manager": layout.manager,
@@ -257,8 +261,12 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
         "sources": kubelet.sources,
         "root_dir": layout.root_dir,
         "state": {
-            "cpu_manager": _state_facts(kubelet.cpu_state, _CPU_STATE, parse_state),
-            "memory_manager": _state_facts(kubelet.memory_state, _MEMORY_STATE, parse_memory_state),
+            "cpu_manager": _state_facts(
+                kubelet.cpu_state, _CPU_STATE, partial(parse_state, minor=minor, pod_level=pod_level)
+            ),
+            "memory_manager": _state_facts(
+                kubelet.memory_state, _MEMORY_STATE, partial(parse_memory_state, minor=minor, pod_level=pod_level)
+            ),
         },
         "runtime": {
             **asdict(kubelet.runtime),

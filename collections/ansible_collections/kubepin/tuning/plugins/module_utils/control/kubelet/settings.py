@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     parse_cpuset,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import is_on
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FLAGS
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
@@ -179,7 +180,7 @@ def reserved_millicores(config: t.Mapping[str, t.Any]) -> int:
 
 
 def _gate(after: t.Mapping[str, t.Any], name: str, default: bool) -> bool:
-    return str((after.get("featureGates") or {}).get(name, default)).lower() == "true"
+    return is_on(after.get("featureGates"), name, default)
 
 
 def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:

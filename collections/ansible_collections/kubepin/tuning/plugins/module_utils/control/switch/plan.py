@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     CpusetError,
     parse_cpuset,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
     rewrite_extra_args,
@@ -226,6 +227,7 @@ def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
         memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor) else None,
         memory=_memory_machine(topology, after),
         minor=minor,
+        pod_level=manages_pod_level(after["featureGates"], minor),
     )
 
 

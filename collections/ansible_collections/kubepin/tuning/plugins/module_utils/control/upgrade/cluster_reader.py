@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.dra
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import UPGRADE, Mark, mark_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, work_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import is_running, this_process
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.yaml_text import YamlError, parse_yaml_text
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.preemption import preemptions
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import (
     READ_IN,
@@ -29,8 +30,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
 _METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _FIELD = re.compile(
-    r"^(cgroupDriver|imageRepository|kubernetesVersion|failCgroupV1):\s*[\"']?([^\s\"']+)", re.MULTILINE
+    r"^(apiVersion|cgroupDriver|imageRepository|kubernetesVersion|failCgroupV1):\s*[\"']?([^\s\"']+)", re.MULTILINE
 )
+_COMPONENTS = {
+    "kube-apiserver": "apiServer",
+    "kube-controller-manager": "controllerManager",
+    "kube-scheduler": "scheduler",
+}
+"""Component -> its field in kubeadm's ClusterConfiguration."""
 _CONTROL_PLANE_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
 
@@ -46,6 +53,7 @@ class UpgradeApi(KubernetesApi):
             "nodes": [self._node(node, gpu_resource, mine) for node in self._list("/api/v1/nodes")],
             "api_servers": self._static_pods("kube-apiserver"),
             "kubeadm": _fields(config.get("ClusterConfiguration", "")),
+            "arguments": component_arguments(config.get("ClusterConfiguration", "")),
             "kube_proxy": self._kube_proxy(),
         }
 
@@ -54,17 +62,18 @@ class UpgradeApi(KubernetesApi):
 
         :param minors: the minors of 1.x on the upgrade path, whose removed APIs are searched for
         """
-        config_maps = self._list("/api/v1/namespaces/kube-system/configmaps")
+        config_maps = {
+            item["metadata"]["name"]: (item.get("data") or {}).get("kubelet", "")
+            for item in self._list("/api/v1/namespaces/kube-system/configmaps")
+            if item["metadata"]["name"].startswith("kubelet-config")
+        }
         nodes = self._list("/api/v1/nodes")
         pods = {node["metadata"]["name"]: self.pods_on(node["metadata"]["name"]) for node in nodes}
         drains = self._drains(pods, drain)
         leaving = {name: [f"{pod['namespace']}/{pod['name']}" for pod in d["evicted"]] for name, d in drains.items()}
         return {
-            "kubelet_configs": {
-                item["metadata"]["name"]: _fields((item.get("data") or {}).get("kubelet", ""))
-                for item in config_maps
-                if item["metadata"]["name"].startswith("kubelet-config")
-            },
+            "kubelet_configs": {name: _fields(text) for name, text in config_maps.items()},
+            "kubelet_gates": {name: sorted(_mapping(text, "featureGates")) for name, text in config_maps.items()},
             "deprecated_requests": self._deprecated_requests(),
             "old_objects": [entry for api in REMOVED if api.minor in minors for entry in self._old_objects(api)],
             "drains": drains,
@@ -148,6 +157,27 @@ class UpgradeApi(KubernetesApi):
 def _fields(text: str) -> dict[str, str]:
     """The few top-level scalars of a YAML configuration that an upgrade uses."""
     return dict(_FIELD.findall(text))
+
+
+def component_arguments(text: str) -> dict[str, dict[str, str]]:
+    """Component -> its extra arguments in kubeadm's ClusterConfiguration, which has them as a mapping, or since v1beta4 as
+    a list of names and values; empty if they cannot be read."""
+    found = {}
+    for component, field in _COMPONENTS.items():
+        given = _mapping(text, field).get("extraArgs") or {}
+        pairs = given.items() if isinstance(given, dict) else [(item.get("name"), item.get("value")) for item in given]
+        found[component] = {str(name): str(value) for name, value in pairs}
+    return found
+
+
+def _mapping(text: str, field: str) -> dict[str, t.Any]:
+    """A mapping in a YAML configuration; empty if it is not there or cannot be read."""
+    try:
+        whole = parse_yaml_text(text).value
+    except YamlError:
+        return {}
+    value = whole.get(field) if isinstance(whole, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _tag(image: str) -> str:

@@ -49,6 +49,7 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
         "command_line": list(kubelet.layout.command_line),
         "runtime": facts["runtime"],
         "cgroup": facts["cgroup"],
+        "feature_gates": kubelet.effective["featureGates"],
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
         "disk": _disk(read, kubelet.runtime.name, by_packages),

@@ -241,6 +241,33 @@ def removed_flag(node: str, flag: str, minor: int) -> Problem:
     )
 
 
+def removed_gate(subject: str, where: str, gate: str, minor: int) -> Problem:
+    return _problem(
+        "feature_gates",
+        subject,
+        f"sets the feature gate {gate} in {where}, which 1.{minor} no longer knows and does not start with",
+        f"Remove {gate} there: what it turned on is either always on or gone.",
+    )
+
+
+def removed_admission_plugin(flag: str, plugin: str, minor: int) -> Problem:
+    return _problem(
+        "admission_plugins",
+        CLUSTER,
+        f"names the admission plugin {plugin} in {flag} of its API server, which does not start with it since 1.{minor}",
+        f"Remove {plugin} from the extraArgs of apiServer in the ConfigMap kubeadm-config and from the API servers.",
+    )
+
+
+def old_kubeadm_api(version: str, minor: int) -> Problem:
+    return _problem(
+        "kubeadm_api",
+        CLUSTER,
+        f"has a kubeadm-config of kubeadm.k8s.io/{version}, which kubeadm no longer reads since 1.{minor}",
+        "Convert it with `kubeadm config migrate` of the present version, and put the result into the ConfigMap kubeadm-config.",
+    )
+
+
 def drain(node: str, problem: Problem) -> Problem:
     remedy = _DRAIN_REMEDIES.get(problem.code, problem.remedy)
     return _problem("drain", node, f"cannot be drained: {problem.subject} {problem.finding}", remedy)

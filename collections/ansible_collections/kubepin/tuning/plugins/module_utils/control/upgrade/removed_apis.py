@@ -2,7 +2,8 @@
 """Pure: the API versions that releases removed, and which clients still use them.
 
 The table contains the stored kinds of Kubernetes' deprecation guide
-(kubernetes.io/docs/reference/using-api/deprecation-guide/).
+(kubernetes.io/docs/reference/using-api/deprecation-guide/), and those that must be turned on, whose APILifecycleRemoved()
+in k8s.io/api names 1.33 to 1.37.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ REMOVED = [
         (27, "storage.k8s.io", "v1beta1", "csistoragecapacities"),
         (29, "flowcontrol.apiserver.k8s.io", "v1beta2", "flowschemas prioritylevelconfigurations"),
         (32, "flowcontrol.apiserver.k8s.io", "v1beta3", "flowschemas prioritylevelconfigurations"),
+        (33, "networking.k8s.io", "v1alpha1", "ipaddresses servicecidrs"),
+        (
+            34,
+            "admissionregistration.k8s.io",
+            "v1beta1",
+            "validatingadmissionpolicies validatingadmissionpolicybindings",
+        ),
+        (35, "storage.k8s.io", "v1alpha1", "volumeattributesclasses"),
+        (37, "certificates.k8s.io", "v1alpha1", "clustertrustbundles"),
+        (37, "networking.k8s.io", "v1beta1", "ipaddresses servicecidrs"),
+        (37, "storage.k8s.io", "v1beta1", "volumeattributesclasses"),
     )
     for resource in resources.split()
 ]

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import re
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import removed_flags
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import WITHOUT_EFFECT, flag_names
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import sort_requests
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_settings import (
+    ADMISSION_PLUGINS,
+    FLAGS,
+    GATES,
+    KUBEADM_APIS,
+)
 
 Data = Mapping[str, t.Any]
 
@@ -179,9 +185,53 @@ def _cgroup_v1(context: UpgradeContext) -> Findings:
 
 
 def _kubelet_flags(context: UpgradeContext) -> Findings:
+    """Flags without effect are left to the upgrade of the node, which removes them."""
     for _host, node, facts in _facts(context):
-        for flag, minor in removed_flags(facts["command_line"], context.hops[-1].minor):
-            yield problems.removed_flag(node, flag, minor)
+        for flag, minor in _gone(context, FLAGS, flag_names(facts["command_line"])):
+            if flag not in WITHOUT_EFFECT:
+                yield problems.removed_flag(node, flag, minor)
+
+
+def _feature_gates(context: UpgradeContext) -> Findings:
+    """No component starts with a gate that it does not know (k8s.io/component-base/featuregate). What the ConfigMap sets,
+    kubeadm writes to every node, so that it is reported once."""
+    shared = context.cluster["kubelet_gates"]
+    for name, gates in sorted(shared.items()):
+        for gate, minor in _gone(context, GATES, gates):
+            yield problems.removed_gate(problems.CLUSTER, f"the ConfigMap {name}", gate, minor)
+    for _host, node, facts in _facts(context):
+        own = set(facts["feature_gates"]).difference(*shared.values())
+        for gate, minor in _gone(context, GATES, own):
+            yield problems.removed_gate(node, "the configuration of its kubelet", gate, minor)
+    for component, arguments in sorted(context.cluster["arguments"].items()):
+        for gate, minor in _gone(context, GATES, _names(arguments.get("feature-gates", ""))):
+            yield problems.removed_gate(problems.CLUSTER, f"the feature-gates of {component}", gate, minor)
+
+
+def _admission_plugins(context: UpgradeContext) -> Findings:
+    arguments = context.cluster["arguments"].get("kube-apiserver", {})
+    for flag in ("enable-admission-plugins", "disable-admission-plugins"):
+        for plugin, minor in _gone(context, ADMISSION_PLUGINS, _names(arguments.get(flag, ""))):
+            yield problems.removed_admission_plugin(flag, plugin, minor)
+
+
+def _kubeadm_api(context: UpgradeContext) -> Findings:
+    """Only the first kubeadm on the path reads what is there now; each writes its own newest version."""
+    version = context.cluster["kubeadm"].get("apiVersion", "").rpartition("/")[2]
+    removed = KUBEADM_APIS.get(version)
+    if context.hops and removed is not None and removed <= context.hops[0].minor:
+        yield problems.old_kubeadm_api(version, removed)
+
+
+def _names(text: str) -> list[str]:
+    """The names in a list of names, or of NAME=VALUE, separated by commas."""
+    return [item.partition("=")[0].strip() for item in text.split(",")]
+
+
+def _gone(context: UpgradeContext, removed: Mapping[str, int], names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Each of the names that a version on the upgrade path no longer knows, and the first minor without it."""
+    newest = context.hops[-1].minor
+    return ((name, removed[name]) for name in sorted(set(names)) if removed.get(name, newest + 1) <= newest)
 
 
 def _drain(context: UpgradeContext) -> Findings:
@@ -234,6 +284,9 @@ RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
     _runtime,
     _cgroup_v1,
     _kubelet_flags,
+    _feature_gates,
+    _admission_plugins,
+    _kubeadm_api,
     _drain,
     _disk,
     _source,

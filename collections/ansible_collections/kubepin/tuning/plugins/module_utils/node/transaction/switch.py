@@ -149,7 +149,7 @@ class Verification:
                 self._node.sleep(POLL_SECONDS)
         if not self._healthy():
             raise NotVerified("/healthz does not answer any more.")
-        problem = self._state_problem(expected) or (pod and self._pod_problem(pod))
+        problem = self._state_problem(expected) or (pod and self._pod_problem(expected, pod))
         if problem:
             raise NotVerified(f"{problem}.")
         return [self._uptime(record.up_since)] if record and record.up_since is not None else []
@@ -180,8 +180,8 @@ class Verification:
         rejected = cpu_state_rejected(text, expected)
         return f"{path} is not as planned: {rejected}" if rejected else None
 
-    def _pod_problem(self, pod: PodCpus) -> t.Optional[str]:
-        entry = self._state()["entries"].get(pod.uid, {}).get(pod.container, "no CPUs of its own")
+    def _pod_problem(self, expected: DesiredState, pod: PodCpus) -> t.Optional[str]:
+        entry = self._state(expected)["entries"].get(pod.uid, {}).get(pod.container, "no CPUs of its own")
         if pod.cpus == entry:
             return None
         return (
@@ -195,14 +195,15 @@ class Verification:
     def _health(self, outcome: Outcome) -> t.List[str]:
         return [] if self._endpoint.healthz_url is None else [f"/healthz {outcome.downtime_ms:.0f} ms after the stop"]
 
-    def _state(self) -> CpuManagerState:
+    def _state(self, expected: DesiredState) -> CpuManagerState:
+        text = self._node.read(self._endpoint.state_paths["cpu_manager"]) or ""
         try:
-            return parse_state(self._node.read(self._endpoint.state_paths["cpu_manager"]) or "")
+            return parse_state(text, expected.minor, expected.pod_level)
         except StateFileError as exc:
             raise NotVerified(str(exc)) from exc
 
     def _sets(self, expected: DesiredState) -> str:
-        state = self._state()
+        state = self._state(expected)
         if expected.policy != "static":
             return f"state file: policy {state['policy']}"
         reserved = f", reserved {format_cpuset(expected.reserved)}" if expected.reserved else ""

@@ -26,10 +26,20 @@ def test_node_from_the_api():
         allocatable_cpu=253,
         cpu_manager_policy="static",
         full_pcpus_only=True,
+        pod_level_managers=False,
         cgroup_driver="systemd",
     )
     assert node_from_api(node, None) == facts(kubelet_version="1.30.2", allocatable_cpu=253)
     assert node_from_api({}, None) == Node()
+
+
+@pytest.mark.parametrize(
+    ("version", "gates", "known"),
+    [("v1.37.2", {}, False), ("v1.37.2", {"PodLevelResourceManagers": True}, True), ("unknown", {}, None)],
+)
+def test_the_live_feature_gates_tell_whether_whole_pods_are_managed(version, gates, known):
+    node = {"status": {"nodeInfo": {"kubeletVersion": version}}}
+    assert node_from_api(node, {"featureGates": gates}).pod_level is known
 
 
 @pytest.mark.parametrize(

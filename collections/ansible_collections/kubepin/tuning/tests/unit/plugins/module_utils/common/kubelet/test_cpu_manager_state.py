@@ -6,8 +6,9 @@ import typing as t
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError, seal_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    checksum_of,
     parse_state,
     rejected_because,
 )
@@ -17,6 +18,19 @@ TWO_PODS = {"b-uid": {"c2": "4-5", "c1": "2-3"}, "a-uid": {"main": "1"}}
 
 def state_text(policy: str, default: str, checksum: int, **more: t.Any) -> str:
     return json.dumps({"policyName": policy, "defaultCpuSet": default, **more, "checksum": checksum})
+
+
+V2 = state_text("static", "4-7", checksum_of("static", "4-7", {}))
+V3 = state_text("static", "0,6-7", 93566514, entries=TWO_PODS)
+_DATA = '{"policyName":"static","defaultCpuSet":"0-3"}'
+
+
+def v4(**changed: t.Any) -> str:
+    """A file of 1.37 whose V2 part differs from what counts, with some fields changed."""
+    return json.dumps({**json.loads(V2), "data": _DATA, "dataChecksum": 270902611, **changed})
+
+
+V4 = v4()
 
 
 # The checksums are the kubelet's own: the first from a node, two from the Kubernetes blog on strict-cpu-reservation, the others from
@@ -49,20 +63,19 @@ def state_text(policy: str, default: str, checksum: int, **more: t.Any) -> str:
         pytest.param(
             state_text("static", "0,6-7", 4072537545, entries=TWO_PODS, podEntries={"p": {"cpuSet": "1-2"}}),
             "V3",
-            None,
+            True,
             id="V3",
         ),
-        pytest.param(state_text("static", "0-3", 0, data="{}", dataChecksum=7), "V4", None, id="V4"),
     ],
 )
 def test_format_and_checksum(text: str, kind: str, checksum_ok: bool | None) -> None:
-    state = parse_state(text)
+    state = parse_state(text, 36, kind == "V3")
     assert (state["format"], state["checksum_ok"]) == (kind, checksum_ok)
 
 
 def test_content() -> None:
-    text = state_text("static", "0,6-7", 200561236, entries=TWO_PODS, podEntries={"p": {"cpuSet": "1-2"}})
-    state = parse_state(text)
+    text = state_text("static", "0,6-7", 4072537545, entries=TWO_PODS, podEntries={"p": {"cpuSet": "1-2"}})
+    state = parse_state(text, 36, True)
     assert state["policy"] == "static"
     assert state["default_cpus"] == "0,6-7"
     assert state["entries"] == TWO_PODS
@@ -70,17 +83,45 @@ def test_content() -> None:
 
 
 def test_content_of_v1_is_by_container() -> None:
-    assert parse_state(state_text("static", "0", 0, entries={"id": "1"}))["entries"] == {"id": {"": "1"}}
+    assert parse_state(state_text("static", "0", 0, entries={"id": "1"}), 22, False)["entries"] == {"id": {"": "1"}}
 
 
-def test_content_of_v4_is_its_data() -> None:
-    data = json.dumps({"policyName": "static", "defaultCpuSet": "0-1"})
-    assert parse_state(state_text("none", "", 0, data=data, dataChecksum=1))["default_cpus"] == "0-1"
+@pytest.mark.parametrize(
+    ("text", "minor", "pod_level", "read"),
+    [
+        pytest.param(V4, 37, False, ("V4", "0-3", True), id="V4"),
+        pytest.param(V4, 36, False, ("V2", "4-7", True), id="V4 by an older kubelet"),
+        pytest.param(v4(dataChecksum=12345), 37, False, ("V4", "0-3", False), id="V4 corrupt"),
+        pytest.param(v4(dataChecksum=0), 37, False, ("V4", "0-3", False), id="V4 without its checksum"),
+        pytest.param(v4(checksum=1), 37, False, ("V4", "0-3", True), id="V4, V2 in it corrupt"),
+        pytest.param(v4(checksum=1), 36, False, ("V2", "4-7", False), id="V4, V2 in it corrupt, by an older kubelet"),
+        pytest.param(v4(data="", dataChecksum=0), 37, False, ("V2", "4-7", True), id="V2 with empty fields of V4"),
+        pytest.param(V2, 37, False, ("V2", "4-7", True), id="V2"),
+        pytest.param(V3, 37, False, ("V3", "0,6-7", True), id="V3"),
+        pytest.param(V3, 36, True, ("V3", "0,6-7", True), id="V3 with the gate"),
+        pytest.param(V3, 36, False, ("V2", "0,6-7", False), id="V3 without the gate"),
+        pytest.param(V3, 35, False, ("V2", "0,6-7", False), id="V3 by a kubelet that does not know it"),
+        pytest.param(state_text("none", "", 3242152201), 36, False, ("V1", "", True), id="V1"),
+        pytest.param(state_text("none", "", 3242152201), 37, False, ("V2", "", False), id="V1 by a kubelet without it"),
+    ],
+)
+def test_which_format_a_kubelet_reads(text: str, minor: int, pod_level: bool, read: tuple[str, str, bool]) -> None:
+    state = parse_state(text, minor, pod_level)
+    assert (state["format"], state["default_cpus"], state["checksum_ok"]) == read
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        pytest.param(v4(data='{"policyName"', dataChecksum=1), "'data' is not JSON", id="V4 cut off"),
+        pytest.param(v4(data="", dataChecksum=1), "'data' is not JSON", id="V4 without data"),
+        pytest.param(v4(data="[]"), "'data' holds \\[\\]", id="V4, data is a list"),
+        pytest.param(v4(data=3), "'data' is 3; expected text", id="V4, data is a number"),
+        pytest.param(v4(dataChecksum="1"), "'dataChecksum' is '1'; expected a whole number", id="V4 checksum"),
+        pytest.param(v4(data='{"defaultCpuSet":"0-"}'), "'0-' is not a CPU list", id="V4 default set"),
+        pytest.param(
+            state_text("static", "0", 0, entries={"id": "1"}), "V1, which no kubelet since 1.37 reads", id="V1"
+        ),
         pytest.param("", "is not JSON", id="empty"),
         pytest.param('{"policyName": "sta', "is not JSON", id="cut off"),
         pytest.param("[]", "holds \\[\\]; expected a JSON object", id="a list"),
@@ -105,7 +146,7 @@ def test_content_of_v4_is_its_data() -> None:
 )
 def test_refused(text: str, message: str) -> None:
     with pytest.raises(StateFileError, match=message) as caught:
-        parse_state(text)
+        parse_state(text, 37, True)
     assert "Drain the node and remove the file" in str(caught.value)
 
 
@@ -160,15 +201,18 @@ def test_refused(text: str, message: str) -> None:
 def test_rejected_because(
     state: tuple[str, str, t.Any] | None, policy: str, reserved: str, online: str, strict: bool, reason: str | None
 ) -> None:
-    parsed = parse_state(state_text(state[0], state[1], 0, entries=state[2])) if state else None
+    parsed = parse_state(state_text(state[0], state[1], 0, entries=state[2]), 36, False) if state else None
     assert rejected_because(parsed, policy, parse_cpuset(reserved), parse_cpuset(online), strict) == reason
 
 
 def test_a_wrong_checksum_comes_first() -> None:
-    state = parse_state(state_text("none", "", 1))
+    state = parse_state(state_text("none", "", 1), 36, False)
     assert rejected_because(state, "static", frozenset(), frozenset(), False) == "checkpoint is corrupted"
 
 
-def test_cpus_of_whole_pods_are_known() -> None:
-    state = parse_state(state_text("static", "0-1", 1, podEntries={"p": {"cpuSet": "2-3"}}))
-    assert rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False) is None
+@pytest.mark.parametrize(("pod_level", "starts"), [(True, True), (False, False)])
+def test_cpus_of_whole_pods_are_known_with_the_feature_gate(pod_level: bool, starts: bool) -> None:
+    data = json.dumps({"policyName": "static", "defaultCpuSet": "0-1", "podEntries": {"p": {"cpuSet": "2-3"}}})
+    state = parse_state(v4(data=data, dataChecksum=seal_of(data)), 37, pod_level)
+    reason = rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False)
+    assert (reason is None) == starts

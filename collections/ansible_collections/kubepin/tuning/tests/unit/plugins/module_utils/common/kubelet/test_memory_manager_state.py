@@ -7,7 +7,7 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError, seal_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     default_machine,
     memory_checksum_of,
@@ -37,7 +37,9 @@ POD = (
 def rejected(text: str, policy: str = "Static", minor: int = 22, **machine: t.Any) -> str | None:
     """The verdict on a file, for a machine of one NUMA node with 1 GiB reserved unless told otherwise."""
     found = default_machine(machine.get("nodes", ONE), machine.get("reserved", RESERVED))
-    return memory_rejected_because(parse_memory_state(text), policy, found, minor)
+    return memory_rejected_because(
+        parse_memory_state(text, minor, machine.get("pod_level", False)), policy, found, minor
+    )
 
 
 def text_of(machine: dict[str, t.Any], entries: dict[str, t.Any]) -> str:
@@ -48,11 +50,11 @@ def text_of(machine: dict[str, t.Any], entries: dict[str, t.Any]) -> str:
 
 @pytest.mark.parametrize("text", [NONE, EMPTY, POD])
 def test_a_kubelets_own_checksum_is_right_and_another_is_not(text: str) -> None:
-    assert parse_memory_state(text)["checksum_ok"] is True
+    assert parse_memory_state(text, 22, False)["checksum_ok"] is True
     data = json.loads(text)
-    assert parse_memory_state(json.dumps({**data, "checksum": 1}))["checksum_ok"] is False
-    assert parse_memory_state(json.dumps({**data, "checksum": 0}))["checksum_ok"] is None
-    assert parse_memory_state(json.dumps({**data, "policyName": "Other"}))["checksum_ok"] is False
+    assert parse_memory_state(json.dumps({**data, "checksum": 1}), 22, False)["checksum_ok"] is False
+    assert parse_memory_state(json.dumps({**data, "checksum": 0}), 22, False)["checksum_ok"] is None
+    assert parse_memory_state(json.dumps({**data, "policyName": "Other"}), 22, False)["checksum_ok"] is False
 
 
 @pytest.mark.parametrize(("text", "policy"), [(NONE, "None"), (EMPTY, "Static"), (POD, "Static")])
@@ -115,12 +117,48 @@ def test_another_reservation_or_other_memory_than_in_the_file_is_refused() -> No
 
 
 def test_a_machine_whose_memory_is_not_known_is_not_held_against_the_file() -> None:
-    assert memory_rejected_because(parse_memory_state(EMPTY), "Static", {}, 22) is None
+    assert memory_rejected_because(parse_memory_state(EMPTY, 22, False), "Static", {}, 22) is None
 
 
 def test_a_checksum_of_0_is_taken_from_1_36_on() -> None:
     text = EMPTY.replace("3846479054", "0")
     assert [rejected(text, minor=minor) for minor in (22, 35, 36)] == ["checkpoint is corrupted"] * 2 + [None]
+
+
+def sealed(text: str, **changed: t.Any) -> str:
+    """The file as 1.37 writes it, around a part for older kubelets that has another policy."""
+    data = json.dumps({name: value for name, value in json.loads(text).items() if name != "checksum"})
+    return json.dumps({**json.loads(NONE), "data": data, "dataChecksum": seal_of(data), **changed})
+
+
+def test_since_1_37_the_text_in_the_file_counts_and_its_checksum() -> None:
+    assert rejected(sealed(POD), minor=37) is None
+    assert "differs from state checkpoint policy" in (rejected(sealed(POD), minor=36) or "")
+    for broken in (sealed(POD, dataChecksum=12345), sealed(POD, dataChecksum=0)):
+        assert rejected(broken, minor=37) == "checkpoint is corrupted"
+    assert rejected(sealed(POD, checksum=1), minor=37) is None
+    assert rejected(POD, minor=37) is None
+    assert rejected(sealed(NONE, data="", dataChecksum=0), "None", minor=37) is None
+
+
+@pytest.mark.parametrize(("pod_level", "starts"), [(True, True), (False, False)])
+def test_the_memory_of_a_whole_pod_counts_with_the_feature_gate(pod_level: bool, starts: bool) -> None:
+    state = json.loads(POD)
+    blocks = state["entries"]["a"]["c"]
+    state["entries"]["a"] = {"c": blocks, "d": blocks}
+    whole = {"a": {"memoryBlocks": blocks}}
+    checksum = memory_checksum_of("Static", state["machineState"], state["entries"], whole)
+    v2 = json.dumps({**state, "podEntries": whole, "checksum": checksum})
+    for text in (v2, sealed(v2)):
+        assert (rejected(text, minor=37, pod_level=pod_level) is None) == starts
+
+
+def test_a_file_of_1_36_with_the_feature_gate_is_corrupted_without_it() -> None:
+    state = json.loads(EMPTY)
+    text = json.dumps({**state, "checksum": memory_checksum_of("Static", state["machineState"], {}, {})})
+    assert rejected(text, minor=36, pod_level=True) is None
+    assert rejected(text, minor=36) == "checkpoint is corrupted"
+    assert rejected(text, minor=37) is None
 
 
 def test_huge_pages_are_no_allocatable_memory() -> None:
@@ -147,6 +185,9 @@ def test_from_1_32_on_only_the_sums_of_a_group_of_numa_nodes_must_be_right() -> 
     [
         "",
         "{",
+        '{"data": "{", "dataChecksum": 1}',
+        '{"data": "", "dataChecksum": 1}',
+        '{"data": "[]", "dataChecksum": 1}',
         "3",
         '{"policyName": null, "entries": 3}',
         '{"machineState": {"0": {}}}',
@@ -155,4 +196,4 @@ def test_from_1_32_on_only_the_sums_of_a_group_of_numa_nodes_must_be_right() -> 
 )
 def test_text_that_is_no_such_file_is_named(text: str) -> None:
     with pytest.raises(StateFileError, match="Drain the node"):
-        parse_memory_state(text)
+        parse_memory_state(text, 37, False)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
-    removed_flags,
     unknown_flag,
     without_flags,
 )
@@ -11,12 +10,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flag
 def test_the_flag_that_a_kubelet_reports_as_unknown() -> None:
     assert unknown_flag('err="failed to parse kubelet flag: unknown flag: --network-plugin"') == "network-plugin"
     assert unknown_flag("Kubernetes v1.22.17") is None
-
-
-def test_removed_flags_are_those_that_mean_something() -> None:
-    line = ["/usr/bin/kubelet", "--network-plugin=cni", "--dynamic-config-dir=/x"]
-    assert removed_flags(line, 22) == []
-    assert removed_flags(line, 24) == [("dynamic-config-dir", 24)]
 
 
 def test_flags_leave_both_environment_files_and_nothing_else_changes() -> None:

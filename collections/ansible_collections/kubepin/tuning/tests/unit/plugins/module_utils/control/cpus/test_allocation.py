@@ -23,6 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     reserved_of,
 )
 
+BY_SOCKET = "align-by-socket"
 ACROSS_NUMA = "distribute-cpus-across-numa"
 FULL = "full-pcpus-only"
 UNCORE = "prefer-align-cpus-by-uncorecache"
@@ -56,6 +57,7 @@ def epyc(nodes: int) -> dict[str, Any]:
 SINGLE_HT = topology(4, 2)
 DUAL_HT = topology(6, 2, lambda core: core % 2, lambda core: core % 2)
 MULTI_NUMA_HT = topology(40, 2, lambda core: core // 20, lambda core: core // 10)
+MULTI_NUMA_HT_2 = topology(40, 2, lambda core: core % 2, lambda core: core % 4)
 LARGE = topology(128, 2, lambda core: core // 64, lambda core: core // 16)
 UNCORE_SINGLE = topology(16, 1, l3=lambda core: core // 4)
 UNCORE_DUAL = topology(16, 1, lambda core: core // 8, l3=lambda core: core // 4)
@@ -76,7 +78,7 @@ def cpus(found: Preview, pod: int = 0) -> dict[str, str]:
     return {name: format_cpuset(given) for name, given in found.admissions[pod].cpus.items()}
 
 
-@pytest.mark.parametrize("version", [20, 21, 22, 23, 28, 36])
+@pytest.mark.parametrize("version", [20, 21, 22, 23, 28, 37])
 @pytest.mark.parametrize(
     ("machine", "free", "count", "expected"),
     [
@@ -168,7 +170,25 @@ def test_distributes_over_numa_nodes(
     machine: dict[str, Any], free: str, count: int, options: tuple[str, ...], expected: str
 ) -> None:
     assert given(machine, 23, (ACROSS_NUMA, *options), free, count) == expected
-    assert given(machine, 36, (ACROSS_NUMA, *options), free, count) == expected
+    assert given(machine, 37, (ACROSS_NUMA, *options), free, count) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "free", "expected"),
+    [
+        pytest.param(37, (BY_SOCKET,), "1-15", "1,3,5,7,9,11", id="both"),
+        pytest.param(
+            37, (BY_SOCKET,), "1-9,12-13,16-17", "1,3,5,7,9,13", id="the socket counts more than the distribution"
+        ),
+        pytest.param(37, (), "1-9,12-13,16-17", "1,4-5,8-9,12", id="not by socket"),
+        pytest.param(37, (BY_SOCKET,), "1-5,8-9,12-13", "1,4-5,8-9,12", id="no socket has enough"),
+        pytest.param(36, (BY_SOCKET,), "1-9,12-13,16-17", "1,4-5,8-9,12", id="before 1.37"),
+    ],
+)
+def test_distributes_within_a_socket_from_1_37(
+    version: int, options: tuple[str, ...], free: str, expected: str
+) -> None:
+    assert given(MULTI_NUMA_HT_2, version, (ACROSS_NUMA, *options), free, 6) == expected
 
 
 @pytest.mark.parametrize(

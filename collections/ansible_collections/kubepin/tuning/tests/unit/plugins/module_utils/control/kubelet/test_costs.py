@@ -27,6 +27,7 @@ def gates(**values: bool) -> dict[str, Any]:
         pytest.param(
             36, gates(InPlacePodVerticalScalingExclusiveCPUs=True), [NO_QUOTA], id="resizes exclusive CPUs too"
         ),
+        pytest.param(37, gates(DisableCPUQuotaWithExclusiveCPUs=False), [RESIZE, NO_QUOTA], id="another locked gate"),
         pytest.param(36, {"cpuCFSQuota": False}, [RESIZE], id="no quota on this node at all"),
     ],
 )

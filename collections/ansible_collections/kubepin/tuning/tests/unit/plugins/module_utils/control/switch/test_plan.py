@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import seal_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
@@ -289,6 +291,17 @@ def test_a_kubelet_without_memory_manager_does_not_read_its_state_file(
     assert expected.memory_policy == policy
     damaged = {"memory_manager": ("/var/lib/kubelet/memory_manager_state", "{")}
     assert bool(state_changes(damaged, expected)) == (policy is not None)
+
+
+@pytest.mark.parametrize(("gates", "refused"), [({}, True), ({"PodLevelResourceManagers": True}, False)])
+def test_cpus_of_whole_pods_in_the_state_count_if_the_kubelet_manages_whole_pods(
+    gates: dict[str, bool], refused: bool
+) -> None:
+    after = {**DEFAULTS, "cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "featureGates": gates}
+    expected = desired_state(topology(cores=4, threads=1), after, "1.37.2")
+    data = '{"policyName":"static","defaultCpuSet":"0-1","podEntries":{"uid":{"cpuSet":"2-3"}}}'
+    text = json.dumps({"data": data, "dataChecksum": seal_of(data)})
+    assert bool(state_changes({"cpu_manager": ("/var/lib/kubelet/cpu_manager_state", text)}, expected)) == refused
 
 
 @pytest.mark.parametrize("version", ["1.22.17", "1.36.3"])

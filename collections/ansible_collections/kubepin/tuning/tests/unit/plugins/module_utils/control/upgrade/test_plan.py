@@ -158,6 +158,58 @@ def test_control_groups_v1_from_1_35(cluster: Cluster) -> None:
     assert cluster.problems() == []
 
 
+def at_1_36(cluster: Cluster) -> None:
+    """The cluster at 1.36.3 on the way to 1.37.2, with nothing against it."""
+    cluster.control_plane_at("1.36.3")
+    cluster.kubelets_at("1.36.3", CP, W1, W2)
+    for node in cluster.api["nodes"]:
+        node["runtime"] = "containerd://2.2.1"
+    cluster.request["target"] = "1.37.2"
+    assert cluster.problems() == []
+
+
+def test_feature_gates_that_the_target_does_not_know(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    for host in (W1, W2):
+        cluster.hosts[host]["facts"]["feature_gates"] = {"SidecarContainers": True, "PodLevelResourceManagers": True}
+    assert cluster.problems() == [("feature_gates", W1), ("feature_gates", W2)]
+    cluster.api["kubelet_gates"] = {"kubelet-config": ["SidecarContainers"]}
+    assert cluster.problems() == [("feature_gates", CLUSTER)]
+    cluster.api["arguments"] = {"kube-scheduler": {"feature-gates": "GangScheduling=true, AllAlpha=false"}}
+    assert cluster.problems() == [("feature_gates", CLUSTER)] * 2
+    assert "GangScheduling in the feature-gates of kube-scheduler, which 1.37" in cluster.plan().problems[1].text
+
+
+def test_admission_plugins_that_the_target_does_not_know(cluster: Cluster) -> None:
+    cluster.api["arguments"] = {"kube-apiserver": {"enable-admission-plugins": "NodeRestriction,PodSecurityPolicy"}}
+    cluster.request["target"] = "1.24.17"
+    assert cluster.problems() == []
+    cluster.request["target"] = "1.25.16"
+    assert cluster.problems() == [("admission_plugins", CLUSTER)]
+
+
+def test_a_configuration_that_only_the_present_kubeadm_reads(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    cluster.api["kubeadm"]["apiVersion"] = "kubeadm.k8s.io/v1beta4"
+    assert cluster.problems() == []
+    cluster.api["kubeadm"]["apiVersion"] = "kubeadm.k8s.io/v1beta3"
+    assert cluster.problems() == [("kubeadm_api", CLUSTER)]
+
+
+def test_a_configuration_that_a_kubeadm_on_the_path_converts(cluster: Cluster) -> None:
+    cluster.api["kubeadm"]["apiVersion"] = "kubeadm.k8s.io/v1beta2"
+    cluster.request["target"] = "1.28.15"
+    for node in cluster.api["nodes"]:
+        node["runtime"] = "containerd://2.2.1"
+    assert cluster.problems() == []
+
+
+def test_flags_of_cadvisor_stop_the_kubelet_of_1_37(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    cluster.hosts[W1]["facts"]["command_line"] += ["--containerd=/run/c.sock", "--housekeeping-interval=10s"]
+    assert cluster.problems() == [("kubelet_flags", W1)]
+
+
 def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
     cluster.request["images_from_registry"] = True
     assert cluster.problems() == [("image_repository", CLUSTER)]
