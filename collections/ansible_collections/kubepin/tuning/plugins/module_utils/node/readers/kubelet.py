@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What configures this machine's kubelet: its service, command line, files and state, as texts.
 
-The control node decodes them (`control/kubelet/decoded.py`).
+The control node decodes them (`control/kubelet/kubelet.py`).
 """
 
 from __future__ import annotations
