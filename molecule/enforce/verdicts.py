@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "collections")]
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node  # noqa: E402
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node  # noqa: E402
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (  # noqa: E402
     asks_for_gpu,
     containers_of,

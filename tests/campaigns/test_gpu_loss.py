@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import risk_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
 
 from sandbox.settings import SandboxError
 from tests.campaigns import legacy_gpu

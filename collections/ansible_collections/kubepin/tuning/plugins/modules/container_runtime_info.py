@@ -15,6 +15,8 @@ description:
     devices.
   - GPU pods run under the container runtime's default handler, or through a RuntimeClass under a handler that is
     C(nvidia-container-runtime). A fact on which these handlers differ is unknown.
+  - The node sends texts, which an action plugin decodes on the control node. Credentials of registries stay on the
+    node.
   - Unknown facts are null, with the reason in RV(container_runtime.unknown).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -99,7 +101,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import (
+    Machine,
+    read_runtime,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 ARGUMENT_SPEC = {
@@ -111,13 +116,13 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    reader = Reader(runner(module.run_command))
+    machine = Machine(runner(module.run_command))
     try:
-        threads = threads_as_counted(read_topology())
-        report = reader.report(module.params["runtime"], threads, module.params["gpu_device_paths"])
+        sources = read_runtime(machine, module.params["runtime"], module.params["gpu_device_paths"])
+        sources["threads_per_core"] = threads_as_counted(read_topology())
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(changed=False, container_runtime=report)
+    module.exit_json(changed=False, sources=sources)
 
 
 if __name__ == "__main__":

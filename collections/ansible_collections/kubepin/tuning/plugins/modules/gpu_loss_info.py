@@ -15,6 +15,7 @@ description:
     rules. A device is lost if the container sees it but its cgroup denies access (C(Failed to initialize NVML)
     V(Unknown Error)).
   - Checks the three known causes against the container's specification, runc, the kubelet and systemd's journal.
+  - The node sends what M(kubepin.tuning.gpu_containers_info) reads, which an action plugin diagnoses on the control node.
   - Reads only. Opens no device, enters no container and changes nothing; check mode does the same.
   - Containers are found with C(crictl). Under cgroup v2 the kernel shows no device rules, and the state is V(unknown)
     unless the container is privileged.
@@ -149,27 +150,7 @@ gpu_loss:
       sample: ["all containers: there is no crictl on this node"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.gpu_access import LossReader
-
 ARGUMENT_SPEC = {
     "devices": {"type": "list", "elements": "str", "default": ["nvidia*"]},
     "kubelet": {"type": "dict"},
 }
-
-
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
-    reader = LossReader(runner(module.run_command), module.params["kubelet"])
-    try:
-        report = reader.report(module.params["devices"])
-    except TuningError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(changed=False, gpu_loss=report)
-
-
-if __name__ == "__main__":
-    main()

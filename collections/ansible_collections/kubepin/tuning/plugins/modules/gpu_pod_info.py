@@ -267,9 +267,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import DEFAULT_PREFIXES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource, FileSource
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module

@@ -8,8 +8,8 @@ from collections import Counter
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, Nodes, Object, Source
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import GRADES, risk_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Nodes, Object, Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES, risk_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES, build_patch
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     Verdict,

@@ -7,7 +7,7 @@ import math
 import typing as t
 from fractions import Fraction
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Object
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Object
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import Container, pod_cpus, resource
 
 TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {

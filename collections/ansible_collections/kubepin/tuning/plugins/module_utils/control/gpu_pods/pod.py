@@ -11,9 +11,9 @@ import typing as t
 from fractions import Fraction
 from functools import lru_cache
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, Object
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import is_gpu
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Object
 
 REASONS: t.Dict[str, str] = {
     "no_cpu_limit": "it has no CPU limit",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import GRADES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import REASONS
 

@@ -7,12 +7,12 @@ import json
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
     Node,
     Object,
     node_from_api,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
 
 OWNER_PATHS = {

@@ -100,6 +100,18 @@ def test_container_runtime(plan: Answer, check_mode: bool) -> None:
     assert "dev_char_links: there is no device /no/device" in report["unknown"]
 
 
+def test_container_programs(answer: Answer, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("mode = 'cdi'")
+    result = answer(
+        "container_programs_info",
+        programs=["cat", "no-such-program"],
+        files=[str(tmp_path / "config.toml")],
+        folders=[str(tmp_path)],
+    )
+    assert [program["code"] for program in result["programs"]] == [0, None]
+    assert (result["files"][0]["text"], result["folders"][0]["names"]) == ("mode = 'cdi'", ["config.toml"])
+
+
 @pytest.mark.usefixtures("kubelet")
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_gpu_loss(plan: Answer, check_mode: bool) -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED, audit
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     REASONS,
     asks_for_gpu,

@@ -1,315 +1,90 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runtimes' own configurations amount to, on made machines whose programs answer as the real ones do."""
+"""What a node sends of its container runtime; what it amounts to is tested where it is decoded."""
 
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import (
-    Reader,
-    Unknown,
-    parse_runc_version,
+    Machine,
+    read_programs,
+    read_runtime,
 )
 
-CONTAINERD_1 = """\
-imports = ["/etc/containerd/config.toml"]
-oom_score = 0
-version = 2
-
-[plugins]
-
-  [plugins."io.containerd.grpc.v1.cri"]
-    enable_cdi = {cdi}
-    sandbox_image = "registry.k8s.io/pause:3.6"
-
-    [plugins."io.containerd.grpc.v1.cri".containerd]
-      default_runtime_name = "{default}"
-
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes]
-
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia]
-          privileged_without_host_devices = false
-          runtime_type = "io.containerd.runc.v2"
-
-          [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia.options]
-            BinaryName = "{nvidia}"
-            SystemdCgroup = true
-
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-          runtime_type = "io.containerd.runc.v2"
-
-          [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-            BinaryName = ""
-            SystemdCgroup = true
+DUMP = """\
+[plugins.'io.containerd.grpc.v1.cri'.registry.configs.'a:5000'.auth]
+  username = 'bob'
+  password = "s3cret # \\" one"
+  auth = 's3cret'
+  identitytoken = ''
+[plugins.'io.containerd.grpc.v1.cri'.registry.headers]
+  "Authorization" = ['Basic s3cret']
+[plugins.'io.containerd.grpc.v1.cri'.containerd]
+  default_runtime_name = 'runc'
 """
-CONTAINERD_2 = """\
-version = 3
-root = '/var/lib/containerd'
-imports = ['/etc/containerd/config.toml', '/etc/containerd/conf.d/99-nvidia.toml']
-
-[plugins]
-  [plugins.'io.containerd.cri.v1.images']
-    snapshotter = 'overlayfs'
-
-  [plugins.'io.containerd.cri.v1.runtime']
-    enable_cdi = true
-    cdi_spec_dirs = ['/etc/cdi', '/var/run/cdi']
-
-    [plugins.'io.containerd.cri.v1.runtime'.containerd]
-      default_runtime_name = 'runc'
-
-      [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes]
-        [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-          runtime_type = 'io.containerd.runc.v2'
-
-          [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-            BinaryName = ''
-            SystemdCgroup = true
-"""
-CRIO = """\
-[crio]
-  root = "/var/lib/containers/storage"
-  [crio.runtime]
-    cgroup_manager = "systemd"
-    default_runtime = "{default}"
-    hooks_dir = ["/usr/share/containers/oci/hooks.d"]
-    [crio.runtime.runtimes]
-      [crio.runtime.runtimes.runc]
-        runtime_path = "/usr/bin/runc"
-        runtime_type = "oci"
-      [crio.runtime.runtimes.crun]
-        runtime_path = "/usr/bin/crun"
-        runtime_type = "oci"
-"""
-NVIDIA = """\
-#accept-nvidia-visible-devices-as-volume-mounts = false
-disable-require = false
-
-[nvidia-container-cli]
-environment = []
-#path = "/usr/bin/nvidia-container-cli"
-ldconfig = "@/sbin/ldconfig.real"
-
-[nvidia-container-runtime]
-log-level = "info"
-mode = "{mode}"
-runtimes = [
-    "docker-runc",
-    "runc",
-]
-
-    [nvidia-container-runtime.modes]
-
-        [nvidia-container-runtime.modes.cdi]
-        default-kind = "nvidia.com/gpu"
-"""
-DOCKER = json.dumps(
-    {
-        "DefaultRuntime": "nvidia",
-        "CgroupDriver": "cgroupfs",
-        "Runtimes": {"nvidia": {"path": "nvidia-container-runtime"}},
-    }
-)
-RUNC = "runc version {}\ncommit: v1\nspec: 1.0.2-dev\n"
 
 
-class Machine:
-    """A folder with programs, and what they answer."""
-
-    def __init__(self, root):
-        self.root = str(root)
-        self.answers = {}
-
-    def program(self, path, **answers):
-        self.file(path, "", 0o755)
-        self.answers[path] = {key.replace("_", " "): answer for key, answer in answers.items()}
-        return self
-
-    def file(self, path, text="", mode=0o644):
-        where = self.root + path
-        os.makedirs(os.path.dirname(where), exist_ok=True)
-        with open(where, "w") as file:
-            file.write(text)
-        os.chmod(where, mode)
-        return self
-
-    def run(self, argv):
-        answer = self.answers[argv[0][len(self.root) :]].get(" ".join(argv[1:]))
-        return (1, "", "no such command") if answer is None else (0, answer, "")
-
-    def read(self, runtime="containerd"):
-        return Reader(self.run, self.root).report(runtime, 2, ["/dev/nvidia*"])
+def program(root: Path, path: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text("")
+    (root / path).chmod(0o755)
 
 
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
-
-
-def version(text):
-    return {"__version": text}
-
-
-def containerd(
-    machine, default="nvidia", nvidia="/usr/bin/nvidia-container-runtime", cdi="false", runc="1.0.0~rc93+ds1"
-):
-    dump = CONTAINERD_1.format(default=default, nvidia=nvidia, cdi=cdi)
-    machine.program("/usr/bin/containerd", config_dump=dump)
-    machine.program("/usr/sbin/runc")
-    machine.answers["/usr/sbin/runc"] = {"--version": RUNC.format(runc)}
-    return machine
-
-
-def toolkit(machine, mode, release, folder="/usr/bin", config="/etc/nvidia-container-runtime/config.toml"):
-    machine.program(f"{folder}/nvidia-ctk")
-    machine.answers[f"{folder}/nvidia-ctk"] = {
-        "--version": f"NVIDIA Container Toolkit CLI version {release}\ncommit: x"
-    }
-    machine.file(config, NVIDIA.format(mode=mode))
-
-
-def facts(report):
-    return {key: report[key] for key in ("runc_version", "device_injection", "cgroup_driver")}
+def test_credentials_of_registries_stay_on_the_node(tmp_path: Path) -> None:
+    tomllib = pytest.importorskip("tomllib")
+    program(tmp_path, "usr/bin/containerd")
+    sent = read_runtime(Machine(lambda command: (0, DUMP, ""), str(tmp_path)), "containerd", [])
+    text = sent["configuration"]["output"]
+    assert "bob" not in text
+    assert "s3cret" not in text
+    cri = tomllib.loads(text)["plugins"]["io.containerd.grpc.v1.cri"]
+    assert cri["registry"]["configs"]["a:5000"]["auth"]["password"] == ""
+    assert cri["containerd"] == {"default_runtime_name": "runc"}
 
 
 @pytest.mark.parametrize(
-    ("mode", "release", "expected"),
+    ("name", "found"),
     [
-        ("legacy", "1.17.8", "legacy"),
-        ("cdi", "1.17.8", "cdi"),
-        ("jit-cdi", "1.18.0", "cdi"),
-        ("auto", "1.17.8", "legacy"),
-        ("auto", "1.18.0", "cdi"),
-        ("csv", "1.17.8", None),
+        pytest.param("runc", "/usr/sbin/runc", id="in the services' path"),
+        pytest.param("/opt/runc", "/opt/runc", id="by path"),
+        pytest.param("crun", None, id="not there"),
+        pytest.param("", None, id="empty"),
+        pytest.param("../opt/runc", None, id="relative"),
+        pytest.param("ru\0nc", None, id="no name"),
     ],
 )
-def test_nvidias_runtime_by_its_mode(machine, mode, release, expected):
-    containerd(machine)
-    toolkit(machine, mode, release)
-    report = machine.read()
-    assert report["device_injection"] == expected
-    assert (report["runc_version"], report["cgroup_driver"]) == ("1.0.0-rc93", "systemd")
-    if expected is None:
-        assert any(f'mode "{mode}"' in why for why in report["unknown"])
+def test_programs_are_found_as_a_service_finds_them(tmp_path: Path, name: str, found: str | None) -> None:
+    program(tmp_path, "usr/sbin/runc")
+    program(tmp_path, "opt/runc")
+    ran = []
+    machine = Machine(lambda command: ran.append(command) or (3, "out", "err"), str(tmp_path))
+    (answer,) = read_programs(machine, [name], [], [])["programs"]
+    assert answer["command"] == [name, "--version"]
+    if found is None:
+        assert (answer["code"], ran) == (None, [])
+    else:
+        assert (answer["code"], answer["output"], answer["errors"]) == (3, "out", "err")
+        assert ran == [[f"{tmp_path}{found}", "--version"]]
 
 
-def test_auto_with_a_specification_is_decided_pod_by_pod(machine):
-    containerd(machine)
-    toolkit(machine, "auto", "1.14.3")
-    machine.file("/etc/cdi/nvidia.yaml")
-    assert machine.read()["device_injection"] is None
+def test_files_and_folders_are_sent_with_what_keeps_them_from_being_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "folder").mkdir()
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / "folder" / name).write_text("")
+    machine = Machine(lambda command: (0, "", ""), str(tmp_path))
+    sent = read_programs(machine, [], ["/file", "/absent", "/binary", "/fi\0le"], ["/folder", "/absent", "/file"])
+    assert [file["text"] for file in sent["files"]] == ["text", None, None, None]
+    assert [bool(file["error"]) for file in sent["files"]] == [False, False, True, True]
+    assert [folder["names"] for folder in sent["folders"]] == [["a", "b"], [], []]
+    assert [folder["error"] for folder in sent["folders"]] == [None, None, None]
 
 
-def test_the_operators_own_toolkit(machine):
-    folder = "/usr/local/nvidia/toolkit"
-    containerd(machine, nvidia=f"{folder}/nvidia-container-runtime")
-    toolkit(machine, "cdi", "1.17.8", folder, f"{folder}/.config/nvidia-container-runtime/config.toml")
-    machine.file("/etc/nvidia-container-runtime/config.toml", NVIDIA.format(mode="legacy"))
-    assert machine.read()["device_injection"] == "cdi"
-
-
-@pytest.mark.parametrize(("variant", "expected"), [("cdi", "cdi"), ("legacy", "legacy"), ("real", None)])
-def test_a_variant_says_its_mode_by_its_name(machine, variant, expected):
-    containerd(machine, nvidia=f"/usr/bin/nvidia-container-runtime.{variant}")
-    assert machine.read()["device_injection"] == expected
-
-
-def test_handlers_that_differ_make_a_fact_unknown(machine):
-    containerd(machine, default="runc")
-    toolkit(machine, "legacy", "1.17.8")
-    report = machine.read()
-    assert facts(report) == {"runc_version": "1.0.0-rc93", "device_injection": None, "cgroup_driver": "systemd"}
-    assert any("legacy under nvidia, device_specs under runc" in why for why in report["unknown"])
-
-
-@pytest.mark.parametrize(("specification", "expected"), [("nvidia.yaml", "cdi"), ("vendor.yaml", "device_specs")])
-def test_containerd_2_with_plain_runc(machine, specification, expected):
-    machine.program("/usr/bin/containerd", config_dump=CONTAINERD_2)
-    machine.program("/usr/local/sbin/runc")
-    machine.answers["/usr/local/sbin/runc"] = {"--version": RUNC.format("1.2.6")}
-    machine.file(f"/var/run/cdi/{specification}")
-    assert facts(machine.read()) == {"runc_version": "1.2.6", "device_injection": expected, "cgroup_driver": "systemd"}
-
-
-def test_crio(machine):
-    machine.program("/usr/bin/crio", status_config=CRIO.format(default="runc"))
-    machine.program("/usr/bin/runc")
-    machine.answers["/usr/bin/runc"] = {"--version": RUNC.format("1.1.12")}
-    expected = {"runc_version": "1.1.12", "device_injection": "device_specs", "cgroup_driver": "systemd"}
-    assert facts(machine.read("cri-o")) == expected
-    machine.file("/usr/share/containers/oci/hooks.d/oci-nvidia-hook.json")
-    assert facts(machine.read("cri-o")) == {**expected, "device_injection": "legacy"}
-
-
-def test_crun_has_no_version_of_runc(machine):
-    machine.program("/usr/bin/crio", status_config=CRIO.format(default="crun"))
-    machine.program("/usr/bin/crun")
-    machine.answers["/usr/bin/crun"] = {"--version": "crun version 1.14.1\n"}
-    report = machine.read("cri-o")
-    assert report["runc_version"] is None
-    assert any('says it is "crun version 1.14.1", not runc' in why for why in report["unknown"])
-
-
-def test_docker(machine):
-    machine.program("/usr/bin/docker")
-    machine.answers["/usr/bin/docker"] = {"info --format {{json .}}": DOCKER}
-    machine.program("/usr/bin/docker-runc")
-    machine.answers["/usr/bin/docker-runc"] = {"--version": RUNC.format("1.0.0-rc10")}
-    toolkit(machine, "legacy", "1.5.0")
-    expected = {"runc_version": "1.0.0-rc10", "device_injection": "legacy", "cgroup_driver": "cgroupfs"}
-    assert facts(machine.read("docker")) == expected
-
-
-def test_another_runtime_in_a_wrapper_is_unknown(machine):
-    containerd(machine, default="runc")
-    dump = CONTAINERD_2.replace("BinaryName = ''", "BinaryName = '/opt/runc-wrapper'")
-    machine.program("/usr/bin/containerd", config_dump=dump)
-    report = machine.read()
-    assert (report["runc_version"], report["device_injection"]) == (None, None)
-
-
-def test_nothing_is_known_of_a_machine_without_a_runtime(machine):
-    report = machine.read("unknown")
-    assert set(facts(report).values()) == {None}
-    assert report["dev_char_links"] is None
-    assert len(report["unknown"]) == 4
-    assert all("none of containerd, CRI-O and Docker" in why for why in report["unknown"][:3])
-    assert "there is no device /dev/nvidia*" in report["unknown"][3]
-
-
-def test_a_failing_program_is_named_with_its_words(machine):
-    machine.program("/usr/bin/containerd")
-    assert "`containerd config dump` failed: no such command" in machine.read()["unknown"][0]
-
-
-@pytest.mark.parametrize("linked", [True, False])
-def test_links_of_the_devices(machine, linked):
-    status = os.stat("/dev/null")
-    os.makedirs(machine.root + "/dev/char")
-    os.symlink("/dev/null", machine.root + "/dev/nvidia0")
-    if linked:
-        machine.file(f"/dev/char/{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
-    assert machine.read()["dev_char_links"] is linked
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        (RUNC.format("1.1.5+ds1"), "1.1.5"),
-        (RUNC.format("1.0.0~rc93+ds1-5+deb11u5"), "1.0.0-rc93"),
-        (RUNC.format("1.0.0-rc95"), "1.0.0-rc95"),
-        (RUNC.format("1.3.0-rc.1"), "1.3.0-rc.1"),
-    ],
-)
-def test_version_of_runc_as_the_audit_takes_it(output, expected):
-    assert parse_runc_version(output) == expected
-    assert with_facts(Node(), "a", {"runc_version": expected}).runc is not None
-
-
-@pytest.mark.parametrize("output", ["", "crun version 1.14\n"])
-def test_no_version_of_runc(output):
-    with pytest.raises(Unknown):
-        parse_runc_version(output)
+def test_an_output_that_is_no_text_can_be_sent(tmp_path: Path) -> None:
+    program(tmp_path, "usr/bin/runc")
+    machine = Machine(lambda command: (0, "a\udcff", ""), str(tmp_path))
+    (answer,) = read_programs(machine, ["runc"], [], [])["programs"]
+    assert json.dumps(answer["output"], ensure_ascii=False).encode() == b'"a?"'

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import risk_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
 
 OLD = {"cpu_manager_policy": "static", "cgroup_driver": "cgroupfs", "device_injection": "legacy"}
 

@@ -10,13 +10,14 @@ import datetime
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.risk import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.document import Table
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import (
     CORRECTED,
     KEEPS_DEVICES,
     SKIPS_MISSING_LINKS,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
 
 _DELETE = "Delete the pod: nothing gives a running container its GPU back."
 REMEDIES: t.Dict[str, str] = {
@@ -90,12 +91,15 @@ def parse_rules(text: str) -> t.List[Rule]:
     return [Rule(kind, _number(major), _number(minor), access) for kind, major, minor, access in found]
 
 
-def specified_rules(devices: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[Rule]:
-    """:param devices: ``linux.resources.devices`` of a container's OCI specification"""
+def specified_rules(devices: t.Iterable[Table]) -> t.List[Rule]:
+    """:param devices: ``linux.resources.devices`` of a container's OCI specification
+
+    :raises Unknown: for values of another type
+    """
     return [
-        Rule(entry.get("type") or "a", entry.get("major"), entry.get("minor"), entry.get("access") or "rwm")
+        Rule(entry.text("type") or "a", entry.number("major"), entry.number("minor"), entry.text("access") or "rwm")
         for entry in devices
-        if entry.get("allow")
+        if entry.flag("allow")
     ]
 
 

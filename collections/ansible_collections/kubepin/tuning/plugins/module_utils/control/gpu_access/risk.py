@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 
 GRADES: t.Dict[str, str] = {
     "high": "the kubelet takes it by itself",

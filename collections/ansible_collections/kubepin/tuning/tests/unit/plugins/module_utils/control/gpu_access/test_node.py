@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
     Node,
     node_from_api,
     with_facts,

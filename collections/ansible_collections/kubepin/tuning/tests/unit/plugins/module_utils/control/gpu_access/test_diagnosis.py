@@ -2,22 +2,29 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.diagnosis import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.diagnosis import (
     Container,
     Device,
     diagnose,
     parse_rules,
     specified_rules,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.document import Table
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
 
 STARTED = 1_800_000_000.0
 RELOADED = STARTED + 3600
 GPU = Device("/dev/nvidia0", 195, 0, link=False)
 WITHOUT = parse_rules("c 1:3 rwm\nc *:* m\n")
 WITH = parse_rules("c 1:3 rwm\nc 195:* rw\n")
-NAMED = specified_rules(
-    [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 195, "minor": 0, "access": "rwm"}]
+
+
+def specified(*devices):
+    return specified_rules([Table("`crictl inspect`", device) for device in devices])
+
+
+NAMED = specified(
+    {"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 195, "minor": 0, "access": "rwm"}
 )
 
 
@@ -113,9 +120,7 @@ def test_the_cause_and_its_evidence(case, cause, words):
         pytest.param(container(allowed=WITH), "kept", "its cgroup allows /dev/nvidia0 (195:0)", id="allowed"),
         pytest.param(container(allowed=parse_rules("a *:* rwm\n")), "kept", "allows /dev/nvidia0", id="all allowed"),
         pytest.param(
-            container(
-                allowed=None, not_read="cgroup v2", specified=specified_rules([{"allow": True, "access": "rwm"}])
-            ),
+            container(allowed=None, not_read="cgroup v2", specified=specified({"allow": True, "access": "rwm"})),
             "kept",
             "privileged",
             id="privileged, cgroup v2",
