@@ -97,6 +97,7 @@ container_runtime:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Reader
@@ -113,7 +114,8 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     reader = Reader(runner(module.run_command))
     try:
-        threads = threads_as_counted(read_topology())
+        topology = read_topology()
+        threads = threads_as_counted(len(parse_cpuset(topology["online"])), len(topology["cores"]))
         report = reader.report(module.params["runtime"], threads, module.params["gpu_device_paths"])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes, thread_counts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
@@ -17,9 +16,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Pod,
     preview,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     reservation_reasons,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     reserved_millicores,
@@ -31,7 +32,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
 )
 
 Facts = t.Mapping[str, t.Any]
-CpuSet = t.FrozenSet[int]
 
 SCHEMA = 1
 _LEVELS = {"l3_groups": "L3 group", "numa_nodes": "NUMA node"}
@@ -52,33 +52,32 @@ class PreviewRequest:
 class _Node:
     """A node with everything that determines which CPUs pods get."""
 
-    topology: Facts
+    topology: Topology
     version: str
     after: Facts
 
     @property
     def online(self) -> CpuSet:
-        return parse_cpuset(self.topology["online"])
+        return self.topology.online
 
     def groups(self, level: str) -> t.Dict[int, CpuSet]:
-        return {group["id"]: parse_cpuset(group["cpus"]) for group in self.topology[level] if group["cpus"]}
+        groups = {
+            "sockets": self.topology.sockets,
+            "numa_nodes": self.topology.numa_nodes,
+            "l3_groups": self.topology.l3_groups,
+        }
+        return {group.id: group.cpus for group in groups[level] if group.cpus}
 
     def gpus_near(self, cpus: CpuSet) -> t.List[str]:
         """The GPUs that are near all of `cpus`."""
-        return [gpu["address"] for gpu in self.topology["gpus"] if cpus and cpus <= self.near(gpu)]
-
-    def near(self, gpu: Facts) -> CpuSet:
-        """The CPUs near a GPU: its local CPUs, or those of its NUMA node."""
-        local = parse_cpuset(gpu["local_cpus"])
-        return (local or self.groups("numa_nodes").get(gpu["numa_node"], frozenset())) & self.online
+        return [gpu.address for gpu in self.topology.gpus if cpus and cpus <= self.topology.near(gpu)]
 
 
 def preview_node(
-    topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], request: PreviewRequest
+    topology: Topology, version: t.Optional[str], effective: t.Optional[Facts], request: PreviewRequest
 ) -> t.Dict[str, t.Any]:
     """Everything that can be predicted about a node before its kubelet is switched, as plain data.
 
-    :param topology: as `read_topology` returns it
     :param version: the kubelet's version; None if it could not be read
     :param effective: the kubelet's configuration, `effective` of `read_kubelet`; None: the kubelet's defaults
     :returns: only `problems`, if there are any; otherwise reservation, groups, room, pods, advice and notes
@@ -95,9 +94,9 @@ def preview_node(
     return {
         "schema": SCHEMA,
         "problems": [],
-        "online": topology["online"],
-        "threads_per_core": topology["threads_per_core"],
-        "thread_counts": thread_counts(topology),
+        "online": format_cpuset(topology.online),
+        "threads_per_core": topology.threads_per_core,
+        "thread_counts": topology.thread_counts,
         "kubelet": {
             "version": version,
             "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
@@ -162,7 +161,7 @@ def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any
                 "reserved": format_cpuset(cpus & reserved),
                 "left": format_cpuset(left),
                 "left_count": len(left),
-                "gpus": [gpu["address"] for gpu in node.topology["gpus"] if node.near(gpu) & cpus],
+                "gpus": [gpu.address for gpu in node.topology.gpus if node.topology.near(gpu) & cpus],
             }
         )
     return groups
@@ -179,7 +178,7 @@ def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
         "anywhere": count([node.online]),
         "l3_groups": count(node.groups("l3_groups").values()),
         "numa_nodes": count(node.groups("numa_nodes").values()),
-        "beside_gpu": count({node.near(gpu) for gpu in node.topology["gpus"]}),
+        "beside_gpu": count({node.topology.near(gpu) for gpu in node.topology.gpus}),
     }
 
 
@@ -263,11 +262,10 @@ def _reservations(node: _Node, level: str, reserved: CpuSet, size: int) -> t.Lis
     extended = set(reserved)
     for cpus in node.groups(level).values():
         surplus = len(cpus - reserved) % size if cpus & reserved else 0
-        for core in node.topology["cores"]:
-            threads = parse_cpuset(core["cpus"])
-            if surplus > 0 and threads <= cpus - reserved:
-                extended |= threads
-                surplus -= len(threads)
+        for core in node.topology.cores:
+            if surplus > 0 and core.cpus <= cpus - reserved:
+                extended |= core.cpus
+                surplus -= len(core.cpus)
     tried = extended != reserved and len(extended) * _MOST_RESERVED <= len(node.online)
     return [reserved, frozenset(extended)] if tried else [reserved]
 
@@ -319,15 +317,15 @@ def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.Li
 def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
     topology = node.topology
     notes = []
-    if topology["offline"]:
-        notes.append(f"CPUs {topology['offline']} are offline: the kubelet does not know them.")
+    if topology.offline:
+        notes.append(f"CPUs {format_cpuset(topology.offline)} are offline: the kubelet does not know them.")
     notes += machine_notes(topology, reserved)
-    memory_only = [group["id"] for group in topology["numa_nodes"] if not group["cpus"]]
+    memory_only = [group.id for group in topology.numa_nodes if not group.cpus]
     if memory_only:
         notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")
-    if not topology["l3_groups"]:
+    if not topology.l3_groups:
         notes.append("The machine tells no L3 caches.")
-    if not topology["gpus"]:
+    if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")
     elif node.after["topologyManagerPolicy"] == "none":
         notes.append(

@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     Reservation,
     choose_reservation,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     Settings,
     reserved_millicores,
@@ -46,10 +47,11 @@ class ChosenSettings:
     problems: t.List[Problem]
 
 
-def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desired: DesiredSettings) -> ChosenSettings:
+def choose_settings(
+    topology: Topology, now: Facts, version: t.Optional[str], desired: DesiredSettings
+) -> ChosenSettings:
     """The settings to write for *desired*, checked against every rule of this kubelet.
 
-    :param topology: as `read_topology` returns it
     :param now: the kubelet's effective configuration
     :param version: the kubelet's version; None if it could not be read
     """

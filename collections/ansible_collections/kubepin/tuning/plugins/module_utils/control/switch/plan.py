@@ -6,7 +6,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     parse_cpuset,
@@ -34,9 +33,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     state_changes,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import machine_of, reserved_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     Reservation,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
@@ -90,7 +91,7 @@ class Plan:
         return bool(self.settings or self.files or self.state_files)
 
 
-def changes_of(plan: Plan, topology: Facts, kubelet: Kubelet, undoes: str | None = None) -> Changes:
+def changes_of(plan: Plan, topology: Topology, kubelet: Kubelet, undoes: str | None = None) -> Changes:
     """A plan without problems in the form that travels to the node.
 
     :param undoes: the id of the switch that the plan rolls back
@@ -120,11 +121,8 @@ def endpoint_of(kubelet: Kubelet) -> Endpoint:
     )
 
 
-def plan_switch(topology: Facts, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
-    """The changes that make the kubelet run as desired, or every problem with that.
-
-    :param topology: as `read_topology` returns it
-    """
+def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
+    """The changes that make the kubelet run as desired, or every problem with that."""
     now: Facts = kubelet.effective
     version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
     problems = _node_problems(kubelet)
@@ -170,7 +168,7 @@ def plan_pins(kubelet: Kubelet) -> Plan:
 
 
 def plan_rollback(
-    topology: Facts, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
+    topology: Topology, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
 ) -> Plan:
     """The plan to roll back a committed switch.
 
@@ -194,7 +192,7 @@ def plan_rollback(
 
 
 def _complete(
-    topology: Facts,
+    topology: Topology,
     kubelet: Kubelet,
     version: str,
     files: t.List[FileChange],
@@ -215,13 +213,13 @@ def _complete(
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
 
-def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
+def desired_state(topology: Topology, after: Facts, version: str) -> DesiredState:
     """The state that a kubelet with the configuration *after* must show once it runs."""
     minor = minor_of(version)
     return DesiredState(
         policy=after["cpuManagerPolicy"],
         reserved=_reserved(topology, after, minor),
-        online=parse_cpuset(topology["online"]),
+        online=topology.online,
         strict=is_strict(after),
         memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor) else None,
         memory=_memory_machine(topology, after),
@@ -229,7 +227,7 @@ def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
     )
 
 
-def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
+def _reserved(topology: Topology, after: Facts, minor: int) -> CpuSet:
     """reservedSystemCPUs, or the CPUs that the static policy picks if kubeReserved and systemReserved give only an
     amount (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
     named = parse_cpuset(after.get("reservedSystemCPUs") or "")
@@ -239,13 +237,12 @@ def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 
-def _memory_machine(topology: Facts, after: Facts) -> Machine:
-    if after["memoryManagerPolicy"] != "Static" or not all(
-        "memory" in node["memory"] for node in topology["numa_nodes"]
-    ):
+def _memory_machine(topology: Topology, after: Facts) -> Machine:
+    memory = {node.id: node.memory for node in topology.numa_nodes}
+    if after["memoryManagerPolicy"] != "Static" or not all("memory" in amounts for amounts in memory.values()):
         return {}
     try:
-        return default_machine(topology["numa_nodes"], after["reservedMemory"])
+        return default_machine(memory, after["reservedMemory"])
     except ValueError:
         return {}  # an invalid quantity, with which no kubelet runs
 
