@@ -142,7 +142,7 @@ def preview(
     version: str,
     reserved: t.Iterable[int],
     pods: t.Sequence[Pod],
-    options: t.Optional[t.Mapping[str, t.Any]] = None,
+    options: t.Optional[t.Mapping[str, object]] = None,
     topology_policy: str = "none",
 ) -> Preview:
     """What a kubelet with the static policy and no pods does when it admits `pods` in this order.

@@ -97,7 +97,7 @@ def minor_of(version: str) -> int:
     return int(parts[1])
 
 
-def options_on(options: t.Optional[t.Mapping[str, t.Any]]) -> t.FrozenSet[str]:
+def options_on(options: t.Optional[t.Mapping[str, object]]) -> t.FrozenSet[str]:
     """The names of the policy options that are true."""
     return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))
 

@@ -313,7 +313,7 @@ def _why(choice: Data, planned: Data) -> str:
     )
 
 
-def _options(options: Mapping[str, Any]) -> str:
+def _options(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={str(value).lower()}" for name, value in sorted(options.items())) or "no policy options"
 
 

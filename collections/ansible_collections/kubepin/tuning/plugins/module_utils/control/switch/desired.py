@@ -14,14 +14,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     choose_reservation,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     Settings,
     reserved_millicores,
     setting_problems,
     version_problems,
 )
-
-Facts = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ChosenSettings:
 
 
 def choose_settings(
-    topology: Topology, now: Facts, version: t.Optional[str], desired: DesiredSettings
+    topology: Topology, now: Config, version: t.Optional[str], desired: DesiredSettings
 ) -> ChosenSettings:
     """The settings to write for *desired*, checked against every rule of this kubelet.
 
@@ -83,7 +82,7 @@ def choose_settings(
     return ChosenSettings(settings, reservation, [*version_refused, *refused, *causes])
 
 
-def _policy_options(desired: DesiredSettings, now: Facts) -> t.Optional[t.Dict[str, str]]:
+def _policy_options(desired: DesiredSettings, now: Config) -> t.Optional[t.Dict[str, str]]:
     """The policy options in the kubelet's format. The kubelet refuses any with the policy none (policy_none.go)."""
     if desired.policy_options is not None:
         return {name: str(value).lower() for name, value in desired.policy_options.items()}

@@ -38,7 +38,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     Reservation,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
+    Config,
+    DropIn,
+    effective_config,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
@@ -61,8 +65,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import changed_since
-
-Facts = t.Mapping[str, t.Any]
 
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
@@ -123,7 +125,7 @@ def endpoint_of(kubelet: Kubelet) -> Endpoint:
 
 def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
     """The changes that make the kubelet run as desired, or every problem with that."""
-    now: Facts = kubelet.effective
+    now: Config = kubelet.effective
     version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
     problems = _node_problems(kubelet)
     if problems or version is None or extra_args_file is None:
@@ -182,7 +184,7 @@ def plan_rollback(
         return Plan(problems=problems or version_problems(version))
     back = [change.inverse("as before the switch") for change in reversed(files)]
     after, _sources = effective_after(kubelet, back)
-    now: Facts = kubelet.effective
+    now: Config = kubelet.effective
     settings = [
         SettingChange(name, now.get(name), after.get(name), "as before the switch")
         for name in MANAGED
@@ -213,7 +215,7 @@ def _complete(
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
 
-def desired_state(topology: Topology, after: Facts, version: str) -> DesiredState:
+def desired_state(topology: Topology, after: Config, version: str) -> DesiredState:
     """The state that a kubelet with the configuration *after* must show once it runs."""
     minor = minor_of(version)
     return DesiredState(
@@ -227,7 +229,7 @@ def desired_state(topology: Topology, after: Facts, version: str) -> DesiredStat
     )
 
 
-def _reserved(topology: Topology, after: Facts, minor: int) -> CpuSet:
+def _reserved(topology: Topology, after: Config, minor: int) -> CpuSet:
     """reservedSystemCPUs, or the CPUs that the static policy picks if kubeReserved and systemReserved give only an
     amount (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
     named = parse_cpuset(after.get("reservedSystemCPUs") or "")
@@ -237,7 +239,7 @@ def _reserved(topology: Topology, after: Facts, minor: int) -> CpuSet:
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 
-def _memory_machine(topology: Topology, after: Facts) -> Machine:
+def _memory_machine(topology: Topology, after: Config) -> Machine:
     memory = {node.id: node.memory for node in topology.numa_nodes}
     if after["memoryManagerPolicy"] != "Static" or not all("memory" in amounts for amounts in memory.values()):
         return {}
@@ -286,7 +288,7 @@ def _file_changes(kubelet: Kubelet, version: str, extra_args_file: str, settings
     reason = _OUTLIVES
     if placed_in_drop_in(version):
         path, before = drop_in_of(kubelet)
-        earlier: Facts = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
+        earlier: Config = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
         kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
         changes.append(FileChange(path, before, render_drop_in({**kept, **written}), _OUTLIVES))
         flags = [] if layout.config_dir else [f"--config-dir={DROP_IN_DIR}"]
