@@ -29,8 +29,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     machine_of,
     pod_request,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import options_on
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import machines

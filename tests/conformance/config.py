@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import re
@@ -23,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
@@ -34,7 +34,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import value_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
 
 from sandbox.settings import Version
 from tests.conformance import machines
@@ -146,7 +145,7 @@ def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Cas
     dice = random.Random(seed)
     machine = dice.choice(list(topologies))
     topology = topologies[machine]
-    cpus = parse_cpuset(topology["online"])
+    cpus = topology.online
 
     def maybe(chance: float, *values: Any) -> Any:
         return dice.choice(values) if dice.random() < chance else None
@@ -203,7 +202,7 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
     total = sum(mib[text] for text in reserved if text)
     total += 100 if hard is None or hard.get("memory.available") == "100Mi" else 0
     total += dice.choice((0, 0, 0, 0, 1, -1))
-    nodes = [node["id"] for node in topology["numa_nodes"]]
+    nodes = [node.id for node in topology.numa_nodes]
     if len(nodes) > 1 and dice.random() < 0.4 and total > 1:
         entries = [(nodes[0], total // 2), (nodes[1], total - total // 2)]
     else:
@@ -216,7 +215,7 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
 def _draw_files(dice: random.Random, config: Mapping[str, Any], topology: Topology, minor: int) -> dict[str, str]:
     files: dict[str, str] = {}
     if dice.random() < 0.6:
-        files["cpu_manager_state"] = _draw_cpu_state(dice, config, parse_cpuset(topology["online"]), minor)
+        files["cpu_manager_state"] = _draw_cpu_state(dice, config, topology.online, minor)
     if minor >= MEMORY_MANAGER_MINOR:
         if config.get("memoryManagerPolicy") == "Static" and dice.random() < 0.6:
             files["memory_manager_state"] = _draw_memory_state(dice, config, topology, minor)
@@ -273,10 +272,10 @@ def _draw_memory_state(dice: random.Random, config: Mapping[str, Any], topology:
     reserved = config.get("reservedMemory") or []
     if kind == "reserved":
         reserved = [{"numaNode": 0, "limits": {"memory": "3Gi"}}]
-    nodes = copy.deepcopy(topology["numa_nodes"])
+    memory = {node.id: dict(node.memory) for node in topology.numa_nodes}
     if kind == "memory":
-        nodes[-1]["memory"]["memory"] -= 4096
-    machine, entries = default_machine(nodes, reserved), {}
+        memory[max(memory)]["memory"] -= 4096
+    machine, entries = default_machine(memory, reserved), {}
     if kind in ("pod", "unknown pod", "absent node"):
         node, size = machine["0"], 2**28
         block = {"numaAffinity": [99 if kind == "absent node" else 0], "type": "memory", "size": size}

@@ -8,7 +8,8 @@ import tarfile
 from pathlib import Path
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, read_topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 from tests.topologies import MACHINES, tree, write
 
@@ -31,22 +32,22 @@ def make(name: str, folder: Path) -> Topology:
     """
     if name in MACHINES:
         write(tree(MACHINES[name]), folder)
-        return read_topology(str(folder))
+        return Topology.of(read_topology(str(folder)))
     with tarfile.open(DUMPS / f"{DUMPED[name]}.tar.xz") as archive:
         members = [member for member in archive.getmembers() if member.name.startswith(f"{name}/")]
         for member in members:
             member.name = member.name.removeprefix(f"{name}/")
         archive.extractall(folder, members, filter="data")
-    topology = read_topology(str(folder))
+    topology = Topology.of(read_topology(str(folder)))
     _complete(folder, topology)
     return topology
 
 
 def _complete(folder: Path, topology: Topology) -> None:
     system = folder / "sys/devices/system"
-    for node in topology["numa_nodes"]:
-        for cpu in sorted(_members(system / f"node/node{node['id']}")):
-            link = system / f"node/node{node['id']}/cpu{cpu}"
+    for node in topology.numa_nodes:
+        for cpu in sorted(_members(system / f"node/node{node.id}")):
+            link = system / f"node/node{node.id}/cpu{cpu}"
             if not link.is_symlink() and (system / f"cpu/cpu{cpu}").exists():
                 link.symlink_to(f"../../cpu/cpu{cpu}")
     for cache in system.glob("cpu/cpu*/cache/index*"):
@@ -55,9 +56,9 @@ def _complete(folder: Path, topology: Topology) -> None:
         if not (cache / "id").exists():
             (cache / "id").write_text(f"{_lowest(cache, int(cache.parent.parent.name.removeprefix('cpu')))}\n")
     blocks = [
-        f"processor\t: {cpu['id']}\ncpu MHz\t\t: 2000.000\nphysical id\t: {cpu['socket']}\ncore id\t\t: {cpu['core']}\n"
-        for cpu in topology["cpus"]
-        if cpu["online"]
+        f"processor\t: {cpu.id}\ncpu MHz\t\t: 2000.000\nphysical id\t: {cpu.socket}\ncore id\t\t: {cpu.core}\n"
+        for cpu in topology.cpus
+        if cpu.online
     ]
     (folder / "proc").mkdir(exist_ok=True)
     (folder / "proc/cpuinfo").write_text("\n".join(blocks) + "\n")

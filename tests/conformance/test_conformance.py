@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import Container, Pod, machine_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import allocation, config, machines
@@ -102,7 +102,7 @@ def test_agreement_and_disagreement_on_configurations(
 def test_dumps_are_made_whole(tmp_path: Path) -> None:
     found = machines.make("64amd64-4s2n4ca2co", tmp_path / "64amd64-4s2n4ca2co")
     system = tmp_path / "64amd64-4s2n4ca2co/sys/devices/system"
-    assert len(list((system / "node/node0").glob("cpu[0-9]*"))) == len(found["cpus"]) // len(found["numa_nodes"])
+    assert len(list((system / "node/node0").glob("cpu[0-9]*"))) == len(found.cpus) // len(found.numa_nodes)
     assert (system / "cpu/cpu0/cache/index0/size").exists()
     assert "physical id" in (tmp_path / "64amd64-4s2n4ca2co/proc/cpuinfo").read_text()
 

@@ -99,6 +99,7 @@ container_runtime:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import (
@@ -119,7 +120,8 @@ def main() -> None:
     machine = Machine(runner(module.run_command))
     try:
         sources = read_runtime(machine, module.params["runtime"], module.params["gpu_device_paths"])
-        sources["threads_per_core"] = threads_as_counted(read_topology())
+        topology = read_topology()
+        sources["threads_per_core"] = threads_as_counted(len(parse_cpuset(topology["online"])), len(topology["cores"]))
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, sources=sources)

@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import extra_args_of, flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 
 
-def topology(
+def topology_facts(
     cores: int = 2,
     threads: int = 1,
     numa_nodes: int = 1,
@@ -22,8 +23,9 @@ def topology(
     sockets: int = 1,
     isolated: str = "",
     missing: tuple[int, ...] = (),
+    offline: str = "",
 ) -> dict[str, Any]:
-    """A machine whose sibling threads are numbered after all first threads, as on EPYC.
+    """The facts of a machine whose sibling threads are numbered after all first threads, as on EPYC.
 
     :param missing: CPUs that the machine does not have, so that their cores have fewer threads
     """
@@ -40,7 +42,13 @@ def topology(
                 "cpus": format_cpuset(cpus),
             }
         )
+
+    def cpus_of(place: str, number: int) -> str:
+        return format_cpuset(parse_cpuset(",".join(core["cpus"] for core in there if core[place] == number)))
+
+    there = [core for core in told if core["cpus"]]
     return {
+        "schema": 1,
         "cpus": [
             {
                 "id": core + thread * cores,
@@ -51,15 +59,26 @@ def topology(
             for core in range(cores)
             if core + thread * cores not in missing
         ],
-        "cores": told,
+        "cores": there,
         "online": format_cpuset({*range(cores * threads)} - {*missing}),
-        "offline": "",
+        "offline": offline,
         "isolated": isolated,
         "threads_per_core": threads,
-        "sockets": [{"id": n} for n in range(sockets)],
-        "numa_nodes": [{"id": n} for n in range(numa_nodes)],
-        "gpus": [{"numa_node": n} for n in gpus_on],
+        "sockets": [{"id": n, "cpus": cpus_of("socket", n)} for n in range(sockets)],
+        "numa_nodes": [
+            {"id": n, "cpus": cpus_of("numa_node", n), "memory": {"memory": 64 * 2**30}} for n in range(numa_nodes)
+        ],
+        "l3_groups": [{"id": n, "cpus": cpus_of("l3", n)} for n in sorted({core["l3"] for core in told})],
+        "gpus": [
+            {"address": f"0000:{n:02x}:00.0", "numa_node": node, "local_cpus": cpus_of("numa_node", node)}
+            for n, node in enumerate(gpus_on, 1)
+        ],
     }
+
+
+def topology(**machine: Any) -> Topology:
+    """The machine that `topology_facts` describes."""
+    return Topology.of(topology_facts(**machine))
 
 
 EPYC_7773X_PAIR = topology(cores=128, threads=2, numa_nodes=2, sockets=2, gpus_on=(1, 1, 1, 1))

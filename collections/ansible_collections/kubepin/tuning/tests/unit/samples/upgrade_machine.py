@@ -25,7 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS, Repository, Source
 from ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_upgrade import run_step
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology, topology_facts
 
 OLD, NEW = "1.21.14", "1.22.17"
 HEAD = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nhealthzPort: 0\n"
@@ -341,7 +341,7 @@ class Hop:
 
     def _call(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if module == "kubelet_switch_info":
-            return {"topology": topology(), "sources": read_sources(self._machine.run)}
+            return {"topology": topology_facts(), "sources": read_sources(self._machine.run)}
         return {**run_step(self._upgrade, {"files": "[]", **arguments}), "folder": self.folder}
 
     def _step(self, step: str, **params: Any) -> dict[str, Any]:

@@ -1,96 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: what isolated CPUs and unequal cores of a machine mean for the static policy."""
+"""Pure: how the kubelet counts the threads of a core."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 
-Facts = t.Mapping[str, t.Any]
-
-
-def thread_counts(topology: Facts) -> t.List[int]:
-    """The different numbers of online CPUs that the machine's cores have, in order: 1 and 2 for hybrid processors.
-
-    :param topology: as `read_topology` returns it
-    """
-    return sorted({len(parse_cpuset(core["cpus"])) for core in topology["cores"]})
-
-
-def threads_as_counted(topology: Facts) -> t.Optional[int]:
+def threads_as_counted(online: int, cores: int) -> t.Optional[int]:
     """How many CPUs a core has for the kubelet: the machine's average, rounded down (cpumanager/topology/topology.go
-    CPUsPerCore); None without a core."""
-    cores = len(topology["cores"])
-    return len(parse_cpuset(topology["online"])) // cores if cores else None
+    CPUsPerCore); None without a core.
 
-
-def isolated_cpus(topology: Facts) -> t.FrozenSet[int]:
-    """The online CPUs that the kernel's parameter isolcpus takes from its scheduler."""
-    return parse_cpuset(topology["isolated"]) & parse_cpuset(topology["online"])
-
-
-def machine_notes(topology: Facts, reserved: t.FrozenSet[int]) -> t.List[str]:
-    """What the static policy makes of a machine like this, for operators: each note with its remedy.
-
-    :param reserved: the CPUs that would be reserved
+    :param online: how many CPUs are online
+    :param cores: how many cores have one
     """
-    return [*_isolation_notes(topology, reserved), *_inequality_notes(topology)]
-
-
-def _isolation_notes(topology: Facts, reserved: t.FrozenSet[int]) -> t.List[str]:
-    """The kubelet does not know isolcpus: it hands out all online CPUs that are not reserved (policy_static.go)."""
-    isolated = isolated_cpus(topology)
-    if not isolated:
-        return []
-    system = parse_cpuset(topology["online"]) - isolated
-    notes = []
-    if reserved & isolated:
-        notes.append(
-            f"Reserved CPUs {format_cpuset(reserved & isolated)} are isolated (isolcpus): the system runs on CPUs "
-            f"{format_cpuset(system)} and not there, so they would idle. Reserve the system's CPUs instead: {format_cpuset(system)}."
-        )
-    elif system - reserved:
-        notes.append(
-            f"The system runs on CPUs {format_cpuset(system)}, because the others are isolated (isolcpus), and pods may get "
-            f"{format_cpuset(system - reserved)} of them for themselves. Reserve all of the system's CPUs: {format_cpuset(system)}."
-        )
-    if isolated - reserved:
-        notes.append(
-            f"CPUs {format_cpuset(isolated - reserved)} are isolated (isolcpus), which the kubelet ignores: it gives them to pods. The "
-            "kernel does not spread a container's threads over them, so that these stay on the CPU on which they started. Boot without "
-            "isolcpus, unless the programs in the pods pin their threads themselves."
-        )
-    return notes
-
-
-def _inequality_notes(topology: Facts) -> t.List[str]:
-    """The kubelet considers a core or a socket free if it has as many free CPUs as cores or sockets have on average, and
-    assigns it as a whole (cpu_assignment.go isCoreFree, isSocketFree, takeFullCores, takeFullSockets), even if some of
-    its CPUs are taken (kubernetes/kubernetes#140495)."""
-    sockets: t.Dict[t.Any, int] = {}
-    for core in topology["cores"]:
-        sockets[core["socket"]] = sockets.get(core["socket"], 0) + len(parse_cpuset(core["cpus"]))
-    threads, sizes = thread_counts(topology), sorted(set(sockets.values()))
-    effect = "and may give CPUs away that are reserved or another pod's (kubernetes/kubernetes#140495)"
-    if len(threads) > 1:
-        remedy = "Switch SMT off, so that every core has 1 thread"
-        if topology["offline"]:
-            remedy = (
-                f"Bring CPUs {topology['offline']} online, if they are the missing threads; otherwise switch SMT off"
-            )
-        return [
-            f"The cores of this machine have {_listed(threads)} threads. The kubelet counts with {threads_as_counted(topology)}, their "
-            f"average rounded down, {effect}. {remedy}."
-        ]
-    if len(sizes) > 1:
-        average = sum(sockets.values()) // len(sockets)
-        return [
-            f"The sockets of this machine have {_listed(sizes)} CPUs online. The kubelet counts with {average}, their average rounded "
-            f"down, {effect}. Bring the same number of CPUs online in each."
-        ]
-    return []
-
-
-def _listed(numbers: t.Sequence[int]) -> str:
-    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+    return online // cores if cores else None

@@ -139,11 +139,11 @@ def _go_list(items: t.Iterable[t.Any]) -> str:
 
 
 def default_machine(
-    numa_nodes: t.Sequence[t.Mapping[str, t.Any]], reserved_memory: t.Sequence[t.Mapping[str, t.Any]]
+    memory: t.Mapping[int, t.Mapping[str, int]], reserved_memory: t.Sequence[t.Mapping[str, t.Any]]
 ) -> Machine:
     """A kubelet's initial machine state (policy_static.go of the memory manager, getDefaultMachineState).
 
-    :param numa_nodes: `numa_nodes` of a topology
+    :param memory: NUMA node -> resource, such as ``memory`` or ``hugepages-2Mi`` -> bytes
     :param reserved_memory: reservedMemory of the kubelet's configuration
     :raises ValueError: for an amount that is not a quantity
     """
@@ -153,14 +153,14 @@ def default_machine(
         for resource, amount in entry["limits"].items()
     }
     machine: Machine = {}
-    for node in numa_nodes:
-        pages = sum(amount for resource, amount in node["memory"].items() if resource != "memory")
+    for node, totals in memory.items():
+        pages = sum(amount for resource, amount in totals.items() if resource != "memory")
         tables = {}
-        for resource, total in node["memory"].items():
-            held = reserved.get((node["id"], resource), 0)
+        for resource, total in totals.items():
+            held = reserved.get((node, resource), 0)
             free = (total - held - (pages if resource == "memory" else 0)) % _UINT64
             tables[resource] = dict(zip(_TABLE, (total, held, free, 0, free)))
-        machine[str(node["id"])] = {"numberOfAssignments": 0, "memoryMap": tables, "cells": [node["id"]]}
+        machine[str(node)] = {"numberOfAssignments": 0, "memoryMap": tables, "cells": [node]}
     return machine
 
 

@@ -6,11 +6,14 @@ from __future__ import annotations
 import itertools
 import math
 import typing as t
+from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, options_on
 
 CpuSet = t.FrozenSet[int]
@@ -137,16 +140,15 @@ class _Answer:
 
 
 def preview(
-    topology: t.Mapping[str, t.Any],
+    topology: Topology,
     version: str,
     reserved: t.Iterable[int],
     pods: t.Sequence[Pod],
-    options: t.Optional[t.Mapping[str, t.Any]] = None,
+    options: t.Optional[t.Mapping[str, object]] = None,
     topology_policy: str = "none",
 ) -> Preview:
     """What a kubelet with the static policy and no pods does when it admits `pods` in this order.
 
-    :param topology: as `read_topology` returns it
     :param version: the kubelet's, 1.20 or newer
     :param reserved: reservedSystemCPUs
     :param options: cpuManagerPolicyOptions; valid for this version (`setting_problems`)
@@ -183,7 +185,7 @@ def initial_shared(machine: Machine, rules: Rules) -> CpuSet:
     return machine.cpus - rules.reserved if STRICT in rules.options else machine.cpus
 
 
-def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
+def machine_of(topology: Topology) -> Machine:
     """The kubelet's view of a machine.
 
     cAdvisor (utils/sysinfo/sysinfo.go GetNodesInfo, getCoresInfo, addCacheInfo) treats CPUs of one NUMA node with the
@@ -193,35 +195,33 @@ def machine_of(topology: t.Mapping[str, t.Any]) -> Machine:
 
     :raises AllocationError: if no CPU has core and socket numbers
     """
-    known = [c for c in topology["cpus"] if c["online"] and c["core"] is not None and c["socket"] is not None]
-    has_nodes = bool(topology["numa_nodes"])
-    known = [c for c in known if not has_nodes or c["numa_node"] is not None]
-    if not known:
-        raise AllocationError("this machine does not tell the cores and sockets of its CPUs.", value=topology["online"])
-    cores: t.Dict[t.Tuple[int, int, int], t.List[t.Mapping[str, t.Any]]] = {}
-    for cpu in known:
-        node = cpu["numa_node"] if has_nodes else cpu["socket"]
-        cores.setdefault((node, cpu["socket"], cpu["core"]), []).append(cpu)
+    has_nodes = bool(topology.numa_nodes)
+    cores: t.Dict[t.Tuple[int, int, int], t.List[Cpu]] = {}
+    for cpu in topology.cpus:
+        node = cpu.numa_node if has_nodes else cpu.socket
+        if cpu.online and node is not None and cpu.socket is not None and cpu.core is not None:
+            cores.setdefault((node, cpu.socket, cpu.core), []).append(cpu)
+    if not cores:
+        online = format_cpuset(topology.online)
+        raise AllocationError("this machine does not tell the cores and sockets of its CPUs.", value=online)
     cores_of_node: t.Dict[int, int] = {}
     for node, _socket, _core in cores:
         cores_of_node[node] = cores_of_node.get(node, 0) + 1
-    sharing: t.Dict[t.Optional[int], int] = {}
-    for cpu in known:
-        sharing[cpu["l3"]] = sharing.get(cpu["l3"], 0) + 1
+    sharing = Counter(thread.l3 for threads in cores.values() for thread in threads)
     places: t.Dict[int, _Place] = {}
     for (node, socket, _core), threads in cores.items():
-        first = min(threads, key=lambda thread: str(thread["id"]))  # cAdvisor reads the first one by file name
-        spans_node = sharing[first["l3"]] == cores_of_node[node] * len(threads)
-        uncore = socket if first["l3"] is None or spans_node else first["l3"]
-        number = min(thread["id"] for thread in threads)
+        first = min(threads, key=lambda thread: str(thread.id))  # cAdvisor reads the first one by file name
+        spans_node = sharing[first.l3] == cores_of_node[node] * len(threads)
+        uncore = socket if first.l3 is None or spans_node else first.l3
+        number = min(thread.id for thread in threads)
         for thread in threads:
-            places[thread["id"]] = _Place(node, socket, number, uncore)
+            places[thread.id] = _Place(node, socket, number, uncore)
     members: t.Dict[str, t.Dict[int, t.Set[int]]] = {level: {} for level in _Place._fields}
     for number, place in places.items():
         for level, group in zip(_Place._fields, place):
             members[level].setdefault(group, set()).add(number)
     # machine.go GetSockets reads /proc/cpuinfo, which knows nothing of NUMA nodes
-    sockets = {cpu["socket"] for cpu in topology["cpus"] if cpu["online"] and cpu["socket"] is not None}
+    sockets = {cpu.socket for cpu in topology.cpus if cpu.online and cpu.socket is not None}
     return Machine(
         places,
         {level: {group: frozenset(found) for group, found in groups.items()} for level, groups in members.items()},

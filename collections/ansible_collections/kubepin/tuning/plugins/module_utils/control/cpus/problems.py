@@ -7,6 +7,19 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
+_MOST_TOLD = 10
+
+
+def topology_unreadable(found: t.Sequence[str]) -> Problem:
+    """:param found: what cannot be read, one or more"""
+    more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
+    return Problem(
+        "topology_unreadable",
+        "the topology",
+        f"cannot be read: {'; '.join(found[:_MOST_TOLD])}{more}",
+        "Give `topology` of this version's module kubepin.tuning.cpu_topology_info as it is.",
+    )
+
 
 def _asked(reserved: str) -> str:
     return f'reserved_cpus "{reserved}"'

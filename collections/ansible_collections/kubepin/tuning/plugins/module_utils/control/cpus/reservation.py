@@ -7,7 +7,6 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import isolated_cpus, thread_counts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     format_cpuset,
@@ -15,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Core, CpuSet, Topology
 
 AUTO = "auto"
 
@@ -23,11 +23,8 @@ AUTO = "auto"
 class Reservation:
     """CPUs reserved for the kubelet, the runtime and the system, and why these were chosen."""
 
-    cpus: t.FrozenSet[int]
+    cpus: CpuSet
     explanation: str
-
-
-Core = t.Mapping[str, t.Any]
 
 
 def auto_count(online: int, millicores_configured: int = 0) -> int:
@@ -47,7 +44,7 @@ def auto_millicores(online: int) -> float:
 
 
 def reservation_reasons(
-    topology: t.Mapping[str, t.Any],
+    topology: Topology,
     reservation: Reservation,
     wanted: str,
     count: t.Optional[int],
@@ -60,7 +57,7 @@ def reservation_reasons(
         return [f"reserved_cpus names {'it' if total == 1 else 'them'}."]
     if count is None and configured and parse_cpuset(configured) == reservation.cpus:
         return ["The kubelet's reservedSystemCPUs has them already, and they are whole cores of this machine: kept."]
-    online = len(parse_cpuset(topology["online"]))
+    online = len(topology.online)
     if count is not None:
         many = f"reserved_cpu_count is {count}."
     else:
@@ -72,26 +69,26 @@ def reservation_reasons(
     return [many, _why_these(topology, reservation.cpus)]
 
 
-def _threads(topology: t.Mapping[str, t.Any]) -> str:
+def _threads(topology: Topology) -> str:
     """``2 threads``, or ``1 or 2 threads`` on a hybrid processor."""
-    counts = thread_counts(topology)
+    counts = topology.thread_counts
     return " or ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
 
 
-def _why_these(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
-    isolated = isolated_cpus(topology)
+def _why_these(topology: Topology, cpus: CpuSet) -> str:
+    isolated = topology.isolated
     if isolated and not isolated & cpus:
         return f"{_why_this_node(topology, cpus)} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
     return _why_this_node(topology, cpus)
 
 
-def _why_this_node(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> str:
-    nodes = sorted({core["numa_node"] for core in topology["cores"] if parse_cpuset(core["cpus"]) & cpus} - {None})
+def _why_this_node(topology: Topology, cpus: CpuSet) -> str:
+    nodes = _numbers(core.numa_node for core in topology.cores if core.cpus & cpus)
     if not nodes:
         return "The lowest cores: the machine tells no NUMA nodes."
-    if not topology["gpus"]:
+    if not topology.gpus:
         return "The lowest cores of the lowest NUMA node: no GPU was found whose CPUs are worth keeping."
-    per_node = {node["id"]: _gpus_on(topology, node["id"]) for node in topology["numa_nodes"]}
+    per_node = {node.id: _gpus_on(topology, node.id) for node in topology.numa_nodes}
     held = ", ".join(f"{node}: {gpus}" for node, gpus in sorted(per_node.items()))
     return (
         f"The lowest cores of NUMA node {format_cpuset(nodes)}, as no node has fewer GPUs (GPUs per node: {held}): CPUs beside GPUs are "
@@ -100,7 +97,7 @@ def _why_this_node(topology: t.Mapping[str, t.Any], cpus: t.FrozenSet[int]) -> s
 
 
 def choose_reservation(
-    topology: t.Mapping[str, t.Any],
+    topology: Topology,
     wanted: str,
     count: t.Optional[int],
     configured: str,
@@ -108,24 +105,22 @@ def choose_reservation(
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     """The reservation, or every problem with the requested one.
 
-    :param topology: as `read_topology` returns it
     :param wanted: a CPU list such as ``0,128``, or ``auto``
     :param count: how many CPUs ``auto`` takes; None lets it decide
     :param configured: the kubelet's current reservedSystemCPUs ("" if none); ``auto`` keeps it if it is valid
     :param millicores_configured: the current kubeReserved.cpu + systemReserved.cpu
     """
-    cores: t.Sequence[Core] = topology["cores"]
     if wanted != AUTO:
-        return _listed(topology, cores, wanted, count)
+        return _listed(topology, wanted, count)
     if count is None and configured:
-        kept, found = _listed(topology, cores, configured, None)
+        kept, found = _listed(topology, configured, None)
         if kept and not found:
             return Reservation(kept.cpus, f"{kept.explanation}; kept as configured"), []
-    return _automatic(topology, cores, count, millicores_configured)
+    return _automatic(topology, count, millicores_configured)
 
 
 def _listed(
-    topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], wanted: str, count: t.Optional[int]
+    topology: Topology, wanted: str, count: t.Optional[int]
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     found: t.List[Problem] = []
     if count is not None:
@@ -134,83 +129,81 @@ def _listed(
         cpus = parse_cpuset(wanted)
     except CpusetError as exc:
         return None, [*found, problems.not_a_list(wanted, exc)]
-    online = parse_cpuset(topology["online"])
+    online = topology.online
     if not cpus:
         found.append(problems.empty(wanted))
     absent = cpus - online
     if absent:
-        found.append(problems.offline(wanted, format_cpuset(absent), topology["online"]))
+        found.append(problems.offline(wanted, format_cpuset(absent), format_cpuset(online)))
     whole = set(cpus)
-    for core in cores:
-        threads = parse_cpuset(core["cpus"])
-        if threads & cpus and not threads <= cpus:
-            whole |= threads
-            found.append(problems.splits_core(wanted, sorted(threads), format_cpuset(cpus | threads)))
+    for core in topology.cores:
+        if core.cpus & cpus and not core.cpus <= cpus:
+            whole |= core.cpus
+            found.append(problems.splits_core(wanted, sorted(core.cpus), format_cpuset(cpus | core.cpus)))
     if online and online <= whole:
-        found.append(problems.nothing_left(wanted, topology["online"]))
+        found.append(problems.nothing_left(wanted, format_cpuset(online)))
     if found:
         return None, found
-    taken = [core for core in cores if parse_cpuset(core["cpus"]) <= cpus]
-    return Reservation(frozenset(cpus), _describe(topology, taken)), []
+    taken = [core for core in topology.cores if core.cpus <= cpus]
+    return Reservation(cpus, _describe(topology, taken)), []
 
 
 def _automatic(
-    topology: t.Mapping[str, t.Any], cores: t.Sequence[Core], count: t.Optional[int], millicores_configured: int
+    topology: Topology, count: t.Optional[int], millicores_configured: int
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
-    if len(cores) < 2:
-        return None, [problems.too_few_cores(len(cores), topology["online"])]
-    needed = count if count is not None else auto_count(len(parse_cpuset(topology["online"])), millicores_configured)
+    online, isolated = topology.online, topology.isolated
+    if len(topology.cores) < 2:
+        return None, [problems.too_few_cores(len(topology.cores), format_cpuset(online))]
+    needed = count if count is not None else auto_count(len(online), millicores_configured)
     if needed < 1:
         return None, [problems.count_too_low(needed)]
-    isolated = isolated_cpus(topology)
     taken: t.List[Core] = []
     have = 0
-    for core in _by_preference(topology, cores):
+    for core in _by_preference(topology):
         if have >= needed:
             break
         taken.append(core)
-        have += len(parse_cpuset(core["cpus"]))
-    if any(parse_cpuset(core["cpus"]) <= isolated for core in taken):
-        system = parse_cpuset(topology["online"]) - isolated
-        return None, [problems.isolated_needed(needed, format_cpuset(system), format_cpuset(isolated))]
+        have += len(core.cpus)
+    if any(core.cpus <= isolated for core in taken):
+        return None, [problems.isolated_needed(needed, format_cpuset(online - isolated), format_cpuset(isolated))]
     if count is not None and have != count:
-        lower = have - len(parse_cpuset(taken[-1]["cpus"])) or have
+        lower = have - len(taken[-1].cpus) or have
         return None, [problems.count_splits_core(count, _threads(topology), lower, have)]
-    if len(taken) == len(cores):
-        return None, [problems.count_leaves_nothing(needed, topology["online"])]
-    cpus: t.Set[int] = set()
-    for core in taken:
-        cpus |= parse_cpuset(core["cpus"])
-    return Reservation(frozenset(cpus), _describe(topology, taken)), []
+    if len(taken) == len(topology.cores):
+        return None, [problems.count_leaves_nothing(needed, format_cpuset(online))]
+    return Reservation(frozenset().union(*(core.cpus for core in taken)), _describe(topology, taken)), []
 
 
-def _by_preference(topology: t.Mapping[str, t.Any], cores: t.Sequence[Core]) -> t.List[Core]:
+def _by_preference(topology: Topology) -> t.List[Core]:
     """Cores in the order in which ``auto`` takes them: those with the fewest isolated threads first, then NUMA nodes with
     the fewest GPUs, then the lowest CPU.
 
     The reservation is for the system, which does not run on isolated CPUs (isolcpus). Using one NUMA node and its lowest
     CPUs keeps the reservation within as few L3 groups as possible.
     """
-    isolated = isolated_cpus(topology)
 
     def key(core: Core) -> t.Tuple[int, int, int, int]:
-        node, cpus = core["numa_node"], parse_cpuset(core["cpus"])
-        return len(cpus & isolated), _gpus_on(topology, node), node if node is not None else -1, min(cpus)
+        node = -1 if core.numa_node is None else core.numa_node
+        return len(core.cpus & topology.isolated), _gpus_on(topology, node), node, min(core.cpus)
 
-    return sorted(cores, key=key)
-
-
-def _gpus_on(topology: t.Mapping[str, t.Any], numa_node: t.Optional[int]) -> int:
-    return sum(1 for gpu in topology["gpus"] if gpu["numa_node"] == numa_node and numa_node is not None)
+    return sorted(topology.cores, key=key)
 
 
-def _describe(topology: t.Mapping[str, t.Any], taken: t.Sequence[Core]) -> str:
+def _gpus_on(topology: Topology, numa_node: int) -> int:
+    return sum(gpu.numa_node == numa_node for gpu in topology.gpus)
+
+
+def _numbers(values: t.Iterable[t.Optional[int]]) -> t.List[int]:
+    return sorted({value for value in values if value is not None})
+
+
+def _describe(topology: Topology, taken: t.Sequence[Core]) -> str:
     """A description such as ``1 core, L3 0, NUMA 0, no GPU``; unknown parts are left out."""
     parts = [f"{len(taken)} core" + ("s" if len(taken) != 1 else "")]
-    l3 = {core["l3"] for core in taken} - {None}
+    l3 = _numbers(core.l3 for core in taken)
     if l3:
         parts.append(f"L3 {format_cpuset(l3)}")
-    nodes = {core["numa_node"] for core in taken} - {None}
+    nodes = _numbers(core.numa_node for core in taken)
     if nodes:
         gpus = sum(_gpus_on(topology, node) for node in nodes)
         parts.append(f"NUMA {format_cpuset(nodes)}")

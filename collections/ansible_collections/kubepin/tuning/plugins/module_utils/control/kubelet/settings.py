@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import BROKEN
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 
 Settings = t.Dict[str, t.Any]
 """KubeletConfiguration field -> desired value; an absent field stays unchanged."""
@@ -97,7 +98,7 @@ def minor_of(version: str) -> int:
     return int(parts[1])
 
 
-def options_on(options: t.Optional[t.Mapping[str, t.Any]]) -> t.FrozenSet[str]:
+def options_on(options: t.Optional[t.Mapping[str, object]]) -> t.FrozenSet[str]:
     """The names of the policy options that are true."""
     return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))
 
@@ -120,7 +121,7 @@ def version_problems(version: t.Optional[str]) -> t.List[Problem]:
     return [problems.version_broken(version)] if version in BROKEN else []
 
 
-def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def setting_problems(after: t.Mapping[str, t.Any], version: str, topology: Topology) -> t.List[Problem]:
     """Every rule of the kubelet that the configuration *after* the switch would break.
 
     :param after: the complete effective configuration after the switch, managed fields and others
@@ -139,10 +140,10 @@ def _choice(name: str, value: t.Any, choices: t.Sequence[str]) -> t.List[Problem
     return [] if value in choices else [problems.unknown_choice(name, value, choices)]
 
 
-def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: Topology) -> t.List[Problem]:
     found = _choice("cpuManagerPolicy", after["cpuManagerPolicy"], CPU_POLICIES)
     if after.get("reservedSystemCPUs"):
-        found += _reserved_problems(after["reservedSystemCPUs"], topology["online"], minor)
+        found += _reserved_problems(after["reservedSystemCPUs"], topology.online, minor)
         # pkg/kubelet/apis/config/validation/validation.go
         found += [
             problems.reserved_with_cgroup(name, after[name], after["reservedSystemCPUs"])
@@ -154,17 +155,16 @@ def _cpu_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[
     return found
 
 
-def _reserved_problems(reserved: str, online: str, minor: int) -> t.List[Problem]:
+def _reserved_problems(reserved: str, online: CpuSet, minor: int) -> t.List[Problem]:
     """cmd/kubelet/app/server.go run(); up to 1.21 it compares the highest CPU number with the number of online CPUs."""
     try:
-        there = parse_cpuset(online)
-        absent = parse_cpuset(reserved) - there
+        absent = parse_cpuset(reserved) - online
     except CpusetError as exc:
         return [problems.reserved_not_a_list(exc)]
     if absent:
-        return [problems.reserved_absent(reserved, format_cpuset(absent), online)]
-    if minor < 22 and max(parse_cpuset(reserved)) >= len(there):
-        return [problems.reserved_too_high(reserved, len(there), minor)]
+        return [problems.reserved_absent(reserved, format_cpuset(absent), format_cpuset(online))]
+    if minor < 22 and max(parse_cpuset(reserved)) >= len(online):
+        return [problems.reserved_too_high(reserved, len(online), minor)]
     return []
 
 
@@ -183,7 +183,7 @@ def _gate(after: t.Mapping[str, t.Any], name: str, default: bool) -> bool:
     return is_on(after.get("featureGates"), name, default)
 
 
-def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: Topology) -> t.List[Problem]:
     options: t.Mapping[str, t.Any] = after.get("cpuManagerPolicyOptions") or {}
     if not options:
         return []
@@ -202,7 +202,7 @@ def _option_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mappi
     if "align-by-socket" in chosen:
         if after["topologyManagerPolicy"] == "single-numa-node":
             found.append(problems.align_by_socket_single_numa())
-        if len(topology["sockets"]) > len(topology["numa_nodes"]) > 0:
+        if len(topology.sockets) > len(topology.numa_nodes) > 0:
             found.append(problems.align_by_socket_sockets())
     return found
 
@@ -219,10 +219,10 @@ def _maturity_problems(after: t.Mapping[str, t.Any], name: str, option: _Option,
     return []
 
 
-def _topology_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def _topology_problems(after: t.Mapping[str, t.Any], minor: int, topology: Topology) -> t.List[Problem]:
     found = _choice("topologyManagerPolicy", after["topologyManagerPolicy"], TOPOLOGY_POLICIES)
     found += _choice("topologyManagerScope", after["topologyManagerScope"], TOPOLOGY_SCOPES)
-    nodes = len(topology["numa_nodes"])
+    nodes = len(topology.numa_nodes)
     options: t.Mapping[str, t.Any] = after.get("topologyManagerPolicyOptions") or {}
     found += _topology_gate_problems(after, options, minor)
     allowed = _allowed_numa_nodes(options, minor)
@@ -286,7 +286,7 @@ def _eviction_problems(after: t.Mapping[str, t.Any]) -> t.List[Problem]:
     return found
 
 
-def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mapping[str, t.Any]) -> t.List[Problem]:
+def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: Topology) -> t.List[Problem]:
     policy = after["memoryManagerPolicy"]
     reserved = after.get("reservedMemory") or []
     if minor < KNOWN_SINCE["memoryManagerPolicy"]:
@@ -297,7 +297,7 @@ def _memory_problems(after: t.Mapping[str, t.Any], minor: int, topology: t.Mappi
         return found
     if not runs_memory_manager(after, minor):
         found.append(problems.memory_gate(minor))
-    known = {node["id"] for node in topology["numa_nodes"]}
+    known = {node.id for node in topology.numa_nodes}
     found += [
         problems.memory_unknown_node(entry["numaNode"], sorted(known))
         for entry in reserved

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes, thread_counts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
@@ -17,10 +16,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Pod,
     preview,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     reservation_reasons,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS, Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     reserved_millicores,
     setting_problems,
@@ -30,8 +31,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
 )
 
-Facts = t.Mapping[str, t.Any]
-CpuSet = t.FrozenSet[int]
+Facts = t.Dict[str, t.Any]
+Options = t.Mapping[str, object]
+"""cpuManagerPolicyOptions: name -> value."""
 
 SCHEMA = 1
 _LEVELS = {"l3_groups": "L3 group", "numa_nodes": "NUMA node"}
@@ -52,33 +54,91 @@ class PreviewRequest:
 class _Node:
     """A node with everything that determines which CPUs pods get."""
 
-    topology: Facts
+    topology: Topology
     version: str
-    after: Facts
+    after: Config
 
     @property
     def online(self) -> CpuSet:
-        return parse_cpuset(self.topology["online"])
+        return self.topology.online
 
     def groups(self, level: str) -> t.Dict[int, CpuSet]:
-        return {group["id"]: parse_cpuset(group["cpus"]) for group in self.topology[level] if group["cpus"]}
+        groups = {
+            "sockets": self.topology.sockets,
+            "numa_nodes": self.topology.numa_nodes,
+            "l3_groups": self.topology.l3_groups,
+        }
+        return {group.id: group.cpus for group in groups[level] if group.cpus}
 
     def gpus_near(self, cpus: CpuSet) -> t.List[str]:
         """The GPUs that are near all of `cpus`."""
-        return [gpu["address"] for gpu in self.topology["gpus"] if cpus and cpus <= self.near(gpu)]
+        return [gpu.address for gpu in self.topology.gpus if cpus and cpus <= self.topology.near(gpu)]
 
-    def near(self, gpu: Facts) -> CpuSet:
-        """The CPUs near a GPU: its local CPUs, or those of its NUMA node."""
-        local = parse_cpuset(gpu["local_cpus"])
-        return (local or self.groups("numa_nodes").get(gpu["numa_node"], frozenset())) & self.online
+
+@dataclass(frozen=True)
+class _Placement:
+    """What the kubelet does with one pod, and the groups that its exclusive CPUs are in, if it gets any."""
+
+    pod: str
+    request: str
+    cpus: CpuSet
+    refused: t.Optional[str]
+    certain: bool
+    l3_groups: t.List[int]
+    numa_nodes: t.List[int]
+    beside_gpus: t.List[str]
+
+    def to_facts(self) -> Facts:
+        return {**asdict(self), "cpus": format_cpuset(self.cpus)}
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """How many pods have exclusive CPUs, and how many of these stay inside one group of each kind."""
+
+    pods: int
+    l3_groups: int
+    numa_nodes: int
+    beside_gpu: int
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A reservation, a size of pods and policy options, and the result for the groups of `level`."""
+
+    level: str
+    reserved: CpuSet
+    pod_cpus: int
+    policy_options: Options
+    inside: _Inside
+
+    @property
+    def kept_inside(self) -> int:
+        return self.inside.l3_groups if self.level == "l3_groups" else self.inside.numa_nodes
+
+    @property
+    def rank(self) -> t.Tuple[float, int, int]:
+        """More of the pods inside, then more CPUs for such pods, then fewer reserved."""
+        share = self.kept_inside / self.inside.pods if self.inside.pods else 0.0
+        return share, self.kept_inside * self.pod_cpus, -len(self.reserved)
+
+    def to_facts(self) -> Facts:
+        return {
+            "level": _LEVELS[self.level],
+            "reserved": format_cpuset(self.reserved),
+            "reserved_count": len(self.reserved),
+            "pod_cpus": self.pod_cpus,
+            "policy_options": dict(self.policy_options),
+            "kept_inside": self.kept_inside,
+            **asdict(self.inside),
+        }
 
 
 def preview_node(
-    topology: Facts, version: t.Optional[str], effective: t.Optional[Facts], request: PreviewRequest
-) -> t.Dict[str, t.Any]:
+    topology: Topology, version: t.Optional[str], effective: t.Optional[Config], request: PreviewRequest
+) -> Facts:
     """Everything that can be predicted about a node before its kubelet is switched, as plain data.
 
-    :param topology: as `read_topology` returns it
     :param version: the kubelet's version; None if it could not be read
     :param effective: the kubelet's configuration, `effective` of `read_kubelet`; None: the kubelet's defaults
     :returns: only `problems`, if there are any; otherwise reservation, groups, room, pods, advice and notes
@@ -92,12 +152,13 @@ def preview_node(
     node = _Node(topology, version, after)
     wanted = request.pods or (str(request.pod_cpus),) * (len(node.online - reservation.cpus) // request.pod_cpus)
     pods, unknown = _admitted(node, reservation.cpus, wanted)
+    advice = [] if unknown else _advice(node, reservation.cpus, request.pod_cpus)
     return {
         "schema": SCHEMA,
         "problems": [],
-        "online": topology["online"],
-        "threads_per_core": topology["threads_per_core"],
-        "thread_counts": thread_counts(topology),
+        "online": format_cpuset(topology.online),
+        "threads_per_core": topology.threads_per_core,
+        "thread_counts": topology.thread_counts,
         "kubelet": {
             "version": version,
             "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
@@ -120,10 +181,10 @@ def preview_node(
         "l3_groups": _left(node, "l3_groups", reservation.cpus),
         "room": _room(node, reservation.cpus, request.pod_cpus),
         "pods_given": bool(request.pods),
-        "pods": pods,
+        "pods": [pod.to_facts() for pod in pods],
         "pods_unknown": unknown,
-        "inside": _inside(pods),
-        "advice": [] if unknown else _advice(node, reservation.cpus, request.pod_cpus),
+        "inside": asdict(_inside(pods)),
+        "advice": [choice.to_facts() for choice in advice],
         "notes": [*_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
     }
 
@@ -150,7 +211,7 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
     return problems
 
 
-def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any]]:
+def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[Facts]:
     """The CPUs of each group that are not reserved."""
     groups = []
     for number, cpus in node.groups(level).items():
@@ -162,7 +223,7 @@ def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[t.Dict[str, t.Any
                 "reserved": format_cpuset(cpus & reserved),
                 "left": format_cpuset(left),
                 "left_count": len(left),
-                "gpus": [gpu["address"] for gpu in node.topology["gpus"] if node.near(gpu) & cpus],
+                "gpus": [gpu.address for gpu in node.topology.gpus if node.topology.near(gpu) & cpus],
             }
         )
     return groups
@@ -179,13 +240,13 @@ def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
         "anywhere": count([node.online]),
         "l3_groups": count(node.groups("l3_groups").values()),
         "numa_nodes": count(node.groups("numa_nodes").values()),
-        "beside_gpu": count({node.near(gpu) for gpu in node.topology["gpus"]}),
+        "beside_gpu": count({node.topology.near(gpu) for gpu in node.topology.gpus}),
     }
 
 
 def _admitted(
-    node: _Node, reserved: CpuSet, requests: t.Sequence[str], options: t.Optional[Facts] = None
-) -> t.Tuple[t.List[t.Dict[str, t.Any]], t.Optional[str]]:
+    node: _Node, reserved: CpuSet, requests: t.Sequence[str], options: t.Optional[Options] = None
+) -> t.Tuple[t.List[_Placement], t.Optional[str]]:
     """The CPUs that the kubelet gives each pod, or why they cannot be predicted."""
     try:
         answer = preview(
@@ -202,16 +263,16 @@ def _admitted(
     for request, admission in zip(requests, answer.admissions):
         cpus: CpuSet = frozenset().union(*admission.cpus.values())
         placements.append(
-            {
-                "pod": admission.pod,
-                "request": request,
-                "cpus": format_cpuset(cpus),
-                "refused": admission.refused,
-                "certain": admission.certain,
-                "l3_groups": _touched(node, "l3_groups", cpus),
-                "numa_nodes": _touched(node, "numa_nodes", cpus),
-                "beside_gpus": node.gpus_near(cpus),
-            }
+            _Placement(
+                pod=admission.pod,
+                request=request,
+                cpus=cpus,
+                refused=admission.refused,
+                certain=admission.certain,
+                l3_groups=_touched(node, "l3_groups", cpus),
+                numa_nodes=_touched(node, "numa_nodes", cpus),
+                beside_gpus=node.gpus_near(cpus),
+            )
         )
     return placements, None
 
@@ -220,18 +281,17 @@ def _touched(node: _Node, level: str, cpus: CpuSet) -> t.List[int]:
     return [number for number, members in node.groups(level).items() if members & cpus]
 
 
-def _inside(pods: t.Sequence[Facts]) -> t.Dict[str, int]:
-    """How many of the pods with exclusive CPUs stay inside one group."""
-    pinned = [pod for pod in pods if pod["cpus"]]
-    return {
-        "pods": len(pinned),
-        "l3_groups": sum(len(pod["l3_groups"]) == 1 for pod in pinned),
-        "numa_nodes": sum(len(pod["numa_nodes"]) == 1 for pod in pinned),
-        "beside_gpu": sum(bool(pod["beside_gpus"]) for pod in pinned),
-    }
+def _inside(pods: t.Sequence[_Placement]) -> _Inside:
+    pinned = [pod for pod in pods if pod.cpus]
+    return _Inside(
+        pods=len(pinned),
+        l3_groups=sum(len(pod.l3_groups) == 1 for pod in pinned),
+        numa_nodes=sum(len(pod.numa_nodes) == 1 for pod in pinned),
+        beside_gpu=sum(bool(pod.beside_gpus) for pod in pinned),
+    )
 
 
-def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[t.Dict[str, t.Any]]:
+def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[_Choice]:
     """Choices of reservation, pod size and policy option with the result of each: first the planned choice, then better
     ones, best first. For each, the node is filled with pods of its size as the kubelet would place them."""
     level, group = _level(node, size)
@@ -245,7 +305,9 @@ def _advice(node: _Node, reserved: CpuSet, size: int) -> t.List[t.Dict[str, t.An
         for options in _option_sets(node, level)
     ]
     planned, *others = choices
-    better = sorted((choice for choice in others if _rank(choice) > _rank(planned)), key=_rank, reverse=True)
+    better = sorted(
+        (choice for choice in others if choice.rank > planned.rank), key=lambda choice: choice.rank, reverse=True
+    )
     return [planned, *better]
 
 
@@ -263,16 +325,15 @@ def _reservations(node: _Node, level: str, reserved: CpuSet, size: int) -> t.Lis
     extended = set(reserved)
     for cpus in node.groups(level).values():
         surplus = len(cpus - reserved) % size if cpus & reserved else 0
-        for core in node.topology["cores"]:
-            threads = parse_cpuset(core["cpus"])
-            if surplus > 0 and threads <= cpus - reserved:
-                extended |= threads
-                surplus -= len(threads)
+        for core in node.topology.cores:
+            if surplus > 0 and core.cpus <= cpus - reserved:
+                extended |= core.cpus
+                surplus -= len(core.cpus)
     tried = extended != reserved and len(extended) * _MOST_RESERVED <= len(node.online)
     return [reserved, frozenset(extended)] if tried else [reserved]
 
 
-def _option_sets(node: _Node, level: str) -> t.List[t.Dict[str, t.Any]]:
+def _option_sets(node: _Node, level: str) -> t.List[Options]:
     """The policy options as planned, and with alignment to L3 groups if this kubelet supports it."""
     options = dict(node.after["cpuManagerPolicyOptions"] or {})
     aligned = {**options, BY_UNCORE: "true"}
@@ -280,34 +341,18 @@ def _option_sets(node: _Node, level: str) -> t.List[t.Dict[str, t.Any]]:
     return [options, aligned] if level == "l3_groups" and takes and aligned != options else [options]
 
 
-def _choice(node: _Node, level: str, reserved: CpuSet, size: int, options: Facts) -> t.Dict[str, t.Any]:
+def _choice(node: _Node, level: str, reserved: CpuSet, size: int, options: Options) -> _Choice:
     pods, _unknown = _admitted(node, reserved, (str(size),) * (len(node.online - reserved) // size), options)
-    inside = _inside(pods)
-    return {
-        "level": _LEVELS[level],
-        "reserved": format_cpuset(reserved),
-        "reserved_count": len(reserved),
-        "pod_cpus": size,
-        "policy_options": dict(options),
-        "kept_inside": inside[level],
-        **inside,
-    }
+    return _Choice(level, reserved, size, options, _inside(pods))
 
 
-def _rank(choice: Facts) -> t.Tuple[float, int, int]:
-    """More of the pods inside, then more CPUs for such pods, then fewer reserved."""
-    share = choice["kept_inside"] / choice["pods"] if choice["pods"] else 0.0
-    return share, choice["kept_inside"] * choice["pod_cpus"], -choice["reserved_count"]
-
-
-def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.List[str]:
+def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[_Placement]) -> t.List[str]:
     """The CPUs that pods would share although they are exclusive; `machine_notes` has the cause and the remedy."""
     seen = set(reserved)
     twice: t.Set[int] = set()
     for pod in pods:
-        cpus = parse_cpuset(pod["cpus"])
-        twice |= cpus & seen
-        seen |= cpus
+        twice |= pod.cpus & seen
+        seen |= pod.cpus
     if not twice:
         return []
     return [
@@ -319,15 +364,15 @@ def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[Facts]) -> t.Li
 def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
     topology = node.topology
     notes = []
-    if topology["offline"]:
-        notes.append(f"CPUs {topology['offline']} are offline: the kubelet does not know them.")
+    if topology.offline:
+        notes.append(f"CPUs {format_cpuset(topology.offline)} are offline: the kubelet does not know them.")
     notes += machine_notes(topology, reserved)
-    memory_only = [group["id"] for group in topology["numa_nodes"] if not group["cpus"]]
+    memory_only = [group.id for group in topology.numa_nodes if not group.cpus]
     if memory_only:
         notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")
-    if not topology["l3_groups"]:
+    if not topology.l3_groups:
         notes.append("The machine tells no L3 caches.")
-    if not topology["gpus"]:
+    if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")
     elif node.after["topologyManagerPolicy"] == "none":
         notes.append(

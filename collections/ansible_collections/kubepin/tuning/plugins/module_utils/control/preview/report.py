@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
@@ -32,16 +34,27 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
     """
     previews = []
     for node in nodes:
-        kubelet, topology, settings = node["kubelet"], node["topology"], node["settings"]
-        problems = [failed(node["error"])] if node["error"] else _setting_problems(settings)
-        result: dict[str, Any] = {"node": node["node"], "problems": to_dicts(problems)}
-        if not result["problems"]:
+        kubelet, settings = node["kubelet"], node["settings"]
+        topology, problems = _read(node)
+        result: dict[str, Any] = {"node": node["node"], "problems": problems}
+        if topology is not None and not problems:
             version = settings["kubelet_version"] or kubelet.get("version")
             result = {**result, **preview_node(topology, version, kubelet.get("effective"), _request(settings))}
             if not result["problems"]:
                 result["drawing"] = list(_drawing(topology, result))
         previews.append(result)
     return previews
+
+
+def _read(node: Data) -> tuple[Topology | None, list[dict[str, Any]]]:
+    """The node's topology, and every problem with what was read and set."""
+    if node["error"]:
+        return None, to_dicts([failed(node["error"])])
+    problems = to_dicts(_setting_problems(node["settings"]))
+    try:
+        return Topology.of(node["topology"]), problems
+    except TuningError as exc:
+        return None, [*exc.details["problems"], *problems]
 
 
 def _setting_problems(settings: Data) -> list[Problem]:
@@ -86,43 +99,42 @@ def _unset(value: Any) -> bool:
     return value is None or value == ""
 
 
-def _drawing(topology: Data, preview: Data) -> Iterator[str]:
+def _drawing(topology: Topology, preview: Data) -> Iterator[str]:
     """Sockets, NUMA nodes and L3 groups, a character for each CPU."""
-    beside = parse_cpuset(
-        ",".join(node["cpus"] for node in preview["numa_nodes"] if node["gpus"])
-        or ",".join(gpu["local_cpus"] for gpu in topology["gpus"] if gpu["local_cpus"])
-    )
-    marks = {cpu: _FREE_BESIDE_GPU if cpu in beside else _FREE for cpu in parse_cpuset(topology["online"])}
+    beside: CpuSet = frozenset().union(
+        *(parse_cpuset(node["cpus"]) for node in preview["numa_nodes"] if node["gpus"])
+    ) or frozenset().union(*(gpu.local_cpus for gpu in topology.gpus))
+    marks = {cpu: _FREE_BESIDE_GPU if cpu in beside else _FREE for cpu in topology.online}
     marks.update(dict.fromkeys(parse_cpuset(preview["reservation"]["cpus"]), _RESERVED))
     for number, pod in enumerate(preview["pods"]):
         marks.update(dict.fromkeys(parse_cpuset(pod["cpus"]), _letter(number)))
-    cores = [sorted(parse_cpuset(core["cpus"])) for core in topology["cores"]]
-    for socket_name, in_socket in _parts("socket", topology["sockets"], parse_cpuset(topology["online"])):
+    cores = [sorted(core.cpus) for core in topology.cores]
+    for socket_name, in_socket in _parts("socket", topology.sockets, topology.online):
         yield f"  {socket_name}"
-        for node_name, in_node in _parts("NUMA", topology["numa_nodes"], in_socket):
+        for node_name, in_node in _parts("NUMA", topology.numa_nodes, in_socket):
             gpus = [
-                gpu["address"]
-                for gpu in topology["gpus"]
-                if gpu["numa_node"] is not None and node_name == f"NUMA {gpu['numa_node']}"
+                gpu.address
+                for gpu in topology.gpus
+                if gpu.numa_node is not None and node_name == f"NUMA {gpu.numa_node}"
             ]
             yield f"    {node_name}" + (f"   GPUs {', '.join(gpus)}" if gpus else "")
-            for cache_name, in_cache in _parts("L3", topology["l3_groups"], in_node):
+            for cache_name, in_cache in _parts("L3", topology.l3_groups, in_node):
                 yield from _rows(cache_name, [core for core in cores if set(core) & in_cache], in_cache, marks)
 
 
-def _parts(kind: str, groups: Iterable[Data], within: frozenset[int]) -> Iterator[tuple[str, frozenset[int]]]:
+def _parts(kind: str, groups: Iterable[CpuGroup], within: CpuSet) -> Iterator[tuple[str, CpuSet]]:
     """The groups inside `within`, and the CPUs in none of them."""
     left = within
     for group in groups:
-        cpus = parse_cpuset(group["cpus"]) & within
+        cpus = group.cpus & within
         if cpus:
-            yield f"{kind} {group['id']}", cpus
+            yield f"{kind} {group.id}", cpus
             left -= cpus
     if left:
         yield f"{kind} unknown", left
 
 
-def _rows(name: str, cores: Sequence[Sequence[int]], within: frozenset[int], marks: Mapping[int, str]) -> Iterator[str]:
+def _rows(name: str, cores: Sequence[Sequence[int]], within: CpuSet, marks: Mapping[int, str]) -> Iterator[str]:
     for start in range(0, len(cores), _ROW):
         part = cores[start : start + _ROW]
         threads = [
@@ -301,7 +313,7 @@ def _why(choice: Data, planned: Data) -> str:
     )
 
 
-def _options(options: Mapping[str, Any]) -> str:
+def _options(options: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={str(value).lower()}" for name, value in sorted(options.items())) or "no policy options"
 
 

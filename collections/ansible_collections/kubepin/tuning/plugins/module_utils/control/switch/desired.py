@@ -13,14 +13,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
     Reservation,
     choose_reservation,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     Settings,
     reserved_millicores,
     setting_problems,
     version_problems,
 )
-
-Facts = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class ChosenSettings:
     problems: t.List[Problem]
 
 
-def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desired: DesiredSettings) -> ChosenSettings:
+def choose_settings(
+    topology: Topology, now: Config, version: t.Optional[str], desired: DesiredSettings
+) -> ChosenSettings:
     """The settings to write for *desired*, checked against every rule of this kubelet.
 
-    :param topology: as `read_topology` returns it
     :param now: the kubelet's effective configuration
     :param version: the kubelet's version; None if it could not be read
     """
@@ -81,7 +82,7 @@ def choose_settings(topology: Facts, now: Facts, version: t.Optional[str], desir
     return ChosenSettings(settings, reservation, [*version_refused, *refused, *causes])
 
 
-def _policy_options(desired: DesiredSettings, now: Facts) -> t.Optional[t.Dict[str, str]]:
+def _policy_options(desired: DesiredSettings, now: Config) -> t.Optional[t.Dict[str, str]]:
     """The policy options in the kubelet's format. The kubelet refuses any with the policy none (policy_none.go)."""
     if desired.policy_options is not None:
         return {name: str(value).lower() for name, value in desired.policy_options.items()}

@@ -6,7 +6,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
     parse_cpuset,
@@ -35,10 +34,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     state_changes,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import machine_of, reserved_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     Reservation,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DropIn, effective_config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
+    Config,
+    DropIn,
+    effective_config,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
@@ -61,8 +66,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import changed_since
-
-Facts = t.Mapping[str, t.Any]
 
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
@@ -91,7 +94,7 @@ class Plan:
         return bool(self.settings or self.files or self.state_files)
 
 
-def changes_of(plan: Plan, topology: Facts, kubelet: Kubelet, undoes: str | None = None) -> Changes:
+def changes_of(plan: Plan, topology: Topology, kubelet: Kubelet, undoes: str | None = None) -> Changes:
     """A plan without problems in the form that travels to the node.
 
     :param undoes: the id of the switch that the plan rolls back
@@ -121,12 +124,9 @@ def endpoint_of(kubelet: Kubelet) -> Endpoint:
     )
 
 
-def plan_switch(topology: Facts, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
-    """The changes that make the kubelet run as desired, or every problem with that.
-
-    :param topology: as `read_topology` returns it
-    """
-    now: Facts = kubelet.effective
+def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
+    """The changes that make the kubelet run as desired, or every problem with that."""
+    now: Config = kubelet.effective
     version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
     problems = _node_problems(kubelet)
     if problems or version is None or extra_args_file is None:
@@ -171,7 +171,7 @@ def plan_pins(kubelet: Kubelet) -> Plan:
 
 
 def plan_rollback(
-    topology: Facts, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
+    topology: Topology, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
 ) -> Plan:
     """The plan to roll back a committed switch.
 
@@ -185,7 +185,7 @@ def plan_rollback(
         return Plan(problems=problems or version_problems(version))
     back = [change.inverse("as before the switch") for change in reversed(files)]
     after, _sources = effective_after(kubelet, back)
-    now: Facts = kubelet.effective
+    now: Config = kubelet.effective
     settings = [
         SettingChange(name, now.get(name), after.get(name), "as before the switch")
         for name in MANAGED
@@ -195,7 +195,7 @@ def plan_rollback(
 
 
 def _complete(
-    topology: Facts,
+    topology: Topology,
     kubelet: Kubelet,
     version: str,
     files: t.List[FileChange],
@@ -216,13 +216,13 @@ def _complete(
     return Plan(settings, files, state_files, [], notes, reservation, expected)
 
 
-def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
+def desired_state(topology: Topology, after: Config, version: str) -> DesiredState:
     """The state that a kubelet with the configuration *after* must show once it runs."""
     minor = minor_of(version)
     return DesiredState(
         policy=after["cpuManagerPolicy"],
         reserved=_reserved(topology, after, minor),
-        online=parse_cpuset(topology["online"]),
+        online=topology.online,
         strict=is_strict(after),
         memory_policy=after["memoryManagerPolicy"] if runs_memory_manager(after, minor) else None,
         memory=_memory_machine(topology, after),
@@ -231,7 +231,7 @@ def desired_state(topology: Facts, after: Facts, version: str) -> DesiredState:
     )
 
 
-def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
+def _reserved(topology: Topology, after: Config, minor: int) -> CpuSet:
     """reservedSystemCPUs, or the CPUs that the static policy picks if kubeReserved and systemReserved give only an
     amount (pkg/kubelet/cm/cpumanager/cpu_manager.go NewManager)."""
     named = parse_cpuset(after.get("reservedSystemCPUs") or "")
@@ -241,13 +241,12 @@ def _reserved(topology: Facts, after: Facts, minor: int) -> t.FrozenSet[int]:
     return reserved_of(machine_of(topology), minor, options_on(after.get("cpuManagerPolicyOptions")), count)
 
 
-def _memory_machine(topology: Facts, after: Facts) -> Machine:
-    if after["memoryManagerPolicy"] != "Static" or not all(
-        "memory" in node["memory"] for node in topology["numa_nodes"]
-    ):
+def _memory_machine(topology: Topology, after: Config) -> Machine:
+    memory = {node.id: node.memory for node in topology.numa_nodes}
+    if after["memoryManagerPolicy"] != "Static" or not all("memory" in amounts for amounts in memory.values()):
         return {}
     try:
-        return default_machine(topology["numa_nodes"], after["reservedMemory"])
+        return default_machine(memory, after["reservedMemory"])
     except ValueError:
         return {}  # an invalid quantity, with which no kubelet runs
 
@@ -291,7 +290,7 @@ def _file_changes(kubelet: Kubelet, version: str, extra_args_file: str, settings
     reason = _OUTLIVES
     if placed_in_drop_in(version):
         path, before = drop_in_of(kubelet)
-        earlier: Facts = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
+        earlier: Config = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
         kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
         changes.append(FileChange(path, before, render_drop_in({**kept, **written}), _OUTLIVES))
         flags = [] if layout.config_dir else [f"--config-dir={DROP_IN_DIR}"]

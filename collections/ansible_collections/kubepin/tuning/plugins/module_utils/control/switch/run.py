@@ -7,11 +7,11 @@ import json
 import typing as t
 from dataclasses import asdict, fields, replace
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
@@ -95,7 +95,7 @@ class SwitchRun:
 
     def _read(self) -> None:
         read = self._ask("kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"])
-        self._topology = read["topology"]
+        self._topology = Topology.of(read["topology"])
         self._kubelet = decode_kubelet(read["sources"])
         self._unfinished: str | None = read["unfinished"]
         self._committed: Result | None = read["committed"]
@@ -103,7 +103,7 @@ class SwitchRun:
         self.result.update(
             policy_before=effective["cpuManagerPolicy"],
             reconcile_period=effective["cpuManagerReconcilePeriod"],
-            threads_per_core=threads_as_counted(self._topology) or 1,
+            threads_per_core=self._topology.threads_as_counted or 1,
             boot_id=read["boot_id"],
             rollback=read["rollback"],
         )
@@ -132,7 +132,8 @@ class SwitchRun:
         if self._unfinished is None:
             return False
         self.result["repaired"] = self._unfinished
-        answer = self._switch("undone", endpoint=asdict(endpoint_of(self._kubelet)), online=self._topology["online"])
+        online = format_cpuset(self._topology.online)
+        answer = self._switch("undone", endpoint=asdict(endpoint_of(self._kubelet)), online=online)
         self._add_changes([FileChange(**change) for change in answer["files"]])
         if self._check_mode:
             self.result["notes"] = [

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
@@ -23,7 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
 MODULE = "kubeadm_node_upgrade"
 
 
-def kubelet_state(topology: t.Mapping[str, t.Any], kubelet: Kubelet, version: str) -> Result:
+def kubelet_state(topology: Topology, kubelet: Kubelet, version: str) -> Result:
     """What only the control node can read from the kubelet's configuration, as the node takes it (`KubeletState`).
 
     :param version: the kubelet's, before or after the upgrade
@@ -46,7 +47,7 @@ class StepRun:
         self._call = call
         self._params = params
         read = call("kubelet_switch_info", {"wait": False})
-        self._topology: t.Mapping[str, t.Any] = read["topology"]
+        self._topology = Topology.of(read["topology"])
         self._kubelet = decode_kubelet(read["sources"])
 
     def run(self) -> Result:

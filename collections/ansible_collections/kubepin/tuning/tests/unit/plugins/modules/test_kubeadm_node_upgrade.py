@@ -16,7 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.modules import (
     kubeadm_node_upgrade,
     kubelet_switch_info,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources, topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources, topology_facts
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
     NEW,
     OLD,
@@ -36,7 +36,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path)
     for module in (kubeadm_node_upgrade, kubelet_switch_info):
         monkeypatch.setattr(module, "Node", lambda run: MachineNode(machine))
-    monkeypatch.setattr(kubelet_switch_info, "read_topology", topology)
+    monkeypatch.setattr(kubelet_switch_info, "read_topology", topology_facts)
     monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv, **_how: machine.run(argv))
     monkeypatch.setattr(system, "HOME", f"{tmp_path}/var/lib/kubepin")
     monkeypatch.setattr(system, "LOCK", f"{tmp_path}/var/lib/kubepin/lock")

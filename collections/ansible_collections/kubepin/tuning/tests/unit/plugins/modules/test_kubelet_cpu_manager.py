@@ -39,7 +39,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
     for module in (kubelet_switch, kubelet_switch_info):
         monkeypatch.setattr(module, "Node", lambda run: node)
     monkeypatch.setattr(kubelet_switch, "NodeLock", lambda check_mode: contextlib.nullcontext())
-    monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology)
+    monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
     monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
     return node

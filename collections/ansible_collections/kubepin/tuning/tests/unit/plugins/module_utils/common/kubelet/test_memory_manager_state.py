@@ -17,9 +17,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
 
 GIB = 2**30
 RESERVED = [{"numaNode": 0, "limits": {"memory": "1Gi"}}]
-ONE = [{"id": 0, "cpus": "0-31", "memory": {"memory": 128 * GIB}}]
-TWO = [{"id": node, "cpus": "", "memory": {"memory": 8 * GIB}} for node in (0, 1)]
-PAGES = [{"id": 0, "cpus": "0", "memory": {"memory": 8 * GIB, "hugepages-1Gi": 2 * GIB, "hugepages-2Mi": 0}}]
+ONE = {0: {"memory": 128 * GIB}}
+TWO = {node: {"memory": 8 * GIB} for node in (0, 1)}
+PAGES = {0: {"memory": 8 * GIB, "hugepages-1Gi": 2 * GIB, "hugepages-2Mi": 0}}
 
 # Written by kubelets 1.21.14, 1.22.17, 1.35.6 and 1.36.3 alike, with the policy None, and with Static without and with a pod.
 NONE = '{"policyName":"None","machineState":{},"checksum":4236770233}'
@@ -110,7 +110,7 @@ def test_refused_files(text: str, policy: str, reason: str) -> None:
 def test_another_reservation_or_other_memory_than_in_the_file_is_refused() -> None:
     more = [{"numaNode": 0, "limits": {"memory": "2Gi"}}]
     assert "expected machine state is different" in (rejected(EMPTY, reserved=more) or "")
-    less = [{"id": 0, "cpus": "0-31", "memory": {"memory": 128 * GIB - 4096}}]
+    less = {0: {"memory": 128 * GIB - 4096}}
     assert "expected machine state is different" in (rejected(EMPTY, nodes=less) or "")
     assert "expected machine state is different" in (rejected(EMPTY, nodes=TWO) or "")
     assert "expected machine state is different" in (rejected(EMPTY, nodes=PAGES) or "")

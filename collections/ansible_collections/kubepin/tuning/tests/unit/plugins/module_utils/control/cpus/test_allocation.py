@@ -4,7 +4,8 @@ cpu_assignment_test.go and policy_static_test.go (Apache License 2.0); the other
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     preview,
     reserved_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, NumaNode, Topology
 
 BY_SOCKET = "align-by-socket"
 ACROSS_NUMA = "distribute-cpus-across-numa"
@@ -35,21 +37,35 @@ def topology(
     socket: Callable[[int], int] = lambda core: 0,
     node: Callable[[int], int | None] = lambda core: 0,
     l3: Callable[[int], int | None] = lambda core: None,
-) -> dict[str, Any]:
+) -> Topology:
     """A machine whose sibling threads are numbered after all first threads."""
-    cpus = [
-        {
-            **{"id": core + thread * cores, "online": True, "core": core, "die": 0, "siblings": ""},
-            **{"socket": socket(core), "numa_node": node(core), "l3": l3(core)},
-        }
+    return topology_of(
+        Cpu(core + thread * cores, True, socket(core), core, node(core), l3(core))
         for thread in range(threads)
         for core in range(cores)
-    ]
-    nodes = sorted({cpu["numa_node"] for cpu in cpus if cpu["numa_node"] is not None})
-    return {"cpus": cpus, "numa_nodes": [{"id": number} for number in nodes], "online": f"0-{cores * threads - 1}"}
+    )
 
 
-def epyc(nodes: int) -> dict[str, Any]:
+def topology_of(cpus: Iterable[Cpu]) -> Topology:
+    """The machine with these CPUs, as far as it matters here."""
+    told = tuple(cpus)
+    nodes = sorted({cpu.numa_node for cpu in told if cpu.numa_node is not None})
+    return Topology(
+        cpus=told,
+        online=frozenset(cpu.id for cpu in told if cpu.online),
+        offline=frozenset(cpu.id for cpu in told if not cpu.online),
+        isolated=frozenset(),
+        sockets=(),
+        numa_nodes=tuple(
+            NumaNode(node, frozenset(cpu.id for cpu in told if cpu.numa_node == node), {}) for node in nodes
+        ),
+        l3_groups=(),
+        cores=(),
+        gpus=(),
+    )
+
+
+def epyc(nodes: int) -> Topology:
     """2 x EPYC 7773X: 128 cores of 2 threads, 16 L3 groups of 8 cores."""
     return topology(128, 2, lambda core: core // 64, lambda core: core * nodes // 128, lambda core: core // 8)
 
@@ -65,7 +81,7 @@ UNCORE_MULTI_NUMA = topology(16, 1, node=lambda core: core // 8, l3=lambda core:
 UNCORE_HT = topology(8, 2, l3=lambda core: core // 4)
 
 
-def given(machine: dict[str, Any], version: int, options: tuple[str, ...], free: str, count: int) -> str:
+def given(machine: Topology, version: int, options: tuple[str, ...], free: str, count: int) -> str:
     """The CPUs of one container, or the kubelet's refusal, where only `free` are left."""
     pod = Pod("p", (Container("c", str(count)),))
     rules = Rules(version, frozenset(), frozenset(options))
@@ -93,7 +109,7 @@ def cpus(found: Preview, pod: int = 0) -> dict[str, str]:
         pytest.param(DUAL_HT, "0-11", 8, "0-2,4,6-8,10", id="a socket and a core"),
     ],
 )
-def test_every_version_packs(machine: dict[str, Any], version: int, free: str, count: int, expected: str) -> None:
+def test_every_version_packs(machine: Topology, version: int, free: str, count: int, expected: str) -> None:
     assert given(machine, version, (), free, count) == expected
 
 
@@ -330,19 +346,15 @@ def test_the_kubelet_sees_what_cadvisor_tells_it() -> None:
     bare = topology(4, 1, lambda core: core // 2, lambda core: None)
     assert machine_of(bare).members["numa"] == {0: frozenset({0, 1}), 1: frozenset({2, 3})}
     # two dies with the same core numbers on one socket and node are one core for the kubelet
-    dies = topology(4)
-    for cpu in dies["cpus"]:
-        cpu["die"], cpu["core"] = divmod(cpu["id"], 2)
+    dies = topology_of(replace(cpu, core=cpu.id % 2) for cpu in topology(4).cpus)
     assert machine_of(dies).members["core"] == {0: frozenset({0, 2}), 1: frozenset({1, 3})}
     # 4 performance cores of 2 threads, 4 efficient ones of 1: an average of 1, so that no large core is ever whole
-    hybrid = topology(8, 2)
-    hybrid["cpus"] = hybrid["cpus"][:12]
+    hybrid = topology_of(topology(8, 2).cpus[:12])
     assert machine_of(hybrid).cpus_per_core == 1
 
 
 def test_offline_cpus_are_not_there() -> None:
-    machine = topology(4)
-    machine["cpus"][0]["online"] = False
+    machine = topology_of(replace(cpu, online=cpu.id > 0) for cpu in topology(4).cpus)
     assert format_cpuset(machine_of(machine).cpus) == "1-3"
 
 
@@ -356,7 +368,7 @@ def test_offline_cpus_are_not_there() -> None:
             {"pods": [Pod("p", (Container("c", "1", "main"),))]},
             'has the role "main": expected one of app, init, sidecar',
         ),
-        ({"topology": {"cpus": [], "numa_nodes": [], "online": ""}}, "does not tell the cores and sockets"),
+        ({"topology": topology_of([])}, "does not tell the cores and sockets"),
     ],
 )
 def test_refuses_what_it_does_not_model(change: dict[str, Any], words: str) -> None:

@@ -446,7 +446,7 @@ def test_flags_in_a_stable_order() -> None:
 
 
 def test_kubelets_below_1_22_refuse_reserved_cpus_above_the_number_of_online_ones() -> None:
-    machine = {**topology(4), "online": "0,2,4-5"}
+    machine = topology(cores=6, missing=(1, 3))
     after = {**STATIC, "reservedSystemCPUs": "4"}
     [problem] = setting_problems(after, "1.21.14", machine)
     assert problem.code == "reserved_cpus_too_high"

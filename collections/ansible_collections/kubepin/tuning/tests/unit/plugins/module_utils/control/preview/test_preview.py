@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import DEFAULTS
 
@@ -20,7 +21,7 @@ UNCORE = "prefer-align-cpus-by-uncorecache"
 
 @cache
 def generated(name: str) -> Topology:
-    return topology_of(Memory(tree(MACHINES[name])))
+    return Topology.of(topology_of(Memory(tree(MACHINES[name]))))
 
 
 def requested(pods: tuple[str, ...] = (), pod_cpus: int = 12, **desired: Any) -> PreviewRequest:
@@ -93,7 +94,7 @@ def test_advice_is_never_worse_and_never_reserves_much(name: str) -> None:
         planned, *better = previewed(name, version)["advice"]
         for choice in better:
             assert choice["kept_inside"] / choice["pods"] >= planned["kept_inside"] / planned["pods"]
-            assert choice["reserved_count"] * 8 <= len(parse_cpuset(generated(name)["online"]))
+            assert choice["reserved_count"] * 8 <= len(generated(name).online)
 
 
 def test_a_refused_pod_has_the_kubelets_message() -> None:
@@ -143,8 +144,8 @@ def test_refused(name: str, version: str | None, settings: dict[str, Any], probl
 
 @pytest.mark.parametrize("archive", ["hwloc", "util-linux"])
 def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
-    for name, topology in topologies(archive).items():
-        preview = preview_node(topology, "1.22.17", None, requested(pod_cpus=2))
+    for name, facts in topologies(archive).items():
+        preview = preview_node(Topology.of(facts), "1.22.17", None, requested(pod_cpus=2))
         if preview["problems"]:
             assert {problem["code"] for problem in preview["problems"]} == {"too_few_cores"}, (
                 name,
@@ -159,7 +160,9 @@ def test_every_dump_is_previewed_or_refused_with_a_reason(archive: str) -> None:
 
 def test_a_kubelet_that_gives_cpus_twice_is_named() -> None:
     """One CPU of a socket is offline: two CPUs a socket are 1 on average, so that a half-taken socket counts as free."""
-    preview = preview_node(topologies("hwloc")["16amd64-8n2c-cpusets"], "1.22.17", None, requested(pod_cpus=2))
+    preview = preview_node(
+        Topology.of(topologies("hwloc")["16amd64-8n2c-cpusets"]), "1.22.17", None, requested(pod_cpus=2)
+    )
     assert [pod["cpus"] for pod in preview["pods"]][:3] == ["0-1", "2,5", "2-3"]
     assert "would give CPUs 0,2 to these pods although they are reserved or another pod's" in preview["notes"][0]
     assert any("kubelet counts with" in note for note in preview["notes"])
@@ -171,8 +174,8 @@ def test_notes_name_what_is_unusual() -> None:
         "sys/devices/system/cpu/isolated": "0-3",
         "sys/devices/system/cpu/online": "0-30",
     }
-    notes = preview_node(topology_of(Memory(files)), "1.22.17", None, requested())["notes"]
+    notes = preview_node(Topology.of(topology_of(Memory(files))), "1.22.17", None, requested())["notes"]
     assert any("CPUs 31 are offline" in note for note in notes)
     assert any("CPUs 0-3 are isolated (isolcpus), which the kubelet ignores" in note for note in notes)
-    power = preview_node(topologies("hwloc")["nvidiagpunumanodes"], "1.22.17", None, requested())["notes"]
+    power = preview_node(Topology.of(topologies("hwloc")["nvidiagpunumanodes"]), "1.22.17", None, requested())["notes"]
     assert any("NUMA nodes 250-255 have memory and no CPU" in note for note in power)

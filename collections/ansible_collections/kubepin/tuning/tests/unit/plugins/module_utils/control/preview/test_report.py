@@ -124,6 +124,16 @@ def test_a_node_that_was_not_read_is_named_and_others_are_previewed() -> None:
     assert "== gpu-02\n  CPUs 0-255" in shown
 
 
+def test_a_node_whose_topology_cannot_be_read_is_named_with_all_its_problems_and_others_are_previewed() -> None:
+    facts = {**generated("one-socket"), "online": "all"}
+    bad, good = preview_nodes(
+        [node("gpu-01", topology=facts, settings={**SETTINGS, "pod_cpus": "x"}), node("gpu-02", "one-socket")]
+    )
+    assert [problem["code"] for problem in bad["problems"]] == ["topology_unreadable", "pod_cpus_invalid"]
+    assert bad["problems"][0]["text"].startswith('the topology cannot be read: online is "all" (expected a CPU list')
+    assert good["problems"] == []
+
+
 def test_previews_are_plain_data() -> None:
     previews = preview_nodes([node("gpu-01")])
     assert json.loads(json.dumps(previews)) == previews

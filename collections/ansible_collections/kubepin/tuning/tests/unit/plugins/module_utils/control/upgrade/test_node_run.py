@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node_run import StepRun
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources, topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources, topology_facts
 
 TUNED = 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
 SETTINGS = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "topologyManagerPolicy": "none"}
@@ -24,7 +24,7 @@ class Node:
 
     def call(self, module: str, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         if module == "kubelet_switch_info":
-            return {"topology": topology(), "sources": self.read.pop(0)}
+            return {"topology": topology_facts(), "sources": self.read.pop(0)}
         if "kubelet" in arguments:
             return {"state": arguments["kubelet"]}
         self.written.append((arguments["step"], [change["path"] for change in json.loads(arguments["files"])]))

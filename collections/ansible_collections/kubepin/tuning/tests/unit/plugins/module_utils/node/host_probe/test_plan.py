@@ -27,7 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
     parse_gpu_list,
     plan_probe,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology_facts
 
 GPUS = (GpuDevice(0, "GPU-aa", "0000:21:00.0"), GpuDevice(1, "GPU-bb", "0000:a1:00.0"))
 DOCKER = Engine("docker", "24.0.7", has_image=True)
@@ -35,7 +35,7 @@ DOCKER = Engine("docker", "24.0.7", has_image=True)
 
 def machine(offline: Sequence[int] = (), isolated: str = "", gpus_on: Sequence[int] = (), **shape: Any) -> Any:
     """A machine, with what the reader tells besides the shape; GPU N has the address of GPUS[N]."""
-    told = topology(**shape)
+    told = topology_facts(**shape)
     online = parse_cpuset(told["online"])
     told.update(
         cpus=[{"id": cpu, "online": cpu in online} for cpu in sorted({*online, *offline})],
