@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import typing as t
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -275,10 +276,14 @@ def _without_reserved_cpu(config: Config) -> dict[str, t.Any]:
 
 
 def _flag_differences(kubelet: Kubelet, skipped: Collection[str]) -> list[Difference]:
-    """Flags whose values differ between the running process and the next start, in whatever order they stand."""
-    if not kubelet.running:
+    """Flags whose values differ between the running process and the next start, in whatever order they stand.
+
+    A process of another program, such as one that a wrapper starts, cannot be compared.
+    """
+    now, then = kubelet.running, kubelet.layout.command_line
+    if not now or not then or posixpath.basename(now[0]) != posixpath.basename(then[0]):
         return []
-    running, configured = flag_values(kubelet.running), flag_values(kubelet.layout.command_line)
+    running, configured = flag_values(now), flag_values(then)
     return [
         Difference(f"--{name}", _flag_shown(name, running), _flag_shown(name, configured), "")
         for name in sorted({*running, *configured} - {*skipped})

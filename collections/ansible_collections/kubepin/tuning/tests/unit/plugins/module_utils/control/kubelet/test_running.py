@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,12 @@ def test_flags_without_a_field_are_compared_in_any_order(running: dict[str, Any]
         ("--exit-on-lock-contention", "true", "not set"),
         ("--node-ip", "10.0.0.2", "10.0.0.3"),
     ]
+
+
+@pytest.mark.parametrize("running", [(), ("/opt/kubelet.real", "--node-ip=10.0.0.2")])
+def test_the_flags_of_no_process_or_another_program_are_not_compared(running: tuple[str, ...]) -> None:
+    there = replace(kubelet(line=["--node-ip=10.0.0.3"]), running=running)
+    assert differences(there, {}) == []
 
 
 def test_without_configz_a_flag_that_kubepin_does_not_manage_is_compared_as_a_flag() -> None:
