@@ -114,6 +114,18 @@ options:
         description: Kind of memory to quantity, such as V(memory) to V(1Gi).
         type: dict
         required: true
+  running_config:
+    description:
+      - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz).
+      - A setting that the kubelet already has in its files but does not run with is part of the switch, if it is one that
+        the switch sets. Any other is the problem C(kubelet_not_restarted) if the kubelet would be restarted - the switch
+        could only be undone to settings that the kubelet was never started with.
+      - If it is not given, only the running process's command line is compared with that of the next start.
+    type: dict
+  accept_not_restarted:
+    description: Whether to switch although there is the problem C(kubelet_not_restarted).
+    type: bool
+    default: false
   timeout:
     description: Seconds within which the kubelet must be up and show the planned settings.
     type: int
@@ -288,5 +300,7 @@ ARGUMENT_SPEC = {
         "elements": "dict",
         "options": {"numa_node": {"type": "int", "required": True}, "limits": {"type": "dict", "required": True}},
     },
+    "running_config": {"type": "dict"},
+    "accept_not_restarted": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},
 }

@@ -31,7 +31,7 @@ options:
   nodes:
     description:
       - Many nodes. The module succeeds even if some of them cannot be read.
-      - They are listed, 250 in a request, and their kubelets are not queried - RV(node.configz) is None.
+      - They are listed, 250 in a request.
     type: list
     elements: dict
     suboptions:
@@ -43,6 +43,10 @@ options:
         description: As O(gpu_resource).
         type: str
         default: nvidia.com/gpu
+      configz:
+        description: Whether to read RV(node.configz), with one more request, unless the node is not Ready.
+        type: bool
+        default: false
       drain:
         description: As O(drain).
         type: dict
@@ -381,11 +385,16 @@ _QUESTION: dict[str, t.Any] = {
         "options": {"purpose": {"type": "str", "required": True}, "run": {"type": "str", "default": ""}},
     },
 }
+_NAMED_QUESTION: dict[str, t.Any] = {
+    **_QUESTION,
+    "node": {"type": "str", "required": True},
+    "configz": {"type": "bool", "default": False},
+}
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     **_QUESTION,
     "node": {"type": "str"},
-    "nodes": {"type": "list", "elements": "dict", "options": {"node": {"type": "str", "required": True}, **_QUESTION}},
+    "nodes": {"type": "list", "elements": "dict", "options": _NAMED_QUESTION},
     "wait_for": {
         "type": "dict",
         "options": {
@@ -405,17 +414,22 @@ OPTIONS: dict[str, t.Any] = {
 }
 
 
-_NOT_ASKED = "the kubelets are not asked where many nodes are read"
+_NOT_ASKED = "the kubelet was not asked"
+_NOT_READY = "the kubelet was not asked, because the node is not Ready"
 
 
 def read_node(api: KubernetesApi, name: str, gpu_resource: str, work: dict[str, str] | None = None) -> dict[str, t.Any]:
     """:raises ApiError: if the node cannot be read; an unreadable configz is part of the result"""
     node = api.node(name)
+    return {**node_facts(node, *read_configz(api, name), gpu_resource), **in_hand(node, work)}
+
+
+def read_configz(api: KubernetesApi, name: str) -> tuple[dict[str, t.Any] | None, str | None]:
+    """The configuration that the node's kubelet runs with, or why it cannot be read."""
     try:
-        configz, error = api.configz(name), None
+        return api.configz(name), None
     except ApiError as failed:
-        configz, error = None, str(failed)
-    return {**node_facts(node, configz, error, gpu_resource), **in_hand(node, work)}
+        return None, str(failed)
 
 
 def in_hand(node: dict[str, t.Any], work: dict[str, str] | None) -> dict[str, t.Any]:
@@ -492,6 +506,9 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
             return {"msg": str(api.without_node(question["node"], found))}
         this = found[question["node"]]
         node = {**node_facts(this, None, _NOT_ASKED, question["gpu_resource"]), **in_hand(this, question["work"])}
+        if question["configz"]:
+            configz = read_configz(api, question["node"]) if node["ready"] else (None, _NOT_READY)
+            node["configz"], node["configz_error"] = configz
         try:
             drain = {} if question["drain"] is None else {"drain": read_drain(api, question, cluster)}
         except TuningError as error:

@@ -85,6 +85,14 @@ def flag_value(command_line: t.Sequence[str], name: str) -> t.Optional[str]:
     return values[-1] if values else None
 
 
+def flag_values(command_line: t.Sequence[str]) -> t.Dict[str, t.List[t.Optional[str]]]:
+    """Flag -> its values in their order on a kubelet command line (program first); None for a flag without a value."""
+    values: t.Dict[str, t.List[t.Optional[str]]] = {}
+    for flag in _flags(command_line[1:]):
+        values.setdefault(flag.name, []).append(flag.value)
+    return values
+
+
 def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:
     """The KubeletConfiguration fields that a kubelet command line (program first) sets, in the form of a
     configuration file.

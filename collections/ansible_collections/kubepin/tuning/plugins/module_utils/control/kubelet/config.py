@@ -63,7 +63,20 @@ def effective_config(
     drop_ins: t.Sequence[DropIn],
     command_line: t.Sequence[str],
 ) -> tuple[dict[str, t.Any], dict[str, str]]:
-    """The effective value of each field of DEFAULTS, and its source.
+    """The effective value of each field of DEFAULTS, and its source, which is "default" or as in `merged_config`.
+
+    The parameters, and FlagError, are those of `merged_config`.
+    """
+    return with_defaults(*merged_config(config_file, config, drop_ins, command_line))
+
+
+def merged_config(
+    config_file: str | None,
+    config: Config | None,
+    drop_ins: t.Sequence[DropIn],
+    command_line: t.Sequence[str],
+) -> tuple[dict[str, t.Any], dict[str, str]]:
+    """Each field that the files set, or a flag in FLAGS, and its source.
 
     :param config_file: path of the file named by --config
     :param config: its content, None if there is none
@@ -71,8 +84,8 @@ def effective_config(
     :param command_line: program and arguments
     :raises FlagError: for a flag that the kubelet would refuse
 
-    Sources are "default", "file:PATH", "drop-in:PATH" (the last one that sets the field) and "flag". Flags take
-    precedence over drop-ins, drop-ins over the file, and the file over the defaults (cmd/kubelet/app/server.go:
+    Sources are "file:PATH", "drop-in:PATH" (the last one that sets the field) and "flag". Flags take precedence over
+    drop-ins, drop-ins over the file, and the file over the defaults (cmd/kubelet/app/server.go:
     kubeletConfigFlagPrecedence, mergeKubeletConfigurations). Drop-ins are JSON merge patches (RFC 7396): maps are
     merged, lists are replaced, null restores the default. A flag replaces a whole map, except --feature-gates, which is
     merged.
@@ -91,6 +104,11 @@ def effective_config(
     for field, value in fields_from_flags(command_line).items():
         merged[field] = {**merged.get(field, {}), **value} if field == "featureGates" else value
         sources[field] = "flag"
+    return merged, sources
+
+
+def with_defaults(merged: Config, sources: t.Mapping[str, str]) -> tuple[dict[str, t.Any], dict[str, str]]:
+    """What `merged_config` returns, as `effective_config` returns it."""
     unset = {field for field in DEFAULTS if _is_unset(field, merged.get(field))}
     effective = {field: default if field in unset else merged[field] for field, default in DEFAULTS.items()}
     if merged.get("mergeDefaultEvictionSettings") is True:

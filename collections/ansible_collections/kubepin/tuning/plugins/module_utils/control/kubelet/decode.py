@@ -78,7 +78,7 @@ def decode_value(value: Value, path: str, version: str, drop_in: bool = False) -
     """Like `decode`, for a file that has been parsed already."""
     if not isinstance(value, dict):
         return {}, [problems.config_not_a_mapping(path)]
-    decoder = _Decoder(min(max(minor_of(version), OLDEST_MINOR), NEWEST_MINOR), path, drop_in)
+    decoder = _Decoder(minor_of(version), path, drop_in)
     decoder.check_kind(value)
     content = {name: each for name, each in value.items() if name not in ("apiVersion", "kind")}
     return decoder.struct(content, ROOT, ""), decoder.found
@@ -118,7 +118,7 @@ class _Decoder:
     def struct(self, value: Value, struct: str, where: str) -> Fields:
         if not isinstance(value, dict):
             raise self._wrong(where, value, "a mapping")
-        known = _fields_of(struct, self._minor)
+        known = known_fields(struct, self._minor)
         result: Fields = {}
         wrong = False
         for name, content in value.items():
@@ -143,7 +143,7 @@ class _Decoder:
         if name in FIELDS[struct] or is_kind or self._unknown >= _MOST_UNKNOWN:
             return
         self._unknown += 1
-        known = {each.lower(): each for each in _fields_of(struct, self._minor)}
+        known = {each.lower(): each for each in known_fields(struct, self._minor)}
         alike = difflib.get_close_matches(name.lower()[:_SHORT], known, n=1, cutoff=_ALIKE)
         if alike:
             # merged drop-ins are decoded by encoding/json, which takes names in any case of letters
@@ -196,8 +196,9 @@ class _Decoder:
 
 
 @functools.cache
-def _fields_of(struct: str, minor: int) -> dict[str, str]:
-    """The JSON names and types of a struct's fields in a minor version."""
+def known_fields(struct: str, minor: int) -> dict[str, str]:
+    """The JSON names and types of a struct's fields in a minor version, or in the nearest one in the table."""
+    minor = min(max(minor, OLDEST_MINOR), NEWEST_MINOR)
     return {
         name: kind for name, spans in FIELDS[struct].items() for kind, first, last in spans if first <= minor <= last
     }

@@ -20,8 +20,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
     Config,
     DropIn,
-    effective_config,
     is_drop_in,
+    merged_config,
+    with_defaults,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import NEWEST_MINOR
@@ -92,6 +93,10 @@ class Kubelet:
     """Field of KubeletConfiguration -> value, for each field of `config.DEFAULTS`."""
     sources: t.Mapping[str, str]
     """Field -> where its value comes from, in the words of `effective_config`."""
+    configured: Config
+    """Every field of KubeletConfiguration that the files set, or a flag in `flags.FLAGS`."""
+    configured_by: t.Mapping[str, str]
+    """Field -> where its value comes from, in the words of `merged_config`."""
     cpu_state: StateFile
     memory_state: StateFile
     runtime: Runtime
@@ -125,7 +130,8 @@ class _Decoder:
         config = self._config(config_file)
         config_dir = _absolute(flag_value(command_line, "config-dir"))
         drop_ins = self._drop_ins(config_dir)
-        effective, origins = self._effective(config_file, config, drop_ins, command_line)
+        configured, configured_by = self._merged(config_file, config, drop_ins, command_line)
+        effective, origins = with_defaults(configured, configured_by)
         self._problems += value_problems(effective, self._version)
         layout = Layout(
             manager=sources["manager"],
@@ -146,6 +152,8 @@ class _Decoder:
             running=tuple(sources["command_line"]),
             effective=effective,
             sources=origins,
+            configured=configured,
+            configured_by=configured_by,
             cpu_state=StateFile(**sources["state"]["cpu_manager"]),
             memory_state=StateFile(**sources["state"]["memory_manager"]),
             runtime=_runtime(command_line, config or {}, sources["version"]),
@@ -203,7 +211,7 @@ class _Decoder:
             DropIn(path, text, {} if text is None else self._decoded(path, text, drop_in=True)) for path, text in texts
         )
 
-    def _effective(
+    def _merged(
         self,
         config_file: str | None,
         config: Config | None,
@@ -211,10 +219,10 @@ class _Decoder:
         command_line: t.Sequence[str],
     ) -> tuple[Facts, dict[str, str]]:
         try:
-            return effective_config(config_file, config, drop_ins, command_line)
+            return merged_config(config_file, config, drop_ins, command_line)
         except FlagError as exc:
             self._problems.append(problems.command_line(exc))
-            return effective_config(config_file, config, drop_ins, [])
+            return merged_config(config_file, config, drop_ins, [])
 
 
 def _absolute(path: str | None) -> str | None:

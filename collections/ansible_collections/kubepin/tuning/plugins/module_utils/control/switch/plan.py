@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
@@ -40,6 +40,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reserv
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
+    DEFAULTS,
     Config,
     DropIn,
     effective_config,
@@ -47,6 +48,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.con
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences, same
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
     KNOWN_SINCE,
@@ -65,7 +67,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     DesiredSettings,
     choose_settings,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import changed_since
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    changed_since,
+    not_restarted,
+)
 
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
@@ -124,8 +129,18 @@ def endpoint_of(kubelet: Kubelet) -> Endpoint:
     )
 
 
-def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) -> Plan:
-    """The changes that make the kubelet run as desired, or every problem with that."""
+def plan_switch(
+    topology: Topology,
+    kubelet: Kubelet,
+    desired: DesiredSettings,
+    running: Config | None = None,
+    accept_not_restarted: bool = False,
+) -> Plan:
+    """The changes that make the kubelet run as desired, or every problem with that.
+
+    :param running: the configuration that the kubelet runs with, as /configz says; None if unknown
+    :param accept_not_restarted: whether it may differ from the files and flags in settings that the switch does not set
+    """
     now: Config = kubelet.effective
     version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
     problems = _node_problems(kubelet)
@@ -140,12 +155,12 @@ def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) 
     problems = _overruled(kubelet, files, settings)
     if problems:
         return Plan(problems=problems, reservation=reservation)
-    return _complete(
+    plan = _complete(
         topology,
         kubelet,
         version,
         files=files,
-        settings=_setting_changes(kubelet, settings, differing),
+        settings=_setting_changes(kubelet, settings, differing, running),
         notes=[
             *_notes(kubelet, settings, differing),
             *(machine_notes(topology, reservation.cpus) if reservation else []),
@@ -153,6 +168,25 @@ def plan_switch(topology: Topology, kubelet: Kubelet, desired: DesiredSettings) 
         ],
         reservation=reservation,
     )
+    return _if_restarted(plan, kubelet, running, settings, accept_not_restarted)
+
+
+def _if_restarted(
+    plan: Plan, kubelet: Kubelet, running: Config | None, exempt: t.Collection[str], accepted: bool
+) -> Plan:
+    """The plan, unless its way back would be settings that the kubelet was never started with.
+
+    :param exempt: the fields for which that counts as a part of the switch
+    """
+    found = differences(kubelet, running, exempt)
+    if not found:
+        return plan
+    problem = not_restarted(found)
+    if plan.changed and not accepted:
+        return Plan(problems=[problem], notes=plan.notes, reservation=plan.reservation)
+    finding = f"{problem.subject} {problem.finding}"
+    note = f"accepted ({problem.code}): {finding}" if plan.changed else finding
+    return replace(plan, notes=[*plan.notes, note])
 
 
 def plan_pins(kubelet: Kubelet) -> Plan:
@@ -171,9 +205,16 @@ def plan_pins(kubelet: Kubelet) -> Plan:
 
 
 def plan_rollback(
-    topology: Topology, kubelet: Kubelet, files: t.Sequence[FileChange], current: t.Mapping[str, t.Optional[str]]
+    topology: Topology,
+    kubelet: Kubelet,
+    files: t.Sequence[FileChange],
+    current: t.Mapping[str, t.Optional[str]],
+    running: Config | None = None,
+    accept_not_restarted: bool = False,
 ) -> Plan:
     """The plan to roll back a committed switch.
+
+    `running` and `accept_not_restarted` are as for `plan_switch`.
 
     :param files: the switch's file changes, from its journal
     :param current: path -> current text (None: absent) of those files
@@ -191,7 +232,8 @@ def plan_rollback(
         for name in MANAGED
         if not _same(now.get(name), after.get(name))
     ]
-    return _complete(topology, kubelet, version, files=back, settings=settings, notes=[], reservation=None)
+    plan = _complete(topology, kubelet, version, files=back, settings=settings, notes=[], reservation=None)
+    return _if_restarted(plan, kubelet, running, MANAGED, accept_not_restarted)
 
 
 def _complete(
@@ -362,19 +404,25 @@ def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settin
     ]
 
 
-def _setting_changes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> t.List[SettingChange]:
+def _setting_changes(
+    kubelet: Kubelet, settings: Settings, differing: t.Sequence[str], running: Config | None
+) -> t.List[SettingChange]:
     changes = [
         SettingChange(name, kubelet.effective.get(name), settings[name], f"was {_source(kubelet, name)}")
         for name in differing
     ]
-    if kubelet.running:
-        running, _sources = effective_config(
+    now: Config | None = None
+    if running is not None:
+        now = {**DEFAULTS, **running}
+    elif kubelet.running:
+        now, _sources = effective_config(
             kubelet.layout.config_file, kubelet.layout.config, kubelet.layout.drop_ins, kubelet.running
         )
+    if now is not None:
         changes += [
-            SettingChange(name, running.get(name), value, "configured, but the kubelet was not restarted since")
+            SettingChange(name, now[name], value, "configured, but the kubelet was not restarted since")
             for name, value in settings.items()
-            if name not in differing and not _same(running.get(name), value)
+            if name not in differing and not same(name, now[name], value)
         ]
     return changes
 

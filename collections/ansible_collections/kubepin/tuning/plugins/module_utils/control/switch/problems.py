@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
 
 
 def changed_since(path: str) -> Problem:
@@ -12,6 +15,23 @@ def changed_since(path: str) -> Problem:
         path,
         "was changed after the switch that is to be rolled back",
         "Undo that edit first, or restore the file by hand from the switch's journal and remove the journal.",
+    )
+
+
+def not_restarted(differences: Iterable[Difference]) -> Problem:
+    """:param differences: at least one"""
+    listed = "; ".join(
+        f"{each.name} is {each.running}, and would be {each.configured}"
+        + (f" (from {each.source})" if each.source else "")
+        for each in differences
+    )
+    return Problem(
+        "kubelet_not_restarted",
+        "the running kubelet",
+        f"was not restarted since its files or flags were changed, so it is not known to start with them: {listed}",
+        "Drain the node and restart the kubelet first, or undo these changes, or accept the risk with "
+        "cpu_manager_accept_not_restarted.",
+        waivable=True,
     )
 
 

@@ -89,7 +89,11 @@ def plan_fact(
         **{name: kubelet.get(name) or [] for name in ("settings", "changes")},
         "notes": [
             *(kubelet.get("notes") or []),
-            *([*accepted, *work.get("notes", []), *drain.get("notes", [])] if changed else left_alone),
+            *(
+                [*_not_compared(node), *accepted, *work.get("notes", []), *drain.get("notes", [])]
+                if changed
+                else left_alone
+            ),
         ],
         **{
             name: kubelet.get(name)
@@ -101,6 +105,11 @@ def plan_fact(
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def _not_compared(node: Data) -> list[str]:
+    reason = node.get("configz_error")
+    return [f"the running kubelet was not compared with its configuration files: {reason}"] if reason else []
 
 
 def with_problems(plan: Data, problems: Sequence[Problem]) -> dict[str, Any]:

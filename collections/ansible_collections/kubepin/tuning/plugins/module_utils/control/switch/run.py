@@ -147,13 +147,14 @@ class SwitchRun:
     def _plan(self) -> tuple[Plan, str | None]:
         """The plan, and the id of the switch that it rolls back."""
         committed = self._committed
+        compared = (self._params["running_config"], self._params["accept_not_restarted"])
         if self._params["state"] == "present" or committed is None:
-            return plan_switch(self._topology, self._kubelet, desired_settings(self._params)), None
+            return plan_switch(self._topology, self._kubelet, desired_settings(self._params), *compared), None
         # a broken kubelet may not report its version
         version = self._kubelet.version or committed["kubelet_version"]
         self._kubelet = replace(self._kubelet, version=version)
         files = [FileChange(**change) for change in committed["files"]]
-        return plan_rollback(self._topology, self._kubelet, files, committed["current"]), committed["id"]
+        return plan_rollback(self._topology, self._kubelet, files, committed["current"], *compared), committed["id"]
 
     def _record(self, plan: Plan) -> None:
         self.result["settings"] = [asdict(setting) for setting in plan.settings]

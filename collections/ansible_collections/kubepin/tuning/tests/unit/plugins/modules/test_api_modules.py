@@ -58,7 +58,8 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     drain = {"delete_emptydir_data": False, "force": False}
     resources = {"gpu-01": "amd.com/gpu", "gone": "nvidia.com/gpu", "mute": "amd.com/gpu", "gpu-02": "nvidia.com/gpu"}
     questions = [
-        {"node": name, "gpu_resource": resource, "drain": drain, "work": None} for name, resource in resources.items()
+        {"node": name, "gpu_resource": resource, "configz": False, "drain": drain, "work": None}
+        for name, resource in resources.items()
     ]
     found = node_api_info.read_many(api, questions)
     assert found["gone"] == {"msg": 'node "gone" is not among gpu-01, gpu-02, mute'}
@@ -73,9 +74,42 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
 
 def test_without_a_drain_only_the_nodes_are_listed():
     api = TwoNodes()
-    found = node_api_info.read_many(api, [{"node": "mute", "gpu_resource": "amd.com/gpu", "drain": None, "work": None}])
+    question = {"node": "mute", "gpu_resource": "amd.com/gpu", "configz": False, "drain": None, "work": None}
+    found = node_api_info.read_many(api, [question])
     assert "drain" not in found["mute"]["node"]
     assert api.asked == ["nodes"]
+
+
+class ReadyNodes(TwoNodes):
+    """Nodes of which the first is Ready, the second cannot be asked, and the third is not Ready."""
+
+    def nodes(self):
+        nodes = super().nodes()
+        for node in nodes[:2]:
+            node["status"] = {**node["status"], "conditions": [{"type": "Ready", "status": "True"}]}
+        return nodes
+
+    def configz(self, name):
+        self.asked.append(f"configz of {name}")
+        if name == "gpu-02":
+            raise node_api_info.ApiError("nodes/proxy is forbidden", 403, "")
+        return {"maxPods": 110}
+
+
+def test_kubelets_are_asked_once_and_only_those_of_ready_nodes():
+    api = ReadyNodes()
+    names = ("gpu-01", "gpu-02", "mute")
+    questions = [
+        {"node": name, "gpu_resource": "amd.com/gpu", "configz": True, "drain": None, "work": None} for name in names
+    ]
+    found = node_api_info.read_many(api, questions)
+    assert [found[name]["node"]["configz"] for name in names] == [{"maxPods": 110}, None, None]
+    assert [found[name]["node"]["configz_error"] for name in names] == [
+        None,
+        "nodes/proxy is forbidden",
+        "the kubelet was not asked, because the node is not Ready",
+    ]
+    assert sorted(api.asked) == ["configz of gpu-01", "configz of gpu-02", "nodes"]
 
 
 class RejectingNode:

@@ -66,6 +66,24 @@ def interrupt(node: SimulatedNode, run: Run) -> None:
     node.power_on()
 
 
+def test_a_kubelet_that_runs_with_settings_of_which_no_file_knows_is_left_alone(node: SimulatedNode, run: Run) -> None:
+    running = {"cpuManagerPolicy": "none", "systemReserved": {"memory": "1Gi"}}
+    result = run(running_config=running)
+    assert [problem["code"] for problem in result["problems"]] == ["kubelet_not_restarted"]
+    assert "systemReserved" in result["msg"]
+    assert (node.policy, node.files[ENV]) == ("none", OLD)
+    accepted = run(running_config=running, accept_not_restarted=True)
+    assert (accepted["changed"], node.policy) == (True, "static")
+
+
+def test_a_kubelet_that_does_not_run_with_what_is_in_place_is_restarted(node: SimulatedNode, run: Run) -> None:
+    run()
+    result = run(running_config={"cpuManagerPolicy": "none"})
+    assert (result["changed"], result["changes"]) == (True, [])
+    assert "downtime_ms" in result
+    assert not run(running_config={"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"})["changed"]
+
+
 def test_the_policy_is_switched_and_verified(node: SimulatedNode, run: Run) -> None:
     result = run()
     assert (result["changed"], node.policy, node.running) == (True, "static", True)

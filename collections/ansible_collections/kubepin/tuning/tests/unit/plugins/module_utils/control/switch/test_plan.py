@@ -130,6 +130,59 @@ def test_a_kubelet_that_was_not_restarted_since_is_restarted() -> None:
     ]
 
 
+def test_what_configz_says_counts_more_than_the_command_line() -> None:
+    found = kubelet(config=TUNED, state=STATIC_STATE)
+    plan = plan_switch(topology(), found, STATIC, {"cpuManagerPolicy": "none"})
+    assert plan.problems == []
+    assert [(c.name, c.before, c.after, c.reason) for c in plan.settings] == [
+        ("cpuManagerPolicy", "none", "static", "configured, but the kubelet was not restarted since"),
+        ("reservedSystemCPUs", "", "0", "configured, but the kubelet was not restarted since"),
+    ]
+    assert plan.changed
+    assert not plan_switch(topology(), found, STATIC, {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}).changed
+
+
+def test_a_switch_cannot_be_undone_to_settings_that_never_ran() -> None:
+    running = {"cpuManagerPolicy": "none", "maxPods": 110}
+    edited = kubelet(config="maxPods: 250\n")
+    plan = plan_switch(topology(), edited, STATIC, running)
+    assert [(problem.code, problem.waivable) for problem in plan.problems] == [("kubelet_not_restarted", True)]
+    assert "maxPods is 110, and would be 250 (from /var/lib/kubelet/config.yaml)" in plan.problems[0].text
+    assert not plan.changed
+    accepted = plan_switch(topology(), edited, STATIC, running, accept_not_restarted=True)
+    assert accepted.changed
+    assert "accepted (kubelet_not_restarted)" in accepted.notes[-1]
+
+
+def test_a_managed_setting_that_the_switch_does_not_set_has_to_have_run_too() -> None:
+    found = kubelet(config="topologyManagerPolicy: restricted\n")
+    running = {"cpuManagerPolicy": "none", "topologyManagerPolicy": "none"}
+    assert [p.code for p in plan_switch(topology(), found, STATIC, running).problems] == ["kubelet_not_restarted"]
+    desired = DesiredSettings("static", topology_manager_policy="restricted")
+    plan = plan_switch(topology(), found, desired, running)
+    assert plan.problems == []
+    assert "topologyManagerPolicy" in [setting.name for setting in plan.settings]
+
+
+def test_a_node_that_needs_no_switch_is_not_refused_for_its_kubelet() -> None:
+    found = kubelet(config=TUNED + "maxPods: 250\n", state=STATIC_STATE)
+    running = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "maxPods": 110}
+    plan = plan_switch(topology(), found, STATIC, running)
+    assert not plan.changed
+    assert plan.problems == []
+    assert "maxPods is 110, and would be 250" in plan.notes[-1]
+
+
+def test_a_rollback_is_refused_for_other_settings_that_never_ran() -> None:
+    switch = plan_switch(topology(), kubelet(), STATIC)
+    current = {change.path: change.after for change in switch.files}
+    edited = after(switch, config="maxPods: 250\n")
+    running = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "maxPods": 110}
+    plan = plan_rollback(topology(), edited, switch.files, current, running)
+    assert [problem.code for problem in plan.problems] == ["kubelet_not_restarted"]
+    assert plan_rollback(topology(), edited, switch.files, current, running, accept_not_restarted=True).changed
+
+
 def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
     found = kubelet(config=TUNED, state=STATIC_STATE)
     plan = plan_switch(topology(), found, STATIC)

@@ -57,6 +57,13 @@ FAILURE = {
 }
 
 
+def test_a_kubelet_that_could_not_be_compared_is_noted_where_it_matters() -> None:
+    node = {**NODE, "configz": None, "configz_error": "nodes/proxy is forbidden"}
+    note = "the running kubelet was not compared with its configuration files: nodes/proxy is forbidden"
+    assert note in plan_fact(KUBELET, {"node": node})["notes"]
+    assert plan_fact({**KUBELET, "settings": []}, {"node": node})["notes"] == []
+
+
 def test_times_that_can_prove_nothing_are_a_problem_beside_the_others() -> None:
     plan = plan_fact({"msg": "no kubelet"}, {"node": NODE}, probe_seconds=10, timeout=5)
     first, watched, timeout = plan["problems"]
