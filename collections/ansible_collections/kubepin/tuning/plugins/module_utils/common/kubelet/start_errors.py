@@ -118,6 +118,8 @@ _FATAL = re.compile(
     r"^F\d{4} |^Error: |^panic: |[Ff]ailed to run [Kk]ubelet|Failed to start ContainerManager|command failed|"
     r"[Ff]ailed to (load|parse|validate) (the )?kubelet|failed to parse kubelet flag|Failed to initialize"
 )
+_CONFIGURATION = "Effective KubeletConfiguration"
+_KLOG = re.compile(r"^[IWEF]\d{4} ")
 _KLOG_ERROR = re.compile(r"^[EF]\d{4} ")
 
 
@@ -126,6 +128,7 @@ def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
 
     :param lines: the kubelet's messages since it was started, oldest first (`journalctl -o cat`)
     """
+    lines = list(_without_configuration(lines))
     for line in lines:
         for pattern, meaning in _KNOWN:
             if re.search(pattern, line):
@@ -136,3 +139,18 @@ def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
                 return Cause(line.strip(), "")
     told = [line.strip() for line in lines if line.strip()]
     return Cause(told[-1], "") if told else None
+
+
+def _without_configuration(lines: t.Sequence[str]) -> t.Iterator[str]:
+    """All lines but the configuration, which kubelets since 1.37 log before they validate it and whose fields look like errors
+    (cmd/kubelet/app/server.go). It has many lines, from one that ends with ``=<`` to one that starts with `` >``
+    (k8s.io/klog/v2/internal/serialize)."""
+    inside = False
+    for line in lines:
+        inside = inside and not _KLOG.match(line)
+        if inside:
+            inside = not line.lstrip().startswith(">")
+        elif _CONFIGURATION in line:
+            inside = line.rstrip().endswith("=<")
+        else:
+            yield line

@@ -71,3 +71,26 @@ def test_meanings(line: str, meaning: str) -> None:
     cause = first_cause([*NOISE, line])
     assert cause is not None
     assert meaning in cause.meaning
+
+
+CONFIGURATION = [
+    'I1127 16:55:40.1 7 server.go:258] "Effective KubeletConfiguration" config=<',
+    "\tapiVersion: kubelet.config.k8s.io/v1beta1",
+    "\tfailCgroupV1: false",
+    " >",
+]
+FAILURE = 'E1127 16:55:41.2 7 run.go:72] "command failed" err="unknown policy: \\"Static\\""'
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(CONFIGURATION, id="text"),
+        pytest.param(CONFIGURATION[:-1], id="text without its end"),
+        pytest.param(['{"msg":"Effective KubeletConfiguration","config":"failCgroupV1: false\\n"}'], id="JSON"),
+    ],
+)
+def test_the_configuration_that_kubelets_log_since_1_37_is_no_cause(before: list[str]) -> None:
+    cause = first_cause([*before, FAILURE])
+    assert cause is not None
+    assert cause.line == FAILURE
