@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small proxy that stands in for a load balancer before an API server: it fails for some seconds, from a request on."""
+"""A small proxy that stands in for a load balancer before an API server, and fails for some seconds."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Breaks a program on a node exactly before one of its steps: kills or holds it, fills the disk, or refuses its commands. For the
-campaign `faults` only.
+"""Breaks a program on a node exactly before one of its steps: kills or holds it, fills the disk, or refuses commands.
 
-A .pth file makes every Python of the node import this; without a plan it does nothing. Python's audit events come before each
-write, rename, removal and command, so that no step can be missed, and the program needs no code for it. Before step N+1 is after step N.
+For the campaign `faults` only. A .pth file makes every Python of the node import this; without a plan it does nothing.
+Python's audit events come before each write, rename, removal and command, so that no step can be missed, and the
+program needs no code for it. Before step N+1 is after step N.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ GUARD = "systemd-run --quiet --unit"
 class Shortage:
     """Refuses the commands of a transaction for some seconds, as a kernel does that has no process left.
 
-    The commands of a program count from the guard of its transaction on. One that is repeated, such as a poll or another
-    try, counts once, because how often it is repeated differs from run to run.
+    The commands of a program count from the guard of its transaction on. One that is repeated, such as a poll or
+    another try, counts once, because how often it is repeated differs from run to run.
     """
 
     def __init__(self, plan: dict[str, Any], taken: list[str]) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rows of campaign `faults` in which not kubepin is interrupted, but what surrounds it fails or interferes.
 
-These are: a node without processes, a full disk together with settings that do not run, an API server that is away or overloaded,
-configuration management that puts a file back, and others who work on the node.
+These are: a node without processes, a full disk together with settings that do not run, an API server that is away or
+overloaded, configuration management that puts a file back, and others who work on the node.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ OWNED_ANEW = "# owned by configuration management, of today\nKUBELET_EXTRA_ARGS=
 def short_of_processes(position: int, sound: bool, seconds: float = SHORT_SECONDS) -> Act:
     """Commands of the transaction cannot be started, from one of them on.
 
-    With settings that do not run, the kubelet is up at the latest when the run has undone the switch, as the role does.
+    With settings that do not run, the kubelet is up at the latest when the run has undone the switch, as the role does
+    after a failure.
     """
 
     def act(worker: Worker, row: FaultResult) -> None:
