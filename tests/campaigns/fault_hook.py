@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stops a program on a node exactly before one of its writes: killed, held, or with the disk full. For the campaign `faults` only.
+"""Breaks a program on a node exactly before one of its steps: kills or holds it, fills the disk, or refuses commands.
 
-A .pth file makes every Python of the node import this; without a plan it does nothing. Python's audit events come before each
-write, rename, removal and command, so that no step can be missed, and the program needs no code for it. Before step N+1 is after step N.
+For the campaign `faults` only. A .pth file makes every Python of the node import this; without a plan it does nothing.
+Python's audit events come before each write, rename, removal and command, so that no step can be missed, and the
+program needs no code for it. Before step N+1 is after step N.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -43,6 +46,14 @@ def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
         if os.path.basename(command[0]) == "systemctl" and command[1] in VERBS and command[-1] == SERVICE:
             return " ".join(command[-3:])
     return None
+
+
+def command_of(event: str, arguments: tuple[Any, ...]) -> str | None:
+    """What a command is called, without what differs from run to run; None if the event is none."""
+    if event != "subprocess.Popen":
+        return None
+    program, *words = [os.fsdecode(word) for word in arguments[1]][:3]
+    return re.sub(r"(-guard)-\d+", r"\1", " ".join([os.path.basename(program), *words]))
 
 
 def progress(draft: str, path: str) -> str:
@@ -103,6 +114,41 @@ class Hook:
                 time.sleep(0.05)
 
 
+GUARD = "systemd-run --quiet --unit"
+
+
+class Shortage:
+    """Refuses the commands of a transaction for some seconds, as a kernel does that has no process left.
+
+    The commands of a program count from the guard of its transaction on. One that is repeated, such as a poll or
+    another try, counts once, because how often it is repeated differs from run to run.
+    """
+
+    def __init__(self, plan: dict[str, Any], taken: list[str]) -> None:
+        self.plan = plan
+        self.taken = taken
+        self.begun = False
+        self.until = 0.0
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        name = command_of(event, arguments)
+        self.begun = self.begun or name == GUARD
+        if name is None or not self.begun:
+            return
+        if [name] != self.taken[-1:]:
+            self.take(name)
+        if time.monotonic() < self.until:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def take(self, name: str) -> None:
+        self.taken.append(name)
+        with open(TRACE, "a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+        if len(self.taken) == self.plan["step"]:
+            os.remove(PLAN)
+            self.until = time.monotonic() + self.plan["seconds"]
+
+
 def install() -> None:
     """Listen if there is a plan; the steps of earlier programs are in the trace."""
     try:
@@ -110,10 +156,10 @@ def install() -> None:
             plan = json.load(file)
     except (FileNotFoundError, ValueError):
         return
-    taken = 0
+    taken: list[str] = []
     with contextlib.suppress(FileNotFoundError), open(TRACE, encoding="utf-8") as file:
-        taken = len(file.readlines())
-    sys.addaudithook(Hook(plan, taken))
+        taken = file.read().splitlines()
+    sys.addaudithook(Shortage(plan, taken) if plan["act"] == "refuse" else Hook(plan, len(taken)))
 
 
 install()

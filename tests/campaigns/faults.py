@@ -14,9 +14,9 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from sandbox.cluster import Sandbox, ready_sandbox
@@ -32,128 +32,33 @@ from tests.campaigns.base import (
     sandbox_for,
     write_json,
 )
-from tests.campaigns.worker import MARK, PLACED, RUN_SECONDS, Running, Worker
+from tests.campaigns.fault_checks import (
+    Act,
+    Fault,
+    FaultResult,
+    check_cordon,
+    check_left_cordoned,
+    check_module_again,
+    check_playbook_again,
+    check_up,
+    find_message,
+    flat,
+)
+from tests.campaigns.fault_surroundings import (
+    AT_ONCE,
+    FAILING_API,
+    OTHERS,
+    UNSOUND_ON_FULL_DISK,
+    shortages,
+    small_disk,
+)
+from tests.campaigns.worker import PLACED, RUN_SECONDS, SMALL_FOLDERS, Running, Worker
 
-AT_ONCE = "echo 'E0101 failed to run Kubelet: broken for the campaign' >&2; exit 1"
 AFTER = (
     '(exec -a /usr/bin/kubelet /usr/bin/kubelet.real "$@") & sleep {0}; kill $!; '
     "echo 'E0101 failed to run Kubelet: broken after {0} s' >&2; exit 1"
 )
 NEVER = "echo 'E0101 failed to run Kubelet: waits for ever' >&2; exec sleep infinity"
-
-# A small file system for the journal and the settings, which the hook then fills for real.
-SMALL_DISK = """
-set -e
-mkdir -p /run/small /var/lib/kubepin/switches
-mount -t tmpfs -o size=256k tmpfs /run/small
-mkdir -p /run/small/switches /run/small/default
-cp -a /etc/default/. /run/small/default/
-cp -a /var/lib/kubepin/switches/. /run/small/switches/
-mount --bind /run/small/switches /var/lib/kubepin/switches
-mount --bind /run/small/default /etc/default
-"""
-LARGE_DISK = """
-set -e
-rm -f /run/small/*/.full
-rm -rf /run/copy && mkdir /run/copy
-cp -a /run/small/. /run/copy/
-umount /var/lib/kubepin/switches /etc/default /run/small
-cp -a /run/copy/switches/. /var/lib/kubepin/switches/
-rm -f /etc/default/kubelet
-cp -a /run/copy/default/. /etc/default/
-rm -rf /run/copy
-"""
-
-
-@dataclass
-class FaultResult:
-    """What one fault left behind, in words; `failed` says which check does not hold."""
-
-    group: str
-    fault: str
-    kubelet: str = ""
-    cordon: str = ""
-    next_run: str = ""
-    message: str = ""
-    failed: str = ""
-    seconds: int = 0
-
-
-def flat(text: str) -> str:
-    """Text without line breaks of a terminal."""
-    return re.sub(r"\s+", " ", text)
-
-
-def find_message(output: str, pattern: str) -> str:
-    """The part of a run's output that matches.
-
-    Raises CheckFailed if nothing does.
-    """
-    found = re.search(pattern, flat(output))
-    expect(found is not None, f"no message {pattern}; the end was: {flat(output)[-600:]}")
-    assert found
-    return found[0]
-
-
-Act = Callable[[Worker, FaultResult], None]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A row to be: its group, its title, and what it does and checks."""
-
-    group: str
-    title: str
-    act: Act
-    alone: bool = False
-    """Whether no other row may run beside it."""
-
-
-# The checks of a row
-
-
-def check_up(worker: Worker, row: FaultResult) -> None:
-    """The kubelet is up without help."""
-    seconds = worker.wait_up()
-    row.kubelet = "up" if seconds < 1 else f"up after {seconds:.0f} s"
-
-
-def check_cordon(worker: Worker, row: FaultResult, before: bool = False) -> None:
-    """The cordon is as before, without kubepin's mark."""
-    cordoned, marked = worker.cordoned()
-    expect(cordoned == before, f"cordoned: {cordoned}, before: {before}")
-    expect(not marked, f"the annotation {MARK} was left")
-    row.cordon = "as before"
-
-
-def check_left_cordoned(worker: Worker, row: FaultResult, output: str) -> None:
-    """The cordon was left on purpose, marked as kubepin's, and the run says so."""
-    expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
-    find_message(output, "stays cordoned")
-    row.cordon = "left, and reported"
-
-
-def check_module_again(worker: Worker, row: FaultResult) -> None:
-    """The next switch ends as asked, undoing an interrupted one first, and a third run has nothing to do."""
-    unfinished = worker.unfinished()
-    result = worker.module()
-    expect(not result.get("failed"), f"the next run fails: {result.get('msg')}")
-    expect(
-        bool(result.get("repaired")) == unfinished,
-        f"unfinished journal: {unfinished}, undone: {result.get('repaired')}",
-    )
-    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
-    expect(not worker.unfinished(), "a journal is still unfinished")
-    row.next_run = "undoes the interrupted switch, converges" if unfinished else "converges"
-
-
-def check_playbook_again(worker: Worker, row: FaultResult, before: bool = False) -> None:
-    """The next run of the playbook tunes the node and gives it back."""
-    code, output = worker.playbook()
-    expect(code == 0, f"the next run fails: {flat(output)[-600:]}")
-    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
-    expect(worker.cordoned() == (before, False), f"cordoned and marked after the next run: {worker.cordoned()}")
-    row.next_run = "converges"
 
 
 # The faults of the transaction on the node
@@ -196,16 +101,13 @@ def disk_full(step: int) -> Act:
     """The file systems of journal and settings are full from a write on."""
 
     def act(worker: Worker, row: FaultResult) -> None:
-        worker.shell(SMALL_DISK)
-        try:
-            worker.arm(step, "fill", paths=["/run/small/switches"])
+        with small_disk(worker):
+            worker.arm(step, "fill", paths=SMALL_FOLDERS.split())
             result = worker.switch()
             expect(bool(result.get("failed")), "the switch did not fail on a full disk")
             row.message = find_message(result["msg"], "No space left on device")
             check_up(worker, row)
             check_cordon(worker, row)
-        finally:
-            worker.shell(LARGE_DISK)
         check_module_again(worker, row)
 
     return act
@@ -216,16 +118,16 @@ def disk_full_repair(worker: Worker, row: FaultResult) -> None:
     worker.arm(steps_named(worker, PLACED), "kill")
     worker.switch()
     expect(worker.unfinished(), "nothing was interrupted")
-    worker.shell(SMALL_DISK)
-    try:
-        worker.arm(1, "fill", paths=["/run/small/switches"])
+    with small_disk(worker):
+        worker.arm(1, "fill", paths=SMALL_FOLDERS.split())
         result = worker.module()
-        expect(bool(result.get("failed")), "the undoing did not fail on a full disk")
-        row.message = find_message(result["msg"], "was not undone: .*No space left on device")
+        expect(bool(result.get("failed")), "the undoing did not say that it cannot be recorded on a full disk")
+        row.message = find_message(
+            result["msg"], r"was undone\. \S+\.json cannot be written \(No space left on device\), and still says"
+        )
         check_up(worker, row)
+        expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
         check_cordon(worker, row)
-    finally:
-        worker.shell(LARGE_DISK)
     check_module_again(worker, row)
 
 
@@ -235,10 +137,10 @@ def steps_named(worker: Worker, name: str) -> int:
 
 
 def meet_refusal(worker: Worker, row: FaultResult) -> None:
-    """A second playbook on the node is refused."""
+    """A second playbook on the node is refused, because of the first one's mark."""
     code, output = worker.playbook()
     expect(code != 0, "the second run was not refused")
-    row.message = find_message(output, "another run is changing this node right now")
+    row.message = find_message(output, "which may still be working on it")
 
 
 def check_first_run(worker: Worker, row: FaultResult, first: Running) -> None:
@@ -251,12 +153,15 @@ def check_first_run(worker: Worker, row: FaultResult, first: Running) -> None:
 
 
 def two_runs(worker: Worker, row: FaultResult) -> None:
-    """A second playbook meets the first one in its transaction."""
+    """A second playbook meets the first one in its transaction, and so does a task that knows nothing of marks."""
     worker.arm(steps_named(worker, PLACED), "hold")
     first = worker.start_playbook()
     try:
         worker.wait_held()
         meet_refusal(worker, row)
+        result = worker.module()
+        expect(bool(result.get("failed")), "the second module was not refused")
+        row.message += "; " + find_message(result["msg"], "another run is changing this node right now")
     finally:
         worker.release()
     check_first_run(worker, row, first)
@@ -473,7 +378,7 @@ API = [
     Fault("api", "the API server is away for 20 s after the switch", api_server_pause, alone=True),
     Fault("api", "the API server is away for longer than a run waits", api_server_stopped, alone=True),
 ]
-GROUPS = ("kill", "restart", "disk", "run", "kubelet", "api")
+GROUPS = ("kill", "restart", "disk", "forks", "run", "others", "kubelet", "api")
 SAMPLE = {
     ("kill", "before: systemctl start kubelet"),
     ("disk", "full from: write /etc/default, 1."),
@@ -483,8 +388,11 @@ SAMPLE = {
 """What `make test` runs of it."""
 
 
-def faults_of(steps: Sequence[str], groups: Sequence[str]) -> list[Fault]:
-    """The rows: one a step for the faults of the transaction, and the others."""
+def faults_of(steps: Sequence[str], commands: Mapping[bool, Sequence[str]], groups: Collection[str]) -> list[Fault]:
+    """The rows: one a step or command for the faults of the transaction, and the others.
+
+    :param commands: whether the settings are sound -> the commands of a switch to such settings
+    """
     found: list[Fault] = []
     for number, step in enumerate(steps, 1):
         short = re.sub(r"/var/lib/kubepin/switches/\S+", "journal", step)
@@ -501,7 +409,8 @@ def faults_of(steps: Sequence[str], groups: Sequence[str]) -> list[Fault]:
             found.append(Fault("kill", f"before: {short}", killed(number)))
             found.append(Fault("restart", f"before: {short}", restarted(number)))
     found.append(Fault("disk", "full while an interrupted switch is undone", disk_full_repair))
-    return [fault for fault in [*found, *RUNS, *KUBELETS, *API] if fault.group in groups]
+    found += [*UNSOUND_ON_FULL_DISK, *shortages(commands), *RUNS, *OTHERS, *KUBELETS, *API, *FAILING_API]
+    return [fault for fault in found if fault.group in groups]
 
 
 def taking_turns(faults: Sequence[Fault]) -> list[Fault]:
@@ -538,6 +447,20 @@ class FaultCampaign:
             each.steps = steps
         return steps
 
+    def learn_commands(self, sound: bool) -> list[str]:
+        """The commands of a switch to sound settings, or to those that do not run."""
+        worker = self.workers[0]
+        worker.reset()
+        if not sound:
+            worker.wrap(AT_ONCE)
+        worker.arm(0, "refuse", seconds=0)
+        result = worker.switch()
+        if bool(result.get("failed")) == sound:
+            raise SandboxError(f"a switch, sound settings: {sound}, ends with: {result.get('msg')}")
+        commands = worker.trace()
+        worker.disarm()
+        return commands
+
     def run(
         self,
         groups: Sequence[str],
@@ -553,7 +476,9 @@ class FaultCampaign:
         try:
             steps = self.learn_steps()
             print(f"{len(steps)} steps of an undisturbed switch:", *steps, sep="\n  ", flush=True)
-            known = {(fault.group, fault.title): fault for fault in faults_of(steps, groups)}
+            wanted = set(groups) if only is None else {group for group, _title in only}
+            commands = {sound: self.learn_commands(sound) for sound in ((True, False) if "forks" in wanted else ())}
+            known = {(fault.group, fault.title): fault for fault in faults_of(steps, commands, wanted)}
             if missing := set(only or ()) - known.keys():
                 raise SandboxError(f"the campaign has no rows {sorted(missing)}")
             faults = [known[row] for row in known if row not in passed and (only is None or row in only)]

@@ -8,14 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, parse_mark, why_not_ours
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import is_running
 
 from tests.campaigns import fault_hook
 from tests.campaigns.__main__ import main
 from tests.campaigns.base import CheckFailed
-from tests.campaigns.faults import GROUPS, SAMPLE, FaultResult, faults_of, find_message, read_rows, show
+from tests.campaigns.fault_checks import FaultResult, find_message
+from tests.campaigns.fault_surroundings import young_mark
+from tests.campaigns.faults import GROUPS, SAMPLE, faults_of, read_rows, show
 from tests.campaigns.worker import result_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +32,10 @@ STEPS = [
     "write /etc/default",
     "rename /etc/default/kubelet",
 ]
+COMMANDS = {
+    True: ["systemctl show kubelet", "systemctl start kubelet", "systemctl show kubelet"],
+    False: ["journalctl --unit kubelet"],
+}
 
 
 def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path: Path) -> None:
@@ -54,6 +63,39 @@ def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path
         assert fault_hook.name_of(event, arguments) == name
 
 
+def test_a_shortage_refuses_the_commands_of_a_transaction_from_one_of_them_on(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({"step": 3, "act": "refuse", "seconds": 0.5}))
+    program = f"""
+import subprocess, time
+from tests.campaigns import fault_hook as hook
+hook.PLAN, hook.TRACE = "{tmp_path}/plan.json", "{tmp_path}/trace"
+hook.install()
+def run(*words):
+    try:
+        subprocess.run(["{tmp_path}/" + words[0], *words[1:]])
+    except BlockingIOError:
+        print("refused", *words)
+run("systemctl", "show", "kubelet")  # before the transaction
+run("systemd-run", "--quiet", "--unit", "kubepin-guard-7")
+for verb in ("show", "show", "stop", "start"):
+    run("systemctl", verb, "kubelet")
+time.sleep(0.5)
+run("systemctl", "stop", "kubepin-guard-7")
+"""
+    for name in ("systemctl", "systemd-run"):
+        (tmp_path / name).symlink_to("/bin/true")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["refused systemctl stop kubelet", "refused systemctl start kubelet"]
+    assert (tmp_path / "trace").read_text().splitlines() == [
+        "systemd-run --quiet --unit",
+        "systemctl show kubelet",
+        "systemctl stop kubelet",
+        "systemctl start kubelet",
+        "systemctl stop kubepin-guard",
+    ]
+    assert not (tmp_path / "plan.json").exists()
+
+
 def test_steps_are_counted_over_all_programs_since_the_fault_was_planned(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps({"step": 3, "act": "kill"}))
     program = f"""
@@ -70,7 +112,7 @@ for number in range(2):
 
 
 def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:
-    found = [(fault.group, fault.title) for fault in faults_of(STEPS, GROUPS)]
+    found = [(fault.group, fault.title) for fault in faults_of(STEPS, COMMANDS, GROUPS)]
     assert [title for group, title in found if group == "kill"] == [
         "before: rename journal (begun)",
         "before: systemctl stop kubelet",
@@ -82,13 +124,35 @@ def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:
         "full from: write journal, 1.",
         "full from: write /etc/default, 1.",
         "full while an interrupted switch is undone",
+        "/var full from the kubelet's start, with settings that do not run",
+        "all full from the kubelet's start, with settings that do not run",
     ]
     assert len(found) == len(set(found))
     assert {group for group, _title in found} == set(GROUPS)
 
 
+def test_every_command_meets_a_node_without_processes() -> None:
+    assert [fault.title for fault in faults_of(STEPS, COMMANDS, ["forks"])] == [
+        "sound settings, none for 15 s from: systemctl show kubelet, 1.",
+        "sound settings, none for 15 s from: systemctl start kubelet, 1.",
+        "sound settings, none for 15 s from: systemctl show kubelet, 2.",
+        "sound settings, none to the end of the module from: systemctl start kubelet",
+        "unsound settings, none for 15 s from: journalctl --unit kubelet, 1.",
+    ]
+
+
 def test_only_the_rows_asked_for() -> None:
-    assert {fault.group for fault in faults_of(STEPS, ["kubelet"])} == {"kubelet"}
+    assert {fault.group for fault in faults_of(STEPS, COMMANDS, ["kubelet"])} == {"kubelet"}
+
+
+@pytest.mark.parametrize(("purpose", "code"), [("present", "node_in_use"), ("upgrade", "node_in_other_work")])
+def test_the_mark_of_another_run_is_one_that_kubepin_heeds(purpose: str, code: str) -> None:
+    mark = parse_mark(young_mark(purpose))
+    problem = why_not_ours("gpu-01", mark, Mark("present", "mine"), time.time(), is_running)
+    assert problem is not None
+    assert problem.code == code
+    assert mark.expires is not None
+    assert why_not_ours("gpu-01", mark, Mark(purpose, "mine"), mark.expires + 1, is_running) is None
 
 
 def test_a_message_is_found_across_line_breaks_and_its_absence_fails() -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ JSON_OUTPUT = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": 
 ENVIRONMENT = "/etc/default/kubelet"
 PLACED = f"rename {ENVIRONMENT}"
 """The step between the kubelet's stop and its start."""
+SMALL_FOLDERS = "/var/lib/kubepin/switches /etc/default /etc/kubernetes/kubelet.conf.d"
+"""Where the journal and the settings are, each a small file system of its own while a disk is to be full."""
 STATE_FILES = "/var/lib/kubelet/cpu_manager_state /var/lib/kubelet/memory_manager_state"
 
 # What stands in for a broken kubelet: the real one runs behind it, unless the static policy is asked for.
@@ -42,7 +44,7 @@ exec -a /usr/bin/kubelet /usr/bin/kubelet.real "$@"
 """
 
 RESET = f"""
-umount /var/lib/kubepin/switches /etc/default 2>/dev/null
+umount {SMALL_FOLDERS} 2>/dev/null
 systemctl stop kubelet
 [ ! -e /usr/bin/kubelet.real ] || mv /usr/bin/kubelet.real /usr/bin/kubelet
 rm -rf {ENVIRONMENT} {STATE_FILES} /etc/kubernetes/kubelet.conf.d /var/lib/kubepin {fault_hook.FOLDER}
@@ -89,6 +91,8 @@ class Worker:
         self.sandbox, self.node, self.name = sandbox, node, node.name
         self.steps: Sequence[str] = ()
         """The steps of an undisturbed switch."""
+        self.commands: Mapping[bool, Sequence[str]] = {}
+        """Whether the settings are sound -> the commands of a switch with such settings."""
         self.environment = {"KUBEPIN_SANDBOX": sandbox.state.name, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
 
     def shell(self, script: str) -> str:
@@ -119,6 +123,10 @@ class Worker:
     def wait_held(self) -> None:
         wait_for(f"{self.name}: the run is held", lambda: self.there(fault_hook.HELD), 180, 0.2)
 
+    def text(self, path: str) -> str | None:
+        """The text of a file, None if it does not exist."""
+        return self.node.run("cat", path) if self.there(path) else None
+
     def there(self, path: str) -> bool:
         return self.node.run("sh", "-c", f"test -e {path} && echo yes || true").strip() == "yes"
 
@@ -134,6 +142,10 @@ class Worker:
         # what the kubelet said before its restart is out of date
         wait_for(f"{self.name} is Ready with its GPU stand-in", partial(self.ready, began), 120)
 
+    def annotate(self, key: str, value: str | None) -> None:
+        """Set an annotation of the node, or remove it."""
+        self.sandbox.kubectl.run("annotate", "node", self.name, f"{key}-" if value is None else f"{key}={value}")
+
     def ready(self, since: datetime) -> bool:
         node = self.object()
         return node_ready(node, since) and node["status"]["allocatable"].get(GPU_RESOURCE) == "1"
@@ -147,7 +159,7 @@ class Worker:
 
     def uncordon(self) -> None:
         self.sandbox.kubectl.run("uncordon", self.name)
-        self.sandbox.kubectl.run("annotate", "node", self.name, f"{MARK}-")
+        self.annotate(MARK, None)
 
     def cordoned(self) -> tuple[bool, bool]:
         """Whether it is cordoned, and whether it has kubepin's mark."""

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every row of campaign `faults` has: its result, and the checks of what a fault left behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.campaigns.base import expect
+from tests.campaigns.worker import MARK, Worker
+
+
+@dataclass
+class FaultResult:
+    """What one fault left behind, in words; `failed` says which check does not hold."""
+
+    group: str
+    fault: str
+    kubelet: str = ""
+    cordon: str = ""
+    next_run: str = ""
+    message: str = ""
+    failed: str = ""
+    seconds: int = 0
+
+
+def flat(text: str) -> str:
+    """Text without line breaks of a terminal."""
+    return re.sub(r"\s+", " ", text)
+
+
+def find_message(output: str, pattern: str) -> str:
+    """The part of a run's output that matches.
+
+    Raises CheckFailed if nothing does.
+    """
+    found = re.search(pattern, flat(output))
+    expect(found is not None, f"no message {pattern}; the end was: {flat(output)[-600:]}")
+    assert found
+    return found[0]
+
+
+Act = Callable[[Worker, FaultResult], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row to be: its group, its title, and what it does and checks."""
+
+    group: str
+    title: str
+    act: Act
+    alone: bool = False
+    """Whether no other row may run beside it."""
+
+
+def check_up(worker: Worker, row: FaultResult) -> None:
+    """The kubelet is up without help."""
+    seconds = worker.wait_up()
+    row.kubelet = "up" if seconds < 1 else f"up after {seconds:.0f} s"
+
+
+def check_cordon(worker: Worker, row: FaultResult, before: bool = False) -> None:
+    """The cordon is as before, without kubepin's mark."""
+    cordoned, marked = worker.cordoned()
+    expect(cordoned == before, f"cordoned: {cordoned}, before: {before}")
+    expect(not marked, f"the annotation {MARK} was left")
+    row.cordon = "as before"
+
+
+def check_left_cordoned(worker: Worker, row: FaultResult, output: str) -> None:
+    """The cordon was left on purpose, marked as kubepin's, and the run says so."""
+    expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
+    find_message(output, "stays cordoned")
+    row.cordon = "left, and reported"
+
+
+def check_module_again(worker: Worker, row: FaultResult) -> None:
+    """The next switch ends as asked, undoing an interrupted one first, and a third run has nothing to do."""
+    unfinished = worker.unfinished()
+    result = worker.module()
+    expect(not result.get("failed"), f"the next run fails: {result.get('msg')}")
+    expect(
+        bool(result.get("repaired")) == unfinished,
+        f"unfinished journal: {unfinished}, undone: {result.get('repaired')}",
+    )
+    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
+    expect(not worker.unfinished(), "a journal is still unfinished")
+    row.next_run = "undoes the interrupted switch, converges" if unfinished else "converges"
+
+
+def check_playbook_again(worker: Worker, row: FaultResult, before: bool = False) -> None:
+    """The next run of the playbook tunes the node and gives it back."""
+    code, output = worker.playbook()
+    expect(code == 0, f"the next run fails: {flat(output)[-600:]}")
+    expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
+    expect(worker.cordoned() == (before, False), f"cordoned and marked after the next run: {worker.cordoned()}")
+    row.next_run = "converges"
