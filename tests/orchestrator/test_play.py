@@ -216,13 +216,17 @@ def test_a_become_password_that_nobody_reads_does_not_hang(project: Path) -> Non
 def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:
     mark = f"test-{os.getpid()}"
     environment = {**os.environ, MARK: mark}
-    stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 1.5; exit 7"], env=environment)
+    script = "trap '' TERM; echo ready; read line; exit 7"
+    pipe = subprocess.PIPE
+    stubborn = subprocess.Popen(["sh", "-c", script], env=environment, stdin=pipe, stdout=pipe, text=True)
     meek = subprocess.Popen(["sleep", SLEEP], env=environment)
+    assert stubborn.stdout is not None
+    assert stubborn.stdout.readline() == "ready\n"
     while len(marked(mark)) < 2:
         time.sleep(0.05)
-    time.sleep(0.2)  # until the shell has set its trap
     remaining = end_marked(mark, kill_after=0.2, give_up_after=0.5)
     assert any("sh -c" in text for text in remaining)
     assert meek.wait() == -signal.SIGTERM
-    assert stubborn.wait() == 7
+    stubborn.communicate("end\n")
+    assert stubborn.returncode == 7
     assert end_marked(mark, kill_after=5) == ()
