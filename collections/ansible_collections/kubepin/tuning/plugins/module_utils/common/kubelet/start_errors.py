@@ -119,6 +119,8 @@ _FATAL = re.compile(
     r"[Ff]ailed to (load|parse|validate) (the )?kubelet|failed to parse kubelet flag|Failed to initialize"
 )
 _CONFIGURATION = "Effective KubeletConfiguration"
+_FALLBACK = re.compile(r"could not load [vV]\d checkpoint.*falling back to [vV]\d")
+"""What 1.36 and newer log of every state file in an older format, which they then read (state_checkpoint.go)."""
 _KLOG = re.compile(r"^[IWEF]\d{4} ")
 _KLOG_ERROR = re.compile(r"^[EF]\d{4} ")
 
@@ -128,7 +130,7 @@ def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
 
     :param lines: the kubelet's messages since it was started, oldest first (`journalctl -o cat`)
     """
-    lines = list(_without_configuration(lines))
+    lines = [line for line in _without_configuration(lines) if not _FALLBACK.search(line)]
     for line in lines:
         for pattern, meaning in _KNOWN:
             if re.search(pattern, line):

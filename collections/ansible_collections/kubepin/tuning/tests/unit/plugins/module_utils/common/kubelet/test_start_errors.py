@@ -87,10 +87,17 @@ FAILURE = 'E1127 16:55:41.2 7 run.go:72] "command failed" err="unknown policy: \
     [
         pytest.param(CONFIGURATION, id="text"),
         pytest.param(CONFIGURATION[:-1], id="text without its end"),
+        pytest.param(
+            [
+                'I1127 17:10:28.5 7 state_checkpoint.go:240] "could not load v3 checkpoint, falling back to v2" '
+                'err="checkpoint is corrupted"'
+            ],
+            id="an older format of a state file",
+        ),
         pytest.param(['{"msg":"Effective KubeletConfiguration","config":"failCgroupV1: false\\n"}'], id="JSON"),
     ],
 )
-def test_the_configuration_that_kubelets_log_since_1_37_is_no_cause(before: list[str]) -> None:
+def test_what_kubelets_of_1_37_log_on_the_way_is_no_cause(before: list[str]) -> None:
     cause = first_cause([*before, FAILURE])
     assert cause is not None
     assert cause.line == FAILURE
