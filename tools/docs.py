@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,27 @@ def rbac() -> str:
     return RBAC_HEAD + "".join("---\n" + _yaml(item) for item in objects)
 
 
+_LONGEST_LIST = 110
+"""Characters of a list that stands on one line."""
+
+
 class _Indented(yaml.SafeDumper):
-    """Lists are indented below their name."""
+    """Lists are indented below their name, and those that are too long for a line have a line for each item."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[object], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        node = super().represent_sequence(tag, sequence, flow_style)
+        if node.flow_style and sum(len(str(item.value)) + 2 for item in node.value) > _LONGEST_LIST:
+            node.flow_style = False
+        return node
+
 
 def _yaml(item: object) -> str:
-    return yaml.dump(item, Dumper=_Indented, sort_keys=False, default_flow_style=None, width=140)
+    return yaml.dump(item, Dumper=_Indented, sort_keys=False, default_flow_style=None, width=1000)
 
 
 def _binding(purpose: str, place: str) -> dict[str, object]:
