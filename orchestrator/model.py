@@ -112,8 +112,8 @@ class RunRequest:
 
     @property
     def playbook(self) -> Path:
-        """The verb's playbook."""
-        return self.project / "playbooks" / VERBS[self.verb].playbook
+        """The verb's playbook: in the folder, names have underscores (docs/operations.md, Names of playbooks)."""
+        return self.project / "playbooks" / VERBS[self.verb].playbook.replace("-", "_")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def tune(project: Path) -> Write:
     """Makes tasks the playbook of `kubepin tune`, on all hosts."""
 
     def write(tasks: str) -> Path:
-        path = project / "playbooks" / "tune-gpu-nodes.yml"
+        path = project / "playbooks" / "tune_gpu_nodes.yml"
         indented = "".join(f"    {line}\n" for line in tasks.strip("\n").splitlines())
         path.write_text(f"- name: Tune\n  hosts: gpu_nodes\n  gather_facts: false\n  tasks:\n{indented}")
         return path

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.__main__ import extra_variables, main
-from orchestrator.model import EXIT_CODES, VERBS, UsageError
+from orchestrator.model import EXIT_CODES, VERBS, RunRequest, UsageError
 
 pytestmark = pytest.mark.component
 
@@ -203,6 +203,11 @@ def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(
     assert re.search(r"Resume with: kubepin tune --resume 20", said)
     left = subprocess.run(["pgrep", "-f", f"sleep {SLEEP}"], capture_output=True, check=False)
     assert left.returncode == 1, left.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_its_playbook_in_this_project(verb: str) -> None:
+    assert RunRequest(verb=verb, project=PROJECT).playbook.is_file()
 
 
 def test_verbs_playbooks_and_documentation_name_the_same_set() -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Control, Event, RunRequest, RunVerdict, UsageError, conduct, runs
-from orchestrator.model import VERBS
 from orchestrator.ownership import Owner
 from orchestrator.redaction import Redactor
 
@@ -210,7 +209,7 @@ def test_a_stop_finishes_the_current_node_and_resume_does_the_rest(project: Path
 
 
 def test_rounds_are_added_on_the_hosts_that_are_undecided_and_on_no_other(project: Path) -> None:
-    (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(MEASURED)
+    (project / "playbooks" / "benchmark_gpu_nodes.yml").write_text(MEASURED)
     heard: list[Event] = []
     result = conduct(RunRequest("benchmark", project=project, variables=CONTRAST), heard.append)
     assert [(event.data["rounds"], event.data["undecided"]) for event in heard if event.kind == "interim_analysis"] == [
@@ -223,7 +222,7 @@ def test_rounds_are_added_on_the_hosts_that_are_undecided_and_on_no_other(projec
 
 
 def test_a_stopped_measurement_is_not_analysed_and_is_not_done(project: Path) -> None:
-    (project / "playbooks" / "benchmark-gpu-nodes.yml").write_text(HALF_MEASURED)
+    (project / "playbooks" / "benchmark_gpu_nodes.yml").write_text(HALF_MEASURED)
     control = Control()
     heard: list[Event] = []
 
@@ -306,10 +305,10 @@ def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None
     tune(f"- {RESULT}")
     done = runs.begin(RunRequest("tune", project=project), {}, Redactor(), Owner())
     before = runs.names(project)
-    (project / "playbooks" / VERBS["rollback"].playbook).touch()
+    (project / "playbooks" / "rollback_gpu_nodes.yml").touch()
     for make, words in (
         (lambda: RunRequest("tun", project=project), "unknown command `tun`: choose from tune"),
-        (lambda: RunRequest("preview", project=project), "preview-gpu-nodes.yml, which is missing"),
+        (lambda: RunRequest("preview", project=project), "preview_gpu_nodes.yml, which is missing"),
         (lambda: RunRequest("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
         (lambda: RunRequest("tune", project=project, resume="yesterday"), "unknown run 'yesterday' in"),
         (lambda: RunRequest("rollback", project=project, resume=done.name), "belongs to `kubepin tune`"),

@@ -54,7 +54,7 @@ def test_results_and_facts_come_from_events(project: Path, tune: Write, monkeypa
 """
     )
     events: list[Event] = []
-    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    result = run_play(Play(project, project / "playbooks/tune_gpu_nodes.yml"), events.append)
     assert result.status == "successful"
     assert [host.outcome for host in result.hosts] == ["tuned", "tuned"]
     assert result.hosts[0].changes == ("p: none -> static",)
@@ -72,20 +72,20 @@ def test_a_listener_that_fails_ends_the_run_and_is_named(project: Path, tune: Wr
         raise ValueError("no such colour")
 
     with pytest.raises(PlayError, match="no such colour"):
-        run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), fail)
+        run_play(Play(project, project / "playbooks/tune_gpu_nodes.yml"), fail)
     assert not sleepers()
 
 
 def test_nothing_of_an_earlier_run_leaks_into_the_next(project: Path, tune: Write) -> None:
     tune("- {name: Say it, ansible.builtin.debug: {msg: \"{{ word | default('nothing') }}\"}}")
-    playbook = project / "playbooks/tune-gpu-nodes.yml"
+    playbook = project / "playbooks/tune_gpu_nodes.yml"
     assert run_play(Play(project, playbook, variables={"word": "first"}), ignore).messages == ("first",)
     assert run_play(Play(project, playbook), ignore).messages == ("nothing",)
 
 
 def test_a_cancel_leaves_no_process_and_says_where_it_was(project: Path, tune: Write) -> None:
     tune(f"- {{name: Take long, ansible.builtin.command: sleep {SLEEP}}}")
-    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), ignore, lambda: len(sleepers()) == 2)
+    result = run_play(Play(project, project / "playbooks/tune_gpu_nodes.yml"), ignore, lambda: len(sleepers()) == 2)
     assert result.status == "canceled"
     assert result.in_progress == {"gpu-01": "Take long", "gpu-02": "Take long"}
     assert {host.outcome for host in result.hosts} == {"interrupted"}
@@ -95,7 +95,7 @@ def test_a_cancel_leaves_no_process_and_says_where_it_was(project: Path, tune: W
 
 @pytest.mark.parametrize("text", [None, "- hosts: all\n  tasks: [{no_such_module_at_all: {}}]\n"])
 def test_a_run_that_reached_no_host_is_an_error_not_a_failed_host(project: Path, text: str | None) -> None:
-    playbook = project / "playbooks/tune-gpu-nodes.yml"
+    playbook = project / "playbooks/tune_gpu_nodes.yml"
     if text:
         playbook.write_text(text)
     with pytest.raises(PlayError, match=r"before any host ran: .*(could not be found|no_such_module_at_all)"):
@@ -116,7 +116,7 @@ def test_ignored_and_rescued_failures_do_not_count_and_the_first_cause_is_the_re
 """
     )
     events: list[Event] = []
-    result = run_play(Play(project, project / "playbooks/tune-gpu-nodes.yml"), events.append)
+    result = run_play(Play(project, project / "playbooks/tune_gpu_nodes.yml"), events.append)
     assert result.status == "failed"
     assert [(host.outcome, host.first_cause) for host in result.hosts] == [
         ("ok", None),
@@ -140,7 +140,7 @@ def test_check_mode_changes_nothing_and_secrets_stand_on_no_command_line(
     )
     play = Play(
         project,
-        project / "playbooks/tune-gpu-nodes.yml",
+        project / "playbooks/tune_gpu_nodes.yml",
         variables={"word": "hidden-word"},
         check=True,
         become_password="hidden-word-too",
@@ -201,7 +201,7 @@ def test_the_become_password_reaches_sudo_and_no_file(
   vars: {{ansible_become_exe: {sudo}}}
 """
     )
-    play = Play(project, project / "playbooks/tune-gpu-nodes.yml", become_password="become-pass-word")
+    play = Play(project, project / "playbooks/tune_gpu_nodes.yml", become_password="become-pass-word")
     result = run_play(play, ignore)
     assert result.messages == ("found:",)
     assert result.status == "successful", result
