@@ -16,26 +16,12 @@ import pytest
 from orchestrator import Control, Event, RunRequest, RunVerdict, UsageError, conduct, runs
 from orchestrator.ownership import Owner
 from orchestrator.redaction import Redactor
+from tests.orchestrator.plays import RESULT, planned_and_gated
 
 pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
-RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
-PLANNED_AND_GATED = f"""
-- name: Plan
-  hosts: gpu_nodes
-  gather_facts: false
-  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, outcome: not_begun}}}}}}]
-- name: Switch
-  hosts: gpu_nodes
-  gather_facts: false
-  serial: 1
-  tasks:
-    - ansible.builtin.meta: end_play
-      when: kubepin_stop_file | default('') is file
-    - {{name: Switch, ansible.builtin.wait_for: {{path: "{{{{ kubepin_stop_file }}}}", timeout: 60}}}}
-    - {RESULT}
-"""
+PLANNED_AND_GATED = planned_and_gated()
 MEASURED = """
 - name: Measure
   hosts: gpu_nodes

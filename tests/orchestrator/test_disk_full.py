@@ -13,30 +13,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Event, RunRequest, RunVerdict, UsageError, conduct, runs
+from tests.orchestrator.plays import RESULT, planned_and_gated
 
 pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
-RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
 FILL = "head -c 1M /dev/zero > {{ playbook_dir }}/../runs/{{ kubepin_run }}/fill || true"
-FILLED = f"""
-- name: Plan
-  hosts: gpu_nodes
-  gather_facts: false
-  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, outcome: not_begun}}}}}}]
-- name: Switch
-  hosts: gpu_nodes
-  gather_facts: false
-  serial: 1
-  tasks:
-    - ansible.builtin.meta: end_play
-      when: kubepin_stop_file | default('') is file
-    - {{name: Fill, ansible.builtin.shell: "{FILL}"}}
-    - {{name: Say, ansible.builtin.debug: {{msg: "{{{{ 'x' * 9999 }}}}"}}}}
-    - {{name: Switch, ansible.builtin.wait_for: {{path: "{{{{ kubepin_stop_file }}}}", timeout: 60}}}}
-    - {RESULT}
-"""
+FILLED = planned_and_gated(
+    f'{{name: Fill, ansible.builtin.shell: "{FILL}"}}',
+    """{name: Say, ansible.builtin.debug: {msg: "{{ 'x' * 9999 }}"}}""",
+)
 
 
 def on_a_small_disk(project: Path, size: str, *commands: str) -> subprocess.CompletedProcess[str]:

@@ -20,27 +20,13 @@ from orchestrator.__main__ import main
 from orchestrator.ownership import Held, Lock, Owner, is_held, read_owner
 from orchestrator.redaction import Redactor
 from orchestrator.scratch import places
+from tests.orchestrator.plays import RESULT, planned_and_gated
 
 pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
-RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
-GATED = f"""
-- name: Plan
-  hosts: gpu_nodes
-  gather_facts: false
-  tasks: [{{ansible.builtin.set_fact: {{kubepin_plan: {{schema: 1, outcome: not_begun}}}}}}]
-- name: Switch
-  hosts: gpu_nodes
-  gather_facts: false
-  serial: 1
-  tasks:
-    - ansible.builtin.meta: end_play
-      when: kubepin_stop_file | default('') is file
-    - {{name: Switch, ansible.builtin.wait_for: {{path: "{{{{ kubepin_stop_file }}}}", timeout: 60}}}}
-    - {RESULT}
-"""
+GATED = planned_and_gated()
 RUN = "2026-11-27T09-33-02Z"
 
 

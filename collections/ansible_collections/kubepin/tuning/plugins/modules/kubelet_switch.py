@@ -139,7 +139,6 @@ journal:
 """
 
 import json
-import os
 import signal
 import typing as t
 from dataclasses import asdict
@@ -160,7 +159,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
     Switch,
     wait_for_held_switch,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
 
 Result = t.Dict[str, t.Any]
 
@@ -252,7 +251,7 @@ def main() -> None:
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a transaction
     node = Node(runner(module.run_command))
-    journal = Journal(node, os.path.join(HOME, "switches"))
+    journal = Journal(node)
     try:
         if not module.check_mode:
             wait_for_held_switch(node, journal, module.params["switch_id"])

@@ -70,7 +70,6 @@ rollback:
   sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -81,7 +80,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import journal_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import wait_for_held_switch
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {"wait": {"type": "bool", "default": True}, "switch_id": {"type": "str"}}
 
@@ -91,7 +90,7 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     run = runner(module.run_command)
     node = Node(run)
-    journal = Journal(node, os.path.join(HOME, "switches"))
+    journal = Journal(node)
     try:
         if module.params["wait"]:
             wait_for_held_switch(node, journal, module.params["switch_id"])

@@ -235,7 +235,7 @@ node:
       type: list
       elements: dict
     work:
-      description: Who has the node in hand. Only with O(work).
+      description: Who is working on the node. Only with O(work).
       type: dict
       contains:
         mark:

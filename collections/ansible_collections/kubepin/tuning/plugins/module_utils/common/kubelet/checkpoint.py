@@ -98,7 +98,7 @@ def sealed_data(data: t.Mapping[str, t.Any], what: str) -> t.Dict[str, t.Any]:
 
 
 def is_sealed_well(data: t.Mapping[str, t.Any]) -> bool:
-    """Whether `dataChecksum` is that of `data`; 0 is no exception."""
+    """Whether `dataChecksum` is that of `data`; 0 is checked like any other."""
     return number_of(data, "dataChecksum") == seal_of(text_of(data, "data"))
 
 

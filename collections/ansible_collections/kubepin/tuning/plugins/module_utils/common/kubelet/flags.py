@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import typing as t
 
@@ -91,6 +92,17 @@ def flag_values(command_line: t.Sequence[str]) -> t.Dict[str, t.List[t.Optional[
     for flag in _flags(command_line[1:]):
         values.setdefault(flag.name, []).append(flag.value)
     return values
+
+
+def absolute_path(path: str) -> str:
+    """A path that the kubelet is given: relative ones start at /, the working directory of its service."""
+    return posixpath.normpath(posixpath.join("/", path))
+
+
+def flag_path(command_line: t.Sequence[str], name: str) -> t.Optional[str]:
+    """The path that `flag_value` names; None if it names none."""
+    path = flag_value(command_line, name)
+    return absolute_path(path) if path else None
 
 
 def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:

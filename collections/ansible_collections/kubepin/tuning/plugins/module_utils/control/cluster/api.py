@@ -47,7 +47,7 @@ API_ARGUMENTS: dict[str, dict[str, t.Any]] = {
 JsonObject = dict[str, t.Any]
 
 PATIENCE_SECONDS = 60
-"""An outage of the API that is no longer than this ends no operation."""
+"""Operations survive an outage of the API that lasts up to this long."""
 
 _PAGE = 250
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15

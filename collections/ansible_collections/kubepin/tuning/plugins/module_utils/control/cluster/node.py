@@ -43,7 +43,7 @@ def node_facts(
 def work_facts(
     node: Mapping[str, t.Any], mine: Mark, now: float, is_running: Callable[[str], bool | None]
 ) -> dict[str, t.Any]:
-    """Who has the node in hand, for a run with the mark *mine*.
+    """Who is working on the node, for a run with the mark *mine*.
 
     ``mark`` is kubepin's mark or None, ``resumable`` whether it is this run's or that of an interrupted one, ``problems``
     are why the node has to be left alone, and ``notes`` name programs that may begin to work on it.

@@ -36,7 +36,7 @@ def _here() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """The start time of a process in clock ticks since the boot, None if there is no such process (proc(5), field 22)."""
+    """The start time of a process in clock ticks since the boot; None if the process does not exist (proc(5), field 22)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -31,7 +31,7 @@ class Table:
 
     @classmethod
     def of(cls, origin: str, value: t.Any) -> Table:
-        """:raises Unknown: if the value is no table"""
+        """:raises Unknown: if the value is not a table"""
         if not isinstance(value, dict):
             raise Unknown(f"{origin} is {_shown(value)}: expected a table")
         return cls(origin, value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import is_on
+
 RESIZES_IN_PLACE = 33
 """The minor version of 1.x since which pods can be resized in place by default (KEP-1287; GA and always on in 1.35)."""
 _ALWAYS_RESIZES = 35
@@ -20,13 +22,12 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
 
     :param after: the kubelet's effective configuration after the switch
     """
-
-    def gate(name: str, default: bool) -> bool:
-        return str((after.get("featureGates") or {}).get(name, default)).lower() == "true"
-
+    gates = after.get("featureGates")
     notes = []
-    resizes = minor >= _ALWAYS_RESIZES or (minor >= RESIZES_IN_PLACE and gate("InPlacePodVerticalScaling", True))
-    if resizes and not gate("InPlacePodVerticalScalingExclusiveCPUs", False):
+    resizes = minor >= _ALWAYS_RESIZES or (
+        minor >= RESIZES_IN_PLACE and is_on(gates, "InPlacePodVerticalScaling", True)
+    )
+    if resizes and not is_on(gates, "InPlacePodVerticalScalingExclusiveCPUs", False):
         # pkg/kubelet/allocation/handlers.go
         notes.append(
             "Under the static policy the kubelet refuses to resize the CPUs of Guaranteed pods in place, also of those without exclusive "
@@ -34,7 +35,9 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
         )
     if after.get("cpuCFSQuota") is False:
         return notes
-    if minor >= _ALWAYS_DROPS_QUOTA or (minor >= DROPS_QUOTA and gate("DisableCPUQuotaWithExclusiveCPUs", True)):
+    if minor >= _ALWAYS_DROPS_QUOTA or (
+        minor >= DROPS_QUOTA and is_on(gates, "DisableCPUQuotaWithExclusiveCPUs", True)
+    ):
         notes.append(
             f"Since 1.{DROPS_QUOTA} containers with exclusive CPUs have no CFS quota, nor has a pod with such a container as a whole: part "
             "of the gain comes from that."

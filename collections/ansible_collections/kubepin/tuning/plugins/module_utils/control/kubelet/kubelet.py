@@ -12,7 +12,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FlagError, flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
+    FlagError,
+    flag_path,
+    flag_value,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
 )
@@ -126,9 +130,9 @@ class _Decoder:
     def kubelet(self) -> Kubelet:
         sources = self._sources
         command_line = self._command_line()
-        config_file = _absolute(flag_value(command_line, "config"))
+        config_file = flag_path(command_line, "config")
         config = self._config(config_file)
-        config_dir = _absolute(flag_value(command_line, "config-dir"))
+        config_dir = flag_path(command_line, "config-dir")
         drop_ins = self._drop_ins(config_dir)
         configured, configured_by = self._merged(config_file, config, drop_ins, command_line)
         effective, origins = with_defaults(configured, configured_by)
@@ -225,11 +229,6 @@ class _Decoder:
             return merged_config(config_file, config, drop_ins, [])
 
 
-def _absolute(path: str | None) -> str | None:
-    """Relative paths start at /, the kubelet service's working directory."""
-    return posixpath.normpath(posixpath.join("/", path)) if path else None
-
-
 def _runtime(command_line: t.Sequence[str], config: Config, version: str | None) -> Runtime:
     endpoint = flag_value(command_line, "container-runtime-endpoint") or config.get("containerRuntimeEndpoint")
     if not endpoint and version is not None:
@@ -248,7 +247,6 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
     kubelet = decode_kubelet(sources)
     layout = kubelet.layout
     embedded = sources["embedded_config"] is not None
-    program = _RUNTIME_PROGRAMS.get(kubelet.runtime.name)
     minor = minor_of(kubelet.version) if kubelet.version and not version_problems(kubelet.version) else NEWEST_MINOR
     pod_level = manages_pod_level(kubelet.effective["featureGates"], minor)
     return {
@@ -276,14 +274,28 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
                 kubelet.memory_state, _MEMORY_STATE, partial(parse_memory_state, minor=minor, pod_level=pod_level)
             ),
         },
-        "runtime": {
-            **asdict(kubelet.runtime),
-            "version": programs.get(program) if program else None,
-            "runc_version": programs.get("runc"),
-        },
-        "cgroup": {"version": kubelet.cgroup_version, "driver": kubelet.effective["cgroupDriver"]},
+        "runtime": container_runtime(kubelet, programs),
+        "cgroup": control_groups(kubelet),
         "problems": to_dicts(kubelet.problems),
     }
+
+
+def container_runtime(kubelet: Kubelet, programs: t.Mapping[str, str | None]) -> Facts:
+    """`kubelet.runtime` of the module kubelet_info.
+
+    :param programs: as `read_programs` returns them
+    """
+    program = _RUNTIME_PROGRAMS.get(kubelet.runtime.name)
+    return {
+        **asdict(kubelet.runtime),
+        "version": programs.get(program) if program else None,
+        "runc_version": programs.get("runc"),
+    }
+
+
+def control_groups(kubelet: Kubelet) -> Facts:
+    """`kubelet.cgroup` of the module kubelet_info."""
+    return {"version": kubelet.cgroup_version, "driver": kubelet.effective["cgroupDriver"]}
 
 
 def _is_stale(running: t.Sequence[str], configured: t.Sequence[str]) -> bool | None:

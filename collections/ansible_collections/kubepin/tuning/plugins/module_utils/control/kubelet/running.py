@@ -161,7 +161,7 @@ WITHOUT_DEFAULT = frozenset(
     )
 )
 """Fields that no kubelet from 1.20 to 1.37 fills in (SetDefaults_KubeletConfiguration in
-pkg/kubelet/apis/config/v1beta1/defaults.go), so that a value in configz was set by somebody."""
+pkg/kubelet/apis/config/v1beta1/defaults.go), so a value in configz comes from a file or a flag."""
 
 _BY_CONTENT = ("config", "config-dir")
 """Flags that name files, of which the content counts."""

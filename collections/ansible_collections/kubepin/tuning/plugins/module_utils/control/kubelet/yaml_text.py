@@ -153,7 +153,7 @@ class _Node:
     tag: str = ""
     text: str = ""
     plain: bool = False
-    """Whether an untagged scalar has no quotes and is no block, so that its text decides its type."""
+    """Whether an untagged scalar is neither quoted nor a block scalar, so its text decides its type."""
     children: list[_Node] = field(default_factory=list)
     target: _Node | None = None
 

@@ -71,11 +71,9 @@ class SwitchRun:
         :raises ModuleFailed: if the node refused, or undid the switch
         """
         state = self._params["state"]
-        if state == "confirmed" and self._params["switch_id"]:
-            return self._confirm()
-        self._read()
         if state == "confirmed":
             return self._confirm()
+        self._read()
         repaired = self._repair()
         if state == "repaired" or (repaired and self._check_mode):
             return self._outcome(changed=repaired)
@@ -121,6 +119,7 @@ class SwitchRun:
         if switch_id:
             answer = self._switch("confirmed", switch_id=switch_id, pod=pod)
         else:
+            self._read()
             kubelet = self._kubelet
             expected = desired_state(self._topology, kubelet.effective, kubelet.version or "")
             answer = self._switch(

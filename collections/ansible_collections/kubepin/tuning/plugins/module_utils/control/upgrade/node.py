@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import (
     HOME,
     KUBERNETES,
     RUNTIME_FOLDERS,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import (
+    container_runtime,
+    control_groups,
     decode_kubelet,
-    kubelet_facts,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 
@@ -33,7 +34,6 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
     :param by_packages: whether the upgrade installs packages
     """
     kubelet = decode_kubelet(read["kubelet"])
-    facts = kubelet_facts(read["kubelet"], read["programs"])
     # an interrupted upgrade drained the node before it changed unit files, and this run completes it
     problems = [
         problem
@@ -47,8 +47,8 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
         "versions": {**read["versions"], "kubelet": kubelet.version},
         "stacked_etcd": read["manifests"]["etcd"] is not None,
         "command_line": list(kubelet.layout.command_line),
-        "runtime": facts["runtime"],
-        "cgroup": facts["cgroup"],
+        "runtime": container_runtime(kubelet, read["programs"]),
+        "cgroup": control_groups(kubelet),
         "feature_gates": kubelet.effective["featureGates"],
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},

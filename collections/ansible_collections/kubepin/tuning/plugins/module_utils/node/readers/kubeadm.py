@@ -9,9 +9,8 @@ import re
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import KUBERNETES, RUNTIME_FOLDERS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME, KUBERNETES, RUNTIME_FOLDERS
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_programs, read_sources
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
     CertificateError,
     expiry_of,

@@ -15,8 +15,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     EXTRA_ARGS,
+    absolute_path,
     expand_command,
-    flag_value,
+    flag_path,
     parse_environment,
     split_arguments,
 )
@@ -160,7 +161,7 @@ class _Reader:
         extra_args_file = self._extra_args_file(settings, environment_files)
         files, folders = self._configuration_paths(unit.manager, configured)
         drop_ins = {folder: self._drop_ins(folder) for folder in folders}
-        root_dir = self._absolute(flag_value(configured, "root-dir")) or ROOT_DIR
+        root_dir = flag_path(configured, "root-dir") or ROOT_DIR
         if unit.properties.get("NeedDaemonReload") == "yes":
             self._problems.append(problems.units_changed(unit.name))
         texts = {path: self._text(path) for path in [*files, *(path for paths in drop_ins.values() for path in paths)]}
@@ -328,17 +329,12 @@ class _Reader:
         """The configuration files and the folders of drop-ins that the command line names, or, for an embedded kubelet,
         the distribution's own configuration and all that it may name."""
         if manager is None:
-            named = (self._absolute(flag_value(command_line, name)) for name in ("config", "config-dir"))
-            file, folder = named
+            file, folder = (flag_path(command_line, name) for name in ("config", "config-dir"))
             return [file] if file else [], [folder] if folder else []
         path = embedded_config(manager)
         found = _EMBEDDED_PATH.findall(self._text(path) or "")
-        files = [self._absolute(value) or "" for is_folder, value in found if not is_folder]
-        return [path, *files], [self._absolute(value) or "" for is_folder, value in found if is_folder]
-
-    def _absolute(self, path: t.Optional[str]) -> t.Optional[str]:
-        """Relative paths start at /, the kubelet service's working directory."""
-        return os.path.normpath(os.path.join("/", path)) if path else None
+        files = [absolute_path(value) for is_folder, value in found if not is_folder]
+        return [path, *files], [absolute_path(value) for is_folder, value in found if is_folder]
 
     def _drop_ins(self, folder: str) -> t.List[str]:
         """All files below the folder, of which the kubelet reads some (Go's filepath.WalkDir)."""

@@ -208,7 +208,7 @@ def _copy_attributes(like: str, handle: int) -> None:
 
 
 def attributes_of(file: t.Union[str, int]) -> t.Dict[str, bytes]:
-    """The extended attributes that a replacement of the file must have; none where there is no such thing.
+    """The extended attributes that a replacement of the file must have; none if the file system does not support them.
 
     :raises OSError: if they cannot be read
     """

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     Endpoint,
@@ -21,6 +22,7 @@ SCHEMA = 2
 """1 had neither sequence nor boot_id, and held_until by the node's clock."""
 _NO_ENDPOINT = Endpoint(None, {}, 0)
 """Of journals that do not contain it; their switches were confirmed by the version that wrote them."""
+SWITCHES = f"{HOME}/switches"
 BEGUN, COMMITTED, UNDONE = "begun", "committed", "undone"
 
 
@@ -74,7 +76,7 @@ class Record:
 class Journal:
     """The records below *directory*; each write is atomic and on disk before the next step of the switch."""
 
-    def __init__(self, files: Files, directory: str) -> None:
+    def __init__(self, files: Files, directory: str = SWITCHES) -> None:
         self._files = files
         self.directory = directory
 

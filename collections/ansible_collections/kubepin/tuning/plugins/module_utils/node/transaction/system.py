@@ -13,11 +13,9 @@ import urllib.error
 import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files, make_directory
-
-HOME = "/var/lib/kubepin"
-"""Where kubepin keeps on a node what it needs to undo its changes."""
 
 LOCK = os.path.join(HOME, "lock")
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME, KUBERNETES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     Endpoint,
@@ -26,7 +27,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flag
     unknown_flag,
     without_flags,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import KUBERNETES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import (
     FLAGS_FILE,
@@ -45,7 +45,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
     Outcome,
     Verification,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME, Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
     undone_on_failure,

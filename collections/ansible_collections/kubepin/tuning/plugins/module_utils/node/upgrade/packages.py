@@ -14,7 +14,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import HOME
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     Repository,

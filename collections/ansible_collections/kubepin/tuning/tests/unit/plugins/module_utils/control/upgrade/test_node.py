@@ -9,9 +9,9 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import RUNTIME_FOLDERS
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_immutable
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.layout import RUNTIME_FOLDERS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node import node_facts
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
 

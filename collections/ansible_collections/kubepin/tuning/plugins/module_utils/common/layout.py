@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where an upgrade writes on a node."""
+"""Where kubepin and an upgrade write on a node."""
 
 from __future__ import annotations
 
