@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 from orchestrator import RunRequest, RunVerdict, UsageError, conduct, runs
 from orchestrator.__main__ import main
 from orchestrator.ownership import Held, Lock, Owner, is_held, read_owner
+from orchestrator.processes import marked
 from orchestrator.redaction import Redactor
 from orchestrator.scratch import places
 from tests.orchestrator.plays import RESULT, planned_and_gated
@@ -70,7 +72,7 @@ def test_a_living_run_is_not_resumed_and_still_stops_cleanly(
 def test_a_killed_run_is_told_from_a_living_one_and_waits_for_its_processes(
     project: Path, tune: Write, start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune(f"- {{name: Switch, ansible.builtin.command: sleep 8}}\n- {RESULT}")
+    tune(f"- {{name: Switch, ansible.builtin.command: sleep 600}}\n- {RESULT}")
     killed = start("tune", "-e", "word=lies-in-the-scratch-folder")
     owners = [path for place in places() for path in place.glob("kubepin-run-*/owner")]
     left = [path.parent for path in owners if (owner := read_owner(path)) and owner.pid == killed.pid]
@@ -83,13 +85,14 @@ def test_a_killed_run_is_told_from_a_living_one_and_waits_for_its_processes(
     assert main(["tune", "--resume", "last"], project) == 2
     said = capsys.readouterr().err
     assert "was killed, but processes that it started still run" in said
-    for pid in re.findall(r"process (\d+): \S*python", said):
-        os.kill(int(pid), signal.SIGTERM)
     owner = read_owner(left[0] / "owner")
     assert owner
     deadline = time.monotonic() + 60
-    while owner.left_behind():
+    while started := list(marked(owner.mark)):
         assert time.monotonic() < deadline
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
     tune(f"- {RESULT}")
     assert main(["tune", "--resume", "last", "--plain"], project) == 0
