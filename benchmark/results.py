@@ -122,11 +122,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Process:
-    """One process of one arm. `round` pairs it with the other arm; `index` numbers the processes of a round."""
+    """One process of one arm. `round` pairs it with the other arms; `index` numbers the processes of a round.
+
+    On a full node, processes run at the same time: `tenant` numbers them from 0, `tenants` says how many there are, and
+    `load` what else ran (`experiment.Load`).
+    """
 
     round: int
     index: int
     timings: Mapping[Cell, Timing]
+    tenant: int = 0
+    tenants: int = 1
+    load: str = "solo"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,16 @@ class Cell(NamedTuple):
         return name if self.batch is None else f"{name} batch {self.batch}"
 
 
+def family(cell: Cell) -> str:
+    """The family that a cell belongs to by what it is, never by what was measured (`benchmark.experiment.Family`)."""
+    if cell.mode == GRAPH_MODE or (cell.precision == "double" and not cell.loads):
+        return "control"
+    if cell.loads:
+        return "input_pipeline"
+    small = cell.model == "resnet18" and cell.precision == "half"
+    return "launch" if small and (cell.trains or cell.batch == 1) else "other"
+
+
 def parse_cell(text: str) -> Cell:
     """The cell that `model:precision:mode:batch` names. Raises ValueError with all problems and the remedy."""
     parts = text.split(":")

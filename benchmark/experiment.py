@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an experiment found, as plain data: which remedy helps on this node, by how much, and how sure that is.
+
+An experiment measures up to three arms, interleaved in rounds, under one or more loads. Ratios are the time of the
+earlier arm over that of the later one: above 1, the later one is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .analysis import Advice, Cause, CellResult, Estimate
+from .pod.cells import Cell
+from .results import Note
+
+
+class ArmRole(StrEnum):
+    """What an arm stands for, whatever its group is called (quota, none, fractional; cpuset, static, integer)."""
+
+    TODAY = "today"
+    """A CPU limit, and as many threads as PyTorch finds: nothing has been tuned."""
+    THREADS = "threads"
+    """The same CPU limit, and as many threads as it allows (OMP_NUM_THREADS)."""
+    EXCLUSIVE = "exclusive"
+    """Exclusive CPUs, and as many threads."""
+
+
+class Question(StrEnum):
+    """A headline contrast: one step from one arm to the next."""
+
+    THREADS = "threads"
+    """TODAY against THREADS: what does setting the number of threads bring?"""
+    EXCLUSIVE = "exclusive"
+    """THREADS against EXCLUSIVE: what do exclusive CPUs bring beyond that?"""
+
+
+class Family(StrEnum):
+    """A group of cells, named before anything is measured (`pod.cells.family`)."""
+
+    INPUT_PIPELINE = "input_pipeline"
+    """Loader workers feed the GPU: what most training and inference looks like. The headline is about it."""
+    LAUNCH = "launch"
+    """Data on the device, and steps so short that launching kernels limits them."""
+    CONTROL = "control"
+    """Bound by the GPU: must not move."""
+    OTHER = "other"
+
+
+class Load(StrEnum):
+    """What else runs on the node."""
+
+    SOLO = "solo"
+    """One tenant; everything else is idle."""
+    FULL = "full"
+    """A tenant on each GPU, the CPUs shared out."""
+    BUSY = "busy"
+    """As FULL, with a Burstable pod that keeps more CPUs busy than are left."""
+
+
+class Recommendation(StrEnum):
+    """What to do. It never names an arm that the data show to be slower."""
+
+    SET_THREADS = "set_threads"
+    PIN = "pin"
+    BOTH = "both"
+    NEITHER = "neither"
+    PIN_IF_BUSY = "pin_if_busy"
+    MEASURE_MORE = "measure_more"
+    REPEAT = "repeat"
+    """The experiment is invalid."""
+
+
+class InvalidCode(StrEnum):
+    """Why an experiment supports no claim."""
+
+    ARM_NOT_AS_NAMED = "arm_not_as_named"
+    CONTROL_MOVED = "control_moved"
+    GPU_DIFFERS = "gpu_differs"
+    GPU_SLOWED = "gpu_slowed"
+    OTHER_LOAD = "other_load"
+    SETTINGS_DIFFER = "settings_differ"
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """One reason for invalidity: `code` for programs, `text` for people, with the remedy."""
+
+    code: InvalidCode
+    text: str
+
+
+@dataclass(frozen=True)
+class FamilyEstimate:
+    """One family in one contrast. `by_round` holds the ratio of each round that was used."""
+
+    family: Family
+    cells: tuple[Cell, ...]
+    estimate: Estimate
+    by_round: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One question under one load. `families` starts with the one that the headline is about."""
+
+    question: Question
+    load: Load
+    families: tuple[FamilyEstimate, ...]
+    cells: tuple[CellResult, ...]
+    causes: tuple[Cause, ...] = ()
+    """Only of a gap that is decided. Their shares add up to at most 1."""
+
+    @property
+    def headline(self) -> FamilyEstimate:
+        return self.families[0]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """One arm under one load, over the cells of the headline's family and all rounds.
+
+    `images_per_s` is the sum over tenants (geometric mean over cells), `worst_tenant` the slowest tenant's share of the
+    median tenant's rate, `p99_ms` the 99th percentile of a step (None with fewer than 299 steps), and `loss` the share of
+    its own solo rate that a tenant loses under this load (None for SOLO, or if that was not measured).
+    """
+
+    role: ArmRole
+    load: Load
+    tenants: int
+    images_per_s: float
+    p99_ms: float | None = None
+    worst_tenant: float | None = None
+    loss: float | None = None
+    by_round: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The experiment of one node.
+
+    `arms` holds the name of each role's arm in the input. `control` is that of the widest contrast; `control_proves` says
+    whether its interval lies inside the control's margin. `expected_rounds` predicts, from three rounds on, how many are
+    needed until both headline contrasts are decided and as precise as `precision` (a half-width, as a share).
+    `gpu_hours_gained` is what the recommendation gains for each GPU in a day of 24 hours. `interleaved` is False for halves
+    before and after a switch of the kubelet.
+    """
+
+    label: str
+    arms: Mapping[ArmRole, str]
+    contrasts: tuple[Contrast, ...]
+    throughputs: tuple[Throughput, ...]
+    recommendation: Recommendation
+    sentence: str
+    advice: tuple[Advice, ...]
+    invalid: tuple[Invalid, ...]
+    control: Estimate | None
+    control_proves: bool
+    margin: float
+    precision: float
+    rounds: int
+    expected_rounds: int | None
+    gpu_minutes: float | None
+    gpu_hours_gained: float | None
+    interleaved: bool
+    notes: tuple[Note, ...] = ()
+    environment: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    def contrast(self, question: Question, load: Load = Load.SOLO) -> Contrast | None:
+        """The contrast, or None if it was not measured."""
+        return next((one for one in self.contrasts if one.question is question and one.load is load), None)
