@@ -87,6 +87,7 @@ def check_module_again(worker: Worker, row: FaultResult) -> None:
     )
     expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
     expect(not worker.unfinished(), "a journal is still unfinished")
+    expect(not worker.drafts(), f"left after the next run: {worker.drafts()}")
     row.next_run = "undoes the interrupted switch, converges" if unfinished else "converges"
 
 

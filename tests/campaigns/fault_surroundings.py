@@ -57,8 +57,7 @@ OWNED_ANEW = "# owned by configuration management, of today\nKUBELET_EXTRA_ARGS=
 def short_of_processes(position: int, sound: bool, seconds: float = SHORT_SECONDS) -> Act:
     """Commands of the transaction cannot be started, from one of them on.
 
-    With settings that do not run, the kubelet is up at the latest when the run has undone the switch, as the role does
-    after a failure.
+    The kubelet is up without help, with settings that do not run, too. What could not be verified is undone by the role.
     """
 
     def act(worker: Worker, row: FaultResult) -> None:
@@ -69,12 +68,11 @@ def short_of_processes(position: int, sound: bool, seconds: float = SHORT_SECOND
         expect(not worker.there(fault_hook.PLAN), "the command was not reached")
         failed = bool(result.get("failed"))
         expect(sound or failed, "the switch to settings that do not run has succeeded")
-        if sound:
-            check_up(worker, row)
+        check_up(worker, row)
         if worker.unfinished():
             undone = worker.module(state="repaired")
             expect(not undone.get("failed"), f"the switch cannot be undone: {undone.get('msg')}")
-        check_up(worker, row)
+            expect(worker.up(), "the kubelet is not up after the undo")
         expect(worker.policy() == ("none" if failed else "static"), f"failed: {failed}, policy {worker.policy()}")
         said = "could not be started for 10 s|broken for the campaign"
         row.message = find_message(result["msg"], said) if failed else "none, switched"
@@ -96,10 +94,10 @@ def shortages(commands: Mapping[bool, Sequence[str]]) -> list[Fault]:
         for position, name in enumerate(names, 1):
             title = f"{kind} settings, none for {SHORT_SECONDS} s from: {name}, {names[:position].count(name)}."
             found.append(Fault("forks", title, short_of_processes(position, sound)))
-        if sound:
-            position = [*names].index(START) + 1
-            title = f"{kind} settings, none to the end of the module from: {START}"
-            found.append(Fault("forks", title, short_of_processes(position, sound, FOR_EVER_SECONDS)))
+        # with unsound settings, from the command after that: the kubelet that fails must not stay
+        position = [*names].index(START) + (1 if sound else 2)
+        title = f"{kind} settings, none to the end of the module from: {names[position - 1]}"
+        found.append(Fault("forks", title, short_of_processes(position, sound, FOR_EVER_SECONDS)))
     return found
 
 
@@ -139,15 +137,11 @@ def small_disk(worker: Worker) -> Iterator[None]:
         worker.shell(LARGE_DISK)
 
 
-def full_with_unsound_settings(full: Sequence[str], before: str | None) -> Act:
-    """Folders are full when a kubelet is started that does not run with the new settings.
-
-    :param before: the service's environment file before the switch, None if there is none
-    """
+def full_with_unsound_settings(full: Sequence[str]) -> Act:
+    """Folders are full when a kubelet is started that does not run with the new settings."""
 
     def act(worker: Worker, row: FaultResult) -> None:
-        if before is not None:
-            worker.node.write(ENVIRONMENT, before)
+        worker.node.write(ENVIRONMENT, OWNED)
         worker.wrap(AT_ONCE)
         with small_disk(worker):
             worker.arm([*worker.steps].index(START) + 1, "fill", paths=[*full])
@@ -157,7 +151,7 @@ def full_with_unsound_settings(full: Sequence[str], before: str | None) -> Act:
             row.message = find_message(result["msg"], r"cannot be written \(No space left on device\), and still says")
             check_up(worker, row)
             expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
-            expect(worker.text(ENVIRONMENT) == before, f"{ENVIRONMENT} is not as before")
+            expect(worker.text(ENVIRONMENT) == OWNED, f"{ENVIRONMENT} is not as before")
             check_cordon(worker, row)
         worker.unwrap()
         check_module_again(worker, row)
@@ -170,12 +164,12 @@ UNSOUND_ON_FULL_DISK = [
     Fault(
         "disk",
         "/var full from the kubelet's start, with settings that do not run",
-        full_with_unsound_settings(JOURNAL, OWNED),
+        full_with_unsound_settings(JOURNAL),
     ),
     Fault(
         "disk",
         "all full from the kubelet's start, with settings that do not run",
-        full_with_unsound_settings(SMALL_FOLDERS.split(), None),
+        full_with_unsound_settings(SMALL_FOLDERS.split()),
     ),
 ]
 

@@ -34,7 +34,7 @@ STEPS = [
 ]
 COMMANDS = {
     True: ["systemctl show kubelet", "systemctl start kubelet", "systemctl show kubelet"],
-    False: ["journalctl --unit kubelet"],
+    False: ["systemctl start kubelet", "systemctl show kubelet", "journalctl --unit kubelet"],
 }
 
 
@@ -137,7 +137,10 @@ def test_every_command_meets_a_node_without_processes() -> None:
         "sound settings, none for 15 s from: systemctl start kubelet, 1.",
         "sound settings, none for 15 s from: systemctl show kubelet, 2.",
         "sound settings, none to the end of the module from: systemctl start kubelet",
+        "unsound settings, none for 15 s from: systemctl start kubelet, 1.",
+        "unsound settings, none for 15 s from: systemctl show kubelet, 1.",
         "unsound settings, none for 15 s from: journalctl --unit kubelet, 1.",
+        "unsound settings, none to the end of the module from: systemctl show kubelet",
     ]
 
 

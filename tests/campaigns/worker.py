@@ -183,6 +183,10 @@ class Worker:
         state = self.node.run("cat", "/var/lib/kubelet/cpu_manager_state")
         return str(json.loads(state)["policyName"])
 
+    def drafts(self) -> list[str]:
+        """The drafts and backups of switches that are left."""
+        return self.shell(f"find {SMALL_FOLDERS} -name '.*.kubepin' 2>/dev/null || true").split()
+
     def unfinished(self) -> bool:
         command = 'grep -ls \'"status": "begun"\' /var/lib/kubepin/switches/*.json || true'
         return bool(self.node.run("sh", "-c", command).strip())

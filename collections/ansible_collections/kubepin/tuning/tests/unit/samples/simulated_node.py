@@ -17,6 +17,8 @@ ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
 OLD = "KUBELET_EXTRA_ARGS=\n"
 _FIRST_PID = 5_000_000
 """Above every pid_max, so that /proc of this machine has nothing of it."""
+_RESTART_SECONDS = 10
+"""The RestartSec of kubeadm's unit."""
 
 
 def state_of(policy: str) -> str:
@@ -53,6 +55,11 @@ class SimulatedNode(Node):
         self.cannot_fork: Callable[[int], int | None] = lambda _number: None
         """Number of a command, from 1 -> the error with which it is not started."""
         self.problems: dict[str, list[Problem]] = {}
+        self.full: Callable[[str], bool] = lambda _path: False
+        """Whether the file system of a path has no room: nothing can be written there, and renames and removals can be done."""
+        self.restarts = True
+        """Whether systemd starts a kubelet anew that has ended by itself (Restart=always)."""
+        self._restart_at: float | None = None
         self._dead = False
 
     @property
@@ -88,6 +95,8 @@ class SimulatedNode(Node):
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
         self._step(f"write {path}")
+        if self.full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.files[path] = text
 
     def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> None:
@@ -96,6 +105,9 @@ class SimulatedNode(Node):
     def place_draft(self, path: str, name: str) -> None:
         self._step(f"place {path}")
         self.files[path] = self.files.pop(draft_path(path, name))
+
+    def read_draft(self, path: str, name: str) -> str | None:
+        return self.read(draft_path(path, name))
 
     def remove_draft(self, path: str, name: str) -> None:
         self.remove(draft_path(path, name))
@@ -130,7 +142,7 @@ class SimulatedNode(Node):
             self.guards.remove(argv[2])
         elif argv[:2] == ["systemctl", "stop"]:
             self._step("stop")
-            self.running = False
+            self.running, self._restart_at = False, None
         elif argv[:2] == ["systemctl", "start"]:
             self._step("start")
             self.boot()
@@ -144,9 +156,18 @@ class SimulatedNode(Node):
             return {"ActiveState": "active", "SubState": "running", "MainPID": pid, "NRestarts": "0"}
         return {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0", "NRestarts": "0"}
 
+    def _processes(self) -> set[int]:
+        return {_FIRST_PID + self.starts} if self.running else set()
+
+    def _signal(self, pid: int, number: int) -> None:
+        self._step("signal")
+        self.running = False
+        if self.restarts:
+            self._restart_at = self.clock + _RESTART_SECONDS
+
     def boot(self) -> None:
         """What systemd and the kubelet do at a start."""
-        self.running = False
+        self.running, self._restart_at = False, None
         if self.fails_with and self.policy == self.fails_under:
             self.log.append(self.fails_with)
             return
@@ -166,8 +187,8 @@ class SimulatedNode(Node):
         self.boot()
 
     def module_ends(self) -> None:
-        """The kernel frees the node's lock: the guards that are left start the kubelet."""
-        if self.guards and not self.running:
+        """The kernel frees the node's lock: the guards that are left start the kubelet, if systemd does not."""
+        if (self.guards or self._restart_at is not None) and not self.running:
             self.boot()
         self.guards = []
 
@@ -184,6 +205,8 @@ class SimulatedNode(Node):
     def sleep(self, seconds: float) -> None:
         self._alive()
         self.clock += seconds
+        if self._restart_at is not None and self.clock >= self._restart_at:
+            self.boot()
 
 
 def lasting(first: int, error: int = errno.EAGAIN) -> Callable[[int], int | None]:

@@ -33,6 +33,8 @@ TUNED = HEAD + 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
 OLD_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false"\n'
 NEW_FLAGS = 'KUBELET_KUBEADM_ARGS="--v=2 --redirect-container-streaming=false --pod-infra-container-image=pause:3.5"\n'
 UNKNOWN_TO_NEW = "--redirect-container-streaming"
+RESTART_SECONDS = 10
+"""The RestartSec of kubeadm's unit."""
 NO_PID = "4999999"
 """Above every pid_max, so that /proc has nothing of it."""
 
@@ -48,6 +50,8 @@ class Machine:
         self.root = root
         self.running: str | None = None
         self.clock = 0.0
+        self.restart_at: float | None = None
+        """When systemd starts a kubelet anew that was ended by a signal."""
         self.guards: list[str] = []
         self.forks = 0
         self.cannot_fork: Callable[[int], int | None] = lambda _number: None
@@ -112,7 +116,7 @@ class Machine:
 
     def boot(self) -> None:
         """What a start of the service comes to."""
-        self.running = None
+        self.running = self.restart_at = None
         version = self._version(f"{self.root}/usr/bin/kubelet")
         line = " ".join(read_sources(self.run)["configured_command_line"])
         if version is None or "broken" in self.text("/usr/bin/kubelet") or (version == NEW and UNKNOWN_TO_NEW in line):
@@ -177,7 +181,7 @@ class Machine:
 
     def _systemctl(self, verb: str) -> tuple[int, str, str]:
         if verb == "stop":
-            self.running = None
+            self.running = self.restart_at = None
         if verb == "start":
             self.boot()
         state = ("active", "running", NO_PID) if self.running else ("inactive", "dead", "0")
@@ -373,7 +377,16 @@ class MachineNode(Node):
         return self._machine.clock
 
     def sleep(self, seconds: float) -> None:
-        self._machine.clock += 1
+        machine = self._machine
+        machine.clock += 1
+        if machine.restart_at is not None and machine.clock >= machine.restart_at:
+            machine.boot()
+
+    def _processes(self) -> set[int]:
+        return {int(NO_PID)} if self._machine.running else set()
+
+    def _signal(self, pid: int, number: int) -> None:
+        self._machine.running, self._machine.restart_at = None, self._machine.clock + RESTART_SECONDS
 
 
 def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,10 @@ class Files:
         with _new_file(draft_path(path, name), path, mode) as file:
             file.write(text.encode("utf-8", "surrogateescape"))
 
+    def read_draft(self, path: str, name: str) -> t.Optional[str]:
+        """The draft's text, None if there is none."""
+        return self.read(draft_path(os.path.realpath(path), name))
+
     def place_draft(self, path: str, name: str) -> None:
         """Replace the file atomically by its draft, flushed to disk."""
         path = os.path.realpath(path)

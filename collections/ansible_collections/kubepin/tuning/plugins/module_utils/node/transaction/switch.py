@@ -41,11 +41,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.pr
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
+    to_the_end,
     undone_on_failure,
 )
 
 POLL_SECONDS = 0.1
 HEALTH_POLL_SECONDS = 0.02
+BACKUP = "before"
+"""The name of the drafts that hold what a switch replaces, so that undoing it needs renames only, and no room."""
 
 
 @dataclass
@@ -280,7 +283,7 @@ class Switch:
                 outcome = self._apply(record, settle=hold_seconds is None)
                 record.main_pid, record.up_since = outcome.main_pid, outcome.up_since
                 if hold_seconds is None:
-                    self._journal.end(record, COMMITTED)
+                    self._commit(record)
                 else:
                     record.held_seconds, record.held_until = hold_seconds, self._node.monotonic() + hold_seconds
                     self._journal.save(record)
@@ -298,8 +301,18 @@ class Switch:
             return self._verify_again(record, pod)
         with self._node.guarded(), undone_on_failure(lambda exc: self._undone(record, exc)):
             verified = self._verify_again(record, pod)
-            self._journal.end(record, COMMITTED)
+            self._commit(record)
         return verified
+
+    def _commit(self, record: Record) -> None:
+        self._journal.end(record, COMMITTED)
+        self._remove_backups(record)
+
+    def _remove_backups(self, record: Record) -> None:
+        """Remove those that are left; the next switch replaces one that cannot be removed."""
+        for change in record.files:
+            with contextlib.suppress(OSError):
+                self._node.remove_draft(change.path, BACKUP)
 
     def _verify_again(self, record: Record, pod: t.Optional[PodCpus]) -> t.List[str]:
         self._refuse_put_back(record)
@@ -345,7 +358,7 @@ class Switch:
                 found = self._obstacles(record)
                 if found:
                     raise TuningError.of(found)
-                outcome, remarks = self._undo(record)
+                outcome, remarks = to_the_end(lambda: self._undo(record))
             except Exception as exc:
                 raise TuningError(
                     f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in {path}; the "
@@ -382,19 +395,22 @@ class Switch:
                     undoing.remarks.append(f"{change.path} was changed by someone else meanwhile, and stays as it is.")
                     continue
                 back.append(change.inverse("undone"))
-                self._prepare(record, back[-1])
-        stopped_at = self._node.stop_kubelet()
+                self._node.remove_draft(change.path, record.id)
+                if not self._has_backup(back[-1]):
+                    self._prepare(back[-1], BACKUP)
+        stopped_at = undoing.stop(self._node, lambda: self._is_due(record, back))
         undoing.remove_state_files(self._node, self._endpoint.state_paths, record.before)
         for change in back:
             if change.path not in undoing.failed:
                 with undoing.step(change.path):
-                    self._put(record, change)
+                    self._put(change, BACKUP)
         try:
             outcome = self._start(record.before, stopped_at)
         except TuningError as exc:
             raise TuningError(f"{undoing.text} {exc}".strip(), **exc.details) from exc
         if undoing.failed:
             raise TuningError(undoing.text)
+        self._remove_backups(record)
         try:
             self._journal.end(record, UNDONE)
         except OSError as exc:
@@ -404,8 +420,21 @@ class Switch:
             )
         return outcome, undoing.remarks
 
+    def _has_backup(self, change: FileChange) -> bool:
+        """Whether what is to be restored is ready to be put in its place."""
+        return change.after is not None and self._node.read_draft(change.path, BACKUP) == change.after
+
+    def _is_due(self, record: Record, back: t.Iterable[FileChange]) -> bool:
+        """Whether a running kubelet's files or state are not those of before."""
+        try:
+            return any(self._node.read(change.path) != change.after for change in back) or bool(
+                self._state_changes(record.before)
+            )
+        except OSError:
+            return True
+
     def _begin(self, record: Record) -> None:
-        """Write the journal and the drafts of all files to disk while the kubelet still runs.
+        """Write the journal, the drafts of all files, and their backups to disk while the kubelet still runs.
 
         :raises TuningError: if they cannot be written; they are removed then
         """
@@ -414,20 +443,23 @@ class Switch:
             self._journal.save(record)
             for change in record.files:
                 path = change.path
-                self._prepare(record, change)
+                self._prepare(change, record.id)
+                if change.before is not None:
+                    self._node.draft(change.path, change.before, BACKUP)
         except OSError as exc:
+            self._remove_backups(record)
             with contextlib.suppress(OSError):  # the next run undoes what cannot be removed now
                 for change in record.files:
                     self._node.remove_draft(change.path, record.id)
                 self._journal.forget(record)
             raise TuningError.of([problems.file_not_writable(path, str(exc.strerror))]) from exc
 
-    def _prepare(self, record: Record, change: FileChange) -> None:
+    def _prepare(self, change: FileChange, name: str) -> None:
         """Write the draft of a file that will change; remove a draft that is not needed."""
         if change.after is None or self._node.read(change.path) == change.after:
-            self._node.remove_draft(change.path, record.id)
+            self._node.remove_draft(change.path, name)
         else:
-            self._node.draft(change.path, change.after, record.id)
+            self._node.draft(change.path, change.after, name)
 
     def _apply(self, record: Record, settle: bool) -> Outcome:
         """The kubelet's downtime. Everything that can be done before or after it is not done here."""
@@ -440,7 +472,7 @@ class Switch:
         for change in state_files:
             self._node.remove(change.path)
         for change in record.files:
-            self._put(record, change)
+            self._put(change, record.id)
         return self._start(record.after, stopped_at, settle)
 
     def _start(self, expected: DesiredState, stopped_at: float, settle: bool = True) -> Outcome:
@@ -452,13 +484,13 @@ class Switch:
         paths = self._endpoint.state_paths
         return state_changes({name: (path, self._node.read(path)) for name, path in paths.items()}, expected)
 
-    def _put(self, record: Record, change: FileChange) -> None:
+    def _put(self, change: FileChange, draft: str) -> None:
         if self._node.read(change.path) == change.after:
             return
         if change.after is None:
             self._node.remove(change.path)
         else:
-            self._node.place_draft(change.path, record.id)
+            self._node.place_draft(change.path, draft)
 
     def _undone(self, record: Record, exc: BaseException) -> TuningError:
         """Undo the switch; returns one error that says what happened, why, and what is in place now."""

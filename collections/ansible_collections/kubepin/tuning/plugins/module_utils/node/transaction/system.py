@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import signal
 import time
 import typing as t
 import urllib.error
@@ -23,6 +24,20 @@ LAST_RESORT_SECONDS = 30
 """How long a transaction that failed tries to start the kubelet; after that, the guard does."""
 
 _LAST_RESORT_PAUSE_SECONDS = 1
+
+_END_SECONDS = 10
+"""How long a process has to end after a signal; a kubelet ends at once after SIGTERM."""
+
+_END_PAUSE_SECONDS = 0.1
+
+_PATIENT = ["--property", "Restart=on-failure", "--property", "RestartSec=5"]
+"""A guard that cannot start its commands tries again, as systemd starts it (systemd.service(5))."""
+
+_INIT = 1
+"""The parent of a service's main process."""
+
+_ENDED = ("Z", "X")
+"""States of processes that have ended (proc(5), /proc/PID/stat)."""
 
 
 class Node(Files):
@@ -42,23 +57,19 @@ class Node(Files):
         """A transaction that stops the kubelet; the caller must hold `NodeLock`.
 
         However it ends, the kubelet runs afterwards, or systemd is about to start it. A transient unit waits for that
-        lock, which the kernel releases even if this process is killed, and then starts the kubelet. It is removed only
-        once the kubelet was seen running. Creating it needs no daemon-reload.
+        lock, which the kernel releases even if this process is killed, and then starts the kubelet; it tries again if it
+        cannot. It is removed only once the kubelet was seen running. Creating it needs no daemon-reload.
 
         :param may_be_down: whether an interrupted transaction may have left the kubelet stopped
         :raises TuningError: if systemd refuses the unit; nothing was stopped then
         """
         guard = f"kubepin-guard-{os.getpid()}"
-        start = ["flock", LOCK, "systemctl", "start", self._service]
-        try:
-            code, _out, err = self._run(["systemd-run", "--quiet", "--unit", guard, *start])
-        except TuningError as exc:
-            code, err = 1, str(exc)
-        if code != 0:
+        refusal = self._start_guard(guard)
+        if refusal is not None:
             if may_be_down:
                 self.start_anyway()
             raise TuningError(
-                f"systemd does not start a guard for the kubelet (`systemd-run --unit {guard}`): {err.strip()} Nothing was changed."
+                f"systemd does not start a guard for the kubelet (`systemd-run --unit {guard}`): {refusal} Nothing was changed."
             )
         self._stopped = may_be_down
         try:
@@ -67,6 +78,20 @@ class Node(Files):
             if not self._stopped or self.start_anyway():
                 with contextlib.suppress(TuningError):  # it then finds that there is nothing to start
                     self._run(["systemctl", "stop", guard])
+
+    def _start_guard(self, name: str) -> t.Optional[str]:
+        """Why systemd does not start it, None if it does. Old versions do not take the properties."""
+        start = ["flock", LOCK, "systemctl", "start", self._service]
+        refusal: t.Optional[str] = None
+        for properties in (_PATIENT, []):
+            try:
+                code, _out, err = self._run(["systemd-run", "--quiet", "--unit", name, *properties, *start])
+            except TuningError as exc:
+                return str(exc)
+            if code == 0:
+                return None
+            refusal = err.strip()
+        return refusal
 
     def start_anyway(self) -> bool:
         """Last resort: start the kubelet if it does not run, and try again for `LAST_RESORT_SECONDS`.
@@ -110,6 +135,51 @@ class Node(Files):
                 f"service {self._service} is {state['ActiveState']} (PID {pid} is still there) after `systemctl stop`."
             )
         return asked_at
+
+    def end_kubelet(self) -> None:
+        """End the service's processes by a signal: the way for a machine that can start no command.
+
+        systemd then starts the service again if its unit says so, as kubeadm's does (Restart=always), and else the
+        guard does once the transaction has ended.
+
+        :raises TuningError: if a process is still there
+        """
+        self._stopped = True
+        left = self._processes()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in left:
+                self._signal(pid, number)
+            deadline = self.monotonic() + _END_SECONDS
+            while left and self.monotonic() < deadline:
+                self.sleep(_END_PAUSE_SECONDS)
+                left = left & self._processes()
+        if left:
+            raise TuningError(f"PID {min(left)} of service {self._service} is still there after SIGKILL.")
+
+    def _processes(self) -> t.Set[int]:
+        """The main process of the service, and what else of it init has for a child, found without a command."""
+        return {int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_of_service(name)}
+
+    def _is_of_service(self, pid: str) -> bool:
+        """By its control group, or by its name, because a kubelet can move itself to another group (kubeletCgroups).
+
+        Kubelets in containers have another parent.
+        """
+        try:
+            stat, groups = (self.read(f"/proc/{pid}/{name}") or "" for name in ("stat", "cgroup"))
+        except OSError:
+            return False
+        name, _, fields = stat.partition("(")[2].rpartition(") ")  # PID (NAME) STATE PARENT ...
+        state, parent = [*fields.split(), "X", "0"][:2]
+        if state in _ENDED or int(parent) != _INIT:
+            return False
+        return name == self._service or any(
+            group.endswith(f"/{self._service}.service") for group in groups.splitlines()
+        )
+
+    def _signal(self, pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     def start_kubelet(self) -> None:
         """Start the service, even if systemd gave up on it; does not check whether it stays up."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
+from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import DesiredState, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+
+T = t.TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -20,10 +24,21 @@ def undone_on_failure(undone: t.Callable[[BaseException], TuningError]) -> t.Ite
     try:
         yield
     except BaseException as exc:
-        error = undone(exc)
+        error = to_the_end(partial(undone, exc))
         if not isinstance(exc, Exception):
             raise
         raise error from exc
+
+
+def to_the_end(undo: t.Callable[[], T]) -> T:
+    """The result of *undo*. If the process is to end meanwhile, *undo* is repeated before it does."""
+    try:
+        return undo()
+    except Exception:
+        raise
+    except BaseException:
+        undo()
+        raise
 
 
 class Undoing:
@@ -34,6 +49,25 @@ class Undoing:
         """What could not be restored -> the reason."""
         self.remarks: t.List[str] = []
         """Whole sentences about what is not as it was, or could not be recorded."""
+
+    def stop(self, node: Node, is_due: t.Callable[[], bool]) -> float:
+        """Stop the kubelet. If that fails, end its process without a command.
+
+        One that ran on would write the state of the new settings again, and then not start with the old ones.
+
+        :param is_due: whether anything that the kubelet reads has to be restored
+        :returns: when it was asked to stop, by the monotonic clock in seconds
+        """
+        try:
+            return node.stop_kubelet()
+        except TuningError:
+            asked_at = node.monotonic()
+        if is_due():
+            try:
+                node.end_kubelet()
+            except TuningError as exc:
+                self.remarks.append(str(exc))
+        return asked_at
 
     @contextlib.contextmanager
     def step(self, subject: str) -> t.Iterator[None]:

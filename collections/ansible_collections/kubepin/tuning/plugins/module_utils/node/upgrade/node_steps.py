@@ -486,7 +486,7 @@ class NodeUpgrade:
         verified: t.List[str] = []
         packages = failure = ""
         try:
-            stopped_at = self._node.stop_kubelet()
+            stopped_at = undoing.stop(self._node, lambda: self._is_due(record, before))
             try:
                 self._put_packages_back(record)
             except (TuningError, OSError) as second:
@@ -509,10 +509,24 @@ class NodeUpgrade:
             undone=True,
         )
 
+    def _is_due(self, record: Data, before: KubeletState) -> bool:
+        """Whether a running kubelet's program, files or state are not those of before."""
+        try:
+            texts = {name: (path, self._node.read(path)) for name, path in before.endpoint.state_paths.items()}
+            return bool(state_changes(texts, before.state)) or any(
+                os.path.exists(path) if kept is None else not _same(kept, path)
+                for path, kept in self._kept_files(record).items()
+            )
+        except OSError:
+            return True
+
+    def _kept_files(self, record: Data) -> t.Dict[str, t.Optional[str]]:
+        """Path -> its copy of before, None if there was no such file."""
+        return {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
+
     def _put_files_back(self, record: Data, undoing: Undoing) -> None:
-        files = {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
         # removals last: on a full disk, the settings saved from kubeadm must survive until the old file is back
-        for path, kept in sorted(files.items(), key=lambda entry: entry[1] is None):
+        for path, kept in sorted(self._kept_files(record).items(), key=lambda entry: entry[1] is None):
             with undoing.step(path):
                 if kept is not None and not _same(kept, path):
                     self._node.copy(kept, path)

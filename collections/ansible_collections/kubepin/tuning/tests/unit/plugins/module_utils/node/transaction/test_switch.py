@@ -29,6 +29,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.jo
     Record,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
+    BACKUP,
     PodCpus,
     Switch,
     wait_for_held_switch,
@@ -241,7 +242,11 @@ def full_disk(node: SimulatedNode, free_writes: int) -> None:
     node.replace = write  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize(("free_writes", "named"), [(0, r"Z\.json"), (1, ENV)], ids=["the journal", "the settings"])
+@pytest.mark.parametrize(
+    ("free_writes", "named"),
+    [(0, r"Z\.json"), (1, ENV), (2, ENV)],
+    ids=["the journal", "the settings", "their backup"],
+)
 def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: str) -> None:
     node = SimulatedNode()
     before = dict(node.files)
@@ -252,19 +257,19 @@ def test_a_full_disk_before_the_stop_changes_nothing(free_writes: int, named: st
     assert node.files == before, "a journal or a draft was left"
 
 
-def test_a_full_disk_at_the_end_leaves_the_kubelet_up_and_the_next_run_repairs() -> None:
+def test_a_full_disk_at_the_end_needs_no_room_for_the_undo() -> None:
     node = SimulatedNode()
     replace = node.replace
-    full_disk(node, 2)
+    full_disk(node, 3)
     switch, journal = switch_on(node)
-    with pytest.raises(TuningError, match="No space left on device"):
+    with pytest.raises(
+        TuningError,
+        match=r"No space left on device.* The old settings are back and verified .*Z\.json cannot be written",
+    ):
         switch.apply(PLAN)
-    assert node.running, node.log
+    assert (node.policy, node.running, node.drafts) == ("none", True, [])
     record = journal.unfinished()
-    assert record is not None, "a switch that could not be undone is not unfinished"
-    with pytest.raises(TuningError, match=r"was not undone: .*No space left on device"):
-        switch.undo(record, ONLINE)
-    assert node.running, node.log
+    assert record is not None, "a switch whose end could not be recorded is not unfinished"
     node.replace = replace  # type: ignore[method-assign]
     switch.undo(record, ONLINE)
     assert (node.policy, node.running, journal.unfinished(), node.drafts) == ("none", True, None, [])
@@ -381,6 +386,53 @@ HOLDS = pytest.mark.parametrize("hold", [None, 45], ids=["committed", "held"])
 PLANS = pytest.mark.parametrize("plan", [PLAN, TWO_FILES], ids=["one file", "two files"])
 
 
+def full_from_the_start_on(node: SimulatedNode) -> None:
+    boot = node.boot
+
+    def fill() -> None:
+        node.full = lambda _path: True
+        boot()
+
+    node.boot = fill  # type: ignore[method-assign]
+
+
+@PLANS
+def test_settings_that_fail_are_undone_although_all_disks_are_full(plan: Changes) -> None:
+    node = SimulatedNode()
+    node.fails_with = "panic: broken"
+    full_from_the_start_on(node)
+    with pytest.raises(TuningError, match=r"The old settings are back and verified .*cannot be written") as caught:
+        switch_on(node)[0].apply(plan)
+    assert caught.value.details["undone"] is True
+    assert (node.files[ENV], DROP_IN in node.files, node.running, node.drafts) == (OLD, False, True, [])
+
+
+@PLANS
+def test_an_interrupted_switch_is_undone_although_all_disks_are_full(plan: Changes) -> None:
+    node = prepared("undo", sound=False)
+    node.full = lambda _path: True
+    switch, journal = switch_on(node)
+    record = journal.unfinished()
+    assert record is not None
+    with pytest.raises(TuningError, match=r"was undone\. .*make room there"):
+        switch.undo(record, ONLINE)
+    assert (node.files[ENV], DROP_IN in node.files, node.running, node.drafts) == (OLD, False, True, [])
+
+
+@pytest.mark.parametrize("left", ["KUBELET", None], ids=["torn", "lost"])
+def test_a_backup_that_did_not_survive_is_written_anew_from_the_journal(left: str | None) -> None:
+    node = prepared("undo", sound=True)
+    backup = draft_path(ENV, BACKUP)
+    assert node.files.pop(backup) == OLD
+    if left is not None:
+        node.files[backup] = left
+    switch, journal = switch_on(node)
+    record = journal.unfinished()
+    assert record is not None
+    switch.undo(record, ONLINE)
+    assert (node.files[ENV], node.running, node.drafts) == (OLD, True, [])
+
+
 def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
     """A node whose power was cut, once for each step of a switch and of its confirmation or undoing, and that has booted."""
     for cut in itertools.count(1):
@@ -417,6 +469,8 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
             assert not node.drafts, node.steps
             node.clock += 1
             switch.apply(plan)
+        elif committed := journal.committed():
+            switch.apply(back_from(committed))  # a backup may be left, which the next switch removes
         assert (node.running, node.drafts) == (True, [])
 
 
@@ -527,7 +581,7 @@ def prepared(operation: str, sound: bool) -> SimulatedNode:
     node = SimulatedNode()
     switch, _journal = switch_on(node, stay_up_seconds=0.3)
     if operation == "undo":
-        node.power_cut_at = 8  # the settings are in their places
+        node.power_cut_at = 9  # the settings are in their places
         with pytest.raises(PowerCut):
             switch.apply(TWO_FILES)
         node.fails_with = None if sound else "panic: broken"
@@ -553,14 +607,15 @@ def assert_safe(node: SimulatedNode, what: object) -> None:
     """The kubelet runs or is about to be started; a changed file has a journal; and the next run restores the node."""
     said = (what, node.steps, node.log, node.commands[-5:])
     began = any(command[:3] == ["systemctl", "stop", "kubelet"] for command in node.commands)
-    assert node.running or node.guards or (node.fails_with and not began), said
+    found_broken = node.fails_with is not None and not began
+    assert node.running or node.guards or found_broken, said
     node.module_ends()
     node.cannot_fork = lambda _number: None
     switch, journal = switch_on(node, stay_up_seconds=0.3)
     unfinished, committed = journal.unfinished(), journal.committed()
     if node.files[ENV] != OLD or DROP_IN in node.files:
         assert unfinished or committed, said
-    assert node.running or (node.fails_with and node.policy == node.fails_under and unfinished), said
+    assert node.running or (found_broken and unfinished), said
     if unfinished:
         switch.undo(unfinished, ONLINE)
         assert (node.running, node.drafts, journal.unfinished()) == (True, [], None), said
@@ -601,6 +656,55 @@ def test_the_end_of_the_process_never_leaves_a_stopped_kubelet(
         with pytest.raises(kind):
             operations(node)[operation]()
         assert_safe(node, at)
+
+
+def test_settings_that_do_not_run_are_taken_back_although_no_command_can_be_started() -> None:
+    node = SimulatedNode()
+    node.fails_with = "panic: broken"
+    node.cannot_fork = lasting(5)
+    with pytest.raises(TuningError, match="could not be started for 10 s") as caught:
+        switch_on(node)[0].apply(TWO_FILES)
+    assert node.commands[3] == ["systemctl", "start", "kubelet"]
+    assert caught.value.details["undone"] is False, "it could not be verified"
+    assert (node.files[ENV], DROP_IN in node.files, node.drafts) == (OLD, False, [])
+    node.module_ends()
+    assert (node.policy, node.running) == ("none", True)
+
+
+@pytest.mark.parametrize("restarts", [True, False], ids=["Restart=always", "no restart"])
+def test_a_running_kubelet_ends_before_its_files_are_restored_although_no_command_can_be_started(
+    restarts: bool,
+) -> None:
+    node, switch, _journal, record = held_switch()
+    node.restarts = restarts
+    node.cannot_fork = lasting(len(node.commands) + 2)
+    with pytest.raises(TuningError, match="could not be started for 10 s"):
+        switch.confirm(record, None)
+    assert node.steps.index("signal") < node.steps.index(f"remove {STATE}", node.steps.index("signal"))
+    assert (node.files[ENV], node.running) == (OLD, restarts)
+    node.module_ends()
+    assert (node.policy, node.running) == ("none", True)
+
+
+def test_a_kubelet_that_has_its_old_settings_is_left_alone_if_it_cannot_be_stopped() -> None:
+    node = SimulatedNode()
+    node.cannot_fork = lasting(2)
+    with pytest.raises(TuningError, match="could not be started for 10 s"):
+        switch_on(node)[0].apply(TWO_FILES)
+    assert (node.running, node.starts, "signal" in node.steps) == (True, 1, False)
+    assert (node.files[ENV], DROP_IN in node.files) == (OLD, False)
+
+
+def test_a_process_that_does_not_end_is_named_and_the_files_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    node, switch, journal, record = held_switch()
+    node.cannot_fork = lasting(len(node.commands) + 2)
+    monkeypatch.setattr(node, "_signal", lambda _pid, _number: None)
+    # the state file of a kubelet that hangs goes, too
+    monkeypatch.setattr(node, "remove", lambda path: node.files.pop(path, None))
+    with pytest.raises(TuningError, match=r"PID 50[0-9]+ of service kubelet is still there after SIGKILL"):
+        switch.confirm(record, None)
+    assert node.files[ENV] == OLD
+    assert journal.unfinished() is not None
 
 
 def test_the_end_of_the_process_undoes_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:

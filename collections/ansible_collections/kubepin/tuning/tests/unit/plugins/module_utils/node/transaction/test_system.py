@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +31,75 @@ def test_without_a_guard_nothing_begins() -> None:
     node = Node(lambda argv: (1, "", "Failed to connect to bus"))
     with pytest.raises(TuningError, match=r"guard .*Failed to connect to bus Nothing was changed"), node.guarded():
         pytest.fail("the switch began without its guard")
+
+
+def test_a_guard_that_cannot_start_its_commands_tries_again_where_systemd_can_do_that() -> None:
+    commands: list[list[str]] = []
+
+    def old_systemd(argv: list[str]) -> tuple[int, str, str]:
+        commands.append(argv)
+        return (1, "", "Unknown assignment: Restart=on-failure") if "--property" in argv else (0, "", "")
+
+    with Node(old_systemd).guarded():
+        pass
+    patient, plain, _stop = commands
+    assert "Restart=on-failure" in patient
+    assert [word for word in patient if word in plain] == plain
+
+
+@pytest.fixture
+def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of that name, whose parent is taken for init."""
+    monkeypatch.setattr(system, "_INIT", os.getpid())
+    program = Path(shutil.copy(str(shutil.which("sleep")), tmp_path / "kubelet"))
+    process = subprocess.Popen([program, "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_kubelet_is_found_and_ended_without_a_command(kubelet: subprocess.Popen[bytes]) -> None:
+    another = subprocess.Popen(["sleep", "60"])
+    try:
+        Node(lambda argv: pytest.fail(f"ran {argv}")).end_kubelet()
+        assert (kubelet.wait(), another.poll()) == (-signal.SIGTERM, None)
+    finally:
+        another.kill()
+        another.wait()
+
+
+def test_a_kubelet_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "_INIT", os.getpid())
+    monkeypatch.setattr(system, "_END_SECONDS", 0.3)
+    script = tmp_path / "kubelet"  # the name of a script's process is that of its file
+    script.write_text("#!/bin/sh\ntrap '' TERM\necho\nwhile :; do sleep 0.1; done\n")
+    script.chmod(0o755)
+    process = subprocess.Popen([script], stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    Node(lambda argv: pytest.fail(f"ran {argv}")).end_kubelet()
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("stat", "cgroup", "found"),
+    [
+        ("7 (kubelet) S 1 7 7", "0::/user.slice", True),
+        ("7 (kubelet.real) S 1 7 7", "0::/system.slice/kubelet.service", True),
+        ("7 (kubelet.real) S 1 7 7", "4:cpu:/\n1:name=systemd:/docker/a/system.slice/kubelet.service", True),
+        ("7 (kubelet) S 99 7 7", "0::/kubelet.slice/docker-a.scope/system.slice/kubelet.service", False),
+        ("7 (kubelet) Z 1 7 7", "0::/system.slice/kubelet.service", False),
+        ("7 (a) kubelet) S 1 7 7", "0::/system.slice/containerd.service", False),
+        ("", "", False),
+    ],
+    ids=["its name", "its group", "version 1", "in a container", "has ended", "odd name", "has gone"],
+)
+def test_a_process_of_the_service(stat: str, cgroup: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"/proc/7/stat": stat, "/proc/7/cgroup": cgroup}
+    monkeypatch.setattr(Node, "read", lambda _node, path: texts.get(path))
+    monkeypatch.setattr(os, "listdir", lambda _path: ["7", "meminfo"])
+    assert Node(lambda argv: (0, "", ""))._processes() == ({7} if found else set())
 
 
 def test_the_second_run_on_a_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
