@@ -84,7 +84,9 @@ options:
         type: bool
         default: false
   gpu_resource:
-    description: Name of the extended resource that counts GPUs.
+    description:
+      - Name of the extended resource that counts GPUs.
+      - With V(auto), for each node the one of which it offers most, among C(nvidia.com/gpu) and C(nvidia.com/mig-*).
     type: str
     default: nvidia.com/gpu
   run:

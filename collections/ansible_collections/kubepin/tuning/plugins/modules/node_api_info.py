@@ -72,7 +72,9 @@ options:
             type: str
             default: ""
   gpu_resource:
-    description: Name of the extended resource that counts the node's GPUs.
+    description:
+      - Name of the extended resource that counts the node's GPUs.
+      - With V(auto), the one of which the node offers most, among C(nvidia.com/gpu) and C(nvidia.com/mig-*).
     type: str
     default: nvidia.com/gpu
   drain:
@@ -210,6 +212,10 @@ node:
       description: Version of its kubelet.
       type: str
       sample: v1.22.17
+    gpu_resource:
+      description: The resource that counts its GPUs.
+      type: str
+      sample: nvidia.com/gpu
     allocatable:
       description: What pods may request. C(cpu) is a string as in the API, C(gpu) a number (0 without GPUs).
       type: dict
@@ -449,7 +455,7 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
     while True:
         try:
             with api.until(started + wanted["timeout"]):
-                missing = unmet(read_node(api, name, gpu_resource), wanted, gpu_resource)
+                missing = unmet(read_node(api, name, gpu_resource), wanted)
         except ApiError as error:
             missing = [str(error)]
         waited = time.monotonic() - started
@@ -464,7 +470,10 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
 
 
 def read_drain(
-    api: KubernetesApi, question: dict[str, t.Any], cluster: tuple[list[dict[str, t.Any]], set[tuple[str, str]]]
+    api: KubernetesApi,
+    question: dict[str, t.Any],
+    gpu_resource: str,
+    cluster: tuple[list[dict[str, t.Any]], set[tuple[str, str]]],
 ) -> dict[str, t.Any]:
     """What a drain of the node would do, with ``gpus_kept``, how many GPUs are held by pods that stay, and
     ``cpu_managers``, the problems with programs that assign CPUs beside the kubelet.
@@ -474,7 +483,7 @@ def read_drain(
     """
     pods = api.pods_on(question["node"])
     plan = plan_drain(pods, *cluster, **question["drain"])
-    holders = requested(question["gpu_resource"], pods)
+    holders = requested(gpu_resource, pods)
     kept = sum(holders.get(f"{pod['namespace']}/{pod['name']}", 0) for pod in plan.kept)
     return {**plan.to_dict(), "gpus_kept": int(kept), "cpu_managers": to_dicts(other_cpu_managers(pods))}
 
@@ -486,7 +495,7 @@ def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]
     """
     node = read_node(api, question["node"], question["gpu_resource"], question["work"])
     if question["drain"] is not None:
-        node["drain"] = read_drain(api, question, (api.disruption_budgets(), api.daemon_sets()))
+        node["drain"] = read_drain(api, question, node["gpu_resource"], (api.disruption_budgets(), api.daemon_sets()))
     return node
 
 
@@ -510,7 +519,9 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
             configz = read_configz(api, question["node"]) if node["ready"] else (None, _NOT_READY)
             node["configz"], node["configz_error"] = configz
         try:
-            drain = {} if question["drain"] is None else {"drain": read_drain(api, question, cluster)}
+            drain = (
+                {} if question["drain"] is None else {"drain": read_drain(api, question, node["gpu_resource"], cluster)}
+            )
         except TuningError as error:
             return {"msg": str(error)}
         return {"node": {**node, **drain}}

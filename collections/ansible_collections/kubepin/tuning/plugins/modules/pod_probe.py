@@ -339,7 +339,7 @@ class Probe:
                 with self._api.until(deadline):
                     node = self._api.node(request.node)
                 facts = node_facts(node, None, None, request.gpu_resource)
-                missing = unmet(facts, {"reported_since": since}, request.gpu_resource)
+                missing = unmet(facts, {"reported_since": since})
             except ApiError as error:
                 missing = [str(error)]
             if not missing:

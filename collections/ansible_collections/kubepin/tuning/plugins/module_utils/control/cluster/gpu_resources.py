@@ -10,6 +10,8 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 
 DEFAULT_PREFIXES = ("nvidia.com/",)
+AUTO = "auto"
+_WHOLE_GPUS = "nvidia.com/gpu"
 
 _GPUS_OF_DOMAIN = {"nvidia.com/": ("nvidia.com/gpu", "nvidia.com/mig-")}
 """Domain -> what the names of its GPUs begin with.
@@ -41,6 +43,19 @@ def offered_gpus(status: Mapping[str, Any], prefixes: Sequence[str] = DEFAULT_PR
     names = {*allocatable, *(status.get("capacity") or {})}
     found = sorted(name for name in names if is_gpu(name, prefixes))
     return {name: int(parse_quantity(allocatable.get(name, "0"))) for name in found}
+
+
+def counted_resource(status: Mapping[str, Any], wanted: str) -> str:
+    """The resource that stands for a node's GPUs.
+
+    :param wanted: its name, or `AUTO` for the GPUs of which the node offers most: a node whose GPUs are partitioned offers
+        ``nvidia.com/mig-*`` only (k8s-device-plugin, MIG strategy "mixed"), and one resource shows as well as all whether
+        its device plugin is back
+    """
+    if wanted != AUTO:
+        return wanted
+    offered = offered_gpus(status)
+    return max(offered, key=lambda name: offered[name], default=_WHOLE_GPUS)
 
 
 @lru_cache

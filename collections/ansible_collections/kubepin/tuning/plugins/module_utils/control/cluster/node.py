@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import counted_resource
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, mark_of, why_not_ours
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.other_tools import foreign_work
 
@@ -18,8 +19,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.oth
 def node_facts(
     node: Mapping[str, t.Any], configz: Mapping[str, t.Any] | None, configz_error: str | None, gpu_resource: str
 ) -> dict[str, t.Any]:
-    """The node object and the kubelet's live configuration as one flat fact (schema 1), without the drain."""
+    """The node object and the kubelet's live configuration as one flat fact (schema 1), without the drain.
+
+    :param gpu_resource: the resource that counts its GPUs, or ``auto``
+    """
     spec, status = node.get("spec") or {}, node.get("status") or {}
+    gpu_resource = counted_resource(status, gpu_resource)
     ready: Mapping[str, t.Any] = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
     return {
         "schema": 1,
@@ -31,6 +36,7 @@ def node_facts(
         "cordoned_by_kubepin": mark_of(node) is not None,
         "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
         "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
+        "gpu_resource": gpu_resource,
         "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
         "capacity": _resources(status.get("capacity") or {}, gpu_resource),
         "configz": configz,
@@ -59,7 +65,7 @@ def work_facts(
     }
 
 
-def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource: str) -> list[str]:
+def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     """The *wanted* states that do not hold, each with its last value; a state that is None is not checked.
 
     *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at
@@ -83,7 +89,7 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any], gpu_resource:
         missing.append(f"allocatable cpu is {cpu}, wanted {aim_cpu}")
     gpu, aim_gpu = facts["allocatable"]["gpu"], wanted.get("gpu")
     if aim_gpu is not None and gpu < aim_gpu:
-        missing.append(f"allocatable {gpu_resource} is {gpu}, wanted at least {aim_gpu}")
+        missing.append(f"allocatable {facts['gpu_resource']} is {gpu}, wanted at least {aim_gpu}")
     return missing
 
 

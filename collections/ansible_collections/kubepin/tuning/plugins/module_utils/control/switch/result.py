@@ -100,6 +100,7 @@ def plan_fact(
             for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
         },
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
+        "gpu_resource": node.get("gpu_resource"),
         "gpus_before": gpus,
         "probe_seconds": watched,
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),

@@ -53,6 +53,39 @@ class TwoNodes:
         return set()
 
 
+def test_gpu_partitions_that_pods_keep_are_counted():
+    class Partitioned(TwoNodes):
+        def nodes(self):
+            return [
+                {"metadata": {"name": "gpu-01"}, "status": {"allocatable": {"cpu": "4", "nvidia.com/mig-1g.5gb": "7"}}}
+            ]
+
+        def pods_on(self, name):
+            agent = {
+                "namespace": "k",
+                "name": "agent",
+                "ownerReferences": [{"kind": "DaemonSet", "name": "agent", "controller": True}],
+            }
+            return [
+                {
+                    "metadata": agent,
+                    "spec": {"containers": [{"name": "a", "resources": {"requests": {"nvidia.com/mig-1g.5gb": "2"}}}]},
+                }
+            ]
+
+        def daemon_sets(self):
+            return {("k", "agent")}
+
+    drain = {"delete_emptydir_data": False, "force": False}
+    question = {"node": "gpu-01", "gpu_resource": "auto", "configz": False, "drain": drain, "work": None}
+    node = node_api_info.read_many(Partitioned(), [question])["gpu-01"]["node"]
+    assert (node["gpu_resource"], node["allocatable"]["gpu"], node["drain"]["gpus_kept"]) == (
+        "nvidia.com/mig-1g.5gb",
+        7,
+        2,
+    )
+
+
 def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_other_ones():
     api = TwoNodes()
     drain = {"delete_emptydir_data": False, "force": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import (
     DEFAULT_PREFIXES,
+    counted_resource,
     gpu_prefixes,
     is_gpu,
     offered_gpus,
@@ -56,3 +57,19 @@ def test_a_node_offers_its_gpus_and_not_its_network_cards() -> None:
     status = {"allocatable": allocatable, "capacity": {**allocatable, "nvidia.com/gpu.shared": "4"}}
     assert offered_gpus(status) == {"nvidia.com/gpu": 0, "nvidia.com/gpu.shared": 0, "nvidia.com/mig-1g.5gb": 7}
     assert offered_gpus({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("allocatable", "wanted", "counted"),
+    [
+        ({"nvidia.com/gpu": "8"}, "auto", "nvidia.com/gpu"),
+        ({"nvidia.com/mig-1g.5gb": "7", "nvidia.com/hostdev": "9"}, "auto", "nvidia.com/mig-1g.5gb"),
+        ({"nvidia.com/gpu": "0", "nvidia.com/mig-1g.5gb": "7"}, "auto", "nvidia.com/mig-1g.5gb"),
+        ({"nvidia.com/gpu": "2", "nvidia.com/mig-3g.20gb": "2"}, "auto", "nvidia.com/gpu"),
+        ({"cpu": "8"}, "auto", "nvidia.com/gpu"),
+        ({"nvidia.com/gpu": "8"}, "amd.com/gpu", "amd.com/gpu"),
+        ({"nvidia.com/mig-1g.5gb": "7"}, "nvidia.com/gpu", "nvidia.com/gpu"),
+    ],
+)
+def test_the_resource_that_stands_for_a_nodes_gpus(allocatable: dict[str, str], wanted: str, counted: str) -> None:
+    assert counted_resource({"allocatable": allocatable}, wanted) == counted

@@ -37,6 +37,7 @@ def test_facts():
         "ready_reason": "KubeletReady: kubelet is posting ready status",
         "unschedulable": True,
         "kubelet_version": "v1.22.17",
+        "gpu_resource": GPU,
         "allocatable": {"cpu": "254", "gpu": 8},
         "capacity": {"cpu": "256", "gpu": 8},
         "configz": CONFIGZ,
@@ -113,7 +114,16 @@ def test_a_node_that_never_reported():
 )
 def test_unmet(changes, configz, wanted, missing):
     facts = node_facts({**NODE, "status": {**NODE["status"], **changes}}, configz, "connection refused", GPU)
-    assert unmet(facts, wanted, GPU) == missing
+    assert unmet(facts, wanted) == missing
+
+
+def test_the_gpus_of_a_partitioned_node_count():
+    mig = {"allocatable": {"cpu": "254", GPU: "0", "nvidia.com/mig-1g.5gb": "7", "nvidia.com/mig-3g.20gb": "2"}}
+    facts = node_facts({**NODE, "status": mig}, None, None, "auto")
+    assert (facts["gpu_resource"], facts["allocatable"]["gpu"]) == ("nvidia.com/mig-1g.5gb", 7)
+    back = {"allocatable": {"cpu": "254", GPU: "0", "nvidia.com/mig-1g.5gb": "0", "nvidia.com/mig-3g.20gb": "2"}}
+    (missing,) = unmet(node_facts({**NODE, "status": back}, None, None, "auto"), {"gpu": 7})
+    assert missing == "allocatable nvidia.com/mig-3g.20gb is 2, wanted at least 7"
 
 
 def holder(name: str, *gpus: str, phase: str = "Running"):
