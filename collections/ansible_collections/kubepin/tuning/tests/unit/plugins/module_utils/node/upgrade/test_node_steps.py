@@ -341,6 +341,7 @@ def test_commands_that_cannot_be_started_while_a_broken_kubelet_is_undone(
             machine = _broken(make_machine(f"{name}-{at}"))
             _forks(machine, lambda n, at=at, last=last: errno.EAGAIN if at <= n <= last else None)
             machine.module_ends()
+            assert machine.running == OLD, (name, at)
             with pytest.raises(TuningError, match="is back and verified"):
                 machine.upgrade()
             assert machine.running == OLD, (name, at)
