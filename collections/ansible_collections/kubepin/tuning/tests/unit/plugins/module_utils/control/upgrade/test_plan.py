@@ -204,6 +204,12 @@ def test_a_configuration_that_a_kubeadm_on_the_path_converts(cluster: Cluster) -
     assert cluster.problems() == []
 
 
+def test_containerd_1_is_too_old_for_1_36_and_newer(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    cluster.api["nodes"][1]["runtime"] = "containerd://1.7.28"
+    assert cluster.problems() == [("runtime", W1)]
+
+
 def test_flags_of_cadvisor_stop_the_kubelet_of_1_37(cluster: Cluster) -> None:
     at_1_36(cluster)
     cluster.hosts[W1]["facts"]["command_line"] += ["--containerd=/run/c.sock", "--housekeeping-interval=10s"]
