@@ -7,21 +7,14 @@ the `go` command fetches into the sandbox's cache. Nothing is compiled. After a 
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from sandbox.gobuild import Go
-from sandbox.settings import Paths
-from sandbox.shell import Log, Shell
+from tools.tables import CONTROL, OLDEST, run
 
-TARGET = (
-    Path(__file__).resolve().parents[1]
-    / "collections/ansible_collections/kubepin/tuning/plugins/module_utils/control/kubelet/fields.py"
-)
+TARGET = CONTROL / "kubelet/fields.py"
 ROOT = "KubeletConfiguration"
-OLDEST = 20
 SOURCES = (
     ("k8s.io/api", "core/v1/types.go"),
     ("k8s.io/component-base", "config/v1alpha1/types.go"),
@@ -141,7 +134,7 @@ def render(table: Spans, newest: int) -> str:
         lines.append(f'    "{struct}": {{')
         for name, known in sorted(table[struct].items()):
             listed = ", ".join(f'("{kind}", {first}, {last})' for kind, first, last in known)
-            lines.append(f'        "{name}": ({listed},),')
+            lines.append(f'        "{name}": ({listed}{"," * (len(known) == 1)}),')
         lines.append("    },")
     lines += [
         "}",
@@ -153,21 +146,15 @@ def render(table: Spans, newest: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--newest", type=int, required=True, metavar="MINOR", help="the newest minor, such as 37 for 1.37"
-    )
-    newest: int = parser.parse_args().newest
-    paths = Paths.from_environment()
-    go = Go(paths, Shell(Log(paths.cache / "kubelet-fields.log")))
+def table(go: Go, newest: int) -> str:
+    """The module's text, from the sources of all minor versions."""
     by_minor = {}
     for minor in range(OLDEST, newest + 1):
         files = [go.source(module, f"v0.{minor}.0") / file for module, file in SOURCES]
         by_minor[minor] = reachable(file.read_text() for file in files if file.exists())
         print(f"1.{minor}: {len(by_minor[minor][ROOT])} fields", flush=True)
-    TARGET.write_text(render(spans(by_minor), newest))
+    return render(spans(by_minor), newest)
 
 
 if __name__ == "__main__":
-    main()
+    run(TARGET, table, __doc__)

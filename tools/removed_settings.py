@@ -8,21 +8,15 @@ with the new --newest.
 
 from __future__ import annotations
 
-import argparse
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sandbox.gobuild import Go
-from sandbox.settings import Paths
-from sandbox.shell import Log, Shell
+from tools.tables import CONTROL, OLDEST, run
 
-TARGET = (
-    Path(__file__).resolve().parents[1]
-    / "collections/ansible_collections/kubepin/tuning/plugins/module_utils/control/upgrade/removed_settings.py"
-)
-OLDEST = 20
+TARGET = CONTROL / "upgrade/removed_settings.py"
 KLOG = "v2.8.0"
 """The release of k8s.io/klog/v2 whose flags all kubelets took whose logs package initialises them itself."""
 GATE_FILES = {
@@ -133,14 +127,8 @@ def read_minor(sources: Sources, klog: str) -> tuple[set[str], set[str], set[str
     return flags, gates, plugins, apis
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--newest", type=int, required=True, metavar="MINOR", help="the newest minor, such as 37 for 1.37"
-    )
-    newest: int = parser.parse_args().newest
-    paths = Paths.from_environment()
-    go = Go(paths, Shell(Log(paths.cache / "removed-settings.log")))
+def tables(go: Go, newest: int) -> str:
+    """The module's text, from the sources of all minor versions."""
     klog = (go.source("k8s.io/klog/v2", KLOG) / "klog.go").read_text()
     by_minor = {}
     for minor in range(OLDEST, newest + 1):
@@ -150,9 +138,11 @@ def main() -> None:
         }
         by_minor[minor] = read_minor(sources, klog)
         print(f"1.{minor}:", *(len(names) for names in by_minor[minor]), flush=True)
-    tables = [removed({minor: found[index] for minor, found in by_minor.items()}, newest) for index in range(4)]
-    TARGET.write_text(render(*tables))
+    flags, gates, plugins, apis = (
+        removed({minor: found[index] for minor, found in by_minor.items()}, newest) for index in range(4)
+    )
+    return render(flags, gates, plugins, apis)
 
 
 if __name__ == "__main__":
-    main()
+    run(TARGET, tables, __doc__)

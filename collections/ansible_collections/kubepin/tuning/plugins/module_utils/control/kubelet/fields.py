@@ -174,10 +174,7 @@ FIELDS: t.Dict[str, t.Dict[str, t.Tuple[t.Tuple[str, int, int], ...]]] = {
         "clientCAFile": (("string", 20, 37),),
     },
     "LoggingConfiguration": {
-        "flushFrequency": (
-            ("int64", 23, 27),
-            ("duration or int64", 28, 37),
-        ),
+        "flushFrequency": (("int64", 23, 27), ("duration or int64", 28, 37)),
         "format": (("string", 20, 37),),
         "options": (("FormatOptions", 23, 37),),
         "sanitization": (("bool", 20, 23),),

@@ -19,149 +19,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration, parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import ROOT, known_fields
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.field_sources import (
+    FLAG_FIELDS,
+    WITHOUT_DEFAULT,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import FIELDS, NEWEST_MINOR
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED, flags_of, minor_of
-
-FLAG_FIELDS: dict[str, str] = {
-    "address": "address",
-    "allowed-unsafe-sysctls": "allowedUnsafeSysctls",
-    "anonymous-auth": "authentication.anonymous.enabled",
-    "authentication-token-webhook": "authentication.webhook.enabled",
-    "authentication-token-webhook-cache-ttl": "authentication.webhook.cacheTTL",
-    "authorization-mode": "authorization.mode",
-    "authorization-webhook-cache-authorized-ttl": "authorization.webhook.cacheAuthorizedTTL",
-    "authorization-webhook-cache-unauthorized-ttl": "authorization.webhook.cacheUnauthorizedTTL",
-    "cgroup-root": "cgroupRoot",
-    "cgroups-per-qos": "cgroupsPerQOS",
-    "client-ca-file": "authentication.x509.clientCAFile",
-    "cluster-dns": "clusterDNS",
-    "cluster-domain": "clusterDomain",
-    "container-log-max-files": "containerLogMaxFiles",
-    "container-log-max-size": "containerLogMaxSize",
-    "container-runtime-endpoint": "containerRuntimeEndpoint",
-    "contention-profiling": "enableContentionProfiling",
-    "cpu-cfs-quota-period": "cpuCFSQuotaPeriod",
-    "enable-controller-attach-detach": "enableControllerAttachDetach",
-    "enable-debugging-handlers": "enableDebuggingHandlers",
-    "enable-server": "enableServer",
-    "event-burst": "eventBurst",
-    "event-qps": "eventRecordQPS",
-    "eviction-max-pod-grace-period": "evictionMaxPodGracePeriod",
-    "eviction-minimum-reclaim": "evictionMinimumReclaim",
-    "eviction-pressure-transition-period": "evictionPressureTransitionPeriod",
-    "eviction-soft": "evictionSoft",
-    "eviction-soft-grace-period": "evictionSoftGracePeriod",
-    "experimental-kernel-memcg-notification": "kernelMemcgNotification",
-    "experimental-logging-sanitization": "logging.sanitization",
-    "fail-cgroupv1": "failCgroupV1",
-    "file-check-frequency": "fileCheckFrequency",
-    "hairpin-mode": "hairpinMode",
-    "http-check-frequency": "httpCheckFrequency",
-    "image-gc-high-threshold": "imageGCHighThresholdPercent",
-    "image-gc-low-threshold": "imageGCLowThresholdPercent",
-    "image-service-endpoint": "imageServiceEndpoint",
-    "iptables-drop-bit": "iptablesDropBit",
-    "iptables-masquerade-bit": "iptablesMasqueradeBit",
-    "kernel-memcg-notification": "kernelMemcgNotification",
-    "kube-api-burst": "kubeAPIBurst",
-    "kube-api-content-type": "contentType",
-    "kube-api-qps": "kubeAPIQPS",
-    "kubelet-cgroups": "kubeletCgroups",
-    "local-storage-capacity-isolation": "localStorageCapacityIsolation",
-    "log-flush-frequency": "logging.flushFrequency",
-    "log-json-info-buffer-size": "logging.options.json.infoBufferSize",
-    "log-json-split-stream": "logging.options.json.splitStream",
-    "log-text-info-buffer-size": "logging.options.text.infoBufferSize",
-    "log-text-split-stream": "logging.options.text.splitStream",
-    "logging-format": "logging.format",
-    "make-iptables-util-chains": "makeIPTablesUtilChains",
-    "manifest-url": "staticPodURL",
-    "manifest-url-header": "staticPodURLHeader",
-    "max-open-files": "maxOpenFiles",
-    "max-pods": "maxPods",
-    "minimum-image-ttl-duration": "imageMinimumGCAge",
-    "node-status-max-images": "nodeStatusMaxImages",
-    "node-status-update-frequency": "nodeStatusUpdateFrequency",
-    "oom-score-adj": "oomScoreAdj",
-    "pod-cidr": "podCIDR",
-    "pod-manifest-path": "staticPodPath",
-    "pod-max-pids": "podPidsLimit",
-    "pods-per-core": "podsPerCore",
-    "port": "port",
-    "protect-kernel-defaults": "protectKernelDefaults",
-    "provider-id": "providerID",
-    "qos-reserved": "qosReserved",
-    "read-only-port": "readOnlyPort",
-    "register-node": "registerNode",
-    "register-with-taints": "registerWithTaints",
-    "registry-burst": "registryBurst",
-    "registry-qps": "registryPullQPS",
-    "resolv-conf": "resolvConf",
-    "rotate-certificates": "rotateCertificates",
-    "rotate-server-certificates": "serverTLSBootstrap",
-    "runonce": "runOnce",
-    "runtime-request-timeout": "runtimeRequestTimeout",
-    "serialize-image-pulls": "serializeImagePulls",
-    "streaming-connection-idle-timeout": "streamingConnectionIdleTimeout",
-    "sync-frequency": "syncFrequency",
-    "system-cgroups": "systemCgroups",
-    "tls-cert-file": "tlsCertFile",
-    "tls-cipher-suites": "tlsCipherSuites",
-    "tls-min-version": "tlsMinVersion",
-    "tls-private-key-file": "tlsPrivateKeyFile",
-    "v": "logging.verbosity",
-    "vmodule": "logging.vmodule",
-    "volume-plugin-dir": "volumePluginDir",
-    "volume-stats-agg-period": "volumeStatsAggPeriod",
-}
-"""Flag that is not in `FLAGS` -> the field that it sets (AddKubeletConfigFlags in cmd/kubelet/app/options/options.go,
-and k8s.io/component-base/logs, from 1.20 to 1.37)."""
-
-WITHOUT_DEFAULT = frozenset(
-    (
-        "allowedUnsafeSysctls",
-        "clusterDNS",
-        "clusterDomain",
-        "cpuManagerPolicyOptions",
-        "defaultPodSysctls",
-        "enableContentionProfiling",
-        "enableSystemLogQuery",
-        "evictionMinimumReclaim",
-        "evictionSoft",
-        "evictionSoftGracePeriod",
-        "featureGates",
-        "imageServiceEndpoint",
-        "kernelMemcgNotification",
-        "kubeReserved",
-        "kubeReservedCgroup",
-        "kubeletCgroups",
-        "preloadedImagesVerificationAllowlist",
-        "protectKernelDefaults",
-        "qosReserved",
-        "readOnlyPort",
-        "registerWithTaints",
-        "reservedMemory",
-        "reservedSystemCPUs",
-        "rotateCertificates",
-        "runOnce",
-        "serverTLSBootstrap",
-        "showHiddenMetricsForVersion",
-        "shutdownGracePeriodByPodPriority",
-        "staticPodPath",
-        "staticPodURL",
-        "staticPodURLHeader",
-        "systemCgroups",
-        "systemReserved",
-        "systemReservedCgroup",
-        "tlsCipherSuites",
-        "tlsCurvePreferences",
-        "tlsMinVersion",
-        "topologyManagerPolicyOptions",
-    )
-)
-"""Fields that no kubelet from 1.20 to 1.37 fills in (SetDefaults_KubeletConfiguration in
-pkg/kubelet/apis/config/v1beta1/defaults.go), so a value in configz comes from a file or a flag."""
 
 _BY_CONTENT = ("config", "config-dir")
 """Flags that name files, of which the content counts."""
@@ -197,6 +61,12 @@ class Difference:
     source: str
     """Where the configured value comes from: a path, "a flag", or empty if nothing sets it."""
 
+    @property
+    def text(self) -> str:
+        """Both values, for people."""
+        source = f" (from {self.source})" if self.source else ""
+        return f"{self.name} is {self.running}, and would be {self.configured}{source}"
+
 
 def differences(kubelet: Kubelet, running: Config | None, exempt: Collection[str] = ()) -> list[Difference]:
     """What has changed in the kubelet's files and flags since it was started, as far as that can be known.
@@ -226,7 +96,7 @@ class _Comparison:
         lines = (kubelet.running, kubelet.layout.command_line)
         self._skipped = {
             *exempt,
-            *(FLAG_FIELDS[name] for line in lines for name in flag_values(line) if name in FLAG_FIELDS),
+            *(FLAG_FIELDS[name] for line in lines for name in flag_values(line) if name in FLAG_FIELDS.keys() - FLAGS),
             *(["cgroupDriver"] if self._minor >= _CGROUP_DRIVER_FROM_RUNTIME else []),
         }
 
@@ -237,20 +107,18 @@ class _Comparison:
         if configured.get("reservedSystemCPUs") or running.get("reservedSystemCPUs"):
             # the kubelet moves the amounts in the map that configz shows (cmd/kubelet/app/server.go run())
             running, configured = _without_reserved_cpu(running), _without_reserved_cpu(configured)
-        unset = [name for name in running if name in WITHOUT_DEFAULT and name not in configured]
-        return self._struct(ROOT, {**configured, **dict.fromkeys(unset)}, running, "")
+        return self._struct(ROOT, configured, running, "")
 
     def _struct(self, struct: str, configured: Config, running: Config, where: str) -> list[Difference]:
-        known = known_fields(struct, self._minor)
         found: list[Difference] = []
-        for name in sorted(known.keys() & configured.keys()):
+        for name, kind in sorted(known_fields(struct, self._minor).items()):
             path = f"{where}.{name}" if where else name
-            kind, value, runs = known[name], configured[name], running.get(name)
+            value, runs = configured.get(name), running.get(name)
             if path in self._skipped:
                 continue
             if kind in FIELDS:
                 found += self._struct(kind, value or {}, runs if isinstance(runs, Mapping) else {}, path)
-            elif self._differs(path, kind, value, runs):
+            elif (name in configured or path in WITHOUT_DEFAULT) and self._differs(path, kind, value, runs):
                 found.append(Difference(path, _shown(path, runs), _shown(path, value), self._source(path)))
         return found
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import FLAGS
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import FIELDS
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.field_sources import (
     FLAG_FIELDS,
     WITHOUT_DEFAULT,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import FIELDS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import (
     Difference,
     differences,
     same,
@@ -102,7 +103,12 @@ def test_a_kubelet_that_was_not_touched_since_its_start_does_not_differ(
         ("kubeReserved: {memory: 1Gi}", "kubeReserved", "not set", '{"memory": "1Gi"}'),
         ("featureGates: {Some: true}", "featureGates", "not set", '{"Some": true}'),
         ("reservedSystemCPUs: '0'", "reservedSystemCPUs", "not set", "0"),
-        ("authentication: {webhook: {cacheTTL: 1m}}", "authentication.webhook.cacheTTL", "2m0s", "1m"),
+        (
+            "authentication: {webhook: {cacheTTL: 1m}, x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}",
+            "authentication.webhook.cacheTTL",
+            "2m0s",
+            "1m",
+        ),
         ("logging: {format: json}", "logging.format", "text", "json"),
         ("allowedUnsafeSysctls: [net.core.somaxconn]", "allowedUnsafeSysctls", "not set", '["net.core.somaxconn"]'),
     ],
@@ -153,9 +159,11 @@ def test_of_removed_settings_those_without_a_default_are_found() -> None:
         "protectKernelDefaults": True,
         "readOnlyPort": 10255,
         "maxPods": 250,
+        "authentication": {"x509": {"clientCAFile": "/etc/ca.crt"}},
     }
     found = differences(kubelet("1.22.17"), running)
     assert [(each.name, each.configured) for each in found] == [
+        ("authentication.x509.clientCAFile", "not set"),
         ("protectKernelDefaults", "not set"),
         ("readOnlyPort", "not set"),
         ("systemReserved", "not set"),
@@ -276,9 +284,7 @@ def test_values_of_a_field_can_be_compared(field: str, one: object, other: objec
 
 
 def test_the_tables_name_fields_that_exist() -> None:
-    for path in FLAG_FIELDS.values():
+    for path in (*FLAG_FIELDS.values(), *WITHOUT_DEFAULT):
         struct = "KubeletConfiguration"
         for part in path.split("."):
             struct = FIELDS[struct][part][-1][0]
-    assert FIELDS["KubeletConfiguration"].keys() >= WITHOUT_DEFAULT
-    assert not FLAG_FIELDS.keys() & FLAGS.keys()
