@@ -26,6 +26,11 @@ options:
       - If V(false), what could be read is returned, with a note in RV(kubelet.problems).
     type: bool
     default: true
+  runtime_versions:
+    description: Whether to run the container runtimes and runc for their versions in RV(kubelet.runtime), which are null
+      otherwise.
+    type: bool
+    default: true
   expect_main_pid:
     description: Fail with the kubelet's own message if its service no longer runs as this process.
     type: int
@@ -372,7 +377,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubele
     read_sources,
 )
 
-ARGUMENT_SPEC = {"fail_on_unsupported": {"type": "bool", "default": True}, "expect_main_pid": {"type": "int"}}
+ARGUMENT_SPEC = {
+    "fail_on_unsupported": {"type": "bool", "default": True},
+    "runtime_versions": {"type": "bool", "default": True},
+    "expect_main_pid": {"type": "int"},
+}
 
 
 def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
@@ -421,10 +430,10 @@ def main() -> None:
         if pid is not None:
             _code, output, _errors = run(["journalctl", "--no-pager", "--output", "cat", f"_PID={pid}"])
             refuse_another_process(sources["service"], pid, output.splitlines())
-        programs = read_programs(run)
+        programs = read_programs(run) if module.params["runtime_versions"] else {}
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(changed=False, sources=sources, programs=programs)
+    module.exit_json(changed=False, read={"kubelet": sources, "programs": programs})
 
 
 if __name__ == "__main__":

@@ -62,5 +62,27 @@ class PlanningAction(ActionBase):
 
         :raises ModuleFailed: if the node has none
         """
-        read = self.call("kubelet_info", {"fail_on_unsupported": False})
-        return kubelet_facts(read["sources"], read["programs"])
+        read = self.call("kubelet_info", {"fail_on_unsupported": False, "runtime_versions": False})["read"]
+        return kubelet_facts(read["kubelet"], read["programs"])
+
+
+class DecodingAction(PlanningAction):
+    """Has the module of the same name read the node, and returns facts in the place of what it read."""
+
+    module: t.ClassVar[str]
+    not_sent: t.ClassVar[frozenset[str]] = frozenset()
+    """Arguments that only the control node needs."""
+
+    def plan(self, params: Result, known: Result) -> Result:
+        # as given: validated, a dictionary would hold all of its exclusive options, most of them null
+        given = {name: value for name, value in self._task.args.items() if name not in self.not_sent}
+        result = self.call(self.module, given)
+        return {**result, **self.decode(result.pop("read"), params)}
+
+    @abstractmethod
+    def decode(self, read: Result, params: Result) -> Result:
+        """The facts that the module documents.
+
+        :param read: what the module read
+        :param params: the task's arguments, validated
+        """

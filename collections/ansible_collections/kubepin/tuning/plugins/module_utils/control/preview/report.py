@@ -14,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -150,7 +151,7 @@ def _letter(number: int) -> str:
 
 def preview_text(previews: Sequence[Data]) -> str:
     """The previews as text; nodes with the same preview share one."""
-    lines = [f"kubepin: preview of {_counted(len(previews), 'node')} under the static policy. Nothing was changed."]
+    lines = [f"kubepin: preview of {counted(len(previews), 'node')} under the static policy. Nothing was changed."]
     groups: list[tuple[list[str], Data]] = []
     for preview in previews:
         content = {key: value for key, value in preview.items() if key != "node"}
@@ -169,13 +170,13 @@ def _node_lines(preview: Data) -> list[str]:
     kubelet, reservation, room = preview["kubelet"], preview["reservation"], preview["room"]
     size = room["pod_cpus"]
     gpus = {gpu for node in preview["numa_nodes"] for gpu in node["gpus"]}
-    counted = [
-        _counted(len(preview[level]), word)
+    groups = [
+        counted(len(preview[level]), word)
         for level, word in (("sockets", "socket"), ("numa_nodes", "NUMA node"), ("l3_groups", "L3 group"))
     ]
     return [
-        f"  CPUs {preview['online']} online: {', '.join(counted)}, {_threads(preview['thread_counts'])} a core, "
-        f"{_counted(len(gpus), 'GPU')}",
+        f"  CPUs {preview['online']} online: {', '.join(groups)}, {_threads(preview['thread_counts'])} a core, "
+        f"{counted(len(gpus), 'GPU')}",
         f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, topology manager {kubelet['topology_manager_policy']}",
         "",
         f"  reserved {reservation['cpus']}   ({reservation['summary']})",
@@ -252,7 +253,7 @@ def _advice_lines(preview: Data) -> list[str]:
     level = planned["level"]
     if planned["kept_inside"] == planned["pods"]:
         return [
-            f"  advice: nothing to change. All {_counted(planned['pods'], 'pod')} of {size} stay inside one {level}.",
+            f"  advice: nothing to change. All {counted(planned['pods'], 'pod')} of {size} stay inside one {level}.",
             "",
         ]
     if not better:
@@ -319,11 +320,7 @@ def _options(options: Mapping[str, object]) -> str:
 
 def _threads(counts: Sequence[int]) -> str:
     """``2 threads``, or ``1 or 2 threads`` on a hybrid processor."""
-    return _counted(counts[0], "thread") if len(counts) == 1 else f"{' or '.join(map(str, counts))} threads"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"
+    return counted(counts[0], "thread") if len(counts) == 1 else f"{' or '.join(map(str, counts))} threads"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,10 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
-    CpusetError,
-    parse_cpuset,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
@@ -150,7 +147,7 @@ def plan_switch(
     settings, reservation = chosen.settings, chosen.reservation
     if chosen.problems:
         return Plan(problems=chosen.problems, reservation=reservation)
-    differing = [name for name in settings if not _same(settings[name], now.get(name))]
+    differing = [name for name in settings if not same(name, settings[name], now.get(name))]
     files = _file_changes(kubelet, version, extra_args_file, settings) if differing else []
     problems = _overruled(kubelet, files, settings)
     if problems:
@@ -230,7 +227,7 @@ def plan_rollback(
     settings = [
         SettingChange(name, now.get(name), after.get(name), "as before the switch")
         for name in MANAGED
-        if not _same(now.get(name), after.get(name))
+        if not same(name, now.get(name), after.get(name))
     ]
     plan = _complete(topology, kubelet, version, files=back, settings=settings, notes=[], reservation=None)
     return _if_restarted(plan, kubelet, running, MANAGED, accept_not_restarted)
@@ -300,17 +297,6 @@ def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
     elif kubelet.layout.extra_args_file is None:
         problems.append(no_extra_args_file(kubelet.layout.manager))
     return problems
-
-
-def _same(one: t.Any, other: t.Any) -> bool:
-    if not one and not other:
-        return True
-    if isinstance(one, str) and isinstance(other, str):
-        try:
-            return parse_cpuset(one) == parse_cpuset(other)
-        except CpusetError:
-            return one == other
-    return bool(one == other)
 
 
 def placed_in_drop_in(version: str) -> bool:
@@ -400,7 +386,7 @@ def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settin
     return [
         overruled(name, effective.get(name), _place(sources[name]), value)
         for name, value in settings.items()
-        if not _same(effective.get(name), value)
+        if not same(name, effective.get(name), value)
     ]
 
 

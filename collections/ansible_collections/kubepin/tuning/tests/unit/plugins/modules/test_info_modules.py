@@ -9,7 +9,6 @@ import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import kubelet_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
 
@@ -45,20 +44,20 @@ def test_a_dump_that_is_none_fails_and_is_named(answer: Answer, tmp_path: Path) 
     ],
 )
 def test_kubelet(
-    answer: Answer, monkeypatch: pytest.MonkeyPatch, manager: str, params: dict[str, t.Any], failed: bool
+    plan: Answer, monkeypatch: pytest.MonkeyPatch, manager: str, params: dict[str, t.Any], failed: bool
 ) -> None:
     module = importlib.import_module(f"{MODULES}.kubelet_info")
     monkeypatch.setattr(module, "read_sources", lambda run: sources(manager=manager))
     monkeypatch.setattr(module, "read_programs", lambda run: {"runc": "1.1.5"})
-    result = answer("kubelet_info", **params)
+    result = plan("kubelet_info", **params)
     if failed:
         assert f"This node runs {manager}" in result["msg"]
         assert "does not manage yet" in result["msg"]
         assert result["manager"] == manager
     else:
-        assert (result["changed"], result["sources"]["manager"]) == (False, manager)
-        documented = yaml.safe_load(module.RETURN)["kubelet"]["contains"]
-        assert set(kubelet_facts(result["sources"], result["programs"])) == set(documented)
+        assert (result["changed"], result["kubelet"]["manager"]) == (False, manager)
+        assert result["kubelet"]["runtime"]["runc_version"] == "1.1.5"
+        assert set(result["kubelet"]) == set(yaml.safe_load(module.RETURN)["kubelet"]["contains"])
 
 
 def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +82,7 @@ def kubelet(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module(f"{MODULES}.kubelet_info")
     found = sources(version=None)
     monkeypatch.setattr(module, "read_sources", lambda run: found)
-    monkeypatch.setattr(module, "read_programs", lambda run: {})
+    monkeypatch.setattr(module, "read_programs", lambda run: pytest.fail("no program needs to be run for this"))
 
 
 @pytest.mark.usefixtures("kubelet")
