@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import typing as t
-
-from ansible.plugins.action.normal import ActionModule as ModuleAction
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Result
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node import node_facts
+from ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_info import ARGUMENT_SPEC
+from ansible_collections.kubepin.tuning.plugins.plugin_utils.planning import DecodingAction
 
 
-class ActionModule(ModuleAction):
-    """Decodes here what the module of the same name read on the node."""
+class ActionModule(DecodingAction):
+    argument_spec = ARGUMENT_SPEC
+    module = "kubeadm_node_info"
+    not_sent = frozenset(("running_config",))
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars)  # type: ignore[no-untyped-call]   # Ansible ships no types
-        if "read" in result:
-            source = self._task.args.get("source") or {}
-            result["kubeadm_node"] = node_facts(result.pop("read"), by_packages=bool(source.get("packages")))
-        return result
+    def decode(self, read: Result, params: Result) -> Result:
+        by_packages = bool((params["source"] or {}).get("packages"))
+        return {"kubeadm_node": node_facts(read, by_packages, params["running_config"])}

@@ -26,6 +26,12 @@ options:
     default: []
   source:
     description: Where programs and images come from. Not checked if not given.
+  running_config:
+    description:
+      - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz). An action
+        plugin compares it with the kubelet's files on the control node.
+      - Without it, only the command lines are compared.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -96,6 +102,14 @@ kubeadm_node:
     tuning_sources:
       description: Where each of them comes from.
       type: dict
+    differences:
+      description:
+        - What the running kubelet has otherwise than its next start would, because its files or flags were changed since
+          its start. C(name) is a field or a flag, C(source) where the configured value comes from.
+        - Empty while an upgrade to one of O(versions) is under way, as kubeadm has then rewritten the files.
+      type: list
+      elements: dict
+      sample: [{name: maxPods, running: "110", configured: "250", source: /var/lib/kubelet/config.yaml}]
     certificates:
       description: Certificates and the days until they expire.
       type: list
@@ -130,6 +144,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.target
 ARGUMENT_SPEC = {
     "versions": {"type": "list", "elements": "str", "default": []},
     "source": SOURCE,
+    "running_config": {"type": "dict"},
 }
 
 

@@ -36,8 +36,8 @@ options:
     default: {}
   hosts:
     description:
-      - Host to C({node, facts, error}) - its name in the API, what M(kubepin.tuning.kubeadm_node_info) returned, and
-        why if it failed.
+      - Host to C({node, facts, error, configz_error}) - its name in the API, what M(kubepin.tuning.kubeadm_node_info)
+        returned, why if it failed, and why RV(kubepin.tuning.node_api_info#module:node.configz) could not be read.
       - Without it, the plan contains only the versions on the upgrade path.
     type: dict
   batches:
@@ -54,6 +54,7 @@ options:
       - disk
       - external_etcd
       - image_repository
+      - kubelet_not_restarted
       - node_in_maintenance
       - node_in_use
       - removed_apis

@@ -6,6 +6,10 @@ from __future__ import annotations
 HOME = "/var/lib/kubepin"
 """Where kubepin keeps on a node what it needs to undo its changes."""
 
+UPGRADES = f"{HOME}/upgrades"
+"""Holds a folder for each version that an upgrade began with: the record, and copies of what it replaces."""
+UPGRADE_RECORD = "record.json"
+
 KUBERNETES = "/etc/kubernetes"
 RUNTIME_FOLDERS = {
     "containerd": "/var/lib/containerd",

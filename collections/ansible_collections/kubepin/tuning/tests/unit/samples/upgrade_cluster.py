@@ -26,6 +26,7 @@ def facts(control_plane: bool, version: str = "1.20.15") -> Data:
         "cgroup": {"version": 1, "driver": "cgroupfs"},
         "feature_gates": {},
         "tuning": {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"},
+        "differences": [],
         "certificates": [{"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300.0}],
         "disk": [{"paths": ["/var/lib/kubepin"], "needed_mb": 500, "free_mb": 60000}],
         "problems": [],

@@ -399,7 +399,8 @@ def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
     monkeypatch.setattr(targets, "EXTRA_ARGS_FILES", kubelet.EXTRA_ARGS_FILES)
     monkeypatch.setattr(kubeadm, "PROGRAM_FOLDERS", (f"{root}/usr/bin",))
-    monkeypatch.setattr(node_steps, "FOLDER", f"{root}/var/lib/kubepin/upgrades")
+    for module in (node_steps, kubeadm):
+        monkeypatch.setattr(module, "UPGRADES", f"{root}/var/lib/kubepin/upgrades")
     for module in (node_steps, targets):
         monkeypatch.setattr(module, "FLAGS_FILE", f"{root}/var/lib/kubelet/kubeadm-flags.env")
     monkeypatch.setattr(node_steps, "KUBERNETES", f"{root}/etc/kubernetes")

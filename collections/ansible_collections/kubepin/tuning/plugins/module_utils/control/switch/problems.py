@@ -20,15 +20,11 @@ def changed_since(path: str) -> Problem:
 
 def not_restarted(differences: Iterable[Difference]) -> Problem:
     """:param differences: at least one"""
-    listed = "; ".join(
-        f"{each.name} is {each.running}, and would be {each.configured}"
-        + (f" (from {each.source})" if each.source else "")
-        for each in differences
-    )
     return Problem(
         "kubelet_not_restarted",
         "the running kubelet",
-        f"was not restarted since its files or flags were changed, so it is not known to start with them: {listed}",
+        f"was not restarted since its files or flags were changed, so it is not known to start with them: "
+        f"{'; '.join(each.text for each in differences)}",
         "Drain the node and restart the kubelet first, or undo these changes, or accept the risk with "
         "cpu_manager_accept_not_restarted.",
         waivable=True,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import (
     HOME,
@@ -11,11 +12,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout impor
     RUNTIME_FOLDERS,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import (
     container_runtime,
     control_groups,
     decode_kubelet,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 
 Facts = dict[str, t.Any]
@@ -27,11 +30,12 @@ _IMAGES_MB = 1000
 """The control plane's images of one version, unpacked."""
 
 
-def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
+def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config | None = None) -> Facts:
     """The facts that the module kubeadm_node_info documents.
 
     :param read: as `read_node` returns it, with `obstacles`: the problems of files that cannot be replaced
     :param by_packages: whether the upgrade installs packages
+    :param running: the configuration that the kubelet runs with, as /configz says; None if unknown
     """
     kubelet = decode_kubelet(read["kubelet"])
     # an interrupted upgrade drained the node before it changed unit files, and this run completes it
@@ -52,6 +56,8 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool) -> Facts:
         "feature_gates": kubelet.effective["featureGates"],
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
+        # kubeadm has rewritten the files for a kubelet that is yet to be started, and those of before were compared
+        "differences": [] if read["kubeadm_began"] else [asdict(each) for each in differences(kubelet, running)],
         "disk": _disk(read, kubelet.runtime.name, by_packages),
         "problems": [*to_dicts(problems), *read["obstacles"]],
     }

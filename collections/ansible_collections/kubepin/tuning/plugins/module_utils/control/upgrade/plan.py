@@ -105,8 +105,8 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
     """The plan of a whole run.
 
     :param cluster: as `UpgradeApi.cluster` returns it
-    :param hosts: host of the run -> `{node, facts, error}`: its name in the API, the facts of kubeadm_node_info or an
-        empty dictionary, and why it is empty
+    :param hosts: host of the run -> `{node, facts, error, configz_error}`: its name in the API, the facts of
+        kubeadm_node_info or an empty dictionary, why it is empty, and why its running configuration could not be read
     """
     try:
         server, target, hops = plan_hops(cluster, request)

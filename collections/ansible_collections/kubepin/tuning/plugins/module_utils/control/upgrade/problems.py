@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
 
 CLUSTER = "cluster"
 """The subject of a problem that is not about a single node."""
@@ -15,6 +16,7 @@ WAIVABLE = (
     "disk",
     "external_etcd",
     "image_repository",
+    "kubelet_not_restarted",
     "node_in_maintenance",
     "node_in_use",
     "removed_apis",
@@ -90,6 +92,24 @@ def node_unreadable(node: str, host: str, reason: str) -> Problem:
 def node_problem(node: str, problem: Problem) -> Problem:
     return _problem(
         "node", node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy
+    )
+
+
+def not_restarted(node: str, differences: Iterable[Difference]) -> Problem:
+    """:param differences: at least one"""
+    return _problem(
+        "kubelet_not_restarted",
+        node,
+        "has a kubelet that was not restarted since its files or flags were changed, so it is not known to start with them: "
+        + "; ".join(each.text for each in differences),
+        "Drain the node and restart the kubelet first, or undo these changes.",
+    )
+
+
+def configz_unreadable(node: str, reason: str) -> str:
+    return (
+        f"the configuration that the kubelet of {node} runs with could not be read ({reason.rstrip('.')}), so that only its flags were "
+        "compared with those of its next start"
     )
 
 

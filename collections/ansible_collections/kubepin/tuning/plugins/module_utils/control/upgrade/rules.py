@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import WITHOUT_EFFECT, flag_names
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import sort_requests
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_settings import (
@@ -34,8 +35,8 @@ _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
 class UpgradeContext:
     """The input of the rules.
 
-    *cluster* is as `UpgradeApi.cluster` returns it, *hosts* maps hosts of this run to `{node, facts}`, *hops* are the versions
-    on the upgrade path.
+    *cluster* is as `UpgradeApi.cluster` returns it, *hosts* is as `plan_upgrade` takes it, *hops* are the versions on the
+    upgrade path.
     """
 
     cluster: Data
@@ -98,6 +99,18 @@ def _skew(context: UpgradeContext) -> Findings:
             yield problems.kubelet_too_old(name, kubelet, allowed, server)
 
 
+def _not_restarted(context: UpgradeContext) -> Findings:
+    """An upgrade that fails goes back to the old kubelet with its files, so it must be known to start with them."""
+    for _host, node, facts in _facts(context):
+        if facts["differences"] and _is_restarted(context, node):
+            yield problems.not_restarted(node, (Difference(**each) for each in facts["differences"]))
+
+
+def _is_restarted(context: UpgradeContext, node: str) -> bool:
+    known = context.nodes.get(node)
+    return known is not None and parse_version(known["kubelet"]) < context.hops[-1]
+
+
 def _certificates(context: UpgradeContext) -> Findings:
     for _host, node, facts in _facts(context):
         expiring = [
@@ -130,7 +143,12 @@ def notes(context: UpgradeContext) -> list[str]:
     ]
     marks = [note for _name, node in sorted(context.nodes.items()) for note in node["notes"]]
     evictions = [note for _name, drain in sorted(context.cluster["drains"].items()) for note in drain.get("notes", [])]
-    return [*requests, *context.cluster["preemptions"], *marks, *evictions]
+    unread = [
+        problems.configz_unreadable(entry["node"], entry["configz_error"])
+        for _host, entry in sorted(context.hosts.items())
+        if entry["facts"] and entry.get("configz_error") and _is_restarted(context, entry["node"])
+    ]
+    return [*requests, *context.cluster["preemptions"], *marks, *evictions, *unread]
 
 
 def _resource(request: Mapping[str, str]) -> str:
@@ -276,6 +294,7 @@ RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
     _not_ready,
     _occupied,
     _skew,
+    _not_restarted,
     _certificates,
     _removed_apis,
     _cgroup_driver,

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME, KUBERNETES, RUNTIME_FOLDERS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import (
+    HOME,
+    KUBERNETES,
+    RUNTIME_FOLDERS,
+    UPGRADE_RECORD,
+    UPGRADES,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_programs, read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
     CertificateError,
@@ -48,7 +55,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
     """What one machine tells about itself, for `node_facts` on the control node.
 
     :param source: where programs and images come from; None skips its checks
-    :param versions: the versions that the source is checked for
+    :param versions: the versions to upgrade to, for which the source is checked
     :raises TuningError: if the machine has no kubelet
     """
     manifests = {name: _tag(f"{MANIFESTS}/{name}.yaml") for name in COMPONENTS}
@@ -60,6 +67,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "versions": {name: program_version(run, program_path(name)) for name in ("kubeadm", "kubectl")},
         "packages": packages,
         "upgrade_in_progress": os.path.exists(IN_PROGRESS),
+        "kubeadm_began": any(map(_kubeadm_began, versions)),
         "manifests": manifests,
         "certificates": _certificates(),
         "etcd_database_mb": _size("/var/lib/etcd/member/snap/db"),
@@ -93,6 +101,18 @@ def program_version(run: Run, path: str) -> t.Optional[str]:
     _code, output, _errors = run([path, *arguments[name]])
     match = re.search(r"v(\d+\.\d+\.\d+)", output, re.ASCII)
     return match[1] if match else None
+
+
+def _kubeadm_began(version: str) -> bool:
+    """Whether kubeadm has begun to rewrite this node's files for a kubelet of *version*, which was not verified since.
+
+    A record that cannot be read counts as none here; the step that needs it names it.
+    """
+    try:
+        record = json.loads(_text(f"{UPGRADES}/{version}/{UPGRADE_RECORD}") or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and bool(record.get("kubeadm_began")) and not record.get("verified")
 
 
 def _package(run: Run, path: str) -> t.Optional[Report]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME, KUBERNETES
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import KUBERNETES, UPGRADE_RECORD, UPGRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     Endpoint,
@@ -67,7 +67,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.targets import upgrade_obstacles
 
 Data = t.Dict[str, t.Any]
-FOLDER = f"{HOME}/upgrades"
 _SPACE = ["--namespace", "k8s.io"]
 
 
@@ -109,9 +108,9 @@ class NodeUpgrade:
         self.version = version
         self._source = source
         self._timeout = timeout
-        self.folder = f"{FOLDER}/{version}"
+        self.folder = f"{UPGRADES}/{version}"
         self._staged = f"{self.folder}/new"
-        self._record_path = f"{self.folder}/record.json"
+        self._record_path = f"{self.folder}/{UPGRADE_RECORD}"
         self._packages = packages_here(run, source.packages) if source.packages else None
         self._new_packages = f"{self._staged}/packages"
         self._old_packages = f"{self.folder}/packages"

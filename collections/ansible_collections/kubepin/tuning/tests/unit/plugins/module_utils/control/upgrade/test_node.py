@@ -13,7 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_immutable
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.node import node_facts
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import CONFIG, sources
 
 
 def read(**changes: t.Any) -> dict[str, t.Any]:
@@ -25,6 +25,7 @@ def read(**changes: t.Any) -> dict[str, t.Any]:
         "versions": {"kubeadm": "1.21.14", "kubectl": None},
         "packages": {},
         "upgrade_in_progress": False,
+        "kubeadm_began": False,
         "manifests": dict.fromkeys(("kube-apiserver", "etcd")),
         "certificates": [],
         "etcd_database_mb": 200,
@@ -70,3 +71,17 @@ def test_unit_files_that_an_interrupted_upgrade_changed_are_no_problem(in_progre
 def test_files_that_cannot_be_replaced_are_problems_of_the_node() -> None:
     obstacles = to_dicts([file_immutable("/usr/bin/kubelet")])
     assert node_facts(read(obstacles=obstacles), by_packages=False)["problems"] == obstacles
+
+
+def test_what_was_changed_since_the_kubelet_was_started_is_named_unless_kubeadm_changed_it() -> None:
+    edited = {"kubelet": sources("1.30.0", config="maxPods: 250\n")}
+    found = {"name": "maxPods", "running": "110", "configured": "250", "source": CONFIG}
+    running = {"maxPods": 110}
+    assert node_facts(read(**edited), by_packages=False, running=running)["differences"] == [found]
+    assert node_facts(read(**edited, kubeadm_began=True), by_packages=False, running=running)["differences"] == []
+
+
+def test_without_the_running_configuration_the_command_lines_are_compared() -> None:
+    edited = sources("1.30.0", config="maxPods: 250\n", line=["--node-ip=10.0.0.3"], running=["--node-ip=10.0.0.2"])
+    facts = node_facts(read(kubelet=edited), by_packages=False)
+    assert [each["name"] for each in facts["differences"]] == ["--node-ip"]

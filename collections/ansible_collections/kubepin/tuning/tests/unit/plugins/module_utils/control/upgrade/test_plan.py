@@ -406,3 +406,36 @@ def test_a_node_that_others_work_on_is_left_to_them_until_that_is_accepted(clust
 def test_pods_that_a_drain_evicts_and_autoscalers_would_not_are_notes(cluster: Cluster) -> None:
     cluster.api["drains"] = {W1: {"problems": [], "blocked": [], "notes": ["pod ml/a is evicted although"]}}
     assert "pod ml/a is evicted although" in cluster.plan().notes
+
+
+EDITED = {"name": "maxPods", "running": "110", "configured": "250", "source": "/var/lib/kubelet/config.yaml"}
+
+
+def test_a_kubelet_that_runs_otherwise_than_its_files_say_blocks_until_accepted(cluster: Cluster) -> None:
+    cluster.hosts[W1]["facts"]["differences"] = [EDITED]
+    assert cluster.problems() == [("kubelet_not_restarted", W1)]
+    assert "maxPods is 110, and would be 250 (from /var/lib/kubelet/config.yaml)" in cluster.plan().problems[0].text
+    cluster.request["accept"] = ["kubelet_not_restarted"]
+    plan = cluster.plan()
+    assert plan.problems == []
+    assert plan.notes[0].startswith("accepted (kubelet_not_restarted): w1 ")
+
+
+def test_kubelets_that_are_not_restarted_by_the_upgrade_may_differ(cluster: Cluster) -> None:
+    cluster.kubelets_at("1.22.17", W1)
+    cluster.control_plane_at("1.22.17")
+    cluster.hosts[W1]["facts"]["differences"] = [EDITED]
+    cluster.hosts[W1]["configz_error"] = "the kubelet was not asked"
+    plan = cluster.plan()
+    assert (plan.problems, plan.notes) == ([], [])
+    assert plan.steps != []
+
+
+def test_a_configuration_that_could_not_be_read_is_a_note(cluster: Cluster) -> None:
+    cluster.hosts[W1]["configz_error"] = "nodes/proxy is forbidden."
+    plan = cluster.plan()
+    assert plan.problems == []
+    assert (
+        "w1 runs with could not be read (nodes/proxy is forbidden), so that only its flags were compared"
+        in plan.notes[0]
+    )

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import read_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
 )
@@ -479,6 +480,27 @@ def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was
     assert (record["from"], record["verified"], record["kubeadm_began"]) == (OLD, False, False)
     kept = record["files"][f"{machine.root}/var/lib/kubelet/kubeadm-flags.env"]
     assert Path(kept).read_text() == 'KUBELET_KUBEADM_ARGS="--v=4"\n'
+
+
+def test_that_kubeadm_has_begun_is_known_until_the_new_kubelet_is_verified(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)  # its programs are of no package
+
+    def began() -> bool:
+        found: bool = read_node(machine.module_run, None, ["1.21.14", NEW])["kubeadm_began"]
+        return found
+
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    assert not began()
+    hop.configure([])
+    assert began()
+    hop.switch_kubelet()
+    assert not began()
+    machine.write(f"/var/lib/kubepin/upgrades/{NEW}/record.json", '{"kubeadm_began": true')
+    assert not began()
 
 
 def test_a_flag_that_means_something_stops_the_hop_before_the_kubelet_is_touched(
