@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.pod.cells import Cell
@@ -147,7 +147,6 @@ def test_a_long_line_is_read_at_once(line: str) -> None:
 
 
 @given(st.text(max_size=200), st.text(alphabet='\r\n,0123456789.en"x', max_size=60))
-@settings(database=None, deadline=None, max_examples=30)
 def test_any_text_is_read_or_refused(text: str, table: str) -> None:
     for call in (
         lambda: parse_log(HEAD + text, "log", "x"),

@@ -12,6 +12,7 @@ from typing import Protocol
 from sandbox.settings import SandboxError
 from tests.campaigns import (
     faults,
+    fuzz,
     gpu_audit_time,
     gpu_continuity,
     gpu_loss,
@@ -38,6 +39,7 @@ class Campaign(Protocol):
 
 CAMPAIGNS: Mapping[str, Campaign] = {
     "faults": faults,
+    "fuzz": fuzz,
     "gpu-loss": gpu_loss,
     "gpu-continuity": gpu_continuity,
     "upgrade-two-minors": upgrade_two_minors,

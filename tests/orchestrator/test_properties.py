@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.ownership import read_owner
@@ -41,10 +41,8 @@ NAMES = (
 )
 FACTS = ("kubepin_plan", "kubepin_result", "kubepin_upgrade_result", "kubepin_benchmark", "kubepin_comparison")
 KINDS = ("playbook_on_play_start", "runner_on_start", "runner_on_ok", "runner_on_failed", "playbook_on_stats")
-same = settings(derandomize=True, deadline=None)
 
 
-@same
 @given(
     st.binary()
     | JSON.map(json.dumps).map(str.encode)
@@ -61,7 +59,6 @@ def test_a_file_of_a_run_is_read_or_refused(content: bytes) -> None:
         read_owner(folder / "lock")
 
 
-@same
 @given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(FACTS), JSON), JSON)
 def test_any_fact_is_shown_and_counted(kind: str, facts: dict[str, object], other: object) -> None:
     reader, progress = Reader(), Progress()
@@ -74,7 +71,6 @@ def test_any_fact_is_shown_and_counted(kind: str, facts: dict[str, object], othe
     reader.result("failed")
 
 
-@same
 @given(
     st.text(min_size=SHORTEST).filter(lambda text: HIDDEN not in text and text.strip() == text), st.text(), st.text()
 )

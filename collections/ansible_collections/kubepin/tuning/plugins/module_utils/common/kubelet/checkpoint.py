@@ -39,7 +39,7 @@ def json_object(text: str, what: str) -> t.Dict[str, t.Any]:
     """
     try:
         data = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise StateFileError(f"{what} is not JSON: {exc}. {WAY_OUT}") from exc
     if not isinstance(data, dict):
         raise StateFileError(f"{what} holds {data!r}; expected a JSON object. {WAY_OUT}")

@@ -53,7 +53,7 @@ def parse_mark(value: str) -> Mark:
     """The mark in an annotation's value; a value that is not such an object is a purpose."""
     try:
         data = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or not isinstance(data.get("purpose"), str):
         return Mark(value)

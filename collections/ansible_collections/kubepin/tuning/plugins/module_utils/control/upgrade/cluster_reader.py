@@ -164,8 +164,9 @@ def component_arguments(text: str) -> dict[str, dict[str, str]]:
     a list of names and values; empty if they cannot be read."""
     found = {}
     for component, field in _COMPONENTS.items():
-        given = _mapping(text, field).get("extraArgs") or {}
-        pairs = given.items() if isinstance(given, dict) else [(item.get("name"), item.get("value")) for item in given]
+        given = _mapping(text, field).get("extraArgs")
+        listed = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+        pairs = given.items() if isinstance(given, dict) else [(item.get("name"), item.get("value")) for item in listed]
         found[component] = {str(name): str(value) for name, value in pairs}
     return found
 

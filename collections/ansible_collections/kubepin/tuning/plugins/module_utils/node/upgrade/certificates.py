@@ -23,15 +23,16 @@ def expiry_of(text: str) -> float:
 
     :raises CertificateError: if there is none
     """
-    pems = _PEM.findall(text)
-    for embedded in _EMBEDDED.findall(text):
-        pems += _PEM.findall(base64.b64decode(embedded).decode("ascii", "replace"))
-    if not pems:
-        raise CertificateError("holds no certificate")
     try:
-        return min(_not_after(base64.b64decode(pem)) for pem in pems)
+        pems = _PEM.findall(text)
+        for embedded in _EMBEDDED.findall(text):
+            pems += _PEM.findall(base64.b64decode(embedded).decode("ascii", "replace"))
+        expiries = [_not_after(base64.b64decode(pem)) for pem in pems]
     except (ValueError, IndexError) as exc:
         raise CertificateError(f"holds a certificate that cannot be read: {exc}") from exc
+    if not expiries:
+        raise CertificateError("holds no certificate")
+    return min(expiries)
 
 
 def _not_after(der: bytes) -> float:

@@ -7,7 +7,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     format_cpuset,
     parse_cpuset,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -72,7 +72,6 @@ def test_format(cpus: list[int], text: str) -> None:
 
 
 @given(st.text(alphabet="0123456789-,:/ ", max_size=60))
-@settings(database=None, deadline=None)
 def test_any_text_is_a_set_of_cpus_or_refused(text: str) -> None:
     try:
         cpus = parse_cpuset(text)

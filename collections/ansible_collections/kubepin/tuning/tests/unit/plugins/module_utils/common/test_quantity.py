@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration, parse_quantity
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -65,7 +65,6 @@ def test_what_is_no_duration_is_named(text: str) -> None:
 
 
 @given(st.text(alphabet="0123456789.+-eEnumkKMGi ", max_size=40), st.sampled_from([1, 20_000]))
-@settings(database=None, deadline=None)
 def test_any_text_is_a_bounded_number_or_refused_at_once(part: str, times: int) -> None:
     text = part * times
     started = time.monotonic()

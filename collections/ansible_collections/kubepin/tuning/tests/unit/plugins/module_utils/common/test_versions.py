@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     Version,
@@ -9,6 +11,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     parse_version,
     path_between,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
 
 
 @pytest.mark.parametrize("text", ["1.22.17", "v1.22.17", "v1.22.17+k3s1", "v1.22.17-gke.100"])
@@ -52,3 +56,10 @@ def test_a_patch_can_be_chosen_and_has_to_be_where_none_is_known() -> None:
         path_between(Version(1, 20, 15), Version(1, 22, 17), {"1.21": "1.22.5"})
     with pytest.raises(VersionError, match="refused"):
         path_between(Version(1, 21, 14), Version(1, 23, 17), {"1.22": "1.22.0"})
+
+
+@given(damaged("v1.22.17+k3s1"))
+def test_any_text_is_a_version_or_refused(text: str) -> None:
+    with contextlib.suppress(VersionError):
+        version = parse_version(text)
+        assert parse_version(str(version)) == version

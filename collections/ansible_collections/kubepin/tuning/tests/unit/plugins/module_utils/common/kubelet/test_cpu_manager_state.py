@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 
@@ -12,6 +13,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
     parse_state,
     rejected_because,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
+from hypothesis import given
+from hypothesis import strategies as st
 
 TWO_PODS = {"b-uid": {"c2": "4-5", "c1": "2-3"}, "a-uid": {"main": "1"}}
 
@@ -216,3 +220,14 @@ def test_cpus_of_whole_pods_are_known_with_the_feature_gate(pod_level: bool, sta
     state = parse_state(v4(data=data, dataChecksum=seal_of(data)), 37, pod_level)
     reason = rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False)
     assert (reason is None) == starts
+
+
+NAMES = ("policyName", "defaultCpuSet", "entries", "checksum", "podEntries", "cpuSet", "data", "dataChecksum")
+
+
+@given(
+    damaged(state_text("static", "0,6-7", 5, entries=TWO_PODS)) | documents(*NAMES), st.integers(20, 38), st.booleans()
+)
+def test_any_text_is_a_state_or_refused(text: str, minor: int, pod_level: bool) -> None:
+    with contextlib.suppress(StateFileError):
+        parse_state(text, minor, pod_level)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import random
 import typing as t
 
@@ -16,6 +17,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     rewrite_extra_args,
     split_arguments,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
@@ -292,3 +296,27 @@ def test_an_error_about_a_file_does_not_tell_its_secrets(text):
         rewrite_extra_args(text, [], ["--v=4"])
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in caught.value.details["text"]
+
+
+ENVIRONMENT = """# a comment \\
+KUBELET_EXTRA_ARGS="--cpu-manager-policy=static \\
+ --node-ip='10.0.0.2'" ; OTHER=$X
+HTTPS_PROXY=http://me:secret@proxy:3128
+"""
+
+
+@given(damaged(ENVIRONMENT))
+def test_what_is_written_into_any_environment_file_is_read_from_it(text: str) -> None:
+    with contextlib.suppress(FlagError):
+        after = rewrite_extra_args(text, ["cpu-manager-policy"], ["--reserved-cpus=0", '--v=a b"$'])
+        assert extra_args_of(after)[-2:] == ["--reserved-cpus=0", '--v=a b"$']
+        assert not any(word.startswith("--cpu-manager-policy") for word in extra_args_of(after))
+        assert rewrite_extra_args(after, [], []) == after
+    mask_secrets(text)
+
+
+@given(damaged(ENVIRONMENT), st.lists(st.text(max_size=20)))
+def test_any_command_line_has_fields_or_is_refused(text: str, more: list[str]) -> None:
+    words = expand_command([*split_arguments(text), "$KUBELET_EXTRA_ARGS", *more], parse_environment(text))
+    with contextlib.suppress(FlagError):
+        fields_from_flags(["kubelet", *words])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 
@@ -14,6 +15,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
     memory_rejected_because,
     parse_memory_state,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
+from hypothesis import given
+from hypothesis import strategies as st
 
 GIB = 2**30
 RESERVED = [{"numaNode": 0, "limits": {"memory": "1Gi"}}]
@@ -197,3 +201,15 @@ def test_from_1_32_on_only_the_sums_of_a_group_of_numa_nodes_must_be_right() -> 
 def test_text_that_is_no_such_file_is_named(text: str) -> None:
     with pytest.raises(StateFileError, match="Drain the node"):
         parse_memory_state(text, 37, False)
+
+
+NAMES = ("policyName", "machineState", "entries", "checksum", "podEntries", "memoryBlocks", "data", "dataChecksum")
+WHOLE = json.dumps({"policyName": "Static", "machineState": default_machine({0: {"memory": GIB}}, []), "checksum": 5})
+
+
+@given(
+    damaged(WHOLE) | documents(*NAMES, "0", "memoryMap", "cells", "numaAffinity"), st.integers(21, 38), st.booleans()
+)
+def test_any_text_is_a_state_or_refused(text: str, minor: int, pod_level: bool) -> None:
+    with contextlib.suppress(StateFileError):
+        parse_memory_state(text, minor, pod_level)

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
+from hypothesis import strategies as st
 
 NOISE = [
     "Started kubelet.service - kubelet: The Kubernetes Node Agent.",
@@ -101,3 +104,9 @@ def test_what_kubelets_of_1_37_log_on_the_way_is_no_cause(before: list[str]) -> 
     cause = first_cause([*before, FAILURE])
     assert cause is not None
     assert cause.line == FAILURE
+
+
+@given(st.lists(damaged(*NOISE, 'E0101 00:00:00.000000 1 run.go:74] "command failed" err="x"'), max_size=8))
+def test_any_log_has_a_cause_that_is_one_of_its_lines_or_none(lines: list[str]) -> None:
+    cause = first_cause(lines)
+    assert cause is None or cause.line

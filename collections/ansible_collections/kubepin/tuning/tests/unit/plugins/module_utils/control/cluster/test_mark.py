@@ -12,6 +12,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mar
     parse_mark,
     why_not_ours,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
+from hypothesis import given
 
 NOW = 1_795_771_982
 MINE = Mark("present", "mine", "here", NOW, NOW + 2400, "process-1")
@@ -103,3 +105,11 @@ def test_the_problem_names_run_host_time_purpose_and_the_way_out() -> None:
     assert 'by a run (purpose "upgrade"), which has not finished' in upgrade.text
     assert "upgrade-cluster.yml" in upgrade.remedy
     assert "kubectl annotate node gpu-01 kubepin.io/cordoned-" in upgrade.remedy
+
+
+@given(
+    damaged('{"purpose": "upgrade", "time": "2026-11-27T18:00:00Z"}') | documents("purpose", "run", "time", "expires")
+)
+def test_any_annotation_is_a_mark_that_survives_being_written(value: str) -> None:
+    mark = parse_mark(value)
+    assert not mark.purpose or parse_mark(mark.dump()) == mark

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.container_runtime import (
+    containerd_runtime,
+    crio_runtime,
+    docker_runtime,
+    nvidia_settings,
     parse_runc_version,
     runtime_facts,
 )
@@ -18,6 +23,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.contai
     read_programs,
     read_runtime,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
+from hypothesis import given
 
 CONTAINERD_1 = """\
 imports = ["/etc/containerd/config.toml"]
@@ -465,3 +472,10 @@ def test_a_configuration_that_is_no_text_is_told(machine):
     with open(machine.root + "/etc/nvidia-container-runtime/config.toml", "wb") as file:
         file.write(b"\xff")
     assert "/etc/nvidia-container-runtime/config.toml cannot be read: " in machine.read()["unknown"][0]
+
+
+@given(damaged(CONTAINERD_1) | documents("DefaultRuntime", "Runtimes", "path", "CgroupDriver"))
+def test_any_configuration_is_read_or_unknown(text: str) -> None:
+    for read in (containerd_runtime, crio_runtime, docker_runtime, nvidia_settings, parse_runc_version):
+        with contextlib.suppress(Unknown):
+            read(text)

@@ -11,6 +11,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.document import Table
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
 
 STARTED = 1_800_000_000.0
 RELOADED = STARTED + 3600
@@ -137,3 +139,9 @@ def test_no_cause_where_nothing_is_lost(case, state, words):
 
 def test_reading_alone_is_not_enough():
     assert diagnose(container(allowed=parse_rules("c 195:0 r\nc 195:0 w\n")))["state"] == "lost"
+
+
+@given(damaged("c 195:* rw\na *:* rwm\nc 195:0 m\n"))
+def test_any_list_of_devices_has_rules(text: str) -> None:
+    for rule in parse_rules(text):
+        assert {*rule.access} <= {*"rwm"}

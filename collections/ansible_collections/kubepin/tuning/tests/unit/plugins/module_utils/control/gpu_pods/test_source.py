@@ -156,7 +156,7 @@ JUNK = st.sampled_from([None, "", "x", "1e999999999", 0, -1, 1.5, True, [], [1],
 
 
 @given(st.data())
-@settings(database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_anywhere_in_an_object_it_is_audited_or_named(tmp_path, data):
     objects = copy.deepcopy(data.draw(st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=3)))
     for _change in range(data.draw(st.integers(1, 3))):

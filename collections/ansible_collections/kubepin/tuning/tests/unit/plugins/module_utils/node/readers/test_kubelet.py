@@ -13,6 +13,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubele
     read_programs,
     read_sources,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
+from hypothesis import strategies as st
 
 UNIT = "/usr/lib/systemd/system/kubelet.service"
 DROP_IN = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"
@@ -361,3 +364,17 @@ def test_parse_unit(texts: list[str], settings: dict[str, list[str]]) -> None:
 )
 def test_parse_time_span(text: str, seconds: float | None) -> None:
     assert parse_time_span(text) == seconds
+
+
+UNIT_TEXT = (
+    "[Service]\n# c\nExecStart=/usr/bin/kubelet \\\n  $KUBELET_EXTRA_ARGS\nExecStart=\nRestartSec=1min 30s\n[Install]\n"
+)
+
+
+@given(st.lists(damaged(UNIT_TEXT), max_size=3))
+def test_any_unit_file_has_settings(texts: list[str]) -> None:
+    for name, values in parse_unit(texts).items():
+        assert name.strip() == name
+        for value in values:
+            assert value
+            parse_time_span(value)

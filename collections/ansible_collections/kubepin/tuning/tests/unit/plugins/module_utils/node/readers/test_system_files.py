@@ -111,7 +111,7 @@ def test_text_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch:
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x1f\x8b\x08\x00", b"BZh9", b"\xfd7zXZ\x00"]))
-@settings(database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_an_archive_or_refused(tmp_path: Path, content: bytes, magic: bytes) -> None:
     (tmp_path / "dump").write_bytes(magic + content)
     with pytest.raises(DumpError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology as ControlTopology
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import (
     Cpu,
@@ -29,6 +30,9 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import (
     load,
     topologies,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import ANY_TEXT
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.topologies import MACHINES, tree
 
@@ -365,3 +369,16 @@ def test_what_the_tools_do_not_show(
     topology = read[name]
     assert (topology["offline"], topology["threads_per_core"]) == (offline, threads_per_core)
     assert [node["id"] for node in topology["numa_nodes"] if not node["cpus"]] == memory_only
+
+
+SMALL = tree(replace(MACHINES["one-socket"], cores_per_socket=4))
+ODD = st.sampled_from(["", "-1", "0", "99999", "0-7", "5-1", "0-4294967295", "ffffffff,ffffffff", "-> .", "-> /sys"])
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(SMALL)), ODD | ANY_TEXT, max_size=8), st.sets(st.sampled_from(sorted(SMALL)))
+)
+def test_any_machine_is_read_on_the_node_and_on_the_control_node(changed: Tree, missing: set[str]) -> None:
+    there = {name: text for name, text in {**SMALL, **changed}.items() if name not in missing}
+    found = topology_of(Memory(there))
+    assert ControlTopology.of(found).online == parse_cpuset(found["online"])

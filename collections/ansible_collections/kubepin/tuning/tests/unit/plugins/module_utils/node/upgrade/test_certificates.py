@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
     CertificateError,
     expiry_of,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
+from hypothesis import given
+from hypothesis import strategies as st
 
 NOT_AFTER = 1893553445.0  # 2030-01-02 03:04:05 UTC
 
@@ -36,3 +40,21 @@ def test_expiry_of_a_pem_and_of_a_kubeconfig() -> None:
 def test_a_text_without_certificate() -> None:
     with pytest.raises(CertificateError):
         expiry_of("nothing")
+
+
+KUBECONFIG = "users:\n- user:\n    client-certificate-data: {}\n"
+
+
+def test_a_kubeconfig_with_data_that_is_no_base64_is_refused() -> None:
+    with pytest.raises(CertificateError, match="cannot be read"):
+        expiry_of(KUBECONFIG.format("abcde"))
+
+
+@given(
+    damaged(certificate(), KUBECONFIG.format(base64.b64encode(certificate().encode()).decode())), st.binary(max_size=99)
+)
+def test_any_text_has_an_expiry_or_is_refused(text: str, content: bytes) -> None:
+    pem = f"-----BEGIN CERTIFICATE-----{base64.b64encode(content).decode()}-----END CERTIFICATE-----"
+    for each in (text, pem):
+        with contextlib.suppress(CertificateError):
+            expiry_of(each)
