@@ -6,7 +6,7 @@ SHELL := /bin/bash
 K8S ?= 1.36.3
 WORKERS ?= 2
 NAME ?= kubepin
-VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3
+VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3,1.37.2
 comma := ,
 
 export KUBEPIN_SANDBOX := $(NAME)

@@ -17,7 +17,7 @@ from sandbox.hashing import hash_of_folder
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Shell
 
-# The newest Kubernetes supported (1.36) asks for it in its go.mod.
+# The newest Kubernetes supported (1.37) asks for it in its go.mod.
 GO_MINIMUM = (1, 26)
 
 # kubeadm first: it knows which etcd, CoreDNS and pause belong to its release.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 OLD, NEW = "1.22.17", "1.36.3"
 """The last release whose settings are flags, and one whose settings are a drop-in file."""
 BEFORE_OLD = "1.21.14"
+NEWEST = "1.37.2"
+"""The newest release: its state files have another format."""
 IN_BACKGROUND = ("nice", "-n", "10")
 """Checks that only compute give way to clusters, whose time-outs are real."""
 ON_EVERY_VERSION = ("tune_gpu_nodes", "rollback", "failed_switch", "benchmark", "audit")
@@ -45,6 +47,10 @@ LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
 CAMPAIGN = ("python", "-m", "tests.campaigns")
 PYTEST = (*IN_BACKGROUND, "python", "-m", "pytest", "--numprocesses=2", "--dist=worksteal")
 SANITY = Stage("ansible-test sanity", (*IN_BACKGROUND, "python", "-m", "tools.sanity"))
+TABLES = tuple(
+    Stage(f"tables: {name} against Kubernetes' sources", ("python", "-m", f"tools.{name}", "--check"))
+    for name in ("kubelet_fields", "field_sources", "removed_settings")
+)
 UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
 COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
 
@@ -116,13 +122,14 @@ def everything() -> tuple[Lane, ...]:
     faults = campaign("all faults", "faults", "--output", "test-results/all-faults")
     permissions = campaign("permissions", "permissions", "--k8s", NEW)
     on_old = cluster("old", OLD, *scenarios("old", OLD, *ON_EVERY_VERSION, "refusals"))
-    decisions = tuple(stage for version in (NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
+    on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
+    decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
     on_new = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
     return (
-        replace(drop_in, stages=(*on_new, *on_old, faults, permissions)),
+        replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        replace(checks, stages=(*checks.stages, SANITY)),
+        replace(checks, stages=(*checks.stages, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )
 

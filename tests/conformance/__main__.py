@@ -9,7 +9,7 @@ import sys
 from sandbox.settings import SandboxError, Version
 from tests.conformance import allocation, config, machines
 
-VERSIONS = "1.20.15,1.21.14,1.22.17,1.36.3"
+VERSIONS = "1.20.15,1.21.14,1.22.17,1.36.3,1.37.2"
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ WORK = Path("/var/tmp/standalone-kubelet")
 OVERLAID = ("sys/devices/system/cpu", "sys/devices/system/node", "proc/cpuinfo")
 KEPT = ("cpu_manager_state", "memory_manager_state")
 FIRST, LAST = "aa-first", "zz-last"
+CGROUPS = Path("/sys/fs/cgroup")
 POLL_SECONDS = 0.02
 # The kubelet logs why it refused a pod in a thread of its own.
 SETTLE_SECONDS = 0.2
@@ -36,6 +37,18 @@ def show(tree: Path) -> None:
     """Mounts a machine's files over this one's, in this mount namespace."""
     for name in OVERLAID:
         subprocess.run(["mount", "--bind", str(tree / name), f"/{name}"], check=True)
+
+
+def make_pods_cgroup() -> None:
+    """Makes the cgroup of all pods (cgroup v1), as if a kubelet had run before.
+
+    The first kubelet makes it, and with the policy none gives it all CPUs of the machine that it sees, which this machine
+    may not have (getCgroupConfig in pkg/kubelet/cm/node_container_manager_linux.go).
+    """
+    if not (CGROUPS / "cgroup.controllers").exists():
+        for controller in CGROUPS.iterdir():
+            if os.access(controller, os.W_OK):
+                (controller / "kubepods").mkdir(exist_ok=True)
 
 
 def marker(name: str) -> dict[str, Any]:
@@ -126,6 +139,7 @@ def main() -> None:
     """Runs job after job."""
     if len(sys.argv) > 1:
         show(Path(sys.argv[1]))
+    make_pods_cgroup()
     for line in sys.stdin:
         print(json.dumps(run_in_own_folder(json.loads(line))), flush=True)
 

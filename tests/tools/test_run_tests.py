@@ -12,7 +12,7 @@ import pytest
 
 from tests.campaigns.__main__ import CAMPAIGNS, parser
 from tools.run_tests import run
-from tools.stages import CAMPAIGN, NEW, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
+from tools.stages import CAMPAIGN, NEW, NEWEST, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
 
 PROJECT = Path(__file__).parents[2]
 PASSES, FAILS = ("true",), ("sh", "-c", "echo the cause; exit 3")
@@ -108,7 +108,7 @@ def test_every_molecule_scenario_is_run(suite: str) -> None:
     assert run_by_suite == there
 
 
-@pytest.mark.parametrize("version", [OLD, NEW])
+@pytest.mark.parametrize("version", [OLD, NEW, NEWEST])
 def test_test_all_runs_each_scenario_of_every_version_on(version: str) -> None:
     commands = [stage.command for lane in SUITES["all"]() for stage in lane.stages]
     run = {
@@ -121,7 +121,7 @@ def test_every_campaign_is_called_as_its_command_line_wants_it() -> None:
     commands = [stage.command for lane in SUITES["all"]() for stage in lane.stages]
     called = [command[len(CAMPAIGN) :] for command in commands if command[: len(CAMPAIGN)] == CAMPAIGN]
     assert {parser().parse_args(arguments).campaign for arguments in called} <= set(CAMPAIGNS)
-    assert len(called) == 9
+    assert len(called) == 10
 
 
 def test_readme_names_every_suite() -> None:
