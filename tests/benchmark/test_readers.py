@@ -140,10 +140,10 @@ def test_a_time_that_is_not_in_ms_is_refused_and_not_missing(time: str) -> None:
 
 @pytest.mark.parametrize("line", ["x" * 50_000, "a model average train time : " + "9" * 50_000, "1" * 50_000 + "ms"])
 def test_a_long_line_is_read_at_once(line: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with contextlib.suppress(InputError):
         parse_log(HEAD + line + "\n" + TIME + END, "log", "x")
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @given(st.text(max_size=200), st.text(alphabet='\r\n,0123456789.en"x', max_size=60))

@@ -15,6 +15,7 @@ import pytest
 
 Write = Callable[[str], Path]
 Start = Callable[..., subprocess.Popen[str]]
+Wait = Callable[..., None]
 ROOT = Path(__file__).parents[2]
 HOST = "ansible_connection=local ansible_python_interpreter=/usr/bin/python3"
 
@@ -44,26 +45,32 @@ def tune(project: Path) -> Write:
 
 
 @pytest.fixture
-def start(project: Path) -> Iterator[Start]:
+def wait_for_event(project: Path) -> Wait:
+    """Waits until an event with this text is recorded; fails if the process ends before."""
+
+    def wait(text: str, kubepin: subprocess.Popen[str] | None = None) -> None:
+        deadline = time.monotonic() + 300
+        while not any(text in path.read_text() for path in project.glob("runs/*/events.jsonl")):
+            assert kubepin is None or kubepin.poll() is None, "it ended before"
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def start(project: Path, wait_for_event: Wait) -> Iterator[Start]:
     """Starts a process that runs `kubepin`; returns once it is at the task "Switch"."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-        before = {path: path.stat().st_size for path in project.glob("runs/*/events.jsonl")}
         call = f"main({list(arguments)!r}, pathlib.Path({str(project)!r}))"
         hang_up = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # these tests may run under nohup
         program = f"import sys, pathlib, signal; {hang_up}; from orchestrator.__main__ import main; sys.exit({call})"
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
         kubepin = subprocess.Popen([sys.executable, "-c", program], text=True, env=environment, **options)
         started.append(kubepin)
-        deadline = time.monotonic() + 120
-        while not any(
-            '"name": "Switch"' in path.read_text()[before.get(path, 0) :]
-            for path in project.glob("runs/*/events.jsonl")
-        ):
-            assert kubepin.poll() is None, "it ended before"
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_event('"name": "Switch"', kubepin)
         return kubepin
 
     yield run

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
+SWITCHES_UNTIL_STOPPED = '{name: Switch, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 300}}'
 
 
 def planned_and_gated(*first: str) -> str:
@@ -25,7 +26,7 @@ def planned_and_gated(*first: str) -> str:
             "    - ansible.builtin.meta: end_play",
             "      when: kubepin_stop_file | default('') is file",
             *(f"    - {task}" for task in first),
-            '    - {name: Switch, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}',
+            f"    - {SWITCHES_UNTIL_STOPPED}",
             f"    - {RESULT}",
             "",
         ]

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,14 +17,14 @@ import pytest
 
 from orchestrator.__main__ import extra_variables, main
 from orchestrator.model import EXIT_CODES, VERBS, RunRequest, UsageError
+from tests.orchestrator.plays import RESULT, SWITCHES_UNTIL_STOPPED
 
 pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
-SLEEP = "86429"  # seconds, and a number by which the test's own processes are known
+SLEEP = f"86429.{os.getpid()}"  # seconds, and a number by which the processes of this test run are known
 PROJECT = Path(__file__).parents[2]
-RESULT = "ansible.builtin.set_fact: {kubepin_result: {schema: 1, outcome: tuned}}"
 
 
 def commands() -> Iterator[list[str]]:
@@ -171,14 +170,14 @@ def test_lines_json_report_and_runs_agree(project: Path, tune: Write, capsys: py
 def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(
     project: Path, tune: Write, start: Start
 ) -> None:
-    tune(f"- {{name: Switch, ansible.builtin.command: sleep 3}}\n- {RESULT}")
+    tune(f"- {SWITCHES_UNTIL_STOPPED}\n- {RESULT}")
     ours, theirs = pty.openpty()
     with tempfile.TemporaryFile("w+") as errors:
         kubepin = start("tune", stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True)
         os.close(theirs)
         os.close(ours)
         kubepin.send_signal(signal.SIGHUP)
-        code = kubepin.wait(timeout=120)
+        code = kubepin.wait(timeout=300)
         errors.seek(0)
         assert (code, errors.read()) == (0, "")
     (events,) = project.glob("runs/*/events.jsonl")
@@ -188,14 +187,14 @@ def test_a_lost_terminal_stops_as_ctrl_c_does_and_the_folder_has_the_rest(
 
 
 def test_ctrl_c_twice_cancels_and_says_where_each_node_was_and_how_to_go_on(
-    project: Path, tune: Write, start: Start
+    tune: Write, start: Start, wait_for_event: Callable[[str], None]
 ) -> None:
     tune(f"- {{name: Switch, ansible.builtin.command: sleep {SLEEP}}}")
     kubepin = start("tune", "--plain", stdout=subprocess.PIPE)
-    for _ in range(2):
-        kubepin.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    said, _ = kubepin.communicate(timeout=120)
+    kubepin.send_signal(signal.SIGINT)
+    wait_for_event('"kind": "stopping"')
+    kubepin.send_signal(signal.SIGINT)
+    said, _ = kubepin.communicate(timeout=300)
     assert kubepin.returncode == 5, said
     assert "kubepin: stopping: current nodes will finish" in said
     assert 'gpu-01 was at "Switch"; gpu-02 was at "Switch".' in said

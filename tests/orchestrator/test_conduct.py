@@ -16,7 +16,7 @@ import pytest
 from orchestrator import Control, Event, RunRequest, RunVerdict, UsageError, conduct, runs
 from orchestrator.ownership import Owner
 from orchestrator.redaction import Redactor
-from tests.orchestrator.plays import RESULT, planned_and_gated
+from tests.orchestrator.plays import RESULT, SWITCHES_UNTIL_STOPPED, planned_and_gated
 
 pytestmark = pytest.mark.component
 
@@ -38,7 +38,7 @@ HALF_MEASURED = """
   hosts: gpu_nodes
   gather_facts: false
   tasks:
-    - {name: Run pods, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}
+    - {name: Run pods, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 300}}
     - ansible.builtin.set_fact:
         kubepin_benchmark: {outcome: partly_measured, problems: []}
 """
@@ -235,7 +235,7 @@ def test_a_stop_before_the_second_measurement_is_not_done(
 ) -> None:
     tune(
         f"- {RESULT}\n"
-        '- {name: Switch, ansible.builtin.wait_for: {path: "{{ kubepin_stop_file }}", timeout: 60}}\n'
+        f"- {SWITCHES_UNTIL_STOPPED}\n"
         f"- ansible.builtin.set_fact: {{kubepin_benchmark: {{outcome: {measured}, problems: []}}}}\n"
         f"- {{ansible.builtin.set_fact: {{kubepin_comparison: {{verdict: BEATS}}}}, when: {compared}}}\n"
     )

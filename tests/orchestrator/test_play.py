@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +14,13 @@ import pytest
 from orchestrator.__main__ import main
 from orchestrator.model import Event
 from orchestrator.play import Play, PlayError, run_play
-from orchestrator.processes import MARK, end_marked, marked
+from orchestrator.processes import MARK, end_marked
 from orchestrator.scratch import places
 
 pytestmark = pytest.mark.component
 
 Write = Callable[[str], Path]
-SLEEP = "97531"  # seconds, and a number by which the test's own processes are known
+SLEEP = f"97531.{os.getpid()}"  # seconds, and a number by which the processes of this test run are known
 
 
 def ignore(event: Event) -> None:
@@ -151,20 +150,22 @@ def test_check_mode_changes_nothing_and_secrets_stand_on_no_command_line(
     assert result.messages == ("False hidden-word",)
 
 
-@pytest.mark.parametrize(
-    "name", ["it's", "two words", 'quo"te', "back\\slash", "naïve-日本", "-e word=1", "a=b", "{x}", "$(x)`x`;x"]
-)
-def test_names_of_files_are_not_split(
-    project: Path, tune: Write, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tune('- {name: Say it, ansible.builtin.debug: {msg: "{{ word }} {{ place }}"}}')
-    folder = project / name
-    folder.mkdir()
-    (folder / "hosts").write_text((project / "hosts").read_text() + "[gpu_nodes:vars]\nplace=there\n")
-    (folder / f"{name}.yml").write_text("word: hello\n")
-    arguments = ["tune", "--plain", "-i", str(folder / "hosts"), "-e", f"@{folder / name}.yml"]
+NAMES = ("it's", "two words", 'quo"te', "back\\slash", "naïve-日本", "-e word=1", "a=b", "{x}", "$(x)`x`;x")
+
+
+def test_names_of_files_are_not_split(project: Path, tune: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["tune", "--plain"]
+    for number, name in enumerate(NAMES):
+        folder = project / name
+        folder.mkdir()
+        variables = f"[gpu_nodes:vars]\nplace_{number}=there-{number}\n"
+        (folder / "hosts").write_text((project / "hosts").read_text() + variables)
+        (folder / f"{name}.yml").write_text(f"word_{number}: hello-{number}\n")
+        arguments += ["-i", str(folder / "hosts"), "-e", f"@{folder / name}.yml"]
+    words = " ".join(f"{{{{ word_{number} }}}} {{{{ place_{number} }}}}" for number in range(len(NAMES)))
+    tune(f'- {{name: Say it, ansible.builtin.debug: {{msg: "{words}"}}}}')
     assert main(arguments, project) == 0, capsys.readouterr()
-    assert "hello there" in capsys.readouterr().out
+    assert " ".join(f"hello-{number} there-{number}" for number in range(len(NAMES))) in capsys.readouterr().out
 
 
 SUDO = """#!/usr/bin/python3
@@ -216,17 +217,18 @@ def test_a_become_password_that_nobody_reads_does_not_hang(project: Path) -> Non
 def test_what_ignores_sigterm_is_waited_for_and_never_killed() -> None:
     mark = f"test-{os.getpid()}"
     environment = {**os.environ, MARK: mark}
-    script = "trap '' TERM; echo ready; read line; exit 7"
     pipe = subprocess.PIPE
+    meek = subprocess.Popen(["sh", "-c", "echo ready; read line"], env=environment, stdin=pipe, stdout=pipe, text=True)
+    assert meek.stdout is not None
+    assert meek.stdout.readline() == "ready\n"
+    assert end_marked(mark, kill_after=120, give_up_after=120) == ()
+    assert meek.wait() == -signal.SIGTERM
+    script = "trap '' TERM; echo ready; read line; exit 7"
     stubborn = subprocess.Popen(["sh", "-c", script], env=environment, stdin=pipe, stdout=pipe, text=True)
-    meek = subprocess.Popen(["sleep", SLEEP], env=environment)
     assert stubborn.stdout is not None
     assert stubborn.stdout.readline() == "ready\n"
-    while len(marked(mark)) < 2:
-        time.sleep(0.05)
-    remaining = end_marked(mark, kill_after=0.2, give_up_after=0.5)
-    assert any("sh -c" in text for text in remaining)
-    assert meek.wait() == -signal.SIGTERM
+    (remaining,) = end_marked(mark, kill_after=0, give_up_after=0.2)
+    assert "sh -c" in remaining
     stubborn.communicate("end\n")
     assert stubborn.returncode == 7
-    assert end_marked(mark, kill_after=5) == ()
+    assert end_marked(mark) == ()

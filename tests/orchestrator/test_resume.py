@@ -61,7 +61,7 @@ def test_a_living_run_is_not_resumed_and_still_stops_cleanly(
     assert main(["runs"], project) == 0
     assert f"process {living.pid}" in capsys.readouterr().out
     living.send_signal(signal.SIGTERM)
-    printed, _ = living.communicate(timeout=120)
+    printed, _ = living.communicate(timeout=300)
     assert living.returncode == 4, printed
     assert "tune stopped: 2 hosts: 1 tuned, 1 not begun" in printed
     assert [verdict for verdict, _ in verdicts(project, capsys)] == ["stopped"]
@@ -87,7 +87,7 @@ def test_a_killed_run_is_told_from_a_living_one_and_waits_for_its_processes(
     assert "was killed, but processes that it started still run" in said
     owner = read_owner(left[0] / "owner")
     assert owner
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while started := list(marked(owner.mark)):
         assert time.monotonic() < deadline
         for pid in started:

@@ -114,7 +114,7 @@ def test_a_killed_run_leaves_whole_lines(start: Start, tmp_path: Path) -> None:
     while '"kind": "block"' not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=120)
     text = output.read_text()
     assert text.endswith("\n")
     kinds = [line["kind"] for line in _lines(text)]

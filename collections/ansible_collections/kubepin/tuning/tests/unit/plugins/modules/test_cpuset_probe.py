@@ -168,7 +168,7 @@ def test_what_an_interrupted_run_left_is_removed_first(home: Path, answer: Answe
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (home / "containers" / "abc").write_text(str(left.pid))
     assert answer()["removed"] == ["abc"]
-    assert left.wait(10) == -signal.SIGKILL
+    assert left.wait(120) == -signal.SIGKILL
 
 
 def test_a_program_that_refuses_its_arguments_ends_the_run_with_its_words(home: Path, answer: Answer) -> None:
@@ -217,11 +217,10 @@ def test_lines_that_cannot_be_written_end_the_run_and_not_the_program(
 
 
 def test_a_round_that_hangs_is_ended_and_removed(home: Path, answer: Answer) -> None:
-    program(home, PROGRAM + "import time; time.sleep(60)\n")
-    started = time.monotonic()
+    program(home, PROGRAM + "import time; time.sleep(60)\n" + ENDS)
     result = answer(timeout=1)
     assert "did not end within 1 s: raise timeout" in result["msg"]
-    assert time.monotonic() - started < 20
+    assert '"end"' not in (home / "lines.jsonl").read_text()
     assert not list((home / "containers").iterdir())
 
 
@@ -246,19 +245,22 @@ def test_a_signal_removes_the_container_and_keeps_the_lines(home: Path) -> None:
         os.geteuid = lambda: 0
         cpuset_probe.read_topology = machine
         cpuset_probe.LOCK = {str(home / "lock")!r}
-        params = dict(program={str(home)!r}, output={str(home / "lines.jsonl")!r}, run_id="r", image="example.org/torch:1", cpus=1)
+        params = dict(
+            program={str(home)!r}, output={str(home / "lines.jsonl")!r}, run_id="r", image="example.org/torch:1", cpus=1,
+            python={sys.executable!r},
+        )
         with patch_module_args(params):
             cpuset_probe.main()
         """
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as module:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not any((home / "containers").iterdir()) or not (home / "lines.jsonl").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         module.send_signal(signal.SIGHUP)
-        out, _unused = module.communicate(timeout=30)
+        out, _unused = module.communicate(timeout=120)
     result = json.loads(out)
     assert "ended by SIGHUP" in result["msg"]
     assert not list((home / "containers").iterdir())

@@ -23,6 +23,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import (
     reset,
     status_object,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.clock import Clock
 
 Data = dict[str, Any]
 NODE, PODS = "/api/v1/nodes/gpu-01", "/api/v1/namespaces/ml/pods"
@@ -141,11 +142,14 @@ def test_a_server_that_refuses_connections_does_not_end_a_drain(server: StandIn,
 def test_an_outage_without_end_ends_a_drain(
     server: StandIn, drain: Callable[..., Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    for module in (cluster_api, node_drain):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.2)
     server.add_pod("trainer-0", "a")
     server.on_eviction = lambda pod: (server.faults.extend([answer(503, b"")] * 5000), BUDGET)[1]
     with pytest.raises(TuningError, match="answers 503") as caught:
-        drain(timeout=0.3)
+        drain(timeout=3)
     assert caught.value.details["remaining"][0].startswith("ml/trainer-0")
 
 

@@ -67,18 +67,18 @@ def test_what_is_no_duration_is_named(text: str) -> None:
 @given(st.text(alphabet="0123456789.+-eEnumkKMGi ", max_size=40), st.sampled_from([1, 20_000]))
 def test_any_text_is_a_bounded_number_or_refused_at_once(part: str, times: int) -> None:
     text = part * times
-    started = time.monotonic()
+    started = time.thread_time()
     for parse in (parse_quantity, parse_duration):
         try:
             value = parse(text)
         except ValueError:
             continue
         assert parse is parse_duration or abs(value) < 2**63
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_a_long_text_that_is_no_duration_is_refused_at_once() -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration("1" * 50_000)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
@@ -102,9 +101,12 @@ def test_the_script_writes_what_the_parser_reads(tmp_path):
         "command"
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        time.sleep(2)
+        text = line = process.stdout.readline()
+        while line.startswith("kubepin-probe\t0\t"):
+            line = process.stdout.readline()
+            text += line
         process.terminate()
-        text = process.stdout.read()
+        text += process.stdout.read()
         assert process.wait() == 0
     with open("/proc/self/status", encoding="ascii") as status:
         allowed = next(line.split()[1] for line in status if line.startswith("Cpus_allowed_list:"))

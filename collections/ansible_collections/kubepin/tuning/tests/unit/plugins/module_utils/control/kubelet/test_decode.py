@@ -458,9 +458,9 @@ def test_the_kind_of_a_file_is_read_in_any_case_of_letters_but_not_that_of_a_dro
 
 
 def test_many_unknown_fields_take_no_time() -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     decode(HEAD + "".join(f"memoryManagerPolicx{n}: 1\n" for n in range(5000)), "/c", "1.36.3")
-    assert time.monotonic() - start < 20
+    assert time.thread_time() - start < 20
 
 
 JSON = st.recursive(

@@ -42,9 +42,9 @@ def test_a_duration(text: str) -> None:
     ],
 )
 def test_no_duration(text: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     assert not is_duration(text)
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_a_quantity(text: str) -> None:
     ],
 )
 def test_no_quantity(text: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     assert not is_quantity(text)
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_negative() -> None:

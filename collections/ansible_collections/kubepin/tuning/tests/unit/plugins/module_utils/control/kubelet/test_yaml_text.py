@@ -264,10 +264,10 @@ def test_numbers_in_json_stay_as_they_are_written() -> None:
 @pytest.mark.parametrize("kind", ["[{}]", "{{<<: [{}]}}", "{{a: [{}]}}"])
 def test_aliases_that_would_fill_the_memory_are_refused_soon(kind: str) -> None:
     levels = [f"a{n}: &a{n} " + kind.format(",".join([f"*a{n - 1}"] * 10)) for n in range(1, 30)]
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(YamlError, match="aliases repeat"):
         parse_yaml_text("\n".join(["a0: &a0 {x: 1}", *levels]))
-    assert time.monotonic() - start < 30
+    assert time.thread_time() - start < 30
 
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cc", "Cs"], blacklist_characters="\ufffe\uffff"), max_size=20)
