@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that format an upgrade's plan, its problems and its results as text."""
+"""Filters that format an upgrade's results as text and as a fact."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
     upgrade_failure_text,
-    upgrade_plan_text,
-    upgrade_problems_text,
     upgrade_result_fact,
     upgrade_summary_text,
 )
@@ -20,9 +18,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "upgrade_problems_text": upgrade_problems_text,
             "upgrade_failure_text": upgrade_failure_text,
-            "upgrade_plan_text": upgrade_plan_text,
             "upgrade_result_fact": upgrade_result_fact,
             "upgrade_summary_text": upgrade_summary_text,
         }

@@ -152,6 +152,18 @@ plan:
       description: The present version of each node.
       type: list
       elements: dict
+text:
+  description: The present version of each node, and the steps to the target, a line each.
+  returned: if O(hosts) is given
+  type: list
+  elements: str
+  sample: ["kubepin: upgrade 1.20.15 -> 1.21.14"]
+problems_text:
+  description: The problems in RV(plan) as text, a line each. Empty without problems.
+  returned: if O(hosts) is given
+  type: list
+  elements: str
+  sample: []
 """
 
 import typing as t
@@ -169,6 +181,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.pla
     plan_upgrade,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import WAIVABLE
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
+    upgrade_plan_text,
+    upgrade_problems_text,
+)
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -226,7 +242,10 @@ def run(module: Module) -> None:
         result = plan(api, module.params)
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
-    module.exit_json(changed=False, plan=result)
+    texts = {}
+    if module.params["hosts"] is not None:
+        texts = {"text": upgrade_plan_text(result), "problems_text": upgrade_problems_text(result)}
+    module.exit_json(changed=False, plan=result, **texts)
 
 
 def main() -> None:

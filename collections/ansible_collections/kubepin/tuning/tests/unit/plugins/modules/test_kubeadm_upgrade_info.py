@@ -49,6 +49,7 @@ def test_without_hosts_only_the_versions_are_planned(cluster: Cluster, answer: R
     result = answer("kubeadm_upgrade_info", patches={"1.21": "1.21.5"}, _ansible_check_mode=check_mode)
     assert result["changed"] is False
     assert result["plan"] == {"current": "1.20.15", "target": "1.22.17", "hops": ["1.21.5", "1.22.17"]}
+    assert "text" not in result
 
 
 def test_all_steps_are_planned_in_order(plan: Run) -> None:
@@ -60,14 +61,18 @@ def test_all_steps_are_planned_in_order(plan: Run) -> None:
         ("node", [CP]),
         ("node", [W1, W2]),
     ]
+    assert result["text"][0] == "kubepin: upgrade 1.20.15 -> 1.21.14"
+    assert result["problems_text"] == []
 
 
 def test_all_problems_are_returned_at_once(cluster: Cluster, plan: Run) -> None:
     cluster.api["nodes"][1]["ready"] = False
     cluster.hosts[W2]["facts"]["certificates"][0]["days_left"] = 1.0
     cluster.hosts[W2]["facts"]["disk"][0]["free_mb"] = 1
-    found = {(problem["code"], problem["subject"]) for problem in plan()["plan"]["problems"]}
+    result = plan()
+    found = {(problem["code"], problem["subject"]) for problem in result["plan"]["problems"]}
     assert found == {("not_ready", W1), ("certificates", W2), ("disk", W2)}
+    assert result["problems_text"][0].startswith("kubepin: nothing was changed. 3 problems ")
 
 
 def test_an_accepted_blocker_becomes_a_note(cluster: Cluster, plan: Run) -> None:
