@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -39,15 +40,22 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def make_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Machine]:
-    """Makes machines, each under a folder of its own; the last one made is the one that the code sees."""
+def make_machine(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Machine]]:
+    """Makes machines, each under a folder of its own; the last one made is the one that the code sees.
+
+    Each package that is unpacked repeats the path of that folder, so it is a short one.
+    """
     monkeypatch.setattr(os, "fsync", lambda _file: None)  # a process is killed here, not a machine
+    temporary = tmp_path_factory.getbasetemp().parents[1 + ("PYTEST_XDIST_WORKER" in os.environ)]
+    with TemporaryDirectory(dir=temporary, prefix="m") as folder:
 
-    def make(name: str, kind: type[Machine] = Machine) -> Machine:
-        point_at(tmp_path / name, monkeypatch)
-        return kind(tmp_path / name)
+        def make(name: str, kind: type[Machine] = Machine) -> Machine:
+            point_at(Path(folder, name), monkeypatch)
+            return kind(Path(folder, name))
 
-    return make
+        yield make
 
 
 @pytest.fixture
