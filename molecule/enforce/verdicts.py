@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT / "collections")]
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node  # noqa: E402
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (  # noqa: E402
     asks_for_gpu,
+    assess,
     containers_of,
-    judge,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples import gpu_pods  # noqa: E402
 from kubernetes import client, config  # noqa: E402
@@ -41,7 +41,7 @@ Data = dict[str, Any]
 
 
 def cases(minor: int, image: str) -> list[Data]:
-    """The pods of the unit tests, and some that must not be judged."""
+    """The pods of the unit tests, and some that the policy leaves alone."""
     found = [item for item in gpu_pods.manifests(minor, image) if item["kind"] == "Pod"]
     broken = next(item for item in found if item["metadata"]["name"] == "gpu-alone")
     found.append(named("labelled-exempt", broken["spec"], image, labels=EXEMPT))
@@ -77,7 +77,7 @@ def is_fine(pod: Data) -> bool:
         or not asks_for_gpu(spec, PREFIXES)
     ):
         return True
-    return all(verdict.exclusive for verdict in judge(spec, containers_of(spec, PREFIXES), Node()))
+    return all(verdict.exclusive for verdict in assess(spec, containers_of(spec, PREFIXES), Node()))
 
 
 def ask(create: Callable[..., Any], manifest: Data) -> tuple[str, str]:
@@ -110,16 +110,16 @@ def main(kubeconfig: str, minor: int, image: str, action: str) -> int:
         ask(create, all_[broken])[0] for _, create, all_ in kinds
     ):
         time.sleep(1)
-    differ = told = 0
+    differ = objected = 0
     for (kind, create, manifests), expected in zip(kinds, SAID[action], strict=True):
         for pod, manifest in zip(pods, manifests, strict=True):
             done, words = ask(create, manifest)
             agree = done == ("" if is_fine(pod) else expected)
             differ += not agree
-            told += bool(done)
+            objected += bool(done)
             name = f"{kind} {pod['metadata']['name']}"
             print(f"{'agree ' if agree else 'DIFFER'} {name}: {done or 'taken without a word'} {words}".rstrip())
-    print(f"{action}: {2 * len(pods)} objects, {told} objected to, {differ} verdicts differ from the audit's")
+    print(f"{action}: {2 * len(pods)} objects, {objected} objected to, {differ} verdicts differ from the audit's")
     return 1 if differ else 0
 
 

@@ -82,8 +82,8 @@ def check_module_again(worker: Worker, row: FaultResult) -> None:
     result = worker.module()
     expect(not result.get("failed"), f"the next run fails: {result.get('msg')}")
     expect(
-        bool(result.get("repaired")) == unfinished,
-        f"unfinished journal: {unfinished}, undone: {result.get('repaired')}",
+        bool(result.get("recovered")) == unfinished,
+        f"unfinished journal: {unfinished}, undone: {result.get('recovered')}",
     )
     expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
     expect(not worker.unfinished(), "a journal is still unfinished")

@@ -70,7 +70,7 @@ def short_of_processes(position: int, sound: bool, seconds: float = SHORT_SECOND
         expect(sound or failed, "the switch to settings that do not run has succeeded")
         check_up(worker, row)
         if worker.unfinished():
-            undone = worker.module(state="repaired")
+            undone = worker.module(state="recovered")
             expect(not undone.get("failed"), f"the switch cannot be undone: {undone.get('msg')}")
             expect(worker.up(), "the kubelet is not up after the undo")
         expect(worker.policy() == ("none" if failed else "static"), f"failed: {failed}, policy {worker.policy()}")

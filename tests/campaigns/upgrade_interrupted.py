@@ -147,7 +147,7 @@ def place(line: str) -> str:
     """A node's line of the plan, as short as the table wants it."""
     words = re.sub(rf"^{NAME}-", "", re.sub(r" {2,}", ": ", line))
     words = re.sub(r"kubeadm \S+, |CPU manager ", "", words)
-    return words.replace("an interrupted run has it in hand", "in hand").replace("stays cordoned", "cordoned")
+    return words.replace("cordoned by an interrupted upgrade", "interrupted").replace("stays cordoned", "cordoned")
 
 
 def interrupt() -> list[tuple[RunOutcome, str]]:

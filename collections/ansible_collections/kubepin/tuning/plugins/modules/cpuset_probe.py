@@ -284,9 +284,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
     ARMS,
     CGROUP,
     PACKAGE,
-    Found,
     Plan,
-    Wanted,
+    ProbeHost,
+    ProbeRequest,
     busiest_mhz,
     clock_sentence,
     plan_probe,
@@ -341,15 +341,15 @@ def obstacles(params: t.Mapping[str, t.Any], check_mode: bool) -> t.List[str]:
     return found
 
 
-def look(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[Wanted, Found]:
+def read(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[ProbeRequest, ProbeHost]:
     """The parameters and the host's facts, in the form that `plan_probe` takes."""
-    values = {field.name: params[field.name] for field in dataclasses.fields(Wanted)}
+    values = {field.name: params[field.name] for field in dataclasses.fields(ProbeRequest)}
     host_python = params["python"] or "/usr/bin/python3"
     engines = find_engines(params["engine"], params["image"], host_python, run_command)
-    usable = [engine for engine in engines if not engine.trouble]
+    usable = [engine for engine in engines if not engine.problem]
     values["python"] = params["python"] or (host_python if usable and usable[0].name == CGROUP else "python3")
-    found = Found(
-        host=os.uname().nodename,
+    host = ProbeHost(
+        name=os.uname().nodename,
         topology=read_topology(),
         engines=engines,
         gpus=find_gpus(run_command),
@@ -357,7 +357,7 @@ def look(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[Wanted, Fou
         load=os.getloadavg()[0],
         obstacles=obstacles(params, check_mode),
     )
-    return Wanted(**values), found
+    return ProbeRequest(**values), host
 
 
 @contextlib.contextmanager
@@ -429,7 +429,7 @@ class Lines:
         self.total += 1
         self.ended[arm] += content.get("kind") == "end"
 
-    def said(self) -> str:
+    def last_lines(self) -> str:
         """The last lines of the round's log, for a message."""
         self.log.seek(self._round_began)
         lines = [line.lstrip("# ") for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
@@ -443,12 +443,12 @@ class Lines:
 class Probe:
     """Runs the plan. Everything that was started is removed before `run` returns or raises."""
 
-    def __init__(self, wanted: Wanted, found: Found, plan: Plan, timeout: float) -> None:
-        self._wanted, self._found, self._plan, self._timeout = wanted, found, plan, timeout
+    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan, timeout: float) -> None:
+        self._request, self._host, self._plan, self._timeout = request, host, plan, timeout
         self.engine: t.Union[ContainerEngine, CgroupEngine] = (
-            CgroupEngine(wanted, found, plan)
+            CgroupEngine(request, host, plan)
             if plan.engine.name == CGROUP
-            else ContainerEngine(wanted, found, plan, run_command)
+            else ContainerEngine(request, host, plan, run_command)
         )
         self.rounds: t.List[t.Dict[str, t.Any]] = []
         self.mhz: t.Dict[str, t.List[float]] = {arm: [] for arm in ARMS}
@@ -459,7 +459,7 @@ class Probe:
         :raises TuningError: if the engine or the program fails, or no process of an arm finished
         """
         removed = self.engine.clean()
-        lines = Lines(self._wanted.output)
+        lines = Lines(self._request.output)
         try:
             self.engine.prepare()
             for number, arms in enumerate(self._plan.order, 1):
@@ -490,7 +490,7 @@ class Probe:
             reader.join()
         if lines.failure is not None:
             raise TuningError(
-                f"{self._wanted.output} cannot be written: {lines.failure}. Free space there, or name another file."
+                f"{self._request.output} cannot be written: {lines.failure}. Free space there, or name another file."
             )
         self.rounds.append(
             {
@@ -503,10 +503,10 @@ class Probe:
         )
         if not in_time:
             raise TuningError(
-                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.said()}"
+                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.last_lines()}"
             )
         if code == BAD_ARGUMENTS or code >= FIRST_ENGINE_FAILURE or lines.ended[arm] == before:
-            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.said()}")
+            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.last_lines()}")
 
     @staticmethod
     def _relay(process: subprocess.Popen[bytes], arm: str, lines: Lines) -> None:
@@ -522,7 +522,7 @@ class Probe:
 
     def _wait(self, process: subprocess.Popen[bytes], arm: str, deadline: float) -> bool:
         """Wait for the round while sampling the CPU clock; returns whether it ended in time."""
-        cpus = parse_cpuset(self._plan.cpuset if arm == "cpuset" else self._found.topology["online"])
+        cpus = parse_cpuset(self._plan.cpuset if arm == "cpuset" else self._host.topology["online"])
         while time.monotonic() < deadline:
             try:
                 process.wait(SAMPLE_SECONDS)
@@ -536,9 +536,9 @@ class Probe:
         return False
 
 
-def clock_of(found: Found, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str, t.Any]:
+def clock_of(host: ProbeHost, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str, t.Any]:
     """The clock in the module's result."""
-    topology = found.topology
+    topology = host.topology
     running = {}
     for arm, samples in mhz.items():
         if samples:
@@ -554,7 +554,7 @@ def clock_of(found: Found, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str
     }
 
 
-def told(wanted: Wanted, found: Found, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
+def describe(request: ProbeRequest, host: ProbeHost, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
     """The plan in the module's result."""
     return {
         "engine": plan.engine.name,
@@ -565,28 +565,30 @@ def told(wanted: Wanted, found: Found, plan: Plan, probe: Probe) -> t.Dict[str, 
         "gpu": {**dataclasses.asdict(plan.gpu), "numa_node": plan.gpu_numa_node} if plan.gpu else {},
         "order": plan.order,
         "commands": {arm: shlex.join(probe.engine.command(arm, 1)) for arm in ARMS},
-        "clock": clock_of(found, probe.mhz),
-        "output": wanted.output,
+        "clock": clock_of(host, probe.mhz),
+        "output": request.output,
         "notes": plan.notes,
     }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    wanted, found = look(module.params, module.check_mode)
-    plan = plan_probe(wanted, found)
+    request, host = read(module.params, module.check_mode)
+    plan = plan_probe(request, host)
     if plan.problems:
         module.fail_json(msg="nothing was run. " + " ".join(plan.problems), problems=plan.problems)
-    probe = Probe(wanted, found, plan, module.params["timeout"])
+    probe = Probe(request, host, plan, module.params["timeout"])
     if module.check_mode:
-        module.exit_json(changed=True, **told(wanted, found, plan, probe))
+        module.exit_json(changed=True, **describe(request, host, plan, probe))
     end_on_signals()
     try:
         with one_at_a_time():
             result = probe.run()
     except TuningError as exc:
-        module.fail_json(msg=str(exc), **{**told(wanted, found, plan, probe), "rounds": probe.rounds, **exc.details})
-    module.exit_json(changed=True, **told(wanted, found, plan, probe), **result)
+        module.fail_json(
+            msg=str(exc), **{**describe(request, host, plan, probe), "rounds": probe.rounds, **exc.details}
+        )
+    module.exit_json(changed=True, **describe(request, host, plan, probe), **result)
 
 
 if __name__ == "__main__":

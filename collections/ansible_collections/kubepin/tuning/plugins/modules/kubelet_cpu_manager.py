@@ -31,11 +31,11 @@ options:
     description:
       - V(present) makes the kubelet run with the given settings.
       - V(rolled_back) undoes the last switch that this module committed; the other options are ignored.
-      - V(repaired) only undoes an interrupted switch, which V(present) and V(rolled_back) do first.
+      - V(recovered) only undoes an interrupted switch, which V(present) and V(rolled_back) do first.
       - V(confirmed) verifies a switch again and commits it if it was held. A held switch that no longer verifies, or
         whose files someone else changed meanwhile, is undone.
     type: str
-    choices: [present, rolled_back, repaired, confirmed]
+    choices: [present, rolled_back, recovered, confirmed]
     default: present
   hold:
     description:
@@ -47,7 +47,7 @@ options:
       - By default, the module itself waits and commits. Used only with O(state=present).
     type: int
   switch_id:
-    description: RV(switch_id) of the caller's own switch, to confirm it, or to undo it with O(state=repaired) without
+    description: RV(switch_id) of the caller's own switch, to confirm it, or to undo it with O(state=recovered) without
       waiting.
     type: str
   pod:
@@ -253,7 +253,7 @@ rollback:
   returned: always
   type: dict
   sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
-repaired:
+recovered:
   description: The ID of an unfinished switch that was undone first, or would be in check mode.
   returned: if there was one
   type: str
@@ -281,7 +281,7 @@ journal:
 """
 
 ARGUMENT_SPEC = {
-    "state": {"type": "str", "choices": ["present", "rolled_back", "repaired", "confirmed"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "rolled_back", "recovered", "confirmed"], "default": "present"},
     "hold": {"type": "int"},
     "switch_id": {"type": "str"},
     "pod": {

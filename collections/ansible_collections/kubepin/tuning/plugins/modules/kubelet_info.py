@@ -408,11 +408,11 @@ def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequ
     if service["main_pid"] == pid:
         return
     cause = first_cause(log) or Cause("", "")
-    said = f' It said: "{cause.line}"' if cause.line else ""
+    quoted = f' It said: "{cause.line}"' if cause.line else ""
     means = f" That means: {cause.meaning}." if cause.meaning else ""
     raise TuningError(
         f"the kubelet did not stay up: process {pid} has ended since it was verified, and the service is {service['active_state']} "
-        f"({service['sub_state']}).{said}{means}",
+        f"({service['sub_state']}).{quoted}{means}",
         first_cause=cause.line or f"process {pid} ended",
         meaning=cause.meaning,
     )

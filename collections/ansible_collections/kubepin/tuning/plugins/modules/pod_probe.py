@@ -369,7 +369,7 @@ class Probe:
 
     def _watch(self, created: dict[str, t.Any], request: ProbeRequest, deadline: float) -> dict[str, t.Any]:
         """The pod after it was observed for long enough, or as the node rejected it if that may be retried."""
-        trouble = None
+        last_error = None
         pod: dict[str, t.Any] | None = created
         kubelet = KubeletWatch()
         while True:
@@ -382,9 +382,9 @@ class Probe:
                     pod = as_rejected(pod, self._api.pod_events(self._namespace, pod["metadata"]["uid"]))
                 if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
                     self._log = self._api.pod_log(self._namespace, self._name, CONTAINER)
-                trouble = None
+                last_error = None
             except ApiError as error:
-                trouble = str(error)
+                last_error = str(error)
             observation = observe(parse_log(self._log))
             if pod and time.monotonic() < deadline and worth_another_try(pod, request):
                 return pod
@@ -395,7 +395,7 @@ class Probe:
             if time.monotonic() > deadline:
                 raise TuningError(
                     f"the probe pod {self._namespace}/{self._name} was observed for {observation.seconds_observed} s "
-                    f"of {request.observe_seconds} s within {request.timeout} s: {trouble or progress(pod)}. "
+                    f"of {request.observe_seconds} s within {request.timeout} s: {last_error or progress(pod)}. "
                     "See its events, or raise `timeout`."
                 )
             time.sleep(_POLL_SECONDS)

@@ -122,7 +122,7 @@ def _patch_of(minor: int, patches: t.Mapping[str, str]) -> Version:
     if chosen is None:
         if minor not in LAST_PATCHES:
             raise VersionError(
-                f"the way leads through {line}, and its newest patch is not known here: name one in `patches`, "
+                f"the upgrade path includes {line}, whose latest patch kubepin does not know: name one in `patches`, "
                 f'such as {{"{line}": "{line}.1"}}.'
             )
         return Version(1, minor, LAST_PATCHES[minor])

@@ -77,7 +77,7 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         r"topologyManager(Policy|Scope) (non-allowable value|\(--topology-manager-(policy|scope)\) .* must be one of)",
         "the kubelet does not know this topology manager policy or scope",
     ),
-    (r"unable to parse reserved(SystemCPUs|-cpus)", "reservedSystemCPUs is no list of CPUs"),
+    (r"unable to parse reserved(SystemCPUs|-cpus)", "reservedSystemCPUs is not a list of CPUs"),
     (r"eviction threshold \S+ must be positive", "a threshold in evictionHard is 0: only a percentage may be"),
     (r"reserved memory may not be zero", "an entry of reservedMemory is 0"),
     (r"you should specify the system reserved memory", "memoryManagerPolicy Static needs reservedMemory"),
@@ -139,8 +139,8 @@ def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
         for line in lines:
             if test.search(line):
                 return Cause(line.strip(), "")
-    told = [line.strip() for line in lines if line.strip()]
-    return Cause(told[-1], "") if told else None
+    written = [line.strip() for line in lines if line.strip()]
+    return Cause(written[-1], "") if written else None
 
 
 def _without_configuration(lines: t.Sequence[str]) -> t.Iterator[str]:

@@ -89,7 +89,7 @@ def why_not_ours(
     ended, or whose time is over.
 
     :param now: seconds since 1970
-    :param is_running: whether the process of a mark still runs; None if that cannot be told from here
+    :param is_running: whether the process of a mark still runs; None if that cannot be known from here
     """
     if mark is None or mark.belongs_to(mine):
         return None

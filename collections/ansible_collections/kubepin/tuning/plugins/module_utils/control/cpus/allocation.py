@@ -591,9 +591,9 @@ def _best_combination(
             givers = [node for node in chosen if after[node] >= group]
             for count in range(len(givers), 0, -1):
                 for subset in _combinations(givers, count):
-                    told = _balance_after(after, subset.items(), remainder, group)
-                    if told < balance:
-                        balance, remainder_nodes = told, subset
+                    candidate = _balance_after(after, subset.items(), remainder, group)
+                    if candidate < balance:
+                        balance, remainder_nodes = candidate, subset
         in_socket = by_socket and acc.in_one_socket(chosen)
         if in_socket if in_socket != best_in_socket else balance < best_balance:
             best, best_balance, best_remainder, best_in_socket = combination, balance, remainder_nodes, in_socket

@@ -46,7 +46,7 @@ class Handler:
     def known_program(self) -> str:
         """:raises Unknown: if it is not a known one"""
         if not self.program:
-            raise Unknown(f"the handler {self.name} is no runc")
+            raise Unknown(f"the handler {self.name} is not runc")
         return self.program
 
 

@@ -180,7 +180,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
     quiet = node.kubelet is not None and not noisy
     starts = container.kubelet_starts
     if quiet and container.exclusive and starts == []:
-        text = f"the container has CPUs of its own, and the kubelet ({node.kubelet}) was not started since"
+        text = f"the container has exclusive CPUs, and the kubelet ({node.kubelet}) was not started since"
         return Finding(code, "ruled_out", 0, text)
     unknown = [
         *(["whether a hook added the device"] if specified is None else []),
@@ -189,7 +189,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
     ]
     if not noisy and container.exclusive is not False:
         unknown += ["the kubelet's version"] if node.kubelet is None else []
-        unknown += ["whether the container has CPUs of its own"] if container.exclusive is None else []
+        unknown += ["whether the container has exclusive CPUs"] if container.exclusive is None else []
         unknown += ["the kubelet's starts"] if starts is None else []
     if unknown:
         return Finding(code, "open", 0, f"unknown: {', '.join(unknown)}")
@@ -197,7 +197,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
     if noisy:
         why = f"kubelet {node.kubelet} with the static policy updates every container every 10 s"
     elif container.exclusive is False:
-        why = "the static policy updates a container without CPUs of its own within 10 s of its start and whenever the shared pool changes"
+        why = "the static policy updates a container without exclusive CPUs within 10 s of its start and whenever the shared pool changes"
     else:
         first = min(starts or [0.0])
         text = f"{behind}; the kubelet was started {moment(first)}, and then updates every container once"

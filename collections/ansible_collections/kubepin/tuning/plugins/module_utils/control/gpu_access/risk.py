@@ -66,7 +66,7 @@ def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
     if not exclusive:
         text = "the static policy updates a container of the shared pool after its start and whenever the pool changes"
         return Cause("container_update", "high", text, unknown)
-    text = "a restart of the kubelet updates every container once, those with CPUs of their own too"
+    text = "a restart of the kubelet updates every container once, those with exclusive CPUs too"
     return Cause("container_update", "low", text, unknown)
 
 

@@ -14,8 +14,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pa
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     Verdict,
     asks_for_gpu,
+    assess,
     containers_of,
-    judge,
     qos,
     threads_follow_the_host,
 )
@@ -103,7 +103,7 @@ def _pod(item: Object, owner: t.Optional[Key], nodes: Nodes, prefixes: t.Sequenc
     spec = item["spec"]
     name = f"{_namespace(item)}/{item['metadata']['name']}"
     node = nodes.get(spec.get("nodeName"))
-    quality, verdicts = _judged(name, spec, node, prefixes)
+    quality, verdicts = _assessed(name, spec, node, prefixes)
     holders = [verdict for verdict in verdicts if verdict.container.gpus]
     privileged = all((v.container.spec.get("securityContext") or {}).get("privileged") for v in holders)
     return {
@@ -118,10 +118,10 @@ def _pod(item: Object, owner: t.Optional[Key], nodes: Nodes, prefixes: t.Sequenc
     }
 
 
-def _judged(name: str, spec: Object, node: Node, prefixes: t.Sequence[str]) -> t.Tuple[str, t.List[Verdict]]:
+def _assessed(name: str, spec: Object, node: Node, prefixes: t.Sequence[str]) -> t.Tuple[str, t.List[Verdict]]:
     try:
         containers = containers_of(spec, prefixes)
-        return qos(spec, containers), judge(spec, containers, node)
+        return qos(spec, containers), assess(spec, containers, node)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise TuningError(f"{name} cannot be understood: {error}. Expected an object as the API gives it.") from error
 
@@ -141,7 +141,7 @@ def _container(verdict: Verdict) -> t.Dict[str, t.Any]:
 
 def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], multiple: int) -> t.Dict[str, t.Any]:
     namespace, kind, name = key
-    quality, verdicts = _judged(f"{kind} {namespace}/{name}", owner.template, Node(), prefixes)
+    quality, verdicts = _assessed(f"{kind} {namespace}/{name}", owner.template, Node(), prefixes)
     containers = [verdict.container for verdict in verdicts]
     injected = sorted(owner.containers - {container.name for container in containers})
     threads = max((_threads(nodes.get(node)) for node in owner.nodes), default=1)

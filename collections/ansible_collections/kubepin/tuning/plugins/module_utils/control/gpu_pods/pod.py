@@ -24,7 +24,7 @@ REASONS: t.Dict[str, str] = {
     "other_container": "another container of the pod has unequal or missing limits, so the whole pod is not Guaranteed",
     "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets pin nothing unless their "
     "feature gate PodLevelResourceManagers is on",
-    "smt_alignment": "its CPUs are no multiple of the node's threads per core, which full-pcpus-only refuses",
+    "smt_alignment": "its CPUs are not a multiple of the node's threads per core, which full-pcpus-only refuses",
     "too_many_cpus": "the pod asks for more CPUs than the node can ever give",
     "policy_not_static": "the node's CPU manager policy is not static",
 }
@@ -79,7 +79,7 @@ def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
     )
 
 
-def judge(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
+def assess(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
     """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning; only the
     feature gate for pods with resources of their own, which is off by default, is off if unknown."""
     pod_level = _pod_level(spec)

@@ -45,18 +45,18 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
         "matchConstraints": {"resourceRules": [_PODS, *_WORKLOADS]},
         "variables": [
             {"name": "pod", "expression": _POD},
-            {"name": "judged", "expression": _judged(settings)},
+            {"name": "covered", "expression": _covered(settings)},
             {"name": "podLevel", "expression": _POD_LEVEL},
             {"name": "asked", "expression": _ASKED},
             {"name": "problems", "expression": _PROBLEMS},
         ],
         "validations": [
             {
-                "expression": "!variables.judged || !variables.podLevel",
+                "expression": "!variables.covered || !variables.podLevel",
                 "message": f"{_RULE} Give each container limits of its own, and leave spec.resources out.",
             },
             {
-                "expression": "!variables.judged || variables.podLevel || variables.problems.size() == 0",
+                "expression": "!variables.covered || variables.podLevel || variables.problems.size() == 0",
                 "message": f"{_RULE} Give each container a limit of whole CPUs and one of memory, and equal requests or none.",
                 "messageExpression": f"{json.dumps(_RULE)} + ' ' + variables.problems.join('; ')",
             },
@@ -79,7 +79,7 @@ def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str)
     if parse_version(version).line < FIRST:
         problems.append(
             f"the API server is {version}: a ValidatingAdmissionPolicy takes 1.30 or newer. What is left is the audit: "
-            "audit-gpu-pods.yml lists the GPU pods without CPUs of their own, fails on them with gpu_qos_fail_on=not_exclusive, and "
+            "audit-gpu-pods.yml lists the GPU pods without exclusive CPUs, fails on them with gpu_qos_fail_on=not_exclusive, and "
             "mends their owners with gpu_qos_apply=true."
         )
     if not _LABEL.fullmatch(settings["exempt_label"]):
@@ -142,7 +142,7 @@ def _binding(settings: Data, action: str, rules: list[dict[str, Any]]) -> dict[s
     }
 
 
-def _judged(settings: Data) -> str:
+def _covered(settings: Data) -> str:
     """Whether the pod requests a GPU, as ``pod.asks_for_gpu``, and is not exempt.
 
     Checking limits is enough: the API server rejects a request for a device without an equal limit.
@@ -157,7 +157,7 @@ def _judged(settings: Data) -> str:
     )
 
 
-_RULE = "a GPU pod gets CPUs of its own only if each container has a limit of whole CPUs, a limit of memory, and requests equal to them."
+_RULE = "a GPU pod gets exclusive CPUs only if each container has a limit of whole CPUs, a limit of memory, and requests equal to them."
 # dyn: the kinds have different fields, the lists have different types, and spec.resources does not exist below 1.32.
 _POD = "dyn(object).spec.?jobTemplate.?spec.?template.or(dyn(object).spec.?template).orValue(dyn(object))"
 _CONTAINERS = "(dyn(variables.pod.spec.?initContainers.orValue([])) + dyn(variables.pod.spec.containers))"

@@ -22,15 +22,15 @@ _BY_THE_NODE = ("too_many_cpus", "smt_alignment")
 _NAMED = 3
 
 
-def gpu_pods_nodes(stacks: Stacks, told: Data) -> dict[str, dict[str, Any]]:
+def gpu_pods_nodes(stacks: Stacks, supplied: Data) -> dict[str, dict[str, Any]]:
     """The option ``nodes`` of gpu_pod_info.
 
     Precedence, lowest first: facts read from the node, the operator's facts, the plan.
     """
-    nodes = {name: dict(facts) for name, facts in told.items()}
+    nodes = {name: dict(facts) for name, facts in supplied.items()}
     for stack in filter(None, stacks):
         read = {key: value for key, value in stack["runtime"].items() if key not in _NOT_FACTS and value is not None}
-        nodes[stack["node"]] = {**read, **told.get(stack["node"], {}), **_after(stack)}
+        nodes[stack["node"]] = {**read, **supplied.get(stack["node"], {}), **_after(stack)}
     return {name: facts for name, facts in nodes.items() if facts}
 
 

@@ -23,7 +23,7 @@ def gpu_pods_text(audit: Data) -> str:
     summary = audit["summary"]
     grades = ", ".join(f"{count} {grade}" for grade, count in summary["risk"].items())
     lines = [
-        f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} on CPUs of their own, {summary['not_exclusive']} not."
+        f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} with exclusive CPUs, {summary['not_exclusive']} not."
         f" Risk of losing the GPU: {grades}. {summary['finished']} finished ones are left out."
     ]
     groups: dict[tuple[Any, ...], list[Data]] = {}
@@ -57,7 +57,7 @@ def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
     if fail_on == "at_risk" and risky:
         return f"{risky} of {summary['pods']} GPU pods may lose their GPU, or it is unknown whether they do."
     if fail_on == "not_exclusive" and summary["not_exclusive"]:
-        return f"{summary['not_exclusive']} of {summary['pods']} GPU pods have containers without CPUs of their own."
+        return f"{summary['not_exclusive']} of {summary['pods']} GPU pods have containers without exclusive CPUs."
     return ""
 
 

@@ -153,7 +153,7 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
     items = document.get("items") or []
     if not isinstance(items, list):
         raise TuningError(
-            f'"{path}" holds a {document["kind"]} whose items are no list: {str(items)[:60]!r}. {_EXPECTED}'
+            f'"{path}" holds a {document["kind"]} whose items are not a list: {str(items)[:60]!r}. {_EXPECTED}'
         )
     for item in items:
         if not isinstance(item, dict):

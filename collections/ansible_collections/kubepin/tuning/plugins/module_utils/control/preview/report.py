@@ -234,7 +234,7 @@ def _pod_lines(preview: Data) -> list[str]:
         f"  what kubelet {preview['kubelet']['version']} gives {title}, in this order, on an empty node:",
         *_table(rows),
         *refused,
-        f"  of {inside['pods']} with CPUs of their own: {inside['l3_groups']} inside one L3 group, {inside['numa_nodes']} inside one NUMA "
+        f"  of {inside['pods']} with exclusive CPUs: {inside['l3_groups']} inside one L3 group, {inside['numa_nodes']} inside one NUMA "
         f"node, {inside['beside_gpu']} beside a GPU",
         "",
     ]

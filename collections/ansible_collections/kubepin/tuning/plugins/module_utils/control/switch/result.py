@@ -60,7 +60,7 @@ def plan_fact(
     occupied, accepted = _occupied(work, take_over)
     # a cordon that another run may still need is not to be taken back
     may_resume = work.get("resumable", True) or (take_over and not occupied)
-    interrupted = bool(kubelet.get("repaired") or (node.get("cordoned_by_kubepin") and may_resume))
+    interrupted = bool(kubelet.get("recovered") or (node.get("cordoned_by_kubepin") and may_resume))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
     problems = [] if planned else _problems_of(kubelet)
@@ -180,7 +180,7 @@ def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touch
     if mine and its and mine != its:
         problems.append(other_machine(node["name"], mine, its))
     if touched:
-        if not node["ready"] and not kubelet.get("repaired"):
+        if not node["ready"] and not kubelet.get("recovered"):
             problems.append(not_ready(node.get("ready_reason") or "no reason given"))
         problems += occupied
         problems += map(Problem.from_dict, node["drain"]["problems"])

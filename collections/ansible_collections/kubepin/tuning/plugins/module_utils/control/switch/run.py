@@ -74,18 +74,18 @@ class SwitchRun:
         if state == "confirmed":
             return self._confirm()
         self._read()
-        repaired = self._repair()
-        if state == "repaired" or (repaired and self._check_mode):
-            return self._outcome(changed=repaired)
+        recovered = self._recover()
+        if state == "recovered" or (recovered and self._check_mode):
+            return self._outcome(changed=recovered)
         if state == "rolled_back" and not self._committed:
-            return self._outcome(changed=repaired)
+            return self._outcome(changed=recovered)
         plan, undoes = self._plan()
         self._record(plan)
         if plan.problems:
             raise TuningError.of(plan.problems)
         if plan.changed:
             self._apply(plan, undoes)
-        return self._outcome(changed=plan.changed or repaired)
+        return self._outcome(changed=plan.changed or recovered)
 
     def _outcome(self, changed: bool) -> Result:
         """The result of a success, which alone has a `policy`."""
@@ -127,10 +127,10 @@ class SwitchRun:
             )
         return {**self.result, "policy": answer["policy"], "verified": answer["verified"], "changed": False}
 
-    def _repair(self) -> bool:
+    def _recover(self) -> bool:
         if self._unfinished is None:
             return False
-        self.result["repaired"] = self._unfinished
+        self.result["recovered"] = self._unfinished
         online = format_cpuset(self._topology.online)
         answer = self._switch("undone", endpoint=asdict(endpoint_of(self._kubelet)), online=online)
         self._add_changes([FileChange(**change) for change in answer["files"]])

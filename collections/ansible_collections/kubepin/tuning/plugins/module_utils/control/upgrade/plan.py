@@ -215,7 +215,7 @@ def batch_problems(sizes: Sequence[object]) -> list[str]:
     if not sizes:
         return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
     return [
-        f'kubeadm_upgrade_batches: "{size}" is no number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
+        f'kubeadm_upgrade_batches: "{size}" is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
         """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'."""
         for size in sizes
         if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9]?[0-9])(\.[0-9]+)?%", str(size))

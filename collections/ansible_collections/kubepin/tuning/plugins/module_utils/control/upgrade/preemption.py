@@ -44,7 +44,7 @@ def preemptions(
             if victims:
                 found.append(
                     f"pod {own} (priority {_priority(pod)}) leaves {name} when it is drained, and no other node has {float(wanted):g} CPUs "
-                    f"free for it: it may preempt {' or '.join(victims)}. Leave room, or give pods with CPUs of their own a priority class."
+                    f"free for it: it may preempt {' or '.join(victims)}. Leave room, or give pods with exclusive CPUs a priority class."
                 )
     return found
 

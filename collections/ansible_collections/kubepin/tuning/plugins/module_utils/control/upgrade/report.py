@@ -37,7 +37,7 @@ def upgrade_plan_text(plan: Data) -> list[str]:
         state = (
             ["stays cordoned"]
             if place["cordoned"]
-            else ["an interrupted run has it in hand"]
+            else ["cordoned by an interrupted upgrade"]
             if place["in_progress"]
             else []
         )

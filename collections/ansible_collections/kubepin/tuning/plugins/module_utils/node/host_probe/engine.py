@@ -18,10 +18,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
     CONTAINER_ENGINES,
     LABEL,
     Engine,
-    Found,
     GpuDevice,
     Plan,
-    Wanted,
+    ProbeHost,
+    ProbeRequest,
     cgroup_command,
     cgroup_roots,
     cgroup_settings,
@@ -84,10 +84,10 @@ def find_engines(name: str, image: t.Optional[str], python: str, run: Run) -> t.
 
 def _find_container_engine(name: str, image: t.Optional[str], run: Run) -> Engine:
     if shutil.which(name) is None:
-        return Engine(name, trouble=f"there is no program {name} in PATH.")
+        return Engine(name, problem=f"there is no program {name} in PATH.")
     code, out, err = run([name, "info", "--format", _VERSION[name]], _ANSWER_SECONDS)
     if code != 0:
-        return Engine(name, trouble=f"does not answer: {last_line(err or out)}")
+        return Engine(name, problem=f"does not answer: {last_line(err or out)}")
     has_image = run([name, "image", "inspect", image], _ANSWER_SECONDS)[0] == 0 if image else None
     gives_gpus = any(map(shutil.which, _TOOLKIT_PROGRAMS[name])) or _has_cdi_gpus()
     return Engine(name, out.strip(), "", gives_gpus, has_image)
@@ -105,16 +105,16 @@ def _has_cdi_gpus() -> bool:
 
 
 def _find_cgroup(python: str, run: Run) -> Engine:
-    trouble = []
+    problems = []
     version, roots = read_cgroup_roots()
     if version == 0 or (version == 1 and "cpuset" not in roots):
-        trouble.append("this host has no cgroup hierarchy with the controllers cpu and cpuset.")
+        problems.append("this host has no cgroup hierarchy with the controllers cpu and cpuset.")
     code, out, err = run([python, "-c", "import torch, torchvision; print(torch.__version__)"], _IMPORT_SECONDS)
     if code != 0:
-        trouble.append(
+        problems.append(
             f"{python} cannot import torch and torchvision ({last_line(err or out)}): install them for it, or name another python."
         )
-    return Engine(CGROUP, f"v{version}", " ".join(trouble))
+    return Engine(CGROUP, f"v{version}", " ".join(problems))
 
 
 def read_cgroup_roots() -> t.Tuple[int, t.Dict[str, str]]:
@@ -133,12 +133,12 @@ def find_gpus(run: Run) -> t.List[GpuDevice]:
 class ContainerEngine:
     """Runs each round in a container of its own; every container with the probe's label belongs to the probe."""
 
-    def __init__(self, wanted: Wanted, found: Found, plan: Plan, run: Run) -> None:
-        self._wanted, self._found, self._plan, self._run = wanted, found, plan, run
+    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan, run: Run) -> None:
+        self._request, self._host, self._plan, self._run = request, host, plan, run
         self._name = plan.engine.name
 
     def command(self, arm: str, number: int) -> t.List[str]:
-        return container_command(self._wanted, self._found, self._plan, arm, number)
+        return container_command(self._request, self._host, self._plan, arm, number)
 
     def prepare(self) -> None:
         """Pull the image if it is missing.
@@ -147,9 +147,9 @@ class ContainerEngine:
         """
         if not self._plan.pull:
             return
-        code, out, err = self._run([self._name, "pull", t.cast(str, self._wanted.image)], _PULL_SECONDS)
+        code, out, err = self._run([self._name, "pull", t.cast(str, self._request.image)], _PULL_SECONDS)
         if code != 0:
-            raise TuningError(f"`{self._name} pull {self._wanted.image}` failed: {last_line(err or out)}")
+            raise TuningError(f"`{self._name} pull {self._request.image}` failed: {last_line(err or out)}")
 
     def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a round; its lines come on stdout, everything else goes to `output`."""
@@ -163,7 +163,7 @@ class ContainerEngine:
 
     def stop(self, arm: str, number: int) -> None:
         """End a round and remove its container."""
-        self._run([self._name, "rm", "--force", container_name(self._wanted.run_id, arm, number)], _ANSWER_SECONDS)
+        self._run([self._name, "rm", "--force", container_name(self._request.run_id, arm, number)], _ANSWER_SECONDS)
 
     def clean(self) -> t.List[str]:
         """Remove all containers of this probe and of interrupted ones; return what was removed.
@@ -186,13 +186,13 @@ class ContainerEngine:
 class CgroupEngine:
     """The host's own Python in a cgroup for each arm, version 1 or 2."""
 
-    def __init__(self, wanted: Wanted, found: Found, plan: Plan) -> None:
-        self._wanted, self._found, self._plan = wanted, found, plan
+    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan) -> None:
+        self._request, self._host, self._plan = request, host, plan
         self._version, self._roots = read_cgroup_roots()
         self._enabled: t.List[str] = []
 
     def command(self, arm: str, number: int) -> t.List[str]:
-        return cgroup_command(self._wanted, self._found, self._plan, arm, number)
+        return cgroup_command(self._request, self._host, self._plan, arm, number)
 
     def prepare(self) -> None:
         """Enable the controllers for the root's children, which version 2 requires; `clean` disables them again.
@@ -214,7 +214,7 @@ class CgroupEngine:
         memory_nodes = _read(os.path.join(self._roots["cpuset"], "cpuset.mems")) if self._version == 1 else ""
         folders = self._folders(arm)
         used = []
-        for setting in cgroup_settings(self._version, arm, self._wanted.cpus, self._plan.cpuset, memory_nodes):
+        for setting in cgroup_settings(self._version, arm, self._request.cpus, self._plan.cpuset, memory_nodes):
             folder = folders[setting.controller]
             if folder not in used:
                 os.makedirs(folder, exist_ok=True)
@@ -235,7 +235,7 @@ class CgroupEngine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**os.environ, **cgroup_variables(self._wanted, self._plan)},
+            env={**os.environ, **cgroup_variables(self._request, self._plan)},
             preexec_fn=enter,
             start_new_session=True,
         )

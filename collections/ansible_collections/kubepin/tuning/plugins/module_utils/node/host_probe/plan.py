@@ -35,8 +35,8 @@ _TOOLKIT = {
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The request. `cpuset` and `gpu` may be "auto"; `gpu` may also be "none"."""
+class ProbeRequest:
+    """What is asked for. `cpuset` and `gpu` may be "auto"; `gpu` may also be "none"."""
 
     run_id: str
     engine: str
@@ -58,11 +58,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine as found. `trouble` says why it cannot be used; `has_image` is None if no image was requested."""
+    """One engine as found. `problem` says why it cannot be used; `has_image` is None if no image was requested."""
 
     name: str
     version: str = ""
-    trouble: str = ""
+    problem: str = ""
     gives_gpus: bool = True
     has_image: t.Optional[bool] = None
 
@@ -77,11 +77,11 @@ class GpuDevice:
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeHost:
     """The host as found. `engines` holds those that may be used, in order of preference; `load` is the load average of
     the last minute; `obstacles` says what is wrong with the user and the files."""
 
-    host: str
+    name: str
     topology: Topology
     engines: t.Sequence[Engine]
     gpus: t.Sequence[GpuDevice] = ()
@@ -172,23 +172,23 @@ def _explanation(used: t.Sequence[Core], whole: int, split: bool, gpu_node: t.Op
     return words
 
 
-def plan_probe(wanted: Wanted, found: Found) -> Plan:
+def plan_probe(request: ProbeRequest, host: ProbeHost) -> Plan:
     """What to run, or every problem."""
-    problems = [*_bad_values(wanted), *found.obstacles]
-    engine, trouble = _pick_engine(wanted, found.engines)
-    problems += trouble
-    gpu, trouble = _pick_gpu(wanted, found, engine)
-    problems += trouble
-    node = _numa_node(found.topology, gpu)
-    choice, trouble, notes = _pick_cpus(wanted, found.topology, node)
-    problems += trouble
+    problems = [*_bad_values(request), *host.obstacles]
+    engine, found = _pick_engine(request, host.engines)
+    problems += found
+    gpu, found = _pick_gpu(request, host, engine)
+    problems += found
+    node = _numa_node(host.topology, gpu)
+    choice, found, notes = _pick_cpus(request, host.topology, node)
+    problems += found
     if problems or engine is None:
         return Plan(problems)
-    if found.topology["gpus"] and gpu is None:
+    if host.topology["gpus"] and gpu is None:
         notes.append("the host has an NVIDIA GPU, and gpu=none was asked for: torch works on the CPU")
-    if found.load > BUSY:
-        notes.append(f"other work runs on this host (load average {found.load:.1f}): timings will spread widely")
-    if engine.name == CGROUP and (wanted.memory or wanted.shm_size):
+    if host.load > BUSY:
+        notes.append(f"other work runs on this host (load average {host.load:.1f}): timings will spread widely")
+    if engine.name == CGROUP and (request.memory or request.shm_size):
         notes.append("memory and shm_size count in containers only: engine cgroup limits neither")
     return Plan(
         [],
@@ -198,59 +198,61 @@ def plan_probe(wanted: Wanted, found: Found) -> Plan:
         choice.explanation,
         gpu,
         node,
-        arm_order(wanted.run_id, wanted.rounds),
+        arm_order(request.run_id, request.rounds),
         notes,
     )
 
 
-def _bad_values(wanted: Wanted) -> t.List[str]:
+def _bad_values(request: ProbeRequest) -> t.List[str]:
     problems = []
-    if not _NAME.fullmatch(wanted.run_id):
-        problems.append(f"run_id is '{wanted.run_id}': expected letters, digits, '.', '_' and '-', such as gpu-01-a.")
-    if wanted.rounds < 1:
-        problems.append(f"rounds is {wanted.rounds}: expected 1 or more. 3 are the fewest that say how far they agree.")
-    for name, size in (("memory", wanted.memory), ("shm_size", wanted.shm_size)):
+    if not _NAME.fullmatch(request.run_id):
+        problems.append(f"run_id is '{request.run_id}': expected letters, digits, '.', '_' and '-', such as gpu-01-a.")
+    if request.rounds < 1:
+        problems.append(
+            f"rounds is {request.rounds}: expected 1 or more. 3 are the fewest that say how far they agree."
+        )
+    for name, size in (("memory", request.memory), ("shm_size", request.shm_size)):
         if size and not _SIZE.fullmatch(size):
             problems.append(f"{name} is '{size}': expected a number with b, k, m or g behind it, such as 30g.")
     return problems
 
 
-def _pick_engine(wanted: Wanted, engines: t.Sequence[Engine]) -> t.Tuple[t.Optional[Engine], t.List[str]]:
+def _pick_engine(request: ProbeRequest, engines: t.Sequence[Engine]) -> t.Tuple[t.Optional[Engine], t.List[str]]:
     """The first engine that works, and the problems; with "auto", those of the engines count only if none works."""
-    works = [engine for engine in engines if not engine.trouble]
+    works = [engine for engine in engines if not engine.problem]
     if not works:
-        return None, [f"engine {engine.name}: {engine.trouble}" for engine in engines]
+        return None, [f"engine {engine.name}: {engine.problem}" for engine in engines]
     engine = works[0]
     if engine.name == CGROUP:
         return engine, []
-    if not wanted.image:
+    if not request.image:
         return engine, [f"image is not given: engine {engine.name} needs an image with Python, torch and torchvision."]
-    if engine.has_image is False and not wanted.pull:
+    if engine.has_image is False and not request.pull:
         return engine, [
-            f"image {wanted.image} is not there, and pull is false: run `{engine.name} pull {wanted.image}`, load it from an "
+            f"image {request.image} is not there, and pull is false: run `{engine.name} pull {request.image}`, load it from an "
             f"archive, or set pull to true."
         ]
     return engine, []
 
 
-def _pick_gpu(wanted: Wanted, found: Found, engine: t.Optional[Engine]) -> t.Tuple[t.Optional[GpuDevice], t.List[str]]:
-    if wanted.gpu == "none" or (wanted.gpu == "auto" and not found.topology["gpus"]):
+def _pick_gpu(
+    request: ProbeRequest, host: ProbeHost, engine: t.Optional[Engine]
+) -> t.Tuple[t.Optional[GpuDevice], t.List[str]]:
+    if request.gpu == "none" or (request.gpu == "auto" and not host.topology["gpus"]):
         return None, []
-    devices = found.gpus or [
-        GpuDevice(index, address=gpu["address"]) for index, gpu in enumerate(found.topology["gpus"])
-    ]
+    devices = host.gpus or [GpuDevice(index, address=gpu["address"]) for index, gpu in enumerate(host.topology["gpus"])]
     if not devices:
-        return None, [f"gpu is '{wanted.gpu}', and this host has no NVIDIA GPU on its PCI bus: set gpu to none."]
+        return None, [f"gpu is '{request.gpu}', and this host has no NVIDIA GPU on its PCI bus: set gpu to none."]
     named = [
         device
         for device in devices
-        if wanted.gpu in ("auto", str(device.index), device.uuid, device.address) and wanted.gpu
+        if request.gpu in ("auto", str(device.index), device.uuid, device.address) and request.gpu
     ]
     if not named:
         known = ", ".join(
             filter(None, (f"{device.index} {device.uuid or device.address}".strip() for device in devices))
         )
-        return None, [f"gpu is '{wanted.gpu}': expected auto, none, or the index or UUID of one of: {known}."]
+        return None, [f"gpu is '{request.gpu}': expected auto, none, or the index or UUID of one of: {known}."]
     if engine is not None and not engine.gives_gpus:
         return named[0], [
             f"engine {engine.name} cannot hand GPU {named[0].index} to a container: {_TOOLKIT[engine.name]}, or set gpu to none."
@@ -265,24 +267,24 @@ def _numa_node(topology: Topology, gpu: t.Optional[GpuDevice]) -> t.Optional[int
 
 
 def _pick_cpus(
-    wanted: Wanted, topology: Topology, numa_node: t.Optional[int]
+    request: ProbeRequest, topology: Topology, numa_node: t.Optional[int]
 ) -> t.Tuple[CpuChoice, t.List[str], t.List[str]]:
     online = parse_cpuset(topology["online"])
     nothing = CpuChoice(frozenset(), "")
-    if not 1 <= wanted.cpus < len(online):
+    if not 1 <= request.cpus < len(online):
         end = "fewer than the host's CPUs online, and it has 1 only: there is nothing to compare on it."
         if len(online) > 1:
             most = "1" if len(online) == 2 else f"1 to {len(online) - 1}"
             end = f"{most}, fewer than the host's {len(online)} CPUs online: with all of them both arms are the same."
-        return nothing, [f"cpus is {wanted.cpus}: expected {end}"], []
-    if wanted.cpuset == "auto":
-        choice = choose_cpus(topology, wanted.cpus, numa_node)
-        if len(choice.cpus) == wanted.cpus:
+        return nothing, [f"cpus is {request.cpus}: expected {end}"], []
+    if request.cpuset == "auto":
+        choice = choose_cpus(topology, request.cpus, numa_node)
+        if len(choice.cpus) == request.cpus:
             return choice, [], []
-        missing = f"cpus is {wanted.cpus}, and only {len(choice.cpus)} CPUs are not isolated: name them with cpuset."
+        missing = f"cpus is {request.cpus}, and only {len(choice.cpus)} CPUs are not isolated: name them with cpuset."
         return nothing, [missing], []
     try:
-        given = parse_cpuset(wanted.cpuset)
+        given = parse_cpuset(request.cpuset)
     except CpusetError as exc:
         return nothing, [f"cpuset: {exc}"], []
     problems = []
@@ -290,19 +292,19 @@ def _pick_cpus(
     outside, offline = given - known, (given & known) - online
     if outside:
         problems.append(
-            f"cpuset '{wanted.cpuset}': this host has no CPU {format_cpuset(outside)}. Online are {topology['online']}."
+            f"cpuset '{request.cpuset}': this host has no CPU {format_cpuset(outside)}. Online are {topology['online']}."
         )
     if offline:
         problems.append(
-            f"cpuset '{wanted.cpuset}': CPU {format_cpuset(offline)} is offline. Online are {topology['online']}."
+            f"cpuset '{request.cpuset}': CPU {format_cpuset(offline)} is offline. Online are {topology['online']}."
         )
-    if len(given) != wanted.cpus:
+    if len(given) != request.cpus:
         problems.append(
-            f"cpuset '{wanted.cpuset}' names {len(given)} CPU{'' if len(given) == 1 else 's'}, and cpus is {wanted.cpus}: expected "
+            f"cpuset '{request.cpuset}' names {len(given)} CPU{'' if len(given) == 1 else 's'}, and cpus is {request.cpus}: expected "
             f"the same number, so that the arms differ in one thing only."
         )
     split = [core["cpus"] for core in topology["cores"] if 0 < len(parse_cpuset(core["cpus"]) - given) < _size(core)]
-    notes = [f"cpuset '{wanted.cpuset}' splits the core {cpus}: other threads may share it" for cpus in split]
+    notes = [f"cpuset '{request.cpuset}' splits the core {cpus}: other threads may share it" for cpus in split]
     return CpuChoice(given, "as given"), problems, notes
 
 
@@ -324,63 +326,63 @@ def clock_words(topology: Topology) -> str:
     return ", ".join(parts)
 
 
-def program_arguments(wanted: Wanted, found: Found, plan: Plan, arm: str, number: int) -> t.List[str]:
+def program_arguments(request: ProbeRequest, host: ProbeHost, plan: Plan, arm: str, number: int) -> t.List[str]:
     """The arguments of the program for one round."""
     facts = {
         "policy": arm,
-        "node": found.host,
+        "node": host.name,
         "engine": f"{plan.engine.name} {plan.engine.version}".strip(),
-        "image": "" if plan.engine.name == CGROUP else wanted.image,
-        "clock": clock_words(found.topology),
+        "image": "" if plan.engine.name == CGROUP else request.image,
+        "clock": clock_words(host.topology),
     }
     return [
         "round",
-        *wanted.program_options,
-        *["--run-id", wanted.run_id, "--arm", arm, "--round", str(number)],
-        *["--threads", wanted.threads, "--auto-threads", wanted.auto_threads],
+        *request.program_options,
+        *["--run-id", request.run_id, "--arm", arm, "--round", str(number)],
+        *["--threads", request.threads, "--auto-threads", request.auto_threads],
         *["--device", "cpu" if plan.gpu is None else "cuda"],
         *["--env", *(f"{key}={value}" for key, value in facts.items() if value)],
     ]
 
 
-def container_command(wanted: Wanted, found: Found, plan: Plan, arm: str, number: int) -> t.List[str]:
+def container_command(request: ProbeRequest, host: ProbeHost, plan: Plan, arm: str, number: int) -> t.List[str]:
     """The engine's command line for one round; the arms differ only in --cpuset-cpus."""
     engine = plan.engine.name
     command = [
-        *[engine, "run", "--rm", "--name", container_name(wanted.run_id, arm, number), "--hostname", found.host],
-        *["--label", f"{LABEL}={wanted.run_id}", "--network", "none", f"--cpus={wanted.cpus}"],
+        *[engine, "run", "--rm", "--name", container_name(request.run_id, arm, number), "--hostname", host.name],
+        *["--label", f"{LABEL}={request.run_id}", "--network", "none", f"--cpus={request.cpus}"],
     ]
     if arm == "cpuset":
         command += ["--cpuset-cpus", plan.cpuset]
-    if wanted.memory:
-        command += [f"--memory={wanted.memory}"]
-    if wanted.shm_size:
-        command += [f"--shm-size={wanted.shm_size}"]
+    if request.memory:
+        command += [f"--memory={request.memory}"]
+    if request.shm_size:
+        command += [f"--shm-size={request.shm_size}"]
     if plan.gpu is not None:
         name = plan.gpu.uuid or str(plan.gpu.index)
         command += ["--device", f"nvidia.com/gpu={name}"] if engine == "podman" else ["--gpus", f"device={name}"]
-    if found.selinux and engine != "nerdctl":
+    if host.selinux and engine != "nerdctl":
         command += ["--security-opt", "label=disable"]  # else the mounted program cannot be read
     command += [
         "--volume",
-        f"{wanted.program}:{MOUNT}:ro",
+        f"{request.program}:{MOUNT}:ro",
         "--env",
         f"PYTHONPATH={MOUNT}",
         "--entrypoint",
-        wanted.python,
+        request.python,
     ]
-    return [*command, t.cast(str, wanted.image), "-m", PACKAGE, *program_arguments(wanted, found, plan, arm, number)]
+    return [*command, t.cast(str, request.image), "-m", PACKAGE, *program_arguments(request, host, plan, arm, number)]
 
 
-def cgroup_command(wanted: Wanted, found: Found, plan: Plan, arm: str, number: int) -> t.List[str]:
+def cgroup_command(request: ProbeRequest, host: ProbeHost, plan: Plan, arm: str, number: int) -> t.List[str]:
     """The host's own Python, to be run in the arm's cgroup."""
-    return [wanted.python, "-m", PACKAGE, *program_arguments(wanted, found, plan, arm, number)]
+    return [request.python, "-m", PACKAGE, *program_arguments(request, host, plan, arm, number)]
 
 
-def cgroup_variables(wanted: Wanted, plan: Plan) -> t.Dict[str, str]:
+def cgroup_variables(request: ProbeRequest, plan: Plan) -> t.Dict[str, str]:
     """Environment variables of the program outside of a container."""
     visible = "" if plan.gpu is None else plan.gpu.uuid or str(plan.gpu.index)
-    return {"PYTHONPATH": wanted.program, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+    return {"PYTHONPATH": request.program, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
 
 
 class CgroupFile(t.NamedTuple):

@@ -78,10 +78,10 @@ class NotVerified(TuningError):
     """The kubelet did not come up as planned; the message and the details contain the first cause that it logged."""
 
     def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
-        said = f' The kubelet said: "{cause.line}"' if cause else ""
+        quoted = f' The kubelet said: "{cause.line}"' if cause else ""
         means = f" That means: {cause.meaning}." if cause and cause.meaning else ""
         details = {"first_cause": cause.line, "meaning": cause.meaning} if cause else {}
-        super().__init__(f"{message}{said}{means}", **details)
+        super().__init__(f"{message}{quoted}{means}", **details)
 
 
 class Verification:
@@ -184,7 +184,7 @@ class Verification:
         return f"{path} is not as planned: {rejected}" if rejected else None
 
     def _pod_problem(self, expected: DesiredState, pod: PodCpus) -> t.Optional[str]:
-        entry = self._state(expected)["entries"].get(pod.uid, {}).get(pod.container, "no CPUs of its own")
+        entry = self._state(expected)["entries"].get(pod.uid, {}).get(pod.container, "no exclusive CPUs")
         if pod.cpus == entry:
             return None
         return (

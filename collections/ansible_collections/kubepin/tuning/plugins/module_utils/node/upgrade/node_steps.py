@@ -227,11 +227,11 @@ class NodeUpgrade:
         self._make_folder()
         for program in self._fetch():
             path = f"{self._staged}/{program}"
-            said = program_version(self._run, path)
-            if said != self.version:
+            version = program_version(self._run, path)
+            if version != self.version:
                 raise TuningError(
-                    f"the {program} that the source has for {self.version} says that it is {said or 'nothing'}: `{path}` does not run, or "
-                    "is another version. Correct the source. The installed programs were not touched."
+                    f"the {program} that the source has for {self.version} says that it is {version or 'nothing'}: `{path}` does not "
+                    "run, or is another version. Correct the source. The installed programs were not touched."
                 )
         loaded = self._load_images(control_plane)
         installed = not self._packages and self._install("kubeadm")

@@ -136,7 +136,7 @@ def images_in(archive: str) -> t.List[str]:
             manifest = tar.extractfile("manifest.json")
             return [name for image in json.load(manifest) for name in image["RepoTags"] or []] if manifest else []
     except (OSError, tarfile.TarError, KeyError, ValueError) as exc:
-        raise TuningError(f"{archive} is no image archive as `docker save` writes it: {exc}.") from exc
+        raise TuningError(f"{archive} is not an image archive as `docker save` writes it: {exc}.") from exc
 
 
 def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:

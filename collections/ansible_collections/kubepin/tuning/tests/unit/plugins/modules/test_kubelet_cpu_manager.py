@@ -169,7 +169,7 @@ def test_a_switch_is_rolled_back_once(node: SimulatedNode, run: Run) -> None:
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-@pytest.mark.parametrize("state", ["rolled_back", "repaired"])
+@pytest.mark.parametrize("state", ["rolled_back", "recovered"])
 def test_with_nothing_to_undo_nothing_changes(node: SimulatedNode, run: Run, state: str, check_mode: bool) -> None:
     result = run(state=state, _ansible_check_mode=check_mode)
     assert (result["changed"], result["changes"], result["rollback"], result["policy"]) == (False, [], {}, "none")
@@ -185,28 +185,28 @@ def test_a_rollback_of_files_that_were_edited_since_is_refused(node: SimulatedNo
     assert node.files[ENV] == edited
 
 
-def test_an_interrupted_switch_is_repaired(node: SimulatedNode, run: Run) -> None:
+def test_an_interrupted_switch_is_recovered(node: SimulatedNode, run: Run) -> None:
     interrupt(node, run)
     assert node.policy == "static"
-    result = run(state="repaired")
+    result = run(state="recovered")
     assert (result["changed"], node.policy, node.running, node.drafts) == (True, "none", True, [])
-    assert result["repaired"]
+    assert result["recovered"]
     assert [change["path"] for change in result["changes"]] == [ENV]
 
 
-def test_check_mode_says_what_a_repair_would_do(node: SimulatedNode, run: Run) -> None:
+def test_check_mode_says_what_a_recovery_would_do(node: SimulatedNode, run: Run) -> None:
     interrupt(node, run)
     files = dict(node.files)
     result = run(_ansible_check_mode=True)
     assert result["changed"] is True
     assert result["notes"] == [
-        f"the interrupted switch {result['repaired']} would be undone first; what follows is planned after that"
+        f"the interrupted switch {result['recovered']} would be undone first; what follows is planned after that"
     ]
     assert result["diff"][0]["after"] == OLD
     assert node.files == files
 
 
-@pytest.mark.parametrize("state", ["repaired", "present", "rolled_back"])
+@pytest.mark.parametrize("state", ["recovered", "present", "rolled_back"])
 def test_an_interrupted_switch_whose_files_were_edited_since_is_left_to_a_person(
     node: SimulatedNode, run: Run, state: str
 ) -> None:
@@ -216,15 +216,15 @@ def test_an_interrupted_switch_whose_files_were_edited_since_is_left_to_a_person
     result = run(state=state)
     assert result["failed"] is True
     assert f"{ENV} was edited since" in result["msg"]
-    assert f"move /var/lib/kubepin/switches/{result['repaired']}.json away" in result["msg"]
+    assert f"move /var/lib/kubepin/switches/{result['recovered']}.json away" in result["msg"]
     assert node.files == files
 
 
-def test_an_interrupted_switch_is_repaired_before_a_new_one(node: SimulatedNode, run: Run) -> None:
+def test_an_interrupted_switch_is_recovered_before_a_new_one(node: SimulatedNode, run: Run) -> None:
     interrupt(node, run)
     result = run()
     assert (result["changed"], node.policy, node.running) == (True, "static", True)
-    assert result["repaired"] != result["switch_id"]
+    assert result["recovered"] != result["switch_id"]
 
 
 def test_a_held_switch_is_committed_once_confirmed(node: SimulatedNode, run: Run) -> None:
@@ -240,7 +240,7 @@ def test_a_held_switch_is_undone_if_a_pod_did_not_get_its_cpus(node: SimulatedNo
     pod = {"uid": "u", "container": "probe", "cpus": "0-1"}
     result = run(state="confirmed", switch_id=held["switch_id"], pod=pod)
     assert (result["failed"], result["undone"], node.policy) == (True, True, "none")
-    assert "gives it no CPUs of its own" in result["msg"]
+    assert "gives it no exclusive CPUs" in result["msg"]
 
 
 def test_check_mode_confirms_nothing(node: SimulatedNode, run: Run) -> None:

@@ -53,7 +53,7 @@ def test_a_new_mark_counts_for_the_drain_and_half_an_hour() -> None:
     assert mark == Mark("present", "mine", "here", NOW, NOW + 600 + HOLD_SECONDS, "process-1")
 
 
-def judged(mark: Mark | None, running: bool | None = None, now: float = NOW + 60, mine: Mark = MINE) -> str | None:
+def code_of(mark: Mark | None, running: bool | None = None, now: float = NOW + 60, mine: Mark = MINE) -> str | None:
     """The code of the problem."""
     problem = why_not_ours("gpu-01", mark, mine, now, lambda process: running)
     return problem.code if problem else None
@@ -86,7 +86,7 @@ THEIRS = Mark("present", "theirs", "there", NOW, NOW + 2400, "process-2")
     ],
 )
 def test_whose_cordon_may_be_taken_over(case: dict[str, Any], code: str | None) -> None:
-    assert judged(**case) == code
+    assert code_of(**case) == code
 
 
 def test_the_problem_names_run_host_time_purpose_and_the_way_out() -> None:

@@ -6,8 +6,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     REASONS,
     asks_for_gpu,
+    assess,
     containers_of,
-    judge,
     qos,
     threads_follow_the_host,
 )
@@ -17,7 +17,7 @@ PREFIXES = ["nvidia.com/"]
 
 
 def reasons(spec, node=None):
-    found = judge(spec, containers_of(spec, PREFIXES), node or Node())
+    found = assess(spec, containers_of(spec, PREFIXES), node or Node())
     return {verdict.container.name: list(verdict.reasons) for verdict in found}
 
 
@@ -128,5 +128,5 @@ def test_which_pods_ask_for_a_gpu():
 )
 def test_a_quota_without_a_number_of_threads(name, hint):
     spec = next(case.spec for case in CASES if case.name == name)
-    verdict = judge(spec, containers_of(spec, PREFIXES), Node())[-1]
+    verdict = assess(spec, containers_of(spec, PREFIXES), Node())[-1]
     assert threads_follow_the_host(verdict) is hint

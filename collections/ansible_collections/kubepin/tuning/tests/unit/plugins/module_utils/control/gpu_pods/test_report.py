@@ -61,7 +61,7 @@ GOOD = {
 
 def test_the_text_names_pods_reasons_and_what_mends_them():
     text = gpu_pods_text(AUDIT)
-    assert text.startswith("kubepin: 1 GPU pods: 0 on CPUs of their own, 1 not.")
+    assert text.startswith("kubepin: 1 GPU pods: 0 with exclusive CPUs, 1 not.")
     for line in (
         "  ml/serve   gpu-01   Deployment/serve   Guaranteed   risk unknown (container_update)",
         "      container main, 1.5 CPUs: fractional_cpu; no OMP_NUM_THREADS",

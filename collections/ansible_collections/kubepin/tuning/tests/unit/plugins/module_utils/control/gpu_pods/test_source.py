@@ -37,7 +37,7 @@ def test_files(tmp_path):
         ('{"a": 1}', "holds something that is no Kubernetes object"),
         ('{"kind": "Pod"}', "holds a Pod without a name"),
         ('{"kind": "List", "items": [1]}', "holds something that is no Kubernetes object"),
-        ('{"kind": "List", "items": {"a": 1}}', "holds a List whose items are no list"),
+        ('{"kind": "List", "items": {"a": 1}}', "holds a List whose items are not a list"),
         ('{"kind": "Pod", "metadata": "a"}', "holds a Pod without a name"),
         ("[" * 100_000, "is nested too deeply"),
         ("kind: Pod\nmetadata: {name: 2020-13-45}", "is neither JSON nor YAML"),
@@ -137,10 +137,10 @@ def test_objects_that_own_each_other_are_no_endless_chain(tmp_path):
         reference = {"kind": "ReplicaSet", "name": by, "controller": True}
         return item("ReplicaSet", metadata={"name": name, "ownerReferences": [reference]})
 
-    started = time.monotonic()
+    started = time.thread_time()
     metadata = {"name": "p", "ownerReferences": [{"kind": "ReplicaSet", "name": "a", "controller": True}]}
     audited(tmp_path, owned("a", "b"), owned("b", "a"), item(metadata=metadata))
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def places(value, path=()):

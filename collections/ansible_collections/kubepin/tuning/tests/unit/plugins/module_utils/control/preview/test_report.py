@@ -70,7 +70,7 @@ def test_text_of_a_node() -> None:
         "CPUs 0-255 online: 2 sockets, 8 NUMA nodes, 16 L3 groups, 2 threads a core, 8 GPUs",
         "reserved 0,128   (1 core, L3 0, NUMA 0, 1 GPU)",
         "b  pod 2   12       7-12,135-140     0-1    0     1",
-        "of 21 with CPUs of their own: 6 inside one L3 group, 14 inside one NUMA node, 14 beside a GPU",
+        "of 21 with exclusive CPUs: 6 inside one L3 group, 14 inside one NUMA node, 14 beside a GPU",
         "advice: reserve 0-7,128-135 (cpu_manager_reserved_cpus), ask for 16 CPUs a pod: 15 of 15 pods stay inside one L3 group, "
         "instead of 6 of 21.",
         "With pods of 12: reserve 0-1,128-129 (cpu_manager_reserved_cpus): 11 of 21.",

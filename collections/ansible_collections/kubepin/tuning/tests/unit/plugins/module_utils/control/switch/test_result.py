@@ -168,7 +168,7 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
             id="another machine's node name",
         ),
         pytest.param(
-            {**KUBELET, "repaired": "20261123T000000.000Z"},
+            {**KUBELET, "recovered": "20261123T000000.000Z"},
             {"node": {**NODE, "ready": False}},
             [],
             id="an interrupted switch: it is undone first, Ready or not",
@@ -188,7 +188,7 @@ def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[Probl
 @pytest.mark.parametrize(
     ("kubelet", "node"),
     [
-        ({**KUBELET, "settings": [], "repaired": "20261123T000000.000Z"}, {}),
+        ({**KUBELET, "settings": [], "recovered": "20261123T000000.000Z"}, {}),
         ({**KUBELET, "settings": []}, {"cordoned_by_kubepin": True}),
     ],
     ids=["a switch to undo", "a cordon to take back"],

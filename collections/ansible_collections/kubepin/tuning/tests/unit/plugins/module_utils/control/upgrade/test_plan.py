@@ -376,7 +376,7 @@ def test_batches(sizes: list[int | str], expected: list[int]) -> None:
 @pytest.mark.parametrize("size", ["[2]", "0", 0, -1, "half", "120%", "2.5", "%"])
 def test_what_is_no_size_of_a_batch_is_named(size: object) -> None:
     (problem,) = batch_problems([1, size])
-    assert f'kubeadm_upgrade_batches: "{size}" is no number of workers' in problem
+    assert f'kubeadm_upgrade_batches: "{size}" is not a number of workers' in problem
 
 
 def test_no_batch_at_all_is_refused() -> None:

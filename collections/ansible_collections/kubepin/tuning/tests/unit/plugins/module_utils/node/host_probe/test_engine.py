@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.eng
     run_command,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import Engine, Plan
-from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import FOUND, WANTED
+from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import HOST, REQUEST
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def program(folder: Path, name: str, text: str) -> str:
 def test_an_engine_that_does_not_answer_says_why(programs: Path) -> None:
     program(programs, "docker", "echo Cannot connect to the Docker daemon. >&2; exit 1")
     (engine,) = find_engines("docker", None, "python3", run_command)
-    assert engine.trouble == "does not answer: Cannot connect to the Docker daemon."
+    assert engine.problem == "does not answer: Cannot connect to the Docker daemon."
 
 
 def test_an_engine_that_hangs_does_not_hold_up_the_run() -> None:
@@ -48,9 +48,9 @@ def test_auto_looks_at_all_engines_in_turn(programs: Path) -> None:
     program(programs, "podman", '[ "$1" = info ] && echo 5.2 || exit 1')
     engines = find_engines("auto", "example.org/torch:1", "/no/python", run_command)
     assert [engine.name for engine in engines] == ["docker", "podman", "nerdctl", "cgroup"]
-    assert engines[0].trouble == "there is no program docker in PATH."
+    assert engines[0].problem == "there is no program docker in PATH."
     assert engines[1] == Engine("podman", "5.2", gives_gpus=False, has_image=False)
-    assert "/no/python cannot import torch and torchvision" in engines[3].trouble
+    assert "/no/python cannot import torch and torchvision" in engines[3].problem
 
 
 def test_gpus_come_from_the_toolkit_or_a_cdi_specification(programs: Path) -> None:
@@ -79,8 +79,8 @@ def version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def engine() -> CgroupEngine:
-    wanted = dataclasses.replace(WANTED, python=sys.executable)
-    return CgroupEngine(wanted, FOUND, Plan([], Engine("cgroup"), cpuset="4-15"))
+    request = dataclasses.replace(REQUEST, python=sys.executable)
+    return CgroupEngine(request, HOST, Plan([], Engine("cgroup"), cpuset="4-15"))
 
 
 def test_a_controller_that_the_root_keeps_to_itself_is_lent_and_taken_back(version_2: Path) -> None:

@@ -12,10 +12,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
     CgroupFile,
     Engine,
-    Found,
     GpuDevice,
     Plan,
-    Wanted,
+    ProbeHost,
+    ProbeRequest,
     arm_order,
     busiest_mhz,
     cgroup_roots,
@@ -50,7 +50,7 @@ def machine(offline: Sequence[int] = (), isolated: str = "", gpus_on: Sequence[i
 
 EPYC_PAIR: dict[str, Any] = {"cores": 128, "threads": 2, "numa_nodes": 2, "sockets": 2}
 EPYC = machine(**EPYC_PAIR, gpus_on=(1, 0))
-WANTED = Wanted(
+REQUEST = ProbeRequest(
     run_id="gpu-01-a",
     engine="docker",
     image="example.org/torch:1",
@@ -68,11 +68,11 @@ WANTED = Wanted(
     rounds=3,
     output="/srv/probe/lines.jsonl",
 )
-FOUND = Found("gpu-01", EPYC, [DOCKER], GPUS)
+HOST = ProbeHost("gpu-01", EPYC, [DOCKER], GPUS)
 
 
-def plan(found: Found = FOUND, **changes: Any) -> Plan:
-    return plan_probe(dataclasses.replace(WANTED, **changes), found)
+def plan(host: ProbeHost = HOST, **changes: Any) -> Plan:
+    return plan_probe(dataclasses.replace(REQUEST, **changes), host)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3, 8])
@@ -115,7 +115,7 @@ def test_cpus_are_chosen(told: Any, count: int, node: int | None, expected: str,
 def test_the_arms_differ_in_the_cpus_only() -> None:
     made = plan()
     assert (made.problems, made.notes, made.gpu, made.gpu_numa_node) == ([], [], GPUS[0], 1)
-    quota, cpuset = (container_command(WANTED, FOUND, made, arm, 2) for arm in ("quota", "cpuset"))
+    quota, cpuset = (container_command(REQUEST, HOST, made, arm, 2) for arm in ("quota", "cpuset"))
     place = cpuset.index("--cpuset-cpus")
     assert cpuset[place + 1] == "64-69,192-197"
     rest = [word.replace("cpuset", "quota") for word in cpuset[:place] + cpuset[place + 2 :]]
@@ -123,7 +123,7 @@ def test_the_arms_differ_in_the_cpus_only() -> None:
 
 
 def test_a_round_in_docker() -> None:
-    command = " ".join(container_command(WANTED, FOUND, plan(), "quota", 2))
+    command = " ".join(container_command(REQUEST, HOST, plan(), "quota", 2))
     assert command == (
         "docker run --rm --name kubepin-probe-gpu-01-a-quota-2 --hostname gpu-01 --label kubepin.probe=gpu-01-a "
         "--network none --cpus=12 --memory=30g --shm-size=30g --gpus device=GPU-aa --volume /srv/probe:/opt/kubepin:ro "
@@ -135,34 +135,34 @@ def test_a_round_in_docker() -> None:
 
 
 def test_podman_takes_the_gpu_from_cdi_and_reads_the_program_under_selinux() -> None:
-    found = dataclasses.replace(FOUND, engines=[Engine("podman", "5.2", has_image=True)], selinux=True)
-    command = " ".join(container_command(WANTED, found, plan(found, gpu="1"), "quota", 1))
+    host = dataclasses.replace(HOST, engines=[Engine("podman", "5.2", has_image=True)], selinux=True)
+    command = " ".join(container_command(REQUEST, host, plan(host, gpu="1"), "quota", 1))
     assert "--device nvidia.com/gpu=GPU-bb " in command
     assert "--security-opt label=disable " in command
     assert "--gpus" not in command
 
 
 def test_no_gpu_no_limits() -> None:
-    found = dataclasses.replace(FOUND, topology=machine(), gpus=())
-    wanted = dataclasses.replace(WANTED, cpus=1, memory=None, shm_size=None)
-    command = " ".join(container_command(wanted, found, plan_probe(wanted, found), "quota", 1))
+    host = dataclasses.replace(HOST, topology=machine(), gpus=())
+    request = dataclasses.replace(REQUEST, cpus=1, memory=None, shm_size=None)
+    command = " ".join(container_command(request, host, plan_probe(request, host), "quota", 1))
     assert "--device cpu " in command
     for option in ("--gpus", "--memory", "--shm-size", "--security-opt"):
         assert option not in command
 
 
 def test_without_a_container_the_gpu_is_chosen_by_the_environment() -> None:
-    found = dataclasses.replace(FOUND, engines=[Engine("cgroup", "v2")])
-    made = plan(found, image=None)
+    host = dataclasses.replace(HOST, engines=[Engine("cgroup", "v2")])
+    made = plan(host, image=None)
     assert made.problems == []
     assert made.notes == ["memory and shm_size count in containers only: engine cgroup limits neither"]
-    variables = cgroup_variables(WANTED, made)
+    variables = cgroup_variables(REQUEST, made)
     assert variables == {
         "PYTHONPATH": "/srv/probe",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "GPU-aa",
     }
-    assert cgroup_variables(WANTED, plan(found, gpu="none"))["CUDA_VISIBLE_DEVICES"] == ""
+    assert cgroup_variables(REQUEST, plan(host, gpu="none"))["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_gpu_that_is_left_unused_is_told() -> None:
@@ -170,19 +170,19 @@ def test_a_gpu_that_is_left_unused_is_told() -> None:
 
 
 def test_a_busy_host_is_told() -> None:
-    (note,) = plan(dataclasses.replace(FOUND, load=4.2)).notes
+    (note,) = plan(dataclasses.replace(HOST, load=4.2)).notes
     assert note == "other work runs on this host (load average 4.2): timings will spread widely"
 
 
 def test_auto_takes_the_first_engine_that_works() -> None:
-    engines = [Engine("docker", trouble="does not answer"), Engine("podman", "5.2", has_image=True), Engine("cgroup")]
-    made = plan(dataclasses.replace(FOUND, engines=engines))
+    engines = [Engine("docker", problem="does not answer"), Engine("podman", "5.2", has_image=True), Engine("cgroup")]
+    made = plan(dataclasses.replace(HOST, engines=engines))
     assert (made.problems, made.engine.name) == ([], "podman")
 
 
 def test_an_image_is_pulled_if_that_is_allowed() -> None:
-    found = dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, has_image=False)])
-    assert plan(found, pull=True).pull
+    host = dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, has_image=False)])
+    assert plan(host, pull=True).pull
     assert not plan(pull=True).pull
 
 
@@ -195,21 +195,21 @@ def test_split_cores_are_told() -> None:
     ]
 
 
-SMALL = dataclasses.replace(FOUND, topology=machine(offline=(2,)), gpus=())
+SMALL = dataclasses.replace(HOST, topology=machine(offline=(2,)), gpus=())
 
 
 @pytest.mark.parametrize(
-    ("found", "changes", "expected"),
+    ("host", "changes", "expected"),
     [
-        (FOUND, {"run_id": "a b"}, "run_id is 'a b': expected letters"),
-        (FOUND, {"rounds": 0}, "rounds is 0: expected 1 or more"),
-        (FOUND, {"memory": "30Gi"}, "memory is '30Gi': expected a number with b, k, m or g"),
-        (FOUND, {"shm_size": "much"}, "shm_size is 'much'"),
-        (FOUND, {"image": None}, "image is not given"),
-        (FOUND, {"gpu": "7"}, "gpu is '7': expected auto, none, or the index or UUID of one of: 0 GPU-aa, 1 GPU-bb"),
+        (HOST, {"run_id": "a b"}, "run_id is 'a b': expected letters"),
+        (HOST, {"rounds": 0}, "rounds is 0: expected 1 or more"),
+        (HOST, {"memory": "30Gi"}, "memory is '30Gi': expected a number with b, k, m or g"),
+        (HOST, {"shm_size": "much"}, "shm_size is 'much'"),
+        (HOST, {"image": None}, "image is not given"),
+        (HOST, {"gpu": "7"}, "gpu is '7': expected auto, none, or the index or UUID of one of: 0 GPU-aa, 1 GPU-bb"),
         (SMALL, {"cpus": 1, "gpu": "0"}, "gpu is '0', and this host has no NVIDIA GPU"),
-        (FOUND, {"cpus": 256}, "cpus is 256: expected 1 to 255, fewer than the host's 256 CPUs online"),
-        (FOUND, {"cpus": 0}, "cpus is 0: expected 1 to 255"),
+        (HOST, {"cpus": 256}, "cpus is 256: expected 1 to 255, fewer than the host's 256 CPUs online"),
+        (HOST, {"cpus": 0}, "cpus is 0: expected 1 to 255"),
         (SMALL, {"cpus": 2}, "cpus is 2: expected 1, fewer than the host's 2 CPUs online"),
         (
             dataclasses.replace(SMALL, topology=machine(cores=1)),
@@ -221,42 +221,42 @@ SMALL = dataclasses.replace(FOUND, topology=machine(offline=(2,)), gpus=())
             {"cpus": 2},
             "only 1 CPUs are not isolated",
         ),
-        (FOUND, {"cpuset": "4-"}, "'4-' is neither a CPU number nor a range"),
+        (HOST, {"cpuset": "4-"}, "'4-' is neither a CPU number nor a range"),
         (SMALL, {"cpus": 1, "cpuset": "7"}, "this host has no CPU 7. Online are 0-1"),
         (SMALL, {"cpus": 1, "cpuset": "2"}, "CPU 2 is offline"),
-        (FOUND, {"cpuset": "4-14"}, "names 11 CPUs, and cpus is 12"),
-        (dataclasses.replace(FOUND, obstacles=["only root may do this."]), {}, "only root may do this."),
+        (HOST, {"cpuset": "4-14"}, "names 11 CPUs, and cpus is 12"),
+        (dataclasses.replace(HOST, obstacles=["only root may do this."]), {}, "only root may do this."),
         (
-            dataclasses.replace(FOUND, engines=[Engine("docker", trouble="there is no program docker in PATH.")]),
+            dataclasses.replace(HOST, engines=[Engine("docker", problem="there is no program docker in PATH.")]),
             {},
             "engine docker: there is no program docker in PATH.",
         ),
         (
-            dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, has_image=False)]),
+            dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, has_image=False)]),
             {},
             "image example.org/torch:1 is not there, and pull is false: run `docker pull example.org/torch:1`",
         ),
         (
-            dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, gives_gpus=False)]),
+            dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, gives_gpus=False)]),
             {},
             "engine docker cannot hand GPU 0 to a container: install the NVIDIA container toolkit",
         ),
         (
-            dataclasses.replace(FOUND, engines=[Engine("podman", has_image=True, gives_gpus=False)]),
+            dataclasses.replace(HOST, engines=[Engine("podman", has_image=True, gives_gpus=False)]),
             {},
             "write a CDI specification",
         ),
     ],
 )
-def test_what_stands_in_the_way(found: Found, changes: dict[str, Any], expected: str) -> None:
-    (problem,) = plan(found, **changes).problems
+def test_what_stands_in_the_way(host: ProbeHost, changes: dict[str, Any], expected: str) -> None:
+    (problem,) = plan(host, **changes).problems
     assert expected in problem
 
 
 def test_all_problems_come_at_once() -> None:
-    engines = [Engine("docker", trouble="does not answer: no socket"), Engine("cgroup", trouble="no torch")]
-    found = dataclasses.replace(SMALL, engines=engines)
-    problems = plan(found, cpus=1, cpuset="7-8", memory="x", gpu="3", rounds=-1).problems
+    engines = [Engine("docker", problem="does not answer: no socket"), Engine("cgroup", problem="no torch")]
+    host = dataclasses.replace(SMALL, engines=engines)
+    problems = plan(host, cpus=1, cpuset="7-8", memory="x", gpu="3", rounds=-1).problems
     assert len(problems) == 7
 
 

@@ -147,7 +147,7 @@ def test_a_held_switch_whose_kubelet_ended_meanwhile_is_undone_with_its_words() 
 
 def test_a_held_switch_is_undone_if_the_pod_did_not_get_its_cpus() -> None:
     node, switch, journal, record = held_switch()
-    with pytest.raises(TuningError, match="run on CPUs 0-1, and the kubelet's state file gives it no CPUs of its own"):
+    with pytest.raises(TuningError, match="run on CPUs 0-1, and the kubelet's state file gives it no exclusive CPUs"):
         switch.confirm(journal.of(record.id), PodCpus("uid-1", "probe", "0-1"))
     assert (node.policy, node.running) == ("none", True)
 
@@ -455,7 +455,7 @@ def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) 
 
 @PLANS
 @HOLDS
-def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_repairs(
+def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_recovers(
     plan: Changes, hold: float | None
 ) -> None:
     for node in every_cut(plan, hold):
@@ -475,7 +475,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
 
 
 @PLANS
-def test_power_cut_while_undoing_is_repaired_too(plan: Changes) -> None:
+def test_power_cut_while_undoing_is_recovered_from_too(plan: Changes) -> None:
     for node in every_cut(plan, None, fails_with="panic: broken"):
         # a kubelet that fails with the new settings is systemd's to start again and again; the files are what it boots from
         assert node.running or node.policy == "static", (node.steps[-1], node.log)
