@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.campaigns.__main__ import CAMPAIGNS, parser
-from tools.run_tests import run
+from tools.run_tests import run, temporary_root
 from tools.stages import CAMPAIGN, NEW, NEWEST, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
 
 PROJECT = Path(__file__).parents[2]
@@ -82,6 +82,11 @@ def test_logs_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     run_in(tmp_path, Lane("one", (Stage("old", PASSES),)))
     run_in(tmp_path, Lane("one", (Stage("new", PASSES),)))
     assert [path.name for path in (tmp_path / "results").glob("*.log")] == ["new.log"]
+
+
+def test_temporary_folders_of_tests_are_in_memory_only_where_there_is_room(tmp_path: Path) -> None:
+    assert temporary_root(str(tmp_path / "absent")) == {}
+    assert temporary_root("/proc") == {}, "a file system without room"
 
 
 def test_a_damaged_record_of_times_is_no_reason_to_stop(tmp_path: Path) -> None:
