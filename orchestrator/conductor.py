@@ -75,10 +75,10 @@ def conduct(request: RunRequest, listen: Listener = lambda event: None, control:
     """
     sweep()
     request = runs.resumed(request)
+    _check_rounds(request)
     redactor = Redactor(runs.environment_secrets(), request.variables, {"password": request.become_password})
     inventory = runs.read_inventory(request)
     redactor.learn(inventory)
-    _check_rounds(request)
     owner = Owner()
     with _control_folder(owner) as control_folder:
         folder = runs.begin(request, inventory, redactor, owner)
