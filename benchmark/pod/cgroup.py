@@ -6,7 +6,10 @@ set on the container and on its pod, so every visible level counts.
 """
 
 import os
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+_MARKERS = {"cpuacct": "cpuacct.usage", "cpuset": "cpuset.cpus"}  # a file that each folder of the controller has
+_EFFECTIVE = {True: ("cpuset.cpus.effective",), False: ("cpuset.effective_cpus", "cpuset.cpus")}
 
 
 class Throttling(NamedTuple):
@@ -64,7 +67,7 @@ def find_group(cgroup_text: str, mountinfo_text: str) -> Optional[CpuGroup]:
 
 def _directory(path: str, mountinfo_text: str, controller: Optional[str]) -> Optional[str]:
     """Directory of a group. In a container, the mount may show only the part of the tree below its root."""
-    marker = "cpuacct.usage" if controller == "cpuacct" else "cpu.stat"
+    marker = _MARKERS.get(controller or "", "cpu.stat")
     for line in mountinfo_text.splitlines():
         fields, _dash, rest = line.partition(" - ")
         kind, *options = rest.split(" ")
@@ -105,6 +108,27 @@ def quota_cpus(group: Optional[CpuGroup]) -> Optional[float]:
     """The smallest quota of the levels, in CPUs; None without one."""
     quotas = [quota for quota in map(level_quota, group.levels if group else []) if quota is not None]
     return min(quotas) if quotas else None
+
+
+def effective_cpus(cgroup_text: str, mountinfo_text: str) -> Optional[str]:
+    """The CPUs that the cpuset controller leaves to a process, as the kernel lists them; None where it tells none.
+
+    Version 2: cpuset.cpus.effective of the group, or of the next ancestor with the controller. Version 1:
+    cpuset.effective_cpus (Documentation/admin-guide/cgroup-v1/cpusets.rst), or cpuset.cpus of older kernels.
+    """
+    for line in cgroup_text.splitlines():
+        number, controllers, path = line.split(":", 2)
+        unified = number == "0" and not controllers
+        if not unified and "cpuset" not in controllers.split(","):
+            continue
+        own = _directory(path, mountinfo_text, None if unified else "cpuset")
+        while own is not None and own != os.path.dirname(own):
+            for name in _EFFECTIVE[unified]:
+                text = read_text(os.path.join(own, name))
+                if text is not None and text.strip():
+                    return text.strip()
+            own = os.path.dirname(own)
+    return None
 
 
 def parse_throttling(text: str) -> Optional[Throttling]:
@@ -148,4 +172,13 @@ def throttling_between(before: List[Optional[Throttling]], after: List[Optional[
 
 def own_group() -> Optional[CpuGroup]:
     """The group of this process."""
-    return find_group(read_text("/proc/self/cgroup") or "", read_text("/proc/self/mountinfo") or "")
+    return find_group(*_own_texts())
+
+
+def own_effective_cpus() -> Optional[str]:
+    """The CPUs that the cpuset controller leaves to this process; None where it tells none."""
+    return effective_cpus(*_own_texts())
+
+
+def _own_texts() -> Tuple[str, str]:
+    return read_text("/proc/self/cgroup") or "", read_text("/proc/self/mountinfo") or ""

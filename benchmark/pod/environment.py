@@ -7,7 +7,7 @@ import platform
 import time
 from typing import Any, Dict, Optional, Set, Union
 
-from .cgroup import CpuGroup, quota_cpus, read_text
+from .cgroup import CpuGroup, own_effective_cpus, quota_cpus, read_text
 from .cpulist import format_list, parse_list
 from .gpu import GpuIdentity
 
@@ -37,6 +37,7 @@ FOUND_KEYS = frozenset(
         "cpu_count",
         "cpus_allowed_list",
         "cpus_allowed",
+        "cpus_effective",
         "quota_cpus",
         "cgroup_version",
         "threads",
@@ -116,6 +117,7 @@ def of_cpus(group: Optional[CpuGroup]) -> Environment:
         "cpu_count": os.cpu_count(),
         "cpus_allowed_list": format_list(allowed),
         "cpus_allowed": len(allowed),
+        "cpus_effective": own_effective_cpus(),
         "quota_cpus": quota_cpus(group),
         "cgroup_version": group.version if group else None,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),

@@ -30,6 +30,11 @@ class ImagePool:
         return ENDLESS
 
 
+def prefetched(workers: int) -> int:
+    """Batches that are ready, at most, when nobody takes one: so many steps say nothing of the loader's speed."""
+    return PREFETCH * workers
+
+
 def batch_bytes(batch: int, size: int) -> int:
     return batch * 3 * size * size * _FLOAT_BYTES
 
@@ -39,7 +44,7 @@ def shm_shortage(free: Optional[int], batch: int, size: int, workers: int, remed
 
     The workers need PREFETCH batches each and the batch in use. Without this check a worker dies of a bus error.
     """
-    needed = (PREFETCH * workers + 1) * batch_bytes(batch, size)
+    needed = (prefetched(workers) + 1) * batch_bytes(batch, size)
     if not workers or (free is not None and free >= needed):
         return None
     state = "is missing" if free is None else f"has {_mb(free)} MB free"

@@ -13,9 +13,10 @@ WARM_UP_GROUP = 10
 WARM_UP_TOLERANCE = 0.02
 WARM_UP_CAP_S = 5.0
 LEAST_STEPS = 10
-# A step of a large model on a CPU takes minutes: the block then ends at this multiple of its length, but not before the
-# end of the first step.
-BLOCK_CAP = 10
+# A step of a large model on a CPU takes minutes: no step begins after this time, or the block's own if that is longer.
+BLOCK_CAP_S = 20.0
+REPLAYS = 50
+REPLAYS_AHEAD = 10
 
 
 def _median(values: Sequence[float]) -> float:
@@ -24,15 +25,19 @@ def _median(values: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def warm_up(step: Step, seconds: float, clock: Clock) -> int:
+def warm_up(step: Step, seconds: float, clock: Clock, least: int = 0) -> int:
     """Runs steps until the medians of two groups of ten differ by at most 2 %; returns the number of steps.
 
     It takes at most 5 s, and at most `seconds` after the first step, which includes cuDNN's search for algorithms.
-    Medians, because in a throttled arm means never settle, and its warm-up would be longer.
+    Medians, because in a throttled arm means never settle, and its warm-up would be longer. `least` steps are run in
+    any case, within the cap of a block: a loader's steps say nothing before its workers' stock is used up.
     """
     lengths: List[float] = []
     start = last = first = clock()
-    while last - start < WARM_UP_CAP_S and last - first < seconds:
+    steady = False
+    while (len(lengths) < least and last - start < BLOCK_CAP_S) or (
+        not steady and last - start < WARM_UP_CAP_S and last - first < seconds
+    ):
         end = step()[-1]
         lengths.append(end - last)
         last = end
@@ -40,23 +45,47 @@ def warm_up(step: Step, seconds: float, clock: Clock) -> int:
             first = end
         if len(lengths) % WARM_UP_GROUP == 0 and len(lengths) >= 2 * WARM_UP_GROUP:
             before = _median(lengths[-2 * WARM_UP_GROUP : -WARM_UP_GROUP])
-            if abs(_median(lengths[-WARM_UP_GROUP:]) - before) <= WARM_UP_TOLERANCE * before:
-                break
+            steady = steady or abs(_median(lengths[-WARM_UP_GROUP:]) - before) <= WARM_UP_TOLERANCE * before
     return len(lengths)
 
 
-def run_block(step: Step, seconds: float, clock: Clock) -> Tuple[float, List[Tuple[float, ...]]]:
-    """Runs steps for at least `seconds` and at least ten; no step begins after ten times `seconds`.
+def run_block(
+    step: Step, seconds: float, clock: Clock, least: int = LEAST_STEPS
+) -> Tuple[float, List[Tuple[float, ...]]]:
+    """Runs steps for at least `seconds`, and `least` of them; none begins after 20 s, or `seconds` if that is longer.
 
     Returns the clock at the beginning, and at the end of each part of each step.
     """
     marks: List[Tuple[float, ...]] = []
     start = last = clock()
-    while (last - start < seconds or len(marks) < LEAST_STEPS) and (not marks or last - start < BLOCK_CAP * seconds):
+    cap = max(BLOCK_CAP_S, seconds)
+    while (last - start < seconds or len(marks) < least) and (not marks or last - start < cap):
         ends = step()
         marks.append(ends)
         last = ends[-1]
     return start, marks
+
+
+def run_replays(replay: Callable[[], Any], mark: Callable[[], Any], seconds: float, clock: Clock) -> List[float]:
+    """Replays a CUDA graph for at least `seconds`; returns the ms of each replay by the GPU's own clock.
+
+    `mark` records an event (torch.cuda.Event) in the stream. Fifty replays are enqueued in one go, and the next fifty
+    before the end of the last ones: the GPU always has work, so the CPU's stalls do not count. The first replays only
+    keep the GPU busy while the ones that count are enqueued.
+    """
+    for _replay in range(REPLAYS_AHEAD):
+        replay()
+    marks = [mark()]
+    start = clock()
+    awaited = 0
+    while clock() - start < seconds or len(marks) == 1:
+        for _replay in range(REPLAYS):
+            replay()
+            marks.append(mark())
+        marks[awaited].synchronize()
+        awaited = len(marks) - 1
+    marks[-1].synchronize()
+    return [round(float(begin.elapsed_time(end)), 3) for begin, end in zip(marks, marks[1:])]
 
 
 def step_times(start: float, marks: Sequence[Tuple[float, ...]], parts: Sequence[str]) -> Dict[str, List[float]]:
@@ -76,11 +105,17 @@ def step_times(start: float, marks: Sequence[Tuple[float, ...]], parts: Sequence
 
 
 class Work(NamedTuple):
-    """A cell ready to run. `parts` names the marks that `step` returns; `launch` enqueues a step without waiting."""
+    """A cell ready to run. `parts` names the marks that `step` returns; `launch` enqueues a step without waiting.
+
+    `in_stock` steps take batches that were loaded before, at most: so many warm up, and a block has at least so many.
+    `replays` is set for a graph, whose steps the GPU times itself (`run_replays`).
+    """
 
     step: Step
     parts: Tuple[str, ...]
     launch: Callable[[], Any]
+    in_stock: int = 0
+    replays: bool = False
 
 
 def resident_work(run: Callable[[], Any], wait: Callable[[], Any], clock: Clock, *, cuda: bool) -> Work:

@@ -5,6 +5,8 @@ import contextlib
 from typing import Any, Iterator
 
 CLASSES = 1000
+FAMILIES = ("mnasnet", "resnet", "densenet", "squeezenet", "vgg", "mobilenet", "shufflenetv2")
+"""Modules of torchvision.models, in the order of the original's MODEL_LIST (3f47a9e)."""
 
 
 @contextlib.contextmanager

@@ -6,12 +6,14 @@ import os
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
+from . import slots
 from .cells import BATCH, MATRICES, PRECISIONS, RESNETS, Cell, parse_cell
 from .environment import FOUND_KEYS
-from .models import CLASSES
+from .models import CLASSES, FAMILIES
 
 DEVICES = ("auto", "cuda", "cpu")
 AUTO_THREADS = ("found", "affinity")
+ALL, DEFAULT_FAMILY = "all", "resnet"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -35,15 +37,17 @@ class RoundOptions(NamedTuple):
     matrix: Optional[str]
     device: str
     block_seconds: float
+    warm_up: bool
     workers: Optional[int]
     image_size: Optional[int]
     auto_threads: str
     env: Dict[str, str]
     output: Optional[str]
+    place: slots.Place
 
 
 class OriginalOptions(NamedTuple):
-    """The original's options by meaning; `models` and `precisions` are None for all of them."""
+    """The original's options by meaning; `models` and `precisions` are None for all of `families` and all of them."""
 
     warm_up: int
     tests: int
@@ -51,6 +55,7 @@ class OriginalOptions(NamedTuple):
     classes: int
     gpus: int
     folder: str
+    families: Tuple[str, ...]
     models: Optional[List[str]]
     precisions: Optional[List[str]]
     device: str
@@ -64,6 +69,9 @@ class _Parser(argparse.ArgumentParser):
 
     def option(self, *names: str, metavar: str, help: str, default: Optional[str] = None) -> None:
         self.add_argument(*names, metavar=metavar, help=help, default=default, nargs="?", const="")
+
+    def flag(self, name: str, *, help: str) -> None:
+        self.add_argument(name, help=help, action="store_true")
 
     def list_option(self, name: str, *, metavar: str, help: str) -> None:
         self.add_argument(name, metavar=metavar, help=help, nargs="*", action="append")
@@ -153,7 +161,8 @@ def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
     parser.list_option("--cells", metavar="SPEC", help="model:precision:mode:batch, instead of a matrix")
     parser.option("--matrix", metavar="NAME", help=f"{', '.join(MATRICES)} (default: default, on a CPU cpu)")
     parser.option("--device", metavar="NAME", default="auto", help=f"{', '.join(DEVICES)} (default: auto)")
-    parser.option("--block-seconds", metavar="S", default="2", help="least time of a cell (default: %(default)s)")
+    parser.option("--block-seconds", metavar="S", default="0.5", help="least time of a visit (default: %(default)s)")
+    parser.flag("--warm-up", help="first run a process that warms the machine and is not counted")
     parser.option("--workers", metavar="N", help="of the loader (default: 8, on a CPU 2)")
     parser.option("--image-size", metavar="PIXELS", help="(default: 224, on a CPU 32)")
     parser.option(
@@ -165,6 +174,11 @@ def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
     )
     parser.list_option("--env", metavar="KEY=VALUE", help="facts to record")
     parser.option("--output", metavar="FILE", help="JSON lines are appended to it, besides stdout")
+    parser.option("--tenant", metavar="K", default="0", help="on a full node: the number of this one, from 0")
+    parser.option("--tenants", metavar="N", default="1", help="on a full node: how many there are")
+    parser.option("--load", metavar="LIST", default=slots.SOLO, help=f"phases: {', '.join(slots.LOADS)}, in order")
+    parser.option("--start-file", metavar="FILE", help="says when a phase begins; each cell then has a slot of time")
+    parser.option("--slot-seconds", metavar="S", default="6", help="length of a slot (default: %(default)s)")
     checks = _parse(parser, arguments)
     values = checks.values
     if values["matrix"] is not None and values["cells"] is not None:
@@ -177,17 +191,62 @@ def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
         cells=_cells(values["cells"], checks),
         matrix=None if values["matrix"] is None else checks.one_of("matrix", tuple(MATRICES)),
         device=checks.one_of("device", DEVICES),
-        block_seconds=checks.take("block-seconds", "seconds from 0.1 to 600, such as 2", _seconds),
+        block_seconds=checks.take("block-seconds", "seconds from 0.1 to 600, such as 0.5", _seconds),
+        warm_up=values["warm-up"],
         workers=None if values["workers"] is None else checks.integer("workers", 0),
         image_size=None if values["image-size"] is None else checks.integer("image-size", 32),
         auto_threads=checks.one_of("auto-threads", AUTO_THREADS),
         env=_env(values["env"] or [], checks),
         output=values["output"],
+        place=_place(checks),
     )
     if options.output is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.output))):
         checks.add_problem("output", options.output, "a file in a folder that exists. Make the folder")
+    _check_place(options, checks)
     checks.done()
     return options
+
+
+def _place(checks: _Checks) -> slots.Place:
+    """The place on a full node."""
+
+    def loads(text: str) -> Tuple[str, ...]:
+        names = tuple(text.split(","))
+        if not set(names) <= set(slots.LOADS) or len(set(names)) < len(names):
+            raise ValueError(text)
+        return names
+
+    return slots.Place(
+        tenant=checks.integer("tenant", 0),
+        tenants=checks.integer("tenants", 1),
+        loads=checks.take("load", f"some of {', '.join(slots.LOADS)}, each once, such as solo,full", loads) or (),
+        start_file=checks.values["start-file"],
+        slot_seconds=checks.take("slot-seconds", "seconds from 1 to 600, such as 6", _slot_seconds),
+    )
+
+
+def _check_place(options: RoundOptions, checks: _Checks) -> None:
+    """What a place's values must be to each other."""
+    place = options.place
+    if place.tenant is not None and place.tenants is not None and place.tenant >= place.tenants:
+        checks.add_problem("tenant", str(place.tenant), f"less than --tenants, which is {place.tenants}")
+    if place.start_file is None:
+        if (place.tenants or 1) > 1 or place.loads not in ((), (slots.SOLO,)):
+            expected = "a file that says when each load begins, because the tenants need a common clock"
+            checks.add_problem("start-file", None, expected)
+        return
+    if checks.problems:
+        return  # one of the two may be among them
+    least = slots.least_slot(options.block_seconds)
+    if place.slot_seconds < least:
+        expected = f"{least:g} or more, for a block and the time to warm up"
+        checks.add_problem("slot-seconds", f"{place.slot_seconds:g}", expected)
+
+
+def _slot_seconds(text: str) -> float:
+    if not 1 <= float(text) <= 600:
+        raise ValueError(text)
+    return float(text)
 
 
 def _threads(text: str) -> List[Optional[int]]:
@@ -248,22 +307,40 @@ def _env(pairs: Sequence[str], checks: _Checks) -> Dict[str, str]:
 
 def parse_original(program: str, arguments: Sequence[str]) -> OriginalOptions:
     """Options of `original`: the names of the original, and what is new. Raises BadArguments with all faults."""
-    parser = _parser(program, "Times the matrix of ryujaehun/pytorch-gpu-benchmark: its lines, its files.")
+    parser = _parser(
+        program,
+        "Times the ResNets of ryujaehun/pytorch-gpu-benchmark at batch 64: its steps, its lines, its files. "
+        f"What it times by default itself: --families {ALL} -b 12.",
+    )
     parser.option("--WARM_UP", "-w", metavar="N", default="5", help="Num of warm up (default: %(default)s)")
     parser.option("--NUM_TEST", "-n", metavar="N", default="50", help="Num of Test (default: %(default)s)")
-    parser.option("--BATCH_SIZE", "-b", metavar="N", default=str(BATCH), help="(default: %(default)s)")
+    parser.option(
+        "--BATCH_SIZE", "-b", metavar="N", default=str(BATCH), help="(default: %(default)s; the original's own: 12)"
+    )
     parser.option("--NUM_CLASSES", "-c", metavar="N", default=str(CLASSES), help="(default: %(default)s)")
     parser.option("--NUM_GPU", "-g", metavar="N", default="1", help="the batch is multiplied by it (default: 1)")
     parser.option("--folder", "-f", metavar="DIR", default="result", help="for the files (default: %(default)s)")
-    parser.list_option("--models", metavar="NAME", help="(default: torchvision's ResNets)")
+    parser.list_option(
+        "--families",
+        metavar="NAME",
+        help=f"{', '.join(FAMILIES)}, or {ALL}, which is the original's own default (default: {DEFAULT_FAMILY})",
+    )
+    parser.list_option("--models", metavar="NAME", help="some ResNets, instead of families")
     parser.list_option("--precisions", metavar="NAME", help="(default: float half double)")
     parser.option("--device", metavar="NAME", default="auto", help=f"{', '.join(DEVICES)} (default: auto)")
     checks = _parse(parser, arguments)
-    for option, known in (("models", (*RESNETS, "resnext101_64x4d")), ("precisions", PRECISIONS)):
+    for option, known in (
+        ("families", (*FAMILIES, ALL)),
+        ("models", (*RESNETS, "resnext101_64x4d")),
+        ("precisions", PRECISIONS),
+    ):
         wanted = checks.values[option]
         for value in [""] if wanted == [] else wanted or []:
             if value not in known:
                 checks.add_problem(option, value, f"some of {', '.join(known)}")
+    families = checks.values["families"] or [DEFAULT_FAMILY]
+    if checks.values["families"] is not None and checks.values["models"] is not None:
+        checks.problems.append("--families and --models are both given: expected one of them. Leave one out")
     options = OriginalOptions(
         warm_up=checks.integer("WARM_UP", 0),
         tests=checks.integer("NUM_TEST", 1),
@@ -271,6 +348,7 @@ def parse_original(program: str, arguments: Sequence[str]) -> OriginalOptions:
         classes=checks.integer("NUM_CLASSES", 1, CLASSES),
         gpus=checks.integer("NUM_GPU", 1),
         folder=checks.take("folder", "the name of a folder", _not_empty),
+        families=tuple(family for family in FAMILIES if family in families or ALL in families),
         models=checks.values["models"],
         precisions=checks.values["precisions"],
         device=checks.one_of("device", DEVICES),

@@ -2,8 +2,12 @@
 """The matrix, the lines and the files of ryujaehun/pytorch-gpu-benchmark, so that old results stay comparable.
 
 Its loader too: a float tensor with the sample as innermost axis, from which eight workers gather. The lines "start" and
-"end" come from its test.sh and are not printed here. New: running out of memory costs a column, not the run; and the
-tables are rewritten after each model, so that a killed run keeps its results.
+"end" come from its test.sh and are not printed here. New: running out of memory costs a column, not the run, and the
+log and system_info.txt say so (`original_lines`); they also say the batch size; and the tables are rewritten after each
+model, so that a killed run keeps its results.
+
+By default it times the ResNets at batch 64, which is the comparison that this project started from. The original's own
+default is every family at batch 12.
 """
 
 import csv
@@ -14,12 +18,13 @@ import os
 import platform
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import loader, models
 from .cgroup import read_text
 from .environment import parse_cpu_model
 from .options import BadArguments, OriginalOptions
+from .original_lines import batch_line, failure_line
 from .process import DONE, NOTHING_TIMED, DeviceMissing, find_device
 
 PRECISIONS = ("float", "half", "double")
@@ -86,13 +91,19 @@ def system_lines() -> str:
     )
 
 
-def model_names(resnet: Any) -> List[str]:
-    """The original's `models.resnet.__all__[1:]` without the Weights enums that newer torchvision adds.
+def model_names(family: Any) -> List[str]:
+    """The original's `__all__[1:]` of a module of torchvision.models, without the enums and classes of newer versions.
 
-    resnext101_64x4d of newer torchvision is included, because the original would time it too. Cells are independent, so
-    the nine models of old results stay comparable.
+    Models of newer torchvision, such as resnext101_64x4d, are included, because the original would time them too. Cells
+    are independent, so the models of old results stay comparable.
     """
-    return [name for name in resnet.__all__[1:] if inspect.isfunction(getattr(resnet, name))]
+    return [name for name in family.__all__[1:] if inspect.isfunction(getattr(family, name))]
+
+
+def builders(zoo: Any, options: OriginalOptions) -> List[Tuple[str, Callable[[], Any]]]:
+    """Name and function of every model of torchvision.models that `options` ask for, in the order of the original."""
+    families = [getattr(zoo, name) for name in options.families]
+    return [(name, getattr(family, name)) for family in families for name in options.models or model_names(family)]
 
 
 class ScatteredImages:
@@ -110,12 +121,14 @@ class ScatteredImages:
 
 
 class Original:
-    """One run of the original's matrix on one device."""
+    """One run of the original's matrix on one device. `tell` takes the lines that go into system_info.txt too."""
 
-    def __init__(self, torch: Any, torchvision: Any, device: str, options: OriginalOptions) -> None:
-        self._torch, self._torchvision, self._device, self._options = torch, torchvision, device, options
+    def __init__(
+        self, torch: Any, torchvision: Any, device: str, options: OriginalOptions, tell: Callable[[str], None]
+    ) -> None:
+        self._torch, self._device, self._options, self._tell = torch, device, options, tell
         self._batch = options.batch * options.gpus
-        self._names = options.models or model_names(torchvision.models.resnet)
+        self._builders = builders(torchvision.models, options)
         images = ScatteredImages(torch, self._batch * (options.warm_up + options.tests))
         self._loader = torch.utils.data.DataLoader(
             images,
@@ -129,10 +142,10 @@ class Original:
         if self._device == "cuda":
             self._torch.cuda.synchronize()
 
-    def _durations(self, name: str, precision: str, *, train: bool) -> List[float]:
+    def _durations(self, build: Callable[[], Any], precision: str, *, train: bool) -> List[float]:
         """ms of each step after the warm-ups: copy to the device and compute, without conversion."""
         torch, options = self._torch, self._options
-        model = getattr(self._torchvision.models, name)()
+        model = build()
         if options.gpus > 1:
             model = torch.nn.DataParallel(model, device_ids=range(options.gpus))
         model = getattr(model, precision)().to(self._device)
@@ -155,14 +168,14 @@ class Original:
                 durations.append((time.time() - start) * 1000)
         return durations
 
-    def _cell(self, name: str, precision: str, *, train: bool) -> Optional[List[float]]:
+    def _cell(self, name: str, build: Callable[[], Any], precision: str, *, train: bool) -> Optional[List[float]]:
         word = "train" if train else "inference"
         print(f"Benchmarking {'Training' if train else 'Inference'} {precision} precision type {name} ", flush=True)
         try:
-            durations = self._durations(name, precision, train=train)
+            durations = self._durations(build, precision, train=train)
         except (RuntimeError, ValueError, MemoryError, NotImplementedError) as error:
-            what = "out of memory" if models.is_out_of_memory(error) else "not possible"
-            print(f"{name} {precision} {word}: {what}, left out: {models.first_line(error)}", flush=True)
+            status = "oom" if models.is_out_of_memory(error) else "skipped"
+            self._tell(failure_line(name, precision, word, status, models.first_line(error)))
         else:
             print(f"{name} model average {word} time : {sum(durations) / len(durations)}ms", flush=True)
             return durations
@@ -176,8 +189,8 @@ class Original:
         for precision in self._options.precisions or PRECISIONS:
             for train in (True, False):
                 table: Durations = {}
-                for name in self._names:
-                    durations = self._cell(name, precision, train=train)
+                for name, build in self._builders:
+                    durations = self._cell(name, build, precision, train=train)
                     if durations is not None:
                         table[name] = durations
                         word = "train" if train else "inference"
@@ -200,7 +213,10 @@ def _now() -> str:
 
 
 def run_original(options: OriginalOptions) -> int:
-    """Runs everything; returns 0, or 3 after printing why nothing can be timed. Raises BadArguments for the folder."""
+    """Runs everything; returns 0, or 3 after printing why nothing can be timed. Raises BadArguments for the folder.
+
+    The original would overwrite an earlier run's tables in the folder one by one; here they are refused.
+    """
     try:
         os.makedirs(options.folder, exist_ok=True)
     except OSError as error:
@@ -224,12 +240,32 @@ def run_original(options: OriginalOptions) -> int:
     torch.backends.cudnn.benchmark = True
     cuda = device == "cuda"
     name = torch.cuda.get_device_name(0) if cuda else parse_cpu_model(read_text("/proc/cpuinfo") or "") or "CPU"
+    prefix = os.path.join(options.folder, f"{name.replace('/', '-')}_{options.gpus}_gpus_")
+    _refuse_old_tables(prefix, options.folder)
     gpu_lines = [
         f"Number of GPUs on current device : {visible}",
         f"CUDA Version : {torch.version.cuda}",
         f"Cudnn Version : {torch.backends.cudnn.version()}",
         f"Device Name : {name}",
+        batch_line(batch),
     ]
+    info = _begin(options, gpu_lines)
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        with open(info, "a") as file:
+            file.write(line + "\n")
+
+    timed = Original(torch, torchvision, device, options, tell).run(prefix)
+    if not timed:
+        print("no cell could be timed: see the reasons above", file=sys.stderr)
+        return NOTHING_TIMED
+    tell(f"benchmark end : {_now()}")
+    return DONE
+
+
+def _begin(options: OriginalOptions, gpu_lines: Sequence[str]) -> str:
+    """Prints the header and writes config.json and system_info.txt; returns the path of the latter."""
     with open(os.path.join(options.folder, "config.json"), "w") as file:
         json.dump(_configuration(options), file, indent=2)
     start, system = f"benchmark start : {_now()}", system_lines()
@@ -237,16 +273,16 @@ def run_original(options: OriginalOptions) -> int:
     info = os.path.join(options.folder, "system_info.txt")
     with open(info, "w") as file:
         file.write("\n".join([start, "system_configs\n", system, "gpu_configs\n", *gpu_lines]) + "\n")
-    file_name = f"{name.replace('/', '-')}_{options.gpus}_gpus_"
-    timed = Original(torch, torchvision, device, options).run(os.path.join(options.folder, file_name))
-    if not timed:
-        print("no cell could be timed: see the reasons above", file=sys.stderr)
-        return NOTHING_TIMED
-    end = f"benchmark end : {_now()}"
-    print(end, flush=True)
-    with open(info, "a") as file:
-        file.write(end + "\n")
-    return DONE
+    return info
+
+
+def _refuse_old_tables(prefix: str, folder: str) -> None:
+    """:raises BadArguments: if this run would mix its tables with those of an earlier one, which config.json hides"""
+    old = sorted(os.path.basename(path) for path in glob.glob(f"{glob.escape(prefix)}_*_benchmark.csv"))
+    if old:
+        raise BadArguments(
+            [f"--folder {folder}: has tables of an earlier run ({old[0]}, ...). Name another folder, or remove them"]
+        )
 
 
 def _configuration(options: OriginalOptions) -> Dict[str, Any]:

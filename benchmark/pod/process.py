@@ -13,9 +13,9 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, cast
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
-from . import cgroup, counters, environment, gpu, loader, measure, models
+from . import cgroup, counters, environment, gpu, loader, measure, models, slots
 from .cells import GRAPH_MODE, Cell, controls, grouped_order, matrix_cells
 
 SCHEMA = 1
@@ -26,12 +26,13 @@ DEFAULT_WORKERS = {"cuda": 8, "cpu": 2}
 
 _SET_PDEATHSIG = 1  # prctl(2)
 _GRAPH_WARM_UPS = 3  # as torch's documentation of CUDA graphs asks
+VISITS = 2  # of each cell, apart in the order: so the spread within a process can be told from that between processes
 
 Emit = Callable[[Dict[str, Any]], None]
 
 
 class Task(NamedTuple):
-    """What this process has to do; None where the device decides."""
+    """What this process has to do; None where the device decides. With `warm_up` it warms the machine, untimed."""
 
     run_id: str
     arm: str
@@ -44,6 +45,8 @@ class Task(NamedTuple):
     image_size: Optional[int]
     threads_by: str
     env: Dict[str, str]
+    warm_up: bool = False
+    place: slots.Place = slots.Place()
 
     def to_json(self) -> str:
         return json.dumps(self._asdict())
@@ -53,6 +56,7 @@ class Task(NamedTuple):
         values = json.loads(text)
         if values["cells"] is not None:
             values["cells"] = [Cell(*cell) for cell in values["cells"]]
+        values["place"] = slots.Place.from_list(values["place"])
         return cls(**values)
 
 
@@ -90,11 +94,15 @@ class Bench:
         self.image_size = task.image_size or DEFAULT_IMAGE_SIZE[device]
         self.workers = DEFAULT_WORKERS[device] if task.workers is None else task.workers
         self.block_seconds = task.block_seconds
+        self.time: Union[slots.OwnTime, slots.SlotTime] = slots.OwnTime(task.block_seconds)
         group = cgroup.own_group()
         self.gpu = gpu.Gpu() if self.cuda else None
         self._sampler = counters.Sampler(group)
         self._criterion = torch.nn.CrossEntropyLoss()
         self._pool: Optional[loader.ImagePool] = None
+        # Building a model on few CPUs takes longer than a slot has
+        self.keeps_models = task.place.start_file is not None
+        self._models: Dict[Tuple[str, str], List[Any]] = {}
         self.environment = {
             **environment.of_cpus(group),
             **environment.of_torch(torch, torchvision, device, self.gpu.identity if self.gpu else gpu.GpuIdentity()),
@@ -103,6 +111,10 @@ class Bench:
             "image_size": self.image_size,
             **task.env,
         }
+
+    def models_of(self, cell: Cell) -> List[Any]:
+        """Where the cell's model is kept: empty before it is built."""
+        return self._models.setdefault((cell.model, cell.precision), [])
 
     def _wait(self) -> None:
         if self.cuda:
@@ -149,12 +161,13 @@ class Bench:
                 def upload(images: Any) -> Any:
                     return images.to(self.device)
 
-                yield measure.loading_work(fetch, upload, run, self._wait, clock, cuda=self.cuda)
+                work = measure.loading_work(fetch, upload, run, self._wait, clock, cuda=self.cuda)
+                yield work._replace(in_stock=loader.prefetched(self.workers))
                 return
             images = models.random_images(torch, batch, self.image_size, cell.precision, self.device)
             if cell.mode == GRAPH_MODE:
                 graph = self._captured(lambda: run(images))
-                yield measure.resident_work(graph.replay, self._wait, clock, cuda=True)
+                yield measure.resident_work(graph.replay, self._wait, clock, cuda=True)._replace(replays=True)
                 return
             yield measure.resident_work(lambda: run(images), self._wait, clock, cuda=self.cuda)
 
@@ -172,14 +185,27 @@ class Bench:
             run()
         return graph
 
-    def time_cell(self, cell: Cell, model: Any) -> Dict[str, Any]:
-        """Values of a block with status ok. Raises whatever torch raises."""
+    def warm_up_cell(self, cell: Cell, model: Any) -> Dict[str, Any]:
+        """Runs a cell until it is warm, and times nothing. Raises whatever torch raises."""
         with self._work(cell, model) as work:
-            measure.warm_up(work.step, self.block_seconds, time.perf_counter)
-            reference_ms = counters.reference_loop()
+            self._warm_up(work)
+        return {"status": "ok"}
+
+    def _warm_up(self, work: measure.Work) -> None:
+        self.time.warm_up(work.step, work.in_stock)
+
+    def time_cell(self, cell: Cell, model: Any) -> Dict[str, Any]:
+        """Values of a block with status ok. Raises whatever torch raises.
+
+        The CPU's speed is taken before the loader has workers, which slow the other thread of their core. Between
+        warm-up and block only counters are read, because the workers fill their stock in a pause.
+        """
+        reference_ms = counters.reference_loop()
+        with self._work(cell, model) as work:
+            self._warm_up(work)
             before = self._sampler.before()
             started = time.time()
-            start, marks = measure.run_block(work.step, self.block_seconds, time.perf_counter)
+            times = self._block(work)
             after = self._sampler.after()
             cpu = counters.current_cpu()
             found = {
@@ -191,12 +217,18 @@ class Bench:
                 work.launch()  # an idle GPU would report idle clocks
                 found.update(self.gpu.sample())
                 self._wait()
-        return {
-            "status": "ok",
-            "started": round(started, 3),
-            **measure.step_times(start, marks, work.parts),
-            "counters": found,
-        }
+        return {"status": "ok", "started": round(started, 3), **times, "counters": found}
+
+    def _block(self, work: measure.Work) -> Dict[str, List[float]]:
+        if work.replays:
+            return {"iter_ms": measure.run_replays(work.launch, self._mark, self.block_seconds, time.perf_counter)}
+        start, marks = self.time.block(work.step, work.in_stock)
+        return measure.step_times(start, marks, work.parts)
+
+    def _mark(self) -> Any:
+        event = self.torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def free(self) -> None:
         """Frees memory after a cell ran out of it. Call it when no exception is referenced any more."""
@@ -204,14 +236,14 @@ class Bench:
         if self.cuda:
             self.torch.cuda.empty_cache()
 
-    def try_cell(self, cell: Cell, model: Any) -> Dict[str, Any]:
-        """Values of a block, whatever its status; `model` builds or returns the model."""
+    def try_cell(self, cell: Cell, model: Any, run: Callable[[Cell, Any], Dict[str, Any]]) -> Dict[str, Any]:
+        """Values of a block, whatever its status; `model` builds or returns the model, `run` is a method of this."""
         started = {"started": round(time.time(), 3)}
         reason = self.obstacle(cell)
         if reason is not None:
             return {"status": "skipped", "reason": reason, **started}
         try:
-            return self.time_cell(cell, model())
+            return run(cell, model())
         except (RuntimeError, ValueError, MemoryError, NotImplementedError) as error:
             status = "oom" if models.is_out_of_memory(error) else "skipped"
             reason = models.first_line(error)
@@ -220,19 +252,38 @@ class Bench:
 
 
 def time_cells(bench: Bench, order: Sequence[Sequence[Cell]], emit: Emit, control: Sequence[Cell]) -> int:
-    """Emits a block for each cell and returns how many were timed. A model is kept for its group of cells."""
+    """Visits all cells in this order, and then again; emits a block for each visit and returns how many were timed.
+
+    In slots there is one visit: the tenants are several, and their time is dear.
+    """
     timed = position = 0
-    for group in order:
-        kept: List[Any] = []
-        model = functools.partial(_build_once, bench, group[0], kept)
-        for cell in group:
-            values = bench.try_cell(cell, model)
+    for visit in range(VISITS if isinstance(bench.time, slots.OwnTime) else 1):
+        for cell, values in _visits(bench, order, bench.time_cell):
             timed += values["status"] == "ok"
-            emit({"kind": "block", **cell._asdict(), "control": cell in control, "order": position, **values})
+            place = {"control": cell in control, "order": position, "visit": visit, **bench.time.line()}
+            emit({"kind": "block", **cell._asdict(), **place, **values})
             print(f"{cell}: {_outcome(values)}", flush=True)
             position += 1
-        kept.clear()
     return timed
+
+
+def warm_up_cells(bench: Bench, order: Sequence[Sequence[Cell]]) -> int:
+    """Runs every cell once without timing it, and returns how many ran."""
+    return sum(values["status"] == "ok" for _cell, values in _visits(bench, order, bench.warm_up_cell))
+
+
+def _visits(
+    bench: Bench, order: Sequence[Sequence[Cell]], run: Callable[[Cell, Any], Dict[str, Any]]
+) -> Iterator[Tuple[Cell, Dict[str, Any]]]:
+    """Each cell with its values, in this order. A model is kept for its group of cells."""
+    for group in order:
+        kept = bench.models_of(group[0])
+        model = functools.partial(_build_once, bench, group[0], kept)
+        for cell in group:
+            bench.time.next_cell()
+            yield cell, bench.try_cell(cell, model, run)
+        if not bench.keeps_models:
+            kept.clear()
 
 
 def _batch(cell: Cell) -> int:
@@ -252,8 +303,8 @@ def _outcome(values: Dict[str, Any]) -> str:
     return f"{len(steps)} steps, mean {sum(steps) / len(steps):.2f} ms"
 
 
-def run_task(task: Task, emit: Emit) -> int:
-    """Does the work of the process and returns its exit code."""
+def run_task(task: Task, emit: Emit, began: float) -> int:
+    """Does the work of the process, which `began` at this time in seconds since 1970, and returns its exit code."""
     try:
         import torch
         import torchvision
@@ -269,30 +320,73 @@ def run_task(task: Task, emit: Emit) -> int:
     bench = Bench(torch, torchvision, device, task)
     found = bench.environment
     print(f"{found['gpu'] or found['cpu_model']}, torch {found['torch']}, {found['threads']} threads", flush=True)
-    head = {"schema": SCHEMA, "run_id": task.run_id, "arm": task.arm, "round": task.round, "process": 0}
-    emit({**head, "kind": "process", "env": bench.environment})
     cells = task.cells
     if cells is None:
         cells = matrix_cells(task.matrix or DEFAULT_MATRIX[device], cuda=bench.cuda, graphs=bench.graphs)
     order = grouped_order(cells, f"{task.run_id} {task.arm} {task.round}")
     control = controls(cells, cuda=bench.cuda, graphs=bench.graphs)
-    timed = time_cells(bench, order, lambda line: emit({**head, **line}), control)
-    if not timed:
+    if task.place.start_file is not None and not task.warm_up:
+        warm_up_cells(bench, order)  # cuDNN's search takes longer than a slot has
+    worked = False
+    for load in (slots.SOLO,) if task.warm_up else task.place.loads:
+        try:
+            worked = run_phase(bench, task, load, order, control, emit, began) or worked
+        except slots.NotStarted as error:
+            print(error, flush=True)
+            return NOTHING_TIMED
+        began = time.time()
+    if not worked:
         print("no cell could be timed: see the reasons above", flush=True)
         return NOTHING_TIMED
-    emit({**head, "kind": "end", "status": "done"})
     return DONE
+
+
+def run_phase(
+    bench: Bench,
+    task: Task,
+    load: str,
+    order: Sequence[Sequence[Cell]],
+    control: Sequence[Cell],
+    emit: Emit,
+    began: float,
+) -> bool:
+    """Times every cell under one load, or warms the machine; returns whether any cell ran, or was another tenant's.
+
+    :raises slots.NotStarted: if nobody announces when the phase begins
+    """
+    place = task.place
+    head = {"schema": SCHEMA, "run_id": task.run_id, "arm": task.arm, "round": task.round, "process": 0}
+    head.update(place.head(load))
+    if task.warm_up:
+        head.update(process=1, warm_up=True)
+    elif place.start_file is not None:
+        emit({**head, "kind": "ready"})
+        begin = slots.wait_for_start(place.start_file, slots.phase_key(task.arm, task.round, load))
+        if not place.takes_part(load):
+            return True
+        bench.time = slots.SlotTime(begin, place.slot_seconds, task.block_seconds)
+    emit({**head, "kind": "process", "began": round(began, 3), "env": bench.environment})
+    if task.warm_up:
+        worked = warm_up_cells(bench, order)
+        print(f"warm-up of the machine: {worked} cells ran, nothing counts", flush=True)
+    else:
+        worked = time_cells(bench, order, lambda line: emit({**head, **line}), control)
+    if not worked:
+        return False
+    emit({**head, "kind": "end", "status": "done", "ended": round(time.time(), 3)})
+    return True
 
 
 def main(arguments: Sequence[str]) -> int:
     """Arguments: the file descriptor for JSON lines, and the task. The process dies with its parent."""
+    began = time.time()
     channel, task = int(arguments[0]), Task.from_json(arguments[1])
     ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)
 
     def emit(line: Dict[str, Any]) -> None:
         write_all(channel, (json.dumps(line, allow_nan=False) + "\n").encode())
 
-    return run_task(task, emit)
+    return run_task(task, emit, began)
 
 
 if __name__ == "__main__":

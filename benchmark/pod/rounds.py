@@ -164,7 +164,11 @@ def _ending(code: int) -> Optional[str]:
 
 
 def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
-    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process failed."""
+    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process failed.
+
+    The first process on a machine is slower in every arm, because its memory and its caches are cold: one that warms
+    the machine comes before it, if the options say so.
+    """
     writer = Writer(descriptors)
     settings = thread_settings(
         options.threads,
@@ -173,7 +177,8 @@ def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
         quota=cgroup.quota_cpus(cgroup.own_group()),
     )
     result = DONE
-    for setting in rotated(settings, options.run_id, options.round):
+    order = rotated(settings, options.run_id, options.round)
+    for setting, warm_up in [(order[0], True)] * options.warm_up + [(setting, False) for setting in order]:
         arm = f"{options.arm}-{setting.label}"
         task = Task(
             options.run_id,
@@ -187,6 +192,8 @@ def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
             options.image_size,
             setting.by,
             options.env,
+            warm_up,
+            options.place,
         )
         label = f"{arm} round {options.round}"
         child = Child(task, setting)

@@ -10,6 +10,7 @@ from benchmark.pod.cells import (
     RESNETS,
     Cell,
     controls,
+    family,
     grouped_order,
     matrix_cells,
     parse_cell,
@@ -58,6 +59,30 @@ def test_a_matrix_on_a_cpu_has_no_control() -> None:
     cells = matrix_cells("cpu", cuda=False, graphs=False)
     assert cells == list(MATRICES["cpu"])
     assert controls([*cells, GRAPH, DOUBLE], cuda=False, graphs=False) == []
+
+
+def test_the_default_is_about_the_input_pipeline() -> None:
+    families = [family(cell) for cell in matrix_cells("default", cuda=True, graphs=True)]
+    assert families == ["input_pipeline"] * 4 + ["launch"] * 2 + ["control"]
+
+
+def test_a_cpu_has_the_same_families_but_no_control() -> None:
+    assert [family(cell) for cell in MATRICES["cpu"]] == ["input_pipeline"] * 2 + ["launch"] * 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("resnet50:half:train:64", "other"),
+        ("resnet18:half:inference:64", "other"),
+        ("resnet18:float:train:64", "other"),
+        ("resnet18:float:train:4", "launch"),
+        ("resnet18:double:train:64", "control"),
+        ("resnet152:double:train-loader:64", "input_pipeline"),
+    ],
+)
+def test_what_a_cell_is_about(cell: str, expected: str) -> None:
+    assert family(parse_cell(cell)) == expected
 
 
 def test_the_full_matrix_is_that_of_the_original_and_its_control() -> None:

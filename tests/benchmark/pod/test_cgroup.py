@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.pod.cgroup import (
     Throttling,
+    effective_cpus,
     find_group,
     parse_throttling,
     parse_usage,
@@ -128,3 +129,38 @@ def test_the_level_that_was_throttled_longest_counts() -> None:
     pod = (Throttling(100, 50, 900.0), Throttling(120, 70, 2800.0))
     assert throttling_between([container[0], pod[0]], [container[1], pod[1]]) == Throttling(20, 20, 1900.0)
     assert throttling_between([None], [container[1]]) is None
+
+
+def test_v2_tells_the_cpus_of_the_group(tmp_path: Path) -> None:
+    _v2_level(tmp_path / "c1", "300000 100000")
+    _write(tmp_path / "c1", {"cpuset.cpus.effective": "4-6\n"})
+    mounts = f"29 23 0:25 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
+    assert effective_cpus("0::/c1\n", mounts) == "4-6"
+
+
+def test_v2_without_the_controller_has_the_cpus_of_the_next_group_above(tmp_path: Path) -> None:
+    _v2_level(tmp_path / "c1", "300000 100000")
+    _write(tmp_path, {"cpuset.cpus.effective": "0-7\n"})
+    mounts = f"29 23 0:25 / {tmp_path} rw - cgroup2 cgroup2 rw\n"
+    assert effective_cpus("0::/c1\n", mounts) == "0-7"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpuset.cpus": "\n", "cpuset.effective_cpus": "0-7\n"}, "0-7"),
+        ({"cpuset.cpus": "4-6\n", "cpuset.effective_cpus": "4-6\n"}, "4-6"),
+        ({"cpuset.cpus": "4-6\n"}, "4-6"),
+        ({"cpuset.cpus": "\n"}, None),
+    ],
+)
+def test_v1_tells_the_cpus_in_the_controllers_own_hierarchy(
+    tmp_path: Path, files: dict[str, str], expected: str | None
+) -> None:
+    _write(tmp_path / "cpuset" / "c1", files)
+    mounts = f"35 30 0:31 / {tmp_path}/cpuset rw - cgroup cgroup rw,cpuset\n" + _v1_mounts(tmp_path, "/")
+    assert effective_cpus("5:cpuset:/c1\n4:cpu:/c1\n0::/\n", mounts) == expected
+
+
+def test_no_cpuset_controller_tells_nothing() -> None:
+    assert effective_cpus("4:cpu:/c1\n", "") is None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmark.pod.measure import loading_work, resident_work, run_block, step_times, warm_up
+from benchmark.pod.measure import REPLAYS, loading_work, resident_work, run_block, run_replays, step_times, warm_up
 
 
 class Clock:
@@ -90,7 +90,7 @@ def test_slow_steps_warm_up_no_longer_than_a_block_or_five_seconds(length: float
     [
         (0.015625, 128),  # two seconds
         (0.5, 10),  # ten steps
-        (4.0, 5),  # ten times two seconds
+        (4.0, 5),  # twenty seconds
         (600.0, 1),
     ],
 )
@@ -98,6 +98,63 @@ def test_a_block_is_two_seconds_and_ten_steps_within_reason(length: float, steps
     clock = Clock()
     _, marks = run_block(_steps(clock, _forever(length)), 2.0, clock)
     assert len(marks) == steps
+
+
+def _stocked(clock: Clock, stock: int) -> Iterator[float]:
+    """Steps that take what was loaded before, and then wait for the loader."""
+    yield from [0.010] * stock
+    yield from _forever(0.050)
+
+
+def test_a_loaders_stock_is_used_up_before_the_block() -> None:
+    clock = Clock()
+    steps = _steps(clock, _stocked(clock, 30))
+    assert warm_up(steps, 0.1, clock, least=30) == 30
+    _, marks = run_block(steps, 0.5, clock, least=30)
+    assert len(marks) == 30
+    assert marks[0][0] - (marks[1][0] - 0.050) == pytest.approx(0.0)
+
+
+def test_a_stock_that_takes_minutes_is_not_used_up() -> None:
+    clock = Clock()
+    assert warm_up(_steps(clock, _forever(8.0)), 0.5, clock, least=16) == 3
+    assert len(run_block(_steps(clock, _forever(8.0)), 0.5, clock, least=16)[1]) == 3
+
+
+class Gpu:
+    """A stream that works off what is enqueued, each replay in 6 ms; the CPU enqueues one in 0.1 ms, or stalls."""
+
+    def __init__(self, clock: Clock, stalls: dict[int, float]) -> None:
+        self.clock, self.stalls, self.free_at, self.replays = clock, stalls, clock.now, 0
+
+    def replay(self) -> None:
+        self.clock.now += self.stalls.get(self.replays, 0.0001)
+        self.replays += 1
+        self.free_at = max(self.free_at, self.clock.now) + 0.006
+
+    def mark(self) -> Event:
+        return Event(self, self.free_at)
+
+
+class Event:
+    def __init__(self, gpu: Gpu, at: float) -> None:
+        self.gpu, self.at = gpu, at
+
+    def synchronize(self) -> None:
+        self.gpu.clock.now = max(self.gpu.clock.now, self.at)
+
+    def elapsed_time(self, end: Event) -> float:
+        return (end.at - self.at) * 1e3
+
+
+@pytest.mark.parametrize("stalled", [15, 59, 70, 111])
+def test_stalls_of_the_cpu_do_not_lengthen_replays(stalled: int) -> None:
+    clock = Clock()
+    gpu = Gpu(clock, {stalled: 0.05})
+    times = run_replays(gpu.replay, gpu.mark, 0.5, clock)
+    assert len(times) % REPLAYS == 0
+    assert sum(times) >= 500
+    assert set(times) == {6.0}
 
 
 def test_no_time_is_lost_between_steps() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.pod.cells import Cell
 from benchmark.pod.options import BadArguments, parse_original, parse_round
+from benchmark.pod.slots import Place
 
 LEAST = ["--run-id", "r1", "--arm", "static", "--round", "3"]
 
@@ -27,8 +28,8 @@ def test_defaults_of_a_round() -> None:
     options = parse_round("pod round", LEAST)
     assert (options.run_id, options.arm, options.round) == ("r1", "static", 3)
     assert options.threads == (None, 0)
-    assert (options.cells, options.matrix, options.device, options.block_seconds) == (None, None, "auto", 2.0)
-    assert (options.auto_threads, options.env, options.output) == ("found", {}, None)
+    assert (options.cells, options.matrix, options.device, options.block_seconds) == (None, None, "auto", 0.5)
+    assert (options.auto_threads, options.env, options.output, options.warm_up) == ("found", {}, None, False)
 
 
 def test_values_of_a_round() -> None:
@@ -37,13 +38,20 @@ def test_values_of_a_round() -> None:
         [
             *LEAST,
             *("--threads", "auto, 12", "--cells", "resnet18:half:train:64", "resnet50:float:inference:1"),
-            *("--env", "policy=static", "node=gpu-1", "--env", "note=a=b", "--workers", "0", "--block-seconds", "0.5"),
+            *("--env", "policy=static", "node=gpu-1", "--env", "note=a=b", "--workers", "0", "--block-seconds", "3"),
+            "--warm-up",
         ],
     )
     assert options.threads == (None, 12)
     assert options.cells == [Cell("resnet18", "half", "train", 64), Cell("resnet50", "float", "inference", 1)]
     assert options.env == {"policy": "static", "node": "gpu-1", "note": "a=b"}
-    assert (options.workers, options.block_seconds) == (0, 0.5)
+    assert (options.workers, options.block_seconds, options.warm_up) == (0, 3, True)
+
+
+def test_a_place_on_a_full_node() -> None:
+    words = ["--tenant", "1", "--tenants", "4", "--load", "busy,solo", "--start-file", "/start", "--slot-seconds", "4"]
+    assert parse_round("pod round", [*LEAST, *words]).place == Place(1, 4, ("busy", "solo"), "/start", 4.0)
+    assert parse_round("pod round", LEAST).place.start_file is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,20 @@ def test_values_of_a_round() -> None:
         (["--env", "gpu=H200"], "gpu is what the program finds by itself"),
         (["--env", "a=1", "a=2"], "a is given twice"),
         (["--output", "/nowhere/lines.jsonl"], "Make the folder"),
+        (["--env", "cpus_effective=0-3"], "cpus_effective is what the program finds by itself"),
         (["--batch", "3"], "--batch is not known"),
+        (["--load", "solo,night"], "--load is 'solo,night': expected some of solo, full, busy, each once"),
+        (
+            ["--load", "full", "--tenant", "4", "--tenants", "4"],
+            "--tenant is '4': expected less than --tenants, which is 4",
+        ),
+        (["--load", "full"], "--start-file is missing: expected a file that says when each load begins"),
+        (["--tenants", "2"], "--start-file is missing"),
+        (["--slot-seconds", "0"], "--slot-seconds is '0': expected seconds from 1 to 600"),
+        (
+            ["--start-file", "/start", "--block-seconds", "5", "--slot-seconds", "6"],
+            "--slot-seconds is '6': expected 6.5 or more, for a block and the time to warm up",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(arguments: list[str], said: str) -> None:
@@ -88,7 +109,7 @@ def test_all_faults_come_at_once() -> None:
 def test_defaults_of_the_original() -> None:
     options = parse_original("pod original", [])
     assert (options.warm_up, options.tests, options.batch, options.classes, options.gpus) == (5, 50, 64, 1000, 1)
-    assert (options.folder, options.models, options.precisions) == ("result", None, None)
+    assert (options.folder, options.families, options.models, options.precisions) == ("result", ("resnet",), None, None)
 
 
 def test_short_and_long_names_of_the_original() -> None:
@@ -107,6 +128,9 @@ def test_short_and_long_names_of_the_original() -> None:
         (["-c", "1001"], "--NUM_CLASSES is '1001': expected an integer from 1 to 1000"),
         (["-g", "0"], "--NUM_GPU is '0'"),
         (["-f", ""], "--folder is ''"),
+        (["--families", "vit"], "--families is 'vit': expected some of mnasnet, resnet, "),
+        (["--families"], "--families is ''"),
+        (["--families", "vgg", "--models", "resnet18"], "--families and --models are both given: expected one of them"),
         (["--models", "vgg16"], "--models is 'vgg16': expected some of resnet18"),
         (["--models"], "--models is ''"),
         (["--precisions", "int8"], "--precisions is 'int8': expected some of half"),

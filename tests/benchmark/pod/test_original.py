@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+from benchmark.pod.models import FAMILIES
+from benchmark.pod.options import parse_original
 from benchmark.pod.original import (
+    builders,
     model_names,
     parse_available,
     parse_frequency,
@@ -56,6 +59,28 @@ def test_models_are_the_functions_that_build_one() -> None:
         resnext101_64x4d=build,
     )
     assert model_names(resnet) == ["resnet18", "resnext101_64x4d"]
+
+
+def zoo() -> SimpleNamespace:
+    """As torchvision.models: a module for each family, with a class and two functions that build a model."""
+    modules = {}
+    for family in FAMILIES:
+        names = (f"{family}_a", f"{family}_b")
+        build = {name: (lambda name=name: f"a {name}") for name in names}
+        modules[family] = SimpleNamespace(__all__=[family.title(), *names], **{family.title(): object}, **build)
+    return SimpleNamespace(**modules)
+
+
+def test_the_models_of_every_family_in_the_order_of_the_original() -> None:
+    found = builders(zoo(), parse_original("pod original", ["--families", "all", "-b", "12"]))
+    assert [name for name, _build in found] == [f"{family}_{one}" for family in FAMILIES for one in "ab"]
+    assert [build() for _name, build in found][:2] == ["a mnasnet_a", "a mnasnet_b"]
+
+
+def test_the_models_of_some_families_and_of_the_default() -> None:
+    some = builders(zoo(), parse_original("pod original", ["--families", "vgg", "mnasnet"]))
+    assert [name for name, _build in some] == ["mnasnet_a", "mnasnet_b", "vgg_a", "vgg_b"]
+    assert [name for name, _build in builders(zoo(), parse_original("pod original", []))] == ["resnet_a", "resnet_b"]
 
 
 def test_a_table_is_one_of_the_original(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if not line.startswith("# ")]
 
 
-def _blocks(lines: list[dict[str, Any]], arm: str) -> dict[str, dict[str, Any]]:
+def _blocks(lines: list[dict[str, Any]], arm: str, visit: int = 0) -> dict[str, dict[str, Any]]:
     return {
         ":".join(str(line[key]) for key in ("model", "precision", "mode", "batch")): line
         for line in lines
-        if line["kind"] == "block" and line["arm"] == arm
+        if line["kind"] == "block" and line["arm"] == arm and line["visit"] == visit
     }
 
 
@@ -68,7 +68,11 @@ def test_a_round_of_two_thread_settings(run: Run, tmp_path: Path) -> None:
             GRAPH: "skipped",
             HUGE: "oom",
         }
+        again = _blocks(lines, arm, visit=1)
         assert sorted(block["order"] for block in blocks.values()) == list(range(5))
+        assert {cell: block["order"] - blocks[cell]["order"] for cell, block in again.items()} == dict.fromkeys(
+            blocks, 5
+        )
         assert not any(block["control"] for block in blocks.values())
         assert "not implemented for 'Half'" in blocks[HALF]["reason"]
         assert "CUDA graphs need CUDA" in blocks[GRAPH]["reason"]
@@ -83,6 +87,33 @@ def test_a_round_of_two_thread_settings(run: Run, tmp_path: Path) -> None:
         assert read(f"{output}@{arm}").processes[0].round == 2
 
 
+def test_a_machine_is_warmed_by_a_process_that_does_not_count(run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "lines.jsonl"
+    done = run(*QUICK, "--threads", "1", "--warm-up", "--output", str(output), "--cells", INFER)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = _lines(output.read_text())
+    assert [(line["kind"], line["process"], line.get("warm_up", False)) for line in lines] == [
+        ("process", 1, True),
+        ("end", 1, True),
+        ("process", 0, False),
+        ("block", 0, False),
+        ("block", 0, False),
+        ("end", 0, False),
+    ]
+    assert lines[1]["ended"] > lines[0]["began"]
+    timed = lines[5]["ended"] - lines[2]["began"]
+    assert timed > sum(sum(line["iter_ms"]) for line in lines if line["kind"] == "block") / 1e3
+    assert len(read(f"{output}@none-1").processes) == 1
+
+
+def test_a_process_says_which_cpus_it_has(run: Run) -> None:
+    done = run(*QUICK, "--threads", "1", "--cells", INFER)
+    (environment,) = [line["env"] for line in _lines(done.stdout) if line["kind"] == "process"]
+    assert environment["cpus_effective"]
+    assert environment["threads"] == 1
+    assert environment["omp_num_threads"] == "1"
+
+
 def test_too_little_shared_memory_skips_the_loader_only(run: Run) -> None:
     done = run(*QUICK, "--threads", "1", "--workers", "10000000", "--cells", LOADER, INFER)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,7 +126,7 @@ def test_no_cell_timed_is_no_success(run: Run) -> None:
     done = run(*QUICK, "--threads", "1", "--cells", GRAPH)
     assert done.returncode == 3
     assert "no cell could be timed" in done.stdout
-    assert [line["kind"] for line in _lines(done.stdout)] == ["process", "block"]
+    assert [line["kind"] for line in _lines(done.stdout)] == ["process", "block", "block"]
 
 
 def test_a_missing_gpu_is_said_in_the_words_of_torch(run: Run) -> None:
@@ -122,6 +153,12 @@ def test_a_killed_run_leaves_whole_lines(start: Start, tmp_path: Path) -> None:
     assert "end" not in kinds
 
 
+def printed_after(text: str, start: str) -> str:
+    """The line after the first one that starts so."""
+    rows = text.splitlines()
+    return rows[next(number for number, row in enumerate(rows) if row.startswith(start)) + 1]
+
+
 def test_the_original_prints_and_writes_as_ever(run: Run, tmp_path: Path, amd: Path) -> None:
     arguments = "-w 1 -n 2 -b 2 -f out --device cpu --models resnet18 --precisions float half"
     done = run("original", *shlex.split(arguments))
@@ -135,6 +172,7 @@ def test_the_original_prints_and_writes_as_ever(run: Run, tmp_path: Path, amd: P
     logged = [shape(line) for line in amd.read_text().splitlines() if "/functional.py" not in line]
     printed = done.stdout.splitlines()
     cells = [line for line in logged if "resnet18" in line]
+    assert printed.pop(printed.index("Batch size : 2")) == printed_after(done.stdout, "Device Name : ")
     assert [shape(line) for line in printed if "left out" not in line] == [
         *logged[1 : logged.index(cells[0])],  # without the "start" and "end" of test.sh
         *cells,
@@ -145,14 +183,34 @@ def test_the_original_prints_and_writes_as_ever(run: Run, tmp_path: Path, amd: P
     assert "Benchmarking Training float precision type resnet18 " in printed
     assert re.search(r"^resnet18 half train: not possible, left out: .*Half", done.stdout, re.MULTILINE)
 
-    folder = tmp_path / "out"
-    found = read(str(folder))
-    assert {(cell.precision, cell.mode) for cell in found.cells()} == {("float", "train"), ("float", "inference")}
-    assert all(len(timing.iter_ms) == 2 for timing in found.processes[0].timings.values())
-    assert found.environment["batch"] == 2
+    folder, log = tmp_path / "out", tmp_path / "log"
+    log.write_text(done.stdout)
+    found, logged_run = read(str(folder)), read(str(log))
+    expected = {("float", "train"): "ok", ("float", "inference"): "ok", ("half", "train"): "skipped"}
+    for run_read, steps in ((found, 2), (logged_run, 1)):
+        timings = run_read.processes[0].timings
+        assert {cell.batch for cell in timings} == {2}
+        assert (
+            expected.items() <= {(cell.precision, cell.mode): timing.status for cell, timing in timings.items()}.items()
+        )
+        assert {len(timing.iter_ms) for timing in timings.values() if timing.status == "ok"} == {steps}
     assert found.environment["gpus_visible"] == "0"
     info = (folder / "system_info.txt").read_text().splitlines()
     assert [info[0], info[-1]] == [printed[0], printed[-1]]
+
+
+def test_a_family_that_the_original_times_by_default(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "original", *shlex.split("-w 0 -n 1 -b 1 -f out --device cpu --families shufflenetv2 --precisions float")
+    )
+    assert done.returncode == 0, done.stderr
+    models = {cell.model for cell in read(str(tmp_path / "out")).cells()}
+    assert {"shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"} <= models
+
+    again = run("original", *shlex.split("-w 0 -n 1 -b 1 -f out --device cpu --precisions half"))
+    assert again.returncode == 2
+    assert "--folder out: has tables of an earlier run (" in again.stderr
+    assert "Name another folder, or remove them" in again.stderr
 
 
 def test_the_original_says_what_its_workers_need(run: Run) -> None:
