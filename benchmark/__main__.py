@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evaluate benchmark runs: `compare` two of them, `report` on them, or print a `summary` of each.
+"""Evaluate benchmark runs: `report` on an experiment, `compare` two sides, print a `summary`, or `simulate` the method.
 
 Exit code 0: done, whatever the verdict; 1: `report --fail-unless` is not met; 2: bad input, with all problems.
 """
@@ -14,12 +14,23 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import report, summary
-from .analysis import Comparison, Verdict
-from .compare import MARGIN
-from .evaluate import Sides, Target, analyse_sides, checked_margin, compare_sides, read_sources
+from . import report, simulate, summary
+from .analysis import Analysis, Comparison, Verdict
+from .evaluate import (
+    Sides,
+    Target,
+    analyse_sides,
+    checked_margin,
+    checked_precision,
+    compare_sides,
+    judge_experiment,
+    read_sources,
+)
+from .experiment import Experiment
 from .render import to_object, to_text
 from .results import InputError
+from .statistics import MARGIN, PRECISION
+from .validity import SETTINGS
 
 DONE, NOT_MET, BAD_INPUT = 0, 1, 2
 
@@ -31,25 +42,60 @@ def _margin(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _batch(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a batch size: expected an integer from 1, such as 64")
+    return int(text)
+
+
+def _precision(text: str) -> float:
+    try:
+        return checked_precision(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    two = argparse.ArgumentParser(add_help=False)
-    inputs = "the original's log, its folder of CSV files, or JSON lines (a file, a folder, or either with @ARM)"
-    two.add_argument("a", metavar="A", help=inputs)
-    two.add_argument("b", metavar="B", help="the same for the other side")
-    two.add_argument("--label-a", help="name of A in the output")
-    two.add_argument("--label-b", help="name of B in the output")
-    two.add_argument(
+    judged = argparse.ArgumentParser(add_help=False)
+    judged.add_argument(
         "--margin", type=_margin, default=MARGIN, help="smallest difference worth a claim (default: %(default)s)"
     )
+    judged.add_argument(
+        "--allow-different",
+        metavar="KEY",
+        action="append",
+        choices=SETTINGS,
+        default=[],
+        help=f"a setting that may differ between the arms: {', '.join(SETTINGS)}",
+    )
+    two = argparse.ArgumentParser(add_help=False)
+    two.add_argument("--label-a", help="name of A in the output")
+    two.add_argument("--label-b", help="name of B in the output")
     two.add_argument("--partial", action="store_true", help="accept a log that was cut")
+    two.add_argument("--batch", type=_batch, help="batch size of a log or folder that does not record it")
+    inputs = "the original's log, its folder of CSV files, or JSON lines (a file, a folder, or either with @ARM)"
 
-    command = commands.add_parser("compare", parents=[two], help="compare B (after) with A (before)")
+    command = commands.add_parser("compare", parents=[judged, two], help="compare B (after) with A (before)")
+    command.add_argument("a", metavar="A", help=inputs)
+    command.add_argument("b", metavar="B", help="the same for the other side")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = commands.add_parser(
-        "report", parents=[two], help="compare and explain, as HTML, Markdown, JSON and one line"
+        "report",
+        parents=[judged, two],
+        help="judge an experiment, or compare two sides, as HTML, Markdown, JSON and one line",
+    )
+    command.add_argument("a", metavar="RUN", help=f"JSON lines of one experiment; or, before B, side A: {inputs}")
+    command.add_argument("b", metavar="B", nargs="?", help="side B; leave it out for an experiment")
+    command.add_argument(
+        "--also",
+        metavar="RUN",
+        action="append",
+        default=[],
+        type=Path,
+        help="another part of the experiment: measured after a switch, or before it once more",
     )
     command.add_argument(
         "--with",
@@ -57,9 +103,15 @@ def _parser() -> argparse.ArgumentParser:
         dest="others",
         action="append",
         default=[],
-        help="another arm that helps to explain the gap",
+        help="another arm that helps to explain the gap between two sides",
     )
-    command.add_argument("--title", default="Benchmark: before and after", help="default: %(default)s")
+    command.add_argument(
+        "--precision",
+        type=_precision,
+        default=PRECISION,
+        help="half-width that an experiment is to reach (default: %(default)s)",
+    )
+    command.add_argument("--title", default="What helps on this node?", help="default: %(default)s")
     command.add_argument("--command", dest="made_by", default="", help="how the runs were made, for the report")
     command.add_argument(
         "--output", type=Path, default=Path("report"), help="folder for the report (default: %(default)s)"
@@ -67,11 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     printed = command.add_mutually_exclusive_group()
     printed.add_argument("--json", action="store_true", help="print report.json")
     printed.add_argument("--line", action="store_true", help="print the line only, not the names of the files")
-    command.add_argument("--fail-unless", choices=sorted(POLICIES), default="none", help="default: %(default)s")
+    command.add_argument(
+        "--fail-unless", choices=sorted(POLICIES), default="none", help="of two sides (default: %(default)s)"
+    )
 
     command = commands.add_parser("summary", help="what each arm of JSON lines measured")
     command.add_argument("sources", metavar="FILE_OR_FOLDER", nargs="+", type=Path)
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+    command = commands.add_parser("simulate", help="false claims, coverage and cost of the method, on drawn timings")
+    command.add_argument("--runs", type=int, default=400, help="runs of each line (default: %(default)s)")
     return parser
 
 
@@ -95,29 +152,58 @@ POLICIES: Mapping[str, Callable[[Comparison], bool]] = {
 
 def _sides(options: argparse.Namespace) -> Sides:
     others = getattr(options, "others", ())
-    return Sides(options.a, options.b, options.label_a, options.label_b, others, options.partial)
+    return Sides(options.a, options.b, options.label_a, options.label_b, others, options.partial, options.batch)
 
 
 def _compare(options: argparse.Namespace) -> int:
-    result = compare_sides(_sides(options), options.margin)
+    result = compare_sides(_sides(options), options.margin, options.allow_different)
     print(json.dumps(to_object(result), indent=2, allow_nan=False) if options.json else to_text(result))
     return DONE
 
 
 def _report(options: argparse.Namespace) -> int:
     target = Target(options.output, options.title, options.made_by)
-    analysis = analyse_sides(_sides(options), options.margin, target)
-    if options.json:
-        print(json.dumps(report.to_object(analysis), indent=2, allow_nan=False))
-    else:
-        print(report.line(analysis))
-    if not options.json and not options.line:
-        for path in target.files():
-            print(path)
+    if options.b is None:
+        return _report_experiment(options, target)
+    if options.also:
+        raise InputError([f"--also {options.also[0]} is a part of an experiment, and B was given: leave one out."])
+    analysis = analyse_sides(_sides(options), options.margin, target, options.allow_different)
+    _print(options, analysis, target)
     if POLICIES[options.fail_unless](analysis.comparison):
         return DONE
     print(f"benchmark: {analysis.comparison.verdict}: --fail-unless {options.fail_unless} is not met.", file=sys.stderr)
     return NOT_MET
+
+
+def _report_experiment(options: argparse.Namespace, target: Target) -> int:
+    of_sides = {
+        "--label-a": options.label_a,
+        "--label-b": options.label_b,
+        "--with": options.others,
+        "--partial": options.partial,
+        "--fail-unless": options.fail_unless != "none",
+    }
+    if problems := [f"{name} is about two sides: give B too, or leave it out." for name, on in of_sides.items() if on]:
+        raise InputError(problems)
+    experiment = judge_experiment(
+        [Path(options.a), *options.also],
+        target,
+        margin=options.margin,
+        precision=options.precision,
+        allow_different=options.allow_different,
+    )
+    _print(options, experiment, target)
+    return DONE
+
+
+def _print(options: argparse.Namespace, found: Experiment | Analysis, target: Target) -> None:
+    if options.json:
+        print(json.dumps(report.to_object(found), indent=2, allow_nan=False))
+        return
+    print(report.line(found))
+    if not options.line:
+        for path in target.files():
+            print(path)
 
 
 def _summary(options: argparse.Namespace) -> int:
@@ -127,10 +213,16 @@ def _summary(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    print(simulate.to_text(simulate.simulate(options.runs)))
+    return DONE
+
+
 _COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "compare": (_compare, "nothing was compared"),
     "report": (_report, "no report was written"),
     "summary": (_summary, "nothing was summarised"),
+    "simulate": (_simulate, "nothing was simulated"),
 }
 
 

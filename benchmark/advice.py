@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from . import wording
 from .analysis import Advice, AdviceCode, Cause, CauseCode, Comparison, Estimate, Factors, Gap, Verdict
-from .causes import cpu_limit, crowding, is_throttled, numa_nodes
-from .compare import INTERIM_ANALYSES
-from .factors import split
+from .causes import crowding, is_throttled, numa_nodes
 from .results import ResultSet
+from .roles import PINNED, cpu_limit, split
+from .statistics import INTERIM_ANALYSES, next_analysis
 
 WORTHWHILE = 0.2
-PINNED = ("static", "integer")
 
 
 def advice(
@@ -30,9 +29,12 @@ def advice(
     :param gap: of the family, None if it was not timed on both sides
     :param extra: A's group with fixed threads over B: what B's placement adds to the number of threads
     """
-    found = [_verdict(comparison)]
+    threads_win = extra is not None and extra.verdict is Verdict.WORSE
+    found = [] if comparison.verdict is Verdict.BEATS and threads_win else [_verdict(comparison)]
     if comparison.verdict is Verdict.INVALID:
         return found
+    if not comparison.interleaved and comparison.family is not None and comparison.family.low is not None:
+        found.append(wording.advice(AdviceCode.MEASURE_ON_ONE_NODE))
     if gap is not None:
         found += _threads(comparison, gap, factors, extra)
     found += _quota(b, gap, comparison)
@@ -54,8 +56,7 @@ def _verdict(comparison: Comparison) -> Advice:
     if code is not None:
         return wording.advice(code, a=comparison.label_a, b=comparison.label_b, margin=comparison.margin)
     rounds = comparison.family.rounds if comparison.family else 0
-    following = next((analysis for analysis in INTERIM_ANALYSES if analysis > rounds), None)
-    return wording.measure_more(comparison, INTERIM_ANALYSES[0], following)
+    return wording.measure_more(comparison, INTERIM_ANALYSES[0], next_analysis(rounds))
 
 
 def _threads(comparison: Comparison, gap: Gap, factors: Factors | None, extra: Estimate | None) -> list[Advice]:
@@ -69,7 +70,7 @@ def _threads(comparison: Comparison, gap: Gap, factors: Factors | None, extra: E
         return [wording.advice(AdviceCode.MEASURE_FIXED_THREADS, slow=gap.slow.name, threads=threads, limit=limit)]
     if share < WORTHWHILE:
         return [wording.advice(AdviceCode.THREADS_DO_NOT_HELP, part=max(share, 0))]
-    fixed_limit = cpu_limit(gap.fixed) if gap.fixed is not None else None
+    fixed_limit = cpu_limit(gap.fixed.environment) if gap.fixed is not None else None
     number = f"={fixed_limit:.0f}" if fixed_limit is not None else ""
     found = [wording.advice(AdviceCode.SET_THREADS, number=number, part=min(share, 1))]
     if extra is not None:

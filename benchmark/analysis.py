@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from .pod.cells import Cell
 from .results import Note, Scalar, Status
 
-GRADIENT_CELLS = 5
-"""Cells that a precision and mode needs for a trend."""
+if TYPE_CHECKING:  # `experiment` builds upon this module
+    from .experiment import FamilyEstimate, Invalid
+
 MAIN_CAUSE = 0.5
 """Share of a gap from which a cause is the main one."""
 
@@ -30,9 +32,10 @@ class Verdict(StrEnum):
 
 
 class Role(StrEnum):
-    """What a cell is used for. The verdict is about the launch-bound cells, or about the others if there are none."""
+    """What a cell is used for. It follows from the cell's name (`pod.cells.family`), never from what was measured."""
 
-    LAUNCH_BOUND = "launch-bound"
+    HEADLINE = "headline"
+    """In the family that the verdict is about."""
     OTHER = ""
     DERIVED = "as the original times it"
     CONTROL = "control"
@@ -49,7 +52,7 @@ class GradientCode(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A's time over B's. The interval is None before the first interim analysis; `p` belongs to `verdict`."""
+    """A's time over B's. The interval is None before the first interim analysis."""
 
     ratio: float
     rounds: int
@@ -57,18 +60,17 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     confidence: float | None = None
-    p: float = 1.0
 
 
 @dataclass(frozen=True)
 class CellResult:
     """One common cell. `estimate` is None if it was not timed on both sides; then `status` and `reason` say why.
 
-    `status` is oom if either side ran out of memory, else skipped if either side skipped the cell.
+    A single cell has an interval and no verdict: claims are about families, so `estimate.verdict` is UNDECIDED. `status`
+    is oom if either side ran out of memory, else skipped if either side skipped the cell.
     """
 
     cell: Cell
-    verdict: Verdict
     estimate: Estimate | None = None
     mean_a_ms: float | None = None
     mean_b_ms: float | None = None
@@ -79,17 +81,15 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Trend:
-    """Gap against size (B's time) within one precision and mode.
+    """Gap against size (B's time) within one precision and mode: a description, no proof.
 
-    `rho` is Spearman's rank correlation, `p` that of Kendall's tau. `small` and `large` are the ratios of the outer
-    thirds.
+    `rho` is Spearman's rank correlation. `small` and `large` are the ratios of the outer thirds.
     """
 
     precision: str
     mode: str
     cells: int
     rho: float
-    p: float
     small: float
     large: float
     grows_as_models_shrink: bool
@@ -99,9 +99,9 @@ class Trend:
 class Comparison:
     """The comparison of B with A.
 
-    `family` is the geometric mean over the cells that the verdict is about, `control` that over the negative controls.
-    `gpu_slowed` holds the shares of A's and of B's blocks in which heat or the power supply slowed the GPU, if they
-    differ so much that the comparison is invalid.
+    `families` starts with the one that the verdict is about, and ends with the control; `family_basis` says of what it
+    consists. `margin` is the one that was
+    applied: if A and B were not interleaved, it is at least a floor, or the shift that was measured.
     """
 
     label_a: str
@@ -109,21 +109,32 @@ class Comparison:
     margin: float
     verdict: Verdict
     cells: tuple[CellResult, ...]
-    family: Estimate | None
+    families: tuple[FamilyEstimate, ...]
     family_basis: str
     control: Estimate | None
-    gpu_slowed: tuple[float, float] | None
+    control_proves: bool
+    invalid: tuple[Invalid, ...]
+    interleaved: bool
     gradient: tuple[Trend, ...]
     gradient_code: GradientCode
     notes: tuple[Note, ...]
 
+    @property
+    def headline(self) -> FamilyEstimate | None:
+        """The family that the verdict is about; None if no cell beside controls was timed on both sides."""
+        return next((found for found in self.families if found.family != "control"), None)
+
+    @property
+    def family(self) -> Estimate | None:
+        """The headline's estimate."""
+        return self.headline.estimate if self.headline is not None else None
+
 
 class CauseCode(StrEnum):
-    """Why a step took longer, in the order in which causes are tried."""
+    """Why a step took longer, ordered by remedy: the number of threads, exclusive CPUs, then the rest."""
 
-    GPU = "gpu"
-    THROTTLING = "throttling"
     OVERSUBSCRIPTION = "oversubscription"
+    THROTTLING = "throttling"
     CONTENTION = "contention"
     MIGRATION = "migration"
     NUMA = "numa"
@@ -133,7 +144,9 @@ class CauseCode(StrEnum):
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause of a gap. `share` is the part of the gap that it explains (0 to 1), None if unknown.
+    """One cause of a gap. `share` is the part of the gap that it explains, None if unknown.
+
+    The shares of one gap add up to at most 1: a cause gets what those before it left.
 
     `evidence` holds the findings that prove it, the most important first.
     """
@@ -173,13 +186,15 @@ class Difference:
 class ArmCell:
     """One cell in one arm, over all its rounds. Times are ms; what was not recorded is None or absent.
 
-    `p99_ms` needs 299 steps. `parts_ms` holds ms per step of data, h2d, enqueue and wait, and of stall: the time beyond
-    p50 of the steps above p50 + 20 ms, which is contained in the other parts.
+    `p99_ms` needs 299 steps. `launch_share` is the part of a step that is spent launching work from the CPU; the rest is
+    waiting for data, copying and waiting for the GPU. `parts_ms` holds ms per step of data, h2d, enqueue and wait, and
+    of stall: the time beyond p50 of the steps above p50 + 20 ms, which is contained in the other parts.
     `rates`: throttled_periods and periods (counts), wall_ms (sum), throttled_ms_per_s (summed over CPUs),
     run_delay_share and quiet_run_delay_share (of the launching thread's time; the second without throttled blocks),
-    migrations_per_s, involuntary_switches_per_s, voluntary_switches_per_s, cpus_used, steal_ms_per_s,
-    gpu_slowed_share (of the blocks); medians over blocks: threads, canary_ms (the reference loop), cpu_mhz, gpu_sm_mhz,
-    gpu_temperature, gpu_power_w, host_busy_cpus.
+    migrations_per_s, involuntary_switches_per_s, voluntary_switches_per_s, cpus_used, steal_cpus (taken by the
+    hypervisor), gpu_slowed_share (of the blocks); medians over blocks: threads, canary_ms (the reference loop), cpu_mhz, gpu_sm_mhz,
+    gpu_temperature, gpu_power_w, host_busy_cpus; mean over blocks: others_busy_cpus (kept busy by others than the
+    container).
     """
 
     status: Status
@@ -190,7 +205,7 @@ class ArmCell:
     p99_ms: float | None = None
     max_ms: float | None = None
     images_per_s: float | None = None
-    launch_bound_index: float | None = None
+    launch_share: float | None = None
     parts_ms: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
 
@@ -236,12 +251,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class CellAnalysis:
-    """One cell: the comparison's result, both arms, and the causes of its gap, the main one first."""
+    """One cell: the comparison's result, and both arms. A single cell makes no claim, so it has no causes."""
 
     result: CellResult
     a: ArmCell | None
     b: ArmCell | None
-    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -260,7 +274,7 @@ class Factors:
     """The 2 x 2 decomposition.
 
     `share_by_threads` is the part of the gap from the reference to B that a fixed number of threads closes alone.
-    A negative share widens the gap; a share above 1 gains more than B does. None without a gap or such an arm.
+    A negative share widens the gap; a share above 1 gains more than B does. None without a decided gap or such an arm.
     """
 
     arms: tuple[FactorArm, ...]
@@ -276,8 +290,12 @@ class AdviceCode(StrEnum):
     COMPARE_WITH_THREADS = "compare_with_threads"
     KEEP_A = "keep_a"
     MEASURE_FIXED_THREADS = "measure_fixed_threads"
+    MEASURE_FULL_NODE = "measure_full_node"
     MEASURE_MORE = "measure_more"
+    MEASURE_ON_ONE_NODE = "measure_on_one_node"
     NO_CHANGE = "no_change"
+    PIN = "pin"
+    PIN_IF_BUSY = "pin_if_busy"
     QUOTA_REMAINS = "quota_remains"
     REPEAT = "repeat"
     SET_THREADS = "set_threads"
@@ -309,7 +327,7 @@ class BlockPoint:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The whole report. `why` explains the gap in sentences; `gpu_minutes` is the time in blocks over all arms."""
+    """The whole report. `why` explains the gap in sentences; `gpu_minutes` is the time that processes held a GPU."""
 
     comparison: Comparison
     differences: tuple[Difference, ...]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why one arm's steps take longer than another's: the causes that its counters prove, with their part of the gap.
 
-Pure functions. The causes are tried in CauseCode's order; the first that explains half of the gap is the main one.
-Shares of different causes are not parts of one whole (too many threads lead to throttling): they may add up to more
-than 1. What the largest share leaves is unexplained.
+Pure functions. The causes are tried in CauseCode's order, which is that of the remedies: first what the number of
+threads removes, then what exclusive CPUs remove, then the rest. A cause gets at most what those before it left, so the
+shares of one gap add up to at most 1. One that is left nothing is how an earlier one works (too many threads are
+throttled), so its evidence stands there.
 
 Throttling is detected by the share of CFS periods that were throttled, or by throttled time. Its effect is measured by
 the stalls and by the launching thread's run delay, each a lower bound. Throttled time itself is "cumulative wall-time
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from . import wording
-from .analysis import MAIN_CAUSE, Arm, Cause, CauseCode, Gap, RuledOut
+from .analysis import Arm, Cause, CauseCode, Gap, RuledOut
 from .measures import STALL_MS
 from .results import Scalar
+from .roles import cpu_limit
 
 NOTHING = 0.01
 REST = 0.05
@@ -30,32 +33,35 @@ MIGRATIONS_PER_S = 10.0
 SPEED_EQUAL = 0.02
 
 
-def explain(gap: Gap, gpu_evidence: str = "") -> tuple[Cause, ...]:
-    """The causes of a gap, the main one first; none if only means are known.
-
-    `gpu_evidence` shows that the GPU sides differ. Then no other cause counts.
-    """
-    if gpu_evidence:
-        return (Cause(CauseCode.GPU, None, (gpu_evidence,)),)
+def explain(gap: Gap) -> tuple[Cause, ...]:
+    """The causes of a gap that is decided, ordered by remedy; none if only means are known."""
     if gap.ms <= 0 or not (gap.slow.cell.rates or gap.slow.cell.parts_ms):
         return ()
     rules: tuple[Callable[[Gap], Cause | None], ...] = (
-        _throttling,
         _oversubscription,
+        _throttling,
         _contention,
         _migration,
         _numa,
         _frequency,
     )
-    proved = [cause for cause in (rule(gap) for rule in rules) if cause is not None]
-    found = [cause for cause in proved if cause.share is None or cause.share >= NOTHING]
-    rest = 1 - max((cause.share for cause in found if cause.share is not None), default=0.0)
-    main = next((cause for cause in found if cause.share is not None and cause.share >= MAIN_CAUSE), None)
-    unexplained = Cause(CauseCode.UNEXPLAINED, rest, (wording.unexplained(gap, rest),))
-    if main is None:
-        return (unexplained, *found)
-    others = [cause for cause in found if cause is not main]
-    return (main, *others, *([unexplained] if rest >= REST else []))
+    found: list[Cause] = []
+    left = 1.0
+    for cause in (rule(gap) for rule in rules):
+        if cause is None:
+            continue
+        if cause.share is None:
+            found.append(cause)
+            continue
+        part = min(cause.share, left)
+        if part >= NOTHING:
+            found.append(replace(cause, share=part))
+            left -= part
+        elif cause.share >= NOTHING:
+            found[-1] = replace(found[-1], evidence=(*found[-1].evidence, *cause.evidence))
+    if left >= REST:
+        found.append(Cause(CauseCode.UNEXPLAINED, left, (wording.unexplained(gap, left),)))
+    return tuple(found)
 
 
 def _throttled_share(arm: Arm) -> float | None:
@@ -91,14 +97,9 @@ def _throttling(gap: Gap) -> Cause | None:
     return Cause(CauseCode.THROTTLING, max(shares, default=None), tuple(evidence))
 
 
-def cpu_limit(arm: Arm) -> float | None:
-    """How many CPUs the arm may use at a time: the smaller of affinity and quota, as far as known."""
-    return min((v for v in (arm.number("cpus_allowed"), arm.number("quota_cpus")) if v is not None), default=None)
-
-
 def crowding(arm: Arm) -> tuple[int, float] | None:
     """Torch's threads and the CPUs for them if there are more threads than CPUs, else None."""
-    threads, limit = arm.number("threads"), cpu_limit(arm)
+    threads, limit = arm.number("threads"), cpu_limit(arm.environment)
     if threads is None or limit is None or threads <= max(1, math.ceil(limit)):
         return None
     return int(threads), limit
@@ -112,7 +113,7 @@ def _oversubscription(gap: Gap) -> Cause | None:
     fixed = gap.fixed
     if fixed is None or fixed.cell.mean_ms is None:
         return Cause(CauseCode.OVERSUBSCRIPTION, None, (evidence, wording.NO_FIXED_ARM))
-    threads = fixed.number("threads") or cpu_limit(fixed) or 0
+    threads = fixed.number("threads") or cpu_limit(fixed.environment) or 0
     share = gap.share(gap.slow.mean_ms, fixed.mean_ms)
     return Cause(CauseCode.OVERSUBSCRIPTION, share, (evidence, wording.fixed_threads(gap, fixed, threads)))
 

@@ -1,467 +1,431 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What two result sets allow to claim. Pure functions on plain data; times are ms, ratios are A's time over B's.
+"""Two arms side by side: which cells count, the log ratio of each round, and the estimate of each family. Pure.
 
-A is the reference ("before"), B the candidate ("after"). A ratio above 1 means that B is faster.
+A is the reference ("before"), B the candidate ("after"). Ratios are A's time over B's: above 1, B is faster. The
+estimator and its sources are in `statistics`.
 
-The rules and their sources:
-
-- The statistic of a cell and round is d = ln(mean_A) - ln(mean_B). Means contain the stalls of CFS throttling, which a
-  ratio of medians misses. Rounds are the replicates, never steps (Kalibera & Jones, "Rigorous benchmarking in
-  reasonable time", 2013; pyperf): the estimate is the mean of d over rounds with Student's t interval.
-- Interim analyses (group-sequential looks) at 3, 5, 8 and 12 rounds, each at alpha / 4 (Bonferroni): the four intervals
-  hold together with 1 - alpha, whichever analysis the measurement stopped at. Later rounds wait for the next analysis.
-- Margin X: BEATS if the interval is above ln(1 + X), WORSE if below -ln(1 + X), EQUIVALENT if between them (two
-  one-sided tests; Schuirmann 1987), else UNDECIDED.
-- Claims about single cells pass Holm's step-down procedure (Holm 1979) over all cells with an interval.
-- The family is the geometric mean over launch-bound cells: enqueue / (enqueue + wait) above 0.9 in either arm.
-- Negative control: if its interval lies outside +-1 %, the two arms differ in more than the CPU: INVALID. The same
-  holds if heat or the power supply slowed the GPU much more often in one arm than in the other.
-- Cells derived from others (timed as the original does) contain the same steps again, so the family excludes them.
-- The gradient: Kendall's tau (one-sided p, exact without ties) between size and gap, with Spearman's rho.
-  Sides that were not interleaved drift apart most in small models, and significantly so: of 26 published runs of the
-  original (152 groups on 8 GPU models), first rows against last, 19 have a group that opens by more than 3 %, 6 by more
-  than 10 %, 4 by more than 15 %, one by more than 20 %. Without interleaving, a gradient therefore has to open by 20 %:
-  1 in 26 runs against itself would still show one. In interleaved rounds it has to open by X.
-
-scipy is imported where it is used: it takes a second, and whoever only imports this module must not wait for it.
+- Families are named by `pod.cells.family`, before anything is measured. The verdict is about the input pipeline, or
+  about the next family in Family's order if it was not measured.
+- The rate of a cell in a round is that of all tenants together, because tenants of one round are not independent.
+- A round counts for a family only if both arms timed all of the family's cells in it. A cell that an arm reported as
+  skipped or out of memory in more than one round, or that was timed in no round by both, leaves its family in all
+  rounds, and a note says so: else a few failures would cost most rounds, or the mix of cells would shift.
+- Where the card differs between the arms of a round, the control's log ratio is taken out of the others': cards of one
+  model differ by 2 to 5 %. The control is judged by the rounds on one card.
+- Cells derived from others (timed as the original does) contain the same steps again, so no family has them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from statistics import fmean, stdev
+from statistics import fmean
 
 from . import wording
-from .analysis import GRADIENT_CELLS, CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
-from .pod.cells import Cell
-from .results import InputError, Note, NoteCode, ResultSet, Status, Timing
+from .analysis import CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
+from .experiment import Family, FamilyEstimate, Load
+from .pod.cells import Cell, family
+from .readers.plausible import LARGEST_RATIO
+from .results import InputError, Note, NoteCode, Process, ResultSet, Status
+from .statistics import BEFORE_AFTER_MARGIN, CONTROL_MARGIN, MARGIN, estimate, has_interval, next_analysis, trend
+from .validity import GPU, invalid
 
-INTERIM_ANALYSES = (3, 5, 8, 12)
-"""Numbers of rounds."""
-MARGIN = 0.03
-ALPHA = 0.05
-CONTROL_MARGIN = 0.01
-LAUNCH_BOUND = 0.9
-# Bits of NVML's clocksEventReasons that slow the GPU from outside: HwSlowdown, SwThermal, HwThermal, HwPowerBrake. A
-# power cap (0x4) is not a fault: the arm that keeps the GPU busier reaches it sooner.
-GPU_SLOWED = 0x8 | 0x20 | 0x40 | 0x80
-GPU_SLOWED_MARGIN = 0.1
+MOST_FAILURES = 1
+"""Rounds in which a cell may fail without leaving its family."""
 DRIFT_OPENING = 0.20
+"""How much a gap has to open for a gradient between arms that were not interleaved. They drift apart most in small
+models: of 26 published runs of the original, first rows against last, one has a group that opens by more than 20 %."""
 
-_Processes = dict[int, list[dict[Cell, Timing]]]
-"""The timings of each process, by round."""
-
-
-def newest_analysis(rounds: int) -> int | None:
-    """The newest interim analysis that this many rounds allow, as a number of rounds; None before the first."""
-    return max((analysis for analysis in INTERIM_ANALYSES if analysis <= rounds), default=None)
+_BY_ROUND = Mapping[int, float]
 
 
-def estimate(d: Sequence[float], margin: float, alpha: float = ALPHA) -> Estimate:
-    """Mean of the log ratios `d`, one per round in run order, with interval and verdict at the newest interim analysis.
+@dataclass(frozen=True)
+class Side:
+    """One arm under one load, by round.
 
-    Before the first one there is no interval, and the verdict is UNDECIDED.
+    `logs` holds the negative log of the rate of all tenants, in ln(ms): the log of the mean step for one tenant.
+    `failed` holds the rounds in which a process reported that it could not time a cell. `cards` has the GPUs by UUID.
     """
-    rounds = newest_analysis(len(d))
-    if rounds is None:
-        return Estimate(math.exp(fmean(d)), len(d))
-    from scipy import stats
 
-    used = d[:rounds]
-    mean, error = fmean(used), stdev(used) / math.sqrt(rounds)
-    level = alpha / len(INTERIM_ANALYSES)
-    half = float(stats.t.ppf(1 - level / 2, rounds - 1)) * error
-    verdict, p = _claim(mean, error, rounds - 1, math.log1p(margin))
-    return Estimate(
-        math.exp(mean),
-        rounds,
-        verdict if p <= level else Verdict.UNDECIDED,
-        math.exp(mean - half),
-        math.exp(mean + half),
-        1 - level,
-        p,
+    results: ResultSet
+    logs: Mapping[Cell, _BY_ROUND]
+    failed: Mapping[Cell, frozenset[int]]
+    cards: Mapping[int, frozenset[str]]
+    rounds: frozenset[int]
+
+    @property
+    def label(self) -> str:
+        return self.results.label
+
+
+def side(results: ResultSet, load: Load = Load.SOLO) -> Side:
+    """The processes of an arm that ran under this load, by round."""
+    own = [process for process in results.processes if process.load == load]
+    rounds: dict[int, list[Process]] = {}
+    for process in own:
+        rounds.setdefault(process.round, []).append(process)
+    cells = dict.fromkeys(cell for process in own for cell in process.timings)
+    logs: dict[Cell, dict[int, float]] = {cell: {} for cell in cells}
+    failed: dict[Cell, set[int]] = {cell: set() for cell in cells}
+    for number, processes in sorted(rounds.items()):
+        for cell in cells:
+            found = [process.timings[cell] for process in processes if cell in process.timings]
+            if any(timing.status != "ok" for timing in found):
+                failed[cell].add(number)
+            elif (log := _round_log(cell, processes)) is not None:
+                logs[cell][number] = log
+    return Side(
+        results,
+        logs,
+        {cell: frozenset(numbers) for cell, numbers in failed.items()},
+        {number: _cards(processes) for number, processes in rounds.items()},
+        frozenset(rounds),
     )
 
 
-def _claim(mean: float, error: float, freedom: int, edge: float) -> tuple[Verdict, float]:
-    """The region that contains `mean`, and the smallest level at which the two-sided interval lies inside it."""
-    if mean > edge:
-        verdict, distance = Verdict.BEATS, mean - edge
-    elif mean < -edge:
-        verdict, distance = Verdict.WORSE, -edge - mean
-    else:
-        verdict, distance = Verdict.EQUIVALENT, edge - abs(mean)
-    if error == 0:
-        return verdict, 0.0 if distance > 0 else 1.0
-    from scipy import stats
-
-    return verdict, 2 * float(stats.t.sf(distance / error, freedom))
+def _round_log(cell: Cell, processes: Sequence[Process]) -> float | None:
+    """Of one round; None unless each tenant timed the cell."""
+    tenants: dict[int, list[float]] = {}
+    for process in processes:
+        if cell in process.timings:
+            tenants.setdefault(process.tenant, []).append(math.log(process.timings[cell].mean_ms))
+    if len(tenants) < max(process.tenants for process in processes):
+        return None
+    return -math.log(math.fsum(math.exp(-fmean(logs)) for logs in tenants.values()))
 
 
-def holm(p: Sequence[float], alpha: float) -> list[bool]:
-    """Which hypotheses Holm's step-down procedure rejects at family-wise level `alpha`, in the order given."""
-    rejected = [False] * len(p)
-    for step, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        if p[index] > alpha / (len(p) - step):
-            break
-        rejected[index] = True
-    return rejected
+def _cards(processes: Iterable[Process]) -> frozenset[str]:
+    found = (process.environment.get("gpu_uuid") for process in processes)
+    return frozenset(str(card) for card in found if card)
+
+
+def family_of(cell: Cell, sides: Iterable[ResultSet]) -> Family | None:
+    """The family of a cell; None for one that is derived from another. Without a GPU no cell is a control.
+
+    All cells of the original benchmark, whose output has no run, are fed by a loader.
+    """
+    every = list(sides)
+    if any(timing.derived for results in every for timing in results.timings(cell)):
+        return None
+    found = Family(family(cell))
+    if found is Family.CONTROL:
+        return found if all(results.environment.get("gpu") for results in every) else Family.OTHER
+    return found if any(results.run_ids for results in every) else Family.INPUT_PIPELINE
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The common cells. `log_ratios` holds d by round; `roles` holds the cells that both sides timed."""
+    """The cells that all arms of an experiment have, by family. `left_out` failed too often to count."""
 
-    cells: tuple[Cell, ...]
-    log_ratios: Mapping[Cell, Mapping[int, float]]
-    roles: Mapping[Cell, Role]
-
-    def of(self, role: Role) -> list[Cell]:
-        """The timed cells with this role."""
-        return [cell for cell, own in self.roles.items() if own is role]
+    families: Mapping[Family, tuple[Cell, ...]]
+    left_out: tuple[Cell, ...]
 
     @property
-    def rounds(self) -> int:
-        """The rounds in which both sides timed a cell, for the cell with the most of them."""
-        return max(map(len, self.log_ratios.values()), default=0)
+    def headline(self) -> Family | None:
+        """The family that the verdict is about: the first measured one in Family's order that is no control."""
+        return next((found for found in Family if found in self.families and found is not Family.CONTROL), None)
+
+
+def select_cells(sides: Sequence[Side]) -> Selection:
+    """The families of the cells that every side tried, without the cells that failed in too many rounds."""
+    results = [own.results for own in sides]
+    families: dict[Family, list[Cell]] = {}
+    left_out = []
+    for cell in common_cells(sides):
+        found = family_of(cell, results)
+        if found is None:
+            continue
+        timed = frozenset.intersection(*(frozenset(own.logs[cell]) for own in sides))
+        failures = {number for own in sides for number in own.failed[cell]}
+        if timed and len(failures) <= MOST_FAILURES:
+            families.setdefault(found, []).append(cell)
+        else:
+            left_out.append(cell)
+    return Selection({found: tuple(cells) for found, cells in families.items()}, tuple(left_out))
+
+
+def common_cells(sides: Sequence[Side]) -> list[Cell]:
+    """The cells that every side tried, in the first one's order."""
+    first, *others = sides
+    return [cell for cell in first.logs if all(cell in own.logs for own in others)]
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """The estimate of every timed cell; `claimed` names the cells whose verdict passes Holm's procedure."""
+class Pair:
+    """Two arms: d by cell and round, and the rounds in which they ran on different cards."""
 
-    cells: Mapping[Cell, Estimate]
-    claimed: frozenset[Cell]
-    family: Estimate | None
-    control: Estimate | None
+    a: Side
+    b: Side
+    log_ratios: Mapping[Cell, _BY_ROUND]
+    other_cards: frozenset[int]
+    corrected: frozenset[int]
+    """The rounds of `other_cards` that have a control, whose log ratio was taken out."""
 
 
-def compare(a: ResultSet, b: ResultSet, margin: float = MARGIN, alpha: float = ALPHA) -> Comparison:
-    """Compares B with A over their common cells.
+def pair(a: Side, b: Side, selection: Selection) -> Pair:
+    """Pairs the rounds of two arms by number.
 
-    :param margin: the smallest difference worth a claim, as a share
-    :param alpha: the level of all interim analyses together
-    :raises InputError: if the sides have no common cell
+    :raises InputError: if a cell's times differ by more than LARGEST_RATIO on one model of GPU
     """
-    selection = select_cells(a, b)
-    return label(a, b, selection, estimate_cells(selection, margin, alpha), margin)
-
-
-def select_cells(a: ResultSet, b: ResultSet) -> Selection:
-    """The common cells, their log ratios and their roles. Raises InputError if there is no common cell."""
-    common = [cell for cell in a.cells() if cell in set(b.cells())]
-    if not common:
-        raise InputError([wording.no_common_cell(a, b)])
-    rounds_a, rounds_b = _by_round(a), _by_round(b)
-    ratios = {cell: _log_ratios(cell, rounds_a, rounds_b) for cell in common}
-    timed = [cell for cell in common if ratios[cell] and _status(cell, a, b) == "ok"]
-    derived = {cell for cell in timed if any(timing.derived for timing in _timings(cell, a, b))}
-    controls = _controls([cell for cell in timed if cell not in derived], a, b)
-
-    def role(cell: Cell) -> Role:
-        if cell in controls:
-            return Role.CONTROL
-        if cell in derived:
-            return Role.DERIVED
-        return Role.LAUNCH_BOUND if _launch_bound(cell, a, b) else Role.OTHER
-
-    return Selection(tuple(common), ratios, {cell: role(cell) for cell in timed})
-
-
-def estimate_cells(selection: Selection, margin: float, alpha: float) -> Estimates:
-    """Estimates every timed cell, the family and the control, and corrects the cells' claims for their number."""
-    ratios = selection.log_ratios
-    cells = {cell: estimate(list(ratios[cell].values()), margin, alpha) for cell in selection.roles}
-    tested = [cell for cell, value in cells.items() if value.low is not None]
-    kept = holm([cells[cell].p for cell in tested], alpha / len(INTERIM_ANALYSES))
-    return Estimates(
-        cells=cells,
-        claimed=frozenset(cell for cell, keep in zip(tested, kept) if keep),
-        family=_pooled(_family(selection.roles), ratios, margin, alpha),
-        control=_pooled(selection.of(Role.CONTROL), ratios, CONTROL_MARGIN, alpha),
+    raw = {
+        cell: {n: a.logs[cell][n] - b.logs[cell][n] for n in sorted(a.logs[cell].keys() & b.logs[cell].keys())}
+        for cell in common_cells([a, b])
+    }
+    one_model = a.results.environment.get(GPU) == b.results.environment.get(GPU)
+    if one_model:  # in double precision, a published A100 takes 1/31 of a Titan Xp's time
+        _refuse_impossible(a, b, raw)
+    other_cards = frozenset(
+        number
+        for number in a.cards.keys() & b.cards.keys()
+        if one_model and a.cards[number] and b.cards[number] and a.cards[number] != b.cards[number]
     )
+    controls = selection.families.get(Family.CONTROL, ())
+    shift = {
+        n: fmean(raw[c][n] for c in controls) for n in other_cards if controls and all(n in raw[c] for c in controls)
+    }
+    ratios = {
+        cell: by_round
+        if cell in controls
+        else {number: value - shift.get(number, 0.0) for number, value in by_round.items()}
+        for cell, by_round in raw.items()
+    }
+    return Pair(a, b, ratios, other_cards, frozenset(shift))
 
 
-def label(a: ResultSet, b: ResultSet, selection: Selection, estimates: Estimates, margin: float) -> Comparison:
-    """Turns estimates into verdicts, and adds the gradient and the notes."""
-    family, control = estimates.family, estimates.control
-    slowed = _gpu_slowed(a, b)
-    invalid = slowed is not None or (control is not None and control.verdict in (Verdict.BEATS, Verdict.WORSE))
-    cells = _cell_results(a, b, selection, estimates, invalid)
-    interleaved = bool(a.run_ids) and a.run_ids == b.run_ids and any(value.low for value in estimates.cells.values())
-    trends = gradient(
-        [result for result in cells if result.role is not Role.CONTROL],
-        margin if interleaved else max(margin, DRIFT_OPENING),
-    )
-    return Comparison(
-        label_a=a.label,
-        label_b=b.label,
-        margin=margin,
-        verdict=Verdict.INVALID if invalid else family.verdict if family else Verdict.UNDECIDED,
-        cells=cells,
-        family=family,
-        family_basis=wording.family_basis(len(_family(selection.roles)), bool(selection.of(Role.LAUNCH_BOUND))),
-        control=control,
-        gpu_slowed=slowed,
-        gradient=trends,
-        gradient_code=_gradient_code(trends, invalid or _differ("gpu", a, b)),
-        notes=(*a.notes, *b.notes, *_notes(a, b, selection, control)),
-    )
+def _refuse_impossible(a: Side, b: Side, ratios: Mapping[Cell, _BY_ROUND]) -> None:
+    far = {cell: fmean(by_round.values()) for cell, by_round in ratios.items() if by_round}
+    problems = [
+        wording.impossible_ratio(a.label, b.label, cell, math.exp(mean), LARGEST_RATIO)
+        for cell, mean in far.items()
+        if abs(mean) > math.log(LARGEST_RATIO)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
-def _cell_results(
-    a: ResultSet, b: ResultSet, selection: Selection, estimates: Estimates, invalid: bool
-) -> tuple[CellResult, ...]:
-    rounds_a, rounds_b = _by_round(a), _by_round(b)
+def family_estimates(found: Pair, selection: Selection, margin: float) -> tuple[FamilyEstimate, ...]:
+    """The estimate of each family that has a round with all of its cells: the headline's first, the control last."""
+    estimates = []
+    order = [own for own in Family if own is not Family.CONTROL]
+    for own in (*order, Family.CONTROL):
+        cells = selection.families.get(own, ())
+        d = family_ratios(found, cells, own)
+        if d:
+            edge = CONTROL_MARGIN if own is Family.CONTROL else margin
+            ratios = {number: math.exp(value) for number, value in d.items()}
+            estimates.append(FamilyEstimate(own, cells, estimate(list(d.values()), edge), ratios))
+    return tuple(estimates)
+
+
+def family_ratios(found: Pair, cells: Sequence[Cell], own: Family) -> dict[int, float]:
+    """d of each round in which both arms timed all of the cells. A control proves nothing across cards."""
+    if not cells:
+        return {}
+    rounds = set.intersection(*(set(found.log_ratios[cell]) for cell in cells))
+    if own is Family.CONTROL:
+        rounds -= found.other_cards
+    return {number: fmean(found.log_ratios[cell][number] for cell in cells) for number in sorted(rounds)}
+
+
+def cell_results(found: Pair, selection: Selection, margin: float) -> tuple[CellResult, ...]:
+    """Every common cell with its interval, without a verdict."""
+    headline = selection.families[selection.headline] if selection.headline is not None else ()
     results = []
-    for cell in selection.cells:
-        value = estimates.cells.get(cell)
-        if value is None:
-            status, reason = _status(cell, a, b), wording.not_timed(cell, a, b)
-            results.append(CellResult(cell, Verdict.UNDECIDED, status=status, reason=reason))
+    for cell in common_cells([found.a, found.b]):
+        by_round = found.log_ratios[cell]
+        if not by_round:
+            status = _status(cell, found.a.results, found.b.results)
+            reason = wording.not_timed(cell, found.a.results, found.b.results)
+            results.append(CellResult(cell, status=status, reason=reason))
             continue
-        claim = value.verdict if cell in estimates.claimed else Verdict.UNDECIDED
-        means = _side_means(cell, rounds_a, rounds_b, list(selection.log_ratios[cell])[: value.rounds])
-        verdict = Verdict.INVALID if invalid else claim
-        results.append(CellResult(cell, verdict, value, *means, selection.roles[cell]))
+        value = estimate(list(by_round.values()), margin)
+        means = [math.exp(fmean(own.logs[cell][number] for number in by_round)) for own in (found.a, found.b)]
+        role = _role(cell, family_of(cell, (found.a.results, found.b.results)), headline)
+        plain = Estimate(value.ratio, value.rounds, Verdict.UNDECIDED, value.low, value.high, value.confidence)
+        results.append(CellResult(cell, plain, means[0], means[1], role))
     return tuple(results)
 
 
-def _family(roles: Mapping[Cell, Role]) -> list[Cell]:
-    """The cells that the verdict is about: the launch-bound ones, else all but the controls and the derived ones."""
-    bound = [cell for cell, role in roles.items() if role is Role.LAUNCH_BOUND]
-    return bound or [cell for cell, role in roles.items() if role is Role.OTHER]
-
-
-def family_cells(comparison: Comparison) -> list[Cell]:
-    """The cells that the verdict of `comparison` is about."""
-    return _family({result.cell: result.role for result in comparison.cells if result.estimate is not None})
-
-
-def family_estimate(
-    cells: Sequence[Cell], a: ResultSet, b: ResultSet, margin: float, alpha: float = ALPHA
-) -> Estimate | None:
-    """Geometric mean over `cells` of A's time over B's; None if no round has all of them on both sides."""
-    rounds_a, rounds_b = _by_round(a), _by_round(b)
-    return _pooled(list(cells), {cell: _log_ratios(cell, rounds_a, rounds_b) for cell in cells}, margin, alpha)
-
-
-def family_mean(cells: Sequence[Cell], results: ResultSet) -> float | None:
-    """Geometric mean in ms over `cells` of their geometric means over rounds; None where a cell was not timed."""
-    rounds = _by_round(results)
-    means = []
-    for cell in cells:
-        logs = [log for processes in rounds.values() if (log := _round_log(cell, processes)) is not None]
-        if not logs:
-            return None
-        means.append(fmean(logs))
-    return math.exp(fmean(means)) if means else None
-
-
-def _by_round(results: ResultSet) -> _Processes:
-    rounds: _Processes = {}
-    for process in results.processes:
-        rounds.setdefault(process.round, []).append(dict(process.timings))
-    return rounds
-
-
-def _round_log(cell: Cell, processes: list[dict[Cell, Timing]]) -> float | None:
-    """Mean over the round's processes of the log of each one's mean step; None where none timed the cell."""
-    means = [math.log(p[cell].mean_ms) for p in processes if cell in p and p[cell].status == "ok"]
-    return fmean(means) if means else None
-
-
-def _log_ratios(cell: Cell, a: _Processes, b: _Processes) -> dict[int, float]:
-    """d by round, for the rounds in which both sides timed the cell."""
-    ratios = {}
-    for number in sorted(a.keys() & b.keys()):
-        log_a, log_b = _round_log(cell, a[number]), _round_log(cell, b[number])
-        if log_a is not None and log_b is not None:
-            ratios[number] = log_a - log_b
-    return ratios
-
-
-def _side_means(
-    cell: Cell,
-    a: _Processes,
-    b: _Processes,
-    rounds: list[int],
-) -> tuple[float, float]:
-    """Geometric means in ms over the rounds used, so that their quotient is the ratio; for one run its plain mean."""
-    logs = [[_round_log(cell, side[number]) or 0.0 for number in rounds] for side in (a, b)]
-    return math.exp(fmean(logs[0])), math.exp(fmean(logs[1]))
-
-
-def _timings(cell: Cell, a: ResultSet, b: ResultSet) -> list[Timing]:
-    return [*a.timings(cell), *b.timings(cell)]
+def _role(cell: Cell, own: Family | None, headline: Sequence[Cell]) -> Role:
+    if own is None:
+        return Role.DERIVED
+    if own is Family.CONTROL:
+        return Role.CONTROL
+    return Role.HEADLINE if cell in headline else Role.OTHER
 
 
 def _status(cell: Cell, a: ResultSet, b: ResultSet) -> Status:
     """oom if either side ran out of memory, else skipped if either side skipped the cell, else ok."""
-    found = {timing.status for timing in _timings(cell, a, b)}
+    found = {timing.status for timing in (*a.timings(cell), *b.timings(cell))}
     return "oom" if "oom" in found else "skipped" if "skipped" in found else "ok"
 
 
-def _gpu_slowed(a: ResultSet, b: ResultSet) -> tuple[float, float] | None:
-    """The shares of A's and of B's blocks in which heat or the power supply slowed the GPU.
+def control_of(families: Iterable[FamilyEstimate]) -> Estimate | None:
+    """The control's estimate, whose margin is CONTROL_MARGIN."""
+    return next((own.estimate for own in families if own.family is Family.CONTROL), None)
 
-    None if a side did not record them, or if they differ by no more than GPU_SLOWED_MARGIN.
+
+def control_proves(control: Estimate | None) -> bool:
+    """Whether the control's interval lies inside its margin. Absence of a proof that it moved is no proof."""
+    return control is not None and control.verdict is Verdict.EQUIVALENT
+
+
+def interleaved(a: ResultSet, b: ResultSet) -> bool:
+    """Whether the arms took turns in one run."""
+    return bool(a.run_ids) and a.run_ids == b.run_ids
+
+
+def fair_margin(margin: float, *, turns: bool, shift: float | None = None) -> float:
+    """The margin for two arms: a floor if they took no `turns`, unless the `shift` between the halves was measured."""
+    if turns:
+        return margin
+    return max(margin, BEFORE_AFTER_MARGIN if shift is None else shift)
+
+
+def compare(a: ResultSet, b: ResultSet, margin: float = MARGIN, *, allow_different: Iterable[str] = ()) -> Comparison:
+    """Compares B with A over their common cells.
+
+    :param margin: the smallest difference worth a claim, as a share
+    :param allow_different: keys of the environment that may differ (`validity.SETTINGS`)
+    :raises InputError: if the sides have no common cell, or impossible ratios
     """
-    shares = []
-    for side in (a, b):
-        blocks = [block for process in side.processes for timing in process.timings.values() for block in timing.blocks]
-        known = [int(b.counters["gpu_throttle_reasons"]) for b in blocks if "gpu_throttle_reasons" in b.counters]
-        if not known:
-            return None
-        shares.append(sum(1 for mask in known if mask & GPU_SLOWED) / len(known))
-    return (shares[0], shares[1]) if abs(shares[0] - shares[1]) > GPU_SLOWED_MARGIN else None
+    side_a, side_b = side(a), side(b)
+    selection = select_cells([side_a, side_b])
+    if not common_cells([side_a, side_b]):
+        raise InputError([wording.no_common_cell(a, b)])
+    turns = interleaved(a, b)
+    applied = fair_margin(margin, turns=turns or not a.run_ids)
+    found = pair(side_a, side_b, selection)
+    families = family_estimates(found, selection, applied)
+    control = control_of(families)
+    reasons = tuple(invalid([a, b], Load.SOLO, control, allow_different))
+    cells = cell_results(found, selection, applied)
+    headline = next((own for own in families if own.family is not Family.CONTROL), None)
+    opening = applied if turns and headline and has_interval(headline.estimate.rounds) else max(applied, DRIFT_OPENING)
+    trends = gradient([result for result in cells if result.role is not Role.CONTROL], opening)
+    verdict = Verdict.UNDECIDED if headline is None else headline.estimate.verdict
+    return Comparison(
+        label_a=a.label,
+        label_b=b.label,
+        margin=applied,
+        verdict=Verdict.INVALID if reasons else verdict,
+        cells=cells,
+        families=families,
+        family_basis=wording.family_basis(headline),
+        control=control,
+        control_proves=control_proves(control),
+        invalid=reasons,
+        interleaved=turns,
+        gradient=trends,
+        gradient_code=_gradient_code(trends, bool(reasons) or gpu_differs(a, b)),
+        notes=(*a.notes, *b.notes, *_notes(a, b, found, selection, families), *_environments_differ(a, b)),
+    )
 
 
-def _controls(cells: list[Cell], a: ResultSet, b: ResultSet) -> list[Cell]:
-    """The cells declared as controls, else those in double precision on a GPU, which do not depend on the CPU."""
-    declared = [cell for cell in cells if any(timing.control for timing in _timings(cell, a, b))]
-    if declared:
-        return declared
-    on_gpu = a.environment.get("gpu") and b.environment.get("gpu")
-    plain = [cell for cell in cells if cell.precision == "double" and not cell.mode.endswith("-loader")]
-    return plain if on_gpu else []
+def gpu_differs(a: ResultSet, b: ResultSet) -> bool:
+    """Whether both sides know their model of GPU, and the models differ."""
+    left, right = a.environment.get(GPU), b.environment.get(GPU)
+    return bool(left and right and left != right)
 
 
-def _launch_bound(cell: Cell, a: ResultSet, b: ResultSet) -> bool:
-    for side in (a, b):
-        enqueue = sum(timing.enqueue_ms for timing in side.timings(cell))
-        wait = sum(timing.wait_ms for timing in side.timings(cell))
-        if enqueue + wait > 0 and enqueue / (enqueue + wait) > LAUNCH_BOUND:
-            return True
-    return False
+def family_cells(comparison: Comparison) -> tuple[Cell, ...]:
+    """The cells that the verdict of `comparison` is about."""
+    return comparison.headline.cells if comparison.headline is not None else ()
 
 
-def _pooled(
-    cells: Sequence[Cell], d: Mapping[Cell, Mapping[int, float]], margin: float, alpha: float
-) -> Estimate | None:
-    """Geometric mean over `cells`. Rounds that lack one of them are left out, because they would shift the mix."""
-    if not cells:
+def family_estimate(cells: Sequence[Cell], a: ResultSet, b: ResultSet, margin: float) -> Estimate | None:
+    """Geometric mean over `cells` of A's time over B's; None if no round has all of them on both sides."""
+    found = pair(side(a), side(b), Selection({Family.OTHER: tuple(cells)}, ()))
+    if any(cell not in found.log_ratios for cell in cells):
         return None
-    whole = sorted(set.intersection(*(set(d[cell]) for cell in cells)))
-    return estimate([fmean(d[cell][number] for cell in cells) for number in whole], margin, alpha) if whole else None
+    d = family_ratios(found, cells, Family.OTHER)
+    return estimate(list(d.values()), margin) if d else None
+
+
+def family_mean(cells: Sequence[Cell], results: ResultSet) -> float | None:
+    """Geometric mean in ms over `cells` of their geometric means over rounds; None where a cell was not timed."""
+    own = side(results)
+    if any(not own.logs.get(cell) for cell in cells):
+        return None
+    return math.exp(fmean(fmean(own.logs[cell].values()) for cell in cells)) if cells else None
 
 
 def gradient(results: Sequence[CellResult], opening: float) -> tuple[Trend, ...]:
-    """Trend of the gap against size for each precision and mode with at least five timed cells.
-
-    Size is B's mean step in ms. The gap is ln(ratio), with the sign that makes its sum positive, so that swapping A and
-    B does not change the conclusion. A trend needs p <= 0.05 and ratios of the outer thirds that differ by more than
-    the share `opening`.
-    """
+    """The trend of each precision and mode that has enough cells (`statistics.trend`)."""
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for result in results:
         if result.estimate is not None and result.mean_b_ms is not None:
             point = (result.mean_b_ms, math.log(result.estimate.ratio))
             groups.setdefault((result.cell.precision, result.cell.mode), []).append(point)
-    found = (
-        _trend(precision, mode, sorted(points), opening)
-        for (precision, mode), points in groups.items()
-        if len(points) >= GRADIENT_CELLS
-    )
-    return tuple(trend for trend in found if trend is not None)
-
-
-def _trend(precision: str, mode: str, points: list[tuple[float, float]], opening: float) -> Trend | None:
-    """The trend of sizes and gaps, ordered by size; None if all sizes or all gaps are equal."""
-    import numpy as np
-    from scipy import stats
-
-    sizes, logs = np.array(points).T
-    gaps = logs if logs.sum() >= 0 else -logs
-    if np.ptp(gaps) == 0 or np.ptp(sizes) == 0:
-        return None
-    third = len(points) // 3
-    small, large = float(logs[:third].mean()), float(logs[-third:].mean())
-    p = float(stats.kendalltau(sizes, gaps, alternative="less").pvalue)
-    opens = float(gaps[:third].mean() - gaps[-third:].mean()) > math.log1p(opening)
-    return Trend(
-        precision,
-        mode,
-        len(points),
-        float(stats.spearmanr(sizes, gaps).statistic),
-        p,
-        math.exp(small),
-        math.exp(large),
-        opens and p <= ALPHA,
-    )
+    found = (trend(*group, points, opening) for group, points in groups.items())
+    return tuple(own for own in found if own is not None)
 
 
 def _gradient_code(trends: Sequence[Trend], gpu_side_differs: bool) -> GradientCode:
     if not trends:
         return GradientCode.NONE
-    if not any(trend.grows_as_models_shrink for trend in trends):
+    if not any(own.grows_as_models_shrink for own in trends):
         return GradientCode.FLAT
     return GradientCode.GROWS_BUT_GPU_DIFFERS if gpu_side_differs else GradientCode.GROWS
 
 
-def _differ(key: str, a: ResultSet, b: ResultSet) -> bool:
-    """Whether both environments know `key` and disagree on it."""
-    left, right = a.environment.get(key), b.environment.get(key)
-    return bool(left and right and left != right)
-
-
-def _notes(a: ResultSet, b: ResultSet, selection: Selection, control: Estimate | None) -> list[Note]:
+def _notes(
+    a: ResultSet, b: ResultSet, found: Pair, selection: Selection, families: Sequence[FamilyEstimate]
+) -> list[Note]:
     """What a reader of the verdict has to know about the input, red flags first."""
-    return [
-        *_same_input(a, b, selection),
-        *_rounds(a, b, selection, control),
-        *_left_out(a, b, selection),
-        *_environments_differ(a, b),
-    ]
-
-
-def _same_input(a: ResultSet, b: ResultSet, selection: Selection) -> list[Note]:
-    notes = []
-    for key, code in (("gpu", NoteCode.GPUS_DIFFER), ("gpu_uuid", NoteCode.GPU_CARDS_DIFFER)):
-        if _differ(key, a, b):
-            values = {"left": a.environment[key], "right": b.environment[key]}
-            notes.append(wording.note(code, a=a.label, b=b.label, **values))
-    ratios = list(chain.from_iterable(by_round.values() for by_round in selection.log_ratios.values()))
-    if ratios and not any(ratios):
-        notes.append(wording.note(NoteCode.SAME_NUMBERS))
-    return notes
-
-
-def _rounds(a: ResultSet, b: ResultSet, selection: Selection, control: Estimate | None) -> list[Note]:
-    rounds, notes = selection.rounds, []
-    used = newest_analysis(rounds)
-    if used is None:
+    notes = pair_notes(found, selection)
+    control = control_of(families)
+    rounds = max((own.estimate.rounds for own in families), default=0)
+    if has_interval(rounds):
+        if not interleaved(a, b):
+            notes.append(wording.note(NoteCode.DIFFERENT_RUNS))
+        notes += control_notes(control)
+    elif rounds:
         if control is not None and abs(math.log(control.ratio)) > math.log1p(CONTROL_MARGIN):
             notes.append(wording.note(NoteCode.CONTROL_DIFFERS, ratio=control.ratio))
-        if rounds:
-            code = NoteCode.ONE_RUN if rounds == 1 else NoteCode.FEW_ROUNDS
-            notes.append(wording.note(code, rounds=rounds, first=INTERIM_ANALYSES[0]))
-        return notes
-    if a.run_ids != b.run_ids:
-        notes.append(wording.note(NoteCode.DIFFERENT_RUNS))
-    if not selection.of(Role.LAUNCH_BOUND):
-        notes.append(wording.note(NoteCode.NO_LAUNCH_BOUND_CELL))
-    if control is None:
-        notes.append(wording.note(NoteCode.NO_CONTROL))
-    if used != rounds:
-        analyses = ", ".join(map(str, INTERIM_ANALYSES))
-        notes.append(wording.note(NoteCode.ROUNDS_UNUSED, rounds=rounds, used=used, analyses=analyses))
-    return notes
-
-
-def _left_out(a: ResultSet, b: ResultSet, selection: Selection) -> list[Note]:
-    notes = []
-    partial = [cell for cell in selection.cells if 0 < len(selection.log_ratios[cell]) < selection.rounds]
-    if partial:
-        notes.append(wording.note(NoteCode.INCOMPLETE_ROUNDS, cells=", ".join(map(str, partial))))
-    for side in (a, b):
-        alone = [str(cell) for cell in side.cells() if cell not in selection.cells]
+        code = NoteCode.ONE_RUN if rounds == 1 else NoteCode.FEW_ROUNDS
+        notes.append(wording.note(code, rounds=rounds, first=next_analysis(0)))
+    for own in (a, b):
+        alone = [str(cell) for cell in own.cells() if cell not in found.log_ratios]
         if alone:
-            notes.append(wording.note(NoteCode.CELLS_LEFT_OUT, side=side.label, cells=", ".join(alone)))
+            notes.append(wording.note(NoteCode.CELLS_LEFT_OUT, side=own.label, cells=", ".join(alone)))
     return notes
+
+
+def control_notes(control: Estimate | None) -> list[Note]:
+    """Whether there is a control, and whether it proves that the GPU side is equal."""
+    if control is None:
+        return [wording.note(NoteCode.NO_CONTROL)]
+    if control_proves(control):
+        return []
+    return [wording.note(NoteCode.CONTROL_PROVES_NOTHING, ratio=wording.ratio_text(control), margin=CONTROL_MARGIN)]
+
+
+def pair_notes(found: Pair, selection: Selection) -> list[Note]:
+    """What is odd about two arms: the same numbers twice, other cards, failed cells, rounds that do not count."""
+    notes = []
+    ratios = [value for by_round in found.log_ratios.values() for value in by_round.values()]
+    if ratios and not any(ratios):
+        notes.append(wording.note(NoteCode.SAME_NUMBERS))
+    uncorrected = found.other_cards - found.corrected
+    if uncorrected:
+        notes.append(wording.note(NoteCode.GPU_CARDS_DIFFER, rounds=_listed(uncorrected)))
+    if found.corrected:
+        notes.append(wording.note(NoteCode.CARD_TAKEN_OUT, rounds=_listed(found.corrected)))
+    if selection.left_out:
+        cells = ", ".join(map(str, selection.left_out))
+        sides = f"{found.a.label} or {found.b.label}"
+        notes.append(wording.note(NoteCode.CELLS_FAILED, sides=sides, cells=cells))
+    common = found.a.rounds & found.b.rounds
+    lost = {n for cells in selection.families.values() for c in cells for n in common if n not in found.log_ratios[c]}
+    if lost:
+        notes.append(wording.note(NoteCode.INCOMPLETE_ROUNDS, rounds=_listed(lost)))
+    return notes
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
 
 
 def _environments_differ(a: ResultSet, b: ResultSet) -> list[Note]:

@@ -3,27 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import report
 from .analyse import analyse
 from .analysis import Analysis, Comparison
+from .assess import assess
 from .compare import compare
-from .factors import split
-from .readers import has_arms, locate, read, read_arms, texts
+from .experiment import Experiment
+from .readers import has_arms, locate, read, read_arms, read_runs, texts
 from .results import InputError, ResultSet
+from .roles import split
+from .sides import check_sides
+from .statistics import MARGIN, PRECISION
+from .validity import SETTINGS
 
 PROBLEMS_SHOWN = 20
 """Problems shown for each side."""
+_MISSING = "no such file or folder: expected JSON lines of the benchmark."
 
 
 @dataclass(frozen=True)
 class Sides:
     """The two inputs, each a log, a folder or JSON lines, with an arm after "@", and their names in the output.
 
-    `others` are further arms for a report. `partial` accepts a log that was cut.
+    `others` are further arms for a report. `partial` accepts a log that was cut. `batch` is the batch size of a log or
+    folder that does not record it.
     """
 
     a: str
@@ -32,6 +40,7 @@ class Sides:
     label_b: str | None = None
     others: Sequence[str] = ()
     partial: bool = False
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,45 +66,164 @@ def checked_margin(value: str | float) -> float:
     except ValueError:
         margin = 0.0
     if not 0 < margin < 1:
-        raise ValueError(f"{str(value)!r} is not a margin: expected a share above 0 and below 1, such as 0.03")
+        raise ValueError(f"{str(value)!r} is not a margin: expected a share above 0 and below 1, such as 0.05")
     return margin
 
 
-def compare_sides(sides: Sides, margin: float) -> Comparison:
+def checked_precision(value: str | float) -> float:
+    """A half-width as a share above 0 and below 1.
+
+    :raises ValueError: if it is not; the text says so
+    """
+    try:
+        return checked_margin(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a precision: expected a share above 0 and below 1, such as 0.1") from error
+
+
+def checked_settings(keys: Iterable[str]) -> tuple[str, ...]:
+    """Keys of the environment that may differ.
+
+    :raises ValueError: for an unknown key; the text says so
+    """
+    found = tuple(keys)
+    unknown = [key for key in found if key not in SETTINGS]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} cannot be allowed to differ: expected some of {', '.join(SETTINGS)}")
+    return found
+
+
+def read_experiment(
+    sources: Sequence[Path],
+    *,
+    margin: float = MARGIN,
+    precision: float = PRECISION,
+    allow_different: Sequence[str] = (),
+    label: str = "",
+) -> Experiment:
+    """The experiment of one node in JSON lines: one run with all arms, or the halves before and after a switch.
+
+    :param sources: files, and folders of files
+    :param margin: the smallest difference worth a claim, as a share
+    :param precision: the half-width that the headline contrasts shall reach, as a share
+    :param allow_different: settings that may differ between arms (`validity.SETTINGS`)
+    :param label: the node's name, by default its host's
+    :raises InputError: with all problems of the values, of the files, and of what they hold
+    """
+    problems = _value_problems(margin, precision, allow_different)
+    problems += [f"{path}: {_MISSING}" for path in sources if not path.exists()]
+    existing = [path for path in sources if path.exists()]
+    runs: dict[str, dict[str, ResultSet]] = {}
+    try:
+        runs = read_runs(existing) if existing else {}
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(problems)
+    ordered = dict(sorted(runs.items(), key=lambda run: _begin(run[1].values())))
+    return assess(ordered, margin=margin, precision=precision, allow_different=allow_different, label=label)
+
+
+def judge_experiment(
+    sources: Sequence[Path],
+    target: Target | None,
+    *,
+    margin: float = MARGIN,
+    precision: float = PRECISION,
+    allow_different: Sequence[str] = (),
+    label: str = "",
+    write: bool = True,
+) -> Experiment:
+    """As `read_experiment`, and with a target writes the report, unless `write` is off.
+
+    :raises InputError: before anything is written, also if the folder is a file; if it cannot be written
+    """
+    problems = _folder_problems(target)
+    try:
+        found = read_experiment(
+            sources, margin=margin, precision=precision, allow_different=allow_different, label=label
+        )
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
+    if problems:
+        raise InputError(problems)
+    if target is not None and write:
+        _write(found, target, _contents(sources))
+    return found
+
+
+def _contents(paths: Iterable[Path]) -> dict[str, bytes]:
+    """The text of every file that was read, by name; a name that occurs twice gets its folder's."""
+    raw: dict[str, bytes] = {}
+    for path in dict.fromkeys(paths):
+        for name, text in texts(path).items():
+            raw[f"{path.name}/{name}" if name in raw else name] = text.encode()
+    return raw
+
+
+def _begin(arms: Iterable[ResultSet]) -> float:
+    """When the first process of a run started, in seconds since 1970; infinity if that was not recorded."""
+    starts = [process.started for arm in arms for process in arm.processes if process.started is not None]
+    return min(starts, default=math.inf)
+
+
+def compare_sides(sides: Sides, margin: float, allow_different: Sequence[str] = ()) -> Comparison:
     """The verdict and the gradient, without causes.
 
     :raises InputError: with the problems of both sides
     """
-    return compare(*_read_two(sides), margin=margin)
+    return compare(*_read_two(sides), margin=margin, allow_different=allow_different)
 
 
-def analyse_sides(sides: Sides, margin: float, target: Target, *, write: bool = True) -> Analysis:
-    """The whole analysis; with `write` also its report.
+def analyse_sides(
+    sides: Sides, margin: float, target: Target | None, allow_different: Sequence[str] = (), *, write: bool = True
+) -> Analysis:
+    """The whole analysis of two sides; with a target also its report, unless `write` is off.
 
-    :raises InputError: with all problems of the margin, the folder and the sides, before anything is written
+    :raises InputError: with all problems of the values, the folder and the sides, before anything is written
     """
-    problems: list[str] = []
-    try:
-        checked_margin(margin)
-    except ValueError as error:
-        problems.append(f"{error}.")
-    if target.folder.exists() and not target.folder.is_dir():
-        problems.append(f"{target.folder}: is a file: expected a folder for the report. Name another one.")
+    problems = [*_value_problems(margin, PRECISION, allow_different), *_folder_problems(target)]
     try:
         arms = _read_arms(sides)
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
     if problems:
         raise InputError(problems)
-    analysis = analyse(arms.sides, arms.a, arms.b, margin)
-    if write:
-        try:
-            report.write(analysis, arms.raw, target.folder, target.title, target.made_by)
-        except OSError as error:
-            raise InputError(
-                [f"{error.filename}: cannot be written: {error.strerror}. Name another folder for the report."]
-            ) from error
+    analysis = analyse(arms.sides, arms.a, arms.b, margin, allow_different)
+    if target is not None and write:
+        _write(analysis, target, arms.raw)
     return analysis
+
+
+def _value_problems(margin: float, precision: float, allow_different: Sequence[str]) -> list[str]:
+    problems = []
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: checked_margin(margin),
+        lambda: checked_precision(precision),
+        lambda: checked_settings(allow_different),
+    )
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            problems.append(f"{error}.")
+    return problems
+
+
+def _folder_problems(target: Target | None) -> list[str]:
+    if target is None or not target.folder.exists() or target.folder.is_dir():
+        return []
+    return [f"{target.folder}: is a file: expected a folder for the report. Name another one."]
+
+
+def _write(found: Experiment | Analysis, target: Target, raw: Mapping[str, bytes]) -> None:
+    """:raises InputError: if the folder cannot be written"""
+    try:
+        report.write(found, raw, target.folder, target.title, target.made_by)
+    except OSError as error:
+        raise InputError(
+            [f"{error.filename}: cannot be written: {error.strerror}. Name another folder for the report."]
+        ) from error
 
 
 def read_sources(sources: Iterable[Path]) -> dict[str, ResultSet]:
@@ -106,7 +234,7 @@ def read_sources(sources: Iterable[Path]) -> dict[str, ResultSet]:
     paths = list(sources)
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise InputError([f"{path}: no such file or folder: expected JSON lines of the benchmark." for path in missing])
+        raise InputError([f"{path}: {_MISSING}" for path in missing])
     return read_arms(paths)
 
 
@@ -116,7 +244,7 @@ def _read_two(sides: Sides) -> tuple[ResultSet, ResultSet]:
     found: list[ResultSet] = []
     for source, label in ((sides.a, sides.label_a), (sides.b, sides.label_b)):
         try:
-            found.append(read(source, label, partial=sides.partial))
+            found.append(read(source, label, partial=sides.partial, batch=sides.batch))
         except InputError as error:
             more = len(error.problems) - PROBLEMS_SHOWN
             problems += error.problems[:PROBLEMS_SHOWN]
@@ -124,9 +252,10 @@ def _read_two(sides: Sides) -> tuple[ResultSet, ResultSet]:
     if problems:
         raise InputError(problems)
     a, b = found
-    if a.label != b.label:
-        return a, b
-    return replace(a, label=f"{a.label} (A)"), replace(b, label=f"{b.label} (B)")
+    if a.label == b.label:
+        a, b = replace(a, label=f"{a.label} (A)"), replace(b, label=f"{b.label} (B)")
+    check_sides(a, b)
+    return a, b
 
 
 @dataclass(frozen=True)
@@ -172,8 +301,5 @@ def _read_arms(asked: Sides) -> _Arms:
             sides.setdefault(other.arm, other)
     if problems:
         raise InputError(problems)
-    raw: dict[str, bytes] = {}
-    for path in dict.fromkeys([*paths.values(), *(locate(source)[0] for source in asked.others)]):
-        for name, text in texts(path).items():
-            raw[f"{path.name}/{name}" if name in raw else name] = text.encode()
-    return _Arms(sides, name_a, name_b, raw)
+    files = [*paths.values(), *(locate(source)[0] for source in asked.others)]
+    return _Arms(sides, name_a, name_b, _contents(files))

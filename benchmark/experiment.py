@@ -14,6 +14,7 @@ from enum import StrEnum
 from .analysis import Advice, Cause, CellResult, Estimate
 from .pod.cells import Cell
 from .results import Note
+from .statistics import is_precise
 
 
 class ArmRole(StrEnum):
@@ -124,6 +125,7 @@ class Throughput:
     `images_per_s` is the sum over tenants (geometric mean over cells), `worst_tenant` the slowest tenant's share of the
     median tenant's rate, `p99_ms` the 99th percentile of a step (None with fewer than 299 steps), and `loss` the share of
     its own solo rate that a tenant loses under this load (None for SOLO, or if that was not measured).
+    `by_round` holds the sum over tenants of each round, `by_tenant` the rate of each tenant of each round, in images/s.
     """
 
     role: ArmRole
@@ -134,6 +136,7 @@ class Throughput:
     worst_tenant: float | None = None
     loss: float | None = None
     by_round: Mapping[int, float] = field(default_factory=dict)
+    by_tenant: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,18 @@ class Experiment:
     interleaved: bool
     notes: tuple[Note, ...] = ()
     environment: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether it is valid, and each headline contrast that was measured is decided and within `precision`."""
+        estimates = [contrast.headline.estimate for contrast in self.contrasts]
+        return bool(estimates) and not self.invalid and all(is_precise(own, self.precision) for own in estimates)
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """The loads under which anything was measured, the lightest first."""
+        found = {one.load for one in self.contrasts} | {one.load for one in self.throughputs}
+        return tuple(load for load in Load if load in found)
 
     def contrast(self, question: Question, load: Load = Load.SOLO) -> Contrast | None:
         """The contrast, or None if it was not measured."""

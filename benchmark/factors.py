@@ -3,22 +3,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from . import wording
-from .analysis import Estimate, FactorArm, Factors
+from .analysis import Estimate, FactorArm, Factors, Verdict
 from .compare import family_estimate, family_mean
 from .pod.cells import Cell
 from .results import ResultSet
-
-AUTO = "auto"
-
-
-def split(arm: str) -> tuple[str, str]:
-    """Group and threads of an arm named group-threads; threads is auto, a number, or empty if the name has neither."""
-    group, dash, threads = arm.rpartition("-")
-    return (group, threads) if dash and (threads == AUTO or threads.isdigit()) else (arm, "")
+from .roles import AUTO, split
 
 
 def fixed_arm(arm: str, arms: Mapping[str, ResultSet]) -> str | None:
@@ -73,9 +65,10 @@ def _share(
     if mean_a is None or mean_b is None or mean_n is None:
         return None, wording.threads_not_timed(a, fixed, b)
     times = wording.thread_times({a: mean_a, fixed: mean_n, b: mean_b}, cells)
-    if abs(math.log(mean_a / mean_b)) <= math.log1p(margin):
+    estimate = rows[b].estimate
+    if estimate is None or estimate.verdict not in (Verdict.BEATS, Verdict.WORSE):
         return None, wording.no_gap_to_divide(a, b, margin, times)
-    if mean_a < mean_b:
+    if estimate.verdict is Verdict.WORSE:
         return None, wording.no_gain_to_divide(a, b, times)
     share = (mean_a - mean_n) / (mean_a - mean_b)
     return share, wording.threads_part(a, b, fixed, split(fixed)[1], share, extra, times)

@@ -17,8 +17,9 @@ from .pod.cells import Cell
 
 SCHEMA = 1
 """Schema of the JSON lines that are read."""
-REPORT_SCHEMA = 2
-"""Schema of the JSON that is printed. Since 2, notes and advice are objects with a code and a text."""
+REPORT_SCHEMA = 3
+"""Schema of the JSON that is printed. Since 3, a report is about an experiment's contrasts, or about families of cells
+that were named before; single cells have no verdict."""
 
 Status = Literal["ok", "oom", "skipped"]
 Scalar = str | int | float | bool | None
@@ -35,33 +36,36 @@ class InputError(Exception):
 class NoteCode(StrEnum):
     """What a note is about."""
 
+    CARD_TAKEN_OUT = "card_taken_out"
+    CELLS_FAILED = "cells_failed"
     CELLS_LEFT_OUT = "cells_left_out"
     CONTROL_DIFFERS = "control_differs"
+    CONTROL_PROVES_NOTHING = "control_proves_nothing"
+    DIFFERENT_ALLOWED = "different_allowed"
     DIFFERENT_RUNS = "different_runs"
     ENVIRONMENTS_DIFFER = "environments_differ"
     FEW_ROUNDS = "few_rounds"
     GPU_CARDS_DIFFER = "gpu_cards_differ"
-    GPUS_DIFFER = "gpus_differ"
+    IDLE_NODE_ONLY = "idle_node_only"
     INCOMPLETE_ROUNDS = "incomplete_rounds"
     LAST_LINE_CUT = "last_line_cut"
     LOG_INCOMPLETE = "log_incomplete"
     NO_CONTROL = "no_control"
-    NO_LAUNCH_BOUND_CELL = "no_launch_bound_cell"
+    NO_QUOTA = "no_quota"
     NO_SYSTEM_INFO = "no_system_info"
     ONE_RUN = "one_run"
     PROCESSES_ENDED_EARLY = "processes_ended_early"
-    ROUNDS_UNUSED = "rounds_unused"
     SAME_NUMBERS = "same_numbers"
     SEVERAL_GPU_CARDS = "several_gpu_cards"
+    SHIFT_MEASURED = "shift_measured"
+    UNUSED_ARMS = "unused_arms"
 
 
 _RED_FLAGS = frozenset(
     {
         NoteCode.CONTROL_DIFFERS,
         NoteCode.GPU_CARDS_DIFFER,
-        NoteCode.GPUS_DIFFER,
         NoteCode.SAME_NUMBERS,
-        NoteCode.SEVERAL_GPU_CARDS,
     }
 )
 
@@ -125,7 +129,7 @@ class Process:
     """One process of one arm. `round` pairs it with the other arms; `index` numbers the processes of a round.
 
     On a full node, processes run at the same time: `tenant` numbers them from 0, `tenants` says how many there are, and
-    `load` what else ran (`experiment.Load`).
+    `load` what else ran (`experiment.Load`). `started` and `ended` are in seconds since 1970, None if not recorded.
     """
 
     round: int
@@ -134,6 +138,9 @@ class Process:
     tenant: int = 0
     tenants: int = 1
     load: str = "solo"
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    started: float | None = None
+    ended: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .pod.cells import Cell
 from .results import REPORT_SCHEMA, Note, ResultSet
 from .wording import note_line
 
-_TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_bound_index")
+_TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_share")
 
 
 def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:

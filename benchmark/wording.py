@@ -7,11 +7,9 @@ Programs act on the codes in `analysis` and `results`, never on these texts. A v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .analysis import (
-    GRADIENT_CELLS,
     MAIN_CAUSE,
     Advice,
     AdviceCode,
@@ -29,8 +27,10 @@ from .analysis import (
     Trend,
     Verdict,
 )
+from .experiment import ArmRole, Family, FamilyEstimate
 from .pod.cells import Cell
 from .results import Note, NoteCode, ResultSet, Scalar
+from .statistics import GRADIENT_CELLS
 
 UNKNOWN = "~"
 # Keys of an environment that are not set, rather than not known, if they have no value.
@@ -102,28 +102,45 @@ def finite(value: float | None) -> bool:
 # Notes on the input
 
 _NOTES: Mapping[NoteCode, str] = {
-    NoteCode.CELLS_LEFT_OUT: "only in {side}, left out: {cells}",
+    NoteCode.CARD_TAKEN_OUT: (
+        "in round {rounds} the arms ran on different cards: the control's difference is taken out, and the control "
+        "itself is judged by the other rounds"
+    ),
+    NoteCode.CELLS_FAILED: "not timed in more than one round by {sides}, left out of all rounds: {cells}",
+    NoteCode.CELLS_LEFT_OUT: "not in every arm, left out of {side}: {cells}",
     NoteCode.CONTROL_DIFFERS: "the control's ratio is {ratio:.3f}x: more than the CPU differs",
+    NoteCode.CONTROL_PROVES_NOTHING: (
+        "the control proves nothing yet: its interval {ratio} does not lie within {margin:.0%}, so the GPU sides may "
+        "differ by more"
+    ),
+    NoteCode.DIFFERENT_ALLOWED: "the arms differ in {key}, which was allowed by name",
     NoteCode.DIFFERENT_RUNS: (
-        "the sides come from different runs: rounds are paired by number, and drift does not cancel out"
+        "measured before and after, not interleaved: rounds are paired by number, and what changed meanwhile counts "
+        "too, so the margin is wider"
     ),
     NoteCode.ENVIRONMENTS_DIFFER: "the environments differ ({a} / {b}): {keys}",
     NoteCode.FEW_ROUNDS: "{rounds} rounds: the first interim analysis is after {first}",
-    NoteCode.GPU_CARDS_DIFFER: "the GPU cards differ: {a} has {left}, {b} has {right}",
-    NoteCode.GPUS_DIFFER: "the GPUs differ: {a} has {left}, {b} has {right}",
-    NoteCode.INCOMPLETE_ROUNDS: "not in every round: {cells}; family and control use complete rounds only",
+    NoteCode.GPU_CARDS_DIFFER: (
+        "in round {rounds} the arms ran on different cards, and no control shows by how much these differ: cards of one "
+        "model differ by 2 to 5 %"
+    ),
+    NoteCode.IDLE_NODE_ONLY: "measured with one tenant: what a full node makes of it was not measured",
+    NoteCode.INCOMPLETE_ROUNDS: "round {rounds} lacks a cell in one of the arms: it does not count for that family",
     NoteCode.LAST_LINE_CUT: "{place}: the last line is incomplete and was ignored",
     NoteCode.LOG_INCOMPLETE: "{finding}",
     NoteCode.NO_CONTROL: "no negative control: nothing shows that the sides differ in the CPU only",
-    NoteCode.NO_LAUNCH_BOUND_CELL: (
-        "no cell is known to be launch-bound: the verdict is about all cells except the controls"
+    NoteCode.NO_QUOTA: (
+        "the arm with exclusive CPUs has no CPU quota, as from Kubernetes 1.33 on: its effect contains that of the quota"
     ),
     NoteCode.NO_SYSTEM_INFO: "{name}: no system_info.txt: only the GPU's name is known of its environment",
     NoteCode.ONE_RUN: "steps of one run are not replicates: an interval needs {first} rounds of fresh processes",
     NoteCode.PROCESSES_ENDED_EARLY: "{arm}: {ended} of {started} processes ended early; their complete blocks count",
-    NoteCode.ROUNDS_UNUSED: "{rounds} rounds: {used} are used, because interim analyses are after {analyses} rounds",
     NoteCode.SAME_NUMBERS: "both sides contain the same numbers: is it the same run twice?",
     NoteCode.SEVERAL_GPU_CARDS: "{arm} ran on several GPU cards ({cards}): cards of one model differ by 2 to 5 %",
+    NoteCode.SHIFT_MEASURED: (
+        "the first arm was measured again at the end: the halves differ by at most {margin:.1%}, which is the margin"
+    ),
+    NoteCode.UNUSED_ARMS: "not used, because another arm has the same role: {arms}",
 }
 
 
@@ -154,12 +171,136 @@ def no_common_cell(a: ResultSet, b: ResultSet) -> str:
     return f"no common cell: {sides}. Expected at least one cell on both sides. Compare runs of the same matrix."
 
 
+def impossible_ratio(a: str, b: str, cell: Cell, ratio: float, most: float) -> str:
+    return (
+        f"{cell}: {a} takes {ratio:.3g} times the time of {b}: expected {1 / most:g} to {most:g}. Convert both to ms, or "
+        f"compare runs of the same program."
+    )
+
+
+# Arms and their roles
+
+ROLES: Mapping[ArmRole, str] = {
+    ArmRole.TODAY: "as it is today: a CPU limit on shared CPUs, threads as found",
+    ArmRole.THREADS: "threads set: a CPU limit on shared CPUs, as many threads",
+    ArmRole.EXCLUSIVE: "exclusive CPUs",
+}
+
+
+def no_roles(arms: Iterable[str], groups: Sequence[str]) -> str:
+    return (
+        f"no arm of {', '.join(arms)} says what it stands for: expected names such as none-auto, none-4 and static-4, "
+        f"with one of the groups {', '.join(groups)}. Compare two sides instead: report A B."
+    )
+
+
+def two_groups(role: ArmRole, arms: Sequence[str]) -> str:
+    return (
+        f"{', '.join(arms)} are all {ROLES[role]!r}: expected one group for it. Name the folder of one measurement, or "
+        f"compare two of them: report A B."
+    )
+
+
+def one_role(arms: Sequence[str]) -> str:
+    return (
+        f"{', '.join(dict.fromkeys(arms))}: only one of the arms of an experiment: expected two or more, such as "
+        f"none-auto, none-4 and static-4. Name the folder of the whole measurement."
+    )
+
+
+def several_runs(runs: Sequence[str]) -> str:
+    return (
+        f"the runs {', '.join(runs)} have all arms each: expected one run, or the halves before and after a switch. Name "
+        f"the files of one run."
+    )
+
+
+# Validity
+
+
+def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
+    return (
+        f"{key} differs: {a[1]} on {a[0]}, {b[1]} on {b[0]}. Measure both with the same, or allow it by name "
+        f"(--allow-different {key})."
+    )
+
+
+def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
+    return (
+        f"{arm} is not what its name says ({ROLES[role]}): {'; '.join(findings)}. Correct the pod or the container, and "
+        f"measure the arm again."
+    )
+
+
+NO_QUOTA = "it has no CPU quota"
+
+
+def narrow_mask(cpus: float, quota: float) -> str:
+    return f"it has {cpus:g} CPUs for a quota of {quota:g}, as if they were its own"
+
+
+def wide_mask(cpus: float, quota: float) -> str:
+    return f"it has {cpus:g} CPUs for a quota of {quota:g}, so it shares them"
+
+
+def other_cpus(cpus: float, asked: int) -> str:
+    return f"it has {cpus:g} CPUs, and asked for {asked}"
+
+
+def whole_machine(cpus: float) -> str:
+    return f"it has all {cpus:g} CPUs of the machine"
+
+
+def other_threads(found: float, wanted: int) -> str:
+    return f"it ran {found:g} threads, not {wanted}"
+
+
+def control_moved(control: Estimate) -> str:
+    return (
+        f"The negative control differs by {ratio_text(control)}, which the CPU cannot explain. Make the GPUs equal (card, "
+        f"clocks, heat), then measure again."
+    )
+
+
+_QUIET = "Measure again while nothing else runs on the node."
+
+
+def others_busy(a: tuple[str, float], b: tuple[str, float]) -> str:
+    return f"Others kept {a[1]:.1f} CPUs busy beside {a[0]}, and {b[1]:.1f} beside {b[0]}. {_QUIET}"
+
+
+def stolen(a: tuple[str, float], b: tuple[str, float]) -> str:
+    return f"The hypervisor took {a[1]:.1f} CPUs beside {a[0]}, and {b[1]:.1f} beside {b[0]}. {_QUIET}"
+
+
+def speed_differs(a: tuple[str, float], b: tuple[str, float]) -> str:
+    return (
+        f"A fixed piece of CPU work took {a[1]:.2f} ms on {a[0]}, and {b[1]:.2f} ms on {b[0]}: the CPUs were not equally "
+        f"fast. Make their clocks equal. {_QUIET}"
+    )
+
+
+def gpu_slowed(a: tuple[str, float], b: tuple[str, float]) -> str:
+    return (
+        f"Heat or the power supply slowed the GPU in {a[1]:.0%} of the blocks of {a[0]} and {b[1]:.0%} of {b[0]}. Cool it "
+        f"and check its power, then measure again."
+    )
+
+
 # The verdict
 
 
-def family_basis(cells: int, launch_bound: bool) -> str:
-    """Such as "4 launch-bound cells"."""
-    return count(cells, "launch-bound cell" if launch_bound else "cell")
+_FAMILIES: Mapping[Family, str] = {
+    Family.INPUT_PIPELINE: "of the input pipeline",
+    Family.LAUNCH: "limited by launching kernels",
+    Family.OTHER: "that the GPU limits",
+    Family.CONTROL: "of the control",
+}
+
+
+def family_basis(headline: FamilyEstimate | None) -> str:
+    """Such as "6 cells of the input pipeline"; "no cell" without a family."""
+    return f"{count(len(headline.cells), 'cell')} {_FAMILIES[headline.family]}" if headline is not None else "no cell"
 
 
 def verdict_line(comparison: Comparison) -> str:
@@ -169,82 +310,50 @@ def verdict_line(comparison: Comparison) -> str:
 
 def _statement(comparison: Comparison) -> str:
     a, b, family, control = comparison.label_a, comparison.label_b, comparison.family, comparison.control
-    if comparison.verdict is Verdict.INVALID:
-        return _why_invalid(comparison)
+    if comparison.invalid:
+        return " ".join(reason.text for reason in comparison.invalid)
     if family is None:
         return f"no cell was timed on both sides of {a} and {b}."
+    basis = comparison.family_basis
     if family.low is None:
-        ratios = [r.estimate.ratio for r in comparison.cells if r.estimate and r.role is not Role.CONTROL]
-        span = f"{min(ratios):.2f}x to {max(ratios):.2f}x" if len(ratios) > 1 else f"{family.ratio:.2f}x"
+        ratios = [
+            r.estimate.ratio for r in comparison.cells if r.estimate and r.role not in (Role.CONTROL, Role.DERIVED)
+        ]
         few = "one run gives" if family.rounds == 1 else f"{family.rounds} rounds give"
-        return f"{a} takes {span} the time of {b} over {comparison.family_basis}, but {few} no interval."
+        cells = (
+            f" ({min(ratios):.2f} to {max(ratios):.2f} over {count(len(ratios), 'cell')})" if len(ratios) > 1 else ""
+        )
+        return f"{b} is {family.ratio:.2f} times as fast as {a} on {basis}{cells}, but {few} no interval."
+    checked = f"; control {ratio_text(control)}" if control is not None else ""
+    rounds = count(family.rounds, "round")
+    if comparison.verdict is Verdict.WORSE:
+        turned = f"{1 / family.ratio:.2f} [{1 / family.high:.2f}, {1 / family.low:.2f}]" if family.high else UNKNOWN
+        return f"{b} is slower than {a}: it takes {turned} times as long on {basis}, {rounds}{checked}."
     claim = {
         Verdict.BEATS: f"{b} is faster than {a}",
-        Verdict.WORSE: f"{b} is slower than {a}",
-        Verdict.EQUIVALENT: f"{b} and {a} are equal within {comparison.margin:.1%}",
-    }.get(comparison.verdict, f"no conclusion yet on {b} against {a} at a margin of {comparison.margin:.1%}")
-    checked = f"; control {ratio_text(control)}" if control is not None else ""
-    return (
-        f"{claim}: {a} takes {ratio_text(family)} the time of {b} on {comparison.family_basis}, "
-        f"{family.rounds} rounds{checked}."
-    )
+        Verdict.EQUIVALENT: (
+            f"{b} and {a} are equal within {share(comparison.margin)}: {b} gains at most {share(_most(family))}"
+        ),
+    }.get(comparison.verdict, f"no conclusion yet on {b} against {a} at a margin of {share(comparison.margin)}")
+    times = f"{family.ratio:.2f} {interval(family)} times as fast"
+    return f"{claim}: {times} on {basis}, {rounds}{checked}."
 
 
-def _why_invalid(comparison: Comparison) -> str:
-    if comparison.gpu_slowed is not None:
-        return f"{_gpu_slowed(comparison)}: cool it and check its power, then measure again."
-    return (
-        f"the negative control differs by {ratio_text(comparison.control)}, which the CPU cannot explain: "
-        f"make the GPUs equal, then measure again."
-    )
-
-
-def _gpu_slowed(comparison: Comparison) -> str:
-    a, b = comparison.gpu_slowed or (0.0, 0.0)
-    return (
-        f"heat or the power supply slowed the GPU in {a:.0%} of the blocks of {comparison.label_a} "
-        f"and {b:.0%} of {comparison.label_b}"
-    )
-
-
-def gpu_evidence(comparison: Comparison) -> str:
-    """What shows that the GPU sides of an invalid comparison differ."""
-    control = comparison.control
-    if control is not None and control.verdict in (Verdict.BEATS, Verdict.WORSE):
-        return f"the negative control differs by {ratio_text(control)}, which no CPU explains"
-    return _gpu_slowed(comparison)
+def _most(value: Estimate) -> float:
+    """What may be gained at most, as a share."""
+    return max((value.high or 1.0) - 1, 0.0)
 
 
 def headline(analysis: Analysis) -> str:
-    """The verdict as one sentence that needs no other."""
-    comparison = analysis.comparison
-    a, b, family = comparison.label_a, comparison.label_b, comparison.family
-    if comparison.verdict is Verdict.INVALID or family is None or family.low is None or family.high is None:
-        return _statement(comparison)
-    on = f"on {comparison.family_basis}{_others(analysis)}"
-    control = f"; control {comparison.control.ratio:.2f}x" if comparison.control else ""
-    margin = share(comparison.margin)
-    if comparison.verdict is Verdict.BEATS:
-        return f"{b} is {ratio_text(family, 2)} faster than {a} {on}{control}."
-    if comparison.verdict is Verdict.WORSE:
-        turned = f"{1 / family.ratio:.2f}x [{1 / family.high:.2f}, {1 / family.low:.2f}]"
-        return f"{b} is {turned} slower than {a} {on}{control}."
-    if comparison.verdict is Verdict.EQUIVALENT:
-        return f"{b} and {a} are equal within {margin}: {ratio_text(family)} {on}{control}."
-    return f"No conclusion yet on {b} against {a} at a margin of {margin}: {ratio_text(family)} {on}{control}."
-
-
-def _others(analysis: Analysis) -> str:
-    """The geometric mean over the cells outside family and controls, inverted where the verdict inverts its ratio."""
-    cells = analysis.comparison.cells
-    if not any(cell.role is Role.LAUNCH_BOUND for cell in cells):
-        return ""
-    logs = [math.log(cell.estimate.ratio) for cell in cells if cell.estimate and cell.role is Role.OTHER]
-    if not logs:
-        return ""
-    others = "the other cell" if len(logs) == 1 else f"the {len(logs)} others"
-    turn = -1 if analysis.comparison.verdict is Verdict.WORSE else 1
-    return f", {math.exp(turn * fmean(logs)):.2f}x on {others}"
+    """The verdict as one sentence that needs no other. A label at its start stays as it is."""
+    text = _statement(analysis.comparison)
+    if not text.startswith((analysis.comparison.label_a, analysis.comparison.label_b)):
+        text = f"{text[:1].upper()}{text[1:]}"
+    if analysis.comparison.interleaved or analysis.comparison.family is None:
+        return text
+    if analysis.comparison.family.low is None or analysis.comparison.invalid:
+        return text
+    return f"{text} Measured before and after, so differences up to {share(analysis.comparison.margin)} do not count."
 
 
 def effort(analysis: Analysis) -> str:
@@ -256,7 +365,11 @@ def effort(analysis: Analysis) -> str:
 
 def gpu_time(analysis: Analysis) -> str:
     """Such as "4 GPU-minutes"; empty if not known."""
-    minutes = analysis.gpu_minutes
+    return gpu_minutes(analysis.gpu_minutes)
+
+
+def gpu_minutes(minutes: float | None) -> str:
+    """Such as "4 GPU-minutes"; empty if not known."""
     if minutes is None or not math.isfinite(minutes):
         return ""
     text = f"{minutes:.0f}" if minutes >= 1.95 else f"{minutes:.1f}" if minutes >= 0.1 else "under 0.1"
@@ -278,21 +391,20 @@ def gradient_conclusion(comparison: Comparison) -> str:
     if comparison.gradient_code is GradientCode.GROWS_BUT_GPU_DIFFERS:
         meaning = ", but the GPU side differs too, so this says nothing about the CPU side."
     else:
-        meaning = ": this points to the CPU side (launch-bound cells suffer most)."
+        meaning = ": small models suffer most, as if launching kernels had to wait for the CPU."
     return f"The gap grows as models shrink ({groups}){meaning}"
 
 
 def trend_line(trend: Trend) -> str:
     return (
         f"{trend.precision} {trend.mode}: smallest models {trend.small:.2f}x, largest {trend.large:.2f}x "
-        f"(rank correlation {trend.rho:.2f}, p {trend.p:.2g}, {trend.cells} cells)"
+        f"(rank correlation {trend.rho:.2f}, {trend.cells} cells)"
     )
 
 
 # Causes
 
 CAUSES: Mapping[CauseCode, str] = {
-    CauseCode.GPU: "the GPU side",
     CauseCode.THROTTLING: "CFS throttling",
     CauseCode.OVERSUBSCRIPTION: "more threads than CPUs",
     CauseCode.CONTENTION: "waiting for a CPU that others use",
@@ -398,7 +510,7 @@ def clock_speed(gap: Gap, slow: float, fast: float) -> str:
 
 
 def unexplained(gap: Gap, rest: float) -> str:
-    return f"{gap.ms * rest:.2f} of {gap.ms:.2f} ms per step have no known cause"
+    return f"{gap.ms * rest:.2f} of {gap.ms:.2f} ms per step have no cause whose part is known"
 
 
 def speed_ruled_out(gap: Gap, ratio: float) -> str:
@@ -431,26 +543,26 @@ def why(
     sentences = []
     if causes:
         main, *rest = causes
-        sentences.append(_main_cause(main, rest))
+        sentences.append(_first_cause(main))
         sentences += [f"Also {_named(c)}: {c.text}." for c in rest if c.code is not CauseCode.UNEXPLAINED]
         sentences += [f"Unexplained: {c.text}." for c in rest if c.code is CauseCode.UNEXPLAINED]
+    elif comparison.invalid:
+        sentences += [reason.text for reason in comparison.invalid]
     elif not recorded:
         sentences.append(gradient_conclusion(comparison))
     elif comparison.family is not None:
         sentences.append(
-            f"The family's ratio of {comparison.family.ratio:.3f} lies within the margin of {comparison.margin:.1%}: "
-            f"there is no gap to explain."
+            f"The ratio of {comparison.family.ratio:.3f} is not decided to be a gap beyond the margin of "
+            f"{share(comparison.margin)}: there is nothing to explain."
         )
     return [*sentences, *(item.text for item in ruled_out), *unknown, *([factors.sentence] if factors else [])]
 
 
-def _main_cause(main: Cause, rest: Sequence[Cause]) -> str:
-    if main.code is CauseCode.UNEXPLAINED:
-        known = "None of the causes found" if rest else "No known cause"
-        return f"{known} explains half of the gap: {main.text}."
-    if main.share is None:
-        return f"Main cause: {CAUSES[main.code]}: {main.text}."
-    return f"Main cause: {_named(main)}: {main.text}."
+def _first_cause(cause: Cause) -> str:
+    if cause.code is CauseCode.UNEXPLAINED:
+        return f"No known cause explains the gap: {cause.text}."
+    main = cause.share is not None and cause.share >= MAIN_CAUSE
+    return f"{'Main cause' if main else 'A cause'}: {_named(cause)}: {cause.text}."
 
 
 def _named(cause: Cause) -> str:
@@ -458,8 +570,7 @@ def _named(cause: Cause) -> str:
     if cause.share is None:
         return f"{CAUSES[cause.code]} (part of the gap unknown)"
     least = "at least " if cause.code is CauseCode.THROTTLING and cause.share < 1 else ""
-    half = "" if cause.share >= MAIN_CAUSE else " only"
-    return f"{CAUSES[cause.code]} ({least}{cause.share:.0%} of the gap{half})"
+    return f"{CAUSES[cause.code]} ({least}{cause.share:.0%} of the gap)"
 
 
 def in_short(analysis: Analysis) -> list[str]:
@@ -498,7 +609,7 @@ def thread_times(means: Mapping[str, float], cells: int) -> str:
 
 
 def no_gap_to_divide(a: str, b: str, margin: float, times: str) -> str:
-    return f"{a} and {b} do not differ by more than {margin:.1%}: there is no gap to divide ({times})."
+    return f"No gap between {a} and {b} is decided at a margin of {share(margin)}: nothing to divide ({times})."
 
 
 def no_gain_to_divide(a: str, b: str, times: str) -> str:
@@ -532,12 +643,14 @@ _ADVICE: Mapping[AdviceCode, str] = {
         "Measure {slow} with OMP_NUM_THREADS={limit:.0f} too: it runs {threads} threads on {limit:g} CPUs, and a "
         "fitting number of threads may close part of the gap without pinning."
     ),
+    AdviceCode.MEASURE_ON_ONE_NODE: (
+        "Measure arms that take turns in one run, such as fractional against integer CPUs on a node with the static "
+        "policy: what changes between a before and an after is a part of this ratio."
+    ),
     AdviceCode.NO_CHANGE: (
         "No gain in speed: {a} and {b} are equal within {margin:.1%}. Change only for another reason."
     ),
-    AdviceCode.REPEAT: (
-        "Do not act on these numbers: make the GPU side equal (card, clocks, heat), then measure again."
-    ),
+    AdviceCode.REPEAT: ("Do not act on these numbers: remove what differed, then measure again."),
     AdviceCode.SET_THREADS: (
         "The cheap remedy: set OMP_NUM_THREADS{number}, the CPU limit, in pods that cannot be pinned: it closes "
         "{part:.0%} of the gap without changing the node."

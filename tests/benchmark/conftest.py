@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def published() -> Path:
     return DATA / "rtx2080ti"
 
 
-def environment(arm: str) -> Line:
+def environment(arm: str, started: float) -> Line:
     """As the program in the pod records it: none has a quota of 4 on all CPUs, static has 4 CPUs without a quota."""
     pinned = arm.startswith("static")
     return {
@@ -69,7 +70,7 @@ def environment(arm: str) -> Line:
         "cpu_numa_nodes": "0" if pinned else "0-1",
         "governor": "performance",
         "policy": "static" if pinned else "none",
-        "started": "2026-01-01T00:00:00Z",
+        "started": datetime.fromtimestamp(started, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
@@ -82,15 +83,23 @@ def _block(common: Line, cell: tuple[str, str, float, float], arm: str, draw: ra
     if mode.endswith("-loader"):
         parts |= {"data_ms": [], "h2d_ms": []}
     steps: list[float] = []
+    due = 0.0
     while sum(steps) < 2000:
         enqueue = launch * process * draw.gauss(1.0, 0.01)
         wait = max(gpu - enqueue, 0.02) * (1.0 if graph else process)
-        if not graph and draw.random() < stalls * (enqueue + wait) / 1000:
+        due += 0.0 if graph else stalls * (gpu + launch + (5.5 if "data_ms" in parts else 0.0)) / 1000
+        if due >= 1:
             enqueue += draw.uniform(60, 95)
+            due -= 1
         values = {"enqueue_ms": enqueue, "wait_ms": wait, "data_ms": 4.0 * process, "h2d_ms": 1.5}
         for key in parts:
             parts[key].append(round(values[key], 3))
         steps.append(round(sum(values[key] for key in parts), 3))
+    clock = random.Random(f"{common} {cell}")
+    for number in range(len(steps)):  # a clock that shows microseconds, and never the same ones
+        error = clock.choice((-0.002, -0.001, 0.0, 0.001, 0.002))
+        steps[number] = round(steps[number] + error, 3)
+        parts["wait_ms"][number] = round(parts["wait_ms"][number] + error, 3)
     wall = sum(steps)
     periods = 0 if arm.startswith("static") else int(wall / 100)
     counters = {
@@ -124,7 +133,7 @@ def arm_lines(
         for arm in arms:
             run_id = (run_ids or {}).get(arm.rpartition("-")[0], "r1")
             common: Line = {"schema": 1, "run_id": run_id, "arm": arm, "round": number, "process": 0}
-            lines.append({**common, "kind": "process", "env": environment(arm)})
+            lines.append({**common, "kind": "process", "env": environment(arm, clock)})
             for order, cell in enumerate(draw.sample(CELLS, len(CELLS))):
                 lines.append({**_block(common, cell, arm, draw, clock), "order": order})
                 clock += 3

@@ -16,7 +16,6 @@ from benchmark.analysis import (
     Analysis,
     Arm,
     ArmCell,
-    Cause,
     CauseCode,
     Gap,
     Role,
@@ -28,7 +27,6 @@ from benchmark.measures import arm_cell
 from benchmark.pod.cells import Cell
 from benchmark.readers import parse_arms, read
 from benchmark.results import InputError, NoteCode, Process, ResultSet, Scalar, Timing
-from benchmark.wording import verdict_line
 
 Lines = list[dict[str, Any]]
 Change = Callable[[dict[str, Any]], None]
@@ -55,18 +53,27 @@ def changed(lines: Lines, arm: str, kind: str, change: Change) -> Lines:
     return lines
 
 
-def test_throttling_is_the_cause_and_the_thread_count_its_remedy(four_arms: Lines) -> None:
+def slower(by_ms: float) -> Change:
+    """Launching takes longer by this, except for the control."""
+
+    def slow(block: dict[str, Any]) -> None:
+        if not block["control"]:
+            for key in ("iter_ms", "enqueue_ms"):
+                block[key] = [value + by_ms for value in block[key]]
+            block["counters"]["wall_ms"] = sum(block["iter_ms"])
+
+    return slow
+
+
+def test_the_number_of_threads_comes_first_and_throttling_is_how_it_works(four_arms: Lines) -> None:
     result = analysed(four_arms)
     assert result.comparison.verdict is Verdict.BEATS
-    assert [cause.code for cause in result.causes[:2]] == [CauseCode.THROTTLING, CauseCode.OVERSUBSCRIPTION]
-    assert result.causes[0].share == pytest.approx(1, abs=0.05)
-    assert result.causes[0].text.startswith(
-        "160 of 400 CFS periods throttled on none-auto, none (no quota) on static-auto; stalls"
-    )
-    assert result.causes[1].text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
+    assert result.causes[0].code is CauseCode.OVERSUBSCRIPTION
+    assert result.causes[0].text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
+    assert sum(cause.share or 0 for cause in result.causes) <= 1.0 + 1e-9
     assert result.factors is not None
-    assert result.factors.share_by_threads == result.causes[1].share == pytest.approx(0.88, abs=0.02)
-    assert result.why[0].startswith("Main cause: CFS throttling (at least 9")
+    assert result.factors.share_by_threads == pytest.approx(result.causes[0].share, abs=0.01)
+    assert result.why[0].startswith("Main cause: more threads than CPUs (")
     assert [item.code for item in result.ruled_out] == [CauseCode.FREQUENCY]
     assert result.ruled_out[0].text in result.why
     assert [item.code for item in result.advice[:3]] == [
@@ -74,26 +81,32 @@ def test_throttling_is_the_cause_and_the_thread_count_its_remedy(four_arms: Line
         AdviceCode.SET_THREADS,
         AdviceCode.COMPARE_WITH_THREADS,
     ]
-    assert texts(result)[:2] == [
-        "Take static-auto: it is faster than none-auto beyond the margin.",
-        "The cheap remedy: set OMP_NUM_THREADS=4, the CPU limit, in pods that cannot be pinned: "
-        "it closes 88% of the gap without changing the node.",
-    ]
-    assert texts(result)[2].startswith("What static-auto gains beyond the number of threads is undecided (1.0")
+    assert texts(result)[0] == "Take static-auto: it is faster than none-auto beyond the margin."
+    assert texts(result)[1].startswith("The cheap remedy: set OMP_NUM_THREADS=4, the CPU limit, in pods")
+
+
+def test_b_is_not_recommended_where_the_threads_alone_are_faster(four_arms: Lines) -> None:
+    result = analysed(changed(changed(four_arms, "static", "block", slower(2.0)), "none-auto", "block", slower(15.0)))
+    assert result.comparison.verdict is Verdict.BEATS
+    codes = [item.code for item in result.advice]
+    assert AdviceCode.TAKE_B not in codes
+    assert codes[0] is AdviceCode.SET_THREADS
+    assert texts(result)[1].endswith("prefer the threads.")
 
 
 def test_derived_cells_and_controls_are_not_in_the_family(four_arms: Lines) -> None:
     result = analysed(four_arms)
     roles = {cell.result.cell.mode: cell.result.role for cell in result.cells if cell.result.cell.model == "resnet18"}
     assert roles["inference-step"] is Role.DERIVED
-    assert roles["inference-loader"] is Role.LAUNCH_BOUND
+    assert roles["inference-loader"] is Role.HEADLINE
+    assert roles["train"] is Role.OTHER
     assert roles["inference-graph"] is Role.CONTROL
-    assert result.comparison.family_basis == "4 launch-bound cells"
+    assert result.comparison.family_basis == "1 cell of the input pipeline"
 
 
 def test_a_cell_that_ran_out_of_memory_has_no_cause(four_arms: Lines) -> None:
     failed = next(cell for cell in analysed(four_arms).cells if cell.result.cell.model == "resnet152")
-    assert (failed.result.status, failed.causes) == ("oom", ())
+    assert failed.result.status == "oom"
     assert failed.result.reason == "none-auto: out of memory; static-auto: out of memory"
     assert failed.a == ArmCell("oom")
 
@@ -101,7 +114,7 @@ def test_a_cell_that_ran_out_of_memory_has_no_cause(four_arms: Lines) -> None:
 def test_the_slower_side_is_explained_whichever_it_is(four_arms: Lines) -> None:
     result = analysed(four_arms, "static-auto", "none-auto")
     assert result.comparison.verdict is Verdict.WORSE
-    assert result.causes[0].code is CauseCode.THROTTLING
+    assert result.causes[0].code is CauseCode.OVERSUBSCRIPTION
     assert result.factors is not None
     assert result.factors.share_by_threads is None
     assert "none-auto is slower than static-auto: there is no gain to divide" in result.factors.sentence
@@ -113,9 +126,9 @@ def test_equal_arms_have_no_gap_to_explain(four_arms: Lines) -> None:
     result = analysed(four_arms, "static-auto", "static-4")
     assert result.comparison.verdict is Verdict.EQUIVALENT
     assert result.causes == ()
-    assert "there is no gap to explain" in result.why[0]
+    assert "there is nothing to explain" in result.why[0]
     assert result.advice[0].code is AdviceCode.NO_CHANGE
-    assert texts(result)[0].startswith("No gain in speed: static-auto and static-4 are equal within 3.0%.")
+    assert texts(result)[0].startswith("No gain in speed: static-auto and static-4 are equal within 5.0%.")
 
 
 def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[..., Lines]) -> None:
@@ -130,52 +143,27 @@ def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[.
 
 
 def test_pinnings_own_part_is_named(four_arms: Lines) -> None:
-    def slow(block: dict[str, Any]) -> None:
-        if not block["control"]:
-            for key in ("iter_ms", "enqueue_ms"):
-                block[key] = [value + 1.5 for value in block[key]]
-            block["counters"]["wall_ms"] = sum(block["iter_ms"])
-
-    result = analysed(changed(four_arms, "none", "block", slow))
+    result = analysed(changed(four_arms, "none", "block", slower(3.0)))
     assert result.factors is not None
     assert result.factors.share_by_threads is not None
-    assert 0.2 < result.factors.share_by_threads < 0.6
+    assert 0.3 < result.factors.share_by_threads < 0.8
     assert any(
         text.startswith("static-auto gains 1.") and text.endswith("this is the part of pinning.")
         for text in texts(result)
     )
 
 
-def test_an_invalid_comparison_blames_the_gpu_alone(four_arms: Lines) -> None:
+def test_an_invalid_comparison_has_no_cause(four_arms: Lines) -> None:
     def slow_control(block: dict[str, Any]) -> None:
         if block["control"]:
             block["iter_ms"] = [value * 1.05 for value in block["iter_ms"]]
 
     result = analysed(changed(four_arms, "none-auto", "block", slow_control))
     assert result.comparison.verdict is Verdict.INVALID
-    assert [cause.code for cause in result.causes] == [CauseCode.GPU]
-    assert "the negative control differs by 1.05" in result.why[0]
+    assert result.causes == ()
+    assert result.why[0].startswith("The negative control differs by 1.05")
     assert [item.code for item in result.advice] == [AdviceCode.REPEAT]
-    assert texts(result) == [
-        "Do not act on these numbers: make the GPU side equal (card, clocks, heat), then measure again."
-    ]
-
-
-@pytest.mark.parametrize(
-    ("mask", "verdict"), [(0x40, Verdict.INVALID), (0x80, Verdict.INVALID), (0x4, Verdict.BEATS), (0x1, Verdict.BEATS)]
-)
-def test_a_gpu_slowed_in_one_arm_is_no_comparison(four_arms: Lines, mask: int, verdict: Verdict) -> None:
-    def slow(block: dict[str, Any]) -> None:
-        block["counters"]["gpu_throttle_reasons"] = mask
-
-    result = analysed(changed(four_arms, "none-auto", "block", slow))
-    assert result.comparison.verdict is verdict
-    if verdict is Verdict.INVALID:
-        slowed = "heat or the power supply slowed the GPU in 100% of the blocks of none-auto and 0% of static-auto"
-        assert verdict_line(result.comparison) == (
-            f"INVALID: {slowed}: cool it and check its power, then measure again."
-        )
-        assert result.causes == (Cause(CauseCode.GPU, None, (slowed,)),)
+    assert texts(result) == ["Do not act on these numbers: remove what differed, then measure again."]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +188,7 @@ def test_throttling_that_stays_under_static_is_said(four_arms: Lines) -> None:
 
     lines = changed(four_arms, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
     advice = texts(analysed(changed(lines, "static-auto", "block", throttle)))
-    assert any("It was still throttled in 40 of 400 CFS periods" in text for text in advice)
+    assert any("It was still throttled in 10 of 100 CFS periods" in text for text in advice)
 
 
 def test_counters_that_are_missing_are_unknown(four_arms: Lines) -> None:
@@ -216,7 +204,7 @@ def test_run_order_and_gpu_minutes(four_arms: Lines) -> None:
     result = analysed(four_arms)
     assert len(result.blocks) == 5 * 4 * 6
     assert [point.started for point in result.blocks] == sorted(point.started for point in result.blocks)
-    assert result.gpu_minutes == pytest.approx(5 * 4 * 6 * 2 / 60, rel=0.02)
+    assert result.gpu_minutes == pytest.approx(5 * 4 * 17 / 60, rel=0.02)
     cpu = changed(four_arms, "", "process", lambda env: env.update(device="cpu", gpu=None))
     assert analysed(cpu).gpu_minutes is None
 
@@ -254,11 +242,10 @@ def test_an_arm_that_is_not_there_is_named(four_arms: Lines) -> None:
 def test_logs_have_no_counters(amd: Path, intel: Path) -> None:
     result = analyse({"amd": read(str(amd), "amd"), "intel": read(str(intel), "intel")}, "amd", "intel")
     assert (result.causes, result.factors, result.blocks, result.gpu_minutes) == ((), None, (), None)
-    assert all(cell.causes == () for cell in result.cells)
-    assert result.why[0].endswith("this points to the CPU side (launch-bound cells suffer most).")
+    assert result.why[0].endswith("small models suffer most, as if launching kernels had to wait for the CPU.")
     assert [item.code for item in result.advice] == [AdviceCode.MEASURE_MORE]
     assert texts(result) == [
-        "Measure at least 3 rounds of fresh processes: without an interval, no change is justified."
+        "Measure at least 5 rounds of fresh processes: without an interval, no change is justified."
     ]
 
 
@@ -322,7 +309,7 @@ CROWDED: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = (
         ),
         pytest.param(
             gap({}, {}, environments=CROWDED, fixed_ms=14.0),
-            [("unexplained", 0.8), ("oversubscription", 0.2)],
+            [("oversubscription", 0.2), ("unexplained", 0.8)],
             id="threads-close-little",
         ),
         pytest.param(
@@ -330,6 +317,21 @@ CROWDED: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = (
         ),
         pytest.param(
             gap({}, {}, environments=CROWDED[::-1], fixed_ms=11.0), [("unexplained", 1.0)], id="the-faster-is-crowded"
+        ),
+        pytest.param(
+            gap(
+                THROTTLED | {"run_delay_share": 0.9},
+                {},
+                environments=CROWDED,
+                fixed_ms=11.0,
+            ),
+            [("oversubscription", 0.8), ("throttling", 0.2)],
+            id="throttling-gets-what-the-threads-leave",
+        ),
+        pytest.param(
+            gap(THROTTLED | {"run_delay_share": 0.9}, {}, environments=CROWDED, fixed_ms=10.0),
+            [("oversubscription", 1.0)],
+            id="the-threads-leave-nothing",
         ),
         pytest.param(
             gap({"run_delay_share": 0.25}, {}), [("contention", 0.75), ("unexplained", 0.25)], id="others-on-the-cpus"
@@ -341,7 +343,7 @@ CROWDED: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = (
         ),
         pytest.param(
             gap({"migrations_per_s": 80.0}, {}, parts=({"enqueue": 14.0}, {"enqueue": 9.0})),
-            [("unexplained", 1.0), ("migration", None)],
+            [("migration", None), ("unexplained", 1.0)],
             id="migrations-cost-is-unknown",
         ),
         pytest.param(
@@ -363,7 +365,7 @@ CROWDED: tuple[Mapping[str, Scalar], Mapping[str, Scalar]] = (
             id="far-from-the-gpu",
         ),
         pytest.param(
-            gap({"canary_ms": 2.2}, {}), [("unexplained", 0.76), ("frequency", 0.24)], id="a-little-slower-cpu"
+            gap({"canary_ms": 2.2}, {}), [("frequency", 0.24), ("unexplained", 0.76)], id="a-little-slower-cpu"
         ),
     ],
 )
@@ -401,7 +403,8 @@ def test_times_of_a_cell_over_all_rounds() -> None:
 
     found = arm_cell(results(3), cell)
     assert found is not None
-    assert (found.steps, found.p50_ms, found.max_ms, found.p99_ms) == (300, 10.0, 90.0, pytest.approx(10.8))
+    assert (found.steps, found.p50_ms, found.max_ms) == (300, 10.0, 90.0)
+    assert found.p99_ms == pytest.approx(10.8)
     assert found.mean_ms == pytest.approx(10.8)
     assert found.images_per_s == pytest.approx(64000 / 10.8)
     assert found.parts_ms == {"stall": pytest.approx(0.8)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The statistic, the verdicts and the notes."""
+"""Two sides: which cells count, the verdict, the control, and the notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.analysis import Comparison, GradientCode, Role, Verdict
-from benchmark.compare import compare, estimate, holm, newest_analysis
+from benchmark.compare import compare, family_cells, select_cells, side
+from benchmark.experiment import Family, InvalidCode
 from benchmark.pod.cells import RESNETS, Cell
 from benchmark.readers import read
 from benchmark.results import InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
@@ -48,85 +49,100 @@ def sides(ratio: float, rounds: int, control: float | None = None, noise: float 
 
 
 @pytest.mark.parametrize(
-    ("rounds", "analysis"), [(0, None), (2, None), (3, 3), (4, 3), (5, 5), (8, 8), (11, 8), (12, 12), (40, 12)]
-)
-def test_decisions_fall_at_interim_analyses_only(rounds: int, analysis: int | None) -> None:
-    assert newest_analysis(rounds) == analysis
-
-
-@pytest.mark.parametrize(
     ("ratio", "rounds", "control", "noise", "verdict"),
     [
         pytest.param(1.5, 5, 1.0, 1, Verdict.BEATS, id="faster"),
         pytest.param(1 / 1.5, 5, 1.0, 1, Verdict.WORSE, id="slower"),
         pytest.param(1.01, 5, 1.0, 1, Verdict.EQUIVALENT, id="within-the-margin"),
-        pytest.param(1.03, 5, 1.0, 1, Verdict.UNDECIDED, id="on-the-margin"),
+        pytest.param(1.05, 5, 1.0, 1, Verdict.UNDECIDED, id="on-the-margin"),
         pytest.param(1.5, 5, 1.05, 1, Verdict.INVALID, id="control-slower"),
         pytest.param(1.5, 5, 1 / 1.05, 1, Verdict.INVALID, id="control-faster"),
-        pytest.param(1.5, 5, 1.005, 1, Verdict.BEATS, id="control-within-one-percent"),
-        pytest.param(1.1, 3, 1.0, 90, Verdict.UNDECIDED, id="too-noisy"),
-        pytest.param(1.5, 2, 1.0, 1, Verdict.UNDECIDED, id="before-the-first-analysis"),
-        pytest.param(1.5, 2, 1.05, 1, Verdict.UNDECIDED, id="control-before-the-first-analysis"),
-        pytest.param(1.5, 3, None, 1, Verdict.BEATS, id="no-control"),
+        pytest.param(1.5, 5, 1.01, 1, Verdict.BEATS, id="control-within-two-percent"),
+        pytest.param(1.1, 5, 1.0, 90, Verdict.UNDECIDED, id="too-noisy"),
+        pytest.param(1.5, 4, 1.0, 1, Verdict.UNDECIDED, id="before-the-first-analysis"),
+        pytest.param(1.5, 4, 1.05, 1, Verdict.UNDECIDED, id="control-before-the-first-analysis"),
+        pytest.param(1.5, 5, None, 1, Verdict.BEATS, id="no-control"),
     ],
 )
 def test_verdicts(ratio: float, rounds: int, control: float | None, noise: float, verdict: Verdict) -> None:
-    result = compare(*sides(ratio, rounds, control, noise))
-    assert result.verdict is verdict
-    assert result.cells[0].verdict is verdict
-
-
-def test_the_interval_is_students_t_at_a_quarter_of_alpha() -> None:
-    # Mean 0.2, standard error 0.1 / sqrt(3); t for 1 - 0.0125 / 2 and 2 degrees of freedom is 8.8602.
-    value = estimate([0.1, 0.2, 0.3], 0.03)
-    assert value.low is not None
-    assert value.high is not None
-    assert (math.log(value.low), math.log(value.high)) == pytest.approx((-0.31155, 0.71155), abs=1e-4)
-    assert value.confidence == 0.9875
-
-
-def test_rounds_after_an_interim_analysis_wait_for_the_next() -> None:
-    assert estimate([0.1, 0.1, 0.1, 9.0], 0.03).ratio == pytest.approx(math.exp(0.1))
+    assert compare(*sides(ratio, rounds, control, noise)).verdict is verdict
 
 
 @pytest.mark.parametrize(
-    ("d", "verdict"), [([0.0] * 3, Verdict.EQUIVALENT), ([0.5] * 3, Verdict.BEATS), ([-0.5] * 3, Verdict.WORSE)]
+    ("control", "noise", "proves"),
+    [
+        pytest.param(1.0, 1, True, id="within-two-percent"),
+        pytest.param(1.0, 40, False, id="too-noisy-to-prove-anything"),
+        pytest.param(1.019, 2, False, id="on-the-edge"),
+        pytest.param(None, 1, False, id="none"),
+    ],
 )
-def test_rounds_without_any_scatter(d: list[float], verdict: Verdict) -> None:
-    assert estimate(d, 0.03).verdict is verdict
+def test_a_control_proves_something_only_within_its_margin(control: float | None, noise: float, proves: bool) -> None:
+    result = compare(*sides(1.5, 8, control, noise))
+    assert result.control_proves is proves
+    assert not result.invalid
+    codes = {note.code for note in result.notes}
+    assert (NoteCode.CONTROL_PROVES_NOTHING in codes) is (control is not None and not proves)
 
 
-def test_holm_steps_down() -> None:
-    assert holm([0.03, 0.001, 0.02, 0.9], 0.05) == [False, True, False, False]
-    assert holm([0.01, 0.001, 0.02, 0.03], 0.05) == [True, True, True, True]
-    assert holm([], 0.05) == []
+def test_a_cell_has_an_interval_and_makes_no_claim() -> None:
+    value = compare(*sides(1.5, 5)).cells[0].estimate
+    assert value is not None
+    assert value.low is not None
+    assert value.verdict is Verdict.UNDECIDED
 
 
-def test_many_noisy_cells_do_not_make_a_claim_of_one() -> None:
-    cells = [Cell(f"model{n}", "half", "train") for n in range(20)]
-    d = [0.06, 0.075, 0.0525]
-    a = arm("a", [{c: 10 * math.exp(value) if c is cells[0] else 10 + n for c in cells} for n, value in enumerate(d)])
-    b = arm("b", [dict.fromkeys(cells, 10.0) for _ in d])
-    assert estimate(d, 0.01).verdict is Verdict.UNDECIDED
-    loose = compare(a, b, margin=0.01, alpha=0.4)
-    assert estimate(d, 0.01, alpha=0.4).verdict is Verdict.BEATS
-    assert loose.cells[0].verdict is Verdict.UNDECIDED
+LOADER = Cell("resnet50", "half", "train-loader", 64)
+LAUNCH = Cell("resnet18", "half", "train", 64)
 
 
-def test_the_family_is_the_launch_bound_cells() -> None:
-    bound = Timing("ok", (20.0,), enqueue_ms=19.0, wait_ms=1.0)
-    large = Cell("resnet152", "half", "train", 64)
-    free = Timing("ok", (100.0,), enqueue_ms=20.0, wait_ms=80.0)
-    a = arm("none", [{CELL: bound, large: free}] * 3)
-    b = arm("static", [{CELL: Timing("ok", (10.0,)), large: free}] * 3)
+def test_the_verdict_is_about_the_input_pipeline_whatever_was_measured() -> None:
+    """A cell whose step is all launching gains most, and is not what the verdict is about."""
+    bound = Timing("ok", (30.0,), enqueue_ms=29.0, wait_ms=1.0)
+    a = arm("none", [{LAUNCH: bound, LOADER: 20.0, CELL: 10.0, CONTROL: 5.0}] * 5)
+    b = arm("static", [{LAUNCH: 10.0, LOADER: 10.0, CELL: 10.0, CONTROL: 5.0}] * 5)
     result = compare(a, b)
+    assert [found.family for found in result.families] == [
+        Family.INPUT_PIPELINE,
+        Family.LAUNCH,
+        Family.OTHER,
+        Family.CONTROL,
+    ]
+    assert family_cells(result) == (LOADER,)
     assert result.family is not None
     assert result.family.ratio == pytest.approx(2.0)
-    assert result.family_basis == "1 launch-bound cell"
-    assert [cell.role for cell in result.cells] == [Role.LAUNCH_BOUND, Role.OTHER]
-    assert verdict_line(result).startswith(
-        "BEATS: static is faster than none: none takes 2.000x [2.000, 2.000] the time"
-    )
+    assert {cell.cell: cell.role for cell in result.cells} == {
+        LAUNCH: Role.OTHER,
+        LOADER: Role.HEADLINE,
+        CELL: Role.OTHER,
+        CONTROL: Role.CONTROL,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "headline"),
+    [
+        ([LOADER, LAUNCH, CELL], Family.INPUT_PIPELINE),
+        ([LAUNCH, CELL], Family.LAUNCH),
+        ([CELL, CONTROL], Family.OTHER),
+        ([CONTROL], None),
+    ],
+)
+def test_without_a_family_the_verdict_is_about_the_next(cells: list[Cell], headline: Family | None) -> None:
+    a = arm("none", [dict.fromkeys(cells, 10.0)])
+    assert select_cells([side(a)]).headline is headline
+
+
+def test_without_a_gpu_nothing_is_a_control() -> None:
+    a = arm("none", [{CONTROL: 10.0}] * 5, {"device": "cpu"})
+    assert select_cells([side(a)]).families == {Family.OTHER: (CONTROL,)}
+
+
+def test_the_ratio_of_each_round_is_kept() -> None:
+    a = arm("none", [{LOADER: 20.0}, {LOADER: 30.0}])
+    result = compare(a, arm("static", [{LOADER: 10.0}] * 2))
+    assert result.headline is not None
+    assert result.headline.by_round == {1: pytest.approx(2.0), 2: pytest.approx(3.0)}
 
 
 def test_processes_of_one_round_count_as_one() -> None:
@@ -138,27 +154,135 @@ def test_processes_of_one_round_count_as_one() -> None:
     assert value.rounds == 1
 
 
-def test_a_killed_round_is_left_out_of_the_family_only() -> None:
-    other = Cell("resnet34", "half", "inference", 64)
-    whole = {CELL: 10.0, other: 20.0}
-    result = compare(arm("a", [whole, whole, whole, {CELL: 99.0}]), arm("b", [whole] * 4))
-    assert result.verdict is Verdict.EQUIVALENT
-    text = "not in every round: resnet34 half inference batch 64; family and control use complete rounds only"
+def test_tenants_of_one_round_count_as_one() -> None:
+    """Two tenants do 1/10 + 1/40 steps per ms together, so a step of both takes 8 ms."""
+
+    def tenants(*means: float) -> ResultSet:
+        return ResultSet(
+            "a", tuple(Process(1, 0, {CELL: Timing("ok", (ms,))}, n, len(means)) for n, ms in enumerate(means))
+        )
+
+    value = compare(tenants(10.0, 40.0), tenants(8.0, 8.0)).cells[0].estimate
+    assert value is not None
+    assert value.ratio == pytest.approx(2.0)
+    assert value.rounds == 1
+
+
+def test_a_round_in_which_a_tenant_is_missing_does_not_count() -> None:
+    whole = [Process(1, 0, {CELL: Timing("ok", (10.0,))}, tenant, 2) for tenant in (0, 1)]
+    a = ResultSet("a", tuple(whole[:1]))
+    assert compare(a, ResultSet("b", tuple(whole))).family is None
+
+
+OTHER_LOADER = Cell("resnet18", "half", "train-loader", 64)
+WHOLE: dict[Cell, float | Timing] = {LOADER: 10.0, OTHER_LOADER: 20.0}
+
+
+def test_a_killed_process_costs_its_round_and_no_cell() -> None:
+    result = compare(arm("a", [WHOLE] * 5 + [{LOADER: 99.0}] * 2), arm("b", [WHOLE] * 7))
+    assert family_cells(result) == (LOADER, OTHER_LOADER)
+    assert result.family is not None
+    assert result.family.ratio == pytest.approx(1.0)
+    assert result.family.rounds == 5
+    text = "round 6, 7 lacks a cell in one of the arms: it does not count for that family"
     assert Note(NoteCode.INCOMPLETE_ROUNDS, text) in result.notes
+
+
+@pytest.mark.parametrize("status", ["oom", "skipped"])
+def test_a_cell_that_fails_once_costs_that_round(status: str) -> None:
+    failed = {**WHOLE, OTHER_LOADER: Timing("oom" if status == "oom" else "skipped")}
+    result = compare(arm("a", [*[WHOLE] * 5, failed]), arm("b", [WHOLE] * 6))
+    assert family_cells(result) == (LOADER, OTHER_LOADER)
+    assert result.family is not None
+    assert result.family.rounds == 5
+
+
+@pytest.mark.parametrize("status", ["oom", "skipped"])
+def test_a_cell_that_fails_more_often_leaves_its_family_in_all_rounds(status: str) -> None:
+    failed = {**WHOLE, OTHER_LOADER: Timing("oom" if status == "oom" else "skipped")}
+    result = compare(arm("a", [WHOLE] * 7), arm("b", [*[WHOLE] * 5, failed, failed]))
+    assert family_cells(result) == (LOADER,)
+    assert result.family is not None
+    assert result.family.rounds == 7
+    text = f"not timed in more than one round by a or b, left out of all rounds: {OTHER_LOADER}"
+    assert Note(NoteCode.CELLS_FAILED, text) in result.notes
 
 
 def test_a_cell_that_ran_out_of_memory_is_said() -> None:
     large = Cell("resnet152", "half", "train", 64)
-    a = arm("none", [{CELL: 10.0, large: 20.0}] * 3)
-    b = arm("static", [{CELL: 10.0, large: Timing("oom")}] * 3)
+    a = arm("none", [{CELL: 10.0, large: 20.0}] * 5)
+    b = arm("static", [{CELL: 10.0, large: Timing("oom")}] * 5)
     result = compare(a, b).cells[1]
-    assert (result.estimate, result.verdict, result.status) == (None, Verdict.UNDECIDED, "oom")
-    assert result.reason == "static: out of memory"
+    assert (result.estimate, result.status, result.reason) == (None, "oom", "static: out of memory")
 
 
 def test_without_a_timed_cell_nothing_is_decided() -> None:
     a = arm("none", [{CELL: Timing("oom")}])
     assert verdict_line(compare(a, a)) == "UNDECIDED: no cell was timed on both sides of none and none."
+
+
+def on_cards(label: str, rounds: Sequence[tuple[str, Mapping[Cell, float]]]) -> ResultSet:
+    processes = tuple(
+        Process(n, 0, {c: Timing("ok", (ms,)) for c, ms in cells.items()}, environment={**GPU, "gpu_uuid": card})
+        for n, (card, cells) in enumerate(rounds, 1)
+    )
+    return ResultSet(label, processes, GPU, frozenset({"r1"}))
+
+
+def test_where_the_card_differs_the_controls_difference_is_taken_out() -> None:
+    """Card 2 is 5 % slower; nothing else differs."""
+    fast, slow = {LOADER: 10.0, CONTROL: 4.0}, {LOADER: 10.5, CONTROL: 4.2}
+    a = on_cards("a", [("1", fast), ("2", slow), ("1", fast), ("1", fast), ("1", fast), ("1", fast)])
+    b = on_cards("b", [("1", fast), ("1", fast), ("2", slow), ("1", fast), ("1", fast), ("1", fast)])
+    result = compare(a, b)
+    assert result.headline is not None
+    assert list(result.headline.by_round.values()) == pytest.approx([1.0] * 6)
+    assert result.control is not None
+    assert result.control.ratio == pytest.approx(1.0)
+    assert result.control.rounds == 4
+    assert NoteCode.CARD_TAKEN_OUT in [note.code for note in result.notes]
+    assert not any(note.red_flag for note in result.notes if note.code is not NoteCode.SAME_NUMBERS)
+
+
+def test_another_card_without_a_control_is_a_red_flag() -> None:
+    result = compare(on_cards("a", [("1", {LOADER: 10.0})]), on_cards("b", [("2", {LOADER: 11.0})]))
+    assert result.family is not None
+    assert result.family.ratio == pytest.approx(10 / 11)
+    assert [note.code for note in result.notes if note.red_flag] == [NoteCode.GPU_CARDS_DIFFER]
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.001, 21.0])
+def test_a_ratio_that_no_cpu_explains_is_refused(factor: float) -> None:
+    with pytest.raises(InputError) as refused:
+        compare(arm("none", [{CELL: 10.0 * factor}]), arm("static", [{CELL: 10.0}]))
+    assert refused.value.problems == [
+        f"resnet18 half inference batch 64: none takes {factor:.3g} times the time of static: expected 0.05 to 20. "
+        "Convert both to ms, or compare runs of the same program."
+    ]
+
+
+def test_another_model_of_gpu_may_be_as_much_faster_and_is_invalid() -> None:
+    other = {"gpu": "NVIDIA TITAN Xp"}
+    result = compare(arm("old", [{CELL: 310.0}], other), arm("new", [{CELL: 10.0}]))
+    assert result.verdict is Verdict.INVALID
+
+
+def shifted(ratio: float, run_id: str) -> Comparison:
+    a, b = sides(ratio, 5)
+    return compare(a, ResultSet(b.label, b.processes, b.environment, frozenset({run_id})))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "run_id", "verdict", "margin"),
+    [
+        pytest.param(1.08, "r1", Verdict.BEATS, 0.05, id="interleaved"),
+        pytest.param(1.08, "r2", Verdict.EQUIVALENT, 0.10, id="no-more-than-drift"),
+        pytest.param(1.5, "r2", Verdict.BEATS, 0.10, id="more-than-drift"),
+    ],
+)
+def test_before_and_after_have_a_wider_margin(ratio: float, run_id: str, verdict: Verdict, margin: float) -> None:
+    result = shifted(ratio, run_id)
+    assert (result.verdict, result.margin, result.interleaved) == (verdict, margin, run_id == "r1")
 
 
 def test_no_common_cell_names_both_sides() -> None:
@@ -178,20 +302,6 @@ OTHER = {CELL: 11.0}
     ("a", "b", "code", "text"),
     [
         pytest.param(
-            arm("x", [TIMES], {"gpu": "RTX 3090"}),
-            arm("y", [OTHER], {"gpu": "RTX 4090"}),
-            NoteCode.GPUS_DIFFER,
-            "the GPUs differ: x has RTX 3090, y has RTX 4090",
-            id="mixed-gpus",
-        ),
-        pytest.param(
-            arm("x", [TIMES], {"gpu_uuid": "GPU-1"}),
-            arm("y", [OTHER], {"gpu_uuid": "GPU-2"}),
-            NoteCode.GPU_CARDS_DIFFER,
-            "the GPU cards differ: x has GPU-1, y has GPU-2",
-            id="two-cards",
-        ),
-        pytest.param(
             arm("x", [TIMES] * 3),
             arm("y", [TIMES] * 3),
             NoteCode.SAME_NUMBERS,
@@ -209,33 +319,27 @@ OTHER = {CELL: 11.0}
             arm("x", [TIMES]),
             arm("y", [OTHER]),
             NoteCode.ONE_RUN,
-            "steps of one run are not replicates: an interval needs 3 rounds of fresh processes",
+            "steps of one run are not replicates: an interval needs 5 rounds of fresh processes",
             id="one-run",
         ),
         pytest.param(
             arm("x", [TIMES] * 2),
             arm("y", [OTHER] * 2),
             NoteCode.FEW_ROUNDS,
-            "2 rounds: the first interim analysis is after 3",
+            "2 rounds: the first interim analysis is after 5",
             id="two",
         ),
         pytest.param(
-            arm("x", [TIMES] * 4),
-            arm("y", [OTHER] * 4),
-            NoteCode.ROUNDS_UNUSED,
-            "4 rounds: 3 are used, because interim analyses are after 3, 5, 8, 12 rounds",
-            id="between-interim-analyses",
-        ),
-        pytest.param(
-            arm("x", [TIMES] * 3),
-            arm("y", [OTHER] * 3, run_id="r2"),
+            arm("x", [TIMES] * 5),
+            arm("y", [OTHER] * 5, run_id="r2"),
             NoteCode.DIFFERENT_RUNS,
-            "the sides come from different runs: rounds are paired by number, and drift does not cancel out",
+            "measured before and after, not interleaved: rounds are paired by number, and what changed meanwhile counts "
+            "too, so the margin is wider",
             id="two-runs",
         ),
         pytest.param(
-            arm("x", [TIMES] * 3),
-            arm("y", [OTHER] * 3),
+            arm("x", [TIMES] * 5),
+            arm("y", [OTHER] * 5),
             NoteCode.NO_CONTROL,
             "no negative control: nothing shows that the sides differ in the CPU only",
             id="no-control",
@@ -244,14 +348,14 @@ OTHER = {CELL: 11.0}
             arm("x", [TIMES | {CONTROL: 1.0}]),
             arm("y", [OTHER]),
             NoteCode.CELLS_LEFT_OUT,
-            "only in x, left out: resnet18 double inference batch 64",
+            "not in every arm, left out of x: resnet18 double inference batch 64",
             id="lone-cell",
         ),
         pytest.param(
-            arm("x", [TIMES], {"torch": "1.9", "cuda": "11"}),
-            arm("y", [OTHER], {"torch": "2.5", "cuda": "11"}),
+            arm("x", [TIMES], {"kernel": "6.1", "cuda": "11"}),
+            arm("y", [OTHER], {"kernel": "6.8", "cuda": "11"}),
             NoteCode.ENVIRONMENTS_DIFFER,
-            "the environments differ (x / y): torch 1.9 / 2.5",
+            "the environments differ (x / y): kernel 6.1 / 6.8",
             id="versions",
         ),
     ],
@@ -264,9 +368,7 @@ def test_red_flags_are_what_makes_a_comparison_doubtful() -> None:
     assert {code for code in NoteCode if Note(code, "").red_flag} == {
         NoteCode.CONTROL_DIFFERS,
         NoteCode.GPU_CARDS_DIFFER,
-        NoteCode.GPUS_DIFFER,
         NoteCode.SAME_NUMBERS,
-        NoteCode.SEVERAL_GPU_CARDS,
     }
 
 
@@ -306,16 +408,16 @@ FALLING = [2.0 - 0.1 * n for n in range(9)]
             id="grows-with-size",
         ),
         pytest.param(
-            [1.1 - 0.01 * n for n in range(9)],
+            [1.2 - 0.02 * n for n in range(9)],
             "r2",
-            3,
+            5,
             GradientCode.FLAT,
             id="no-more-than-drift",
         ),
         pytest.param(
-            [1.1 - 0.01 * n for n in range(9)],
+            [1.2 - 0.02 * n for n in range(9)],
             "r1",
-            3,
+            5,
             GradientCode.GROWS,
             id="beyond-the-margin-in-interleaved-rounds",
         ),
@@ -338,7 +440,7 @@ def test_the_gradient(ratios: list[float], run_id: str, rounds: int, code: Gradi
         (
             FALLING,
             "The gap grows as models shrink (half inference): "
-            "this points to the CPU side (launch-bound cells suffer most).",
+            "small models suffer most, as if launching kernels had to wait for the CPU.",
         ),
         (
             FALLING[::-1],
@@ -361,11 +463,22 @@ def test_the_seeds_conclusion(amd: Path, intel: Path) -> None:
     assert ratios["resnet152 half inference"] == 1.30
     assert result.verdict is Verdict.UNDECIDED
     assert verdict_line(result) == (
-        "UNDECIDED: amd-epyc7773x-rtx3090 takes 1.04x to 2.06x the time of intel-rtx3090 over 18 cells, "
-        "but one run gives no interval."
+        "UNDECIDED: intel-rtx3090 is 1.35 times as fast as amd-epyc7773x-rtx3090 on 18 cells of the input pipeline "
+        "(1.04 to 2.06 over 18 cells), but one run gives no interval."
     )
     assert gradient_conclusion(result) == (
         "The gap grows as models shrink (half train, half inference): "
-        "this points to the CPU side (launch-bound cells suffer most)."
+        "small models suffer most, as if launching kernels had to wait for the CPU."
     )
-    assert {NoteCode.GPUS_DIFFER, NoteCode.GPU_CARDS_DIFFER}.isdisjoint(note.code for note in result.notes)
+
+
+def test_another_gpu_is_no_comparison_unless_it_is_allowed() -> None:
+    a, b = arm("x", [TIMES] * 5, {"gpu": "RTX 3090"}), arm("y", [OTHER] * 5, {"gpu": "RTX 4090"})
+    result = compare(a, b)
+    assert result.verdict is Verdict.INVALID
+    assert [reason.code for reason in result.invalid] == [InvalidCode.GPU_DIFFERS]
+    assert verdict_line(result) == (
+        "INVALID: gpu differs: RTX 3090 on x, RTX 4090 on y. Measure both with the same, or allow it by name "
+        "(--allow-different gpu)."
+    )
+    assert compare(a, b, allow_different=["gpu"]).verdict is Verdict.WORSE

@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
-from benchmark import charts, report, sections, wording
+from benchmark import report, wording
 from benchmark.analyse import analyse
-from benchmark.analysis import Advice, AdviceCode, Analysis, Cause, CauseCode, Difference, Verdict
+from benchmark.analysis import Advice, AdviceCode, Analysis, Cause, CauseCode, Difference
+from benchmark.experiment import Experiment, Load
+from benchmark.page import words
 from benchmark.readers import parse_arms, read
 from benchmark.results import Note, NoteCode
+from tests.benchmark import experiments
 
 Line = dict[str, Any]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -75,6 +78,11 @@ class Page(HTMLParser):
             self._rows[-1][-1] += data
 
     @property
+    def classes(self) -> list[str]:
+        """The class attribute of each element that has one."""
+        return [values["class"] for _, values in self.tags if "class" in values]
+
+    @property
     def text(self) -> str:
         return " ".join(" ".join(self.said).split())
 
@@ -113,7 +121,7 @@ def analysed(make_lines: Callable[..., list[Line]], known: dict[object, Analysis
 
 @pytest.fixture
 def beats(analysed: Callable[..., Analysis]) -> Analysis:
-    return analysed()
+    return analysed(rounds=8)
 
 
 @pytest.fixture
@@ -126,9 +134,9 @@ def written(tmp_path: Path) -> Written:
     """Writes the report and reads it back: the page, the Markdown and the object."""
 
     def write(
-        analysis: Analysis, raw: Mapping[str, bytes] | None = None, title: str = "gpu-01"
+        found: Experiment | Analysis, raw: Mapping[str, bytes] | None = None, title: str = "gpu-01"
     ) -> tuple[Page, str, dict[str, Any]]:
-        report.write(analysis, raw or {}, tmp_path / "out", title, "make it\nso")
+        report.write(found, raw or {}, tmp_path / "out", title, "make it\nso")
         texts = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}
         assert set(texts) == {"report.html", "report.md", "report.json", "line.txt"}
         return (
@@ -162,27 +170,32 @@ def out_of_memory_before(line: Line) -> None:
         line.update(status="oom", reason="CUDA out of memory")
 
 
-CASES: dict[str, dict[str, Any]] = {
-    "beats": {},
+SIDES: dict[str, dict[str, Any]] = {
+    "beats": {"rounds": 8},
+    "undecided": {},
     "worse": {"a": "static-auto", "b": "none-auto"},
     "equivalent": {"a": "static-auto", "b": "static-4"},
     "one-round": {"rounds": 1},
-    "invalid": {"change": slower_control},
+    "sides-invalid": {"change": slower_control},
     "cpu": {"change": on_a_cpu},
     "oom": {"change": out_of_memory_before},
 }
 
 
-@pytest.fixture(params=[*CASES, "seed"])
-def case(request: pytest.FixtureRequest, analysed: Callable[..., Analysis]) -> Analysis:
-    if request.param == "seed":
-        found: Analysis = request.getfixturevalue("seed")
-        return found
-    return analysed(**CASES[request.param])
+@pytest.fixture(params=[*experiments.EXPERIMENTS, *SIDES, "seed"])
+def case(request: pytest.FixtureRequest, analysed: Callable[..., Analysis]) -> Experiment | Analysis:
+    name = request.param
+    if name in experiments.EXPERIMENTS:
+        return experiments.EXPERIMENTS[name]()
+    found: Analysis = request.getfixturevalue("seed") if name == "seed" else analysed(**SIDES[name])
+    return found
+
+
+# Every report
 
 
 def test_every_report_is_well_formed_and_needs_nothing_from_outside(
-    case: Analysis, written: Written, tmp_path: Path
+    case: Experiment | Analysis, written: Written, tmp_path: Path
 ) -> None:
     page, _, _ = written(case, {"timings.jsonl": b"{}\n"})
     assert not page.crossed
@@ -193,90 +206,280 @@ def test_every_report_is_well_formed_and_needs_nothing_from_outside(
     assert len(text.encode()) < 2_000_000
 
 
-def test_every_report_says_its_verdict_and_all_its_cells_everywhere(case: Analysis, written: Written) -> None:
-    page, markdown, data = written(case)
-    verdict, line = case.comparison.verdict.value, report.line(case)
-    assert verdict in page.text
-    assert markdown.startswith(f"# {verdict}: gpu-01\n")
-    assert (data["schema"], data["verdict"], data["line"]) == (2, verdict, line)
-    assert wording.headline(case)[1:] in page.text
-    rows = [row[:3] for row in page.tables["Every cell, in the order of the first chart"][1:]]
-    in_markdown = [text.split(" | ") for text in markdown.splitlines()]
-    for result in case.comparison.cells:
-        name = [result.cell.model, result.cell.precision, result.cell.mode]
-        assert name in rows
-        assert any([part.strip("| ") for part in parts[:3]] == name for parts in in_markdown)
-    assert len(rows) == len(case.comparison.cells) == len(data["cells"])
+def test_every_chart_and_table_says_what_it_shows(case: Experiment | Analysis, written: Written) -> None:
+    page, _, _ = written(case)
+    drawn = [index for index, (tag, values) in enumerate(page.tags) if tag == "svg" and values.get("role") == "img"]
+    assert drawn
+    assert all(page.tags[index + 1][0] == "title" for index in drawn)
+    assert "" not in page.tables
+    ids = [values["id"] for _, values in page.tags if "id" in values]
+    assert len(ids) == len(set(ids))
 
 
-def test_no_report_shows_a_word_of_the_program_for_what_is_not_known(case: Analysis, written: Written) -> None:
+def test_no_report_shows_a_word_of_the_program(case: Experiment | Analysis, written: Written) -> None:
+    page, markdown, _ = written(case)
+    for text in (page.text, markdown, report.line(case), report.to_text(case)):
+        assert not re.search(r"\b(None|NaN|nan|inf|Infinity|True|False|undefined)\b|CauseCode|Verdict\.|<Status", text)
+        assert not re.search(r"\dx (faster|slower)", text)
+
+
+def test_every_report_says_its_line_in_all_files(case: Experiment | Analysis, written: Written, tmp_path: Path) -> None:
+    _, _, data = written(case)
+    line = (tmp_path / "out" / "line.txt").read_text(encoding="utf-8")
+    assert line == f"{data['line']}\n" == f"{report.line(case)}\n"
+    assert line.startswith("benchmark: ")
+    assert data["schema"] == 3
+
+
+# An experiment
+
+
+def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written: Written) -> None:
+    experiment = experiments.idle_node()
+    page, markdown, _ = written(experiment)
+    top = page.text.partition("The two questions")[0]
+    for text in (top, markdown, report.to_text(experiment)):
+        for said in (
+            "Set the number of threads.",
+            "2.31 times as fast",
+            "Saves 13.6 GPU-hours a day for each GPU: 24 hours of work take 10.4.",
+            "Threads set: at least 2.16 and at most 2.47 times as fast as today.",
+            "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as threads set.",
+            "98.75%",
+            "after 5, 8, 12 or 20 rounds",
+            "Set OMP_NUM_THREADS=12, the CPU limit, in the pods.",
+        ):
+            assert said in text
+    rates = page.tables["Images per second, one tenant, the rest of the node idle"]
+    assert [(row[0].partition("a CPU")[0][:13], row[2]) for row in rates] == [
+        ("as it is toda", "820 images/s"),
+        ("threads setth", "1894 images/s"),
+        ("exclusive CPU", "1610 images/s"),
+    ]
+
+
+def test_both_questions_are_asked_by_family_with_a_dot_for_each_round(written: Written) -> None:
+    page, _, _ = written(experiments.idle_node())
+    for caption in (
+        "threads set against today: one tenant, the rest of the node idle (log scale)",
+        "exclusive CPUs against threads set: one tenant, the rest of the node idle (log scale)",
+    ):
+        names = [row[0] for row in page.tables[caption][1:]]
+        assert [name.partition("loader")[0].partition("steps")[0].partition("must")[0] for name in names] == [
+            "input pipeline",
+            "launching",
+            "control",
+        ]
+    assert page.classes.count("mark round") == 1 + 2 * 3 * 6  # and one in the legend
+    assert {"◂ slower", "faster ▸"} <= {text.strip() for text in page.said}
+
+
+def test_an_idle_node_has_no_panel_of_a_full_one(written: Written) -> None:
+    assert "On a full node" not in written(experiments.idle_node())[0].text
+
+
+def test_a_full_node_shows_both_questions_and_each_arm_under_each_load(written: Written) -> None:
+    experiment = experiments.full_node()
+    page, markdown, _ = written(experiment)
+    answers = {
+        row[0]: row[1:]
+        for row in page.tables["Times as fast in the input pipeline (log scale), by load; small dots are rounds"]
+    }
+    assert answers[words.LOADS[Load.BUSY]][1] == "1.24 1.16 to 1.33 faster"
+    arms = [row for row in page.tables["Each arm under each load, input pipeline"] if len(row) > 1]
+    assert len(arms) == 1 + 9
+    assert arms[-1][:1] + arms[-1][2:] == ["exclusive CPUs", "6160", "98% of the median", "44.9 ms", "6%"]
+    assert page.classes.count("mark exclusive") == 6 * (1 + 4 + 4)
+    for heading in ("On a full node", "Each arm under each load", "worst tenant"):
+        assert heading in page.text
+        assert heading in markdown
+    top = page.text.partition("The two questions")[0]
+    assert "Images per second, full node with busy neighbours" in top
+    assert "2.34 times as fast" in top
+
+
+def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Written) -> None:
+    page, _, data = written(experiments.full_node())
+    assert list(page.tables)[list(page.tables).index("What setting the number of threads removes") :][:2] == [
+        "What setting the number of threads removes",
+        "What exclusive CPUs remove beyond that, full node with busy neighbours",
+    ]
+    assert data["contrasts"][0]["causes"][0] == {
+        "code": "oversubscription",
+        "share": 0.78,
+        "evidence": "64 threads on 12 CPUs; with 12 threads a step takes 28.5 ms",
+    }
+    assert "No cause is named: no gap is decided." in written(experiments.not_decided())[0].text
+
+
+def test_cells_have_intervals_and_no_conclusion(written: Written) -> None:
+    page, markdown, _ = written(experiments.idle_node())
+    rows = page.tables["threads set against today: one tenant, the rest of the node idle"]
+    assert rows[0][2:] == ["today, ms", "threads set, ms", "times as fast", "interval"]
+    assert len(rows) == 1 + 9
+    assert all(re.fullmatch(r"\d\.\d\d to \d\.\d\d", row[5]) for row in rows[1:])
+    assert "resnet152 half inference-loader, batch 64" in markdown
+
+
+def test_an_invalid_experiment_claims_nothing_and_says_why(written: Written) -> None:
+    page, markdown, _ = written(experiments.invalid())
+    top = page.text.partition("The two questions")[0]
+    assert "INVALID" in top
+    assert "BEFORE/AFTER" in top
+    assert "others kept 1.4 CPUs busy" in top
+    assert "others kept 1.4 CPUs busy" in markdown
+    for claim in ("How much it brings", "How sure it is", "GPU-hours"):
+        assert claim not in top
+    assert "not a fair comparison" in page.text
+    assert "whisker faster" not in page.classes
+
+
+def test_what_is_not_decided_says_how_many_rounds_are_expected(written: Written) -> None:
+    experiment = experiments.not_decided()
+    top = written(experiment)[0].text.partition("The two questions")[0]
+    assert "NOT DECIDED 3 rounds so far, about 8 expected" in top
+    assert "3 rounds allow no interval" in top
+    assert "proves nothing yet" in top
+
+
+def test_the_object_holds_each_contrast_by_question_and_load(written: Written) -> None:
+    data = written(experiments.full_node())[2]
+    assert data["recommendation"] == "pin_if_busy"
+    assert data["arms"] == {"today": "fractional-auto", "threads": "fractional-12", "exclusive": "integer-12"}
+    assert [(one["question"], one["load"]) for one in data["contrasts"]] == [
+        (question, load) for load in ("solo", "full", "busy") for question in ("threads", "exclusive")
+    ]
+    first = data["contrasts"][0]["families"][0]
+    assert (first["family"], first["verdict"], first["rounds"], len(first["by_round"])) == (
+        "input_pipeline",
+        "BEATS",
+        6,
+        6,
+    )
+    assert {"model": "resnet18", "precision": "half", "mode": "train-loader", "batch": 64}.items() <= data["contrasts"][
+        0
+    ]["cells"][0].items()
+    assert len(data["throughputs"]) == 9
+
+
+def test_the_csv_holds_every_cell_of_every_contrast(written: Written) -> None:
+    link = written(experiments.full_node())[0].links["cells.csv"]
+    rows = [text.split(",") for text in base64.b64decode(link.partition("base64,")[2]).decode().splitlines()]
+    assert rows[0][:4] == ["question", "load", "family", "model"]
+    assert len(rows) == 1 + 6 * 9
+    assert rows[1][:4] == ["threads", "solo", "input_pipeline", "resnet18"]
+
+
+# Two sides
+
+
+def test_two_sides_are_one_question(beats: Analysis, written: Written) -> None:
+    page, markdown, data = written(beats)
+    caption = "static-auto against none-auto (log scale)"
+    assert caption in page.tables
+    assert "The question" in page.text
+    for text in (page.text, markdown):
+        assert "more threads than CPUs" in text
+        assert "16 threads on 4 CPUs on none-auto" in text
+    assert [cause["code"] for cause in data["causes"]] == [cause.code.value for cause in beats.causes]
+    assert data["advice"] == [{"code": item.code.value, "text": item.text} for item in beats.advice]
+    counted = {
+        row[0]: row[1:]
+        for row in page.tables["What the system counted over all cells: periods are summed, rates are means"]
+    }
+    assert counted["CFS periods throttled"][0].endswith("(40%)")
+    assert counted["CFS periods throttled"][1] == "no quota"
+    assert counted["torch threads"] == ["16", "4"]
+
+
+def test_the_seed_is_read_without_counters(seed: Analysis, written: Written) -> None:
+    page, markdown, _ = written(seed)
+    for text in (page.text, markdown):
+        assert "neither proved nor ruled out" in text
+        assert "smallest models 1.48x, largest 1.06x" in text
+        assert "2.06" in text
+    assert not any(name.startswith("whisker") for name in page.classes)
+
+
+def test_red_flags_come_before_what_is_on_purpose(beats: Analysis, written: Written) -> None:
+    flagged = Difference("driver", "555.42", "570.1", red_flag="another GPU driver")
+    others = tuple(item for item in beats.differences if item.key != "driver")
+    page, _, data = written(replace(beats, differences=(flagged, *others)))
+    rows = page.tables["What differs between A and B"]
+    assert rows[1] == ["driver", "555.42", "570.1", "red flag"]
+    assert all(row[3] == "on purpose" for row in rows[2:])
+    assert "Red flag driver: 555.42 in A, 570.1 in B: another GPU driver" in page.text
+    assert data["differences"][0]["key"] == "driver"
+
+
+def test_a_cell_out_of_memory_is_named_with_its_side(analysed: Callable[..., Analysis], written: Written) -> None:
+    page, markdown, _ = written(analysed(change=out_of_memory_before))
+    assert "resnet50 half inference batch 64: none-auto: out of memory" in page.text
+    assert "resnet50 half inference batch 64: none-auto: out of memory" in markdown
+
+
+def test_a_cpu_run_claims_no_gpu_time(analysed: Callable[..., Analysis], written: Written) -> None:
+    found = analysed(change=on_a_cpu)
+    assert "GPU-minute" not in report.line(found)
+    assert "none: measured on a CPU" in written(found)[0].text
+
+
+def test_numbers_that_are_not_finite_are_not_known(beats: Analysis, written: Written) -> None:
     broken = tuple(
         replace(entry, a=replace(entry.a, p90_ms=math.nan, max_ms=math.inf, rates={"canary_ms": math.nan}))
         if entry.a
         else entry
-        for entry in case.cells
+        for entry in beats.cells
     )
-    page, markdown, data = written(replace(case, cells=broken, gpu_minutes=math.nan))
-    for text in (page.text, markdown, report.line(case)):
-        assert not re.search(r"\b(None|NaN|nan|inf|Infinity|True|False|undefined)\b|CauseCode|Verdict\.|<Status", text)
+    page, markdown, data = written(replace(beats, cells=broken, gpu_minutes=math.nan))
+    for text in (page.text, markdown):
+        assert not re.search(r"\b(nan|inf)\b", text)
     assert all(cell["a"] is None or cell["a"]["max_ms"] is None for cell in data["cells"])
     assert data["gpu_minutes"] is None
 
 
-def test_every_chart_says_what_it_shows(case: Analysis, written: Written) -> None:
-    tags = written(case)[0].tags
-    drawn = [index for index, (tag, values) in enumerate(tags) if tag == "svg" and values.get("role") == "img"]
-    assert drawn
-    assert all(tags[index + 1][0] == "title" for index in drawn)
-    large = [index for index in drawn if tags[index][1]["class"] in ("scatter", "strip")]
-    assert all(tags[index + 2][0] == "desc" for index in large)
+# What comes from outside
 
 
-@pytest.mark.parametrize(
-    ("name", "pattern"),
-    [
-        (
-            "beats",
-            r"benchmark: static-auto is 1\.2\dx \[1\.\d\d, 1\.\d\d\] faster than none-auto on 4 launch-bound cells, .*; control 1\.00x",
-        ),
-        (
-            "worse",
-            r"benchmark: none-auto is 1\.2\dx \[1\.\d\d, 1\.\d\d\] slower than static-auto on 4 launch-bound cells, 1\.\d\dx on the other",
-        ),
-        ("equivalent", r"benchmark: static-4 and static-auto are equal within 3%: "),
-        ("one-round", r"benchmark: UNDECIDED: none-auto takes .* but one run gives no interval\. 1 round, "),
-        ("invalid", r"benchmark: INVALID: the negative control differs by 1\.060x"),
-    ],
-)
-def test_the_line_says_how_much_and_at_what_cost(analysed: Callable[..., Analysis], name: str, pattern: str) -> None:
-    line = report.line(analysed(**CASES[name]))
-    assert re.match(pattern, line)
-    assert re.search(r"\. (5 rounds|1 round), [\d.]+ GPU-minutes?\.$", line)
-    assert "\n" not in line
-
-
-def test_a_cpu_run_claims_no_gpu_time(analysed: Callable[..., Analysis]) -> None:
-    assert re.search(r"\. 5 rounds\.$", report.line(analysed(change=on_a_cpu)))
-
-
-def test_labels_from_outside_stay_text(beats: Analysis, written: Written, tmp_path: Path) -> None:
+def _hostile_sides(found: Analysis) -> Analysis:
     notes = (Note(NoteCode.SAME_NUMBERS, HOSTILE), Note(NoteCode.NO_CONTROL, HOSTILE))
-    comparison = replace(beats.comparison, label_a=HOSTILE, label_b=f"{HOSTILE}\n# B", notes=notes)
+    comparison = replace(found.comparison, label_a=HOSTILE, label_b=f"{HOSTILE}\n# B", notes=notes)
     cells = tuple(
         replace(entry, result=replace(entry.result, cell=entry.result.cell._replace(model=HOSTILE, mode=f"m{index}")))
-        for index, entry in enumerate(beats.cells)
+        for index, entry in enumerate(found.cells)
     )
-    hostile = replace(
-        beats,
+    return replace(
+        found,
         comparison=comparison,
         cells=cells,
         differences=(Difference(HOSTILE, HOSTILE, None, red_flag=HOSTILE),),
         causes=(Cause(CauseCode.THROTTLING, 0.5, (HOSTILE,)),),
         same={HOSTILE: HOSTILE},
         why=(HOSTILE,),
-        blocks=tuple(replace(block, arm=HOSTILE) for block in beats.blocks),
         advice=(Advice(AdviceCode.TAKE_B, HOSTILE),),
     )
+
+
+def _hostile_experiment() -> Experiment:
+    found = experiments.full_node()
+    first = found.contrasts[0]
+    cells = tuple(replace(result, cell=result.cell._replace(model=HOSTILE)) for result in first.cells)
+    causes = (Cause(CauseCode.THROTTLING, 0.5, (HOSTILE,)),)
+    return replace(
+        found,
+        label=HOSTILE,
+        arms=dict.fromkeys(found.arms, HOSTILE),
+        contrasts=(replace(first, cells=cells, causes=causes), *found.contrasts[1:]),
+        sentence=HOSTILE,
+        advice=(Advice(AdviceCode.SET_THREADS, HOSTILE),),
+        notes=(Note(NoteCode.NO_CONTROL, HOSTILE), Note(NoteCode.SAME_NUMBERS, HOSTILE)),
+        environment={HOSTILE: HOSTILE},
+    )
+
+
+@pytest.mark.parametrize("kind", ["experiment", "sides"])
+def test_labels_from_outside_stay_text(kind: str, beats: Analysis, written: Written, tmp_path: Path) -> None:
+    hostile = _hostile_experiment() if kind == "experiment" else _hostile_sides(beats)
     page, markdown, _ = written(hostile, {HOSTILE: b"x"}, HOSTILE)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img"})
     assert not any("onerror" in values for _, values in page.tags)
@@ -292,157 +495,38 @@ def test_labels_from_outside_stay_text(beats: Analysis, written: Written, tmp_pa
     assert (tmp_path / "out" / "line.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_the_raw_data_comes_back_from_the_page_byte_for_byte(beats: Analysis, written: Written) -> None:
+def test_a_name_in_the_csv_is_no_formula(beats: Analysis, written: Written) -> None:
+    entries = tuple(
+        replace(entry, result=replace(entry.result, cell=entry.result.cell._replace(model="=1+1")))
+        for entry in beats.cells
+    )
+    link = written(replace(beats, cells=entries))[0].links["cells.csv"]
+    text = base64.b64decode(link.partition("base64,")[2]).decode()
+    assert text.splitlines()[1].startswith("'=1+1,")
+
+
+def test_the_raw_data_comes_back_from_the_page_byte_for_byte(written: Written) -> None:
     raw = {"a.jsonl": b'{"schema": 1}\n' * 500, "b.jsonl.gz": gzip.compress(b"packed before")}
-    links = written(beats, raw)[0].links
+    links = written(experiments.idle_node(), raw)[0].links
     for name, expected in (("a.jsonl.gz", raw["a.jsonl"]), ("b.jsonl.gz", b"packed before")):
         assert gzip.decompress(base64.b64decode(links[name].partition("base64,")[2])) == expected
 
 
-def test_raw_data_that_is_too_large_is_named_and_the_page_stays_small(
-    beats: Analysis, written: Written, tmp_path: Path
-) -> None:
+def test_raw_data_that_is_too_large_is_named_and_the_page_stays_small(written: Written, tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(1_500_000)
-    page, markdown, _ = written(beats, {"large.jsonl": noise, "small.jsonl": b"{}"})
+    page, markdown, _ = written(experiments.full_node(), {"large.jsonl": noise, "small.jsonl": b"{}"})
     assert (tmp_path / "out" / "report.html").stat().st_size < 2_000_000
     assert "Too large for this page; the raw data is in: large.jsonl (1.5 MB)" in page.text
     assert set(page.links) == {"cells.csv", "small.jsonl.gz"}
     assert "large.jsonl (1.5 MB)" in markdown
 
 
-def test_a_cell_out_of_memory_is_blank_in_the_map_and_named_with_its_side(
-    analysed: Callable[..., Analysis], written: Written
-) -> None:
-    page, markdown, _ = written(analysed(change=out_of_memory_before))
-    heat = {row[0]: row[1:] for row in page.tables["Change by model, precision and mode"]}
-    assert heat["resnet50"] == ["OOM", "OOM", "", "", ""]
-    blank = [values for tag, values in page.tags if tag == "td" and "resnet50" in values.get("title", "")]
-    assert [values["class"] for values in blank] == ["none", "none"]
-    assert "resnet50 half inference batch 64: none-auto: out of memory" in page.text
-    assert "resnet50 half inference batch 64: none-auto: out of memory" in markdown
-
-
-def test_cells_without_a_claim_are_hatched(seed: Analysis, written: Written) -> None:
-    cells = [
-        values for tag, values in written(seed)[0].tags if tag == "td" and values.get("title", "").endswith("UNDECIDED")
-    ]
-    assert len(cells) == 18
-    assert all("hatched" in values["class"] for values in cells)
-
-
-def test_logs_without_steps_and_counters_get_words_instead_of_empty_charts(seed: Analysis, written: Written) -> None:
-    page, markdown, _ = written(seed)
-    classes = [values.get("class", "") for tag, values in page.tags]
-    assert classes.count("scatter") == 1
-    assert not {"strip", "bar", "parts", "factors"} & set(classes)
-    assert not any(name.startswith("whisker") for name in classes)
-    for text in (page.text, markdown):
-        for said in (
-            "the input has averages only",
-            "the input has no times for data",
-            "the input has no start times of blocks",
-            "neither proved nor ruled out",
-            "resnet18",
-            "2.059x",
-            "The gap grows as models shrink",
-        ):
-            assert said in text
-
-
-def test_the_seed_is_read_from_its_gradient(seed: Analysis, written: Written) -> None:
-    page, _, _ = written(seed)
-    assert "smallest models 1.48x, largest 1.06x" in page.text
-    rows = page.tables["Ratio of every cell, on a log scale"]
-    ratios = [float(row[2].rstrip("x")) for row in rows[2:-1]]
-    assert ratios == sorted(ratios, reverse=True)
-    assert len(ratios) == 18
-
-
-def test_the_forest_shows_the_most_launch_bound_first_and_the_control_apart(beats: Analysis, written: Written) -> None:
-    rows = written(beats)[0].tables["Ratio of every cell with its interval, on a log scale"][1:]
-    groups = [row[0] for row in rows if len(row) == 1]
-    assert [name.partition(":")[0] for name in groups] == [
-        "Launch-bound cells",
-        "Other cells",
-        "As the original benchmark times them",
-        "Controls",
-    ]
-    first = rows[1 : rows.index([groups[1]])]
-    indices = [float(row[4]) for row in first[:-1]]
-    assert indices == sorted(indices, reverse=True)
-    assert first[-1][0].startswith("all together")
-    assert rows[-1][0] == "resnet18half inference-graph, batch 64"
-
-
-def test_red_flags_come_before_what_is_on_purpose(analysed: Callable[..., Analysis], written: Written) -> None:
-    def other_driver(line: Line) -> None:
-        if line["kind"] == "process" and line["arm"] == "none-auto":
-            line["env"]["driver"] = "555.42"
-
-    page, _, data = written(analysed(change=other_driver))
-    rows = page.tables["Keys of the environments that differ"]
-    assert rows[1] == ["driver red flag", "555.42", "570.1"]
-    assert all("on purpose" in row[0] for row in rows[2:])
-    assert "Red flag driver: 555.42 in A, 570.1 in B: another GPU driver" in page.text
-    assert data["differences"][0]["key"] == "driver"
-
-
-def test_the_causes_the_threads_part_and_the_advice_are_shown(beats: Analysis, written: Written) -> None:
-    page, markdown, data = written(beats)
-    assert beats.factors is not None
-    for text in (page.text, markdown):
-        assert "CFS throttling" in text
-        assert "160 of 400 CFS periods throttled on none-auto" in text
-        assert "OMP_NUM_THREADS=4" in text
-    assert beats.factors.sentence in page.text
-    assert [cause["code"] for cause in data["causes"]] == [cause.code.value for cause in beats.causes]
-    assert data["factors"]["share_by_threads"] == pytest.approx(beats.factors.share_by_threads)
-    assert data["advice"] == [{"code": item.code.value, "text": item.text} for item in beats.advice]
-    assert data["ruled_out"] == [{"code": item.code.value, "text": item.text} for item in beats.ruled_out]
-    grid = {row[0]: row[1:] for row in page.tables["Each arm against the reference: above 1 it is faster"] if row[0]}
-    assert set(grid) == {"none", "static"}
-    assert grid["none"][0].startswith("threads as found1.00x (reference)")
-    counted = {row[0]: row[1:] for row in page.tables["Both arms over all cells: periods are summed, rates are means"]}
-    assert counted["CFS periods throttled"] == ["240 of 600 (40%)", "no quota"]
-    assert counted["torch threads"] == ["16", "4"]
-
-
-def test_an_invalid_run_gives_no_reason_for_its_gap_on_top(analysed: Callable[..., Analysis], written: Written) -> None:
-    top = written(analysed(change=slower_control))[0].text.partition("What differed")[0]
-    assert "INVALID not a fair comparison The negative control differs by 1.060x" in top
-    assert "Do not act on these numbers" in top
-    assert "closes" not in top
-
-
-def test_p99_is_kept_back_where_steps_are_few(beats: Analysis, written: Written) -> None:
-    rows = {row[0]: row[2:] for row in written(beats)[0].tables["Ratios of quantiles, on a log scale"]}
-    assert rows["resnet50half train, batch 64"][2] == "~"
-    assert float(rows["resnet18half train, batch 64"][2].rstrip("x")) > 5
-
-
-def test_the_run_is_shown_in_order_with_each_arm_in_its_colour(beats: Analysis, written: Written) -> None:
-    page, markdown, _ = written(replace(beats, blocks=tuple(reversed(beats.blocks))))
-    dots = [values for tag, values in page.tags if tag == "circle" and "cx" in values]
-    assert len(dots) == len(beats.blocks)
-    assert "none-auto (mean 1.1" in page.text
-    assert "| 1 | none-auto, none-4, static-auto, static-4 |" in markdown
-
-
-def test_a_table_of_all_cells_can_be_taken_along(beats: Analysis, written: Written) -> None:
-    link = written(beats)[0].links["cells.csv"]
-    rows = [text.split(",") for text in base64.b64decode(link.partition("base64,")[2]).decode().splitlines()]
-    assert rows[0][:4] == ["model", "precision", "mode", "batch"]
-    assert len(rows) == 1 + len(beats.comparison.cells)
-    formula = replace(beats.comparison.cells[0], cell=beats.comparison.cells[0].cell._replace(model="=1+1"))
-    changed = replace(beats, comparison=replace(beats.comparison, cells=(formula,)))
-    assert report.to_csv(changed).splitlines()[1].startswith("'=1+1,")
-
-
-def test_a_report_is_replaced_whole(beats: Analysis, seed: Analysis, tmp_path: Path) -> None:
-    for analysis in (beats, seed):
-        report.write(analysis, {}, tmp_path / "new" / "folder", "t", "c")
+def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
+    last = experiments.idle_node()
+    for found in (experiments.full_node(), last):
+        report.write(found, {}, tmp_path / "new" / "folder", "t", "c")
     assert sorted(report.FILES) == sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
-    assert (tmp_path / "new" / "folder" / "line.txt").read_text() == report.line(seed) + "\n"
+    assert (tmp_path / "new" / "folder" / "line.txt").read_text() == report.line(last) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -460,26 +544,3 @@ def test_a_report_is_replaced_whole(beats: Analysis, seed: Analysis, tmp_path: P
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:
     assert wording.number(value) == text
-
-
-def test_a_ratio_and_its_inverse_lie_equally_far_from_one() -> None:
-    scale = charts.LogScale(0.25, 4)
-    assert scale.at(1) == pytest.approx(50)
-    assert scale.at(2) - 50 == pytest.approx(50 - scale.at(0.5))
-
-
-def test_one_huge_interval_does_not_squeeze_the_others() -> None:
-    spans = [charts.Span(1.2, 1.1, 1.3), charts.Span(1.3, 0.01, 90.0)]
-    scale = charts.ratio_scale(spans, 0.03)
-    assert scale.high / scale.low < 3
-    assert 1.0 in charts.ratio_ticks(scale)
-    assert "end" in charts.span_row(spans[1], scale, 0.03, "circle", "unknown", "")
-    assert "end" not in charts.span_row(spans[0], scale, 0.03, "circle", "unknown", "")
-
-
-@pytest.mark.parametrize("verdict", list(Verdict))
-def test_every_verdict_has_its_badge(beats: Analysis, verdict: Verdict, tmp_path: Path) -> None:
-    changed = replace(beats, comparison=replace(beats.comparison, verdict=verdict))
-    report.write(changed, {}, tmp_path, "t", "c")
-    glyph, words = sections.BADGES[verdict]
-    assert f"{glyph} {verdict} {words}" in Page((tmp_path / "report.html").read_text(encoding="utf-8")).text

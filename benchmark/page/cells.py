@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every cell with its means, its ratio and its interval. A cell has no verdict: only families do."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ..analysis import Analysis, CellAnalysis, CellResult
+from ..experiment import Contrast, Experiment, Load, Question
+from ..measures import P99_STEPS
+from ..pod.cells import family
+from ..roles import STEPS
+from ..wording import UNKNOWN, change, detail, number
+from . import charts, forest, words
+from .table import Table, without_empty_columns
+
+NOTE = f"~ means not known; a 99th percentile needs {P99_STEPS} steps."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: its name, a plot of its ratio, and its numbers as texts."""
+
+    name: str
+    detail: str
+    svg: Markup
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one contrast. `missing` says of the others why they were not timed in both arms."""
+
+    caption: str
+    heads: tuple[str, ...]
+    axis: Markup
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Table:
+        return Table(("cell", *self.heads), tuple((f"{r.name} {r.detail}", *r.numbers) for r in self.rows), 1)
+
+
+def of_experiment(experiment: Experiment) -> tuple[Cells, ...]:
+    """The cells of each contrast, by load and question."""
+    found = []
+    for contrast in _ordered(experiment):
+        before, after = STEPS[contrast.question]
+        caption = f"{words.SHORT[after]} against {words.SHORT[before]}: {words.LOADS[contrast.load]}"
+        heads = (f"{words.SHORT[before]}, ms", f"{words.SHORT[after]}, ms", "times as fast", "interval")
+        found.append(_cells(caption, heads, [(cell, ()) for cell in contrast.cells], experiment.margin))
+    return tuple(found)
+
+
+def _ordered(experiment: Experiment) -> list[Contrast]:
+    loads = [(load, question) for load in Load for question in Question]
+    return [one for load, question in loads if (one := experiment.contrast(question, load)) is not None]
+
+
+def of_analysis(analysis: Analysis) -> tuple[Cells, ...]:
+    """The cells of two sides, with quantiles and rates where they were recorded."""
+    entries = [(entry.result, _details(entry)) for entry in analysis.cells]
+    heads = ("A, ms", "B, ms", "times as fast", "interval", "p50 ms", "p99 ms", "slowest ms", "images/s", "steps")
+    return (_cells("B against A; two numbers are A → B", heads, entries, analysis.comparison.margin),)
+
+
+def _details(entry: CellAnalysis) -> tuple[str, ...]:
+    a, b = entry.a, entry.b
+    texts = [
+        change(getattr(a, key, None), getattr(b, key, None)) for key in ("p50_ms", "p99_ms", "max_ms", "images_per_s")
+    ]
+    before, after = (float(arm.steps) if arm else 0.0 for arm in (a, b))
+    return (*texts, change(before, after) if max(before, after) > 1 else UNKNOWN)
+
+
+def _cells(
+    caption: str, heads: tuple[str, ...], results: Sequence[tuple[CellResult, tuple[str, ...]]], margin: float
+) -> Cells:
+    timed = [(result, more) for result, more in results if result.estimate is not None]
+    values = [result.estimate for result, _more in timed if result.estimate is not None]
+    scale = charts.ratio_scale([charts.Span(value.ratio, value.low, value.high) for value in values], margin)
+    numbers = Table(heads, tuple((*_numbers(result), *more) for result, more in timed), 0)
+    kept = without_empty_columns(numbers, UNKNOWN)
+    return Cells(
+        caption=caption,
+        heads=kept.heads,
+        axis=charts.ratio_axis(scale),
+        rows=tuple(
+            Row(result.cell.model, detail(result.cell), forest.cell_svg(result, scale, margin), row)
+            for (result, _more), row in zip(timed, kept.rows)
+        ),
+        missing=tuple(f"{result.cell}: {result.reason}" for result, _more in results if result.estimate is None),
+    )
+
+
+def _numbers(result: CellResult) -> tuple[str, str, str, str]:
+    value = result.estimate
+    ratio = UNKNOWN if value is None else f"{value.ratio:.2f}"
+    return number(result.mean_a_ms), number(result.mean_b_ms), ratio, words.spread(value)
+
+
+def experiment_csv(experiment: Experiment) -> str:
+    """Every cell of every contrast as a row of CSV. Times are ms; an unknown value is empty."""
+    heads = ["question", "load", "family", *_CELL, *_NUMBERS]
+    rows = [
+        [contrast.question.value, contrast.load.value, family(result.cell), *_plain(result)]
+        for contrast in _ordered(experiment)
+        for result in contrast.cells
+    ]
+    return _csv(heads, rows)
+
+
+def analysis_csv(analysis: Analysis) -> str:
+    """Every cell of two sides as a row of CSV. Times are ms; an unknown value is empty."""
+    arm = ("status", "steps", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s")
+    heads = [*_CELL, *_NUMBERS, *(f"{side}_{key}" for side in "ab" for key in arm)]
+    rows = [
+        [*_plain(entry.result), *(getattr(side, key, None) for side in (entry.a, entry.b) for key in arm)]
+        for entry in analysis.cells
+    ]
+    return _csv(heads, rows)
+
+
+_CELL = ("model", "precision", "mode", "batch")
+_NUMBERS = ("mean_before_ms", "mean_after_ms", "ratio", "low", "high", "rounds")
+
+
+def _plain(result: CellResult) -> list[object]:
+    value = result.estimate
+    numbers = (None,) * 4 if value is None else (value.ratio, value.low, value.high, value.rounds)
+    return [*result.cell, result.mean_a_ms, result.mean_b_ms, *numbers]
+
+
+def _csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows([_inert(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _inert(value: object) -> object:
+    """Puts an apostrophe before a text that a spreadsheet would run as a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether arms may be compared at all: what they are, what else differed, and what else ran. Pure.
+
+- An arm is what its name says, by what its processes read back: CPUs (cpuset.cpus.effective and the affinity mask),
+  quota and number of threads.
+- The settings in SETTINGS are equal, except those that are allowed to differ by name.
+- On a node with one tenant, neither work of others nor the speed of a CPU differs much between the arms: a program
+  beside one half of a measurement once made it say 5.90x. On a full node the others are a part of what is measured.
+- Heat or the power supply slows the GPU about as often in each arm, and the control does not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+
+from . import wording
+from .analysis import Estimate, Verdict
+from .experiment import ArmRole, Invalid, InvalidCode, Load
+from .measures import rates
+from .results import ResultSet, Scalar
+from .roles import cpu_count, cpu_limit, number, role, split
+
+GPU = "gpu"
+SETTINGS = (GPU, "driver", "torch", "cudnn", "image_size", "workers")
+"""Keys of the environment on which arms must agree. The batch size is a part of each cell."""
+OTHERS_PER_CPU = 0.3
+"""CPUs that others keep busy, for each CPU that the arm may use: a larger difference is invalid."""
+SPEED = 0.10
+"""A larger difference of the reference loop, as a share, is invalid."""
+GPU_SLOWED_MARGIN = 0.1
+
+
+def invalid(
+    arms: Sequence[ResultSet], load: Load, control: Estimate | None, allow_different: Iterable[str] = ()
+) -> Iterator[Invalid]:
+    """All reasons why no claim about these arms is possible.
+
+    :param control: the control's estimate between them
+    :param allow_different: keys of SETTINGS that may differ
+    """
+    allowed = set(allow_different)
+    for arm in arms:
+        yield from not_as_named(arm)
+    for a, b in combinations(arms, 2):
+        yield from _settings(a, b, allowed)
+        if load is Load.SOLO:
+            yield from _other_load(a, b)
+        yield from _gpu_slowed(a, b, load)
+    if control is not None and control.verdict in (Verdict.BEATS, Verdict.WORSE) and GPU not in allowed:
+        yield Invalid(InvalidCode.CONTROL_MOVED, wording.control_moved(control))
+
+
+def environments(arm: ResultSet) -> list[Mapping[str, Scalar]]:
+    """That of each process, or the arm's own where its format knows no processes."""
+    found = [process.environment for process in arm.processes if process.environment]
+    return list(found) or [arm.environment]
+
+
+def values(arm: ResultSet, key: str) -> frozenset[Scalar]:
+    """The known values of a key over the processes of an arm."""
+    return frozenset(own[key] for own in environments(arm) if own.get(key) not in (None, ""))
+
+
+def differing(a: ResultSet, b: ResultSet) -> list[str]:
+    """The settings that both arms know and on which they disagree."""
+    return [key for key in SETTINGS if values(a, key) and values(b, key) and values(a, key) != values(b, key)]
+
+
+def _settings(a: ResultSet, b: ResultSet, allowed: set[str]) -> Iterator[Invalid]:
+    for key in differing(a, b):
+        if key not in allowed:
+            code = InvalidCode.GPU_DIFFERS if key == GPU else InvalidCode.SETTINGS_DIFFER
+            texts = [", ".join(sorted(map(str, values(arm, key)))) for arm in (a, b)]
+            yield Invalid(code, wording.settings_differ(key, (a.label, texts[0]), (b.label, texts[1])))
+
+
+def not_as_named(arm: ResultSet) -> Iterator[Invalid]:
+    """Whether the processes of an arm had the CPUs, the quota and the threads that its name says."""
+    own = role(arm.arm)
+    if own is None:
+        return
+    findings = [
+        finding
+        for environment in environments(arm)
+        for finding in (*_CHECKS[own](environment), *_threads(arm.arm, environment))
+    ]
+    if findings:
+        text = wording.not_as_named(arm.label, own, list(dict.fromkeys(findings)))
+        yield Invalid(InvalidCode.ARM_NOT_AS_NAMED, text)
+
+
+def _threads(arm: str, environment: Mapping[str, Scalar]) -> Iterator[str]:
+    wanted, found = split(arm)[1], number(environment, "threads")
+    if wanted.isdigit() and found is not None and found != int(wanted):
+        yield wording.other_threads(found, int(wanted))
+
+
+def _shared(environment: Mapping[str, Scalar]) -> Iterator[str]:
+    cpus, quota = cpu_count(environment), number(environment, "quota_cpus")
+    if quota is None:
+        if "quota_cpus" in environment and environment.get("cgroup_version", "unknown") is not None:
+            yield wording.NO_QUOTA
+    elif cpus is not None and cpus <= quota:
+        yield wording.narrow_mask(cpus, quota)
+
+
+def _exclusive(environment: Mapping[str, Scalar]) -> Iterator[str]:
+    cpus, quota = cpu_count(environment), number(environment, "quota_cpus")
+    machine, asked = number(environment, "cpu_count"), _whole(environment.get("pod_cpu"))
+    if cpus is None:
+        return
+    if asked is not None and cpus != asked:
+        yield wording.other_cpus(cpus, asked)
+    elif quota is not None and cpus > quota:
+        yield wording.wide_mask(cpus, quota)
+    elif asked is None and quota is None and machine is not None and cpus >= machine:
+        yield wording.whole_machine(cpus)
+
+
+_CHECKS: Mapping[ArmRole, Callable[[Mapping[str, Scalar]], Iterator[str]]] = {
+    ArmRole.TODAY: _shared,
+    ArmRole.THREADS: _shared,
+    ArmRole.EXCLUSIVE: _exclusive,
+}
+
+
+def _whole(value: Scalar) -> int | None:
+    """A whole number of CPUs, such as the pod's request; None if it is not known or not whole."""
+    text = str(value)
+    return int(text) if text.isdigit() else None
+
+
+def _measured(arm: ResultSet, load: Load, *, loaders: bool = True) -> Mapping[str, float]:
+    """Counters over the blocks of an arm; without those beside `loaders`, whose workers keep its own CPUs busy."""
+    return rates(
+        block
+        for process in arm.processes
+        if process.load == load
+        for cell, timing in process.timings.items()
+        if not timing.derived and (loaders or not cell.loads)
+        for block in timing.blocks
+    )
+
+
+def _other_load(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
+    found = [_measured(arm, Load.SOLO) for arm in (a, b)]
+    limits = [limit for arm in (a, b) for own in environments(arm) if (limit := cpu_limit(own)) is not None]
+    most = OTHERS_PER_CPU * min(limits, default=1)
+    for key, text in (("others_busy_cpus", wording.others_busy), ("steal_cpus", wording.stolen)):
+        if all(key in own for own in found) and abs(found[0][key] - found[1][key]) > most:
+            yield Invalid(InvalidCode.OTHER_LOAD, text((a.label, found[0][key]), (b.label, found[1][key])))
+    loops = [_measured(arm, Load.SOLO, loaders=False).get("canary_ms") for arm in (a, b)]
+    one_model = values(a, "cpu_model") == values(b, "cpu_model")  # two platforms are not equally fast
+    if one_model and loops[0] and loops[1] and max(loops[0] / loops[1], loops[1] / loops[0]) > 1 + SPEED:
+        yield Invalid(InvalidCode.OTHER_LOAD, wording.speed_differs((a.label, loops[0]), (b.label, loops[1])))
+
+
+def _gpu_slowed(a: ResultSet, b: ResultSet, load: Load) -> Iterator[Invalid]:
+    """The shares of blocks in which heat or the power supply slowed the GPU."""
+    shares = [_measured(arm, load).get("gpu_slowed_share") for arm in (a, b)]
+    if shares[0] is not None and shares[1] is not None and abs(shares[0] - shares[1]) > GPU_SLOWED_MARGIN:
+        yield Invalid(InvalidCode.GPU_SLOWED, wording.gpu_slowed((a.label, shares[0]), (b.label, shares[1])))
