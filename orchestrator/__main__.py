@@ -100,7 +100,12 @@ def _add_play(command: argparse.ArgumentParser, verb: str) -> None:
         command.add_argument("--benchmark", action="store_true", help="measure before and after, and compare")
     if verb == "benchmark":
         command.add_argument(
-            "--contrast", action="store_true", help="compare whole with fractional CPUs, until there is a verdict"
+            "--contrast", action="store_true", help="measure whole against fractional CPUs, or refuse the node"
+        )
+        command.add_argument(
+            "--load",
+            metavar="LIST",
+            help="what else runs on the node, joined by commas: solo, full (a pod on each GPU), busy (neighbours too)",
         )
 
 
@@ -196,6 +201,8 @@ def request(options: argparse.Namespace, project: Path) -> RunRequest:
         variables["tune_benchmark"] = True
     if getattr(options, "contrast", False):
         variables["gpu_benchmark_contrast"] = True
+    if load := getattr(options, "load", None):
+        variables["gpu_benchmark_load"] = load.split(",")
     return RunRequest(
         verb=options.verb,
         inventory=tuple(map(_source, options.inventory)),

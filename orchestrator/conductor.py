@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a verb: from the request, through its rounds, to the result; writes the folder and handles a stop."""
+"""Runs a verb: from the request to the result; writes the folder and handles a stop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
-from orchestrator import rounds, runs
+from orchestrator import runs
 from orchestrator.model import VERBS, Event, HostResult, PlayResult, RunRequest, RunResult, RunVerdict, UsageError
 from orchestrator.ownership import Owner
 from orchestrator.play import Play, PlayError, run_play
@@ -37,6 +35,7 @@ _ON_STOP: Mapping[str, str] = {
 }
 _READ_ONLY_STOP = "it changes no node, so it will run to its end"
 _READY = "ready"  # becomes the stop file
+_ROUNDS = "gpu_benchmark_rounds"
 
 
 class Control:
@@ -87,9 +86,9 @@ def conduct(request: RunRequest, listen: Listener = lambda event: None, control:
 
 
 def _check_rounds(request: RunRequest) -> None:
-    value = request.variables.get(rounds.ROUNDS, 1)
+    value = request.variables.get(_ROUNDS, 1)
     if not re.fullmatch(r"0*[1-9][0-9]{0,5}", str(value), re.ASCII):
-        raise UsageError(f"`{rounds.ROUNDS}` is {value!r}: expected a whole number of at least 1, such as 5.")
+        raise UsageError(f"`{_ROUNDS}` is {value!r}: expected a whole number of at least 1, such as 5.")
 
 
 @contextmanager
@@ -151,17 +150,13 @@ class _Run:
         self._write_error: str = ""
         self._write_error_told = False
         self._drains: dict[str, tuple[str, ...]] = {}
-        self._pods: dict[str, list[float]] = {}
-        self._measured: dict[str, int] = {}
-        self._until_rounds = 0
 
     def conduct(self) -> RunResult:
         request = self._request
         self._emit(Event("run_started", {"run": self._folder.name, "verb": request.verb, "check": request.check}))
-        adds_rounds = rounds.adds_rounds(request.verb, request.variables) and not request.check
         played: PlayResult | PlayError
         try:
-            played = self._rounds() if adds_rounds else self._play(request.variables, request.limit)
+            played = self._play()
         except PlayError as error:
             played = error
         result = self._result(played)
@@ -186,34 +181,15 @@ class _Run:
             self._write_error = f"{self._folder.path} cannot be written: {error.strerror}"
             self._control.stop()
 
-    def _rounds(self) -> PlayResult:
-        """Adds rounds on undecided hosts after each interim analysis. Pods that were measured do not run again."""
-        limit, results = self._request.limit, dict[str, HostResult]()
-        for number in rounds.interim_analyses(self._request.variables):
-            self._until_rounds = number
-            played = self._play({**self._request.variables, rounds.ROUNDS: number}, limit)
-            results |= {host.host: host for host in played.hosts}
-            played = replace(played, hosts=tuple(results[name] for name in sorted(results)))
-            if played.status == "canceled" or self._control.stopping:
-                break
-            undecided = rounds.undecided(played.hosts)
-            verdicts = {host.host: host.fact("kubepin_comparison").get("verdict") for host in played.hosts}
-            data = {"rounds": number, "verdicts": verdicts, "undecided": list(undecided)}
-            self._emit(Event("interim_analysis", data))
-            if not undecided:
-                break
-            limit = ",".join(undecided)
-        return played
-
-    def _play(self, variables: Mapping[str, Any], limit: str | None) -> PlayResult:
+    def _play(self) -> PlayResult:
         request = self._request
         play = Play(
             project=request.project,
             playbook=request.playbook,
             inventory=request.inventory,
-            limit=limit,
+            limit=request.limit,
             variables={
-                **variables,
+                **request.variables,
                 "kubepin_run": self._folder.name,
                 "kubepin_stop_file": str(self._messages.stop_file),
                 "kubepin_progress_directory": str(self._messages.folder),
@@ -233,21 +209,6 @@ class _Run:
             except OSError as error:
                 self._cannot_write(error)
         self._listen(event)
-        if event.kind == "benchmark_pod" and self._until_rounds and (estimate := self._estimate(event)):
-            self._emit(Event("estimate", estimate))
-
-    def _estimate(self, event: Event) -> dict[str, Any] | None:
-        """None if the files of the benchmark cannot be read: a run goes on without it."""
-        try:
-            host, folder = str(event.data["host"]), Path(str(event.data["file"])).parent
-            self._pods.setdefault(host, []).append(float(event.data["seconds"]))
-            self._measured[host] = len(list(folder.glob("*.jsonl")))
-            seconds_left = rounds.seconds_left(self._pods, self._measured, self._until_rounds)
-            estimate = rounds.estimate(folder)
-        except (OSError, ValueError):
-            return None
-        data = {"host": host, "until_rounds": self._until_rounds, "seconds_left": seconds_left}
-        return data | (asdict(estimate) if estimate else {})
 
     def _watch(self) -> bool:
         """Passes a stop on to the playbooks, and the progress of drains to the listener; says whether to cancel."""
@@ -311,7 +272,6 @@ class _Run:
         return (
             played.status == "failed"
             or any(host.outcome.incomplete for host in played.hosts)
-            or bool(self._until_rounds and rounds.undecided(played.hosts))
             or _lacks_comparison(played)
         )
 

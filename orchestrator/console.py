@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.model import Event
-from orchestrator.progress import CANCEL_HINT, HostProgress, Progress, estimate_text, line, short
+from orchestrator.progress import CANCEL_HINT, HostProgress, Progress, line, short
 
 _COLOURS = {
     "tuned": "green",
@@ -32,7 +32,7 @@ _COLOURS = {
 }
 _MOST_HOSTS = 30  # a table that is higher than the terminal flickers
 _MOST_NAMES = 8
-_PRINTED = ("message", "task_failed", "interim_analysis", "stopping", "run_ended")
+_PRINTED = ("message", "task_failed", "stopping", "run_ended")
 
 
 class View(Protocol):
@@ -123,7 +123,7 @@ class LiveView:
             Text(f"{node}: the drain is waiting for {short('; '.join(pods))}", style="yellow")
             for node, pods in progress.drains.items()
         ]
-        parts += [Text(f"{host}: {estimate_text(data)}", style="cyan") for host, data in progress.estimates.items()]
+        parts += [Text(f"{host}: {text}", style="cyan") for host, text in progress.measurements.items()]
         hint = f"Stopping: {progress.stopping}. {CANCEL_HINT}" if progress.stopping else "Press Ctrl-C to stop cleanly."
         parts.append(Text(hint, style="dim"))
         return Group(*parts)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration
 
 from orchestrator.model import Event
 from orchestrator.reading import outcome_of, problem_texts
@@ -42,7 +41,7 @@ class Progress:
     in_progress: list[str] = field(default_factory=list)
     hosts: dict[str, HostProgress] = field(default_factory=dict)
     drains: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    estimates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    measurements: dict[str, str] = field(default_factory=dict)
     stopping: str = ""
 
     def apply(self, event: Event) -> None:
@@ -69,8 +68,6 @@ class Progress:
                     self.drains[data["node"]] = tuple(data["waits_for"])
             case "benchmark_pod":
                 self._host(data["host"], event, "measuring", _measured(data))
-            case "estimate":
-                self.estimates[data["host"]] = data
             case "stopping":
                 self.stopping = data["what"]
             case _:
@@ -90,7 +87,10 @@ class Progress:
         elif name == "kubepin_result" and outcome:  # empty until something was done
             self._host(host, event, _words(outcome), str(value.get("message") or _policy_change(value)))
         elif name == "kubepin_comparison":
-            self._host(host, event, str(value.get("verdict") or "not compared"), str(value.get("line") or ""))
+            found = str(value.get("recommendation") or value.get("verdict") or "not compared")
+            self._host(host, event, found.replace("_", " "), str(value.get("line") or ""))
+        elif name == "kubepin_measurement" and value.get("rounds"):  # none before the first analysis
+            self.measurements[host] = str(value.get("text"))
 
 
 def _words(outcome: Outcome) -> str:
@@ -127,12 +127,6 @@ def line(event: Event) -> str:
         case "benchmark_pod":
             why = f": {data['failure']}" if data["failure"] else ""
             return f"  {data['host']}: {_measured(data)}{why}"
-        case "estimate":
-            return f"  {data['host']}: {estimate_text(data)}"
-        case "interim_analysis":
-            verdicts = ", ".join(f"{host} {verdict or 'not compared'}" for host, verdict in data["verdicts"].items())
-            more = f"; more rounds on {', '.join(data['undecided'])}" if data["undecided"] else ""
-            return f"result after {counted(data['rounds'], 'round')}: {verdicts}{more}"
         case "stopping":
             why = f"{data['why']}. Stopping" if data["why"] else "stopping"
             return f"kubepin: {why}: {data['what']}. {CANCEL_HINT}"
@@ -146,19 +140,6 @@ def closing(data: Mapping[str, Any]) -> str:
     """The last lines of a run."""
     step = f"\n{data['next_step']}" if data["next_step"] else ""
     return f"kubepin: {data['sentence']}{step}\nresults: {data['folder']}"
-
-
-def estimate_text(data: Mapping[str, Any]) -> str:
-    """An interim estimate, and when the next interim result is due."""
-    parts = []
-    if "ratio" in data:
-        interval = f" [{data['low']:.2f}, {data['high']:.2f}]" if data["low"] is not None else ""
-        parts.append(f"{data['ratio']:.2f}x{interval} so far, after {counted(data['rounds'], 'round')}")
-    if data["seconds_left"] is not None:
-        parts.append(
-            f"next interim result after round {data['until_rounds']}, in about {duration(data['seconds_left'])}"
-        )
-    return "; ".join(parts)
 
 
 def short(text: str, longest: int = _LONGEST) -> str:

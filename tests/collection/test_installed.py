@@ -125,12 +125,13 @@ def test_a_role_runs_from_a_playbook_of_somebody_else(run: Run, tmp_path: Path) 
 
 def timings(folder: Path) -> str:
     """A folder with three rounds of two arms, of which static is faster, as the program in the pod writes them."""
-    common = {"schema": 1, "kind": "block", "run_id": "r1", "process": 0, "status": "ok"}
-    cell = {"model": "resnet18", "precision": "half", "mode": "inference", "batch": 64}
+    common = {"schema": 1, "run_id": "r1", "process": 0}
+    cell = {"kind": "block", "model": "resnet18", "precision": "half", "mode": "inference", "batch": 64, "status": "ok"}
     lines = [
-        {**common, **cell, "arm": arm, "round": number, "iter_ms": [ms + number / 1000]}
+        {**common, **line, "arm": arm, "round": number}
         for number in (1, 2, 3)
         for arm, ms in (("none-auto", 12.0), ("static-auto", 10.0))
+        for line in ({"kind": "process", "env": {}}, {**cell, "iter_ms": [ms + number / 1000]})
     ]
     folder.mkdir()
     (folder / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

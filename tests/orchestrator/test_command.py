@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.__main__ import extra_variables, main
+from orchestrator.__main__ import extra_variables, main, parser, request
 from orchestrator.model import EXIT_CODES, VERBS, RunRequest, UsageError
 from tests.orchestrator.plays import RESULT, SWITCHES_UNTIL_STOPPED
 
@@ -77,6 +77,15 @@ def test_every_kind_of_event_is_documented() -> None:
 )
 def test_extra_variables_are_read_as_ansible_reads_them(texts: list[str], variables: dict[str, object]) -> None:
     assert extra_variables(texts) == (variables, ())
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [([], {}), (["--load", "solo,full,busy"], {"gpu_benchmark_load": ["solo", "full", "busy"]})],
+)
+def test_the_loads_of_a_benchmark_are_a_variable_of_its_role(words: list[str], variables: dict[str, object]) -> None:
+    options = parser().parse_args(["benchmark", *words])
+    assert request(options, PROJECT).variables == variables
 
 
 def test_all_errors_in_extra_variables_are_listed(tmp_path: Path) -> None:

@@ -22,17 +22,6 @@ pytestmark = pytest.mark.component
 
 Write = Callable[..., Path]
 PLANNED_AND_GATED = planned_and_gated()
-MEASURED = """
-- name: Measure
-  hosts: gpu_nodes
-  gather_facts: false
-  tasks:
-    - {name: Run pods, ansible.builtin.debug: {msg: "{{ gpu_benchmark_rounds }} rounds"}}
-    - ansible.builtin.set_fact:
-        kubepin_benchmark: {outcome: measured, problems: []}
-        kubepin_comparison:
-          verdict: "{{ 'UNDECIDED' if inventory_hostname == 'gpu-02' and gpu_benchmark_rounds | int < 5 else 'BEATS' }}"
-"""
 HALF_MEASURED = """
 - name: Measure
   hosts: gpu_nodes
@@ -42,7 +31,6 @@ HALF_MEASURED = """
     - ansible.builtin.set_fact:
         kubepin_benchmark: {outcome: partly_measured, problems: []}
 """
-CONTRAST = {"gpu_benchmark_contrast": True}
 SECRETS = ("extra-pass-word", "hostvar-pass-word", "env-token-word", "become-pass-word", "nested-key-word")
 
 
@@ -194,32 +182,16 @@ def test_a_stop_finishes_the_current_node_and_resume_does_the_rest(project: Path
     assert len(json.loads((again.folder / "run.json").read_text())["attempts"]) == 2
 
 
-def test_rounds_are_added_on_the_hosts_that_are_undecided_and_on_no_other(project: Path) -> None:
-    (project / "playbooks" / "benchmark_gpu_nodes.yml").write_text(MEASURED)
-    heard: list[Event] = []
-    result = conduct(RunRequest("benchmark", project=project, variables=CONTRAST), heard.append)
-    assert [(event.data["rounds"], event.data["undecided"]) for event in heard if event.kind == "interim_analysis"] == [
-        (3, ["gpu-02"]),
-        (5, []),
-    ]
-    begun = [event.data["host"] for event in heard if event.kind == "host_begins"]
-    assert (begun.count("gpu-01"), begun.count("gpu-02")) == (1, 2)
-    assert (result.verdict, result.sentence) == (RunVerdict.DONE, "benchmark done: 2 hosts: 2 measured")
-
-
-def test_a_stopped_measurement_is_not_analysed_and_is_not_done(project: Path) -> None:
+def test_a_stopped_measurement_is_not_done(project: Path) -> None:
     (project / "playbooks" / "benchmark_gpu_nodes.yml").write_text(HALF_MEASURED)
     control = Control()
-    heard: list[Event] = []
 
     def listen(event: Event) -> None:
-        heard.append(event)
         if event.kind == "task":
             control.stop()
 
-    result = conduct(RunRequest("benchmark", project=project, variables=CONTRAST), listen, control)
+    result = conduct(RunRequest("benchmark", project=project), listen, control)
     assert (result.verdict, result.sentence) == (RunVerdict.STOPPED, "benchmark stopped: 2 hosts: 2 partly measured")
-    assert "interim_analysis" not in [event.kind for event in heard]
 
 
 @pytest.mark.parametrize(

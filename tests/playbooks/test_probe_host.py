@@ -67,7 +67,7 @@ def left_over() -> list[Path]:
     return [*Path("/sys/fs/cgroup").glob("kubepin-probe-*"), *Path("/sys/fs/cgroup").glob("*/kubepin-probe-*")]
 
 
-def test_both_arms_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+def test_all_arms_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     done = play(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "runs" / "localhost"
@@ -76,12 +76,54 @@ def test_both_arms_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     quota, cpuset = environments["quota-auto"], environments["cpuset-auto"]
     assert (quota["quota_cpus"], cpuset["quota_cpus"]) == (1, 1)
     assert (quota["cpus_allowed"], cpuset["cpus_allowed"]) == (len(os.sched_getaffinity(0)), 1)
+    assert (quota["cpus_effective"], cpuset["cpus_effective"]) == (
+        quota["cpus_allowed_list"],
+        cpuset["cpus_allowed_list"],
+    )
     assert cpuset["policy"] == "cpuset"
-    assert [block["status"] for block in lines if block["kind"] == "block"] == ["ok", "ok"]
+    assert [block["status"] for block in lines if block["kind"] == "block"] == ["ok"] * 4
+    assert [line["process"] for line in lines if line["kind"] == "end"] == [1, 0, 0]
     assert (folder / "report.html").exists()
     assert "report: " in done.stdout
     assert left_over() == []
     assert list((tmp_path / "host").iterdir()) == []
+
+
+def test_two_containers_on_all_cpus_time_the_same_cells_at_the_same_time(tmp_path: Path) -> None:
+    done = play(
+        tmp_path,
+        host_probe_load=["solo", "full"],
+        host_probe_tenants=2,
+        host_probe_slot_seconds=10,
+        host_probe_block_seconds=3,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "localhost" / "lines.jsonl").read_text().splitlines()]
+    blocks = [line for line in lines if line["kind"] == "block"]
+    for arm in ("quota-auto", "cpuset-auto"):
+        seen = sorted((block["load"], block["tenant"], block["status"]) for block in blocks if block["arm"] == arm)
+        assert seen == [("full", 0, "ok"), ("full", 1, "ok"), ("solo", 0, "ok")]
+        first, second = (block["started"] for block in blocks if (block["arm"], block["load"]) == (arm, "full"))
+        assert abs(first - second) < 0.5
+    own = {
+        (line["tenant"], line["env"]["cpus_allowed_list"])
+        for line in lines
+        if line["kind"] == "process" and line["arm"] == "cpuset-auto" and line["load"] == "full"
+    }
+    assert len({cpu for _tenant, cpu in own}) == len(own) == 2
+    assert left_over() == []
+
+
+def test_busy_neighbours_take_cpus_and_go_with_the_measurement(tmp_path: Path) -> None:
+    done = play(tmp_path, host_probe_load=["solo", "busy"], host_probe_slot_seconds=10, host_probe_block_seconds=3)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "localhost" / "lines.jsonl").read_text().splitlines()]
+    others: dict[str, list[float]] = {"solo": [], "busy": []}
+    for block in (line for line in lines if line["kind"] == "block"):
+        counters = block["counters"]
+        others[block["load"]].append(counters["host_busy_cpus"] - counters["cpu_ms"] / counters["wall_ms"])
+    assert min(others["busy"]) > 0.5
+    assert left_over() == []
 
 
 def test_check_mode_names_both_commands_and_runs_nothing(tmp_path: Path) -> None:
@@ -89,6 +131,7 @@ def test_check_mode_names_both_commands_and_runs_nothing(tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert "--arm quota" in done.stdout
     assert "--arm cpuset" in done.stdout
+    assert "up to 1 rounds would run" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

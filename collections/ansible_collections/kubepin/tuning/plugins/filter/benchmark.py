@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for the plans and results of role gpu_benchmark; the role keeps no logic in Jinja."""
+"""Filters for the plans and results of roles gpu_benchmark and host_probe; the roles keep no logic in Jinja."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import facts, progress
 
 
 def benchmark_summary(benchmarks: Any, comparisons: Any) -> str:
@@ -26,4 +26,5 @@ class FilterModule:
             "comparison_fact": facts.comparison_fact,
             "benchmark_statistics": facts.benchmark_statistics,
             "benchmark_summary": benchmark_summary,
+            "measurement_progress": progress.measurement_progress,
         }

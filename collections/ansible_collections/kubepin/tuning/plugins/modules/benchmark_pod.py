@@ -14,6 +14,8 @@ description:
   - Starts a Guaranteed pod on one node, measures one round in it, saves its timings on the control node as they
     arrive, and deletes the pod, even after a failure or an interruption.
   - The pod goes through the scheduler, so it never takes a GPU from another pod.
+  - With other loads than V(solo) in O(loads), there is a pod on each GPU of the node. They wait for each other, and time
+    the same cells at the same time. If one fails, the round fails and all are deleted.
   - Replaces a pod that an earlier run left behind, if it has kubepin's label.
   - Skips a round whose file is complete, so that an interrupted measurement can be resumed.
   - Fails with the reason and the remedy if the pod cannot be scheduled, its image cannot be pulled, the node rejects
@@ -38,6 +40,7 @@ options:
       - Where the timings go on the control node, as JSON lines. Its folder must exist.
       - All other lines of the pod's log go to a file in the same folder whose name ends in C(.log).
       - Timings of an earlier, incomplete round are kept until the new pod writes its first.
+      - Further pods of a full node have files of their own beside it, whose names end in C(-tenant-1.jsonl) and so on.
     type: path
     required: true
   run_id:
@@ -65,6 +68,23 @@ options:
     type: list
     elements: str
     default: []
+  loads:
+    description:
+      - What else runs on the node. V(solo) is nothing, V(full) a pod on each GPU, V(busy) as V(full) with a Burstable pod
+        that requests the CPUs that are left and keeps more than those busy.
+      - With one pod, V(full) is the same as V(solo) and is not measured again.
+    type: list
+    elements: str
+    choices: [solo, full, busy]
+    default: [solo]
+  tenants:
+    description: How many pods run under V(full) and V(busy). V(0) means as many as the node's GPUs allow, or one without GPUs.
+    type: int
+    default: 0
+  slot_seconds:
+    description: Seconds of each cell under other loads than V(solo), in which it is built, warmed up and timed.
+    type: float
+    default: 6
   env:
     description: What the program records in addition to its own environment, such as the node's policy.
     type: dict
@@ -219,12 +239,16 @@ benchmark:
       description: The timings.
       type: str
       sample: /srv/kubepin/runs/lab/gpu-01/static-round-1.jsonl
+    tenants:
+      description: How many pods ran at the same time, as the timings say.
+      type: int
+      sample: 1
     lines:
-      description: The number of JSON lines in RV(benchmark.file).
+      description: The number of JSON lines in RV(benchmark.file) and the files of further pods.
       type: int
       sample: 32
     complete:
-      description: Whether the measurement of each of O(threads) finished.
+      description: Whether the measurement of each of O(threads) finished, in each pod and under each load.
       type: bool
     node:
       description: The node.
@@ -270,6 +294,7 @@ left_behind:
   type: str
 """
 
+import dataclasses
 import os
 import signal
 import time
@@ -279,26 +304,43 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
+    BUSY,
+    LOADS,
+    SOLO,
+    Barrier,
+    busy_threads,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     CONTAINER,
+    START_ANNOTATION,
     Failure,
     Recorded,
     RoundRequest,
     benchmark_name,
+    busy_manifest,
+    cpus_left,
     deleted,
     ended_arms,
     environment,
     failure,
     grown,
     incomplete,
+    is_benchmark_of,
     is_complete,
     no_free_gpu,
+    no_room,
     not_scheduled,
+    own_name,
     pod_manifest,
     problems,
     readiness,
+    ready_phases,
+    recorded_tenants,
     sort_log,
     stage,
+    tenants_of,
     timed_out,
     with_pull_error,
 )
@@ -326,6 +368,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "round": {"type": "int", "required": True},
     "threads": {"type": "list", "elements": "str", "default": ["auto", "cpus"]},
     "arguments": {"type": "list", "elements": "str", "default": []},
+    "loads": {"type": "list", "elements": "str", "choices": list(LOADS), "default": [SOLO]},
+    "tenants": {"type": "int", "default": 0},
+    "slot_seconds": {"type": "float", "default": 6.0},
     "env": {"type": "dict", "default": {}},
     "namespace": {"type": "str", "default": "kubepin-benchmark"},
     "config_map": {"type": "str", "default": "kubepin-benchmark"},
@@ -355,6 +400,9 @@ _NODE_SECONDS = 10
 _NODE_PATIENCE_SECONDS = 60
 _REMOVAL_SECONDS = 60
 _LOG_LINES = 20
+# The kubelet passes an annotation on to a file of the pod within seconds, as it synchronizes a pod that has changed.
+_START_DELAY_SECONDS = 10
+_BUSY_SETTLE_SECONDS = 2
 
 
 class RoundFailed(TuningError):
@@ -368,8 +416,10 @@ class RoundFailed(TuningError):
 class RoundFile:
     """The timings of one round on the control node, and the log next to them."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, tenant: int = 0) -> None:
         self._path = Path(path)
+        if tenant:
+            self._path = self._path.with_name(f"{self._path.stem}-tenant-{tenant}{self._path.suffix}")
         self.recorded = Recorded((), ())
 
     def read(self) -> tuple[str, ...]:
@@ -411,6 +461,20 @@ def _replace(path: Path, lines: t.Iterable[str]) -> None:
     os.replace(new, path)
 
 
+def _remove_leftovers(api: KubernetesApi, request: RoundRequest, names: t.Iterable[str]) -> None:
+    """Delete the pods of the node's benchmark, and wait until they are gone.
+
+    :param names: of pods that may not be bound to the node yet
+    :raises TuningError: if one still exists after the timeout
+    """
+    pods = {pod["metadata"]["name"]: pod for pod in api.pods_on(request.node) if is_benchmark_of(pod, request)}
+    for name in names:
+        if (pod := api.pod(request.namespace, name)) is not None and is_ours(pod):
+            pods[name] = pod
+    for pod in pods.values():
+        remove_pod(api, pod, _REMOVAL_SECONDS, "benchmark pod")
+
+
 class Round:
     """The pod of one round, from its creation to its removal."""
 
@@ -418,9 +482,12 @@ class Round:
         self._api = api
         self._request = request
         self._file = file
-        self._namespace, self._name = request.namespace, benchmark_name(request.node)
+        self._namespace, self._name = request.namespace, own_name(request)
         self._uid: str | None = None
         self.created: float | None = None
+        self._reached = "scheduling"
+        self._since = self._ready = self._looked_at_node = self._read_at = self._reading_took = 0.0
+        self._patience = Patience()
 
     def run(self) -> None:
         """Create the pod and watch it to its end; call `remove` afterwards in any case.
@@ -428,6 +495,16 @@ class Round:
         :raises TuningError: if it fails
         """
         self._api.node(self._request.node)
+        _remove_leftovers(self._api, self._request, ())
+        self.begin()
+        while not self.look():
+            time.sleep(_POLL_SECONDS)
+
+    def begin(self) -> None:
+        """Create the pod, in place of one that an earlier run left behind.
+
+        :raises TuningError: if it is refused
+        """
         leftover = self._api.pod(self._namespace, self._name)
         if leftover and not is_ours(leftover):
             raise RoundFailed(Failure("refused", not_ours(leftover)))
@@ -435,7 +512,7 @@ class Round:
         self.created = time.monotonic()
         pod = self._create()
         self._uid = pod["metadata"]["uid"]
-        self._watch()
+        self._since = self._ready = time.monotonic()
 
     def remove(self) -> None:
         """Delete the pod if it exists and is kubepin's, and wait until it is gone.
@@ -455,6 +532,10 @@ class Round:
         except ApiError as error:
             return [str(error)]
 
+    def log(self) -> list[str]:
+        """The last lines of its log other than timings."""
+        return list(self._file.recorded.others[-_LOG_LINES:])
+
     def _create(self) -> dict[str, t.Any]:
         try:
             return self._api.create_pod(pod_manifest(self._request))
@@ -469,39 +550,41 @@ class Round:
                 )
             ) from error
 
-    def _watch(self) -> None:
-        reached = "scheduling"
-        since = ready = time.monotonic()
-        patience = Patience()
-        looked_at_node = read_at = reading_took = 0.0
-        while True:
+    def look(self) -> bool:
+        """Look at the pod once and save what it has measured; returns whether it has ended.
+
+        :raises TuningError: if it failed
+        """
+        try:
+            return self._look()
+        except ApiError as error:
+            # a log passes through the kubelet, so its failure is not borne by the request itself
             try:
-                pod = self._read_pod()
-                now = time.monotonic()
-                if stage(pod) != reached:
-                    reached, since = stage(pod), now
-                if now - looked_at_node > _NODE_SECONDS:
-                    looked_at_node = now
-                    reason = readiness(self._api.node(self._request.node))
-                    ready = now if reason is None else ready
-                    if now - ready > _NODE_PATIENCE_SECONDS:
-                        raise RoundFailed(self._node_lost(reason))
-                if reached == "ended" or (reached == "running" and now - read_at > _READ_SHARE * reading_took):
-                    read_at = now
-                    self._read_log(pod)
-                    reading_took = time.monotonic() - read_at
-                if why := self._failure(pod, reached, now - since):
-                    raise RoundFailed(why)
-                if reached == "ended":
-                    return
-                patience.answered()
-            except ApiError as error:
-                # a log passes through the kubelet, so its failure is not borne by the request itself
-                try:
-                    time.sleep(patience.bear(error))
-                except ApiError as over:
-                    raise RoundFailed(Failure("api", f"while the benchmark pod was there, {over}")) from error
-            time.sleep(_POLL_SECONDS)
+                time.sleep(self._patience.bear(error))
+            except ApiError as over:
+                raise RoundFailed(Failure("api", f"while the benchmark pod was there, {over}")) from error
+            return False
+
+    def _look(self) -> bool:
+        pod = self._read_pod()
+        now = time.monotonic()
+        if stage(pod) != self._reached:
+            self._reached, self._since = stage(pod), now
+        if now - self._looked_at_node > _NODE_SECONDS:
+            self._looked_at_node = now
+            reason = readiness(self._api.node(self._request.node))
+            self._ready = now if reason is None else self._ready
+            if now - self._ready > _NODE_PATIENCE_SECONDS:
+                raise RoundFailed(self._node_lost(reason))
+        ended = self._reached == "ended"
+        if ended or (self._reached == "running" and now - self._read_at > _READ_SHARE * self._reading_took):
+            self._read_at = now
+            self._read_log(pod)
+            self._reading_took = time.monotonic() - self._read_at
+        if why := self._failure(pod, self._reached, now - self._since):
+            raise RoundFailed(why)
+        self._patience.answered()
+        return ended
 
     def _read_pod(self) -> dict[str, t.Any]:
         pod = self._api.pod(self._namespace, self._name)
@@ -550,14 +633,111 @@ class Round:
         )
 
 
-def measure(
-    api: KubernetesApi, request: RoundRequest, file: RoundFile
-) -> tuple[float | None, Failure | None, dict[str, t.Any]]:
-    """Run the round and delete its pod, also if a signal ends the round early.
+class FullNode:
+    """The pods of one round on a full node: a tenant on each GPU, and busy neighbours."""
 
-    :returns: how many seconds the pod took, why it failed, and further return values of the module
+    def __init__(self, api: KubernetesApi, request: RoundRequest, path: str) -> None:
+        self._api, self._request, self._path = api, request, path
+        self._tenants: list[Round] = []
+        self._files: list[RoundFile] = []
+        self._busy: dict[str, t.Any] | None = None
+        self.created: float | None = None
+
+    def run(self) -> None:
+        """Create the pods, let each phase begin once all wait for it, and watch them to their end; call `remove`
+        afterwards in any case.
+
+        :raises TuningError: if one fails
+        """
+        node = self._api.node(self._request.node)
+        _remove_leftovers(self._api, self._request, ())
+        self._request = dataclasses.replace(self._request, tenants=tenants_of(node, self._request))
+        if why := no_room(node, self._api.pods_on(self._request.node), self._request):
+            raise RoundFailed(why)
+        self.created = time.monotonic()
+        for number in range(self._request.tenants):
+            self._files.append(RoundFile(self._path, number))
+            tenant = dataclasses.replace(self._request, tenant=number)
+            self._tenants.append(Round(self._api, tenant, self._files[-1]))
+            self._tenants[-1].begin()
+        barrier = Barrier(len(self._tenants))
+        seen = [0] * len(self._tenants)
+        running = set(range(len(self._tenants)))
+        while running:
+            for number in sorted(running):
+                if self._tenants[number].look():
+                    running.discard(number)
+                    barrier.ended(number)
+                    continue
+                phases = ready_phases(self._files[number].recorded.others)
+                for phase in phases[seen[number] :]:
+                    barrier.ready(number, phase)
+                seen[number] = len(phases)
+            if (due := barrier.due()) is not None:
+                self._quiet()
+                if due.load == BUSY:
+                    self._disturb()
+                text = barrier.announce(due, time.time() + _START_DELAY_SECONDS)
+                for number in running:
+                    name = benchmark_name(self._request.node, number)
+                    self._api.annotate_pod(self._request.namespace, name, {START_ANNOTATION: text})
+            time.sleep(_POLL_SECONDS)
+
+    def remove(self) -> None:
+        """Delete all pods of the node's benchmark, and wait until they are gone.
+
+        :raises TuningError: if one still exists after the timeout
+        """
+        parts = [own_name(dataclasses.replace(self._request, tenant=number)) for number in range(len(self._tenants))]
+        _remove_leftovers(self._api, self._request, (*parts, benchmark_name(self._request.node, BUSY)))
+
+    def events(self) -> list[str]:
+        """The events of all tenants as lines."""
+        return [event for tenant in self._tenants for event in tenant.events()]
+
+    def log(self) -> list[str]:
+        """The last lines of each tenant's log."""
+        return [line for file in self._files for line in file.recorded.others[-_LOG_LINES:]]
+
+    def _disturb(self) -> None:
+        """Start the busy neighbours, and wait until they run.
+
+        :raises RoundFailed: if they do not
+        """
+        request = self._request
+        node, pods = self._api.node(request.node), self._api.pods_on(request.node)
+        capacity = int(parse_quantity(((node.get("status") or {}).get("capacity") or {}).get("cpu", "1")))
+        taken = int(parse_quantity(request.cpu)) * request.tenants
+        left = max(1, int(cpus_left(node, pods) * 1000))
+        manifest = busy_manifest(request, busy_threads(capacity, taken), f"{left}m")
+        self._busy = self._api.create_pod(manifest)
+        deadline = time.monotonic() + request.schedule_timeout + request.start_timeout
+        name = manifest["metadata"]["name"]
+        while (reached := stage(self._api.pod(request.namespace, name) or {})) != "running":
+            if reached == "ended" or time.monotonic() > deadline:
+                message = (
+                    f"the busy neighbours of the benchmark, pod {request.namespace}/{name}, do not run: {reached}."
+                )
+                raise RoundFailed(Failure("start", f"{message} Look at the pod's events."))
+            time.sleep(_POLL_SECONDS)
+        time.sleep(_BUSY_SETTLE_SECONDS)
+
+    def _quiet(self) -> None:
+        """End the busy neighbours."""
+        if self._busy is not None:
+            remove_pod(self._api, self._busy, _REMOVAL_SECONDS, "benchmark pod", at_once=True)
+            self._busy = None
+
+
+def measure(
+    api: KubernetesApi, request: RoundRequest, file: RoundFile, path: str = ""
+) -> tuple[float | None, Failure | None, dict[str, t.Any]]:
+    """Run the round and delete its pods, also if a signal ends the round early.
+
+    :param path: of the timings; for a full node, whose pods have a file each
+    :returns: how many seconds the pods took, why it failed, and further return values of the module
     """
-    this = Round(api, request, file)
+    this = FullNode(api, request, path) if request.shares_node else Round(api, request, file)
     why: Failure | None = None
     details: dict[str, t.Any] = {}
     with _signals(_interrupt):
@@ -568,7 +748,7 @@ def measure(
     seconds = None if this.created is None else round(time.monotonic() - this.created, 1)
     with _signals(signal.SIG_IGN):
         if why and seconds is not None:
-            details = {"log": list(file.recorded.others[-_LOG_LINES:]), "events": this.events()}
+            details = {"log": this.log(), "events": this.events()}
         try:
             if seconds is not None:
                 this.remove()
@@ -592,20 +772,40 @@ def _interrupt(number: int, _frame: t.Any) -> None:
     raise RoundFailed(Failure("interrupted", f"interrupted by {signal.Signals(number).name}; the pod was removed."))
 
 
-def facts(
-    request: RoundRequest, path: str, lines: t.Sequence[str], seconds: float | None, why: Failure | None
-) -> dict[str, t.Any]:
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What the files hold of a round: the lines of each tenant."""
+
+    tenants: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def read(cls, request: RoundRequest, path: str) -> Kept:
+        """:raises TuningError: if a file cannot be read"""
+        first = RoundFile(path).read()
+        count = (request.tenants or recorded_tenants(first)) if request.shares_node else 1
+        return cls((first, *(RoundFile(path, number).read() for number in range(1, count))))
+
+    def is_complete(self, request: RoundRequest) -> bool:
+        """Whether every tenant finished."""
+        asked = dataclasses.replace(request, tenants=len(self.tenants)) if request.shares_node else request
+        return all(
+            is_complete(lines, dataclasses.replace(asked, tenant=number)) for number, lines in enumerate(self.tenants)
+        )
+
+
+def facts(request: RoundRequest, path: str, kept: Kept, seconds: float | None, why: Failure | None) -> dict[str, t.Any]:
     """RV(benchmark)."""
-    seen = environment(lines)
+    seen = environment(kept.tenants[0])
     return {
         "schema": 1,
         "arm": request.arm,
-        "arms": ended_arms(lines, request),
+        "arms": list(dict.fromkeys(ended_arms(kept.tenants[0], request))),
         "run_id": request.run_id,
         "round": request.round,
         "file": path,
-        "lines": len(lines),
-        "complete": is_complete(lines, request),
+        "tenants": len(kept.tenants),
+        "lines": sum(map(len, kept.tenants)),
+        "complete": kept.is_complete(request),
         "node": request.node,
         "cpus": seen.get("cpus_allowed_list"),
         "started": seen.get("started"),
@@ -617,10 +817,11 @@ def facts(
 
 def run(module: Module) -> None:
     """Do what the parameters ask for, and end with the result."""
-    request = RoundRequest(**{name: module.params[name] for name in RoundRequest.__dataclass_fields__})
+    names = [name for name in RoundRequest.__dataclass_fields__ if name in module.params]
+    request = RoundRequest(**{name: module.params[name] for name in names})
     path = module.params["file"]
     file = RoundFile(path)
-    lines: tuple[str, ...] = ()
+    kept = Kept(((),))
     seconds: float | None = None
     why: Failure | None = None
     details: dict[str, t.Any] = {}
@@ -628,16 +829,16 @@ def run(module: Module) -> None:
     try:
         if found := problems(request):
             raise RoundFailed(Failure("request", " ".join(found)))
-        lines = file.read()
-        changed = not is_complete(lines, request)
+        kept = Kept.read(request, path)
+        changed = not kept.is_complete(request)
         if changed and not module.check_mode:
             file.check_folder()
-            seconds, why, details = measure(connect(module), request, file)
-            lines = file.read()
+            seconds, why, details = measure(connect(module), request, file, path)
+            kept = Kept.read(request, path)
     except TuningError as error:
         why = Failure(getattr(error, "code", "api"), str(error))
         details = error.details
-    result = {"changed": changed, "benchmark": facts(request, path, lines, seconds, why), **details}
+    result = {"changed": changed, "benchmark": facts(request, path, kept, seconds, why), **details}
     if why:
         module.fail_json(msg=why.message, **result)
     module.exit_json(**result)

@@ -7,12 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: benchmark_report
-short_description: Compare two measurements of the benchmark, and write a report
+short_description: Judge a measurement of the benchmark, or compare two
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Says whether side B is faster than side A, by how much, and why, as one HTML page, Markdown, JSON, and one line of
-    text. Each file is written atomically.
+  - "Given the timings of an experiment (O(source)): says which remedy helps on this node, setting the number of threads
+    or exclusive CPUs, by how much, and how sure that is."
+  - "Given two sides (O(a) and O(b)): says whether side B is faster than side A, by how much, and why."
+  - With O(folder), writes one HTML page, Markdown, JSON, and one line of text. Each file is written atomically.
   - Does the same as C(python -m benchmark report) in the repository. The benchmark's README describes the method.
   - Always runs on the control node, as the user that runs Ansible, so it needs no C(delegate_to).
   - Writing a report does not change a node, so C(changed) is always false.
@@ -27,17 +29,23 @@ attributes:
   diff_mode:
     support: none
 options:
+  source:
+    description:
+      - The timings of an experiment on one node, C(.jsonl) or C(.jsonl.gz) files or folders of them. Its arms are named
+        V(GROUP-THREADS), such as V(none-auto), V(none-4) and V(static-4).
+      - Several are the halves before and after a switch of the kubelet. If what was measured before is measured once
+        more at the end, that measures how much the halves differ for other reasons.
+    type: list
+    elements: path
   a:
     description:
       - The reference, measured before a change or without it.
       - A C(.jsonl) or C(.jsonl.gz) file or a folder of them, with the arm after an C(@), such as
         V(runs/today@none-auto). Also the log of the original benchmark, or its folder of CSV files.
     type: str
-    required: true
   b:
     description: The side that is compared with O(a), in the same form.
     type: str
-    required: true
   label_a:
     description: Name of side A in the report. The default is its arm.
     type: str
@@ -45,22 +53,36 @@ options:
     description: Name of side B in the report. The default is its arm.
     type: str
   others:
-    description: More arms that help to explain the gap, in the form of O(a). Those next to both sides are found anyway.
+    description: More arms that help to explain the gap between two sides, in the form of O(a). Those next to both sides are found anyway.
     type: list
     elements: str
     default: []
   margin:
-    description: Differences up to this share do not count. Above 0 and below 1.
+    description:
+      - Differences up to this share do not count. Above 0 and below 1.
+      - Sides that were measured one after the other get at least 0.1, because what changes meanwhile counts too.
     type: float
-    default: 0.03
+    default: 0.05
+  precision:
+    description: The half-width that the intervals of an experiment are to reach, as a share. Above 0 and below 1.
+    type: float
+    default: 0.1
+  allow_different:
+    description:
+      - Settings on which the arms may differ. On any other, the measurement is invalid.
+    type: list
+    elements: str
+    choices: [gpu, driver, torch, cudnn, image_size, workers]
+    default: []
   folder:
-    description: The folder on the control node for the report. Created if it does not exist.
+    description:
+      - The folder on the control node for the report. Created if it does not exist.
+      - Without it, nothing is written.
     type: path
-    required: true
   title:
     description: The title of the report.
     type: str
-    default: "Benchmark: before and after"
+    default: What helps on this node?
   made_by:
     description: The commands that made the measurements, for the report.
     type: str
@@ -70,6 +92,17 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Judge what was measured so far
+  kubepin.tuning.benchmark_report:
+    source: runs/lab/benchmark/gpu-01/today
+  register: judged
+  until: judged.report.is_precise
+
+- name: Write the report
+  kubepin.tuning.benchmark_report:
+    source: runs/lab/benchmark/gpu-01/today
+    folder: runs/lab/benchmark/gpu-01
+
 - name: Compare the node before and after the switch
   kubepin.tuning.benchmark_report:
     a: runs/lab/benchmark/gpu-01/before@none-auto
@@ -88,18 +121,60 @@ report:
   returned: success
   type: dict
   contains:
+    schema:
+      description: V(3).
+      type: int
+    line:
+      description: The result as one line of text.
+      type: str
+    sentence:
+      description: What was found.
+      type: str
+    recommendation:
+      description: >-
+        Of an experiment: V(set_threads), V(pin), V(both), V(neither), V(pin_if_busy), V(measure_more), or V(repeat) if
+        it is invalid.
+      type: str
+      sample: set_threads
+    is_precise:
+      description: >-
+        Of an experiment: whether each contrast is decided and within O(precision), so that no further round is needed.
+      type: bool
+    rounds:
+      description: "Of an experiment: the rounds that count."
+      type: int
+    expected_rounds:
+      description: >-
+        Of an experiment: how many rounds are expected to be needed; null before the third, and if that is not known.
+      type: int
+    contrasts:
+      description: >-
+        Of an experiment: each C(question) (V(threads), V(exclusive)) under each C(load), with C(ratio), C(low), C(high),
+        C(verdict), and C(families) with the ratio C(by_round).
+      type: list
+      elements: dict
+    throughputs:
+      description: "Of an experiment: images per second of each arm under each load."
+      type: list
+      elements: dict
+    gpu_hours_gained:
+      description: >-
+        Of an experiment: what the recommendation saves each GPU of the node in a day, in hours; null if nothing is
+        recommended.
+      type: float
     verdict:
-      description: V(BEATS), V(WORSE), V(EQUIVALENT), V(UNDECIDED) or V(INVALID).
+      description: "Of two sides: V(BEATS), V(WORSE), V(EQUIVALENT), V(UNDECIDED) or V(INVALID)."
       type: str
       sample: BEATS
-    line:
-      description: The verdict as one line of text.
-      type: str
     family:
-      description: Ratio of the times of A and B over all cells that count, with its interval.
+      description: "Of two sides: ratio of the times of A and B over the cells that the verdict is about, with its interval."
       type: dict
+    invalid:
+      description: Why no claim is possible, as C(code) and C(text) with the remedy.
+      type: list
+      elements: dict
     causes:
-      description: What explains the gap, as C(code), C(share) and C(evidence).
+      description: "Of two sides: what explains a decided gap, as C(code), C(share) and C(evidence)."
       type: list
       elements: dict
     advice:
@@ -107,7 +182,7 @@ report:
       type: list
       elements: dict
 files:
-  description: The files of the report.
+  description: The files of the report; empty without O(folder).
   returned: success
   type: list
   elements: str
@@ -120,13 +195,26 @@ problems:
 """
 
 ARGUMENT_SPEC = {
-    "a": {"type": "str", "required": True},
-    "b": {"type": "str", "required": True},
+    "source": {"type": "list", "elements": "path"},
+    "a": {"type": "str"},
+    "b": {"type": "str"},
     "label_a": {"type": "str"},
     "label_b": {"type": "str"},
     "others": {"type": "list", "elements": "str", "default": []},
-    "margin": {"type": "float", "default": 0.03},
-    "folder": {"type": "path", "required": True},
-    "title": {"type": "str", "default": "Benchmark: before and after"},
+    "margin": {"type": "float", "default": 0.05},
+    "precision": {"type": "float", "default": 0.1},
+    "allow_different": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["gpu", "driver", "torch", "cudnn", "image_size", "workers"],
+        "default": [],
+    },
+    "folder": {"type": "path"},
+    "title": {"type": "str", "default": "What helps on this node?"},
     "made_by": {"type": "str", "default": ""},
+}
+CONSTRAINTS = {
+    "required_one_of": [["source", "a"]],
+    "mutually_exclusive": [["source", "a"], ["source", "b"]],
+    "required_together": [["a", "b"]],
 }

@@ -8,14 +8,20 @@ DOCUMENTATION = r"""
 module: cpuset_probe
 short_description: Measure on one host, without Kubernetes, how exclusive CPUs affect a container with a CPU limit
 description:
-  - Runs kubepin's benchmark program in two arms, one with only a CPU quota (C(--cpus=12)), the other with the same
-    quota on a CPU set of the same size (C(--cpus=12 --cpuset-cpus 4-15)). Each round runs both in random order.
-    Nothing else differs.
+  - Runs kubepin's benchmark program in three arms. V(quota-auto) is what most containers have today, a CPU quota
+    (C(--cpus=12)) and as many threads as PyTorch finds. V(quota-12) sets the number of threads (C(OMP_NUM_THREADS)) to
+    that of the quota. V(cpuset-12) has the same quota and threads on a CPU set of the same size
+    (C(--cpuset-cpus 4-15)). Each round runs all of them, in random balanced order. Nothing else differs.
+  - Each process reads back its CPUs, its quota and its threads. If they are not those of its arm, the module ends at
+    once and says what differs.
+  - The first process of a run warms the machine and is not counted.
+  - With other loads than V(solo) in O(loads), a program on each GPU of the host, with O(cpus) CPUs of its own, times the
+    same cells at the same time. Each round then measures each arm under each load, in random order.
   - All problems are reported at once, before anything runs.
   - Containers and cgroups are removed afterwards. Those of an interrupted run are removed by the next one.
   - The engine is called through its command line, because C(community.docker) would need the Docker SDK for Python on
     the host.
-  - Compare the arms with M(kubepin.tuning.benchmark_report).
+  - Evaluate the arms with M(kubepin.tuning.benchmark_report).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 version_added: 0.1.0
@@ -28,8 +34,10 @@ options:
     type: path
     required: true
   output:
-    description: The file on the host for the JSON lines. It must not exist. The program's other output goes to the
-      same name with C(.log) appended.
+    description:
+      - The file on the host for the JSON lines. It must not exist, except with O(first_round), where lines are
+        appended to it.
+      - The program's other output goes to the same name with C(.log) appended.
     type: path
     required: true
   run_id:
@@ -60,7 +68,7 @@ options:
     default: 12
   cpuset:
     description:
-      - The CPUs of the second arm as a list such as V(4-15), exactly O(cpus) of them, or V(auto).
+      - The exclusive CPUs as a list such as V(4-15), exactly O(cpus) of them, or V(auto).
       - V(auto) takes whole cores with all their threads on the GPU's NUMA node, one L3 cache after the other, and the
         core of CPU 0 last.
     type: str
@@ -71,6 +79,23 @@ options:
       - Docker and nerdctl need the NVIDIA Container Toolkit for it, podman needs a CDI specification.
     type: str
     default: auto
+  loads:
+    description:
+      - What else runs on the host. V(solo) is nothing, V(full) a program on each GPU, V(busy) as V(full) with neighbours
+        that keep all CPUs busy and have the weight of a Kubernetes pod that requests the CPUs that are left.
+      - With one program, V(full) is the same as V(solo).
+    type: list
+    elements: str
+    choices: [solo, full, busy]
+    default: [solo]
+  tenants:
+    description: How many programs run under V(full) and V(busy). V(0) means one on each GPU, or one without a GPU.
+    type: int
+    default: 0
+  slot_seconds:
+    description: Seconds of each cell under other loads than V(solo), in which it is built, warmed up and timed.
+    type: float
+    default: 6
   memory:
     description: The memory limit of a container, such as V(30g). No limit if not given.
     type: str
@@ -79,11 +104,18 @@ options:
       small for a data loader with batch size 64.
     type: str
   rounds:
-    description: How often each arm is run. At least 3 are needed to see how well they agree.
+    description: The number of the last round; each runs every arm once. At least 5 are needed for an interval.
     type: int
-    default: 3
+    default: 5
+  first_round:
+    description: The number of the first round. Above 1, the rounds before it are in O(output), of the same O(run_id).
+    type: int
+    default: 1
   threads:
-    description: Numbers of torch threads, in the format of C(python3 -m pod round --threads).
+    description:
+      - Settings of PyTorch's threads, joined by commas. V(auto) leaves the number to PyTorch, V(cpus) sets it to
+        O(cpus), and a number is used as it is.
+      - Exclusive CPUs are measured with numbers only, because there V(auto) is the same as V(cpus).
     type: str
     default: auto,cpus
   auto_threads:
@@ -176,6 +208,18 @@ explanation:
   returned: success
   type: str
   sample: 6 whole cores, NUMA 0 (the GPU's)
+tenants:
+  description: The programs that ran at the same time.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{number: 0, cpuset: 4-15, explanation: "6 whole cores, NUMA 0 (the GPU's)", gpu: {index: 0}, gpu_numa_node: 0}]
+loads:
+  description: The loads that were measured.
+  returned: success
+  type: list
+  elements: str
+  sample: [solo, full, busy]
 gpu:
   description: The GPU that was used; empty without one.
   returned: success
@@ -186,12 +230,12 @@ order:
   returned: success
   type: list
   elements: list
-  sample: [[quota, cpuset], [cpuset, quota], [quota, cpuset]]
+  sample: [[quota-auto, quota-12, cpuset-12], [cpuset-12, quota-auto, quota-12]]
 commands:
-  description: The command lines of the first round, by arm.
+  description: The command lines of the first tenant in the first of the rounds, by arm.
   returned: success
   type: dict
-  sample: {quota: "docker run --cpus=12 ...", cpuset: "docker run --cpus=12 --cpuset-cpus 4-15 ..."}
+  sample: {quota-auto: "docker run --cpus=12 ...", cpuset-12: "docker run --cpus=12 --cpuset-cpus 4-15 ..."}
 rounds:
   description: The runs in order.
   returned: success and not in check mode
@@ -202,16 +246,16 @@ rounds:
       description: Its number.
       type: int
     arm:
-      description: V(quota) or V(cpuset).
+      description: Such as V(quota-auto).
       type: str
     seconds:
       description: How long it took.
       type: float
     exit_code:
-      description: The exit code of the program or of the engine.
+      description: The exit code of the program or of the engine; the highest of several tenants.
       type: int
     processes:
-      description: How many of its processes finished.
+      description: How many of its processes finished, without the one that warms the machine.
       type: int
 clock:
   description: What the host reports about the clock of its CPUs.
@@ -234,7 +278,7 @@ clock:
       description: The frequency of the busiest CPU that the arm may use, sampled once a second during the rounds, by
         arm. Empty if C(/proc/cpuinfo) shows none.
       type: dict
-      sample: {quota: {low: 3390.1, median: 3401.0, high: 3412.7}, cpuset: {low: 3395.0, median: 3402.2, high: 3410.3}}
+      sample: {quota-12: {low: 3390.1, median: 3401.0, high: 3412.7}, cpuset-12: {low: 3395.0, median: 3402.2, high: 3410.3}}
     sentence:
       description: The same in words.
       type: str
@@ -263,7 +307,9 @@ import dataclasses
 import fcntl
 import json
 import os
+import queue
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -273,6 +319,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
+    BUSY,
+    LOADS,
+    SOLO,
+    Barrier,
+    Phase,
+    shares_node,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.engine import (
     CgroupEngine,
     ContainerEngine,
@@ -281,20 +335,30 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.eng
     run_command,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
-    ARMS,
     CGROUP,
+    EXCLUSIVE,
     PACKAGE,
+    START_FILE,
+    Job,
     Plan,
     ProbeHost,
     ProbeRequest,
     busiest_mhz,
+    busy_job,
     clock_sentence,
+    group_of,
     plan_probe,
+    round_jobs,
+    start_folder,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.readback import arm_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 LOCK = "/run/kubepin-probe.lock"
 SAMPLE_SECONDS = 1.0
+POLL_SECONDS = 0.1
+BUSY_SETTLE_SECONDS = 0.5
+START_DELAY_SECONDS = 0.5  # several times as long as a program takes to see that its phase begins
 BAD_ARGUMENTS = 2
 FIRST_ENGINE_FAILURE = 125  # exit codes 125 to 127 of docker run and its equivalents come from the engine
 
@@ -309,9 +373,13 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "cpus": {"type": "int", "default": 12},
     "cpuset": {"type": "str", "default": "auto"},
     "gpu": {"type": "str", "default": "auto"},
+    "loads": {"type": "list", "elements": "str", "choices": list(LOADS), "default": [SOLO]},
+    "tenants": {"type": "int", "default": 0},
+    "slot_seconds": {"type": "float", "default": 6.0},
     "memory": {"type": "str"},
     "shm_size": {"type": "str"},
-    "rounds": {"type": "int", "default": 3},
+    "rounds": {"type": "int", "default": 5},
+    "first_round": {"type": "int", "default": 1},
     "threads": {"type": "str", "default": "auto,cpus"},
     "auto_threads": {"type": "str", "choices": ["found", "affinity"], "default": "found"},
     "program_options": {"type": "list", "elements": "str", "default": []},
@@ -334,22 +402,28 @@ def obstacles(params: t.Mapping[str, t.Any], check_mode: bool) -> t.List[str]:
     folder = os.path.dirname(os.path.abspath(params["output"]))
     if not os.path.isdir(folder):
         found.append(f"output is '{params['output']}', and there is no folder {folder}: make it first.")
-    if os.path.exists(params["output"]):
+    begun, first = os.path.exists(params["output"]), params["first_round"] == 1
+    if begun and first:
         found.append(
             f"output is '{params['output']}', and it exists: lines of two runs must not mix. Name another file."
+        )
+    elif not begun and not first:
+        found.append(
+            f"output is '{params['output']}', and it does not exist: expected the rounds before first_round, which is "
+            f"{params['first_round']}. Name their file, or begin with round 1."
         )
     return found
 
 
-def read(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[ProbeRequest, ProbeHost]:
+def look(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[ProbeRequest, ProbeHost]:
     """The parameters and the host's facts, in the form that `plan_probe` takes."""
     values = {field.name: params[field.name] for field in dataclasses.fields(ProbeRequest)}
     host_python = params["python"] or "/usr/bin/python3"
     engines = find_engines(params["engine"], params["image"], host_python, run_command)
     usable = [engine for engine in engines if not engine.problem]
     values["python"] = params["python"] or (host_python if usable and usable[0].name == CGROUP else "python3")
-    host = ProbeHost(
-        name=os.uname().nodename,
+    found = ProbeHost(
+        host=os.uname().nodename,
         topology=read_topology(),
         engines=engines,
         gpus=find_gpus(run_command),
@@ -357,7 +431,7 @@ def read(params: t.Mapping[str, t.Any], check_mode: bool) -> t.Tuple[ProbeReques
         load=os.getloadavg()[0],
         obstacles=obstacles(params, check_mode),
     )
-    return ProbeRequest(**values), host
+    return ProbeRequest(**values), found
 
 
 @contextlib.contextmanager
@@ -398,38 +472,52 @@ def _object(line: bytes) -> t.Optional[t.Dict[str, t.Any]]:
     return content if isinstance(content, dict) else None
 
 
-class Lines:
-    """Writes the program's JSON lines to one file as they arrive and other lines to a log; counts finished
-    processes."""
+ReadBack = t.Callable[[str, t.Mapping[str, t.Any]], t.List[str]]
+"""From an arm and the line of kind "process" to how they differ."""
 
-    def __init__(self, path: str) -> None:
-        self._json = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by close()
-        self.log = open(f"{path}.log", "w+b", buffering=0)  # noqa: SIM115
+
+class Lines:
+    """Appends the program's JSON lines to one file as they arrive and other lines to a log; counts finished
+    processes, and reads back what each says of itself."""
+
+    def __init__(self, path: str, arms: t.Sequence[str], problems_of: ReadBack) -> None:
+        self._json = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self.log = open(f"{path}.log", "a+b", buffering=0)  # noqa: SIM115
         self.total = 0
-        self.ended: t.Dict[str, int] = dict.fromkeys(ARMS, 0)
+        self.ended: t.Dict[str, int] = dict.fromkeys(arms, 0)
+        self._problems_of = problems_of
+        self.problems: t.List[str] = []
+        """How a process differs from its arm."""
         self._round_began = 0
         self.failure: t.Optional[OSError] = None
         """Why lines are lost."""
+        self._lock = threading.Lock()
 
     def begin_round(self) -> None:
         self._round_began = self.log.seek(0, os.SEEK_END)
 
-    def feed(self, line: bytes, arm: str) -> None:
-        """Write one line. A truncated JSON line of a killed program has no newline and is dropped.
+    def feed(self, line: bytes, arm: str) -> t.Dict[str, t.Any]:
+        """Write one line, and return the object that it is, empty for other text.
 
-        What only looks like JSON, from the image's own programs, belongs to the log.
+        A truncated JSON line of a killed program has no newline and is dropped. What only looks like JSON, from the image's
+        own programs, belongs to the log. A line of kind "ready" is a message to this module, and no result.
         """
         if line.startswith(b"{") and not line.endswith(b"\n"):
-            return
+            return {}
         content = _object(line)
-        if content is None:
-            self.log.write(line)
-            return
-        self._json.write(line)
-        self.total += 1
-        self.ended[arm] += content.get("kind") == "end"
+        with self._lock:
+            if content is None:
+                self.log.write(line)
+                return {}
+            if content.get("kind") != "ready":
+                self._json.write(line)
+                self.total += 1
+                self.ended[arm] += content.get("kind") == "end" and not content.get("warm_up")
+            if content.get("kind") == "process" and isinstance(content.get("env"), dict):
+                self.problems += self._problems_of(arm, content)
+        return content
 
-    def last_lines(self) -> str:
+    def said(self) -> str:
         """The last lines of the round's log, for a message."""
         self.log.seek(self._round_began)
         lines = [line.lstrip("# ") for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
@@ -440,54 +528,165 @@ class Lines:
         self.log.close()
 
 
+AnyEngine = t.Union[ContainerEngine, CgroupEngine]
+
+
+class Tenants:
+    """The programs of one round of one arm, and what they say."""
+
+    def __init__(self, engine: AnyEngine, jobs: t.Sequence[Job], arm: str, lines: Lines) -> None:
+        self._engine, self.jobs, self._arm, self._lines = engine, jobs, arm, lines
+        self._processes: t.List[subprocess.Popen[bytes]] = []
+        self._readers: t.List[threading.Thread] = []
+        self.ready: queue.SimpleQueue[t.Tuple[int, Phase]] = queue.SimpleQueue()
+        self.codes: t.List[int] = []
+
+    def start(self) -> None:
+        """:raises OSError, subprocess.SubprocessError: if the engine cannot be started"""
+        for number, job in enumerate(self.jobs):
+            process = self._engine.start(job, self._lines.log)
+            self._processes.append(process)
+            reader = threading.Thread(target=self._relay, args=(process, number), daemon=True)
+            self._readers.append(reader)
+            reader.start()
+
+    def stop(self) -> int:
+        """End whatever still runs; returns the highest exit code."""
+        for job in self.jobs:
+            self._engine.stop(job)
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+        self.codes = [process.wait() for process in self._processes]
+        for reader in self._readers:
+            reader.join()
+        return max(self.codes, default=0)
+
+    def ended(self, seconds: float) -> bool:
+        """Whether all have ended, after waiting for up to `seconds`."""
+        deadline = time.monotonic() + seconds
+        for process in self._processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+        return True
+
+    def gone(self) -> t.List[int]:
+        """The numbers of those that have ended."""
+        return [number for number, process in enumerate(self._processes) if process.poll() is not None]
+
+    def _relay(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """Passes the program's output on. Reads to its end in any case, because a full pipe would stop the program."""
+        output = t.cast("t.IO[bytes]", process.stdout)
+        try:
+            for line in output:
+                content = self._lines.feed(line, self._arm) or {}
+                if content.get("kind") == "ready":
+                    self.ready.put((number, Phase.of(content)))
+        except OSError as exc:
+            self._lines.failure = exc
+            for _line in output:
+                pass
+
+
+class Conductor:
+    """Lets the phases of a full host begin, and starts and ends the busy neighbours."""
+
+    def __init__(self, engine: AnyEngine, busy: Job, tenants: int, folder: str, log: t.IO[bytes]) -> None:
+        self._engine, self._busy, self._log = engine, busy, log
+        self._barrier = Barrier(tenants)
+        self._neighbours: t.Optional[subprocess.Popen[bytes]] = None
+        os.makedirs(folder, exist_ok=True)
+        self._file = os.path.join(folder, START_FILE)
+        self._write("")
+
+    def step(self, tenants: Tenants) -> None:
+        """Announce the next phase once all tenants wait for it."""
+        while not tenants.ready.empty():
+            self._barrier.ready(*tenants.ready.get())
+        for number in tenants.gone():
+            self._barrier.ended(number)
+        phase = self._barrier.due()
+        if phase is None:
+            return
+        self.quiet()
+        if phase.load == BUSY:
+            self._neighbours = self._engine.start(self._busy, self._log)
+            time.sleep(BUSY_SETTLE_SECONDS)
+        self._write(self._barrier.announce(phase, time.time() + START_DELAY_SECONDS))
+
+    def quiet(self) -> None:
+        """End the busy neighbours."""
+        if self._neighbours is None:
+            return
+        self._engine.stop(self._busy)
+        if self._neighbours.poll() is None:
+            self._neighbours.kill()
+        self._neighbours.communicate()
+        self._neighbours = None
+
+    def _write(self, text: str) -> None:
+        with open(f"{self._file}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(f"{self._file}.new", self._file)
+
+
 class Probe:
     """Runs the plan. Everything that was started is removed before `run` returns or raises."""
 
-    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan, timeout: float) -> None:
-        self._request, self._host, self._plan, self._timeout = request, host, plan, timeout
-        self.engine: t.Union[ContainerEngine, CgroupEngine] = (
-            CgroupEngine(request, host, plan)
+    def __init__(self, request: ProbeRequest, found: ProbeHost, plan: Plan, timeout: float) -> None:
+        self._request, self._found, self._plan, self._timeout = request, found, plan, timeout
+        self.engine: AnyEngine = (
+            CgroupEngine(request, found, plan)
             if plan.engine.name == CGROUP
-            else ContainerEngine(request, host, plan, run_command)
+            else ContainerEngine(request, found, plan, run_command)
         )
         self.rounds: t.List[t.Dict[str, t.Any]] = []
-        self.mhz: t.Dict[str, t.List[float]] = {arm: [] for arm in ARMS}
+        self.mhz: t.Dict[str, t.List[float]] = {arm: [] for arm in plan.arms}
 
     def run(self) -> t.Dict[str, t.Any]:
         """Run all rounds.
 
-        :raises TuningError: if the engine or the program fails, or no process of an arm finished
+        :raises TuningError: if the engine or the program fails, no process of an arm finished, or one is not as its arm
         """
         removed = self.engine.clean()
-        lines = Lines(self._request.output)
+        lines = Lines(self._request.output, self._plan.arms, self._problems_of)
         try:
             self.engine.prepare()
-            for number, arms in enumerate(self._plan.order, 1):
+            for number, arms in enumerate(self._plan.order, self._request.first_round):
                 for arm in arms:
                     self._round(arm, number, lines)
         finally:
             lines.close()
             self.engine.clean()
+            shutil.rmtree(start_folder(self._request), ignore_errors=True)
         return {"rounds": self.rounds, "lines": lines.total, "removed": removed}
+
+    def _problems_of(self, arm: str, line: t.Mapping[str, t.Any]) -> t.List[str]:
+        cpusets = {tenant.number: tenant.cpuset for tenant in self._plan.tenants}
+        return arm_problems(arm, line["env"], self._request.cpus, cpusets.get(line.get("tenant", 0), self._plan.cpuset))
 
     def _round(self, arm: str, number: int, lines: Lines) -> None:
         lines.begin_round()
         before, started = lines.ended[arm], time.monotonic()
+        tenants = Tenants(self.engine, round_jobs(self._request, self._found, self._plan, arm, number), arm, lines)
+        conductor = None
+        if shares_node(self._plan.loads):
+            busy = busy_job(self._request, self._found, self._plan, arm)
+            conductor = Conductor(self.engine, busy, len(tenants.jobs), start_folder(self._request), lines.log)
         try:
-            process = self.engine.start(arm, number, lines.log)
+            tenants.start()
         except (OSError, subprocess.SubprocessError) as exc:
+            tenants.stop()
             raise TuningError(f"round {number} of {arm} could not be started: {exc}") from exc
-        reader = threading.Thread(target=self._relay, args=(process, arm, lines), daemon=True)
-        reader.start()
         in_time = False
         try:
-            in_time = self._wait(process, arm, started + self._timeout)
+            in_time = self._wait(tenants, conductor, arm, started + self._timeout, lines)
         finally:
-            self.engine.stop(arm, number)
-            if process.poll() is None:
-                process.kill()
-            code = process.wait()
-            reader.join()
+            if conductor is not None:
+                conductor.quiet()
+            code = tenants.stop()
         if lines.failure is not None:
             raise TuningError(
                 f"{self._request.output} cannot be written: {lines.failure}. Free space there, or name another file."
@@ -501,44 +700,42 @@ class Probe:
                 "processes": lines.ended[arm] - before,
             }
         )
+        if lines.problems:
+            raise TuningError(
+                f"round {number} was ended, because an arm is not what its name says. {' '.join(lines.problems)}"
+            )
         if not in_time:
             raise TuningError(
-                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.last_lines()}"
+                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.said()}"
             )
-        if code == BAD_ARGUMENTS or code >= FIRST_ENGINE_FAILURE or lines.ended[arm] == before:
-            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.last_lines()}")
+        if BAD_ARGUMENTS in tenants.codes or code >= FIRST_ENGINE_FAILURE or lines.ended[arm] == before:
+            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.said()}")
 
-    @staticmethod
-    def _relay(process: subprocess.Popen[bytes], arm: str, lines: Lines) -> None:
-        """Passes the program's output on. Reads to its end in any case, because a full pipe would stop the program."""
-        output = t.cast("t.IO[bytes]", process.stdout)
-        try:
-            for line in output:
-                lines.feed(line, arm)
-        except OSError as exc:
-            lines.failure = exc
-            for _line in output:
-                pass
-
-    def _wait(self, process: subprocess.Popen[bytes], arm: str, deadline: float) -> bool:
-        """Wait for the round while sampling the CPU clock; returns whether it ended in time."""
-        cpus = parse_cpuset(self._plan.cpuset if arm == "cpuset" else self._host.topology["online"])
-        while time.monotonic() < deadline:
-            try:
-                process.wait(SAMPLE_SECONDS)
-            except subprocess.TimeoutExpired:
-                with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-                    mhz = busiest_mhz(file.read(), cpus)
-                if mhz is not None:
-                    self.mhz[arm].append(mhz)
-            else:
+    def _wait(
+        self, tenants: Tenants, conductor: t.Optional[Conductor], arm: str, deadline: float, lines: Lines
+    ) -> bool:
+        """Wait for the round while sampling the CPU clock, or for a problem; returns whether it ended in time."""
+        exclusive = {cpu for tenant in self._plan.tenants for cpu in parse_cpuset(tenant.cpuset)}
+        cpus = exclusive if group_of(arm) == EXCLUSIVE else parse_cpuset(self._found.topology["online"])
+        sampled = time.monotonic()
+        while time.monotonic() < deadline and not lines.problems:
+            if tenants.ended(POLL_SECONDS):
                 return True
+            if conductor is not None:
+                conductor.step(tenants)
+            if time.monotonic() - sampled < SAMPLE_SECONDS:
+                continue
+            sampled = time.monotonic()
+            with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+                mhz = busiest_mhz(file.read(), cpus)
+            if mhz is not None:
+                self.mhz[arm].append(mhz)
         return False
 
 
-def clock_of(host: ProbeHost, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str, t.Any]:
+def clock_of(found: ProbeHost, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[str, t.Any]:
     """The clock in the module's result."""
-    topology = host.topology
+    topology = found.topology
     running = {}
     for arm, samples in mhz.items():
         if samples:
@@ -554,7 +751,7 @@ def clock_of(host: ProbeHost, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict[
     }
 
 
-def describe(request: ProbeRequest, host: ProbeHost, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
+def told(request: ProbeRequest, found: ProbeHost, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
     """The plan in the module's result."""
     return {
         "engine": plan.engine.name,
@@ -562,10 +759,15 @@ def describe(request: ProbeRequest, host: ProbeHost, plan: Plan, probe: Probe) -
         "pulled": plan.pull,
         "cpuset": plan.cpuset,
         "explanation": plan.explanation,
+        "tenants": [dataclasses.asdict(tenant) for tenant in plan.tenants],
+        "loads": list(plan.loads),
         "gpu": {**dataclasses.asdict(plan.gpu), "numa_node": plan.gpu_numa_node} if plan.gpu else {},
         "order": plan.order,
-        "commands": {arm: shlex.join(probe.engine.command(arm, 1)) for arm in ARMS},
-        "clock": clock_of(host, probe.mhz),
+        "commands": {
+            arm: shlex.join(probe.engine.command(round_jobs(request, found, plan, arm, request.first_round)[0]))
+            for arm in plan.arms
+        },
+        "clock": clock_of(found, probe.mhz),
         "output": request.output,
         "notes": plan.notes,
     }
@@ -573,22 +775,20 @@ def describe(request: ProbeRequest, host: ProbeHost, plan: Plan, probe: Probe) -
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    request, host = read(module.params, module.check_mode)
-    plan = plan_probe(request, host)
+    request, found = look(module.params, module.check_mode)
+    plan = plan_probe(request, found)
     if plan.problems:
         module.fail_json(msg="nothing was run. " + " ".join(plan.problems), problems=plan.problems)
-    probe = Probe(request, host, plan, module.params["timeout"])
+    probe = Probe(request, found, plan, module.params["timeout"])
     if module.check_mode:
-        module.exit_json(changed=True, **describe(request, host, plan, probe))
+        module.exit_json(changed=True, **told(request, found, plan, probe))
     end_on_signals()
     try:
         with one_at_a_time():
             result = probe.run()
     except TuningError as exc:
-        module.fail_json(
-            msg=str(exc), **{**describe(request, host, plan, probe), "rounds": probe.rounds, **exc.details}
-        )
-    module.exit_json(changed=True, **describe(request, host, plan, probe), **result)
+        module.fail_json(msg=str(exc), **{**told(request, found, plan, probe), "rounds": probe.rounds, **exc.details})
+    module.exit_json(changed=True, **told(request, found, plan, probe), **result)
 
 
 if __name__ == "__main__":

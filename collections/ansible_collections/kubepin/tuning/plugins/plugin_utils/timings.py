@@ -19,6 +19,8 @@ class TimingsAction(ActionBase):
 
     _requires_connection = False
     argument_spec: t.ClassVar[t.Mapping[str, t.Any]]
+    constraints: t.ClassVar[t.Mapping[str, t.Any]] = {}
+    """Which options exclude or need each other, as ArgumentSpecValidator takes them."""
 
     @abstractmethod
     def evaluate(self, params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -30,7 +32,7 @@ class TimingsAction(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         _result, params = self.validate_argument_spec(  # type: ignore[no-untyped-call]   # Ansible ships no types
-            argument_spec=dict(self.argument_spec)
+            argument_spec=dict(self.argument_spec), **self.constraints
         )
         try:
             result = self.evaluate(params)

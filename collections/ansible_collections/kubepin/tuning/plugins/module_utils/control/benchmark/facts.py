@@ -3,26 +3,31 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.orders import balanced_orders
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import ANALYSES, MOST_ROUNDS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
 
 Data = Mapping[str, Any]
 
 SCHEMA = 1
+_CONTRAST = frozenset({"fractional", "integer"})
+_EXPERIMENTS = (_CONTRAST, frozenset({"none"}))
+"""The groups whose arms answer a question by themselves (`benchmark.experiment.Question`)."""
 _GAP = "   "
 
 
 def benchmark_settings_problems(settings: Data) -> list[str]:
     """Every problem of the variables of role gpu_benchmark, checked without a node; a sentence each.
 
-    :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds``, ``threads``,
-        ``arms``, ``contrast``, ``block_seconds``, ``label``, as the role names them without its prefix
+    :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds`` (empty if not
+        set), ``precision``, ``budget_minutes``, ``threads``, ``arms``, ``contrast`` (auto, true or false), ``label``, as the
+        role names them without its prefix
     """
     problems = []
 
@@ -36,7 +41,7 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
     cpu = _quantity(settings["cpu"])
     if cpu is None or not _is_whole(cpu):
         fault("cpu", "a whole number from 1, because only whole CPUs can be exclusive")
-    if settings["contrast"] and settings["arms"]:
+    if settings["contrast"] is True and settings["arms"]:
         problems.append(
             "gpu_benchmark_contrast and gpu_benchmark_arms are both given: the contrast has arms of its own."
         )
@@ -55,8 +60,12 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
         if settings[name] and _quantity(settings[name]) is None:
             fault(name, f"a quantity above 0, such as {example}")
     for name, least in (("gpus", 0), ("rounds", 1)):
-        if not str(settings[name]).isdigit() or int(settings[name]) < least:
+        if settings[name] != "" and (not str(settings[name]).isdigit() or int(settings[name]) < least):
             fault(name, f"a whole number from {least}")
+    if not 0 < float(settings["precision"]) < 1:
+        fault("precision", "a share above 0 and below 1, such as 0.1")
+    if float(settings["budget_minutes"]) < 0:
+        fault("budget_minutes", "minutes, or 0 for no limit")
     threads = [str(one) for one in settings["threads"]]
     if not threads or any(one not in ("auto", "cpus") and not (one.isdigit() and int(one) > 0) for one in threads):
         fault("threads", "a list of auto, cpus, or numbers from 1")
@@ -92,10 +101,10 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
         problems.append(str(api.get("msg")))
     elif policy is None:
         problems.append(f"the CPU manager policy of node {node['name']} cannot be read: {node.get('configz_error')}")
-    elif settings["contrast"] and measured_policy != "static":
+    elif settings["contrast"] is True and measured_policy != "static":
         problems.append(
             f'node {node["name"]} has the CPU manager policy "{policy}": integer against fractional CPU differ only with '
-            '"static". Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast off.'
+            '"static". Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast at auto.'
         )
     arms = [] if problems else _arms(settings, str(measured_policy))
     if begun and not problems and begun["arms"] != arms:
@@ -103,6 +112,8 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
             f"{folder} was begun with the arms {_named(begun['arms'])}, and {_named(arms)} are asked for: give the run another name."
         )
     run_id = f"{settings['run']}-{node.get('name')}-{settings['label']}"
+    groups = frozenset(arm["group"] for arm in arms)
+    rounds = int(settings["rounds"] or (MOST_ROUNDS if groups == _CONTRAST else ANALYSES[0]))
     return {
         "schema": SCHEMA,
         "node": node.get("name"),
@@ -114,13 +125,21 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
         "policy_now": policy,
         "kubelet": node.get("kubelet_version"),
         "arms": arms,
-        "pods": [] if problems else _pods(arms, int(settings["rounds"]), run_id, folder),
+        "experiment": groups in _EXPERIMENTS,
+        "limits": {
+            "rounds": rounds,
+            "precision": float(settings["precision"]),
+            "budget_minutes": float(settings["budget_minutes"]) or None,
+            "analyses": groups == _CONTRAST,
+        },
+        "pods": [] if problems else _pods(settings, arms, str(measured_policy), rounds, run_id, folder),
         "problems": problems,
     }
 
 
 def _arms(settings: Data, policy: str) -> list[dict[str, str]]:
-    if settings["contrast"]:
+    """The contrast, which is also the default where the policy is static; else the arms asked for, or one for the policy."""
+    if settings["contrast"] is True or (settings["contrast"] == "auto" and policy == "static" and not settings["arms"]):
         return [
             {"group": "integer", "cpu": str(settings["cpu"])},
             {"group": "fractional", "cpu": str(settings["fractional_cpu"])},
@@ -133,44 +152,64 @@ def _named(arms: Sequence[Data]) -> str:
     return ", ".join(f"{arm['group']} (cpu {arm['cpu']})" for arm in arms)
 
 
-def _pods(arms: Sequence[Data], rounds: int, run_id: str, folder: str) -> list[dict[str, Any]]:
+def _pods(
+    settings: Data, arms: Sequence[Data], policy: str, rounds: int, run_id: str, folder: str
+) -> list[dict[str, Any]]:
     return [
-        {**arm, "round": number, "file": f"{folder}/{arm['group']}-round-{number}.jsonl"}
+        {
+            **arm,
+            "threads": _threads(settings, arm, policy),
+            "round": number,
+            "file": f"{folder}/{arm['group']}-round-{number}.jsonl",
+        }
         for number, order in enumerate(balanced_orders(len(arms), rounds, run_id), start=1)
         for arm in (arms[index] for index in order)
     ]
 
 
-def balanced_orders(arms: int, rounds: int, seed: str) -> list[list[int]]:
-    """An order of the arms for each round: random, with every second order the reverse of the previous one.
-
-    Drift over a pair of rounds then affects all arms equally. The same *seed* gives the same orders, so that a resumed
-    run continues with them.
-    """
-    source = random.Random(seed)
-    orders: list[list[int]] = []
-    for number in range(rounds):
-        orders.append(orders[-1][::-1] if number % 2 else source.sample(range(arms), arms))
-    return orders
+def _threads(settings: Data, arm: Data, policy: str) -> list[str]:
+    """The thread settings of an arm. With exclusive CPUs, PyTorch finds as many CPUs as the pod has, so auto would be the
+    same as cpus once more: it is measured there only if no number is asked for."""
+    asked = [str(one) for one in settings["threads"]]
+    cpu = _quantity(arm["cpu"])
+    exclusive = policy == "static" and cpu is not None and _is_whole(cpu)
+    return [one for one in asked if one != "auto"] or asked if exclusive else asked
 
 
-def benchmark_todo(plan: Data, looked_at: Sequence[Data]) -> dict[str, Any]:
-    """The pods that have not run yet, and the problems that prevent running them.
+def benchmark_todo(plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], measurement: Data) -> dict[str, Any]:
+    """The pods that are to run next, the number of rounds that are complete, and the problems that prevent running pods.
+
+    The first pod of all that run warms the node: its first process is not counted.
 
     :param looked_at: the results of benchmark_pod in check mode, in the order of the plan's pods, up to the first that failed
+    :param ran: the results of the pods that were run; after a failure no other is
+    :param measurement: the fact `kubepin_measurement`; empty to look at all rounds
     """
     problems = list(dict.fromkeys(str(result["msg"]) for result in looked_at if _failed(result)))
-    complete = {
-        result["benchmark"]["file"] for result in looked_at if "benchmark" in result and result["benchmark"]["complete"]
-    }
-    pods = [pod for pod in plan["pods"] if pod["file"] not in complete]
+    complete = _complete_files([*looked_at, *ran])
+    target = measurement["next_rounds"] or 0 if measurement else plan["limits"]["rounds"]
+    asked = [pod for pod in plan["pods"] if pod["round"] <= target]
+    pods = [{**pod, "warm_up": False} for pod in asked if pod["file"] not in complete]
     if pods and plan["policy"] != plan["policy_now"]:
         problems.append(
             f'the measurement in {plan["folder"]} began with the CPU manager policy "{plan["policy"]}" and lacks '
-            f'{len(pods)} of {len(plan["pods"])} pods; node {plan["node"]} has "{plan["policy_now"]}" now. '
+            f'{len(pods)} of {len(asked)} pods; node {plan["node"]} has "{plan["policy_now"]}" now. '
             "What is there is used. Put the policy back to go on, or begin another run."
         )
-    return {"pods": [] if problems else pods, "problems": problems}
+    if pods and not ran:
+        pods[0]["warm_up"] = True
+    lacking = [pod["round"] for pod in plan["pods"] if pod["file"] not in complete]
+    return {
+        "pods": [] if problems or any(map(_failed, ran)) else pods,
+        "rounds": min(lacking, default=plan["limits"]["rounds"] + 1) - 1 if plan["pods"] else 0,
+        "problems": problems,
+    }
+
+
+def _complete_files(results: Sequence[Data]) -> set[str]:
+    return {
+        result["benchmark"]["file"] for result in results if "benchmark" in result and result["benchmark"]["complete"]
+    }
 
 
 def _failed(result: Data) -> bool:
@@ -178,17 +217,28 @@ def _failed(result: Data) -> bool:
 
 
 def benchmark_fact(
-    before: Data, plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], timings: Data, problems: Sequence[str]
+    before: Data,
+    plan: Data,
+    measurement: Data,
+    looked_at: Sequence[Data],
+    ran: Sequence[Data],
+    timings: Data,
+    problems: Sequence[str],
 ) -> dict[str, Any]:
     """The fact `kubepin_benchmark` of a node after a measurement.
 
     :param before: the previous fact; other measurements of the same run are kept
-    :param looked_at: the results of benchmark_pod in check mode, one for each pod of the plan
+    :param measurement: the fact `kubepin_measurement`
+    :param looked_at: the results of benchmark_pod in check mode
     :param ran: the results of the pods that were run
     :param timings: the result of module benchmark_timings_info, skipped without timings
     :param problems: what prevented the measurement
     """
-    found = {result["benchmark"]["file"]: result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result}
+    target = measurement["next_rounds"] or measurement["rounds"]
+    asked = {pod["file"] for pod in plan["pods"] if pod["round"] <= target}
+    complete = _complete_files([*looked_at, *ran])
+    results = [result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result]
+    found = {pod["file"]: pod for pod in results if pod["file"] in asked | complete}
     unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
     failures = [f"{pod['arm']}, round {pod['round']}: {pod['failure']}" for pod in found.values() if pod["failure"]]
     left_behind = [str(result["left_behind"]) for result in ran if result.get("left_behind")]
@@ -200,9 +250,10 @@ def benchmark_fact(
         "run_id": plan["run_id"],
         "policy": plan["policy"],
         "folder": plan["folder"],
-        "complete": bool(found) and all(pod["complete"] for pod in found.values()),
+        "complete": bool(asked) and asked <= complete and measurement["next_rounds"] is None,
         "pods": list(found.values()),
         "arms": arms,
+        "experiment": plan["experiment"] and len(arms) > 1,
         "main_arms": _main_arms(plan["arms"], list(arms)),
         "problems": mine,
     }
@@ -217,10 +268,10 @@ def benchmark_fact(
 
 
 def _outcome(runs: Mapping[str, Data]) -> Outcome:
-    complete = [pod["complete"] for run in runs.values() for pod in run["pods"]]
-    if complete and all(complete):
+    if all(run["complete"] for run in runs.values()):
         return Outcome.MEASURED
-    return Outcome.PARTLY_MEASURED if any(complete) else Outcome.NOT_BEGUN
+    begun = any(pod["complete"] for run in runs.values() for pod in run["pods"])
+    return Outcome.PARTLY_MEASURED if begun else Outcome.NOT_BEGUN
 
 
 def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:
@@ -255,17 +306,19 @@ def comparison_sources(side_a: Data, side_b: Data, facts: Mapping[str, Data]) ->
 def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any]:
     """The fact `kubepin_comparison`.
 
-    :param sources: of `comparison_sources`
+    :param sources: of `comparison_sources`, or ``source``, the folder of an experiment, and no ``problems``
     :param reported: the result of module benchmark_report, skipped without sources
     :param folder: where the module writes
     """
     report: Data = reported.get("report") or {}
     return {
         "schema": SCHEMA,
+        "source": sources.get("source"),
         "a": sources.get("a"),
         "b": sources.get("b"),
         "verdict": report.get("verdict"),
-        "line": report.get("line"),
+        "recommendation": report.get("recommendation"),
+        "line": report.get("line") or report.get("sentence"),
         "report": f"{folder}/report.html" if report else None,
         "problems": [*sources["problems"], *_reasons_without("report", reported)],
     }

@@ -10,26 +10,39 @@ import json
 import re
 import typing as t
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
+    BUSY,
+    SOLO,
+    Phase,
+    load_order,
+    load_problem,
+    measured_loads,
+    shares_node,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import offered_gpus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
     cannot_start,
+    is_ours,
     managed_pod,
     pod_name,
 )
 
 CONTAINER = "benchmark"
 JSON_START = '{"schema"'
+START_ANNOTATION = "kubepin.io/start"
+"""When the phases of a full node begin, as benchmark/pod/slots.py reads it from a file."""
 # The kubelet ends a forgotten pod this long after the pod's own timeouts, so that it does not hold a GPU forever.
 DEADLINE_MARGIN_SECONDS = 120
 
 _MARK = "kubepin-benchmark"
 _PROGRAM = "/opt/kubepin/pod"
 _SCRATCH = "/tmp"
+_START = "/opt/kubepin-start"
 _GRACE_SECONDS = 5
 _QUOTED_LINES = 5
 _GROUP = re.compile(r"^[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+)*$")
@@ -75,6 +88,15 @@ class RoundRequest:
     schedule_timeout: int
     start_timeout: int
     timeout: int
+    loads: Sequence[str] = (SOLO,)
+    slot_seconds: float = 6.0
+    tenants: int = 0
+    tenant: int = 0
+
+    @property
+    def shares_node(self) -> bool:
+        """Whether this pod is one of several tenants, or has busy neighbours."""
+        return shares_node(self.loads)
 
 
 class Failure(t.NamedTuple):
@@ -92,9 +114,24 @@ class Recorded:
     others: tuple[str, ...]
 
 
-def benchmark_name(node: str) -> str:
-    """The name of *node*'s benchmark pod. There is one per node, so that a pod left by an interrupted run is found."""
-    return pod_name(_MARK, node)
+def benchmark_name(node: str, part: int | str | None = None) -> str:
+    """The name of *node*'s benchmark pod, always the same, so that a pod left by an interrupted run is found.
+
+    :param part: on a full node, the number of the tenant, or what else the pod is
+    """
+    return pod_name(_MARK, node if part is None else f"{node}-{part}")
+
+
+def own_name(request: RoundRequest) -> str:
+    """The name of the request's pod."""
+    return benchmark_name(request.node, request.tenant if request.shares_node else None)
+
+
+def is_benchmark_of(pod: Mapping[str, t.Any], request: RoundRequest) -> bool:
+    """Whether a pod on the request's node is the benchmark's."""
+    metadata = pod["metadata"]
+    name = (metadata.get("labels") or {}).get("app.kubernetes.io/name")
+    return is_ours(pod) and metadata["namespace"] == request.namespace and name == _MARK
 
 
 def problems(request: RoundRequest) -> list[str]:
@@ -119,6 +156,10 @@ def problems(request: RoundRequest) -> list[str]:
         found.append(f"`threads` is {named}: expected a list of auto, cpus, or numbers from 1.")
     if bad := [key for key in request.env if not _KEY.match(key)]:
         found.append(f"`env` has the keys {', '.join(bad)}: expected letters, digits and underlines.")
+    if trouble := load_problem("`loads`", request.loads):
+        found.append(trouble)
+    if request.tenants < 0:
+        found.append(f"`tenants` is {request.tenants}: expected 1 or more, or 0 for one on each GPU.")
     for name in ("schedule_timeout", "start_timeout", "timeout"):
         if getattr(request, name) < 1:
             found.append(f"`{name}` is {getattr(request, name)}: expected seconds, 1 or more.")
@@ -198,15 +239,79 @@ def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
     }
     if request.node_selector:
         spec["nodeSelector"] = dict(request.node_selector)
+    if request.shares_node:
+        field = {"fieldPath": f"metadata.annotations['{START_ANNOTATION}']"}
+        items = [{"path": "start", "fieldRef": field}]
+        spec["volumes"].append({"name": "start", "downwardAPI": {"items": items}})
+        spec["containers"][0]["volumeMounts"].append({"name": "start", "mountPath": _START, "readOnly": True})
     return managed_pod(
-        benchmark_name(request.node), request.namespace, _MARK, spec, request.runtime_class, request.image_pull_secrets
+        own_name(request), request.namespace, _MARK, spec, request.runtime_class, request.image_pull_secrets
     )
+
+
+def busy_manifest(request: RoundRequest, threads: int, cpu: str) -> dict[str, t.Any]:
+    """A Burstable pod beside the tenants that keeps `threads` CPUs busy.
+
+    :param cpu: its request, a quantity: what the tenants and all other pods leave
+    """
+    pod = pod_manifest(replace(request, gpus=0, runtime_class=None))
+    pod["metadata"]["name"] = benchmark_name(request.node, BUSY)
+    spec = pod["spec"]
+    container = spec["containers"][0]
+    container["command"] = ["python3", "-m", "pod.busy", "--threads", str(threads)]
+    container["resources"] = {"requests": {"cpu": cpu, "memory": "64Mi"}}
+    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] != "start"]
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "start"]
+    return pod
+
+
+def loads_of(request: RoundRequest) -> list[str]:
+    """The loads that this tenant works under, in the order of their phases."""
+    loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.round)
+    return [load for load in loads if load != SOLO or request.tenant == 0]
+
+
+def tenants_of(node: Mapping[str, t.Any], request: RoundRequest) -> int:
+    """How many tenants fill the node: those asked for, else as many as its GPUs allow."""
+    if request.tenants or not request.gpus:
+        return request.tenants or 1
+    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get(request.gpu_resource, "0")
+    return max(1, int(allocatable) // request.gpus)
+
+
+def cpus_left(node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]]) -> Fraction:
+    """The CPUs of *node* that none of its *pods* requests."""
+    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get("cpu", "0")
+    return parse_quantity(allocatable) - sum(requested("cpu", pods).values(), Fraction(0))
+
+
+def no_room(node: Mapping[str, t.Any], others: Sequence[Mapping[str, t.Any]], request: RoundRequest) -> Failure | None:
+    """Why the tenants do not fit on the node beside the *others*; None if they do."""
+    left = cpus_left(node, others)
+    if parse_quantity(request.cpu) * request.tenants <= left:
+        return None
+    most = int((left - Fraction(request.tenants, 1000)) / request.tenants)
+    return Failure(
+        "unschedulable",
+        f"node {request.node} has {_number(left)} CPUs free, not enough for {request.tenants} benchmark pods with cpu "
+        f"{request.cpu} each: set `cpu` to {most} or less, or free some.",
+    )
+
+
+def ready_phases(others: Sequence[str]) -> list[Phase]:
+    """The phases that the program has waited for, in order, from the lines of its log that are not timings."""
+    records = (json.loads(line) for line in others if line.startswith(JSON_START) and _is_json(line))
+    return [Phase.of(record) for record in records if record.get("kind") == "ready"]
 
 
 def command(request: RoundRequest) -> list[str]:
     """The program's command line."""
     line = ["python3", "-m", "pod", "round", "--run-id", request.run_id, "--arm", request.arm]
     line += ["--round", str(request.round), "--threads", ",".join(request.threads)]
+    if request.shares_node:
+        loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.round)
+        line += ["--tenant", str(request.tenant), "--tenants", str(max(1, request.tenants)), "--load", ",".join(loads)]
+        line += ["--start-file", f"{_START}/start", "--slot-seconds", f"{request.slot_seconds:g}"]
     for key, value in request.env.items():
         line += ["--env", f"{key}={value}"]
     return [*line, *request.arguments]
@@ -215,13 +320,14 @@ def command(request: RoundRequest) -> list[str]:
 def sort_log(text: str, ended: bool) -> Recorded:
     """The JSON lines of a log, and all others; an unterminated last line counts only once the pod has *ended*.
 
-    A JSON line that was truncated or interleaved with other output counts among the others.
+    A JSON line that was truncated or interleaved with other output counts among the others, and so does one of kind
+    "ready", which is no timing.
     """
     lines: list[str] = []
     others: list[str] = []
     for line in text.splitlines(keepends=True):
         whole = line.endswith("\n")
-        if whole and line.startswith(JSON_START) and _is_json(line):
+        if whole and line.startswith(JSON_START) and _is_json(line) and json.loads(line).get("kind") != "ready":
             lines.append(line.rstrip("\n"))
         elif whole or ended:
             others.append(line.rstrip("\r\n"))
@@ -243,10 +349,18 @@ def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
     return (*known, *(line for line in read if line not in seen))
 
 
-def ended_arms(lines: Sequence[str], request: RoundRequest) -> list[str]:
-    """The arms of this run and round whose measurement finished, in order."""
+def ended_arms(lines: Sequence[str], request: RoundRequest, load: str | None = None) -> list[str]:
+    """The arms of this run and round whose measurement finished, in order. What warms the machine measures nothing.
+
+    :param load: only under this load; None for any
+    """
     return [
-        record["arm"] for record in map(json.loads, lines) if record.get("kind") == "end" and _is_of(record, request)
+        record["arm"]
+        for record in map(json.loads, lines)
+        if record.get("kind") == "end"
+        and not record.get("warm_up")
+        and _is_of(record, request)
+        and load in (None, record.get("load", SOLO))
     ]
 
 
@@ -255,13 +369,21 @@ def _is_of(record: Mapping[str, t.Any], request: RoundRequest) -> bool:
 
 
 def is_complete(lines: Sequence[str], request: RoundRequest) -> bool:
-    """Whether the measurement of each requested thread setting finished."""
-    ended = set(ended_arms(lines, request))
+    """Whether the measurement of each requested thread setting finished, under each load."""
+    return all(_is_complete(set(ended_arms(lines, request, load)), request) for load in loads_of(request))
+
+
+def _is_complete(ended: set[str], request: RoundRequest) -> bool:
     number = re.compile(re.escape(request.arm) + r"-\d+$")
     return all(
         any(map(number.match, ended)) if threads == "cpus" else f"{request.arm}-{threads}" in ended
         for threads in request.threads
     )
+
+
+def recorded_tenants(lines: Sequence[str]) -> int:
+    """How many tenants a round had, as its lines say."""
+    return max((json.loads(line).get("tenants", 1) for line in lines), default=1)
 
 
 def environment(lines: Sequence[str]) -> Mapping[str, t.Any]:
@@ -531,7 +653,7 @@ def _wants(request: RoundRequest) -> str:
 
 
 def _who(request: RoundRequest) -> str:
-    return f"the benchmark pod {request.namespace}/{benchmark_name(request.node)}"
+    return f"the benchmark pod {request.namespace}/{own_name(request)}"
 
 
 def _sentence(text: str | None) -> str:

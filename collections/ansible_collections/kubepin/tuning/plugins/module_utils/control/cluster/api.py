@@ -249,6 +249,9 @@ class KubernetesApi:
     def create_pod(self, manifest: Mapping[str, t.Any]) -> JsonObject:
         return self.create(f"{namespace_path(manifest['metadata']['namespace'])}/pods", manifest)
 
+    def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        self.patch(_pod_path(namespace, name), {"metadata": {"annotations": dict(annotations)}})
+
     def find(self, path: str) -> JsonObject | None:
         """The object at this path of the API, None if it does not exist."""
         try:

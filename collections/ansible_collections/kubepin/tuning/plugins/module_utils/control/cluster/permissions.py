@@ -93,7 +93,7 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
             "benchmark",
             (
                 *_POD_OF_OURS,
-                Rule("", ("pods",), ("list",)),
+                Rule("", ("pods",), ("list", "patch")),
                 Rule("", ("configmaps",), ("create", "delete", "get", "patch")),
                 Rule("", ("serviceaccounts",), ("get",)),
             ),

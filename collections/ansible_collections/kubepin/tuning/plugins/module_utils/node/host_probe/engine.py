@@ -19,6 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
     LABEL,
     Engine,
     GpuDevice,
+    Job,
     Plan,
     ProbeHost,
     ProbeRequest,
@@ -131,14 +132,14 @@ def find_gpus(run: Run) -> t.List[GpuDevice]:
 
 
 class ContainerEngine:
-    """Runs each round in a container of its own; every container with the probe's label belongs to the probe."""
+    """Runs each job in a container of its own; every container with the probe's label belongs to the probe."""
 
-    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan, run: Run) -> None:
-        self._request, self._host, self._plan, self._run = request, host, plan, run
+    def __init__(self, request: ProbeRequest, found: ProbeHost, plan: Plan, run: Run) -> None:
+        self._request, self._found, self._plan, self._run = request, found, plan, run
         self._name = plan.engine.name
 
-    def command(self, arm: str, number: int) -> t.List[str]:
-        return container_command(self._request, self._host, self._plan, arm, number)
+    def command(self, job: Job) -> t.List[str]:
+        return container_command(self._request, self._found, self._plan, job)
 
     def prepare(self) -> None:
         """Pull the image if it is missing.
@@ -151,19 +152,19 @@ class ContainerEngine:
         if code != 0:
             raise TuningError(f"`{self._name} pull {self._request.image}` failed: {last_line(err or out)}")
 
-    def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a round; its lines come on stdout, everything else goes to `output`."""
+    def start(self, job: Job, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a job; its lines come on stdout, everything else goes to `output`."""
         return subprocess.Popen(
-            self.command(arm, number),
+            self.command(job),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
         )
 
-    def stop(self, arm: str, number: int) -> None:
-        """End a round and remove its container."""
-        self._run([self._name, "rm", "--force", container_name(self._request.run_id, arm, number)], _ANSWER_SECONDS)
+    def stop(self, job: Job) -> None:
+        """End a job and remove its container."""
+        self._run([self._name, "rm", "--force", container_name(self._request, job)], _ANSWER_SECONDS)
 
     def clean(self) -> t.List[str]:
         """Remove all containers of this probe and of interrupted ones; return what was removed.
@@ -184,15 +185,15 @@ class ContainerEngine:
 
 
 class CgroupEngine:
-    """The host's own Python in a cgroup for each arm, version 1 or 2."""
+    """The host's own Python in a cgroup for each job, version 1 or 2."""
 
-    def __init__(self, request: ProbeRequest, host: ProbeHost, plan: Plan) -> None:
-        self._request, self._host, self._plan = request, host, plan
+    def __init__(self, request: ProbeRequest, found: ProbeHost, plan: Plan) -> None:
+        self._request, self._found, self._plan = request, found, plan
         self._version, self._roots = read_cgroup_roots()
         self._enabled: t.List[str] = []
 
-    def command(self, arm: str, number: int) -> t.List[str]:
-        return cgroup_command(self._request, self._host, self._plan, arm, number)
+    def command(self, job: Job) -> t.List[str]:
+        return cgroup_command(self._request, job)
 
     def prepare(self) -> None:
         """Enable the controllers for the root's children, which version 2 requires; `clean` disables them again.
@@ -206,15 +207,15 @@ class CgroupEngine:
             _write(control, f"+{controller}")
             self._enabled.append(controller)
 
-    def _folders(self, arm: str) -> t.Dict[str, str]:
-        return {controller: os.path.join(root, f"kubepin-probe-{arm}") for controller, root in self._roots.items()}
+    def _folders(self, job: Job) -> t.Dict[str, str]:
+        return {controller: os.path.join(root, f"kubepin-probe-{job.name}") for controller, root in self._roots.items()}
 
-    def _make(self, arm: str) -> t.List[str]:
-        """Make the arm's cgroups; returns the files that a process is written to in order to join them."""
+    def _make(self, job: Job) -> t.List[str]:
+        """Make the job's cgroups; returns the files that a process is written to in order to join them."""
         memory_nodes = _read(os.path.join(self._roots["cpuset"], "cpuset.mems")) if self._version == 1 else ""
-        folders = self._folders(arm)
+        folders = self._folders(job)
         used = []
-        for setting in cgroup_settings(self._version, arm, self._request.cpus, self._plan.cpuset, memory_nodes):
+        for setting in cgroup_settings(self._version, job, memory_nodes):
             folder = folders[setting.controller]
             if folder not in used:
                 os.makedirs(folder, exist_ok=True)
@@ -222,29 +223,28 @@ class CgroupEngine:
             _write(os.path.join(folder, setting.name), setting.value)
         return [os.path.join(folder, "cgroup.procs") for folder in used]
 
-    def start(self, arm: str, number: int, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a round in its cgroup; its lines come on stdout, everything else goes to `output`."""
-        members = self._make(arm)
+    def start(self, job: Job, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a job in its cgroup; its lines come on stdout, everything else goes to `output`."""
+        members = self._make(job)
 
         def enter() -> None:
             for path in members:
                 _write(path, "0")
 
         return subprocess.Popen(
-            self.command(arm, number),
+            self.command(job),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**os.environ, **cgroup_variables(self._request, self._plan)},
+            env={**os.environ, **cgroup_variables(self._request, job)},
             preexec_fn=enter,
             start_new_session=True,
         )
 
-    def stop(self, arm: str, number: int) -> None:
-        """End whatever still runs in the arm's cgroups."""
-        del number
-        for folder in self._folders(arm).values():
-            _end_members(folder)
+    def stop(self, job: Job) -> None:
+        """End whatever still runs in the job's cgroups, and remove them."""
+        for folder in self._folders(job).values():
+            _remove(folder)
 
     def clean(self) -> t.List[str]:
         """Remove all cgroups of this probe and of interrupted ones; return their folders.

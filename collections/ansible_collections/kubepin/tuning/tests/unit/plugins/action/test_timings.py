@@ -26,21 +26,25 @@ def run(action: type[TimingsAction], arguments: Result, check_mode: bool = False
 
 @pytest.fixture
 def timings(tmp_path: Path) -> Path:
-    """Three rounds of two arms, of which static is faster, as the program in the pod writes them."""
+    """Five rounds of two arms, of which static is faster, as the program in the pod writes them."""
     common = {"schema": 1, "run_id": "r1", "process": 0}
     cell = {"model": "resnet18", "precision": "half", "mode": "inference", "batch": 64}
     lines = [
-        {
-            **common,
-            "kind": "block",
-            "arm": arm,
-            "round": number,
-            **cell,
-            "status": "ok",
-            "iter_ms": [ms + number / 1000],
-        }
-        for number in (1, 2, 3)
+        line
+        for number in range(1, 6)
         for arm, ms in (("none-auto", 12.0), ("static-auto", 10.0))
+        for line in (
+            {**common, "kind": "process", "arm": arm, "round": number, "env": {}},
+            {
+                **common,
+                "kind": "block",
+                "arm": arm,
+                "round": number,
+                **cell,
+                "status": "ok",
+                "iter_ms": [ms + number / 1000],
+            },
+        )
     ]
     file = tmp_path / "timings" / "run.jsonl"
     file.parent.mkdir()
@@ -87,8 +91,8 @@ def test_what_each_arm_measured_is_returned(timings: Path) -> None:
     result = run(benchmark_timings_info.ActionModule, {"sources": [str(timings)]}, check_mode=True)
     arms = result["summary"]["arms"]
     assert {name: (arm["rounds"], arm["cells"][0]["mean_ms"]) for name, arm in arms.items()} == {
-        "none-auto": (3, 12.002),
-        "static-auto": (3, 10.002),
+        "none-auto": (5, 12.003),
+        "static-auto": (5, 10.003),
     }
 
 
@@ -99,8 +103,33 @@ def test_a_missing_folder_of_timings_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_option_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleError, match="missing required arguments: a, b"):
+    with pytest.raises(AnsibleError, match="one of the following is required: source, a"):
         run(benchmark_report.ActionModule, {"folder": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"source": ["x"], "a": "x", "b": "y"}, "mutually exclusive: source|a"),
+        ({"a": "x"}, "required together: a, b"),
+        ({"source": ["x"], "allow_different": ["weather"]}, "value of allow_different must be one or more of: gpu"),
+    ],
+)
+def test_options_that_do_not_belong_together(given: Result, problem: str) -> None:
+    with pytest.raises(AnsibleError) as refused:
+        run(benchmark_report.ActionModule, given)
+    assert problem in str(refused.value)
+
+
+def test_an_experiment_is_judged_without_writing(timings: Path, tmp_path: Path) -> None:
+    result = run(benchmark_report.ActionModule, {"source": [str(timings)]})
+    assert not result["changed"]
+    assert result["files"] == []
+    report = result["report"]
+    assert (report["schema"], report["rounds"], report["is_precise"]) == (3, 5, False)
+    assert report["arms"] == {"today": "none-auto", "exclusive": "static-auto"}
+    assert report["recommendation"] == "measure_more"
+    assert list(tmp_path.iterdir()) == [timings]
 
 
 def test_a_missing_library_is_named_with_the_way_out(

@@ -46,6 +46,10 @@ def request(**changes):
             "gpus": 1,
             "gpu_resource": "nvidia.com/gpu",
             "user": 1000,
+            "loads": ["solo"],
+            "slot_seconds": 6.0,
+            "tenants": 0,
+            "tenant": 0,
             "schedule_timeout": 60,
             "start_timeout": 900,
             "timeout": 3600,
@@ -282,8 +286,155 @@ def test_a_program_that_ends_too_early(file):
     assert why.message.endswith("It said: bye")
 
 
+class FullCluster:
+    """A node with two GPUs and 32 CPUs, whose pods work off the phases on their command line as they are announced."""
+
+    def __init__(self, fails=None, cpu="32", others=()):
+        self.pods = {}
+        self.seen = []
+        self.starts = {}
+        self._fails, self._cpu, self._others = fails, cpu, list(others)
+
+    def node(self, name):
+        conditions = [{"type": "Ready", "status": "True"}]
+        amounts = {"cpu": self._cpu, "nvidia.com/gpu": "2"}
+        return {
+            "metadata": {"name": name},
+            "status": {"conditions": conditions, "allocatable": amounts, "capacity": amounts},
+        }
+
+    def pods_on(self, node):
+        return [*self._others, *self.pods.values()]
+
+    def create_pod(self, manifest):
+        name = manifest["metadata"]["name"]
+        metadata = {**manifest["metadata"], "uid": f"uid-{name}", "annotations": {}}
+        self.pods[name] = {"metadata": metadata, "spec": {**manifest["spec"], "nodeName": "gpu-01"}, "status": {}}
+        self.seen.append(name)
+        return self.pods[name]
+
+    def annotate_pod(self, namespace, name, annotations):
+        self.pods[name]["metadata"]["annotations"].update(annotations)
+        self.starts.setdefault(annotations["kubepin.io/start"], set()).add(name)
+
+    def _work(self, name):
+        """The lines of a pod, and whether it has done everything."""
+        pod = self.pods[name]
+        words = pod["spec"]["containers"][0]["command"]
+        if "--tenant" not in words:
+            return [], False
+        tenant, loads = (words[words.index(option) + 1] for option in ("--tenant", "--load"))
+        announced = pod["metadata"]["annotations"].get("kubepin.io/start", "")
+        lines = []
+        for load in loads.split(","):
+            base = {"schema": 1, "run_id": "lab", "arm": "static-auto", "round": 1, "tenant": int(tenant), "load": load}
+            lines.append({**base, "kind": "ready"})
+            if f"static-auto 1 {load} " not in announced:
+                return lines, False
+            if load != "solo" or tenant == "0":
+                busy = "kubepin-benchmark-gpu-01-busy" in self.pods
+                self.starts.setdefault(load, busy)
+                lines.append({**base, "kind": "end", "tenants": 2 if load != "solo" else 1})
+        return lines, True
+
+    def pod(self, namespace, name):
+        pod = self.pods.get(name)
+        if pod and "--tenant" in pod["spec"]["containers"][0]["command"]:
+            pod["status"] = DONE if self._work(name)[1] else STARTED
+            if self._fails and name.endswith(self._fails):
+                pod["status"] = running(terminated={"exitCode": 3})
+        elif pod:
+            pod["status"] = {
+                "phase": "Running",
+                "containerStatuses": [{"name": "benchmark", "state": {"running": {"startedAt": "now"}}}],
+            }
+        return pod
+
+    def delete_pod(self, pod, at_once=False):
+        self.pods.pop(pod["metadata"]["name"], None)
+
+    def pod_log(self, namespace, name, container):
+        return "".join(json.dumps(line) + "\n" for line in self._work(name)[0])
+
+    def pod_events(self, namespace, uid):
+        return []
+
+
+FULL = {"loads": ["solo", "full", "busy"]}
+
+
+@pytest.fixture
+def epoch(clock, monkeypatch):
+    monkeypatch.setattr(type(clock), "time", lambda self: self.now + 1e9, raising=False)
+
+
+@pytest.mark.usefixtures("epoch")
+def test_all_pods_of_a_full_node_begin_each_load_together(file, tmp_path):
+    cluster = FullCluster()
+    path = str(tmp_path / "static-round-1.jsonl")
+    seconds, why, details = benchmark_pod.measure(cluster, request(**FULL), file, path)
+    assert (why, details) == (None, {})
+    assert seconds is not None
+    tenants = {"kubepin-benchmark-gpu-01-0", "kubepin-benchmark-gpu-01-1"}
+    assert set(cluster.seen) == tenants | {"kubepin-benchmark-gpu-01-busy"}
+    assert cluster.pods == {}
+    announced = [text for text in cluster.starts if "static-auto" in text]
+    assert [text.count("\n") for text in announced] == [1, 2, 3]
+    assert all(cluster.starts[text] == tenants for text in announced)
+    assert (cluster.starts["solo"], cluster.starts["full"], cluster.starts["busy"]) == (False, False, True)
+    kept = benchmark_pod.Kept.read(request(**FULL), path)
+    assert [sorted(json.loads(text)["load"] for text in lines) for lines in kept.tenants] == [
+        ["busy", "full", "solo"],
+        ["busy", "full"],
+    ]
+    assert kept.is_complete(request(**FULL))
+
+
+@pytest.mark.usefixtures("epoch")
+def test_a_round_of_a_full_node_without_one_of_its_tenants_is_not_complete(file, tmp_path):
+    path = tmp_path / "static-round-1.jsonl"
+    benchmark_pod.measure(FullCluster(), request(**FULL), file, str(path))
+    (tmp_path / "static-round-1-tenant-1.jsonl").unlink()
+    assert not benchmark_pod.Kept.read(request(**FULL), str(path)).is_complete(request(**FULL))
+
+
+@pytest.mark.usefixtures("epoch")
+def test_a_tenant_that_fails_ends_the_round_of_all(file, tmp_path):
+    cluster = FullCluster(fails="-1")
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(**FULL), file, str(tmp_path / "x.jsonl"))
+    assert why.code == "nothing_timed"
+    assert cluster.pods == {}
+
+
+@pytest.mark.usefixtures("epoch")
+def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(file, tmp_path):
+    other = {
+        "metadata": {"name": "db", "namespace": "shop", "uid": "1", "labels": {}},
+        "spec": {"containers": [{"resources": {"requests": {"cpu": "3"}}}]},
+        "status": {"phase": "Running"},
+    }
+    cluster = FullCluster(cpu="24", others=[other])
+    _unused, why, _unused = benchmark_pod.measure(cluster, request(**FULL), file, str(tmp_path / "x.jsonl"))
+    assert why.code == "unschedulable"
+    assert "has 21 CPUs free, not enough for 2 benchmark pods with cpu 12 each: set `cpu` to 10 or less" in why.message
+    assert cluster.seen == []
+
+
+@pytest.mark.usefixtures("epoch")
+@pytest.mark.parametrize("changes", [FULL, {}])
+def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(file, tmp_path, changes):
+    cluster = FullCluster()
+    labels = {**OURS, "app.kubernetes.io/name": "kubepin-benchmark"}
+    metadata = {"name": "kubepin-benchmark-gpu-01-7", "namespace": "kubepin-benchmark", "uid": "old", "labels": labels}
+    stranger = {**metadata, "name": "trainer", "labels": {"app.kubernetes.io/name": "kubepin-benchmark"}}
+    for one in (metadata, stranger):
+        cluster.pods[one["name"]] = {"metadata": one, "spec": {"containers": [{}]}, "status": {}}
+    benchmark_pod.measure(cluster, request(**changes, start_timeout=1), file, str(tmp_path / "x.jsonl"))
+    assert list(cluster.pods) == ["trainer"]
+
+
 def test_every_returned_field_is_documented():
-    facts = benchmark_pod.facts(request(), "f", (END,), 1.0, Failure("api", "no"))
+    facts = benchmark_pod.facts(request(), "f", benchmark_pod.Kept(((END,),)), 1.0, Failure("api", "no"))
     assert set(yaml.safe_load(benchmark_pod.RETURN)["benchmark"]["contains"]) == set(facts)
     assert (facts["complete"], facts["lines"], facts["failure_code"]) == (True, 1, "api")
 

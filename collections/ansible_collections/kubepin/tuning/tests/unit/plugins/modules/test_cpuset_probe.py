@@ -48,6 +48,9 @@ elif words[0] == "run":
     name = words[words.index("--name") + 1]
     program = words[words.index("--volume") + 1].split(":")[0]
     command = words[words.index("example.org/torch:1") + 1 :]
+    for place in (place for place, word in enumerate(words) if word == "--volume"):
+        outside, inside = words[place + 1].split(":")[:2]
+        command = [word.replace(inside, outside) for word in command]
     child = subprocess.Popen([sys.executable, *command], env={**os.environ, "PYTHONPATH": program})
     with open(containers + name, "w") as file:
         file.write(str(child.pid))
@@ -60,10 +63,11 @@ elif words[0] == "run":
 PROGRAM = """
 import json, sys
 words = sys.argv
-arm, number = (words[words.index(option) + 1] for option in ("--arm", "--round"))
-base = {"schema": 1, "run_id": "r", "arm": arm + "-auto", "round": int(number), "process": 0}
+arm, number, threads = (words[words.index(option) + 1] for option in ("--arm", "--round", "--threads"))
+base = {"schema": 1, "run_id": "r", "arm": arm + "-" + threads, "round": int(number), "process": 0}
+env = {"cpus_allowed_list": "0-1" if arm == "quota" else "1", "quota_cpus": 1, "threads": 1}
 print("# warming up", flush=True)
-print(json.dumps({**base, "kind": "process", "env": {}}), flush=True)
+print(json.dumps({**base, "kind": "process", "env": env}), flush=True)
 """
 ENDS = 'print(json.dumps({**base, "kind": "end"}))\n'
 
@@ -119,27 +123,121 @@ def calls(home: Path, verb: str) -> list[list[str]]:
     return [words for words in map(json.loads, lines) if words[0] == verb]
 
 
-def test_all_rounds_of_both_arms(home: Path, answer: Answer) -> None:
+def test_all_rounds_of_all_arms(home: Path, answer: Answer) -> None:
     result = answer()
     assert result["changed"], result
     ran = [(one["round"], one["arm"], one["exit_code"], one["processes"]) for one in result["rounds"]]
     assert ran == [(number, arm, 0, 1) for number, arms in enumerate(result["order"], 1) for arm in arms]
     lines = [json.loads(line) for line in (home / "lines.jsonl").read_text().splitlines()]
-    assert [line["kind"] for line in lines] == ["process", "end"] * 4
-    assert result["lines"] == 8
-    assert (home / "lines.jsonl.log").read_text() == "# warming up\n" * 4
+    assert [line["kind"] for line in lines] == ["process", "end"] * 6
+    assert result["lines"] == 12
+    assert (home / "lines.jsonl.log").read_text() == "# warming up\n" * 6
     assert [("--cpuset-cpus" in words) for words in calls(home, "run")] == [
-        arm == "cpuset" for _unused, arm, _unused, _unused in ran
+        arm == "cpuset-1" for _unused, arm, _unused, _unused in ran
     ]
     assert result["cpuset"] == "1"
     assert not list((home / "containers").iterdir())
 
 
+FULL_PROGRAM = (
+    PROGRAM[: PROGRAM.rindex("print(json")]
+    + """
+import os, time
+tenant, loads, start = (words[words.index(option) + 1] for option in ("--tenant", "--load", "--start-file"))
+if arm == "cpuset":
+    env["cpus_allowed_list"] = str(1 + int(tenant))
+for load in loads.split(","):
+    line = {**base, "tenant": int(tenant), "load": load}
+    print(json.dumps({**line, "kind": "ready"}), flush=True)
+    while f"{base['arm']} {number} {load} " not in open(start).read():
+        time.sleep(0.02)
+    if load != "solo" or tenant == "0":
+        busy = any("-busy-" in name for name in os.listdir(os.environ["FAKE_DOCKER"] + "/containers"))
+        print(json.dumps({**line, "kind": "process", "env": env, "busy": busy}), flush=True)
+        time.sleep(0.1)
+        print(json.dumps({**line, "kind": "end"}), flush=True)
+"""
+)
+
+
+@pytest.fixture
+def full_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Parameters for two tenants on four CPUs."""
+    monkeypatch.setattr(cpuset_probe, "read_topology", lambda: machine(cores=4))
+    program(home, FULL_PROGRAM)
+    (home / "pod" / "busy.py").write_text("import time; time.sleep(60)")
+    return {"loads": ["solo", "full", "busy"], "tenants": 2, "gpu": "none"}
+
+
+def test_all_tenants_of_a_full_host_begin_each_load_together(
+    home: Path, answer: Answer, full_host: dict[str, Any]
+) -> None:
+    result = answer(**full_host)
+    assert [(one["arm"], one["processes"]) for one in result["rounds"]] == [
+        (arm, 5) for arms in result["order"] for arm in arms
+    ], result
+    lines = [json.loads(line) for line in (home / "lines.jsonl").read_text().splitlines()]
+    assert {line["kind"] for line in lines} == {"process", "end"}
+    began = [(line["load"], line["tenant"], line["busy"]) for line in lines if line["kind"] == "process"]
+    assert sorted(began) == sorted(
+        [("solo", 0, False), ("full", 0, False), ("full", 1, False), ("busy", 0, True), ("busy", 1, True)] * 6
+    )
+    assert [tenant["cpuset"] for tenant in result["tenants"]] == ["1", "2"]
+    assert not list((home / "containers").iterdir())
+    assert not (home / "lines.jsonl.start").exists()
+
+
+def test_tenants_go_on_without_one_that_failed(home: Path, answer: Answer, full_host: dict[str, Any]) -> None:
+    program(home, FULL_PROGRAM.replace("line = {", 'tenant == "1" and load == "full" and sys.exit(3)\n    line = {', 1))
+    result = answer(**full_host, rounds=1)
+    assert {one["exit_code"] for one in result["rounds"]} == {3}
+    lines = [json.loads(line) for line in (home / "lines.jsonl").read_text().splitlines()]
+    ended = [line["load"] for line in lines if line["kind"] == "end" and line["tenant"] == 0]
+    assert sorted(ended) == sorted(["solo", "full", "busy"] * 3)
+
+
+def test_a_tenant_on_the_cpus_of_another_ends_the_run(home: Path, answer: Answer, full_host: dict[str, Any]) -> None:
+    program(home, FULL_PROGRAM.replace("str(1 + int(tenant))", '"1"'))
+    assert "has the CPUs 1 " in answer(**full_host)["msg"]
+
+
+def test_later_rounds_are_appended(home: Path, answer: Answer) -> None:
+    answer()
+    result = answer(first_round=3, rounds=3)
+    assert [one["round"] for one in result["rounds"]] == [3] * 3
+    rounds = [json.loads(line)["round"] for line in (home / "lines.jsonl").read_text().splitlines()]
+    assert sorted(set(rounds)) == [1, 2, 3]
+
+
+def test_later_rounds_need_the_earlier_ones(home: Path, answer: Answer) -> None:
+    assert (
+        "it does not exist: expected the rounds before first_round, which is 3"
+        in answer(first_round=3, rounds=3)["msg"]
+    )
+    assert not calls(home, "run")
+
+
+@pytest.mark.parametrize("ending", [ENDS, "import time\nif arm == 'quota': time.sleep(60)\n" + ENDS])
+def test_an_arm_that_is_not_what_it_says_ends_the_run_at_once(home: Path, answer: Answer, ending: str) -> None:
+    program(home, PROGRAM.replace('"0-1" if arm == "quota" else "1"', '"1"') + ending)
+    started = time.monotonic()
+    result = answer()
+    assert "an arm is not what its name says. quota-" in result["msg"]
+    assert "has the CPUs 1 only (its CPU affinity): expected the host's shared CPUs" in result["msg"]
+    assert time.monotonic() - started < 20
+    assert not list((home / "containers").iterdir())
+
+
+def test_what_warms_the_machine_does_not_count_as_a_process(home: Path, answer: Answer) -> None:
+    program(home, PROGRAM + 'print(json.dumps({**base, "kind": "end", "warm_up": True}), flush=True)\nsys.exit(3)\n')
+    assert "round 1" in answer()["msg"]
+
+
 def test_check_mode_runs_nothing(home: Path, answer: Answer) -> None:
     result = answer(_ansible_check_mode=True, program="/nowhere", output="/nowhere/lines.jsonl")
     assert result["changed"]
-    assert "--cpuset-cpus 1" in result["commands"]["cpuset"]
-    assert "--cpuset-cpus" not in result["commands"]["quota"]
+    assert "--cpuset-cpus 1" in result["commands"]["cpuset-1"]
+    assert "--cpuset-cpus" not in result["commands"]["quota-auto"]
     assert not calls(home, "run")
 
 
@@ -188,18 +286,18 @@ def test_a_process_that_never_finishes_its_work_fails_the_run_and_keeps_the_line
 def test_one_process_of_two_that_ends_early_does_not_stop_the_others(home: Path, answer: Answer) -> None:
     program(home, PROGRAM + ENDS + "sys.exit(3)\n")
     result = answer()
-    assert [one["exit_code"] for one in result["rounds"]] == [3] * 4
+    assert [one["exit_code"] for one in result["rounds"]] == [3] * 6
 
 
 def test_a_cut_line_is_left_out(home: Path, answer: Answer) -> None:
     program(home, PROGRAM + ENDS + "print('{\"kind\": \"blo', end='')\n")
-    assert answer()["lines"] == 8
+    assert answer()["lines"] == 12
 
 
 @pytest.mark.parametrize("line", ["{not: json}", "{", "[1]", '{"kind": ' * 5000])
 def test_a_line_that_only_looks_like_json_goes_to_the_log(home: Path, answer: Answer, line: str) -> None:
     program(home, f"print({line!r})\n" + PROGRAM + ENDS)
-    assert answer()["lines"] == 8
+    assert answer()["lines"] == 12
     assert line in (home / "lines.jsonl.log").read_text()
 
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.facts import (
-    balanced_orders,
     benchmark_fact,
     benchmark_plan,
     benchmark_settings_problems,
@@ -30,6 +27,8 @@ def settings(**changes):
         "shm_size": "",
         "gpus": 1,
         "rounds": 3,
+        "precision": 0.1,
+        "budget_minutes": 10,
         "threads": ["auto", "cpus"],
         "arms": [],
         "contrast": False,
@@ -60,6 +59,8 @@ def api(policy="none"):
         pytest.param({"shm_size": "x"}, 'gpu_benchmark_shm_size is "x"', id="shm"),
         pytest.param({"gpus": -1}, 'gpu_benchmark_gpus is "-1"', id="gpus"),
         pytest.param({"rounds": 0}, 'gpu_benchmark_rounds is "0"', id="rounds"),
+        pytest.param({"precision": 1.0}, 'gpu_benchmark_precision is "1.0"', id="precision"),
+        pytest.param({"budget_minutes": -1.0}, 'gpu_benchmark_budget_minutes is "-1.0"', id="budget"),
         pytest.param({"threads": ["half"]}, "gpu_benchmark_threads is", id="threads"),
     ],
 )
@@ -80,9 +81,68 @@ def test_the_one_arm_is_named_after_the_policy_as_found():
     assert plan["problems"] == []
     assert plan["run_id"] == "lab-gpu-01-before"
     assert plan["pods"] == [
-        {"group": "static", "cpu": "12", "round": number, "file": f"{FOLDER}/static-round-{number}.jsonl"}
+        {
+            "group": "static",
+            "cpu": "12",
+            "threads": ["cpus"],
+            "round": number,
+            "file": f"{FOLDER}/static-round-{number}.jsonl",
+        }
         for number in (1, 2, 3)
     ]
+
+
+def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads():
+    pods = benchmark_plan(settings(contrast="auto", rounds=1), api("static"), {}, FOLDER)["pods"]
+    assert {pod["group"]: pod["threads"] for pod in pods} == {"integer": ["cpus"], "fractional": ["auto", "cpus"]}
+    (alone,) = benchmark_plan(settings(threads=["auto"], rounds=1), api("static"), {}, FOLDER)["pods"]
+    assert alone["threads"] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "groups"),
+    [
+        ("static", {"contrast": "auto"}, {"integer", "fractional"}),
+        ("none", {"contrast": "auto"}, {"none"}),
+        ("static", {"contrast": False}, {"static"}),
+        ("static", {"contrast": "auto", "arms": [{"group": "small"}]}, {"small"}),
+    ],
+)
+def test_the_contrast_is_the_default_where_it_can_be_measured(policy, changes, groups):
+    plan = benchmark_plan(settings(**changes), api(policy), {}, FOLDER)
+    assert plan["problems"] == []
+    assert {pod["group"] for pod in plan["pods"]} == groups
+
+
+@pytest.mark.parametrize(
+    ("contrast", "asked", "rounds"), [("auto", "", 20), (False, "", 5), ("auto", 8, 8), (False, 8, 8)]
+)
+def test_interleaved_groups_may_take_more_rounds(contrast, asked, rounds):
+    plan = benchmark_plan(settings(contrast=contrast, rounds=asked), api("static"), {}, FOLDER)
+    assert plan["limits"] == {
+        "rounds": rounds,
+        "precision": 0.1,
+        "budget_minutes": 10,
+        "analyses": contrast == "auto",
+    }
+    assert max(pod["round"] for pod in plan["pods"]) == rounds
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "experiment"),
+    [
+        ("static", {"contrast": "auto"}, True),
+        ("none", {}, True),
+        ("static", {}, False),
+        ("static", {"arms": [{"group": "small"}, {"group": "large"}]}, False),
+    ],
+)
+def test_groups_that_answer_a_question_by_themselves_are_an_experiment(policy, changes, experiment):
+    assert benchmark_plan(settings(**changes), api(policy), {}, FOLDER)["experiment"] is experiment
+
+
+def test_no_budget_is_no_limit():
+    assert benchmark_plan(settings(budget_minutes=0), api(), {}, FOLDER)["limits"]["budget_minutes"] is None
 
 
 def test_the_contrast_interleaves_its_arms():
@@ -96,7 +156,7 @@ def test_the_contrast_is_refused_without_the_static_policy():
     assert plan["pods"] == []
     assert plan["problems"] == [
         'node gpu-01 has the CPU manager policy "none": integer against fractional CPU differ only with "static". '
-        "Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast off."
+        "Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast at auto."
     ]
 
 
@@ -126,15 +186,6 @@ def test_a_resumed_measurement_with_other_arms_is_refused():
     assert "was begun with the arms none (cpu 8), and none (cpu 12) are asked for" in problem
 
 
-@pytest.mark.parametrize("arms", [2, 3])
-def test_orders_are_balanced_and_repeatable(arms):
-    orders = balanced_orders(arms, 12, "lab")
-    assert orders == balanced_orders(arms, 12, "lab")
-    assert all(sorted(order) == list(range(arms)) for order in orders)
-    assert all(second == first[::-1] for first, second in list(pairwise(orders))[::2])
-    assert len({tuple(balanced_orders(arms, 1, str(seed))[0]) for seed in range(40)}) > 1
-
-
 def looked(plan, complete=(), failure=None):
     return [
         {
@@ -151,28 +202,59 @@ def looked(plan, complete=(), failure=None):
     ]
 
 
+ALL = {"rounds": 3, "next_rounds": None}
+
+
 def test_only_what_is_not_complete_is_left_to_do():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    todo = benchmark_todo(plan, looked(plan, complete=(1, 3)))
+    todo = benchmark_todo(plan, looked(plan, complete=(1, 3)), [], {})
     assert [pod["round"] for pod in todo["pods"]] == [2]
-    assert todo["problems"] == []
+    assert (todo["rounds"], todo["problems"]) == (1, [])
+    assert benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], {})["rounds"] == 3
+
+
+def test_pods_run_up_to_the_next_analysis():
+    plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
+    todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 3})
+    assert sorted(pod["round"] for pod in todo["pods"]) == [1, 1, 2, 2, 3, 3]
+    ran = looked(plan, complete=(1, 2, 3))
+    more = benchmark_todo(plan, [], ran, {"rounds": 3, "next_rounds": 5})
+    assert sorted(pod["round"] for pod in more["pods"]) == [4, 4, 5, 5]
+    assert more["rounds"] == 3
+    assert benchmark_todo(plan, [], ran, {"rounds": 3, "next_rounds": None})["pods"] == []
+
+
+def test_the_first_pod_of_all_that_run_warms_the_node():
+    plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
+    first = benchmark_todo(plan, looked(plan, complete=(1,)), [], {"rounds": 1, "next_rounds": 3})["pods"]
+    assert [pod["warm_up"] for pod in first] == [True, False, False, False]
+    more = benchmark_todo(plan, [], looked(plan, complete=(1, 2, 3)), {"rounds": 3, "next_rounds": 5})["pods"]
+    assert not any(pod["warm_up"] for pod in more)
 
 
 def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    assert benchmark_todo(plan, looked(plan, failure="no")) == {"pods": [], "problems": ["no"]}
+    refused = benchmark_todo(plan, looked(plan, failure="no"), [], {})
+    assert (refused["pods"], refused["problems"]) == ([], ["no"])
+
+
+def test_after_a_pod_that_failed_no_other_runs():
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    after = benchmark_todo(plan, [], looked(plan, complete=(1,), failure="no")[:2], {})
+    assert (after["pods"], after["problems"]) == ([], [])
 
 
 def test_policies_are_not_mixed():
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
     plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
-    todo = benchmark_todo(plan, looked(plan, complete=(1,)))
+    todo = benchmark_todo(plan, looked(plan, complete=(1,)), [], {})
     assert todo["pods"] == []
     assert (
         'began with the CPU manager policy "none" and lacks 2 of 3 pods; node gpu-01 has "static" now'
         in todo["problems"][0]
     )
-    assert benchmark_todo(plan, looked(plan, complete=(1, 2, 3))) == {"pods": [], "problems": []}
+    complete = benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], ALL)
+    assert (complete["pods"], complete["problems"]) == ([], [])
 
 
 CELL = {"model": "resnet18", "precision": "half", "mode": "train", "batch": 64, "mean_ms": 12.5}
@@ -185,9 +267,11 @@ SUMMARY = {
 }
 
 
-def fact(complete=(1, 2, 3), before=None, **changes):
+def fact(complete=(1, 2, 3), before=None, measurement=ALL, **changes):
     plan = {**benchmark_plan(settings(), api(), {}, FOLDER), **changes}
-    return benchmark_fact(before or {}, plan, looked(plan), looked(plan, complete), {"summary": SUMMARY}, [])
+    return benchmark_fact(
+        before or {}, plan, measurement, looked(plan), looked(plan, complete), {"summary": SUMMARY}, []
+    )
 
 
 def test_the_fact_holds_what_was_measured():
@@ -195,6 +279,7 @@ def test_the_fact_holds_what_was_measured():
     assert run["complete"] is True
     assert run["arms"] == SUMMARY["arms"]
     assert run["main_arms"] == {"none": "none-auto"}
+    assert run["experiment"] is True
     assert fact()["problems"] == []
     assert fact(complete=(1, 2))["runs"]["before"]["complete"] is False
     assert [fact(complete=rounds)["outcome"] for rounds in ((1, 2, 3), (1, 2), ())] == [
@@ -203,6 +288,13 @@ def test_the_fact_holds_what_was_measured():
         "not_begun",
     ]
     assert fact(complete=(1, 2), before=fact(), label="after")["outcome"] == "partly_measured"
+
+
+def test_a_measurement_that_would_go_on_is_not_complete_and_one_that_ended_early_is():
+    going_on = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": 3})
+    assert (going_on["outcome"], going_on["runs"]["before"]["complete"]) == ("partly_measured", False)
+    ended = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": None})
+    assert (ended["outcome"], len(ended["runs"]["before"]["pods"])) == ("measured", 2)
 
 
 def test_the_fact_keeps_other_measurements_of_the_same_run_only():
@@ -214,14 +306,16 @@ def test_the_fact_keeps_other_measurements_of_the_same_run_only():
 def test_failures_are_in_the_fact():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     ran = looked(plan, failure="node gpu-01 has no free GPU.")[:1]
-    found = benchmark_fact({}, plan, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, ["x"])
+    found = benchmark_fact(
+        {}, plan, ALL, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, ["x"]
+    )
     assert found["problems"] == [
         "before: x",
         "before: none, round 1: node gpu-01 has no free GPU.",
         "before: it is still there",
     ]
     assert found["runs"]["before"]["complete"] is False
-    crashed = benchmark_fact({}, plan, looked(plan), [{"msg": "MODULE FAILURE"}], SKIPPED, [])
+    crashed = benchmark_fact({}, plan, ALL, looked(plan), [{"msg": "MODULE FAILURE"}], SKIPPED, [])
     assert crashed["problems"] == ["before: MODULE FAILURE"]
 
 
@@ -234,13 +328,13 @@ def test_failures_are_in_the_fact():
 )
 def test_timings_that_cannot_be_read_are_a_problem(result):
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    found = benchmark_fact({}, plan, looked(plan, complete=(1,)), [], result, [])
+    found = benchmark_fact({}, plan, ALL, looked(plan, complete=(1,)), [], result, [])
     assert found["problems"] == [f"before: {problem}" for problem in result.get("problems", ["a"])]
 
 
 def test_a_node_that_could_not_be_planned_has_a_fact_too():
     plan = benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)
-    found = benchmark_fact({}, plan, [], [], SKIPPED, [])
+    found = benchmark_fact({}, plan, ALL, [], [], SKIPPED, [])
     assert found["problems"] == ["before: no such node"]
     assert found["runs"]["before"]["complete"] is False
 
@@ -276,15 +370,27 @@ def test_the_fact_of_a_comparison():
     done = {"report": {"verdict": "BEATS", "line": "1.6x faster"}}
     assert comparison_fact(sources, done, "/r") == {
         "schema": 1,
+        "source": None,
         "a": "x@none-auto",
         "b": "x@static-auto",
         "verdict": "BEATS",
+        "recommendation": None,
         "line": "1.6x faster",
         "report": "/r/report.html",
         "problems": [],
     }
     failed = comparison_fact(sources, {"msg": "no cell in common. x", "problems": ["no cell in common.", "x"]}, "/r")
     assert (failed["report"], failed["problems"]) == (None, ["no cell in common.", "x"])
+
+
+def test_the_fact_of_an_experiment():
+    report = {"recommendation": "set_threads", "sentence": "Set the number of threads."}
+    found = comparison_fact({"source": FOLDER, "problems": []}, {"report": report}, "/r")
+    assert (found["source"], found["recommendation"], found["line"]) == (
+        FOLDER,
+        "set_threads",
+        "Set the number of threads.",
+    )
 
 
 def test_the_summary():

@@ -8,6 +8,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
     Failure,
     Recorded,
     RoundRequest,
+    busy_manifest,
     command,
     deleted,
     ended_arms,
@@ -21,8 +22,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
     pod_manifest,
     problems,
     readiness,
+    ready_phases,
+    recorded_tenants,
     sort_log,
     stage,
+    tenants_of,
     timed_out,
     with_pull_error,
 )
@@ -72,6 +76,87 @@ def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_stand
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["automountServiceAccountToken"] is False
     assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} == {"configMap", "emptyDir"}
+
+
+FULL = {"loads": ["solo", "full", "busy"], "tenants": 2, "tenant": 1}
+
+
+def test_a_tenant_of_a_full_node_reads_from_a_file_when_its_phases_begin():
+    pod = pod_manifest(request(**FULL))
+    assert pod["metadata"]["name"] == "kubepin-benchmark-gpu-01-1"
+    (container,) = pod["spec"]["containers"]
+    words = container["command"]
+    place = words.index("--tenant")
+    assert words[place : place + 4] == ["--tenant", "1", "--tenants", "2"]
+    assert sorted(words[words.index("--load") + 1].split(",")) == ["busy", "full", "solo"]
+    folder, _slash, name = words[words.index("--start-file") + 1].rpartition("/")
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if "downwardAPI" in volume)
+    assert {"name": volume["name"], "mountPath": folder, "readOnly": True} in container["volumeMounts"]
+    (item,) = volume["downwardAPI"]["items"]
+    assert item == {"path": name, "fieldRef": {"fieldPath": "metadata.annotations['kubepin.io/start']"}}
+
+
+def test_alone_a_pod_has_neither_place_nor_start_file():
+    assert "--tenant" not in command(request())
+    assert pod_manifest(request())["metadata"]["name"] == "kubepin-benchmark-gpu-01"
+
+
+def test_one_tenant_is_not_measured_twice():
+    words = command(request(loads=["solo", "full", "busy"], tenants=1))
+    assert sorted(words[words.index("--load") + 1].split(",")) == ["busy", "solo"]
+
+
+def test_busy_neighbours_are_burstable_and_hold_no_gpu():
+    pod = busy_manifest(request(**FULL, runtime_class="nvidia"), 20, "7500m")
+    assert pod["metadata"]["name"] == "kubepin-benchmark-gpu-01-busy"
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", "pod.busy", "--threads", "20"]
+    assert container["resources"] == {"requests": {"cpu": "7500m", "memory": "64Mi"}}
+    assert "runtimeClassName" not in pod["spec"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, 8), ({"gpus": 2}, 4), ({"tenants": 3}, 3), ({"gpus": 0}, 1), ({"gpus": 0, "tenants": 5}, 5)],
+)
+def test_a_node_has_a_tenant_on_each_gpu(changes, expected):
+    node = {"status": {"allocatable": {GPU: "8"}}}
+    assert tenants_of(node, request(**changes)) == expected
+
+
+def test_waiting_for_a_phase_is_no_timing():
+    ready = json.dumps({"schema": 1, "kind": "ready", "arm": "static-12", "round": 2, "load": "full"})
+    found = sort_log(f"# hello\n{ready}\n{ready}", ended=False)
+    assert found == Recorded((), ("# hello", ready))
+    assert ready_phases(found.others) == [("static-12", 2, "full")]
+
+
+def test_a_round_of_a_full_node_is_complete_with_every_load():
+    def end(load, tenant):
+        return json.dumps(
+            {
+                "schema": 1,
+                "kind": "end",
+                "run_id": "lab",
+                "arm": "static-12",
+                "round": 2,
+                "load": load,
+                "tenant": tenant,
+                "tenants": 2,
+            }
+        )
+
+    first = request(**{**FULL, "tenant": 0}, threads=["12"])
+    second = request(**FULL, threads=["12"])
+    both = [end("full", 1), end("busy", 1)]
+    assert is_complete(both, second)
+    assert not is_complete(both, first)
+    assert is_complete([*both, end("solo", 0)], first)
+    assert not is_complete(both[:1], second)
+    assert recorded_tenants(both) == 2
+    assert recorded_tenants(()) == 1
 
 
 def test_the_manifest_leaves_the_choice_of_devices_to_the_scheduler_on_one_node():
@@ -133,6 +218,8 @@ def test_the_command_line():
         pytest.param({"threads": ["auto", "0"]}, "`threads` is 0", id="threads"),
         pytest.param({"env": {"a b": 1}}, "`env` has the keys a b", id="env"),
         pytest.param({"timeout": 0}, "`timeout` is 0", id="timeout"),
+        pytest.param({"loads": []}, "`loads` is empty: expected some of solo, full, busy", id="loads"),
+        pytest.param({"tenants": -1}, "`tenants` is -1", id="tenants"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes, said):
@@ -188,6 +275,7 @@ def test_readings_add_up(known, read, result):
         pytest.param([line("end", round=1)], ["auto"], False, id="another round"),
         pytest.param([line("end", run_id="old")], ["auto"], False, id="another run"),
         pytest.param([line("end", "none-auto")], ["auto"], False, id="another arm"),
+        pytest.param([line("end", process=1, warm_up=True)], ["auto"], False, id="what warms the machine"),
     ],
 )
 def test_a_round_is_complete_once_every_thread_setting_has_ended(lines, threads, complete):

@@ -16,8 +16,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.eng
     find_gpus,
     run_command,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import Engine, Plan
-from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import HOST, REQUEST
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import Engine, Job, Plan
+from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.node.host_probe.test_plan import FOUND, WANTED
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def engine() -> CgroupEngine:
-    request = dataclasses.replace(REQUEST, python=sys.executable)
-    return CgroupEngine(request, HOST, Plan([], Engine("cgroup"), cpuset="4-15"))
+    request = dataclasses.replace(WANTED, python=sys.executable)
+    return CgroupEngine(request, FOUND, Plan([], Engine("cgroup")))
 
 
 def test_a_controller_that_the_root_keeps_to_itself_is_lent_and_taken_back(version_2: Path) -> None:
@@ -102,13 +102,13 @@ def test_a_root_that_has_all_controllers_is_left_alone(version_2: Path) -> None:
 
 
 def test_a_cgroup_that_refuses_a_value_is_named(version_2: Path) -> None:
-    (version_2 / "kubepin-probe-cpuset" / "cpuset.cpus").mkdir(parents=True)
-    with pytest.raises(TuningError, match=r"kubepin-probe-cpuset/cpuset\.cpus does not take '4-15'"):
-        engine().start("cpuset", 1, sys.stderr.buffer)
+    (version_2 / "kubepin-probe-cpuset-12" / "cpuset.cpus").mkdir(parents=True)
+    with pytest.raises(TuningError, match=r"kubepin-probe-cpuset-12/cpuset\.cpus does not take '4-15'"):
+        engine().start(Job("cpuset-12", (), 12, "4-15"), sys.stderr.buffer)
 
 
 def test_cgroups_of_an_interrupted_probe_are_removed(version_2: Path) -> None:
-    left = version_2 / "kubepin-probe-quota"
+    left = version_2 / "kubepin-probe-quota-auto"
     left.mkdir()
     (version_2 / "system.slice").mkdir()
     assert engine().clean() == [str(left)]

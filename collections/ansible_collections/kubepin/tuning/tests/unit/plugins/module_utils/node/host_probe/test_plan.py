@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import load_order
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
     CgroupFile,
     Engine,
     GpuDevice,
+    Job,
     Plan,
     ProbeHost,
     ProbeRequest,
-    arm_order,
+    arms_of,
     busiest_mhz,
+    busy_job,
     cgroup_roots,
     cgroup_settings,
     cgroup_variables,
@@ -26,6 +29,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.pla
     container_command,
     parse_gpu_list,
     plan_probe,
+    round_jobs,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology_facts
 
@@ -50,7 +54,7 @@ def machine(offline: Sequence[int] = (), isolated: str = "", gpus_on: Sequence[i
 
 EPYC_PAIR: dict[str, Any] = {"cores": 128, "threads": 2, "numa_nodes": 2, "sockets": 2}
 EPYC = machine(**EPYC_PAIR, gpus_on=(1, 0))
-REQUEST = ProbeRequest(
+WANTED = ProbeRequest(
     run_id="gpu-01-a",
     engine="docker",
     image="example.org/torch:1",
@@ -65,28 +69,55 @@ REQUEST = ProbeRequest(
     gpu="auto",
     memory="30g",
     shm_size="30g",
-    rounds=3,
+    first_round=1,
+    rounds=5,
     output="/srv/probe/lines.jsonl",
 )
-HOST = ProbeHost("gpu-01", EPYC, [DOCKER], GPUS)
+FOUND = ProbeHost("gpu-01", EPYC, [DOCKER], GPUS)
 
 
-def plan(host: ProbeHost = HOST, **changes: Any) -> Plan:
-    return plan_probe(dataclasses.replace(REQUEST, **changes), host)
+def plan(found: ProbeHost = FOUND, **changes: Any) -> Plan:
+    return plan_probe(dataclasses.replace(WANTED, **changes), found)
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 3, 8])
-@pytest.mark.parametrize("run_id", ["a", "b", "c"])
-def test_the_order_is_balanced_and_the_same_for_the_same_run(run_id: str, rounds: int) -> None:
-    order = arm_order(run_id, rounds)
-    assert [sorted(arms) for arms in order] == [["cpuset", "quota"]] * rounds
-    first = [arms[0] for arms in order]
-    assert abs(first.count("quota") - first.count("cpuset")) <= 1
-    assert arm_order(run_id, rounds) == order
+def commands(
+    made: Plan, arm: str, number: int, *, found: ProbeHost = FOUND, request: ProbeRequest = WANTED
+) -> list[list[str]]:
+    """The command line of each tenant for one round of one arm."""
+    return [container_command(request, found, made, job) for job in round_jobs(request, found, made, arm, number)]
 
 
-def test_the_order_differs_between_runs() -> None:
-    assert len({str(arm_order(f"run-{number}", 4)) for number in range(20)}) > 3
+@pytest.mark.parametrize(
+    ("threads", "arms"),
+    [
+        ("auto,cpus", ["quota-auto", "quota-12", "cpuset-12"]),
+        ("auto", ["quota-auto", "cpuset-auto"]),
+        ("cpus", ["quota-12", "cpuset-12"]),
+        ("auto, 6,12,cpus", ["quota-auto", "quota-6", "quota-12", "cpuset-6", "cpuset-12"]),
+    ],
+)
+def test_settings_that_amount_to_the_same_are_measured_once(threads: str, arms: list[str]) -> None:
+    assert arms_of(threads, 12) == arms
+
+
+def test_later_rounds_go_on_with_the_same_order() -> None:
+    whole = plan(rounds=8).order
+    assert [sorted(arms) for arms in whole] == [["cpuset-12", "quota-12", "quota-auto"]] * 8
+    assert plan(first_round=6, rounds=8).order == whole[5:]
+    assert plan(rounds=5).order == whole[:5]
+
+
+def test_the_first_process_of_a_run_warms_the_machine() -> None:
+    made = plan()
+    warm = [
+        (number, arm)
+        for number, arms in enumerate(made.order, 1)
+        for arm in arms
+        if "--warm-up" in commands(made, arm, number)[0]
+    ]
+    assert warm == [(1, made.order[0][0])]
+    later = plan(first_round=6, rounds=8)
+    assert "--warm-up" not in commands(later, later.order[0][0], 6)[0]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +143,10 @@ def test_cpus_are_chosen(told: Any, count: int, node: int | None, expected: str,
     assert (format_cpuset(choice.cpus), choice.explanation) == (expected, explanation)
 
 
-def test_the_arms_differ_in_the_cpus_only() -> None:
+def test_with_the_same_threads_the_arms_differ_in_the_cpus_only() -> None:
     made = plan()
     assert (made.problems, made.notes, made.gpu, made.gpu_numa_node) == ([], [], GPUS[0], 1)
-    quota, cpuset = (container_command(REQUEST, HOST, made, arm, 2) for arm in ("quota", "cpuset"))
+    quota, cpuset = (commands(made, arm, 2)[0] for arm in ("quota-12", "cpuset-12"))
     place = cpuset.index("--cpuset-cpus")
     assert cpuset[place + 1] == "64-69,192-197"
     rest = [word.replace("cpuset", "quota") for word in cpuset[:place] + cpuset[place + 2 :]]
@@ -123,46 +154,47 @@ def test_the_arms_differ_in_the_cpus_only() -> None:
 
 
 def test_a_round_in_docker() -> None:
-    command = " ".join(container_command(REQUEST, HOST, plan(), "quota", 2))
+    command = " ".join(commands(plan(), "quota-auto", 2)[0])
     assert command == (
-        "docker run --rm --name kubepin-probe-gpu-01-a-quota-2 --hostname gpu-01 --label kubepin.probe=gpu-01-a "
+        "docker run --rm --name kubepin-probe-gpu-01-a-quota-auto-2 --hostname gpu-01 --label kubepin.probe=gpu-01-a "
         "--network none --cpus=12 --memory=30g --shm-size=30g --gpus device=GPU-aa --volume /srv/probe:/opt/kubepin:ro "
         "--env PYTHONPATH=/opt/kubepin --entrypoint python3 example.org/torch:1 -m pod round --matrix resnets "
-        "--run-id gpu-01-a --arm quota --round 2 --threads auto,cpus --auto-threads found --device cuda --env policy=quota "
+        "--run-id gpu-01-a --arm quota --round 2 --threads auto --auto-threads found --device cuda --env policy=quota "
         "node=gpu-01 engine=docker 24.0.7 image=example.org/torch:1 clock=governor performance, boost on, base 2200 MHz, "
         "highest unknown"
     )
 
 
 def test_podman_takes_the_gpu_from_cdi_and_reads_the_program_under_selinux() -> None:
-    host = dataclasses.replace(HOST, engines=[Engine("podman", "5.2", has_image=True)], selinux=True)
-    command = " ".join(container_command(REQUEST, host, plan(host, gpu="1"), "quota", 1))
+    found = dataclasses.replace(FOUND, engines=[Engine("podman", "5.2", has_image=True)], selinux=True)
+    command = " ".join(commands(plan(found, gpu="1"), "quota-12", 1, found=found)[0])
     assert "--device nvidia.com/gpu=GPU-bb " in command
     assert "--security-opt label=disable " in command
     assert "--gpus" not in command
 
 
 def test_no_gpu_no_limits() -> None:
-    host = dataclasses.replace(HOST, topology=machine(), gpus=())
-    request = dataclasses.replace(REQUEST, cpus=1, memory=None, shm_size=None)
-    command = " ".join(container_command(request, host, plan_probe(request, host), "quota", 1))
+    found = dataclasses.replace(FOUND, topology=machine(), gpus=())
+    request = dataclasses.replace(WANTED, cpus=1, memory=None, shm_size=None)
+    command = " ".join(commands(plan_probe(request, found), "quota-1", 1, found=found, request=request)[0])
     assert "--device cpu " in command
     for option in ("--gpus", "--memory", "--shm-size", "--security-opt"):
         assert option not in command
 
 
 def test_without_a_container_the_gpu_is_chosen_by_the_environment() -> None:
-    host = dataclasses.replace(HOST, engines=[Engine("cgroup", "v2")])
-    made = plan(host, image=None)
+    found = dataclasses.replace(FOUND, engines=[Engine("cgroup", "v2")])
+    made = plan(found, image=None)
     assert made.problems == []
     assert made.notes == ["memory and shm_size count in containers only: engine cgroup limits neither"]
-    variables = cgroup_variables(REQUEST, made)
+    variables = cgroup_variables(WANTED, round_jobs(WANTED, found, made, "quota-12", 1)[0])
     assert variables == {
         "PYTHONPATH": "/srv/probe",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "GPU-aa",
     }
-    assert cgroup_variables(REQUEST, plan(host, gpu="none"))["CUDA_VISIBLE_DEVICES"] == ""
+    (blind,) = round_jobs(WANTED, found, plan(found, gpu="none"), "quota-12", 1)
+    assert cgroup_variables(WANTED, blind)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_gpu_that_is_left_unused_is_told() -> None:
@@ -170,19 +202,19 @@ def test_a_gpu_that_is_left_unused_is_told() -> None:
 
 
 def test_a_busy_host_is_told() -> None:
-    (note,) = plan(dataclasses.replace(HOST, load=4.2)).notes
+    (note,) = plan(dataclasses.replace(FOUND, load=4.2)).notes
     assert note == "other work runs on this host (load average 4.2): timings will spread widely"
 
 
 def test_auto_takes_the_first_engine_that_works() -> None:
     engines = [Engine("docker", problem="does not answer"), Engine("podman", "5.2", has_image=True), Engine("cgroup")]
-    made = plan(dataclasses.replace(HOST, engines=engines))
+    made = plan(dataclasses.replace(FOUND, engines=engines))
     assert (made.problems, made.engine.name) == ([], "podman")
 
 
 def test_an_image_is_pulled_if_that_is_allowed() -> None:
-    host = dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, has_image=False)])
-    assert plan(host, pull=True).pull
+    found = dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, has_image=False)])
+    assert plan(found, pull=True).pull
     assert not plan(pull=True).pull
 
 
@@ -195,21 +227,41 @@ def test_split_cores_are_told() -> None:
     ]
 
 
-SMALL = dataclasses.replace(HOST, topology=machine(offline=(2,)), gpus=())
+FULL = {"loads": ["solo", "full", "busy"], "cpus": 12}
+SMALL = dataclasses.replace(FOUND, topology=machine(offline=(2,)), gpus=())
 
 
 @pytest.mark.parametrize(
-    ("host", "changes", "expected"),
+    ("found", "changes", "expected"),
     [
-        (HOST, {"run_id": "a b"}, "run_id is 'a b': expected letters"),
-        (HOST, {"rounds": 0}, "rounds is 0: expected 1 or more"),
-        (HOST, {"memory": "30Gi"}, "memory is '30Gi': expected a number with b, k, m or g"),
-        (HOST, {"shm_size": "much"}, "shm_size is 'much'"),
-        (HOST, {"image": None}, "image is not given"),
-        (HOST, {"gpu": "7"}, "gpu is '7': expected auto, none, or the index or UUID of one of: 0 GPU-aa, 1 GPU-bb"),
+        (FOUND, {"run_id": "a b"}, "run_id is 'a b': expected letters"),
+        (FOUND, {"rounds": 0}, "rounds is 0: expected 1 or more"),
+        (FOUND, {"first_round": 0}, "first_round is 0: expected 1 or more"),
+        (FOUND, {"first_round": 6}, "rounds is 5: expected 6 or more"),
+        (FOUND, {"threads": "auto,half"}, "threads is 'auto,half': 'half' is neither auto, cpus nor a number from 1"),
+        (FOUND, {"threads": "0"}, "threads is '0'"),
+        (FOUND, {"loads": ["solo", "solo"]}, "loads is solo, solo: expected some of solo, full, busy, each once"),
+        (FOUND, {"tenants": -1}, "tenants is -1: expected 1 or more, or 0 for one on each GPU"),
+        (FOUND, {**FULL, "tenants": 3}, "tenants is 3: expected up to 2, one on each GPU, or gpu none"),
+        (FOUND, {**FULL, "cpus": 128}, "cpus is 128: expected 1 to 127 for each of 2 tenants"),
+        (FOUND, {**FULL, "cpuset": "4-15"}, "cpuset is '4-15': expected auto, because 2 tenants share out the CPUs"),
+        (
+            SMALL,
+            {**FULL, "cpus": 1, "tenants": 2},
+            "expected fewer tenants than 2: this host has 2 CPUs online, of which busy neighbours need one",
+        ),
+        (
+            dataclasses.replace(SMALL, topology=machine(cores=4, isolated="2-3")),
+            {**FULL, "cpus": 1, "tenants": 3},
+            "cpus is 1 for each of 3 tenants, and only 2 CPUs are not isolated: ask for fewer",
+        ),
+        (FOUND, {"memory": "30Gi"}, "memory is '30Gi': expected a number with b, k, m or g"),
+        (FOUND, {"shm_size": "much"}, "shm_size is 'much'"),
+        (FOUND, {"image": None}, "image is not given"),
+        (FOUND, {"gpu": "7"}, "gpu is '7': expected auto, none, or the index or UUID of one of: 0 GPU-aa, 1 GPU-bb"),
         (SMALL, {"cpus": 1, "gpu": "0"}, "gpu is '0', and this host has no NVIDIA GPU"),
-        (HOST, {"cpus": 256}, "cpus is 256: expected 1 to 255, fewer than the host's 256 CPUs online"),
-        (HOST, {"cpus": 0}, "cpus is 0: expected 1 to 255"),
+        (FOUND, {"cpus": 256}, "cpus is 256: expected 1 to 255, fewer than the host's 256 CPUs online"),
+        (FOUND, {"cpus": 0}, "cpus is 0: expected 1 to 255"),
         (SMALL, {"cpus": 2}, "cpus is 2: expected 1, fewer than the host's 2 CPUs online"),
         (
             dataclasses.replace(SMALL, topology=machine(cores=1)),
@@ -221,54 +273,131 @@ SMALL = dataclasses.replace(HOST, topology=machine(offline=(2,)), gpus=())
             {"cpus": 2},
             "only 1 CPUs are not isolated",
         ),
-        (HOST, {"cpuset": "4-"}, "'4-' is neither a CPU number nor a range"),
+        (FOUND, {"cpuset": "4-"}, "'4-' is neither a CPU number nor a range"),
         (SMALL, {"cpus": 1, "cpuset": "7"}, "this host has no CPU 7. Online are 0-1"),
         (SMALL, {"cpus": 1, "cpuset": "2"}, "CPU 2 is offline"),
-        (HOST, {"cpuset": "4-14"}, "names 11 CPUs, and cpus is 12"),
-        (dataclasses.replace(HOST, obstacles=["only root may do this."]), {}, "only root may do this."),
+        (FOUND, {"cpuset": "4-14"}, "names 11 CPUs, and cpus is 12"),
+        (dataclasses.replace(FOUND, obstacles=["only root may do this."]), {}, "only root may do this."),
         (
-            dataclasses.replace(HOST, engines=[Engine("docker", problem="there is no program docker in PATH.")]),
+            dataclasses.replace(FOUND, engines=[Engine("docker", problem="there is no program docker in PATH.")]),
             {},
             "engine docker: there is no program docker in PATH.",
         ),
         (
-            dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, has_image=False)]),
+            dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, has_image=False)]),
             {},
             "image example.org/torch:1 is not there, and pull is false: run `docker pull example.org/torch:1`",
         ),
         (
-            dataclasses.replace(HOST, engines=[dataclasses.replace(DOCKER, gives_gpus=False)]),
+            dataclasses.replace(FOUND, engines=[dataclasses.replace(DOCKER, gives_gpus=False)]),
             {},
             "engine docker cannot hand GPU 0 to a container: install the NVIDIA container toolkit",
         ),
         (
-            dataclasses.replace(HOST, engines=[Engine("podman", has_image=True, gives_gpus=False)]),
+            dataclasses.replace(FOUND, engines=[Engine("podman", has_image=True, gives_gpus=False)]),
             {},
             "write a CDI specification",
         ),
     ],
 )
-def test_what_stands_in_the_way(host: ProbeHost, changes: dict[str, Any], expected: str) -> None:
-    (problem,) = plan(host, **changes).problems
+def test_what_stands_in_the_way(found: ProbeHost, changes: dict[str, Any], expected: str) -> None:
+    (problem,) = plan(found, **changes).problems
     assert expected in problem
 
 
 def test_all_problems_come_at_once() -> None:
     engines = [Engine("docker", problem="does not answer: no socket"), Engine("cgroup", problem="no torch")]
-    host = dataclasses.replace(SMALL, engines=engines)
-    problems = plan(host, cpus=1, cpuset="7-8", memory="x", gpu="3", rounds=-1).problems
+    found = dataclasses.replace(SMALL, engines=engines)
+    problems = plan(found, cpus=1, cpuset="7-8", memory="x", gpu="3", rounds=-1).problems
     assert len(problems) == 7
 
 
 def test_the_cgroup_files_of_each_arm() -> None:
-    assert cgroup_settings(2, "quota", 12, "4-15", "") == [CgroupFile("", "cpu.max", "1200000 100000")]
-    assert cgroup_settings(2, "cpuset", 12, "4-15", "")[1:] == [CgroupFile("", "cpuset.cpus", "4-15")]
-    quota = cgroup_settings(1, "quota", 12, "4-15", "0-1")
+    limited, pinned = Job("quota-12-1", (), 12), Job("cpuset-12-1", (), 12, "4-15")
+    assert cgroup_settings(2, limited, "") == [CgroupFile("", "cpu.max", "1200000 100000")]
+    assert cgroup_settings(2, pinned, "")[1:] == [CgroupFile("", "cpuset.cpus", "4-15")]
+    quota = cgroup_settings(1, limited, "0-1")
     assert quota == [CgroupFile("cpu", "cpu.cfs_period_us", "100000"), CgroupFile("cpu", "cpu.cfs_quota_us", "1200000")]
-    assert cgroup_settings(1, "cpuset", 12, "4-15", "0-1")[2:] == [
+    assert cgroup_settings(1, pinned, "0-1")[2:] == [
         CgroupFile("cpuset", "cpuset.cpus", "4-15"),
         CgroupFile("cpuset", "cpuset.mems", "0-1"),
     ]
+
+
+def test_the_cgroup_files_of_neighbours_have_a_weight_and_no_limit() -> None:
+    busy = Job("busy-quota-12", (), None, shares=4096)
+    assert cgroup_settings(1, busy, "") == [CgroupFile("cpu", "cpu.shares", "4096")]
+    assert cgroup_settings(2, busy, "") == [CgroupFile("", "cpu.weight", "157")]
+
+
+def full(found: ProbeHost = FOUND, **changes: Any) -> tuple[ProbeRequest, Plan]:
+    """A probe of a full host."""
+    request = dataclasses.replace(WANTED, **{**FULL, **changes})
+    return request, plan_probe(request, found)
+
+
+def test_a_full_host_has_a_tenant_on_each_gpu_with_cpus_of_its_own_near_it() -> None:
+    _, made = full()
+    assert [(tenant.gpu, tenant.gpu_numa_node, tenant.cpuset) for tenant in made.tenants] == [
+        (GPUS[0], 1, "64-69,192-197"),
+        (GPUS[1], 0, "1-6,129-134"),
+    ]
+    assert made.loads == ["solo", "full", "busy"]
+
+
+def test_tenants_on_the_same_numa_node_do_not_share_a_cpu() -> None:
+    found = dataclasses.replace(FOUND, topology=machine(**EPYC_PAIR, gpus_on=(0, 0)))
+    _, made = full(found)
+    first, second = (parse_cpuset(tenant.cpuset) for tenant in made.tenants)
+    assert len(first) == len(second) == 12
+    assert not first & second
+
+
+def test_the_tenants_of_a_round_differ_in_their_place_gpu_and_cpus() -> None:
+    request, made = full()
+    first, second = (" ".join(words) for words in commands(made, "cpuset-12", 3, request=request))
+    assert "--name kubepin-probe-gpu-01-a-cpuset-12-3-0 " in first
+    assert "--name kubepin-probe-gpu-01-a-cpuset-12-3-1 " in second
+    assert "--cpuset-cpus 64-69,192-197 --cpu-shares=12288 " in first
+    assert "--cpuset-cpus 1-6,129-134 --cpu-shares=12288 " in second
+    assert ("device=GPU-aa" in first, "device=GPU-bb" in second) == (True, True)
+    assert "--volume /srv/probe/lines.jsonl.start:/run/kubepin:ro " in first
+    order = ",".join(load_order(["solo", "full", "busy"], "gpu-01-a", 3))
+    place = f"--load {order} --start-file /run/kubepin/start --slot-seconds 6"
+    assert f"--tenant 0 --tenants 2 {place}" in first
+    assert f"--tenant 1 --tenants 2 {place}" in second
+
+
+def test_busy_neighbours_keep_off_exclusive_cpus_and_have_the_weight_of_what_is_left() -> None:
+    request, made = full()
+    quota, pinned = (busy_job(request, FOUND, made, arm) for arm in ("quota-12", "cpuset-12"))
+    assert quota.words == ["-m", "pod.busy", "--threads", str(256 - 24 + 12)]
+    assert (quota.quota, quota.cpuset, quota.shares, quota.gpu) == (None, "", 232 * 1024, None)
+    taken = {cpu for tenant in made.tenants for cpu in parse_cpuset(tenant.cpuset)}
+    assert parse_cpuset(pinned.cpuset) == set(range(256)) - taken
+
+
+def test_one_tenant_is_not_measured_twice() -> None:
+    _, made = full(gpu="1")
+    assert made.loads == ["solo", "busy"]
+    assert [tenant.gpu for tenant in made.tenants] == [GPUS[1]]
+    assert "one tenant fills this host" in made.notes[0]
+
+
+def test_tenants_without_a_gpu_are_as_many_as_asked_for() -> None:
+    found = dataclasses.replace(FOUND, topology=machine(cores=4), gpus=())
+    _, made = full(found, cpus=1, tenants=3, gpu="none")
+    assert [tenant.cpuset for tenant in made.tenants] == ["1", "2", "3"]
+
+
+def test_without_busy_neighbours_tenants_may_have_all_cpus() -> None:
+    found = dataclasses.replace(FOUND, topology=machine(), gpus=())
+    _, made = full(found, cpus=1, tenants=2, gpu="none", loads=["solo", "full"])
+    assert [tenant.cpuset for tenant in made.tenants] == ["1", "0"]
+
+
+def test_alone_a_host_has_one_tenant() -> None:
+    assert [tenant.gpu for tenant in plan(tenants=2).tenants] == [GPUS[0]]
 
 
 V1 = """\
@@ -306,8 +435,8 @@ def test_the_busiest_cpu_counts(cpus: set[int], expected: float | None) -> None:
 
 
 def test_the_clock_in_words() -> None:
-    assert clock_sentence({"quota": [3400.0, 3390.0, 3410.0], "cpuset": [3402.0]}, EPYC) == (
-        "busiest CPU at 3400 MHz with quota (3390 to 3410), 3402 MHz with cpuset (3402 to 3402); governor performance, boost on, "
-        "base 2200 MHz, highest unknown"
+    assert clock_sentence({"quota-12": [3400.0, 3390.0, 3410.0], "cpuset-12": [3402.0], "quota-auto": []}, EPYC) == (
+        "busiest CPU at 3400 MHz with quota-12 (3390 to 3410), 3402 MHz with cpuset-12 (3402 to 3402); governor performance, "
+        "boost on, base 2200 MHz, highest unknown"
     )
     assert clock_sentence({}, EPYC).startswith("frequency while running unknown; governor performance")
