@@ -459,6 +459,11 @@ NO_FIXED_ARM = "no arm with a fixed number of threads shows their part"
 def fixed_threads(gap: Gap, fixed: Arm, threads: float) -> str:
     """What the arm with a fixed number of threads shows."""
     slow, fast = gap.slow, gap.fast
+    if fixed == fast:
+        return (
+            f"with {threads:g} threads ({fixed.name}) a step takes {fixed.mean_ms:.2f} ms instead of {slow.mean_ms:.2f} ms "
+            f"on {slow.name}"
+        )
     if fast.mean_ms <= fixed.mean_ms <= slow.mean_ms:
         return (
             f"with {threads:g} threads ({fixed.name}) a step takes {fixed.mean_ms:.2f} ms, "

@@ -44,10 +44,11 @@ class Place(NamedTuple):
         return cls(tenant, tenants, tuple(loads), start_file, slot_seconds)
 
     def head(self, load: str) -> Dict[str, Any]:
-        """What the place adds to each line."""
+        """What the place adds to each line. Warming the machine is the one work of all tenants under solo."""
         if self.start_file is None:
             return {}
-        return {"tenant": self.tenant, "tenants": self.tenants if load != SOLO else 1, "load": load}
+        alone = load == SOLO and self.tenant == 0
+        return {"tenant": self.tenant, "tenants": 1 if alone else self.tenants, "load": load}
 
     def takes_part(self, load: str) -> bool:
         """Whether this tenant works under `load`: solo is the first one's alone."""
