@@ -124,12 +124,12 @@ def test_a_role_runs_from_a_playbook_of_somebody_else(run: Run, tmp_path: Path) 
 
 
 def timings(folder: Path) -> str:
-    """A folder with three rounds of two arms, of which static is faster, as the program in the pod writes them."""
+    """A folder with five rounds of two arms, of which static is faster, as the program in the pod writes them."""
     common = {"schema": 1, "run_id": "r1", "process": 0}
     cell = {"kind": "block", "model": "resnet18", "precision": "half", "mode": "inference", "batch": 64, "status": "ok"}
     lines = [
         {**common, **line, "arm": arm, "round": number}
-        for number in (1, 2, 3)
+        for number in range(1, 6)
         for arm, ms in (("none-auto", 12.0), ("static-auto", 10.0))
         for line in ({"kind": "process", "env": {}}, {**cell, "iter_ms": [ms + number / 1000]})
     ]
