@@ -72,8 +72,9 @@ class Step:
 
     @property
     def headline(self) -> FamilyEstimate | None:
-        """None if no round has all cells of a family that is no control."""
-        return next((own for own in self.families if own.family is not Family.CONTROL), None)
+        """The first family in Family's order that was tried and is no control; None if no round has all of its cells."""
+        about = next((own for own in Family if own in self.selection.tried and own is not Family.CONTROL), None)
+        return next((own for own in self.families if own.family is about), None)
 
     @property
     def verdict(self) -> Verdict:
@@ -107,7 +108,7 @@ def assess(
     verdicts = [_verdicts(steps, roles) for roles in (*STEPS.values(), WHOLE)]
     recommendation = Recommendation.REPEAT if reasons else recommend(*verdicts)
     measured = [step for found in asked.values() for step in found] or whole
-    rounds = min((step.headline.estimate.rounds if step.headline else 0 for step in measured), default=0)
+    rounds = min((step.headline.estimate.rounds for step in measured if step.headline), default=0)
     widest = next(iter((*whole, *measured)), None)
     found = Experiment(
         label=label or chosen.label,
@@ -197,10 +198,10 @@ def _steps(chosen: _Chosen, margin: float) -> list[Step]:
         sides = {role: own for role, results in chosen.arms.items() if (own := side(results, load)).rounds}
         if len(sides) < 2:
             continue
-        selection = select_cells(list(sides.values()))
         for roles in combinations(sides, 2):
             arms = chosen.pair(roles)
             a, b = side(arms[0], load), side(arms[1], load)
+            selection = select_cells([a, b])
             found = pair(a, b, selection)
             shift = _shift(chosen, roles[0], load, selection)
             applied = fair_margin(margin, turns=interleaved(*arms), shift=shift)
@@ -290,13 +291,12 @@ def _reference(steps: Sequence[Step]) -> ArmRole:
 
 
 def _throughputs(chosen: _Chosen, steps: Sequence[Step]) -> Iterable[Throughput]:
-    """One for each arm and load, over the headline's cells and the rounds that have all of them."""
+    """One for each arm and load, over the cells of the first contrast and the rounds in which the arm has all of them."""
     alone: dict[ArmRole, float] = {}
     for load in Load:
-        selection = next((step.selection for step in steps if step.load is load), None)
-        if selection is None or selection.headline is None:
+        cells = next((step.headline.cells for step in steps if step.load is load and step.headline), None)
+        if cells is None:
             continue
-        cells = selection.families[selection.headline]
         for role, results in chosen.arms.items():
             found = _throughput(role, load, side(results, load), cells)
             if found is None:

@@ -116,10 +116,11 @@ def family_of(cell: Cell, sides: Iterable[ResultSet]) -> Family | None:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells that all arms of an experiment have, by family. `left_out` failed too often to count."""
+    """The cells that all sides have, by family. `left_out` failed too often to count; `tried` has their families too."""
 
     families: Mapping[Family, tuple[Cell, ...]]
     left_out: tuple[Cell, ...]
+    tried: frozenset[Family]
 
     @property
     def headline(self) -> Family | None:
@@ -131,18 +132,19 @@ def select_cells(sides: Sequence[Side]) -> Selection:
     """The families of the cells that every side tried, without the cells that failed in too many rounds."""
     results = [own.results for own in sides]
     families: dict[Family, list[Cell]] = {}
-    left_out = []
+    left_out, tried = [], set()
     for cell in common_cells(sides):
         found = family_of(cell, results)
         if found is None:
             continue
+        tried.add(found)
         timed = frozenset.intersection(*(frozenset(own.logs[cell]) for own in sides))
         failures = {number for own in sides for number in own.failed[cell]}
         if timed and len(failures) <= MOST_FAILURES:
             families.setdefault(found, []).append(cell)
         else:
             left_out.append(cell)
-    return Selection({found: tuple(cells) for found, cells in families.items()}, tuple(left_out))
+    return Selection({found: tuple(cells) for found, cells in families.items()}, tuple(left_out), frozenset(tried))
 
 
 def common_cells(sides: Sequence[Side]) -> list[Cell]:
@@ -336,7 +338,7 @@ def family_cells(comparison: Comparison) -> tuple[Cell, ...]:
 
 def family_estimate(cells: Sequence[Cell], a: ResultSet, b: ResultSet, margin: float) -> Estimate | None:
     """Geometric mean over `cells` of A's time over B's; None if no round has all of them on both sides."""
-    found = pair(side(a), side(b), Selection({Family.OTHER: tuple(cells)}, ()))
+    found = pair(side(a), side(b), Selection({Family.OTHER: tuple(cells)}, (), frozenset({Family.OTHER})))
     if any(cell not in found.log_ratios for cell in cells):
         return None
     d = family_ratios(found, cells, Family.OTHER)

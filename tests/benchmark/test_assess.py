@@ -174,6 +174,27 @@ def test_throughput_of_a_full_node() -> None:
     assert sum(full.by_tenant[1]) == pytest.approx(full.by_round[1], rel=0.01)
 
 
+def test_an_arm_that_misses_its_slots_costs_its_own_contrasts_only() -> None:
+    def missed(process: Process) -> Process:
+        timings = {**process.timings, **dict.fromkeys(PIPELINE, Timing("skipped", reason="not warm"))}
+        return replace(process, timings=timings) if process.load == Load.BUSY else process
+
+    speeds = {"none-auto": 1.0, "none-4": 2.0, "static-4": 3.0}
+    arms = {
+        arm: together(*(results(arm, speed, load=load, tenants=2) for load in (Load.FULL, Load.BUSY)))
+        for arm, speed in speeds.items()
+    }
+    today = arms["none-auto"]
+    arms["none-auto"] = replace(today, processes=tuple(map(missed, today.processes)))
+    found = assess({"r1": arms})
+    exclusive = found.contrast(Question.EXCLUSIVE, Load.BUSY)
+    assert exclusive is not None
+    assert exclusive.headline.family is Family.INPUT_PIPELINE
+    assert (exclusive.headline.estimate.rounds, exclusive.headline.estimate.verdict) == (8, Verdict.BEATS)
+    measured = [one.role for one in found.throughputs if one.load is Load.BUSY]
+    assert measured == [ArmRole.THREADS, ArmRole.EXCLUSIVE]
+
+
 def test_the_99th_percentile_needs_299_steps() -> None:
     assert experiment(THREADS_HELP, rounds=1).throughputs[0].p99_ms is None
     assert experiment(THREADS_HELP, rounds=2).throughputs[0].p99_ms is not None
