@@ -23,8 +23,8 @@ from .evaluate import (
     checked_margin,
     checked_precision,
     compare_sides,
-    judge_experiment,
     read_sources,
+    report_experiment,
 )
 from .experiment import Experiment
 from .render import to_object, to_text
@@ -58,11 +58,11 @@ def _precision(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    judged = argparse.ArgumentParser(add_help=False)
-    judged.add_argument(
+    evaluated = argparse.ArgumentParser(add_help=False)
+    evaluated.add_argument(
         "--margin", type=_margin, default=MARGIN, help="smallest difference worth a claim (default: %(default)s)"
     )
-    judged.add_argument(
+    evaluated.add_argument(
         "--allow-different",
         metavar="KEY",
         action="append",
@@ -77,15 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--batch", type=_batch, help="batch size of a log or folder that does not record it")
     inputs = "the original's log, its folder of CSV files, or JSON lines (a file, a folder, or either with @ARM)"
 
-    command = commands.add_parser("compare", parents=[judged, two], help="compare B (after) with A (before)")
+    command = commands.add_parser("compare", parents=[evaluated, two], help="compare B (after) with A (before)")
     command.add_argument("a", metavar="A", help=inputs)
     command.add_argument("b", metavar="B", help="the same for the other side")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
     command = commands.add_parser(
         "report",
-        parents=[judged, two],
-        help="judge an experiment, or compare two sides, as HTML, Markdown, JSON and one line",
+        parents=[evaluated, two],
+        help="evaluate an experiment, or compare two sides, as HTML, Markdown, JSON and one line",
     )
     command.add_argument("a", metavar="RUN", help=f"JSON lines of one experiment; or, before B, side A: {inputs}")
     command.add_argument("b", metavar="B", nargs="?", help="side B; leave it out for an experiment")
@@ -185,7 +185,7 @@ def _report_experiment(options: argparse.Namespace, target: Target) -> int:
     }
     if problems := [f"{name} is about two sides: give B too, or leave it out." for name, on in of_sides.items() if on]:
         raise InputError(problems)
-    experiment = judge_experiment(
+    experiment = report_experiment(
         [Path(options.a), *options.also],
         target,
         margin=options.margin,

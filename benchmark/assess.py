@@ -23,6 +23,7 @@ from .compare import (
     fair_margin,
     family_estimates,
     family_ratios,
+    first_family,
     interleaved,
     pair,
     pair_notes,
@@ -35,7 +36,6 @@ from .experiment import (
     ArmRole,
     Contrast,
     Experiment,
-    Family,
     FamilyEstimate,
     Invalid,
     Load,
@@ -72,8 +72,8 @@ class Step:
 
     @property
     def headline(self) -> FamilyEstimate | None:
-        """The first family in Family's order that was tried and is no control; None if no round has all of its cells."""
-        about = next((own for own in Family if own in self.selection.tried and own is not Family.CONTROL), None)
+        """The estimate of the first family that was tried; None if no round has all of that family's cells."""
+        about = first_family(self.selection.tried)
         return next((own for own in self.families if own.family is about), None)
 
     @property

@@ -11,14 +11,14 @@ estimator and its sources are in `statistics`.
   skipped or out of memory in more than one round, or that was timed in no round by both, leaves its family in all
   rounds, and a note says so: else a few failures would cost most rounds, or the mix of cells would shift.
 - Where the card differs between the arms of a round, the control's log ratio is taken out of the others': cards of one
-  model differ by 2 to 5 %. The control is judged by the rounds on one card.
+  model differ by 2 to 5 %. The control itself uses the rounds on one card.
 - Cells derived from others (timed as the original does) contain the same steps again, so no family has them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -114,6 +114,11 @@ def family_of(cell: Cell, sides: Iterable[ResultSet]) -> Family | None:
     return found if any(results.run_ids for results in every) else Family.INPUT_PIPELINE
 
 
+def first_family(families: Container[Family]) -> Family | None:
+    """The first of these families in the order of Family, except the control; None if there is no such family."""
+    return next((found for found in Family if found in families and found is not Family.CONTROL), None)
+
+
 @dataclass(frozen=True)
 class Selection:
     """The cells that all sides have, by family. `left_out` failed too often to count; `tried` has their families too."""
@@ -124,8 +129,8 @@ class Selection:
 
     @property
     def headline(self) -> Family | None:
-        """The family that the verdict is about: the first measured one in Family's order that is no control."""
-        return next((found for found in Family if found in self.families and found is not Family.CONTROL), None)
+        """The family that the verdict is about, of those that have cells left."""
+        return first_family(self.families)
 
 
 def select_cells(sides: Sequence[Side]) -> Selection:
@@ -269,7 +274,7 @@ def control_of(families: Iterable[FamilyEstimate]) -> Estimate | None:
 
 
 def control_proves(control: Estimate | None) -> bool:
-    """Whether the control's interval lies inside its margin. Absence of a proof that it moved is no proof."""
+    """Whether the control's interval lies inside its margin. Only then does it prove that the GPU side is equal."""
     return control is not None and control.verdict is Verdict.EQUIVALENT
 
 

@@ -124,7 +124,7 @@ def read_experiment(
     return assess(ordered, margin=margin, precision=precision, allow_different=allow_different, label=label)
 
 
-def judge_experiment(
+def report_experiment(
     sources: Sequence[Path],
     target: Target | None,
     *,

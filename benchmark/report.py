@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import page, render
 from .analysis import Analysis
 from .experiment import Experiment
-from .page import cells, text
+from .page import cells
 from .page.forest import tables as forest_tables
 from .page.table import Table
 from .wording import effort, gpu_minutes, headline, verdict_line
@@ -42,11 +42,6 @@ def _sentence(analysis: Analysis) -> str:
     comparison = analysis.comparison
     told = not comparison.invalid and comparison.family is not None and comparison.family.low is not None
     return headline(analysis) if told else verdict_line(comparison)
-
-
-def to_text(found: Experiment | Analysis) -> str:
-    """The result for a terminal, in a page of text."""
-    return text.to_text(_page(found, "", ""))
 
 
 def _page(found: Experiment | Analysis, title: str, command: str) -> page.Page:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the method claims about timings whose truth is known: false claims, coverage, rounds and GPU-minutes.
 
-Each run draws the processes of an experiment and judges it after 5, 8, 12 and 20 rounds, as a measurement does, until
+Each run draws the processes of an experiment and evaluates it after 5, 8, 12 and 20 rounds, as a measurement does, until
 it is precise. The log of a cell's mean step in a process is normal: one part is common to the cells of the process,
 one is the cell's own. A draw that makes the control move is an INVALID run, and counts as no claim.
 """
@@ -117,7 +117,7 @@ def _stopped(noise: Noise, truth: tuple[float, float], shift: float, draw: rando
             for arm, processes in enumerate(rounds):
                 gain = sum(map(math.log, truth[:arm])) + (moved if arm == len(ARMS) - 1 else 0.0)
                 processes.append(_process(number, noise, gain, draw))
-        experiment = _judge(rounds, interleaved=not shift)
+        experiment = _evaluate(rounds, interleaved=not shift)
         if experiment.is_precise or experiment.invalid:
             break
     assert experiment is not None
@@ -144,7 +144,7 @@ def _process(number: int, noise: Noise, gain: float, draw: random.Random) -> Pro
     return Process(number, 0, {cell: Timing("ok", (mean_ms(cell),)) for cell in _CELLS})
 
 
-def _judge(rounds: Sequence[Sequence[Process]], *, interleaved: bool) -> Experiment:
+def _evaluate(rounds: Sequence[Sequence[Process]], *, interleaved: bool) -> Experiment:
     runs: dict[str, dict[str, ResultSet]] = {}
     for arm, processes in zip(ARMS, rounds):
         run = "r1" if interleaved or arm != ARMS[-1] else "r2"

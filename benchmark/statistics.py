@@ -137,7 +137,7 @@ def geometric_mean(values: Iterable[float]) -> float:
 def trend(precision: str, mode: str, points: Sequence[tuple[float, float]], opening: float) -> Trend | None:
     """How the gap changes with the size of a model: a description, which proves nothing by itself.
 
-    The cells of one process are not independent, so there is no p value. The gap is ln(ratio), with the sign that makes
+    It has no p value, because the cells of one process are not independent. The gap is ln(ratio), with the sign that makes
     its sum positive, so that swapping A and B changes nothing.
 
     :param points: B's time in ms and ln(ratio) of each cell

@@ -104,7 +104,7 @@ def finite(value: float | None) -> bool:
 _NOTES: Mapping[NoteCode, str] = {
     NoteCode.CARD_TAKEN_OUT: (
         "in round {rounds} the arms ran on different cards: the control's difference is taken out, and the control "
-        "itself is judged by the other rounds"
+        "itself uses the other rounds"
     ),
     NoteCode.CELLS_FAILED: "not timed in more than one round by {sides}, left out of all rounds: {cells}",
     NoteCode.CELLS_LEFT_OUT: "not in every arm, left out of {side}: {cells}",
@@ -576,24 +576,6 @@ def _named(cause: Cause) -> str:
         return f"{CAUSES[cause.code]} (part of the gap unknown)"
     least = "at least " if cause.code is CauseCode.THROTTLING and cause.share < 1 else ""
     return f"{CAUSES[cause.code]} ({least}{cause.share:.0%} of the gap)"
-
-
-def in_short(analysis: Analysis) -> list[str]:
-    """The causes by name with the main one's first evidence, and the part that the number of threads has."""
-    if analysis.comparison.verdict is Verdict.INVALID:
-        return []
-    sentences = list(analysis.why[:1])
-    if analysis.causes:
-        main, *others = [
-            f"{CAUSES[c.code]} ({share(c.share)} of the gap)" if finite(c.share) else CAUSES[c.code]
-            for c in analysis.causes
-        ]
-        sentences = [f"{main[:1].upper()}{main[1:]}: {analysis.causes[0].evidence[0]}."]
-        sentences += [f"Also {', '.join(others)}."] if others else []
-    alone = analysis.factors.share_by_threads if analysis.factors else None
-    if finite(alone):
-        sentences.append(f"Setting the number of threads alone closes {share(alone)} of the gap.")
-    return sentences
 
 
 # Threads and placement

@@ -66,7 +66,7 @@ class Types:
         return ".".join(names) or None
 
     def leaves(self, struct: str = ROOT, where: str = "") -> Iterator[str]:
-        """The paths of all fields that are no structs themselves."""
+        """The paths of all fields whose type is not a struct."""
         for name, kind in fields_of(struct, self.structs, self.named).items():
             if kind in self.structs and kind != struct:
                 yield from self.leaves(kind, f"{where}{name}.")

@@ -15,7 +15,7 @@ from . import charts, words
 from .table import Table
 
 NONE_DECIDED = "No cause is named: no gap is decided."
-NOT_RECORDED = "No cause is named: the input has no counters, or there is no gap to explain."
+NOT_RECORDED = "No cause is named, because the input has no counters or shows no gap."
 
 
 @dataclass(frozen=True)

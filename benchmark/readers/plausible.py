@@ -10,7 +10,7 @@ SHORTEST_MS = 0.1
 LONGEST_MS = 1e6
 
 LARGEST_RATIO = 20.0
-"""On one model of GPU, a ratio beyond this is no effect of CPUs but another unit or another program."""
+"""On the same GPU model, CPUs cannot cause a larger ratio: it means a different unit or a different program."""
 
 LEAST_STEPS = 5
 """Equal times of fewer steps may be a coincidence. A block has ten steps (`pod.measure`), a table fifty."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.evaluate import Sides, Target, analyse_sides, checked_margin, judge_experiment, read_experiment
+from benchmark.evaluate import Sides, Target, analyse_sides, checked_margin, read_experiment, report_experiment
 from benchmark.experiment import ArmRole, Load, Question, Recommendation
 from benchmark.results import InputError
 
@@ -116,7 +116,7 @@ def test_all_problems_of_an_experiment_come_at_once(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     (tmp_path / "x.jsonl").write_text("oops\n")
     with pytest.raises(InputError) as refused:
-        judge_experiment(
+        report_experiment(
             [tmp_path / "gone", tmp_path / "x.jsonl"],
             Target(tmp_path / "out", "title"),
             margin=2.0,

@@ -218,7 +218,7 @@ def test_every_chart_and_table_says_what_it_shows(case: Experiment | Analysis, w
 
 def test_no_report_shows_a_word_of_the_program(case: Experiment | Analysis, written: Written) -> None:
     page, markdown, _ = written(case)
-    for text in (page.text, markdown, report.line(case), report.to_text(case)):
+    for text in (page.text, markdown, report.line(case)):
         assert not re.search(r"\b(None|NaN|nan|inf|Infinity|True|False|undefined)\b|CauseCode|Verdict\.|<Status", text)
         assert not re.search(r"\dx (faster|slower)", text)
 
@@ -238,7 +238,7 @@ def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written
     experiment = experiments.idle_node()
     page, markdown, _ = written(experiment)
     top = page.text.partition("The two questions")[0]
-    for text in (top, markdown, report.to_text(experiment)):
+    for text in (top, markdown):
         for said in (
             "Set the number of threads.",
             "2.31 times as fast",

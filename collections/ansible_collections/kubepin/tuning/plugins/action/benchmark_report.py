@@ -11,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.evaluate 
     Sides,
     Target,
     analyse_sides,
-    judge_experiment,
+    report_experiment,
 )
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.experiment import Experiment
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.timings import TimingsAction
@@ -30,7 +30,7 @@ class ActionModule(TimingsAction):
         write = not self._task.check_mode
         allowed = params["allow_different"]
         if params["source"]:
-            return judge_experiment(
+            return report_experiment(
                 [Path(path) for path in params["source"]],
                 target,
                 margin=params["margin"],

@@ -95,8 +95,8 @@ EXAMPLES = r"""
 - name: Judge what was measured so far
   kubepin.tuning.benchmark_report:
     source: runs/lab/benchmark/gpu-01/today
-  register: judged
-  until: judged.report.is_precise
+  register: evaluated
+  until: evaluated.report.is_precise
 
 - name: Write the report
   kubepin.tuning.benchmark_report:

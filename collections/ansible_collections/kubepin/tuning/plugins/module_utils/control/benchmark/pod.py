@@ -321,7 +321,7 @@ def sort_log(text: str, ended: bool) -> Recorded:
     """The JSON lines of a log, and all others; an unterminated last line counts only once the pod has *ended*.
 
     A JSON line that was truncated or interleaved with other output counts among the others, and so does one of kind
-    "ready", which is no timing.
+    "ready", which holds no timing.
     """
     lines: list[str] = []
     others: list[str] = []

@@ -2,8 +2,8 @@
 """Whether a measurement of interleaved arms goes on, and up to which round. Pure.
 
 The aim is a precision, not a number of rounds: a fixed number is far too many on a quiet machine and far too few on a
-noisy one. Looking several times at growing data makes false findings likelier, so the evaluation corrects for these
-analyses (benchmark/README.md) and there are no others.
+noisy one. Looking several times at growing data makes false findings likelier. The evaluation therefore corrects for these
+analyses (benchmark/README.md), and only these are made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Data = Mapping[str, Any]
 
 SCHEMA = 1
 FORECAST = 3
-"""After so many rounds their spread tells, roughly, how many are needed. There is no verdict yet."""
+"""Rounds whose spread gives a rough estimate of how many are needed; too few for a verdict."""
 ANALYSES = (5, 8, 12, 20)
 MOST_ROUNDS = ANALYSES[-1]
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import (
+    ANALYSES,
+    FORECAST,
     measurement_progress,
+)
+from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.statistics import (
+    FORECAST_ROUNDS,
+    INTERIM_ANALYSES,
 )
 
 SENTENCE = "Set the number of threads: 1.85 times as fast."
@@ -17,6 +23,10 @@ def progress(rounds: int, *, most: int = 20, budget: float | None = 10, minutes:
     found = {"sentence": SENTENCE, "is_precise": False, "invalid": [], "expected_rounds": 7, "gpu_minutes": 0.5}
     limits = {"rounds": most, "precision": 0.1, "budget_minutes": budget}
     return measurement_progress({"report": {**found, **report}}, rounds, limits, [minutes * 20] * 3)
+
+
+def test_analyses_are_those_that_the_evaluation_corrects_for() -> None:
+    assert (FORECAST, ANALYSES) == (FORECAST_ROUNDS, INTERIM_ANALYSES)
 
 
 @pytest.mark.parametrize(("most", "first"), [(1, 1), (3, 3), (20, 3)])
