@@ -432,6 +432,21 @@ def test_a_backup_that_did_not_survive_is_written_anew_from_the_journal(left: st
     assert (node.files[ENV], node.running, node.drafts) == (OLD, True, [])
 
 
+def test_a_created_file_stays_if_the_file_that_names_it_cannot_be_restored() -> None:
+    node = prepared("undo", sound=True)
+    del node.files[draft_path(ENV, BACKUP)]
+    node.full = lambda _path: True
+    switch, journal = switch_on(node)
+    record = journal.unfinished()
+    assert record is not None
+    with pytest.raises(TuningError, match=f"{ENV} could not be restored: .*No space left on device"):
+        switch.undo(record, ONLINE)
+    assert (node.policy, DROP_IN in node.files, node.running) == ("static", True, True)
+    node.full = lambda _path: False
+    switch.undo(record, ONLINE)
+    assert (node.policy, DROP_IN in node.files, node.running, node.drafts) == ("none", False, True, [])
+
+
 def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
     """A node whose power was cut, once for each step of a switch and of its confirmation or undoing, and that has booted."""
     for cut in itertools.count(1):
