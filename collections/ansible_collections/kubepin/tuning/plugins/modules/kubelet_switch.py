@@ -154,12 +154,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import rollback_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
-    PodCpus,
-    Switch,
-    wait_for_held_switch,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, wait_for_held_switch
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
 
 Result = t.Dict[str, t.Any]
 

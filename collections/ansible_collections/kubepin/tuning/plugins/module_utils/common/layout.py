@@ -8,7 +8,6 @@ HOME = "/var/lib/kubepin"
 
 UPGRADES = f"{HOME}/upgrades"
 """Holds a folder for each version that an upgrade began with: the record, and copies of what it replaces."""
-UPGRADE_RECORD = "record.json"
 
 KUBERNETES = "/etc/kubernetes"
 RUNTIME_FOLDERS = {

@@ -21,8 +21,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import kubeadm, kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages, targets
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import KubeletState, NodeUpgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import (
+    node_steps,
+    package_change,
+    packages,
+    targets,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS, Repository, Source
 from ansible_collections.kubepin.tuning.plugins.modules.kubeadm_node_upgrade import run_step
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology, topology_facts
@@ -129,6 +134,11 @@ class Machine:
             shared = "0-1" if policy == "static" else ""
             state.write_text(json.dumps({"policyName": policy, "defaultCpuSet": shared, "checksum": 0}))
         self.running = version
+
+    def power_on(self) -> None:
+        """The machine starts anew."""
+        self.guards = []
+        self.boot()
 
     @staticmethod
     def _version(path: str) -> str | None:
@@ -237,6 +247,10 @@ class PackagedMachine(Machine):
         super().boot()
         if not self.reloaded:
             self.running = None
+
+    def power_on(self) -> None:
+        self.reloaded = True
+        super().power_on()
 
     def run(self, argv: list[str]) -> tuple[int, str, str]:
         if argv[0] == "env":
@@ -353,8 +367,7 @@ class Hop:
 
     def back_up(self) -> dict[str, Any]:
         kubelet = decode_kubelet(read_sources(self._machine.run))
-        state = kubelet_state(topology(), kubelet, kubelet.version or "")
-        return self._upgrade.back_up(KubeletState.from_dict(state))
+        return self._upgrade.back_up(kubelet_state(topology(), kubelet, kubelet.version or ""))
 
     def prepare(self, control_plane: bool) -> dict[str, Any]:
         return self._upgrade.prepare(control_plane)
@@ -392,7 +405,7 @@ class MachineNode(Node):
 def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the code see the machine under *root*."""
     monkeypatch.setattr(packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
-    for module in (node_steps, packages):
+    for module in (package_change, kubeadm):
         monkeypatch.setattr(module, "IN_PROGRESS", f"{root}/var/lib/kubepin/in-progress")
     monkeypatch.setattr(packages.shutil, "which", lambda name: name)
     monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))

@@ -81,6 +81,26 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class KubeletState:
+    """What only the control node can read from a kubelet's configuration."""
+
+    settings: t.Mapping[str, t.Any]
+    """The effective settings that kubepin manages."""
+    state: DesiredState
+    """The state that the kubelet shows with them."""
+    endpoint: Endpoint
+
+    def to_dict(self) -> t.Dict[str, t.Any]:
+        """The state as JSON can hold it."""
+        return {**asdict(self), "state": self.state.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> KubeletState:
+        """The state that `to_dict` wrote."""
+        return cls(data["settings"], DesiredState.from_dict(data["state"]), Endpoint(**data["endpoint"]))
+
+
+@dataclass(frozen=True)
 class Changes:
     """A plan as it travels to the node: file changes with the text that each must find, and the states before and
     after."""

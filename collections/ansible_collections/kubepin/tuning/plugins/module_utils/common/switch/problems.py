@@ -26,6 +26,42 @@ def put_back(path: str) -> Problem:
     )
 
 
+def journal_unreadable(path: str, reason: str) -> Problem:
+    return Problem(
+        "journal_unreadable",
+        path,
+        f"cannot be read as a journal of this version of kubepin or an earlier one ({reason})",
+        "It tells how to undo a switch: keep a copy, and move the file away only once the kubelet's configuration is known "
+        "to be right. If a newer kubepin wrote it, run that one.",
+    )
+
+
+def upgrade_record_unreadable(path: str, folder: str, reason: str) -> Problem:
+    return Problem(
+        "upgrade_record_unreadable",
+        path,
+        f"cannot be read as a record of an upgrade by this version of kubepin or an earlier one ({reason})",
+        f"It says which copies in {folder} are those of before the upgrade. Move that folder away only if this node runs "
+        "its old version. If a newer kubepin wrote it, run that one.",
+    )
+
+
+def upgrade_not_prepared(path: str) -> Problem:
+    return Problem(
+        "upgrade_not_prepared", path, "is not there: no copies of before were made", "Run the step `prepare` first."
+    )
+
+
+def packages_record_unreadable(path: str, reason: str) -> Problem:
+    return Problem(
+        "packages_record_unreadable",
+        path,
+        f"cannot be read ({reason})",
+        "It holds the kubelet's settings while packages are replaced. Restore the settings from the copies of the upgrade, "
+        "and remove it.",
+    )
+
+
 def file_not_writable(path: str, reason: str) -> Problem:
     return Problem("file_not_writable", path, f"cannot be written: {reason}", "Nothing was changed.")
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, KubeletState
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
@@ -24,16 +24,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
 MODULE = "kubeadm_node_upgrade"
 
 
-def kubelet_state(topology: Topology, kubelet: Kubelet, version: str) -> Result:
-    """What only the control node can read from the kubelet's configuration, as the node takes it (`KubeletState`).
+def kubelet_state(topology: Topology, kubelet: Kubelet, version: str) -> KubeletState:
+    """What the node cannot read from the kubelet's configuration itself.
 
     :param version: the kubelet's, before or after the upgrade
     """
-    return {
-        "settings": {name: kubelet.effective[name] for name in MANAGED},
-        "state": desired_state(topology, kubelet.effective, version).to_dict(),
-        "endpoint": asdict(endpoint_of(kubelet)),
-    }
+    return KubeletState(
+        settings={name: kubelet.effective[name] for name in MANAGED},
+        state=desired_state(topology, kubelet.effective, version),
+        endpoint=endpoint_of(kubelet),
+    )
 
 
 class StepRun:
@@ -59,7 +59,7 @@ class StepRun:
         if self._params["step"] in ("apply", "configure"):
             return self._configure()
         version = self._params["version"] if self._params["step"] == "kubelet" else self._kubelet.version or ""
-        return self._step(kubelet=kubelet_state(self._topology, self._kubelet, version))
+        return self._step(kubelet=kubelet_state(self._topology, self._kubelet, version).to_dict())
 
     def _step(self, **arguments: t.Any) -> Result:
         return self._call(MODULE, {**self._params, **arguments})

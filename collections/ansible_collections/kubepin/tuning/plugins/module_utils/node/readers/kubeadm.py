@@ -4,29 +4,31 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import time
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import (
     HOME,
     KUBERNETES,
     RUNTIME_FOLDERS,
-    UPGRADE_RECORD,
     UPGRADES,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_programs, read_sources
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import BEGUN
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.certificates import (
     CertificateError,
     expiry_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.package_change import IN_PROGRESS
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
-    IN_PROGRESS,
     package_of,
     package_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record import read_entry
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     Source,
@@ -109,10 +111,10 @@ def _kubeadm_began(version: str) -> bool:
     A record that cannot be read counts as none here; the step that needs it names it.
     """
     try:
-        record = json.loads(_text(f"{UPGRADES}/{version}/{UPGRADE_RECORD}") or "{}")
-    except (ValueError, RecursionError):
+        entry = read_entry(Files(), f"{UPGRADES}/{version}")
+    except TuningError:
         return False
-    return isinstance(record, dict) and bool(record.get("kubeadm_began")) and not record.get("verified")
+    return entry is not None and entry.record.status == BEGUN
 
 
 def _package(run: Run, path: str) -> t.Optional[Report]:

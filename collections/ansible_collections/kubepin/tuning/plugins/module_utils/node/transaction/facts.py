@@ -7,7 +7,8 @@ import typing as t
 from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal, Record
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import SwitchRecord
 
 Facts = t.Dict[str, t.Any]
 
@@ -22,7 +23,7 @@ def journal_facts(journal: Journal, files: Files) -> Facts:
     }
 
 
-def rollback_facts(journal: Journal, committed: t.Optional[Record]) -> Facts:
+def rollback_facts(journal: Journal, committed: t.Optional[SwitchRecord]) -> Facts:
     """What a rollback would restore, and from which journal; empty if there is nothing to roll back."""
     if committed is None:
         return {}
@@ -33,7 +34,7 @@ def rollback_facts(journal: Journal, committed: t.Optional[Record]) -> Facts:
     }
 
 
-def _committed(record: Record, files: Files) -> Facts:
+def _committed(record: SwitchRecord, files: Files) -> Facts:
     return {
         "id": record.id,
         "kubelet_version": record.kubelet_version,

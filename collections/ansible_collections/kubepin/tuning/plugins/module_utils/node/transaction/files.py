@@ -10,6 +10,7 @@ import array
 import contextlib
 import errno
 import fcntl
+import filecmp
 import os
 import platform
 import shutil
@@ -30,6 +31,10 @@ neither replaced nor removed."""
 _OF_CONTENT = ("security.ima", "security.evm")
 """Extended attributes that are computed from a file's content, so that a file with another content must not have
 them."""
+
+
+BACKUP = "before"
+"""The name of the drafts that hold what a transaction replaces, so that undoing it needs renames only, and no room."""
 
 
 def draft_path(path: str, name: str) -> str:
@@ -69,8 +74,8 @@ class Files:
 
         :param like: the file whose owner, mode and extended attributes the copy gets, by default *origin*
         """
-        with self.replacing(path, like=like or origin, name="copy") as file, open(origin, "rb") as source:
-            shutil.copyfileobj(source, file, 1 << 20)
+        with self.replacing(path, like=like or origin, name="copy") as file:
+            _copy_content(origin, file)
 
     @contextlib.contextmanager
     def replacing(
@@ -104,6 +109,49 @@ class Files:
         with _new_file(draft_path(path, name), path, mode) as file:
             file.write(text.encode("utf-8", "surrogateescape"))
 
+    def draft_copy(self, origin: str, path: str, name: str, like: t.Optional[str] = None) -> None:
+        """Write a draft like `draft`, with the content of another file.
+
+        :param like: the file whose owner, mode and extended attributes the draft gets, by default *origin*
+        """
+        with _new_file(draft_path(os.path.realpath(path), name), like or origin, 0o644) as file:
+            _copy_content(origin, file)
+
+    def link_draft(self, path: str, name: str) -> bool:
+        """Give the file a draft's name, too, which it keeps when it is replaced. That takes no room.
+
+        :returns: False if the file system has no hard links
+        """
+        path = os.path.realpath(path)
+        draft = draft_path(path, name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+        try:
+            os.link(path, draft)
+        except OSError:
+            return False
+        sync_directory(os.path.dirname(path))
+        return True
+
+    def has_draft(self, path: str, name: str, like: str) -> bool:
+        """Whether there is a draft that is the same as *like*."""
+        return self.same(draft_path(os.path.realpath(path), name), like)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether both files exist with the same content, owner and mode."""
+        try:
+            first, second = os.stat(one), os.stat(other)
+        except FileNotFoundError:
+            return False
+        return (first.st_uid, first.st_gid, first.st_mode) == (
+            second.st_uid,
+            second.st_gid,
+            second.st_mode,
+        ) and filecmp.cmp(one, other, shallow=False)
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
     def read_draft(self, path: str, name: str) -> t.Optional[str]:
         """The draft's text, None if there is none."""
         return self.read(draft_path(os.path.realpath(path), name))
@@ -130,6 +178,11 @@ class Files:
         except FileNotFoundError:
             return
         sync_directory(os.path.dirname(path))
+
+
+def _copy_content(origin: str, file: t.BinaryIO) -> None:
+    with open(origin, "rb") as source:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def make_directory(path: str, mode: int = 0o755) -> None:
@@ -255,12 +308,20 @@ def _obstacles(path: str, removes: bool) -> t.Iterator[Problem]:
         yield problems.file_immutable(path)
     if removes:
         return
-    if status.st_nlink > 1:
-        yield problems.file_has_other_names(path, status.st_nlink)
+    names = status.st_nlink - _is_same_file(path, draft_path(path, BACKUP))  # which a killed process left
+    if names > 1:
+        yield problems.file_has_other_names(path, names)
     try:
         attributes_of(path)
     except OSError as exc:
         yield problems.file_attributes_unreadable(path, str(exc.strerror))
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _is_fixed(path: str) -> bool:

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The switches of a node, one JSON file each, with everything needed to undo them."""
+"""The records of a node's switches and upgrades, one JSON file each, with everything needed to undo them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
-    DesiredState,
-    Endpoint,
-    FileChange,
-    SettingChange,
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
+    BEGUN,
+    COMMITTED,
+    R,
+    SwitchRecord,
+    encode,
+    parse,
 )
 
-SCHEMA = 2
-"""1 had neither sequence nor boot_id, and held_until by the node's clock."""
-_NO_ENDPOINT = Endpoint(None, {}, 0)
-"""Of journals that do not contain it; their switches were confirmed by the version that wrote them."""
 SWITCHES = f"{HOME}/switches"
-BEGUN, COMMITTED, UNDONE = "begun", "committed", "undone"
 
 
 class Files(t.Protocol):
@@ -38,53 +36,61 @@ class Files(t.Protocol):
     def names(self, directory: str) -> t.List[str]: ...
 
 
-@dataclasses.dataclass
-class Record:
-    """One switch: what it changes, and how it ended (`status`)."""
+class Entry(t.Generic[R]):
+    """A record that is on disk: what changes in it is on disk before the next step."""
 
-    id: str
-    status: str
-    kubelet_version: t.Optional[str]
-    files: t.List[FileChange]
-    state_files: t.List[FileChange]
-    settings: t.List[SettingChange]
-    before: DesiredState
-    after: DesiredState
-    endpoint: Endpoint
-    sequence: int = 0
-    """The order of the node's switches: the newest has the highest; 0 in schema 1, where the ids are the order."""
-    undoes: t.Optional[str] = None
-    """The id of the switch that this one rolls back."""
-    boot_id: t.Optional[str] = None
-    """The boot by whose monotonic clock `up_since` and `held_until` are; None in schema 1."""
-    main_pid: t.Optional[int] = None
-    """The kubelet's process that came up with the new settings."""
-    up_since: t.Optional[float] = None
-    """When that process was started, by the monotonic clock, in seconds."""
-    held_seconds: t.Optional[float] = None
-    """How long the switch waits to be confirmed; None if it is not held."""
-    held_until: t.Optional[float] = None
-    """When that time is over, by the monotonic clock, in seconds."""
+    def __init__(self, files: Files, path: str, record: R) -> None:
+        self._files = files
+        self.path = path
+        self.record = record
 
-    def held_for(self, boot_id: str, monotonic: float) -> float:
-        """For how many seconds more the switch is held; 0 if it is not, or if the machine was started anew since."""
-        if self.boot_id != boot_id or self.held_until is None or self.held_seconds is None:
-            return 0.0
-        return max(0.0, min(self.held_until - monotonic, self.held_seconds))
+    def save(self) -> None:
+        """:raises OSError: if it cannot be written; the file then stays as it is"""
+        self._files.replace(self.path, encode(self.record), mode=0o600)
+
+    def update(self, **changes: t.Any) -> None:
+        """Change fields of the record, unless they have these values.
+
+        :raises OSError: if it cannot be written; the record then stays as it is
+        """
+        record = dataclasses.replace(self.record, **changes)
+        if record != self.record:
+            self._files.replace(self.path, encode(record), mode=0o600)
+            self.record = record
+
+    def forget(self) -> None:
+        """Remove the record of something that changed nothing."""
+        self._files.remove(self.path)
+
+
+def load(files: Files, path: str, kind: t.Type[R], unreadable: t.Callable[[str], Problem]) -> t.Optional[Entry[R]]:
+    """The record in a file; None if there is no such file.
+
+    :param unreadable: the problem with a file that holds anything else, from the reason
+    :raises TuningError: with that problem
+    """
+    try:
+        text = files.read(path)
+        return None if text is None else Entry(files, path, parse(kind, text))
+    except (OSError, ValueError) as exc:
+        raise TuningError.of([unreadable(str(exc))]) from exc
 
 
 class Journal:
-    """The records below *directory*; each write is atomic and on disk before the next step of the switch."""
+    """The records of switches below *directory*."""
 
     def __init__(self, files: Files, directory: str = SWITCHES) -> None:
         self._files = files
         self.directory = directory
 
-    def path(self, record: Record) -> str:
+    def path(self, record: SwitchRecord) -> str:
         return self._path(record.id)
 
     def _path(self, switch_id: str) -> str:
         return os.path.join(self.directory, f"{switch_id}.json")
+
+    def entry(self, record: SwitchRecord) -> Entry[SwitchRecord]:
+        return Entry(self._files, self.path(record), record)
 
     def next_sequence(self) -> int:
         """The sequence number of a new switch."""
@@ -103,25 +109,11 @@ class Journal:
                 return switch_id
             milliseconds += 1
 
-    def save(self, record: Record) -> None:
-        self._files.replace(
-            self.path(record), json.dumps(_to_json(record), indent=1, sort_keys=True) + "\n", mode=0o600
-        )
-
-    def forget(self, record: Record) -> None:
-        """Remove the record of a switch that changed nothing."""
-        self._files.remove(self.path(record))
-
-    def end(self, record: Record, status: str) -> None:
-        """:raises OSError: if it cannot be written; the record then stays as it is"""
-        self.save(dataclasses.replace(record, status=status))
-        record.status = status
-
-    def unfinished(self) -> t.Optional[Record]:
+    def unfinished(self) -> t.Optional[SwitchRecord]:
         """The switch that was neither committed nor undone, if there is one."""
         return next((record for record in self._newest_first() if record.status == BEGUN), None)
 
-    def of(self, switch_id: str) -> Record:
+    def of(self, switch_id: str) -> SwitchRecord:
         """The switch with this id.
 
         :raises TuningError: if there is none
@@ -133,118 +125,20 @@ class Journal:
             )
         return record
 
-    def committed(self) -> t.Optional[Record]:
+    def committed(self) -> t.Optional[SwitchRecord]:
         """The last committed switch; None if it was a rollback, which only another switch undoes."""
         newest = next((record for record in self._newest_first() if record.status == COMMITTED), None)
         return newest if newest and newest.undoes is None else None
 
-    def _newest_first(self) -> t.List[Record]:
+    def _newest_first(self) -> t.List[SwitchRecord]:
         return sorted(self._records(), key=lambda record: (record.sequence, record.id), reverse=True)
 
-    def _records(self) -> t.Iterator[Record]:
+    def _records(self) -> t.Iterator[SwitchRecord]:
         for name in self._files.names(self.directory):
             if name.endswith(".json"):
-                yield self._load(os.path.join(self.directory, name))
+                entry = self._load(os.path.join(self.directory, name))
+                if entry:
+                    yield entry.record
 
-    def _load(self, path: str) -> Record:
-        try:
-            return _from_json(read_object(self._files, path))
-        except (ValueError, KeyError, TypeError) as exc:
-            raise TuningError(
-                f"{path} cannot be read as a journal of schema 1 or {SCHEMA} ({exc}). It tells how to undo a switch: keep a copy, and "
-                "move the file away only once the kubelet's configuration is known to be right."
-            ) from exc
-
-
-def read_object(files: Files, path: str) -> t.Dict[str, t.Any]:
-    """The JSON object in a file.
-
-    :raises ValueError: if it is anything else, cannot be read, or does not exist
-    """
-    try:
-        data = json.loads(files.read(path) or "")
-    except RecursionError as exc:
-        raise ValueError("it is nested too deeply") from exc
-    except OSError as exc:
-        raise ValueError(str(exc)) from exc
-    if not isinstance(data, dict):
-        raise ValueError("it is not a JSON object")
-    return data
-
-
-def _to_json(record: Record) -> t.Dict[str, t.Any]:
-    states = {"before": record.before.to_dict(), "after": record.after.to_dict()}
-    return {**dataclasses.asdict(record), **states, "schema": SCHEMA}
-
-
-_TEXT, _NUMBER = (str,), (int, float)
-_NONE = type(None)
-_KINDS: t.Dict[str, t.Tuple[type, ...]] = {
-    "id": _TEXT,
-    "status": _TEXT,
-    "kubelet_version": (*_TEXT, _NONE),
-    "files": (list,),
-    "state_files": (list,),
-    "settings": (list,),
-    "before": (dict,),
-    "after": (dict,),
-    "endpoint": (dict,),
-    "sequence": (int,),
-    "undoes": (*_TEXT, _NONE),
-    "boot_id": (*_TEXT, _NONE),
-    "main_pid": (int, _NONE),
-    "up_since": (*_NUMBER, _NONE),
-    "held_seconds": (*_NUMBER, _NONE),
-    "held_until": (*_NUMBER, _NONE),
-}
-"""Field of a record -> the types that it has in JSON."""
-
-
-def _from_json(data: t.Dict[str, t.Any]) -> Record:
-    schema = data.pop("schema")
-    if schema == 1:
-        data = {**data, "held_until": None}  # by the node's clock, and no run of that version still waits
-        data.pop("steps", None)
-    elif schema != SCHEMA:
-        raise ValueError("another schema")
-    for name, value in data.items():
-        _check(name, value, _KINDS.get(name, ()))
-    if data["status"] not in (BEGUN, COMMITTED, UNDONE):
-        raise ValueError(f"status is {data['status']}")
-    for name in ("files", "state_files"):
-        data[name] = [_change(change) for change in data[name]]
-    data["settings"] = [SettingChange(**change) for change in data["settings"]]
-    for side in ("before", "after"):
-        data[side] = _state(data[side])
-    data["endpoint"] = _endpoint(data["endpoint"]) if "endpoint" in data else _NO_ENDPOINT
-    return Record(**data)
-
-
-def _change(data: t.Dict[str, t.Any]) -> FileChange:
-    change = FileChange(**data)
-    for name, kinds in (("path", _TEXT), ("before", (*_TEXT, _NONE)), ("after", (*_TEXT, _NONE)), ("reason", _TEXT)):
-        _check(name, getattr(change, name), kinds)
-    return change
-
-
-def _state(data: t.Dict[str, t.Any]) -> DesiredState:
-    state = DesiredState.from_dict(data)
-    _check("policy", state.policy, _TEXT)
-    for cpu in (*state.reserved, *state.online):
-        _check("a CPU", cpu, (int,))
-    return state
-
-
-def _endpoint(data: t.Dict[str, t.Any]) -> Endpoint:
-    endpoint = Endpoint(**data)
-    _check("healthz_url", endpoint.healthz_url, (*_TEXT, _NONE))
-    _check("stay_up_seconds", endpoint.stay_up_seconds, _NUMBER)
-    _check("state_paths", endpoint.state_paths, (dict,))
-    for path in endpoint.state_paths.values():
-        _check("a path", path, _TEXT)
-    return endpoint
-
-
-def _check(name: str, value: object, kinds: t.Tuple[type, ...]) -> None:
-    if not isinstance(value, kinds):
-        raise ValueError(f"{name} is {json.dumps(value)[:40]}")
+    def _load(self, path: str) -> t.Optional[Entry[SwitchRecord]]:
+        return load(self._files, path, SwitchRecord, lambda reason: problems.journal_unreadable(path, reason))

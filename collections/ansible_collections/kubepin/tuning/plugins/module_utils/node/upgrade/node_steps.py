@@ -4,24 +4,18 @@
 from __future__ import annotations
 
 import contextlib
-import filecmp
-import json
 import os
 import shutil
 import tarfile
 import time
 import typing as t
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import KUBERNETES, UPGRADE_RECORD, UPGRADES
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
-    DesiredState,
-    Endpoint,
-    FileChange,
-    state_changes,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import KUBERNETES, UPGRADES
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, KubeletState
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
     WITHOUT_EFFECT,
     unknown_flag,
@@ -35,28 +29,44 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubead
     program_version,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.changes import (
+    Change,
+    CopiedFile,
+    ProgramChange,
+    TextChange,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import (
     durable_rename,
     make_directory,
     sync_file,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import read_object
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
-    Outcome,
-    Verification,
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Entry
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
+    BEGUN,
+    COMMITTED,
+    PREPARED,
+    KeptFile,
+    PackageChange,
+    Snapshot,
+    UpgradeRecord,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import Transaction, merged
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
     undone_on_failure,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.package_change import (
+    PackageReplacement,
+    restore_settings,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import (
-    IN_PROGRESS,
     Packages,
     empty_directory,
     packages_here,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record import read_entry, record_path
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     Source,
@@ -68,35 +78,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.target
 
 Data = t.Dict[str, t.Any]
 _SPACE = ["--namespace", "k8s.io"]
-
-
-@dataclass(frozen=True)
-class KubeletState:
-    """What only the control node can read from the kubelet's configuration."""
-
-    settings: t.Mapping[str, t.Any]
-    """The effective settings that kubepin manages."""
-    state: DesiredState
-    """The state that the kubelet shows with them."""
-    endpoint: Endpoint
-
-    @classmethod
-    def from_dict(cls, data: t.Mapping[str, t.Any]) -> KubeletState:
-        """The state that `dataclasses.asdict` and `DesiredState.to_dict` wrote."""
-        return cls(data["settings"], DesiredState.from_dict(data["state"]), Endpoint(**data["endpoint"]))
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether both exist with the same content, owner and mode."""
-    try:
-        first, second = os.stat(one), os.stat(other)
-    except FileNotFoundError:
-        return False
-    return (first.st_uid, first.st_gid, first.st_mode) == (
-        second.st_uid,
-        second.st_gid,
-        second.st_mode,
-    ) and filecmp.cmp(one, other, shallow=False)
+_DRAFT = "new"
+"""The name of the drafts that replace files under the stopped kubelet."""
 
 
 class NodeUpgrade:
@@ -110,7 +93,6 @@ class NodeUpgrade:
         self._timeout = timeout
         self.folder = f"{UPGRADES}/{version}"
         self._staged = f"{self.folder}/new"
-        self._record_path = f"{self.folder}/{UPGRADE_RECORD}"
         self._packages = packages_here(run, source.packages) if source.packages else None
         self._new_packages = f"{self._staged}/packages"
         self._old_packages = f"{self.folder}/packages"
@@ -124,44 +106,48 @@ class NodeUpgrade:
         whose kubelet was downgraded since starts over.
         """
         self._make_folder()
-        self._put_settings_back()
-        record = self._record()
+        self._restore_settings()
+        entry = read_entry(self._node, self.folder)
+        record = entry.record if entry else None
         kubelet = read_sources(self._run)
-        begins = not record.get("kubeadm_began") or (record.get("verified") and kubelet["version"] != self.version)
-        if begins:
-            self._refuse_obstacles(kubelet)
-            for path, program in ((program_path(program), program) for program in PROGRAMS):
-                if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
-                    self._keep(path, program)
-            repositories = self._packages.repository_files(self.version) if self._packages else ()
-            paths = filter(
-                None,
-                (
-                    flag_value(kubelet["configured_command_line"], "config"),
-                    FLAGS_FILE,
-                    kubelet["extra_args_file"],
-                    *repositories,
-                ),
-            )
-            files = {path: self._keep(path, path.strip("/").replace("/", "-")) for path in paths}
-            self._archive_kubernetes()
-            record = {
-                "from": kubelet["version"],
-                "to": self.version,
-                "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "files": files,
-                "settings": dict(before.settings),
-                "state": before.state.to_dict(),
-                "endpoint": asdict(before.endpoint),
-                "kubeadm_began": False,
-                "verified": False,
-            }
-        snapshot = f"{self.folder}/etcd-snapshot.db"
-        taken = os.path.exists(f"{MANIFESTS}/etcd.yaml") and not record["kubeadm_began"]
+        begins = (
+            record is None
+            or record.status == PREPARED
+            or (record.status == COMMITTED and kubelet["version"] != self.version)
+        )
+        if record is None or begins:
+            record = self._copies(kubelet, before)
+        taken = os.path.exists(f"{MANIFESTS}/etcd.yaml") and record.status == PREPARED
         if taken:
-            record["etcd_snapshot"] = {"path": snapshot, "bytes": save_snapshot(snapshot)}
-        self._save(record)
-        return {"changed": bool(begins or taken), "etcd_snapshot": record.get("etcd_snapshot")}
+            path = f"{self.folder}/etcd-snapshot.db"
+            record = replace(record, etcd_snapshot=Snapshot(path, save_snapshot(path)))
+        entry = Entry(self._node, record_path(self.folder), record)
+        with _room_for(entry.path):
+            entry.save()
+        return {
+            "changed": begins or taken,
+            "etcd_snapshot": asdict(record.etcd_snapshot) if record.etcd_snapshot else None,
+        }
+
+    def _copies(self, kubelet: t.Mapping[str, t.Any], before: KubeletState) -> UpgradeRecord:
+        """Copy what the upgrade replaces, and return the record of that."""
+        self._refuse_obstacles(kubelet)
+        for path, program in ((program_path(program), program) for program in PROGRAMS):
+            if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
+                self._keep(path, program)
+        repositories = self._packages.repository_files(self.version) if self._packages else ()
+        config = flag_value(kubelet["configured_command_line"], "config")
+        paths = filter(None, (config, FLAGS_FILE, kubelet["extra_args_file"], *repositories))
+        files = tuple(KeptFile(path, self._keep(path, path.strip("/").replace("/", "-"))) for path in paths)
+        self._archive_kubernetes()
+        return UpgradeRecord(
+            id=self.version,
+            status=PREPARED,
+            kubelet_version=kubelet["version"],
+            begun=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            files=files,
+            before=before,
+        )
 
     def _refuse_obstacles(self, kubelet: t.Mapping[str, t.Any]) -> None:
         found = upgrade_obstacles(self._node, kubelet["configured_command_line"], packaged=self._packages is not None)
@@ -193,28 +179,16 @@ class NodeUpgrade:
         with _room_for(path), self._node.replacing(path, 0o600, name="archive") as file, _archive(file) as archive:
             archive.add(KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info)
 
-    def _record(self) -> Data:
-        return self._object(
-            self._record_path,
-            f"It says which copies in {self.folder} are those of before the upgrade. Move that folder away only if this "
-            "node runs its old version.",
-        )
+    def _entry(self) -> Entry[UpgradeRecord]:
+        """:raises TuningError: if there is no record, or it cannot be read"""
+        entry = read_entry(self._node, self.folder)
+        if entry is None:
+            raise TuningError.of([problems.upgrade_not_prepared(record_path(self.folder))])
+        return entry
 
-    def _object(self, path: str, remedy: str) -> Data:
-        """The JSON object in a file; empty if there is no such file.
-
-        :raises TuningError: if it is anything else
-        """
-        if not os.path.lexists(path):
-            return {}
-        try:
-            return read_object(self._node, path)
-        except ValueError as exc:
-            raise TuningError(f"{path} cannot be read as a record of an upgrade ({exc}). {remedy}") from exc
-
-    def _save(self, record: Data) -> None:
-        text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-        self._put(FileChange(self._record_path, None, text, "record"), mode=0o600)
+    def _restore_settings(self) -> None:
+        with _room_for("a file with the kubelet's settings"):
+            restore_settings(self._node)
 
     # Programs and images
 
@@ -243,10 +217,11 @@ class NodeUpgrade:
             for program in PROGRAMS:
                 stage(self._source, self.version, program, self._staged)
             return PROGRAMS
-        known = self._record().get("packages")
+        entry = self._entry()
+        known = [change.name for change in entry.record.packages or ()]
         names = [name for name in PROGRAMS if name in (known or self._packages.installed())]
         try:
-            self._fetch_packages(self._packages, names)
+            self._fetch_packages(self._packages, names, entry)
         except OSError as exc:
             raise TuningError(
                 f"the packages of {self.version} cannot be put into {self.folder}: {exc}. Make room there, and run the playbook again. "
@@ -254,9 +229,8 @@ class NodeUpgrade:
             ) from exc
         return names
 
-    def _fetch_packages(self, packages: Packages, names: t.Sequence[str]) -> None:
-        record = self._record()
-        known = record.get("packages")
+    def _fetch_packages(self, packages: Packages, names: t.Sequence[str], entry: Entry[UpgradeRecord]) -> None:
+        known = entry.record.packages
         packages.fetch(names, self.version, self._new_packages)
         files = packages.files_in(self._new_packages)
         with empty_directory(f"{self._staged}/.unpacked") as root:
@@ -266,12 +240,14 @@ class NodeUpgrade:
         if known is None:
             shutil.rmtree(self._old_packages, ignore_errors=True)
         make_directory(self._old_packages, mode=0o700)
-        versions = {name: packages.version_of(name) for name in files if name not in (known or {})}
+        seen = {change.name for change in known or ()}
+        versions = {name: packages.version_of(name) for name in files if name not in seen}
         packages.keep([name for name, version in versions.items() if version], self._old_packages)
         for name in self._node.names(self._old_packages):
             sync_file(f"{self._old_packages}/{name}")
-        held = record["held"] if known is not None else packages.held(files)
-        self._save({**record, "packages": {**(known or {}), **versions}, "held": held})
+        held = packages.held(versions)
+        new = (PackageChange(name, version, name in held) for name, version in versions.items())
+        entry.update(packages=(*(known or ()), *new))
 
     def _load_images(self, control_plane: bool) -> t.List[str]:
         loaded = []
@@ -311,9 +287,11 @@ class NodeUpgrade:
         :param pins: put the settings where kubeadm does not write. They come first: a kubelet that starts when kubeadm
             has dropped the settings from its configuration file would refuse its own state file.
         """
-        record = self._record()
-        record["kubeadm_began"] = True
-        self._save(record)
+        entry = self._entry()
+        record = entry.record
+        if record.status == PREPARED:
+            with _room_for(entry.path):
+                entry.update(status=BEGUN)
         self.write(pins)
         command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
         if ignore_preflight_errors:
@@ -325,28 +303,26 @@ class NodeUpgrade:
                 "remove the cause and run the playbook again, it continues here. Going back: " + self._way_back(record),
                 kubeadm_output=output.splitlines()[-60:],
             )
-        return {"changed": True, "settings": record["settings"]}
+        return {"changed": True, "settings": dict(record.before.settings)}
 
     def write(self, changes: t.Sequence[FileChange]) -> None:
         """Write the kubelet's files; the kubelet is not restarted."""
         for change in changes:
             self._put(change)
 
-    def _way_back(self, record: Data) -> str:
-        snapshot = record.get("etcd_snapshot")
+    def _way_back(self, record: UpgradeRecord) -> str:
+        snapshot = record.etcd_snapshot
         parts = [f"the copies of before are in {self.folder} (etc-kubernetes.tar.gz, programs, the kubelet's files)"]
         if snapshot:
-            parts.append(
-                f"etcd's snapshot is {snapshot['path']} ({snapshot['bytes']} bytes; `etcdutl snapshot restore`)"
-            )
+            parts.append(f"etcd's snapshot is {snapshot.path} ({snapshot.bytes} bytes; `etcdutl snapshot restore`)")
         return "; ".join(parts) + "."
 
-    def _put(self, change: FileChange, mode: int = 0o644) -> None:
+    def _put(self, change: FileChange) -> None:
         with _room_for(change.path):
             if change.after is None:
                 self._node.remove(change.path)
             else:
-                self._node.replace(change.path, change.after, mode)
+                self._node.replace(change.path, change.after)
 
     # The kubelet
 
@@ -356,23 +332,27 @@ class NodeUpgrade:
 
         :param after: the state that the new kubelet must show
         """
+        entry = self._entry()
         kubectl = not self._packages and self._install("kubectl")
-        record = self._record()
+        transaction = Transaction(self._node, after.endpoint, self._timeout)
         kubelet = read_sources(self._run)
         environment = self._without_dropped_flags(kubelet)
-        if record["verified"] and not environment and self._runs_already():
+        if entry.record.status == COMMITTED and not environment and self._runs_already():
+            transaction.clean((), self._files_before(entry.record))  # of a run that was killed after its commit
             return {"changed": kubectl, "verified": [], "downtime_ms": 0.0}
         self._refuse_obstacles(kubelet)
+        changes: t.List[Change] = [
+            *(TextChange(change, _DRAFT) for change in environment),
+            *self._program_changes(entry.record),
+        ]
         with self._node.guarded():
-            with undone_on_failure(lambda exc: self._undone(record, after, exc)):
-                stopped_at = self._node.stop_kubelet()
-                # files first: if there is no room for the new kubelet, the old one still starts with them
-                for change in environment:
-                    self._put(change)
-                self._put_programs(record)
-                self._remove_state_files(after)
-                outcome = self._start(after, stopped_at)
-            self._save({**record, "verified": True})
+            removed_earlier = entry.record.state_files
+            self._prepare(transaction, entry, changes, after)
+            with undone_on_failure(lambda exc: self._undone(entry.record, changes, after, exc)):
+                outcome = transaction.carry_out(entry, changes, after.state, removed_earlier)
+            with _room_for(entry.path):
+                entry.update(status=COMMITTED)
+            transaction.clean(changes, self._files_before(entry.record))
         return {
             "changed": True,
             "verified": [f"kubelet {self.version}", *outcome.verified],
@@ -381,49 +361,51 @@ class NodeUpgrade:
             "dropped_flags": [change.reason for change in environment],
         }
 
-    def _put_programs(self, record: Data) -> None:
-        if not self._packages:
-            self._install("kubelet")
-            return
-        self._put_packages(self._packages, record, self._packages.files_in(self._new_packages))
-        for path, text in self._packages.repository_files(self.version).items():
-            if self._node.read(path) != text:
-                self._put(FileChange(path, None, text, path))
-
-    def _put_packages(
-        self, packages: Packages, record: Data, files: t.Mapping[str, str], unwanted: t.Sequence[str] = ()
+    def _prepare(
+        self,
+        transaction: Transaction,
+        entry: Entry[UpgradeRecord],
+        changes: t.Sequence[Change],
+        after: KubeletState,
     ) -> None:
-        """Install package files while the kubelet is stopped, and have systemd reload the unit files if they changed.
-
-        The files with the kubelet's settings stay as they are, whatever the packages' scripts do to them.
-        """
-        settings = {path: self._node.read(path) for path in record["files"]}
-        self._put(FileChange(IN_PROGRESS, None, json.dumps(settings), IN_PROGRESS), mode=0o600)
-        due = [path for path in files.values() if not packages.complete(*packages.describe(path))]
+        """:raises TuningError: if something cannot be written; the kubelet was not touched then"""
+        path = entry.path
         try:
-            if due:
-                packages.do(packages.install_command(due), self._node.sleep)
-            if unwanted:
-                packages.do(packages.remove_command(unwanted), self._node.sleep)
-            packages.hold_again(record["held"], list(files))
-        finally:  # even if packages cannot be restored, the old kubelet must start
-            self._put_settings_back()
-            self._node.read_changed_units()
-        self._node.remove(IN_PROGRESS)
+            entry.update(state_files=merged(entry.record.state_files, transaction.refused_state_files(after.state)))
+            transaction.prepare(changes, self._files_before(entry.record))
+        except OSError as exc:
+            raise TuningError(
+                f"{exc.filename or path} cannot be written: {exc.strerror}. Make room there, and run the playbook again. The kubelet was "
+                "not touched."
+            ) from exc
 
-    def _put_settings_back(self) -> None:
-        """Restore kubelet settings that packages changed, including those of a run that was killed."""
-        remedy = "Restore the kubelet's settings from the copies, and remove it."
-        for path, text in self._object(IN_PROGRESS, remedy).items():
-            if text is not None and self._node.read(path) != text:
-                self._put(FileChange(path, None, text, path))
+    def _program_changes(self, record: UpgradeRecord) -> t.List[Change]:
+        if not self._packages:
+            path = program_path("kubelet")
+            if program_version(self._run, path) == self.version:
+                return []
+            return [ProgramChange(path, f"{self._staged}/kubelet", _DRAFT)]
+        repositories = [
+            FileChange(path, self._node.read(path), text, path)
+            for path, text in self._packages.repository_files(self.version).items()
+        ]
+        return [
+            self._replacement(self._packages, record),
+            *(TextChange(change, _DRAFT) for change in repositories),
+        ]
 
-    def _put_packages_back(self, record: Data) -> None:
-        if not self._packages or "packages" not in record:
-            return
-        before = record["packages"]
-        unwanted = [name for name, version in before.items() if not version and self._packages.version_of(name)]
-        self._put_packages(self._packages, record, self._packages.files_in(self._old_packages), unwanted)
+    def _replacement(self, packages: Packages, record: UpgradeRecord) -> PackageReplacement:
+        settings = tuple(file.path for file in record.files)
+        return PackageReplacement(
+            packages, self._node, self._new_packages, self._old_packages, record.packages or (), settings
+        )
+
+    def _files_before(self, record: UpgradeRecord) -> t.List[CopiedFile]:
+        """What is restored if the new kubelet does not run."""
+        return [
+            CopiedFile(program_path("kubelet"), f"{self.folder}/kubelet"),
+            *(CopiedFile(file.path, file.kept) for file in record.files),
+        ]
 
     def _runs_already(self) -> bool:
         state = self._node.service_state()
@@ -462,75 +444,37 @@ class NodeUpgrade:
                 changes.append(FileChange(path, text, after, f"{path}: without --{', --'.join(dropped)}"))
         return changes
 
-    def _remove_state_files(self, after: KubeletState) -> None:
-        """Remove the state files that the kubelet would refuse, and keep copies."""
-        texts = {name: (path, self._node.read(path)) for name, path in after.endpoint.state_paths.items()}
-        for change in state_changes(texts, after.state):
-            if change.before is not None:
-                self._put(FileChange(f"{self.folder}/{os.path.basename(change.path)}", None, change.before, ""), 0o600)
-            self._put(change)
-
-    def _start(self, kubelet: KubeletState, stopped_at: float) -> Outcome:
-        started_at = self._node.time()
-        self._node.start_kubelet()
-        verification = Verification(self._node, kubelet.endpoint, self._timeout)
-        return verification.run(kubelet.state, stopped_at, started_at)
-
-    def _undone(self, record: Data, after: KubeletState, exc: BaseException) -> TuningError:
+    def _undone(
+        self, record: UpgradeRecord, changes: t.Sequence[Change], after: KubeletState, exc: BaseException
+    ) -> TuningError:
         """Restore the old kubelet and its files; returns one error that says what happened and what is in place now."""
-        before = KubeletState.from_dict(record) if "state" in record else after  # records of earlier versions have none
-        before = replace(before, state=replace(before.state, online=after.state.online))
+        before = replace(record.before.state, online=after.state.online)
+        transaction = Transaction(self._node, record.before.endpoint, self._timeout)
         way_back = self._way_back(record)
-        undoing = Undoing()
-        verified: t.List[str] = []
-        packages = failure = ""
-        try:
-            stopped_at = undoing.stop(self._node, lambda: self._is_due(record, before))
+        problem = ""
+
+        def restore_packages() -> None:
+            nonlocal problem
             try:
-                self._put_packages_back(record)
+                if self._packages and record.packages is not None:
+                    self._replacement(self._packages, record).undo()
             except (TuningError, OSError) as second:
-                packages = f"; its packages are not: {second} Install those in {self._old_packages}"
-            self._put_files_back(record, undoing)
-            undoing.remove_state_files(self._node, before.endpoint.state_paths, before.state)
-            verified = self._start(before, stopped_at).verified
+                problem = f"; its packages are not: {second} Install those in {self._old_packages}"
+
+        try:
+            outcome = transaction.undo(self._files_before(record), before, Undoing(), restore_packages)
         except Exception as second:
-            failure = str(second)
-        if failure or undoing.failed:
-            reasons = f"{undoing.text} {failure}".strip()
             return TuningError(
-                f"the kubelet of {self.version} did not run: {exc} Putting {record.get('from')} back did not verify either: {reasons} "
+                f"the kubelet of {self.version} did not run: {exc} Putting {record.kubelet_version} back did not verify either: {second} "
                 f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
                 undone=False,
             )
+        transaction.clean(changes, ())
         return TuningError(
-            f"the kubelet of {self.version} did not run: {exc} {record['from']} is back and verified ({'; '.join(verified)}){packages}; "
-            f"{way_back}",
+            f"the kubelet of {self.version} did not run: {exc} {record.kubelet_version} is back and verified "
+            f"({'; '.join(outcome.verified)}){problem}; {way_back}",
             undone=True,
         )
-
-    def _is_due(self, record: Data, before: KubeletState) -> bool:
-        """Whether a running kubelet's program, files or state are not those of before."""
-        try:
-            texts = {name: (path, self._node.read(path)) for name, path in before.endpoint.state_paths.items()}
-            return bool(state_changes(texts, before.state)) or any(
-                os.path.exists(path) if kept is None else not _same(kept, path)
-                for path, kept in self._kept_files(record).items()
-            )
-        except OSError:
-            return True
-
-    def _kept_files(self, record: Data) -> t.Dict[str, t.Optional[str]]:
-        """Path -> its copy of before, None if there was no such file."""
-        return {program_path("kubelet"): f"{self.folder}/kubelet", **record["files"]}
-
-    def _put_files_back(self, record: Data, undoing: Undoing) -> None:
-        # removals last: on a full disk, the settings saved from kubeadm must survive until the old file is back
-        for path, kept in sorted(self._kept_files(record).items(), key=lambda entry: entry[1] is None):
-            with undoing.step(path):
-                if kept is not None and not _same(kept, path):
-                    self._node.copy(kept, path)
-                elif kept is None and not undoing.failed:
-                    self._node.remove(path)
 
 
 def _archive(file: t.BinaryIO) -> tarfile.TarFile:

@@ -14,7 +14,6 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import UPGRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     Repository,
@@ -25,8 +24,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 Package = t.Dict[str, t.Any]
 
-IN_PROGRESS = f"{UPGRADES}/packages-in-hand"
-"""Holds the kubelet's settings. Exists while packages are replaced, until systemd has reloaded their unit files."""
 APT_FOLDER = "/etc/apt/sources.list.d"
 DNF_FOLDER = "/etc/yum.repos.d"
 COMMUNITY = "pkgs.k8s.io"

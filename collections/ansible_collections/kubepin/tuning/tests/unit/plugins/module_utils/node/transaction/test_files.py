@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import files as files_module
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import (
+    BACKUP,
     Files,
     draft_path,
     make_directory,
@@ -110,6 +111,13 @@ def test_links_that_lead_nowhere_are_refused(file: Path) -> None:
 def test_hard_links_are_refused_for_a_replacement_and_not_for_a_removal(file: Path) -> None:
     os.link(file, file.parent / "other")
     assert (codes(file), codes(file, removes=True)) == (["file_has_other_names"], [])
+    assert "2 names" in FILES.obstacles(str(file))[0].text
+
+
+def test_a_backup_that_is_the_file_itself_counts_as_no_other_name(file: Path) -> None:
+    assert FILES.link_draft(str(file), BACKUP)
+    assert codes(file) == []
+    os.link(file, file.parent / "other")
     assert "2 names" in FILES.obstacles(str(file))[0].text
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,8 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
-    BEGUN,
-    COMMITTED,
-    Journal,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import BEGUN, COMMITTED, SCHEMA
 
 STATE = {
     "policy": "static",
@@ -25,7 +23,7 @@ STATE = {
     "minor": 22,
 }
 FIRST = "20261123T172004.120Z"
-SCHEMA_1 = {
+SCHEMA_1: dict[str, Any] = {
     "schema": 1,
     "id": FIRST,
     "status": "committed",
@@ -54,11 +52,12 @@ def test_a_journal_of_the_first_version_is_read(tmp_path: Path) -> None:
     journal = write(tmp_path, SCHEMA_1)
     record = journal.committed()
     assert record is not None
-    assert record.files == [FileChange("/etc/default/kubelet", "a\n", "b\n", "settings")]
+    assert record.files == (FileChange("/etc/default/kubelet", "a\n", "b\n", "settings"),)
     assert (record.status, record.after.policy, record.after.reserved) == (COMMITTED, "static", frozenset({0}))
     assert record.held_for("any boot", 0) == 0
     assert journal.next_sequence() == 1
-    journal.save(record)
+    journal.entry(record).save()
+    assert json.loads((tmp_path / f"{FIRST}.json").read_text())["schema"] == SCHEMA
     assert journal.of(FIRST) == record
 
 
@@ -69,8 +68,8 @@ def test_journals_of_the_first_version_are_older_than_others_and_ordered_by_thei
     newest = journal.committed()
     assert newest is not None
     assert newest.id == later
-    newest.id, newest.sequence = "20000101T000000.000Z", 1
-    journal.save(newest)
+    newest = dataclasses.replace(newest, id="20000101T000000.000Z", sequence=1)
+    journal.entry(newest).save()
     assert journal.committed() == newest
 
 
@@ -78,6 +77,16 @@ def test_a_begun_switch_of_the_first_version_is_unfinished(tmp_path: Path) -> No
     record = write(tmp_path, {**SCHEMA_1, "status": BEGUN}).unfinished()
     assert record is not None
     assert record.id == FIRST
+
+
+def test_a_journal_of_schema_2_is_read(tmp_path: Path) -> None:
+    newer = {"sequence": 7, "boot_id": "abc", "held_seconds": 45, "held_until": 4045.5, "status": BEGUN}
+    endpoint = {"healthz_url": None, "state_paths": {"cpu_manager": "/a"}, "stay_up_seconds": 12}
+    data = {name: value for name, value in SCHEMA_1.items() if name != "steps"}
+    record = write(tmp_path, {**data, **newer, "schema": 2, "endpoint": endpoint}).unfinished()
+    assert record is not None
+    assert (record.sequence, record.endpoint.state_paths) == (7, {"cpu_manager": "/a"})
+    assert record.held_for("abc", 4010.5) == 35
 
 
 @pytest.mark.parametrize(
@@ -93,20 +102,23 @@ def test_a_begun_switch_of_the_first_version_is_unfinished(tmp_path: Path) -> No
         (b"[]", "not a JSON object"),
         (b"[" * 200_000, "nested too deeply"),
         (b"{}", "schema"),
-        ({**SCHEMA_1, "schema": 3}, "another schema"),
+        ({**SCHEMA_1, "schema": 4}, "schema is 4"),
+        ({**SCHEMA_1, "schema": 3}, "not the record of a kind that belongs here, switch"),
+        ({**SCHEMA_1, "schema": 3, "kind": "upgrade"}, "not the record of a kind"),
         ({**SCHEMA_1, "status": "odd"}, "status is odd"),
         ({**SCHEMA_1, "status": None}, "status is null"),
         ({**SCHEMA_1, "files": None}, "files is null"),
-        ({**SCHEMA_1, "files": [1]}, "must be a mapping"),
+        ({**SCHEMA_1, "files": [1]}, "one of files is 1"),
         ({**SCHEMA_1, "files": [{"path": 1, "before": None, "after": None, "reason": ""}]}, "path is 1"),
-        ({**SCHEMA_1, "files": [{"path": "/a"}]}, "missing 3 required"),
-        ({**SCHEMA_1, "settings": [[]]}, "must be a mapping"),
+        ({**SCHEMA_1, "files": [{"path": "/a"}]}, "one of files.before is missing"),
+        ({**SCHEMA_1, "settings": [[]]}, r"one of settings is \[\]"),
         ({**SCHEMA_1, "before": []}, r"before is \[\]"),
-        ({**SCHEMA_1, "after": {**STATE, "online": 3}}, "not iterable"),
-        ({**SCHEMA_1, "after": {**STATE, "online": ["a"]}}, "a CPU is "),
+        ({**SCHEMA_1, "after": {**STATE, "online": 3}}, "after.online is 3"),
+        ({**SCHEMA_1, "after": {**STATE, "online": ["a"]}}, "one of after.online is "),
         ({**SCHEMA_1, "main_pid": "812"}, "main_pid is "),
-        ({**SCHEMA_1, "more": 1}, "more is 1"),
-        ({name: value for name, value in SCHEMA_1.items() if name != "before"}, "before"),
+        ({**SCHEMA_1, "main_pid": True}, "main_pid is true"),
+        ({**SCHEMA_1, "more": 1}, "more is unknown"),
+        ({name: value for name, value in SCHEMA_1.items() if name != "before"}, "before is missing"),
     ],
 )
 def test_a_damaged_journal_is_named_with_the_way_out(tmp_path: Path, content: Any, said: str) -> None:

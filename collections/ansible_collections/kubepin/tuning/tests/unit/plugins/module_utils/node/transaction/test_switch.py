@@ -20,20 +20,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     FileChange,
     SettingChange,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import draft_path
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import (
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, draft_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
     BEGUN,
     COMMITTED,
     UNDONE,
-    Journal,
-    Record,
+    SwitchRecord,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
-    BACKUP,
-    PodCpus,
     Switch,
     wait_for_held_switch,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
     OLD,
@@ -67,7 +66,7 @@ PLAN = Changes(
 )
 
 
-def back_from(record: Record) -> Changes:
+def back_from(record: SwitchRecord) -> Changes:
     """The changes that roll a switch back."""
     files = [change.inverse("as before") for change in reversed(record.files)]
     return dataclasses.replace(PLAN, files=files, before=AFTER, after=BEFORE, undoes=record.id)
@@ -117,7 +116,7 @@ def test_a_state_file_that_the_kubelet_wrote_last_is_kept_in_the_journal() -> No
     assert saved < node.steps.index(f"remove {STATE}"), "removed before its text was on disk"
 
 
-def held_switch() -> tuple[SimulatedNode, Switch, Journal, Record]:
+def held_switch() -> tuple[SimulatedNode, Switch, Journal, SwitchRecord]:
     node = SimulatedNode()
     switch, journal = switch_on(node)
     record, _outcome = switch.apply(PLAN, hold_seconds=45)
@@ -433,6 +432,21 @@ def test_a_backup_that_did_not_survive_is_written_anew_from_the_journal(left: st
     assert (node.files[ENV], node.running, node.drafts) == (OLD, True, [])
 
 
+def test_a_created_file_stays_if_the_file_that_names_it_cannot_be_restored() -> None:
+    node = prepared("undo", sound=True)
+    del node.files[draft_path(ENV, BACKUP)]
+    node.full = lambda _path: True
+    switch, journal = switch_on(node)
+    record = journal.unfinished()
+    assert record is not None
+    with pytest.raises(TuningError, match=f"{ENV} could not be restored: .*No space left on device"):
+        switch.undo(record, ONLINE)
+    assert (node.policy, DROP_IN in node.files, node.running) == ("static", True, True)
+    node.full = lambda _path: False
+    switch.undo(record, ONLINE)
+    assert (node.policy, DROP_IN in node.files, node.running, node.drafts) == ("none", False, True, [])
+
+
 def every_cut(plan: Changes, hold: float | None, fails_with: str | None = None) -> Iterator[SimulatedNode]:
     """A node whose power was cut, once for each step of a switch and of its confirmation or undoing, and that has booted."""
     for cut in itertools.count(1):
@@ -464,7 +478,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
         unfinished = journal.unfinished()
         if unfinished:
             switch.undo(unfinished, ONLINE)
-            assert (node.policy, node.running, unfinished.status) == ("none", True, UNDONE)
+            assert (node.policy, node.running, journal.of(unfinished.id).status) == ("none", True, UNDONE)
             assert DROP_IN not in node.files
             assert not node.drafts, node.steps
             node.clock += 1
@@ -787,7 +801,7 @@ def test_a_hold_lasts_as_long_as_it_lasts_whatever_the_clock_does(jump: float) -
 
 def test_a_hold_that_cannot_be_true_is_waited_for_no_longer_than_its_length() -> None:
     node, _switch, journal, record = held_switch()
-    journal.save(dataclasses.replace(record, held_until=1e12))
+    journal.entry(record).update(held_until=1e12)
     wait_for_held_switch(node, journal, own=None)
     assert node.clock < 47
 

@@ -10,6 +10,7 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,14 +18,28 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import read_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
+    BEGUN,
+    COMMITTED,
+    PREPARED,
+    SCHEMA,
+    UpgradeRecord,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import node_steps, packages
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import (
+    node_steps,
+    package_change,
+    packages,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record import read_entry
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
     HEAD,
     NEW,
+    NEW_FLAGS,
     OLD,
     TUNED,
     UNKNOWN_TO_NEW,
@@ -99,8 +114,8 @@ class _Trouble:
             return False  # a full disk refuses new files and folders, and nothing else
         if event == "stand-in.command":
             return arguments[1:] not in (("show",), ("--version",))
-        return event in ("os.chmod", "os.chown") or (
-            event in ("os.rename", "os.remove") and str(arguments[0]).startswith(self.root or "")
+        return event == "os.chmod" or (  # os.chown comes just before it
+            event in ("os.rename", "os.remove", "os.link") and str(arguments[0]).startswith(self.root or "")
         )
 
 
@@ -147,10 +162,9 @@ def test_what_was_there_before_is_kept(machine: Machine) -> None:
     kept = {path.name: path for path in Path(hop.folder).iterdir() if path.is_file()}
     assert [kept[program].read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
     assert kept["kubelet"].stat().st_mode & 0o777 == 0o751
-    record = json.loads(kept["record.json"].read_text())
-    config = Path(record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"])
+    config = Path(_copies(machine)[CONFIG] or "")
     assert (config.read_text(), config.stat().st_mode & 0o777) == (TUNED, 0o600)
-    assert record["files"][f"{machine.root}/etc/default/kubelet"] is None
+    assert _copies(machine)["/etc/default/kubelet"] is None
     assert kept["etc-kubernetes.tar.gz"].stat().st_mode & 0o077 == 0, "it holds private keys"
     with tarfile.open(kept["etc-kubernetes.tar.gz"]) as archive:
         assert any(name.endswith("kubernetes/kubelet.conf") for name in archive.getnames())
@@ -192,10 +206,35 @@ def test_where_neither_kubelet_runs_the_error_says_so_and_names_the_copies(machi
     assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
 
 
+CONFIG = "/var/lib/kubelet/config.yaml"
+
+
+def _record(machine: Machine) -> UpgradeRecord:
+    entry = read_entry(Files(), machine.hop().folder)
+    assert entry is not None
+    return entry.record
+
+
+def _copies(machine: Machine) -> dict[str, str | None]:
+    """Each file that the upgrade changes -> its copy of before."""
+    return {file.path.removeprefix(str(machine.root)): file.kept for file in _record(machine).files}
+
+
+def _kept(machine: Machine, name: str) -> str:
+    """The text of a file's copy of before."""
+    return Path(_copies(machine)[name] or "").read_text()
+
+
 def _untroubled(make_machine: Callable[[str], Machine], trouble: Callable[..., int]) -> tuple[dict[str, Any], int]:
     machine = make_machine("untroubled")
     operations = trouble(machine.root, 0, Killed(), machine.upgrade, True)
     return _relative(machine), operations
+
+
+def _left_beside_files(machine: Machine) -> list[Path]:
+    """Drafts and backups of the kubelet's step."""
+    folders = [machine.path(name) for name in ("/usr/bin", "/var/lib/kubelet", "/etc")]
+    return [path for folder in folders for path in folder.rglob(".*.kubepin")]
 
 
 def _relative(machine: Machine) -> dict[str, Any]:
@@ -216,13 +255,14 @@ def test_killed_at_any_operation_the_next_run_ends_where_an_untroubled_one_does(
         machine = make_machine(f"killed-{number}")
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), machine.upgrade, True)
+        machine.power_on()
+        assert machine.running, number
         machine.upgrade()
         assert (machine.running, _relative(machine)) == (NEW, wanted), number
+        assert not _left_beside_files(machine), number
         folder = Path(machine.hop().folder)
         assert [(folder / program).read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
-        record = json.loads((folder / "record.json").read_text())
-        kept = record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"]
-        assert Path(kept).read_text() == TUNED, "the copy of before was replaced by one of after"
+        assert _kept(machine, CONFIG) == TUNED, "the copy of before was replaced by one of after"
 
 
 def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
@@ -239,8 +279,11 @@ def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
         before = _relative(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), machine.upgrade, True)
+        machine.power_on()
+        assert machine.running or machine.text("/usr/bin/kubelet") != f"kubelet {OLD}", number
         refused(machine)
         assert (machine.running, _relative(machine)) == (OLD, before), number
+        assert not _left_beside_files(machine), number
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
@@ -284,14 +327,14 @@ def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
 ) -> None:
     stuck = str(machine.path("/var/lib/kubelet/kubeadm-flags.env"))
     hop = _at_its_kubelet(_broken(machine))
-    copy = Node.copy
+    place = Node.place_draft
 
-    def refuse(node: Node, origin: str, path: str, like: str | None = None) -> None:
-        if path == stuck:
+    def refuse(node: Node, path: str, name: str) -> None:
+        if path == stuck and name == BACKUP:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        copy(node, origin, path, like)
+        place(node, path, name)
 
-    monkeypatch.setattr(Node, "copy", refuse)
+    monkeypatch.setattr(Node, "place_draft", refuse)
     with pytest.raises(TuningError, match=f"{stuck} could not be restored: .*Operation not permitted") as caught:
         hop.switch_kubelet()
     assert caught.value.details["undone"] is False
@@ -354,9 +397,7 @@ def test_commands_that_cannot_be_started_while_a_broken_kubelet_is_undone(
             with pytest.raises(TuningError, match="is back and verified"):
                 machine.upgrade()
             assert machine.running == OLD, (name, at)
-            record = json.loads((Path(machine.hop().folder) / "record.json").read_text())
-            kept = record["files"][f"{machine.root}/var/lib/kubelet/config.yaml"]
-            assert Path(kept).read_text() == TUNED, (name, at)
+            assert _kept(machine, CONFIG) == TUNED, (name, at)
 
 
 def test_the_end_of_the_process_never_leaves_a_stopped_kubelet(make_machine: Callable[[str], Machine]) -> None:
@@ -404,6 +445,135 @@ def test_a_program_that_is_a_link_stays_one(machine: Machine) -> None:
     program.symlink_to(real)
     machine.upgrade()
     assert (machine.running, program.is_symlink(), real.read_text()) == (NEW, True, f"kubelet {NEW}")
+
+
+def _as_earlier_versions_wrote_it(record: UpgradeRecord) -> dict[str, Any]:
+    """The record as the versions before schema 3 wrote it."""
+    packages = {
+        "packages": {change.name: change.before for change in record.packages or ()},
+        "held": [change.name for change in record.packages or () if change.held],
+    }
+    return {
+        "from": record.kubelet_version,
+        "to": record.id,
+        "begun": record.begun,
+        "files": {file.path: file.kept for file in record.files},
+        **record.before.to_dict(),
+        "kubeadm_began": record.status != PREPARED,
+        "verified": record.status == COMMITTED,
+        **(packages if record.packages is not None else {}),
+    }
+
+
+@pytest.mark.parametrize("kind", [Machine, PackagedMachine], ids=["programs", "packages"])
+@pytest.mark.parametrize("status", [PREPARED, BEGUN, COMMITTED])
+def test_the_record_of_an_earlier_version_is_read_and_the_upgrade_continued(
+    make_machine: Callable[..., Machine], kind: type[Machine], status: str
+) -> None:
+    machine = make_machine("node", kind)
+    hop = machine.hop()
+    hop.back_up()
+    hop.prepare(control_plane=False)
+    if status != PREPARED:
+        hop.configure([])
+    if status == COMMITTED:
+        hop.switch_kubelet()
+    record = _record(machine)
+    path = Path(hop.folder, "record.json")
+    path.write_text(json.dumps(_as_earlier_versions_wrote_it(record)))
+    assert _record(machine) == replace(record, state_files=())
+    machine.upgrade()
+    assert (machine.running, machine.effective()["cpuManagerPolicy"], _kept(machine, CONFIG)) == (NEW, "static", TUNED)
+    assert json.loads(path.read_text())["schema"] == SCHEMA
+
+
+def test_the_settings_that_an_earlier_version_held_while_packages_were_replaced_are_restored(
+    make_packaged: Callable[[str], PackagedMachine],
+) -> None:
+    machine = make_packaged("node")
+    file = machine.path("/etc/default/kubelet")
+    Path(package_change.IN_PROGRESS).parent.mkdir(parents=True)
+    Path(package_change.IN_PROGRESS).write_text(json.dumps({str(file): OWN_ARGUMENTS, f"{file}.none": None}))
+    machine.hop().back_up()
+    assert file.read_text() == OWN_ARGUMENTS
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 4}, "schema is 4"),
+        ({"kind": "switch"}, "not the record of a kind that belongs here, upgrade"),
+        ({"status": "undone"}, "status is undone"),
+        ({"files": {}}, r"files is \{\}"),
+        ({"files": [{"path": 1, "kept": None}]}, "path is 1"),
+        ({"before": {}}, "before.settings is missing"),
+        ({"more": 1}, "more is unknown"),
+    ],
+)
+def test_a_record_that_is_not_of_this_form_is_refused_before_anything_changes(
+    machine: Machine, change: dict[str, Any], said: str
+) -> None:
+    hop = machine.hop()
+    hop.back_up()
+    path = Path(hop.folder, "record.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = machine.state()
+    with pytest.raises(TuningError, match=rf"record\.json cannot be read .*{said}.*Move that folder") as caught:
+        hop.back_up()
+    assert [problem["code"] for problem in caught.value.details["problems"]] == ["upgrade_record_unreadable"]
+    assert (machine.state(), machine.running) == (before, OLD)
+
+
+def test_a_step_without_copies_is_refused(machine: Machine) -> None:
+    before = machine.state()
+    for step in (lambda: machine.hop().configure([]), machine.hop().switch_kubelet):
+        with pytest.raises(TuningError, match=r"record\.json is not there.*step `prepare` first"):
+            step()
+    assert (machine.state(), machine.running) == (before, OLD)
+
+
+def test_the_old_kubelet_is_restored_by_renames_when_all_disks_are_full(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hop = _at_its_kubelet(_broken(machine))
+    before = machine.text("/var/lib/kubelet/kubeadm-flags.env")
+    boot, opened = machine.boot, os.open
+
+    def no_room(path: str, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, flags, *more, **named)
+
+    def fill() -> None:
+        monkeypatch.setattr(os, "open", no_room)
+        boot()
+
+    machine.boot = fill  # type: ignore[method-assign]
+    with pytest.raises(TuningError, match=f"{OLD} is back and verified") as caught:
+        hop.switch_kubelet()
+    assert caught.value.details["undone"] is True
+    assert (machine.running, machine.text("/usr/bin/kubelet")) == (OLD, f"kubelet {OLD}")
+    assert machine.text("/var/lib/kubelet/config.yaml") == TUNED
+    assert machine.text("/var/lib/kubelet/kubeadm-flags.env") != before == NEW_FLAGS
+
+
+def test_between_stop_and_start_files_are_only_renamed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    hop = _at_its_kubelet(machine)
+    run, opened = machine.run, os.open
+    down: list[str] = []
+
+    def no_writing(path: str, flags: int, *more: Any, **named: Any) -> int:
+        assert not (machine.running is None and flags & os.O_CREAT), f"{path} is written under a stopped kubelet"
+        return opened(path, flags, *more, **named)
+
+    def watch(argv: list[str]) -> tuple[int, str, str]:
+        down.extend(["stop"] if argv[:2] == ["systemctl", "stop"] else [])
+        return run(argv)
+
+    monkeypatch.setattr(os, "open", no_writing)
+    monkeypatch.setattr(machine, "run", watch)
+    hop.switch_kubelet()
+    assert (machine.running, down[:1]) == (NEW, ["stop"])
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 200_000])
@@ -484,10 +654,9 @@ def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was
     machine.write("/usr/bin/kubelet", f"kubelet {OLD}", 0o755)
     machine.write("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--v=4"\n')
     machine.hop().back_up()
-    record = json.loads((Path(machine.hop().folder) / "record.json").read_text())
-    assert (record["from"], record["verified"], record["kubeadm_began"]) == (OLD, False, False)
-    kept = record["files"][f"{machine.root}/var/lib/kubelet/kubeadm-flags.env"]
-    assert Path(kept).read_text() == 'KUBELET_KUBEADM_ARGS="--v=4"\n'
+    record = _record(machine)
+    assert (record.kubelet_version, record.status) == (OLD, PREPARED)
+    assert _kept(machine, "/var/lib/kubelet/kubeadm-flags.env") == 'KUBELET_KUBEADM_ARGS="--v=4"\n'
 
 
 def test_that_kubeadm_has_begun_is_known_until_the_new_kubelet_is_verified(
@@ -670,9 +839,11 @@ def test_killed_at_any_operation_of_the_kubelet_the_next_run_ends_with_all_packa
         hop = _at_its_kubelet(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+        machine.power_on()
+        assert machine.running or Path(package_change.IN_PROGRESS).exists(), number
         _next_run(machine)
         assert (machine.running, machine.packages(), _relative(machine)) == (NEW, UPGRADED, wanted), number
-        assert not Path(node_steps.IN_PROGRESS).exists()
+        assert not Path(package_change.IN_PROGRESS).exists()
 
 
 def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
