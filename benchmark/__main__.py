@@ -132,21 +132,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def not_worse(comparison: Comparison) -> bool:
+def not_worse(found: Experiment | Comparison) -> bool:
     """Whether the lower end of the interval proves that B is at most the margin slower than A."""
-    family = comparison.family
+    answer = found.answer if isinstance(found, Experiment) else found.family
     return (
-        comparison.verdict is not Verdict.INVALID
-        and family is not None
-        and family.low is not None
-        and math.log(family.low) > -math.log1p(comparison.margin)
+        found.verdict is not Verdict.INVALID
+        and answer is not None
+        and answer.low is not None
+        and math.log(answer.low) > -math.log1p(found.margin)
     )
 
 
-POLICIES: Mapping[str, Callable[[Comparison], bool]] = {
-    "beats": lambda comparison: comparison.verdict is Verdict.BEATS,
+POLICIES: Mapping[str, Callable[[Experiment | Comparison], bool]] = {
+    "beats": lambda found: found.verdict is Verdict.BEATS,
     "not-worse": not_worse,
-    "none": lambda comparison: True,
+    "none": lambda found: True,
 }
 
 
@@ -167,11 +167,12 @@ def _report(options: argparse.Namespace) -> int:
         return _report_experiment(options, target)
     if options.also:
         raise InputError([f"--also {options.also[0]} is a part of an experiment, and B was given: leave one out."])
-    analysis = analyse_sides(_sides(options), options.margin, target, options.allow_different)
-    _print(options, analysis, target)
-    if POLICIES[options.fail_unless](analysis.comparison):
+    found = analyse_sides(_sides(options), options.margin, target, options.allow_different)
+    _print(options, found, target)
+    answer = found if isinstance(found, Experiment) else found.comparison
+    if POLICIES[options.fail_unless](answer):
         return DONE
-    print(f"benchmark: {analysis.comparison.verdict}: --fail-unless {options.fail_unless} is not met.", file=sys.stderr)
+    print(f"benchmark: {answer.verdict}: --fail-unless {options.fail_unless} is not met.", file=sys.stderr)
     return NOT_MET
 
 

@@ -293,6 +293,7 @@ class AdviceCode(StrEnum):
     MEASURE_FULL_NODE = "measure_full_node"
     MEASURE_MORE = "measure_more"
     MEASURE_ON_ONE_NODE = "measure_on_one_node"
+    MEASURE_STEPS = "measure_steps"
     NO_CHANGE = "no_change"
     PIN = "pin"
     PIN_IF_BUSY = "pin_if_busy"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
+from . import roles as arm_names
 from . import sentences, wording
 from .analysis import Cause, Estimate, Verdict
 from .causes import explain
@@ -47,14 +48,12 @@ from .gaps import family_gap
 from .measures import held_minutes, tail_ms
 from .pod.cells import Cell
 from .results import InputError, Note, NoteCode, ResultSet, Scalar
-from .roles import STEPS, by_role
+from .roles import COMPARED, STEPS, by_role, split
 from .statistics import MARGIN, PRECISION, estimate, expected_rounds, geometric_mean, has_interval
 from .validity import differing, environments, invalid, values
 
 Arms = Mapping[str, ResultSet]
 """The arms of one run, by name."""
-WHOLE = (ArmRole.TODAY, ArmRole.EXCLUSIVE)
-"""The whole way: both steps at once."""
 DAY_HOURS = 24
 
 
@@ -99,24 +98,53 @@ def assess(
     :param label: the node's name; by default the one that its processes recorded
     :raises InputError: if the arms have no roles, if there are fewer than two, or if several runs have all of them
     """
-    chosen = _Chosen.of(runs)
-    allowed = tuple(allow_different)
+    return _assessed(_Chosen.of(runs), margin, precision, tuple(allow_different), label)
+
+
+def assess_sides(
+    a: ResultSet,
+    b: ResultSet,
+    others: Iterable[ResultSet] = (),
+    *,
+    margin: float = MARGIN,
+    precision: float = PRECISION,
+    allow_different: Iterable[str] = (),
+) -> Experiment | None:
+    """What B changes against A, and each step of it that another arm allows to tell apart.
+
+    :returns: None if no question is about these two arms, as for those of two nodes
+    """
+    question = question_of(a, b)
+    if question is None:
+        return None
+    return _assessed(_Chosen.of_sides(question, a, b, others), margin, precision, tuple(allow_different), "", question)
+
+
+def _assessed(
+    chosen: _Chosen,
+    margin: float,
+    precision: float,
+    allowed: tuple[str, ...],
+    label: str,
+    asked: Question | None = None,
+) -> Experiment:
     steps = _steps(chosen, margin)
-    whole = [step for step in steps if step.roles == WHOLE]
-    asked = {question: [step for step in steps if step.roles == roles] for question, roles in STEPS.items()}
+    by_question = {question: [step for step in steps if step.roles == roles] for question, roles in COMPARED.items()}
+    questions = [question for question in Question if question in {*STEPS, asked} and by_question[question]]
+    questions = questions or [Question.WHOLE]
     reasons = tuple(dict.fromkeys(_invalid(steps, allowed)))
-    verdicts = [_verdicts(steps, roles) for roles in (*STEPS.values(), WHOLE)]
+    verdicts = [_verdicts(steps, question) for question in (*STEPS, Question.WHOLE)]
     recommendation = Recommendation.REPEAT if reasons else recommend(*verdicts)
-    measured = [step for found in asked.values() for step in found] or whole
+    measured = [step for question in questions for step in by_question[question]]
     rounds = min((step.headline.estimate.rounds for step in measured if step.headline), default=0)
-    widest = next(iter((*whole, *measured)), None)
+    widest = next(iter((*by_question[Question.WHOLE], *measured)), None)
     found = Experiment(
         label=label or chosen.label,
-        arms={role: results.arm for role, results in chosen.arms.items()},
+        arms={own: results.label for own, results in chosen.arms.items()},
         contrasts=tuple(
             _contrast(question, step, explained=not reasons)
-            for question, found in asked.items()
-            for step in found
+            for question in questions
+            for step in by_question[question]
             if step.headline is not None
         ),
         throughputs=tuple(_throughputs(chosen, steps)),
@@ -130,11 +158,12 @@ def assess(
         precision=precision,
         rounds=rounds,
         expected_rounds=_expected_rounds(measured, precision),
-        gpu_minutes=held_minutes(results for arms in runs.values() for results in arms.values()),
+        gpu_minutes=held_minutes(chosen.measured),
         gpu_hours_gained=_gained(recommendation, steps),
         interleaved=all(interleaved(*step.arms) for step in steps),
         notes=tuple(dict.fromkeys(_notes(chosen, steps, widest, allowed))),
         environment=chosen.environment,
+        asked=asked,
     )
     return replace(found, sentence=sentences.sentence(found), advice=tuple(sentences.advice(found)))
 
@@ -147,6 +176,8 @@ class _Chosen:
     together: Mapping[tuple[ArmRole, ArmRole], tuple[ResultSet, ResultSet]]
     again: Mapping[ArmRole, ResultSet]
     unused: tuple[str, ...]
+    measured: tuple[ResultSet, ...]
+    """All arms of all runs."""
 
     @classmethod
     def of(cls, runs: Mapping[str, Arms]) -> _Chosen:
@@ -171,7 +202,23 @@ class _Chosen:
             together=together,
             again={} if whole else {role: own[1] for role, own in found.items() if len(own) > 1},
             unused=tuple(dict.fromkeys(arm for arms in runs.values() for arm in arms if arm not in used)),
+            measured=tuple(results for arms in runs.values() for results in arms.values()),
         )
+
+    @classmethod
+    def of_sides(cls, question: Question, a: ResultSet, b: ResultSet, others: Iterable[ResultSet]) -> _Chosen:
+        """A and B, and the arm of the third role in a group of theirs."""
+        every = list(others)
+        groups = {split(arm.arm)[0] for arm in (a, b)}
+        third = {
+            other.arm: other
+            for other in every
+            if arm_names.role(other.arm) not in (None, *COMPARED[question]) and split(other.arm)[0] in groups
+        }
+        found = dict(zip(COMPARED[question], (a, b)))
+        found |= {own: third[arm] for own, arm in by_role(third).items()} if third else {}
+        arms = {own: found[own] for own in ArmRole if own in found}
+        return cls(arms=arms, together={}, again={}, unused=(), measured=(a, b, *every))
 
     def pair(self, roles: tuple[ArmRole, ArmRole]) -> tuple[ResultSet, ResultSet]:
         """The arms of two roles: of one run if it has both."""
@@ -189,6 +236,22 @@ class _Chosen:
         first, *others = self.arms.values()
         found = [same(first, other) for other in others]
         return {key: value for key, value in found[0].items() if all(key in own for own in found)}
+
+
+def question_of(a: ResultSet, b: ResultSet) -> Question | None:
+    """The question that B against A answers, by the names of the arms; None if there is none, or on two nodes."""
+    both = (arm_names.role(a.arm), arm_names.role(b.arm))
+    found = next((question for question, roles in COMPARED.items() if roles == both), None)
+    return found if _on_one_node(a, b) else None
+
+
+def _on_one_node(a: ResultSet, b: ResultSet) -> bool:
+    """By the name that was given, else by that of the host; arms without names count as measured on one."""
+    for key in ("node", "host"):
+        names = [values(own, key) for own in (a, b)]
+        if all(names):
+            return names[0] == names[1]
+    return True
 
 
 def _steps(chosen: _Chosen, margin: float) -> list[Step]:
@@ -265,24 +328,25 @@ _WAYS: Mapping[Recommendation, ArmRole] = {
     Recommendation.PIN: ArmRole.EXCLUSIVE,
     Recommendation.BOTH: ArmRole.EXCLUSIVE,
     Recommendation.PIN_IF_BUSY: ArmRole.EXCLUSIVE,
+    Recommendation.CHANGE: ArmRole.EXCLUSIVE,
 }
 
 
 def _gained(recommendation: Recommendation, steps: Sequence[Step]) -> float | None:
     """What the recommended arm saves in a day: the work that takes 24 hours as it is today takes 24 h / ratio."""
-    if recommendation is Recommendation.NEITHER:
+    if recommendation in (Recommendation.NEITHER, Recommendation.KEEP):
         return 0.0
     target = _WAYS.get(recommendation)
     ways = {step.load: step for step in steps if step.roles[1] is target and step.roles[0] is _reference(steps)}
     load = decisive({load: step.verdict for load, step in ways.items()})
     if recommendation is Recommendation.PIN_IF_BUSY:
-        load = busy_load(_verdicts(steps, STEPS[Question.EXCLUSIVE]), _verdicts(steps, WHOLE))
+        load = busy_load(_verdicts(steps, Question.EXCLUSIVE), _verdicts(steps, Question.WHOLE))
     headline = ways[load].headline if load in ways else None
     return DAY_HOURS * (1 - 1 / headline.estimate.ratio) if headline is not None else None
 
 
-def _verdicts(steps: Sequence[Step], roles: tuple[ArmRole, ArmRole]) -> dict[Load, Verdict]:
-    return {step.load: step.verdict for step in steps if step.roles == roles}
+def _verdicts(steps: Sequence[Step], question: Question) -> dict[Load, Verdict]:
+    return {step.load: step.verdict for step in steps if step.roles == COMPARED[question]}
 
 
 def _reference(steps: Sequence[Step]) -> ArmRole:

@@ -25,6 +25,7 @@ from statistics import fmean
 from . import wording
 from .analysis import CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
 from .experiment import Family, FamilyEstimate, Load
+from .figures import ratio_text
 from .pod.cells import Cell, family
 from .readers.plausible import LARGEST_RATIO
 from .results import InputError, Note, NoteCode, Process, ResultSet, Status
@@ -406,7 +407,7 @@ def control_notes(control: Estimate | None) -> list[Note]:
         return [wording.note(NoteCode.NO_CONTROL)]
     if control_proves(control):
         return []
-    return [wording.note(NoteCode.CONTROL_PROVES_NOTHING, ratio=wording.ratio_text(control), margin=CONTROL_MARGIN)]
+    return [wording.note(NoteCode.CONTROL_PROVES_NOTHING, ratio=ratio_text(control), margin=CONTROL_MARGIN)]
 
 
 def pair_notes(found: Pair, selection: Selection) -> list[Note]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import report
 from .analyse import analyse
 from .analysis import Analysis, Comparison
-from .assess import assess
+from .assess import assess, assess_sides
 from .compare import compare
 from .experiment import Experiment
 from .readers import has_arms, locate, read, read_arms, read_runs, texts
@@ -177,8 +177,10 @@ def compare_sides(sides: Sides, margin: float, allow_different: Sequence[str] = 
 
 def analyse_sides(
     sides: Sides, margin: float, target: Target | None, allow_different: Sequence[str] = (), *, write: bool = True
-) -> Analysis:
-    """The whole analysis of two sides; with a target also its report, unless `write` is off.
+) -> Experiment | Analysis:
+    """What B changes against A; with a target also its report, unless `write` is off.
+
+    Arms of one node whose names say what they stand for are an experiment.
 
     :raises InputError: with all problems of the values, the folder and the sides, before anything is written
     """
@@ -189,10 +191,14 @@ def analyse_sides(
         raise InputError([*problems, *error.problems]) from error
     if problems:
         raise InputError(problems)
-    analysis = analyse(arms.sides, arms.a, arms.b, margin, allow_different)
+    others = [arm for name, arm in arms.sides.items() if name not in (arms.a, arms.b)]
+    a, b = arms.sides[arms.a], arms.sides[arms.b]
+    found = assess_sides(a, b, others, margin=margin, allow_different=allow_different) or analyse(
+        arms.sides, arms.a, arms.b, margin, allow_different
+    )
     if target is not None and write:
-        _write(analysis, target, arms.raw)
-    return analysis
+        _write(found, target, arms.raw)
+    return found
 
 
 def _value_problems(margin: float, precision: float, allow_different: Sequence[str]) -> list[str]:

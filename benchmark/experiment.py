@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .analysis import Advice, Cause, CellResult, Estimate
+from .analysis import Advice, Cause, CellResult, Estimate, Verdict
 from .pod.cells import Cell
 from .results import Note
 from .statistics import is_precise
@@ -29,8 +29,10 @@ class ArmRole(StrEnum):
 
 
 class Question(StrEnum):
-    """A headline contrast: one step from one arm to the next."""
+    """A headline contrast of two arms (`roles.COMPARED`)."""
 
+    WHOLE = "whole"
+    """TODAY against EXCLUSIVE: both steps at once. Asked if neither step was measured alone, or by name."""
     THREADS = "threads"
     """TODAY against THREADS: what does setting the number of threads bring?"""
     EXCLUSIVE = "exclusive"
@@ -60,6 +62,10 @@ class Load(StrEnum):
     """As FULL, with a Burstable pod that keeps more CPUs busy than are left."""
 
 
+DECISIVE = (Load.FULL, Load.SOLO, Load.BUSY)
+"""The first of them that was measured decides on a question."""
+
+
 class Recommendation(StrEnum):
     """What to do. It never names an arm that the data show to be slower."""
 
@@ -68,6 +74,10 @@ class Recommendation(StrEnum):
     BOTH = "both"
     NEITHER = "neither"
     PIN_IF_BUSY = "pin_if_busy"
+    CHANGE = "change"
+    """The whole way is faster; which of its steps helps was not measured."""
+    KEEP = "keep"
+    """The whole way is slower; its steps were not measured."""
     MEASURE_MORE = "measure_more"
     REPEAT = "repeat"
     """The experiment is invalid."""
@@ -147,7 +157,7 @@ class Experiment:
     whether its interval lies inside the control's margin. `expected_rounds` predicts, from three rounds on, how many are
     needed until both headline contrasts are decided and as precise as `precision` (a half-width, as a share).
     `gpu_hours_gained` is what the recommendation gains for each GPU in a day of 24 hours. `interleaved` is False for halves
-    before and after a switch of the kubelet.
+    before and after a switch of the kubelet. `asked` is the question of two sides that were named.
     """
 
     label: str
@@ -169,12 +179,34 @@ class Experiment:
     interleaved: bool
     notes: tuple[Note, ...] = ()
     environment: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    asked: Question | None = None
+
+    @property
+    def answer(self) -> Estimate | None:
+        """The estimate of the question that was asked, under the load that decides; None without such a contrast."""
+        found = (self.contrast(self.asked, load) for load in DECISIVE if self.asked is not None)
+        return next((contrast.headline.estimate for contrast in found if contrast is not None), None)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What may be claimed about the question that was asked; None if none was asked by name."""
+        if self.asked is None:
+            return None
+        if self.invalid:
+            return Verdict.INVALID
+        return Verdict.UNDECIDED if self.answer is None else self.answer.verdict
 
     @property
     def is_precise(self) -> bool:
         """Whether it is valid, and each headline contrast that was measured is decided and within `precision`."""
         estimates = [contrast.headline.estimate for contrast in self.contrasts]
         return bool(estimates) and not self.invalid and all(is_precise(own, self.precision) for own in estimates)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions that were measured under any load."""
+        asked = {one.question for one in self.contrasts}
+        return tuple(question for question in Question if question in asked)
 
     @property
     def loads(self) -> tuple[Load, ...]:

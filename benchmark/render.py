@@ -9,8 +9,9 @@ from typing import Any
 
 from .analysis import Cause, CellResult, Comparison, Estimate
 from .experiment import Experiment, FamilyEstimate, Invalid
+from .figures import UNKNOWN, interval
 from .results import REPORT_SCHEMA
-from .wording import UNKNOWN, gradient_conclusion, interval, note_line, trend_line, verdict_line
+from .wording import gradient_conclusion, note_line, trend_line, verdict_line
 
 
 def to_object(result: Comparison) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "label": experiment.label,
         "arms": {role.value: arm for role, arm in experiment.arms.items()},
         "recommendation": experiment.recommendation.value,
+        "asked": experiment.asked,
+        "verdict": experiment.verdict,
         "sentence": experiment.sentence,
         "is_precise": experiment.is_precise,
         "rounds": experiment.rounds,

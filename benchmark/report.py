@@ -20,10 +20,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import page, render
 from .analysis import Analysis
 from .experiment import Experiment
+from .figures import gpu_minutes
 from .page import cells
 from .page.forest import tables as forest_tables
 from .page.table import Table
-from .wording import effort, gpu_minutes, headline, verdict_line
+from .wording import effort, headline, verdict_line
 
 HTML_LIMIT = 2_000_000
 FILES = ("report.html", "report.md", "report.json", "line.txt")

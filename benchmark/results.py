@@ -17,9 +17,10 @@ from .pod.cells import Cell
 
 SCHEMA = 1
 """Schema of the JSON lines that are read."""
-REPORT_SCHEMA = 3
+REPORT_SCHEMA = 4
 """Schema of the JSON that is printed. Since 3, a report is about an experiment's contrasts, or about families of cells
-that were named before; single cells have no verdict."""
+that were named before; single cells have no verdict. Since 4, two sides whose arms have roles on one node are an
+experiment, with the question that was `asked` and its `verdict`."""
 
 Status = Literal["ok", "oom", "skipped"]
 Scalar = str | int | float | bool | None

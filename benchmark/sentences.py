@@ -3,54 +3,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from .analysis import Advice, AdviceCode, Estimate, Verdict
+from . import terms
+from .analysis import Advice, AdviceCode, Verdict
 from .decide import decisive
-from .experiment import ArmRole, Contrast, Experiment, Family, Load, Question, Recommendation
-from .roles import STEPS, split
+from .experiment import ArmRole, Contrast, Experiment, Load, Question, Recommendation
+from .figures import count, share
+from .roles import COMPARED, STEPS, split
 from .statistics import next_analysis
-from .wording import count, share
-
-LEADS: Mapping[Recommendation, str] = {
-    Recommendation.SET_THREADS: "Set the number of threads",
-    Recommendation.PIN: "Give GPU pods exclusive CPUs",
-    Recommendation.BOTH: "Set the number of threads, and give GPU pods exclusive CPUs",
-    Recommendation.NEITHER: "Change nothing",
-    Recommendation.PIN_IF_BUSY: "Give GPU pods exclusive CPUs where neighbours keep the CPUs busy",
-    Recommendation.MEASURE_MORE: "Not decided yet",
-    Recommendation.REPEAT: "Not a fair measurement",
-}
-_SUBJECTS: Mapping[Question, str] = {
-    Question.THREADS: "setting the number of threads",
-    Question.EXCLUSIVE: "having exclusive CPUs",
-}
-_REFERENCES: Mapping[ArmRole, str] = {ArmRole.TODAY: "today", ArmRole.THREADS: "the same threads on shared CPUs"}
-_FAMILIES: Mapping[Family, str] = {
-    Family.INPUT_PIPELINE: "where a loader feeds the GPU",
-    Family.LAUNCH: "where launching kernels limits the step",
-    Family.OTHER: "on cells that the GPU limits, more or less",
-}
-_LOADS: Mapping[Load, str] = {
-    Load.SOLO: "on an otherwise idle node",
-    Load.FULL: "on a full node",
-    Load.BUSY: "with busy neighbours",
-}
 
 
 def sentence(experiment: Experiment) -> str:
     """What to do and how much it brings, in one line that needs no other."""
     why = experiment.invalid[0].text if experiment.invalid else effects(experiment)
-    return f"{LEADS[experiment.recommendation]}: {why}"
+    return f"{lead(experiment)}: {why}"
+
+
+def lead(experiment: Experiment) -> str:
+    """What to do, in a few words."""
+    own = terms.SWITCH_LEADS if _is_switch(experiment) else {}
+    return own.get(experiment.recommendation, terms.LEADS[experiment.recommendation])
+
+
+def _is_switch(experiment: Experiment) -> bool:
+    """Whether it says nothing but what a switch of the kubelet did to its node."""
+    return experiment.questions == (Question.WHOLE,) and not experiment.interleaved
 
 
 def effects(experiment: Experiment) -> str:
     """How much the steps bring that the recommendation follows from. Only for a valid experiment."""
-    told = [_effect(contrast) for contrast in _told(experiment)]
+    told = _told(experiment)
     if not told:
         return f"{', '.join(experiment.arms.values())} do not show which of the two remedies helps."
-    about = _FAMILIES[experiment.contrasts[0].headline.family]
-    text = f"{'; '.join(told)} ({about}, {count(experiment.rounds, 'round')})."
+    about = terms.FAMILIES[told[0].headline.family].where
+    said = "; ".join(_effect(experiment, contrast) for contrast in told)
+    text = f"{said} ({about}, {count(experiment.rounds, 'round')})."
+    if experiment.recommendation in (Recommendation.CHANGE, Recommendation.KEEP):
+        text += f" {_STEPS}"
     if not experiment.interleaved:
         text += f" Measured before and after, so differences up to {share(experiment.margin)} do not count."
     return text
@@ -59,7 +49,7 @@ def effects(experiment: Experiment) -> str:
 def _told(experiment: Experiment) -> list[Contrast]:
     """The contrasts that the recommendation follows from: those of the decisive load, and where loads disagree, all."""
     found = []
-    for question in Question:
+    for question in experiment.questions if len(experiment.questions) == 1 else STEPS:
         own = {one.load: one for one in experiment.contrasts if one.question is question}
         verdicts = {load: one.headline.estimate.verdict for load, one in own.items()}
         if len(set(verdicts.values())) > 1:
@@ -69,24 +59,11 @@ def _told(experiment: Experiment) -> list[Contrast]:
     return found
 
 
-def _effect(contrast: Contrast) -> str:
-    value, where = contrast.headline.estimate, _LOADS[contrast.load]
-    return f"{where}, {_SUBJECTS[contrast.question]} {_said(value, _REFERENCES[STEPS[contrast.question][0]])}"
-
-
-def _said(value: Estimate, reference: str) -> str:
-    if value.low is None or value.high is None:
-        few = f"{count(value.rounds, 'round')} without an interval"
-        return f"may make it {value.ratio:.2f} times as fast as {reference} ({few})"
-    span = f"[{value.low:.2f}, {value.high:.2f}]"
-    if value.verdict is Verdict.BEATS:
-        return f"makes it {value.ratio:.2f} times as fast as {reference} {span}"
-    if value.verdict is Verdict.WORSE:
-        turned = f"[{1 / value.high:.2f}, {1 / value.low:.2f}]"
-        return f"makes it slower: a step takes {1 / value.ratio:.2f} times as long as with {reference} {turned}"
-    if value.verdict is Verdict.EQUIVALENT:
-        return f"brings nothing: at most {share(max(value.high - 1, 0.0))} against {reference}"
-    return f"is not decided: {value.ratio:.2f} times as fast as {reference} {span}"
+def _effect(experiment: Experiment, contrast: Contrast) -> str:
+    where = terms.LOADS[contrast.load].where
+    doing = "the switch" if _is_switch(experiment) else terms.QUESTIONS[contrast.question].doing
+    reference = terms.ARMS[COMPARED[contrast.question][0]].compared
+    return f"{where}, {terms.effect(contrast.headline.estimate, doing, reference)}"
 
 
 def advice(experiment: Experiment) -> Iterator[Advice]:
@@ -94,37 +71,53 @@ def advice(experiment: Experiment) -> Iterator[Advice]:
     number = split(experiment.arms.get(ArmRole.THREADS, ""))[1]
     threads = f"OMP_NUM_THREADS={number}" if number else "OMP_NUM_THREADS to the CPU limit"
     recommendation = experiment.recommendation
+    if recommendation is Recommendation.REPEAT:
+        yield Advice(AdviceCode.REPEAT, "Do not act on these numbers: remove what differed, then measure again.")
+        return
     if recommendation in (Recommendation.SET_THREADS, Recommendation.BOTH):
         yield Advice(AdviceCode.SET_THREADS, f"Set {threads}, the CPU limit, in the GPU pods. The node stays as it is.")
     if recommendation in (Recommendation.PIN, Recommendation.BOTH):
-        yield Advice(
-            AdviceCode.PIN, "Use the CPU manager policy static, and request whole CPUs in pods of class Guaranteed."
-        )
+        yield Advice(AdviceCode.PIN, _PIN)
     if recommendation is Recommendation.PIN_IF_BUSY:
         yield Advice(
             AdviceCode.PIN_IF_BUSY,
             "Use the CPU manager policy static on nodes whose CPUs others keep busy, with whole CPUs in pods of class "
             f"Guaranteed.{f' Elsewhere, set {threads}.' if _threads_help(experiment) else ''}",
         )
+    if recommendation is Recommendation.CHANGE:
+        yield _keep_switch() if _is_switch(experiment) else Advice(AdviceCode.PIN, _PIN)
+    if recommendation is Recommendation.KEEP:
+        yield Advice(AdviceCode.KEEP_A, _UNDO if _is_switch(experiment) else "Do not give these pods exclusive CPUs.")
     if recommendation is Recommendation.NEITHER:
-        yield Advice(AdviceCode.NO_CHANGE, "Neither remedy brings anything here. Change only for another reason.")
-    if recommendation is Recommendation.REPEAT:
-        yield Advice(AdviceCode.REPEAT, "Do not act on these numbers: remove what differed, then measure again.")
-        return
-    if not experiment.is_precise:
+        yield Advice(AdviceCode.NO_CHANGE, "This brings nothing here. Change only for another reason.")
+    if recommendation in (Recommendation.CHANGE, Recommendation.KEEP):
+        yield Advice(AdviceCode.MEASURE_STEPS, _STEPS)
+    if recommendation is Recommendation.MEASURE_MORE or (experiment.interleaved and not experiment.is_precise):
         yield _more(experiment)
-    if not experiment.interleaved:
+    if not experiment.interleaved and not _is_switch(experiment):
         yield Advice(
             AdviceCode.MEASURE_ON_ONE_NODE,
-            "Measure the contrast on one node without a switch of the kubelet (gpu_benchmark_contrast): its arms take "
+            "Measure the contrast on one node without a switch of the kubelet (benchmark-gpu-nodes.yml): its arms take "
             "turns, so what changes with time does not count.",
         )
     loads = {contrast.load for contrast in experiment.contrasts}
-    if loads == {Load.SOLO} and Question.EXCLUSIVE in {contrast.question for contrast in experiment.contrasts}:
+    if loads == {Load.SOLO} and Question.EXCLUSIVE in experiment.questions:
         yield Advice(
             AdviceCode.MEASURE_FULL_NODE,
             "Measure a full node too: on an idle one, pods without exclusive CPUs use those of others.",
         )
+
+
+_PIN = "Use the CPU manager policy static, and request whole CPUs in pods of class Guaranteed."
+_UNDO = "Take the switch back with rollback-gpu-nodes.yml: this work is slower with it."
+_STEPS = (
+    "What part of it is the number of threads and what part exclusive CPUs was not measured: run "
+    "benchmark-gpu-nodes.yml."
+)
+
+
+def _keep_switch() -> Advice:
+    return Advice(AdviceCode.TAKE_B, "Keep the switch, and request whole CPUs in GPU pods of class Guaranteed.")
 
 
 def _threads_help(experiment: Experiment) -> bool:
@@ -135,12 +128,7 @@ def _threads_help(experiment: Experiment) -> bool:
 def _more(experiment: Experiment) -> Advice:
     missing = [role for role in ArmRole if role not in experiment.arms]
     if missing and not experiment.contrasts:
-        names = {
-            ArmRole.TODAY: "as it is today",
-            ArmRole.THREADS: "with the number of threads set",
-            ArmRole.EXCLUSIVE: "with exclusive CPUs",
-        }
-        text = f"Measure the node {names[missing[0]]} too: without that, nothing shows which remedy it is."
+        text = f"Measure {terms.ARMS[missing[0]].short} too: without that, nothing shows which remedy it is."
     elif experiment.expected_rounds is not None and experiment.expected_rounds > experiment.rounds:
         text = (
             f"Measure {experiment.expected_rounds} rounds: so many are expected to decide both questions within "

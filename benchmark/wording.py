@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The texts of a comparison and its report: numbers, verdicts, notes, causes and advice.
+"""The texts of a comparison and its report: verdicts, notes, causes and advice.
 
-Programs act on the codes in `analysis` and `results`, never on these texts. A value that is not known reads "~".
+Programs act on the codes in `analysis` and `results`, never on these texts.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from . import terms
 from .analysis import (
     MAIN_CAUSE,
     Advice,
@@ -27,77 +27,11 @@ from .analysis import (
     Trend,
     Verdict,
 )
-from .experiment import ArmRole, Family, FamilyEstimate
+from .experiment import ArmRole, FamilyEstimate
+from .figures import UNKNOWN, count, gpu_minutes, interval, ratio_text, share
 from .pod.cells import Cell
-from .results import Note, NoteCode, ResultSet, Scalar
+from .results import Note, NoteCode, ResultSet
 from .statistics import GRADIENT_CELLS
-
-UNKNOWN = "~"
-# Keys of an environment that are not set, rather than not known, if they have no value.
-UNSET = ("quota_cpus", "omp_num_threads")
-
-
-def number(value: float | None, suffix: str = "") -> str:
-    """Three significant digits without an exponent; "~" if there is no number."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    size = abs(value)
-    digits = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:.{digits}f}{suffix}"
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage; "~" if there is none."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    text = f"{100 * value:.{0 if abs(value) >= 0.0995 else 1}f}"
-    return f"{text.removesuffix('.0')}%"
-
-
-def count(value: int, noun: str) -> str:
-    """Such as "1 round" or "3 rounds"."""
-    return f"{value} {noun}{'' if value == 1 else 's'}"
-
-
-def ratio_text(value: Estimate | None, digits: int = 3) -> str:
-    """Such as "1.63x [1.52, 1.75]" with `digits` decimals, or the bare ratio if there is no interval."""
-    if value is None:
-        return UNKNOWN
-    if value.low is None or value.high is None:
-        return f"{value.ratio:.{digits}f}x"
-    return f"{value.ratio:.{digits}f}x [{value.low:.{digits}f}, {value.high:.{digits}f}]"
-
-
-def interval(value: Estimate | None) -> str:
-    """Such as "[1.520, 1.750]"; "~" if there is none."""
-    if value is None or value.low is None or value.high is None:
-        return UNKNOWN
-    return f"[{value.low:.3f}, {value.high:.3f}]"
-
-
-def scalar(key: str, value: Scalar) -> str:
-    """A value of an environment; the key decides whether a missing value is not set or not known."""
-    if value is None or value == "":
-        return "not set" if key in UNSET else "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def detail(cell: Cell) -> str:
-    """A cell without its model."""
-    return f"{cell.precision} {cell.mode}" + (f", batch {cell.batch}" if cell.batch is not None else "")
-
-
-def change(value: float | None, other: float | None, text: Callable[[float | None], str] = number) -> str:
-    """Such as "3.10 → 2.90"; "~" if neither value is known."""
-    return UNKNOWN if value is None and other is None else f"{text(value)} → {text(other)}"
-
-
-def finite(value: float | None) -> bool:
-    """Whether there is a number."""
-    return value is not None and math.isfinite(value)
-
 
 # Notes on the input
 
@@ -180,12 +114,6 @@ def impossible_ratio(a: str, b: str, cell: Cell, ratio: float, most: float) -> s
 
 # Arms and their roles
 
-ROLES: Mapping[ArmRole, str] = {
-    ArmRole.TODAY: "as it is today: a CPU limit on shared CPUs, threads as found",
-    ArmRole.THREADS: "threads set: a CPU limit on shared CPUs, as many threads",
-    ArmRole.EXCLUSIVE: "exclusive CPUs",
-}
-
 
 def no_roles(arms: Iterable[str], groups: Sequence[str]) -> str:
     return (
@@ -196,7 +124,7 @@ def no_roles(arms: Iterable[str], groups: Sequence[str]) -> str:
 
 def two_groups(role: ArmRole, arms: Sequence[str]) -> str:
     return (
-        f"{', '.join(arms)} are all {ROLES[role]!r}: expected one group for it. Name the folder of one measurement, or "
+        f"{', '.join(arms)} are all {terms.described(role)!r}: expected one group for it. Name the folder of one measurement, or "
         f"compare two of them: report A B."
     )
 
@@ -227,7 +155,7 @@ def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
 
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
-        f"{arm} is not what its name says ({ROLES[role]}): {'; '.join(findings)}. Correct the pod or the container, and "
+        f"{arm} is not what its name says ({terms.described(role)}): {'; '.join(findings)}. Correct the pod or the container, and "
         f"measure the arm again."
     )
 
@@ -290,17 +218,13 @@ def gpu_slowed(a: tuple[str, float], b: tuple[str, float]) -> str:
 # The verdict
 
 
-_FAMILIES: Mapping[Family, str] = {
-    Family.INPUT_PIPELINE: "of the input pipeline",
-    Family.LAUNCH: "limited by launching kernels",
-    Family.OTHER: "that the GPU limits",
-    Family.CONTROL: "of the control",
-}
-
-
 def family_basis(headline: FamilyEstimate | None) -> str:
-    """Such as "6 cells of the input pipeline"; "no cell" without a family."""
-    return f"{count(len(headline.cells), 'cell')} {_FAMILIES[headline.family]}" if headline is not None else "no cell"
+    """Such as "6 cells where a loader feeds the GPU"; "no cell" without a family."""
+    return (
+        f"{count(len(headline.cells), 'cell')} {terms.FAMILIES[headline.family].where}"
+        if headline is not None
+        else "no cell"
+    )
 
 
 def verdict_line(comparison: Comparison) -> str:
@@ -366,14 +290,6 @@ def effort(analysis: Analysis) -> str:
 def gpu_time(analysis: Analysis) -> str:
     """Such as "4 GPU-minutes"; empty if not known."""
     return gpu_minutes(analysis.gpu_minutes)
-
-
-def gpu_minutes(minutes: float | None) -> str:
-    """Such as "4 GPU-minutes"; empty if not known."""
-    if minutes is None or not math.isfinite(minutes):
-        return ""
-    text = f"{minutes:.0f}" if minutes >= 1.95 else f"{minutes:.1f}" if minutes >= 0.1 else "under 0.1"
-    return f"{text} GPU-minute{'' if text == '1.0' else 's'}"
 
 
 # The gradient

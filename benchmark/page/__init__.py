@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import terms
 from ..analysis import Analysis
 from ..experiment import Experiment
 from ..results import SCHEMA
-from . import causes, cells, counted, environment, forest, head, node, words
+from . import causes, cells, counted, environment, forest, head, node
 
 _GLOSSARY = (
     (
@@ -58,7 +59,7 @@ def of_experiment(experiment: Experiment, title: str, command: str) -> Page:
         cells=cells.of_experiment(experiment),
         counted=None,
         environment=environment.of_experiment(experiment),
-        arms=tuple((words.ARMS[role], name) for role, name in experiment.arms.items()),
+        arms=tuple((terms.ARMS[role].name, name) for role, name in experiment.arms.items()),
         command=command,
         csv=cells.experiment_csv(experiment),
     )

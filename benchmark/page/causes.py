@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .. import terms
 from ..analysis import Analysis, Cause
 from ..experiment import Experiment, Load, Question
-from ..wording import CAUSES, finite, gradient_conclusion, share, trend_line
-from . import charts, words
+from ..figures import finite, share
+from ..wording import CAUSES, gradient_conclusion, trend_line
+from . import charts
 from .table import Table
 
 NONE_DECIDED = "No cause is named: no gap is decided."
@@ -63,7 +65,8 @@ def of_experiment(experiment: Experiment) -> Causes:
 
 
 def _remedy(question: Question, load: Load) -> str:
-    return words.REMEDIES[question] if load is Load.SOLO else f"{words.REMEDIES[question]}, {words.LOADS[load]}"
+    remedy = terms.QUESTIONS[question].remedy
+    return remedy if load is Load.SOLO else f"{remedy}, {terms.LOADS[load].name}"
 
 
 def of_analysis(analysis: Analysis) -> Causes:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .. import terms
 from ..analysis import Analysis, CellAnalysis, CellResult
 from ..experiment import Contrast, Experiment, Load, Question
+from ..figures import UNKNOWN, change, detail, number
 from ..measures import P99_STEPS
 from ..pod.cells import family
-from ..roles import STEPS
-from ..wording import UNKNOWN, change, detail, number
-from . import charts, forest, words
+from ..roles import COMPARED
+from . import charts, forest
 from .table import Table, without_empty_columns
 
 NOTE = f"~ means not known; a 99th percentile needs {P99_STEPS} steps."
@@ -51,9 +52,9 @@ def of_experiment(experiment: Experiment) -> tuple[Cells, ...]:
     """The cells of each contrast, by load and question."""
     found = []
     for contrast in _ordered(experiment):
-        before, after = STEPS[contrast.question]
-        caption = f"{words.SHORT[after]} against {words.SHORT[before]}: {words.LOADS[contrast.load]}"
-        heads = (f"{words.SHORT[before]}, ms", f"{words.SHORT[after]}, ms", "times as fast", "interval")
+        before, after = (terms.ARMS[role].short for role in COMPARED[contrast.question])
+        caption = f"{after} against {before}: {terms.LOADS[contrast.load].name}"
+        heads = (f"{before}, ms", f"{after}, ms", "times as fast", "interval")
         found.append(_cells(caption, heads, [(cell, ()) for cell in contrast.cells], experiment.margin))
     return tuple(found)
 
@@ -102,7 +103,7 @@ def _cells(
 def _numbers(result: CellResult) -> tuple[str, str, str, str]:
     value = result.estimate
     ratio = UNKNOWN if value is None else f"{value.ratio:.2f}"
-    return number(result.mean_a_ms), number(result.mean_b_ms), ratio, words.spread(value)
+    return number(result.mean_a_ms), number(result.mean_b_ms), ratio, terms.spread(value)
 
 
 def experiment_csv(experiment: Experiment) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..analysis import Analysis, ArmCell, Role
+from ..figures import UNKNOWN, finite, number, scalar, share
 from ..results import Scalar
-from ..wording import UNKNOWN, finite, number, scalar, share
 from .table import Table, without_empty_columns
 
 _PARTS = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..analysis import Analysis, Difference
 from ..experiment import Experiment
+from ..figures import scalar
 from ..results import Note, NoteCode
-from ..wording import scalar
 from .table import Table
 
 _NOTED_KEYS = {NoteCode.GPU_CARDS_DIFFER: "gpu_uuid"}

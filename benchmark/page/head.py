@@ -11,13 +11,14 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from .. import sentences
+from .. import sentences, terms
 from ..analysis import Analysis, ArmCell, Estimate, Verdict
-from ..decide import CROWDED, DECISIVE
-from ..experiment import ArmRole, Experiment, Load, Question, Recommendation, Throughput
-from ..roles import STEPS
-from ..wording import count, finite, gpu_minutes, headline, number, share
-from . import charts, words
+from ..decide import CROWDED
+from ..experiment import DECISIVE, ArmRole, Experiment, Load, Question, Recommendation, Throughput
+from ..figures import count, finite, gpu_minutes, number, share
+from ..roles import COMPARED
+from ..wording import headline
+from . import charts
 
 _TONES = {
     Recommendation.NEITHER: "equal",
@@ -78,16 +79,16 @@ def of_experiment(experiment: Experiment) -> Head:
     measured = [one for question in Question if (one := experiment.contrast(question, load)) is not None]
     estimates = [one.headline.estimate for one in measured]
     sure = [
-        words.sureness(one.headline.estimate, words.SHORT[after], words.SHORT[before], experiment.margin)
+        terms.sureness(one.headline.estimate, terms.ARMS[after].short, terms.ARMS[before].compared, experiment.margin)
         for one in measured
-        for before, after in [STEPS[one.question]]
+        for before, after in [COMPARED[one.question]]
     ]
     return Head(
         badges=_badges(experiment),
-        heading=f"{sentences.LEADS[experiment.recommendation]}.",
+        heading=f"{sentences.lead(experiment)}.",
         sentence="",
         rates=() if invalid else _rates(experiment, load),
-        rates_caption=f"Images per second, {words.LOADS[load]}",
+        rates_caption=f"Images per second, {terms.LOADS[load].name}",
         gain="" if invalid else _gain(experiment.gpu_hours_gained),
         sure=() if invalid else tuple(sure),
         confidence="" if invalid else _confidence(estimates),
@@ -100,7 +101,7 @@ def of_experiment(experiment: Experiment) -> Head:
 def lead(experiment: Experiment) -> str:
     """The effects in a sentence; empty if the experiment is invalid."""
     text = "" if experiment.invalid else sentences.effects(experiment)
-    return f"{text[:1].upper()}{text[1:]}"
+    return terms.sentence(text)
 
 
 def told_load(experiment: Experiment) -> Load:
@@ -135,8 +136,8 @@ def _rates(experiment: Experiment, load: Load) -> tuple[Rate, ...]:
     longest = max((one.images_per_s for one in found.values()), default=0.0)
     return tuple(
         _rate(
-            words.ARMS[role],
-            words.ARM_DETAILS[role],
+            terms.ARMS[role].name,
+            terms.ARMS[role].detail,
             found[role].images_per_s,
             longest,
             _against_today(experiment, load, found, role),
@@ -149,7 +150,7 @@ def _rates(experiment: Experiment, load: Load) -> tuple[Rate, ...]:
 
 def _rate(name: str, detail: str, rate: float, longest: float, ratio: float | None, tone: str) -> Rate:
     text = number(rate)
-    times = "" if ratio is None else words.times(ratio)
+    times = "" if ratio is None else terms.times(ratio)
     svg = charts.bar(rate / longest if longest > 0 else 0.0, tone, f"{name}: {text} images/s")
     return Rate(name, detail, text, times, svg)
 
@@ -178,7 +179,7 @@ def _gain(hours: float | None) -> str:
 
 def _confidence(estimates: Sequence[Estimate]) -> str:
     known = [value.confidence for value in estimates if value.confidence is not None]
-    return words.explained(min(known)) if known else ""
+    return terms.explained(min(known)) if known else ""
 
 
 def _facts(experiment: Experiment, estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
@@ -231,7 +232,7 @@ def of_analysis(analysis: Analysis) -> Head:
         rates=() if invalid else _rates_of_sides(analysis),
         rates_caption="Images per second, geometric mean of the cells that the result is about",
         gain="",
-        sure=(words.sureness(family, "B", "A", comparison.margin),) if family and not invalid else (),
+        sure=(terms.sureness(family, "B", "A", comparison.margin),) if family and not invalid else (),
         confidence=_confidence([family]) if family and not invalid else "",
         reasons=tuple(item.text for item in comparison.invalid),
         actions=tuple(advice[1:]),
@@ -266,7 +267,7 @@ def _facts_of_sides(analysis: Analysis) -> list[tuple[str, str]]:
     family = comparison.headline
     facts = []
     if family is not None:
-        facts.append(("about", f"{words.FAMILIES[family.family]}, {count(len(family.cells), 'cell')}"))
+        facts.append(("about", f"{terms.FAMILIES[family.family].name}, {count(len(family.cells), 'cell')}"))
         facts.append(("rounds", str(family.estimate.rounds)))
     facts.append(("margin", f"± {share(comparison.margin)}"))
     facts.append(("control", _control(comparison.control, comparison.control_proves)))

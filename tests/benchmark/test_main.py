@@ -18,7 +18,7 @@ def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFi
     assert main(["compare", str(amd), str(intel), "--label-a", "amd", "--label-b", "intel"]) == DONE
     text = capsys.readouterr().out.splitlines()
     assert text[0] == (
-        "UNDECIDED: intel is 1.35 times as fast as amd on 18 cells of the input pipeline (1.04 to 2.06 over 18 "
+        "UNDECIDED: intel is 1.35 times as fast as amd on 18 cells where a loader feeds the GPU (1.04 to 2.06 over 18 "
         "cells), but one run gives no interval."
     )
     assert text[2:4] == [
@@ -31,7 +31,7 @@ def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFi
 def test_the_seeds_logs_as_json(amd: Path, intel: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(amd), str(intel), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert (result["schema"], result["verdict"], len(result["cells"])) == (3, "UNDECIDED", 18)
+    assert (result["schema"], result["verdict"], len(result["cells"])) == (4, "UNDECIDED", 18)
     first = result["cells"][0]
     assert (first["model"], first["precision"], first["mode"]) == ("resnet18", "half", "train")
     assert (round(first["ratio"], 4), first["low"], first["high"]) == (1.8289, None, None)
@@ -122,7 +122,8 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     large = "resnet152 half inference batch 64"
     assert main(["compare", f"{file}@none", f"{file}@static"]) == DONE
     assert capsys.readouterr().out.splitlines() == [
-        "BEATS: static is faster than none: 1.20 [1.200, 1.200] times as fast on 1 cell that the GPU limits, 5 rounds.",
+        "BEATS: static is faster than none: 1.20 [1.200, 1.200] times as fast on 1 cell where the GPU is the limit, "
+        "more or less, 5 rounds.",
         "No gradient: no precision and mode has 5 cells that differ.",
         "",
         "model      precision  mode       batch    A none  B static    A/B  98.75% interval",
@@ -148,11 +149,13 @@ def test_a_report_finds_the_other_arms_by_itself(run: Path, tmp_path: Path, caps
     out = tmp_path / "out"
     assert main(["report", f"{run}@none-auto", f"{run}@static-auto", "--output", str(out)]) == DONE
     printed = capsys.readouterr().out.splitlines()
-    assert "static-auto is faster than none-auto" in printed[0]
+    assert "setting the number of threads makes it 1.31 times as fast" in printed[0]
     assert printed[1:] == [str(out / name) for name in ("report.html", "report.md", "report.json", "line.txt")]
     assert (out / "line.txt").read_text().strip() == printed[0]
     result = json.loads((out / "report.json").read_text())
-    assert [arm["arm"] for arm in result["factors"]["arms"]] == ["none-auto", "static-auto", "none-4", "static-4"]
+    assert (result["asked"], result["verdict"]) == ("whole", "BEATS")
+    assert result["arms"] == {"today": "none-auto", "threads": "none-4", "exclusive": "static-auto"}
+    assert [one["question"] for one in result["contrasts"]] == ["whole", "threads", "exclusive"]
 
 
 def test_a_report_prints_what_was_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,9 +183,12 @@ def test_arms_of_other_files_are_given_by_name(
         "--json",
     ]
     assert main(command) == DONE
-    assert json.loads(capsys.readouterr().out)["factors"] is None
+    alone = json.loads(capsys.readouterr().out)
+    assert ([one["question"] for one in alone["contrasts"]], alone["recommendation"]) == (["whole"], "change")
     assert main([*command, "--with", f"{files['none-4']}@none-4"]) == DONE
-    assert json.loads(capsys.readouterr().out)["factors"]["share_by_threads"] == pytest.approx(0.90, abs=0.02)
+    split = json.loads(capsys.readouterr().out)
+    assert [one["question"] for one in split["contrasts"]] == ["whole", "threads", "exclusive"]
+    assert split["recommendation"] == "set_threads"
 
 
 def test_two_platforms_with_arms_of_one_name(
@@ -236,7 +242,7 @@ def test_a_report_on_an_experiment(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["report", str(run), "--output", str(tmp_path / "out"), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "out/report.json").read_text())
-    assert (result["schema"], result["label"], result["rounds"]) == (3, "node-1", 5)
+    assert (result["schema"], result["label"], result["rounds"]) == (4, "node-1", 5)
     assert [(one["question"], one["load"]) for one in result["contrasts"]] == [
         ("threads", "solo"),
         ("exclusive", "solo"),
@@ -273,7 +279,7 @@ def test_a_log_has_no_arm_to_add(run: Path, amd: Path, tmp_path: Path, capsys: p
 def test_a_summary_of_every_arm(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", str(run), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert (result["schema"], result["run_ids"], result["notes"]) == (3, ["r1"], [])
+    assert (result["schema"], result["run_ids"], result["notes"]) == (4, ["r1"], [])
     assert list(result["arms"]) == ["none-auto", "none-4", "static-auto", "static-4"]
     arm = result["arms"]["none-auto"]
     assert (arm["rounds"], arm["environment"]["threads"]) == (5, 16)

@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from benchmark import report, wording
+from benchmark import figures, report, terms
 from benchmark.analyse import analyse
 from benchmark.analysis import Advice, AdviceCode, Analysis, Cause, CauseCode, Difference
 from benchmark.experiment import Experiment, Load
-from benchmark.page import words
 from benchmark.readers import parse_arms, read
 from benchmark.results import Note, NoteCode
 from tests.benchmark import experiments
@@ -228,7 +227,7 @@ def test_every_report_says_its_line_in_all_files(case: Experiment | Analysis, wr
     line = (tmp_path / "out" / "line.txt").read_text(encoding="utf-8")
     assert line == f"{data['line']}\n" == f"{report.line(case)}\n"
     assert line.startswith("benchmark: ")
-    assert data["schema"] == 3
+    assert data["schema"] == 4
 
 
 # An experiment
@@ -244,7 +243,7 @@ def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written
             "2.31 times as fast",
             "Saves 13.6 GPU-hours a day for each GPU: 24 hours of work take 10.4.",
             "Threads set: at least 2.16 and at most 2.47 times as fast as today.",
-            "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as threads set.",
+            "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as with threads set.",
             "98.75%",
             "after 5, 8, 12 or 20 rounds",
             "Set OMP_NUM_THREADS=12, the CPU limit, in the pods.",
@@ -265,10 +264,10 @@ def test_both_questions_are_asked_by_family_with_a_dot_for_each_round(written: W
         "exclusive CPUs against threads set: one tenant, the rest of the node idle (log scale)",
     ):
         names = [row[0] for row in page.tables[caption][1:]]
-        assert [name.partition("loader")[0].partition("steps")[0].partition("must")[0] for name in names] == [
-            "input pipeline",
-            "launching",
-            "control",
+        assert names == [
+            "input pipelinea loader feeds the GPU (6 cells)",
+            "launchinglaunching kernels limits the step (2 cells)",
+            "controlthe CPU has no part, so it must stay at 1 (1 cell)",
         ]
     assert page.classes.count("mark round") == 1 + 2 * 3 * 6  # and one in the legend
     assert {"◂ slower", "faster ▸"} <= {text.strip() for text in page.said}
@@ -285,7 +284,7 @@ def test_a_full_node_shows_both_questions_and_each_arm_under_each_load(written: 
         row[0]: row[1:]
         for row in page.tables["Times as fast in the input pipeline (log scale), by load; small dots are rounds"]
     }
-    assert answers[words.LOADS[Load.BUSY]][1] == "1.24 1.16 to 1.33 faster"
+    assert answers[terms.LOADS[Load.BUSY].name][1] == "1.24 1.16 to 1.33 faster"
     arms = [row for row in page.tables["Each arm under each load, input pipeline"] if len(row) > 1]
     assert len(arms) == 1 + 9
     assert arms[-1][:1] + arms[-1][2:] == ["exclusive CPUs", "6160", "98% of the median", "44.9 ms", "6%"]
@@ -302,7 +301,7 @@ def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Writ
     page, _, data = written(experiments.full_node())
     assert list(page.tables)[list(page.tables).index("What setting the number of threads removes") :][:2] == [
         "What setting the number of threads removes",
-        "What exclusive CPUs remove beyond that, full node with busy neighbours",
+        "What using exclusive CPUs removes beyond that, full node with busy neighbours",
     ]
     assert data["contrasts"][0]["causes"][0] == {
         "code": "oversubscription",
@@ -543,4 +542,4 @@ def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:
-    assert wording.number(value) == text
+    assert figures.number(value) == text

@@ -13,7 +13,9 @@ author: The kubepin developers (@kubepin)
 description:
   - "Given the timings of an experiment (O(source)): says which remedy helps on this node, setting the number of threads
     or exclusive CPUs, by how much, and how sure that is."
-  - "Given two sides (O(a) and O(b)): says whether side B is faster than side A, by how much, and why."
+  - "Given two sides (O(a) and O(b)): says whether side B is faster than side A, by how much, and why. Sides of one node
+    whose names say what they stand for, such as V(none-auto) before a switch and V(static-4) after it, are evaluated as
+    an experiment, with the arms next to them."
   - With O(folder), writes one HTML page, Markdown, JSON, and one line of text. Each file is written atomically.
   - Does the same as C(python -m benchmark report) in the repository. The benchmark's README describes the method.
   - Always runs on the control node, as the user that runs Ansible, so it needs no C(delegate_to).
@@ -122,7 +124,7 @@ report:
   type: dict
   contains:
     schema:
-      description: V(3).
+      description: V(4).
       type: int
     line:
       description: The result as one line of text.
@@ -133,7 +135,7 @@ report:
     recommendation:
       description: >-
         Of an experiment: V(set_threads), V(pin), V(both), V(neither), V(pin_if_busy), V(measure_more), or V(repeat) if
-        it is invalid.
+        it is invalid. V(change) and V(keep) if exclusive CPUs were compared with today only: they are faster, or slower.
       type: str
       sample: set_threads
     is_precise:
@@ -149,7 +151,7 @@ report:
       type: int
     contrasts:
       description: >-
-        Of an experiment: each C(question) (V(threads), V(exclusive)) under each C(load), with C(ratio), C(low), C(high),
+        Of an experiment: each C(question) (V(threads), V(exclusive), or both steps at once as V(whole)) under each C(load), with C(ratio), C(low), C(high),
         C(verdict), and C(families) with the ratio C(by_round).
       type: list
       elements: dict
@@ -162,6 +164,10 @@ report:
         Of an experiment: what the recommendation saves each GPU of the node in a day, in hours; null if nothing is
         recommended.
       type: float
+    asked:
+      description: "Of two sides that are an experiment: the question that B against A answers."
+      type: str
+      sample: whole
     verdict:
       description: "Of two sides: V(BEATS), V(WORSE), V(EQUIVALENT), V(UNDECIDED) or V(INVALID)."
       type: str
