@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from . import sentences
 from .analysis import Cause, CellResult, Comparison, Estimate
-from .experiment import Experiment, FamilyEstimate, Invalid
+from .experiment import Contrast, Experiment, FamilyEstimate, Invalid
 from .figures import UNKNOWN, interval
 from .results import REPORT_SCHEMA
 from .wording import gradient_conclusion, note_line, trend_line, verdict_line
@@ -45,6 +46,8 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "label": experiment.label,
         "arms": {role.value: arm for role, arm in experiment.arms.items()},
         "recommendation": experiment.recommendation.value,
+        "lead": sentences.lead(experiment),
+        "answers": [_contrast(contrast) for contrast in sentences.answers(experiment)],
         "asked": experiment.asked,
         "verdict": experiment.verdict,
         "sentence": experiment.sentence,
@@ -59,10 +62,7 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "invalid": _invalid(experiment.invalid),
         "contrasts": [
             {
-                "question": contrast.question.value,
-                "load": contrast.load.value,
-                **_estimate(contrast.headline.estimate),
-                "verdict": contrast.headline.estimate.verdict.value,
+                **_contrast(contrast),
                 "families": [_family(found) for found in contrast.families],
                 "cells": [_cell(cell) for cell in contrast.cells],
                 "causes": causes(contrast.causes),
@@ -87,6 +87,15 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "advice": [asdict(item) for item in experiment.advice],
         "notes": [note.to_dict() for note in experiment.notes],
         "environment": dict(experiment.environment),
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "question": contrast.question.value,
+        "load": contrast.load.value,
+        **_estimate(contrast.headline.estimate),
+        "verdict": contrast.headline.estimate.verdict.value,
     }
 
 

@@ -33,11 +33,11 @@ def _is_switch(experiment: Experiment) -> bool:
 
 def effects(experiment: Experiment) -> str:
     """How much the steps bring that the recommendation follows from. Only for a valid experiment."""
-    told = _told(experiment)
-    if not told:
+    found = answers(experiment)
+    if not found:
         return f"{', '.join(experiment.arms.values())} do not show which of the two remedies helps."
-    about = terms.FAMILIES[told[0].headline.family].where
-    said = "; ".join(_effect(experiment, contrast) for contrast in told)
+    about = terms.FAMILIES[found[0].headline.family].where
+    said = "; ".join(_effect(experiment, contrast) for contrast in found)
     text = f"{said} ({about}, {count(experiment.rounds, 'round')})."
     if experiment.recommendation in (Recommendation.CHANGE, Recommendation.KEEP):
         text += f" {_STEPS}"
@@ -46,7 +46,7 @@ def effects(experiment: Experiment) -> str:
     return text
 
 
-def _told(experiment: Experiment) -> list[Contrast]:
+def answers(experiment: Experiment) -> list[Contrast]:
     """The contrasts that the recommendation follows from: those of the decisive load, and where loads disagree, all."""
     found = []
     for question in experiment.questions if len(experiment.questions) == 1 else STEPS:

@@ -164,6 +164,14 @@ report:
         Of an experiment: what the recommendation saves each GPU of the node in a day, in hours; null if nothing is
         recommended.
       type: float
+    lead:
+      description: "Of an experiment: the recommendation in a few words."
+      type: str
+      sample: Set the number of threads
+    answers:
+      description: "Of an experiment: the contrasts that the recommendation follows from, without C(families)."
+      type: list
+      elements: dict
     asked:
       description: "Of two sides that are an experiment: the question that B against A answers."
       type: str
