@@ -11,9 +11,11 @@ from statistics import median
 
 from . import roles as arm_names
 from . import sentences, wording
-from .analysis import Cause, Estimate, Verdict
-from .causes import explain
+from .advice import advice
+from .analysis import Estimate, Gap, Role, Verdict
+from .causes import explain, ruled_out, unknown
 from .compare import (
+    DRIFT_OPENING,
     Pair,
     Selection,
     Side,
@@ -25,6 +27,9 @@ from .compare import (
     family_estimates,
     family_ratios,
     first_family,
+    gpu_differs,
+    gradient,
+    gradient_code,
     interleaved,
     pair,
     pair_notes,
@@ -32,7 +37,7 @@ from .compare import (
     side,
 )
 from .decide import busy_load, decisive, recommend
-from .environments import same
+from .environments import differences, same
 from .experiment import (
     ArmRole,
     Contrast,
@@ -48,8 +53,17 @@ from .gaps import family_gap
 from .measures import held_minutes, tail_ms
 from .pod.cells import Cell
 from .results import InputError, Note, NoteCode, ResultSet, Scalar
-from .roles import COMPARED, STEPS, by_role, split
-from .statistics import MARGIN, PRECISION, estimate, expected_rounds, geometric_mean, has_interval
+from .roles import AUTO, COMPARED, STEPS, by_role, split
+from .statistics import (
+    CONTROL_MARGIN,
+    INTERIM_ANALYSES,
+    MARGIN,
+    PRECISION,
+    estimate,
+    expected_rounds,
+    geometric_mean,
+    has_interval,
+)
 from .validity import differing, environments, invalid, values
 
 Arms = Mapping[str, ResultSet]
@@ -109,14 +123,14 @@ def assess_sides(
     margin: float = MARGIN,
     precision: float = PRECISION,
     allow_different: Iterable[str] = (),
-) -> Experiment | None:
+) -> Experiment:
     """What B changes against A, and each step of it that another arm allows to tell apart.
 
-    :returns: None if no question is about these two arms, as for those of two nodes
+    :raises InputError: if the sides have no common cell, or impossible ratios
     """
+    if not set(a.cells()) & set(b.cells()):
+        raise InputError([wording.no_common_cell(a, b)])
     question = question_of(a, b)
-    if question is None:
-        return None
     return _assessed(_Chosen.of_sides(question, a, b, others), margin, precision, tuple(allow_different), "", question)
 
 
@@ -132,17 +146,18 @@ def _assessed(
     by_question = {question: [step for step in steps if step.roles == roles] for question, roles in COMPARED.items()}
     questions = [question for question in Question if question in {*STEPS, asked} and by_question[question]]
     questions = questions or [Question.WHOLE]
+    whole = Question.SIDES if asked is Question.SIDES else Question.WHOLE
     reasons = tuple(dict.fromkeys(_invalid(steps, allowed)))
-    verdicts = [_verdicts(steps, question) for question in (*STEPS, Question.WHOLE)]
+    verdicts = [_verdicts(steps, question) for question in (*STEPS, whole)]
     recommendation = Recommendation.REPEAT if reasons else recommend(*verdicts)
     measured = [step for question in questions for step in by_question[question]]
     rounds = min((step.headline.estimate.rounds for step in measured if step.headline), default=0)
-    widest = next(iter((*by_question[Question.WHOLE], *measured)), None)
+    widest = next(iter((*by_question[whole], *measured)), None)
     found = Experiment(
         label=label or chosen.label,
         arms={own: results.label for own, results in chosen.arms.items()},
         contrasts=tuple(
-            _contrast(question, step, explained=not reasons)
+            _contrast(chosen, question, step, valid=not reasons)
             for question in questions
             for step in by_question[question]
             if step.headline is not None
@@ -163,9 +178,14 @@ def _assessed(
         interleaved=all(interleaved(*step.arms) for step in steps),
         notes=tuple(dict.fromkeys(_notes(chosen, steps, widest, allowed))),
         environment=chosen.environment,
+        differences=differences(*chosen.ends),
+        environments={own: results.environment for own, results in chosen.arms.items()},
+        measured=min(
+            (p.started for own in chosen.measured for p in own.processes if p.started is not None), default=None
+        ),
         asked=asked,
     )
-    return replace(found, sentence=sentences.sentence(found), advice=tuple(sentences.advice(found)))
+    return replace(found, sentence=sentences.sentence(found), advice=tuple(advice(found)))
 
 
 @dataclass(frozen=True)
@@ -209,6 +229,8 @@ class _Chosen:
     def of_sides(cls, question: Question, a: ResultSet, b: ResultSet, others: Iterable[ResultSet]) -> _Chosen:
         """A and B, and the arm of the third role in a group of theirs."""
         every = list(others)
+        if question is Question.SIDES:
+            return cls({ArmRole.A: a, ArmRole.B: b}, together={}, again={}, unused=(), measured=(a, b, *every))
         groups = {split(arm.arm)[0] for arm in (a, b)}
         third = {
             other.arm: other
@@ -225,6 +247,20 @@ class _Chosen:
         return self.together.get(roles) or (self.arms[roles[0]], self.arms[roles[1]])
 
     @property
+    def ends(self) -> tuple[ResultSet, ResultSet]:
+        """The first and the last arm."""
+        first, *_others, last = self.arms.values()
+        return first, last
+
+    def fixed(self, arm: ResultSet) -> ResultSet | None:
+        """The arm of the same run and group with a fixed number of threads, if this one leaves the number to torch."""
+        group, threads = split(arm.arm)
+        if threads != AUTO:
+            return None
+        found = (own for own in (*self.arms.values(), *self.measured) if own.run_ids == arm.run_ids)
+        return next((own for own in found if split(own.arm)[0] == group and split(own.arm)[1].isdigit()), None)
+
+    @property
     def label(self) -> str:
         """The node's name as it was given, else the name that a process found: that of its pod, in a pod."""
         names = [str(name) for key in ("node", "host") for own in self.arms.values() for name in values(own, key)]
@@ -238,11 +274,11 @@ class _Chosen:
         return {key: value for key, value in found[0].items() if all(key in own for own in found)}
 
 
-def question_of(a: ResultSet, b: ResultSet) -> Question | None:
-    """The question that B against A answers, by the names of the arms; None if there is none, or on two nodes."""
+def question_of(a: ResultSet, b: ResultSet) -> Question:
+    """The question that B against A answers, by the names of the arms; SIDES if there is no other, or on two nodes."""
     both = (arm_names.role(a.arm), arm_names.role(b.arm))
-    found = next((question for question, roles in COMPARED.items() if roles == both), None)
-    return found if _on_one_node(a, b) else None
+    found = next((question for question, roles in COMPARED.items() if roles == both), Question.SIDES)
+    return found if _on_one_node(a, b) else Question.SIDES
 
 
 def _on_one_node(a: ResultSet, b: ResultSet) -> bool:
@@ -267,7 +303,7 @@ def _steps(chosen: _Chosen, margin: float) -> list[Step]:
             selection = select_cells([a, b])
             found = pair(a, b, selection)
             shift = _shift(chosen, roles[0], load, selection)
-            applied = fair_margin(margin, turns=interleaved(*arms), shift=shift)
+            applied = fair_margin(margin, turns=interleaved(*arms) or not arms[0].run_ids, shift=shift)
             steps.append(
                 Step(roles, load, arms, selection, found, applied, family_estimates(found, selection, applied))
             )
@@ -290,20 +326,33 @@ def _shift(chosen: _Chosen, reference: ArmRole, load: Load, selection: Selection
     return max((value.high or 1.0) - 1, 1 / (value.low or 1.0) - 1)
 
 
-def _contrast(question: Question, step: Step, *, explained: bool) -> Contrast:
-    causes: tuple[Cause, ...] = ()
-    if explained and step.verdict in (Verdict.BEATS, Verdict.WORSE):
-        causes = _causes(step)
-    cells = cell_results(step.pair, step.selection, step.margin)
-    return Contrast(question, step.load, step.families, cells, causes)
+def _contrast(chosen: _Chosen, question: Question, step: Step, *, valid: bool) -> Contrast:
+    cells = cell_results(step.pair, step.selection, step.margin, step.load)
+    gap = _gap(chosen, step)
+    causes = explain(gap) if gap is not None and valid and step.verdict in (Verdict.BEATS, Verdict.WORSE) else ()
+    turns = interleaved(*step.arms) and step.headline is not None and has_interval(step.headline.estimate.rounds)
+    opening = step.margin if turns else max(step.margin, DRIFT_OPENING)
+    trends = gradient([result for result in cells if result.role is not Role.CONTROL], opening)
+    return Contrast(
+        question,
+        step.load,
+        step.families,
+        cells,
+        step.margin,
+        causes,
+        ruled_out(gap) if gap is not None and causes else (),
+        tuple(unknown(gap)) if gap is not None and valid else (),
+        trends,
+        gradient_code(trends, not valid or gpu_differs(*step.arms)),
+    )
 
 
-def _causes(step: Step) -> tuple[Cause, ...]:
-    """The arms of the first step differ in their threads only, so the faster one shows what the threads cost."""
-    cells = step.headline.cells if step.headline is not None else ()
-    fixed = step.arms[1] if step.roles[1] is ArmRole.THREADS else None
-    gap = family_gap(cells, step.arms, fixed, step.load)
-    return explain(gap) if gap is not None else ()
+def _gap(chosen: _Chosen, step: Step) -> Gap | None:
+    """The gap over the first family. A fixed number of threads shows what the slower arm's threads cost."""
+    if step.headline is None:
+        return None
+    slower = step.arms[0] if step.headline.estimate.ratio >= 1 else step.arms[1]
+    return family_gap(step.headline.cells, step.arms, chosen.fixed(slower), step.load)
 
 
 def _invalid(steps: Sequence[Step], allowed: Sequence[str]) -> Iterable[Invalid]:
@@ -328,7 +377,6 @@ _WAYS: Mapping[Recommendation, ArmRole] = {
     Recommendation.PIN: ArmRole.EXCLUSIVE,
     Recommendation.BOTH: ArmRole.EXCLUSIVE,
     Recommendation.PIN_IF_BUSY: ArmRole.EXCLUSIVE,
-    Recommendation.CHANGE: ArmRole.EXCLUSIVE,
 }
 
 
@@ -336,7 +384,7 @@ def _gained(recommendation: Recommendation, steps: Sequence[Step]) -> float | No
     """What the recommended arm saves in a day: the work that takes 24 hours as it is today takes 24 h / ratio."""
     if recommendation in (Recommendation.NEITHER, Recommendation.KEEP):
         return 0.0
-    target = _WAYS.get(recommendation)
+    target = steps[0].roles[1] if recommendation is Recommendation.CHANGE else _WAYS.get(recommendation)
     ways = {step.load: step for step in steps if step.roles[1] is target and step.roles[0] is _reference(steps)}
     load = decisive({load: step.verdict for load, step in ways.items()})
     if recommendation is Recommendation.PIN_IF_BUSY:
@@ -417,11 +465,11 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     """Red flags first; each note once."""
     notes = [note for step in steps for note in pair_notes(step.pair, step.selection)]
     notes += [note for results in chosen.arms.values() for note in results.notes]
-    if widest is not None and any(own.estimate.low is not None for own in widest.families):
-        notes += control_notes(widest.control)
+    if widest is not None:
+        notes += _rounds_notes(widest)
     for roles in {step.roles for step in steps}:
         arms = chosen.pair(roles)
-        if not interleaved(*arms):
+        if not interleaved(*arms) and arms[0].run_ids:
             notes.append(wording.note(NoteCode.DIFFERENT_RUNS))
         notes += [wording.note(NoteCode.DIFFERENT_ALLOWED, key=key) for key in differing(*arms) if key in allowed]
         shift = next((s.margin for s in steps if s.roles == roles and not interleaved(*s.arms)), None)
@@ -435,8 +483,22 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     exclusive = chosen.arms.get(ArmRole.EXCLUSIVE)
     if exclusive is not None and any(own.get("quota_cpus", 0) is None for own in environments(exclusive)):
         notes.append(wording.note(NoteCode.NO_QUOTA))
-    if steps and {step.load for step in steps} == {Load.SOLO}:
+    if ArmRole.A not in chosen.arms and {step.load for step in steps} == {Load.SOLO}:
         notes.append(wording.note(NoteCode.IDLE_NODE_ONLY))
     if chosen.unused:
         notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(chosen.unused)))
     return sorted(notes, key=lambda note: not note.red_flag)
+
+
+def _rounds_notes(step: Step) -> list[Note]:
+    """What the control shows; before the first analysis, that there are too few rounds."""
+    rounds = max((own.estimate.rounds for own in step.families), default=0)
+    if has_interval(rounds):
+        return control_notes(step.control)
+    notes = []
+    if step.control is not None and abs(math.log(step.control.ratio)) > math.log1p(CONTROL_MARGIN):
+        notes.append(wording.note(NoteCode.CONTROL_DIFFERS, ratio=step.control.ratio))
+    if rounds:
+        code = NoteCode.ONE_RUN if rounds == 1 else NoteCode.FEW_ROUNDS
+        notes.append(wording.note(code, rounds=rounds, first=INTERIM_ANALYSES[0]))
+    return notes

@@ -27,7 +27,7 @@ _WHOLE: Mapping[Verdict | None, Recommendation] = {
 
 
 def recommend(threads: Verdicts, exclusive: Verdicts, whole: Verdicts) -> Recommendation:
-    """What to do, by the verdicts on both steps and on the whole way."""
+    """What to do, by the verdicts on both steps and on the whole way, which is also that from one side to another."""
     first, second = _step(threads), _step(exclusive)
     if first is None and second is None:
         return _WHOLE.get(_step(whole), Recommendation.MEASURE_MORE)

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .analysis import Advice, Cause, CellResult, Estimate, Verdict
+from .analysis import Advice, Cause, CellResult, Difference, Estimate, GradientCode, RuledOut, Trend, Verdict
 from .pod.cells import Cell
-from .results import Note
+from .results import Note, Scalar
 from .statistics import is_precise
 
 
@@ -26,11 +26,17 @@ class ArmRole(StrEnum):
     """The same CPU limit, and as many threads as it allows (OMP_NUM_THREADS)."""
     EXCLUSIVE = "exclusive"
     """Exclusive CPUs, and as many threads."""
+    A = "a"
+    """The reference of two sides that stand for nothing of the above, such as two platforms."""
+    B = "b"
+    """The other one of these."""
 
 
 class Question(StrEnum):
     """A headline contrast of two arms (`roles.COMPARED`)."""
 
+    SIDES = "sides"
+    """A against B."""
     WHOLE = "whole"
     """TODAY against EXCLUSIVE: both steps at once. Asked if neither step was measured alone, or by name."""
     THREADS = "threads"
@@ -75,9 +81,9 @@ class Recommendation(StrEnum):
     NEITHER = "neither"
     PIN_IF_BUSY = "pin_if_busy"
     CHANGE = "change"
-    """The whole way is faster; which of its steps helps was not measured."""
+    """The other side is faster, or the whole way, and which of its steps helps was not measured."""
     KEEP = "keep"
-    """The whole way is slower; its steps were not measured."""
+    """The other side is slower, or the whole way, and its steps were not measured."""
     MEASURE_MORE = "measure_more"
     REPEAT = "repeat"
     """The experiment is invalid."""
@@ -114,14 +120,23 @@ class FamilyEstimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One question under one load. `families` starts with the one that the headline is about."""
+    """One question under one load. `families` starts with the one that the headline is about.
+
+    `margin` is the one that was applied: if the arms were not interleaved, it is at least a floor, or the shift that was
+    measured. Only a gap that is decided has `causes`, whose shares add up to at most 1, and causes that were `ruled_out`.
+    `unknown` says what was not recorded. `gradient` is how the gap changes with the size of the models.
+    """
 
     question: Question
     load: Load
     families: tuple[FamilyEstimate, ...]
     cells: tuple[CellResult, ...]
+    margin: float
     causes: tuple[Cause, ...] = ()
-    """Only of a gap that is decided. Their shares add up to at most 1."""
+    ruled_out: tuple[RuledOut, ...] = ()
+    unknown: tuple[str, ...] = ()
+    gradient: tuple[Trend, ...] = ()
+    gradient_code: GradientCode = GradientCode.NONE
 
     @property
     def headline(self) -> FamilyEstimate:
@@ -157,7 +172,9 @@ class Experiment:
     whether its interval lies inside the control's margin. `expected_rounds` predicts, from three rounds on, how many are
     needed until both headline contrasts are decided and as precise as `precision` (a half-width, as a share).
     `gpu_hours_gained` is what the recommendation gains for each GPU in a day of 24 hours. `interleaved` is False for halves
-    before and after a switch of the kubelet. `asked` is the question of two sides that were named.
+    before and after a switch of the kubelet. `environment` holds the keys on which all arms agree, `differences` those on
+    which the first and the last do not, and `environments` all of each arm. `measured` is the start of the first process in
+    seconds since 1970. `asked` is the question of two sides that were named.
     """
 
     label: str
@@ -178,8 +195,22 @@ class Experiment:
     gpu_hours_gained: float | None
     interleaved: bool
     notes: tuple[Note, ...] = ()
-    environment: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    environments: Mapping[ArmRole, Mapping[str, Scalar]] = field(default_factory=dict)
+    measured: float | None = None
     asked: Question | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it says nothing but what a switch of the kubelet did to its node."""
+        return self.questions == (Question.WHOLE,) and not self.interleaved
+
+    @property
+    def ends(self) -> tuple[ArmRole, ArmRole]:
+        """The first and the last arm."""
+        first, *_others, last = self.arms
+        return first, last
 
     @property
     def answer(self) -> Estimate | None:

@@ -18,6 +18,7 @@ SHARED = ("quota", "none", "fractional")
 PINNED = ("cpuset", "static", "integer")
 """Groups with exclusive CPUs."""
 COMPARED: Mapping[Question, tuple[ArmRole, ArmRole]] = {
+    Question.SIDES: (ArmRole.A, ArmRole.B),
     Question.WHOLE: (ArmRole.TODAY, ArmRole.EXCLUSIVE),
     Question.THREADS: (ArmRole.TODAY, ArmRole.THREADS),
     Question.EXCLUSIVE: (ArmRole.THREADS, ArmRole.EXCLUSIVE),

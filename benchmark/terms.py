@@ -11,36 +11,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .analysis import Estimate, Verdict
-from .experiment import ArmRole, Family, Load, Question, Recommendation
+from .experiment import ArmRole, Experiment, Family, Load, Question, Recommendation
 from .figures import UNKNOWN, count, share
 from .statistics import INTERIM_ANALYSES
 
 
 @dataclass(frozen=True)
 class ArmTerm:
-    """`name` stands alone, `short` within a sentence, `compared` after "as fast as". `detail` says what the arm is."""
+    """`name` stands alone, `short` within a sentence, `compared` after "as fast as". `detail` says what the arm is.
+
+    `start` begins a sentence: a name that the user gave stays as it is.
+    """
 
     name: str
     short: str
     compared: str
     detail: str
+    start: str
 
 
 @dataclass(frozen=True)
 class QuestionTerm:
-    """`doing` is the step as the subject of a sentence. `beyond` ends a question that builds upon another one."""
+    """`doing` is the subject of a sentence, `verb` what it does to the speed. `remedy` heads the causes that it removes."""
 
     doing: str
-    beyond: str = ""
+    verb: str
+    question: str
+    remedy: str
 
-    @property
-    def question(self) -> str:
-        return f"What does {self.doing} bring{self.beyond}?"
-
-    @property
-    def remedy(self) -> str:
-        """The heading of the causes that the step removes."""
-        return f"What {self.doing} removes{self.beyond}"
+    @classmethod
+    def of_step(cls, doing: str, beyond: str = "") -> QuestionTerm:
+        """:param beyond: how a question ends that builds upon another one"""
+        return cls(doing, "makes it", f"What does {doing} bring{beyond}?", f"What {doing} removes{beyond}")
 
 
 @dataclass(frozen=True)
@@ -63,22 +65,31 @@ class LoadTerm:
     where: str
 
 
-ARMS: Mapping[ArmRole, ArmTerm] = {
+_ARMS: Mapping[ArmRole, ArmTerm] = {
     ArmRole.TODAY: ArmTerm(
-        "as it is today", "today", "today", "a CPU limit on shared CPUs, and as many threads as PyTorch finds"
+        "as it is today", "today", "today", "a CPU limit on shared CPUs, and as many threads as PyTorch finds", "Today"
     ),
     ArmRole.THREADS: ArmTerm(
-        "threads set", "threads set", "with threads set", "the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it"
+        "threads set",
+        "threads set",
+        "with threads set",
+        "the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it",
+        "Threads set",
     ),
     ArmRole.EXCLUSIVE: ArmTerm(
-        "exclusive CPUs", "exclusive CPUs", "with exclusive CPUs", "CPUs that no other pod uses, and as many threads"
+        "exclusive CPUs",
+        "exclusive CPUs",
+        "with exclusive CPUs",
+        "CPUs that no other pod uses, and as many threads",
+        "Exclusive CPUs",
     ),
 }
-QUESTIONS: Mapping[Question, QuestionTerm] = {
-    Question.WHOLE: QuestionTerm("using exclusive CPUs with as many threads"),
-    Question.THREADS: QuestionTerm("setting the number of threads"),
-    Question.EXCLUSIVE: QuestionTerm("using exclusive CPUs", " beyond that"),
+_QUESTIONS: Mapping[Question, QuestionTerm] = {
+    Question.WHOLE: QuestionTerm.of_step("using exclusive CPUs with as many threads"),
+    Question.THREADS: QuestionTerm.of_step("setting the number of threads"),
+    Question.EXCLUSIVE: QuestionTerm.of_step("using exclusive CPUs", " beyond that"),
 }
+_SWITCH = QuestionTerm.of_step("the switch")
 FAMILIES: Mapping[Family, FamilyTerm] = {
     Family.INPUT_PIPELINE: FamilyTerm("input pipeline", "a loader feeds the GPU"),
     Family.LAUNCH: FamilyTerm("launching", "launching kernels limits the step"),
@@ -90,7 +101,7 @@ LOADS: Mapping[Load, LoadTerm] = {
     Load.FULL: LoadTerm("full node: a tenant on each GPU", "on a full node"),
     Load.BUSY: LoadTerm("full node with busy neighbours", "with busy neighbours"),
 }
-LEADS: Mapping[Recommendation, str] = {
+_LEADS: Mapping[Recommendation, str] = {
     Recommendation.SET_THREADS: "Set the number of threads",
     Recommendation.PIN: "Give GPU pods exclusive CPUs",
     Recommendation.BOTH: "Set the number of threads, and give GPU pods exclusive CPUs",
@@ -101,11 +112,14 @@ LEADS: Mapping[Recommendation, str] = {
     Recommendation.MEASURE_MORE: "Not decided yet",
     Recommendation.REPEAT: "Not a fair measurement",
 }
-SWITCH_LEADS: Mapping[Recommendation, str] = {
+_SWITCH_LEADS: Mapping[Recommendation, str] = {
     Recommendation.CHANGE: "Keep the switch",
     Recommendation.KEEP: "Take the switch back",
 }
-"""The leads of what was measured before and after a switch only."""
+_SIDES_LEADS: Mapping[Recommendation, str] = {
+    Recommendation.CHANGE: "Take {b}",
+    Recommendation.KEEP: "Keep {a}",
+}
 CONCLUSIONS: Mapping[Verdict, str] = {
     Verdict.BEATS: "faster",
     Verdict.WORSE: "slower",
@@ -115,14 +129,35 @@ CONCLUSIONS: Mapping[Verdict, str] = {
 }
 
 
+def arm(role: ArmRole, arms: Mapping[ArmRole, str]) -> ArmTerm:
+    """What an arm is called; a side that stands for nothing has its own name.
+
+    :param arms: the names of an experiment's arms
+    """
+    return _ARMS.get(role) or ArmTerm(arms[role], arms[role], arms[role], "", arms[role])
+
+
+def question(asked: Question, experiment: Experiment) -> QuestionTerm:
+    """What a question of an experiment is called."""
+    if asked is Question.SIDES:
+        a, b = experiment.arms[ArmRole.A], experiment.arms[ArmRole.B]
+        return QuestionTerm(b, "is", f"How fast is {b} against {a}?", f"The gap between {a} and {b}")
+    return _SWITCH if asked is Question.WHOLE and experiment.is_switch else _QUESTIONS[asked]
+
+
+def lead(experiment: Experiment) -> str:
+    """What to do, in a few words."""
+    found = experiment.recommendation
+    if experiment.asked is Question.SIDES and found in _SIDES_LEADS:
+        return _SIDES_LEADS[found].format(a=experiment.arms[ArmRole.A], b=experiment.arms[ArmRole.B])
+    if experiment.is_switch and found in _SWITCH_LEADS:
+        return _SWITCH_LEADS[found]
+    return _LEADS[found]
+
+
 def described(role: ArmRole) -> str:
     """Such as "threads set: the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it"."""
-    return f"{ARMS[role].name}: {ARMS[role].detail}"
-
-
-def sentence(text: str) -> str:
-    """The text with a capital at its start."""
-    return f"{text[:1].upper()}{text[1:]}"
+    return f"{_ARMS[role].name}: {_ARMS[role].detail}"
 
 
 def times(ratio: float) -> str:
@@ -137,32 +172,32 @@ def spread(value: Estimate | None) -> str:
     return f"{value.low:.2f} to {value.high:.2f}"
 
 
-def effect(value: Estimate, doing: str, reference: str) -> str:
-    """What `doing` does to the speed, in a sentence without its full stop.
+def effect(value: Estimate, asked: QuestionTerm, reference: str) -> str:
+    """What a question found about the speed, in a sentence without its full stop.
 
     :param reference: what it is compared with, such as "today"
     """
+    doing, verb = asked.doing, asked.verb
     if value.low is None or value.high is None:
-        few = f"{count(value.rounds, 'round')} without an interval"
-        return f"{doing} may make it {times(value.ratio)} as {reference} ({few})"
+        return f"{doing} {verb} about {times(value.ratio)} as {reference}, with no interval yet"
     span = f"[{value.low:.2f}, {value.high:.2f}]"
     if value.verdict is Verdict.BEATS:
-        return f"{doing} makes it {times(value.ratio)} as {reference} {span}"
+        return f"{doing} {verb} {times(value.ratio)} as {reference} {span}"
     if value.verdict is Verdict.WORSE:
         turned = f"[{1 / value.high:.2f}, {1 / value.low:.2f}]"
-        return f"{doing} makes it slower: a step takes {1 / value.ratio:.2f} times as long as {reference} {turned}"
+        return f"{doing} {verb} slower: a step takes {1 / value.ratio:.2f} times as long as {reference} {turned}"
     if value.verdict is Verdict.EQUIVALENT:
-        return f"{doing} brings nothing: at most {share(max(value.high - 1, 0.0))} against {reference}"
-    return f"what {doing} brings is not decided: {times(value.ratio)} as {reference} {span}"
+        return f"{doing} {verb} no faster than {reference}: by at most {share(max(value.high - 1, 0.0))}"
+    return f"whether {doing} {verb} faster is not decided: {times(value.ratio)} as {reference} {span}"
 
 
-def sureness(value: Estimate, faster: str, slower: str, margin: float) -> str:
+def sureness(value: Estimate, faster: ArmTerm, slower: ArmTerm, margin: float) -> str:
     """The interval and what it allows to say, in a sentence.
 
     :param faster: the arm that the ratio is about
-    :param slower: the arm that it is compared with, as it is called within a sentence
+    :param slower: the arm that it is compared with
     """
-    start, against = sentence(faster), f"as {slower}"
+    start, against = faster.start, f"as {slower.compared}"
     if value.low is None or value.high is None:
         few = f"{count(value.rounds, 'round')} allow no interval, the first one comes after {INTERIM_ANALYSES[0]}"
         return f"{start}: {times(value.ratio)} {against}, but {few}."

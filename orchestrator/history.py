@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.experiment import Recommendation
-from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.terms import LEADS
-
 from orchestrator.records import ContrastRecord, HostRecord, ReportRecord, RunRecord
 
 NOT_KNOWN = "not known"
@@ -20,22 +17,22 @@ _ENVIRONMENT = ("gpu", "driver", "torch", "kernel")
 
 @dataclass(frozen=True)
 class NodeFindings:
-    """What was found on a node. `advice` is the recommendation's code, or the verdict on two sides of two nodes.
+    """What was found on a node. `advice` is the recommendation's code, `lead` the same in a few words.
 
     `conditions` holds what may differ from the run before: versions and the CPU manager policy.
     """
 
     node: str
     advice: str
+    lead: str
     line: str
     contrasts: tuple[ContrastRecord, ...]
     conditions: Mapping[str, str]
 
     def to_text(self) -> str:
         """One line: what to do, and each question with its ratio and interval."""
-        lead = LEADS[Recommendation(self.advice)] if self.advice in set(Recommendation) else self.advice
         found = ", ".join(map(_contrast, self.contrasts))
-        return f"{self.node}: {lead}{f' ({found})' if found else ''}"
+        return f"{self.node}: {self.lead}{f' ({found})' if found else ''}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def _node(report: ReportRecord, host: HostRecord | None) -> NodeFindings:
         **{name: _plain(report.environment.get(name, NOT_KNOWN)) for name in _ENVIRONMENT},
         "policy": _joined(one.policy for one in measured),
     }
-    return NodeFindings(report.node, report.advice, report.line, report.contrasts, conditions)
+    return NodeFindings(report.node, report.advice, report.lead, report.line, report.contrasts, conditions)
 
 
 def _joined(values: Any) -> str:

@@ -149,10 +149,11 @@ class ContrastRecord:
 
 @dataclass(frozen=True)
 class ReportRecord:
-    """A report of the benchmark. `advice` is the code of the recommendation, or else of the verdict."""
+    """A report of the benchmark. `advice` is the code of the recommendation, or else of the verdict; `lead` says it."""
 
     node: str
     advice: str
+    lead: str
     line: str
     contrasts: tuple[ContrastRecord, ...]
     environment: Mapping[str, Any]
@@ -177,6 +178,7 @@ def _report(report: _Object, node: str) -> ReportRecord:
     return ReportRecord(
         node=node,
         advice=advice,
+        lead=report.optional("lead", str) or advice.replace("_", " "),
         line=report.get("line", str),
         contrasts=tuple(
             ContrastRecord(

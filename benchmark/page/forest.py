@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from .. import terms
-from ..analysis import Analysis, CellResult, Estimate, Verdict
+from ..analysis import CellResult, Estimate, Verdict
 from ..experiment import Contrast, Experiment, Family, FamilyEstimate, Load, Question
 from ..figures import count, share
 from ..roles import COMPARED
@@ -71,18 +71,19 @@ class Forest:
 
 
 def of_experiment(experiment: Experiment, load: Load) -> Forest:
-    """The two contrasts under one load. In an invalid experiment no row makes a claim."""
+    """The contrasts under one load. In an invalid experiment no row makes a claim."""
     found = [one for question in Question if (one := experiment.contrast(question, load)) is not None]
     plots = [
-        (terms.QUESTIONS[one.question].question, f"{_ends(one.question)}: {terms.LOADS[load].name}", _measured(one))
-        for one in found
+        (terms.question(one.question, experiment).question, _ends(experiment, one), _measured(one)) for one in found
     ]
     return _draw(plots, experiment.margin, bool(experiment.invalid))
 
 
-def _ends(question: Question) -> str:
-    before, after = (terms.ARMS[role].short for role in COMPARED[question])
-    return f"{after} against {before}"
+def _ends(experiment: Experiment, contrast: Contrast) -> str:
+    before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+    if contrast.question is Question.SIDES and contrast.load is Load.SOLO:
+        return f"{after} against {before}"
+    return f"{after} against {before}: {terms.LOADS[contrast.load].name}"
 
 
 def _measured(contrast: Contrast) -> list[Measured]:
@@ -94,15 +95,6 @@ def row_of(found: FamilyEstimate, *, headline: bool) -> Measured:
     detail = f"{terms.FAMILIES[found.family].clause} ({count(len(found.cells), 'cell')})"
     control = found.family is Family.CONTROL
     return Measured(terms.FAMILIES[found.family].name, detail, found.estimate, found.by_round, headline, control)
-
-
-def of_analysis(analysis: Analysis) -> Forest:
-    """The families of a comparison of two sides, the one that the verdict is about first."""
-    comparison = analysis.comparison
-    rows = [row_of(one, headline=one is comparison.headline) for one in comparison.families]
-    ends = f"{comparison.label_b} against {comparison.label_a}"
-    plots = [("How fast is B against A?", ends, rows)] if rows else []
-    return _draw(plots, comparison.margin, comparison.verdict is Verdict.INVALID)
 
 
 def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], margin: float, invalid: bool) -> Forest:

@@ -64,7 +64,7 @@ def of_experiment(experiment: Experiment) -> Node | None:
     loads = experiment.loads
     if set(loads) <= {Load.SOLO}:
         return None
-    questions = tuple(terms.QUESTIONS[question].question for question in experiment.questions)
+    questions = tuple(terms.question(asked, experiment).question for asked in experiment.questions)
     rows, axis = _answers(experiment, loads)
     rates, rates_axis, dots = _rates(experiment, loads)
     return Node(
@@ -110,7 +110,7 @@ def _rates(
     rates = tuple(
         (
             terms.LOADS[load].name,
-            tuple(_arm(found[load, role], longest) for role in ArmRole if (load, role) in found),
+            tuple(_arm(experiment, found[load, role], longest) for role in ArmRole if (load, role) in found),
         )
         for load in loads
         if any((load, role) in found for role in ArmRole)
@@ -126,9 +126,9 @@ def _dots(one: Throughput) -> list[float]:
     return [rate / one.tenants for rate in one.by_round.values()] or [one.images_per_s / one.tenants]
 
 
-def _arm(one: Throughput, longest: float) -> ArmRow:
+def _arm(experiment: Experiment, one: Throughput, longest: float) -> ArmRow:
     dots = _dots(one)
-    name = terms.ARMS[one.role].name
+    name = terms.arm(one.role, experiment.arms).name
     title = f"{name}: {number(min(dots))} to {number(max(dots))} images/s for each tenant"
     numbers = (
         number(one.images_per_s),

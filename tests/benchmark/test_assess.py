@@ -299,9 +299,7 @@ def test_kubernetes_without_a_quota_for_exclusive_cpus_is_noted() -> None:
 def switched(speed: float, rounds: int = 5) -> Experiment:
     """Before a switch as it is today, after it with exclusive CPUs; no arm tells their parts apart."""
     before, after = results("none-auto", 1.0, rounds, run="before"), results("static-4", speed, rounds, run="after")
-    found = assess_sides(before, after)
-    assert found is not None
-    return found
+    return assess_sides(before, after)
 
 
 @pytest.mark.parametrize(
@@ -325,14 +323,14 @@ def switched(speed: float, rounds: int = 5) -> Experiment:
             1.0,
             Recommendation.NEITHER,
             [AdviceCode.NO_CHANGE],
-            "Change nothing: on an otherwise idle node, the switch brings nothing",
+            "Change nothing: on an otherwise idle node, the switch makes it no faster than today: by at most",
             id="no-difference",
         ),
         pytest.param(
             1.1,
             Recommendation.MEASURE_MORE,
             [AdviceCode.MEASURE_MORE],
-            "Not decided yet: on an otherwise idle node, what the switch brings is not decided",
+            "Not decided yet: on an otherwise idle node, whether the switch makes it faster is not decided",
             id="on-the-margin",
         ),
     ],
@@ -354,7 +352,6 @@ def test_two_sides_are_split_into_steps_by_the_arm_between() -> None:
     """The threads alone gain all of it: the switch is faster than before, and is not what is recommended."""
     arms = {arm: results(arm, speed, run="r2" if arm == "static-4" else "r1") for arm, speed in THREADS_HELP.items()}
     found = assess_sides(arms["none-auto"], arms["static-4"], [arms["none-4"]])
-    assert found is not None
     assert found.questions == (Question.WHOLE, Question.THREADS, Question.EXCLUSIVE)
     assert (found.verdict, found.recommendation) == (Verdict.BEATS, Recommendation.SET_THREADS)
     assert found.sentence.startswith("Set the number of threads: ")
@@ -365,5 +362,7 @@ def test_arms_of_two_nodes_are_no_step() -> None:
     processes = tuple(
         replace(process, environment={**process.environment, "host": "gpu-02"}) for process in other.processes
     )
-    assert assess_sides(results("none-auto", 1.0), replace(other, processes=processes)) is None
-    assert assess_sides(other, results("none-auto", 1.0)) is None
+    for a, b in ((results("none-auto", 1.0), replace(other, processes=processes)), (other, results("none-auto", 1.0))):
+        found = assess_sides(a, b)
+        assert (found.asked, found.questions) == (Question.SIDES, (Question.SIDES,))
+        assert found.arms == {ArmRole.A: a.label, ArmRole.B: b.label}

@@ -63,6 +63,7 @@ def keep(project: Path) -> Keep:
             report = {
                 "schema": schema,
                 "recommendation": "set_threads",
+                "lead": "Set the number of threads",
                 "line": "benchmark: Set the number of threads.",
                 "contrasts": CONTRASTS,
                 "environment": ENVIRONMENT,
