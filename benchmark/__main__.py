@@ -15,19 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import report, simulate, summary
-from .analysis import Analysis, Comparison, Verdict
+from .analysis import Verdict
 from .evaluate import (
     Sides,
     Target,
-    analyse_sides,
     checked_margin,
     checked_precision,
-    compare_sides,
     read_sources,
     report_experiment,
+    report_sides,
 )
 from .experiment import Experiment
-from .render import to_object, to_text
+from .render import to_text
 from .results import InputError
 from .statistics import MARGIN, PRECISION
 from .validity import SETTINGS
@@ -132,21 +131,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def not_worse(comparison: Comparison) -> bool:
+def not_worse(found: Experiment) -> bool:
     """Whether the lower end of the interval proves that B is at most the margin slower than A."""
-    family = comparison.family
+    answer = found.answer
     return (
-        comparison.verdict is not Verdict.INVALID
-        and family is not None
-        and family.low is not None
-        and math.log(family.low) > -math.log1p(comparison.margin)
+        found.verdict is not Verdict.INVALID
+        and answer is not None
+        and answer.low is not None
+        and math.log(answer.low) > -math.log1p(found.margin)
     )
 
 
-POLICIES: Mapping[str, Callable[[Comparison], bool]] = {
-    "beats": lambda comparison: comparison.verdict is Verdict.BEATS,
+POLICIES: Mapping[str, Callable[[Experiment], bool]] = {
+    "beats": lambda found: found.verdict is Verdict.BEATS,
     "not-worse": not_worse,
-    "none": lambda comparison: True,
+    "none": lambda found: True,
 }
 
 
@@ -156,8 +155,8 @@ def _sides(options: argparse.Namespace) -> Sides:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    result = compare_sides(_sides(options), options.margin, options.allow_different)
-    print(json.dumps(to_object(result), indent=2, allow_nan=False) if options.json else to_text(result))
+    found = report_sides(_sides(options), options.margin, None, options.allow_different)
+    print(json.dumps(report.to_object(found), indent=2, allow_nan=False) if options.json else to_text(found))
     return DONE
 
 
@@ -167,11 +166,11 @@ def _report(options: argparse.Namespace) -> int:
         return _report_experiment(options, target)
     if options.also:
         raise InputError([f"--also {options.also[0]} is a part of an experiment, and B was given: leave one out."])
-    analysis = analyse_sides(_sides(options), options.margin, target, options.allow_different)
-    _print(options, analysis, target)
-    if POLICIES[options.fail_unless](analysis.comparison):
+    found = report_sides(_sides(options), options.margin, target, options.allow_different)
+    _print(options, found, target)
+    if POLICIES[options.fail_unless](found):
         return DONE
-    print(f"benchmark: {analysis.comparison.verdict}: --fail-unless {options.fail_unless} is not met.", file=sys.stderr)
+    print(f"benchmark: {found.verdict}: --fail-unless {options.fail_unless} is not met.", file=sys.stderr)
     return NOT_MET
 
 
@@ -196,7 +195,7 @@ def _report_experiment(options: argparse.Namespace, target: Target) -> int:
     return DONE
 
 
-def _print(options: argparse.Namespace, found: Experiment | Analysis, target: Target) -> None:
+def _print(options: argparse.Namespace, found: Experiment, target: Target) -> None:
     if options.json:
         print(json.dumps(report.to_object(found), indent=2, allow_nan=False))
         return

@@ -1,91 +1,152 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to do with a verdict: the cheap remedy next to the thorough one."""
+"""What to do, from the recommendation, the causes and the environments. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 
-from . import wording
-from .analysis import Advice, AdviceCode, Cause, CauseCode, Comparison, Estimate, Factors, Gap, Verdict
-from .causes import crowding, is_throttled, numa_nodes
-from .results import ResultSet
-from .roles import PINNED, cpu_limit, split
-from .statistics import INTERIM_ANALYSES, next_analysis
-
-WORTHWHILE = 0.2
-
-
-def advice(
-    comparison: Comparison,
-    causes: Sequence[Cause],
-    gap: Gap | None,
-    a: ResultSet,
-    b: ResultSet,
-    factors: Factors | None,
-    extra: Estimate | None,
-) -> list[Advice]:
-    """What to do, the most important first.
-
-    :param gap: of the family, None if it was not timed on both sides
-    :param extra: A's group with fixed threads over B: what B's placement adds to the number of threads
-    """
-    threads_win = extra is not None and extra.verdict is Verdict.WORSE
-    found = [] if comparison.verdict is Verdict.BEATS and threads_win else [_verdict(comparison)]
-    if comparison.verdict is Verdict.INVALID:
-        return found
-    if not comparison.interleaved and comparison.family is not None and comparison.family.low is not None:
-        found.append(wording.advice(AdviceCode.MEASURE_ON_ONE_NODE))
-    if gap is not None:
-        found += _threads(comparison, gap, factors, extra)
-    found += _quota(b, gap, comparison)
-    if CauseCode.FREQUENCY in {cause.code for cause in causes}:
-        found.append(wording.advice(AdviceCode.ALIGN_CPU_SPEED))
-    gpu, nodes = b.environment.get("gpu_numa_node"), b.environment.get("cpu_numa_nodes")
-    if isinstance(gpu, int) and gpu >= 0 and nodes is not None and numa_nodes(nodes) != {gpu}:
-        found.append(wording.advice(AdviceCode.ALIGN_NUMA, b=comparison.label_b, nodes=nodes, gpu=gpu))
-    return found
+from .analysis import Advice, AdviceCode, CauseCode, Verdict
+from .causes import THROTTLED_PERIODS, numa_nodes
+from .experiment import ArmRole, Experiment, Load, Question, Recommendation
+from .figures import share
+from .roles import cpu_count, number, split
+from .sentences import STEPS_UNKNOWN, is_whole
+from .statistics import next_analysis
 
 
-def _verdict(comparison: Comparison) -> Advice:
-    code = {
-        Verdict.INVALID: AdviceCode.REPEAT,
-        Verdict.BEATS: AdviceCode.TAKE_B,
-        Verdict.WORSE: AdviceCode.KEEP_A,
-        Verdict.EQUIVALENT: AdviceCode.NO_CHANGE,
-    }.get(comparison.verdict)
-    if code is not None:
-        return wording.advice(code, a=comparison.label_a, b=comparison.label_b, margin=comparison.margin)
-    rounds = comparison.family.rounds if comparison.family else 0
-    return wording.measure_more(comparison, INTERIM_ANALYSES[0], next_analysis(rounds))
+def advice(experiment: Experiment) -> Iterator[Advice]:
+    """What to do, the most important first."""
+    fixed = split(experiment.arms.get(ArmRole.THREADS, ""))[1]
+    threads = f"OMP_NUM_THREADS={fixed}" if fixed else "OMP_NUM_THREADS to the CPU limit"
+    recommendation = experiment.recommendation
+    if recommendation is Recommendation.REPEAT:
+        yield Advice(AdviceCode.REPEAT, "Do not act on these numbers: remove what differed, then measure again.")
+        return
+    if recommendation in (Recommendation.SET_THREADS, Recommendation.BOTH):
+        yield Advice(AdviceCode.SET_THREADS, f"Set {threads}, the CPU limit, in the GPU pods. The node stays as it is.")
+    if recommendation in (Recommendation.PIN, Recommendation.BOTH):
+        yield Advice(AdviceCode.PIN, _PIN)
+    if recommendation is Recommendation.PIN_IF_BUSY:
+        yield Advice(
+            AdviceCode.PIN_IF_BUSY,
+            "Use the CPU manager policy static on nodes whose CPUs others keep busy, with whole CPUs in pods of class "
+            f"Guaranteed.{f' Elsewhere, set {threads}.' if _threads_help(experiment) else ''}",
+        )
+    if recommendation in (Recommendation.CHANGE, Recommendation.KEEP):
+        yield _whole(experiment)
+    if recommendation is Recommendation.NEITHER:
+        yield Advice(AdviceCode.NO_CHANGE, "This brings nothing here. Change only for another reason.")
+    if is_whole(experiment):
+        yield Advice(AdviceCode.MEASURE_STEPS, STEPS_UNKNOWN)
+    if recommendation is Recommendation.MEASURE_MORE or (experiment.interleaved and not experiment.is_precise):
+        yield _more(experiment)
+    if not experiment.interleaved and not experiment.is_switch and experiment.asked is not Question.SIDES:
+        yield Advice(
+            AdviceCode.MEASURE_ON_ONE_NODE,
+            "Measure the contrast on one node without a switch of the kubelet (benchmark-gpu-nodes.yml): its arms take "
+            "turns, so what changes with time does not count.",
+        )
+    loads = {contrast.load for contrast in experiment.contrasts}
+    if loads == {Load.SOLO} and Question.EXCLUSIVE in experiment.questions:
+        yield Advice(
+            AdviceCode.MEASURE_FULL_NODE,
+            "Measure a full node too: on an idle one, pods without exclusive CPUs use those of others.",
+        )
+
+    yield from _environment(experiment)
 
 
-def _threads(comparison: Comparison, gap: Gap, factors: Factors | None, extra: Estimate | None) -> list[Advice]:
-    """The number of threads if it was measured to help; without such an arm, how to measure it."""
-    crowded = crowding(gap.slow)
-    share = factors.share_by_threads if factors is not None else None
-    if share is None:
-        if crowded is None or gap.fixed is not None:
-            return []
-        threads, limit = crowded
-        return [wording.advice(AdviceCode.MEASURE_FIXED_THREADS, slow=gap.slow.name, threads=threads, limit=limit)]
-    if share < WORTHWHILE:
-        return [wording.advice(AdviceCode.THREADS_DO_NOT_HELP, part=max(share, 0))]
-    fixed_limit = cpu_limit(gap.fixed.environment) if gap.fixed is not None else None
-    number = f"={fixed_limit:.0f}" if fixed_limit is not None else ""
-    found = [wording.advice(AdviceCode.SET_THREADS, number=number, part=min(share, 1))]
-    if extra is not None:
-        found.append(wording.beyond_threads(comparison.label_b, extra))
-    return found
+_PIN = "Use the CPU manager policy static, and request whole CPUs in pods of class Guaranteed."
 
 
-def _quota(b: ResultSet, gap: Gap | None, comparison: Comparison) -> list[Advice]:
-    """A quota that stayed on pinned CPUs. Kubernetes below 1.33 keeps it (pull request 127525 of Kubernetes)."""
-    quota, allowed = b.environment.get("quota_cpus"), b.environment.get("cpus_allowed")
-    if not isinstance(quota, int | float):
-        return []
-    exclusive = isinstance(allowed, int | float) and allowed <= quota and b.environment.get("policy") == "static"
-    if not exclusive and split(b.arm)[0] not in PINNED:
-        return []
-    arms = (gap.slow, gap.fast) if gap is not None else ()
-    throttled = next((arm for arm in arms if arm.name == b.label and is_throttled(arm)), None)
-    return [wording.quota_remains(comparison.label_b, quota, throttled)]
+def _whole(experiment: Experiment) -> Advice:
+    """Take the other side or keep the first one; of the whole way, with the words of what was measured."""
+    is_better = experiment.recommendation is Recommendation.CHANGE
+    if experiment.asked is Question.SIDES:
+        a, b = experiment.arms[ArmRole.A], experiment.arms[ArmRole.B]
+        text = (
+            f"Take {b}: it is faster."
+            if is_better
+            else f"Keep {a}: {b} is slower. Undo the change if it is made already."
+        )
+    elif experiment.is_switch and is_better:
+        text = "Keep the switch, and request whole CPUs in GPU pods of class Guaranteed."
+    elif experiment.is_switch:
+        text = "Take the switch back with rollback-gpu-nodes.yml: this work is slower with it."
+    else:
+        text = _PIN if is_better else "Do not give these pods exclusive CPUs."
+    return Advice(AdviceCode.TAKE_B if is_better else AdviceCode.KEEP_A, text)
+
+
+def _environment(experiment: Experiment) -> Iterator[Advice]:
+    """What the causes and the environment of the last arm ask for besides."""
+    causes = {cause.code: cause for contrast in experiment.contrasts for cause in contrast.causes}
+    crowded = causes.get(CauseCode.OVERSUBSCRIPTION)
+    if crowded is not None and crowded.share is None and experiment.asked is Question.SIDES:
+        yield Advice(
+            AdviceCode.MEASURE_FIXED_THREADS,
+            f"Measure it with OMP_NUM_THREADS set to the CPU limit too ({crowded.text}): a fitting number of threads may "
+            "close part of the gap without exclusive CPUs.",
+        )
+    yield from _quota(experiment)
+    if CauseCode.FREQUENCY in causes:
+        yield Advice(
+            AdviceCode.ALIGN_CPU_SPEED,
+            "Part of the gap is CPU speed. On two machines, set the same frequency governor and boost. On one machine, "
+            "make sure that no other work shares its cores. Then measure again.",
+        )
+    last = experiment.ends[1]
+    environment = experiment.environments.get(last, {})
+    gpu, nodes = number(environment, "gpu_numa_node"), environment.get("cpu_numa_nodes")
+    if gpu is not None and gpu >= 0 and nodes is not None and numa_nodes(nodes) != {int(gpu)}:
+        yield Advice(
+            AdviceCode.ALIGN_NUMA,
+            f"The CPUs of {experiment.arms[last]} are on NUMA node {nodes} and its GPU is at node {gpu:.0f}: keep them "
+            "together with Topology Manager (policy best-effort or single-numa-node).",
+        )
+
+
+def _quota(experiment: Experiment) -> Iterator[Advice]:
+    """A quota that stayed on exclusive CPUs. Kubernetes below 1.33 keeps it (pull request 127525 of Kubernetes)."""
+    last = experiment.ends[1]
+    environment = experiment.environments.get(last, {})
+    quota, cpus = number(environment, "quota_cpus"), cpu_count(environment)
+    own_cpus = cpus is not None and quota is not None and cpus <= quota and environment.get("policy") == "static"
+    if quota is None or not (own_cpus or last is ArmRole.EXCLUSIVE):
+        return
+    text = (
+        f"{experiment.arms[last]} still has a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under the static "
+        "policy, later versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
+    )
+    rates = [cell.b.rates for contrast in experiment.contrasts[:1] for cell in contrast.cells if cell.b is not None]
+    periods, throttled = (math.fsum(own.get(key, 0.0) for own in rates) for key in ("periods", "throttled_periods"))
+    if periods and throttled > THROTTLED_PERIODS * periods:
+        text += (
+            f" It was still throttled in {throttled:.0f} of {periods:.0f} CFS periods: set OMP_NUM_THREADS to the CPU limit "
+            "there too."
+        )
+    yield Advice(AdviceCode.QUOTA_REMAINS, text)
+
+
+def _threads_help(experiment: Experiment) -> bool:
+    found = [one.headline.estimate.verdict for one in experiment.contrasts if one.question is Question.THREADS]
+    return Verdict.BEATS in found and Verdict.WORSE not in found
+
+
+def _more(experiment: Experiment) -> Advice:
+    if not experiment.contrasts:
+        text = "Measure again with cells that all arms can time."
+    elif experiment.expected_rounds is not None and experiment.expected_rounds > experiment.rounds:
+        text = (
+            f"Measure {experiment.expected_rounds} rounds: so many are expected to decide both questions within "
+            f"{share(experiment.precision)}."
+        )
+    elif (following := next_analysis(experiment.rounds)) is not None:
+        text = f"Continue measuring: the next analysis is after {following} rounds."
+    else:
+        text = (
+            f"{experiment.rounds} rounds did not decide both questions within {share(experiment.precision)}: quiet the "
+            f"machine, or accept a wider margin than {share(experiment.margin)}."
+        )
+    return Advice(AdviceCode.MEASURE_MORE, text)

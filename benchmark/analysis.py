@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a comparison found, as plain data for programs: verdicts, ratios, causes. The texts are in `wording`.
+"""The parts of a finding, as plain data for programs: verdicts, ratios, causes, advice. `experiment` is the whole.
 
 Times are ms, ratios are A's time over B's: above 1, B is faster.
 """
@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from .pod.cells import Cell
-from .results import Note, Scalar, Status
-
-if TYPE_CHECKING:  # `experiment` builds upon this module
-    from .experiment import FamilyEstimate, Invalid
-
-MAIN_CAUSE = 0.5
-"""Share of a gap from which a cause is the main one."""
+from .results import Scalar, Status
 
 
 class Verdict(StrEnum):
@@ -67,7 +60,8 @@ class CellResult:
     """One common cell. `estimate` is None if it was not timed on both sides; then `status` and `reason` say why.
 
     A single cell has an interval and no verdict: claims are about families, so `estimate.verdict` is UNDECIDED. `status`
-    is oom if either side ran out of memory, else skipped if either side skipped the cell.
+    is oom if either side ran out of memory, else skipped if either side skipped the cell. `a` and `b` are the cell in each
+    arm over all its rounds, None where it was not tried.
     """
 
     cell: Cell
@@ -77,6 +71,8 @@ class CellResult:
     role: Role = Role.OTHER
     status: Status = "ok"
     reason: str = ""
+    a: ArmCell | None = None
+    b: ArmCell | None = None
 
 
 @dataclass(frozen=True)
@@ -93,41 +89,6 @@ class Trend:
     small: float
     large: float
     grows_as_models_shrink: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The comparison of B with A.
-
-    `families` starts with the one that the verdict is about, and ends with the control; `family_basis` says of what it
-    consists. `margin` is the one that was
-    applied: if A and B were not interleaved, it is at least a floor, or the shift that was measured.
-    """
-
-    label_a: str
-    label_b: str
-    margin: float
-    verdict: Verdict
-    cells: tuple[CellResult, ...]
-    families: tuple[FamilyEstimate, ...]
-    family_basis: str
-    control: Estimate | None
-    control_proves: bool
-    invalid: tuple[Invalid, ...]
-    interleaved: bool
-    gradient: tuple[Trend, ...]
-    gradient_code: GradientCode
-    notes: tuple[Note, ...]
-
-    @property
-    def headline(self) -> FamilyEstimate | None:
-        """The family that the verdict is about; None if no cell beside controls was timed on both sides."""
-        return next((found for found in self.families if found.family != "control"), None)
-
-    @property
-    def family(self) -> Estimate | None:
-        """The headline's estimate."""
-        return self.headline.estimate if self.headline is not None else None
 
 
 class CauseCode(StrEnum):
@@ -249,50 +210,17 @@ class Gap:
         return min(max((slow_ms - fast_ms) / self.ms, 0.0), 1.0)
 
 
-@dataclass(frozen=True)
-class CellAnalysis:
-    """One cell: the comparison's result, and both arms. A single cell makes no claim, so it has no causes."""
-
-    result: CellResult
-    a: ArmCell | None
-    b: ArmCell | None
-
-
-@dataclass(frozen=True)
-class FactorArm:
-    """One arm of {policy} x {threads}: its family estimate against the reference (None for the reference itself)."""
-
-    arm: str
-    group: str
-    threads: str
-    estimate: Estimate | None
-    mean_ms: float | None
-
-
-@dataclass(frozen=True)
-class Factors:
-    """The 2 x 2 decomposition.
-
-    `share_by_threads` is the part of the gap from the reference to B that a fixed number of threads closes alone.
-    A negative share widens the gap; a share above 1 gains more than B does. None without a decided gap or such an arm.
-    """
-
-    arms: tuple[FactorArm, ...]
-    share_by_threads: float | None
-    sentence: str
-
-
 class AdviceCode(StrEnum):
     """What to do."""
 
     ALIGN_CPU_SPEED = "align_cpu_speed"
     ALIGN_NUMA = "align_numa"
-    COMPARE_WITH_THREADS = "compare_with_threads"
     KEEP_A = "keep_a"
     MEASURE_FIXED_THREADS = "measure_fixed_threads"
     MEASURE_FULL_NODE = "measure_full_node"
     MEASURE_MORE = "measure_more"
     MEASURE_ON_ONE_NODE = "measure_on_one_node"
+    MEASURE_STEPS = "measure_steps"
     NO_CHANGE = "no_change"
     PIN = "pin"
     PIN_IF_BUSY = "pin_if_busy"
@@ -300,7 +228,6 @@ class AdviceCode(StrEnum):
     REPEAT = "repeat"
     SET_THREADS = "set_threads"
     TAKE_B = "take_b"
-    THREADS_DO_NOT_HELP = "threads_do_not_help"
 
 
 @dataclass(frozen=True)
@@ -309,34 +236,3 @@ class Advice:
 
     code: AdviceCode
     text: str
-
-
-@dataclass(frozen=True)
-class BlockPoint:
-    """One block in run order.
-
-    `started` is in seconds since 1970; `relative` is its mean step over the cell's mean of all arms.
-    """
-
-    arm: str
-    round: int
-    cell: Cell
-    started: float
-    relative: float
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The whole report. `why` explains the gap in sentences; `gpu_minutes` is the time that processes held a GPU."""
-
-    comparison: Comparison
-    differences: tuple[Difference, ...]
-    same: Mapping[str, Scalar]
-    cells: tuple[CellAnalysis, ...]
-    causes: tuple[Cause, ...]
-    ruled_out: tuple[RuledOut, ...]
-    factors: Factors | None
-    blocks: tuple[BlockPoint, ...]
-    why: tuple[str, ...]
-    advice: tuple[Advice, ...]
-    gpu_minutes: float | None

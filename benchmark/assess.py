@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
+from . import roles as arm_names
 from . import sentences, wording
-from .analysis import Cause, Estimate, Verdict
-from .causes import explain
+from .advice import advice
+from .analysis import Estimate, Gap, Role, Verdict
+from .causes import explain, ruled_out, unknown
 from .compare import (
+    DRIFT_OPENING,
     Pair,
     Selection,
     Side,
@@ -24,6 +27,9 @@ from .compare import (
     family_estimates,
     family_ratios,
     first_family,
+    gpu_differs,
+    gradient,
+    gradient_code,
     interleaved,
     pair,
     pair_notes,
@@ -31,7 +37,7 @@ from .compare import (
     side,
 )
 from .decide import busy_load, decisive, recommend
-from .environments import same
+from .environments import differences, same
 from .experiment import (
     ArmRole,
     Contrast,
@@ -47,14 +53,21 @@ from .gaps import family_gap
 from .measures import held_minutes, tail_ms
 from .pod.cells import Cell
 from .results import InputError, Note, NoteCode, ResultSet, Scalar
-from .roles import STEPS, by_role
-from .statistics import MARGIN, PRECISION, estimate, expected_rounds, geometric_mean, has_interval
+from .roles import AUTO, COMPARED, STEPS, by_role, split
+from .statistics import (
+    CONTROL_MARGIN,
+    INTERIM_ANALYSES,
+    MARGIN,
+    PRECISION,
+    estimate,
+    expected_rounds,
+    geometric_mean,
+    has_interval,
+)
 from .validity import differing, environments, invalid, values
 
 Arms = Mapping[str, ResultSet]
 """The arms of one run, by name."""
-WHOLE = (ArmRole.TODAY, ArmRole.EXCLUSIVE)
-"""The whole way: both steps at once."""
 DAY_HOURS = 24
 
 
@@ -99,24 +112,54 @@ def assess(
     :param label: the node's name; by default the one that its processes recorded
     :raises InputError: if the arms have no roles, if there are fewer than two, or if several runs have all of them
     """
-    chosen = _Chosen.of(runs)
-    allowed = tuple(allow_different)
+    return _assessed(_Chosen.of(runs), margin, precision, tuple(allow_different), label)
+
+
+def assess_sides(
+    a: ResultSet,
+    b: ResultSet,
+    others: Iterable[ResultSet] = (),
+    *,
+    margin: float = MARGIN,
+    precision: float = PRECISION,
+    allow_different: Iterable[str] = (),
+) -> Experiment:
+    """What B changes against A, and each step of it that another arm allows to tell apart.
+
+    :raises InputError: if the sides have no common cell, or impossible ratios
+    """
+    if not set(a.cells()) & set(b.cells()):
+        raise InputError([wording.no_common_cell(a, b)])
+    question = question_of(a, b)
+    return _assessed(_Chosen.of_sides(question, a, b, others), margin, precision, tuple(allow_different), "", question)
+
+
+def _assessed(
+    chosen: _Chosen,
+    margin: float,
+    precision: float,
+    allowed: tuple[str, ...],
+    label: str,
+    asked: Question | None = None,
+) -> Experiment:
     steps = _steps(chosen, margin)
-    whole = [step for step in steps if step.roles == WHOLE]
-    asked = {question: [step for step in steps if step.roles == roles] for question, roles in STEPS.items()}
+    by_question = {question: [step for step in steps if step.roles == roles] for question, roles in COMPARED.items()}
+    questions = [question for question in Question if question in {*STEPS, asked} and by_question[question]]
+    questions = questions or [Question.WHOLE]
+    whole = Question.SIDES if asked is Question.SIDES else Question.WHOLE
     reasons = tuple(dict.fromkeys(_invalid(steps, allowed)))
-    verdicts = [_verdicts(steps, roles) for roles in (*STEPS.values(), WHOLE)]
+    verdicts = [_verdicts(steps, question) for question in (*STEPS, whole)]
     recommendation = Recommendation.REPEAT if reasons else recommend(*verdicts)
-    measured = [step for found in asked.values() for step in found] or whole
+    measured = [step for question in questions for step in by_question[question]]
     rounds = min((step.headline.estimate.rounds for step in measured if step.headline), default=0)
-    widest = next(iter((*whole, *measured)), None)
+    widest = next(iter((*by_question[whole], *measured)), None)
     found = Experiment(
         label=label or chosen.label,
-        arms={role: results.arm for role, results in chosen.arms.items()},
+        arms={own: results.label for own, results in chosen.arms.items()},
         contrasts=tuple(
-            _contrast(question, step, explained=not reasons)
-            for question, found in asked.items()
-            for step in found
+            _contrast(chosen, question, step, valid=not reasons)
+            for question in questions
+            for step in by_question[question]
             if step.headline is not None
         ),
         throughputs=tuple(_throughputs(chosen, steps)),
@@ -130,13 +173,19 @@ def assess(
         precision=precision,
         rounds=rounds,
         expected_rounds=_expected_rounds(measured, precision),
-        gpu_minutes=held_minutes(results for arms in runs.values() for results in arms.values()),
+        gpu_minutes=held_minutes(chosen.measured),
         gpu_hours_gained=_gained(recommendation, steps),
         interleaved=all(interleaved(*step.arms) for step in steps),
         notes=tuple(dict.fromkeys(_notes(chosen, steps, widest, allowed))),
         environment=chosen.environment,
+        differences=differences(*chosen.ends),
+        environments={own: results.environment for own, results in chosen.arms.items()},
+        measured=min(
+            (p.started for own in chosen.measured for p in own.processes if p.started is not None), default=None
+        ),
+        asked=asked,
     )
-    return replace(found, sentence=sentences.sentence(found), advice=tuple(sentences.advice(found)))
+    return replace(found, sentence=sentences.sentence(found), advice=tuple(advice(found)))
 
 
 @dataclass(frozen=True)
@@ -147,6 +196,8 @@ class _Chosen:
     together: Mapping[tuple[ArmRole, ArmRole], tuple[ResultSet, ResultSet]]
     again: Mapping[ArmRole, ResultSet]
     unused: tuple[str, ...]
+    measured: tuple[ResultSet, ...]
+    """All arms of all runs."""
 
     @classmethod
     def of(cls, runs: Mapping[str, Arms]) -> _Chosen:
@@ -171,11 +222,43 @@ class _Chosen:
             together=together,
             again={} if whole else {role: own[1] for role, own in found.items() if len(own) > 1},
             unused=tuple(dict.fromkeys(arm for arms in runs.values() for arm in arms if arm not in used)),
+            measured=tuple(results for arms in runs.values() for results in arms.values()),
         )
+
+    @classmethod
+    def of_sides(cls, question: Question, a: ResultSet, b: ResultSet, others: Iterable[ResultSet]) -> _Chosen:
+        """A and B, and the arm of the third role in a group of theirs."""
+        every = list(others)
+        if question is Question.SIDES:
+            return cls({ArmRole.A: a, ArmRole.B: b}, together={}, again={}, unused=(), measured=(a, b, *every))
+        groups = {split(arm.arm)[0] for arm in (a, b)}
+        third = {
+            other.arm: other
+            for other in every
+            if arm_names.role(other.arm) not in (None, *COMPARED[question]) and split(other.arm)[0] in groups
+        }
+        found = dict(zip(COMPARED[question], (a, b)))
+        found |= {own: third[arm] for own, arm in by_role(third).items()} if third else {}
+        arms = {own: found[own] for own in ArmRole if own in found}
+        return cls(arms=arms, together={}, again={}, unused=(), measured=(a, b, *every))
 
     def pair(self, roles: tuple[ArmRole, ArmRole]) -> tuple[ResultSet, ResultSet]:
         """The arms of two roles: of one run if it has both."""
         return self.together.get(roles) or (self.arms[roles[0]], self.arms[roles[1]])
+
+    @property
+    def ends(self) -> tuple[ResultSet, ResultSet]:
+        """The first and the last arm."""
+        first, *_others, last = self.arms.values()
+        return first, last
+
+    def fixed(self, arm: ResultSet) -> ResultSet | None:
+        """The arm of the same run and group with a fixed number of threads, if this one leaves the number to torch."""
+        group, threads = split(arm.arm)
+        if threads != AUTO:
+            return None
+        found = (own for own in (*self.arms.values(), *self.measured) if own.run_ids == arm.run_ids)
+        return next((own for own in found if split(own.arm)[0] == group and split(own.arm)[1].isdigit()), None)
 
     @property
     def label(self) -> str:
@@ -191,6 +274,22 @@ class _Chosen:
         return {key: value for key, value in found[0].items() if all(key in own for own in found)}
 
 
+def question_of(a: ResultSet, b: ResultSet) -> Question:
+    """The question that B against A answers, by the names of the arms; SIDES if there is no other, or on two nodes."""
+    both = (arm_names.role(a.arm), arm_names.role(b.arm))
+    found = next((question for question, roles in COMPARED.items() if roles == both), Question.SIDES)
+    return found if _on_one_node(a, b) else Question.SIDES
+
+
+def _on_one_node(a: ResultSet, b: ResultSet) -> bool:
+    """By the name that was given, else by that of the host; arms without names count as measured on one."""
+    for key in ("node", "host"):
+        names = [values(own, key) for own in (a, b)]
+        if all(names):
+            return names[0] == names[1]
+    return True
+
+
 def _steps(chosen: _Chosen, margin: float) -> list[Step]:
     """Every pair of roles under every load in which both were measured."""
     steps = []
@@ -204,7 +303,7 @@ def _steps(chosen: _Chosen, margin: float) -> list[Step]:
             selection = select_cells([a, b])
             found = pair(a, b, selection)
             shift = _shift(chosen, roles[0], load, selection)
-            applied = fair_margin(margin, turns=interleaved(*arms), shift=shift)
+            applied = fair_margin(margin, turns=interleaved(*arms) or not arms[0].run_ids, shift=shift)
             steps.append(
                 Step(roles, load, arms, selection, found, applied, family_estimates(found, selection, applied))
             )
@@ -227,20 +326,33 @@ def _shift(chosen: _Chosen, reference: ArmRole, load: Load, selection: Selection
     return max((value.high or 1.0) - 1, 1 / (value.low or 1.0) - 1)
 
 
-def _contrast(question: Question, step: Step, *, explained: bool) -> Contrast:
-    causes: tuple[Cause, ...] = ()
-    if explained and step.verdict in (Verdict.BEATS, Verdict.WORSE):
-        causes = _causes(step)
-    cells = cell_results(step.pair, step.selection, step.margin)
-    return Contrast(question, step.load, step.families, cells, causes)
+def _contrast(chosen: _Chosen, question: Question, step: Step, *, valid: bool) -> Contrast:
+    cells = cell_results(step.pair, step.selection, step.margin, step.load)
+    gap = _gap(chosen, step)
+    causes = explain(gap) if gap is not None and valid and step.verdict in (Verdict.BEATS, Verdict.WORSE) else ()
+    turns = interleaved(*step.arms) and step.headline is not None and has_interval(step.headline.estimate.rounds)
+    opening = step.margin if turns else max(step.margin, DRIFT_OPENING)
+    trends = gradient([result for result in cells if result.role is not Role.CONTROL], opening)
+    return Contrast(
+        question,
+        step.load,
+        step.families,
+        cells,
+        step.margin,
+        causes,
+        ruled_out(gap) if gap is not None and causes else (),
+        tuple(unknown(gap)) if gap is not None and valid else (),
+        trends,
+        gradient_code(trends, not valid or gpu_differs(*step.arms)),
+    )
 
 
-def _causes(step: Step) -> tuple[Cause, ...]:
-    """The arms of the first step differ in their threads only, so the faster one shows what the threads cost."""
-    cells = step.headline.cells if step.headline is not None else ()
-    fixed = step.arms[1] if step.roles[1] is ArmRole.THREADS else None
-    gap = family_gap(cells, step.arms, fixed, step.load)
-    return explain(gap) if gap is not None else ()
+def _gap(chosen: _Chosen, step: Step) -> Gap | None:
+    """The gap over the first family. A fixed number of threads shows what the slower arm's threads cost."""
+    if step.headline is None:
+        return None
+    slower = step.arms[0] if step.headline.estimate.ratio >= 1 else step.arms[1]
+    return family_gap(step.headline.cells, step.arms, chosen.fixed(slower), step.load)
 
 
 def _invalid(steps: Sequence[Step], allowed: Sequence[str]) -> Iterable[Invalid]:
@@ -270,19 +382,19 @@ _WAYS: Mapping[Recommendation, ArmRole] = {
 
 def _gained(recommendation: Recommendation, steps: Sequence[Step]) -> float | None:
     """What the recommended arm saves in a day: the work that takes 24 hours as it is today takes 24 h / ratio."""
-    if recommendation is Recommendation.NEITHER:
+    if recommendation in (Recommendation.NEITHER, Recommendation.KEEP):
         return 0.0
-    target = _WAYS.get(recommendation)
+    target = steps[0].roles[1] if recommendation is Recommendation.CHANGE else _WAYS.get(recommendation)
     ways = {step.load: step for step in steps if step.roles[1] is target and step.roles[0] is _reference(steps)}
     load = decisive({load: step.verdict for load, step in ways.items()})
     if recommendation is Recommendation.PIN_IF_BUSY:
-        load = busy_load(_verdicts(steps, STEPS[Question.EXCLUSIVE]), _verdicts(steps, WHOLE))
+        load = busy_load(_verdicts(steps, Question.EXCLUSIVE), _verdicts(steps, Question.WHOLE))
     headline = ways[load].headline if load in ways else None
     return DAY_HOURS * (1 - 1 / headline.estimate.ratio) if headline is not None else None
 
 
-def _verdicts(steps: Sequence[Step], roles: tuple[ArmRole, ArmRole]) -> dict[Load, Verdict]:
-    return {step.load: step.verdict for step in steps if step.roles == roles}
+def _verdicts(steps: Sequence[Step], question: Question) -> dict[Load, Verdict]:
+    return {step.load: step.verdict for step in steps if step.roles == COMPARED[question]}
 
 
 def _reference(steps: Sequence[Step]) -> ArmRole:
@@ -353,11 +465,11 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     """Red flags first; each note once."""
     notes = [note for step in steps for note in pair_notes(step.pair, step.selection)]
     notes += [note for results in chosen.arms.values() for note in results.notes]
-    if widest is not None and any(own.estimate.low is not None for own in widest.families):
-        notes += control_notes(widest.control)
+    if widest is not None:
+        notes += _rounds_notes(widest)
     for roles in {step.roles for step in steps}:
         arms = chosen.pair(roles)
-        if not interleaved(*arms):
+        if not interleaved(*arms) and arms[0].run_ids:
             notes.append(wording.note(NoteCode.DIFFERENT_RUNS))
         notes += [wording.note(NoteCode.DIFFERENT_ALLOWED, key=key) for key in differing(*arms) if key in allowed]
         shift = next((s.margin for s in steps if s.roles == roles and not interleaved(*s.arms)), None)
@@ -371,8 +483,22 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     exclusive = chosen.arms.get(ArmRole.EXCLUSIVE)
     if exclusive is not None and any(own.get("quota_cpus", 0) is None for own in environments(exclusive)):
         notes.append(wording.note(NoteCode.NO_QUOTA))
-    if steps and {step.load for step in steps} == {Load.SOLO}:
+    if ArmRole.A not in chosen.arms and {step.load for step in steps} == {Load.SOLO}:
         notes.append(wording.note(NoteCode.IDLE_NODE_ONLY))
     if chosen.unused:
         notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(chosen.unused)))
     return sorted(notes, key=lambda note: not note.red_flag)
+
+
+def _rounds_notes(step: Step) -> list[Note]:
+    """What the control shows; before the first analysis, that there are too few rounds."""
+    rounds = max((own.estimate.rounds for own in step.families), default=0)
+    if has_interval(rounds):
+        return control_notes(step.control)
+    notes = []
+    if step.control is not None and abs(math.log(step.control.ratio)) > math.log1p(CONTROL_MARGIN):
+        notes.append(wording.note(NoteCode.CONTROL_DIFFERS, ratio=step.control.ratio))
+    if rounds:
+        code = NoteCode.ONE_RUN if rounds == 1 else NoteCode.FEW_ROUNDS
+        notes.append(wording.note(code, rounds=rounds, first=INTERIM_ANALYSES[0]))
+    return notes

@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from . import wording
-from .analysis import CellResult, Comparison, Estimate, GradientCode, Role, Trend, Verdict
+from .analysis import CellResult, Estimate, GradientCode, Role, Trend, Verdict
 from .experiment import Family, FamilyEstimate, Load
+from .figures import ratio_text
+from .measures import arm_cell
 from .pod.cells import Cell, family
 from .readers.plausible import LARGEST_RATIO
 from .results import InputError, Note, NoteCode, Process, ResultSet, Status
-from .statistics import BEFORE_AFTER_MARGIN, CONTROL_MARGIN, MARGIN, estimate, has_interval, next_analysis, trend
-from .validity import GPU, invalid
+from .statistics import BEFORE_AFTER_MARGIN, CONTROL_MARGIN, estimate, trend
+from .validity import GPU
 
 MOST_FAILURES = 1
 """Rounds in which a cell may fail without leaving its family."""
@@ -235,22 +237,23 @@ def family_ratios(found: Pair, cells: Sequence[Cell], own: Family) -> dict[int, 
     return {number: fmean(found.log_ratios[cell][number] for cell in cells) for number in sorted(rounds)}
 
 
-def cell_results(found: Pair, selection: Selection, margin: float) -> tuple[CellResult, ...]:
+def cell_results(found: Pair, selection: Selection, margin: float, load: Load) -> tuple[CellResult, ...]:
     """Every common cell with its interval, without a verdict."""
     headline = selection.families[selection.headline] if selection.headline is not None else ()
     results = []
     for cell in common_cells([found.a, found.b]):
         by_round = found.log_ratios[cell]
+        arms = [arm_cell(own.results, cell, load) for own in (found.a, found.b)]
         if not by_round:
             status = _status(cell, found.a.results, found.b.results)
             reason = wording.not_timed(cell, found.a.results, found.b.results)
-            results.append(CellResult(cell, status=status, reason=reason))
+            results.append(CellResult(cell, status=status, reason=reason, a=arms[0], b=arms[1]))
             continue
         value = estimate(list(by_round.values()), margin)
         means = [math.exp(fmean(own.logs[cell][number] for number in by_round)) for own in (found.a, found.b)]
         role = _role(cell, family_of(cell, (found.a.results, found.b.results)), headline)
         plain = Estimate(value.ratio, value.rounds, Verdict.UNDECIDED, value.low, value.high, value.confidence)
-        results.append(CellResult(cell, plain, means[0], means[1], role))
+        results.append(CellResult(cell, plain, means[0], means[1], role, a=arms[0], b=arms[1]))
     return tuple(results)
 
 
@@ -290,72 +293,10 @@ def fair_margin(margin: float, *, turns: bool, shift: float | None = None) -> fl
     return max(margin, BEFORE_AFTER_MARGIN if shift is None else shift)
 
 
-def compare(a: ResultSet, b: ResultSet, margin: float = MARGIN, *, allow_different: Iterable[str] = ()) -> Comparison:
-    """Compares B with A over their common cells.
-
-    :param margin: the smallest difference worth a claim, as a share
-    :param allow_different: keys of the environment that may differ (`validity.SETTINGS`)
-    :raises InputError: if the sides have no common cell, or impossible ratios
-    """
-    side_a, side_b = side(a), side(b)
-    selection = select_cells([side_a, side_b])
-    if not common_cells([side_a, side_b]):
-        raise InputError([wording.no_common_cell(a, b)])
-    turns = interleaved(a, b)
-    applied = fair_margin(margin, turns=turns or not a.run_ids)
-    found = pair(side_a, side_b, selection)
-    families = family_estimates(found, selection, applied)
-    control = control_of(families)
-    reasons = tuple(invalid([a, b], Load.SOLO, control, allow_different))
-    cells = cell_results(found, selection, applied)
-    headline = next((own for own in families if own.family is not Family.CONTROL), None)
-    opening = applied if turns and headline and has_interval(headline.estimate.rounds) else max(applied, DRIFT_OPENING)
-    trends = gradient([result for result in cells if result.role is not Role.CONTROL], opening)
-    verdict = Verdict.UNDECIDED if headline is None else headline.estimate.verdict
-    return Comparison(
-        label_a=a.label,
-        label_b=b.label,
-        margin=applied,
-        verdict=Verdict.INVALID if reasons else verdict,
-        cells=cells,
-        families=families,
-        family_basis=wording.family_basis(headline),
-        control=control,
-        control_proves=control_proves(control),
-        invalid=reasons,
-        interleaved=turns,
-        gradient=trends,
-        gradient_code=_gradient_code(trends, bool(reasons) or gpu_differs(a, b)),
-        notes=(*a.notes, *b.notes, *_notes(a, b, found, selection, families), *_environments_differ(a, b)),
-    )
-
-
 def gpu_differs(a: ResultSet, b: ResultSet) -> bool:
     """Whether both sides know their model of GPU, and the models differ."""
     left, right = a.environment.get(GPU), b.environment.get(GPU)
     return bool(left and right and left != right)
-
-
-def family_cells(comparison: Comparison) -> tuple[Cell, ...]:
-    """The cells that the verdict of `comparison` is about."""
-    return comparison.headline.cells if comparison.headline is not None else ()
-
-
-def family_estimate(cells: Sequence[Cell], a: ResultSet, b: ResultSet, margin: float) -> Estimate | None:
-    """Geometric mean over `cells` of A's time over B's; None if no round has all of them on both sides."""
-    found = pair(side(a), side(b), Selection({Family.OTHER: tuple(cells)}, (), frozenset({Family.OTHER})))
-    if any(cell not in found.log_ratios for cell in cells):
-        return None
-    d = family_ratios(found, cells, Family.OTHER)
-    return estimate(list(d.values()), margin) if d else None
-
-
-def family_mean(cells: Sequence[Cell], results: ResultSet) -> float | None:
-    """Geometric mean in ms over `cells` of their geometric means over rounds; None where a cell was not timed."""
-    own = side(results)
-    if any(not own.logs.get(cell) for cell in cells):
-        return None
-    return math.exp(fmean(fmean(own.logs[cell].values()) for cell in cells)) if cells else None
 
 
 def gradient(results: Sequence[CellResult], opening: float) -> tuple[Trend, ...]:
@@ -369,35 +310,12 @@ def gradient(results: Sequence[CellResult], opening: float) -> tuple[Trend, ...]
     return tuple(own for own in found if own is not None)
 
 
-def _gradient_code(trends: Sequence[Trend], gpu_side_differs: bool) -> GradientCode:
+def gradient_code(trends: Sequence[Trend], gpu_side_differs: bool) -> GradientCode:
     if not trends:
         return GradientCode.NONE
     if not any(own.grows_as_models_shrink for own in trends):
         return GradientCode.FLAT
     return GradientCode.GROWS_BUT_GPU_DIFFERS if gpu_side_differs else GradientCode.GROWS
-
-
-def _notes(
-    a: ResultSet, b: ResultSet, found: Pair, selection: Selection, families: Sequence[FamilyEstimate]
-) -> list[Note]:
-    """What a reader of the verdict has to know about the input, red flags first."""
-    notes = pair_notes(found, selection)
-    control = control_of(families)
-    rounds = max((own.estimate.rounds for own in families), default=0)
-    if has_interval(rounds):
-        if not interleaved(a, b):
-            notes.append(wording.note(NoteCode.DIFFERENT_RUNS))
-        notes += control_notes(control)
-    elif rounds:
-        if control is not None and abs(math.log(control.ratio)) > math.log1p(CONTROL_MARGIN):
-            notes.append(wording.note(NoteCode.CONTROL_DIFFERS, ratio=control.ratio))
-        code = NoteCode.ONE_RUN if rounds == 1 else NoteCode.FEW_ROUNDS
-        notes.append(wording.note(code, rounds=rounds, first=next_analysis(0)))
-    for own in (a, b):
-        alone = [str(cell) for cell in own.cells() if cell not in found.log_ratios]
-        if alone:
-            notes.append(wording.note(NoteCode.CELLS_LEFT_OUT, side=own.label, cells=", ".join(alone)))
-    return notes
 
 
 def control_notes(control: Estimate | None) -> list[Note]:
@@ -406,7 +324,7 @@ def control_notes(control: Estimate | None) -> list[Note]:
         return [wording.note(NoteCode.NO_CONTROL)]
     if control_proves(control):
         return []
-    return [wording.note(NoteCode.CONTROL_PROVES_NOTHING, ratio=wording.ratio_text(control), margin=CONTROL_MARGIN)]
+    return [wording.note(NoteCode.CONTROL_PROVES_NOTHING, ratio=ratio_text(control), margin=CONTROL_MARGIN)]
 
 
 def pair_notes(found: Pair, selection: Selection) -> list[Note]:
@@ -433,15 +351,3 @@ def pair_notes(found: Pair, selection: Selection) -> list[Note]:
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))
-
-
-def _environments_differ(a: ResultSet, b: ResultSet) -> list[Note]:
-    skip = {"started", "ended", "gpu", "gpu_uuid", "gpu_pci", "memory_available"}
-    differing = [
-        f"{key} {a.environment[key]} / {b.environment[key]}"
-        for key in a.environment
-        if key not in skip and key in b.environment and a.environment[key] != b.environment[key]
-    ]
-    if not differing:
-        return []
-    return [wording.note(NoteCode.ENVIRONMENTS_DIFFER, a=a.label, b=b.label, keys="; ".join(differing))]

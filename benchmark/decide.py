@@ -4,7 +4,8 @@
 The step to threads is THREADS against TODAY, the step to exclusive CPUs EXCLUSIVE against THREADS, and the whole way
 EXCLUSIVE against TODAY. A step is taken if it is faster in the decisive load, and slower in no measured load. The
 decisive load is the full node, or one tenant if no full node was measured. Exclusive CPUs that are faster only where
-neighbours are busy, or only on a full node, are recommended for there.
+neighbours are busy, or only on a full node, are recommended for there. If neither step was measured, the whole way is
+recommended if it is faster, and advised against if it is slower.
 """
 
 from __future__ import annotations
@@ -12,25 +13,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .analysis import Verdict
-from .experiment import Load, Recommendation
+from .experiment import DECISIVE, Load, Recommendation
 
 Verdicts = Mapping[Load, Verdict]
 """The verdict on a step under each load in which it was measured."""
 CROWDED = (Load.BUSY, Load.FULL)
-DECISIVE = (Load.FULL, Load.SOLO, Load.BUSY)
-"""The first of them that was measured decides on a step."""
+
+_WHOLE: Mapping[Verdict | None, Recommendation] = {
+    Verdict.BEATS: Recommendation.CHANGE,
+    Verdict.WORSE: Recommendation.KEEP,
+    Verdict.EQUIVALENT: Recommendation.NEITHER,
+}
 
 
 def recommend(threads: Verdicts, exclusive: Verdicts, whole: Verdicts) -> Recommendation:
-    """What to do, by the verdicts on both steps and on the whole way."""
+    """What to do, by the verdicts on both steps and on the whole way, which is also that from one side to another."""
     first, second = _step(threads), _step(exclusive)
+    if first is None and second is None:
+        return _WHOLE.get(_step(whole), Recommendation.MEASURE_MORE)
     if second is Verdict.BEATS:
         return _pinned(first, whole)
     if first is not Verdict.UNDECIDED and pays_where_busy(exclusive, whole):
         return Recommendation.PIN_IF_BUSY
     if first is Verdict.BEATS:
         return Recommendation.SET_THREADS
-    if (first is None and second is None) or Verdict.UNDECIDED in (first, second):
+    if Verdict.UNDECIDED in (first, second):
         return Recommendation.MEASURE_MORE
     return Recommendation.NEITHER
 

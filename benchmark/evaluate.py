@@ -9,10 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import report
-from .analyse import analyse
-from .analysis import Analysis, Comparison
-from .assess import assess
-from .compare import compare
+from .assess import assess, assess_sides
 from .experiment import Experiment
 from .readers import has_arms, locate, read, read_arms, read_runs, texts
 from .results import InputError, ResultSet
@@ -167,32 +164,27 @@ def _begin(arms: Iterable[ResultSet]) -> float:
     return min(starts, default=math.inf)
 
 
-def compare_sides(sides: Sides, margin: float, allow_different: Sequence[str] = ()) -> Comparison:
-    """The verdict and the gradient, without causes.
-
-    :raises InputError: with the problems of both sides
-    """
-    return compare(*_read_two(sides), margin=margin, allow_different=allow_different)
-
-
-def analyse_sides(
+def report_sides(
     sides: Sides, margin: float, target: Target | None, allow_different: Sequence[str] = (), *, write: bool = True
-) -> Analysis:
-    """The whole analysis of two sides; with a target also its report, unless `write` is off.
+) -> Experiment:
+    """What B changes against A; with a target also its report, unless `write` is off.
+
+    Arms of one node whose names say what they stand for are compared step by step, with those next to them.
 
     :raises InputError: with all problems of the values, the folder and the sides, before anything is written
     """
     problems = [*_value_problems(margin, PRECISION, allow_different), *_folder_problems(target)]
     try:
-        arms = _read_arms(sides)
+        a, b = _read_two(sides)
+        others = _read_others(sides, a, b)
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
     if problems:
         raise InputError(problems)
-    analysis = analyse(arms.sides, arms.a, arms.b, margin, allow_different)
+    found = assess_sides(a, b, others, margin=margin, allow_different=allow_different)
     if target is not None and write:
-        _write(analysis, target, arms.raw)
-    return analysis
+        _write(found, target, _contents(locate(source)[0] for source in (sides.a, sides.b, *sides.others)))
+    return found
 
 
 def _value_problems(margin: float, precision: float, allow_different: Sequence[str]) -> list[str]:
@@ -216,7 +208,7 @@ def _folder_problems(target: Target | None) -> list[str]:
     return [f"{target.folder}: is a file: expected a folder for the report. Name another one."]
 
 
-def _write(found: Experiment | Analysis, target: Target, raw: Mapping[str, bytes]) -> None:
+def _write(found: Experiment, target: Target, raw: Mapping[str, bytes]) -> None:
     """:raises InputError: if the folder cannot be written"""
     try:
         report.write(found, raw, target.folder, target.title, target.made_by)
@@ -258,37 +250,24 @@ def _read_two(sides: Sides) -> tuple[ResultSet, ResultSet]:
     return a, b
 
 
-@dataclass(frozen=True)
-class _Arms:
-    """The arms of a report by name, the names of A and B, and the contents of their files by name."""
+def _read_others(asked: Sides, a: ResultSet, b: ResultSet) -> list[ResultSet]:
+    """The arms beside A and B: all of their file if both are in one, else those of their groups; and those asked for.
 
-    sides: Mapping[str, ResultSet]
-    a: str
-    b: str
-    raw: Mapping[str, bytes]
-
-
-def _read_arms(asked: Sides) -> _Arms:
-    """A and B with other arms: all those of A's file if B is in it too, else those that differ in threads only."""
-    a, b = _read_two(asked)
-    paths = {side: locate(source)[0] for side, source in (("a", asked.a), ("b", asked.b))}
-    same_name = not a.arm or not b.arm or a.arm == b.arm
-    name_a, name_b = (a.label, b.label) if same_name else (a.arm, b.arm)
-    if same_name and a.arm:
-        threads = split(a.arm)[1]
-        name_a, name_b = (f"{label}-{threads}" if threads else label for label in (a.label, b.label))
-    sides = {name_a: a, name_b: b}
-    one_source = paths["a"].resolve() == paths["b"].resolve()
-    for side, results, name in (("a", a, name_a), ("b", b, name_b)):
-        if not results.arm or not has_arms(paths[side]):
+    :raises InputError: with the problems of the files that were asked for
+    """
+    found: list[ResultSet] = []
+    paths = [locate(source)[0] for source in (asked.a, asked.b)]
+    one_source = paths[0].resolve() == paths[1].resolve()
+    for results, path in [(a, paths[0])] if one_source else zip((a, b), paths):
+        if not results.arm or not has_arms(path):
             continue
-        for arm, other in read_arms([paths[side]]).items():
+        used = (a.arm, b.arm) if one_source else (results.arm,)
+        for arm, other in read_arms([path]).items():
             group, threads = split(arm)
-            if arm == results.arm or not threads or not (one_source or group == split(results.arm)[0]):
-                continue
-            key = arm if not same_name else f"{split(name)[0]}-{threads}"
-            sides.setdefault(key, replace(other, label=key))
+            if arm not in used and threads and (one_source or group == split(results.arm)[0]):
+                found.append(other)
     problems: list[str] = []
+    known = {(other.arm, other.run_ids) for other in (a, b, *found)}
     for source in asked.others:
         try:
             other = read(source)
@@ -297,9 +276,8 @@ def _read_arms(asked: Sides) -> _Arms:
             continue
         if not other.arm:
             problems.append(f"{source}: only JSON lines have arms: expected FILE@ARM for another arm.")
-        else:
-            sides.setdefault(other.arm, other)
+        elif (other.arm, other.run_ids) not in known:
+            found.append(other)
     if problems:
         raise InputError(problems)
-    files = [*paths.values(), *(locate(source)[0] for source in asked.others)]
-    return _Arms(sides, name_a, name_b, _contents(files))
+    return found

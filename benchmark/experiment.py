@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .analysis import Advice, Cause, CellResult, Estimate
+from .analysis import Advice, Cause, CellResult, Difference, Estimate, GradientCode, RuledOut, Trend, Verdict
 from .pod.cells import Cell
-from .results import Note
+from .results import Note, Scalar
 from .statistics import is_precise
 
 
@@ -26,11 +26,19 @@ class ArmRole(StrEnum):
     """The same CPU limit, and as many threads as it allows (OMP_NUM_THREADS)."""
     EXCLUSIVE = "exclusive"
     """Exclusive CPUs, and as many threads."""
+    A = "a"
+    """The reference of two sides that stand for nothing of the above, such as two platforms."""
+    B = "b"
+    """The other one of these."""
 
 
 class Question(StrEnum):
-    """A headline contrast: one step from one arm to the next."""
+    """A headline contrast of two arms (`roles.COMPARED`)."""
 
+    SIDES = "sides"
+    """A against B."""
+    WHOLE = "whole"
+    """TODAY against EXCLUSIVE: both steps at once. Asked if neither step was measured alone, or by name."""
     THREADS = "threads"
     """TODAY against THREADS: what does setting the number of threads bring?"""
     EXCLUSIVE = "exclusive"
@@ -60,6 +68,10 @@ class Load(StrEnum):
     """As FULL, with a Burstable pod that keeps more CPUs busy than are left."""
 
 
+DECISIVE = (Load.FULL, Load.SOLO, Load.BUSY)
+"""The first of them that was measured decides on a question."""
+
+
 class Recommendation(StrEnum):
     """What to do. It never names an arm that the data show to be slower."""
 
@@ -68,6 +80,10 @@ class Recommendation(StrEnum):
     BOTH = "both"
     NEITHER = "neither"
     PIN_IF_BUSY = "pin_if_busy"
+    CHANGE = "change"
+    """The other side is faster, or the whole way, and which of its steps helps was not measured."""
+    KEEP = "keep"
+    """The other side is slower, or the whole way, and its steps were not measured."""
     MEASURE_MORE = "measure_more"
     REPEAT = "repeat"
     """The experiment is invalid."""
@@ -104,14 +120,23 @@ class FamilyEstimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One question under one load. `families` starts with the one that the headline is about."""
+    """One question under one load. `families` starts with the one that the headline is about.
+
+    `margin` is the one that was applied: if the arms were not interleaved, it is at least a floor, or the shift that was
+    measured. Only a gap that is decided has `causes`, whose shares add up to at most 1, and causes that were `ruled_out`.
+    `unknown` says what was not recorded. `gradient` is how the gap changes with the size of the models.
+    """
 
     question: Question
     load: Load
     families: tuple[FamilyEstimate, ...]
     cells: tuple[CellResult, ...]
+    margin: float
     causes: tuple[Cause, ...] = ()
-    """Only of a gap that is decided. Their shares add up to at most 1."""
+    ruled_out: tuple[RuledOut, ...] = ()
+    unknown: tuple[str, ...] = ()
+    gradient: tuple[Trend, ...] = ()
+    gradient_code: GradientCode = GradientCode.NONE
 
     @property
     def headline(self) -> FamilyEstimate:
@@ -147,7 +172,9 @@ class Experiment:
     whether its interval lies inside the control's margin. `expected_rounds` predicts, from three rounds on, how many are
     needed until both headline contrasts are decided and as precise as `precision` (a half-width, as a share).
     `gpu_hours_gained` is what the recommendation gains for each GPU in a day of 24 hours. `interleaved` is False for halves
-    before and after a switch of the kubelet.
+    before and after a switch of the kubelet. `environment` holds the keys on which all arms agree, `differences` those on
+    which the first and the last do not, and `environments` all of each arm. `measured` is the start of the first process in
+    seconds since 1970. `asked` is the question of two sides that were named.
     """
 
     label: str
@@ -168,13 +195,49 @@ class Experiment:
     gpu_hours_gained: float | None
     interleaved: bool
     notes: tuple[Note, ...] = ()
-    environment: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    environments: Mapping[ArmRole, Mapping[str, Scalar]] = field(default_factory=dict)
+    measured: float | None = None
+    asked: Question | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it says nothing but what a switch of the kubelet did to its node."""
+        return self.questions == (Question.WHOLE,) and not self.interleaved
+
+    @property
+    def ends(self) -> tuple[ArmRole, ArmRole]:
+        """The first and the last arm."""
+        first, *_others, last = self.arms
+        return first, last
+
+    @property
+    def answer(self) -> Estimate | None:
+        """The estimate of the question that was asked, under the load that decides; None without such a contrast."""
+        found = (self.contrast(self.asked, load) for load in DECISIVE if self.asked is not None)
+        return next((contrast.headline.estimate for contrast in found if contrast is not None), None)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What may be claimed about the question that was asked; None if none was asked by name."""
+        if self.asked is None:
+            return None
+        if self.invalid:
+            return Verdict.INVALID
+        return Verdict.UNDECIDED if self.answer is None else self.answer.verdict
 
     @property
     def is_precise(self) -> bool:
         """Whether it is valid, and each headline contrast that was measured is decided and within `precision`."""
         estimates = [contrast.headline.estimate for contrast in self.contrasts]
         return bool(estimates) and not self.invalid and all(is_precise(own, self.precision) for own in estimates)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions that were measured under any load."""
+        asked = {one.question for one in self.contrasts}
+        return tuple(question for question in Question if question in asked)
 
     @property
     def loads(self) -> tuple[Load, ...]:

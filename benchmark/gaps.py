@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
 
 from .analysis import Arm, ArmCell, Gap
@@ -30,22 +29,27 @@ def family_gap(
 
 
 def _arm(cells: Sequence[Cell], results: ResultSet, load: Load) -> Arm | None:
-    own = replace(results, processes=tuple(p for p in results.processes if p.load == load))
-    pooled = _pooled(cells, own)
+    pooled = _pooled(cells, results, load)
     return Arm(results.label, pooled, results.environment) if pooled is not None else None
 
 
-def _pooled(cells: Sequence[Cell], results: ResultSet) -> ArmCell | None:
+def _pooled(cells: Sequence[Cell], results: ResultSet, load: Load) -> ArmCell | None:
     """The family as one cell: the geometric mean of a tenant's mean steps in ms, and all blocks' counters.
 
     The parts are mean shares of a step.
     """
-    found = [arm for cell in cells if (arm := arm_cell(results, cell)) is not None and arm.mean_ms]
+    found = [arm for cell in cells if (arm := arm_cell(results, cell, load)) is not None and arm.mean_ms]
     if not found or len(found) < len(cells):
         return None
     mean = geometric_mean(arm.mean_ms or 1.0 for arm in found)
     names = set.intersection(*(set(arm.parts_ms) for arm in found))
-    blocks = [block for cell in cells for timing in results.timings(cell) for block in timing.blocks]
+    blocks = [
+        block
+        for process in results.processes
+        for cell in cells
+        if process.load == load and cell in process.timings
+        for block in process.timings[cell].blocks
+    ]
     return ArmCell(
         "ok",
         sum(arm.steps for arm in found),

@@ -25,32 +25,39 @@ STALL_MS = 20.0
 GPU_SLOWED = 0x8 | 0x20 | 0x40 | 0x80
 
 
-def arm_cell(results: ResultSet, cell: Cell) -> ArmCell | None:
-    """The cell over all rounds of one arm; None if the arm never tried it, and without times if it always failed."""
-    timings = results.timings(cell)
+def arm_cell(results: ResultSet, cell: Cell, load: str | None = None) -> ArmCell | None:
+    """The cell over all rounds of one arm.
+
+    :param load: one of `experiment.Load`; without it, all loads together
+    :returns: None if the arm never tried it, and without times if it always failed
+    """
+    timings = [p.timings[cell] for p in results.processes if load in (None, p.load) and cell in p.timings]
     if not timings:
         return None
     failed, timings = timings[0].status, [timing for timing in timings if timing.status == "ok"]
     if not timings:
         return ArmCell(failed)
+    every = [step for timing in timings for step in timing.iter_ms]
+    blocks = [block for timing in timings for block in timing.blocks]
+    mean = fmean(every)
+    rate = cell.batch * 1000 / mean if cell.batch else None
+    if len(timings) == len(every) and not blocks:  # a log, which prints averages only
+        return ArmCell("ok", len(every), mean, images_per_s=rate)
     import numpy as np  # only here, as scipy in `statistics`
 
-    steps = np.array([step for timing in timings for step in timing.iter_ms])
-    blocks = [block for timing in timings for block in timing.blocks]
-    mean = float(steps.mean())
+    steps = np.array(every)
     middle = float(np.percentile(steps, 50))
-    alone = len(timings) == len(steps) and not blocks  # a log, which prints averages only
     return ArmCell(
         "ok",
         len(steps),
         mean,
-        None if alone else middle,
-        None if alone else float(np.percentile(steps, 90)),
+        middle,
+        float(np.percentile(steps, 90)),
         float(np.percentile(steps, 99)) if len(steps) >= P99_STEPS else None,
-        None if alone else float(steps.max()),
-        cell.batch * 1000 / mean if cell.batch else None,
+        float(steps.max()),
+        rate,
         _launch_share(blocks),
-        _parts(blocks, steps, middle) if not alone else {},
+        _parts(blocks, steps, middle),
         rates(blocks),
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Experiments and comparisons as text for a terminal, and as the object that `--json` prints."""
+"""An experiment as text for a terminal, and as the object that `--json` prints."""
 
 from __future__ import annotations
 
@@ -7,43 +7,26 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .analysis import Cause, CellResult, Comparison, Estimate
-from .experiment import Experiment, FamilyEstimate, Invalid
+from . import sentences, terms
+from .analysis import Cause, CellResult, Estimate
+from .experiment import Contrast, Experiment, FamilyEstimate, Invalid, Load
+from .figures import UNKNOWN, interval, scalar
 from .results import REPORT_SCHEMA
-from .wording import UNKNOWN, gradient_conclusion, interval, note_line, trend_line, verdict_line
+from .roles import COMPARED
+from .wording import gradient_conclusion, note_line, trend_line
 
 
-def to_object(result: Comparison) -> dict[str, Any]:
-    """Plain data. Times are ms, ratios are A's time over B's; a value that could not be computed is None."""
-    return {
-        "schema": REPORT_SCHEMA,
-        "verdict": result.verdict.value,
-        "sentence": verdict_line(result),
-        "a": result.label_a,
-        "b": result.label_b,
-        "margin": result.margin,
-        "interleaved": result.interleaved,
-        "family": {"basis": result.family_basis, **_estimate(result.family)},
-        "families": [_family(found) for found in result.families],
-        "control": _control(result.control, proves=result.control_proves),
-        "invalid": _invalid(result.invalid),
-        "cells": [_cell(cell) for cell in result.cells],
-        "gradient": {
-            "code": result.gradient_code.value,
-            "conclusion": gradient_conclusion(result),
-            "groups": [asdict(trend) for trend in result.gradient],
-        },
-        "notes": [note.to_dict() for note in result.notes],
-    }
-
-
-def experiment_object(experiment: Experiment) -> dict[str, Any]:
+def to_object(experiment: Experiment) -> dict[str, Any]:
     """An experiment as plain data. Rates are images per second; ratios are above 1 where the later arm is faster."""
     return {
         "schema": REPORT_SCHEMA,
         "label": experiment.label,
         "arms": {role.value: arm for role, arm in experiment.arms.items()},
         "recommendation": experiment.recommendation.value,
+        "lead": terms.lead(experiment),
+        "answers": [_contrast(contrast) for contrast in sentences.answers(experiment)],
+        "asked": experiment.asked,
+        "verdict": experiment.verdict,
         "sentence": experiment.sentence,
         "is_precise": experiment.is_precise,
         "rounds": experiment.rounds,
@@ -56,13 +39,18 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "invalid": _invalid(experiment.invalid),
         "contrasts": [
             {
-                "question": contrast.question.value,
-                "load": contrast.load.value,
-                **_estimate(contrast.headline.estimate),
-                "verdict": contrast.headline.estimate.verdict.value,
+                **_contrast(contrast),
                 "families": [_family(found) for found in contrast.families],
+                "margin": contrast.margin,
                 "cells": [_cell(cell) for cell in contrast.cells],
                 "causes": causes(contrast.causes),
+                "ruled_out": [asdict(item) for item in contrast.ruled_out],
+                "unknown": list(contrast.unknown),
+                "gradient": {
+                    "code": contrast.gradient_code.value,
+                    "conclusion": gradient_conclusion(contrast.gradient, contrast.gradient_code),
+                    "groups": [asdict(trend) for trend in contrast.gradient],
+                },
             }
             for contrast in experiment.contrasts
         ],
@@ -84,6 +72,16 @@ def experiment_object(experiment: Experiment) -> dict[str, Any]:
         "advice": [asdict(item) for item in experiment.advice],
         "notes": [note.to_dict() for note in experiment.notes],
         "environment": dict(experiment.environment),
+        "differences": [asdict(item) for item in experiment.differences],
+    }
+
+
+def _contrast(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "question": contrast.question.value,
+        "load": contrast.load.value,
+        **_estimate(contrast.headline.estimate),
+        "verdict": contrast.headline.estimate.verdict.value,
     }
 
 
@@ -122,6 +120,8 @@ def _cell(result: CellResult) -> dict[str, Any]:
         "role": result.role.value,
         "status": result.status,
         "reason": result.reason,
+        "a": asdict(result.a) if result.a is not None else None,
+        "b": asdict(result.b) if result.b is not None else None,
     }
 
 
@@ -147,18 +147,34 @@ def _table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
     ]
 
 
-def to_text(result: Comparison) -> str:
-    """The verdict, the gradient, the table ("~" marks an unknown value) and the notes."""
-    confidence = next((c.estimate.confidence for c in result.cells if c.estimate and c.estimate.confidence), None)
+def to_text(experiment: Experiment) -> str:
+    """What was found, each contrast with its gradient and cells ("~" marks an unknown value), and the notes."""
+    parts = [experiment.sentence]
+    for contrast in experiment.contrasts:
+        parts += ["", *_contrast_lines(experiment, contrast)]
+    first, last = (terms.arm(role, experiment.arms).short for role in experiment.ends)
+    differing = [item for item in experiment.differences if not item.by_design]
+    if differing or experiment.notes:
+        parts.append("")
+    parts += [
+        f"{item.key} differs: {scalar(item.key, item.a)} in {first}, {scalar(item.key, item.b)} in {last}"
+        for item in differing
+    ]
+    return "\n".join([*parts, *map(note_line, experiment.notes)])
+
+
+def _contrast_lines(experiment: Experiment, contrast: Contrast) -> list[str]:
+    before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+    confidence = contrast.headline.estimate.confidence
     head = f"{confidence:.2%} interval" if confidence else "interval"
-    rows = [["model", "precision", "mode", "batch", f"A {result.label_a}", f"B {result.label_b}", "A/B", head, ""]]
-    rows += [_row(cell) for cell in result.cells]
-    parts = [verdict_line(result), gradient_conclusion(result)]
-    parts += [f"  {trend_line(trend)}" for trend in result.gradient]
-    parts += ["", *_table(rows, 4)]
-    if result.notes:
-        parts += ["", *map(note_line, result.notes)]
-    return "\n".join(parts)
+    rows = [["model", "precision", "mode", "batch", before, after, "times as fast", head, ""]]
+    rows += [_row(cell) for cell in contrast.cells]
+    load = "" if contrast.load is Load.SOLO else f", {terms.LOADS[contrast.load].name}"
+    lines = [f"{after} against {before}{load}:"]
+    if contrast.gradient:
+        lines.append(gradient_conclusion(contrast.gradient, contrast.gradient_code))
+        lines += [f"  {trend_line(trend)}" for trend in contrast.gradient]
+    return [*lines, *_table(rows, 4)]
 
 
 def _row(result: CellResult) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of an Experiment or of an Analysis: one self-contained HTML file, Markdown, an object for programs, a line."""
+"""The report of an Experiment: one self-contained HTML file, Markdown, an object for programs, a line."""
 
 from __future__ import annotations
 
@@ -10,64 +10,36 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import page, render
-from .analysis import Analysis
 from .experiment import Experiment
+from .figures import gpu_minutes
 from .page import cells
 from .page.forest import tables as forest_tables
 from .page.table import Table
-from .wording import effort, gpu_minutes, headline, verdict_line
 
 HTML_LIMIT = 2_000_000
 FILES = ("report.html", "report.md", "report.json", "line.txt")
 
 
-def line(found: Experiment | Analysis) -> str:
+def line(found: Experiment) -> str:
     """The result as one line of text, ending with the effort."""
-    if isinstance(found, Experiment):
-        sentence, cost = found.sentence, gpu_minutes(found.gpu_minutes)
-    else:
-        sentence, cost = _sentence(found), effort(found)
-    return " ".join(f"benchmark: {sentence}{f' {cost}.' if cost else ''}".split())
+    cost = gpu_minutes(found.gpu_minutes)
+    return " ".join(f"benchmark: {found.sentence}{f' {cost}.' if cost else ''}".split())
 
 
-def _sentence(analysis: Analysis) -> str:
-    comparison = analysis.comparison
-    told = not comparison.invalid and comparison.family is not None and comparison.family.low is not None
-    return headline(analysis) if told else verdict_line(comparison)
+def to_object(found: Experiment) -> dict[str, Any]:
+    """Plain data. Numbers that are not finite are None."""
+    return {key: _plain(value) for key, value in {**render.to_object(found), "line": line(found)}.items()}
 
 
-def _page(found: Experiment | Analysis, title: str, command: str) -> page.Page:
-    if isinstance(found, Experiment):
-        return page.of_experiment(found, title, command)
-    return page.of_analysis(found, title, command)
-
-
-def to_object(found: Experiment | Analysis) -> dict[str, Any]:
-    """Plain data: an experiment, or a comparison with its causes and arms. Numbers that are not finite are None."""
-    if isinstance(found, Experiment):
-        return {key: _plain(value) for key, value in {**render.experiment_object(found), "line": line(found)}.items()}
-    result = render.to_object(found.comparison)
-    detail = {entry.result.cell: entry for entry in found.cells}
-    for cell, target in zip(found.comparison.cells, result["cells"]):
-        entry = detail.get(cell.cell)
-        target["a"] = _plain(entry.a) if entry else None
-        target["b"] = _plain(entry.b) if entry else None
-    result["line"] = line(found)
-    result["causes"] = render.causes(found.causes)
-    for key in ("why", "advice", "ruled_out", "factors", "differences", "same", "gpu_minutes"):
-        result[key] = _plain(getattr(found, key))
-    return {key: _plain(value) for key, value in result.items()}
-
-
-def write(found: Experiment | Analysis, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> None:
+def write(found: Experiment, raw: Mapping[str, bytes], folder: Path, title: str, command: str) -> None:
     """Writes FILES to the folder, each atomically.
 
     :param raw: file name -> content; embedded in report.html as long as that stays below HTML_LIMIT bytes
@@ -75,7 +47,7 @@ def write(found: Experiment | Analysis, raw: Mapping[str, bytes], folder: Path, 
     :raises OSError: if the folder cannot be written
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = _page(found, title, command)
+    shown = page.of_experiment(found, title, command)
     contents = (
         _html(shown, raw),
         _markdown(shown, raw),
@@ -93,8 +65,6 @@ def write(found: Experiment | Analysis, raw: Mapping[str, bytes], folder: Path, 
 
 def _plain(value: Any) -> Any:
     """Plain data for JSON; numbers that are not finite become None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain({key: getattr(value, key) for key in value.__dataclass_fields__})
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,10 +77,9 @@ def _plain(value: Any) -> Any:
 
 
 def _html(shown: page.Page, raw: Mapping[str, bytes]) -> str:
-    templates = _templates(escape_html=True)
-    templates.globals["csv"] = base64.b64encode(shown.csv.encode("utf-8", "backslashreplace")).decode()
-    template = templates.get_template("report.html.j2")
-    bare = template.render(page=shown, inside=[], outside=_outside(raw))
+    template = _templates(escape_html=True).get_template("report.html.j2")
+    csv = base64.b64encode(shown.csv.encode("utf-8", "backslashreplace")).decode()
+    bare = template.render(page=shown, csv=csv, inside=[], outside=_outside(raw))
     left = HTML_LIMIT - len(bare.encode("utf-8", "backslashreplace"))
     inside, outside = [], {}
     for name, content in raw.items():
@@ -123,7 +92,7 @@ def _html(shown: page.Page, raw: Mapping[str, bytes]) -> str:
             inside.append({"name": name, "download": download, "size": _size(len(content)), "data": data})
         else:
             outside[name] = content
-    return template.render(page=shown, inside=inside, outside=_outside(outside))
+    return template.render(page=shown, csv=csv, inside=inside, outside=_outside(outside))
 
 
 def _outside(raw: Mapping[str, bytes]) -> list[tuple[str, str]]:
@@ -137,13 +106,10 @@ def _size(length: int) -> str:
 
 
 def _markdown(shown: page.Page, raw: Mapping[str, bytes]) -> str:
-    templates = _templates(escape_html=False)
-    templates.filters["md"] = escape_markdown
-    templates.filters["table"] = markdown_table
-    templates.filters["plots"] = forest_tables
-    return templates.get_template("report.md.j2").render(page=shown, files=_outside(raw))
+    return _templates(escape_html=False).get_template("report.md.j2").render(page=shown, files=_outside(raw))
 
 
+@cache
 def _templates(escape_html: bool) -> Environment:
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -154,6 +120,7 @@ def _templates(escape_html: bool) -> Environment:
         keep_trailing_newline=True,
     )
     templates.globals["cells_note"] = cells.NOTE
+    templates.filters |= {"md": escape_markdown, "table": markdown_table, "plots": forest_tables}
     return templates
 
 

@@ -17,9 +17,11 @@ from .pod.cells import Cell
 
 SCHEMA = 1
 """Schema of the JSON lines that are read."""
-REPORT_SCHEMA = 3
+REPORT_SCHEMA = 4
 """Schema of the JSON that is printed. Since 3, a report is about an experiment's contrasts, or about families of cells
-that were named before; single cells have no verdict."""
+that were named before; single cells have no verdict. Since 4, two sides are an experiment with one contrast, and
+with the steps between them if arms show these: `asked` is the question, `verdict` its answer. What was at the top of the
+report of two sides (family, families, cells, gradient, causes) is in `contrasts`; `why` and `factors` are gone."""
 
 Status = Literal["ok", "oom", "skipped"]
 Scalar = str | int | float | bool | None
@@ -43,7 +45,6 @@ class NoteCode(StrEnum):
     CONTROL_PROVES_NOTHING = "control_proves_nothing"
     DIFFERENT_ALLOWED = "different_allowed"
     DIFFERENT_RUNS = "different_runs"
-    ENVIRONMENTS_DIFFER = "environments_differ"
     FEW_ROUNDS = "few_rounds"
     GPU_CARDS_DIFFER = "gpu_cards_differ"
     IDLE_NODE_ONLY = "idle_node_only"

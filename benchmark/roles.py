@@ -17,11 +17,14 @@ SHARED = ("quota", "none", "fractional")
 """Groups with a CPU limit on shared CPUs."""
 PINNED = ("cpuset", "static", "integer")
 """Groups with exclusive CPUs."""
-STEPS: Mapping[Question, tuple[ArmRole, ArmRole]] = {
+COMPARED: Mapping[Question, tuple[ArmRole, ArmRole]] = {
+    Question.SIDES: (ArmRole.A, ArmRole.B),
+    Question.WHOLE: (ArmRole.TODAY, ArmRole.EXCLUSIVE),
     Question.THREADS: (ArmRole.TODAY, ArmRole.THREADS),
     Question.EXCLUSIVE: (ArmRole.THREADS, ArmRole.EXCLUSIVE),
 }
 """The arms that a question compares: the reference first."""
+STEPS = (Question.THREADS, Question.EXCLUSIVE)
 
 
 def split(arm: str) -> tuple[str, str]:

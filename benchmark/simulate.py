@@ -19,6 +19,7 @@ from .assess import assess
 from .experiment import Experiment, Question
 from .pod.cells import BATCH, GRAPH_MODE, LOADER_MODES, Cell
 from .results import Process, ResultSet, Timing
+from .roles import STEPS
 from .statistics import ALPHA, INTERIM_ANALYSES, MARGIN, PRECISION
 
 PROCESS_S = 30.0
@@ -73,7 +74,7 @@ def line(noise: Noise, truth: tuple[float, float], shift: float, runs: int) -> L
     """Experiments with the same noise and truth, and a `shift` (sd) between halves if it is above 0."""
     draw = random.Random(f"{noise.name} {truth} {shift}")
     found = [_stopped(noise, truth, shift, draw) for _run in range(runs)]
-    expected = dict(zip(Question, truth))
+    expected = dict(zip(STEPS, truth))
     return Line(
         noise,
         truth,

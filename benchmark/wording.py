@@ -1,103 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The texts of a comparison and its report: numbers, verdicts, notes, causes and advice.
+"""The texts of an evaluation: notes, refusals, reasons for invalidity, the gradient and the evidence of causes.
 
-Programs act on the codes in `analysis` and `results`, never on these texts. A value that is not known reads "~".
+Programs act on the codes in `analysis` and `results`, never on these texts.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from .analysis import (
-    MAIN_CAUSE,
-    Advice,
-    AdviceCode,
-    Analysis,
-    Arm,
-    Cause,
-    CauseCode,
-    Comparison,
-    Estimate,
-    Factors,
-    Gap,
-    GradientCode,
-    Role,
-    RuledOut,
-    Trend,
-    Verdict,
-)
-from .experiment import ArmRole, Family, FamilyEstimate
+from . import terms
+from .analysis import Arm, CauseCode, Estimate, Gap, GradientCode, Trend
+from .experiment import ArmRole
+from .figures import ratio_text
 from .pod.cells import Cell
-from .results import Note, NoteCode, ResultSet, Scalar
+from .results import Note, NoteCode, ResultSet
 from .statistics import GRADIENT_CELLS
-
-UNKNOWN = "~"
-# Keys of an environment that are not set, rather than not known, if they have no value.
-UNSET = ("quota_cpus", "omp_num_threads")
-
-
-def number(value: float | None, suffix: str = "") -> str:
-    """Three significant digits without an exponent; "~" if there is no number."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    size = abs(value)
-    digits = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:.{digits}f}{suffix}"
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage; "~" if there is none."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    text = f"{100 * value:.{0 if abs(value) >= 0.0995 else 1}f}"
-    return f"{text.removesuffix('.0')}%"
-
-
-def count(value: int, noun: str) -> str:
-    """Such as "1 round" or "3 rounds"."""
-    return f"{value} {noun}{'' if value == 1 else 's'}"
-
-
-def ratio_text(value: Estimate | None, digits: int = 3) -> str:
-    """Such as "1.63x [1.52, 1.75]" with `digits` decimals, or the bare ratio if there is no interval."""
-    if value is None:
-        return UNKNOWN
-    if value.low is None or value.high is None:
-        return f"{value.ratio:.{digits}f}x"
-    return f"{value.ratio:.{digits}f}x [{value.low:.{digits}f}, {value.high:.{digits}f}]"
-
-
-def interval(value: Estimate | None) -> str:
-    """Such as "[1.520, 1.750]"; "~" if there is none."""
-    if value is None or value.low is None or value.high is None:
-        return UNKNOWN
-    return f"[{value.low:.3f}, {value.high:.3f}]"
-
-
-def scalar(key: str, value: Scalar) -> str:
-    """A value of an environment; the key decides whether a missing value is not set or not known."""
-    if value is None or value == "":
-        return "not set" if key in UNSET else "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def detail(cell: Cell) -> str:
-    """A cell without its model."""
-    return f"{cell.precision} {cell.mode}" + (f", batch {cell.batch}" if cell.batch is not None else "")
-
-
-def change(value: float | None, other: float | None, text: Callable[[float | None], str] = number) -> str:
-    """Such as "3.10 → 2.90"; "~" if neither value is known."""
-    return UNKNOWN if value is None and other is None else f"{text(value)} → {text(other)}"
-
-
-def finite(value: float | None) -> bool:
-    """Whether there is a number."""
-    return value is not None and math.isfinite(value)
-
 
 # Notes on the input
 
@@ -118,7 +35,6 @@ _NOTES: Mapping[NoteCode, str] = {
         "measured before and after, not interleaved: rounds are paired by number, and what changed meanwhile counts "
         "too, so the margin is wider"
     ),
-    NoteCode.ENVIRONMENTS_DIFFER: "the environments differ ({a} / {b}): {keys}",
     NoteCode.FEW_ROUNDS: "{rounds} rounds: the first interim analysis is after {first}",
     NoteCode.GPU_CARDS_DIFFER: (
         "in round {rounds} the arms ran on different cards, and no control shows by how much these differ: cards of one "
@@ -180,12 +96,6 @@ def impossible_ratio(a: str, b: str, cell: Cell, ratio: float, most: float) -> s
 
 # Arms and their roles
 
-ROLES: Mapping[ArmRole, str] = {
-    ArmRole.TODAY: "as it is today: a CPU limit on shared CPUs, threads as found",
-    ArmRole.THREADS: "threads set: a CPU limit on shared CPUs, as many threads",
-    ArmRole.EXCLUSIVE: "exclusive CPUs",
-}
-
 
 def no_roles(arms: Iterable[str], groups: Sequence[str]) -> str:
     return (
@@ -196,7 +106,7 @@ def no_roles(arms: Iterable[str], groups: Sequence[str]) -> str:
 
 def two_groups(role: ArmRole, arms: Sequence[str]) -> str:
     return (
-        f"{', '.join(arms)} are all {ROLES[role]!r}: expected one group for it. Name the folder of one measurement, or "
+        f"{', '.join(arms)} are all {terms.described(role)!r}: expected one group for it. Name the folder of one measurement, or "
         f"compare two of them: report A B."
     )
 
@@ -227,7 +137,7 @@ def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
 
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
-        f"{arm} is not what its name says ({ROLES[role]}): {'; '.join(findings)}. Correct the pod or the container, and "
+        f"{arm} is not what its name says ({terms.described(role)}): {'; '.join(findings)}. Correct the pod or the container, and "
         f"measure the arm again."
     )
 
@@ -287,108 +197,17 @@ def gpu_slowed(a: tuple[str, float], b: tuple[str, float]) -> str:
     )
 
 
-# The verdict
-
-
-_FAMILIES: Mapping[Family, str] = {
-    Family.INPUT_PIPELINE: "of the input pipeline",
-    Family.LAUNCH: "limited by launching kernels",
-    Family.OTHER: "that the GPU limits",
-    Family.CONTROL: "of the control",
-}
-
-
-def family_basis(headline: FamilyEstimate | None) -> str:
-    """Such as "6 cells of the input pipeline"; "no cell" without a family."""
-    return f"{count(len(headline.cells), 'cell')} {_FAMILIES[headline.family]}" if headline is not None else "no cell"
-
-
-def verdict_line(comparison: Comparison) -> str:
-    """The verdict in one line, its name first."""
-    return f"{comparison.verdict}: {_statement(comparison)}"
-
-
-def _statement(comparison: Comparison) -> str:
-    a, b, family, control = comparison.label_a, comparison.label_b, comparison.family, comparison.control
-    if comparison.invalid:
-        return " ".join(reason.text for reason in comparison.invalid)
-    if family is None:
-        return f"no cell was timed on both sides of {a} and {b}."
-    basis = comparison.family_basis
-    if family.low is None:
-        ratios = [
-            r.estimate.ratio for r in comparison.cells if r.estimate and r.role not in (Role.CONTROL, Role.DERIVED)
-        ]
-        few = "one run gives" if family.rounds == 1 else f"{family.rounds} rounds give"
-        cells = (
-            f" ({min(ratios):.2f} to {max(ratios):.2f} over {count(len(ratios), 'cell')})" if len(ratios) > 1 else ""
-        )
-        return f"{b} is {family.ratio:.2f} times as fast as {a} on {basis}{cells}, but {few} no interval."
-    checked = f"; control {ratio_text(control)}" if control is not None else ""
-    rounds = count(family.rounds, "round")
-    if comparison.verdict is Verdict.WORSE:
-        turned = f"{1 / family.ratio:.2f} [{1 / family.high:.2f}, {1 / family.low:.2f}]" if family.high else UNKNOWN
-        return f"{b} is slower than {a}: it takes {turned} times as long on {basis}, {rounds}{checked}."
-    claim = {
-        Verdict.BEATS: f"{b} is faster than {a}",
-        Verdict.EQUIVALENT: (
-            f"{b} and {a} are equal within {share(comparison.margin)}: {b} gains at most {share(_most(family))}"
-        ),
-    }.get(comparison.verdict, f"no conclusion yet on {b} against {a} at a margin of {share(comparison.margin)}")
-    times = f"{family.ratio:.2f} {interval(family)} times as fast"
-    return f"{claim}: {times} on {basis}, {rounds}{checked}."
-
-
-def _most(value: Estimate) -> float:
-    """What may be gained at most, as a share."""
-    return max((value.high or 1.0) - 1, 0.0)
-
-
-def headline(analysis: Analysis) -> str:
-    """The verdict as one sentence that needs no other. A label at its start stays as it is."""
-    text = _statement(analysis.comparison)
-    if not text.startswith((analysis.comparison.label_a, analysis.comparison.label_b)):
-        text = f"{text[:1].upper()}{text[1:]}"
-    if analysis.comparison.interleaved or analysis.comparison.family is None:
-        return text
-    if analysis.comparison.family.low is None or analysis.comparison.invalid:
-        return text
-    return f"{text} Measured before and after, so differences up to {share(analysis.comparison.margin)} do not count."
-
-
-def effort(analysis: Analysis) -> str:
-    """Such as "3 rounds, 4 GPU-minutes", as far as known."""
-    family = analysis.comparison.family
-    rounds = count(family.rounds, "round") if family else ""
-    return ", ".join(part for part in (rounds, gpu_time(analysis)) if part)
-
-
-def gpu_time(analysis: Analysis) -> str:
-    """Such as "4 GPU-minutes"; empty if not known."""
-    return gpu_minutes(analysis.gpu_minutes)
-
-
-def gpu_minutes(minutes: float | None) -> str:
-    """Such as "4 GPU-minutes"; empty if not known."""
-    if minutes is None or not math.isfinite(minutes):
-        return ""
-    text = f"{minutes:.0f}" if minutes >= 1.95 else f"{minutes:.1f}" if minutes >= 0.1 else "under 0.1"
-    return f"{text} GPU-minute{'' if text == '1.0' else 's'}"
-
-
 # The gradient
 
 
-def gradient_conclusion(comparison: Comparison) -> str:
+def gradient_conclusion(trends: Sequence[Trend], code: GradientCode) -> str:
     """What the trends show."""
-    if comparison.gradient_code is GradientCode.NONE:
+    if code is GradientCode.NONE:
         return f"No gradient: no precision and mode has {GRADIENT_CELLS} cells that differ."
-    if comparison.gradient_code is GradientCode.FLAT:
+    if code is GradientCode.FLAT:
         return "The gap does not grow as models shrink, as it would if launching kernels had to wait for the CPU."
-    groups = ", ".join(
-        f"{trend.precision} {trend.mode}" for trend in comparison.gradient if trend.grows_as_models_shrink
-    )
-    if comparison.gradient_code is GradientCode.GROWS_BUT_GPU_DIFFERS:
+    groups = ", ".join(f"{trend.precision} {trend.mode}" for trend in trends if trend.grows_as_models_shrink)
+    if code is GradientCode.GROWS_BUT_GPU_DIFFERS:
         meaning = ", but the GPU side differs too, so this says nothing about the CPU side."
     else:
         meaning = ": small models suffer most, as if launching kernels had to wait for the CPU."
@@ -530,166 +349,3 @@ def throttling_ruled_out(arm: Arm) -> str:
 def not_recorded(arms: str, causes: Sequence[CauseCode]) -> str:
     names = ", ".join(_UNRECORDED[code] for code in causes)
     return f"Not recorded on {arms}, so neither proved nor ruled out: {names}."
-
-
-def why(
-    comparison: Comparison,
-    causes: Sequence[Cause],
-    ruled_out: Sequence[RuledOut],
-    unknown: Sequence[str],
-    *,
-    recorded: bool,
-    factors: Factors | None,
-) -> list[str]:
-    """Explains the family's gap: the causes, what was ruled out, what is unknown, and the part of the threads.
-
-    `recorded` says whether the input has more than mean times.
-    """
-    sentences = []
-    if causes:
-        main, *rest = causes
-        sentences.append(_first_cause(main))
-        sentences += [f"Also {_named(c)}: {c.text}." for c in rest if c.code is not CauseCode.UNEXPLAINED]
-        sentences += [f"Unexplained: {c.text}." for c in rest if c.code is CauseCode.UNEXPLAINED]
-    elif comparison.invalid:
-        sentences += [reason.text for reason in comparison.invalid]
-    elif not recorded:
-        sentences.append(gradient_conclusion(comparison))
-    elif comparison.family is not None:
-        sentences.append(
-            f"The ratio of {comparison.family.ratio:.3f} is not decided to be a gap beyond the margin of "
-            f"{share(comparison.margin)}: there is nothing to explain."
-        )
-    return [*sentences, *(item.text for item in ruled_out), *unknown, *([factors.sentence] if factors else [])]
-
-
-def _first_cause(cause: Cause) -> str:
-    if cause.code is CauseCode.UNEXPLAINED:
-        return f"No known cause explains the gap: {cause.text}."
-    main = cause.share is not None and cause.share >= MAIN_CAUSE
-    return f"{'Main cause' if main else 'A cause'}: {_named(cause)}: {cause.text}."
-
-
-def _named(cause: Cause) -> str:
-    """The cause with its share. Shares by stalls and run delay are lower bounds."""
-    if cause.share is None:
-        return f"{CAUSES[cause.code]} (part of the gap unknown)"
-    least = "at least " if cause.code is CauseCode.THROTTLING and cause.share < 1 else ""
-    return f"{CAUSES[cause.code]} ({least}{cause.share:.0%} of the gap)"
-
-
-# Threads and placement
-
-
-def threads_not_set(group: str) -> str:
-    return f"No arm of {group} has its threads set: their part is unknown."
-
-
-def threads_not_timed(a: str, fixed: str, b: str) -> str:
-    return f"{a}, {b} and {fixed} do not have the same cells timed: the part of the threads is unknown."
-
-
-def thread_times(means: Mapping[str, float], cells: int) -> str:
-    """The mean step of each arm in ms, over so many cells."""
-    steps = ", ".join(f"{arm} {mean:.2f} ms" for arm, mean in means.items())
-    return f"{steps} per step, geometric mean of {count(cells, 'cell')}"
-
-
-def no_gap_to_divide(a: str, b: str, margin: float, times: str) -> str:
-    return f"No gap between {a} and {b} is decided at a margin of {share(margin)}: nothing to divide ({times})."
-
-
-def no_gain_to_divide(a: str, b: str, times: str) -> str:
-    return f"{b} is slower than {a}: there is no gain to divide ({times})."
-
-
-def threads_part(a: str, b: str, fixed: str, threads: str, part: float, extra: Estimate | None, times: str) -> str:
-    """What a fixed number of threads does alone: it closes `part` of the gap; `extra` is `fixed` over B."""
-    if extra is not None:
-        times += f"; {fixed} takes {ratio_text(extra)} the time of {b}"
-    if part < 0:
-        return f"{threads} threads widen the gap by {-part:.0%} instead of closing it ({times})."
-    if part > 1:
-        return f"{threads} threads alone gain more than {b}: {part:.0%} of its gain ({times})."
-    return f"{threads} threads alone close {part:.0%} of the gap between {a} and {b} ({times})."
-
-
-# Advice
-
-_ADVICE: Mapping[AdviceCode, str] = {
-    AdviceCode.ALIGN_CPU_SPEED: (
-        "Part of the gap is CPU speed. On two machines, set the same frequency governor and boost. On one machine, "
-        "make sure that no other work shares its cores. Then measure again."
-    ),
-    AdviceCode.ALIGN_NUMA: (
-        "The CPUs of {b} are on NUMA node {nodes} and its GPU is at node {gpu}: keep them together with Topology "
-        "Manager (policy best-effort or single-numa-node)."
-    ),
-    AdviceCode.KEEP_A: "Keep {a}: {b} is slower. Undo the change if it is already made.",
-    AdviceCode.MEASURE_FIXED_THREADS: (
-        "Measure {slow} with OMP_NUM_THREADS={limit:.0f} too: it runs {threads} threads on {limit:g} CPUs, and a "
-        "fitting number of threads may close part of the gap without pinning."
-    ),
-    AdviceCode.MEASURE_ON_ONE_NODE: (
-        "Measure arms that take turns in one run, such as fractional against integer CPUs on a node with the static "
-        "policy: what changes between a before and an after is a part of this ratio."
-    ),
-    AdviceCode.NO_CHANGE: (
-        "No gain in speed: {a} and {b} are equal within {margin:.1%}. Change only for another reason."
-    ),
-    AdviceCode.REPEAT: ("Do not act on these numbers: remove what differed, then measure again."),
-    AdviceCode.SET_THREADS: (
-        "The cheap remedy: set OMP_NUM_THREADS{number}, the CPU limit, in pods that cannot be pinned: it closes "
-        "{part:.0%} of the gap without changing the node."
-    ),
-    AdviceCode.TAKE_B: "Take {b}: it is faster than {a} beyond the margin.",
-    AdviceCode.THREADS_DO_NOT_HELP: (
-        "OMP_NUM_THREADS is not a substitute here: the number of threads closes {part:.0%} of the gap."
-    ),
-}
-
-
-def advice(code: AdviceCode, **values: object) -> Advice:
-    """The advice with `values` in its text."""
-    return Advice(code, _ADVICE[code].format(**values))
-
-
-def measure_more(comparison: Comparison, first: int, following: int | None) -> Advice:
-    """What to measure before a decision; `following` is the next interim analysis, None after the last."""
-    family = comparison.family
-    if family is None:
-        text = "Measure again with cells that both sides can time."
-    elif family.low is None:
-        text = f"Measure at least {first} rounds of fresh processes: without an interval, no change is justified."
-    elif following is None:
-        text = (
-            f"{family.rounds} rounds did not decide: quiet the machine, or accept a wider margin than "
-            f"{comparison.margin:.1%}."
-        )
-    else:
-        text = f"Continue measuring: the next interim analysis is after {following} rounds."
-    return Advice(AdviceCode.MEASURE_MORE, text)
-
-
-def beyond_threads(b: str, extra: Estimate) -> Advice:
-    """What B gains beyond the number of threads; `extra` is A's group with fixed threads over B."""
-    ratio = ratio_text(extra)
-    text = {
-        Verdict.BEATS: f"{b} gains {ratio} beyond the number of threads: this is the part of pinning.",
-        Verdict.EQUIVALENT: f"{b} gains nothing beyond the number of threads ({ratio}): the threads alone are enough.",
-        Verdict.WORSE: f"{b} is slower than the number of threads alone ({ratio}): prefer the threads.",
-    }.get(extra.verdict, f"What {b} gains beyond the number of threads is undecided ({ratio}).")
-    return Advice(AdviceCode.COMPARE_WITH_THREADS, text)
-
-
-def quota_remains(b: str, quota: float, throttled: Arm | None) -> Advice:
-    """`throttled` is B's arm if it was throttled."""
-    text = (
-        f"{b} still has a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under the static policy, later "
-        f"versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
-    )
-    if throttled is not None:
-        counted, periods = throttled.rate("throttled_periods"), throttled.rate("periods")
-        how_often = f" in {counted:.0f} of {periods:.0f} CFS periods" if counted is not None and periods else ""
-        text += f" It was still throttled{how_often}: set OMP_NUM_THREADS to the CPU limit there too."
-    return Advice(AdviceCode.QUOTA_REMAINS, text)

@@ -343,7 +343,7 @@ def _runs(options: argparse.Namespace, console: Console, project: Path) -> int:
             hosts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in run.outcomes.items())
             table.add_row(
                 *(Text(text) for text in (run.run, run.verb, run.verdict, f"{run.seconds:g}")),
-                Text(run.sentence if run.verdict == runs.RUNNING else hosts),
+                Text("\n".join([run.sentence if run.verdict == runs.RUNNING else hosts, *run.findings.to_lines()])),
             )
     console.print(table if table.row_count else "no differences" if options.runs else "no runs yet")
     return EXIT_CODES[RunVerdict.DONE]

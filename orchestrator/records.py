@@ -15,6 +15,9 @@ from orchestrator.model import SCHEMA, VERBS, UsageError
 from orchestrator.values import DEEPEST, as_object, is_deep
 
 RUN, RESULT, REPORT = "run.json", "result.json", "report.txt"
+BENCHMARK_REPORT = "report.json"
+REPORT_SCHEMAS = (3, 4)
+"""Schemas of the benchmark's reports that can be read (docs/facts.md)."""
 _LONGEST = 60
 _T = TypeVar("_T")
 
@@ -70,13 +73,24 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class MeasurementRecord:
+    """A measurement of the benchmark in result.json. What is not known is empty."""
+
+    label: str
+    policy: str
+    kubelet: str
+
+
+@dataclass(frozen=True)
 class HostRecord:
-    """A host in result.json. `comparison` is the line of its benchmark."""
+    """A host in result.json. `comparison` is the line of its benchmark, `node` the name of its node if it was measured."""
 
     host: str
     outcome: str
     first_cause: str | None
     comparison: str | None
+    node: str = ""
+    measurements: tuple[MeasurementRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,66 @@ def read_result(folder: Path) -> ResultRecord:
     return ResultRecord(result.get("sentence", str), tuple(_host(entry) for entry in result.objects("hosts")))
 
 
+@dataclass(frozen=True)
+class ContrastRecord:
+    """A question under a load in a report: the time of the arm before over that of the arm after, with its interval."""
+
+    question: str
+    load: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ReportRecord:
+    """A report of the benchmark. `advice` is the code of the recommendation, or else of the verdict; `lead` says it."""
+
+    node: str
+    advice: str
+    lead: str
+    line: str
+    contrasts: tuple[ContrastRecord, ...]
+    environment: Mapping[str, Any]
+
+
+def read_reports(folder: Path) -> tuple[ReportRecord, ...]:
+    """The reports of the benchmark in a run's folder, by node (benchmark/NODE/report.json and below).
+
+    Those that another version of kubepin wrote are left out.
+
+    :raises RecordError: if one of them is damaged
+    """
+    root = folder / "benchmark"
+    found = sorted(root.rglob(BENCHMARK_REPORT)) if root.is_dir() else []
+    reports = [(path.relative_to(root).parts[0], _Object.of_json(path)) for path in found]
+    return tuple(_report(report, node) for node, report in reports if report.values.get("schema") in REPORT_SCHEMAS)
+
+
+def _report(report: _Object, node: str) -> ReportRecord:
+    advice = report.optional("recommendation", str) or report.get("verdict", str)
+    contrasts = report.objects("contrasts") if "contrasts" in report.names else ()
+    return ReportRecord(
+        node=node,
+        advice=advice,
+        lead=report.optional("lead", str) or advice.replace("_", " "),
+        line=report.get("line", str),
+        contrasts=tuple(
+            ContrastRecord(
+                question=one.get("question", str),
+                load=one.get("load", str),
+                ratio=one.number("ratio"),
+                low=one.number("low"),
+                high=one.number("high"),
+                verdict=one.get("verdict", str),
+            )
+            for one in contrasts
+        ),
+        environment=report.object("environment").values if "environment" in report.names else {},
+    )
+
+
 def read_text(path: Path) -> str:
     """The text of a file.
 
@@ -162,12 +236,20 @@ def _request(request: _Object) -> RecordedRequest:
 
 
 def _host(host: _Object) -> HostRecord:
-    line = as_object(host.object("facts").values.get("kubepin_comparison")).get("line")
+    facts = host.object("facts").values
+    line = as_object(facts.get("kubepin_comparison")).get("line")
+    benchmark = as_object(facts.get("kubepin_benchmark"))
+    measured = {label: as_object(run) for label, run in as_object(benchmark.get("runs")).items()}
     return HostRecord(
         host=host.get("host", str),
         outcome=host.get("outcome", str),
         first_cause=host.optional("first_cause", str),
         comparison=line if isinstance(line, str) else None,
+        node=str(benchmark.get("node") or ""),
+        measurements=tuple(
+            MeasurementRecord(label, str(run.get("policy") or ""), str(run.get("kubelet") or ""))
+            for label, run in measured.items()
+        ),
     )
 
 
@@ -182,7 +264,7 @@ class _Object:
         self.values: dict[str, Any] = values
 
     @classmethod
-    def of_file(cls, path: Path) -> _Object:
+    def of_json(cls, path: Path) -> _Object:
         text = read_text(path)
         try:
             values = json.loads(text)
@@ -192,7 +274,11 @@ class _Object:
             raise RecordError(f"{path} is not JSON: {error}. {_way_out(path)}") from error
         except RecursionError as error:
             raise RecordError(f"{path} is nested deeper than {DEEPEST} levels. {_way_out(path)}") from error
-        found = cls(path, values)
+        return cls(path, values)
+
+    @classmethod
+    def of_file(cls, path: Path) -> _Object:
+        found = cls.of_json(path)
         if found.get("schema", int) != SCHEMA:
             found.refuse("schema", f"expected {SCHEMA}; another version of kubepin wrote it")
         return found
@@ -211,6 +297,12 @@ class _Object:
 
     def optional(self, name: str, kind: type[_T]) -> _T | None:
         return None if self.values.get(name) is None else self.get(name, kind)
+
+    def number(self, name: str) -> float | None:
+        value = self.values.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            self.refuse(name, "expected a number")
+        return value
 
     def object(self, name: str) -> _Object:
         return _Object(self._path, self.get(name, dict), self._at(name))

@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator.history import Findings, findings, since_the_run_before
 from orchestrator.model import SCHEMA, Event, KubepinError, RunRequest, RunResult, UsageError
 from orchestrator.ownership import Held, Lock, Owner, is_held, now, read_owner
 from orchestrator.records import (
@@ -34,6 +35,7 @@ from orchestrator.records import (
     RecordedRequest,
     RecordError,
     RunRecord,
+    read_reports,
     read_result,
     read_run,
 )
@@ -410,22 +412,30 @@ class Summary:
     sentence: str
     record: RunRecord
     hosts: Mapping[str, HostRecord]
+    findings: Findings
+
+    @property
+    def started(self) -> str:
+        """The start of the first attempt, in ISO 8601."""
+        return self.record.attempts[0].started
 
     def to_object(self) -> dict[str, Any]:
         """The run in `kubepin runs --json`."""
-        shown = ("run", "verb", "attempts", "verdict", "seconds", "outcomes", "sentence")
-        return {key: getattr(self, key) for key in shown}
+        shown = ("run", "started", "verb", "attempts", "verdict", "seconds", "outcomes", "sentence")
+        versions = {"versions": dict(self.record.versions)}
+        return {key: getattr(self, key) for key in shown} | versions | {"benchmark": self.findings.to_object()}
 
 
 def summaries(project: Path) -> tuple[list[Summary], list[RecordError]]:
-    """All runs, oldest first, and why others cannot be read."""
+    """All runs, newest first, and why others cannot be read. Each says what changed since the run before it."""
     found, damaged = [], []
     for name in names(project):
         try:
             found.append(summary(runs_in(project) / name))
         except RecordError as error:
             damaged.append(error)
-    return found, damaged
+    since = since_the_run_before([(run.run, run.findings) for run in found])
+    return [replace(run, findings=since[run.run]) for run in reversed(found)], damaged
 
 
 def summary(folder: Path) -> Summary:
@@ -436,6 +446,7 @@ def summary(folder: Path) -> Summary:
     record, result = read_run(folder), read_result(folder)
     running = _is_running(folder)
     owner = read_owner(folder / LOCK)
+    hosts = {host.host: host for host in result.hosts}
     last = record.attempts[-1]
     ended = last.verdict or (owner.verdict if owner else "") or KILLED
     return Summary(
@@ -447,7 +458,8 @@ def summary(folder: Path) -> Summary:
         outcomes=count(host.outcome for host in result.hosts),
         sentence=str(owner or "") if running else result.sentence,
         record=record,
-        hosts={host.host: host for host in result.hosts},
+        hosts=hosts,
+        findings=findings(record, hosts, read_reports(folder)),
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..analysis import Analysis
+from .. import terms
 from ..experiment import Experiment
 from ..results import SCHEMA
-from . import causes, cells, counted, environment, forest, head, node, words
+from . import causes, cells, counted, environment, forest, head, node
 
 _GLOSSARY = (
     (
@@ -37,7 +37,7 @@ class Page:
     node: node.Node | None
     causes: causes.Causes
     cells: tuple[cells.Cells, ...]
-    counted: counted.Counted | None
+    counted: counted.Counted
     environment: environment.Environment
     arms: tuple[tuple[str, str], ...]
     command: str
@@ -47,7 +47,7 @@ class Page:
 
 
 def of_experiment(experiment: Experiment, title: str, command: str) -> Page:
-    """The page of an experiment with up to three arms and three loads."""
+    """The page of an experiment."""
     return Page(
         title=title,
         head=head.of_experiment(experiment),
@@ -56,27 +56,9 @@ def of_experiment(experiment: Experiment, title: str, command: str) -> Page:
         node=node.of_experiment(experiment),
         causes=causes.of_experiment(experiment),
         cells=cells.of_experiment(experiment),
-        counted=None,
+        counted=counted.of_experiment(experiment),
         environment=environment.of_experiment(experiment),
-        arms=tuple((words.ARMS[role], name) for role, name in experiment.arms.items()),
+        arms=tuple((terms.arm(role, experiment.arms).name, name) for role, name in experiment.arms.items()),
         command=command,
         csv=cells.experiment_csv(experiment),
-    )
-
-
-def of_analysis(analysis: Analysis, title: str, command: str) -> Page:
-    """The same page of two sides, which are one contrast."""
-    return Page(
-        title=title,
-        head=head.of_analysis(analysis),
-        lead="",
-        forest=forest.of_analysis(analysis),
-        node=None,
-        causes=causes.of_analysis(analysis),
-        cells=cells.of_analysis(analysis),
-        counted=counted.of_analysis(analysis),
-        environment=environment.of_analysis(analysis),
-        arms=(("A", analysis.comparison.label_a), ("B", analysis.comparison.label_b)),
-        command=command,
-        csv=cells.analysis_csv(analysis),
     )

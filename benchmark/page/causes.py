@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..analysis import Analysis, Cause
-from ..experiment import Experiment, Load, Question
-from ..wording import CAUSES, finite, gradient_conclusion, share, trend_line
-from . import charts, words
+from .. import terms
+from ..analysis import Cause, Verdict
+from ..experiment import Contrast, Experiment, Load, Question
+from ..figures import finite, share
+from ..wording import CAUSES, gradient_conclusion, trend_line
+from . import charts
 from .table import Table
 
 NONE_DECIDED = "No cause is named: no gap is decided."
-NOT_RECORDED = "No cause is named, because the input has no counters or shows no gap."
+NOT_RECORDED = "No cause is named: the input has no counters."
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Causes:
-    """`missing` says why no cause is named, if none is. `sentences` say more about two sides."""
+    """`missing` says why no cause is named, if none is. `sentences` say what was ruled out or not
+    recorded, and how the gap changes with the size of the models."""
 
     groups: tuple[Group, ...]
     missing: str
@@ -52,31 +55,26 @@ class Causes:
 
 
 def of_experiment(experiment: Experiment) -> Causes:
-    """The causes of both questions, threads first; those of loads other than a single tenant name their load."""
+    """The causes of each question; those of loads other than a single tenant name their load."""
     groups = [
-        Group(_remedy(question, one.load), _rows(one.causes))
+        Group(_remedy(experiment, one), _rows(one.causes))
         for question in Question
         for load in Load
         if (one := experiment.contrast(question, load)) is not None and one.causes
     ]
-    return Causes(tuple(groups), "" if groups else NONE_DECIDED)
+    contrasts = () if experiment.invalid else experiment.contrasts
+    decided = {one.headline.estimate.verdict for one in contrasts} & {Verdict.BEATS, Verdict.WORSE}
+    missing = "" if groups else NOT_RECORDED if decided else NONE_DECIDED
+    sentences = [text for one in contrasts for text in (*(item.text for item in one.ruled_out), *one.unknown)]
+    for one in contrasts:
+        if one.gradient:
+            sentences += [gradient_conclusion(one.gradient, one.gradient_code), *map(trend_line, one.gradient)]
+    return Causes(tuple(groups), missing, tuple(dict.fromkeys(sentences)))
 
 
-def _remedy(question: Question, load: Load) -> str:
-    return words.REMEDIES[question] if load is Load.SOLO else f"{words.REMEDIES[question]}, {words.LOADS[load]}"
-
-
-def of_analysis(analysis: Analysis) -> Causes:
-    """The causes of the gap between two sides, with what was ruled out or not recorded, and the trend by size."""
-    rows = _rows(analysis.causes)
-    comparison = analysis.comparison
-    conclusion = gradient_conclusion(comparison)
-    sentences = [*analysis.why, *([] if conclusion in analysis.why else [conclusion])]
-    return Causes(
-        (Group("The gap between A and B", rows),) if rows else (),
-        "" if rows else NOT_RECORDED,
-        (*sentences, *map(trend_line, comparison.gradient)),
-    )
+def _remedy(experiment: Experiment, contrast: Contrast) -> str:
+    remedy = terms.question(contrast.question, experiment).remedy
+    return remedy if contrast.load is Load.SOLO else f"{remedy}, {terms.LOADS[contrast.load].name}"
 
 
 def _rows(causes: Sequence[Cause]) -> tuple[Row, ...]:

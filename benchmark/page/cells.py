@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..analysis import Analysis, CellAnalysis, CellResult
+from .. import terms
+from ..analysis import CellResult
 from ..experiment import Contrast, Experiment, Load, Question
+from ..figures import UNKNOWN, change, detail, number
 from ..measures import P99_STEPS
 from ..pod.cells import family
-from ..roles import STEPS
-from ..wording import UNKNOWN, change, detail, number
-from . import charts, forest, words
+from ..roles import COMPARED
+from . import charts, forest
 from .table import Table, without_empty_columns
 
 NOTE = f"~ means not known; a 99th percentile needs {P99_STEPS} steps."
@@ -48,13 +49,13 @@ class Cells:
 
 
 def of_experiment(experiment: Experiment) -> tuple[Cells, ...]:
-    """The cells of each contrast, by load and question."""
+    """The cells of each contrast by load and question, with quantiles and rates where they were recorded."""
     found = []
     for contrast in _ordered(experiment):
-        before, after = STEPS[contrast.question]
-        caption = f"{words.SHORT[after]} against {words.SHORT[before]}: {words.LOADS[contrast.load]}"
-        heads = (f"{words.SHORT[before]}, ms", f"{words.SHORT[after]}, ms", "times as fast", "interval")
-        found.append(_cells(caption, heads, [(cell, ()) for cell in contrast.cells], experiment.margin))
+        before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+        caption = f"{after} against {before}: {terms.LOADS[contrast.load].name}"
+        heads = (f"{before}, ms", f"{after}, ms", "times as fast", "interval", *_DETAILS)
+        found.append(_cells(caption, heads, contrast.cells, contrast.margin))
     return tuple(found)
 
 
@@ -63,15 +64,12 @@ def _ordered(experiment: Experiment) -> list[Contrast]:
     return [one for load, question in loads if (one := experiment.contrast(question, load)) is not None]
 
 
-def of_analysis(analysis: Analysis) -> tuple[Cells, ...]:
-    """The cells of two sides, with quantiles and rates where they were recorded."""
-    entries = [(entry.result, _details(entry)) for entry in analysis.cells]
-    heads = ("A, ms", "B, ms", "times as fast", "interval", "p50 ms", "p99 ms", "slowest ms", "images/s", "steps")
-    return (_cells("B against A; two numbers are A → B", heads, entries, analysis.comparison.margin),)
+_DETAILS = ("p50 ms", "p99 ms", "slowest ms", "images/s", "steps")
+"""Columns with two numbers, before → after."""
 
 
-def _details(entry: CellAnalysis) -> tuple[str, ...]:
-    a, b = entry.a, entry.b
+def _details(result: CellResult) -> tuple[str, ...]:
+    a, b = result.a, result.b
     texts = [
         change(getattr(a, key, None), getattr(b, key, None)) for key in ("p50_ms", "p99_ms", "max_ms", "images_per_s")
     ]
@@ -79,13 +77,10 @@ def _details(entry: CellAnalysis) -> tuple[str, ...]:
     return (*texts, change(before, after) if max(before, after) > 1 else UNKNOWN)
 
 
-def _cells(
-    caption: str, heads: tuple[str, ...], results: Sequence[tuple[CellResult, tuple[str, ...]]], margin: float
-) -> Cells:
-    timed = [(result, more) for result, more in results if result.estimate is not None]
-    values = [result.estimate for result, _more in timed if result.estimate is not None]
-    scale = charts.ratio_scale([charts.Span(value.ratio, value.low, value.high) for value in values], margin)
-    numbers = Table(heads, tuple((*_numbers(result), *more) for result, more in timed), 0)
+def _cells(caption: str, heads: tuple[str, ...], results: Sequence[CellResult], margin: float) -> Cells:
+    timed = [(result, result.estimate) for result in results if result.estimate is not None]
+    scale = charts.ratio_scale([charts.Span(value.ratio, value.low, value.high) for _result, value in timed], margin)
+    numbers = Table(heads, tuple((*_numbers(result), *_details(result)) for result, _value in timed), 0)
     kept = without_empty_columns(numbers, UNKNOWN)
     return Cells(
         caption=caption,
@@ -93,21 +88,22 @@ def _cells(
         axis=charts.ratio_axis(scale),
         rows=tuple(
             Row(result.cell.model, detail(result.cell), forest.cell_svg(result, scale, margin), row)
-            for (result, _more), row in zip(timed, kept.rows)
+            for (result, _value), row in zip(timed, kept.rows)
         ),
-        missing=tuple(f"{result.cell}: {result.reason}" for result, _more in results if result.estimate is None),
+        missing=tuple(f"{result.cell}: {result.reason}" for result in results if result.estimate is None),
     )
 
 
 def _numbers(result: CellResult) -> tuple[str, str, str, str]:
     value = result.estimate
     ratio = UNKNOWN if value is None else f"{value.ratio:.2f}"
-    return number(result.mean_a_ms), number(result.mean_b_ms), ratio, words.spread(value)
+    return number(result.mean_a_ms), number(result.mean_b_ms), ratio, terms.spread(value)
 
 
 def experiment_csv(experiment: Experiment) -> str:
     """Every cell of every contrast as a row of CSV. Times are ms; an unknown value is empty."""
-    heads = ["question", "load", "family", *_CELL, *_NUMBERS]
+    sides = [f"{side}_{key}" for side in ("before", "after") for key in _ARM]
+    heads = ["question", "load", "family", *_CELL, *_NUMBERS, *sides]
     rows = [
         [contrast.question.value, contrast.load.value, family(result.cell), *_plain(result)]
         for contrast in _ordered(experiment)
@@ -116,25 +112,16 @@ def experiment_csv(experiment: Experiment) -> str:
     return _csv(heads, rows)
 
 
-def analysis_csv(analysis: Analysis) -> str:
-    """Every cell of two sides as a row of CSV. Times are ms; an unknown value is empty."""
-    arm = ("status", "steps", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s")
-    heads = [*_CELL, *_NUMBERS, *(f"{side}_{key}" for side in "ab" for key in arm)]
-    rows = [
-        [*_plain(entry.result), *(getattr(side, key, None) for side in (entry.a, entry.b) for key in arm)]
-        for entry in analysis.cells
-    ]
-    return _csv(heads, rows)
-
-
 _CELL = ("model", "precision", "mode", "batch")
+_ARM = ("status", "steps", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s")
 _NUMBERS = ("mean_before_ms", "mean_after_ms", "ratio", "low", "high", "rounds")
 
 
 def _plain(result: CellResult) -> list[object]:
     value = result.estimate
     numbers = (None,) * 4 if value is None else (value.ratio, value.low, value.high, value.rounds)
-    return [*result.cell, result.mean_a_ms, result.mean_b_ms, *numbers]
+    arms = [getattr(arm, key, None) for arm in (result.a, result.b) for key in _ARM]
+    return [*result.cell, result.mean_a_ms, result.mean_b_ms, *numbers, *arms]
 
 
 def _csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the system counted on two sides, and where the time of a step went, as tables."""
+"""What the system counted in each arm, and where the time of a step went, as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ..analysis import Analysis, ArmCell, Role
-from ..results import Scalar
-from ..wording import UNKNOWN, finite, number, scalar, share
+from .. import terms
+from ..analysis import ArmCell, Role
+from ..experiment import ArmRole, Experiment, Load
+from ..figures import UNKNOWN, finite, number, scalar, share
+from ..pod.cells import Cell
+from ..roles import COMPARED
 from .table import Table, without_empty_columns
 
 _PARTS = {
@@ -49,35 +52,37 @@ class Counted:
     parts: Table
 
 
-def of_analysis(analysis: Analysis) -> Counted:
-    """The settings and counters of both sides over their cells, and the parts of each cell's steps."""
-    return Counted(_signals(analysis), _parts(analysis))
+def of_experiment(experiment: Experiment) -> Counted:
+    """The settings and counters of each arm over its cells, and the parts of each cell's steps, for one tenant."""
+    arms = _arms(experiment)
+    return Counted(_signals(experiment, arms), _parts(experiment, arms))
 
 
-def _signals(analysis: Analysis) -> Table:
-    entries = [entry for entry in analysis.cells if entry.result.role is not Role.DERIVED]
-    arms = [[e.a for e in entries if e.a is not None], [e.b for e in entries if e.b is not None]]
+def _arms(experiment: Experiment) -> dict[ArmRole, dict[Cell, ArmCell]]:
+    """The cells of each arm, without those that are derived from others."""
+    found: dict[ArmRole, dict[Cell, ArmCell]] = {role: {} for role in experiment.arms}
+    for contrast in experiment.contrasts:
+        for result in contrast.cells:
+            for role, own in zip(COMPARED[contrast.question], (result.a, result.b)):
+                if own is not None and contrast.load is Load.SOLO and result.role is not Role.DERIVED:
+                    found[role][result.cell] = own
+    return found
+
+
+def _signals(experiment: Experiment, arms: Mapping[ArmRole, Mapping[Cell, ArmCell]]) -> Table:
     rows: list[tuple[str, ...]] = []
     for key, name in _SETTINGS:
-        found = _both(analysis, key)
-        if found is not None:
-            rows.append((name, *(scalar(key, value) for value in found)))
-    throttled = [_throttled(side) for side in arms]
+        values = [experiment.environments.get(role, {}) for role in arms]
+        if any(own.get(key) is not None for own in values):
+            rows.append((name, *(scalar(key, own.get(key)) for own in values)))
+    throttled = [_throttled(list(own.values())) for own in arms.values()]
     if any(throttled):
-        rows.append(("CFS periods throttled", throttled[0] or UNKNOWN, throttled[1] or UNKNOWN))
+        rows.append(("CFS periods throttled", *(text or UNKNOWN for text in throttled)))
     for key, name, text in _SIGNALS:
-        means = [_mean_rate(side, key) for side in arms]
+        means = [_mean_rate(list(own.values()), key) for own in arms.values()]
         if any(mean is not None for mean in means):
             rows.append((name, *(UNKNOWN if mean is None else text(mean) for mean in means)))
-    return Table(("", "A", "B"), tuple(rows))
-
-
-def _both(analysis: Analysis, key: str) -> tuple[Scalar, Scalar] | None:
-    """The values of a key in both environments; None if neither has it."""
-    if key in analysis.same:
-        value = analysis.same[key]
-        return None if value is None else (value, value)
-    return next(((item.a, item.b) for item in analysis.differences if item.key == key), None)
+    return Table(("", *(terms.arm(role, experiment.arms).short for role in arms)), tuple(rows))
 
 
 def _throttled(arms: Sequence[ArmCell]) -> str:
@@ -98,11 +103,16 @@ def _mean_rate(arms: Sequence[ArmCell], key: str) -> float | None:
     return fmean(known) if known else None
 
 
-def _parts(analysis: Analysis) -> Table:
-    rows = []
-    for entry in analysis.cells:
-        for name, arm in (("A", entry.a), ("B", entry.b)):
-            if arm is not None and any(finite(arm.parts_ms.get(part)) for part in _PARTS):
-                texts = [number(arm.parts_ms.get(part)) for part in _PARTS]
-                rows.append((str(entry.result.cell), name, number(arm.mean_ms), *texts))
-    return without_empty_columns(Table(("cell", "side", "mean", *_PARTS.values()), tuple(rows), 2), UNKNOWN)
+def _parts(experiment: Experiment, arms: Mapping[ArmRole, Mapping[Cell, ArmCell]]) -> Table:
+    rows = [
+        (
+            str(cell),
+            terms.arm(role, experiment.arms).short,
+            number(arms[role][cell].mean_ms),
+            *(number(arms[role][cell].parts_ms.get(part)) for part in _PARTS),
+        )
+        for cell in dict.fromkeys(cell for own in arms.values() for cell in own)
+        for role in arms
+        if cell in arms[role] and any(finite(arms[role][cell].parts_ms.get(part)) for part in _PARTS)
+    ]
+    return without_empty_columns(Table(("cell", "arm", "mean", *_PARTS.values()), tuple(rows), 2), UNKNOWN)

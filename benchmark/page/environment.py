@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..analysis import Analysis, Difference
+from .. import terms
+from ..analysis import Difference
 from ..experiment import Experiment
+from ..figures import scalar
 from ..results import Note, NoteCode
-from ..wording import scalar
 from .table import Table
 
 _NOTED_KEYS = {NoteCode.GPU_CARDS_DIFFER: "gpu_uuid"}
@@ -31,29 +32,22 @@ class Environment:
 
 
 def of_experiment(experiment: Experiment) -> Environment:
-    """The environment that all arms share."""
-    same = tuple((key, scalar(key, value)) for key, value in sorted(experiment.environment.items()))
-    return Environment(*_split(experiment.notes), Table(("key", "A", "B", ""), (), 4), same)
-
-
-def of_analysis(analysis: Analysis) -> Environment:
-    """What differs between two sides, red flags first and what is on purpose last, and what is the same."""
-    flagged = {item.key for item in analysis.differences if item.red_flag}
+    """What differs between the first and the last arm, red flags first and what is on purpose last, and what all share."""
+    first, last = (terms.arm(role, experiment.arms).short for role in experiment.ends)
+    flagged = {item.key for item in experiment.differences if item.red_flag}
     shown = {code for code, key in _NOTED_KEYS.items() if key in flagged}
-    if analysis.differences:
-        shown.add(NoteCode.ENVIRONMENTS_DIFFER)
-    flags, notes = _split([note for note in analysis.comparison.notes if note.code not in shown])
+    flags, notes = _split([note for note in experiment.notes if note.code not in shown])
     differing = [
-        f"{item.key}: {scalar(item.key, item.a)} in A, {scalar(item.key, item.b)} in B: {item.red_flag}"
-        for item in analysis.differences
+        f"{item.key}: {scalar(item.key, item.a)} in {first}, {scalar(item.key, item.b)} in {last}: {item.red_flag}"
+        for item in experiment.differences
         if item.red_flag
     ]
     rows = [
         (item.key, scalar(item.key, item.a), scalar(item.key, item.b), _remark(item))
-        for item in sorted(analysis.differences, key=_order)
+        for item in sorted(experiment.differences, key=_order)
     ]
-    same = tuple((key, scalar(key, value)) for key, value in sorted(analysis.same.items()))
-    return Environment((*differing, *flags), notes, Table(("key", "A", "B", ""), tuple(rows), 4), same)
+    same = tuple((key, scalar(key, value)) for key, value in sorted(experiment.environment.items()))
+    return Environment((*differing, *flags), notes, Table(("key", first, last, ""), tuple(rows), 4), same)
 
 
 def _split(notes: Sequence[Note]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from ..analysis import Analysis, CellResult, Estimate, Verdict
+from .. import terms
+from ..analysis import CellResult, Estimate, Verdict
 from ..experiment import Contrast, Experiment, Family, FamilyEstimate, Load, Question
-from ..roles import STEPS
-from ..wording import count, share
-from . import charts, words
+from ..figures import count, share
+from ..roles import COMPARED
+from . import charts
 from .table import Table
 
 _TONES = {Verdict.BEATS: "faster", Verdict.WORSE: "slower", Verdict.EQUIVALENT: "equal"}
@@ -70,17 +71,19 @@ class Forest:
 
 
 def of_experiment(experiment: Experiment, load: Load) -> Forest:
-    """The two contrasts under one load. In an invalid experiment no row makes a claim."""
+    """The contrasts under one load. In an invalid experiment no row makes a claim."""
     found = [one for question in Question if (one := experiment.contrast(question, load)) is not None]
     plots = [
-        (words.QUESTIONS[one.question], f"{_ends(one.question)}: {words.LOADS[load]}", _measured(one)) for one in found
+        (terms.question(one.question, experiment).question, _ends(experiment, one), _measured(one)) for one in found
     ]
     return _draw(plots, experiment.margin, bool(experiment.invalid))
 
 
-def _ends(question: Question) -> str:
-    before, after = STEPS[question]
-    return f"{words.SHORT[after]} against {words.SHORT[before]}"
+def _ends(experiment: Experiment, contrast: Contrast) -> str:
+    before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+    if contrast.question is Question.SIDES and contrast.load is Load.SOLO:
+        return f"{after} against {before}"
+    return f"{after} against {before}: {terms.LOADS[contrast.load].name}"
 
 
 def _measured(contrast: Contrast) -> list[Measured]:
@@ -89,18 +92,9 @@ def _measured(contrast: Contrast) -> list[Measured]:
 
 def row_of(found: FamilyEstimate, *, headline: bool) -> Measured:
     """A family as a row. The headline's is the one that the recommendation is about."""
-    detail = f"{words.FAMILY_DETAILS[found.family]} ({count(len(found.cells), 'cell')})"
+    detail = f"{terms.FAMILIES[found.family].clause} ({count(len(found.cells), 'cell')})"
     control = found.family is Family.CONTROL
-    return Measured(words.FAMILIES[found.family], detail, found.estimate, found.by_round, headline, control)
-
-
-def of_analysis(analysis: Analysis) -> Forest:
-    """The families of a comparison of two sides, the one that the verdict is about first."""
-    comparison = analysis.comparison
-    rows = [row_of(one, headline=one is comparison.headline) for one in comparison.families]
-    ends = f"{comparison.label_b} against {comparison.label_a}"
-    plots = [("How fast is B against A?", ends, rows)] if rows else []
-    return _draw(plots, comparison.margin, comparison.verdict is Verdict.INVALID)
+    return Measured(terms.FAMILIES[found.family].name, detail, found.estimate, found.by_round, headline, control)
 
 
 def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], margin: float, invalid: bool) -> Forest:
@@ -128,7 +122,7 @@ def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], margin: float, i
         ),
         axis=charts.ratio_axis(scale),
         margin=f"± {share(margin)}",
-        confidence=words.explained(min(known)) if known else "",
+        confidence=terms.explained(min(known)) if known else "",
         key=tuple(key),
         rounds=rounds,
     )
@@ -142,17 +136,17 @@ def _tone(row: Measured, invalid: bool) -> str:
 def draw_row(row: Measured, scale: charts.LogScale, margin: float, invalid: bool) -> Row:
     """The row on its scale, with its texts."""
     value = row.estimate
-    said = "" if row.control else words.CONCLUSIONS[Verdict.INVALID if invalid else value.verdict]
+    said = "" if row.control else terms.CONCLUSIONS[Verdict.INVALID if invalid else value.verdict]
     shape = "square" if row.control else "diamond"
     rounds = ", ".join(f"{ratio:.2f}" for ratio in row.by_round.values())
-    title = f"{row.name}: {words.times(value.ratio)}, interval {words.spread(value)}"
+    title = f"{row.name}: {terms.times(value.ratio)}, interval {terms.spread(value)}"
     title += f"; rounds: {rounds}" if rounds else ""
     return Row(
         row.name,
         row.detail,
         charts.forest_row(row.span, scale, margin, shape, _tone(row, invalid), title),
         f"{value.ratio:.2f}",
-        words.spread(value),
+        terms.spread(value),
         said,
         row.headline,
     )
@@ -163,7 +157,7 @@ def cell_svg(result: CellResult, scale: charts.LogScale, margin: float) -> Marku
     value = result.estimate
     if value is None:
         return Markup()
-    title = f"{result.cell}: {words.times(value.ratio)}, interval {words.spread(value)}"
+    title = f"{result.cell}: {terms.times(value.ratio)}, interval {terms.spread(value)}"
     span = charts.Span(value.ratio, value.low, value.high)
     return charts.forest_row(span, scale, margin, "circle", "equal", title)
 

@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from statistics import fmean
 
 from markupsafe import Markup
 
-from .. import sentences
-from ..analysis import Analysis, ArmCell, Estimate, Verdict
-from ..decide import CROWDED, DECISIVE
-from ..experiment import ArmRole, Experiment, Load, Question, Recommendation, Throughput
-from ..roles import STEPS
-from ..wording import count, finite, gpu_minutes, headline, number, share
-from . import charts, words
+from .. import sentences, terms
+from ..analysis import Estimate
+from ..decide import CROWDED
+from ..experiment import DECISIVE, ArmRole, Experiment, Load, Question, Recommendation, Throughput
+from ..figures import count, gpu_minutes, number, share
+from ..roles import COMPARED, STEPS
+from . import charts
 
 _TONES = {
     Recommendation.NEITHER: "equal",
@@ -52,11 +51,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Head:
-    """`heading` says what to do; of two sides, `sentence` how much it brings. `sure` says how sure each contrast is."""
+    """`heading` says what to do. `sure` says how sure each contrast is."""
 
     badges: tuple[Badge, ...]
     heading: str
-    sentence: str
     rates: tuple[Rate, ...]
     rates_caption: str
     gain: str
@@ -78,16 +76,20 @@ def of_experiment(experiment: Experiment) -> Head:
     measured = [one for question in Question if (one := experiment.contrast(question, load)) is not None]
     estimates = [one.headline.estimate for one in measured]
     sure = [
-        words.sureness(one.headline.estimate, words.SHORT[after], words.SHORT[before], experiment.margin)
+        terms.sureness(
+            one.headline.estimate,
+            terms.arm(after, experiment.arms),
+            terms.arm(before, experiment.arms),
+            one.margin,
+        )
         for one in measured
-        for before, after in [STEPS[one.question]]
+        for before, after in [COMPARED[one.question]]
     ]
     return Head(
         badges=_badges(experiment),
-        heading=f"{sentences.LEADS[experiment.recommendation]}.",
-        sentence="",
+        heading=f"{terms.lead(experiment)}.",
         rates=() if invalid else _rates(experiment, load),
-        rates_caption=f"Images per second, {words.LOADS[load]}",
+        rates_caption=f"Images per second, {terms.LOADS[load].name}",
         gain="" if invalid else _gain(experiment.gpu_hours_gained),
         sure=() if invalid else tuple(sure),
         confidence="" if invalid else _confidence(estimates),
@@ -100,7 +102,7 @@ def of_experiment(experiment: Experiment) -> Head:
 def lead(experiment: Experiment) -> str:
     """The effects in a sentence; empty if the experiment is invalid."""
     text = "" if experiment.invalid else sentences.effects(experiment)
-    return f"{text[:1].upper()}{text[1:]}"
+    return text if experiment.asked is Question.SIDES else f"{text[:1].upper()}{text[1:]}"
 
 
 def told_load(experiment: Experiment) -> Load:
@@ -131,15 +133,16 @@ def _outlook(experiment: Experiment) -> str:
 
 
 def _rates(experiment: Experiment, load: Load) -> tuple[Rate, ...]:
-    found = {one.role: one for one in experiment.throughputs if one.load is load}
+    rates = {one.role: one for one in experiment.throughputs if one.load is load}
+    found = {role: rates[role] for role in ArmRole if role in rates}
     longest = max((one.images_per_s for one in found.values()), default=0.0)
     return tuple(
         _rate(
-            words.ARMS[role],
-            words.ARM_DETAILS[role],
+            terms.arm(role, experiment.arms).name,
+            terms.arm(role, experiment.arms).detail,
             found[role].images_per_s,
             longest,
-            _against_today(experiment, load, found, role),
+            _against_first(experiment, load, found, role),
             role.value,
         )
         for role in ArmRole
@@ -149,21 +152,25 @@ def _rates(experiment: Experiment, load: Load) -> tuple[Rate, ...]:
 
 def _rate(name: str, detail: str, rate: float, longest: float, ratio: float | None, tone: str) -> Rate:
     text = number(rate)
-    times = "" if ratio is None else words.times(ratio)
+    times = "" if ratio is None else terms.times(ratio)
     svg = charts.bar(rate / longest if longest > 0 else 0.0, tone, f"{name}: {text} images/s")
     return Rate(name, detail, text, times, svg)
 
 
-def _against_today(experiment: Experiment, load: Load, found: dict[ArmRole, Throughput], role: ArmRole) -> float | None:
+def _against_first(
+    experiment: Experiment, load: Load, found: Mapping[ArmRole, Throughput], role: ArmRole
+) -> float | None:
     """The contrasts' own ratio where there is one, so that it agrees with its interval; else that of the rates."""
-    if role is ArmRole.TODAY or ArmRole.TODAY not in found:
+    first = next(iter(found))
+    if role is first:
         return None
-    path = [Question.THREADS] if role is ArmRole.THREADS else [Question.THREADS, Question.EXCLUSIVE]
-    steps = [experiment.contrast(question, load) for question in path]
-    known = [step.headline.estimate.ratio for step in steps if step is not None]
-    if len(known) == len(path):
-        return math.prod(known)
-    return found[role].images_per_s / found[ArmRole.TODAY].images_per_s
+    ratios = {COMPARED[one.question]: one.headline.estimate.ratio for one in experiment.contrasts if one.load is load}
+    steps = [ratios.get(COMPARED[question]) for question in STEPS]
+    if (first, role) in ratios:
+        return ratios[first, role]
+    if (first, role) == COMPARED[Question.WHOLE] and steps[0] is not None and steps[1] is not None:
+        return steps[0] * steps[1]
+    return found[role].images_per_s / found[first].images_per_s
 
 
 def _gain(hours: float | None) -> str:
@@ -178,7 +185,7 @@ def _gain(hours: float | None) -> str:
 
 def _confidence(estimates: Sequence[Estimate]) -> str:
     known = [value.confidence for value in estimates if value.confidence is not None]
-    return words.explained(min(known)) if known else ""
+    return terms.explained(min(known)) if known else ""
 
 
 def _facts(experiment: Experiment, estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
@@ -196,84 +203,17 @@ def _facts(experiment: Experiment, estimates: Sequence[Estimate]) -> list[tuple[
         ("margin", f"± {share(experiment.margin)}"),
         ("control", _control(experiment.control, experiment.control_proves)),
     ]
-    minutes = gpu_minutes(experiment.gpu_minutes)
-    return [*facts, ("GPU time", minutes)] if minutes else facts
+    on_cpu = experiment.environment.get("device") == "cpu"
+    facts.append(
+        ("GPU time", gpu_minutes(experiment.gpu_minutes) or ("none: measured on a CPU" if on_cpu else "not recorded"))
+    )
+    if experiment.measured is not None:
+        started = datetime.fromtimestamp(experiment.measured, timezone.utc)
+        facts.append(("measured", started.strftime("%Y-%m-%d %H:%M UTC")))
+    return facts
 
 
 def _control(value: Estimate | None, proves: bool) -> str:
     if value is None:
         return "none"
     return f"{value.ratio:.3f}, {'as it must be' if proves else 'proves nothing yet'}"
-
-
-# Two sides
-
-_VERDICTS = {
-    Verdict.BEATS: Badge("faster", "✓", "FASTER", "B is faster than A"),
-    Verdict.WORSE: Badge("slower", "▼", "SLOWER", "B is slower than A"),
-    Verdict.EQUIVALENT: Badge("equal", "=", "EQUAL", "no difference that matters"),
-    Verdict.UNDECIDED: Badge("unknown", "?", "NOT DECIDED", "no conclusion yet"),
-    Verdict.INVALID: Badge("invalid", "✕", "INVALID", "A and B differ in more than their CPUs"),
-}
-
-
-def of_analysis(analysis: Analysis) -> Head:
-    """The top of the page of two sides: the first advice is what to do."""
-    comparison = analysis.comparison
-    family, invalid = comparison.family, comparison.verdict is Verdict.INVALID
-    sentence = headline(analysis)
-    advice = [item.text for item in analysis.advice]
-    badge = _VERDICTS[comparison.verdict]
-    return Head(
-        badges=(badge,) if comparison.interleaved else (badge, BEFORE_AFTER),
-        heading=advice[0] if advice else sentence,
-        sentence=sentence if advice and not comparison.invalid else "",
-        rates=() if invalid else _rates_of_sides(analysis),
-        rates_caption="Images per second, geometric mean of the cells that the result is about",
-        gain="",
-        sure=(words.sureness(family, "B", "A", comparison.margin),) if family and not invalid else (),
-        confidence=_confidence([family]) if family and not invalid else "",
-        reasons=tuple(item.text for item in comparison.invalid),
-        actions=tuple(advice[1:]),
-        facts=tuple(_facts_of_sides(analysis)),
-    )
-
-
-def _rates_of_sides(analysis: Analysis) -> tuple[Rate, ...]:
-    comparison = analysis.comparison
-    if comparison.headline is None:
-        return ()
-    entries = [entry for entry in analysis.cells if entry.result.cell in comparison.headline.cells]
-    before, after = _mean_rate([entry.a for entry in entries]), _mean_rate([entry.b for entry in entries])
-    if before is None or after is None:
-        return ()
-    longest = max(before, after)
-    ratio = comparison.headline.estimate.ratio
-    return (
-        _rate(f"A: {comparison.label_a}", "before", before, longest, None, "today"),
-        _rate(f"B: {comparison.label_b}", "after", after, longest, ratio, "exclusive"),
-    )
-
-
-def _mean_rate(arms: Sequence[ArmCell | None]) -> float | None:
-    """The geometric mean in images/s; None where a cell has no rate."""
-    rates = [arm.images_per_s for arm in arms if arm is not None and arm.images_per_s and finite(arm.images_per_s)]
-    return math.exp(fmean(map(math.log, rates))) if rates and len(rates) == len(arms) else None
-
-
-def _facts_of_sides(analysis: Analysis) -> list[tuple[str, str]]:
-    comparison = analysis.comparison
-    family = comparison.headline
-    facts = []
-    if family is not None:
-        facts.append(("about", f"{words.FAMILIES[family.family]}, {count(len(family.cells), 'cell')}"))
-        facts.append(("rounds", str(family.estimate.rounds)))
-    facts.append(("margin", f"± {share(comparison.margin)}"))
-    facts.append(("control", _control(comparison.control, comparison.control_proves)))
-    on_cpu = analysis.same.get("device") == "cpu"
-    unknown = "none: measured on a CPU" if on_cpu else "not recorded"
-    facts.append(("GPU time", gpu_minutes(analysis.gpu_minutes) or unknown))
-    starts = [block.started for block in analysis.blocks if block.started > 0]
-    if starts:
-        facts.append(("measured", datetime.fromtimestamp(min(starts), timezone.utc).strftime("%Y-%m-%d %H:%M UTC")))
-    return facts

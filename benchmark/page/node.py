@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..experiment import ArmRole, Contrast, Experiment, Load, Question, Throughput
-from ..wording import UNKNOWN, number, share
-from . import charts, forest, words
+from .. import terms
+from ..experiment import ArmRole, Contrast, Experiment, Load, Throughput
+from ..figures import UNKNOWN, number, share
+from . import charts, forest
 from .table import Table
 
 
@@ -63,17 +64,18 @@ def of_experiment(experiment: Experiment) -> Node | None:
     loads = experiment.loads
     if set(loads) <= {Load.SOLO}:
         return None
+    questions = tuple(terms.question(asked, experiment).question for asked in experiment.questions)
     rows, axis = _answers(experiment, loads)
     rates, rates_axis, dots = _rates(experiment, loads)
     return Node(
-        questions=tuple(words.QUESTIONS[question] for question in Question),
+        questions=questions,
         rows=rows,
         axis=axis,
         rates=rates,
         rates_axis=rates_axis,
         heads=_HEADS,
         dots=dots,
-        tables=_tables(rows, rates),
+        tables=_tables(questions, rows, rates),
     )
 
 
@@ -82,8 +84,8 @@ def _answers(experiment: Experiment, loads: Sequence[Load]) -> tuple[tuple[LoadR
     scale = charts.ratio_scale(spans, experiment.margin)
     rows = tuple(
         LoadRow(
-            words.LOADS[load],
-            tuple(_answer(experiment, experiment.contrast(question, load), scale) for question in Question),
+            terms.LOADS[load].name,
+            tuple(_answer(experiment, experiment.contrast(question, load), scale) for question in experiment.questions),
         )
         for load in loads
     )
@@ -107,8 +109,8 @@ def _rates(
     longest = max((value for one in found.values() for value in _dots(one)), default=0.0)
     rates = tuple(
         (
-            words.LOADS[load],
-            tuple(_arm(found[load, role], longest) for role in ArmRole if (load, role) in found),
+            terms.LOADS[load].name,
+            tuple(_arm(experiment, found[load, role], longest) for role in ArmRole if (load, role) in found),
         )
         for load in loads
         if any((load, role) in found for role in ArmRole)
@@ -124,9 +126,9 @@ def _dots(one: Throughput) -> list[float]:
     return [rate / one.tenants for rate in one.by_round.values()] or [one.images_per_s / one.tenants]
 
 
-def _arm(one: Throughput, longest: float) -> ArmRow:
+def _arm(experiment: Experiment, one: Throughput, longest: float) -> ArmRow:
     dots = _dots(one)
-    name = words.ARMS[one.role]
+    name = terms.arm(one.role, experiment.arms).name
     title = f"{name}: {number(min(dots))} to {number(max(dots))} images/s for each tenant"
     numbers = (
         number(one.images_per_s),
@@ -137,11 +139,13 @@ def _arm(one: Throughput, longest: float) -> ArmRow:
     return ArmRow(name, charts.strip(dots, longest, one.role.value, title), numbers)
 
 
-def _tables(rows: Sequence[LoadRow], rates: Sequence[tuple[str, Sequence[ArmRow]]]) -> tuple[tuple[str, Table], ...]:
+def _tables(
+    questions: Sequence[str], rows: Sequence[LoadRow], rates: Sequence[tuple[str, Sequence[ArmRow]]]
+) -> tuple[tuple[str, Table], ...]:
     answers = Table(
-        ("load", *(words.QUESTIONS[question] for question in Question)),
+        ("load", *questions),
         tuple((row.load, *(f"{one.ratio} ({one.interval}) {one.said}" for one in row.answers)) for row in rows),
-        3,
+        1 + len(questions),
     )
     numbers = Table(
         ("load", "arm", *_HEADS), tuple((load, arm.arm, *arm.numbers) for load, arms in rates for arm in arms), 2

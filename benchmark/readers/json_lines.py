@@ -36,6 +36,7 @@ from typing import Any, NamedTuple, get_args
 
 from .. import wording
 from ..experiment import Load
+from ..figures import count
 from ..pod.cells import PRECISIONS, Cell
 from ..results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
 from .original_log import is_log
@@ -346,7 +347,7 @@ def _orphans(lines: Sequence[_Line]) -> list[str]:
         if line.origin not in known:
             lost.setdefault(line.origin, []).append(line)
     return [
-        f"{own[0].place}: {_count(len(own), 'line')} of {origin} without its line of kind process: expected that line, "
+        f"{own[0].place}: {count(len(own), 'line')} of {origin} without its line of kind process: expected that line, "
         f"which a process writes first. Give all files of the run, or remove the lines."
         for origin, own in lost.items()
     ]
@@ -379,7 +380,7 @@ def _copied(blocks: Iterable[_Line]) -> list[str]:
             if first is not block:
                 pairs.setdefault((first.origin, block.origin), []).append((first, block))
     return [
-        f"{block.place}: the {_count(len(block.steps), 'step')} of {block.cell} in {b} take exactly the times of "
+        f"{block.place}: the {count(len(block.steps), 'step')} of {block.cell} in {b} take exactly the times of "
         f"{first.place}, {a}{_and_more(found, 'block')}: expected times of its own. "
         f"Measure that round again, or remove it."
         for (a, b), found in pairs.items()
@@ -405,12 +406,8 @@ def _unequal(blocks: Iterable[_Line]) -> list[str]:
     return problems
 
 
-def _count(number: int, noun: str) -> str:
-    return wording.count(number, noun)
-
-
 def _and_more(found: list[Any], noun: str) -> str:
-    return f", and {_count(len(found) - 1, f'more {noun}')}" if len(found) > 1 else ""
+    return f", and {count(len(found) - 1, f'more {noun}')}" if len(found) > 1 else ""
 
 
 def _arm(found: _Lines, label: str, arm: str | None) -> ResultSet:

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +127,19 @@ def arm_lines(
     arms: Sequence[str] = tuple(ARMS), rounds: int = 5, run_ids: Mapping[str, str] | None = None
 ) -> list[Line]:
     """Interleaved rounds of the arms, as the program in the pod writes them; `run_ids` are by group, else one for all."""
+    lines: list[Line] = json.loads(_drawn(tuple(arms), rounds, tuple((run_ids or {}).items())))
+    return lines
+
+
+@cache
+def _drawn(arms: Sequence[str], rounds: int, run_ids: tuple[tuple[str, str], ...]) -> str:
+    """As JSON, because a test may change its lines, and drawing takes much longer than reading."""
     draw = random.Random(11)
     lines: list[Line] = []
     clock = 1_700_000_000.0
     for number in range(1, rounds + 1):
         for arm in arms:
-            run_id = (run_ids or {}).get(arm.rpartition("-")[0], "r1")
+            run_id = dict(run_ids).get(arm.rpartition("-")[0], "r1")
             common: Line = {"schema": 1, "run_id": run_id, "arm": arm, "round": number, "process": 0}
             lines.append({**common, "kind": "process", "env": environment(arm, clock)})
             for order, cell in enumerate(draw.sample(CELLS, len(CELLS))):
@@ -140,13 +148,21 @@ def arm_lines(
             out_of_memory = {"model": "resnet152", "precision": "half", "mode": "train", "batch": 64, "status": "oom"}
             lines.append({**common, "kind": "block", **out_of_memory, "reason": "CUDA out of memory"})
             lines.append({**common, "kind": "end", "status": "done"})
-    return lines
+    return json.dumps(lines)
 
 
 @pytest.fixture
 def four_arms() -> list[Line]:
     """Five rounds of none and static, each with torch's own threads and with 4."""
     return arm_lines()
+
+
+@pytest.fixture(scope="session")
+def four_arms_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four arms in a file, which no test changes."""
+    path = tmp_path_factory.mktemp("four") / "run.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in arm_lines()))
+    return path
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def contrast(
         _family(Family.LAUNCH, LAUNCH_CELLS, launch, 2 * half, rounds),
         _family(Family.CONTROL, (CONTROL_CELL,), 1.001, 0.008, rounds),
     )
-    return Contrast(question, load, families, tuple(cells))
+    return Contrast(question, load, families, tuple(cells), MARGIN)
 
 
 def throughputs(load: Load, rates: Mapping[ArmRole, float], tenants: int = 1, rounds: int = 6) -> list[Throughput]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analysis import Comparison, Verdict
-from benchmark.compare import compare
+from benchmark.analysis import Verdict
+from benchmark.assess import assess_sides
+from benchmark.experiment import Experiment
 from benchmark.readers import read
 from benchmark.results import Process, ResultSet, Timing
 
@@ -34,7 +35,7 @@ def halves(steps: Steps, rounds: int) -> list[tuple[Steps, Steps]]:
     ]
 
 
-def against_itself(folder: Path, split: Split, rounds: int) -> Comparison:
+def against_itself(folder: Path, split: Split, rounds: int) -> Experiment:
     timings = read(str(folder)).processes[0].timings
     parts = {cell: split(timing.iter_ms, rounds) for cell, timing in timings.items()}
     sides = [
@@ -44,7 +45,7 @@ def against_itself(folder: Path, split: Split, rounds: int) -> Comparison:
         )
         for side, label in enumerate("ab")
     ]
-    return compare(sides[0], sides[1])
+    return assess_sides(sides[0], sides[1])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def against_itself(folder: Path, split: Split, rounds: int) -> Comparison:
 def test_published_steps_against_themselves(published: Path, split: Split, rounds: int) -> None:
     result = against_itself(published, split, rounds)
     assert result.verdict in HARMLESS
-    assert all(found.estimate.verdict in HARMLESS for found in result.families)
-    assert len(result.cells) > 90
-    assert not any(trend.grows_as_models_shrink for trend in result.gradient)
+    (contrast,) = result.contrasts
+    assert all(found.estimate.verdict in HARMLESS for found in contrast.families)
+    assert len(contrast.cells) > 90
+    assert not any(trend.grows_as_models_shrink for trend in contrast.gradient)

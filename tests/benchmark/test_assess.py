@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark.analysis import AdviceCode, CauseCode, Verdict
-from benchmark.assess import assess
+from benchmark.assess import assess, assess_sides
 from benchmark.experiment import ArmRole, Experiment, Family, InvalidCode, Load, Question, Recommendation
 from benchmark.pod.cells import GRAPH_MODE, LOADER_MODES, Cell
 from benchmark.results import Block, InputError, NoteCode, Process, ResultSet, Scalar, Timing
@@ -90,7 +90,7 @@ def test_the_remedy_that_the_data_show_is_recommended() -> None:
     assert found.sentence.startswith(
         "Set the number of threads: on an otherwise idle node, setting the number of threads makes it 2.0"
     )
-    assert "having exclusive CPUs makes it slower: a step takes 1.14 times as long" in found.sentence
+    assert "using exclusive CPUs makes it slower: a step takes 1.14 times as long as with threads set" in found.sentence
     assert [item.code for item in found.advice] == [AdviceCode.SET_THREADS, AdviceCode.MEASURE_FULL_NODE]
     assert "Set OMP_NUM_THREADS=4" in found.advice[0].text
 
@@ -101,7 +101,7 @@ def test_the_remedy_that_the_data_show_is_recommended() -> None:
         pytest.param({"none-auto": 1, "none-4": 1, "static-4": 1.5}, Recommendation.PIN, 8.0, id="pin"),
         pytest.param({"none-auto": 1, "none-4": 2, "static-4": 3}, Recommendation.BOTH, 16.0, id="both"),
         pytest.param({"none-auto": 1, "none-4": 1, "static-4": 1}, Recommendation.NEITHER, 0.0, id="neither"),
-        pytest.param({"none-auto": 1, "static-4": 3}, Recommendation.MEASURE_MORE, None, id="no-arm-with-threads"),
+        pytest.param({"none-auto": 1, "static-4": 3}, Recommendation.CHANGE, 16.0, id="no-arm-with-threads"),
         pytest.param({"none-auto": 1, "none-4": 2}, Recommendation.SET_THREADS, 12.0, id="no-exclusive-arm"),
         pytest.param({"none-4": 1, "static-4": 2}, Recommendation.PIN, 12.0, id="no-arm-of-today"),
     ],
@@ -155,7 +155,7 @@ def test_exclusive_cpus_that_pay_with_busy_neighbours_only() -> None:
     }
     assert verdicts == {Load.SOLO: Verdict.WORSE, Load.FULL: Verdict.EQUIVALENT, Load.BUSY: Verdict.BEATS}
     assert found.gpu_hours_gained == pytest.approx(24 * (1 - 1 / 2.5), abs=0.2)
-    assert "with busy neighbours, having exclusive CPUs makes it 1.25 times as fast" in found.sentence
+    assert "with busy neighbours, using exclusive CPUs makes it 1.25 times as fast" in found.sentence
     assert NoteCode.IDLE_NODE_ONLY not in [note.code for note in found.notes]
 
 
@@ -294,3 +294,75 @@ def test_what_is_no_experiment_is_refused(runs: Mapping[str, Sequence[str]], pro
 
 def test_kubernetes_without_a_quota_for_exclusive_cpus_is_noted() -> None:
     assert NoteCode.NO_QUOTA in [note.code for note in experiment(THREADS_HELP).notes]
+
+
+def switched(speed: float, rounds: int = 5) -> Experiment:
+    """Before a switch as it is today, after it with exclusive CPUs; no arm tells their parts apart."""
+    before, after = results("none-auto", 1.0, rounds, run="before"), results("static-4", speed, rounds, run="after")
+    return assess_sides(before, after)
+
+
+@pytest.mark.parametrize(
+    ("speed", "recommendation", "codes", "said"),
+    [
+        pytest.param(
+            3.2,
+            Recommendation.CHANGE,
+            [AdviceCode.TAKE_B, AdviceCode.MEASURE_STEPS],
+            "Keep the switch: on an otherwise idle node, the switch makes it 3.2",
+            id="faster",
+        ),
+        pytest.param(
+            0.5,
+            Recommendation.KEEP,
+            [AdviceCode.KEEP_A, AdviceCode.MEASURE_STEPS],
+            "Take the switch back: on an otherwise idle node, the switch makes it slower: a step takes 2.0",
+            id="slower",
+        ),
+        pytest.param(
+            1.0,
+            Recommendation.NEITHER,
+            [AdviceCode.NO_CHANGE],
+            "Change nothing: on an otherwise idle node, the switch makes it no faster than today: by at most",
+            id="no-difference",
+        ),
+        pytest.param(
+            1.1,
+            Recommendation.MEASURE_MORE,
+            [AdviceCode.MEASURE_MORE],
+            "Not decided yet: on an otherwise idle node, whether the switch makes it faster is not decided",
+            id="on-the-margin",
+        ),
+    ],
+)
+def test_a_switch_answers_its_own_question(
+    speed: float, recommendation: Recommendation, codes: Sequence[AdviceCode], said: str
+) -> None:
+    found = switched(speed)
+    assert (found.recommendation, found.interleaved, found.margin) == (recommendation, False, 0.10)
+    assert [item.code for item in found.advice] == codes
+    assert found.sentence.startswith(said)
+    parts = "What part of it is the number of threads and what part exclusive CPUs was not measured"
+    assert (f"{parts}: run benchmark-gpu-nodes.yml." in found.sentence) is (AdviceCode.MEASURE_STEPS in codes)
+    assert found.verdict is (found.answer and found.answer.verdict)
+    assert found.questions == (Question.WHOLE,)
+
+
+def test_two_sides_are_split_into_steps_by_the_arm_between() -> None:
+    """The threads alone gain all of it: the switch is faster than before, and is not what is recommended."""
+    arms = {arm: results(arm, speed, run="r2" if arm == "static-4" else "r1") for arm, speed in THREADS_HELP.items()}
+    found = assess_sides(arms["none-auto"], arms["static-4"], [arms["none-4"]])
+    assert found.questions == (Question.WHOLE, Question.THREADS, Question.EXCLUSIVE)
+    assert (found.verdict, found.recommendation) == (Verdict.BEATS, Recommendation.SET_THREADS)
+    assert found.sentence.startswith("Set the number of threads: ")
+
+
+def test_arms_of_two_nodes_are_no_step() -> None:
+    other = results("static-4", 2.0)
+    processes = tuple(
+        replace(process, environment={**process.environment, "host": "gpu-02"}) for process in other.processes
+    )
+    for a, b in ((results("none-auto", 1.0), replace(other, processes=processes)), (other, results("none-auto", 1.0))):
+        found = assess_sides(a, b)
+        assert (found.asked, found.questions) == (Question.SIDES, (Question.SIDES,))
+        assert found.arms == {ArmRole.A: a.label, ArmRole.B: b.label}

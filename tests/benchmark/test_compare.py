@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.analysis import Comparison, GradientCode, Role, Verdict
-from benchmark.compare import compare, family_cells, select_cells, side
-from benchmark.experiment import Family, InvalidCode
+from benchmark.analysis import GradientCode, Role, Verdict
+from benchmark.assess import assess_sides
+from benchmark.compare import select_cells, side
+from benchmark.experiment import Contrast, Experiment, Family, InvalidCode
 from benchmark.pod.cells import RESNETS, Cell
 from benchmark.readers import read
 from benchmark.results import InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
-from benchmark.wording import gradient_conclusion, verdict_line
+from benchmark.wording import gradient_conclusion
 
 CELL = Cell("resnet18", "half", "inference", 64)
 CONTROL = Cell("resnet18", "double", "inference", 64)
@@ -46,6 +47,16 @@ def sides(ratio: float, rounds: int, control: float | None = None, noise: float 
     jitter = [math.exp(value * noise) for value in JITTER[:rounds]]
     a = arm("none", [cells(10 * ratio * j, 100 * (control or 1) * j) for j in jitter])
     return a, arm("static", [cells(10.0, 100.0) for _ in jitter])
+
+
+def compare(a: ResultSet, b: ResultSet, allow_different: Sequence[str] = ()) -> Experiment:
+    return assess_sides(a, b, allow_different=allow_different)
+
+
+def contrast(a: ResultSet, b: ResultSet) -> Contrast:
+    """The only contrast of two sides."""
+    (found,) = compare(a, b).contrasts
+    return found
 
 
 @pytest.mark.parametrize(
@@ -86,7 +97,7 @@ def test_a_control_proves_something_only_within_its_margin(control: float | None
 
 
 def test_a_cell_has_an_interval_and_makes_no_claim() -> None:
-    value = compare(*sides(1.5, 5)).cells[0].estimate
+    value = contrast(*sides(1.5, 5)).cells[0].estimate
     assert value is not None
     assert value.low is not None
     assert value.verdict is Verdict.UNDECIDED
@@ -102,16 +113,15 @@ def test_the_verdict_is_about_the_input_pipeline_whatever_was_measured() -> None
     a = arm("none", [{LAUNCH: bound, LOADER: 20.0, CELL: 10.0, CONTROL: 5.0}] * 5)
     b = arm("static", [{LAUNCH: 10.0, LOADER: 10.0, CELL: 10.0, CONTROL: 5.0}] * 5)
     result = compare(a, b)
-    assert [found.family for found in result.families] == [
+    assert [found.family for found in result.contrasts[0].families] == [
         Family.INPUT_PIPELINE,
         Family.LAUNCH,
         Family.OTHER,
         Family.CONTROL,
     ]
-    assert family_cells(result) == (LOADER,)
-    assert result.family is not None
-    assert result.family.ratio == pytest.approx(2.0)
-    assert {cell.cell: cell.role for cell in result.cells} == {
+    assert result.contrasts[0].headline.cells == (LOADER,)
+    assert result.contrasts[0].headline.estimate.ratio == pytest.approx(2.0)
+    assert {cell.cell: cell.role for cell in result.contrasts[0].cells} == {
         LAUNCH: Role.OTHER,
         LOADER: Role.HEADLINE,
         CELL: Role.OTHER,
@@ -141,14 +151,13 @@ def test_without_a_gpu_nothing_is_a_control() -> None:
 def test_the_ratio_of_each_round_is_kept() -> None:
     a = arm("none", [{LOADER: 20.0}, {LOADER: 30.0}])
     result = compare(a, arm("static", [{LOADER: 10.0}] * 2))
-    assert result.headline is not None
-    assert result.headline.by_round == {1: pytest.approx(2.0), 2: pytest.approx(3.0)}
+    assert result.contrasts[0].headline.by_round == {1: pytest.approx(2.0), 2: pytest.approx(3.0)}
 
 
 def test_processes_of_one_round_count_as_one() -> None:
     a = ResultSet("a", tuple(Process(1, n, {CELL: Timing("ok", (ms,))}) for n, ms in enumerate((10.0, 40.0))))
     b = ResultSet("b", (Process(1, 0, {CELL: Timing("ok", (10.0,))}),))
-    value = compare(a, b).cells[0].estimate
+    value = contrast(a, b).cells[0].estimate
     assert value is not None
     assert value.ratio == pytest.approx(2.0)
     assert value.rounds == 1
@@ -162,7 +171,7 @@ def test_tenants_of_one_round_count_as_one() -> None:
             "a", tuple(Process(1, 0, {CELL: Timing("ok", (ms,))}, n, len(means)) for n, ms in enumerate(means))
         )
 
-    value = compare(tenants(10.0, 40.0), tenants(8.0, 8.0)).cells[0].estimate
+    value = contrast(tenants(10.0, 40.0), tenants(8.0, 8.0)).cells[0].estimate
     assert value is not None
     assert value.ratio == pytest.approx(2.0)
     assert value.rounds == 1
@@ -171,7 +180,7 @@ def test_tenants_of_one_round_count_as_one() -> None:
 def test_a_round_in_which_a_tenant_is_missing_does_not_count() -> None:
     whole = [Process(1, 0, {CELL: Timing("ok", (10.0,))}, tenant, 2) for tenant in (0, 1)]
     a = ResultSet("a", tuple(whole[:1]))
-    assert compare(a, ResultSet("b", tuple(whole))).family is None
+    assert compare(a, ResultSet("b", tuple(whole))).contrasts == ()
 
 
 OTHER_LOADER = Cell("resnet18", "half", "train-loader", 64)
@@ -180,10 +189,9 @@ WHOLE: dict[Cell, float | Timing] = {LOADER: 10.0, OTHER_LOADER: 20.0}
 
 def test_a_killed_process_costs_its_round_and_no_cell() -> None:
     result = compare(arm("a", [WHOLE] * 5 + [{LOADER: 99.0}] * 2), arm("b", [WHOLE] * 7))
-    assert family_cells(result) == (LOADER, OTHER_LOADER)
-    assert result.family is not None
-    assert result.family.ratio == pytest.approx(1.0)
-    assert result.family.rounds == 5
+    assert result.contrasts[0].headline.cells == (LOADER, OTHER_LOADER)
+    assert result.contrasts[0].headline.estimate.ratio == pytest.approx(1.0)
+    assert result.contrasts[0].headline.estimate.rounds == 5
     text = "round 6, 7 lacks a cell in one of the arms: it does not count for that family"
     assert Note(NoteCode.INCOMPLETE_ROUNDS, text) in result.notes
 
@@ -192,18 +200,16 @@ def test_a_killed_process_costs_its_round_and_no_cell() -> None:
 def test_a_cell_that_fails_once_costs_that_round(status: str) -> None:
     failed = {**WHOLE, OTHER_LOADER: Timing("oom" if status == "oom" else "skipped")}
     result = compare(arm("a", [*[WHOLE] * 5, failed]), arm("b", [WHOLE] * 6))
-    assert family_cells(result) == (LOADER, OTHER_LOADER)
-    assert result.family is not None
-    assert result.family.rounds == 5
+    assert result.contrasts[0].headline.cells == (LOADER, OTHER_LOADER)
+    assert result.contrasts[0].headline.estimate.rounds == 5
 
 
 @pytest.mark.parametrize("status", ["oom", "skipped"])
 def test_a_cell_that_fails_more_often_leaves_its_family_in_all_rounds(status: str) -> None:
     failed = {**WHOLE, OTHER_LOADER: Timing("oom" if status == "oom" else "skipped")}
     result = compare(arm("a", [WHOLE] * 7), arm("b", [*[WHOLE] * 5, failed, failed]))
-    assert family_cells(result) == (LOADER,)
-    assert result.family is not None
-    assert result.family.rounds == 7
+    assert result.contrasts[0].headline.cells == (LOADER,)
+    assert result.contrasts[0].headline.estimate.rounds == 7
     text = f"not timed in more than one round by a or b, left out of all rounds: {OTHER_LOADER}"
     assert Note(NoteCode.CELLS_FAILED, text) in result.notes
 
@@ -212,13 +218,16 @@ def test_a_cell_that_ran_out_of_memory_is_said() -> None:
     large = Cell("resnet152", "half", "train", 64)
     a = arm("none", [{CELL: 10.0, large: 20.0}] * 5)
     b = arm("static", [{CELL: 10.0, large: Timing("oom")}] * 5)
-    result = compare(a, b).cells[1]
+    result = contrast(a, b).cells[1]
     assert (result.estimate, result.status, result.reason) == (None, "oom", "static: out of memory")
 
 
 def test_without_a_timed_cell_nothing_is_decided() -> None:
     a = arm("none", [{CELL: Timing("oom")}])
-    assert verdict_line(compare(a, a)) == "UNDECIDED: no cell was timed on both sides of none and none."
+    found = compare(a, a)
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.sentence == "Not decided yet: no cell was timed in all of none, none."
+    assert [item.text for item in found.advice] == ["Measure again with cells that all arms can time."]
 
 
 def on_cards(label: str, rounds: Sequence[tuple[str, Mapping[Cell, float]]]) -> ResultSet:
@@ -235,8 +244,7 @@ def test_where_the_card_differs_the_controls_difference_is_taken_out() -> None:
     a = on_cards("a", [("1", fast), ("2", slow), ("1", fast), ("1", fast), ("1", fast), ("1", fast)])
     b = on_cards("b", [("1", fast), ("1", fast), ("2", slow), ("1", fast), ("1", fast), ("1", fast)])
     result = compare(a, b)
-    assert result.headline is not None
-    assert list(result.headline.by_round.values()) == pytest.approx([1.0] * 6)
+    assert list(result.contrasts[0].headline.by_round.values()) == pytest.approx([1.0] * 6)
     assert result.control is not None
     assert result.control.ratio == pytest.approx(1.0)
     assert result.control.rounds == 4
@@ -246,8 +254,7 @@ def test_where_the_card_differs_the_controls_difference_is_taken_out() -> None:
 
 def test_another_card_without_a_control_is_a_red_flag() -> None:
     result = compare(on_cards("a", [("1", {LOADER: 10.0})]), on_cards("b", [("2", {LOADER: 11.0})]))
-    assert result.family is not None
-    assert result.family.ratio == pytest.approx(10 / 11)
+    assert result.contrasts[0].headline.estimate.ratio == pytest.approx(10 / 11)
     assert [note.code for note in result.notes if note.red_flag] == [NoteCode.GPU_CARDS_DIFFER]
 
 
@@ -267,7 +274,7 @@ def test_another_model_of_gpu_may_be_as_much_faster_and_is_invalid() -> None:
     assert result.verdict is Verdict.INVALID
 
 
-def shifted(ratio: float, run_id: str) -> Comparison:
+def shifted(ratio: float, run_id: str) -> Experiment:
     a, b = sides(ratio, 5)
     return compare(a, ResultSet(b.label, b.processes, b.environment, frozenset({run_id})))
 
@@ -351,13 +358,6 @@ OTHER = {CELL: 11.0}
             "not in every arm, left out of x: resnet18 double inference batch 64",
             id="lone-cell",
         ),
-        pytest.param(
-            arm("x", [TIMES], {"kernel": "6.1", "cuda": "11"}),
-            arm("y", [OTHER], {"kernel": "6.8", "cuda": "11"}),
-            NoteCode.ENVIRONMENTS_DIFFER,
-            "the environments differ (x / y): kernel 6.1 / 6.8",
-            id="versions",
-        ),
     ],
 )
 def test_what_a_reader_has_to_know_is_noted(a: ResultSet, b: ResultSet, code: NoteCode, text: str) -> None:
@@ -372,7 +372,7 @@ def test_red_flags_are_what_makes_a_comparison_doubtful() -> None:
     }
 
 
-def resnets(ratios: Sequence[float], run_id: str = "r1", rounds: int = 1) -> Comparison:
+def resnets(ratios: Sequence[float], run_id: str = "r1", rounds: int = 1) -> Experiment:
     """The nine models, each ten ms slower than the one before, with these ratios."""
     cells = [Cell(model, "half", "inference", 64) for model in RESNETS]
     sizes = {cell: 10.0 * number for number, cell in enumerate(cells, 1)}
@@ -431,7 +431,7 @@ FALLING = [2.0 - 0.1 * n for n in range(9)]
     ],
 )
 def test_the_gradient(ratios: list[float], run_id: str, rounds: int, code: GradientCode) -> None:
-    assert resnets(ratios, run_id, rounds).gradient_code is code
+    assert resnets(ratios, run_id, rounds).contrasts[0].gradient_code is code
 
 
 @pytest.mark.parametrize(
@@ -450,26 +450,24 @@ def test_the_gradient(ratios: list[float], run_id: str, rounds: int, code: Gradi
     ],
 )
 def test_the_gradient_in_words(ratios: list[float], conclusion: str) -> None:
-    assert gradient_conclusion(resnets(ratios)) == conclusion
+    (found,) = resnets(ratios).contrasts
+    assert gradient_conclusion(found.gradient, found.gradient_code) == conclusion
 
 
 def test_the_seeds_conclusion(amd: Path, intel: Path) -> None:
     result = compare(read(str(amd)), read(str(intel)))
-    ratios = {str(cell.cell): round(cell.estimate.ratio, 2) for cell in result.cells if cell.estimate}
+    ratios = {str(cell.cell): round(cell.estimate.ratio, 2) for cell in result.contrasts[0].cells if cell.estimate}
     assert len(ratios) == 18
     assert ratios["resnet18 half train"] == 1.83
     assert ratios["resnet18 half inference"] == 2.06
     assert ratios["resnet152 half train"] == 1.09
     assert ratios["resnet152 half inference"] == 1.30
     assert result.verdict is Verdict.UNDECIDED
-    assert verdict_line(result) == (
-        "UNDECIDED: intel-rtx3090 is 1.35 times as fast as amd-epyc7773x-rtx3090 on 18 cells of the input pipeline "
-        "(1.04 to 2.06 over 18 cells), but one run gives no interval."
+    assert result.sentence == (
+        "Not decided yet: intel-rtx3090 is about 1.35 times as fast as amd-epyc7773x-rtx3090, with no interval yet "
+        "(where a loader feeds the GPU, 1 round)."
     )
-    assert gradient_conclusion(result) == (
-        "The gap grows as models shrink (half train, half inference): "
-        "small models suffer most, as if launching kernels had to wait for the CPU."
-    )
+    assert [item.text for item in result.advice] == ["Continue measuring: the next analysis is after 5 rounds."]
 
 
 def test_another_gpu_is_no_comparison_unless_it_is_allowed() -> None:
@@ -477,8 +475,8 @@ def test_another_gpu_is_no_comparison_unless_it_is_allowed() -> None:
     result = compare(a, b)
     assert result.verdict is Verdict.INVALID
     assert [reason.code for reason in result.invalid] == [InvalidCode.GPU_DIFFERS]
-    assert verdict_line(result) == (
-        "INVALID: gpu differs: RTX 3090 on x, RTX 4090 on y. Measure both with the same, or allow it by name "
+    assert result.sentence == (
+        "Not a fair measurement: gpu differs: RTX 3090 on x, RTX 4090 on y. Measure both with the same, or allow it by name "
         "(--allow-different gpu)."
     )
     assert compare(a, b, allow_different=["gpu"]).verdict is Verdict.WORSE

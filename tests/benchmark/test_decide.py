@@ -43,7 +43,11 @@ def one(verdict: Verdict | None) -> Verdicts:
         (E, U, U, Recommendation.MEASURE_MORE),
         (U, E, U, Recommendation.MEASURE_MORE),
         (U, U, U, Recommendation.MEASURE_MORE),
-        (None, None, B, Recommendation.MEASURE_MORE),
+        (None, None, B, Recommendation.CHANGE),
+        (None, None, W, Recommendation.KEEP),
+        (None, None, E, Recommendation.NEITHER),
+        (None, None, U, Recommendation.MEASURE_MORE),
+        (None, None, None, Recommendation.MEASURE_MORE),
         (None, E, None, Recommendation.NEITHER),
     ],
 )
@@ -102,6 +106,8 @@ def test_what_is_slower_is_never_recommended() -> None:
             assert load is not None
             assert exclusive[load] is B
             assert whole.get(load) is not W
+        if found is Recommendation.CHANGE:
+            assert W not in whole.values()
     assert seen == set(Recommendation) - {Recommendation.REPEAT}
 
 
@@ -112,3 +118,5 @@ def test_nothing_is_recommended_that_no_load_shows_to_be_faster() -> None:
             assert B in threads.values()
         if found in (Recommendation.PIN, Recommendation.BOTH, Recommendation.PIN_IF_BUSY):
             assert B in exclusive.values()
+        if found is Recommendation.CHANGE:
+            assert B in whole.values()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.evaluate import Sides, Target, analyse_sides, checked_margin, read_experiment, report_experiment
+from benchmark.evaluate import Sides, Target, checked_margin, read_experiment, report_experiment, report_sides
 from benchmark.experiment import ArmRole, Load, Question, Recommendation
 from benchmark.results import InputError
 
@@ -32,20 +32,18 @@ def test_problems_of_margin_folder_and_both_sides_come_at_once(tmp_path: Path) -
     (tmp_path / "out").write_text("")
     sides = Sides(str(tmp_path / "x"), str(tmp_path / "y"))
     with pytest.raises(InputError) as refused:
-        analyse_sides(sides, 3.0, Target(tmp_path / "out", "title"))
+        report_sides(sides, 3.0, Target(tmp_path / "out", "title"))
     assert [problem.partition(":")[0] for problem in refused.value.problems] == [
         "'3.0' is not a margin",
         *(str(tmp_path / name) for name in ("out", "x", "y")),
     ]
 
 
-def test_an_analysis_alone_writes_nothing(
-    four_arms: list[dict[str, Any]], write_lines: Callable[..., Path], tmp_path: Path
-) -> None:
-    run = write_lines(four_arms)
+def test_an_evaluation_alone_writes_nothing(four_arms_file: Path, tmp_path: Path) -> None:
+    run = four_arms_file
     target = Target(tmp_path / "out", "title")
-    analysis = analyse_sides(Sides(f"{run}@none-auto", f"{run}@static-auto"), 0.05, target, write=False)
-    assert analysis.comparison.verdict == "BEATS"
+    found = report_sides(Sides(f"{run}@none-auto", f"{run}@static-auto"), 0.05, target, write=False)
+    assert found.verdict == "BEATS"
     assert not target.folder.exists()
 
 
@@ -59,8 +57,8 @@ Lines = list[dict[str, Any]]
 Write = Callable[..., Path]
 
 
-def test_the_experiment_of_a_folder(four_arms: Lines, write_lines: Write) -> None:
-    run = write_lines(four_arms)
+def test_the_experiment_of_a_folder(four_arms_file: Path) -> None:
+    run = four_arms_file
     found = read_experiment([run])
     assert found.arms == {ArmRole.TODAY: "none-auto", ArmRole.THREADS: "none-4", ArmRole.EXCLUSIVE: "static-4"}
     assert (found.label, found.rounds, found.interleaved) == ("node-1", 5, True)

@@ -17,28 +17,31 @@ from benchmark.__main__ import BAD_INPUT, DONE, NOT_MET, main
 def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(amd), str(intel), "--label-a", "amd", "--label-b", "intel"]) == DONE
     text = capsys.readouterr().out.splitlines()
-    assert text[0] == (
-        "UNDECIDED: intel is 1.35 times as fast as amd on 18 cells of the input pipeline (1.04 to 2.06 over 18 "
-        "cells), but one run gives no interval."
-    )
-    assert text[2:4] == [
+    assert text[:3] == [
+        "Not decided yet: intel is about 1.35 times as fast as amd, with no interval yet (where a loader feeds the GPU, 1 round).",
+        "",
+        "intel against amd:",
+    ]
+    assert text[4:6] == [
         "  half train: smallest models 1.48x, largest 1.06x (rank correlation -0.87, 9 cells)",
         "  half inference: smallest models 1.85x, largest 1.14x (rank correlation -0.93, 9 cells)",
     ]
-    assert text[6] == "resnet18          half       train      ~       75.71 ms   41.40 ms  1.83x         ~  headline"
+    assert text[7].split() == ["resnet18", "half", "train", "~", "75.71", "ms", "41.40", "ms", "1.83x", "~", "headline"]
+    assert "cpu_count differs: 256 in amd, 80 in intel" in text
 
 
 def test_the_seeds_logs_as_json(amd: Path, intel: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(amd), str(intel), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert (result["schema"], result["verdict"], len(result["cells"])) == (3, "UNDECIDED", 18)
-    first = result["cells"][0]
+    (found,) = result["contrasts"]
+    assert (result["schema"], result["verdict"], len(found["cells"])) == (4, "UNDECIDED", 18)
+    first = found["cells"][0]
     assert (first["model"], first["precision"], first["mode"]) == ("resnet18", "half", "train")
     assert (round(first["ratio"], 4), first["low"], first["high"]) == (1.8289, None, None)
     assert "verdict" not in first
-    assert [group["grows_as_models_shrink"] for group in result["gradient"]["groups"]] == [True, True]
-    assert "environments_differ" in [note["code"] for note in result["notes"]]
-    assert result["gradient"]["code"] == "grows"
+    assert [group["grows_as_models_shrink"] for group in found["gradient"]["groups"]] == [True, True]
+    assert "cpu_count" in [difference["key"] for difference in result["differences"]]
+    assert found["gradient"]["code"] == "grows"
 
 
 def test_all_problems_of_both_sides_come_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +75,7 @@ def test_different_gpus_are_compared_only_if_that_is_allowed(
 ) -> None:
     assert main(["compare", str(published), str(intel)]) == DONE
     text = capsys.readouterr().out
-    assert text.startswith("INVALID: gpu differs: GeForce RTX 2080 Ti on rtx2080ti, ")
+    assert text.startswith("Not a fair measurement: gpu differs: GeForce RTX 2080 Ti on rtx2080ti, ")
     assert "--allow-different gpu" in text
     assert main(["compare", str(published), str(intel), "--allow-different", "gpu", "--json"]) == DONE
     assert "gpu_differs" not in [reason["code"] for reason in json.loads(capsys.readouterr().out)["invalid"]]
@@ -122,12 +125,12 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     large = "resnet152 half inference batch 64"
     assert main(["compare", f"{file}@none", f"{file}@static"]) == DONE
     assert capsys.readouterr().out.splitlines() == [
-        "BEATS: static is faster than none: 1.20 [1.200, 1.200] times as fast on 1 cell that the GPU limits, 5 rounds.",
-        "No gradient: no precision and mode has 5 cells that differ.",
+        "Take static: static is 1.20 times as fast as none [1.20, 1.20] (where the GPU is the limit, more or less, 5 rounds).",
         "",
-        "model      precision  mode       batch    A none  B static    A/B  98.75% interval",
-        "resnet18   half       inference  64     12.00 ms  10.00 ms  1.20x   [1.200, 1.200]  headline",
-        "resnet152  half       inference  64            ~         ~      ~                ~  "
+        "static against none:",
+        "model      precision  mode       batch      none    static  times as fast  98.75% interval",
+        "resnet18   half       inference  64     12.00 ms  10.00 ms          1.20x   [1.200, 1.200]  headline",
+        "resnet152  half       inference  64            ~         ~              ~                ~  "
         "none: out of memory; static: out of memory",
         "",
         f"note: not timed in more than one round by none or static, left out of all rounds: {large}",
@@ -140,19 +143,21 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def run(four_arms: Lines, write_lines: Write) -> Path:
-    return write_lines(four_arms)
+def run(four_arms_file: Path) -> Path:
+    return four_arms_file
 
 
 def test_a_report_finds_the_other_arms_by_itself(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["report", f"{run}@none-auto", f"{run}@static-auto", "--output", str(out)]) == DONE
     printed = capsys.readouterr().out.splitlines()
-    assert "static-auto is faster than none-auto" in printed[0]
+    assert "setting the number of threads makes it 1.31 times as fast" in printed[0]
     assert printed[1:] == [str(out / name) for name in ("report.html", "report.md", "report.json", "line.txt")]
     assert (out / "line.txt").read_text().strip() == printed[0]
     result = json.loads((out / "report.json").read_text())
-    assert [arm["arm"] for arm in result["factors"]["arms"]] == ["none-auto", "static-auto", "none-4", "static-4"]
+    assert (result["asked"], result["verdict"]) == ("whole", "BEATS")
+    assert result["arms"] == {"today": "none-auto", "threads": "none-4", "exclusive": "static-auto"}
+    assert [one["question"] for one in result["contrasts"]] == ["whole", "threads", "exclusive"]
 
 
 def test_a_report_prints_what_was_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,9 +185,12 @@ def test_arms_of_other_files_are_given_by_name(
         "--json",
     ]
     assert main(command) == DONE
-    assert json.loads(capsys.readouterr().out)["factors"] is None
+    alone = json.loads(capsys.readouterr().out)
+    assert ([one["question"] for one in alone["contrasts"]], alone["recommendation"]) == (["whole"], "change")
     assert main([*command, "--with", f"{files['none-4']}@none-4"]) == DONE
-    assert json.loads(capsys.readouterr().out)["factors"]["share_by_threads"] == pytest.approx(0.90, abs=0.02)
+    split = json.loads(capsys.readouterr().out)
+    assert [one["question"] for one in split["contrasts"]] == ["whole", "threads", "exclusive"]
+    assert split["recommendation"] == "set_threads"
 
 
 def test_two_platforms_with_arms_of_one_name(
@@ -193,8 +201,9 @@ def test_two_platforms_with_arms_of_one_name(
     command = ["report", f"{a.parent}@none-auto", f"{b.parent}@none-auto", "--label-a", "amd", "--label-b", "intel"]
     assert main([*command, "--output", str(tmp_path / "out"), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert (result["a"], result["b"]) == ("amd", "intel")
-    assert [arm["arm"] for arm in result["factors"]["arms"]] == ["amd-auto", "intel-auto", "amd-4", "intel-4"]
+    assert (result["asked"], result["arms"]) == ("sides", {"a": "amd", "b": "intel"})
+    assert result["lead"] in ("Change nothing", "Not decided yet")
+    assert [one["question"] for one in result["contrasts"]] == ["sides"]
 
 
 @pytest.mark.parametrize(
@@ -227,16 +236,17 @@ def test_too_few_rounds_do_not_prove_that_nothing_is_worse(
 def test_a_report_on_the_seeds_logs(amd: Path, intel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(amd), str(intel), "--output", str(tmp_path / "out"), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert result["causes"] == []
-    assert result["why"][0].startswith("The gap grows as models shrink (half train, half inference)")
-    assert "neither proved nor ruled out: throttling" in result["why"][1]
+    (found,) = result["contrasts"]
+    assert found["causes"] == []
+    assert found["gradient"]["conclusion"].startswith("The gap grows as models shrink (half train, half inference)")
+    assert "neither proved nor ruled out: throttling" in found["unknown"][0]
 
 
 def test_a_report_on_an_experiment(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), "--output", str(tmp_path / "out"), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((tmp_path / "out/report.json").read_text())
-    assert (result["schema"], result["label"], result["rounds"]) == (3, "node-1", 5)
+    assert (result["schema"], result["label"], result["rounds"]) == (4, "node-1", 5)
     assert [(one["question"], one["load"]) for one in result["contrasts"]] == [
         ("threads", "solo"),
         ("exclusive", "solo"),
@@ -273,7 +283,7 @@ def test_a_log_has_no_arm_to_add(run: Path, amd: Path, tmp_path: Path, capsys: p
 def test_a_summary_of_every_arm(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", str(run), "--json"]) == DONE
     result = json.loads(capsys.readouterr().out)
-    assert (result["schema"], result["run_ids"], result["notes"]) == (3, ["r1"], [])
+    assert (result["schema"], result["run_ids"], result["notes"]) == (4, ["r1"], [])
     assert list(result["arms"]) == ["none-auto", "none-4", "static-auto", "static-4"]
     arm = result["arms"]["none-auto"]
     assert (arm["rounds"], arm["environment"]["threads"]) == (5, 16)

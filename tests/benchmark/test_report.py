@@ -5,30 +5,33 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import math
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmark import report, wording
-from benchmark.analyse import analyse
-from benchmark.analysis import Advice, AdviceCode, Analysis, Cause, CauseCode, Difference
-from benchmark.experiment import Experiment, Load
-from benchmark.page import words
+from benchmark import figures, report, terms
+from benchmark.analysis import Advice, AdviceCode, Cause, CauseCode, CellResult, Difference
+from benchmark.assess import assess_sides
+from benchmark.experiment import ArmRole, Experiment, Load
 from benchmark.readers import parse_arms, read
 from benchmark.results import Note, NoteCode
 from tests.benchmark import experiments
+from tests.benchmark.conftest import DATA, arm_lines
 
 Line = dict[str, Any]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 SCALED = ("iter_ms", "enqueue_ms", "wait_ms")
+LOGS = ("amd-epyc7773x-rtx3090", "intel-rtx3090")
 HOSTILE = "<script>alert(1)</script>\"'><img onerror=x> | a_b *c* [d](e) `f`"
 
 
@@ -87,63 +90,59 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.said).split())
 
 
-Written = Callable[..., tuple[Page, str, dict[str, Any]]]
+Written = tuple[Page, str, dict[str, Any]]
+Write = Callable[..., Written]
 
 
 def unchanged(line: Line) -> None:
     """Leaves the lines as the synthetic run wrote them."""
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[object, Analysis]:
-    """Analyses made before: they are frozen, and take half a second each."""
-    return {}
+Evaluated = Callable[..., Experiment]
+
+
+@cache
+def _evaluated(change: Callable[[Line], None], a: str, b: str, rounds: int) -> Experiment:
+    """The evaluation of two of the synthetic arms, after `change` has had its way with their lines. It is frozen."""
+    lines = arm_lines(rounds=rounds)
+    for line in lines:
+        change(line)
+    arms = parse_arms({"timings.jsonl": "".join(json.dumps(line) + "\n" for line in lines)})
+    return assess_sides(arms[a], arms[b], [arm for name, arm in arms.items() if name not in (a, b)])
+
+
+def evaluated(
+    change: Callable[[Line], None] = unchanged, a: str = "none-auto", b: str = "static-auto", rounds: int = 5
+) -> Experiment:
+    return _evaluated(change, a, b, rounds)
+
+
+@cache
+def seed() -> Experiment:
+    amd, intel = (read(str(DATA / f"{name}.log"), name[:5].strip("-")) for name in LOGS)
+    return assess_sides(amd, intel)
 
 
 @pytest.fixture
-def analysed(make_lines: Callable[..., list[Line]], known: dict[object, Analysis]) -> Callable[..., Analysis]:
-    """The analysis of the four synthetic arms, after `change` has had its way with their lines."""
+def beats() -> Experiment:
+    return evaluated(rounds=8)
 
-    def build(
-        change: Callable[[Line], None] = unchanged, a: str = "none-auto", b: str = "static-auto", rounds: int = 5
-    ) -> Analysis:
-        key = (change, a, b, rounds)
-        if key not in known:
-            lines = make_lines(rounds=rounds)
-            for line in lines:
-                change(line)
-            text = "".join(json.dumps(line) + "\n" for line in lines)
-            known[key] = analyse(parse_arms({"timings.jsonl": text}), a, b)
-        return known[key]
 
-    return build
+def read_back(folder: Path, found: Experiment, raw: Mapping[str, bytes], title: str) -> Written:
+    """Writes the report and reads it back."""
+    report.write(found, raw, folder, title, "make it\nso")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert set(texts) == {"report.html", "report.md", "report.json", "line.txt"}
+    data = json.loads(texts["report.json"], parse_constant=pytest.fail)
+    return Page(texts["report.html"]), texts["report.md"], data
 
 
 @pytest.fixture
-def beats(analysed: Callable[..., Analysis]) -> Analysis:
-    return analysed(rounds=8)
+def written(tmp_path: Path) -> Write:
+    """Writes a report and reads it back: the page, the Markdown and the object."""
 
-
-@pytest.fixture
-def seed(amd: Path, intel: Path) -> Analysis:
-    return analyse({"amd": read(str(amd), "amd"), "intel": read(str(intel), "intel")}, "amd", "intel")
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Written:
-    """Writes the report and reads it back: the page, the Markdown and the object."""
-
-    def write(
-        found: Experiment | Analysis, raw: Mapping[str, bytes] | None = None, title: str = "gpu-01"
-    ) -> tuple[Page, str, dict[str, Any]]:
-        report.write(found, raw or {}, tmp_path / "out", title, "make it\nso")
-        texts = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}
-        assert set(texts) == {"report.html", "report.md", "report.json", "line.txt"}
-        return (
-            Page(texts["report.html"]),
-            texts["report.md"],
-            json.loads(texts["report.json"], parse_constant=pytest.fail),
-        )
+    def write(found: Experiment, raw: Mapping[str, bytes] | None = None, title: str = "gpu-01") -> Written:
+        return read_back(tmp_path / "out", found, raw or {}, title)
 
     return write
 
@@ -182,32 +181,40 @@ SIDES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=[*experiments.EXPERIMENTS, *SIDES, "seed"])
-def case(request: pytest.FixtureRequest, analysed: Callable[..., Analysis]) -> Experiment | Analysis:
+@pytest.fixture(scope="module", params=[*experiments.EXPERIMENTS, *SIDES, "seed"])
+def case(request: pytest.FixtureRequest) -> Experiment:
     name = request.param
     if name in experiments.EXPERIMENTS:
         return experiments.EXPERIMENTS[name]()
-    found: Analysis = request.getfixturevalue("seed") if name == "seed" else analysed(**SIDES[name])
-    return found
+    return seed() if name == "seed" else evaluated(**SIDES[name])
+
+
+@pytest.fixture(scope="module")
+def files(case: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the case's report, written once."""
+    return tmp_path_factory.mktemp("report") / "out"
+
+
+@pytest.fixture(scope="module")
+def shown(case: Experiment, files: Path) -> Written:
+    return read_back(files, case, {"timings.jsonl": b"{}\n"}, "gpu-01")
 
 
 # Every report
 
 
-def test_every_report_is_well_formed_and_needs_nothing_from_outside(
-    case: Experiment | Analysis, written: Written, tmp_path: Path
-) -> None:
-    page, _, _ = written(case, {"timings.jsonl": b"{}\n"})
+def test_every_report_is_well_formed_and_needs_nothing_from_outside(shown: Written, files: Path) -> None:
+    page = shown[0]
     assert not page.crossed
     assert not page.open
-    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    text = (files / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://|//cdn|\bsrc=|@import|<script|<link|<iframe|url\(", text)
     assert all(link.startswith("data:") for link in page.links.values())
     assert len(text.encode()) < 2_000_000
 
 
-def test_every_chart_and_table_says_what_it_shows(case: Experiment | Analysis, written: Written) -> None:
-    page, _, _ = written(case)
+def test_every_chart_and_table_says_what_it_shows(shown: Written) -> None:
+    page = shown[0]
     drawn = [index for index, (tag, values) in enumerate(page.tags) if tag == "svg" and values.get("role") == "img"]
     assert drawn
     assert all(page.tags[index + 1][0] == "title" for index in drawn)
@@ -216,25 +223,25 @@ def test_every_chart_and_table_says_what_it_shows(case: Experiment | Analysis, w
     assert len(ids) == len(set(ids))
 
 
-def test_no_report_shows_a_word_of_the_program(case: Experiment | Analysis, written: Written) -> None:
-    page, markdown, _ = written(case)
+def test_no_report_shows_a_word_of_the_program(case: Experiment, shown: Written) -> None:
+    page, markdown, _ = shown
     for text in (page.text, markdown, report.line(case)):
         assert not re.search(r"\b(None|NaN|nan|inf|Infinity|True|False|undefined)\b|CauseCode|Verdict\.|<Status", text)
         assert not re.search(r"\dx (faster|slower)", text)
 
 
-def test_every_report_says_its_line_in_all_files(case: Experiment | Analysis, written: Written, tmp_path: Path) -> None:
-    _, _, data = written(case)
-    line = (tmp_path / "out" / "line.txt").read_text(encoding="utf-8")
+def test_every_report_says_its_line_in_all_files(case: Experiment, shown: Written, files: Path) -> None:
+    data = shown[2]
+    line = (files / "line.txt").read_text(encoding="utf-8")
     assert line == f"{data['line']}\n" == f"{report.line(case)}\n"
     assert line.startswith("benchmark: ")
-    assert data["schema"] == 3
+    assert data["schema"] == 4
 
 
 # An experiment
 
 
-def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written: Written) -> None:
+def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written: Write) -> None:
     experiment = experiments.idle_node()
     page, markdown, _ = written(experiment)
     top = page.text.partition("The two questions")[0]
@@ -244,7 +251,7 @@ def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written
             "2.31 times as fast",
             "Saves 13.6 GPU-hours a day for each GPU: 24 hours of work take 10.4.",
             "Threads set: at least 2.16 and at most 2.47 times as fast as today.",
-            "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as threads set.",
+            "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as with threads set.",
             "98.75%",
             "after 5, 8, 12 or 20 rounds",
             "Set OMP_NUM_THREADS=12, the CPU limit, in the pods.",
@@ -258,34 +265,34 @@ def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written
     ]
 
 
-def test_both_questions_are_asked_by_family_with_a_dot_for_each_round(written: Written) -> None:
+def test_both_questions_are_asked_by_family_with_a_dot_for_each_round(written: Write) -> None:
     page, _, _ = written(experiments.idle_node())
     for caption in (
         "threads set against today: one tenant, the rest of the node idle (log scale)",
         "exclusive CPUs against threads set: one tenant, the rest of the node idle (log scale)",
     ):
         names = [row[0] for row in page.tables[caption][1:]]
-        assert [name.partition("loader")[0].partition("steps")[0].partition("must")[0] for name in names] == [
-            "input pipeline",
-            "launching",
-            "control",
+        assert names == [
+            "input pipelinea loader feeds the GPU (6 cells)",
+            "launchinglaunching kernels limits the step (2 cells)",
+            "controlthe CPU has no part, so it must stay at 1 (1 cell)",
         ]
     assert page.classes.count("mark round") == 1 + 2 * 3 * 6  # and one in the legend
     assert {"◂ slower", "faster ▸"} <= {text.strip() for text in page.said}
 
 
-def test_an_idle_node_has_no_panel_of_a_full_one(written: Written) -> None:
+def test_an_idle_node_has_no_panel_of_a_full_one(written: Write) -> None:
     assert "On a full node" not in written(experiments.idle_node())[0].text
 
 
-def test_a_full_node_shows_both_questions_and_each_arm_under_each_load(written: Written) -> None:
+def test_a_full_node_shows_both_questions_and_each_arm_under_each_load(written: Write) -> None:
     experiment = experiments.full_node()
     page, markdown, _ = written(experiment)
     answers = {
         row[0]: row[1:]
         for row in page.tables["Times as fast in the input pipeline (log scale), by load; small dots are rounds"]
     }
-    assert answers[words.LOADS[Load.BUSY]][1] == "1.24 1.16 to 1.33 faster"
+    assert answers[terms.LOADS[Load.BUSY].name][1] == "1.24 1.16 to 1.33 faster"
     arms = [row for row in page.tables["Each arm under each load, input pipeline"] if len(row) > 1]
     assert len(arms) == 1 + 9
     assert arms[-1][:1] + arms[-1][2:] == ["exclusive CPUs", "6160", "98% of the median", "44.9 ms", "6%"]
@@ -298,11 +305,11 @@ def test_a_full_node_shows_both_questions_and_each_arm_under_each_load(written: 
     assert "2.34 times as fast" in top
 
 
-def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Written) -> None:
+def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Write) -> None:
     page, _, data = written(experiments.full_node())
     assert list(page.tables)[list(page.tables).index("What setting the number of threads removes") :][:2] == [
         "What setting the number of threads removes",
-        "What exclusive CPUs remove beyond that, full node with busy neighbours",
+        "What using exclusive CPUs removes beyond that, full node with busy neighbours",
     ]
     assert data["contrasts"][0]["causes"][0] == {
         "code": "oversubscription",
@@ -312,7 +319,7 @@ def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Writ
     assert "No cause is named: no gap is decided." in written(experiments.not_decided())[0].text
 
 
-def test_cells_have_intervals_and_no_conclusion(written: Written) -> None:
+def test_cells_have_intervals_and_no_conclusion(written: Write) -> None:
     page, markdown, _ = written(experiments.idle_node())
     rows = page.tables["threads set against today: one tenant, the rest of the node idle"]
     assert rows[0][2:] == ["today, ms", "threads set, ms", "times as fast", "interval"]
@@ -321,7 +328,7 @@ def test_cells_have_intervals_and_no_conclusion(written: Written) -> None:
     assert "resnet152 half inference-loader, batch 64" in markdown
 
 
-def test_an_invalid_experiment_claims_nothing_and_says_why(written: Written) -> None:
+def test_an_invalid_experiment_claims_nothing_and_says_why(written: Write) -> None:
     page, markdown, _ = written(experiments.invalid())
     top = page.text.partition("The two questions")[0]
     assert "INVALID" in top
@@ -334,7 +341,7 @@ def test_an_invalid_experiment_claims_nothing_and_says_why(written: Written) -> 
     assert "whisker faster" not in page.classes
 
 
-def test_what_is_not_decided_says_how_many_rounds_are_expected(written: Written) -> None:
+def test_what_is_not_decided_says_how_many_rounds_are_expected(written: Write) -> None:
     experiment = experiments.not_decided()
     top = written(experiment)[0].text.partition("The two questions")[0]
     assert "NOT DECIDED 3 rounds so far, about 8 expected" in top
@@ -342,7 +349,7 @@ def test_what_is_not_decided_says_how_many_rounds_are_expected(written: Written)
     assert "proves nothing yet" in top
 
 
-def test_the_object_holds_each_contrast_by_question_and_load(written: Written) -> None:
+def test_the_object_holds_each_contrast_by_question_and_load(written: Write) -> None:
     data = written(experiments.full_node())[2]
     assert data["recommendation"] == "pin_if_busy"
     assert data["arms"] == {"today": "fractional-auto", "threads": "fractional-12", "exclusive": "integer-12"}
@@ -362,7 +369,7 @@ def test_the_object_holds_each_contrast_by_question_and_load(written: Written) -
     assert len(data["throughputs"]) == 9
 
 
-def test_the_csv_holds_every_cell_of_every_contrast(written: Written) -> None:
+def test_the_csv_holds_every_cell_of_every_contrast(written: Write) -> None:
     link = written(experiments.full_node())[0].links["cells.csv"]
     rows = [text.split(",") for text in base64.b64decode(link.partition("base64,")[2]).decode().splitlines()]
     assert rows[0][:4] == ["question", "load", "family", "model"]
@@ -373,27 +380,37 @@ def test_the_csv_holds_every_cell_of_every_contrast(written: Written) -> None:
 # Two sides
 
 
-def test_two_sides_are_one_question(beats: Analysis, written: Written) -> None:
+def test_two_sides_are_one_contrast_and_the_steps_between_them(beats: Experiment, written: Write) -> None:
     page, markdown, data = written(beats)
-    caption = "static-auto against none-auto (log scale)"
-    assert caption in page.tables
-    assert "The question" in page.text
+    idle = "one tenant, the rest of the node idle"
+    assert f"exclusive CPUs against today: {idle} (log scale)" in page.tables
+    assert "The questions" in page.text
     for text in (page.text, markdown):
         assert "more threads than CPUs" in text
         assert "16 threads on 4 CPUs on none-auto" in text
-    assert [cause["code"] for cause in data["causes"]] == [cause.code.value for cause in beats.causes]
+    causes = data["contrasts"][0]["causes"]
+    assert [cause["code"] for cause in causes] == [cause.code.value for cause in beats.contrasts[0].causes]
     assert data["advice"] == [{"code": item.code.value, "text": item.text} for item in beats.advice]
     counted = {
         row[0]: row[1:]
         for row in page.tables["What the system counted over all cells: periods are summed, rates are means"]
     }
+    assert counted[""] == ["today", "threads set", "exclusive CPUs"]
     assert counted["CFS periods throttled"][0].endswith("(40%)")
-    assert counted["CFS periods throttled"][1] == "no quota"
-    assert counted["torch threads"] == ["16", "4"]
+    assert counted["CFS periods throttled"][2] == "no quota"
+    assert counted["torch threads"] == ["16", "4", "4"]
 
 
-def test_the_seed_is_read_without_counters(seed: Analysis, written: Written) -> None:
-    page, markdown, _ = written(seed)
+def test_sides_that_stand_for_nothing_have_their_own_names(written: Write) -> None:
+    page, _, data = written(evaluated(a="static-auto", b="static-4"))
+    assert "How fast is static-4 against static-auto?" in page.text
+    assert "static-4 against static-auto (log scale)" in page.tables
+    assert data["arms"] == {"a": "static-auto", "b": "static-4"}
+    assert (data["asked"], data["verdict"]) == ("sides", "EQUIVALENT")
+
+
+def test_the_seed_is_read_without_counters(written: Write) -> None:
+    page, markdown, _ = written(seed())
     for text in (page.text, markdown):
         assert "neither proved nor ruled out" in text
         assert "smallest models 1.48x, largest 1.06x" in text
@@ -401,62 +418,68 @@ def test_the_seed_is_read_without_counters(seed: Analysis, written: Written) -> 
     assert not any(name.startswith("whisker") for name in page.classes)
 
 
-def test_red_flags_come_before_what_is_on_purpose(beats: Analysis, written: Written) -> None:
+def test_red_flags_come_before_what_is_on_purpose(beats: Experiment, written: Write) -> None:
     flagged = Difference("driver", "555.42", "570.1", red_flag="another GPU driver")
     others = tuple(item for item in beats.differences if item.key != "driver")
     page, _, data = written(replace(beats, differences=(flagged, *others)))
-    rows = page.tables["What differs between A and B"]
+    rows = page.tables["What differs between the first and the last arm"]
     assert rows[1] == ["driver", "555.42", "570.1", "red flag"]
     assert all(row[3] == "on purpose" for row in rows[2:])
-    assert "Red flag driver: 555.42 in A, 570.1 in B: another GPU driver" in page.text
+    assert "Red flag driver: 555.42 in today, 570.1 in exclusive CPUs: another GPU driver" in page.text
     assert data["differences"][0]["key"] == "driver"
 
 
-def test_a_cell_out_of_memory_is_named_with_its_side(analysed: Callable[..., Analysis], written: Written) -> None:
-    page, markdown, _ = written(analysed(change=out_of_memory_before))
+def test_a_cell_out_of_memory_is_named_with_its_side(written: Write) -> None:
+    page, markdown, _ = written(evaluated(change=out_of_memory_before))
     assert "resnet50 half inference batch 64: none-auto: out of memory" in page.text
     assert "resnet50 half inference batch 64: none-auto: out of memory" in markdown
 
 
-def test_a_cpu_run_claims_no_gpu_time(analysed: Callable[..., Analysis], written: Written) -> None:
-    found = analysed(change=on_a_cpu)
+def test_a_cpu_run_claims_no_gpu_time(written: Write) -> None:
+    found = evaluated(change=on_a_cpu)
     assert "GPU-minute" not in report.line(found)
     assert "none: measured on a CPU" in written(found)[0].text
 
 
-def test_numbers_that_are_not_finite_are_not_known(beats: Analysis, written: Written) -> None:
-    broken = tuple(
-        replace(entry, a=replace(entry.a, p90_ms=math.nan, max_ms=math.inf, rates={"canary_ms": math.nan}))
-        if entry.a
-        else entry
-        for entry in beats.cells
-    )
-    page, markdown, data = written(replace(beats, cells=broken, gpu_minutes=math.nan))
+def with_cells(found: Experiment, change: Callable[[CellResult], CellResult]) -> Experiment:
+    contrasts = (replace(one, cells=tuple(map(change, one.cells))) for one in found.contrasts)
+    return replace(found, contrasts=tuple(contrasts))
+
+
+def test_numbers_that_are_not_finite_are_not_known(beats: Experiment, written: Write) -> None:
+    def broken(cell: CellResult) -> CellResult:
+        wrong = {"p90_ms": math.nan, "max_ms": math.inf, "rates": {"canary_ms": math.nan}}
+        return cell if cell.a is None else replace(cell, a=replace(cell.a, **wrong))
+
+    page, markdown, data = written(replace(with_cells(beats, broken), gpu_minutes=math.nan))
     for text in (page.text, markdown):
         assert not re.search(r"\b(nan|inf)\b", text)
-    assert all(cell["a"] is None or cell["a"]["max_ms"] is None for cell in data["cells"])
+    cells = [cell for contrast in data["contrasts"] for cell in contrast["cells"]]
+    assert all(cell["a"] is None or cell["a"]["max_ms"] is None for cell in cells)
     assert data["gpu_minutes"] is None
 
 
 # What comes from outside
 
 
-def _hostile_sides(found: Analysis) -> Analysis:
-    notes = (Note(NoteCode.SAME_NUMBERS, HOSTILE), Note(NoteCode.NO_CONTROL, HOSTILE))
-    comparison = replace(found.comparison, label_a=HOSTILE, label_b=f"{HOSTILE}\n# B", notes=notes)
-    cells = tuple(
-        replace(entry, result=replace(entry.result, cell=entry.result.cell._replace(model=HOSTILE, mode=f"m{index}")))
-        for index, entry in enumerate(found.cells)
+def _hostile_sides() -> Experiment:
+    found = evaluated(a="static-auto", b="static-4")
+    modes = (f"m{number}" for number in itertools.count())
+    named = with_cells(
+        found, lambda result: replace(result, cell=result.cell._replace(model=HOSTILE, mode=next(modes)))
     )
     return replace(
-        found,
-        comparison=comparison,
-        cells=cells,
+        named,
+        label=HOSTILE,
+        arms={ArmRole.A: HOSTILE, ArmRole.B: f"{HOSTILE}\n# B"},
+        contrasts=(
+            replace(named.contrasts[0], causes=(Cause(CauseCode.THROTTLING, 0.5, (HOSTILE,)),), unknown=(HOSTILE,)),
+        ),
         differences=(Difference(HOSTILE, HOSTILE, None, red_flag=HOSTILE),),
-        causes=(Cause(CauseCode.THROTTLING, 0.5, (HOSTILE,)),),
-        same={HOSTILE: HOSTILE},
-        why=(HOSTILE,),
+        environment={HOSTILE: HOSTILE},
+        sentence=HOSTILE,
         advice=(Advice(AdviceCode.TAKE_B, HOSTILE),),
+        notes=(Note(NoteCode.SAME_NUMBERS, HOSTILE), Note(NoteCode.NO_CONTROL, HOSTILE)),
     )
 
 
@@ -478,8 +501,8 @@ def _hostile_experiment() -> Experiment:
 
 
 @pytest.mark.parametrize("kind", ["experiment", "sides"])
-def test_labels_from_outside_stay_text(kind: str, beats: Analysis, written: Written, tmp_path: Path) -> None:
-    hostile = _hostile_experiment() if kind == "experiment" else _hostile_sides(beats)
+def test_labels_from_outside_stay_text(kind: str, written: Write, tmp_path: Path) -> None:
+    hostile = _hostile_experiment() if kind == "experiment" else _hostile_sides()
     page, markdown, _ = written(hostile, {HOSTILE: b"x"}, HOSTILE)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img"})
     assert not any("onerror" in values for _, values in page.tags)
@@ -495,24 +518,22 @@ def test_labels_from_outside_stay_text(kind: str, beats: Analysis, written: Writ
     assert (tmp_path / "out" / "line.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_a_name_in_the_csv_is_no_formula(beats: Analysis, written: Written) -> None:
-    entries = tuple(
-        replace(entry, result=replace(entry.result, cell=entry.result.cell._replace(model="=1+1")))
-        for entry in beats.cells
-    )
-    link = written(replace(beats, cells=entries))[0].links["cells.csv"]
-    text = base64.b64decode(link.partition("base64,")[2]).decode()
-    assert text.splitlines()[1].startswith("'=1+1,")
+def test_a_name_in_the_csv_is_no_formula(beats: Experiment, written: Write) -> None:
+    named = with_cells(beats, lambda result: replace(result, cell=result.cell._replace(model="=1+1")))
+    link = written(named)[0].links["cells.csv"]
+    rows = base64.b64decode(link.partition("base64,")[2]).decode().splitlines()
+    assert rows[0].split(",")[3] == "model"
+    assert rows[1].split(",")[3] == "'=1+1"
 
 
-def test_the_raw_data_comes_back_from_the_page_byte_for_byte(written: Written) -> None:
+def test_the_raw_data_comes_back_from_the_page_byte_for_byte(written: Write) -> None:
     raw = {"a.jsonl": b'{"schema": 1}\n' * 500, "b.jsonl.gz": gzip.compress(b"packed before")}
     links = written(experiments.idle_node(), raw)[0].links
     for name, expected in (("a.jsonl.gz", raw["a.jsonl"]), ("b.jsonl.gz", b"packed before")):
         assert gzip.decompress(base64.b64decode(links[name].partition("base64,")[2])) == expected
 
 
-def test_raw_data_that_is_too_large_is_named_and_the_page_stays_small(written: Written, tmp_path: Path) -> None:
+def test_raw_data_that_is_too_large_is_named_and_the_page_stays_small(written: Write, tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(1_500_000)
     page, markdown, _ = written(experiments.full_node(), {"large.jsonl": noise, "small.jsonl": b"{}"})
     assert (tmp_path / "out" / "report.html").stat().st_size < 2_000_000
@@ -543,4 +564,4 @@ def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_have_three_digits(value: float | None, text: str) -> None:
-    assert wording.number(value) == text
+    assert figures.number(value) == text

@@ -248,8 +248,8 @@ def test_runs_are_listed_compared_and_found(project: Path, tune: Write) -> None:
     listed, damaged = runs.summaries(project)
     assert not damaged
     assert [(run.run, run.verdict, run.outcomes) for run in listed] == [
-        (first.run, "done", {"tuned": 2}),
         (second.run, "refused", {"failed": 1}),
+        (first.run, "done", {"tuned": 2}),
     ]
     rows = {row[0]: row[1:] for row in runs.compare(project, first.run, "last")}
     assert rows["verdict"] == ("done", "refused")

@@ -40,5 +40,5 @@ def test_texts_and_graphics_stand_out(
 
 
 def test_each_class_of_a_mark_has_a_colour() -> None:
-    for tone in ("faster", "slower", "equal", "unknown", "round", "today", "threads", "exclusive"):
+    for tone in ("faster", "slower", "equal", "unknown", "round", "today", "threads", "exclusive", "a", "b"):
         assert re.search(rf"(^|[\s.]){tone} \{{[^}}]*fill", CSS, re.MULTILINE)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from ansible_collections.kubepin.tuning.plugins.modules.benchmark_report import ARGUMENT_SPEC, CONSTRAINTS
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark import report
-from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.analysis import Analysis
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.evaluate import (
     Sides,
     Target,
-    analyse_sides,
     report_experiment,
+    report_sides,
 )
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.experiment import Experiment
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.timings import TimingsAction
@@ -26,7 +25,7 @@ class ActionModule(TimingsAction):
         found = self._found(params, target)
         return {"report": report.to_object(found), "files": list(map(str, target.files())) if target else []}
 
-    def _found(self, params: dict[str, t.Any], target: Target | None) -> Experiment | Analysis:
+    def _found(self, params: dict[str, t.Any], target: Target | None) -> Experiment:
         write = not self._task.check_mode
         allowed = params["allow_different"]
         if params["source"]:
@@ -39,4 +38,4 @@ class ActionModule(TimingsAction):
                 write=write,
             )
         sides = Sides(params["a"], params["b"], params["label_a"], params["label_b"], params["others"])
-        return analyse_sides(sides, params["margin"], target, allowed, write=write)
+        return report_sides(sides, params["margin"], target, allowed, write=write)

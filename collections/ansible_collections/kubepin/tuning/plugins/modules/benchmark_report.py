@@ -13,7 +13,9 @@ author: The kubepin developers (@kubepin)
 description:
   - "Given the timings of an experiment (O(source)): says which remedy helps on this node, setting the number of threads
     or exclusive CPUs, by how much, and how sure that is."
-  - "Given two sides (O(a) and O(b)): says whether side B is faster than side A, by how much, and why."
+  - "Given two sides (O(a) and O(b)): says whether side B is faster than side A, by how much, and why. If both are arms of
+    one node whose names say what they stand for, such as V(none-auto) before a switch and V(static-4) after it, the arms
+    next to them show the steps between the two."
   - With O(folder), writes one HTML page, Markdown, JSON, and one line of text. Each file is written atomically.
   - Does the same as C(python -m benchmark report) in the repository. The benchmark's README describes the method.
   - Always runs on the control node, as the user that runs Ansible, so it needs no C(delegate_to).
@@ -122,7 +124,7 @@ report:
   type: dict
   contains:
     schema:
-      description: V(3).
+      description: V(4).
       type: int
     line:
       description: The result as one line of text.
@@ -132,49 +134,56 @@ report:
       type: str
     recommendation:
       description: >-
-        Of an experiment: V(set_threads), V(pin), V(both), V(neither), V(pin_if_busy), V(measure_more), or V(repeat) if
-        it is invalid.
+        V(set_threads), V(pin), V(both), V(neither), V(pin_if_busy), V(measure_more), or V(repeat) if it is invalid.
+        V(change) and V(keep) if only the two ends were compared, such as today and exclusive CPUs: the second is faster,
+        or slower.
       type: str
       sample: set_threads
     is_precise:
       description: >-
-        Of an experiment: whether each contrast is decided and within O(precision), so that no further round is needed.
+        Whether each contrast is decided and within O(precision), so that no further round is needed.
       type: bool
     rounds:
-      description: "Of an experiment: the rounds that count."
+      description: The rounds that count.
       type: int
     expected_rounds:
       description: >-
-        Of an experiment: how many rounds are expected to be needed; null before the third, and if that is not known.
+        How many rounds are expected to be needed; null before the third, and if that is not known.
       type: int
     contrasts:
       description: >-
-        Of an experiment: each C(question) (V(threads), V(exclusive)) under each C(load), with C(ratio), C(low), C(high),
-        C(verdict), and C(families) with the ratio C(by_round).
+        Each C(question) (V(threads), V(exclusive), both steps at once as V(whole), or V(sides)) under each C(load), with
+        C(ratio), C(low), C(high), C(verdict), C(families) with the ratio C(by_round), C(cells), C(gradient), and the
+        C(causes) of a decided gap as C(code), C(share) and C(evidence).
       type: list
       elements: dict
     throughputs:
-      description: "Of an experiment: images per second of each arm under each load."
+      description: Images per second of each arm under each load.
       type: list
       elements: dict
     gpu_hours_gained:
       description: >-
-        Of an experiment: what the recommendation saves each GPU of the node in a day, in hours; null if nothing is
+        What the recommendation saves each GPU of the node in a day, in hours; null if nothing is
         recommended.
       type: float
+    lead:
+      description: The recommendation in a few words.
+      type: str
+      sample: Set the number of threads
+    answers:
+      description: The contrasts that the recommendation follows from, without C(families).
+      type: list
+      elements: dict
+    asked:
+      description: "Of two sides: the question that B against A answers, V(sides) if the arms stand for nothing in particular."
+      type: str
+      sample: whole
     verdict:
       description: "Of two sides: V(BEATS), V(WORSE), V(EQUIVALENT), V(UNDECIDED) or V(INVALID)."
       type: str
       sample: BEATS
-    family:
-      description: "Of two sides: ratio of the times of A and B over the cells that the verdict is about, with its interval."
-      type: dict
     invalid:
       description: Why no claim is possible, as C(code) and C(text) with the remedy.
-      type: list
-      elements: dict
-    causes:
-      description: "Of two sides: what explains a decided gap, as C(code), C(share) and C(evidence)."
       type: list
       elements: dict
     advice:

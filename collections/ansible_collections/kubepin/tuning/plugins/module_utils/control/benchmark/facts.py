@@ -249,6 +249,7 @@ def benchmark_fact(
     runs[plan["label"]] = {
         "run_id": plan["run_id"],
         "policy": plan["policy"],
+        "kubelet": plan["kubelet"],
         "folder": plan["folder"],
         "complete": bool(asked) and asked <= complete and measurement["next_rounds"] is None,
         "pods": list(found.values()),
@@ -318,6 +319,9 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
         "b": sources.get("b"),
         "verdict": report.get("verdict"),
         "recommendation": report.get("recommendation"),
+        "lead": report.get("lead"),
+        "answers": report.get("answers") or [],
+        "gpu_hours_gained": report.get("gpu_hours_gained"),
         "line": report.get("line") or report.get("sentence"),
         "report": f"{folder}/report.html" if report else None,
         "problems": [*sources["problems"], *_reasons_without("report", reported)],
@@ -353,7 +357,7 @@ def _cell(cell: Data) -> str:
 
 
 def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]) -> list[str]:
-    """The summary of a run: what was measured on each node, the results, and what could not be measured.
+    """The summary of a run: what to do on each node, what was measured, and what could not be measured.
 
     :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
     :param comparisons: host name -> its ``kubepin_comparison``, empty for one without
@@ -364,11 +368,57 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     failed = [host for host in measured if facts[host]["problems"] or (comparisons.get(host) or {}).get("problems")]
     nodes = f"{len(measured)} node{'s' if len(measured) != 1 else ''}"
     lines = [f"benchmark: {nodes}: {len(measured) - len(failed)} measured, {len(failed)} with problems"]
+    lines += [f"  {line}" for line in _nodes_table(measured, comparisons)]
     width = max(map(len, measured))
     for host in measured:
         host_lines = _host_lines(facts[host], comparisons.get(host) or {})
         lines += [f"  {host if not number else '':<{width}}{_GAP}{line}" for number, line in enumerate(host_lines)]
     return lines
+
+
+_COLUMNS = {"whole": "both steps", "threads": "threads", "exclusive": "exclusive CPUs"}
+"""The questions of a report (`benchmark.experiment.Question`) as columns: times as fast, with the interval."""
+
+
+def _nodes_table(hosts: Sequence[str], comparisons: Mapping[str, Data]) -> list[str]:
+    """What to do on each node and how much it brings, and on which nodes the advice differs; empty below two nodes."""
+    advised = {host: comparisons[host] for host in hosts if (comparisons.get(host) or {}).get("lead")}
+    if len(advised) < 2:
+        return []
+    asked = {answer["question"] for found in advised.values() for answer in found["answers"]}
+    questions = [question for question in _COLUMNS if question in asked]
+    rows = [["node", "what to do", *(_COLUMNS[question] for question in questions), "GPU-hours a day"]]
+    for host, found in advised.items():
+        answers = {answer["question"]: answer for answer in reversed(found["answers"])}
+        hours = found["gpu_hours_gained"]
+        gained = "-" if hours is None else f"{hours:.1f}"
+        rows.append([host, found["lead"], *(_times(answers.get(question)) for question in questions), gained])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    table = [_GAP.join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip() for row in rows]
+    return [*table, _agreement({host: found["lead"] for host, found in advised.items()})]
+
+
+def _times(answer: Data | None) -> str:
+    """Such as "2.31 [2.16, 2.47]"; a dash if it was not measured."""
+    if answer is None or answer["ratio"] is None:
+        return "-"
+    interval = "" if answer["low"] is None else f" [{answer['low']:.2f}, {answer['high']:.2f}]"
+    return f"{answer['ratio']:.2f}{interval}"
+
+
+def _agreement(leads: Mapping[str, str]) -> str:
+    """Whether the advice is the same on all nodes; else the nodes of each advice, the most frequent one first."""
+    nodes: dict[str, list[str]] = {}
+    for host, lead in leads.items():
+        nodes.setdefault(lead, []).append(host)
+    if len(nodes) == 1:
+        return "The advice is the same on all nodes."
+    ordered = sorted(nodes.items(), key=lambda entry: -len(entry[1]))
+    return f"The advice differs: {'; '.join(f'{lead}: {_listed(hosts)}' for lead, hosts in ordered)}."
+
+
+def _listed(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts)
 
 
 def _host_lines(fact: Data, comparison: Data) -> list[str]:

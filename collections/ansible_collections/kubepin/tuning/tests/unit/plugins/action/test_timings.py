@@ -60,7 +60,8 @@ def test_a_report_is_written_and_returned(timings: Path, tmp_path: Path) -> None
     result = run(
         benchmark_report.ActionModule, {**sides(timings, tmp_path / "out"), "label_b": "tuned", "margin": "0.05"}
     )
-    assert (result["changed"], result["report"]["verdict"], result["report"]["b"]) == (False, "BEATS", "tuned")
+    assert (result["changed"], result["report"]["verdict"], result["report"]["asked"]) == (False, "BEATS", "whole")
+    assert result["report"]["arms"] == {"today": "none-auto", "exclusive": "tuned"}
     assert result["report"]["margin"] == 0.05
     assert json.loads((tmp_path / "out/report.json").read_text()) == result["report"]
     assert sorted(result["files"]) == sorted(map(str, (tmp_path / "out").iterdir()))
@@ -126,9 +127,9 @@ def test_an_experiment_is_judged_without_writing(timings: Path, tmp_path: Path) 
     assert not result["changed"]
     assert result["files"] == []
     report = result["report"]
-    assert (report["schema"], report["rounds"], report["is_precise"]) == (3, 5, False)
+    assert (report["schema"], report["rounds"], report["is_precise"]) == (4, 5, True)
     assert report["arms"] == {"today": "none-auto", "exclusive": "static-auto"}
-    assert report["recommendation"] == "measure_more"
+    assert report["recommendation"] == "change"
     assert list(tmp_path.iterdir()) == [timings]
 
 

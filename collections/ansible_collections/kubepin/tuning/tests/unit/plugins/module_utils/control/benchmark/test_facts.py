@@ -367,14 +367,16 @@ def test_a_comparison_without_timings_says_which():
 
 def test_the_fact_of_a_comparison():
     sources = {"problems": [], "a": "x@none-auto", "b": "x@static-auto"}
-    done = {"report": {"verdict": "BEATS", "line": "1.6x faster"}}
+    found = {"recommendation": "change", "lead": "Keep the switch", "answers": [{"question": "whole"}]}
+    done = {"report": {"verdict": "BEATS", **found, "gpu_hours_gained": 9.0, "line": "1.6x faster"}}
     assert comparison_fact(sources, done, "/r") == {
         "schema": 1,
         "source": None,
         "a": "x@none-auto",
         "b": "x@static-auto",
         "verdict": "BEATS",
-        "recommendation": None,
+        **found,
+        "gpu_hours_gained": 9.0,
         "line": "1.6x faster",
         "report": "/r/report.html",
         "problems": [],
@@ -407,3 +409,41 @@ def test_the_summary():
         "  gpu-10   PROBLEM before: no free GPU.",
     ]
     assert benchmark_summary({"gpu-1": {}}, {}) == []
+
+
+def advised(lead, hours, **ratios):
+    """A comparison with this advice; each ratio has an interval of 10 %."""
+    answers = [
+        {"question": question, "load": "solo", "ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1}
+        for question, ratio in ratios.items()
+    ]
+    line = f"benchmark: {lead}."
+    return {"lead": lead, "answers": answers, "gpu_hours_gained": hours, "line": line, "report": "/r", "problems": []}
+
+
+def test_several_nodes_are_one_table_and_those_that_differ_are_named():
+    facts = {host: fact() for host in ("gpu-1", "gpu-2", "gpu-10")}
+    threads = advised("Set the number of threads", 12.0, threads=2.0, exclusive=0.8)
+    lines = benchmark_summary(
+        facts, {"gpu-1": threads, "gpu-2": advised("Keep the switch", 16.5, whole=3.2), "gpu-10": threads}
+    )
+    assert lines[1:6] == [
+        "  node     what to do                  both steps          threads             exclusive CPUs      GPU-hours a day",
+        "  gpu-1    Set the number of threads   -                   2.00 [1.80, 2.20]   0.80 [0.72, 0.88]   12.0",
+        "  gpu-2    Keep the switch             3.20 [2.88, 3.52]   -                   -                   16.5",
+        "  gpu-10   Set the number of threads   -                   2.00 [1.80, 2.20]   0.80 [0.72, 0.88]   12.0",
+        "  The advice differs: Set the number of threads: gpu-1, gpu-10; Keep the switch: gpu-2.",
+    ]
+
+
+def test_nodes_that_agree_are_said_to_and_a_single_one_has_no_table():
+    facts = {host: fact() for host in ("gpu-1", "gpu-2")}
+    undecided = {**advised("Not decided yet", None, threads=1.1)}
+    undecided["answers"][0].update(low=None, high=None)
+    lines = benchmark_summary(facts, {"gpu-1": undecided, "gpu-2": undecided})
+    assert lines[2:4] == [
+        "  gpu-1   Not decided yet   1.10      -",
+        "  gpu-2   Not decided yet   1.10      -",
+    ]
+    assert lines[4] == "  The advice is the same on all nodes."
+    assert not any("what to do" in line for line in benchmark_summary({"gpu-1": fact()}, {"gpu-1": undecided}))

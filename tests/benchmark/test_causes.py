@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Causes, the 2 x 2, differences and advice: what the counters of four arms lead to."""
+"""Causes, differences and advice: what the counters of four arms lead to."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ from typing import Any
 
 import pytest
 
-from benchmark.analyse import analyse
-from benchmark.analysis import (
-    AdviceCode,
-    Analysis,
-    Arm,
-    ArmCell,
-    CauseCode,
-    Gap,
-    Role,
-    RuledOut,
-    Verdict,
-)
+from benchmark.analysis import AdviceCode, Arm, ArmCell, CauseCode, Gap, Role, RuledOut, Verdict
+from benchmark.assess import assess_sides
 from benchmark.causes import explain, ruled_out, unknown
+from benchmark.experiment import Contrast, Experiment, Question
 from benchmark.measures import arm_cell
 from benchmark.pod.cells import Cell
-from benchmark.readers import parse_arms, read
-from benchmark.results import InputError, NoteCode, Process, ResultSet, Scalar, Timing
+from benchmark.readers import parse_arms
+from benchmark.results import NoteCode, Process, ResultSet, Scalar, Timing
 
 Lines = list[dict[str, Any]]
 Change = Callable[[dict[str, Any]], None]
@@ -36,11 +27,25 @@ def sides(lines: Lines) -> dict[str, ResultSet]:
     return parse_arms({"f": "".join(json.dumps(line) + "\n" for line in lines)})
 
 
-def analysed(lines: Lines, a: str = "none-auto", b: str = "static-auto") -> Analysis:
-    return analyse(sides(lines), a, b)
+def evaluated(lines: Lines, a: str = "none-auto", b: str = "static-auto") -> Experiment:
+    arms = sides(lines)
+    return assess_sides(arms[a], arms[b], [arm for name, arm in arms.items() if name not in (a, b)])
 
 
-def texts(result: Analysis) -> list[str]:
+def asked(found: Experiment) -> Contrast:
+    """The contrast of both sides, whatever lies between them."""
+    contrast = found.contrast(found.asked) if found.asked is not None else None
+    assert contrast is not None
+    return contrast
+
+
+@pytest.fixture(scope="module")
+def four(four_arms_file: Path) -> Experiment:
+    """The four arms as they are: none-auto against static-auto."""
+    return evaluated([json.loads(line) for line in four_arms_file.read_text().splitlines()])
+
+
+def texts(result: Experiment) -> list[str]:
     """The advice as people read it."""
     return [item.text for item in result.advice]
 
@@ -65,92 +70,89 @@ def slower(by_ms: float) -> Change:
     return slow
 
 
-def test_the_number_of_threads_comes_first_and_throttling_is_how_it_works(four_arms: Lines) -> None:
-    result = analysed(four_arms)
-    assert result.comparison.verdict is Verdict.BEATS
-    assert result.causes[0].code is CauseCode.OVERSUBSCRIPTION
-    assert result.causes[0].text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
-    assert sum(cause.share or 0 for cause in result.causes) <= 1.0 + 1e-9
-    assert result.factors is not None
-    assert result.factors.share_by_threads == pytest.approx(result.causes[0].share, abs=0.01)
-    assert result.why[0].startswith("Main cause: more threads than CPUs (")
-    assert [item.code for item in result.ruled_out] == [CauseCode.FREQUENCY]
-    assert result.ruled_out[0].text in result.why
-    assert [item.code for item in result.advice[:3]] == [
-        AdviceCode.TAKE_B,
+def test_the_number_of_threads_comes_first_and_throttling_is_how_it_works(four: Experiment) -> None:
+    whole = asked(four)
+    assert four.verdict is Verdict.BEATS
+    assert four.questions == (Question.WHOLE, Question.THREADS, Question.EXCLUSIVE)
+    first = whole.causes[0]
+    assert first.code is CauseCode.OVERSUBSCRIPTION
+    assert first.text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
+    assert first.share == pytest.approx(0.90, abs=0.02)
+    assert sum(cause.share or 0 for cause in whole.causes) <= 1.0 + 1e-9
+    assert [item.code for item in whole.ruled_out] == [CauseCode.FREQUENCY]
+    assert [item.code for item in four.advice] == [
         AdviceCode.SET_THREADS,
-        AdviceCode.COMPARE_WITH_THREADS,
+        AdviceCode.MEASURE_MORE,
+        AdviceCode.MEASURE_FULL_NODE,
     ]
-    assert texts(result)[0] == "Take static-auto: it is faster than none-auto beyond the margin."
-    assert texts(result)[1].startswith("The cheap remedy: set OMP_NUM_THREADS=4, the CPU limit, in pods")
+    assert texts(four)[0].startswith("Set OMP_NUM_THREADS=4, the CPU limit, in the GPU pods.")
 
 
-def test_b_is_not_recommended_where_the_threads_alone_are_faster(four_arms: Lines) -> None:
-    result = analysed(changed(changed(four_arms, "static", "block", slower(2.0)), "none-auto", "block", slower(15.0)))
-    assert result.comparison.verdict is Verdict.BEATS
+def test_exclusive_cpus_are_not_recommended_where_the_threads_alone_are_faster(four_arms: Lines) -> None:
+    result = evaluated(changed(changed(four_arms, "static", "block", slower(2.0)), "none-auto", "block", slower(15.0)))
+    assert result.verdict is Verdict.BEATS
     codes = [item.code for item in result.advice]
-    assert AdviceCode.TAKE_B not in codes
     assert codes[0] is AdviceCode.SET_THREADS
-    assert texts(result)[1].endswith("prefer the threads.")
+    assert not {AdviceCode.TAKE_B, AdviceCode.PIN} & set(codes)
+    assert "using exclusive CPUs makes it slower" in result.sentence
 
 
-def test_derived_cells_and_controls_are_not_in_the_family(four_arms: Lines) -> None:
-    result = analysed(four_arms)
-    roles = {cell.result.cell.mode: cell.result.role for cell in result.cells if cell.result.cell.model == "resnet18"}
+def test_derived_cells_and_controls_are_not_in_the_family(four: Experiment) -> None:
+    whole = asked(four)
+    roles = {cell.cell.mode: cell.role for cell in whole.cells if cell.cell.model == "resnet18"}
     assert roles["inference-step"] is Role.DERIVED
     assert roles["inference-loader"] is Role.HEADLINE
     assert roles["train"] is Role.OTHER
     assert roles["inference-graph"] is Role.CONTROL
-    assert result.comparison.family_basis == "1 cell of the input pipeline"
+    assert [cell.mode for cell in whole.headline.cells] == ["inference-loader"]
 
 
-def test_a_cell_that_ran_out_of_memory_has_no_cause(four_arms: Lines) -> None:
-    failed = next(cell for cell in analysed(four_arms).cells if cell.result.cell.model == "resnet152")
-    assert failed.result.status == "oom"
-    assert failed.result.reason == "none-auto: out of memory; static-auto: out of memory"
+def test_a_cell_that_ran_out_of_memory_has_no_times(four: Experiment) -> None:
+    failed = next(cell for cell in asked(four).cells if cell.cell.model == "resnet152")
+    assert failed.status == "oom"
+    assert failed.reason == "none-auto: out of memory; static-auto: out of memory"
     assert failed.a == ArmCell("oom")
 
 
 def test_the_slower_side_is_explained_whichever_it_is(four_arms: Lines) -> None:
-    result = analysed(four_arms, "static-auto", "none-auto")
-    assert result.comparison.verdict is Verdict.WORSE
-    assert result.causes[0].code is CauseCode.OVERSUBSCRIPTION
-    assert result.factors is not None
-    assert result.factors.share_by_threads is None
-    assert "none-auto is slower than static-auto: there is no gain to divide" in result.factors.sentence
+    result = evaluated(four_arms, "static-auto", "none-auto")
+    assert (result.asked, result.verdict) == (Question.SIDES, Verdict.WORSE)
+    assert asked(result).causes[0].code is CauseCode.OVERSUBSCRIPTION
+    assert asked(result).causes[0].share == pytest.approx(0.90, abs=0.02)
     assert result.advice[0].code is AdviceCode.KEEP_A
-    assert texts(result)[0] == "Keep static-auto: none-auto is slower. Undo the change if it is already made."
+    assert texts(result)[0] == "Keep static-auto: none-auto is slower. Undo the change if it is made already."
 
 
 def test_equal_arms_have_no_gap_to_explain(four_arms: Lines) -> None:
-    result = analysed(four_arms, "static-auto", "static-4")
-    assert result.comparison.verdict is Verdict.EQUIVALENT
-    assert result.causes == ()
-    assert "there is nothing to explain" in result.why[0]
+    result = evaluated(four_arms, "static-auto", "static-4")
+    assert result.verdict is Verdict.EQUIVALENT
+    assert asked(result).causes == ()
     assert result.advice[0].code is AdviceCode.NO_CHANGE
-    assert texts(result)[0].startswith("No gain in speed: static-auto and static-4 are equal within 5.0%.")
+    assert "static-4 is no faster than static-auto: by at most" in result.sentence
 
 
-def test_without_the_arm_of_fixed_threads_it_is_asked_for(make_lines: Callable[..., Lines]) -> None:
-    result = analysed(make_lines(["none-auto", "static-auto"]))
-    assert result.factors is None
-    crowded = next(cause for cause in result.causes if cause.code is CauseCode.OVERSUBSCRIPTION)
+def test_without_an_arm_between_the_parts_are_unknown(make_lines: Callable[..., Lines]) -> None:
+    result = evaluated(make_lines(["none-auto", "static-auto"]))
+    crowded = next(cause for cause in asked(result).causes if cause.code is CauseCode.OVERSUBSCRIPTION)
     assert (crowded.share, crowded.evidence) == (
         None,
         ("16 threads on 4 CPUs on none-auto", "no arm with a fixed number of threads shows their part"),
     )
-    assert any(text.startswith("Measure none-auto with OMP_NUM_THREADS=4 too") for text in texts(result))
+    assert [item.code for item in result.advice][:2] == [AdviceCode.TAKE_B, AdviceCode.MEASURE_STEPS]
 
 
-def test_pinnings_own_part_is_named(four_arms: Lines) -> None:
-    result = analysed(changed(four_arms, "none", "block", slower(3.0)))
-    assert result.factors is not None
-    assert result.factors.share_by_threads is not None
-    assert 0.3 < result.factors.share_by_threads < 0.8
-    assert any(
-        text.startswith("static-auto gains 1.") and text.endswith("this is the part of pinning.")
-        for text in texts(result)
-    )
+def test_sides_with_too_many_threads_are_to_be_measured_with_fewer(make_lines: Callable[..., Lines]) -> None:
+    result = evaluated(make_lines(["none-auto", "static-auto"]), "static-auto", "none-auto")
+    text = next(item.text for item in result.advice if item.code is AdviceCode.MEASURE_FIXED_THREADS)
+    assert "16 threads on 4 CPUs on none-auto" in text
+
+
+def test_the_part_of_exclusive_cpus_is_named(four_arms: Lines) -> None:
+    result = evaluated(changed(four_arms, "none", "block", slower(3.0)))
+    exclusive = result.contrast(Question.EXCLUSIVE)
+    assert exclusive is not None
+    assert exclusive.headline.estimate.verdict is Verdict.BEATS
+    assert 0.3 < (asked(result).causes[0].share or 0) < 0.8
 
 
 def test_an_invalid_comparison_has_no_cause(four_arms: Lines) -> None:
@@ -158,11 +160,10 @@ def test_an_invalid_comparison_has_no_cause(four_arms: Lines) -> None:
         if block["control"]:
             block["iter_ms"] = [value * 1.05 for value in block["iter_ms"]]
 
-    result = analysed(changed(four_arms, "none-auto", "block", slow_control))
-    assert result.comparison.verdict is Verdict.INVALID
-    assert result.causes == ()
-    assert result.why[0].startswith("The negative control differs by 1.05")
-    assert [item.code for item in result.advice] == [AdviceCode.REPEAT]
+    result = evaluated(changed(four_arms, "none-auto", "block", slow_control))
+    assert result.verdict is Verdict.INVALID
+    assert asked(result).causes == ()
+    assert result.invalid[0].text.startswith("The negative control differs by 1.05")
     assert texts(result) == ["Do not act on these numbers: remove what differed, then measure again."]
 
 
@@ -174,79 +175,63 @@ def test_an_invalid_comparison_has_no_cause(four_arms: Lines) -> None:
         pytest.param("none-4", {}, False, id="not-pinned"),
     ],
 )
-def test_a_quota_on_pinned_cpus_is_said(four_arms: Lines, b: str, environment: dict[str, Scalar], said: bool) -> None:
-    lines = changed(four_arms, b, "process", lambda env: env.update(environment))
+def test_a_quota_on_pinned_cpus_is_said(
+    make_lines: Callable[..., Lines], b: str, environment: dict[str, Scalar], said: bool
+) -> None:
+    lines = changed(make_lines(["none-auto", b]), b, "process", lambda env: env.update(environment))
     assert (
-        any("still has a CFS quota of 4 CPUs: Kubernetes below 1.33" in text for text in texts(analysed(lines, b=b)))
+        any("still has a CFS quota of 4 CPUs: Kubernetes below 1.33" in text for text in texts(evaluated(lines, b=b)))
         is said
     )
 
 
-def test_throttling_that_stays_under_static_is_said(four_arms: Lines) -> None:
+def test_throttling_that_stays_under_static_is_said(make_lines: Callable[..., Lines]) -> None:
     def throttle(block: dict[str, Any]) -> None:
         block["counters"].update(periods=20, throttled_periods=2)
 
-    lines = changed(four_arms, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
-    advice = texts(analysed(changed(lines, "static-auto", "block", throttle)))
-    assert any("It was still throttled in 10 of 100 CFS periods" in text for text in advice)
+    lines = make_lines(["none-auto", "static-auto"])
+    changed(lines, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
+    advice = texts(evaluated(changed(lines, "static-auto", "block", throttle)))
+    assert any("It was still throttled in" in text and "CFS periods" in text for text in advice)
 
 
-def test_counters_that_are_missing_are_unknown(four_arms: Lines) -> None:
-    result = analysed(changed(four_arms, "none", "block", lambda block: block.update(counters=None)))
-    assert result.causes[0].code is not CauseCode.THROTTLING
-    assert (
-        "Not recorded on none-auto, so neither proved nor ruled out: "
-        "throttling, waiting for a CPU, migrations, CPU speed." in result.why
+def test_counters_that_are_missing_are_unknown(make_lines: Callable[..., Lines]) -> None:
+    lines = make_lines(["none-auto", "static-auto"])
+    found = asked(evaluated(changed(lines, "none", "block", lambda block: block.update(counters=None))))
+    assert CauseCode.THROTTLING not in [cause.code for cause in found.causes]
+    assert found.unknown == (
+        "Not recorded on none-auto, so neither proved nor ruled out: throttling, waiting for a CPU, migrations, CPU speed.",
     )
 
 
-def test_run_order_and_gpu_minutes(four_arms: Lines) -> None:
-    result = analysed(four_arms)
-    assert len(result.blocks) == 5 * 4 * 6
-    assert [point.started for point in result.blocks] == sorted(point.started for point in result.blocks)
-    assert result.gpu_minutes == pytest.approx(5 * 4 * 17 / 60, rel=0.02)
-    cpu = changed(four_arms, "", "process", lambda env: env.update(device="cpu", gpu=None))
-    assert analysed(cpu).gpu_minutes is None
+def test_gpu_minutes_and_the_start(four: Experiment, make_lines: Callable[..., Lines]) -> None:
+    assert four.gpu_minutes == pytest.approx(5 * 4 * 17 / 60, rel=0.02)
+    assert four.measured == 1_700_000_000.0
+    cpu = changed(make_lines(["none-4", "static-4"]), "", "process", lambda env: env.update(device="cpu", gpu=None))
+    assert evaluated(cpu, "none-4", "static-4").gpu_minutes is None
 
 
-def test_differences_say_what_is_by_design_and_what_spoils(four_arms: Lines) -> None:
-    lines = changed(four_arms, "static", "process", lambda env: env.update(gpu_uuid="GPU-2", kernel="6.9.0", note="x"))
-    result = analysed(lines)
+def test_differences_say_what_is_by_design_and_what_spoils(make_lines: Callable[..., Lines]) -> None:
+    lines = make_lines(["none-auto", "static-auto"])
+    changed(lines, "static", "process", lambda env: env.update(gpu_uuid="GPU-2", kernel="6.9.0", note="x"))
+    result = evaluated(lines)
     found = {difference.key: difference for difference in result.differences}
     assert [difference.key for difference in result.differences[:2]] == ["gpu_uuid", "kernel"]
     assert found["gpu_uuid"].red_flag == "another card: two cards of one model differ by 2 to 5 %"
     assert found["kernel"].red_flag == "another kernel, though the rounds were interleaved"
     assert (found["threads"].a, found["threads"].b, found["threads"].by_design) == (16, 4, True)
     assert (found["note"].a, found["note"].by_design, found["note"].red_flag) == (None, False, "")
-    assert result.same["gpu"] == "NVIDIA H200"
-    assert "started" not in found | dict(result.same)
+    assert result.environment["gpu"] == "NVIDIA H200"
+    assert "started" not in found | dict(result.environment)
 
 
 def test_two_runs_may_have_two_kernels(make_lines: Callable[..., Lines]) -> None:
-    lines = make_lines(run_ids={"none": "r1-before", "static": "r1-after"})
-    result = analysed(changed(lines, "static", "process", lambda env: env.update(kernel="6.9.0")))
+    lines = make_lines(["none-auto", "static-auto"], run_ids={"none": "r1-before", "static": "r1-after"})
+    result = evaluated(changed(lines, "static", "process", lambda env: env.update(kernel="6.9.0")))
     assert next(d for d in result.differences if d.key == "kernel").red_flag == ""
-    assert result.comparison.family is not None
-    assert result.comparison.family.low is not None
-    assert NoteCode.DIFFERENT_RUNS in [note.code for note in result.comparison.notes]
-
-
-def test_an_arm_that_is_not_there_is_named(four_arms: Lines) -> None:
-    with pytest.raises(InputError) as error:
-        analyse(sides(four_arms), "none", "static-auto")
-    assert error.value.problems == [
-        "no arm 'none': expected one of none-auto, none-4, static-auto, static-4. Name one of these."
-    ]
-
-
-def test_logs_have_no_counters(amd: Path, intel: Path) -> None:
-    result = analyse({"amd": read(str(amd), "amd"), "intel": read(str(intel), "intel")}, "amd", "intel")
-    assert (result.causes, result.factors, result.blocks, result.gpu_minutes) == ((), None, (), None)
-    assert result.why[0].endswith("small models suffer most, as if launching kernels had to wait for the CPU.")
-    assert [item.code for item in result.advice] == [AdviceCode.MEASURE_MORE]
-    assert texts(result) == [
-        "Measure at least 5 rounds of fresh processes: without an interval, no change is justified."
-    ]
+    assert result.answer is not None
+    assert result.answer.low is not None
+    assert NoteCode.DIFFERENT_RUNS in [note.code for note in result.notes]
 
 
 def gap(

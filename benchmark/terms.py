@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What arms, questions, families and loads are called, and the phrases that are built from these terms.
+
+The line, the page, the advice and the messages all take their words from here, so that a reader meets one word for one
+thing. Programs act on the codes in `experiment`, never on these texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .analysis import Estimate, Verdict
+from .experiment import ArmRole, Experiment, Family, Load, Question, Recommendation
+from .figures import UNKNOWN, count, share
+from .statistics import INTERIM_ANALYSES
+
+
+@dataclass(frozen=True)
+class ArmTerm:
+    """`name` stands alone, `short` within a sentence, `compared` after "as fast as". `detail` says what the arm is.
+
+    `start` begins a sentence: a name that the user gave stays as it is.
+    """
+
+    name: str
+    short: str
+    compared: str
+    detail: str
+    start: str
+
+
+@dataclass(frozen=True)
+class QuestionTerm:
+    """`doing` is the subject of a sentence, `verb` what it does to the speed. `remedy` heads the causes that it removes."""
+
+    doing: str
+    verb: str
+    question: str
+    remedy: str
+
+    @classmethod
+    def of_step(cls, doing: str, beyond: str = "") -> QuestionTerm:
+        """:param beyond: how a question ends that builds upon another one"""
+        return cls(doing, "makes it", f"What does {doing} bring{beyond}?", f"What {doing} removes{beyond}")
+
+
+@dataclass(frozen=True)
+class FamilyTerm:
+    """`clause` follows "where"."""
+
+    name: str
+    clause: str
+
+    @property
+    def where(self) -> str:
+        return f"where {self.clause}"
+
+
+@dataclass(frozen=True)
+class LoadTerm:
+    """`name` stands alone; `where` begins or ends a sentence."""
+
+    name: str
+    where: str
+
+
+_ARMS: Mapping[ArmRole, ArmTerm] = {
+    ArmRole.TODAY: ArmTerm(
+        "as it is today", "today", "today", "a CPU limit on shared CPUs, and as many threads as PyTorch finds", "Today"
+    ),
+    ArmRole.THREADS: ArmTerm(
+        "threads set",
+        "threads set",
+        "with threads set",
+        "the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it",
+        "Threads set",
+    ),
+    ArmRole.EXCLUSIVE: ArmTerm(
+        "exclusive CPUs",
+        "exclusive CPUs",
+        "with exclusive CPUs",
+        "CPUs that no other pod uses, and as many threads",
+        "Exclusive CPUs",
+    ),
+}
+_QUESTIONS: Mapping[Question, QuestionTerm] = {
+    Question.WHOLE: QuestionTerm.of_step("using exclusive CPUs with as many threads"),
+    Question.THREADS: QuestionTerm.of_step("setting the number of threads"),
+    Question.EXCLUSIVE: QuestionTerm.of_step("using exclusive CPUs", " beyond that"),
+}
+_SWITCH = QuestionTerm.of_step("the switch")
+FAMILIES: Mapping[Family, FamilyTerm] = {
+    Family.INPUT_PIPELINE: FamilyTerm("input pipeline", "a loader feeds the GPU"),
+    Family.LAUNCH: FamilyTerm("launching", "launching kernels limits the step"),
+    Family.OTHER: FamilyTerm("other cells", "the GPU is the limit, more or less"),
+    Family.CONTROL: FamilyTerm("control", "the CPU has no part, so it must stay at 1"),
+}
+LOADS: Mapping[Load, LoadTerm] = {
+    Load.SOLO: LoadTerm("one tenant, the rest of the node idle", "on an otherwise idle node"),
+    Load.FULL: LoadTerm("full node: a tenant on each GPU", "on a full node"),
+    Load.BUSY: LoadTerm("full node with busy neighbours", "with busy neighbours"),
+}
+_LEADS: Mapping[Recommendation, str] = {
+    Recommendation.SET_THREADS: "Set the number of threads",
+    Recommendation.PIN: "Give GPU pods exclusive CPUs",
+    Recommendation.BOTH: "Set the number of threads, and give GPU pods exclusive CPUs",
+    Recommendation.NEITHER: "Change nothing",
+    Recommendation.PIN_IF_BUSY: "Give GPU pods exclusive CPUs where neighbours keep the CPUs busy",
+    Recommendation.CHANGE: "Give GPU pods exclusive CPUs",
+    Recommendation.KEEP: "Leave the node as it is today",
+    Recommendation.MEASURE_MORE: "Not decided yet",
+    Recommendation.REPEAT: "Not a fair measurement",
+}
+_SWITCH_LEADS: Mapping[Recommendation, str] = {
+    Recommendation.CHANGE: "Keep the switch",
+    Recommendation.KEEP: "Take the switch back",
+}
+_SIDES_LEADS: Mapping[Recommendation, str] = {
+    Recommendation.CHANGE: "Take {b}",
+    Recommendation.KEEP: "Keep {a}",
+}
+CONCLUSIONS: Mapping[Verdict, str] = {
+    Verdict.BEATS: "faster",
+    Verdict.WORSE: "slower",
+    Verdict.EQUIVALENT: "no difference that matters",
+    Verdict.UNDECIDED: "not decided yet",
+    Verdict.INVALID: "not a fair comparison",
+}
+
+
+def arm(role: ArmRole, arms: Mapping[ArmRole, str]) -> ArmTerm:
+    """What an arm is called; a side that stands for nothing has its own name.
+
+    :param arms: the names of an experiment's arms
+    """
+    return _ARMS.get(role) or ArmTerm(arms[role], arms[role], arms[role], "", arms[role])
+
+
+def question(asked: Question, experiment: Experiment) -> QuestionTerm:
+    """What a question of an experiment is called."""
+    if asked is Question.SIDES:
+        a, b = experiment.arms[ArmRole.A], experiment.arms[ArmRole.B]
+        return QuestionTerm(b, "is", f"How fast is {b} against {a}?", f"The gap between {a} and {b}")
+    return _SWITCH if asked is Question.WHOLE and experiment.is_switch else _QUESTIONS[asked]
+
+
+def lead(experiment: Experiment) -> str:
+    """What to do, in a few words."""
+    found = experiment.recommendation
+    if experiment.asked is Question.SIDES and found in _SIDES_LEADS:
+        return _SIDES_LEADS[found].format(a=experiment.arms[ArmRole.A], b=experiment.arms[ArmRole.B])
+    if experiment.is_switch and found in _SWITCH_LEADS:
+        return _SWITCH_LEADS[found]
+    return _LEADS[found]
+
+
+def described(role: ArmRole) -> str:
+    """Such as "threads set: the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it"."""
+    return f"{_ARMS[role].name}: {_ARMS[role].detail}"
+
+
+def times(ratio: float) -> str:
+    """Such as "1.85 times as fast"."""
+    return f"{ratio:.2f} times as fast"
+
+
+def spread(value: Estimate | None) -> str:
+    """Such as "1.71 to 1.99"; "~" without an interval."""
+    if value is None or value.low is None or value.high is None:
+        return UNKNOWN
+    return f"{value.low:.2f} to {value.high:.2f}"
+
+
+def effect(value: Estimate, asked: QuestionTerm, reference: str) -> str:
+    """What a question found about the speed, in a sentence without its full stop.
+
+    :param reference: what it is compared with, such as "today"
+    """
+    doing, verb = asked.doing, asked.verb
+    if value.low is None or value.high is None:
+        return f"{doing} {verb} about {times(value.ratio)} as {reference}, with no interval yet"
+    span = f"[{value.low:.2f}, {value.high:.2f}]"
+    if value.verdict is Verdict.BEATS:
+        return f"{doing} {verb} {times(value.ratio)} as {reference} {span}"
+    if value.verdict is Verdict.WORSE:
+        turned = f"[{1 / value.high:.2f}, {1 / value.low:.2f}]"
+        return f"{doing} {verb} slower: a step takes {1 / value.ratio:.2f} times as long as {reference} {turned}"
+    if value.verdict is Verdict.EQUIVALENT:
+        return f"{doing} {verb} no faster than {reference}: by at most {share(max(value.high - 1, 0.0))}"
+    return f"whether {doing} {verb} faster is not decided: {times(value.ratio)} as {reference} {span}"
+
+
+def sureness(value: Estimate, faster: ArmTerm, slower: ArmTerm, margin: float) -> str:
+    """The interval and what it allows to say, in a sentence.
+
+    :param faster: the arm that the ratio is about
+    :param slower: the arm that it is compared with
+    """
+    start, against = faster.start, f"as {slower.compared}"
+    if value.low is None or value.high is None:
+        few = f"{count(value.rounds, 'round')} allow no interval, the first one comes after {INTERIM_ANALYSES[0]}"
+        return f"{start}: {times(value.ratio)} {against}, but {few}."
+    between = f"between {value.low:.2f} and {value.high:.2f} times as fast {against}"
+    said = {
+        Verdict.BEATS: f"at least {value.low:.2f} and at most {value.high:.2f} times as fast {against}",
+        Verdict.WORSE: f"slower: {between}",
+        Verdict.EQUIVALENT: f"no difference that matters: {between}, within the margin of {share(margin)}",
+    }.get(
+        value.verdict,
+        f"not decided yet: anything {between} is possible",
+    )
+    return f"{start}: {said}."
+
+
+def explained(confidence: float) -> str:
+    """What the confidence of an interval means, and why it is not 95 %."""
+    looks = len(INTERIM_ANALYSES)
+    *first, last = map(str, INTERIM_ANALYSES)
+    return (
+        f"An interval of {_percent(confidence)} misses the true value in {_percent(1 - confidence)} of measurements. "
+        f"A measurement may stop after {', '.join(first)} or {last} rounds: its {looks} possible intervals are right "
+        f"together in {_percent(1 - looks * (1 - confidence))}."
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.4g}%"
