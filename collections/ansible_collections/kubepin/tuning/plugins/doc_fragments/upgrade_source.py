@@ -35,8 +35,8 @@ options:
           key:
             description:
               - The file of its key on the node, for a repository that the node does not know yet; with dnf also a URL.
-              - Without it, what apt trusts, or the key beside a dnf repository. V(unsigned) for a repository without signature,
-              which is not taken over http.
+              - Without it, what apt trusts, or the key beside a dnf repository. V(unsigned) for a repository without signature.
+              - V(unsigned) is not taken over http.
             type: str
       checksums:
         description:
