@@ -16,6 +16,7 @@ options:
           - This or O(source.packages).
           - A folder on the node, or the URL of one, that holds C(kubeadm), C(kubelet) and C(kubectl). V({version}) and V({arch}) are
             filled in.
+          - From a URL of http, only programs whose checksum is in O(source.checksums) are taken.
         type: str
       packages:
         description:
@@ -35,6 +36,7 @@ options:
             description:
               - The file of its key on the node, for a repository that the node does not know yet; with dnf also a URL.
               - Without it, what apt trusts, or the key beside a dnf repository. V(unsigned) for a repository without signature.
+              - V(unsigned) is not taken over http.
             type: str
       checksums:
         description:

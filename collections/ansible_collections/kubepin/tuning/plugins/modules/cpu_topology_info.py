@@ -111,6 +111,12 @@ topology:
       description: The CPUs taken from the scheduler by the kernel's parameter C(isolcpus).
       type: str
       sample: ""
+    housekeeping:
+      description:
+        - The online CPUs that a setting leaves to the system's own work, for each of the kernel's C(nohz_full) and
+          C(irqaffinity) and systemd's C(CPUAffinity) that leaves it fewer than all.
+      type: dict
+      sample: {"CPUAffinity": "0-3,64-67"}
     sockets:
       description: The sockets with their online CPUs.
       type: list

@@ -96,6 +96,13 @@ kubeadm_node:
       description: The feature gates that the kubelet's configuration and flags set.
       type: dict
       sample: {MemoryManager: true}
+    event_record_qps:
+      description: The kubelet's C(eventRecordQPS) as configured; null if it is not.
+      type: int
+    static_pod_references:
+      description: The static pods that refer to objects of the API, and the kinds of these objects, in plural.
+      type: dict
+      sample: {/etc/kubernetes/manifests/vip.yaml: [Secrets]}
     tuning:
       description: The effective kubelet settings that kubepin manages.
       type: dict

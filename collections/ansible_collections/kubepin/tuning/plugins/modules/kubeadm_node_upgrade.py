@@ -188,7 +188,7 @@ def main() -> None:
     run = runner(module.run_command)
     params, started = module.params, time.monotonic()
     try:
-        with NodeLock(check_mode=False):
+        with NodeLock():
             source = Source.of(params["source"])
             upgrade = NodeUpgrade(Node(run), run, params["version"], source, float(params["timeout"]))
             result = run_step(upgrade, params)

@@ -82,7 +82,8 @@ options:
       - V(auto) keeps the node's current reservedSystemCPUs if it is valid. Otherwise it takes whole cores from the
         NUMA node with the fewest GPUs, the lowest first, as many as GKE reserves for a node of this size, and no fewer
         than kubeReserved and systemReserved require. On a machine with isolated CPUs (C(isolcpus)), which the system does
-        not use and the kubelet treats like others, it takes none of these.
+        not use and the kubelet treats like others, it takes none of these. It prefers CPUs to which systemd's C(CPUAffinity)
+        and the kernel's C(nohz_full) and C(irqaffinity) keep the system.
       - Used only with O(policy=static).
     type: str
     default: auto

@@ -138,6 +138,7 @@ journal:
   type: str
 """
 
+import contextlib
 import json
 import signal
 import typing as t
@@ -154,8 +155,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import rollback_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, wait_for_held_switch
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, sole_use
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
 
 Result = t.Dict[str, t.Any]
@@ -250,9 +251,8 @@ def main() -> None:
     node = Node(runner(module.run_command))
     journal = Journal(node)
     try:
-        if not module.check_mode:
-            wait_for_held_switch(node, journal, module.params["switch_id"])
-        with NodeLock(module.check_mode):
+        own = module.params["switch_id"]
+        with contextlib.nullcontext() if module.check_mode else sole_use(node, journal, own):
             result = Transaction(node, journal, module.params, module.check_mode).run()
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)

@@ -4,7 +4,8 @@
 A module that queries the Kubernetes API takes some tenths of a second. Starting a Python process for it and importing
 Ansible's module library and the Kubernetes client takes another second, for each task and host. Ansible imports an
 action plugin once, before it forks the workers, so the same code starts there without delay. The filters are imported
-here for the same reason: otherwise each worker would compile them again.
+here for the same reason, and Ansible's filters and tests loaded: otherwise each worker whose task names one would do that
+again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import ModuleType
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.normal import ActionModule as ModuleAction
+from ansible.plugins.loader import filter_loader, test_loader
 from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 # pylint: disable=unused-import # once, before the workers are forked
     benchmark,
     facts,
@@ -25,6 +27,9 @@ from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 # 
     upgrade,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api
+
+for _loader, _name in ((filter_loader, "default"), (test_loader, "defined")):
+    _loader.get(_name)  # loads all of its kind
 
 
 class _Ended(SystemExit):

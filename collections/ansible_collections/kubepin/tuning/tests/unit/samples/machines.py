@@ -24,6 +24,7 @@ def topology_facts(
     isolated: str = "",
     missing: tuple[int, ...] = (),
     offline: str = "",
+    housekeeping: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The facts of a machine whose sibling threads are numbered after all first threads, as on EPYC.
 
@@ -63,6 +64,7 @@ def topology_facts(
         "online": format_cpuset({*range(cores * threads)} - {*missing}),
         "offline": offline,
         "isolated": isolated,
+        "housekeeping": dict(housekeeping or {}),
         "threads_per_core": threads,
         "sockets": [{"id": n, "cpus": cpus_of("socket", n)} for n in range(sockets)],
         "numa_nodes": [

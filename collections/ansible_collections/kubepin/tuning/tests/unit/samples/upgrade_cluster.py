@@ -25,6 +25,8 @@ def facts(control_plane: bool, version: str = "1.20.15") -> Data:
         "command_line": ["/usr/bin/kubelet", "--cpu-manager-policy=static"],
         "cgroup": {"version": 1, "driver": "cgroupfs"},
         "feature_gates": {},
+        "event_record_qps": None,
+        "static_pod_references": {},
         "tuning": {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"},
         "differences": [],
         "certificates": [{"path": "/etc/kubernetes/pki/apiserver.crt", "days_left": 300.0}],

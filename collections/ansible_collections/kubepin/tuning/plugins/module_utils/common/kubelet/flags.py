@@ -50,6 +50,8 @@ _WORD = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _PART.pattern)})+", re.DO
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:=,@%+-]*", re.ASCII)
 
+_JOINED_COMMENT = re.compile(r"(?:\\.|\\\Z|[^\\\n\r])*", re.DOTALL)
+
 _MASK = "********"
 # RFC 3986 userinfo; a password may contain what it should not, such as a slash
 _USERINFO = re.compile(r"""(?<=://)(?:[^\s/"'@:]*:[^\s"']*|[^\s/"'?#@]+)(?=@)""")
@@ -135,7 +137,18 @@ def parse_environment(text: str) -> t.Dict[str, str]:
     lines, quotes only count at the start of a value or after another quoted part, and lines without a valid NAME= are
     ignored. As in systemd 254 and later, a backslash at the end of a comment does not join lines.
     """
-    assignments, _open_quote = _assignments(text)
+    return _variables(text, comments_join=False)
+
+
+def ambiguous_variables(text: str) -> t.List[str]:
+    """The variables of an environment file that systemd reads differently since version 254, because a comment ends in a
+    backslash: before, the next line was a part of that comment."""
+    new, old = (_variables(text, comments_join) for comments_join in (False, True))
+    return sorted(name for name in {**new, **old} if new.get(name) != old.get(name))
+
+
+def _variables(text: str, comments_join: bool) -> t.Dict[str, str]:
+    assignments, _open_quote = _assignments(text, comments_join)
     return {assignment.name: assignment.value for assignment in assignments}
 
 
@@ -331,8 +344,11 @@ def _quote_value(value: str) -> str:
     return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
 
 
-def _assignments(text: str) -> t.Tuple[t.List[_Assignment], bool]:
-    """The valid assignments in order, and whether the text ends within a quote."""
+def _assignments(text: str, comments_join: bool = False) -> t.Tuple[t.List[_Assignment], bool]:
+    """The valid assignments in order, and whether the text ends within a quote.
+
+    :param comments_join: whether a backslash joins the lines of a comment, as before systemd 254
+    """
     result: t.List[_Assignment] = []
     position = 0
     open_quote = False
@@ -341,6 +357,10 @@ def _assignments(text: str) -> t.Tuple[t.List[_Assignment], bool]:
         start = head.start(1)
         name, equals, _rest = head[1][1:].partition("=")
         name = head[1][:1] + name
+        if comments_join and name[:1] in ("#", ";"):
+            joined = t.cast("re.Match[str]", _JOINED_COMMENT.match(text, start))
+            position = _line_end(text, joined.end())
+            continue
         if not equals or name[:1] in ("#", ";"):
             position = _line_end(text, head.end())
             continue

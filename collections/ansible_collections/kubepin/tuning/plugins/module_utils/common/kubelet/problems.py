@@ -72,6 +72,16 @@ def units_changed(service: str) -> Problem:
     )
 
 
+def ambiguous_comment(path: str, variables: t.Sequence[str]) -> Problem:
+    return Problem(
+        "environment_file_ambiguous",
+        path,
+        f"has a comment that ends in a backslash, so that systemd before 254 reads {', '.join(variables)} differently from later versions: "
+        "it takes the next line for a part of the comment",
+        "Remove the backslash at the end of the comment.",
+    )
+
+
 def no_command(service: str) -> Problem:
     return Problem(
         "no_command",

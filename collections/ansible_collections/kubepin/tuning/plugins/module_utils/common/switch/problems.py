@@ -6,6 +6,36 @@ from __future__ import annotations
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
 
+def node_locked(lock: str, seconds: int, holder: str = "") -> Problem:
+    """:param holder: the process that has the lock, empty if it is not known"""
+    held = f"held by {holder}" if holder else "held"
+    return Problem(
+        "node_locked",
+        lock,
+        f"is {held}: another run is changing this node right now. It did not end within {seconds} s, and nothing was changed",
+        "Wait for it to end, and run again.",
+    )
+
+
+def guard_starts_kubelet(lock: str, seconds: int, pid: str) -> Problem:
+    return Problem(
+        "guard_starts_kubelet",
+        lock,
+        f"is held by the guard of an interrupted run (PID {pid}), which starts the kubelet. The kubelet was not up within "
+        f"{seconds} s, and nothing was changed",
+        "Find out why it does not start (`systemctl status kubelet`, `journalctl --unit kubelet`), and run again once it has.",
+    )
+
+
+def begun_meanwhile(switch_id: str) -> Problem:
+    return Problem(
+        "switch_begun_meanwhile",
+        f"switch {switch_id}",
+        "was begun by another run after this one was planned, and has not ended. Nothing was changed",
+        "Run again: an interrupted switch is undone first.",
+    )
+
+
 def changed_since_plan(path: str) -> Problem:
     return Problem(
         "file_changed_since_plan",

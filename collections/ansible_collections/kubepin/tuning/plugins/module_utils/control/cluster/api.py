@@ -61,6 +61,9 @@ _REFUSED_BY_KUBELET = ("error trying to reach service", "connection refused")
 _SEVERAL_BUDGETS = "more than one PodDisruptionBudget"
 # k8s.io/api/policy/v1 DisruptionBudgetCause, k8s.io/api/core/v1 NamespaceTerminatingCause
 _BUDGET_CAUSE, _TERMINATING_CAUSE = "DisruptionBudget", "NamespaceTerminating"
+_CREDENTIALS_SECONDS = 10
+"""A refusal that comes this soon after the credentials were read is not due to their age."""
+
 _OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
 
 
@@ -167,7 +170,13 @@ class KubernetesApi:
         self._deadline: float | None = None
         self._on_outage: Callable[[ApiError], None] = lambda error: None
         self.kubeconfig = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
-        configuration = _load(self.kubeconfig, context)
+        self._context = context
+        self._read_credentials()
+
+    def _read_credentials(self) -> None:
+        """Read the kubeconfig, which runs its exec plugin and reads its token file."""
+        configuration = _load(self.kubeconfig, self._context)
+        self._read_at = time.monotonic()
         self.server = str(configuration.host)
         self._pool = ApiClient(configuration).rest_client.pool_manager
         bearer = configuration.auth_settings().get("BearerToken")
@@ -410,6 +419,16 @@ class KubernetesApi:
     def _once(
         self, method: str, path: str, body: Mapping[str, t.Any] | None = None, content_type: str = "application/json"
     ) -> str:
+        try:
+            return self._answer(method, path, body, content_type)
+        except ApiError as error:
+            if error.status != 401 or time.monotonic() - self._read_at < _CREDENTIALS_SECONDS:
+                raise
+        # tokens and certificates of exec plugins, and tokens in files, are replaced while a module waits
+        self._read_credentials()
+        return self._answer(method, path, body, content_type)
+
+    def _answer(self, method: str, path: str, body: Mapping[str, t.Any] | None, content_type: str) -> str:
         try:
             response = self._pool.request(
                 method,

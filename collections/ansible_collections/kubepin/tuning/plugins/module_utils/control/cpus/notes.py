@@ -14,7 +14,11 @@ def machine_notes(topology: Topology, reserved: CpuSet) -> list[str]:
 
     :param reserved: the CPUs that would be reserved
     """
-    return [*_isolation_notes(topology, reserved), *_inequality_notes(topology)]
+    return [
+        *_isolation_notes(topology, reserved),
+        *_housekeeping_notes(topology, reserved),
+        *_inequality_notes(topology),
+    ]
 
 
 def _isolation_notes(topology: Topology, reserved: CpuSet) -> list[str]:
@@ -40,6 +44,33 @@ def _isolation_notes(topology: Topology, reserved: CpuSet) -> list[str]:
             "kernel does not spread a container's threads over them, so that these stay on the CPU on which they started. Boot without "
             "isolcpus, unless the programs in the pods pin their threads themselves."
         )
+    return notes
+
+
+_CONFINED = {
+    "nohz_full": "The kernel's own work is kept on CPUs {0} (nohz_full)",
+    "CPUAffinity": "systemd keeps the system's services on CPUs {0} (CPUAffinity=)",
+    "irqaffinity": "The kernel sends interrupts to CPUs {0} (irqaffinity)",
+}
+
+
+def _housekeeping_notes(topology: Topology, reserved: CpuSet) -> list[str]:
+    """The kubelet does not know these settings either. What they have in common with isolcpus, its notes tell."""
+    notes = []
+    for name, cpus in topology.housekeeping.items():
+        left = cpus - topology.isolated - reserved
+        if topology.isolated and cpus >= topology.online - topology.isolated:
+            continue
+        told = _CONFINED[name].format(format_cpuset(cpus))
+        if not reserved & cpus:
+            notes.append(
+                f"{told}, and none of them is reserved: the reserved CPUs {format_cpuset(reserved)} are little used by it."
+            )
+        elif left:
+            notes.append(f"{told}, and pods may get {format_cpuset(left)} of them for themselves.")
+        else:
+            continue
+        notes[-1] += f" Reserve {format_cpuset(cpus - topology.isolated)}, or change the setting."
     return notes
 
 

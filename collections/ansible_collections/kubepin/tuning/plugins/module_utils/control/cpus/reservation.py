@@ -77,6 +77,11 @@ def _threads(topology: Topology) -> str:
 
 def _why_these(topology: Topology, cpus: CpuSet) -> str:
     isolated = topology.isolated
+    if topology.housekeeping and cpus <= topology.system:
+        settings, left = ", ".join(sorted(topology.housekeeping)), format_cpuset(topology.system)
+        return (
+            f"{_why_this_node(topology, cpus)} They are among those that are left to the system ({settings}): {left}."
+        )
     if isolated and not isolated & cpus:
         return f"{_why_this_node(topology, cpus)} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
     return _why_this_node(topology, cpus)
@@ -175,16 +180,23 @@ def _automatic(
 
 
 def _by_preference(topology: Topology) -> t.List[Core]:
-    """Cores in the order in which ``auto`` takes them: those with the fewest isolated threads first, then NUMA nodes with
-    the fewest GPUs, then the lowest CPU.
+    """Cores in the order in which ``auto`` takes them: those with the fewest isolated threads first, then those with the
+    fewest threads that other settings keep the system from, then NUMA nodes with the fewest GPUs, then the lowest CPU.
 
-    The reservation is for the system, which does not run on isolated CPUs (isolcpus). Using one NUMA node and its lowest
+    The reservation is for the system, which does not run on isolated CPUs (isolcpus), and little on those that nohz_full,
+    CPUAffinity= and irqaffinity keep it from. Using one NUMA node and its lowest
     CPUs keeps the reservation within as few L3 groups as possible.
     """
 
-    def key(core: Core) -> t.Tuple[int, int, int, int]:
+    def key(core: Core) -> t.Tuple[int, int, int, int, int]:
         node = -1 if core.numa_node is None else core.numa_node
-        return len(core.cpus & topology.isolated), _gpus_on(topology, node), node, min(core.cpus)
+        return (
+            len(core.cpus & topology.isolated),
+            len(core.cpus - topology.system),
+            _gpus_on(topology, node),
+            node,
+            min(core.cpus),
+        )
 
     return sorted(topology.cores, key=key)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpus.cores import threads_as_counted
@@ -90,6 +90,8 @@ class Topology:
     l3_groups: tuple[CpuGroup, ...]
     cores: tuple[Core, ...]
     gpus: tuple[Gpu, ...]
+    housekeeping: Mapping[str, CpuSet] = field(default_factory=dict)
+    """What confines the system's own work (nohz_full, CPUAffinity, irqaffinity) -> the online CPUs that it leaves to it."""
 
     @classmethod
     def of(cls, facts: object) -> Topology:
@@ -108,6 +110,12 @@ class Topology:
         if found:
             raise _unreadable(found)
         return topology
+
+    @property
+    def system(self) -> CpuSet:
+        """The online CPUs that everything leaves to the system; without contradictory settings, none of them isolated."""
+        free = self.online - self.isolated
+        return free.intersection(*self.housekeeping.values()) or free
 
     @property
     def thread_counts(self) -> list[int]:
@@ -166,6 +174,7 @@ def _parsed(facts: _Entry) -> Topology:
             Gpu(gpu.text("address"), gpu.number_or_null("numa_node"), gpu.cpus("local_cpus"))
             for gpu in facts.entries("gpus")
         ),
+        housekeeping=facts.cpu_sets_if_any("housekeeping", online),
     )
 
 
@@ -233,6 +242,15 @@ class _Entry:
                 name, self._values[name], f"one or more of the online CPUs ({format_cpuset(online) or 'none'})"
             )
         return cpus
+
+    def cpu_sets_if_any(self, name: str, online: CpuSet) -> dict[str, CpuSet]:
+        """Sets of online CPUs by name; facts of earlier releases do not have them."""
+        value = self._values.get(name, {})
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            sets = _Entry(value, f"{self._path}{name}.", self._found)
+            return {key: sets.some_of(key, online) for key in value}
+        self._refuse(name, value, "a dictionary of CPU lists")
+        return {}
 
     def amounts(self, name: str) -> dict[str, int]:
         value = self._values.get(name, _MISSING)

@@ -33,6 +33,12 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
             "Under the static policy the kubelet refuses to resize the CPUs of Guaranteed pods in place, also of those without exclusive "
             "CPUs: the vertical pod autoscaler has to recreate them."
         )
+    if str((after.get("cpuManagerPolicyOptions") or {}).get("strict-cpu-reservation")).lower() == "true":
+        # kubernetes/kubernetes#141196
+        notes.append(
+            "With strict-cpu-reservation, pods with exclusive CPUs may take all CPUs that are not reserved, and then leave none to other "
+            "pods: keep some free, with the requests of the pods on the node."
+        )
     if after.get("cpuCFSQuota") is False:
         return notes
     if minor >= _ALWAYS_DROPS_QUOTA or (

@@ -24,7 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
     READ_IN,
     REMOVED,
     RemovedApi,
-    written_with,
+    old_objects,
 )
 
 _METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]", re.MULTILINE)
@@ -123,31 +123,30 @@ class UpgradeApi(KubernetesApi):
             raise
         return [dict(_LABEL.findall(labels)) for labels in _METRIC.findall(text)]
 
-    def _old_objects(self, api: RemovedApi) -> list[dict[str, str]]:
-        """The objects that were last written with a removed API version.
+    def _old_objects(self, api: RemovedApi) -> list[dict[str, t.Any]]:
+        """The objects that were last written with a removed API version, or that the server has in no other version.
 
-        They are read in the server's preferred version: reading the old version would itself count as a request for it.
+        They are read in another version where there is one: reading the old version would itself count as a request for it.
         """
         group = READ_IN.get(api.group, api.group)
+        served = self.find(f"/apis/{group}")
+        if served is None:
+            return []
+        names = [served["preferredVersion"]["version"], *(each["version"] for each in served["versions"])]
+        others = [name for name in dict.fromkeys(names) if (group, name) != (api.group, api.version)]
+        for version in [*others, *([api.version] if group == api.group else [])]:
+            objects = self._list_if_served(f"/apis/{group}/{version}/{api.resource}")
+            if objects is not None:
+                return old_objects(api, objects, version if version in others else None)
+        return []
+
+    def _list_if_served(self, path: str) -> list[JsonObject] | None:
         try:
-            version = self._get(f"/apis/{group}")["preferredVersion"]["version"]
-            objects = self._list(f"/apis/{group}/{version}/{api.resource}")
+            return self._list(path)
         except ApiError as error:
             if error.status == 404:
-                return []
+                return None
             raise
-        found = []
-        for item in objects:
-            writers = written_with(item, f"{api.group}/{api.version}")
-            if writers:
-                name = "/".join(filter(None, (item["metadata"].get("namespace"), item["metadata"]["name"])))
-                old = {
-                    "api": f"{api.group}/{api.version}",
-                    "resource": api.resource,
-                    "removed_release": f"1.{api.minor}",
-                }
-                found.append({**old, "name": name, "writers": ", ".join(writers)})
-        return found
 
     def _drains(self, pods: dict[str, list[JsonObject]], drain: dict[str, bool]) -> dict[str, dict[str, t.Any]]:
         budgets, daemon_sets = self.disruption_budgets(), self.daemon_sets()

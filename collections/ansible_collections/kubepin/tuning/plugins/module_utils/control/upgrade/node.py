@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kub
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.static_pods import api_references
 
 Facts = dict[str, t.Any]
 
@@ -54,6 +55,10 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config |
         "runtime": container_runtime(kubelet, read["programs"]),
         "cgroup": control_groups(kubelet),
         "feature_gates": kubelet.effective["featureGates"],
+        "event_record_qps": kubelet.configured.get("eventRecordQPS"),
+        "static_pod_references": {
+            path: references for path, text in read["static_pods"].items() if (references := api_references(text))
+        },
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
         # kubeadm has rewritten the files for a kubelet that is yet to be started, and those of before were compared

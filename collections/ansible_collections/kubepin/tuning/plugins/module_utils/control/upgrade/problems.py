@@ -187,6 +187,16 @@ def removed_api_stored(resource: str, name: str, api: str, writers: str, release
     )
 
 
+def removed_api_without_successor(resource: str, name: str, api: str, writers: str, release: str) -> Problem:
+    return _problem(
+        "removed_apis",
+        CLUSTER,
+        f"stores {resource} {name} of {api}, written by {writers}, which {release} cannot read, and which the present release has in no "
+        "other version",
+        "Save it with `kubectl get -o yaml`, delete it, and create it in a version of the new release after the upgrade.",
+    )
+
+
 def removed_api_note(resource: str, release: str) -> str:
     return (
         f"{resource}, which {release} no longer serves, has been requested since the API server started. No stored object was written "
@@ -285,6 +295,22 @@ def old_kubeadm_api(version: str, minor: int) -> Problem:
         CLUSTER,
         f"has a kubeadm-config of kubeadm.k8s.io/{version}, which kubeadm no longer reads since 1.{minor}",
         "Convert it with `kubeadm config migrate` of the present version, and put the result into the ConfigMap kubeadm-config.",
+    )
+
+
+def static_pod_references(node: str, path: str, references: Sequence[str], minor: int) -> Problem:
+    return _problem(
+        "static_pods",
+        node,
+        f"has a static pod in {path} that refers to {', '.join(references)}, which the kubelet does not start since 1.{minor}",
+        "Give it files of the node (hostPath) in their place, make it a DaemonSet, or remove it.",
+    )
+
+
+def events_unlimited(node: str) -> str:
+    return (
+        f"the kubelet of {node} has eventRecordQPS: 0, which since 1.37 means that it creates events without a limit, where it was a "
+        "default limit before: set a number such as 50 (the kubelet's default) to keep one"
     )
 
 

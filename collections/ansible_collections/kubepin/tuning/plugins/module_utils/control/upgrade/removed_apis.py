@@ -56,6 +56,8 @@ REMOVED = [
             "validatingadmissionpolicies validatingadmissionpolicybindings",
         ),
         (35, "storage.k8s.io", "v1alpha1", "volumeattributesclasses"),
+        (36, "scheduling.k8s.io", "v1alpha1", "workloads"),
+        (37, "scheduling.k8s.io", "v1alpha2", "podgroups workloads"),
         (37, "certificates.k8s.io", "v1alpha1", "clustertrustbundles"),
         (37, "networking.k8s.io", "v1beta1", "ipaddresses servicecidrs"),
         (37, "storage.k8s.io", "v1beta1", "volumeattributesclasses"),
@@ -112,6 +114,36 @@ def written_with(item: Mapping[str, t.Any], api_version: str) -> list[str]:
     if isinstance(applied, dict) and applied.get("apiVersion") == api_version:
         managers.append("kubectl apply")
     return sorted(set(managers))
+
+
+def old_objects(api: RemovedApi, items: Sequence[Mapping[str, t.Any]], served_in: str | None) -> list[dict[str, t.Any]]:
+    """The objects that keep a client or the cluster at an API version that 1.*api.minor* no longer serves.
+
+    An object that the server has in no other version is one of them whoever wrote it: no later release reads it.
+
+    :param served_in: the version of the API in which the server has the objects too; None if there is no other
+    """
+    written = f"{api.group}/{api.version}"
+    found = []
+    for item in items:
+        metadata = item["metadata"]
+        writers = written_with(item, written) if served_in else _managers(metadata)
+        if writers or served_in is None:
+            found.append(
+                {
+                    "api": written,
+                    "resource": api.resource,
+                    "removed_release": f"1.{api.minor}",
+                    "name": "/".join(filter(None, (metadata.get("namespace"), metadata["name"]))),
+                    "writers": ", ".join(writers) or "an unknown client",
+                    "served_in": served_in,
+                }
+            )
+    return found
+
+
+def _managers(metadata: Mapping[str, t.Any]) -> list[str]:
+    return sorted({str(entry.get("manager")) for entry in metadata.get("managedFields") or []})
 
 
 Request = Mapping[str, str]

@@ -20,6 +20,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rem
     GATES,
     KUBEADM_APIS,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.static_pods import (
+    ALWAYS_SINCE,
+    GATE,
+    PREVENTED_SINCE,
+)
 
 Data = Mapping[str, t.Any]
 
@@ -29,6 +34,11 @@ _CONTAINERD = ((26, (1, 6, 15)), (32, (1, 6, 36)), (34, (1, 6, 39)), (35, (1, 7,
 _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
 """Minor -> the first patch release whose kubeadm uses registry.k8s.io instead of k8s.gcr.io
 (kubernetes/kubernetes#113388, #113393, #113395)."""
+
+
+_EVENTS_UNLIMITED_SINCE = 37
+"""The minor of 1.x from which on `eventRecordQPS: 0` is no limit; before, it is client-go's default
+(kubernetes/kubernetes#117119)."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +137,8 @@ def _removed_apis(context: UpgradeContext) -> Findings:
     for request in clients:
         yield problems.removed_api_requested(_resource(request), request["removed_release"])
     for old in context.cluster["old_objects"]:
-        yield problems.removed_api_stored(
-            *(old[name] for name in ("resource", "name", "api", "writers", "removed_release"))
-        )
+        wording = problems.removed_api_stored if old["served_in"] else problems.removed_api_without_successor
+        yield wording(*(old[name] for name in ("resource", "name", "api", "writers", "removed_release")))
 
 
 def notes(context: UpgradeContext) -> list[str]:
@@ -148,7 +157,12 @@ def notes(context: UpgradeContext) -> list[str]:
         for _host, entry in sorted(context.hosts.items())
         if entry["facts"] and entry.get("configz_error") and _is_restarted(context, entry["node"])
     ]
-    return [*requests, *context.cluster["preemptions"], *marks, *evictions, *unread]
+    events = [
+        problems.events_unlimited(node)
+        for _host, node, facts in _facts(context)
+        if context.crosses(_EVENTS_UNLIMITED_SINCE) and facts["event_record_qps"] == 0
+    ]
+    return [*requests, *context.cluster["preemptions"], *marks, *evictions, *unread, *events]
 
 
 def _resource(request: Mapping[str, str]) -> str:
@@ -241,6 +255,15 @@ def _kubeadm_api(context: UpgradeContext) -> Findings:
         yield problems.old_kubeadm_api(version, removed)
 
 
+def _static_pods(context: UpgradeContext) -> Findings:
+    """The kubelet admits them before, without a mirror pod in the API."""
+    for _host, node, facts in _facts(context):
+        first = ALWAYS_SINCE if facts["feature_gates"].get(GATE) is False else PREVENTED_SINCE
+        if context.crosses(first):
+            for path, references in sorted(facts["static_pod_references"].items()):
+                yield problems.static_pod_references(node, path, references, first)
+
+
 def _names(text: str) -> list[str]:
     """The names in a list of names, or of NAME=VALUE, separated by commas."""
     return [item.partition("=")[0].strip() for item in text.split(",")]
@@ -306,6 +329,7 @@ RULES: tuple[Callable[[UpgradeContext], Findings], ...] = (
     _feature_gates,
     _admission_plugins,
     _kubeadm_api,
+    _static_pods,
     _drain,
     _disk,
     _source,

@@ -71,6 +71,7 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "upgrade_in_progress": os.path.exists(IN_PROGRESS),
         "kubeadm_began": any(map(_kubeadm_began, versions)),
         "manifests": manifests,
+        "static_pods": _static_pods(),
         "certificates": _certificates(),
         "etcd_database_mb": _size("/var/lib/etcd/member/snap/db"),
         "free_space": {path: _free(path) for path in (HOME, KUBERNETES, "/var/lib", *RUNTIME_FOLDERS.values())},
@@ -133,6 +134,11 @@ def _tag(path: str) -> t.Optional[str]:
     """The image tag in a static pod's manifest; None if there is no manifest."""
     match = re.search(r"^\s*(?:- )?image:\s*[\"']?[^\s\"'@]+:v?([^\s\"'@:/]+)", _text(path), re.MULTILINE)
     return match[1] if match else None
+
+
+def _static_pods() -> t.Dict[str, str]:
+    """Path -> text of the static pods; the kubelet reads all files there whose names do not begin with a dot."""
+    return {path: _text(path) for path in sorted(glob.glob(f"{MANIFESTS}/*")) if os.path.isfile(path)}
 
 
 def _certificates() -> t.List[Report]:

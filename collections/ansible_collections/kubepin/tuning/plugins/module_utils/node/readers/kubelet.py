@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     EXTRA_ARGS,
     absolute_path,
+    ambiguous_variables,
     expand_command,
     flag_path,
     parse_environment,
@@ -284,7 +285,11 @@ class _Reader:
             if "=" in word
         )
         for file in environment_files:
-            environment.update(parse_environment(self._text(file["path"]) or ""))
+            text = self._text(file["path"]) or ""
+            environment.update(parse_environment(text))
+            ambiguous = ambiguous_variables(text)
+            if ambiguous:
+                self._problems.append(problems.ambiguous_comment(file["path"], ambiguous))
         command = settings["ExecStart"][-1].replace("%%", "%").lstrip("-@:+!|")
         return expand_command(split_arguments(command), environment)
 

@@ -6,8 +6,16 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import SystemFiles, open_files
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
+    CpusetError,
+    format_cpuset,
+    parse_cpuset,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import (
+    SystemFiles,
+    open_files,
+    parse_mask,
+)
 
 SCHEMA = 1
 UNKNOWN = "unknown"
@@ -95,6 +103,7 @@ class Topology(t.TypedDict):
     online: str
     offline: str
     isolated: str
+    housekeeping: t.Dict[str, str]
     sockets: t.List[CpuGroup]
     numa_nodes: t.List[NumaNode]
     l3_groups: t.List[CpuGroup]
@@ -157,6 +166,7 @@ def topology_of(files: SystemFiles) -> Topology:
         "online": format_cpuset(online),
         "offline": format_cpuset(set(known) - online),
         "isolated": format_cpuset(files.cpus(f"{cpu_dir}/isolated")),
+        "housekeeping": _housekeeping(files, cpu_dir, online),
         "sockets": group_online(cpus, lambda cpu: cpu["socket"]),
         "numa_nodes": [
             {"id": node, "cpus": format_cpuset(nodes[node] & online), "memory": _memory(files, node)}
@@ -172,6 +182,28 @@ def topology_of(files: SystemFiles) -> Topology:
         "gpus": _gpus(files),
         "nics": _nics(files),
     }
+
+
+def _housekeeping(files: SystemFiles, cpu_dir: str, online: CpuSet) -> t.Dict[str, str]:
+    """What confines the system's own work -> the online CPUs that it leaves to it; nothing that leaves it all of them.
+
+    The kernel's nohz_full and irqaffinity (Documentation/admin-guide/kernel-parameters.txt), and systemd's CPUAffinity=
+    (systemd-system.conf(5)), which PID 1 has and every service inherits.
+    """
+    init = re.search(r"^Cpus_allowed_list:[ \t]*(\S+)$", files.text("proc/1/status") or "", re.MULTILINE)
+    confined = {
+        "nohz_full": online - files.cpus(f"{cpu_dir}/nohz_full"),
+        "CPUAffinity": online & _cpus_of(init[1] if init else ""),
+        "irqaffinity": online & parse_mask(files.text("proc/irq/default_smp_affinity") or ""),
+    }
+    return {name: format_cpuset(cpus) for name, cpus in confined.items() if cpus and cpus != online}
+
+
+def _cpus_of(text: str) -> CpuSet:
+    try:
+        return parse_cpuset(text)
+    except CpusetError:
+        return frozenset()
 
 
 def _memory(files: SystemFiles, node: int) -> t.Dict[str, int]:

@@ -24,7 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
     UNDONE,
     SwitchRecord,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import Transaction
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
@@ -62,6 +62,22 @@ def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> 
         raise TuningError("another run is changing this node right now: wait for it to end.")
 
 
+@contextlib.contextmanager
+def sole_use(node: Node, journal: Journal, own: t.Optional[str]) -> t.Iterator[None]:
+    """The lock of a node on which no other run's switch awaits confirmation, not even one of a run that had the lock.
+
+    :param own: the id of the caller's own switch
+    :raises TuningError: if another run is active, or the lock is not free in time
+    """
+    while True:
+        wait_for_held_switch(node, journal, own)
+        with NodeLock():
+            record = journal.unfinished()
+            if record is None or record.id == own or not record.held_for(node.boot_id(), node.monotonic()):
+                yield
+                return
+
+
 class Switch:
     """Carries out plans on one node."""
 
@@ -86,6 +102,9 @@ class Switch:
         :raises TuningError: after a failure; its details hold the cause, and whether the old settings are restored and
             verified
         """
+        unfinished = self._journal.unfinished()
+        if unfinished is not None:
+            raise TuningError.of([problems.begun_meanwhile(unfinished.id)])
         self.check(changes)
         record = SwitchRecord(
             id=self._journal.new_id(self._node.time()),

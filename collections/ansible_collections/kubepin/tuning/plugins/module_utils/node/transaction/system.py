@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import re
 import signal
 import time
 import typing as t
@@ -15,10 +16,22 @@ import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files, make_directory
 
 LOCK = os.path.join(HOME, "lock")
+
+LOCK_SECONDS = 30
+"""How long a run waits for the lock: longer than a guard takes to start a kubelet that starts."""
+
+_LOCK_PAUSE_SECONDS = 0.2
+
+_FLOCK = re.compile(r": FLOCK +ADVISORY +WRITE +(?P<pid>\d+) +\S+:(?P<inode>\d+) ", re.ASCII)
+"""A lock that is held: a line of one that is waited for has an arrow before FLOCK."""
+
+_GUARD_PROGRAM = "flock"
 
 LAST_RESORT_SECONDS = 30
 """How long a transaction that failed tries to start the kubelet; after that, the guard does."""
@@ -81,7 +94,7 @@ class Node(Files):
 
     def _start_guard(self, name: str) -> t.Optional[str]:
         """Why systemd does not start it, None if it does. Old versions do not take the properties."""
-        start = ["flock", LOCK, "systemctl", "start", self._service]
+        start = [_GUARD_PROGRAM, LOCK, "systemctl", "start", self._service]
         refusal: t.Optional[str] = None
         for properties in (_PATIENT, []):
             try:
@@ -255,27 +268,61 @@ class Node(Files):
 
 
 class NodeLock:
-    """Lets one run at a time use the node; in check mode it does not even make the lock's folder."""
-
-    def __init__(self, check_mode: bool) -> None:
-        self._check_mode = check_mode
-        self._file: t.Optional[t.IO[str]] = None
+    """Lets one run at a time use the node; a context manager."""
 
     def __enter__(self) -> None:
-        if self._check_mode:
-            return
+        """Wait for whoever has the lock: most often a run that is about to end, or the guard that starts the kubelet.
+
+        :raises TuningError: if it is not free within `LOCK_SECONDS`, with who has it; nothing was changed
+        """
         try:
             make_directory(HOME, mode=0o700)
             self._file = open(LOCK, "w", encoding="utf-8")
         except OSError as exc:
             raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not self._is_taken():
+            if time.monotonic() >= deadline:
+                problem = _held_lock(self._file)
+                self._file.close()
+                raise TuningError.of([problem])
+            time.sleep(_LOCK_PAUSE_SECONDS)
+
+    def _is_taken(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise TuningError(
-                f"another run is changing this node right now ({self._file.name} is locked): wait for it to end."
-            ) from exc
+        except BlockingIOError:
+            return False
+        return True
 
     def __exit__(self, *_exc: object) -> None:
-        if self._file:
-            self._file.close()
+        self._file.close()
+
+
+def _held_lock(file: t.IO[str]) -> Problem:
+    """That the lock is not free, with the process that has it if the kernel tells (proc(5), /proc/locks)."""
+    wanted = os.fstat(file.fileno())
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="utf-8") as locks:
+        for line in locks:
+            match = _FLOCK.search(line)
+            if match and int(match["inode"]) == wanted.st_ino and _has_open(match["pid"], wanted):
+                return _held_by(match["pid"])
+    return problems.node_locked(LOCK, LOCK_SECONDS)
+
+
+def _has_open(pid: str, wanted: os.stat_result) -> bool:
+    """Whether the process has this file open: numbers of inodes are unique within a file system only."""
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(f"{folder}/{name}"), wanted):
+                return True
+    return False
+
+
+def _held_by(pid: str) -> Problem:
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        command = file.read().rstrip("\0").split("\0")
+    if os.path.basename(command[0]) == _GUARD_PROGRAM:
+        return problems.guard_starts_kubelet(LOCK, LOCK_SECONDS, pid)
+    return problems.node_locked(LOCK, LOCK_SECONDS, f"PID {pid}, `{' '.join(command)}`")

@@ -16,6 +16,7 @@ import urllib.parse
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
+    UNSIGNED,
     Repository,
     Source,
     filled,
@@ -395,7 +396,7 @@ class Apt(Packages):
 
     def _new_file(self, url: str) -> t.Tuple[str, str]:
         key = self._repository.key
-        option = {None: "", "unsigned": "[trusted=yes] "}.get(key, f"[signed-by={key}] ")
+        option = {None: "", UNSIGNED: "[trusted=yes] "}.get(key, f"[signed-by={key}] ")
         return f"{APT_FOLDER}/kubernetes.list", f"deb {option}{url} {self._repository.suite}\n"
 
 
@@ -500,9 +501,7 @@ class Dnf(Packages):
 
     def _new_file(self, url: str) -> t.Tuple[str, str]:
         key = self._repository.key or f"{url.rstrip('/')}/repodata/repomd.xml.key"
-        check = (
-            "gpgcheck=0\n" if key == "unsigned" else f"gpgcheck=1\ngpgkey={'file://' if key[0] == '/' else ''}{key}\n"
-        )
+        check = "gpgcheck=0\n" if key == UNSIGNED else f"gpgcheck=1\ngpgkey={'file://' if key[0] == '/' else ''}{key}\n"
         return f"{DNF_FOLDER}/kubernetes.repo", f"[kubernetes]\nname=Kubernetes\nbaseurl={url}\nenabled=1\n{check}"
 
 
@@ -541,6 +540,11 @@ def package_problems(
     if source.checksums:
         found.append(
             "kubeadm_upgrade_checksums are for binaries; packages are verified by their repository. Take them out."
+        )
+    if repository.unprotected:
+        found.append(
+            f"packages would come from {repository.url} over http and without a signature: whoever is on the way can replace them. Use "
+            "https, or a repository that is signed, with its key in kubeadm_upgrade_repository_key."
         )
     try:
         packages = packages_here(run, repository)

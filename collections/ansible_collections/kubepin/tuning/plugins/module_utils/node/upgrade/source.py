@@ -20,6 +20,9 @@ import urllib.request
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import durable_rename
 
+UNSIGNED = "unsigned"
+"""The `key` of a repository without signatures."""
+
 PROGRAMS = ("kubeadm", "kubelet", "kubectl")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
@@ -59,6 +62,11 @@ class Repository:
     key: t.Optional[str] = None
     """The file of its key on this machine; "unsigned" if it has none; None for the keys that apt or dnf trusts."""
 
+    @property
+    def unprotected(self) -> bool:
+        """Whether anyone on the way can replace a package."""
+        return self.key == UNSIGNED and _is_plain(self.url)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -85,12 +93,21 @@ class Source:
     def remote(self) -> bool:
         return re.match(r"https?://", self.binaries or "") is not None
 
+    @property
+    def unprotected(self) -> bool:
+        """Whether anyone on the way can replace both a program and the checksum beside it."""
+        return _is_plain(self.binaries or "")
+
     def folder(self, version: str) -> str:
         return filled(self.binaries or "", version).rstrip("/")
 
     def archive_patterns(self, version: str, control_plane: bool) -> t.List[str]:
         patterns = [*self.image_archives, *(self.control_plane_image_archives if control_plane else ())]
         return [filled(pattern, version) for pattern in patterns]
+
+
+def _is_plain(url: str) -> bool:
+    return url.startswith("http://")
 
 
 def filled(text: str, version: str, kind: str = "") -> str:
@@ -176,11 +193,16 @@ def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
 def checksum_of(source: Source, version: str, program: str) -> str:
     """The SHA-256 that a program must have.
 
-    :raises TuningError: if none is given and there is none next to the program
+    :raises TuningError: if none is given and there is none next to the program, or none that proves anything
     """
     given = source.checksums.get(version, {}).get(program)
     if given:
         return given
+    if source.unprotected:
+        raise TuningError(
+            f"{program} {version} would come from {source.folder(version)} over http, and so would its checksum: whoever is on the way can "
+            "replace both. Use https, or name its SHA-256 in `checksums`."
+        )
     place = f"{source.folder(version)}/{program}.sha256"
     text = _read(place) if source.remote else _text(place)
     match = _SHA256.search(text or "")
@@ -250,9 +272,19 @@ def _read(url: str) -> t.Optional[str]:
         raise
 
 
+class _KeepsHttps(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection from https to http, which urllib would."""
+
+    def redirect_request(self, req: t.Any, fp: t.Any, code: int, msg: str, headers: t.Any, newurl: str) -> t.Any:
+        if _is_plain(newurl) and not _is_plain(req.full_url):
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _open(url: str, method: str) -> t.Any:
+    opener = urllib.request.build_opener(_KeepsHttps)
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=_SECONDS)
+        return opener.open(urllib.request.Request(url, method=method), timeout=_SECONDS)
     except urllib.error.HTTPError as exc:
         raise TuningError(
             f"{url} answers {exc.code} {exc.reason} to this node. Correct the URL.", status=exc.code

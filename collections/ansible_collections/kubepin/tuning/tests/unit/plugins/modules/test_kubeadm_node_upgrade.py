@@ -104,7 +104,10 @@ def test_a_kubelet_that_does_not_start_is_undone(machine: Machine, step: Run) ->
     assert f"{OLD} is back and verified" in result["msg"]
 
 
-def test_a_node_that_another_run_changes_is_left_alone(machine: Machine, step: Run) -> None:
+def test_a_node_that_another_run_changes_is_left_alone(
+    machine: Machine, step: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "LOCK_SECONDS", 0)
     machine.write("/var/lib/kubepin/lock", "")
     with machine.path("/var/lib/kubepin/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,6 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import switch
 from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import machines
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
@@ -38,7 +39,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
 
     for module in (kubelet_switch, kubelet_switch_info):
         monkeypatch.setattr(module, "Node", lambda run: node)
-    monkeypatch.setattr(kubelet_switch, "NodeLock", lambda check_mode: contextlib.nullcontext())
+    monkeypatch.setattr(switch, "NodeLock", contextlib.nullcontext)
     monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
     monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own

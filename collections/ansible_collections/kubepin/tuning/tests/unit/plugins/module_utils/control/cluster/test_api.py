@@ -401,3 +401,47 @@ def test_an_answer_ends_an_outage_and_the_next_one_is_counted_anew(monkeypatch):
     clock[0] = 26
     with pytest.raises(ApiError, match="tried it for 11 s"):
         patience.bear(ApiError("away", None, "away", outage=True))
+
+
+EXEC_PLUGIN = """#!/bin/sh
+echo token >> {calls}
+echo '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",'
+echo '"status": {{"token": "'token-$(wc -l < {calls})'"}}}}'
+"""
+
+
+def by_exec_plugin(tmp_path, server):
+    """An API whose user's tokens are token-1, token-2 and so on, each read by a program."""
+    plugin = tmp_path / "plugin"
+    plugin.write_text(EXEC_PLUGIN.format(calls=tmp_path / "calls"))
+    plugin.chmod(0o755)
+    user = f"exec: {{command: {plugin}, apiVersion: client.authentication.k8s.io/v1}}"
+    config = tmp_path / "config"
+    config.write_text(kubeconfig(f"http://127.0.0.1:{server.port}").replace("token: secret", user))
+    return KubernetesApi(str(config), None)
+
+
+def only_token(number):
+    """The API server accepts only this token."""
+
+    def fault(handler):
+        sound = handler.headers["Authorization"] == f"Bearer token-{number}"
+        handler.reply(200 if sound else 401, b'{"accepted": true}' if sound else status_object(401, "Unauthorized"), {})
+
+    return fault
+
+
+def test_a_token_of_an_exec_plugin_that_has_expired_is_replaced(tmp_path, monkeypatch, server):
+    monkeypatch.setattr(cluster_api, "_CREDENTIALS_SECONDS", 0)
+    api = by_exec_plugin(tmp_path, server)
+    server.faults += [only_token(1), only_token(2), only_token(2), only_token(2)]
+    assert [api.find("/api/v1/nodes/a") for _ in range(3)] == [{"accepted": True}] * 3
+    assert (tmp_path / "calls").read_text().count("token") == 2
+
+
+def test_a_token_that_is_refused_at_once_is_not_read_again(tmp_path, server):
+    api = by_exec_plugin(tmp_path, server)
+    server.faults.append(only_token(2))
+    with pytest.raises(ApiError, match="refuses the credentials"):
+        api.find("/api/v1/nodes/a")
+    assert (tmp_path / "calls").read_text().count("token") == 1

@@ -10,6 +10,8 @@ HYBRID = topology(cores=20, threads=2, missing=tuple(range(28, 40)))
 """8 performance cores of 2 threads and 12 efficient ones of 1, as an i7-14700 has: 28 CPUs of 20 cores."""
 ISOLATED = topology(cores=64, threads=2, numa_nodes=2, gpus_on=(0, 0), isolated="4-63,68-127")
 
+CONFINED = topology(cores=64, threads=2, housekeeping={"CPUAffinity": "0-3,64-67", "irqaffinity": "0-3,64-67"})
+
 
 @pytest.mark.parametrize(
     ("machine", "reserved", "notes"),
@@ -44,6 +46,26 @@ ISOLATED = topology(cores=64, threads=2, numa_nodes=2, gpus_on=(0, 0), isolated=
                 "CPUs 4-31,33-63,68-95,97-127 are isolated",
             ],
             id="isolated CPUs reserved",
+        ),
+        pytest.param(CONFINED, "0-3,64-67", [], id="all that is left to the system reserved"),
+        pytest.param(
+            CONFINED,
+            "0,64",
+            [
+                "systemd keeps the system's services on CPUs 0-3,64-67 (CPUAffinity=), and pods may get 1-3,65-67 of them for "
+                "themselves. Reserve 0-3,64-67, or change the setting.",
+                "The kernel sends interrupts to CPUs 0-3,64-67 (irqaffinity), and pods may get",
+            ],
+            id="some of what is left to the system reserved",
+        ),
+        pytest.param(
+            topology(cores=8, housekeeping={"nohz_full": "0-1"}),
+            "4",
+            [
+                "The kernel's own work is kept on CPUs 0-1 (nohz_full), and none of them is reserved: the reserved CPUs 4 are little "
+                "used by it. Reserve 0-1, or change the setting."
+            ],
+            id="others reserved than are left to the kernel",
         ),
         pytest.param(
             HYBRID,

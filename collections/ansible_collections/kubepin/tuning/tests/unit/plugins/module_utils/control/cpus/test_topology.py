@@ -97,6 +97,12 @@ def changed(place: str, value: Any) -> dict[str, Any]:
     return dict(facts)
 
 
+def test_facts_of_earlier_releases_do_not_tell_what_confines_the_system() -> None:
+    facts = topology_facts(cores=2)
+    del facts["housekeeping"]
+    assert (Topology.of(facts).housekeeping, Topology.of(facts).system) == ({}, frozenset({0, 1}))
+
+
 @pytest.mark.parametrize(
     ("facts", "finding"),
     [
@@ -121,6 +127,9 @@ def changed(place: str, value: Any) -> dict[str, Any]:
                      id="an empty core"),
         pytest.param(changed("cores.1.cpus", "2"), 'cores[1].cpus is "2" (expected one or more of the online CPUs (0-1))',
                      id="a core that is offline"),
+        pytest.param(changed("housekeeping", {"CPUAffinity": "9"}),
+                     'housekeeping.CPUAffinity is "9" (expected one or more of the online CPUs (0-1))', id="a CPU that is not there"),
+        pytest.param(changed("housekeeping", "0"), 'housekeeping is "0" (expected a dictionary of CPU lists)', id="no sets of CPUs"),
         pytest.param(changed("offline", "x" * 99), f'offline is "{"x" * 59}... (expected', id="a long text"),
     ],
 )  # fmt: skip

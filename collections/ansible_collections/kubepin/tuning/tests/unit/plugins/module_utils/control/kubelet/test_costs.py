@@ -9,6 +9,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.cos
 RESIZE, NO_QUOTA, QUOTA = "refuses to resize the CPUs of Guaranteed pods", "have no CFS quota", "keep their CFS quota"
 
 
+EMPTY = "may take all CPUs that are not reserved"
+
+
 def gates(**values: bool) -> dict[str, Any]:
     return {"featureGates": values}
 
@@ -28,6 +31,12 @@ def gates(**values: bool) -> dict[str, Any]:
             36, gates(InPlacePodVerticalScalingExclusiveCPUs=True), [NO_QUOTA], id="resizes exclusive CPUs too"
         ),
         pytest.param(37, gates(DisableCPUQuotaWithExclusiveCPUs=False), [RESIZE, NO_QUOTA], id="another locked gate"),
+        pytest.param(
+            36,
+            {"cpuManagerPolicyOptions": {"strict-cpu-reservation": "true"}},
+            [RESIZE, EMPTY, NO_QUOTA],
+            id="a shared pool without reserved CPUs",
+        ),
         pytest.param(36, {"cpuCFSQuota": False}, [RESIZE], id="no quota on this node at all"),
     ],
 )

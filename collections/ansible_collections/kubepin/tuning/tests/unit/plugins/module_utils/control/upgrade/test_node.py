@@ -27,6 +27,7 @@ def read(**changes: t.Any) -> dict[str, t.Any]:
         "upgrade_in_progress": False,
         "kubeadm_began": False,
         "manifests": dict.fromkeys(("kube-apiserver", "etcd")),
+        "static_pods": {},
         "certificates": [],
         "etcd_database_mb": 200,
         "free_space": {path: {"device": 1, "free_mb": 900} for path in paths},
@@ -44,6 +45,12 @@ def test_the_facts_are_those_that_the_module_documents() -> None:
     facts = node_facts(read(), by_packages=False)
     assert set(facts) == set(documented)
     assert (facts["versions"]["kubelet"], facts["runtime"]["version"]) == ("1.30.0", "1.7.1")
+
+
+def test_static_pods_are_facts_only_if_they_refer_to_the_api() -> None:
+    texts = {"/m/plain.yaml": "spec: {containers: []}", "/m/vip.yaml": "spec: {imagePullSecrets: [{name: a}]}"}
+    facts = node_facts(read(static_pods=texts), by_packages=False)
+    assert facts["static_pod_references"] == {"/m/vip.yaml": ["Secrets"]}
 
 
 @pytest.mark.parametrize(

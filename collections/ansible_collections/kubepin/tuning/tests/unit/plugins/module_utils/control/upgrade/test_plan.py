@@ -216,6 +216,29 @@ def test_flags_of_cadvisor_stop_the_kubelet_of_1_37(cluster: Cluster) -> None:
     assert cluster.problems() == [("kubelet_flags", W1)]
 
 
+def test_static_pods_with_references_to_the_api(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    pods = {"/etc/kubernetes/manifests/vip.yaml": ["ConfigMaps", "Secrets"]}
+    cluster.hosts[W1]["facts"]["static_pod_references"] = pods
+    assert cluster.problems() == []  # they have not run since 1.34
+    cluster.hosts[W1]["facts"]["feature_gates"] = {"PreventStaticPodAPIReferences": False}
+    assert ("static_pods", W1) in cluster.problems()
+    cluster.control_plane_at("1.33.5")
+    cluster.kubelets_at("1.33.5", CP, W1, W2)
+    cluster.request["target"] = "1.34.4"
+    assert cluster.problems() == []
+    cluster.hosts[W1]["facts"]["feature_gates"] = {}
+    [problem] = cluster.plan().problems
+    assert "vip.yaml that refers to ConfigMaps, Secrets, which the kubelet does not start since 1.34" in problem.text
+
+
+def test_events_without_a_limit_are_a_note(cluster: Cluster) -> None:
+    at_1_36(cluster)
+    assert not any("eventRecordQPS" in note for note in cluster.plan().notes)
+    cluster.hosts[W1]["facts"]["event_record_qps"] = 0
+    assert [note for note in cluster.plan().notes if "eventRecordQPS: 0" in note and W1 in note]
+
+
 def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
     cluster.request["images_from_registry"] = True
     assert cluster.problems() == [("image_repository", CLUSTER)]
@@ -239,6 +262,7 @@ def test_removed_apis(cluster: Cluster) -> None:
             "name": "a/b",
             "writers": "helm",
             "removed_release": "1.22",
+            "served_in": "v1",
         }
     ]
     problems = cluster.plan().problems
@@ -246,6 +270,14 @@ def test_removed_apis(cluster: Cluster) -> None:
     texts = [problem.text for problem in problems]
     assert "networking.k8s.io/v1beta1" in texts[0]
     assert "a/b, written with extensions/v1beta1 by helm" in texts[1]
+
+
+def test_an_object_of_an_api_without_a_successor_is_to_be_deleted(cluster: Cluster) -> None:
+    old = {"api": "scheduling.k8s.io/v1alpha2", "resource": "workloads", "name": "ml/a", "writers": "kueue"}
+    cluster.api["old_objects"] = [{**old, "removed_release": "1.37", "served_in": None}]
+    [problem] = cluster.plan().problems
+    assert problem.code == "removed_apis"
+    assert "workloads ml/a of scheduling.k8s.io/v1alpha2, written by kueue, which 1.37 cannot read" in problem.text
 
 
 def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_them(cluster: Cluster) -> None:
@@ -256,7 +288,14 @@ def test_requests_that_may_be_kubernetes_own_are_hints_unless_an_object_names_th
         {**old, "group": "discovery.k8s.io", "resource": "endpointslices"},
     ]
     cluster.api["old_objects"] = [
-        {"api": "batch/v1beta1", "resource": "cronjobs", "name": "a/b", "writers": "helm", "removed_release": "1.25"}
+        {
+            "api": "batch/v1beta1",
+            "resource": "cronjobs",
+            "name": "a/b",
+            "writers": "helm",
+            "removed_release": "1.25",
+            "served_in": "v1",
+        }
     ]
     plan = cluster.plan()
     assert [problem.finding.split(" which ")[0] for problem in plan.problems] == [

@@ -4,6 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import (
+    RemovedApi,
+    old_objects,
     sort_requests,
     written_with,
 )
@@ -47,3 +49,11 @@ def test_who_wrote_an_object_with_an_old_version() -> None:
     }
     assert written_with(item, "networking.k8s.io/v1beta1") == ["helm", "kubectl apply"]
     assert written_with({"metadata": {}}, "networking.k8s.io/v1beta1") == []
+
+
+def test_an_object_that_the_server_has_in_no_other_version_counts_whoever_wrote_it() -> None:
+    api = RemovedApi(37, "scheduling.k8s.io", "v1alpha2", "workloads")
+    item = {"metadata": {"namespace": "ml", "name": "train", "managedFields": [{"manager": "kube-controller-manager"}]}}
+    assert old_objects(api, [item], served_in="v1beta1") == []
+    [found] = old_objects(api, [item], served_in=None)
+    assert (found["name"], found["writers"], found["served_in"]) == ("ml/train", "kube-controller-manager", None)

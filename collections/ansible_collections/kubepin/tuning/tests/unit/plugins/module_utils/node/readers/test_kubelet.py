@@ -221,6 +221,25 @@ def test_extra_args_file(node: Node, old: str, new: str, expected: str | None, c
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# off: \\\nKUBELET_EXTRA_ARGS=--v=3\n", "KUBELET_EXTRA_ARGS"),
+        ("; off: \\\n# more \\\nA=1\nKUBELET_EXTRA_ARGS=--v=3\n", "A"),
+        ("# off: \\\n\nKUBELET_EXTRA_ARGS=--v=3\n", ""),
+        ("# off: \\n\nKUBELET_EXTRA_ARGS=--v=3 \\\n --v=4\n", ""),
+        ("# off: \\\n# more\nKUBELET_EXTRA_ARGS=--v=3\n", ""),
+    ],
+    ids=["before an assignment", "over two comments", "before an empty line", "not at its end", "before a comment"],
+)
+def test_a_comment_that_versions_of_systemd_read_differently_is_named(node: Node, text: str, names: str) -> None:
+    node.write(EXTRA, text)
+    found = [problem for problem in node.read()["problems"] if problem["code"] == "environment_file_ambiguous"]
+    assert [f"systemd before 254 reads {names} differently" in problem["text"] for problem in found] == [True] * bool(
+        names
+    )
+
+
+@pytest.mark.parametrize(
     ("flags", "version", "name", "endpoint"),
     [
         pytest.param("", "1.22.17", "docker", "unix:///var/run/dockershim.sock", id="dockershim is the default before 1.24"),

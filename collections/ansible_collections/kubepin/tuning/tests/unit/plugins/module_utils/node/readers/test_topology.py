@@ -382,3 +382,20 @@ def test_any_machine_is_read_on_the_node_and_on_the_control_node(changed: Tree, 
     there = {name: text for name, text in {**SMALL, **changed}.items() if name not in missing}
     found = topology_of(Memory(there))
     assert ControlTopology.of(found).online == parse_cpuset(found["online"])
+
+
+@pytest.mark.parametrize(
+    ("files", "housekeeping"),
+    [
+        ({}, {}),
+        ({"proc/1/status": "Cpus_allowed:\tff\nCpus_allowed_list:\t0-255\nMems_allowed:\t1"}, {}),
+        ({"proc/1/status": "Cpus_allowed_list:\t0-3,128-131"}, {"CPUAffinity": "0-3,128-131"}),
+        ({"proc/1/status": "Cpus_allowed_list:\t(null)"}, {}),
+        ({"proc/irq/default_smp_affinity": "00000000,0000000f"}, {"irqaffinity": "0-3"}),
+        ({"sys/devices/system/cpu/nohz_full": "4-255"}, {"nohz_full": "0-3"}),
+        ({"sys/devices/system/cpu/nohz_full": "  (null)"}, {}),
+        ({"sys/devices/system/cpu/nohz_full": "0-255"}, {}),
+    ],
+)
+def test_what_confines_the_systems_own_work(files: Tree, housekeeping: dict[str, str]) -> None:
+    assert topology_of(Memory({**epyc_7773x_pair(), **files}))["housekeeping"] == housekeeping

@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     FileChange,
     SettingChange,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import switch as switch_module
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, draft_path
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
@@ -30,6 +31,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import (
     Switch,
+    sole_use,
     wait_for_held_switch,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
@@ -178,6 +180,26 @@ def test_a_run_is_refused_if_another_one_confirms_its_held_switch_meanwhile() ->
     node.sleep = confirmed_meanwhile  # type: ignore[method-assign]  # the other run acts while this one sleeps
     with pytest.raises(TuningError, match="another run is changing this node right now"):
         wait_for_held_switch(node, journal, own=None)
+
+
+def test_a_run_that_waited_for_the_lock_leaves_a_switch_alone_that_was_held_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+
+    @contextlib.contextmanager
+    def locked_by_another_run() -> Iterator[None]:
+        if journal.unfinished() is None:
+            switch.apply(PLAN, hold_seconds=45)
+        yield
+
+    monkeypatch.setattr(switch_module, "NodeLock", locked_by_another_run)
+    with sole_use(node, journal, own=None):
+        assert 44 < node.clock < 60
+        with pytest.raises(TuningError, match="was begun by another run after this one was planned"):
+            switch.apply(PLAN)
+    assert (node.policy, journal.unfinished() is not None) == ("static", True)
 
 
 def test_a_run_does_not_wait_for_its_own_held_switch() -> None:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,11 +105,53 @@ def test_a_process_of_the_service(stat: str, cgroup: str, found: bool, monkeypat
     assert Node(lambda argv: (0, "", ""))._processes() == ({7} if found else set())
 
 
-def test_the_second_run_on_a_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock of this test's own, for which nobody waits for longer than 0.5 s."""
     monkeypatch.setattr(system, "HOME", str(tmp_path))
     monkeypatch.setattr(system, "LOCK", str(tmp_path / "lock"))
-    with NodeLock(check_mode=False), pytest.raises(TuningError, match="another run is changing this node"):
-        NodeLock(check_mode=False).__enter__()
+    monkeypatch.setattr(system, "LOCK_SECONDS", 0.5)
+    return tmp_path / "lock"
+
+
+ANOTHER_RUN = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+
+
+@contextlib.contextmanager
+def locked_by(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command while it has the lock; it prints a line once it has."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_the_second_run_on_a_node_waits_and_is_refused_with_who_has_the_node(lock: Path) -> None:
+    with locked_by(sys.executable, "-c", ANOTHER_RUN, str(lock)) as run, pytest.raises(TuningError) as caught:
+        NodeLock().__enter__()
+    assert [problem["code"] for problem in caught.value.details["problems"]] == ["node_locked"]
+    assert f"is held by PID {run.pid}, `{sys.executable} -c" in str(caught.value)
+    assert "another run is changing this node right now" in str(caught.value)
+
+
+def test_a_run_waits_for_one_that_is_about_to_end(lock: Path) -> None:
+    command = ("flock", str(lock), "sh", "-c", "echo; exec sleep 0.2")
+    with locked_by(*command), NodeLock(), lock.open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_guard_that_cannot_start_the_kubelet_is_told_apart_from_a_run(lock: Path) -> None:
+    guard = ("flock", "--close", str(lock), "sh", "-c", "echo; exec sleep 3")
+    with locked_by(*guard) as process, pytest.raises(TuningError) as caught:
+        NodeLock().__enter__()
+    assert [problem["code"] for problem in caught.value.details["problems"]] == ["guard_starts_kubelet"]
+    assert f"PID {process.pid}" in str(caught.value)
+    assert "journalctl --unit kubelet" in str(caught.value)
 
 
 def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +159,7 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(system, "HOME", str(tmp_path / "file"))
     monkeypatch.setattr(system, "LOCK", str(tmp_path / "file" / "lock"))
     with pytest.raises(TuningError, match=r"file/lock cannot be written: .* Nothing was changed"):
-        NodeLock(check_mode=False).__enter__()
+        NodeLock().__enter__()
 
 
 def answering(commands: list[list[str]], pid: int, fails: tuple[str, ...] = ()) -> Node:

@@ -183,6 +183,12 @@ def test_combinations_that_cannot_work_are_refused_all_at_once(managers):
     assert problems(Source("/srv"), ["1.28.2"]) == []
 
 
+def test_packages_over_http_must_be_signed(managers):
+    managers.add("apt-get")
+    [found] = problems(Source(packages=Repository("http://m/{minor}", key="unsigned")), ["1.28.2"])
+    assert "over http and without a signature" in found
+
+
 def test_what_a_repository_lacks_is_named_with_what_it_has(monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "APT_FOLDER", str(tmp_path))
 

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     Source,
+    _KeepsHttps,
     checksum_of,
     source_problems,
     stage,
@@ -57,3 +64,47 @@ def test_given_checksums_count_before_those_beside_the_program(folder: Path, tmp
     assert checksum_of(source, "1.22.17", "kubelet") == "0" * 64
     with pytest.raises(TuningError, match="Fetch it again"):
         stage(source, "1.22.17", "kubelet", str(tmp_path))
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """A folder over HTTP; what is below /moved/ is elsewhere."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.replace("/moved/", "/"))
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815 - as http.server calls it
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged."""
+
+
+@pytest.fixture
+def url(folder: Path) -> Iterator[str]:
+    """The URL of the folder, over http."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_programs_over_http_are_taken_by_given_checksums_only(url: str, tmp_path: Path) -> None:
+    [found] = source_problems(Source(f"{url}/{{version}}"), "1.22.17", False)
+    assert "{kubeadm,kubelet,kubectl} 1.22.17 would come from" in found
+    assert "over http, and so would its checksum" in found
+    given = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("kubeadm", "kubelet", "kubectl")}
+    source = Source(f"{url}/{{version}}", {"1.22.17": given})
+    assert source_problems(source, "1.22.17", False) == []
+    assert Path(stage(source, "1.22.17", "kubelet", str(tmp_path))).read_text() == "kubelet"
+    moved = Source(f"{url}/moved/{{version}}", {"1.22.17": given})
+    assert source_problems(moved, "1.22.17", False) == []
+
+
+def test_a_redirection_from_https_to_http_is_not_followed() -> None:
+    request = urllib.request.Request("https://mirror/kubelet")
+    with pytest.raises(urllib.error.URLError, match="redirects to http://elsewhere/kubelet, which is not https"):
+        _KeepsHttps().redirect_request(request, None, 302, "Found", {}, "http://elsewhere/kubelet")
