@@ -27,6 +27,8 @@ class Stage:
     """Whether the lane's later stages need this one to pass."""
     always: bool = False
     """Whether it runs even if a required stage failed: it cleans up."""
+    junit: str = ""
+    """The file in the folder of results in which it names its tests."""
 
     @property
     def slug(self) -> str:
@@ -51,8 +53,16 @@ TABLES = tuple(
     Stage(f"tables: {name} against Kubernetes' sources", ("python", "-m", f"tools.{name}", "--check"))
     for name in ("kubelet_fields", "field_sources", "removed_settings")
 )
-UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
-COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
+
+
+def marked_tests(name: str, marked: str, *options: str) -> Stage:
+    """The tests whose markers make the expression `marked` true."""
+    junit = f"{name}.xml"
+    command = (*PYTEST, f"--junitxml=test-results/{junit}", "-m", marked, *options)
+    return Stage(f"{name} tests", command, junit=junit)
+
+
+UNIT, COMPONENT = marked_tests("unit", "not component"), marked_tests("component", "component")
 
 
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,6 +38,44 @@ def test_a_failure_shows_its_output_and_does_not_stop_the_others(
     output = capsys.readouterr().out
     assert "the cause" in output
     assert output.splitlines()[-1] == "1 passed, 1 failed"
+
+
+def test_the_end_of_the_output_names_the_tests_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = tmp_path / "test_it.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert [1] == [2], 'the\\nreason\\nis\\nlong'\n"
+        "@pytest.fixture\ndef broken(): raise OSError('no disk')\n"
+        "def test_set_up(broken): pass\n"
+    )
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--junitxml={tmp_path}/results/unit.xml")
+    failing = Stage("unit tests", (sys.executable, "-m", "pytest", *options, str(tests)), junit="unit.xml")
+    logging = Stage("cluster", ("sh", "-c", "seq 100; echo the cause; exit 1"))
+    silent = Stage("component tests", FAILS, junit="component.xml")
+    assert run_in(tmp_path, Lane("one", (failing, silent, Stage("b", PASSES))), Lane("two", (logging,))) == 1
+    summary = capsys.readouterr().out.partition("summary (")[2]
+    unit, component, cluster = (part.splitlines() for part in summary.split("\nfailed: ")[1:])
+    assert unit[0] == "unit tests"
+    assert [line.strip().split("::")[-1] for line in unit if "::" in line] == ["test_bad", "test_set_up"]
+    assert "    AssertionError: the" in unit
+    assert "    is" not in unit, "no more than the first lines of a message"
+    assert any("OSError: no disk" in line for line in unit)
+    assert component[:2] == ["component tests", "  the cause"], "without a JUnit file, the end of the log"
+    assert cluster[:16] == ["cluster", *(f"  {number}" for number in range(87, 101)), "  the cause"]
+    assert cluster[-1] == "1 passed, 3 failed"
+
+
+def test_a_flood_of_failed_tests_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = "".join(f'<testcase classname="m" name="t{n}"><failure message="no"/></testcase>' for n in range(25))
+    report = tmp_path / "results" / "unit.xml"
+    failing = Stage(
+        "unit tests", ("sh", "-c", f"echo '<testsuite>{cases}</testsuite>' > {report}; exit 1"), junit=report.name
+    )
+    assert run_in(tmp_path, Lane("one", (failing,))) == 1
+    output = capsys.readouterr().out
+    assert output.count("m::t") == 20
+    assert "and 5 more in unit.xml" in output
 
 
 def test_what_needs_a_failed_stage_is_not_run_but_the_clean_up_is(
