@@ -55,14 +55,23 @@ TABLES = tuple(
 )
 
 
-def marked_tests(name: str, marked: str, *options: str) -> Stage:
-    """The tests whose markers make the expression `marked` true."""
+COMPONENT_TESTS = ("tests/benchmark/pod", "tests/collection", "tests/orchestrator", "tests/playbooks", "tests/tools")
+"""The folders with tests marked component: to collect all tests takes longer than many of these run."""
+
+
+def marked_tests(name: str, marked: str, *folders: str) -> Stage:
+    """The tests in these folders, or in all, whose markers make the expression `marked` true."""
     junit = f"{name}.xml"
-    command = (*PYTEST, f"--junitxml=test-results/{junit}", "-m", marked, *options)
+    command = (*PYTEST, f"--junitxml=test-results/{junit}", "-m", marked, *folders)
     return Stage(f"{name} tests", command, junit=junit)
 
 
-UNIT, COMPONENT = marked_tests("unit", "not component"), marked_tests("component", "component")
+def thorough(stage: Stage) -> Stage:
+    """The same tests with all of what `make test` takes a sample of."""
+    return replace(stage, name=f"all {stage.name}", command=(*stage.command, "--thorough"))
+
+
+UNIT, COMPONENT = marked_tests("unit", "not component"), marked_tests("component", "component", *COMPONENT_TESTS)
 
 
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
@@ -138,11 +147,12 @@ def everything() -> tuple[Lane, ...]:
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
+    tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     on_new = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
     return (
         replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        replace(checks, stages=(*checks.stages, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
+        replace(checks, stages=(*tests, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )
 
