@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -126,12 +127,19 @@ def arm_lines(
     arms: Sequence[str] = tuple(ARMS), rounds: int = 5, run_ids: Mapping[str, str] | None = None
 ) -> list[Line]:
     """Interleaved rounds of the arms, as the program in the pod writes them; `run_ids` are by group, else one for all."""
+    lines: list[Line] = json.loads(_drawn(tuple(arms), rounds, tuple((run_ids or {}).items())))
+    return lines
+
+
+@functools.cache
+def _drawn(arms: Sequence[str], rounds: int, run_ids: Sequence[tuple[str, str]]) -> str:
+    """The lines as JSON, so that each test has its own: drawing them takes far longer than reading them."""
     draw = random.Random(11)
     lines: list[Line] = []
     clock = 1_700_000_000.0
     for number in range(1, rounds + 1):
         for arm in arms:
-            run_id = (run_ids or {}).get(arm.rpartition("-")[0], "r1")
+            run_id = dict(run_ids).get(arm.rpartition("-")[0], "r1")
             common: Line = {"schema": 1, "run_id": run_id, "arm": arm, "round": number, "process": 0}
             lines.append({**common, "kind": "process", "env": environment(arm, clock)})
             for order, cell in enumerate(draw.sample(CELLS, len(CELLS))):
@@ -140,7 +148,7 @@ def arm_lines(
             out_of_memory = {"model": "resnet152", "precision": "half", "mode": "train", "batch": 64, "status": "oom"}
             lines.append({**common, "kind": "block", **out_of_memory, "reason": "CUDA out of memory"})
             lines.append({**common, "kind": "end", "status": "done"})
-    return lines
+    return json.dumps(lines)
 
 
 @pytest.fixture
