@@ -122,7 +122,7 @@ def test() -> tuple[Lane, ...]:
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
         Lane("checks", (LINT, UNIT, COMPONENT)),
-        Lane("conformance", conformance(OLD, 15, 12, *machines), needs_engine=True),
+        Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
 
 
