@@ -49,9 +49,9 @@ sanity: ## ansible-test sanity for the collection
 	@tools/setup venv
 	@python -m tools.sanity
 
-unit: ## Unit and component tests
+unit: ## Unit and component tests: make unit ARGS=--thorough for all that make test-all runs of them
 	@tools/setup venv
-	@python -m pytest --numprocesses=2 --dist=worksteal
+	@python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="tune_gpu_nodes audit"
 	@tools/setup venv

@@ -29,6 +29,9 @@ RESULTS = ROOT / "test-results"
 DURATIONS = Paths.from_environment().cache / "stage-seconds.json"
 HEARTBEAT_SECONDS = 60.0
 TAIL_LINES = 80
+LOG_LINES_IN_SUMMARY = 15
+MESSAGE_LINES_IN_SUMMARY = 3
+TESTS_IN_SUMMARY = 20
 EXIT_NO_ENGINE = 3
 MEMORY_FOR_TESTS = 4 << 30
 """In bytes: far more than the temporary folders of a run take."""
@@ -111,7 +114,7 @@ class Board:
             self.say(f"{result.outcome.value:8} {result.stage.name} ({duration(result.seconds)}; {count})")
             if result.outcome is Outcome.FAILED:
                 log = self.log(result.stage)
-                print(f"----- end of {log}", *tail(log), "-----", sep="\n", flush=True)
+                print(f"----- end of {log}", *tail(log, TAIL_LINES), "-----", sep="\n", flush=True)
 
     def heartbeat(self) -> None:
         """Say what runs, and for how long."""
@@ -129,9 +132,9 @@ class Board:
                 os.killpg(process.pid, signal.SIGTERM)
 
 
-def tail(path: Path) -> list[str]:
+def tail(path: Path, lines: int) -> list[str]:
     """The last lines of a log."""
-    return path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    return path.read_text(errors="replace").splitlines()[-lines:]
 
 
 def temporary_root(in_memory: str = "/dev/shm") -> dict[str, str]:
@@ -216,7 +219,7 @@ def write_junit(board: Board, results: Sequence[Result]) -> None:
         if result.outcome is Outcome.FAILED:
             log = board.log(result.stage)
             failure = ElementTree.SubElement(case, "failure", message=f"see {log.name}")
-            failure.text = printable("\n".join(tail(log)))
+            failure.text = printable("\n".join(tail(log, TAIL_LINES)))
         elif result.outcome is Outcome.NOT_RUN:
             ElementTree.SubElement(case, "skipped", message=result.reason)
     tree = ElementTree.ElementTree(suite)
@@ -228,13 +231,47 @@ def printable(text: str) -> str:
     return "".join(character for character in text if character.isprintable() or character in "\n\t")
 
 
+def failed_tests(report: Path) -> list[str]:
+    """The tests that a JUnit file says have failed, each with the first lines of its message.
+
+    :returns: lines to print; none if there is no such file, it is cut short, or no test in it has failed
+    """
+    try:
+        cases = list(ElementTree.parse(report).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        return []
+    failures = [(case, end) for case in cases for end in case if end.tag in ("failure", "error")]
+    lines = []
+    for case, end in failures[:TESTS_IN_SUMMARY]:
+        lines.append(f"{case.get('classname')}::{case.get('name')}")
+        message = (end.get("message") or "").splitlines()
+        lines += [f"  {line}" for line in message[:MESSAGE_LINES_IN_SUMMARY]]
+    if len(failures) > TESTS_IN_SUMMARY:
+        lines.append(f"and {len(failures) - TESTS_IN_SUMMARY} more in {report.name}")
+    return lines
+
+
+def causes(board: Board, stage: Stage) -> list[str]:
+    """Why a stage has failed: its failed tests, or the end of its log if it has no JUnit file that names any."""
+    found = failed_tests(board.folder / stage.junit) if stage.junit else []
+    return found or tail(board.log(stage), LOG_LINES_IN_SUMMARY)
+
+
 def summarise(board: Board, results: Sequence[Result]) -> int:
-    """Print a line a stage and the totals; return the exit status."""
+    """Print a line a stage, why stages have failed, and the totals; return the exit status.
+
+    The causes stand here once more, because a long run's output is often kept from its end only.
+    """
     elapsed = duration(time.monotonic() - board.started)
     print(f"\nsummary ({elapsed}; logs and junit.xml in {board.folder.name}/)")
     for result in results:
         remark = f"  {result.reason}" if result.reason else ""
         print(f"  {result.outcome.value:8} {result.seconds:6.0f} s  {result.stage.name}{remark}")
+    for result in results:
+        if result.outcome is Outcome.FAILED:
+            print(
+                f"\nfailed: {result.stage.name}", *(f"  {line}" for line in causes(board, result.stage)), "", sep="\n"
+            )
     passed, failed, skipped = (
         sum(result.outcome is outcome for result in results)
         for outcome in (Outcome.PASSED, Outcome.FAILED, Outcome.NOT_RUN)

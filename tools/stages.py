@@ -27,6 +27,8 @@ class Stage:
     """Whether the lane's later stages need this one to pass."""
     always: bool = False
     """Whether it runs even if a required stage failed: it cleans up."""
+    junit: str = ""
+    """The file in the folder of results in which it names its tests."""
 
     @property
     def slug(self) -> str:
@@ -51,8 +53,25 @@ TABLES = tuple(
     Stage(f"tables: {name} against Kubernetes' sources", ("python", "-m", f"tools.{name}", "--check"))
     for name in ("kubelet_fields", "field_sources", "removed_settings")
 )
-UNIT = Stage("unit tests", (*PYTEST, "--junitxml=test-results/unit.xml", "-m", "not component"))
-COMPONENT = Stage("component tests", (*PYTEST, "--junitxml=test-results/component.xml", "-m", "component"))
+
+
+COMPONENT_TESTS = ("tests/benchmark/pod", "tests/collection", "tests/orchestrator", "tests/playbooks", "tests/tools")
+"""The folders with tests marked component: to collect all tests takes longer than many of these run."""
+
+
+def marked_tests(name: str, marked: str, *folders: str) -> Stage:
+    """The tests in these folders, or in all, whose markers make the expression `marked` true."""
+    junit = f"{name}.xml"
+    command = (*PYTEST, f"--junitxml=test-results/{junit}", "-m", marked, *folders)
+    return Stage(f"{name} tests", command, junit=junit)
+
+
+def thorough(stage: Stage) -> Stage:
+    """The same tests with all of what `make test` takes a sample of."""
+    return replace(stage, name=f"all {stage.name}", command=(*stage.command, "--thorough"))
+
+
+UNIT, COMPONENT = marked_tests("unit", "not component"), marked_tests("component", "component", *COMPONENT_TESTS)
 
 
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
@@ -103,7 +122,7 @@ def test() -> tuple[Lane, ...]:
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
         Lane("checks", (LINT, UNIT, COMPONENT)),
-        Lane("conformance", conformance(OLD, 15, 12, *machines), needs_engine=True),
+        Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
 
 
@@ -128,11 +147,12 @@ def everything() -> tuple[Lane, ...]:
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
+    tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     on_new = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "enforce"))
     return (
         replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        replace(checks, stages=(*checks.stages, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
+        replace(checks, stages=(*tests, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )
 

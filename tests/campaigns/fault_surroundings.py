@@ -214,7 +214,7 @@ def proxied(worker: Worker, proxy: ApiProxy) -> Iterator[Path]:
             path.write_text(api_server.kubeconfig(f"http://127.0.0.1:{proxy.port}"))
             yield path
     finally:
-        proxy.stop()
+        proxy.close()
 
 
 def api_fails(pattern: Callable[[str], str], fault: api_server.Fault) -> Act:

@@ -35,4 +35,4 @@ def test_requests_fail_from_one_of_them_on_and_are_passed_on_later(fault: Fault,
         api.node("gpu-02")
         assert proxy.failed == failed
     finally:
-        proxy.stop()
+        proxy.close()

@@ -198,7 +198,7 @@ def test_a_stopped_measurement_is_not_done(project: Path) -> None:
     ("measured", "compared", "verdict"),
     [
         pytest.param("measured", False, RunVerdict.STOPPED, id="not measured again"),
-        pytest.param("partly_measured", True, RunVerdict.STOPPED, id="half measured again"),
+        pytest.param("partly_measured", True, RunVerdict.STOPPED, id="half measured again", marks=pytest.mark.thorough),
         pytest.param("measured", True, RunVerdict.DONE, id="all of it done before the stop"),
     ],
 )

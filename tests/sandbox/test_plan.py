@@ -139,7 +139,7 @@ def test_a_failure_ends_the_other_step_and_starts_no_more(tmp_path: Path, capsys
     begun, ended = tmp_path / "begun", tmp_path / "ended"
 
     def compile_long() -> None:
-        shell.run(["sh", "-c", f"touch {begun}; sleep 60; touch {ended}"])
+        shell.run(["sh", "-c", f"touch {begun}; sleep 600; touch {ended}"])
 
     def fail() -> None:
         while not begun.exists():
@@ -162,7 +162,7 @@ def test_a_stopped_shell_is_not_taken_for_a_command_that_may_succeed_later(tmp_p
     shell = Shell(Log(tmp_path / "log"))
     shell.stop()
     with pytest.raises(Stopped):
-        wait_for("the API server answers", lambda: bool(shell.run(["true"], check=False)), timeout=10)
+        wait_for("the API server answers", lambda: bool(shell.run(["true"], check=False)), timeout=300)
 
 
 class Terminal(io.StringIO):

@@ -44,7 +44,11 @@ def test_nothing_is_said_of_a_project_without_faults(project: Path) -> None:
 
 @pytest.mark.component
 @pytest.mark.parametrize(
-    "names", [("outer.yml", "playbooks/inner.yml"), ("roles/one/tasks/main.yml",)], ids=["playbooks", "role"]
+    "names",
+    [
+        pytest.param(("outer.yml", "playbooks/inner.yml"), id="playbooks"),
+        pytest.param(("roles/one/tasks/main.yml",), id="role", marks=pytest.mark.thorough),
+    ],
 )
 def test_faults_that_ansible_finds_are_reported_with_their_files(project: Path, names: tuple[str, ...]) -> None:
     for name in names:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +14,7 @@ import pytest
 
 from tests.campaigns.__main__ import CAMPAIGNS, parser
 from tools.run_tests import run, temporary_root
-from tools.stages import CAMPAIGN, NEW, NEWEST, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
+from tools.stages import CAMPAIGN, COMPONENT_TESTS, NEW, NEWEST, OLD, ON_EVERY_VERSION, SUITES, Lane, Stage
 
 PROJECT = Path(__file__).parents[2]
 PASSES, FAILS = ("true",), ("sh", "-c", "echo the cause; exit 3")
@@ -37,6 +39,44 @@ def test_a_failure_shows_its_output_and_does_not_stop_the_others(
     output = capsys.readouterr().out
     assert "the cause" in output
     assert output.splitlines()[-1] == "1 passed, 1 failed"
+
+
+def test_the_end_of_the_output_names_the_tests_that_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = tmp_path / "test_it.py"
+    tests.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert [1] == [2], 'the\\nreason\\nis\\nlong'\n"
+        "@pytest.fixture\ndef broken(): raise OSError('no disk')\n"
+        "def test_set_up(broken): pass\n"
+    )
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--junitxml={tmp_path}/results/unit.xml")
+    failing = Stage("unit tests", (sys.executable, "-m", "pytest", *options, str(tests)), junit="unit.xml")
+    logging = Stage("cluster", ("sh", "-c", "seq 100; echo the cause; exit 1"))
+    silent = Stage("component tests", FAILS, junit="component.xml")
+    assert run_in(tmp_path, Lane("one", (failing, silent, Stage("b", PASSES))), Lane("two", (logging,))) == 1
+    summary = capsys.readouterr().out.partition("summary (")[2]
+    unit, component, cluster = (part.splitlines() for part in summary.split("\nfailed: ")[1:])
+    assert unit[0] == "unit tests"
+    assert [line.strip().split("::")[-1] for line in unit if "::" in line] == ["test_bad", "test_set_up"]
+    assert "    AssertionError: the" in unit
+    assert "    is" not in unit, "no more than the first lines of a message"
+    assert any("OSError: no disk" in line for line in unit)
+    assert component[:2] == ["component tests", "  the cause"], "without a JUnit file, the end of the log"
+    assert cluster[:16] == ["cluster", *(f"  {number}" for number in range(87, 101)), "  the cause"]
+    assert cluster[-1] == "1 passed, 3 failed"
+
+
+def test_a_flood_of_failed_tests_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = "".join(f'<testcase classname="m" name="t{n}"><failure message="no"/></testcase>' for n in range(25))
+    report = tmp_path / "results" / "unit.xml"
+    failing = Stage(
+        "unit tests", ("sh", "-c", f"echo '<testsuite>{cases}</testsuite>' > {report}; exit 1"), junit=report.name
+    )
+    assert run_in(tmp_path, Lane("one", (failing,))) == 1
+    output = capsys.readouterr().out
+    assert output.count("m::t") == 20
+    assert "and 5 more in unit.xml" in output
 
 
 def test_what_needs_a_failed_stage_is_not_run_but_the_clean_up_is(
@@ -127,6 +167,44 @@ def test_every_campaign_is_called_as_its_command_line_wants_it() -> None:
     called = [command[len(CAMPAIGN) :] for command in commands if command[: len(CAMPAIGN)] == CAMPAIGN]
     assert {parser().parse_args(arguments).campaign for arguments in called} <= set(CAMPAIGNS)
     assert len(called) == 10
+
+
+def test_test_all_runs_all_of_what_make_test_takes_a_sample_of() -> None:
+    commands = {
+        suite: [stage.command for lane in SUITES[suite]() for stage in lane.stages if "pytest" in stage.command]
+        for suite in ("test", "all")
+    }
+    assert commands["all"] == [(*command, "--thorough") for command in commands["test"]]
+
+
+def test_every_test_that_is_marked_component_is_collected() -> None:
+    marked = [
+        path.relative_to(PROJECT)
+        for root in ("tests", "collections/ansible_collections/kubepin/tuning/tests")
+        for path in (PROJECT / root).rglob("test_*.py")
+        if re.search(r"mark\.component\b", path.read_text())
+    ]
+    assert len(marked) > 5
+    assert [str(path) for path in marked if not str(path).startswith(COMPONENT_TESTS)] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--thorough",)])
+def test_thorough_tests_are_for_those_who_ask_and_others_have_a_sample(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "conftest.py").write_text((PROJECT / "conftest.py").read_text())
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.thorough\ndef test_costly(): pass\n"
+        "def test_many(sampled): print('took', *sampled(range(1, 101)))\n"
+        "def test_few(sampled): print('took', *sampled(range(1, 4)))\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-rP", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"{3 if options else 2} passed" in done.stdout, done.stdout
+    few, many = sorted((line.split()[1:] for line in done.stdout.splitlines() if line.startswith("took")), key=len)
+    assert few == ["1", "2", "3"]
+    assert (many[0], many[-1], len(many)) == ("1", "100", 100 if options else 12)
 
 
 def test_readme_names_every_suite() -> None:

@@ -87,7 +87,9 @@ def test_a_round_of_two_thread_settings(run: Run, tmp_path: Path) -> None:
         assert read(f"{output}@{arm}").processes[0].round == 2
 
 
-def test_a_machine_is_warmed_by_a_process_that_does_not_count(run: Run, tmp_path: Path) -> None:
+def test_a_machine_is_warmed_by_a_process_that_does_not_count_and_each_says_which_cpus_it_has(
+    run: Run, tmp_path: Path
+) -> None:
     output = tmp_path / "lines.jsonl"
     done = run(*QUICK, "--threads", "1", "--warm-up", "--output", str(output), "--cells", INFER)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -104,14 +106,9 @@ def test_a_machine_is_warmed_by_a_process_that_does_not_count(run: Run, tmp_path
     timed = lines[5]["ended"] - lines[2]["began"]
     assert timed > sum(sum(line["iter_ms"]) for line in lines if line["kind"] == "block") / 1e3
     assert len(read(f"{output}@none-1").processes) == 1
-
-
-def test_a_process_says_which_cpus_it_has(run: Run) -> None:
-    done = run(*QUICK, "--threads", "1", "--cells", INFER)
-    (environment,) = [line["env"] for line in _lines(done.stdout) if line["kind"] == "process"]
-    assert environment["cpus_effective"]
-    assert environment["threads"] == 1
-    assert environment["omp_num_threads"] == "1"
+    for line in (lines[0], lines[2]):
+        assert line["env"]["cpus_effective"]
+        assert (line["env"]["threads"], line["env"]["omp_num_threads"]) == (1, "1")
 
 
 def test_too_little_shared_memory_skips_the_loader_only(run: Run) -> None:
@@ -198,7 +195,13 @@ def test_the_original_prints_and_writes_as_ever(run: Run, tmp_path: Path, amd: P
     info = (folder / "system_info.txt").read_text().splitlines()
     assert [info[0], info[-1]] == [printed[0], printed[-1]]
 
+    again = run("original", *shlex.split("-w 0 -n 1 -b 1 -f out --device cpu --precisions half"))
+    assert again.returncode == 2
+    assert "--folder out: has tables of an earlier run (" in again.stderr
+    assert "Name another folder, or remove them" in again.stderr
 
+
+@pytest.mark.thorough
 def test_a_family_that_the_original_times_by_default(run: Run, tmp_path: Path) -> None:
     done = run(
         "original", *shlex.split("-w 0 -n 1 -b 1 -f out --device cpu --families shufflenetv2 --precisions float")
@@ -206,11 +209,6 @@ def test_a_family_that_the_original_times_by_default(run: Run, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     models = {cell.model for cell in read(str(tmp_path / "out")).cells()}
     assert {"shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"} <= models
-
-    again = run("original", *shlex.split("-w 0 -n 1 -b 1 -f out --device cpu --precisions half"))
-    assert again.returncode == 2
-    assert "--folder out: has tables of an earlier run (" in again.stderr
-    assert "Name another folder, or remove them" in again.stderr
 
 
 def test_the_original_says_what_its_workers_need(run: Run) -> None:

@@ -61,6 +61,11 @@ def done_but(fault: Fault) -> Fault:
     return both
 
 
+class _Server(ThreadingHTTPServer):
+    allow_reuse_port = True
+    daemon_threads = True
+
+
 class StandIn:
     """Objects by their path, what was asked, and the faults that are still due, one for each request."""
 
@@ -71,15 +76,22 @@ class StandIn:
         self.evictions: list[str] = []
         self.on_eviction: Callable[[Data], Fault | None] = lambda pod: None
         self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _Server | None = None
+        self._reserved: socket.socket | None = None
         self.port = 0
 
     def start(self) -> None:
-        """Listen: on any port at first, on the same one later."""
+        """Listen: on any port at first, on the same one later.
+
+        A socket that is bound to it and never listens keeps it from every other connection of this machine in between.
+        """
+        if self._reserved is None:
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self._reserved.bind(("127.0.0.1", 0))
+            self.port = self._reserved.getsockname()[1]
         handler = type("Handler", (_Handler,), {"stand_in": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
+        self._server = _Server(("127.0.0.1", self.port), handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
@@ -88,6 +100,13 @@ class StandIn:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+    def close(self) -> None:
+        """Refuse connections, and give the port back."""
+        self.stop()
+        if self._reserved:
+            self._reserved.close()
+            self._reserved = None
 
     def add_pod(self, name: str, uid: str, **more: Any) -> None:
         """A pod of a ReplicaSet in namespace ml on node gpu-01."""
@@ -227,4 +246,4 @@ def stand_in() -> Iterator[StandIn]:
     try:
         yield server
     finally:
-        server.stop()
+        server.close()

@@ -106,15 +106,16 @@ class Api:
 
     def __init__(self, folder: Path) -> None:
         self.asked = 0
+        self.refuses = False
         answer = json.dumps({"kind": "NodeList", "apiVersion": "v1", "metadata": {}, "items": NODES}).encode()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(handler) -> None:  # noqa: N805 # pylint: disable=no-self-argument
                 self.asked += 1
                 known = handler.path.startswith("/api/v1/nodes?")
-                handler.send_response(200 if known else 404)
+                handler.send_response(403 if self.refuses else 200 if known else 404)
                 handler.end_headers()
-                handler.wfile.write(answer if known else b"{}")
+                handler.wfile.write(answer if known and not self.refuses else b"{}")
 
             def log_message(self, *_arguments: object) -> None:
                 """Say nothing."""
@@ -174,6 +175,15 @@ def test_with_a_cache_the_api_is_asked_once(tmp_path: Path, api: Api) -> None:
     assert api.asked == 1
 
 
+def test_an_api_that_refuses_is_named(tmp_path: Path, api: Api) -> None:
+    api.refuses = True
+    done = inventory(tmp_path, api.kubeconfig)
+    assert done.returncode != 0
+    assert f"the API server {api.address}" in done.stderr
+    assert "forbids it" in " ".join(done.stderr.split())
+
+
+@pytest.mark.thorough
 def test_an_api_that_does_not_answer_is_named(tmp_path: Path, api: Api) -> None:
     api.server.server_close()
     done = inventory(tmp_path, api.kubeconfig)

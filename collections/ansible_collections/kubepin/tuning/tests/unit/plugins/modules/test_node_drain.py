@@ -165,8 +165,11 @@ def test_an_eviction_from_a_namespace_that_is_being_deleted_is_tried_again(
 
 
 def test_pods_that_do_not_go_away_are_named_when_the_time_is_over(
-    server: StandIn, drain: Callable[..., Drained]
+    server: StandIn, drain: Callable[..., Drained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    for module in (cluster_api, node_drain):
+        monkeypatch.setattr(module, "time", clock)
     server.add_pod("trainer-0", "a")
     server.on_eviction = lambda pod: BUDGET
     with pytest.raises(TuningError, match=r"was not empty after 0\.1 s") as caught:
