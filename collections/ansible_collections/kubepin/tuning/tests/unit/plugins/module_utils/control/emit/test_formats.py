@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
-    extra_args_of,
-    fields_from_flags,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import fields_from_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.node_settings import NodeSettings
@@ -20,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.dec
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import topology_of
 
+from tests.emitted import delivered
 from tests.topologies import MACHINES, tree
 
 SETTINGS: dict[str, Any] = {
@@ -34,6 +31,7 @@ SETTINGS: dict[str, Any] = {
         {"numaNode": 1, "limits": {"memory": "1Gi"}},
     ],
 }
+KIND = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
 SIMPLE = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0,128", "topologyManagerPolicy": "restricted"}
 NODE = NodeSettings(
     name="gpu-nodes",
@@ -155,68 +153,14 @@ def test_a_file_reads_as_its_user_expects(name: str, path: str) -> None:
     assert emitted(name, replace(NODE, settings=SIMPLE))[path] == HEADER + TEXTS[name, path]
 
 
-def _content(texts: Mapping[str, str]) -> Any:
-    (text,) = texts.values()
-    return yaml.safe_load(text)
-
-
-def _kubespray(texts: Mapping[str, str]) -> Any:
-    """As kubespray's template kubelet-config.v1beta1.yaml.j2 writes the variables."""
-    variables = _content(texts)
-    names = {
-        "kubelet_cpu_manager_policy": "cpuManagerPolicy",
-        "kubelet_cpu_manager_policy_options": "cpuManagerPolicyOptions",
-        "kubelet_topology_manager_policy": "topologyManagerPolicy",
-        "kubelet_topology_manager_scope": "topologyManagerScope",
-    }
-    extra = variables.pop("kubelet_config_extra_args")
-    return {**extra, **{names[name]: value for name, value in variables.items()}}
-
-
-def _patch_of_cluster_api(texts: Mapping[str, str]) -> Any:
-    spec = _content(texts)["spec"]["template"]["spec"]
-    (file,) = spec["files"]
-    folder, _slash, name = file["path"].rpartition("/")
-    assert spec["joinConfiguration"]["patches"]["directory"] == folder
-    assert name == next(iter(emitted("kubeadm-patch")))
-    return yaml.safe_load(file["content"])
-
-
-def _first_of_cloud_init(texts: Mapping[str, str]) -> Any:
-    (text,) = texts.values()
-    assert text.startswith("#cloud-config\n")
-    drop_in, extra_args = yaml.safe_load(text)["write_files"]
-    assert extra_args_of(extra_args["content"]) == [f"--config-dir={drop_in['path'].rpartition('/')[0]}"]
-    return yaml.safe_load(drop_in["content"])
-
-
-READERS: Mapping[str, Callable[[Mapping[str, str]], Any]] = {
-    "drop-in": lambda texts: yaml.safe_load(texts["etc/kubernetes/kubelet.conf.d/90-kubepin.conf"]),
-    "kubeadm-patch": _content,
-    "kubespray": _kubespray,
-    "rke2": lambda texts: yaml.safe_load(texts["var/lib/rancher/rke2/agent/etc/kubelet.conf.d/90-kubepin.conf"]),
-    "k3s": lambda texts: yaml.safe_load(texts["var/lib/rancher/k3s/agent/etc/kubelet.conf.d/90-kubepin.conf"]),
-    "k0s": lambda texts: _content(texts)["spec"]["workerProfiles"][0]["values"],
-    "eks-nodeadm": lambda texts: _content(texts)["spec"]["kubelet"]["config"],
-    "cluster-api": _patch_of_cluster_api,
-    "talos": lambda texts: _content(texts)["machine"]["kubelet"]["extraConfig"],
-    "openshift": lambda texts: _content(texts)["spec"]["kubeletConfig"],
-    "cloud-init": _first_of_cloud_init,
-}
-"""Format -> what arrives at the kubelet as configuration."""
-
-
-def test_every_format_but_kops_can_say_everything() -> None:
-    assert set(READERS) == set(FORMATS) - {"kops"}
-
-
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "kops"])
 def test_every_setting_arrives_as_the_kubelet_takes_it(name: str) -> None:
-    said = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
-    fields, problems = decode_value({**said, **READERS[name](emitted(name))}, name, "1.36.3")
-    cleared = dict.fromkeys(FORMATS[name].cleared, "") if name == "eks-nodeadm" else {}
+    delivery = delivered(name, emitted(name))
+    said = yaml.safe_load(delivery.drop_in) if delivery.drop_in else {**KIND, **delivery.config}
+    fields, problems = decode_value(said, name, "1.36.3")
+    emptied = {"kubeReservedCgroup": "", "systemReservedCgroup": ""} if name == "eks-nodeadm" else {}
     assert problems == []
-    assert fields == {**SETTINGS, **cleared}
+    assert fields == {**SETTINGS, **emptied}
 
 
 @pytest.mark.parametrize("name", ["drop-in", "rke2", "k3s"])
@@ -225,33 +169,36 @@ def test_a_drop_in_is_strictly_what_the_kubelet_decodes(name: str) -> None:
     assert decode(text, name, "1.36.3", drop_in=True) == (SETTINGS, [])
 
 
-def as_fields(arguments: list[str]) -> Any:
-    return fields_from_flags(["kubelet", *arguments])
-
-
 OLD = replace(NODE, version="1.29.14")
 
 
 @pytest.mark.parametrize("name", ["rke2", "k3s"])
 def test_below_1_32_rke2_and_k3s_get_flags_that_are_appended(name: str) -> None:
-    (path,) = emitted(name, replace(NODE, version="1.31.5"))
-    assert path == f"etc/rancher/{name}/config.yaml.d/90-kubepin.yaml"
-    arguments = _content(emitted(name, replace(NODE, version="1.31.5")))["kubelet-arg+"]
-    assert arguments[:3] == [
-        "cpu-manager-policy=static",
-        "cpu-manager-policy-options=full-pcpus-only=true",
-        "reserved-cpus=0,128",
+    files = emitted(name, replace(NODE, version="1.31.5"))
+    assert list(files) == [f"etc/rancher/{name}/config.yaml.d/90-kubepin.yaml"]
+    flags = delivered(name, files).flags
+    assert flags[:3] == (
+        "--cpu-manager-policy=static",
+        "--cpu-manager-policy-options=full-pcpus-only=true",
+        "--reserved-cpus=0,128",
+    )
+    assert fields_from_flags(["kubelet", *flags]) == SETTINGS
+
+
+@pytest.mark.parametrize(("name", "path"), [("drop-in", "etc/default/kubelet"), ("cloud-init", "user-data.yaml")])
+def test_below_1_30_a_kubeadm_node_gets_flags(name: str, path: str) -> None:
+    files = emitted(name, OLD)
+    assert list(files) == [path]
+    assert fields_from_flags(["kubelet", *delivered(name, files).flags]) == SETTINGS
+
+
+def test_user_data_is_a_cloud_config_of_files_that_everyone_can_read() -> None:
+    text = emitted("cloud-init")["user-data.yaml"]
+    assert text.startswith("#cloud-config\n")
+    assert [(file["path"], file["permissions"]) for file in yaml.safe_load(text)["write_files"]] == [
+        ("/etc/kubernetes/kubelet.conf.d/90-kubepin.conf", "0644"),
+        ("/etc/default/kubelet", "0644"),
     ]
-    assert as_fields([f"--{argument}" for argument in arguments]) == SETTINGS
-
-
-def test_below_1_30_a_kubeadm_node_gets_flags() -> None:
-    texts = emitted("drop-in", OLD)
-    assert list(texts) == ["etc/default/kubelet"]
-    assert as_fields(extra_args_of(texts["etc/default/kubelet"])) == SETTINGS
-    (file,) = yaml.safe_load(emitted("cloud-init", OLD)["user-data.yaml"])["write_files"]
-    assert (file["path"], file["permissions"]) == ("/etc/default/kubelet", "0644")
-    assert as_fields(extra_args_of(file["content"])) == SETTINGS
 
 
 @pytest.mark.parametrize(
