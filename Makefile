@@ -67,7 +67,7 @@ conformance: ## kubepin's decisions against real kubelets: make conformance WHAT
 	@tools/setup venv
 	@tools/setup sandbox
 	@for version in $(subst $(comma), ,$(VERSIONS)); do python3 -m sandbox build --k8s "$$version"; done
-	@for what in $(or $(WHAT),config allocation); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
+	@for what in $(or $(WHAT),config allocation emit); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
 
 sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
 	@tools/setup venv

@@ -96,6 +96,12 @@ def _add_play(command: argparse.ArgumentParser, verb: str) -> None:
     command.add_argument(
         "--with-changes", action="store_true", help="resume although the inventory or variables differ"
     )
+    if verb == "emit":
+        command.add_argument(
+            "--format",
+            metavar="LIST",
+            help="what to write, joined by commas, such as kubeadm-patch or rke2 (see roles/node_settings/README.md)",
+        )
     if verb == "tune":
         command.add_argument("--benchmark", action="store_true", help="measure before and after, and compare")
     if verb == "benchmark":
@@ -203,6 +209,8 @@ def request(options: argparse.Namespace, project: Path) -> RunRequest:
         variables["gpu_benchmark_contrast"] = True
     if load := getattr(options, "load", None):
         variables["gpu_benchmark_load"] = load.split(",")
+    if formats := getattr(options, "format", None):
+        variables["node_settings_formats"] = formats.split(",")
     return RunRequest(
         verb=options.verb,
         inventory=tuple(map(_source, options.inventory)),

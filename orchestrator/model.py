@@ -63,6 +63,7 @@ VERBS: Mapping[str, Verb] = {
     "tune": Verb("tune-gpu-nodes.yml", True, "switch the kubelets of gpu_nodes to the static CPU manager policy"),
     "rollback": Verb("rollback-gpu-nodes.yml", True, "undo the last switch of each node"),
     "preview": Verb("preview-gpu-nodes.yml", False, "show what the static policy would do on each node"),
+    "emit": Verb("emit-node-settings.yml", False, "write the settings of new nodes for their installer"),
     "benchmark": Verb("benchmark-gpu-nodes.yml", False, "time PyTorch in pods on the GPU nodes"),
     "compare": Verb("compare-platforms.yml", False, "benchmark two groups of hosts and compare them"),
     "probe": Verb("probe-host.yml", False, "measure what exclusive CPUs gain on a host without Kubernetes"),

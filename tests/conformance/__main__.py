@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from sandbox.settings import SandboxError, Version
-from tests.conformance import allocation, config, machines
+from tests.conformance import allocation, config, emit, machines
 
 VERSIONS = "1.20.15,1.21.14,1.22.17,1.36.3,1.37.2"
 
@@ -27,11 +27,15 @@ def main() -> int:
     command.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="built releases (default: %(default)s)")
     command.add_argument("--cases", type=int, default=500, help="cases per release (default: %(default)s)")
     command.add_argument("--seed", type=int, default=1, help="the same seed, the same cases (default: %(default)s)")
+    command = commands.add_parser("emit", help="what `kubepin emit` writes, told to real kubelets")
+    command.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="built releases (default: %(default)s)")
     options = parser.parse_args()
     versions = [Version.parse(text) for text in options.k8s.split(",")]
     try:
         if options.command == "config":
             return config.run(versions, options.cases, options.seed)
+        if options.command == "emit":
+            return emit.run(versions)
         return allocation.run(versions, options.machines.split(","), options.sequences, options.seed)
     except SandboxError as error:
         print(f"conformance: {error}", file=sys.stderr)

@@ -65,7 +65,9 @@ class Kubelet:
         for folder in ("root", "pods", "new"):
             (WORK / folder).mkdir()
         for name, text in job["files"].items():
-            (WORK / "root" / name).write_text(text)
+            path = WORK / "root" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         (WORK / "config.json").write_text(json.dumps(job["config"]))
         self.add(marker(FIRST))
         command = [job["kubelet"], f"--config={WORK}/config.json", f"--root-dir={WORK}/root", *job["flags"]]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import Container, Pod, machine_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 
 from sandbox.settings import SandboxError, Version
-from tests.conformance import allocation, config, machines
+from tests.conformance import allocation, config, emit, machines
 from tests.conformance.standalone_kubelet import Result
 
 V1_22 = Version(1, 22, 17)
@@ -97,6 +98,34 @@ def test_agreement_and_disagreement_on_configurations(
     count = config.Count()
     config.compare(case, config.predict(case, V1_22, topology), Result("1", exit_status, {}, log), count)
     assert (count.disagreements == []) == agrees
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "policy", "reserved", "said"),
+    [
+        pytest.param(None, "static", "0,16", "", id="does as it was told"),
+        pytest.param(None, "none", "0,16", "the state file has the policy none", id="another policy"),
+        pytest.param(None, "static", "0-1", "reserved ['0-1'], expected 0,16", id="other CPUs"),
+        pytest.param(1, "static", "0,16", "exit 1: ", id="ends"),
+    ],
+)
+def test_a_kubelet_that_does_not_do_as_emit_told_it_is_a_fault(
+    topology: Topology, exit_status: int | None, policy: str, reserved: str, said: str
+) -> None:
+    case = next(emit.cases(V1_22, "one-socket", topology))
+    text = "Reserved CPUs not available for exclusive assignment"
+    log = f'I1 policy_static.go:120] "{text}" reservedSize=2 reserved="{reserved}"'
+    result = Result(case.id, exit_status, {"cpu_manager_state": json.dumps({"policyName": policy})}, log)
+    assert emit.fault(case, result).startswith(said)
+    assert bool(emit.fault(case, result)) == bool(said)
+
+
+@pytest.mark.parametrize("version", [Version(1, 20, 15), V1_22, Version(1, 36, 3)])
+def test_every_format_is_tried_or_has_a_problem_with_the_version(topology: Topology, version: Version) -> None:
+    tried = {case.id.split()[-1] for case in emit.cases(version, "one-socket", topology)}
+    without_patches = {"kubeadm-patch", "cluster-api"} if version.minor < 25 else set()
+    without_directory = {"rke2", "k3s"} if version.minor < 22 else set()
+    assert set(FORMATS) - tried == without_patches | without_directory
 
 
 def test_dumps_are_made_whole(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def test_the_loads_of_a_benchmark_are_a_variable_of_its_role(words: list[str], v
     assert request(options, PROJECT).variables == variables
 
 
+def test_the_formats_of_emit_are_a_variable_of_its_role() -> None:
+    options = parser().parse_args(["emit", "--format", "kubeadm-patch,rke2"])
+    assert request(options, PROJECT).variables == {"node_settings_formats": ["kubeadm-patch", "rke2"]}
+
+
 def test_all_errors_in_extra_variables_are_listed(tmp_path: Path) -> None:
     not_utf8 = tmp_path / os.fsdecode(b"\xff.yml")
     not_utf8.touch()

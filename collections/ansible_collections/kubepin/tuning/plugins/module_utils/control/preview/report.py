@@ -12,7 +12,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
+    DesiredSettings,
+    is_unset,
+    static_policy_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
@@ -36,68 +40,47 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
     previews = []
     for node in nodes:
         kubelet, settings = node["kubelet"], node["settings"]
-        topology, problems = _read(node)
+        topology, desired, problems = _read(node)
         result: dict[str, Any] = {"node": node["node"], "problems": problems}
-        if topology is not None and not problems:
+        if topology is not None and desired is not None and not problems:
             version = settings["kubelet_version"] or kubelet.get("version")
-            result = {**result, **preview_node(topology, version, kubelet.get("effective"), _request(settings))}
+            request = _request(desired, settings)
+            result = {**result, **preview_node(topology, version, kubelet.get("effective"), request)}
             if not result["problems"]:
                 result["drawing"] = list(_drawing(topology, result))
         previews.append(result)
     return previews
 
 
-def _read(node: Data) -> tuple[Topology | None, list[dict[str, Any]]]:
-    """The node's topology, and every problem with what was read and set."""
+def _read(node: Data) -> tuple[Topology | None, DesiredSettings | None, list[dict[str, Any]]]:
+    """The node's topology and what is desired, and every problem with what was read and set."""
     if node["error"]:
-        return None, to_dicts([failed(node["error"])])
-    problems = to_dicts(_setting_problems(node["settings"]))
+        return None, None, to_dicts([failed(node["error"])])
+    desired, found = static_policy_of(node["settings"])
+    problems = to_dicts([*_setting_problems(node["settings"]), *found])
     try:
-        return Topology.of(node["topology"]), problems
+        return Topology.of(node["topology"]), desired, problems
     except TuningError as exc:
-        return None, [*exc.details["problems"], *problems]
+        return None, desired, [*exc.details["problems"], *problems]
 
 
 def _setting_problems(settings: Data) -> list[Problem]:
+    value = settings["pod_cpus"]
     problems = []
-    for name in ("pod_cpus", "reserved_cpu_count"):
-        value = settings[name]
-        if not _unset(value) and not str(value).isdigit():
-            problems.append(
-                Problem(f"{name}_invalid", f'{name} "{value}"', "is invalid: expected a whole number of CPUs")
-            )
-    if not _unset(settings["policy_options"]) and not isinstance(settings["policy_options"], Mapping):
+    if not is_unset(value) and not str(value).isdigit():
         problems.append(
-            Problem(
-                "policy_options_invalid",
-                f'policy_options "{settings["policy_options"]}"',
-                'is invalid: expected a dictionary, such as {"full-pcpus-only": true}',
-            )
+            Problem("pod_cpus_invalid", f'pod_cpus "{value}"', "is invalid: expected a whole number of CPUs")
         )
     return problems
 
 
-def _request(settings: Data) -> PreviewRequest:
+def _request(desired: DesiredSettings, settings: Data) -> PreviewRequest:
     pods = settings["pods"]
-    desired = DesiredSettings(
-        policy="static",
-        reserved_cpus=str(settings["reserved_cpus"]),
-        reserved_cpu_count=None if _unset(settings["reserved_cpu_count"]) else int(settings["reserved_cpu_count"]),
-        policy_options=None if _unset(settings["policy_options"]) else settings["policy_options"],
-        topology_manager_policy=settings["topology_manager_policy"] or None,
-        topology_manager_scope=settings["topology_manager_scope"] or None,
-        memory_manager_policy=settings["memory_manager_policy"] or None,
-        reserved_memory=settings["reserved_memory"] or None,
-    )
     return PreviewRequest(
         desired,
         pod_cpus=int(settings["pod_cpus"]),
         pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
     )
-
-
-def _unset(value: Any) -> bool:
-    return value is None or value == ""
 
 
 def _drawing(topology: Topology, preview: Data) -> Iterator[str]:

@@ -21,6 +21,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     setting_problems,
     version_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    options_not_a_dictionary,
+    reserved_count_not_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,38 @@ class ChosenSettings:
     settings: Settings
     reservation: t.Optional[Reservation]
     problems: t.List[Problem]
+
+
+def static_policy_of(variables: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[DesiredSettings], t.List[Problem]]:
+    """The request for the static policy that a role's variables make, or every problem with them.
+
+    :param variables: those of role cpu_manager without their prefix, as texts or as YAML gave them; empty ones leave a
+        setting as it is
+    """
+    count, options = variables["reserved_cpu_count"], variables["policy_options"]
+    found = []
+    if not is_unset(count) and not str(count).isdigit():
+        found.append(reserved_count_not_whole(count))
+    if not is_unset(options) and not isinstance(options, t.Mapping):
+        found.append(options_not_a_dictionary(options))
+    if found:
+        return None, found
+    desired = DesiredSettings(
+        policy="static",
+        reserved_cpus=str(variables["reserved_cpus"]),
+        reserved_cpu_count=None if is_unset(count) else int(count),
+        policy_options=None if is_unset(options) else options,
+        topology_manager_policy=variables["topology_manager_policy"] or None,
+        topology_manager_scope=variables["topology_manager_scope"] or None,
+        memory_manager_policy=variables["memory_manager_policy"] or None,
+        reserved_memory=variables["reserved_memory"] or None,
+    )
+    return desired, []
+
+
+def is_unset(value: object) -> bool:
+    """Whether a role's variable is left empty."""
+    return value is None or value == ""
 
 
 def choose_settings(

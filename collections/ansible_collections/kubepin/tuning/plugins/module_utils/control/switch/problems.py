@@ -9,6 +9,22 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
 
 
+def reserved_count_not_whole(value: object) -> Problem:
+    return Problem(
+        "reserved_cpu_count_invalid",
+        f'reserved_cpu_count "{value}"',
+        "is invalid: expected a whole number of CPUs",
+    )
+
+
+def options_not_a_dictionary(value: object) -> Problem:
+    return Problem(
+        "policy_options_invalid",
+        f'policy_options "{value}"',
+        'is invalid: expected a dictionary, such as {"full-pcpus-only": true}',
+    )
+
+
 def changed_since(path: str) -> Problem:
     return Problem(
         "file_changed_since",
