@@ -18,6 +18,7 @@ from orchestrator import runs
 from orchestrator.model import VERBS, Event, HostResult, PlayResult, RunRequest, RunResult, RunVerdict, UsageError
 from orchestrator.ownership import Owner
 from orchestrator.play import Play, PlayError, run_play
+from orchestrator.reading import benchmark_round
 from orchestrator.redaction import Redactor
 from orchestrator.scratch import places, scratch_folder, sweep
 from orchestrator.values import as_list, as_object
@@ -25,7 +26,7 @@ from orchestrator.values import as_list, as_object
 Listener = Callable[[Event], None]
 
 _NODES_STOP = "current nodes will finish (or be uncordoned if still draining); no new node will start"
-_PODS_STOP = "running benchmark pods will finish; no new pod will start"
+_PODS_STOP = "running benchmark pods will finish their current round; no new round will start"
 _ON_STOP: Mapping[str, str] = {
     "tune": _NODES_STOP,
     "rollback": _NODES_STOP,
@@ -104,7 +105,7 @@ def _control_folder(owner: Owner) -> Iterator[Path]:
 
 
 class _Messages:
-    """The folder for messages to and from the playbooks: the stop file and the progress of drains."""
+    """The folder for messages to and from the playbooks: the stop file, and the progress of drains and measurements."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -125,6 +126,13 @@ class _Messages:
                 remaining = as_list(as_object(json.loads(path.read_bytes())).get("remaining"))
                 found[path.stem.removeprefix("drain-")] = tuple(map(str, remaining))
         return found
+
+    def rounds(self) -> Iterator[Event]:
+        """The rounds that the benchmark pods of each host have finished. A file that cannot be read counts as none."""
+        for path in sorted(self.folder.glob("rounds-*.json")):
+            with suppress(OSError, ValueError, RecursionError):
+                for finished in as_list(as_object(json.loads(path.read_bytes())).get("rounds")):
+                    yield benchmark_round(path.stem.removeprefix("rounds-"), as_object(finished))
 
 
 class _Run:
@@ -150,6 +158,7 @@ class _Run:
         self._write_error: str = ""
         self._write_error_told = False
         self._drains: dict[str, tuple[str, ...]] = {}
+        self._finished_rounds: set[str] = set()
 
     def conduct(self) -> RunResult:
         request = self._request
@@ -199,7 +208,16 @@ class _Run:
             become_password=request.become_password,
             owner=self._owner,
         )
-        return run_play(play, self._emit, self._watch)
+        return run_play(play, self._hear, self._watch)
+
+    def _hear(self, event: Event) -> None:
+        """Emits an event of the play, or of its progress: a round that both tell of only once."""
+        if event.kind == "benchmark_round" and not event.data["failure"]:
+            file = str(event.data["file"])
+            if file in self._finished_rounds:
+                return
+            self._finished_rounds.add(file)
+        self._emit(event)
 
     def _emit(self, event: Event) -> None:
         event = self._folder.hidden(event)
@@ -211,7 +229,8 @@ class _Run:
         self._listen(event)
 
     def _watch(self) -> bool:
-        """Passes a stop on to the playbooks, and the progress of drains to the listener; says whether to cancel."""
+        """Passes a stop on to the playbooks, and the progress of drains and measurements to the listener; says whether to
+        cancel."""
         if self._control.stopping and not self._stop_passed_on:
             self._stop_passed_on = True
             what = _ON_STOP.get(self._request.verb, _READ_ONLY_STOP)
@@ -223,6 +242,8 @@ class _Run:
         elif self._write_error and not self._write_error_told:
             self._emit_stopping(_ON_STOP.get(self._request.verb, _READ_ONLY_STOP))
         self._watch_drains()
+        for finished in self._messages.rounds():
+            self._hear(finished)
         return self._control.cancelling
 
     def _emit_stopping(self, what: str) -> None:

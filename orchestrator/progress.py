@@ -66,7 +66,7 @@ class Progress:
                 self.drains.pop(data["node"], None)
                 if data["waits_for"]:
                     self.drains[data["node"]] = tuple(data["waits_for"])
-            case "benchmark_pod":
+            case "benchmark_round":
                 self._host(data["host"], event, "measuring", _measured(data))
             case "stopping":
                 self.stopping = data["what"]
@@ -104,7 +104,8 @@ def _policy_change(value: Mapping[str, Any]) -> str:
 
 def _measured(data: Mapping[str, Any]) -> str:
     seconds = data["seconds"]
-    return f"{data['arm']}, round {data['round']}: {seconds if isinstance(seconds, str) else f'{seconds:.0f}'} s"
+    took = f"{seconds:.0f} s" if isinstance(seconds, int | float) else seconds
+    return f"{data['arm']}, round {data['round']}: {data['failure'] or took}"
 
 
 def line(event: Event) -> str:
@@ -124,9 +125,8 @@ def line(event: Event) -> str:
         case "drain":
             pods = "; ".join(data["waits_for"])
             return f"  {data['node']}: the drain is waiting for {pods}" if pods else ""
-        case "benchmark_pod":
-            why = f": {data['failure']}" if data["failure"] else ""
-            return f"  {data['host']}: {_measured(data)}{why}"
+        case "benchmark_round":
+            return f"  {data['host']}: {_measured(data)}"
         case "stopping":
             why = f"{data['why']}. Stopping" if data["why"] else "stopping"
             return f"kubepin: {why}: {data['what']}. {CANCEL_HINT}"

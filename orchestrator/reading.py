@@ -55,7 +55,7 @@ class Reader:
         elif kind in ("runner_on_ok", "runner_on_skipped", *_FAILURES):
             yield from self._host_ends(str(kind), data)
         elif kind in ("runner_item_on_ok", "runner_item_on_failed"):
-            yield from _benchmark_pod(data)
+            yield from _benchmark_rounds(data)
         elif kind == "playbook_on_stats":
             self._stats = data
             self._statistics = as_object(data.get("artifact_data"))
@@ -186,17 +186,30 @@ def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(as_object(entry) for entry in as_list(value))
 
 
-def _benchmark_pod(data: Mapping[str, Any]) -> Iterator[Event]:
-    """The event of a benchmark pod that ran. A pod that was only looked up has no seconds."""
-    pod = as_object(_result(data).get("benchmark"))
-    if isinstance(pod.get("seconds"), int | float):
-        yield Event(
-            "benchmark_pod",
-            {
-                "host": str(data.get("host")),
-                **{key: pod.get(key) for key in ("arm", "round", "seconds", "file", "failure")},
-            },
-        )
+def _benchmark_rounds(data: Mapping[str, Any]) -> Iterator[Event]:
+    """The events of the rounds that a benchmark pod finished, and of the one in which it failed.
+
+    A pod that was only looked up has no seconds.
+    """
+    pod, host = as_object(_result(data).get("benchmark")), str(data.get("host"))
+    if not isinstance(pod.get("seconds"), int | float):
+        return
+    rounds = _objects(pod.get("rounds"))
+    for one in rounds:
+        if isinstance(one.get("seconds"), int | float):
+            yield benchmark_round(host, {**one, "arm": pod.get("arm")})
+    if pod.get("failure"):
+        unfinished = next((one for one in rounds if not one.get("complete")), {})
+        yield benchmark_round(host, {**unfinished, "arm": pod.get("arm")}, str(pod["failure"]))
+
+
+def benchmark_round(host: str, finished: Mapping[str, Any], failure: str | None = None) -> Event:
+    """The event of a round of the benchmark.
+
+    :param finished: ``arm``, ``round``, ``seconds``, ``file``
+    """
+    values = {key: finished.get(key) for key in ("arm", "round", "seconds", "file")}
+    return Event("benchmark_round", {"host": host, **values, "failure": failure})
 
 
 def _text(message: Any) -> str:

@@ -12,7 +12,7 @@ from typing import List, NoReturn, Sequence
 
 from .options import BadArguments, RoundOptions, parse_original, parse_round
 from .original import run_original
-from .rounds import run_round
+from .rounds import run_rounds
 
 BAD_ARGUMENTS = 2
 COMMANDS = ("round", "original")
@@ -41,13 +41,13 @@ def _refuse(problems: Sequence[str]) -> int:
 
 def _round(options: RoundOptions) -> int:
     if options.output is None:
-        return run_round(options, [1])
+        return run_rounds(options, [1])
     try:
         file = open(options.output, "ab", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         return _refuse([f"--output {options.output}: {error.strerror}. Name a writable file"])
     with file:
-        return run_round(options, [1, file.fileno()])
+        return run_rounds(options, [1, file.fileno()])
 
 
 def main(arguments: List[str]) -> int:

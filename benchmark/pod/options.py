@@ -31,7 +31,7 @@ class RoundOptions(NamedTuple):
 
     run_id: str
     arm: str
-    round: int
+    rounds: Tuple[int, ...]
     threads: Tuple[Optional[int], ...]
     cells: Optional[List[Cell]]
     matrix: Optional[str]
@@ -148,10 +148,12 @@ def _parser(program: str, description: str) -> _Parser:
 
 def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
     """Options of `round`. Raises BadArguments with all faults; opens nothing."""
-    parser = _parser(program, "Times one round of one pod: a fresh process for each setting of torch's threads.")
+    parser = _parser(
+        program, "Times the rounds of one pod: in each round a fresh process for each setting of torch's threads."
+    )
     parser.option("--run-id", metavar="ID", help="one for all rounds and arms of a run")
     parser.option("--arm", metavar="GROUP", help="what is compared, such as none, static or quota")
-    parser.option("--round", metavar="K", help="from 1; rounds of equal number are compared")
+    parser.option("--round", metavar="LIST", help="from 1, such as 3 or 1,2,3; rounds of equal number are compared")
     parser.option(
         "--threads",
         metavar="LIST",
@@ -186,7 +188,7 @@ def parse_round(program: str, arguments: Sequence[str]) -> RoundOptions:
     options = RoundOptions(
         run_id=checks.name("run-id", "--run-id 2024-05-01-a"),
         arm=checks.name("arm", "--arm static"),
-        round=checks.integer("round", 1),
+        rounds=tuple(checks.take("round", "integers from 1, each once, such as 3 or 1,2,3", _rounds) or ()),
         threads=tuple(checks.take("threads", "auto, cpus or numbers from 1, such as auto,12", _threads) or ()),
         cells=_cells(values["cells"], checks),
         matrix=None if values["matrix"] is None else checks.one_of("matrix", tuple(MATRICES)),
@@ -247,6 +249,13 @@ def _slot_seconds(text: str) -> float:
     if not 1 <= float(text) <= 600:
         raise ValueError(text)
     return float(text)
+
+
+def _rounds(text: str) -> List[int]:
+    rounds = [int(word) for word in text.split(",")]
+    if min(rounds) < 1 or len(set(rounds)) < len(rounds):
+        raise ValueError(text)
+    return rounds
 
 
 def _threads(text: str) -> List[Optional[int]]:

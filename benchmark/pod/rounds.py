@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round of one pod: a fresh process for each thread setting, and one writer for the output of all."""
+"""The rounds of one pod: in each a fresh process for each thread setting, and one writer for the output of all."""
 
 import contextlib
 import hashlib
@@ -163,11 +163,13 @@ def _ending(code: int) -> Optional[str]:
     return f"ended early by {number.name}{_LIKELY.get(number, '')}"
 
 
-def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
-    """Times one round and writes its lines to `descriptors`; returns 0, or 3 if any process failed.
+def run_rounds(options: RoundOptions, descriptors: Sequence[int]) -> int:
+    """Times the rounds one after the other and writes their lines to `descriptors`.
+
+    Returns 0, or 3 if any process of a round failed: the rounds after that one are not begun.
 
     The first process on a machine is slower in every arm, because its memory and its caches are cold: one that warms
-    the machine comes before it, if the options say so.
+    the machine comes before the first round, if the options say so.
     """
     writer = Writer(descriptors)
     settings = thread_settings(
@@ -176,36 +178,48 @@ def run_round(options: RoundOptions, descriptors: Sequence[int]) -> int:
         allowed=len(os.sched_getaffinity(0)),
         quota=cgroup.quota_cpus(cgroup.own_group()),
     )
-    result = DONE
-    order = rotated(settings, options.run_id, options.round)
-    for setting, warm_up in [(order[0], True)] * options.warm_up + [(setting, False) for setting in order]:
-        arm = f"{options.arm}-{setting.label}"
-        task = Task(
-            options.run_id,
-            arm,
-            options.round,
-            options.cells,
-            options.matrix,
-            options.device,
-            options.block_seconds,
-            options.workers,
-            options.image_size,
-            setting.by,
-            options.env,
-            warm_up,
-            options.place,
-        )
-        label = f"{arm} round {options.round}"
-        child = Child(task, setting)
-        try:
-            code = child.relay(writer, label.encode())
-        finally:
-            child.kill()
-        ending = _ending(code)
-        if ending is not None:
-            writer.message(f"{label}: {ending}".encode())
-        if code != DONE:
-            result = NOTHING_TIMED
-        if code == DEVICE_MISSING:
-            break
-    return result
+    for number in options.rounds:
+        order = rotated(settings, options.run_id, number)
+        warms = options.warm_up and number == options.rounds[0]
+        result = DONE
+        for setting, warm_up in [(order[0], True)] * warms + [(setting, False) for setting in order]:
+            code = _run_process(_task(options, number, setting, warm_up), setting, writer)
+            if code != DONE:
+                result = NOTHING_TIMED
+            if code == DEVICE_MISSING:
+                break
+        if result != DONE:
+            return result
+    return DONE
+
+
+def _task(options: RoundOptions, number: int, setting: Setting, warm_up: bool) -> Task:
+    return Task(
+        options.run_id,
+        f"{options.arm}-{setting.label}",
+        number,
+        options.cells,
+        options.matrix,
+        options.device,
+        options.block_seconds,
+        options.workers,
+        options.image_size,
+        setting.by,
+        options.env,
+        warm_up,
+        options.place,
+    )
+
+
+def _run_process(task: Task, setting: Setting, writer: Writer) -> int:
+    """Runs one process to its end and says how it ended if it did so early; returns its exit code."""
+    label = f"{task.arm} round {task.round}"
+    child = Child(task, setting)
+    try:
+        code = child.relay(writer, label.encode())
+    finally:
+        child.kill()
+    ending = _ending(code)
+    if ending is not None:
+        writer.message(f"{label}: {ending}".encode())
+    return code

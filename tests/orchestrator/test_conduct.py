@@ -71,6 +71,37 @@ def test_a_run_leaves_a_folder_with_everything(project: Path, tune: Write) -> No
     ] * 2
 
 
+MEASURING_MODULE = """#!/usr/bin/python3
+# WANT_JSON
+import json, sys, time
+
+rounds = [{"round": number, "file": f"round-{number}.jsonl", "seconds": 2.5, "complete": True} for number in (1, 2)]
+with open(json.load(open(sys.argv[1]))["progress"], "w") as file:
+    json.dump({"rounds": [{"arm": "static", **rounds[0]}]}, file)
+time.sleep(4)
+print(json.dumps({"benchmark": {"arm": "static", "seconds": 5.0, "rounds": rounds, "failure": None}}))
+"""
+
+
+def test_a_round_is_told_as_soon_as_it_is_finished_and_only_once(project: Path, tune: Write) -> None:
+    (project / "playbooks" / "library").mkdir()
+    (project / "playbooks" / "library" / "measuring.py").write_text(MEASURING_MODULE)
+    tune("""
+- name: Measure
+  measuring: {progress: "{{ kubepin_progress_directory }}/rounds-gpu-01.json"}
+  loop: [1]
+  run_once: true
+""")
+    heard: list[Event] = []
+    conduct(RunRequest("tune", project=project), heard.append)
+    rounds = [event for event in heard if event.kind == "benchmark_round"]
+    assert [(event.data["host"], event.data["arm"], event.data["round"]) for event in rounds] == [
+        ("gpu-01", "static", 1),
+        ("gpu-01", "static", 2),
+    ]
+    assert rounds[1].time - rounds[0].time > 1
+
+
 def test_no_secret_is_stored_or_shown(project: Path, tune: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_TOKEN", "env-token-word")
     with (project / "hosts").open("a") as hosts:

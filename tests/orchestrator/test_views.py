@@ -101,13 +101,26 @@ def test_hosts_that_begin_together_share_a_line() -> None:
     ]
 
 
-def test_pods_that_were_only_looked_at_are_no_progress() -> None:
-    def event(seconds: float | None) -> dict[str, Any]:
-        pod = {"arm": "integer", "round": 1, "seconds": seconds, "file": "f", "failure": None}
-        return {"event": "runner_item_on_ok", "event_data": {"host": "a", "res": {"benchmark": pod}}}
+def _pod_event(seconds: float | None, *rounds: tuple[float | None, bool], failure: str | None = None) -> dict[str, Any]:
+    """A pod that ran `seconds`, and how long each of its rounds took and whether it is complete."""
+    items = [
+        {"round": number, "file": f"f{number}", "seconds": took, "complete": complete}
+        for number, (took, complete) in enumerate(rounds, start=1)
+    ]
+    pod = {"arm": "integer", "seconds": seconds, "rounds": items, "failure": failure}
+    return {"event": "runner_item_on_ok", "event_data": {"host": "a", "res": {"benchmark": pod}}}
 
-    assert not list(Reader().read(event(None)))
-    assert [found.kind for found in Reader().read(event(9.0))] == ["benchmark_pod"]
+
+def test_pods_that_were_only_looked_at_are_no_progress() -> None:
+    assert not list(Reader().read(_pod_event(None, (None, True), (None, False))))
+
+
+def test_each_round_that_a_pod_has_finished_is_progress_and_so_is_the_one_that_failed() -> None:
+    found = list(Reader().read(_pod_event(20.0, (None, True), (9.4, True), (None, False), failure="killed for memory")))
+    assert [line(event) for event in found] == [
+        "  a: integer, round 2: 9 s",
+        "  a: integer, round 3: killed for memory",
+    ]
 
 
 @pytest.mark.parametrize(

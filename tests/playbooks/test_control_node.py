@@ -66,8 +66,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_result_is_the_same(results: dict[str, Any]) -> None:
     folder = results["folder"]
     expected = {"changed": False, "failed": False, "files": [f"{folder}/gpu-01.json", f"{folder}/summary.txt"]}
-    assert results["here"] == expected
-    assert results["elsewhere"] == expected
+    assert results["here"] == {**expected, "new": ["a"]}
+    assert results["elsewhere"] == {**expected, "new": []}
     assert json.loads(Path(folder, "gpu-01.json").read_text()) == {"node": "gpu-01"}
 
 

@@ -26,7 +26,7 @@ def _original_problems(*arguments: str) -> list[str]:
 
 def test_defaults_of_a_round() -> None:
     options = parse_round("pod round", LEAST)
-    assert (options.run_id, options.arm, options.round) == ("r1", "static", 3)
+    assert (options.run_id, options.arm, options.rounds) == ("r1", "static", (3,))
     assert options.threads == (None, 0)
     assert (options.cells, options.matrix, options.device, options.block_seconds) == (None, None, "auto", 0.5)
     assert (options.auto_threads, options.env, options.output, options.warm_up) == ("found", {}, None, False)
@@ -40,9 +40,10 @@ def test_values_of_a_round() -> None:
             *("--threads", "auto, 12", "--cells", "resnet18:half:train:64", "resnet50:float:inference:1"),
             *("--env", "policy=static", "node=gpu-1", "--env", "note=a=b", "--workers", "0", "--block-seconds", "3"),
             "--warm-up",
+            *("--round", "3,4"),
         ],
     )
-    assert options.threads == (None, 12)
+    assert (options.rounds, options.threads) == ((3, 4), (None, 12))
     assert options.cells == [Cell("resnet18", "half", "train", 64), Cell("resnet50", "float", "inference", 1)]
     assert options.env == {"policy": "static", "node": "gpu-1", "note": "a=b"}
     assert (options.workers, options.block_seconds, options.warm_up) == (0, 3, True)
@@ -57,7 +58,8 @@ def test_a_place_on_a_full_node() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--round", "0"], "--round is '0': expected an integer from 1"),
+        (["--round", "0"], "--round is '0': expected integers from 1, each once"),
+        (["--round", "2,2"], "--round is '2,2'"),
         (["--round", "one"], "--round is 'one'"),
         (["--round"], "--round is ''"),
         (["--run-id", "a b"], "--run-id is 'a b': expected letters, digits"),

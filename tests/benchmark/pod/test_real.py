@@ -87,26 +87,25 @@ def test_a_round_of_two_thread_settings(run: Run, tmp_path: Path) -> None:
         assert read(f"{output}@{arm}").processes[0].round == 2
 
 
-def test_a_machine_is_warmed_by_a_process_that_does_not_count_and_each_says_which_cpus_it_has(
+def test_rounds_are_fresh_processes_the_first_warms_the_machine_and_each_says_which_cpus_it_has(
     run: Run, tmp_path: Path
 ) -> None:
     output = tmp_path / "lines.jsonl"
-    done = run(*QUICK, "--threads", "1", "--warm-up", "--output", str(output), "--cells", INFER)
+    rounds = ["--round", "2,3", "--warm-up", "--threads", "1"]
+    done = run(*QUICK, *rounds, "--output", str(output), "--cells", INFER)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = _lines(output.read_text())
-    assert [(line["kind"], line["process"], line.get("warm_up", False)) for line in lines] == [
-        ("process", 1, True),
-        ("end", 1, True),
-        ("process", 0, False),
-        ("block", 0, False),
-        ("block", 0, False),
-        ("end", 0, False),
+    assert [(line["kind"], line["round"], line["process"], line.get("warm_up", False)) for line in lines] == [
+        ("process", 2, 1, True),
+        ("end", 2, 1, True),
+        *((kind, number, 0, False) for number in (2, 3) for kind in ("process", "block", "block", "end")),
     ]
     assert lines[1]["ended"] > lines[0]["began"]
+    assert lines[6]["began"] >= lines[5]["ended"]
     timed = lines[5]["ended"] - lines[2]["began"]
-    assert timed > sum(sum(line["iter_ms"]) for line in lines if line["kind"] == "block") / 1e3
-    assert len(read(f"{output}@none-1").processes) == 1
-    for line in (lines[0], lines[2]):
+    assert timed > sum(sum(line["iter_ms"]) for line in lines[3:5]) / 1e3
+    assert [process.round for process in read(f"{output}@none-1").processes] == [2, 3]
+    for line in (line for line in lines if line["kind"] == "process"):
         assert line["env"]["cpus_effective"]
         assert (line["env"]["threads"], line["env"]["omp_num_threads"]) == (1, "1")
 

@@ -119,6 +119,14 @@ def test_a_process_that_dies_is_named_with_its_signal(run: Run, fake_torch: Call
     assert "none-1 round 1: ended early by SIGBUS" in done.stdout
 
 
+def test_after_a_round_that_failed_no_other_begins(run: Run, fake_torch: Callable[[str], Path]) -> None:
+    arguments = [*LEAST[:-1], "4,5", "--threads", "1"]
+    done = run(*arguments, path=fake_torch("raise SystemExit(9)"))
+    assert done.returncode == 3
+    assert "none-1 round 4: ended early" in done.stdout
+    assert "round 5" not in done.stdout
+
+
 def test_what_torch_says_is_no_json_line(run: Run, fake_torch: Callable[[str], Path]) -> None:
     done = run(*LEAST, path=fake_torch("import os\nprint('{}')\nos.write(2, b'warning\\n')\nraise SystemExit(9)"))
     lines = done.stdout.splitlines()

@@ -20,8 +20,9 @@ def preflight_problems(plans: object) -> str:
     return report.preflight_problems(_facts_per_host(plans, "preflight_problems"))
 
 
-def run_summary(results: object, seconds: float) -> str:
-    return "\n".join(report.run_summary(_facts_per_host(results, "run_summary"), float(seconds)))
+def run_summary(results: object, seconds: float, new: t.Sequence[str] | None = None, continues: bool = False) -> str:
+    facts = _facts_per_host(results, "run_summary")
+    return "\n".join(report.run_summary(facts, float(seconds), new, continues))
 
 
 def _facts_per_host(value: object, name: str) -> Mapping[str, Mapping[str, t.Any]]:

@@ -7,19 +7,21 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: benchmark_pod
-short_description: Measure one round of the benchmark in one pod on one node
+short_description: Measure rounds of the benchmark in one pod on one node
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
-  - Starts a Guaranteed pod on one node, measures one round in it, saves its timings on the control node as they
-    arrive, and deletes the pod, even after a failure or an interruption.
+  - Starts a Guaranteed pod on one node, measures rounds in it one after the other, saves their timings on the control
+    node as they arrive, and deletes the pod, even after a failure or an interruption.
+  - Each round is a file of its own, and in each the program starts fresh processes.
   - The pod goes through the scheduler, so it never takes a GPU from another pod.
   - With other loads than V(solo) in O(loads), there is a pod on each GPU of the node. They wait for each other, and time
-    the same cells at the same time. If one fails, the round fails and all are deleted.
+    the same cells at the same time. If one fails, the round fails and all are deleted. They measure one round.
   - Replaces a pod that an earlier run left behind, if it has kubepin's label.
-  - Skips a round whose file is complete, so that an interrupted measurement can be resumed.
+  - Skips rounds whose file is complete, so that an interrupted measurement can be resumed.
   - Fails with the reason and the remedy if the pod cannot be scheduled, its image cannot be pulled, the node rejects
-    it, it is killed, or it exceeds a timeout. The timings up to then stay in the file.
+    it, it is killed, or it exceeds a timeout. The timings up to then stay in the files. After a round that fails, no
+    further round is measured.
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -27,7 +29,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Nothing is started, and the API is not queried. RV(benchmark) describes the contents of the file.
+    details: Nothing is started, and the API is not queried. RV(benchmark) describes the contents of the files.
   diff_mode:
     support: none
 options:
@@ -35,12 +37,13 @@ options:
     description: The node's name in Kubernetes.
     type: str
     required: true
-  file:
+  folder:
     description:
-      - Where the timings go on the control node, as JSON lines. Its folder must exist.
-      - All other lines of the pod's log go to a file in the same folder whose name ends in C(.log).
+      - Where the timings go on the control node, as JSON lines in a file for each round, C(<arm>-round-<n>.jsonl). It
+        must exist.
+      - All other lines of the pod's log go to a file next to that of the pod's first round, whose name ends in C(.log).
       - Timings of an earlier, incomplete round are kept until the new pod writes its first.
-      - Further pods of a full node have files of their own beside it, whose names end in C(-tenant-1.jsonl) and so on.
+      - Further pods of a full node have files of their own, whose names end in C(-tenant-1.jsonl) and so on.
     type: path
     required: true
   run_id:
@@ -51,13 +54,14 @@ options:
     description: What is measured, such as V(static). The program appends the thread setting.
     type: str
     required: true
-  round:
-    description: The number of the round, from 1.
-    type: int
+  rounds:
+    description: The numbers of the rounds, from 1.
+    type: list
+    elements: int
     required: true
   threads:
     description:
-      - Thread settings of PyTorch, measured one after the other.
+      - Thread settings of PyTorch, each measured in a process of its own in each round.
       - V(auto) leaves the number of threads to PyTorch, V(cpus) uses the number of CPUs that the pod may use, and a
         number is used as it is.
     type: list
@@ -157,19 +161,27 @@ options:
     type: int
     default: 900
   timeout:
-    description: How long the measurement may take, in seconds.
+    description: How long the measurement of each round may take, in seconds.
     type: int
     default: 3600
+  stop_file:
+    description: Once this file exists, the pod ends after the round in progress. The other rounds remain incomplete.
+    type: path
+  progress_file:
+    description:
+      - A file for C(rounds), a list of the rounds that the pod has finished so far, each as in RV(benchmark.rounds) with its
+        C(arm). The module replaces it after each round, and leaves it to whoever reads it.
+    type: path
 """
 
 EXAMPLES = r"""
-- name: Measure one round with 12 CPUs and a GPU
+- name: Measure five rounds with 12 CPUs and a GPU
   kubepin.tuning.benchmark_pod:
     node: gpu-01
-    file: runs/lab/gpu-01/static-round-1.jsonl
+    folder: runs/lab/gpu-01
     run_id: lab-gpu-01
     arm: static
-    round: 1
+    rounds: [1, 2, 3, 4, 5]
     image: registry.example.com/pytorch:2.5
     cpu: "12"
     memory: 30Gi
@@ -181,10 +193,10 @@ EXAMPLES = r"""
 - name: Check whether a round has yet to be measured
   kubepin.tuning.benchmark_pod:
     node: gpu-01
-    file: runs/lab/gpu-01/static-round-2.jsonl
+    folder: runs/lab/gpu-01
     run_id: lab-gpu-01
     arm: static
-    round: 2
+    rounds: [6]
     image: registry.example.com/pytorch:2.5
     cpu: "12"
     memory: 30Gi
@@ -195,10 +207,10 @@ EXAMPLES = r"""
 - name: Measure on the shared pool of a node with the static policy
   kubepin.tuning.benchmark_pod:
     node: gpu-01
-    file: runs/lab/gpu-01/fractional-round-1.jsonl
+    folder: runs/lab/gpu-01
     run_id: lab-gpu-01
     arm: fractional
-    round: 1
+    rounds: [1]
     threads: [auto]
     arguments: [--matrix, resnets]
     image: registry.example.com/pytorch:2.5
@@ -217,38 +229,52 @@ benchmark:
     schema:
       description: Version of this structure.
       type: int
-      sample: 1
+      sample: 2
     arm:
       description: The requested arm.
       type: str
       sample: static
-    arms:
-      description: The arms whose measurement finished, with their thread setting.
-      type: list
-      elements: str
-      sample: [static-auto, static-12]
     run_id:
       description: The run.
       type: str
       sample: lab-gpu-01
-    round:
-      description: The number of the round.
-      type: int
-      sample: 1
-    file:
-      description: The timings.
-      type: str
-      sample: /srv/kubepin/runs/lab/gpu-01/static-round-1.jsonl
-    tenants:
-      description: How many pods ran at the same time, as the timings say.
-      type: int
-      sample: 1
-    lines:
-      description: The number of JSON lines in RV(benchmark.file) and the files of further pods.
-      type: int
-      sample: 32
+    rounds:
+      description: What each of O(rounds) has measured.
+      type: list
+      elements: dict
+      contains:
+        round:
+          description: The number of the round.
+          type: int
+          sample: 1
+        file:
+          description: The timings.
+          type: str
+          sample: /srv/kubepin/runs/lab/gpu-01/static-round-1.jsonl
+        arms:
+          description: The arms whose measurement finished, with their thread setting.
+          type: list
+          elements: str
+          sample: [static-auto, static-12]
+        tenants:
+          description: How many pods ran at the same time, as the timings say.
+          type: int
+          sample: 1
+        lines:
+          description: The number of JSON lines in C(file) and the files of further pods.
+          type: int
+          sample: 32
+        complete:
+          description: Whether the measurement of each of O(threads) finished, in each pod and under each load.
+          type: bool
+        seconds:
+          description: >-
+            Seconds from the creation of the pod, or the end of the round before, to the end of the round. None if this
+            call did not finish the round.
+          type: float
+          sample: 31.5
     complete:
-      description: Whether the measurement of each of O(threads) finished, in each pod and under each load.
+      description: Whether all rounds are complete.
       type: bool
     node:
       description: The node.
@@ -295,11 +321,13 @@ left_behind:
 """
 
 import dataclasses
+import json
 import os
 import signal
 import time
 import typing as t
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -316,10 +344,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
     CONTAINER,
     START_ANNOTATION,
     Failure,
+    PodRequest,
     Recorded,
-    RoundRequest,
     benchmark_name,
     busy_manifest,
+    by_round,
     cpus_left,
     deleted,
     ended_arms,
@@ -362,10 +391,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.module impo
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     "node": {"type": "str", "required": True},
-    "file": {"type": "path", "required": True},
+    "folder": {"type": "path", "required": True},
     "run_id": {"type": "str", "required": True},
     "arm": {"type": "str", "required": True},
-    "round": {"type": "int", "required": True},
+    "rounds": {"type": "list", "elements": "int", "required": True},
     "threads": {"type": "list", "elements": "str", "default": ["auto", "cpus"]},
     "arguments": {"type": "list", "elements": "str", "default": []},
     "loads": {"type": "list", "elements": "str", "choices": list(LOADS), "default": [SOLO]},
@@ -389,6 +418,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "schedule_timeout": {"type": "int", "default": 60},
     "start_timeout": {"type": "int", "default": 900},
     "timeout": {"type": "int", "default": 3600},
+    "stop_file": {"type": "path"},
+    "progress_file": {"type": "path"},
 }
 OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
@@ -405,39 +436,43 @@ _START_DELAY_SECONDS = 10
 _BUSY_SETTLE_SECONDS = 2
 
 
-class RoundFailed(TuningError):
-    """A round that failed; *code* identifies the failure for programs."""
+class PodFailed(TuningError):
+    """A pod that failed; *code* identifies the failure for programs."""
 
     def __init__(self, why: Failure) -> None:
         super().__init__(why.message)
         self.code = why.code
 
 
-class RoundFile:
-    """The timings of one round on the control node, and the log next to them."""
+class PodFiles:
+    """The timings of a pod's rounds on the control node, a file each, and its log next to that of the first."""
 
-    def __init__(self, path: str, tenant: int = 0) -> None:
-        self._path = Path(path)
-        if tenant:
-            self._path = self._path.with_name(f"{self._path.stem}-tenant-{tenant}{self._path.suffix}")
+    def __init__(self, folder: str, request: PodRequest) -> None:
+        self._folder, self._request = Path(folder), request
         self.recorded = Recorded((), ())
 
-    def read(self) -> tuple[str, ...]:
-        """The JSON lines in the file.
+    def path(self, number: int) -> Path:
+        """The file of a round."""
+        tenant = f"-tenant-{self._request.tenant}" if self._request.tenant else ""
+        return self._folder / f"{self._request.arm}-round-{number}{tenant}.jsonl"
+
+    def read(self, number: int) -> tuple[str, ...]:
+        """The JSON lines in the file of a round.
 
         :raises TuningError: if the file cannot be read
         """
+        path = self.path(number)
         try:
-            return sort_log(self._path.read_text(encoding="utf-8"), ended=False).lines
+            return sort_log(path.read_text(encoding="utf-8"), ended=False).lines
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
-            raise TuningError(f'`file` "{self._path}" cannot be read: {error}.') from error
+            raise TuningError(f'"{path}" cannot be read: {error}.') from error
 
     def check_folder(self) -> None:
         """:raises TuningError: if the folder does not exist"""
-        if not self._path.parent.is_dir():
-            raise TuningError(f'folder "{self._path.parent}" of `file` does not exist: make it first.')
+        if not self._folder.is_dir():
+            raise TuningError(f'`folder` "{self._folder}" does not exist: make it first.')
 
     def add(self, read: Recorded) -> None:
         """Save what a new reading of the log adds; each file is replaced atomically.
@@ -448,11 +483,19 @@ class RoundFile:
         self.recorded = Recorded(grown(known.lines, read.lines), grown(known.others, read.others))
         try:
             if self.recorded.lines != known.lines:
-                _replace(self._path, self.recorded.lines)
+                before = by_round(known.lines)
+                for number, lines in by_round(self.recorded.lines).items():
+                    if number in self._request.rounds and lines != before.get(number):
+                        _replace(self.path(number), lines)
             if self.recorded.others != known.others:
-                _replace(self._path.with_suffix(".log"), self.recorded.others)
+                _replace(self.path(self._request.rounds[0]).with_suffix(".log"), self.recorded.others)
         except OSError as error:
             raise TuningError(f'"{error.filename}" cannot be written: {error.strerror}.') from error
+
+    def finished(self) -> list[int]:
+        """The rounds that the pod has finished, in order."""
+        lines = by_round(self.recorded.lines)
+        return [n for n in self._request.rounds if is_complete(lines.get(n, ()), self._request, n)]
 
 
 def _replace(path: Path, lines: t.Iterable[str]) -> None:
@@ -461,7 +504,7 @@ def _replace(path: Path, lines: t.Iterable[str]) -> None:
     os.replace(new, path)
 
 
-def _remove_leftovers(api: KubernetesApi, request: RoundRequest, names: t.Iterable[str]) -> None:
+def _remove_leftovers(api: KubernetesApi, request: PodRequest, names: t.Iterable[str]) -> None:
     """Delete the pods of the node's benchmark, and wait until they are gone.
 
     :param names: of pods that may not be bound to the node yet
@@ -475,16 +518,43 @@ def _remove_leftovers(api: KubernetesApi, request: RoundRequest, names: t.Iterab
         remove_pod(api, pod, _REMOVAL_SECONDS, "benchmark pod")
 
 
-class Round:
-    """The pod of one round, from its creation to its removal."""
+class Messages:
+    """The files through which whoever runs the playbook asks to stop, and sees which rounds are finished."""
 
-    def __init__(self, api: KubernetesApi, request: RoundRequest, file: RoundFile) -> None:
+    def __init__(self, stop_file: str | None = None, progress_file: str | None = None) -> None:
+        self._stop_file = Path(stop_file) if stop_file else None
+        self._progress_file = Path(progress_file) if progress_file else None
+
+    def asks_to_stop(self) -> bool:
+        """Whether no further round should begin."""
+        return self._stop_file is not None and self._stop_file.is_file()
+
+    def tell(self, request: PodRequest, files: PodFiles, seconds: Mapping[int, float]) -> None:
+        """Replace the progress file atomically. Progress that cannot be shown does not end the measurement.
+
+        :param seconds: round -> how long it took
+        """
+        if self._progress_file:
+            rounds = [
+                {"arm": request.arm, "round": number, "file": str(files.path(number)), "seconds": seconds[number]}
+                for number in seconds
+            ]
+            with suppress(OSError):
+                _replace(self._progress_file, [json.dumps({"rounds": rounds})])
+
+
+class BenchmarkPod:
+    """A pod and its rounds, from its creation to its removal."""
+
+    def __init__(self, api: KubernetesApi, request: PodRequest, files: PodFiles, messages: Messages) -> None:
         self._api = api
         self._request = request
-        self._file = file
+        self._files = files
+        self._messages = messages
         self._namespace, self._name = request.namespace, own_name(request)
         self._uid: str | None = None
         self.created: float | None = None
+        self.seconds: dict[int, float] = {}
         self._reached = "scheduling"
         self._since = self._ready = self._looked_at_node = self._read_at = self._reading_took = 0.0
         self._patience = Patience()
@@ -497,7 +567,12 @@ class Round:
         self._api.node(self._request.node)
         _remove_leftovers(self._api, self._request, ())
         self.begin()
+        last: int | None = None
         while not self.look():
+            if last is None and self._messages.asks_to_stop():
+                last = len(self.seconds) + 1
+            if last is not None and len(self.seconds) >= last:
+                return
             time.sleep(_POLL_SECONDS)
 
     def begin(self) -> None:
@@ -507,7 +582,7 @@ class Round:
         """
         leftover = self._api.pod(self._namespace, self._name)
         if leftover and not is_ours(leftover):
-            raise RoundFailed(Failure("refused", not_ours(leftover)))
+            raise PodFailed(Failure("refused", not_ours(leftover)))
         self.remove()
         self.created = time.monotonic()
         pod = self._create()
@@ -534,7 +609,7 @@ class Round:
 
     def log(self) -> list[str]:
         """The last lines of its log other than timings."""
-        return list(self._file.recorded.others[-_LOG_LINES:])
+        return list(self._files.recorded.others[-_LOG_LINES:])
 
     def _create(self) -> dict[str, t.Any]:
         try:
@@ -542,7 +617,7 @@ class Round:
         except ApiError as error:
             if error.outage or error.status in (None, 401):
                 raise
-            raise RoundFailed(
+            raise PodFailed(
                 Failure(
                     "refused",
                     f"the API server refuses the benchmark pod {self._namespace}/{self._name}: {error.answer}. "
@@ -562,7 +637,7 @@ class Round:
             try:
                 time.sleep(self._patience.bear(error))
             except ApiError as over:
-                raise RoundFailed(Failure("api", f"while the benchmark pod was there, {over}")) from error
+                raise PodFailed(Failure("api", f"while the benchmark pod was there, {over}")) from error
             return False
 
     def _look(self) -> bool:
@@ -575,21 +650,22 @@ class Round:
             reason = readiness(self._api.node(self._request.node))
             self._ready = now if reason is None else self._ready
             if now - self._ready > _NODE_PATIENCE_SECONDS:
-                raise RoundFailed(self._node_lost(reason))
+                raise PodFailed(self._node_lost(reason))
         ended = self._reached == "ended"
         if ended or (self._reached == "running" and now - self._read_at > _READ_SHARE * self._reading_took):
             self._read_at = now
             self._read_log(pod)
+            self._note_finished(now)
             self._reading_took = time.monotonic() - self._read_at
         if why := self._failure(pod, self._reached, now - self._since):
-            raise RoundFailed(why)
+            raise PodFailed(why)
         self._patience.answered()
         return ended
 
     def _read_pod(self) -> dict[str, t.Any]:
         pod = self._api.pod(self._namespace, self._name)
         if pod is None or pod["metadata"]["uid"] != self._uid:
-            raise RoundFailed(deleted(self._request))
+            raise PodFailed(deleted(self._request))
         return pod
 
     def _read_log(self, pod: dict[str, t.Any]) -> None:
@@ -601,25 +677,35 @@ class Round:
             if ended and error.status is not None and failure(pod, self._request, ()):
                 return
             raise
-        self._file.add(sort_log(text, ended))
+        self._files.add(sort_log(text, ended))
+
+    def _note_finished(self, now: float) -> None:
+        """Tell which rounds are finished, and let the time for the next one begin."""
+        new = [number for number in self._files.finished() if number not in self.seconds]
+        for number in new:
+            self.seconds[number] = round(now - (self.created or now) - sum(self.seconds.values()), 1)
+        if new:
+            self._since = now
+            self._messages.tell(self._request, self._files, self.seconds)
 
     def _failure(self, pod: dict[str, t.Any], reached: str, seconds: float) -> Failure | None:
         """Why the pod has failed, or has exceeded the time for its stage."""
-        request, recorded = self._request, self._file.recorded
+        request, recorded = self._request, self._files.recorded
+        next_round = next((number for number in request.rounds if number not in self.seconds), None)
         why = failure(pod, request, recorded.others)
         if why is not None and why.code == "no_free_gpu":
             message = f" The kubelet: {pod['status'].get('message')}"
             return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, message)
         if why is not None:
             return with_pull_error(why, self.events())
-        if reached == "ended" and not is_complete(recorded.lines, request):
-            return incomplete(request, recorded.others)
+        if reached == "ended" and next_round is not None:
+            return incomplete(request, next_round, recorded.others)
         if reached == "scheduling" and seconds > request.schedule_timeout:
             return not_scheduled(pod, self._api.node(request.node), self._others_on_node(), request)
         limits = {"starting": request.start_timeout, "running": request.timeout}
         if reached in limits and seconds > limits[reached]:
             warnings = [event for event in self.events() if event.startswith("Warning")]
-            return timed_out(reached, pod, request, warnings, recorded.others)
+            return timed_out(reached, pod, request, next_round or request.rounds[-1], warnings, recorded.others)
         return None
 
     def _others_on_node(self) -> list[dict[str, t.Any]]:
@@ -636,12 +722,22 @@ class Round:
 class FullNode:
     """The pods of one round on a full node: a tenant on each GPU, and busy neighbours."""
 
-    def __init__(self, api: KubernetesApi, request: RoundRequest, path: str) -> None:
-        self._api, self._request, self._path = api, request, path
-        self._tenants: list[Round] = []
-        self._files: list[RoundFile] = []
+    def __init__(self, api: KubernetesApi, request: PodRequest, folder: str) -> None:
+        self._api, self._request, self._folder = api, request, folder
+        self._tenants: list[BenchmarkPod] = []
+        self._files: list[PodFiles] = []
         self._busy: dict[str, t.Any] | None = None
         self.created: float | None = None
+
+    @property
+    def seconds(self) -> dict[int, float]:
+        """The seconds of the round, once each tenant has finished it."""
+        finished = [tenant.seconds for tenant in self._tenants]
+        return {
+            n: max(one[n] for one in finished)
+            for n in self._request.rounds
+            if finished and all(n in one for one in finished)
+        }
 
     def run(self) -> None:
         """Create the pods, let each phase begin once all wait for it, and watch them to their end; call `remove`
@@ -653,12 +749,12 @@ class FullNode:
         _remove_leftovers(self._api, self._request, ())
         self._request = dataclasses.replace(self._request, tenants=tenants_of(node, self._request))
         if why := no_room(node, self._api.pods_on(self._request.node), self._request):
-            raise RoundFailed(why)
+            raise PodFailed(why)
         self.created = time.monotonic()
         for number in range(self._request.tenants):
-            self._files.append(RoundFile(self._path, number))
             tenant = dataclasses.replace(self._request, tenant=number)
-            self._tenants.append(Round(self._api, tenant, self._files[-1]))
+            self._files.append(PodFiles(self._folder, tenant))
+            self._tenants.append(BenchmarkPod(self._api, tenant, self._files[-1], Messages()))
             self._tenants[-1].begin()
         barrier = Barrier(len(self._tenants))
         seen = [0] * len(self._tenants)
@@ -702,7 +798,7 @@ class FullNode:
     def _disturb(self) -> None:
         """Start the busy neighbours, and wait until they run.
 
-        :raises RoundFailed: if they do not
+        :raises PodFailed: if they do not
         """
         request = self._request
         node, pods = self._api.node(request.node), self._api.pods_on(request.node)
@@ -718,7 +814,7 @@ class FullNode:
                 message = (
                     f"the busy neighbours of the benchmark, pod {request.namespace}/{name}, do not run: {reached}."
                 )
-                raise RoundFailed(Failure("start", f"{message} Look at the pod's events."))
+                raise PodFailed(Failure("start", f"{message} Look at the pod's events."))
             time.sleep(_POLL_SECONDS)
         time.sleep(_BUSY_SETTLE_SECONDS)
 
@@ -729,15 +825,23 @@ class FullNode:
             self._busy = None
 
 
-def measure(
-    api: KubernetesApi, request: RoundRequest, file: RoundFile, path: str = ""
-) -> tuple[float | None, Failure | None, dict[str, t.Any]]:
-    """Run the round and delete its pods, also if a signal ends the round early.
+class Measured(t.NamedTuple):
+    """What became of a pod: the seconds that it took and those of each round that it finished, why it failed, and
+    further return values of the module."""
 
-    :param path: of the timings; for a full node, whose pods have a file each
-    :returns: how many seconds the pods took, why it failed, and further return values of the module
-    """
-    this = FullNode(api, request, path) if request.shares_node else Round(api, request, file)
+    total: float | None
+    seconds: Mapping[int, float]
+    why: Failure | None
+    details: dict[str, t.Any]
+
+
+def measure(api: KubernetesApi, request: PodRequest, folder: str, messages: Messages) -> Measured:
+    """Run the rounds and delete their pods, also if a signal ends them early."""
+    this = (
+        FullNode(api, request, folder)
+        if request.shares_node
+        else BenchmarkPod(api, request, PodFiles(folder, request), messages)
+    )
     why: Failure | None = None
     details: dict[str, t.Any] = {}
     with _signals(_interrupt):
@@ -745,17 +849,17 @@ def measure(
             this.run()
         except TuningError as error:
             why = Failure(getattr(error, "code", "api"), str(error))
-    seconds = None if this.created is None else round(time.monotonic() - this.created, 1)
+    total = None if this.created is None else round(time.monotonic() - this.created, 1)
     with _signals(signal.SIG_IGN):
-        if why and seconds is not None:
+        if why and total is not None:
             details = {"log": this.log(), "events": this.events()}
         try:
-            if seconds is not None:
+            if total is not None:
                 this.remove()
         except TuningError as error:
             details["left_behind"] = str(error)
             why = why or Failure("api", str(error))
-    return seconds, why, details
+    return Measured(total, this.seconds, why, details)
 
 
 @contextmanager
@@ -769,78 +873,84 @@ def _signals(handler: t.Any) -> t.Iterator[None]:
 
 
 def _interrupt(number: int, _frame: t.Any) -> None:
-    raise RoundFailed(Failure("interrupted", f"interrupted by {signal.Signals(number).name}; the pod was removed."))
+    raise PodFailed(Failure("interrupted", f"interrupted by {signal.Signals(number).name}; the pod was removed."))
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class KeptRound:
     """What the files hold of a round: the lines of each tenant."""
 
+    number: int
+    file: str
     tenants: tuple[tuple[str, ...], ...]
+    is_complete: bool
 
     @classmethod
-    def read(cls, request: RoundRequest, path: str) -> Kept:
+    def read(cls, request: PodRequest, folder: str, number: int) -> KeptRound:
         """:raises TuningError: if a file cannot be read"""
-        first = RoundFile(path).read()
+        own = PodFiles(folder, dataclasses.replace(request, tenant=0))
+        first = own.read(number)
         count = (request.tenants or recorded_tenants(first)) if request.shares_node else 1
-        return cls((first, *(RoundFile(path, number).read() for number in range(1, count))))
+        requests = [dataclasses.replace(request, tenants=count, tenant=tenant) for tenant in range(count)]
+        tenants = (first, *(PodFiles(folder, one).read(number) for one in requests[1:]))
+        complete = all(is_complete(lines, one, number) for lines, one in zip(tenants, requests, strict=True))
+        return cls(number, str(own.path(number)), tenants, complete)
 
-    def is_complete(self, request: RoundRequest) -> bool:
-        """Whether every tenant finished."""
-        asked = dataclasses.replace(request, tenants=len(self.tenants)) if request.shares_node else request
-        return all(
-            is_complete(lines, dataclasses.replace(asked, tenant=number)) for number, lines in enumerate(self.tenants)
-        )
+    def facts(self, request: PodRequest, seconds: float | None) -> dict[str, t.Any]:
+        """An item of RV(benchmark.rounds)."""
+        return {
+            "round": self.number,
+            "file": self.file,
+            "arms": list(dict.fromkeys(ended_arms(self.tenants[0], request, self.number))),
+            "tenants": len(self.tenants),
+            "lines": sum(map(len, self.tenants)),
+            "complete": self.is_complete,
+            "seconds": seconds,
+        }
 
 
-def facts(request: RoundRequest, path: str, kept: Kept, seconds: float | None, why: Failure | None) -> dict[str, t.Any]:
+def facts(request: PodRequest, kept: t.Sequence[KeptRound], measured: Measured) -> dict[str, t.Any]:
     """RV(benchmark)."""
-    seen = environment(kept.tenants[0])
+    seen = next((found for one in kept if (found := environment(one.tenants[0]))), {})
     return {
-        "schema": 1,
+        "schema": 2,
         "arm": request.arm,
-        "arms": list(dict.fromkeys(ended_arms(kept.tenants[0], request))),
         "run_id": request.run_id,
-        "round": request.round,
-        "file": path,
-        "tenants": len(kept.tenants),
-        "lines": sum(map(len, kept.tenants)),
-        "complete": kept.is_complete(request),
+        "rounds": [one.facts(request, measured.seconds.get(one.number)) for one in kept],
+        "complete": bool(kept) and all(one.is_complete for one in kept),
         "node": request.node,
         "cpus": seen.get("cpus_allowed_list"),
         "started": seen.get("started"),
-        "seconds": seconds,
-        "failure": why.message if why else None,
-        "failure_code": why.code if why else None,
+        "seconds": measured.total,
+        "failure": measured.why.message if measured.why else None,
+        "failure_code": measured.why.code if measured.why else None,
     }
 
 
 def run(module: Module) -> None:
     """Do what the parameters ask for, and end with the result."""
-    names = [name for name in RoundRequest.__dataclass_fields__ if name in module.params]
-    request = RoundRequest(**{name: module.params[name] for name in names})
-    path = module.params["file"]
-    file = RoundFile(path)
-    kept = Kept(((),))
-    seconds: float | None = None
-    why: Failure | None = None
-    details: dict[str, t.Any] = {}
+    names = [name for name in PodRequest.__dataclass_fields__ if name in module.params]
+    request = PodRequest(**{name: module.params[name] for name in names})
+    folder = module.params["folder"]
+    kept: list[KeptRound] = []
+    measured = Measured(None, {}, None, {})
     changed = False
     try:
         if found := problems(request):
-            raise RoundFailed(Failure("request", " ".join(found)))
-        kept = Kept.read(request, path)
-        changed = not kept.is_complete(request)
+            raise PodFailed(Failure("request", " ".join(found)))
+        kept = [KeptRound.read(request, folder, number) for number in request.rounds]
+        lacking = [one.number for one in kept if not one.is_complete]
+        changed = bool(lacking)
         if changed and not module.check_mode:
-            file.check_folder()
-            seconds, why, details = measure(connect(module), request, file, path)
-            kept = Kept.read(request, path)
+            PodFiles(folder, request).check_folder()
+            messages = Messages(module.params["stop_file"], module.params["progress_file"])
+            measured = measure(connect(module), dataclasses.replace(request, rounds=lacking), folder, messages)
+            kept = [KeptRound.read(request, folder, number) for number in request.rounds]
     except TuningError as error:
-        why = Failure(getattr(error, "code", "api"), str(error))
-        details = error.details
-    result = {"changed": changed, "benchmark": facts(request, path, kept, seconds, why), **details}
-    if why:
-        module.fail_json(msg=why.message, **result)
+        measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.details)
+    result = {"changed": changed, "benchmark": facts(request, kept, measured), **measured.details}
+    if measured.why:
+        module.fail_json(msg=measured.why.message, **result)
     module.exit_json(**result)
 
 

@@ -55,12 +55,18 @@ files:
   type: list
   elements: str
   sample: [runs/2026-11-25T09-00-00Z/gpu-01.json, runs/2026-11-25T09-00-00Z/summary.txt]
+new:
+  description: The hosts whose result was not in the folder before.
+  returned: success
+  type: list
+  elements: str
+  sample: [gpu-01]
 """
 
 import json
-import os
 import typing as t
 from collections.abc import Mapping
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
@@ -74,29 +80,51 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
-def texts(results: Mapping[str, t.Any], summary: str) -> dict[str, str]:
-    """File name to text: a JSON file named after each node, and summary.txt."""
-    found = {f"{r['node']}.json": json.dumps(r, indent=4, sort_keys=True) + "\n" for r in results.values() if r}
-    return {**found, "summary.txt": f"{summary}\n"}
+class ResultFile(t.NamedTuple):
+    """The file of a host's result."""
+
+    host: str
+    path: Path
+    text: str
+
+    def is_new(self) -> bool:
+        """Whether the file lacks this result.
+
+        :raises OSError: if the file cannot be read
+        """
+        return not self.path.is_file() or self.path.read_text(encoding="utf-8") != self.text
+
+
+def result_files(folder: Path, results: Mapping[str, t.Any]) -> list[ResultFile]:
+    """A JSON file for each host with a result, named after its node."""
+    return [
+        ResultFile(host, folder / f"{result['node']}.json", json.dumps(result, indent=4, sort_keys=True) + "\n")
+        for host, result in results.items()
+        if result
+    ]
 
 
 def run(module: Module) -> None:
     """Do what the parameters ask for, and end with the result."""
-    folder = module.params["folder"]
-    files = {
-        os.path.join(folder, name): text
-        for name, text in texts(module.params["results"], module.params["summary"]).items()
-    }
-    if not module.check_mode:
-        control_node = Files()
-        try:
-            for path, text in files.items():
-                control_node.replace(path, text)
-        except OSError as error:
-            module.fail_json(
-                msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."
-            )
-    module.exit_json(changed=False, files=list(files))
+    folder = Path(module.params["folder"])
+    files = result_files(folder, module.params["results"])
+    summary = folder / "summary.txt"
+    try:
+        new = [file for file in files if file.is_new()]
+        if not module.check_mode:
+            control_node = Files()
+            for file in new:
+                control_node.replace(str(file.path), file.text)
+            control_node.replace(str(summary), f"{module.params['summary']}\n")
+    except OSError as error:
+        module.fail_json(
+            msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."
+        )
+    module.exit_json(
+        changed=False,
+        files=[str(path) for path in (*(file.path for file in files), summary)],
+        new=[file.host for file in new],
+    )
 
 
 def main() -> None:

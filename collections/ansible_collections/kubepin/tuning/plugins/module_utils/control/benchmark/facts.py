@@ -9,13 +9,17 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.orders import balanced_orders
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import shares_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import ANALYSES, MOST_ROUNDS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
 
 Data = Mapping[str, Any]
+GroupRound = tuple[str, int]
 
 SCHEMA = 1
+FACT_SCHEMA = 2
+"""Of `kubepin_benchmark`: since 2, a pod has several rounds."""
 _CONTRAST = frozenset({"fractional", "integer"})
 _EXPERIMENTS = (_CONTRAST, frozenset({"none"}))
 """The groups whose arms answer a question by themselves (`benchmark.experiment.Question`)."""
@@ -26,8 +30,8 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
     """Every problem of the variables of role gpu_benchmark, checked without a node; a sentence each.
 
     :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds`` (empty if not
-        set), ``precision``, ``budget_minutes``, ``threads``, ``arms``, ``contrast`` (auto, true or false), ``label``, as the
-        role names them without its prefix
+        set), ``precision``, ``budget_minutes``, ``threads``, ``arms``, ``contrast`` (auto, true or false), ``load``,
+        ``label``, as the role names them without its prefix
     """
     problems = []
 
@@ -132,7 +136,9 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
             "budget_minutes": float(settings["budget_minutes"]) or None,
             "analyses": groups == _CONTRAST,
         },
-        "pods": [] if problems else _pods(settings, arms, str(measured_policy), rounds, run_id, folder),
+        "groups": [] if problems else _groups(settings, arms, str(measured_policy), rounds),
+        "order": [] if problems else _order(arms, rounds, run_id),
+        "one_round_per_pod": shares_node(settings["load"]),
         "problems": problems,
     }
 
@@ -152,18 +158,18 @@ def _named(arms: Sequence[Data]) -> str:
     return ", ".join(f"{arm['group']} (cpu {arm['cpu']})" for arm in arms)
 
 
-def _pods(
-    settings: Data, arms: Sequence[Data], policy: str, rounds: int, run_id: str, folder: str
-) -> list[dict[str, Any]]:
+def _groups(settings: Data, arms: Sequence[Data], policy: str, rounds: int) -> list[dict[str, Any]]:
+    """Each group with all rounds that may be measured."""
+    numbers = list(range(1, rounds + 1))
+    return [{**arm, "threads": _threads(settings, arm, policy), "rounds": numbers} for arm in arms]
+
+
+def _order(arms: Sequence[Data], rounds: int, run_id: str) -> list[list[Any]]:
+    """Each round of each group as ``[group, round]``, in the order of the measurement."""
     return [
-        {
-            **arm,
-            "threads": _threads(settings, arm, policy),
-            "round": number,
-            "file": f"{folder}/{arm['group']}-round-{number}.jsonl",
-        }
+        [arms[index]["group"], number]
         for number, order in enumerate(balanced_orders(len(arms), rounds, run_id), start=1)
-        for arm in (arms[index] for index in order)
+        for index in order
     ]
 
 
@@ -179,37 +185,54 @@ def _threads(settings: Data, arm: Data, policy: str) -> list[str]:
 def benchmark_todo(plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], measurement: Data) -> dict[str, Any]:
     """The pods that are to run next, the number of rounds that are complete, and the problems that prevent running pods.
 
-    The first pod of all that run warms the node: its first process is not counted.
+    Rounds of one group that follow each other share a pod. The first pod of all that run warms the node: its first
+    process is not counted.
 
-    :param looked_at: the results of benchmark_pod in check mode, in the order of the plan's pods, up to the first that failed
+    :param looked_at: the results of benchmark_pod in check mode for the plan's groups, up to the first that failed
     :param ran: the results of the pods that were run; after a failure no other is
     :param measurement: the fact `kubepin_measurement`; empty to look at all rounds
     """
     problems = list(dict.fromkeys(str(result["msg"]) for result in looked_at if _failed(result)))
-    complete = _complete_files([*looked_at, *ran])
+    complete = _complete_rounds([*looked_at, *ran])
     target = measurement["next_rounds"] or 0 if measurement else plan["limits"]["rounds"]
-    asked = [pod for pod in plan["pods"] if pod["round"] <= target]
-    pods = [{**pod, "warm_up": False} for pod in asked if pod["file"] not in complete]
+    asked = _up_to(plan, target)
+    pods = _pods(plan, [one for one in asked if one not in complete])
     if pods and plan["policy"] != plan["policy_now"]:
         problems.append(
             f'the measurement in {plan["folder"]} began with the CPU manager policy "{plan["policy"]}" and lacks '
-            f'{len(pods)} of {len(asked)} pods; node {plan["node"]} has "{plan["policy_now"]}" now. '
+            f'{len(set(asked) - complete)} of {len(asked)} rounds; node {plan["node"]} has "{plan["policy_now"]}" now. '
             "What is there is used. Put the policy back to go on, or begin another run."
         )
     if pods and not ran:
         pods[0]["warm_up"] = True
-    lacking = [pod["round"] for pod in plan["pods"] if pod["file"] not in complete]
+    lacking = [number for group, number in _up_to(plan, plan["limits"]["rounds"]) if (group, number) not in complete]
     return {
         "pods": [] if problems or any(map(_failed, ran)) else pods,
-        "rounds": min(lacking, default=plan["limits"]["rounds"] + 1) - 1 if plan["pods"] else 0,
+        "rounds": min(lacking, default=plan["limits"]["rounds"] + 1) - 1 if plan["order"] else 0,
         "problems": problems,
     }
 
 
-def _complete_files(results: Sequence[Data]) -> set[str]:
-    return {
-        result["benchmark"]["file"] for result in results if "benchmark" in result and result["benchmark"]["complete"]
-    }
+def _up_to(plan: Data, target: int) -> list[GroupRound]:
+    """Each round of each group up to round *target*, in order."""
+    return [(group, number) for group, number in plan["order"] if number <= target]
+
+
+def _pods(plan: Data, lacking: Sequence[GroupRound]) -> list[dict[str, Any]]:
+    """The pods that measure the rounds in the order given; those of one group that follow each other share a pod."""
+    groups = {group["group"]: group for group in plan["groups"]}
+    pods: list[dict[str, Any]] = []
+    for name, number in lacking:
+        if pods and pods[-1]["group"] == name and not plan["one_round_per_pod"]:
+            pods[-1]["rounds"].append(number)
+        else:
+            pods.append({**groups[name], "rounds": [number], "warm_up": False})
+    return pods
+
+
+def _complete_rounds(results: Sequence[Data]) -> set[GroupRound]:
+    pods = [result["benchmark"] for result in results if "benchmark" in result]
+    return {(pod["arm"], one["round"]) for pod in pods for one in pod["rounds"] if one["complete"]}
 
 
 def _failed(result: Data) -> bool:
@@ -235,31 +258,32 @@ def benchmark_fact(
     :param problems: what prevented the measurement
     """
     target = measurement["next_rounds"] or measurement["rounds"]
-    asked = {pod["file"] for pod in plan["pods"] if pod["round"] <= target}
-    complete = _complete_files([*looked_at, *ran])
-    results = [result["benchmark"] for result in (*looked_at, *ran) if "benchmark" in result]
-    found = {pod["file"]: pod for pod in results if pod["file"] in asked | complete}
+    asked = set(_up_to(plan, target))
+    complete = _complete_rounds([*looked_at, *ran])
+    earlier = [result["benchmark"] for result in looked_at if _complete_rounds([result])]
+    pods = [result["benchmark"] for result in ran if "benchmark" in result]
     unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
-    failures = [f"{pod['arm']}, round {pod['round']}: {pod['failure']}" for pod in found.values() if pod["failure"]]
+    failures = [f"{pod['arm']}, {_failed_in(pod)}: {pod['failure']}" for pod in pods if pod["failure"]]
     left_behind = [str(result["left_behind"]) for result in ran if result.get("left_behind")]
     unread = _reasons_without("summary", timings)
     mine = list(dict.fromkeys([*plan["problems"], *problems, *unread, *failures, *unexpected, *left_behind]))
     arms = timings.get("summary", {}).get("arms") or {}
-    runs = dict(before.get("runs") or {}) if before.get("run") == plan["run"] else {}
+    same = (before.get("schema"), before.get("run")) == (FACT_SCHEMA, plan["run"])
+    runs = dict(before.get("runs") or {}) if same else {}
     runs[plan["label"]] = {
         "run_id": plan["run_id"],
         "policy": plan["policy"],
         "kubelet": plan["kubelet"],
         "folder": plan["folder"],
         "complete": bool(asked) and asked <= complete and measurement["next_rounds"] is None,
-        "pods": list(found.values()),
+        "pods": [*earlier, *pods],
         "arms": arms,
         "experiment": plan["experiment"] and len(arms) > 1,
         "main_arms": _main_arms(plan["arms"], list(arms)),
         "problems": mine,
     }
     return {
-        "schema": SCHEMA,
+        "schema": FACT_SCHEMA,
         "node": plan["node"],
         "run": plan["run"],
         "outcome": _outcome(runs).value,
@@ -268,10 +292,15 @@ def benchmark_fact(
     }
 
 
+def _failed_in(pod: Data) -> str:
+    """The round that a pod did not finish."""
+    return next((f"round {one['round']}" for one in pod["rounds"] if not one["complete"]), "after its last round")
+
+
 def _outcome(runs: Mapping[str, Data]) -> Outcome:
     if all(run["complete"] for run in runs.values()):
         return Outcome.MEASURED
-    begun = any(pod["complete"] for run in runs.values() for pod in run["pods"])
+    begun = any(one["complete"] for run in runs.values() for pod in run["pods"] for one in pod["rounds"])
     return Outcome.PARTLY_MEASURED if begun else Outcome.NOT_BEGUN
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round of the benchmark in one pod: its manifest, its log, and why it failed. Pure: plain data in, plain data out.
+"""The rounds of the benchmark in one pod: its manifest, its log, and why it failed. Pure: plain data in, plain data out.
 
 The program in the pod and its JSON lines are described in benchmark/README.md.
 """
@@ -61,14 +61,17 @@ _ARGUMENTS_REFUSED, _NOTHING_TIMED, _BUS_ERROR = 2, 3, 135
 
 
 @dataclass(frozen=True)
-class RoundRequest:
-    """What one pod measures, and its resources: *cpu* and *memory* are quantities, limits equal to requests."""
+class PodRequest:
+    """What one pod measures, and its resources: *cpu* and *memory* are quantities, limits equal to requests.
+
+    *timeout* is for each of the *rounds*, in seconds.
+    """
 
     node: str
     namespace: str
     run_id: str
     arm: str
-    round: int
+    rounds: Sequence[int]
     threads: Sequence[str]
     arguments: Sequence[str]
     env: Mapping[str, t.Any]
@@ -100,7 +103,7 @@ class RoundRequest:
 
 
 class Failure(t.NamedTuple):
-    """Why a round failed: a code for programs, and a sentence with the remedy for people."""
+    """Why a pod failed: a code for programs, and a sentence with the remedy for people."""
 
     code: str
     message: str
@@ -122,19 +125,19 @@ def benchmark_name(node: str, part: int | str | None = None) -> str:
     return pod_name(_MARK, node if part is None else f"{node}-{part}")
 
 
-def own_name(request: RoundRequest) -> str:
+def own_name(request: PodRequest) -> str:
     """The name of the request's pod."""
     return benchmark_name(request.node, request.tenant if request.shares_node else None)
 
 
-def is_benchmark_of(pod: Mapping[str, t.Any], request: RoundRequest) -> bool:
+def is_benchmark_of(pod: Mapping[str, t.Any], request: PodRequest) -> bool:
     """Whether a pod on the request's node is the benchmark's."""
     metadata = pod["metadata"]
     name = (metadata.get("labels") or {}).get("app.kubernetes.io/name")
     return is_ours(pod) and metadata["namespace"] == request.namespace and name == _MARK
 
 
-def problems(request: RoundRequest) -> list[str]:
+def problems(request: PodRequest) -> list[str]:
     """Every problem of a request, checked without the cluster; a sentence each."""
     found = []
     for name, text in (("cpu", request.cpu), ("memory", request.memory), ("shm_size", request.shm_size)):
@@ -142,8 +145,14 @@ def problems(request: RoundRequest) -> list[str]:
             found.append(f'`{name}` is "{text}": expected a quantity above 0, such as {_EXAMPLES[name]}.')
     if request.gpus < 0:
         found.append(f"`gpus` is {request.gpus}: expected 0 or more.")
-    if request.round < 1:
-        found.append(f"`round` is {request.round}: expected 1 or more.")
+    if not request.rounds or min(request.rounds) < 1 or len(set(request.rounds)) < len(request.rounds):
+        named = ", ".join(map(str, request.rounds)) or "empty"
+        found.append(f"`rounds` is {named}: expected a list of numbers from 1, each once.")
+    if request.shares_node and len(request.rounds) > 1:
+        named = ", ".join(map(str, request.rounds))
+        found.append(
+            f"`rounds` is {named}: expected one, because the loads of a full node take turns from round to round."
+        )
     if request.user < 1:
         found.append(f"`user` is {request.user}: expected the number of a user that is not root, such as 1000.")
     if not request.run_id:
@@ -176,7 +185,7 @@ def _is_positive(text: str) -> bool:
         return False
 
 
-def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
+def pod_manifest(request: PodRequest) -> dict[str, t.Any]:
     """A Guaranteed pod that the restricted Pod Security Standard admits.
 
     Node affinity with the node's name, as in DaemonSet pods, makes the scheduler look for free GPUs on that node.
@@ -187,7 +196,9 @@ def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
     shared_memory = {"medium": "Memory", **({"sizeLimit": request.shm_size} if request.shm_size else {})}
     spec: dict[str, t.Any] = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": request.start_timeout + request.timeout + DEADLINE_MARGIN_SECONDS,
+        "activeDeadlineSeconds": request.start_timeout
+        + request.timeout * len(request.rounds)
+        + DEADLINE_MARGIN_SECONDS,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -249,7 +260,7 @@ def pod_manifest(request: RoundRequest) -> dict[str, t.Any]:
     )
 
 
-def busy_manifest(request: RoundRequest, threads: int, cpu: str) -> dict[str, t.Any]:
+def busy_manifest(request: PodRequest, threads: int, cpu: str) -> dict[str, t.Any]:
     """A Burstable pod beside the tenants that keeps `threads` CPUs busy.
 
     :param cpu: its request, a quantity: what the tenants and all other pods leave
@@ -265,13 +276,13 @@ def busy_manifest(request: RoundRequest, threads: int, cpu: str) -> dict[str, t.
     return pod
 
 
-def loads_of(request: RoundRequest) -> list[str]:
-    """The loads that this tenant works under, in the order of their phases."""
-    loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.round)
+def loads_of(request: PodRequest, number: int) -> list[str]:
+    """The loads that this tenant works under in round *number*, in the order of their phases."""
+    loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, number)
     return [load for load in loads if load != SOLO or request.tenant == 0]
 
 
-def tenants_of(node: Mapping[str, t.Any], request: RoundRequest) -> int:
+def tenants_of(node: Mapping[str, t.Any], request: PodRequest) -> int:
     """How many tenants fill the node: those asked for, else as many as its GPUs allow."""
     if request.tenants or not request.gpus:
         return request.tenants or 1
@@ -285,7 +296,7 @@ def cpus_left(node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]]) ->
     return parse_quantity(allocatable) - sum(requested("cpu", pods).values(), Fraction(0))
 
 
-def no_room(node: Mapping[str, t.Any], others: Sequence[Mapping[str, t.Any]], request: RoundRequest) -> Failure | None:
+def no_room(node: Mapping[str, t.Any], others: Sequence[Mapping[str, t.Any]], request: PodRequest) -> Failure | None:
     """Why the tenants do not fit on the node beside the *others*; None if they do."""
     left = cpus_left(node, others)
     if parse_quantity(request.cpu) * request.tenants <= left:
@@ -304,12 +315,12 @@ def ready_phases(others: Sequence[str]) -> list[Phase]:
     return [Phase.of(record) for record in records if record.get("kind") == "ready"]
 
 
-def command(request: RoundRequest) -> list[str]:
+def command(request: PodRequest) -> list[str]:
     """The program's command line."""
     line = ["python3", "-m", "pod", "round", "--run-id", request.run_id, "--arm", request.arm]
-    line += ["--round", str(request.round), "--threads", ",".join(request.threads)]
+    line += ["--round", ",".join(map(str, request.rounds)), "--threads", ",".join(request.threads)]
     if request.shares_node:
-        loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.round)
+        loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.rounds[0])
         line += ["--tenant", str(request.tenant), "--tenants", str(max(1, request.tenants)), "--load", ",".join(loads)]
         line += ["--start-file", f"{_START}/start", "--slot-seconds", f"{request.slot_seconds:g}"]
     for key, value in request.env.items():
@@ -349,8 +360,17 @@ def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
     return (*known, *(line for line in read if line not in seen))
 
 
-def ended_arms(lines: Sequence[str], request: RoundRequest, load: str | None = None) -> list[str]:
-    """The arms of this run and round whose measurement finished, in order. What warms the machine measures nothing.
+def by_round(lines: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """The JSON lines of each round, in order."""
+    found: dict[int, list[str]] = {}
+    for line in lines:
+        found.setdefault(json.loads(line).get("round"), []).append(line)
+    return {number: tuple(of_round) for number, of_round in found.items()}
+
+
+def ended_arms(lines: Sequence[str], request: PodRequest, number: int, load: str | None = None) -> list[str]:
+    """The arms of this run whose measurement finished in round *number*, in order. What warms the machine measures
+    nothing.
 
     :param load: only under this load; None for any
     """
@@ -359,21 +379,21 @@ def ended_arms(lines: Sequence[str], request: RoundRequest, load: str | None = N
         for record in map(json.loads, lines)
         if record.get("kind") == "end"
         and not record.get("warm_up")
-        and _is_of(record, request)
+        and record.get("run_id") == request.run_id
+        and record.get("round") == number
+        and "arm" in record
         and load in (None, record.get("load", SOLO))
     ]
 
 
-def _is_of(record: Mapping[str, t.Any], request: RoundRequest) -> bool:
-    return record.get("run_id") == request.run_id and record.get("round") == request.round and "arm" in record
+def is_complete(lines: Sequence[str], request: PodRequest, number: int) -> bool:
+    """Whether the measurement of each requested thread setting finished in round *number*, under each load."""
+    return all(
+        _is_complete(set(ended_arms(lines, request, number, load)), request) for load in loads_of(request, number)
+    )
 
 
-def is_complete(lines: Sequence[str], request: RoundRequest) -> bool:
-    """Whether the measurement of each requested thread setting finished, under each load."""
-    return all(_is_complete(set(ended_arms(lines, request, load)), request) for load in loads_of(request))
-
-
-def _is_complete(ended: set[str], request: RoundRequest) -> bool:
+def _is_complete(ended: set[str], request: PodRequest) -> bool:
     number = re.compile(re.escape(request.arm) + r"-\d+$")
     return all(
         any(map(number.match, ended)) if threads == "cpus" else f"{request.arm}-{threads}" in ended
@@ -403,7 +423,7 @@ def stage(pod: Mapping[str, t.Any]) -> str:
     return "starting" if (pod.get("spec") or {}).get("nodeName") else "scheduling"
 
 
-def failure(pod: Mapping[str, t.Any], request: RoundRequest, others: Sequence[str]) -> Failure | None:
+def failure(pod: Mapping[str, t.Any], request: PodRequest, others: Sequence[str]) -> Failure | None:
     """Why the pod has failed permanently; None if it has succeeded or still may.
 
     :param others: the lines of its log that are not JSON
@@ -442,7 +462,7 @@ def failure(pod: Mapping[str, t.Any], request: RoundRequest, others: Sequence[st
     return None
 
 
-def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Sequence[str]) -> Failure | None:
+def _exit_failure(ended: Mapping[str, t.Any], request: PodRequest, others: Sequence[str]) -> Failure | None:
     code, reason = ended.get("exitCode"), ended.get("reason")
     if code == 0:
         return None
@@ -476,7 +496,7 @@ def _exit_failure(ended: Mapping[str, t.Any], request: RoundRequest, others: Seq
     return Failure("program", f"the benchmark on node {request.node} ended with exit code {code}{signal}: {output}")
 
 
-def _rejection(reason: str | None, message: str, request: RoundRequest) -> Failure:
+def _rejection(reason: str | None, message: str, request: PodRequest) -> Failure:
     why = ": ".join(filter(None, (reason, message))) or "no reason given"
     if request.gpus and reason == f"OutOf{request.gpu_resource}":
         return Failure("no_free_gpu", f"node {request.node} has no free GPU for the benchmark pod: {why}.")
@@ -488,7 +508,7 @@ def _rejection(reason: str | None, message: str, request: RoundRequest) -> Failu
     )
 
 
-def deleted(request: RoundRequest) -> Failure:
+def deleted(request: PodRequest) -> Failure:
     """The failure of a pod that something other than kubepin deleted."""
     return Failure(
         "deleted",
@@ -498,7 +518,7 @@ def deleted(request: RoundRequest) -> Failure:
 
 
 def not_scheduled(
-    pod: Mapping[str, t.Any], node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest
+    pod: Mapping[str, t.Any], node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: PodRequest
 ) -> Failure:
     """Why the scheduler could not place the pod within ``schedule_timeout``.
 
@@ -544,7 +564,7 @@ def not_scheduled(
 
 
 def no_free_gpu(
-    node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: RoundRequest, quote: str = ""
+    node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: PodRequest, quote: str = ""
 ) -> Failure:
     """The failure if all GPUs of a node are in use, naming the pods that hold them."""
     status = node.get("status") or {}
@@ -584,10 +604,16 @@ def with_pull_error(why: Failure, events: Sequence[str]) -> Failure:
 
 
 def timed_out(
-    reached: str, pod: Mapping[str, t.Any], request: RoundRequest, warnings: Sequence[str], others: Sequence[str]
+    reached: str,
+    pod: Mapping[str, t.Any],
+    request: PodRequest,
+    number: int,
+    warnings: Sequence[str],
+    others: Sequence[str],
 ) -> Failure:
-    """The failure of a pod that exceeded the time for its stage without failing itself.
+    """The failure of a pod that exceeded the time for its stage, or for a round, without failing itself.
 
+    :param number: the round in progress
     :param warnings: the pod's warning events, oldest first
     """
     if reached == "starting":
@@ -602,17 +628,20 @@ def timed_out(
     last = f" It last said: {others[-1].lstrip('# ')}" if others else ""
     return Failure(
         "timeout",
-        f"{_who(request)} has not ended within {request.timeout} s: raise `timeout`, or measure less.{last}",
+        f"{_who(request)} has not finished round {number} within {request.timeout} s: raise `timeout`, or measure less.{last}",
     )
 
 
-def incomplete(request: RoundRequest, others: Sequence[str]) -> Failure:
-    """The failure if the program ended without an error, but did not finish every requested measurement."""
+def incomplete(request: PodRequest, number: int, others: Sequence[str]) -> Failure:
+    """The failure if the program ended without an error, but did not finish every requested measurement.
+
+    :param number: the first round that lacks one
+    """
     output = quoted(others) or "nothing else"
     return Failure(
         "incomplete",
         f"the benchmark on node {request.node} ended without an error, but the log lacks the end of arm {request.arm} "
-        f"with threads {','.join(request.threads)}. It said: {output}",
+        f"with threads {','.join(request.threads)} in round {number}. It said: {output}",
     )
 
 
@@ -647,12 +676,12 @@ def _number(amount: Fraction) -> str:
     return str(amount.numerator) if amount.denominator == 1 else f"{float(amount):g}"
 
 
-def _wants(request: RoundRequest) -> str:
+def _wants(request: PodRequest) -> str:
     gpus = f" and {request.gpus} {request.gpu_resource}" if request.gpus else ""
     return f"cpu {request.cpu}, memory {request.memory}{gpus}"
 
 
-def _who(request: RoundRequest) -> str:
+def _who(request: PodRequest) -> str:
     return f"the benchmark pod {request.namespace}/{own_name(request)}"
 
 

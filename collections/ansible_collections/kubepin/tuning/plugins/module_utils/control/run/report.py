@@ -54,17 +54,27 @@ def _problems(plan: Mapping[str, t.Any]) -> list[str]:
     return [problem["text"] for problem in (*plan["problems"], *plan.get("blocked", []))]
 
 
-def run_summary(results: Mapping[str, Mapping[str, t.Any]], seconds: float) -> list[str]:
+def run_summary(
+    results: Mapping[str, Mapping[str, t.Any]],
+    seconds: float,
+    new: Sequence[str] | None = None,
+    continues: bool = False,
+) -> list[str]:
     """The summary of a run: the counts, then each node with what was changed, verified, or went wrong.
 
-    With many nodes, those with the same lines are grouped; all failed nodes are named.
+    With many nodes, those with the same lines are grouped; all failed nodes are named. While a run without a failure goes
+    on, because nodes are to come or *continues* says so, only the nodes in *new* have lines.
 
     :param results: host name -> its ``kubepin_result`` (schema 2), empty for a node that was not reached; every key may
         be missing
     :param seconds: duration of the run
+    :param new: the nodes whose result was not shown before; None for all
     """
-    lines = [_header([_outcome(result) for result in results.values()], seconds)]
-    blocks = {host: _node_lines(results[host]) for host in natural_sort(results)}
+    outcomes = [_outcome(result) for result in results.values()]
+    lines = [_header(outcomes, seconds)]
+    goes_on = (continues or "waiting" in outcomes) and not any(outcome in _FAILURES for outcome in outcomes)
+    shown = new if new is not None and goes_on else results
+    blocks = {host: _node_lines(results[host]) for host in natural_sort(results) if host in shown}
     if len(blocks) <= _ONE_BY_ONE:
         width = max(map(len, blocks), default=0)
         for host, (first, *others) in blocks.items():

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
+    PodRequest,
     Recorded,
-    RoundRequest,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api as cluster_api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
@@ -21,22 +21,22 @@ from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
 OURS = {"app.kubernetes.io/managed-by": "kubepin"}
 
 
-def line(kind, arm="static-auto"):
-    return json.dumps({"schema": 1, "kind": kind, "run_id": "lab", "arm": arm, "round": 1})
+def line(kind, arm="static-auto", number=1):
+    return json.dumps({"schema": 1, "kind": kind, "run_id": "lab", "arm": arm, "round": number})
 
 
 END = line("end")
 
 
 def request(**changes):
-    settings = dict.fromkeys(RoundRequest.__dataclass_fields__)
+    settings = dict.fromkeys(PodRequest.__dataclass_fields__)
     settings.update(
         {
             "node": "gpu-01",
             "namespace": "kubepin-benchmark",
             "run_id": "lab",
             "arm": "static",
-            "round": 1,
+            "rounds": [1],
             "threads": ["auto"],
             "arguments": [],
             "env": {},
@@ -55,7 +55,7 @@ def request(**changes):
             "timeout": 3600,
         }
     )
-    return RoundRequest(**{**settings, **changes})
+    return PodRequest(**{**settings, **changes})
 
 
 def running(**state):
@@ -128,41 +128,51 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def file(tmp_path):
-    return benchmark_pod.RoundFile(str(tmp_path / "static-round-1.jsonl"))
+def measure(tmp_path):
+    """Measures into the test's folder."""
+
+    def run(cluster, asked=None, messages=None):
+        return benchmark_pod.measure(cluster, asked or request(), str(tmp_path), messages or benchmark_pod.Messages())
+
+    return run
+
+
+@pytest.fixture
+def lines_of(tmp_path):
+    """The lines in the file of a round."""
+    return benchmark_pod.PodFiles(str(tmp_path), request()).read
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_round_is_measured_and_its_pod_removed(file):
+def test_a_round_is_measured_and_its_pod_removed(measure, lines_of):
     cluster = Cluster([STARTED, STARTED, DONE], [f"# hello\n{line('block')}\n", f"# hello\n{line('block')}\n{END}\n"])
-    seconds, why, details = benchmark_pod.measure(cluster, request(), file)
-    assert (why, details) == (None, {})
-    assert seconds is not None
-    assert file.read() == (line("block"), END)
+    measured = measure(cluster)
+    assert (measured.why, measured.details) == (None, {})
+    assert list(measured.seconds) == [1]
+    assert measured.total is not None
+    assert lines_of(1) == (line("block"), END)
     assert cluster.there is None
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_a_killed_pod_had_measured_is_kept(file, tmp_path):
+def test_what_a_killed_pod_had_measured_is_kept(measure, lines_of, tmp_path):
     killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
     cluster = Cluster([STARTED, killed], [f"{line('block')}\n# more"])
-    _unused, why, details = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, details = measure(cluster)
     assert why.code == "out_of_memory"
-    assert file.read() == (line("block"),)
+    assert lines_of(1) == (line("block"),)
     assert (tmp_path / "static-round-1.log").read_text() == "# more\n"
     assert details["log"] == ["# more"]
     assert cluster.there is None
 
 
 @pytest.mark.usefixtures("clock")
-def test_timings_of_an_incomplete_round_stay_until_new_ones_come(file):
-    file.add(Recorded((line("block"),), ()))
-    again = benchmark_pod.RoundFile(str(file._path))
-    benchmark_pod.measure(Cluster([running(waiting={"reason": "ErrImageNeverPull"})]), request(), again)
-    assert again.read() == (line("block"),)
-    again = benchmark_pod.RoundFile(str(file._path))
-    benchmark_pod.measure(Cluster([DONE], [f"{END}\n"]), request(), again)
-    assert again.read() == (END,)
+def test_timings_of_an_incomplete_round_stay_until_new_ones_come(measure, lines_of, tmp_path):
+    benchmark_pod.PodFiles(str(tmp_path), request()).add(Recorded((line("block"),), ()))
+    measure(Cluster([running(waiting={"reason": "ErrImageNeverPull"})]))
+    assert lines_of(1) == (line("block"),)
+    measure(Cluster([DONE], [f"{END}\n"]))
+    assert lines_of(1) == (END,)
 
 
 def pod_there(labels):
@@ -171,16 +181,16 @@ def pod_there(labels):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_that_an_earlier_run_left_is_replaced(file):
+def test_a_pod_that_an_earlier_run_left_is_replaced(measure):
     cluster = Cluster([DONE], [f"{END}\n"], there=pod_there(OURS))
-    assert benchmark_pod.measure(cluster, request(), file)[1] is None
+    assert measure(cluster).why is None
     assert cluster.created == 1
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_of_somebody_else_is_left_alone(file):
+def test_a_pod_of_somebody_else_is_left_alone(measure):
     cluster = Cluster([DONE], there=pod_there({"app": "trainer"}))
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, _unused = measure(cluster)
     assert why.code == "refused"
     assert "is not kubepin's: it lacks the label app.kubernetes.io/managed-by=kubepin" in why.message
     assert cluster.created == 0
@@ -188,14 +198,14 @@ def test_a_pod_of_somebody_else_is_left_alone(file):
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_api_server_or_webhook_that_refuses_the_pod(file):
+def test_an_api_server_or_webhook_that_refuses_the_pod(measure):
     cluster = Cluster([DONE])
 
     def refuse(manifest):
         raise ApiError("long", 403, "exceeded quota: gpus")
 
     cluster.create_pod = refuse
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, _unused = measure(cluster)
     assert why == Failure(
         "refused",
         "the API server refuses the benchmark pod kubepin-benchmark/kubepin-benchmark-gpu-01: exceeded quota: gpus. "
@@ -204,13 +214,13 @@ def test_an_api_server_or_webhook_that_refuses_the_pod(file):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_that_somebody_deletes(file):
+def test_a_pod_that_somebody_deletes(measure, lines_of):
     def delete(cluster):
         cluster.there = None
 
-    _unused, why, _unused = benchmark_pod.measure(Cluster([STARTED, delete], [f"{line('block')}\n"]), request(), file)
+    _unused, _unused, why, _unused = measure(Cluster([STARTED, delete], [f"{line('block')}\n"]))
     assert why.code == "deleted"
-    assert file.read() == (line("block"),)
+    assert lines_of(1) == (line("block"),)
 
 
 @pytest.mark.usefixtures("clock")
@@ -218,18 +228,18 @@ def test_a_pod_that_somebody_deletes(file):
     ("status", "code", "said"),
     [
         pytest.param({"phase": "Pending"}, "timeout", "has not started within 900 s", id="starting"),
-        pytest.param(STARTED, "timeout", "has not ended within 3600 s", id="running"),
+        pytest.param(STARTED, "timeout", "has not finished round 1 within 3600 s", id="running"),
     ],
 )
-def test_nothing_hangs(file, status, code, said):
+def test_nothing_hangs(measure, status, code, said):
     cluster = Cluster([status])
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, _unused = measure(cluster)
     assert why.code == code
     assert said in why.message
     assert cluster.there is None
 
 
-def test_a_pod_that_no_scheduler_places(file, clock):
+def test_a_pod_that_no_scheduler_places(measure, clock):
     cluster = Cluster([{"phase": "Pending"}])
     create = cluster.create_pod
 
@@ -240,39 +250,39 @@ def test_a_pod_that_no_scheduler_places(file, clock):
 
     cluster.create_pod = unplaced
     began = clock.now
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, _unused = measure(cluster)
     assert why.code == "unschedulable"
     assert clock.now - began < 70
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_node_that_is_lost(file):
-    _unused, why, _unused = benchmark_pod.measure(Cluster([STARTED], ready="Unknown"), request(), file)
+def test_a_node_that_is_lost(measure):
+    _unused, _unused, why, _unused = measure(Cluster([STARTED], ready="Unknown"))
     assert why.code == "node_lost"
 
 
-def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(file, clock):
+def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(measure, clock):
     def away(cluster):
         raise ApiError("the API server cannot be reached", None, "refused", outage=True)
 
     cluster = Cluster([STARTED, away, away, DONE], [f"{END}\n"])
-    assert benchmark_pod.measure(cluster, request(), file)[1] is None
+    assert measure(cluster).why is None
     began = clock.now
-    _unused, why, details = benchmark_pod.measure(Cluster([STARTED, away]), request(), file)
+    _unused, _unused, why, details = measure(Cluster([STARTED, away]))
     assert why.code == "api"
     assert 60 <= clock.now - began < 65
     assert "cannot be reached" in details["left_behind"]
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_interrupted_run_removes_its_pod(file):
+def test_an_interrupted_run_removes_its_pod(measure):
     def interrupt(cluster):
         os.kill(os.getpid(), signal.SIGTERM)
         return STARTED
 
     before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster([STARTED, interrupt, STARTED], [f"{line('block')}\n"])
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(), file)
+    _unused, _unused, why, _unused = measure(cluster)
     assert why.code == "interrupted"
     assert "SIGTERM" in why.message
     assert cluster.there is None
@@ -280,8 +290,8 @@ def test_an_interrupted_run_removes_its_pod(file):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_program_that_ends_too_early(file):
-    _unused, why, _unused = benchmark_pod.measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]), request(), file)
+def test_a_program_that_ends_too_early(measure):
+    _unused, _unused, why, _unused = measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]))
     assert why.code == "incomplete"
     assert why.message.endswith("It said: bye")
 
@@ -369,12 +379,12 @@ def epoch(clock, monkeypatch):
 
 
 @pytest.mark.usefixtures("epoch")
-def test_all_pods_of_a_full_node_begin_each_load_together(file, tmp_path):
+def test_all_pods_of_a_full_node_begin_each_load_together(measure, tmp_path):
     cluster = FullCluster()
-    path = str(tmp_path / "static-round-1.jsonl")
-    seconds, why, details = benchmark_pod.measure(cluster, request(**FULL), file, path)
-    assert (why, details) == (None, {})
-    assert seconds is not None
+    measured = measure(cluster, request(**FULL))
+    assert (measured.why, measured.details) == (None, {})
+    assert list(measured.seconds) == [1]
+    assert measured.seconds[1] <= measured.total
     tenants = {"kubepin-benchmark-gpu-01-0", "kubepin-benchmark-gpu-01-1"}
     assert set(cluster.seen) == tenants | {"kubepin-benchmark-gpu-01-busy"}
     assert cluster.pods == {}
@@ -382,39 +392,38 @@ def test_all_pods_of_a_full_node_begin_each_load_together(file, tmp_path):
     assert [text.count("\n") for text in announced] == [1, 2, 3]
     assert all(cluster.starts[text] == tenants for text in announced)
     assert (cluster.starts["solo"], cluster.starts["full"], cluster.starts["busy"]) == (False, False, True)
-    kept = benchmark_pod.Kept.read(request(**FULL), path)
+    kept = benchmark_pod.KeptRound.read(request(**FULL), str(tmp_path), 1)
     assert [sorted(json.loads(text)["load"] for text in lines) for lines in kept.tenants] == [
         ["busy", "full", "solo"],
         ["busy", "full"],
     ]
-    assert kept.is_complete(request(**FULL))
+    assert kept.is_complete
 
 
 @pytest.mark.usefixtures("epoch")
-def test_a_round_of_a_full_node_without_one_of_its_tenants_is_not_complete(file, tmp_path):
-    path = tmp_path / "static-round-1.jsonl"
-    benchmark_pod.measure(FullCluster(), request(**FULL), file, str(path))
+def test_a_round_of_a_full_node_without_one_of_its_tenants_is_not_complete(measure, tmp_path):
+    measure(FullCluster(), request(**FULL))
     (tmp_path / "static-round-1-tenant-1.jsonl").unlink()
-    assert not benchmark_pod.Kept.read(request(**FULL), str(path)).is_complete(request(**FULL))
+    assert not benchmark_pod.KeptRound.read(request(**FULL), str(tmp_path), 1).is_complete
 
 
 @pytest.mark.usefixtures("epoch")
-def test_a_tenant_that_fails_ends_the_round_of_all(file, tmp_path):
+def test_a_tenant_that_fails_ends_the_round_of_all(measure):
     cluster = FullCluster(fails="-1")
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(**FULL), file, str(tmp_path / "x.jsonl"))
+    why = measure(cluster, request(**FULL)).why
     assert why.code == "nothing_timed"
     assert cluster.pods == {}
 
 
 @pytest.mark.usefixtures("epoch")
-def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(file, tmp_path):
+def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(measure):
     other = {
         "metadata": {"name": "db", "namespace": "shop", "uid": "1", "labels": {}},
         "spec": {"containers": [{"resources": {"requests": {"cpu": "3"}}}]},
         "status": {"phase": "Running"},
     }
     cluster = FullCluster(cpu="24", others=[other])
-    _unused, why, _unused = benchmark_pod.measure(cluster, request(**FULL), file, str(tmp_path / "x.jsonl"))
+    why = measure(cluster, request(**FULL)).why
     assert why.code == "unschedulable"
     assert "has 21 CPUs free, not enough for 2 benchmark pods with cpu 12 each: set `cpu` to 10 or less" in why.message
     assert cluster.seen == []
@@ -422,29 +431,101 @@ def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(file, tmp_
 
 @pytest.mark.usefixtures("epoch")
 @pytest.mark.parametrize("changes", [FULL, {}])
-def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(file, tmp_path, changes):
+def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(measure, changes):
     cluster = FullCluster()
     labels = {**OURS, "app.kubernetes.io/name": "kubepin-benchmark"}
     metadata = {"name": "kubepin-benchmark-gpu-01-7", "namespace": "kubepin-benchmark", "uid": "old", "labels": labels}
     stranger = {**metadata, "name": "trainer", "labels": {"app.kubernetes.io/name": "kubepin-benchmark"}}
     for one in (metadata, stranger):
         cluster.pods[one["name"]] = {"metadata": one, "spec": {"containers": [{}]}, "status": {}}
-    benchmark_pod.measure(cluster, request(**changes, start_timeout=1), file, str(tmp_path / "x.jsonl"))
+    measure(cluster, request(**changes, start_timeout=1))
     assert list(cluster.pods) == ["trainer"]
 
 
 def test_every_returned_field_is_documented():
-    facts = benchmark_pod.facts(request(), "f", benchmark_pod.Kept(((END,),)), 1.0, Failure("api", "no"))
-    assert set(yaml.safe_load(benchmark_pod.RETURN)["benchmark"]["contains"]) == set(facts)
-    assert (facts["complete"], facts["lines"], facts["failure_code"]) == (True, 1, "api")
+    kept = [benchmark_pod.KeptRound(1, "f", ((END,),), True)]
+    facts = benchmark_pod.facts(request(), kept, benchmark_pod.Measured(1.0, {1: 1.0}, Failure("api", "no"), {}))
+    documented = yaml.safe_load(benchmark_pod.RETURN)["benchmark"]["contains"]
+    assert set(documented) == set(facts)
+    assert set(documented["rounds"]["contains"]) == set(facts["rounds"][0])
+    assert (facts["complete"], facts["rounds"][0]["lines"], facts["failure_code"]) == (True, 1, "api")
 
 
 def test_a_file_that_cannot_be_read_or_written(tmp_path):
-    (tmp_path / "x.jsonl").mkdir()
-    file = benchmark_pod.RoundFile(str(tmp_path / "x.jsonl"))
+    (tmp_path / "static-round-1.jsonl").mkdir()
+    files = benchmark_pod.PodFiles(str(tmp_path), request())
     with pytest.raises(benchmark_pod.TuningError, match="cannot be read"):
-        file.read()
+        files.read(1)
     with pytest.raises(benchmark_pod.TuningError, match="cannot be written"):
-        file.add(Recorded(("{}",), ()))
+        files.add(Recorded((line("block"),), ()))
     with pytest.raises(benchmark_pod.TuningError, match="does not exist: make it first"):
-        benchmark_pod.RoundFile(str(tmp_path / "none" / "x.jsonl")).check_folder()
+        benchmark_pod.PodFiles(str(tmp_path / "none"), request()).check_folder()
+
+
+def block(number):
+    return f"{line('block', number=number)}\n"
+
+
+def whole(*numbers):
+    """The log of these rounds from their beginning to their end."""
+    return "".join(f"{block(number)}{line('end', number=number)}\n" for number in numbers)
+
+
+@pytest.mark.usefixtures("clock")
+def test_each_round_of_a_pod_has_its_file_and_is_told_as_soon_as_it_is_finished(measure, lines_of, tmp_path):
+    told = tmp_path / "told.json"
+    seen = []
+
+    def look(cluster):
+        seen.append([one["round"] for one in json.loads(told.read_text())["rounds"]] if told.exists() else [])
+        return STARTED
+
+    logs = [block(1), whole(1), whole(1) + block(2), whole(1, 2, 3)]
+    cluster = Cluster([STARTED, look, look, look, DONE], logs)
+    measured = measure(cluster, request(rounds=[1, 2, 3]), benchmark_pod.Messages(progress_file=str(told)))
+    assert measured.why is None
+    assert seen == [[], [1], [1]]
+    assert cluster.created == 1
+    assert list(measured.seconds) == [1, 2, 3]
+    assert sum(measured.seconds.values()) == pytest.approx(measured.total, abs=1.1)
+    assert ["".join(f"{text}\n" for text in lines_of(number)) for number in (1, 2, 3)] == [whole(1), whole(2), whole(3)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_pod_that_dies_loses_no_finished_round(measure, tmp_path):
+    killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
+    asked = request(rounds=[1, 2, 3])
+    measured = measure(Cluster([STARTED, killed], [whole(1), whole(1, 2) + block(3)]), asked)
+    assert measured.why.code == "out_of_memory"
+    assert list(measured.seconds) == [1, 2]
+    kept = [benchmark_pod.KeptRound.read(asked, str(tmp_path), number) for number in (1, 2, 3)]
+    assert [one.is_complete for one in kept] == [True, True, False]
+
+
+def test_each_round_has_its_own_time(measure, clock):
+    hours = [STARTED] * 3000
+
+    class Slow(Cluster):
+        def pod_log(self, namespace, name, container):
+            return whole(1) if clock.now > 4000 else block(1)
+
+    began = clock.now
+    why = measure(Slow(hours), request(rounds=[1, 2])).why
+    assert why.code == "timeout"
+    assert "has not finished round 2 within 3600 s" in why.message
+    assert clock.now - began > 6000
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_stop_ends_the_pod_after_the_round_in_progress(measure, lines_of, tmp_path):
+    stop = tmp_path / "stop"
+
+    def ask(cluster):
+        stop.touch()
+        return STARTED
+
+    cluster = Cluster([STARTED, ask, STARTED, STARTED], [whole(1), whole(1) + block(2), whole(1, 2) + block(3)])
+    measured = measure(cluster, request(rounds=[1, 2, 3]), benchmark_pod.Messages(stop_file=str(stop)))
+    assert (measured.why, list(measured.seconds)) == (None, [1, 2])
+    assert lines_of(2) == (line("block", number=2), line("end", number=2))
+    assert cluster.there is None

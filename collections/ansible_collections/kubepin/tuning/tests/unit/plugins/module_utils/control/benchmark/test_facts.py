@@ -32,6 +32,7 @@ def settings(**changes):
         "threads": ["auto", "cpus"],
         "arms": [],
         "contrast": False,
+        "load": ["solo"],
         **changes,
     }
 
@@ -80,22 +81,16 @@ def test_the_one_arm_is_named_after_the_policy_as_found():
     plan = benchmark_plan(settings(), api("static"), {}, FOLDER)
     assert plan["problems"] == []
     assert plan["run_id"] == "lab-gpu-01-before"
-    assert plan["pods"] == [
-        {
-            "group": "static",
-            "cpu": "12",
-            "threads": ["cpus"],
-            "round": number,
-            "file": f"{FOLDER}/static-round-{number}.jsonl",
-        }
-        for number in (1, 2, 3)
-    ]
+    assert plan["groups"] == [{"group": "static", "cpu": "12", "threads": ["cpus"], "rounds": [1, 2, 3]}]
 
 
 def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads():
-    pods = benchmark_plan(settings(contrast="auto", rounds=1), api("static"), {}, FOLDER)["pods"]
-    assert {pod["group"]: pod["threads"] for pod in pods} == {"integer": ["cpus"], "fractional": ["auto", "cpus"]}
-    (alone,) = benchmark_plan(settings(threads=["auto"], rounds=1), api("static"), {}, FOLDER)["pods"]
+    groups = benchmark_plan(settings(contrast="auto", rounds=1), api("static"), {}, FOLDER)["groups"]
+    assert {group["group"]: group["threads"] for group in groups} == {
+        "integer": ["cpus"],
+        "fractional": ["auto", "cpus"],
+    }
+    (alone,) = benchmark_plan(settings(threads=["auto"], rounds=1), api("static"), {}, FOLDER)["groups"]
     assert alone["threads"] == ["auto"]
 
 
@@ -111,7 +106,7 @@ def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads():
 def test_the_contrast_is_the_default_where_it_can_be_measured(policy, changes, groups):
     plan = benchmark_plan(settings(**changes), api(policy), {}, FOLDER)
     assert plan["problems"] == []
-    assert {pod["group"] for pod in plan["pods"]} == groups
+    assert {group["group"] for group in plan["groups"]} == groups
 
 
 @pytest.mark.parametrize(
@@ -125,7 +120,7 @@ def test_interleaved_groups_may_take_more_rounds(contrast, asked, rounds):
         "budget_minutes": 10,
         "analyses": contrast == "auto",
     }
-    assert max(pod["round"] for pod in plan["pods"]) == rounds
+    assert max(number for _group, number in plan["order"]) == rounds
 
 
 @pytest.mark.parametrize(
@@ -146,14 +141,14 @@ def test_no_budget_is_no_limit():
 
 
 def test_the_contrast_interleaves_its_arms():
-    pods = benchmark_plan(settings(contrast=True), api("static"), {}, FOLDER)["pods"]
-    assert [pod["round"] for pod in pods] == [1, 1, 2, 2, 3, 3]
-    assert {(pod["group"], pod["cpu"]) for pod in pods} == {("integer", "12"), ("fractional", "12001m")}
+    plan = benchmark_plan(settings(contrast=True), api("static"), {}, FOLDER)
+    assert [number for _group, number in plan["order"]] == [1, 1, 2, 2, 3, 3]
+    assert {(group["group"], group["cpu"]) for group in plan["groups"]} == {("integer", "12"), ("fractional", "12001m")}
 
 
 def test_the_contrast_is_refused_without_the_static_policy():
     plan = benchmark_plan(settings(contrast=True), api("none"), {}, FOLDER)
-    assert plan["pods"] == []
+    assert (plan["groups"], plan["order"]) == ([], [])
     assert plan["problems"] == [
         'node gpu-01 has the CPU manager policy "none": integer against fractional CPU differ only with "static". '
         "Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast at auto."
@@ -177,7 +172,7 @@ def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed():
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
     plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
     assert (plan["policy"], plan["policy_now"]) == ("none", "static")
-    assert {pod["group"] for pod in plan["pods"]} == {"none"}
+    assert {group["group"] for group in plan["groups"]} == {"none"}
 
 
 def test_a_resumed_measurement_with_other_arms_is_refused():
@@ -186,20 +181,22 @@ def test_a_resumed_measurement_with_other_arms_is_refused():
     assert "was begun with the arms none (cpu 8), and none (cpu 12) are asked for" in problem
 
 
+def pod(group, rounds, complete=(), failure=None):
+    """The result of a pod that was asked for rounds."""
+    items = [{"round": number, "complete": number in complete} for number in rounds]
+    return {
+        "benchmark": {
+            "arm": group,
+            "rounds": items,
+            "complete": all(item["complete"] for item in items),
+            "failure": failure,
+        },
+        **({"msg": failure} if failure else {}),
+    }
+
+
 def looked(plan, complete=(), failure=None):
-    return [
-        {
-            "benchmark": {
-                "arm": pod["group"],
-                "round": pod["round"],
-                "file": pod["file"],
-                "complete": pod["round"] in complete,
-                "failure": failure,
-            },
-            **({"msg": failure} if failure else {}),
-        }
-        for pod in plan["pods"]
-    ]
+    return [pod(group["group"], group["rounds"], complete, failure) for group in plan["groups"]]
 
 
 ALL = {"rounds": 3, "next_rounds": None}
@@ -208,18 +205,49 @@ ALL = {"rounds": 3, "next_rounds": None}
 def test_only_what_is_not_complete_is_left_to_do():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     todo = benchmark_todo(plan, looked(plan, complete=(1, 3)), [], {})
-    assert [pod["round"] for pod in todo["pods"]] == [2]
+    assert [pod["rounds"] for pod in todo["pods"]] == [[2]]
     assert (todo["rounds"], todo["problems"]) == (1, [])
     assert benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], {})["rounds"] == 3
+
+
+def visits(todo):
+    return [(pod["group"], number) for pod in todo["pods"] for number in pod["rounds"]]
+
+
+def test_rounds_of_a_single_group_share_a_pod():
+    plan = benchmark_plan(settings(rounds=5), api(), {}, FOLDER)
+    (only,) = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 5})["pods"]
+    assert only == {
+        "group": "none",
+        "cpu": "12",
+        "threads": ["auto", "cpus"],
+        "rounds": [1, 2, 3, 4, 5],
+        "warm_up": True,
+    }
+
+
+def test_rounds_of_interleaved_groups_keep_their_order_and_share_a_pod_where_one_follows_the_other():
+    plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
+    todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 20})
+    assert visits(todo) == [tuple(one) for one in plan["order"]]
+    groups = [pod["group"] for pod in todo["pods"]]
+    assert all(one != following for one, following in zip(groups, groups[1:], strict=False))
+    assert len(groups) < 40
+
+
+def test_a_pod_of_a_full_node_measures_one_round():
+    plan = benchmark_plan(settings(load=["solo", "full"]), api(), {}, FOLDER)
+    todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 3})
+    assert [pod["rounds"] for pod in todo["pods"]] == [[1], [2], [3]]
 
 
 def test_pods_run_up_to_the_next_analysis():
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 3})
-    assert sorted(pod["round"] for pod in todo["pods"]) == [1, 1, 2, 2, 3, 3]
+    assert sorted(number for _group, number in visits(todo)) == [1, 1, 2, 2, 3, 3]
     ran = looked(plan, complete=(1, 2, 3))
     more = benchmark_todo(plan, [], ran, {"rounds": 3, "next_rounds": 5})
-    assert sorted(pod["round"] for pod in more["pods"]) == [4, 4, 5, 5]
+    assert sorted(number for _group, number in visits(more)) == [4, 4, 5, 5]
     assert more["rounds"] == 3
     assert benchmark_todo(plan, [], ran, {"rounds": 3, "next_rounds": None})["pods"] == []
 
@@ -227,7 +255,7 @@ def test_pods_run_up_to_the_next_analysis():
 def test_the_first_pod_of_all_that_run_warms_the_node():
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     first = benchmark_todo(plan, looked(plan, complete=(1,)), [], {"rounds": 1, "next_rounds": 3})["pods"]
-    assert [pod["warm_up"] for pod in first] == [True, False, False, False]
+    assert [pod["warm_up"] for pod in first] == [True] + [False] * (len(first) - 1)
     more = benchmark_todo(plan, [], looked(plan, complete=(1, 2, 3)), {"rounds": 3, "next_rounds": 5})["pods"]
     assert not any(pod["warm_up"] for pod in more)
 
@@ -240,7 +268,7 @@ def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run():
 
 def test_after_a_pod_that_failed_no_other_runs():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    after = benchmark_todo(plan, [], looked(plan, complete=(1,), failure="no")[:2], {})
+    after = benchmark_todo(plan, [], looked(plan, complete=(1,), failure="no"), {})
     assert (after["pods"], after["problems"]) == ([], [])
 
 
@@ -250,7 +278,7 @@ def test_policies_are_not_mixed():
     todo = benchmark_todo(plan, looked(plan, complete=(1,)), [], {})
     assert todo["pods"] == []
     assert (
-        'began with the CPU manager policy "none" and lacks 2 of 3 pods; node gpu-01 has "static" now'
+        'began with the CPU manager policy "none" and lacks 2 of 3 rounds; node gpu-01 has "static" now'
         in todo["problems"][0]
     )
     complete = benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], ALL)
@@ -294,7 +322,8 @@ def test_a_measurement_that_would_go_on_is_not_complete_and_one_that_ended_early
     going_on = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": 3})
     assert (going_on["outcome"], going_on["runs"]["before"]["complete"]) == ("partly_measured", False)
     ended = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": None})
-    assert (ended["outcome"], len(ended["runs"]["before"]["pods"])) == ("measured", 2)
+    assert ended["outcome"] == "measured"
+    assert [pod["arm"] for pod in ended["runs"]["before"]["pods"]] == ["none"]
 
 
 def test_the_fact_keeps_other_measurements_of_the_same_run_only():
@@ -305,13 +334,13 @@ def test_the_fact_keeps_other_measurements_of_the_same_run_only():
 
 def test_failures_are_in_the_fact():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    ran = looked(plan, failure="node gpu-01 has no free GPU.")[:1]
+    ran = looked(plan, complete=(1,), failure="killed for memory.")
     found = benchmark_fact(
         {}, plan, ALL, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, ["x"]
     )
     assert found["problems"] == [
         "before: x",
-        "before: none, round 1: node gpu-01 has no free GPU.",
+        "before: none, round 2: killed for memory.",
         "before: it is still there",
     ]
     assert found["runs"]["before"]["complete"] is False

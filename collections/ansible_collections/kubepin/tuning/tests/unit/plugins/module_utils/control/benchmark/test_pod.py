@@ -6,9 +6,10 @@ import json
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
+    PodRequest,
     Recorded,
-    RoundRequest,
     busy_manifest,
+    by_round,
     command,
     deleted,
     ended_arms,
@@ -41,7 +42,7 @@ def request(**changes):
         "namespace": "kubepin-benchmark",
         "run_id": "lab",
         "arm": "static",
-        "round": 2,
+        "rounds": [2],
         "threads": ["auto", "cpus"],
         "arguments": [],
         "env": {},
@@ -62,7 +63,7 @@ def request(**changes):
         "start_timeout": 900,
         "timeout": 3600,
     }
-    return RoundRequest(**{**settings, **changes})
+    return PodRequest(**{**settings, **changes})
 
 
 def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_standard():
@@ -151,10 +152,10 @@ def test_a_round_of_a_full_node_is_complete_with_every_load():
     first = request(**{**FULL, "tenant": 0}, threads=["12"])
     second = request(**FULL, threads=["12"])
     both = [end("full", 1), end("busy", 1)]
-    assert is_complete(both, second)
-    assert not is_complete(both, first)
-    assert is_complete([*both, end("solo", 0)], first)
-    assert not is_complete(both[:1], second)
+    assert is_complete(both, second, 2)
+    assert not is_complete(both, first, 2)
+    assert is_complete([*both, end("solo", 0)], first, 2)
+    assert not is_complete(both[:1], second, 2)
     assert recorded_tenants(both) == 2
     assert recorded_tenants(()) == 1
 
@@ -171,6 +172,8 @@ def test_a_forgotten_pod_ends():
     spec = pod_manifest(request(start_timeout=100, timeout=200))["spec"]
     assert spec["restartPolicy"] == "Never"
     assert spec["activeDeadlineSeconds"] == 100 + 200 + 120
+    several = pod_manifest(request(start_timeout=100, timeout=200, rounds=[1, 2, 3]))["spec"]
+    assert several["activeDeadlineSeconds"] == 100 + 3 * 200 + 120
 
 
 def test_the_manifest_holds_what_a_site_needs():
@@ -200,6 +203,7 @@ def test_the_command_line():
         "python3 -m pod round --run-id lab --arm static --round 2 --threads auto,cpus "
         "--env policy=static --env pod_cpu=12 --matrix resnets"
     )
+    assert "--round 3,4,5 --threads" in " ".join(command(request(rounds=[3, 4, 5])))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,10 @@ def test_the_command_line():
         pytest.param({"memory": "30 GB"}, '`memory` is "30 GB"', id="memory"),
         pytest.param({"shm_size": "-1Gi"}, '`shm_size` is "-1Gi"', id="shm"),
         pytest.param({"gpus": -1}, "`gpus` is -1", id="gpus"),
-        pytest.param({"round": 0}, "`round` is 0", id="round"),
+        pytest.param({"rounds": [0]}, "`rounds` is 0: expected a list of numbers from 1", id="round"),
+        pytest.param({"rounds": []}, "`rounds` is empty", id="no rounds"),
+        pytest.param({"rounds": [3, 3]}, "`rounds` is 3, 3", id="a round twice"),
+        pytest.param({"rounds": [1, 2], "loads": ["solo", "full"]}, "`rounds` is 1, 2: expected one", id="full node"),
         pytest.param({"user": 0}, "`user` is 0", id="root"),
         pytest.param({"run_id": ""}, "`run_id` is empty", id="run"),
         pytest.param({"arm": "a b"}, '`arm` is "a b"', id="arm"),
@@ -279,12 +286,17 @@ def test_readings_add_up(known, read, result):
     ],
 )
 def test_a_round_is_complete_once_every_thread_setting_has_ended(lines, threads, complete):
-    assert is_complete(lines, request(threads=threads)) is complete
+    assert is_complete(lines, request(threads=threads), 2) is complete
+
+
+def test_the_lines_of_a_log_are_sorted_by_round():
+    first, second = line("end", round=1), line("block")
+    assert by_round([first, second, first]) == {1: (first, first), 2: (second,)}
 
 
 def test_what_a_file_tells():
     lines = [line("process", env={"cpus_allowed_list": "8-9"}), line("end"), line("end", "static-2")]
-    assert ended_arms(lines, request()) == ["static-auto", "static-2"]
+    assert ended_arms(lines, request(), 2) == ["static-auto", "static-2"]
     assert environment(lines) == {"cpus_allowed_list": "8-9"}
     assert environment([]) == {}
 
@@ -576,18 +588,18 @@ def test_a_node_with_too_few_gpus_or_none():
 
 def test_timeouts_say_how_far_the_pod_came():
     creating = status(**container(waiting={"reason": "ContainerCreating"}))
-    found = timed_out("starting", creating, request(), ["Warning FailedMount: configmap not found"], ())
+    found = timed_out("starting", creating, request(), 2, ["Warning FailedMount: configmap not found"], ())
     assert found.message.startswith(
         f"{POD} has not started within 900 s: ContainerCreating. Last event: Warning FailedMount: configmap not found."
     )
-    found = timed_out("running", creating, request(), [], ("# resnet18", "# resnet50"))
-    assert found.message.startswith(f"{POD} has not ended within 3600 s: raise `timeout`")
+    found = timed_out("running", creating, request(), 2, [], ("# resnet18", "# resnet50"))
+    assert found.message.startswith(f"{POD} has not finished round 2 within 3600 s: raise `timeout`")
     assert found.message.endswith("It last said: resnet50")
 
 
 def test_words_for_what_the_pod_does_not_tell():
     assert deleted(request()).message.startswith(f"{POD} was deleted while it measured")
-    assert "lacks the end of arm static with threads auto,cpus" in incomplete(request(), ()).message
+    assert "lacks the end of arm static with threads auto,cpus in round 2" in incomplete(request(), 2, ()).message
 
 
 def test_readiness():

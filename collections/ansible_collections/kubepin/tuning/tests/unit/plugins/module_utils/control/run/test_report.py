@@ -195,6 +195,22 @@ def test_header(outcomes, seconds, header):
     assert run_summary(results, seconds)[0] == header
 
 
+@pytest.mark.parametrize(
+    ("last", "continues", "shown"),
+    [
+        pytest.param({}, False, ["gpu-2"], id="a node is to come"),
+        pytest.param(TUNED, True, ["gpu-2"], id="a measurement is to come"),
+        pytest.param(TUNED, False, ["gpu-1", "gpu-2", "gpu-3"], id="the end"),
+        pytest.param(FAILED, True, ["gpu-1", "gpu-2", "gpu-3"], id="a failure"),
+    ],
+)
+def test_while_a_run_goes_on_only_what_is_new_is_shown(last, continues, shown):
+    results = {"gpu-1": TUNED, "gpu-2": TUNED, "gpu-3": last}
+    lines = run_summary(results, 60, ["gpu-2"], continues)
+    assert lines[0].startswith("kubepin: 3 nodes: ")
+    assert [line.split()[0] for line in lines[1:] if line.startswith("  gpu")] == shown
+
+
 def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name():
     results = {f"gpu-{number:03d}": {} for number in range(500)}
     results["gpu-007"] = results["gpu-008"] = results["gpu-009"] = results["gpu-010"] = FAILED
