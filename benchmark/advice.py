@@ -73,7 +73,7 @@ def _whole(experiment: Experiment) -> Advice:
     elif experiment.is_switch and is_better:
         text = "Keep the switch, and request whole CPUs in GPU pods of class Guaranteed."
     elif experiment.is_switch:
-        text = "Take the switch back with rollback-gpu-nodes.yml: this work is slower with it."
+        text = "Undo the switch with rollback-gpu-nodes.yml: this work is slower with it."
     else:
         text = _PIN if is_better else "Do not give these pods exclusive CPUs."
     return Advice(AdviceCode.TAKE_B if is_better else AdviceCode.KEEP_A, text)

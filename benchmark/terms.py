@@ -32,17 +32,27 @@ class ArmTerm:
 
 @dataclass(frozen=True)
 class QuestionTerm:
-    """`doing` is the subject of a sentence, `verb` what it does to the speed. `remedy` heads the causes that it removes."""
+    """`doing` is the subject of a sentence, `verb` what it does to the speed.
+
+    `gain` heads the causes that it removes, `loss` those of the time that it costs.
+    """
 
     doing: str
     verb: str
     question: str
-    remedy: str
+    gain: str
+    loss: str
 
     @classmethod
     def of_step(cls, doing: str, beyond: str = "") -> QuestionTerm:
         """:param beyond: how a question ends that builds upon another one"""
-        return cls(doing, "makes it", f"What does {doing} bring{beyond}?", f"What {doing} removes{beyond}")
+        return cls(
+            doing,
+            "makes it",
+            f"What does {doing} bring{beyond}?",
+            f"What {doing} removes{beyond}",
+            f"Why {doing} makes it slower",
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ _LEADS: Mapping[Recommendation, str] = {
 }
 _SWITCH_LEADS: Mapping[Recommendation, str] = {
     Recommendation.CHANGE: "Keep the switch",
-    Recommendation.KEEP: "Take the switch back",
+    Recommendation.KEEP: "Undo the switch",
 }
 _SIDES_LEADS: Mapping[Recommendation, str] = {
     Recommendation.CHANGE: "Take {b}",
@@ -141,7 +151,8 @@ def question(asked: Question, experiment: Experiment) -> QuestionTerm:
     """What a question of an experiment is called."""
     if asked is Question.SIDES:
         a, b = experiment.arms[ArmRole.A], experiment.arms[ArmRole.B]
-        return QuestionTerm(b, "is", f"How fast is {b} against {a}?", f"The gap between {a} and {b}")
+        gap = f"The gap between {a} and {b}"
+        return QuestionTerm(b, "is", f"How fast is {b} against {a}?", gap, gap)
     return _SWITCH if asked is Question.WHOLE and experiment.is_switch else _QUESTIONS[asked]
 
 

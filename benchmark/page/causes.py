@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why: the causes of each gap that is decided, by the remedy that removes them."""
+"""Why: the causes of each gap that is decided, by the remedy that removes or adds them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Row:
 class Group:
     """The causes of one gap."""
 
-    remedy: str
+    heading: str
     rows: tuple[Row, ...]
 
     @property
@@ -57,7 +57,7 @@ class Causes:
 def of_experiment(experiment: Experiment) -> Causes:
     """The causes of each question; those of loads other than a single tenant name their load."""
     groups = [
-        Group(_remedy(experiment, one), _rows(one.causes))
+        Group(_heading(experiment, one), _rows(one.causes))
         for question in Question
         for load in Load
         if (one := experiment.contrast(question, load)) is not None and one.causes
@@ -72,9 +72,10 @@ def of_experiment(experiment: Experiment) -> Causes:
     return Causes(tuple(groups), missing, tuple(dict.fromkeys(sentences)))
 
 
-def _remedy(experiment: Experiment, contrast: Contrast) -> str:
-    remedy = terms.question(contrast.question, experiment).remedy
-    return remedy if contrast.load is Load.SOLO else f"{remedy}, {terms.LOADS[contrast.load].name}"
+def _heading(experiment: Experiment, contrast: Contrast) -> str:
+    term = terms.question(contrast.question, experiment)
+    heading = term.loss if contrast.headline.estimate.verdict is Verdict.WORSE else term.gain
+    return heading if contrast.load is Load.SOLO else f"{heading}, {terms.LOADS[contrast.load].name}"
 
 
 def _rows(causes: Sequence[Cause]) -> tuple[Row, ...]:

@@ -316,7 +316,7 @@ def switched(speed: float, rounds: int = 5) -> Experiment:
             0.5,
             Recommendation.KEEP,
             [AdviceCode.KEEP_A, AdviceCode.MEASURE_STEPS],
-            "Take the switch back: on an otherwise idle node, the switch makes it slower: a step takes 2.0",
+            "Undo the switch: on an otherwise idle node, the switch makes it slower: a step takes 2.0",
             id="slower",
         ),
         pytest.param(

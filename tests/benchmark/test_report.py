@@ -319,6 +319,15 @@ def test_causes_stand_by_remedy_and_only_for_gaps_that_are_decided(written: Writ
     assert "No cause is named: no gap is decided." in written(experiments.not_decided())[0].text
 
 
+def test_what_a_remedy_costs_is_not_called_removed(written: Write) -> None:
+    found = experiments.idle_node()
+    threads, exclusive = found.contrasts
+    slower = replace(exclusive, causes=(Cause(CauseCode.UNEXPLAINED, 1.0, ("2.1 ms per step",)),))
+    page = written(replace(found, contrasts=(threads, slower)))[0]
+    assert "Why using exclusive CPUs makes it slower" in page.tables
+    assert not any(name.startswith("What using exclusive CPUs removes") for name in page.tables)
+
+
 def test_cells_have_intervals_and_no_conclusion(written: Write) -> None:
     page, markdown, _ = written(experiments.idle_node())
     rows = page.tables["threads set against today: one tenant, the rest of the node idle"]
