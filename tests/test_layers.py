@@ -98,7 +98,7 @@ def role_breaches(role: str, text: str) -> list[str]:
     """The groups and the private variables of other roles that a file of a role names."""
     others = "|".join(name for name in ROLES if name != role)
     private = re.findall(rf"\b__(?:{others})_\w+", text)
-    return [name for name in private if not name.startswith(f"__{role}_")] + re.findall(r"\bgroups(?:\[|\.)\S+", text)
+    return [name for name in private if not name.startswith(f"__{role}_")] + re.findall(r"(?<!\.)\bgroups(?:\[|\.)\S+", text)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -109,5 +109,5 @@ def test_a_role_names_no_group_and_no_private_variable_of_another_role(role: str
 
 
 def test_what_a_role_may_not_name_is_found() -> None:
-    text = "a: \"{{ groups['gpu_nodes'] + groups.all + __gpu_qos_audit + __report_folder }}\""
+    text = "a: \"{{ groups['gpu_nodes'] + groups.all + plan.groups[:1] + __gpu_qos_audit + __report_folder }}\""
     assert role_breaches("report", text) == ["__gpu_qos_audit", "groups['gpu_nodes']", "groups.all"]
