@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("run", metavar="RUN", nargs="?", default="last", help="name of the run (default: the newest)")
     _add_output(command, live=False)
     command = verbs.add_parser(
-        "runs", help="list all runs, or compare two", description="List all runs, or compare two."
+        "runs",
+        help="list all runs and what each found, or compare two",
+        description="List all runs, newest first: what each found, and what changed since the run before. Or compare two.",
     )
     command.add_argument("runs", metavar="RUN", nargs="*", help="two runs to compare (default: list all)")
     _add_output(command, live=False)

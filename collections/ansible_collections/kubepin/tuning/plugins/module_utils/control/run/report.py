@@ -25,7 +25,7 @@ _COUNTED = {
     "would_tune": "would be tuned (check mode, nothing was changed)",
     "already_tuned": "already tuned",
     "rolled_back": "rolled back",
-    "not_tuned": "without a switch to take back",
+    "not_tuned": "without a switch to undo",
     "waiting": "to come",
 }
 
@@ -138,7 +138,7 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
         )
         return _GAP.join([f"{state}: nothing to do", *label])
     if outcome == "not_tuned":
-        return _GAP.join(["no switch to take back: nothing to do", *label])
+        return _GAP.join(["no switch to undo: nothing to do", *label])
     policy = next((s for s in settings if s["name"] == _POLICY), None)
     columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else _change_in_words(settings)]
     if reserved.get("cpus"):

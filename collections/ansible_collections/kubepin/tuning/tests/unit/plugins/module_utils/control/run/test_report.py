@@ -131,7 +131,7 @@ LINES = {
         {"outcome": "rolled_back", "settings": [{**POLICY, "before": "static", "after": "none"}], "downtime_ms": 900},
         ["static -> none   kubelet down 0.9 s"],
     ),
-    "nothing to roll back": ({"outcome": "not_tuned", "settings": []}, ["no switch to take back: nothing to do"]),
+    "nothing to roll back": ({"outcome": "not_tuned", "settings": []}, ["no switch to undo: nothing to do"]),
     "refused": (
         {"outcome": "refused", "message": "pod a/b has no controller."},
         ["REFUSED   pod a/b has no controller.", "now: not touched"],
