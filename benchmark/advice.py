@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from . import terms
 from .analysis import Advice, AdviceCode, CauseCode, Verdict
 from .causes import THROTTLED_PERIODS, numa_nodes
 from .experiment import ArmRole, Experiment, Load, Question, Recommendation
 from .figures import share
 from .roles import cpu_count, number, split
-from .sentences import STEPS_UNKNOWN, is_whole
+from .sentences import is_whole
 from .statistics import next_analysis
 
 
@@ -36,12 +37,13 @@ def advice(experiment: Experiment) -> Iterator[Advice]:
     if recommendation in (Recommendation.CHANGE, Recommendation.KEEP):
         yield _whole(experiment)
     if recommendation is Recommendation.NEITHER:
-        yield Advice(AdviceCode.NO_CHANGE, "This brings nothing here. Change only for another reason.")
+        yield Advice(AdviceCode.NO_CHANGE, _SWITCH_NEUTRAL if experiment.is_switch else _NO_CHANGE)
     if is_whole(experiment):
-        yield Advice(AdviceCode.MEASURE_STEPS, STEPS_UNKNOWN)
+        yield Advice(AdviceCode.MEASURE_STEPS, _MEASURE_STEPS)
     if recommendation is Recommendation.MEASURE_MORE or (experiment.interleaved and not experiment.is_precise):
         yield _more(experiment)
-    if not experiment.interleaved and not experiment.is_switch and experiment.asked is not Question.SIDES:
+    told = experiment.is_switch or recommendation is Recommendation.MEASURE_MORE
+    if not experiment.interleaved and not told and experiment.asked is not Question.SIDES:
         yield Advice(
             AdviceCode.MEASURE_ON_ONE_NODE,
             "Measure the contrast on one node without a switch of the kubelet (benchmark-gpu-nodes.yml): its arms take "
@@ -57,6 +59,15 @@ def advice(experiment: Experiment) -> Iterator[Advice]:
     yield from _environment(experiment)
 
 
+_NO_CHANGE = "This brings nothing here. Change only for another reason."
+_SWITCH_NEUTRAL = (
+    "For this work it does not matter whether the switch stays. To take it back: rollback-gpu-nodes.yml "
+    "(kubepin rollback)."
+)
+_MEASURE_STEPS = (
+    "Measure what part of it is the number of threads, which needs no exclusive CPUs: benchmark-gpu-nodes.yml "
+    "(kubepin benchmark)."
+)
 _PIN = "Use the CPU manager policy static, and request whole CPUs in pods of class Guaranteed."
 
 
@@ -73,7 +84,7 @@ def _whole(experiment: Experiment) -> Advice:
     elif experiment.is_switch and is_better:
         text = "Keep the switch, and request whole CPUs in GPU pods of class Guaranteed."
     elif experiment.is_switch:
-        text = "Undo the switch with rollback-gpu-nodes.yml: this work is slower with it."
+        text = "Undo the switch with rollback-gpu-nodes.yml (kubepin rollback): this work is slower with it."
     else:
         text = _PIN if is_better else "Do not give these pods exclusive CPUs."
     return Advice(AdviceCode.TAKE_B if is_better else AdviceCode.KEEP_A, text)
@@ -102,8 +113,8 @@ def _environment(experiment: Experiment) -> Iterator[Advice]:
     if gpu is not None and gpu >= 0 and nodes is not None and numa_nodes(nodes) != {int(gpu)}:
         yield Advice(
             AdviceCode.ALIGN_NUMA,
-            f"The CPUs of {experiment.arms[last]} are on NUMA node {nodes} and its GPU is at node {gpu:.0f}: keep them "
-            "together with Topology Manager (policy best-effort or single-numa-node).",
+            f"The CPUs of the arm {_named(experiment, last)} are on NUMA node {nodes} and its GPU is at node {gpu:.0f}: keep "
+            "them together with Topology Manager (policy best-effort or single-numa-node).",
         )
 
 
@@ -116,8 +127,8 @@ def _quota(experiment: Experiment) -> Iterator[Advice]:
     if quota is None or not (own_cpus or last is ArmRole.EXCLUSIVE):
         return
     text = (
-        f"{experiment.arms[last]} still has a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under the static "
-        "policy, later versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
+        f"The arm {_named(experiment, last)} still has a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under "
+        "the static policy, later versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
     )
     rates = [cell.b.rates for contrast in experiment.contrasts[:1] for cell in contrast.cells if cell.b is not None]
     periods, throttled = (math.fsum(own.get(key, 0.0) for own in rates) for key in ("periods", "throttled_periods"))
@@ -129,6 +140,12 @@ def _quota(experiment: Experiment) -> Iterator[Advice]:
     yield Advice(AdviceCode.QUOTA_REMAINS, text)
 
 
+def _named(experiment: Experiment, role: ArmRole) -> str:
+    """What an arm stands for, and its name in the input."""
+    name, term = experiment.arms[role], terms.arm(role, experiment.arms).short
+    return name if name == term else f"{term} ({name})"
+
+
 def _threads_help(experiment: Experiment) -> bool:
     found = [one.headline.estimate.verdict for one in experiment.contrasts if one.question is Question.THREADS]
     return Verdict.BEATS in found and Verdict.WORSE not in found
@@ -137,16 +154,21 @@ def _threads_help(experiment: Experiment) -> bool:
 def _more(experiment: Experiment) -> Advice:
     if not experiment.contrasts:
         text = "Measure again with cells that all arms can time."
+    elif not experiment.interleaved and experiment.asked is not Question.SIDES:
+        text = (
+            "Compare both on the switched node, in turns, with benchmark-gpu-nodes.yml (kubepin benchmark): what was "
+            "measured before a switch cannot be continued after it."
+        )
     elif experiment.expected_rounds is not None and experiment.expected_rounds > experiment.rounds:
         text = (
-            f"Measure {experiment.expected_rounds} rounds: so many are expected to decide both questions within "
+            f"Measure {experiment.expected_rounds} rounds: so many are expected to decide this within "
             f"{share(experiment.precision)}."
         )
     elif (following := next_analysis(experiment.rounds)) is not None:
         text = f"Continue measuring: the next analysis is after {following} rounds."
     else:
         text = (
-            f"{experiment.rounds} rounds did not decide both questions within {share(experiment.precision)}: quiet the "
+            f"{experiment.rounds} rounds did not decide this within {share(experiment.precision)}: quiet the "
             f"machine, or accept a wider margin than {share(experiment.margin)}."
         )
     return Advice(AdviceCode.MEASURE_MORE, text)

@@ -3,32 +3,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import terms
 from .decide import decisive
 from .experiment import Contrast, Experiment, Load, Question, Recommendation
-from .figures import count, share
+from .figures import count
 from .roles import COMPARED, STEPS
 
 
 def sentence(experiment: Experiment) -> str:
-    """What to do and how much it brings, in one line that needs no other."""
-    why = experiment.invalid[0].text if experiment.invalid else effects(experiment)
-    return f"{terms.lead(experiment)}: {why}"
+    """What to do, and how much it brings under each load, in one line that needs no other."""
+    lead = terms.lead(experiment)
+    return f"{lead}: {experiment.invalid[0].text}" if experiment.invalid else f"{lead}. {effects(experiment)}"
 
 
 def effects(experiment: Experiment) -> str:
     """How much the steps bring that the recommendation follows from. Only for a valid experiment."""
     found = answers(experiment)
     if not found:
-        return f"no cell was timed in all of {', '.join(experiment.arms.values())}."
-    about = terms.FAMILIES[found[0].headline.family].where
-    said = "; ".join(_effect(experiment, contrast) for contrast in found)
-    text = f"{said} ({about}, {count(experiment.rounds, 'round')})."
+        return f"No cell was timed in all of {', '.join(experiment.arms.values())}."
+    by_load = {load: [one for one in found if one.load is load] for load in Load}
+    said = [_under(experiment, load, contrasts) for load, contrasts in by_load.items() if contrasts]
+    said.append(f"{count(experiment.rounds, 'round')} where {terms.FAMILIES[found[0].headline.family].clause}.")
     if is_whole(experiment):
-        text += f" {STEPS_UNKNOWN}"
+        said.append(PARTS_UNKNOWN)
     if not experiment.interleaved and any(contrast.headline.estimate.low is not None for contrast in found):
-        text += f" Measured before and after, so differences up to {share(experiment.margin)} do not count."
-    return text
+        said.append(NOT_IN_TURNS)
+    return " ".join(said)
 
 
 def answers(experiment: Experiment) -> list[Contrast]:
@@ -44,18 +46,25 @@ def answers(experiment: Experiment) -> list[Contrast]:
     return found
 
 
+def _under(experiment: Experiment, load: Load, contrasts: Sequence[Contrast]) -> str:
+    """What was found under a load, a short clause for each contrast."""
+    said = "; ".join(_effect(experiment, contrast) for contrast in contrasts)
+    if load is Load.SOLO and experiment.questions == (Question.SIDES,):
+        return f"{said}."
+    return f"{terms.LOADS[load].short}: {said}."
+
+
 def _effect(experiment: Experiment, contrast: Contrast) -> str:
-    reference = terms.arm(COMPARED[contrast.question][0], experiment.arms).compared
-    text = terms.effect(contrast.headline.estimate, terms.question(contrast.question, experiment), reference)
-    if contrast.question is Question.SIDES and contrast.load is Load.SOLO:
-        return text
-    return f"{terms.LOADS[contrast.load].where}, {text}"
+    before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+    if contrast.question is Question.SIDES:
+        after = f"{after}:"
+    elif experiment.is_switch:
+        before, after = "before", ""
+    return terms.effect(contrast.headline.estimate, after, before)
 
 
-STEPS_UNKNOWN = (
-    "What part of it is the number of threads and what part exclusive CPUs was not measured: run "
-    "benchmark-gpu-nodes.yml."
-)
+PARTS_UNKNOWN = "How much of it the number of threads alone brings was not measured."
+NOT_IN_TURNS = "Not measured in turns: what else differed counts too."
 
 
 def is_whole(experiment: Experiment) -> bool:

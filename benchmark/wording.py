@@ -32,8 +32,7 @@ _NOTES: Mapping[NoteCode, str] = {
     ),
     NoteCode.DIFFERENT_ALLOWED: "the arms differ in {key}, which was allowed by name",
     NoteCode.DIFFERENT_RUNS: (
-        "measured before and after, not interleaved: rounds are paired by number, and what changed meanwhile counts "
-        "too, so the margin is wider"
+        "not measured in turns: rounds are paired by number, and what else differed counts too, so the margin is wider"
     ),
     NoteCode.FEW_ROUNDS: "{rounds} rounds: the first interim analysis is after {first}",
     NoteCode.GPU_CARDS_DIFFER: (

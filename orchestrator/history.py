@@ -11,6 +11,16 @@ from typing import Any
 from orchestrator.records import ContrastRecord, HostRecord, ReportRecord, RunRecord
 
 NOT_KNOWN = "not known"
+ADVICE = "advice"
+SAME = "same advice and conditions"
+"""Says nothing about ratios, and nothing about what is no condition, such as variables of the inventory."""
+_QUESTIONS = {
+    "whole": "exclusive CPUs with as many threads, against today",
+    "threads": "threads set, against today",
+    "exclusive": "exclusive CPUs, against threads set",
+    "sides": "the second side, against the first",
+}
+_LOADS = {"solo": "", "full": " on a full node", "busy": " with busy neighbours"}
 _ENVIRONMENT = ("gpu", "driver", "torch", "kernel")
 """Keys of a pod's environment that may change between two runs of a node."""
 
@@ -31,8 +41,8 @@ class NodeFindings:
 
     def to_text(self) -> str:
         """One line: what to do, and each question with its ratio and interval."""
-        found = ", ".join(map(_contrast, self.contrasts))
-        return f"{self.node}: {self.lead}{f' ({found})' if found else ''}"
+        found = "; ".join(map(_contrast, self.contrasts))
+        return f"{self.node}: {self.lead}{f' (times as fast: {found})' if found else ''}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Change:
 
     def to_text(self) -> str:
         where = f"{self.node}: " if self.node else ""
-        return f"{where}{self.what} {self.before} -> {self.after}"
+        change = f"{self.before} -> {self.after}"
+        return f"{where}{self.what} {change.replace('_', ' ') if self.what == ADVICE else change}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Findings:
         for node in self.nodes:
             lines += [node.to_text(), f"  {', '.join(f'{name} {value}' for name, value in node.conditions.items())}"]
         if self.since is not None:
-            lines.append(f"since {self.since}: {'; '.join(one.to_text() for one in self.changes) or 'nothing changed'}")
+            lines.append(f"since {self.since}: {'; '.join(one.to_text() for one in self.changes) or SAME}")
         return lines
 
 
@@ -108,7 +119,7 @@ def _changes(before: Findings, after: Findings) -> tuple[Change, ...]:
     for node in after.nodes:
         old = earlier[node.node]
         if old.advice != node.advice:
-            changes.append(Change(node.node, "advice", old.advice, node.advice))
+            changes.append(Change(node.node, ADVICE, old.advice, node.advice))
         changes += _differing(node.node, old.conditions, node.conditions)
     return tuple(changes)
 
@@ -130,8 +141,8 @@ def _node(report: ReportRecord, host: HostRecord | None) -> NodeFindings:
 
 
 def _joined(values: Any) -> str:
-    """The values in order, each once, such as "none -> static" for the policy before and after a switch."""
-    return " -> ".join(dict.fromkeys(value for value in values if value)) or NOT_KNOWN
+    """The values in order, each once, such as "none, then static" for the policy before and after a switch."""
+    return ", then ".join(dict.fromkeys(value for value in values if value)) or NOT_KNOWN
 
 
 def _plain(value: Any) -> str:
@@ -139,8 +150,8 @@ def _plain(value: Any) -> str:
 
 
 def _contrast(found: ContrastRecord) -> str:
-    load = "" if found.load == "solo" else f" ({found.load})"
+    name = f"{_QUESTIONS.get(found.question, found.question)}{_LOADS.get(found.load, f' ({found.load})')}"
     if found.ratio is None:
-        return f"{found.question}{load}: {NOT_KNOWN}"
+        return f"{name}: {NOT_KNOWN}"
     span = f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""
-    return f"{found.question}{load} {found.ratio:.2f}{span}"
+    return f"{name}: {found.ratio:.2f}{span}"

@@ -13,6 +13,7 @@ from ..analysis import CellResult, Estimate, Verdict
 from ..experiment import Contrast, Experiment, Family, FamilyEstimate, Load, Question
 from ..figures import count, share
 from ..roles import COMPARED
+from ..statistics import MARGIN
 from . import charts
 from .table import Table
 
@@ -21,11 +22,12 @@ _TONES = {Verdict.BEATS: "faster", Verdict.WORSE: "slower", Verdict.EQUIVALENT: 
 
 @dataclass(frozen=True)
 class Measured:
-    """One row before it is drawn. `by_round` holds the ratios of single rounds, by number."""
+    """One row before it is drawn, with its contrast's margin. `by_round` holds the ratios of single rounds, by number."""
 
     name: str
     detail: str
     estimate: Estimate
+    margin: float
     by_round: Mapping[int, float] = field(default_factory=dict)
     headline: bool = False
     control: bool = False
@@ -76,7 +78,7 @@ def of_experiment(experiment: Experiment, load: Load) -> Forest:
     plots = [
         (terms.question(one.question, experiment).question, _ends(experiment, one), _measured(one)) for one in found
     ]
-    return _draw(plots, experiment.margin, bool(experiment.invalid))
+    return _draw(plots, bool(experiment.invalid), turns=experiment.interleaved)
 
 
 def _ends(experiment: Experiment, contrast: Contrast) -> str:
@@ -87,20 +89,21 @@ def _ends(experiment: Experiment, contrast: Contrast) -> str:
 
 
 def _measured(contrast: Contrast) -> list[Measured]:
-    return [row_of(one, headline=index == 0) for index, one in enumerate(contrast.families)]
+    return [row_of(one, contrast.margin, headline=index == 0) for index, one in enumerate(contrast.families)]
 
 
-def row_of(found: FamilyEstimate, *, headline: bool) -> Measured:
+def row_of(found: FamilyEstimate, margin: float, *, headline: bool) -> Measured:
     """A family as a row. The headline's is the one that the recommendation is about."""
     detail = f"{terms.FAMILIES[found.family].clause} ({count(len(found.cells), 'cell')})"
     control = found.family is Family.CONTROL
-    return Measured(terms.FAMILIES[found.family].name, detail, found.estimate, found.by_round, headline, control)
+    name = terms.FAMILIES[found.family].name
+    return Measured(name, detail, found.estimate, margin, found.by_round, headline, control)
 
 
-def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], margin: float, invalid: bool) -> Forest:
+def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], invalid: bool, *, turns: bool) -> Forest:
     every = [row for _question, _ends, rows in plots for row in rows]
-    scale = charts.ratio_scale([row.span for row in every], margin)
-    known = [row.estimate.confidence for row in every if row.estimate.confidence is not None]
+    margins = sorted({row.margin for row in every})
+    scale = charts.ratio_scale([row.span for row in every], max(margins, default=MARGIN))
     tones = {_tone(row, invalid) for row in every}
     key: list[tuple[Markup, str]] = [
         (charts.key_mark("diamond", tone), text)
@@ -117,12 +120,12 @@ def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], margin: float, i
         key.append((charts.key_mark("dot", "round"), "one round"))
     return Forest(
         plots=tuple(
-            Plot(question, ends, tuple(draw_row(row, scale, margin, invalid) for row in rows))
+            Plot(question, ends, tuple(draw_row(row, scale, invalid) for row in rows))
             for question, ends, rows in plots
         ),
         axis=charts.ratio_axis(scale),
-        margin=f"± {share(margin)}",
-        confidence=terms.explained(min(known)) if known else "",
+        margin=" and ".join(f"± {share(margin)}" for margin in margins),
+        confidence=terms.explained([row.estimate for row in every], turns=turns),
         key=tuple(key),
         rounds=rounds,
     )
@@ -133,7 +136,7 @@ def _tone(row: Measured, invalid: bool) -> str:
     return "unknown" if invalid or row.control else _TONES.get(row.estimate.verdict, "unknown")
 
 
-def draw_row(row: Measured, scale: charts.LogScale, margin: float, invalid: bool) -> Row:
+def draw_row(row: Measured, scale: charts.LogScale, invalid: bool) -> Row:
     """The row on its scale, with its texts."""
     value = row.estimate
     said = "" if row.control else terms.CONCLUSIONS[Verdict.INVALID if invalid else value.verdict]
@@ -144,7 +147,7 @@ def draw_row(row: Measured, scale: charts.LogScale, margin: float, invalid: bool
     return Row(
         row.name,
         row.detail,
-        charts.forest_row(row.span, scale, margin, shape, _tone(row, invalid), title),
+        charts.forest_row(row.span, scale, row.margin, shape, _tone(row, invalid), title),
         f"{value.ratio:.2f}",
         terms.spread(value),
         said,

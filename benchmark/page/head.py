@@ -35,7 +35,7 @@ class Badge:
     meaning: str = ""
 
 
-BEFORE_AFTER = Badge("unknown", "⇄", "BEFORE/AFTER", "not measured in turns: what else changed in between counts too")
+NOT_IN_TURNS = Badge("unknown", "⇄", "NOT IN TURNS", "what else differed between the arms counts too")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def of_experiment(experiment: Experiment) -> Head:
         rates_caption=f"Images per second, {terms.LOADS[load].name}",
         gain="" if invalid else _gain(experiment.gpu_hours_gained),
         sure=() if invalid else tuple(sure),
-        confidence="" if invalid else _confidence(estimates),
+        confidence="" if invalid else terms.explained(estimates, turns=experiment.interleaved),
         reasons=tuple(item.text for item in experiment.invalid),
         actions=tuple(item.text for item in experiment.advice),
         facts=tuple(_facts(experiment, estimates)),
@@ -101,8 +101,7 @@ def of_experiment(experiment: Experiment) -> Head:
 
 def lead(experiment: Experiment) -> str:
     """The effects in a sentence; empty if the experiment is invalid."""
-    text = "" if experiment.invalid else sentences.effects(experiment)
-    return text if experiment.asked is Question.SIDES else f"{text[:1].upper()}{text[1:]}"
+    return "" if experiment.invalid else sentences.effects(experiment)
 
 
 def told_load(experiment: Experiment) -> Load:
@@ -123,7 +122,7 @@ def _badges(experiment: Experiment) -> tuple[Badge, ...]:
         first = Badge(_TONES.get(experiment.recommendation, "faster"), "✓", "DECIDED")
     if experiment.interleaved:
         return (first,)
-    return first, BEFORE_AFTER
+    return first, NOT_IN_TURNS
 
 
 def _outlook(experiment: Experiment) -> str:
@@ -181,11 +180,6 @@ def _gain(hours: float | None) -> str:
         return "There are no GPU-hours to save."
     verb = "Saves" if hours > 0 else "Costs"
     return f"{verb} {abs(hours):.1f} GPU-hours a day for each GPU: 24 hours of work take {24 - hours:.1f}."
-
-
-def _confidence(estimates: Sequence[Estimate]) -> str:
-    known = [value.confidence for value in estimates if value.confidence is not None]
-    return terms.explained(min(known)) if known else ""
 
 
 def _facts(experiment: Experiment, estimates: Sequence[Estimate]) -> list[tuple[str, str]]:

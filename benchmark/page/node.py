@@ -80,8 +80,8 @@ def of_experiment(experiment: Experiment) -> Node | None:
 
 
 def _answers(experiment: Experiment, loads: Sequence[Load]) -> tuple[tuple[LoadRow, ...], Markup]:
-    spans = [forest.row_of(one.headline, headline=True).span for one in experiment.contrasts]
-    scale = charts.ratio_scale(spans, experiment.margin)
+    measured = [forest.row_of(one.headline, one.margin, headline=True) for one in experiment.contrasts]
+    scale = charts.ratio_scale([row.span for row in measured], experiment.margin)
     rows = tuple(
         LoadRow(
             terms.LOADS[load].name,
@@ -95,9 +95,8 @@ def _answers(experiment: Experiment, loads: Sequence[Load]) -> tuple[tuple[LoadR
 def _answer(experiment: Experiment, contrast: Contrast | None, scale: charts.LogScale) -> Answer:
     if contrast is None:
         return Answer(UNKNOWN, UNKNOWN, "not measured", Markup())
-    row = forest.draw_row(
-        forest.row_of(contrast.headline, headline=True), scale, experiment.margin, bool(experiment.invalid)
-    )
+    measured = forest.row_of(contrast.headline, contrast.margin, headline=True)
+    row = forest.draw_row(measured, scale, bool(experiment.invalid))
     return Answer(row.ratio, row.interval, row.said, row.svg)
 
 

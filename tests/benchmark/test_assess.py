@@ -87,10 +87,8 @@ def test_the_remedy_that_the_data_show_is_recommended() -> None:
     assert found.control_proves
     assert found.label == "gpu-01"
     assert found.gpu_hours_gained == pytest.approx(12.0, abs=0.1)
-    assert found.sentence.startswith(
-        "Set the number of threads: on an otherwise idle node, setting the number of threads makes it 2.0"
-    )
-    assert "using exclusive CPUs makes it slower: a step takes 1.14 times as long as with threads set" in found.sentence
+    assert found.sentence.startswith("Set the number of threads. Idle node: threads set 2.0")
+    assert "; exclusive CPUs slower than threads set, 0.8" in found.sentence
     assert [item.code for item in found.advice] == [AdviceCode.SET_THREADS, AdviceCode.MEASURE_FULL_NODE]
     assert "Set OMP_NUM_THREADS=4" in found.advice[0].text
 
@@ -155,7 +153,11 @@ def test_exclusive_cpus_that_pay_with_busy_neighbours_only() -> None:
     }
     assert verdicts == {Load.SOLO: Verdict.WORSE, Load.FULL: Verdict.EQUIVALENT, Load.BUSY: Verdict.BEATS}
     assert found.gpu_hours_gained == pytest.approx(24 * (1 - 1 / 2.5), abs=0.2)
-    assert "with busy neighbours, using exclusive CPUs makes it 1.25 times as fast" in found.sentence
+    assert found.sentence.startswith(
+        "Give GPU pods exclusive CPUs where neighbours keep the CPUs busy. Idle node: exclusive CPUs slower than threads set"
+    )
+    assert "Busy neighbours: exclusive CPUs 1.25 times as fast as threads set [" in found.sentence
+    assert len(found.sentence.split()) <= 70
     assert NoteCode.IDLE_NODE_ONLY not in [note.code for note in found.notes]
 
 
@@ -251,7 +253,7 @@ def test_before_and_after_allow_no_claim_below_the_floor(shift: float, verdict: 
     assert (found.interleaved, found.margin) == (False, 0.10)
     assert exclusive.headline.estimate.verdict is verdict
     assert threads.headline.estimate.verdict is Verdict.BEATS
-    assert "Measured before and after, so differences up to 10% do not count." in found.sentence
+    assert "Not measured in turns: what else differed counts too." in found.sentence
     assert AdviceCode.MEASURE_ON_ONE_NODE in [item.code for item in found.advice]
 
 
@@ -309,28 +311,28 @@ def switched(speed: float, rounds: int = 5) -> Experiment:
             3.2,
             Recommendation.CHANGE,
             [AdviceCode.TAKE_B, AdviceCode.MEASURE_STEPS],
-            "Keep the switch: on an otherwise idle node, the switch makes it 3.2",
+            "Keep the switch. Idle node: 3.2",
             id="faster",
         ),
         pytest.param(
             0.5,
             Recommendation.KEEP,
             [AdviceCode.KEEP_A, AdviceCode.MEASURE_STEPS],
-            "Undo the switch: on an otherwise idle node, the switch makes it slower: a step takes 2.0",
+            "Undo the switch. Idle node: slower than before, 0.",
             id="slower",
         ),
         pytest.param(
             1.0,
             Recommendation.NEITHER,
             [AdviceCode.NO_CHANGE],
-            "Change nothing: on an otherwise idle node, the switch makes it no faster than today: by at most",
+            "The switch makes no difference that matters. Idle node: about as fast as before, ",
             id="no-difference",
         ),
         pytest.param(
             1.1,
             Recommendation.MEASURE_MORE,
             [AdviceCode.MEASURE_MORE],
-            "Not decided yet: on an otherwise idle node, whether the switch makes it faster is not decided",
+            "Not decided yet. Idle node: not decided, 1.",
             id="on-the-margin",
         ),
     ],
@@ -342,10 +344,24 @@ def test_a_switch_answers_its_own_question(
     assert (found.recommendation, found.interleaved, found.margin) == (recommendation, False, 0.10)
     assert [item.code for item in found.advice] == codes
     assert found.sentence.startswith(said)
-    parts = "What part of it is the number of threads and what part exclusive CPUs was not measured"
-    assert (f"{parts}: run benchmark-gpu-nodes.yml." in found.sentence) is (AdviceCode.MEASURE_STEPS in codes)
+    parts = "How much of it the number of threads alone brings was not measured."
+    assert (parts in found.sentence) is (AdviceCode.MEASURE_STEPS in codes)
+    assert "today" not in found.sentence
     assert found.verdict is (found.answer and found.answer.verdict)
     assert found.questions == (Question.WHOLE,)
+
+
+def test_what_was_measured_before_a_switch_is_not_to_be_continued() -> None:
+    (more,) = switched(1.1).advice
+    assert more.code is AdviceCode.MEASURE_MORE
+    assert more.text.startswith("Compare both on the switched node, in turns, with benchmark-gpu-nodes.yml")
+
+
+def test_no_difference_hides_no_loss() -> None:
+    """Wholly below 1, and within the margin of 10 %."""
+    found = switched(0.96)
+    assert found.recommendation is Recommendation.NEITHER
+    assert "about as fast as before, 0.96 [0.9" in found.sentence
 
 
 def test_two_sides_are_split_into_steps_by_the_arm_between() -> None:
@@ -354,11 +370,11 @@ def test_two_sides_are_split_into_steps_by_the_arm_between() -> None:
     found = assess_sides(arms["none-auto"], arms["static-4"], [arms["none-4"]])
     assert found.questions == (Question.WHOLE, Question.THREADS, Question.EXCLUSIVE)
     assert (found.verdict, found.recommendation) == (Verdict.BEATS, Recommendation.SET_THREADS)
-    assert found.sentence.startswith("Set the number of threads: ")
+    assert found.sentence.startswith("Set the number of threads. ")
 
 
 def test_arms_of_two_nodes_are_no_step() -> None:
-    other = results("static-4", 2.0)
+    other = results("static-4", 2.0, run="r2")
     processes = tuple(
         replace(process, environment={**process.environment, "host": "gpu-02"}) for process in other.processes
     )
@@ -366,3 +382,5 @@ def test_arms_of_two_nodes_are_no_step() -> None:
         found = assess_sides(a, b)
         assert (found.asked, found.questions) == (Question.SIDES, (Question.SIDES,))
         assert found.arms == {ArmRole.A: a.label, ArmRole.B: b.label}
+        assert "Not measured in turns: what else differed counts too." in found.sentence
+        assert "before" not in found.sentence

@@ -226,7 +226,7 @@ def test_without_a_timed_cell_nothing_is_decided() -> None:
     a = arm("none", [{CELL: Timing("oom")}])
     found = compare(a, a)
     assert found.verdict is Verdict.UNDECIDED
-    assert found.sentence == "Not decided yet: no cell was timed in all of none, none."
+    assert found.sentence == "Not decided yet. No cell was timed in all of none, none."
     assert [item.text for item in found.advice] == ["Measure again with cells that all arms can time."]
 
 
@@ -340,8 +340,7 @@ OTHER = {CELL: 11.0}
             arm("x", [TIMES] * 5),
             arm("y", [OTHER] * 5, run_id="r2"),
             NoteCode.DIFFERENT_RUNS,
-            "measured before and after, not interleaved: rounds are paired by number, and what changed meanwhile counts "
-            "too, so the margin is wider",
+            "not measured in turns: rounds are paired by number, and what else differed counts too, so the margin is wider",
             id="two-runs",
         ),
         pytest.param(
@@ -464,8 +463,8 @@ def test_the_seeds_conclusion(amd: Path, intel: Path) -> None:
     assert ratios["resnet152 half inference"] == 1.30
     assert result.verdict is Verdict.UNDECIDED
     assert result.sentence == (
-        "Not decided yet: intel-rtx3090 is about 1.35 times as fast as amd-epyc7773x-rtx3090, with no interval yet "
-        "(where a loader feeds the GPU, 1 round)."
+        "Not decided yet. intel-rtx3090: about 1.35 times as fast as amd-epyc7773x-rtx3090, no interval yet. "
+        "1 round where a loader feeds the GPU."
     )
     assert [item.text for item in result.advice] == ["Continue measuring: the next analysis is after 5 rounds."]
 

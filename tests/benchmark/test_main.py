@@ -18,7 +18,7 @@ def test_the_seeds_logs_as_text(amd: Path, intel: Path, capsys: pytest.CaptureFi
     assert main(["compare", str(amd), str(intel), "--label-a", "amd", "--label-b", "intel"]) == DONE
     text = capsys.readouterr().out.splitlines()
     assert text[:3] == [
-        "Not decided yet: intel is about 1.35 times as fast as amd, with no interval yet (where a loader feeds the GPU, 1 round).",
+        "Not decided yet. intel: about 1.35 times as fast as amd, no interval yet. 1 round where a loader feeds the GPU.",
         "",
         "intel against amd:",
     ]
@@ -151,7 +151,7 @@ def test_a_report_finds_the_other_arms_by_itself(run: Path, tmp_path: Path, caps
     out = tmp_path / "out"
     assert main(["report", f"{run}@none-auto", f"{run}@static-auto", "--output", str(out)]) == DONE
     printed = capsys.readouterr().out.splitlines()
-    assert "setting the number of threads makes it 1.31 times as fast" in printed[0]
+    assert "threads set 1.31 times as fast as today [" in printed[0]
     assert printed[1:] == [str(out / name) for name in ("report.html", "report.md", "report.json", "line.txt")]
     assert (out / "line.txt").read_text().strip() == printed[0]
     result = json.loads((out / "report.json").read_text())

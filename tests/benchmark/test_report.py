@@ -341,13 +341,25 @@ def test_an_invalid_experiment_claims_nothing_and_says_why(written: Write) -> No
     page, markdown, _ = written(experiments.invalid())
     top = page.text.partition("The two questions")[0]
     assert "INVALID" in top
-    assert "BEFORE/AFTER" in top
+    assert "NOT IN TURNS" in top
     assert "others kept 1.4 CPUs busy" in top
     assert "others kept 1.4 CPUs busy" in markdown
     for claim in ("How much it brings", "How sure it is", "GPU-hours"):
         assert claim not in top
     assert "not a fair comparison" in page.text
     assert "whisker faster" not in page.classes
+
+
+def test_arms_that_took_no_turns_have_intervals_of_their_rounds_only(written: Write) -> None:
+    found = experiments.idle_node()
+    threads, exclusive = found.contrasts
+    page, markdown, _ = written(
+        replace(found, interleaved=False, contrasts=(threads, replace(exclusive, margin=0.10)), margin=0.10)
+    )
+    assert "margin ± 5% and ± 10%" in page.text
+    for text in (page.text, markdown):
+        assert "The intervals hold the spread of the rounds only." in text
+    assert "misses the true value" not in page.text
 
 
 def test_what_is_not_decided_says_how_many_rounds_are_expected(written: Write) -> None:

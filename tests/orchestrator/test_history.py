@@ -98,17 +98,31 @@ def test_runs_say_what_they_found_newest_first(project: Path, keep: Keep, capsys
 def test_the_list_for_people_names_advice_intervals_and_changes(
     project: Path, keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setenv("COLUMNS", "260")
     keep(8, {"gpu-01": {}})
     keep(9, {"gpu-01": {"environment": {**ENVIRONMENT, "kernel": "6.9.0"}}}, kubelet="v1.34.0")
     assert main(["runs"], project) == 0
     rows = [" ".join(row.split()) for row in capsys.readouterr().out.splitlines()]
     assert rows[1].startswith("2026-11-27T09-00-00Z benchmark done")
     assert rows[2:5] == [
-        "gpu-01: Set the number of threads (threads 2.31 [2.16, 2.47], exclusive (full) 0.85 [0.79, 0.91])",
+        "gpu-01: Set the number of threads (times as fast: threads set, against today: 2.31 [2.16, 2.47]; "
+        "exclusive CPUs, against threads set on a full node: 0.85 [0.79, 0.91])",
         "Kubernetes v1.34.0, gpu NVIDIA H100, driver 570.1, torch 2.5.1, kernel 6.9.0, policy static",
         "since 2026-11-27T08-00-00Z: gpu-01: Kubernetes v1.33.1 -> v1.34.0; gpu-01: kernel 6.8.0 -> 6.9.0",
     ]
+
+
+def test_the_same_advice_is_no_claim_about_ratios(
+    project: Path, keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "260")
+    keep(8, {"gpu-01": {}})
+    keep(9, {"gpu-01": {"contrasts": [{**CONTRASTS[0], "ratio": 1.2, "low": 1.1, "high": 1.3}]}})
+    keep(10, {"gpu-01": {"recommendation": "pin_if_busy"}})
+    assert main(["runs"], project) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "since 2026-11-27T08-00-00Z: same advice and conditions" in shown
+    assert "since 2026-11-27T09-00-00Z: gpu-01: advice set threads -> pin if busy" in shown
 
 
 def test_what_changed_is_about_the_last_run_of_the_same_nodes(

@@ -38,7 +38,7 @@ def measurement_progress(reported: Data, rounds: int, limits: Data, seconds: Seq
     :param reported: the result of module benchmark_report without a folder, failed or not; empty before the first round
     :param limits: ``rounds``, the most of them; ``precision``, a half-width as a share; ``budget_minutes``, for which GPUs
         may be held, and None for no limit; ``analyses``, false for arms that answer no question by themselves
-    :param seconds: how long each pod or process held a GPU; None where that is unknown, as for a pod of an interrupted run.
+    :param seconds: how long each round or process held a GPU; None where that is unknown, as for one of an interrupted run.
         Then the sum that the report found counts, which lacks their start-up
     """
     report: Data = reported.get("report") or {}

@@ -345,14 +345,19 @@ FORMATS: Mapping[str, Format] = {
     ),
     "eks-nodeadm": Format(
         eks_nodeadm,
-        "Add it to the user data of the launch template or EC2NodeClass, or put it into /etc/eks/nodeadm.d of the image.",
+        "Add it to the user data of the launch template or EC2NodeClass, as a MIME part of type application/node.eks.aws, or "
+        "put it into /etc/eks/nodeadm.d of the image.",
         frozenset(_EKS_CLEARED),
     ),
     "cluster-api": Format(
         cluster_api, "Merge it into the KubeadmConfigTemplate of the machine deployment, which replaces its machines."
     ),
     "kops": Format(kops, "Merge it into the instance group: `kops edit instancegroup {name}`."),
-    "talos": Format(talos, "Use it for new nodes: `talosctl gen config --config-patch-worker @talos-patch.yaml`."),
+    "talos": Format(
+        talos,
+        "Patch a copy of the cluster's worker configuration, and use it for new nodes: `talosctl machineconfig patch "
+        "worker.yaml --patch @talos-patch.yaml --output {name}.yaml`.",
+    ),
     "openshift": Format(
         openshift,
         "Label the machine config pool of new nodes with pools.operator.machineconfiguration.openshift.io/{name}, then apply it.",

@@ -153,6 +153,12 @@ def test_a_file_reads_as_its_user_expects(name: str, path: str) -> None:
     assert emitted(name, replace(NODE, settings=SIMPLE))[path] == HEADER + TEXTS[name, path]
 
 
+def test_new_talos_nodes_join_the_cluster_that_there_is() -> None:
+    """`talosctl gen config` makes a new cluster's secrets."""
+    assert "gen config" not in FORMATS["talos"].use
+    assert "`talosctl machineconfig patch worker.yaml --patch @talos-patch.yaml" in FORMATS["talos"].use
+
+
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "kops"])
 def test_every_setting_arrives_as_the_kubelet_takes_it(name: str) -> None:
     delivery = delivered(name, emitted(name))
