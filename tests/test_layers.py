@@ -98,7 +98,9 @@ def role_breaches(role: str, text: str) -> list[str]:
     """The groups and the private variables of other roles that a file of a role names."""
     others = "|".join(name for name in ROLES if name != role)
     private = re.findall(rf"\b__(?:{others})_\w+", text)
-    return [name for name in private if not name.startswith(f"__{role}_")] + re.findall(r"(?<!\.)\bgroups(?:\[|\.)\S+", text)
+    return [name for name in private if not name.startswith(f"__{role}_")] + re.findall(
+        r"(?<!\.)\bgroups(?:\[|\.)\S+", text
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -120,8 +120,7 @@ def _draw(plots: Sequence[tuple[str, str, Sequence[Measured]]], invalid: bool, *
         key.append((charts.key_mark("dot", "round"), "one round"))
     return Forest(
         plots=tuple(
-            Plot(question, ends, tuple(draw_row(row, scale, invalid) for row in rows))
-            for question, ends, rows in plots
+            Plot(question, ends, tuple(draw_row(row, scale, invalid) for row in rows)) for question, ends, rows in plots
         ),
         axis=charts.ratio_axis(scale),
         margin=" and ".join(f"± {share(margin)}" for margin in margins),

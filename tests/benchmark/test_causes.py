@@ -181,7 +181,9 @@ def test_a_quota_on_pinned_cpus_is_said(
     lines = changed(make_lines(["none-auto", b]), b, "process", lambda env: env.update(environment))
     assert (
         any(
-            text.startswith("The arm exclusive CPUs (static-auto) still has a CFS quota of 4 CPUs: Kubernetes below 1.33")
+            text.startswith(
+                "The arm exclusive CPUs (static-auto) still has a CFS quota of 4 CPUs: Kubernetes below 1.33"
+            )
             for text in texts(evaluated(lines, b=b))
         )
         is said

@@ -125,7 +125,7 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     large = "resnet152 half inference batch 64"
     assert main(["compare", f"{file}@none", f"{file}@static"]) == DONE
     assert capsys.readouterr().out.splitlines() == [
-        "Take static: static is 1.20 times as fast as none [1.20, 1.20] (where the GPU is the limit, more or less, 5 rounds).",
+        "Take static. static: 1.20 times as fast as none [1.20, 1.20]. 5 rounds where the GPU is the limit, more or less.",
         "",
         "static against none:",
         "model      precision  mode       batch      none    static  times as fast  98.75% interval",

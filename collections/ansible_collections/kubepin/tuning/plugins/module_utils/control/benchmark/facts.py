@@ -138,7 +138,7 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
         },
         "groups": [] if problems else _groups(settings, arms, str(measured_policy), rounds),
         "order": [] if problems else _order(arms, rounds, run_id),
-        "one_round_per_pod": shares_node(settings["load"]),
+        "one_round_per_pod": len(groups) > 1 or shares_node(settings["load"]),
         "problems": problems,
     }
 
@@ -185,7 +185,7 @@ def _threads(settings: Data, arm: Data, policy: str) -> list[str]:
 def benchmark_todo(plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], measurement: Data) -> dict[str, Any]:
     """The pods that are to run next, the number of rounds that are complete, and the problems that prevent running pods.
 
-    Rounds of one group that follow each other share a pod. The first pod of all that run warms the node: its first
+    Rounds of a single group share a pod. The first pod of all that run warms the node: its first
     process is not counted.
 
     :param looked_at: the results of benchmark_pod in check mode for the plan's groups, up to the first that failed
@@ -219,7 +219,10 @@ def _up_to(plan: Data, target: int) -> list[GroupRound]:
 
 
 def _pods(plan: Data, lacking: Sequence[GroupRound]) -> list[dict[str, Any]]:
-    """The pods that measure the rounds in the order given; those of one group that follow each other share a pod."""
+    """The pods that measure the rounds in the order given. Those of a single group that has its node alone share a pod.
+
+    Otherwise neighbouring rounds would share what their pod got by chance, and intervals would be too narrow.
+    """
     groups = {group["group"]: group for group in plan["groups"]}
     pods: list[dict[str, Any]] = []
     for name, number in lacking:

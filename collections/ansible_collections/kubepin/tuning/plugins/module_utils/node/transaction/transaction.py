@@ -107,7 +107,9 @@ class Transaction:
         """Restore everything step by step, and verify it. This needs no command until the start, and no room, as long as
         the backups are there.
 
-        A created file stays if another one cannot be restored for want of its backup, because a kubelet may need it then.
+        A created file stays if another one has no backup, because a kubelet may need it then. It also stays if another
+        one cannot be restored and the policy of before is static: its state file stays too, and a kubelet
+        that no longer reads the policy refuses it (pkg/kubelet/cm/cpumanager/state/state_checkpoint.go).
 
         :param undoing: what has failed so far; its steps are added
         :param packages: restores packages, while the kubelet is stopped
@@ -120,14 +122,17 @@ class Transaction:
                 if file.is_due(node) and not file.is_backed_up(node):
                     file.back_up(node)
                 due.append(file)
-        whole = not undoing.failed
+        removes_created = not undoing.failed
+        keeps_state = expected.policy == "static"
         stopped_at = undoing.stop(node, lambda: self._is_due(before, expected))
         undoing.remove_state_files(node, self.endpoint.state_paths, expected)
         packages()
         for file in sorted(due, key=lambda file: file.was_missing):
-            if whole or not file.was_missing:
+            if removes_created or not file.was_missing:
                 with undoing.step(file.path):
                     restore(file, node)
+            if keeps_state and file.path in undoing.failed:
+                removes_created = False
         try:
             outcome = self._start(expected, stopped_at)
         except TuningError as exc:

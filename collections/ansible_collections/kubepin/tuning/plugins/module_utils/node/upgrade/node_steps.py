@@ -133,7 +133,8 @@ class NodeUpgrade:
         """Copy what the upgrade replaces, and return the record of that."""
         self._refuse_obstacles(kubelet)
         for path, program in ((program_path(program), program) for program in PROGRAMS):
-            if program_version(self._run, path) != self.version:  # a killed run may have installed the new one
+            # a killed run may have installed the new one, but only after it had copied the old one
+            if program_version(self._run, path) != self.version or not os.path.exists(f"{self.folder}/{program}"):
                 self._keep(path, program)
         repositories = self._packages.repository_files(self.version) if self._packages else ()
         config = flag_value(kubelet["configured_command_line"], "config")
@@ -451,13 +452,16 @@ class NodeUpgrade:
         before = replace(record.before.state, online=after.state.online)
         transaction = Transaction(self._node, record.before.endpoint, self._timeout)
         way_back = self._way_back(record)
+        replacement = (
+            self._replacement(self._packages, record) if self._packages and record.packages is not None else None
+        )
         problem = ""
 
         def restore_packages() -> None:
             nonlocal problem
             try:
-                if self._packages and record.packages is not None:
-                    self._replacement(self._packages, record).undo()
+                if replacement:
+                    replacement.undo()
             except (TuningError, OSError) as second:
                 problem = f"; its packages are not: {second} Install those in {self._old_packages}"
 
@@ -469,6 +473,10 @@ class NodeUpgrade:
                 f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
                 undone=False,
             )
+        finally:
+            if replacement and problem:  # else the next run would restore the settings of the new version
+                with contextlib.suppress(OSError):
+                    replacement.hold_settings()
         transaction.clean(changes, ())
         return TuningError(
             f"the kubelet of {self.version} did not run: {exc} {record.kubelet_version} is back and verified "

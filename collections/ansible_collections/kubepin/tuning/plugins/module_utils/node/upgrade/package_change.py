@@ -71,13 +71,21 @@ class PackageReplacement:
         came = [change.name for change in self.changes if change.before is None]
         self._replace(self.old, [name for name in came if self.packages.version_of(name)])
 
+    def hold_settings(self) -> Entry[PackagesRecord]:
+        """Record that packages are being replaced, and the kubelet's settings as they are now.
+
+        :raises OSError: if that cannot be written
+        """
+        settings = tuple(FileText(path, self.node.read(path)) for path in self.settings)
+        entry = Entry(self.node, IN_PROGRESS, PackagesRecord(settings))
+        entry.save()
+        return entry
+
     def _replace(self, folder: str, unwanted: t.Sequence[str] = ()) -> None:
         """Install the package files of a folder, and have systemd reload the unit files if they changed."""
         packages, node = self.packages, self.node
         files = packages.files_in(folder)
-        settings = tuple(FileText(path, node.read(path)) for path in self.settings)
-        in_progress = Entry(node, IN_PROGRESS, PackagesRecord(settings))
-        in_progress.save()
+        in_progress = self.hold_settings()
         due = [path for path in files.values() if not packages.complete(*packages.describe(path))]
         try:
             if due:

@@ -226,13 +226,11 @@ def test_rounds_of_a_single_group_share_a_pod():
     }
 
 
-def test_rounds_of_interleaved_groups_keep_their_order_and_share_a_pod_where_one_follows_the_other():
+def test_groups_that_take_turns_have_a_pod_for_each_round():
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 20})
     assert visits(todo) == [tuple(one) for one in plan["order"]]
-    groups = [pod["group"] for pod in todo["pods"]]
-    assert all(one != following for one, following in zip(groups, groups[1:], strict=False))
-    assert len(groups) < 40
+    assert [len(pod["rounds"]) for pod in todo["pods"]] == [1] * 40
 
 
 def test_a_pod_of_a_full_node_measures_one_round():

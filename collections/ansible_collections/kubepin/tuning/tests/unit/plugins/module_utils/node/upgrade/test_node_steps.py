@@ -154,6 +154,13 @@ def test_a_hop_ends_with_the_new_kubelet_and_the_tuning_of_before(machine: Machi
     assert machine.path("/usr/bin/kubelet").stat().st_mode & 0o777 == 0o751, "the mode that the operator gave it"
 
 
+def test_a_new_kubelet_that_was_installed_by_hand_is_kept_and_started(machine: Machine) -> None:
+    machine.write("/usr/bin/kubelet", f"kubelet {NEW}", 0o755)
+    machine.upgrade()
+    assert (machine.running, machine.effective()["cpuManagerPolicy"]) == (NEW, "static")
+    assert Path(machine.hop().folder, "kubelet").read_text() == f"kubelet {NEW}"
+
+
 def test_what_was_there_before_is_kept(machine: Machine) -> None:
     machine.write("/etc/kubernetes/tmp/old-etcd", "large")
     hop = machine.hop()
@@ -342,6 +349,24 @@ def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
     assert caught.value.details["undone"] is False
     assert (machine.running, machine.text("/var/lib/kubelet/config.yaml")) == (OLD, TUNED)
     assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
+
+
+def test_settings_that_were_saved_from_kubeadm_stay_if_the_old_file_cannot_be_restored(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hop = _at_its_kubelet(_broken(machine))
+    place = Node.place_draft
+
+    def refuse(node: Node, path: str, name: str) -> None:
+        if path == str(machine.path(CONFIG)):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        place(node, path, name)
+
+    monkeypatch.setattr(Node, "place_draft", refuse)
+    with pytest.raises(TuningError, match=f"{CONFIG} could not be restored: .*Operation not permitted") as caught:
+        hop.switch_kubelet()
+    assert caught.value.details["undone"] is False
+    assert (machine.running, machine.text(CONFIG), machine.effective()["cpuManagerPolicy"]) == (OLD, HEAD, "static")
 
 
 def _broken(machine: Machine) -> Machine:
@@ -779,6 +804,9 @@ def test_packages_that_cannot_be_put_back_are_named_and_the_old_kubelet_runs(
         machine.upgrade()
     assert machine.running == OLD
     assert caught.value.details["undone"] is True
+    assert machine.text(CONFIG) == TUNED
+    machine.hop().back_up()
+    assert machine.text(CONFIG) == TUNED, "the next run restores the settings of before, not those of the new version"
 
 
 def test_a_lock_that_somebody_holds_is_waited_for(
