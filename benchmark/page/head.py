@@ -179,7 +179,7 @@ def _gain(hours: float | None) -> str:
     if abs(hours) < 0.05:
         return "There are no GPU-hours to save."
     verb = "Saves" if hours > 0 else "Costs"
-    return f"{verb} {abs(hours):.1f} GPU-hours a day for each GPU: 24 hours of work take {24 - hours:.1f}."
+    return f"{verb} about {abs(hours):.1f} GPU-hours a day for each GPU: 24 hours of work take about {24 - hours:.1f}."
 
 
 def _facts(experiment: Experiment, estimates: Sequence[Estimate]) -> list[tuple[str, str]]:

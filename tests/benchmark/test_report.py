@@ -249,7 +249,7 @@ def test_the_top_says_what_to_do_how_much_it_brings_and_how_sure_that_is(written
         for said in (
             "Set the number of threads.",
             "2.31 times as fast",
-            "Saves 13.6 GPU-hours a day for each GPU: 24 hours of work take 10.4.",
+            "Saves about 13.6 GPU-hours a day for each GPU: 24 hours of work take about 10.4.",
             "Threads set: at least 2.16 and at most 2.47 times as fast as today.",
             "Exclusive CPUs: slower: between 0.79 and 0.91 times as fast as with threads set.",
             "98.75%",

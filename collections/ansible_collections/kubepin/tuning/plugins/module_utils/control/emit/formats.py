@@ -263,7 +263,10 @@ def cluster_api(node: NodeSettings) -> Emitted:
             }
         },
     }
-    return Emitted([File("kubeadmconfigtemplate.yaml", _yaml(node, content))] if not too_old else [], too_old)
+    if too_old:
+        return Emitted(problems=too_old)
+    note = "v1beta2 came with Cluster API 1.11: with an older one, change the apiVersion to v1beta1."
+    return Emitted([File("kubeadmconfigtemplate.yaml", _yaml(node, content))], notes=[note])
 
 
 _KOPS_FIELDS = ("cpuManagerPolicy", "topologyManagerPolicy")

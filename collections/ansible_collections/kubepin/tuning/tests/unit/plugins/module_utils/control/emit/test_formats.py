@@ -153,6 +153,11 @@ def test_a_file_reads_as_its_user_expects(name: str, path: str) -> None:
     assert emitted(name, replace(NODE, settings=SIMPLE))[path] == HEADER + TEXTS[name, path]
 
 
+def test_an_older_cluster_api_is_told_its_version() -> None:
+    (note,) = FORMATS["cluster-api"].write(NODE).notes
+    assert note == "v1beta2 came with Cluster API 1.11: with an older one, change the apiVersion to v1beta1."
+
+
 def test_new_talos_nodes_join_the_cluster_that_there_is() -> None:
     """`talosctl gen config` makes a new cluster's secrets."""
     assert "gen config" not in FORMATS["talos"].use
