@@ -275,7 +275,8 @@ class _Chosen:
 
 
 def question_of(a: ResultSet, b: ResultSet) -> Question:
-    """The question that B against A answers, by the names of the arms; SIDES if there is no other, or on two nodes."""
+    """The question that the comparison of B with A answers, from the names of the arms; SIDES on two nodes or if no
+    other fits."""
     both = (arm_names.role(a.arm), arm_names.role(b.arm))
     found = next((question for question, roles in COMPARED.items() if roles == both), Question.SIDES)
     return found if _on_one_node(a, b) else Question.SIDES

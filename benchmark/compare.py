@@ -117,7 +117,7 @@ def family_of(cell: Cell, sides: Iterable[ResultSet]) -> Family | None:
 
 
 def first_family(families: Container[Family]) -> Family | None:
-    """The first of these families in the order of Family, except the control; None if there is no such family."""
+    """The family that comes first in Family, without the control; None if no other family is among these."""
     return next((found for found in Family if found in families and found is not Family.CONTROL), None)
 
 

@@ -16,7 +16,7 @@ UNSET = ("quota_cpus", "omp_num_threads")
 
 
 def number(value: float | None, suffix: str = "") -> str:
-    """Three significant digits without an exponent; "~" if there is no number."""
+    """The number with three significant digits and no exponent, or "~" if it is None or not finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     size = abs(value)
@@ -38,7 +38,7 @@ def count(value: int, noun: str) -> str:
 
 
 def ratio_text(value: Estimate | None, digits: int = 3) -> str:
-    """Such as "1.63x [1.52, 1.75]" with `digits` decimals, or the bare ratio if there is no interval."""
+    """The ratio with `digits` decimals and its interval, if known: "1.63x [1.52, 1.75]"."""
     if value is None:
         return UNKNOWN
     if value.low is None or value.high is None:

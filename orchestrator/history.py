@@ -13,7 +13,7 @@ from orchestrator.records import ContrastRecord, HostRecord, ReportRecord, RunRe
 NOT_KNOWN = "not known"
 ADVICE = "advice"
 SAME = "same advice and conditions"
-"""Says nothing about ratios, and nothing about what is no condition, such as variables of the inventory."""
+"""Ratios and variables of the inventory are not compared."""
 _QUESTIONS = {
     "whole": "exclusive CPUs with as many threads, against today",
     "threads": "threads set, against today",

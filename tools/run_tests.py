@@ -234,7 +234,7 @@ def printable(text: str) -> str:
 def failed_tests(report: Path) -> list[str]:
     """The tests that a JUnit file says have failed, each with the first lines of its message.
 
-    :returns: lines to print; none if there is no such file, it is cut short, or no test in it has failed
+    :returns: lines to print; empty if the file is missing or incomplete, or if no test failed
     """
     try:
         cases = list(ElementTree.parse(report).getroot().iter("testcase"))

@@ -6,12 +6,10 @@ from __future__ import annotations
 import json
 import random
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
@@ -34,7 +32,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config, standalone_node
+from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config
 
 NODE = "conformance-allocation"
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 12, 12, 16, 16, 24, 32, 48, 64, 96, 128)
@@ -279,12 +277,7 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
         raise SandboxError(f"machine {', '.join(unknown)} is unknown: expected {', '.join(machines.NAMES)}.")
     per_machine = -(-sequences // len(names))
     disagreements = 0
-    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
-        for version in versions:
-            node.require(version)
-        topologies = {name: machines.make(name, Path(folder) / name) for name in names}
-        for name in names:
-            node.put_tree(name, Path(folder) / name)
+    with machines.node_with(names, versions, NODE) as (node, topologies):
         print(
             f"{'kubelet':<10} {'machine':<24} {'sequences':>9} {'pods':>5} {'granted':>8} {'shared':>7} {'refused':>8} "
             f"{'undetermined':>13} {'disagree':>9} {'seconds':>8}"

@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 import random
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
@@ -37,7 +35,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
 
 from sandbox.settings import Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config, standalone_node
+from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config
 
 NODE = "conformance-config"
 MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets")
@@ -400,12 +398,7 @@ def compare_version(
 def run(versions: Sequence[Version], number: int, seed: int) -> int:
     """Compares `number` cases per version; prints a table; 1 on any disagreement."""
     disagreements = 0
-    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
-        for version in versions:
-            node.require(version)
-        topologies = {name: machines.make(name, Path(folder) / name) for name in MACHINES}
-        for name in topologies:
-            node.put_tree(name, Path(folder) / name)
+    with machines.node_with(tuple(MACHINES), versions, NODE) as (node, topologies):
         print(f"{'kubelet':<10} {'cases':>6} {'start':>6} {'fail':>6} {'disagree':>9} {'seconds':>8}")
         for version in versions:
             started = time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
 
 from sandbox.settings import Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import WORK, Job, Result, StandaloneNode, base_config, standalone_node
+from tests.conformance.standalone_kubelet import WORK, Job, Result, StandaloneNode, base_config
 from tests.emitted import delivered
 
 NODE = "conformance-emit"
@@ -104,12 +103,7 @@ def _faults(node: StandaloneNode, version: Version, topologies: Mapping[str, Top
 def run(versions: Sequence[Version]) -> int:
     """Starts a kubelet for each case; prints a table; 1 on any disagreement."""
     disagreements = 0
-    with tempfile.TemporaryDirectory() as folder, standalone_node(NODE) as node:
-        for version in versions:
-            node.require(version)
-        topologies = {name: machines.make(name, Path(folder) / name) for name in MACHINES}
-        for name in topologies:
-            node.put_tree(name, Path(folder) / name)
+    with machines.node_with(tuple(MACHINES), versions, NODE) as (node, topologies):
         print(f"{'kubelet':<10} {'cases':>6} {'disagree':>9} {'seconds':>8}")
         for version in versions:
             started = time.monotonic()

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import re
 import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
+from sandbox.settings import Version
+from tests.conformance.standalone_kubelet import StandaloneNode, standalone_node
 from tests.topologies import MACHINES, tree, write
 
 DUMPS = Path("collections/ansible_collections/kubepin/tuning/tests/unit/fixtures/topology")
@@ -22,6 +27,23 @@ DUMPED = {
 }
 """Dumps of real machines, and the archive that holds each."""
 NAMES = (*MACHINES, *DUMPED)
+
+
+@contextmanager
+def node_with(
+    machines: Sequence[str], versions: Sequence[Version], container: str
+) -> Iterator[tuple[StandaloneNode, dict[str, Topology]]]:
+    """A node outside any cluster that has these machines' files, and how kubepin reads each machine.
+
+    :raises SandboxError: if a version is not built
+    """
+    with tempfile.TemporaryDirectory() as folder, standalone_node(container) as node:
+        for version in versions:
+            node.require(version)
+        topologies = {name: make(name, Path(folder) / name) for name in machines}
+        for name in topologies:
+            node.put_tree(name, Path(folder) / name)
+        yield node, topologies
 
 
 def make(name: str, folder: Path) -> Topology:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
@@ -41,9 +42,7 @@ def no_version() -> Problem:
 
 def of_node(node: str, problem: Problem) -> Problem:
     """The problem, with the node that has it."""
-    return Problem(
-        problem.code, f"{node}: {problem.subject}".rstrip(), problem.finding, problem.remedy, problem.waivable
-    )
+    return replace(problem, subject=f"{node}: {problem.subject}".rstrip())
 
 
 def no_kubeadm_patches(name: str, version: str, since: int) -> Problem:

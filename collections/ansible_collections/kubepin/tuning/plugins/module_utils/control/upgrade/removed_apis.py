@@ -121,7 +121,7 @@ def old_objects(api: RemovedApi, items: Sequence[Mapping[str, t.Any]], served_in
 
     An object that the server has in no other version is one of them whoever wrote it: no later release reads it.
 
-    :param served_in: the version of the API in which the server has the objects too; None if there is no other
+    :param served_in: another version of the API that also serves the objects, if any
     """
     written = f"{api.group}/{api.version}"
     found = []

@@ -37,7 +37,7 @@ _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
 
 
 _EVENTS_UNLIMITED_SINCE = 37
-"""The minor of 1.x from which on `eventRecordQPS: 0` is no limit; before, it is client-go's default
+"""The first minor version of 1.x in which `eventRecordQPS: 0` means no limit; before, it means client-go's default
 (kubernetes/kubernetes#117119)."""
 
 

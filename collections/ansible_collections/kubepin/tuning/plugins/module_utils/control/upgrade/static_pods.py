@@ -44,7 +44,7 @@ _ENVIRONMENTS = {"configMapRef": "ConfigMaps", "secretRef": "Secrets"}
 def api_references(text: str) -> list[str]:
     """The kinds of API objects that the static pod in a file of the kubelet's staticPodPath refers to, in plural.
 
-    Nothing for a text that is no pod: the kubelet does not run it either.
+    Empty if the text is not a pod, because the kubelet does not run it.
     """
     try:
         manifest = parse_yaml_text(text).value

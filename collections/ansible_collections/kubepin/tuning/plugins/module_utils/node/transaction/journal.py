@@ -64,7 +64,7 @@ class Entry(t.Generic[R]):
 
 
 def load(files: Files, path: str, kind: t.Type[R], unreadable: t.Callable[[str], Problem]) -> t.Optional[Entry[R]]:
-    """The record in a file; None if there is no such file.
+    """The record in a file, or None if the file does not exist.
 
     :param unreadable: the problem with a file that holds anything else, from the reason
     :raises TuningError: with that problem

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pure: what a node's journal says about a switch or an upgrade, and how it stands in a file.
 
-The parser reads all that earlier versions wrote, and returns the records of this one.
+The parser also reads what earlier versions wrote. It refuses upgrade records that lack the state of before.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class UpgradeRecord:
 
 @dataclass(frozen=True)
 class FileText:
-    """A file and its text; None if there is no such file."""
+    """A file and its text, or None if the file does not exist."""
 
     path: str
     text: t.Optional[str]
@@ -166,7 +166,7 @@ def parse(kind: t.Type[R], text: str) -> R:
         try:
             data = _EARLIER[kind](data)
         except (KeyError, AttributeError, TypeError) as exc:
-            raise ValueError(f"it is no record of an earlier version, either: {exc!r}") from exc
+            raise ValueError(f"it is not a record of an earlier version either: {exc!r}") from exc
     data.pop("schema", None)
     record = decode(kind, data)
     status = getattr(record, "status", None)

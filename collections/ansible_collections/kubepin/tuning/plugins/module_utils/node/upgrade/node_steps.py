@@ -181,7 +181,7 @@ class NodeUpgrade:
             archive.add(KUBERNETES, filter=lambda info: None if info.name.startswith("etc/kubernetes/tmp/") else info)
 
     def _entry(self) -> Entry[UpgradeRecord]:
-        """:raises TuningError: if there is no record, or it cannot be read"""
+        """:raises TuningError: if the record is missing or cannot be read"""
         entry = read_entry(self._node, self.folder)
         if entry is None:
             raise TuningError.of([problems.upgrade_not_prepared(record_path(self.folder))])
