@@ -14,7 +14,7 @@ NEWEST = "1.37.2"
 """The newest release: its state files have another format."""
 IN_BACKGROUND = ("nice", "-n", "10")
 """Checks that only compute give way to clusters, whose time-outs are real."""
-ON_EVERY_VERSION = ("tune_gpu_nodes", "rollback", "failed_switch", "benchmark", "audit")
+ON_EVERY_VERSION = ("tune_gpu_nodes", "benchmark", "rollback", "failed_switch", "audit")
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,13 @@ def check() -> tuple[Lane, ...]:
 def test() -> tuple[Lane, ...]:
     """What guards main: each promise once, on the cluster where it costs least.
 
-    Drop-in files are rolled back without a scenario of their own: the benchmark begins by rolling the tuned nodes back.
+    Drop-in files and flags are rolled back without a scenario of their own: failed_switch and refusals begin by rolling
+    tuned nodes back.
     """
     machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
     faults = Stage("flags: 4 faults", (*CAMPAIGN, "faults", "--sandbox", "flags", "--sample"))
-    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "benchmark", "enforce"))
-    on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "rollback", "failed_switch", "refusals", "audit"), faults)
+    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "benchmark", "failed_switch", "enforce"))
+    on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "refusals"), faults)
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
