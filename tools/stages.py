@@ -117,7 +117,9 @@ def test() -> tuple[Lane, ...]:
     """
     machines = ("--machines", "epyc-7773x-nps4,x86_64-epyc_7451")
     faults = Stage("flags: 4 faults", (*CAMPAIGN, "faults", "--sandbox", "flags", "--sample"))
-    drop_in = cluster("drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "benchmark", "failed_switch", "enforce"))
+    drop_in = cluster(
+        "drop-in", NEW, *scenarios("drop-in", NEW, "tune_gpu_nodes", "benchmark", "failed_switch", "enforce")
+    )
     on_flags = (*scenarios("flags", BEFORE_OLD, "upgrade", "refusals"), faults)
     return (
         Lane("drop-in", drop_in, needs_engine=True),
