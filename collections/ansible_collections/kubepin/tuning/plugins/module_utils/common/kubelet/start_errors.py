@@ -119,8 +119,9 @@ _FATAL = re.compile(
     r"[Ff]ailed to (load|parse|validate) (the )?kubelet|failed to parse kubelet flag|Failed to initialize"
 )
 _CONFIGURATION = "Effective KubeletConfiguration"
-_FALLBACK = re.compile(r"could not load [vV]\d checkpoint.*falling back to [vV]\d")
-"""What 1.36 and newer log of every state file in an older format, which they then read (state_checkpoint.go)."""
+_FALLBACK = re.compile(r"\b[vV]\d checkpoint.*falling back to [vV]\d")
+"""What 1.36 and newer log of every state file in an older format, or whose newer part is damaged, before they read the
+older one (state_checkpoint.go of both managers)."""
 _KLOG = re.compile(r"^[IWEF]\d{4} ")
 _KLOG_ERROR = re.compile(r"^[EF]\d{4} ")
 

@@ -97,10 +97,17 @@ FAILURE = 'E1127 16:55:41.2 7 run.go:72] "command failed" err="unknown policy: \
             ],
             id="an older format of a state file",
         ),
+        pytest.param(
+            [
+                'E1128 01:43:13.9 7 state_checkpoint.go:203] "V3 checkpoint is corrupt, falling back to V2" '
+                'err="checkpoint is corrupted" logger="CPUManager state checkpoint"'
+            ],
+            id="a damaged newer part of a state file",
+        ),
         pytest.param(['{"msg":"Effective KubeletConfiguration","config":"failCgroupV1: false\\n"}'], id="JSON"),
     ],
 )
-def test_what_kubelets_of_1_37_log_on_the_way_is_no_cause(before: list[str]) -> None:
+def test_what_kubelets_log_on_the_way_is_no_cause(before: list[str]) -> None:
     cause = first_cause([*before, FAILURE])
     assert cause is not None
     assert cause.line == FAILURE
