@@ -10,7 +10,7 @@ from typing import Callable, NoReturn
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import draft_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import NEW, draft_path, is_draft
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
@@ -97,7 +97,11 @@ class SimulatedNode(Node):
         self._step(f"write {path}")
         if self.full(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.files[path] = text
+        if is_draft(path.rsplit("/", 1)[1]):
+            self.files[path] = text
+        else:
+            self.files[draft_path(path, NEW)] = text
+            self.place_draft(path, NEW)
 
     def draft(self, path: str, text: str, name: str, mode: int = 0o644) -> None:
         self.replace(draft_path(path, name), text, mode)

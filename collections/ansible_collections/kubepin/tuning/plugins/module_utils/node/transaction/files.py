@@ -36,10 +36,19 @@ them."""
 BACKUP = "before"
 """The name of the drafts that hold what a transaction replaces, so that undoing it needs renames only, and no room."""
 
+NEW = "new"
+"""The name of the drafts of files that are replaced at once. Like all drafts they belong to whoever holds the node's lock,
+so the next run replaces or removes one that a power cut left."""
+
 
 def draft_path(path: str, name: str) -> str:
     """The path of a draft: next to its file, hidden, and with an extension that no reader of the folder picks up."""
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{name}.kubepin")
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file with this name, without its folder, is a draft."""
+    return name.startswith(".") and name.endswith(".kubepin")
 
 
 class Files:
@@ -79,15 +88,15 @@ class Files:
 
     @contextlib.contextmanager
     def replacing(
-        self, path: str, mode: int = 0o644, like: t.Optional[str] = None, name: t.Optional[str] = None
+        self, path: str, mode: int = 0o644, like: t.Optional[str] = None, name: str = NEW
     ) -> t.Iterator[t.BinaryIO]:
         """A file to write to, which replaces *path* atomically at the end, flushed to disk; after an error nothing is
         left of it.
 
-        :param name: the draft's name, by default one of this process
+        :param name: the draft's name
         """
         path = os.path.realpath(path)
-        draft = draft_path(path, name or str(os.getpid()))
+        draft = draft_path(path, name)
         try:
             with _new_file(draft, like or path, mode) as file:
                 yield file

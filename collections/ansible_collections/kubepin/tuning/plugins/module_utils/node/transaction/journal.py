@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -12,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import is_draft
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
     BEGUN,
     COMMITTED,
@@ -91,6 +93,13 @@ class Journal:
 
     def entry(self, record: SwitchRecord) -> Entry[SwitchRecord]:
         return Entry(self._files, self.path(record), record)
+
+    def remove_drafts(self) -> None:
+        """Remove the drafts of records that a power cut or a kill left. Callers hold the node's lock."""
+        for name in self._files.names(self.directory):
+            if is_draft(name):
+                with contextlib.suppress(OSError):
+                    self._files.remove(os.path.join(self.directory, name))
 
     def next_sequence(self) -> int:
         """The sequence number of a new switch."""

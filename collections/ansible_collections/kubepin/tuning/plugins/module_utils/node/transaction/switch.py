@@ -195,6 +195,7 @@ class Switch:
         entry = self._journal.entry(
             dataclasses.replace(record, before=dataclasses.replace(record.before, online=online))
         )
+        self._journal.remove_drafts()
         with self._node.guarded(may_be_down=True):
             try:
                 found = self._obstacles(record)
@@ -255,6 +256,7 @@ class Switch:
         :raises TuningError: if they cannot be written; they are removed then
         """
         record, path = entry.record, entry.path
+        self._journal.remove_drafts()
         try:
             entry.save()
             self._transaction.prepare(_changes_of(record), _files_of(record))

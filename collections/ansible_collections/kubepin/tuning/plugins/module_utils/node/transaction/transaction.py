@@ -19,7 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.ch
     Restorable,
     restore,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, NEW
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Entry
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
     SwitchRecord,
@@ -64,8 +64,9 @@ class Transaction:
     def clean(self, changes: t.Sequence[Change], before: t.Sequence[Restorable]) -> None:
         """Remove drafts and backups; the next transaction replaces one that cannot be removed."""
         for file in before:
-            with contextlib.suppress(OSError):
-                self.node.remove_draft(file.path, BACKUP)
+            for name in (BACKUP, NEW):
+                with contextlib.suppress(OSError):
+                    self.node.remove_draft(file.path, name)
         for change in changes:
             with contextlib.suppress(OSError):
                 change.remove_draft(self.node)

@@ -17,6 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import files as files_module
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import (
     BACKUP,
+    NEW,
     Files,
     draft_path,
     make_directory,
@@ -266,7 +267,7 @@ def test_new_folders_are_on_disk_in_their_parents_before_a_file_in_them(
     disk = Disk(monkeypatch)
     path = tmp_path / "kubepin" / "switches" / "1.json"
     FILES.replace(str(path), "{}")
-    draft = draft_path(str(path), str(os.getpid()))
+    draft = draft_path(str(path), NEW)
     assert disk.events == [
         ("flush", str(tmp_path)),
         ("flush", str(tmp_path / "kubepin")),
