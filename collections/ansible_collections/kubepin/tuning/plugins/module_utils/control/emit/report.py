@@ -104,7 +104,7 @@ def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, l
     try:
         topology = Topology.of(node["topology"])
     except TuningError as exc:
-        found = [*map(Problem.from_dict, exc.details["problems"]), *found]
+        found = [*exc.problems, *found]
     if found or desired is None:
         return None, [problems.of_node(name, problem) for problem in found]
     version = variables["kubelet_version"] or kubelet.get("version")

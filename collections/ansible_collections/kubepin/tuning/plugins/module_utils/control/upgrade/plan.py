@@ -112,7 +112,9 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
         server, target, hops = plan_hops(cluster, request)
     except VersionError as error:
         version = cluster["api_server"].lstrip("v")
-        return UpgradePlan(version, request.target or version, problems=[version_problem(error)])
+        return UpgradePlan(
+            version, request.target or version, problems=[version_problem(each) for each in error.problems]
+        )
     position = _position(cluster, hosts)
     plan = UpgradePlan(
         str(server),

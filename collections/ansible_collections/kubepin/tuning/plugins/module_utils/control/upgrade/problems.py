@@ -40,8 +40,10 @@ def _problem(code: str, subject: str, finding: str, remedy: str) -> Problem:
     return Problem(code, subject, finding, remedy, waivable=code in WAIVABLE)
 
 
-def version(reason: object) -> Problem:
-    return _problem("version", CLUSTER, f"cannot be upgraded: {reason}", "")
+def version(problem: Problem) -> Problem:
+    """:param problem: with a version, or with the path to it"""
+    finding = f"cannot be upgraded: {problem.subject} {problem.finding}"
+    return _problem(problem.code, CLUSTER, finding, problem.remedy)
 
 
 def not_in_run(node: str) -> Problem:
