@@ -112,6 +112,10 @@ plan:
   returned: success
   type: dict
   contains:
+    schema:
+      description: V(2); missing without O(hosts).
+      type: int
+      sample: 2
     current:
       description: The API server's version.
       type: str

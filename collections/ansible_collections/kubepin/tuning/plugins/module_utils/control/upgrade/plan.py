@@ -28,6 +28,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rul
 
 Data = Mapping[str, t.Any]
 
+SCHEMA = 2
+"""Since 2, problems are objects."""
 PREPARE, APPLY, NODE = "prepare", "apply", "node"
 """What a step does: back up the present state and fetch the new version, on all nodes, because `apply` rolls out
 kube-proxy and CoreDNS to them; `kubeadm upgrade apply` on the first control plane node; or upgrade a node's own
@@ -72,7 +74,7 @@ class UpgradePlan:
 
     def to_dict(self) -> dict[str, t.Any]:
         """The plan as in the fact `kubepin_upgrade_plan`."""
-        return {**asdict(self), "problems": to_dicts(self.problems)}
+        return {"schema": SCHEMA, **asdict(self), "problems": to_dicts(self.problems)}
 
 
 def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:

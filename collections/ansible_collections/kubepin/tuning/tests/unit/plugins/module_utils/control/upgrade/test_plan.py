@@ -374,7 +374,9 @@ def test_what_is_wrong_with_a_node_stays_with_its_remedy(cluster: Cluster) -> No
 
 def test_facts_carry_problems_as_dictionaries(cluster: Cluster) -> None:
     cluster.api["nodes"][1]["ready"] = False
-    [problem] = cluster.plan().to_dict()["problems"]
+    fact = cluster.plan().to_dict()
+    [problem] = fact["problems"]
+    assert fact["schema"] == 2
     assert (problem["code"], problem["subject"], problem["waivable"]) == ("not_ready", W1, False)
     assert problem["text"].startswith("w1 is not Ready (KubeletReady). Repair it first")
 
