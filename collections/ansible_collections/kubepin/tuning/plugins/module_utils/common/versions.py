@@ -20,7 +20,7 @@ DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED = "1.22.17"
 
 BROKEN = {
     "1.22.0": "its CPU manager gives wrong CPUs to pods with several containers (kubernetes/kubernetes#103952)",
-    "1.22.1": "nobody confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
+    "1.22.1": "it is not confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
 }
 """Versions that an upgrade never uses, and why."""
 
