@@ -19,6 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     parse_version,
     path_between,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import batch_invalid, no_batches
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import version as version_problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import (
     RULES,
@@ -214,13 +215,12 @@ def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
     )
 
 
-def batch_problems(sizes: Sequence[object]) -> list[str]:
+def batch_problems(sizes: Sequence[object]) -> list[Problem]:
     """What is wrong with the batch sizes; nothing if `in_batches` accepts them."""
     if not sizes:
-        return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
+        return [no_batches()]
     return [
-        f'kubeadm_upgrade_batches: "{size}" is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
-        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'."""
+        batch_invalid(size)
         for size in sizes
         if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9]?[0-9])(\.[0-9]+)?%", str(size))
     ]

@@ -46,6 +46,23 @@ def version(problem: Problem) -> Problem:
     return _problem(problem.code, CLUSTER, finding, problem.remedy)
 
 
+def no_batches() -> Problem:
+    return Problem(
+        "batches_invalid",
+        "kubeadm_upgrade_batches",
+        "is empty: expected how many workers at a time, such as [1] or [1, 20%]",
+    )
+
+
+def batch_invalid(size: object) -> Problem:
+    return Problem(
+        "batches_invalid",
+        f'"{size}" in kubeadm_upgrade_batches',
+        "is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%",
+        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'.""",
+    )
+
+
 def not_in_run(node: str) -> Problem:
     return _problem(
         "inventory",
