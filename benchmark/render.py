@@ -24,7 +24,7 @@ def to_object(experiment: Experiment) -> dict[str, Any]:
         "arms": {role.value: arm for role, arm in experiment.arms.items()},
         "recommendation": experiment.recommendation.value,
         "lead": terms.lead(experiment),
-        "answers": [_contrast(contrast) for contrast in sentences.answers(experiment)],
+        "answers": [_contrast(experiment, contrast) for contrast in sentences.answers(experiment)],
         "asked": experiment.asked,
         "verdict": experiment.verdict,
         "sentence": experiment.sentence,
@@ -39,7 +39,7 @@ def to_object(experiment: Experiment) -> dict[str, Any]:
         "invalid": _invalid(experiment.invalid),
         "contrasts": [
             {
-                **_contrast(contrast),
+                **_contrast(experiment, contrast),
                 "families": [_family(found) for found in contrast.families],
                 "margin": contrast.margin,
                 "cells": [_cell(cell) for cell in contrast.cells],
@@ -76,13 +76,21 @@ def to_object(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _contrast(contrast: Contrast) -> dict[str, Any]:
+def _contrast(experiment: Experiment, contrast: Contrast) -> dict[str, Any]:
     return {
         "question": contrast.question.value,
+        "name": _name(experiment, contrast),
         "load": contrast.load.value,
+        "load_name": terms.LOADS[contrast.load].short.lower(),
         **_estimate(contrast.headline.estimate),
         "verdict": contrast.headline.estimate.verdict.value,
     }
+
+
+def _name(experiment: Experiment, contrast: Contrast) -> str:
+    """Such as "exclusive CPUs against threads set"."""
+    before, after = (terms.arm(role, experiment.arms).short for role in COMPARED[contrast.question])
+    return f"{after} against {before}"
 
 
 def causes(found: Sequence[Cause]) -> list[dict[str, Any]]:
@@ -170,7 +178,7 @@ def _contrast_lines(experiment: Experiment, contrast: Contrast) -> list[str]:
     rows = [["model", "precision", "mode", "batch", before, after, "times as fast", head, ""]]
     rows += [_row(cell) for cell in contrast.cells]
     load = "" if contrast.load is Load.SOLO else f", {terms.LOADS[contrast.load].name}"
-    lines = [f"{after} against {before}{load}:"]
+    lines = [f"{_name(experiment, contrast)}{load}:"]
     if contrast.gradient:
         lines.append(gradient_conclusion(contrast.gradient, contrast.gradient_code))
         lines += [f"  {trend_line(trend)}" for trend in contrast.gradient]

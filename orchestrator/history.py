@@ -14,13 +14,8 @@ NOT_KNOWN = "not known"
 ADVICE = "advice"
 SAME = "same advice and conditions"
 """Ratios and variables of the inventory are not compared."""
-_QUESTIONS = {
-    "whole": "exclusive CPUs with as many threads, against today",
-    "threads": "threads set, against today",
-    "exclusive": "exclusive CPUs, against threads set",
-    "sides": "the second side, against the first",
-}
-_LOADS = {"solo": "", "full": " on a full node", "busy": " with busy neighbours"}
+_IDLE = "solo"
+"""The load that goes without saying."""
 _ENVIRONMENT = ("gpu", "driver", "torch", "kernel")
 """Keys of a pod's environment that may change between two runs of a node."""
 
@@ -150,7 +145,7 @@ def _plain(value: Any) -> str:
 
 
 def _contrast(found: ContrastRecord) -> str:
-    name = f"{_QUESTIONS.get(found.question, found.question)}{_LOADS.get(found.load, f' ({found.load})')}"
+    name = found.name if found.load == _IDLE else f"{found.name}, {found.load_name}"
     if found.ratio is None:
         return f"{name}: {NOT_KNOWN}"
     span = f" [{found.low:.2f}, {found.high:.2f}]" if found.low is not None and found.high is not None else ""

@@ -137,10 +137,15 @@ def read_result(folder: Path) -> ResultRecord:
 
 @dataclass(frozen=True)
 class ContrastRecord:
-    """A question under a load in a report: the time of the arm before over that of the arm after, with its interval."""
+    """A question under a load in a report: the time of the arm before over that of the arm after, with its interval.
+
+    `name` and `load_name` are for people; in reports of earlier versions they are the codes.
+    """
 
     question: str
+    name: str
     load: str
+    load_name: str
     ratio: float | None
     low: float | None
     high: float | None
@@ -183,7 +188,9 @@ def _report(report: _Object, node: str) -> ReportRecord:
         contrasts=tuple(
             ContrastRecord(
                 question=one.get("question", str),
+                name=one.optional("name", str) or one.get("question", str),
                 load=one.get("load", str),
+                load_name=one.optional("load_name", str) or one.get("load", str),
                 ratio=one.number("ratio"),
                 low=one.number("low"),
                 high=one.number("high"),

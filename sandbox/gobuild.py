@@ -234,7 +234,7 @@ def module_refused(reason: str) -> bool:
 def pick_staging_version(go: Go, module: str, version: Version) -> str:
     """The published version of a staging module: that of the release, or the nearest lower patch that is served.
 
-    Where none is, that of the release is named all the same: of a module that nothing imports (k8s.io/sample-...) only
+    Where none is, that of the release is named anyway: of a module that nothing imports (k8s.io/sample-...) only
     the go.mod is read, which the proxy serves even then. Otherwise the build will say what is missing.
     """
     for patch in range(version.patch, -1, -1):

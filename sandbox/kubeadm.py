@@ -9,7 +9,7 @@ from sandbox.settings import Version
 
 POD_SUBNET = "10.244.0.0/16"
 # HTTPProxyCIDR: kubeadm's URL check fails on [10.96.0.1] when built with Go 1.25.2 or newer.
-# SystemVerification, Swap: they judge the host, which a sandbox takes as it is.
+# SystemVerification, Swap: they check the host, which a sandbox takes as it is.
 IGNORED_PREFLIGHT = "HTTPProxyCIDR,SystemVerification,Swap"
 
 

@@ -206,7 +206,7 @@ def _listed(value: str | list[str] | None) -> list[str]:
 def pages() -> dict[Path, str]:
     """Every written page with its text."""
     found = {PROJECT / "docs/rbac.yaml": rbac()}
-    index = ["# Reference", "", f"{WRITTEN} Facts that roles hand on: [facts.md](../facts.md).", ""]
+    index = ["# Reference", "", f"{WRITTEN} Facts that roles publish: [facts.md](../facts.md).", ""]
     index += ["| role | does |", "|---|---|"]
     for folder in sorted((PROJECT / "roles").iterdir()):
         found[REFERENCE / f"role-{folder.name}.md"] = role_page(folder)

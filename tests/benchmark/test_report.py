@@ -377,6 +377,8 @@ def test_the_object_holds_each_contrast_by_question_and_load(written: Write) -> 
     assert [(one["question"], one["load"]) for one in data["contrasts"]] == [
         (question, load) for load in ("solo", "full", "busy") for question in ("threads", "exclusive")
     ]
+    full = data["contrasts"][3]
+    assert (full["name"], full["load_name"]) == ("exclusive CPUs against threads set", "full node")
     first = data["contrasts"][0]["families"][0]
     assert (first["family"], first["verdict"], first["rounds"], len(first["by_round"])) == (
         "input_pipeline",

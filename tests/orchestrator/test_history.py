@@ -14,8 +14,26 @@ from orchestrator.__main__ import main
 
 ENVIRONMENT = {"gpu": "NVIDIA H100", "driver": "570.1", "torch": "2.5.1", "kernel": "6.8.0"}
 CONTRASTS = [
-    {"question": "threads", "load": "solo", "ratio": 2.31, "low": 2.16, "high": 2.47, "verdict": "BEATS"},
-    {"question": "exclusive", "load": "full", "ratio": 0.85, "low": 0.79, "high": 0.91, "verdict": "WORSE"},
+    {
+        "question": "threads",
+        "name": "threads set against today",
+        "load": "solo",
+        "load_name": "idle node",
+        "ratio": 2.31,
+        "low": 2.16,
+        "high": 2.47,
+        "verdict": "BEATS",
+    },
+    {
+        "question": "exclusive",
+        "name": "exclusive CPUs against threads set",
+        "load": "full",
+        "load_name": "full node",
+        "ratio": 0.85,
+        "low": 0.79,
+        "high": 0.91,
+        "verdict": "WORSE",
+    },
 ]
 Keep = Callable[..., Path]
 
@@ -105,11 +123,21 @@ def test_the_list_for_people_names_advice_intervals_and_changes(
     rows = [" ".join(row.split()) for row in capsys.readouterr().out.splitlines()]
     assert rows[1].startswith("2026-11-27T09-00-00Z benchmark done")
     assert rows[2:5] == [
-        "gpu-01: Set the number of threads (times as fast: threads set, against today: 2.31 [2.16, 2.47]; "
-        "exclusive CPUs, against threads set on a full node: 0.85 [0.79, 0.91])",
+        "gpu-01: Set the number of threads (times as fast: threads set against today: 2.31 [2.16, 2.47]; "
+        "exclusive CPUs against threads set, full node: 0.85 [0.79, 0.91])",
         "Kubernetes v1.34.0, gpu NVIDIA H100, driver 570.1, torch 2.5.1, kernel 6.9.0, policy static",
         "since 2026-11-27T08-00-00Z: gpu-01: Kubernetes v1.33.1 -> v1.34.0; gpu-01: kernel 6.8.0 -> 6.9.0",
     ]
+
+
+def test_a_report_of_an_earlier_version_is_listed_with_its_codes(
+    project: Path, keep: Keep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "260")
+    unnamed = [{key: value for key, value in one.items() if "name" not in key} for one in CONTRASTS]
+    keep(8, {"gpu-01": {"contrasts": unnamed}})
+    assert main(["runs"], project) == 0
+    assert "threads: 2.31 [2.16, 2.47]; exclusive, full: 0.85" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_advice_is_no_claim_about_ratios(

@@ -714,8 +714,8 @@ class BenchmarkPod:
     def _node_lost(self, reason: str | None) -> Failure:
         return Failure(
             "node_lost",
-            f"node {self._request.node} is not Ready for {_NODE_PATIENCE_SECONDS} s while the benchmark pod is there "
-            f"({reason}): look after the node first.",
+            f"node {self._request.node} has not been Ready for {_NODE_PATIENCE_SECONDS} s while the benchmark pod is there "
+            f"({reason}). Repair the node first.",
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: benchmark_report
-short_description: Judge a measurement of the benchmark, or compare two
+short_description: Evaluate a measurement of the benchmark, or compare two
 version_added: 0.1.0
 author: The kubepin developers (@kubepin)
 description:
@@ -94,7 +94,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Judge what was measured so far
+- name: Evaluate what was measured so far
   kubepin.tuning.benchmark_report:
     source: runs/lab/benchmark/gpu-01/today
   register: evaluated
@@ -152,9 +152,9 @@ report:
       type: int
     contrasts:
       description: >-
-        Each C(question) (V(threads), V(exclusive), both steps at once as V(whole), or V(sides)) under each C(load), with
-        C(ratio), C(low), C(high), C(verdict), C(families) with the ratio C(by_round), C(cells), C(gradient), and the
-        C(causes) of a decided gap as C(code), C(share) and C(evidence).
+        Each C(question) (V(threads), V(exclusive), both steps at once as V(whole), or V(sides)) under each C(load), both
+        also as texts in C(name) and C(load_name), with C(ratio), C(low), C(high), C(verdict), C(families) with the ratio
+        C(by_round), C(cells), C(gradient), and the C(causes) of a decided gap as C(code), C(share) and C(evidence).
       type: list
       elements: dict
     throughputs:

@@ -112,6 +112,10 @@ plan:
   returned: success
   type: dict
   contains:
+    schema:
+      description: V(2); missing without O(hosts).
+      type: int
+      sample: 2
     current:
       description: The API server's version.
       type: str
@@ -214,7 +218,7 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """:raises TuningError: for invalid batch sizes, or if the API cannot be read"""
     problems = batch_problems(params["batches"])
     if problems:
-        raise TuningError(" ".join(problems))
+        raise TuningError.of(problems)
     request = UpgradeRequest(
         target=params["target"] or None,
         patches={str(minor): str(version) for minor, version in params["patches"].items()},

@@ -9,6 +9,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 
 _TAIL_LINES = 15
 
+E = t.TypeVar("E", bound="TuningError")
+
 
 def output_tail(output: str, errors: str) -> str:
     """The last lines of a command's output, where the reason for a failure is."""
@@ -22,11 +24,16 @@ class TuningError(Exception):
     The message names the subject, its value, what was expected and the remedy. `details` holds the same for programs.
     """
 
+    problems: t.Tuple[Problem, ...] = ()
+    """Those that `of` was given."""
+
     def __init__(self, message: str, **details: t.Any) -> None:
         super().__init__(message)
         self.details: t.Dict[str, t.Any] = details
 
     @classmethod
-    def of(cls, problems: t.Sequence[Problem]) -> TuningError:
+    def of(cls: t.Type[E], problems: t.Sequence[Problem]) -> E:
         """One error with all *problems*; `details` holds them as `problems`."""
-        return cls(joined(problems), problems=to_dicts(problems))
+        error = cls(joined(problems), problems=to_dicts(problems))
+        error.problems = tuple(problems)
+        return error

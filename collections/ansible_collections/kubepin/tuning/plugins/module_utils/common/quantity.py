@@ -48,7 +48,7 @@ def parse_quantity(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(str(text).strip())
     if not match or len(match[1]) > _MAX_DIGITS:
         raise ValueError(
-            f'"{_shortened(text)}" is no Kubernetes quantity: expected a number with a suffix such as m, k, M, Mi, G or Gi'
+            f'"{_shortened(text)}" is not a Kubernetes quantity: expected a number with a suffix such as m, k, M, Mi, G or Gi'
         )
     number, suffix, exponent = match.groups()
     power = max(-_MAX_EXPONENT, min(int(exponent or 0), _MAX_EXPONENT))

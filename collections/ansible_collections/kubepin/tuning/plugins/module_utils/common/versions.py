@@ -7,6 +7,8 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade import problems
 
 OLDEST = (1, 20)
 """The oldest minor that an upgrade starts from."""
@@ -18,7 +20,7 @@ DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED = "1.22.17"
 
 BROKEN = {
     "1.22.0": "its CPU manager gives wrong CPUs to pods with several containers (kubernetes/kubernetes#103952)",
-    "1.22.1": "nobody confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
+    "1.22.1": "it is not confirmed that its CPU manager is without the fault of 1.22.0 (kubernetes/kubernetes#103952)",
 }
 """Versions that an upgrade never uses, and why."""
 
@@ -66,7 +68,7 @@ def parse_version(text: str) -> Version:
     """
     match = re.fullmatch(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", text.strip(), re.ASCII)
     if not match:
-        raise VersionError(f'"{text[:60]}" is no Kubernetes version: expected MAJOR.MINOR.PATCH, such as 1.22.17.')
+        raise VersionError.of([problems.not_a_version(text)])
     return Version(*(int(number) for number in match.groups()))
 
 
@@ -83,13 +85,11 @@ def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
         )
     target = parse_version(wanted)
     if str(target) in BROKEN:
-        raise VersionError(
-            f"the wanted version {target} is refused: {BROKEN[str(target)]}. Ask for {DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED}."
+        raise VersionError.of(
+            [problems.target_refused(target, BROKEN[str(target)], DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED)]
         )
     if current.line < OLDEST:
-        raise VersionError(
-            f"the cluster is at {current}: upgrades start from {'.'.join(map(str, OLDEST))}. Bring it there by hand first."
-        )
+        raise VersionError.of([problems.start_too_old(current, ".".join(map(str, OLDEST)))])
     return target
 
 
@@ -105,14 +105,14 @@ def path_between(current: Version, target: Version, patches: t.Mapping[str, str]
     if target <= current:
         return []
     hops: t.List[Version] = []
-    problems: t.List[str] = []
+    found: t.List[Problem] = []
     for minor in range(current.minor + 1, target.minor):
         try:
             hops.append(_patch_of(minor, patches))
         except VersionError as exc:
-            problems.append(str(exc))
-    if problems:
-        raise VersionError(" ".join(problems), problems=problems)
+            found += exc.problems
+    if found:
+        raise VersionError.of(found)
     return [*hops, target]
 
 
@@ -121,14 +121,11 @@ def _patch_of(minor: int, patches: t.Mapping[str, str]) -> Version:
     chosen = patches.get(line)
     if chosen is None:
         if minor not in LAST_PATCHES:
-            raise VersionError(
-                f"the upgrade path includes {line}, whose latest patch kubepin does not know: name one in `patches`, "
-                f'such as {{"{line}": "{line}.1"}}.'
-            )
+            raise VersionError.of([problems.patch_unknown(line)])
         return Version(1, minor, LAST_PATCHES[minor])
     version = parse_version(chosen)
     if version.line != (1, minor):
-        raise VersionError(f'`patches` gives {chosen} for {line}: expected a version of {line}, such as "{line}.1".')
+        raise VersionError.of([problems.patch_of_other_minor(chosen, line)])
     if str(version) in BROKEN:
-        raise VersionError(f"`patches` gives {chosen} for {line}, which is refused: {BROKEN[str(version)]}.")
+        raise VersionError.of([problems.patch_refused(chosen, line, BROKEN[str(version)])])
     return version

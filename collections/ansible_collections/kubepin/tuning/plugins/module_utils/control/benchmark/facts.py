@@ -51,7 +51,9 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
         )
     fractional = _quantity(settings["fractional_cpu"])
     if settings["contrast"] and (fractional is None or _is_whole(fractional)):
-        fault("fractional_cpu", "a quantity that is no whole number, such as 12001m, because whole CPUs are exclusive")
+        fault(
+            "fractional_cpu", "a quantity that is not a whole number, such as 12001m, because whole CPUs are exclusive"
+        )
     groups = [str(arm.get("group") or "") for arm in settings["arms"]]
     if "" in groups or len(set(groups)) < len(groups):
         fault("arms", "a list of {group, cpu}, each group named once")
@@ -408,23 +410,20 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     return lines
 
 
-_COLUMNS = {"whole": "both steps", "threads": "threads", "exclusive": "exclusive CPUs"}
-"""The questions of a report (`benchmark.experiment.Question`) as columns: times as fast, with the interval."""
-
-
 def _nodes_table(hosts: Sequence[str], comparisons: Mapping[str, Data]) -> list[str]:
-    """What to do on each node and how much it brings, and on which nodes the advice differs; empty below two nodes."""
+    """What to do on each node and how many times as fast it makes each contrast, and on which nodes the advice differs;
+    empty below two nodes.
+    """
     advised = {host: comparisons[host] for host in hosts if (comparisons.get(host) or {}).get("lead")}
     if len(advised) < 2:
         return []
-    asked = {answer["question"] for found in advised.values() for answer in found["answers"]}
-    questions = [question for question in _COLUMNS if question in asked]
-    rows = [["node", "what to do", *(_COLUMNS[question] for question in questions), "GPU-hours a day"]]
+    names = list(dict.fromkeys(answer["name"] for found in advised.values() for answer in found["answers"]))
+    rows = [["node", "what to do", *names, "GPU-hours a day"]]
     for host, found in advised.items():
-        answers = {answer["question"]: answer for answer in reversed(found["answers"])}
+        answers = {answer["name"]: answer for answer in reversed(found["answers"])}
         hours = found["gpu_hours_gained"]
         gained = "-" if hours is None else f"{hours:.1f}"
-        rows.append([host, found["lead"], *(_times(answers.get(question)) for question in questions), gained])
+        rows.append([host, found["lead"], *(_times(answers.get(name)) for name in names), gained])
     widths = [max(map(len, column)) for column in zip(*rows)]
     table = [_GAP.join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip() for row in rows]
     return [*table, _agreement({host: found["lead"] for host, found in advised.items()})]

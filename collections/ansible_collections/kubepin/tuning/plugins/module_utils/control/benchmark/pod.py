@@ -512,7 +512,7 @@ def deleted(request: PodRequest) -> Failure:
     """The failure of a pod that something other than kubepin deleted."""
     return Failure(
         "deleted",
-        f"{_who(request)} was deleted while it measured: by somebody, a drain, or an eviction. "
+        f"{_who(request)} was deleted while it measured: by a user, a drain or an eviction. "
         "Run it again once the node is left alone.",
     )
 

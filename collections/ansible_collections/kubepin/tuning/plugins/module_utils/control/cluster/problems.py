@@ -130,7 +130,7 @@ def other_work(node: str, owner: str, is_upgrade: bool) -> Problem:
         "node_in_other_work",
         f"node {node}",
         f"was cordoned by {owner}, which has not finished",
-        f"Let it end, or finish its work with {playbook}. To give it up, look after the node, and remove the mark: "
+        f"Let it end, or finish its work with {playbook}. To give it up, check the node and remove the mark: "
         f"`kubectl annotate node {node} kubepin.io/cordoned-`.",
     )
 

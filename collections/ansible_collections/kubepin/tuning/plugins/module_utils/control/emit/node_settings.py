@@ -142,9 +142,9 @@ def _kind(node: NodeSettings) -> tuple[Any, ...]:
     return node.minor, node.settings, cpus, [format_cpuset(core.cpus) for core in topology.cores]
 
 
-def settings_lines(settings: Mapping[str, Any]) -> list[str]:
-    """The settings for people, a line each."""
-    return [f"{name}: {_shown(value)}" for name, value in settings.items()]
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings' values for people, by field."""
+    return {name: _shown(value) for name, value in settings.items()}
 
 
 def _shown(value: Any) -> str:

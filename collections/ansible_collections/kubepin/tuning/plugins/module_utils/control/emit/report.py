@@ -18,7 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.node_s
     NodeSettings,
     by_machine_type,
     settings_for,
-    settings_lines,
+    shown_settings,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import static_policy_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
@@ -93,7 +93,10 @@ def _names(formats: str | Sequence[str]) -> list[str]:
 
 
 def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, list[Problem]]:
-    """The settings for new nodes like this one; every problem that one of the formats has with it, with its name."""
+    """The settings for new nodes like this one; every problem that one of the formats has with it, with its name.
+
+    Fields that a format clears decide about problems only: kubepin manages none of them.
+    """
     name, kubelet, variables = node["node"], node["kubelet"], node["settings"]
     if node["error"]:
         return None, [problems.of_node(name, failed(node["error"]))]
@@ -101,7 +104,7 @@ def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, l
     try:
         topology = Topology.of(node["topology"])
     except TuningError as exc:
-        found = [*map(Problem.from_dict, exc.details["problems"]), *found]
+        found = [*exc.problems, *found]
     if found or desired is None:
         return None, [problems.of_node(name, problem) for problem in found]
     version = variables["kubelet_version"] or kubelet.get("version")
@@ -133,9 +136,9 @@ def node_settings_text(result: Data) -> str:
 
 def _type_lines(machine: Data) -> list[str]:
     lines = [f"  CPUs {machine['cpus']}, kubelet {machine['kubelet_version']}"]
-    for line in settings_lines(machine["settings"]):
-        reserved = line.startswith("reservedSystemCPUs:")
-        lines.append(f"  {line}   ({machine['reservation']})" if reserved else f"  {line}")
+    for name, value in shown_settings(machine["settings"]).items():
+        reason = f"   ({machine['reservation']})" if name == "reservedSystemCPUs" else ""
+        lines.append(f"  {name}: {value}{reason}")
     lines += [f"  note: {note}" for note in machine["notes"]]
     for written in machine["formats"]:
         lines += ["", f"  {written['format']}: {written['use']}"]

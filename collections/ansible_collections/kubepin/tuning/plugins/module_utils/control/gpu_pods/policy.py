@@ -17,8 +17,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import gpu_prefixes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 
 Data = Mapping[str, Any]
 
@@ -69,35 +71,26 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
     ]
 
 
-def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str) -> list[str]:
-    """Why the policy may not be written or removed, each reason with its remedy.
+def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str) -> list[dict[str, Any]]:
+    """Why the policy may not be written or removed, as facts carry problems.
 
     :param found: the existing objects with the policy's names
     :param version: the API server's version
     """
-    problems = []
+    wrong = []
     if parse_version(version).line < FIRST:
-        problems.append(
-            f"the API server is {version}: a ValidatingAdmissionPolicy takes 1.30 or newer. What is left is the audit: "
-            "audit-gpu-pods.yml lists the GPU pods without exclusive CPUs, fails on them with gpu_qos_fail_on=not_exclusive, and "
-            "mends their owners with gpu_qos_apply=true."
-        )
+        wrong.append(problems.server_too_old(version, ".".join(map(str, FIRST))))
     if not _LABEL.fullmatch(settings["exempt_label"]):
-        problems.append(
-            f'gpu_pod_policy_exempt_label is "{settings["exempt_label"]}": expected KEY=VALUE, such as kubepin.io/gpu-pod-policy=exempt.'
-        )
-    problems += [
-        f'gpu_pod_policy_resource_prefixes has "{prefix}": expected how names of resources begin, such as nvidia.com/.'
-        for prefix in settings["resource_prefixes"]
-        if not _PREFIX.fullmatch(prefix)
+        wrong.append(problems.exempt_label_invalid(settings["exempt_label"]))
+    wrong += [
+        problems.prefix_invalid(prefix) for prefix in settings["resource_prefixes"] if not _PREFIX.fullmatch(prefix)
     ]
-    problems += [
-        f"{item['kind']}/{item['metadata']['name']} is there without the label app.kubernetes.io/managed-by=kubepin: it is not kubepin's. "
-        "Remove it, or give it that label if kubepin may replace or remove it."
+    wrong += [
+        problems.not_ours(f"{item['kind']}/{item['metadata']['name']}")
         for item in found
         if any((item["metadata"].get("labels") or {}).get(key) != value for key, value in _MANAGED_BY.items())
     ]
-    return problems
+    return to_dicts(wrong)
 
 
 def gpu_pod_policy_faults(policy: Data) -> list[str] | None:

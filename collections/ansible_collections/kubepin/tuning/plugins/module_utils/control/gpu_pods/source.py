@@ -141,7 +141,9 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
             _unpack(path, item, found)
         return
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-        raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(document)[:60]!r}. {_EXPECTED}')
+        raise TuningError(
+            f'"{path}" holds something that is not a Kubernetes object: {str(document)[:60]!r}. {_EXPECTED}'
+        )
     if not document["kind"].endswith("List"):
         metadata = document.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
@@ -157,5 +159,7 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
         )
     for item in items:
         if not isinstance(item, dict):
-            raise TuningError(f'"{path}" holds something that is no Kubernetes object: {str(item)[:60]!r}. {_EXPECTED}')
+            raise TuningError(
+                f'"{path}" holds something that is not a Kubernetes object: {str(item)[:60]!r}. {_EXPECTED}'
+            )
         _unpack(path, {**({"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}), **item}, found)

@@ -92,7 +92,7 @@ def dropped_settings(before: t.Mapping[str, t.Any], kubelet: Kubelet, back: t.Se
     kubeadm writes neither flags nor drop-ins. Values from there that changed were changed deliberately, and stay.
 
     :param before: the effective settings before the upgrade
-    :param back: the changes that take the pins away, because the file is judged without them
+    :param back: the changes that take the pins away, because the file is checked without them
     """
     after, sources = effective_after(kubelet, back)
     return {

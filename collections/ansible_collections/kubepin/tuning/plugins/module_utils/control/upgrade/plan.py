@@ -19,6 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     parse_version,
     path_between,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import batch_invalid, no_batches
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import version as version_problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rules import (
     RULES,
@@ -28,6 +29,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rul
 
 Data = Mapping[str, t.Any]
 
+SCHEMA = 2
+"""Since 2, problems are objects."""
 PREPARE, APPLY, NODE = "prepare", "apply", "node"
 """What a step does: back up the present state and fetch the new version, on all nodes, because `apply` rolls out
 kube-proxy and CoreDNS to them; `kubeadm upgrade apply` on the first control plane node; or upgrade a node's own
@@ -72,7 +75,7 @@ class UpgradePlan:
 
     def to_dict(self) -> dict[str, t.Any]:
         """The plan as in the fact `kubepin_upgrade_plan`."""
-        return {**asdict(self), "problems": to_dicts(self.problems)}
+        return {"schema": SCHEMA, **asdict(self), "problems": to_dicts(self.problems)}
 
 
 def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
@@ -112,7 +115,9 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
         server, target, hops = plan_hops(cluster, request)
     except VersionError as error:
         version = cluster["api_server"].lstrip("v")
-        return UpgradePlan(version, request.target or version, problems=[version_problem(error)])
+        return UpgradePlan(
+            version, request.target or version, problems=[version_problem(each) for each in error.problems]
+        )
     position = _position(cluster, hosts)
     plan = UpgradePlan(
         str(server),
@@ -210,13 +215,12 @@ def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
     )
 
 
-def batch_problems(sizes: Sequence[object]) -> list[str]:
+def batch_problems(sizes: Sequence[object]) -> list[Problem]:
     """What is wrong with the batch sizes; nothing if `in_batches` accepts them."""
     if not sizes:
-        return ["kubeadm_upgrade_batches is empty: expected how many workers at a time, such as [1] or [1, 20%]."]
+        return [no_batches()]
     return [
-        f'kubeadm_upgrade_batches: "{size}" is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%. '
-        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'."""
+        batch_invalid(size)
         for size in sizes
         if not re.fullmatch(r"[1-9][0-9]*|(100|[1-9]?[0-9])(\.[0-9]+)?%", str(size))
     ]

@@ -40,8 +40,27 @@ def _problem(code: str, subject: str, finding: str, remedy: str) -> Problem:
     return Problem(code, subject, finding, remedy, waivable=code in WAIVABLE)
 
 
-def version(reason: object) -> Problem:
-    return _problem("version", CLUSTER, f"cannot be upgraded: {reason}", "")
+def version(problem: Problem) -> Problem:
+    """:param problem: with a version, or with the path to it"""
+    finding = f"cannot be upgraded: {problem.subject} {problem.finding}"
+    return _problem(problem.code, CLUSTER, finding, problem.remedy)
+
+
+def no_batches() -> Problem:
+    return Problem(
+        "batches_invalid",
+        "kubeadm_upgrade_batches",
+        "is empty: expected how many workers at a time, such as [1] or [1, 20%]",
+    )
+
+
+def batch_invalid(size: object) -> Problem:
+    return Problem(
+        "batches_invalid",
+        f'"{size}" in kubeadm_upgrade_batches',
+        "is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%",
+        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'.""",
+    )
 
 
 def not_in_run(node: str) -> Problem:

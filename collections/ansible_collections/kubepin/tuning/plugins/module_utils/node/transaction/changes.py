@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import FileText
 
 
 class Change(t.Protocol):
@@ -70,12 +71,8 @@ def restore(file: Restorable, files: Files) -> None:
         files.place_draft(file.path, BACKUP)
 
 
-@dataclass(frozen=True)
-class TextFile:
+class TextFile(FileText):
     """A file whose text the journal holds."""
-
-    path: str
-    text: t.Optional[str]
 
     @property
     def was_missing(self) -> bool:

@@ -47,7 +47,7 @@ def test_numbers_out_of_range_are_capped_as_in_kubernetes(text: str, value: floa
     "text", ["", "1 Gi", "Gi", "1GB", "5%", "1e", "one", "٣", "1e9999999999999999999", "9" * 5000, "1" * 50000 + "x"]
 )
 def test_no_quantities(text: str) -> None:
-    with pytest.raises(ValueError, match="is no Kubernetes quantity"):
+    with pytest.raises(ValueError, match="is not a Kubernetes quantity"):
         parse_quantity(text)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.facts import (
     benchmark_fact,
@@ -438,10 +440,17 @@ def test_the_summary():
     assert benchmark_summary({"gpu-1": {}}, {}) == []
 
 
+NAMES = {
+    "whole": "exclusive CPUs against today",
+    "threads": "threads set against today",
+    "exclusive": "exclusive CPUs against threads set",
+}
+
+
 def advised(lead, hours, **ratios):
     """A comparison with this advice; each ratio has an interval of 10 %."""
     answers = [
-        {"question": question, "load": "solo", "ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1}
+        {"question": question, "name": NAMES[question], "ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1}
         for question, ratio in ratios.items()
     ]
     line = f"benchmark: {lead}."
@@ -454,11 +463,16 @@ def test_several_nodes_are_one_table_and_those_that_differ_are_named():
     lines = benchmark_summary(
         facts, {"gpu-1": threads, "gpu-2": advised("Keep the switch", 16.5, whole=3.2), "gpu-10": threads}
     )
-    assert lines[1:6] == [
-        "  node     what to do                  both steps          threads             exclusive CPUs      GPU-hours a day",
-        "  gpu-1    Set the number of threads   -                   2.00 [1.80, 2.20]   0.80 [0.72, 0.88]   12.0",
-        "  gpu-2    Keep the switch             3.20 [2.88, 3.52]   -                   -                   16.5",
-        "  gpu-10   Set the number of threads   -                   2.00 [1.80, 2.20]   0.80 [0.72, 0.88]   12.0",
+    head = [NAMES["threads"], NAMES["exclusive"], NAMES["whole"], "GPU-hours a day"]
+    columns = [[cell.strip() for cell in re.split(r" {3,}", line.strip())] for line in lines[1:5]]
+    assert columns == [
+        ["node", "what to do", *head],
+        ["gpu-1", "Set the number of threads", "2.00 [1.80, 2.20]", "0.80 [0.72, 0.88]", "-", "12.0"],
+        ["gpu-2", "Keep the switch", "-", "-", "3.20 [2.88, 3.52]", "16.5"],
+        ["gpu-10", "Set the number of threads", "2.00 [1.80, 2.20]", "0.80 [0.72, 0.88]", "-", "12.0"],
+    ]
+    assert len({line.index(cells[-1]) for line, cells in zip(lines[1:5], columns)}) == 1
+    assert lines[5:6] == [
         "  The advice differs: Set the number of threads: gpu-1, gpu-10; Keep the switch: gpu-2.",
     ]
 
@@ -469,8 +483,8 @@ def test_nodes_that_agree_are_said_to_and_a_single_one_has_no_table():
     undecided["answers"][0].update(low=None, high=None)
     lines = benchmark_summary(facts, {"gpu-1": undecided, "gpu-2": undecided})
     assert lines[2:4] == [
-        "  gpu-1   Not decided yet   1.10      -",
-        "  gpu-2   Not decided yet   1.10      -",
+        "  gpu-1   Not decided yet   1.10                        -",
+        "  gpu-2   Not decided yet   1.10                        -",
     ]
     assert lines[4] == "  The advice is the same on all nodes."
     assert not any("what to do" in line for line in benchmark_summary({"gpu-1": fact()}, {"gpu-1": undecided}))

@@ -362,7 +362,7 @@ def test_offline_cpus_are_not_there() -> None:
     ("change", "words"),
     [
         ({"topology_policy": "restricted"}, 'topologyManagerPolicy is "restricted": allocations can be previewed with'),
-        ({"pods": [Pod("p", (Container("c", "two"),))]}, 'container c of pod p: "two" is no Kubernetes quantity'),
+        ({"pods": [Pod("p", (Container("c", "two"),))]}, 'container c of pod p: "two" is not a Kubernetes quantity'),
         ({"pods": [Pod("p", (Container("c", "-1"),))]}, 'container c of pod p asks for "-1" CPUs'),
         (
             {"pods": [Pod("p", (Container("c", "1", "main"),))]},

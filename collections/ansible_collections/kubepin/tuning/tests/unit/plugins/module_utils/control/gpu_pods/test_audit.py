@@ -79,5 +79,5 @@ def test_the_audit_follows_owners_and_counts_costs():
 
 
 def test_a_quantity_that_is_none_names_its_pod():
-    with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is no Kubernetes quantity'):
+    with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
         audit(Cluster([named("odd", pod(main("two 1Gi")))]), {}, PREFIXES, 1)

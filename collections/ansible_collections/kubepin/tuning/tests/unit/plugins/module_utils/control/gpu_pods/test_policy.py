@@ -52,24 +52,27 @@ def test_what_kubepin_made_may_be_replaced():
 def test_all_problems_come_at_once():
     foreign = [{**item, "metadata": {"name": item["metadata"]["name"]}} for item in made()]
     found = problems(foreign, "v1.29.14", exempt_label="exempt", resource_prefixes=["nvidia.com/", ""])
-    assert len(found) == 6
-    assert "v1.29.14: a ValidatingAdmissionPolicy takes 1.30 or newer" in found[0]
-    assert "audit-gpu-pods.yml" in found[0]
-    assert 'gpu_pod_policy_exempt_label is "exempt": expected KEY=VALUE' in found[1]
-    assert "gpu_pod_policy_resource_prefixes" in found[2]
-    assert "ValidatingAdmissionPolicyBinding/kubepin-gpu-pods-owners is there without the label" in found[5]
+    assert [problem["code"] for problem in found] == [
+        "server_too_old",
+        "exempt_label_invalid",
+        "resource_prefix_invalid",
+        *["policy_of_others"] * 3,
+    ]
+    assert found[0]["text"].startswith("the API server at v1.29.14 has no ValidatingAdmissionPolicy, which takes 1.30")
+    assert "audit-gpu-pods.yml" in found[0]["remedy"]
+    assert found[5]["subject"] == "ValidatingAdmissionPolicyBinding/kubepin-gpu-pods-owners"
 
 
 @pytest.mark.parametrize("label", ["", "key", "key=", "=value", "two words=yes", "key=a b", "key=a=b"])
 def test_a_label_that_is_none_is_refused(label):
     (problem,) = problems(exempt_label=label)
-    assert f'"{label}": expected KEY=VALUE' in problem
+    assert problem["subject"] == f'gpu_pod_policy_exempt_label "{label}"'
 
 
 @pytest.mark.parametrize("prefix", ["", "nvidia.com/'gpu", "a b"])
 def test_a_prefix_of_no_resource_is_refused(prefix):
     (problem,) = problems(resource_prefixes=[prefix])
-    assert "gpu_pod_policy_resource_prefixes" in problem
+    assert problem["code"] == "resource_prefix_invalid"
 
 
 def test_the_domain_of_nvidia_stands_for_its_gpus():

@@ -33,10 +33,10 @@ def test_files(tmp_path):
     [
         (None, "cannot be read"),
         ("{", "is neither JSON nor YAML"),
-        ("just words", "holds something that is no Kubernetes object"),
-        ('{"a": 1}', "holds something that is no Kubernetes object"),
+        ("just words", "holds something that is not a Kubernetes object"),
+        ('{"a": 1}', "holds something that is not a Kubernetes object"),
         ('{"kind": "Pod"}', "holds a Pod without a name"),
-        ('{"kind": "List", "items": [1]}', "holds something that is no Kubernetes object"),
+        ('{"kind": "List", "items": [1]}', "holds something that is not a Kubernetes object"),
         ('{"kind": "List", "items": {"a": 1}}', "holds a List whose items are not a list"),
         ('{"kind": "Pod", "metadata": "a"}', "holds a Pod without a name"),
         ("[" * 100_000, "is nested too deeply"),
@@ -96,7 +96,7 @@ def test_null_is_absent_as_in_the_api(tmp_path):
         ),
         (
             item(spec=pod({"name": "a", "resources": {"limits": {"cpu": "two"}}})),
-            'Pod default/x: spec.containers[0].resources.limits.cpu: "two" is no Kubernetes quantity',
+            'Pod default/x: spec.containers[0].resources.limits.cpu: "two" is not a Kubernetes quantity',
         ),
         (
             item(spec=pod({"name": "a", "resources": {"limits": {"cpu": [2]}}})),
@@ -114,7 +114,7 @@ def test_null_is_absent_as_in_the_api(tmp_path):
         (item("Deployment", apiVersion=None), "Deployment default/x: apiVersion is missing"),
         (
             {"kind": "Node", "metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "many"}}},
-            'Node n: status.allocatable.cpu: "many" is no Kubernetes quantity',
+            'Node n: status.allocatable.cpu: "many" is not a Kubernetes quantity',
         ),
     ],
 )

@@ -141,7 +141,7 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
             "1.22.17",
             {**STATIC, "evictionHard": {"memory.available": "much"}},
             "eviction_hard_invalid",
-            'evictionHard memory.available: "much" is no Kubernetes quantity',
+            'evictionHard memory.available: "much" is not a Kubernetes quantity',
             id="eviction at no quantity",
         ),
         pytest.param(
@@ -296,7 +296,7 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
                 "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1 Gi"}}],
             },
             "reserved_memory_invalid",
-            '"1 Gi" is no Kubernetes quantity',
+            '"1 Gi" is not a Kubernetes quantity',
             id="no quantity",
         ),
     ],

@@ -374,7 +374,9 @@ def test_what_is_wrong_with_a_node_stays_with_its_remedy(cluster: Cluster) -> No
 
 def test_facts_carry_problems_as_dictionaries(cluster: Cluster) -> None:
     cluster.api["nodes"][1]["ready"] = False
-    [problem] = cluster.plan().to_dict()["problems"]
+    fact = cluster.plan().to_dict()
+    [problem] = fact["problems"]
+    assert fact["schema"] == 2
     assert (problem["code"], problem["subject"], problem["waivable"]) == ("not_ready", W1, False)
     assert problem["text"].startswith("w1 is not Ready (KubeletReady). Repair it first")
 
@@ -415,11 +417,12 @@ def test_batches(sizes: list[int | str], expected: list[int]) -> None:
 @pytest.mark.parametrize("size", ["[2]", "0", 0, -1, "half", "120%", "2.5", "%"])
 def test_what_is_no_size_of_a_batch_is_named(size: object) -> None:
     (problem,) = batch_problems([1, size])
-    assert f'kubeadm_upgrade_batches: "{size}" is not a number of workers' in problem
+    assert problem.subject == f'"{size}" in kubeadm_upgrade_batches'
+    assert problem.finding.startswith("is not a number of workers")
 
 
 def test_no_batch_at_all_is_refused() -> None:
-    assert "expected how many workers at a time" in batch_problems([])[0]
+    assert "expected how many workers at a time" in batch_problems([])[0].finding
 
 
 def test_what_a_drain_may_take_from_others_is_a_note(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.problems import target_refused
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
     upgrade_failure_text,
@@ -23,7 +24,7 @@ PLAN: dict[str, Any] = {
     "problems": to_dicts(
         [
             problems.not_ready("w1", "KubeletNotReady"),
-            problems.version("1.21.0 is refused."),
+            problems.version(target_refused("1.22.0", "its CPU manager is broken", "1.22.17")),
             problems.external_etcd("cp"),
         ]
     ),
@@ -60,7 +61,7 @@ def test_problems_name_their_node_their_code_and_how_to_waive_them() -> None:
     assert upgrade_problems_text(PLAN) == [
         "kubepin: nothing was changed. 3 problems between 1.20.15 and 1.21.14:",
         "  w1        [not_ready] is not Ready (KubeletNotReady). Repair it first, or remove it from the cluster.",
-        "  cluster   [version] cannot be upgraded: 1.21.0 is refused.",
+        "  cluster   [version] cannot be upgraded: target version 1.22.0 is refused: its CPU manager is broken. Ask for 1.22.17.",
         "  cp        [external_etcd] does not run etcd as a static pod, so kubepin takes no snapshot of it. "
         "Take one yourself. To go on anyway, add external_etcd to kubeadm_upgrade_accept.",
     ]
