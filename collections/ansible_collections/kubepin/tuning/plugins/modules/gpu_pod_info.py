@@ -40,15 +40,19 @@ options:
       - Node name to facts about the node, which take precedence over the API.
       - >-
         Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(pod_level_managers) (whether its feature gate
-        C(PodLevelResourceManagers) is on), C(threads_per_core), C(allocatable_cpu), C(runc_version), C(cgroup_driver)
+        C(PodLevelResourceManagers) is on), C(pod_scope) (whether its topology manager has the scope V(pod), and a policy other
+        than V(none)), C(threads_per_core), C(allocatable_cpu), C(runc_version), C(cgroup_driver)
         (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
     type: dict
     default: {}
   gpu_resource_prefixes:
     description:
       - Prefixes of GPU resource names. V(nvidia.com/) stands for the names of NVIDIA's GPUs, C(nvidia.com/gpu*) and
-        C(nvidia.com/mig-*), and not for network devices such as C(nvidia.com/hostdev).
-      - Claims of containers (DRA) always count as GPUs.
+        C(nvidia.com/mig-*), and not for network devices such as C(nvidia.com/hostdev). It also stands for the device
+        classes of NVIDIA's DRA driver as extended resources, such as
+        C(deviceclass.resource.kubernetes.io/gpu.nvidia.com).
+      - Claims of containers (DRA) always count as GPUs. They may be for other devices, which only the claims tell, and the
+        audit does not read claims.
     type: list
     elements: str
     default: [nvidia.com/]
@@ -108,8 +112,10 @@ pods:
       type: str
       sample: Burstable
     exclusive:
-      description: Whether all its containers get exclusive CPUs. Unknown facts about the node are assumed not to
-        prevent it.
+      description:
+        - Whether all its containers get exclusive CPUs. Unknown facts about the node are assumed not to prevent it.
+        - In a pod with resources of its own, on a node with the feature gate C(PodLevelResourceManagers), whether those with
+          a GPU do.
       type: bool
     containers:
       description: The pod's containers, init containers first.
@@ -136,14 +142,23 @@ pods:
         exclusive:
           description: Whether it gets exclusive CPUs.
           type: bool
+        pool:
+          description:
+            - The CPUs that it runs on. V(exclusive) are its own; V(node) are those that all pods of the node share.
+            - V(pod) are what the containers with exclusive CPUs leave of a pod that the kubelet manages as a whole in the
+              scope of the pod.
+          type: str
+          sample: exclusive
         reasons:
           description:
-            - Every reason why it does not.
+            - Every reason why it does not get the exclusive CPUs that it needs.
             - C(no_cpu_limit), C(no_memory_limit), C(cpu_request_differs) and C(memory_request_differs) keep a pod from being Guaranteed.
             - C(other_container) means that another container does.
             - C(fractional_cpu) is a request that is not a whole number.
             - C(pod_level_resources) are resources of the pod itself, for which a kubelet pins nothing without
               the feature gate C(PodLevelResourceManagers) (1.36 and newer, off by default).
+            - C(pod_fractional_cpu) and C(empty_pod_pool) are resources of the pod itself that a kubelet with this gate and
+              C(topologyManagerScope=pod) does not pin, or rejects because they leave no CPUs to the containers that share.
             - C(smt_alignment) is a number of CPUs that C(full-pcpus-only) rejects.
             - C(too_many_cpus) is a request for more CPUs than the node can ever provide.
             - C(policy_not_static) means that its node does not use the static policy.
@@ -211,12 +226,13 @@ owners:
       description: How many of its pods have not finished.
       type: int
     containers:
-      description: As in RV(pods[].containers), for a node about which nothing is known.
+      description: As in RV(pods[].containers), for a node about which nothing is known but how the nodes of its pods manage
+        pods with resources of their own.
       type: list
       elements: dict
     patch:
-      description: Strategic merge patch that gives its containers exclusive CPUs, as far as its own numbers allow.
-        Null without a patch.
+      description: Strategic merge patch that gives exclusive CPUs to its containers that need them, as far as its own numbers
+        allow. Null without a patch.
       type: dict
     undo:
       description: Strategic merge patch that reverts RV(owners[].patch).

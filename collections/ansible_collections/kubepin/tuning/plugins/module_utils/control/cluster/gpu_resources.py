@@ -13,11 +13,21 @@ DEFAULT_PREFIXES = ("nvidia.com/",)
 AUTO = "auto"
 _WHOLE_GPUS = "nvidia.com/gpu"
 
-_GPUS_OF_DOMAIN = {"nvidia.com/": ("nvidia.com/gpu", "nvidia.com/mig-")}
+_DEVICE_CLASS = "deviceclass.resource.kubernetes.io/"
+"""The domain of extended resources that stand for a device class (DRA; Kubernetes API ResourceDeviceClassPrefix)."""
+
+_GPUS_OF_DOMAIN = {
+    "nvidia.com/": (
+        "nvidia.com/gpu",
+        "nvidia.com/mig-",
+        *(f"{_DEVICE_CLASS}{name}.nvidia.com" for name in ("gpu", "mig", "vfio.gpu")),
+    )
+}
 """Domain -> what the names of its GPUs begin with.
 
 NVIDIA's device plugin offers nvidia.com/gpu, gpu.shared, mig-* and mig-*.shared, and ignores other names in its
-configuration (k8s-device-plugin, DisableResourceNamingInConfig); HAMi's gpumem and gpucores are parts of GPUs. The
+configuration (k8s-device-plugin, DisableResourceNamingInConfig). Its DRA driver has the device classes gpu.nvidia.com,
+mig.nvidia.com and vfio.gpu.nvidia.com; those of compute domains are channels and no GPUs. HAMi's gpumem and gpucores are parts of GPUs. The
 domain's other resources have names that operators choose, and are network devices: hostdev, rdma_*, sriov_* (NVIDIA
 Network Operator). Who offers GPUs under yet another name names it as a prefix of its own.
 """

@@ -29,6 +29,8 @@ class Node(t.NamedTuple):
     threads_per_core: t.Optional[int] = None
     pod_level: t.Optional[bool] = None
     """Whether its CPU manager pins containers of pods with resources of their own (spec.resources)."""
+    pod_scope: t.Optional[bool] = None
+    """Whether its topology manager aligns whole pods: scope ``pod``, and a policy other than ``none``, which has no scope."""
     cpus: t.Optional[int] = None
     """How many exclusive CPUs the pods of the node can have in total."""
     runc: t.Optional[RuncVersion] = None
@@ -57,6 +59,8 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
     gates = configz.get("featureGates")
     return known._replace(
         pod_level=known.kubelet and manages_pod_level(gates, known.kubelet.minor),
+        pod_scope=configz.get("topologyManagerScope") == "pod"
+        and configz.get("topologyManagerPolicy") not in (None, "", "none"),
         policy=configz.get("cpuManagerPolicy") or "none",
         full_pcpus_only=str(options.get("full-pcpus-only", "false")).lower() == "true",
         cgroup_driver=configz.get("cgroupDriver"),
@@ -126,6 +130,7 @@ _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
     "cpu_manager_policy": ("policy", "none or static", _one_of("none", "static")),
     "full_pcpus_only": ("full_pcpus_only", "true or false", _flag),
     "pod_level_managers": ("pod_level", "true or false", _flag),
+    "pod_scope": ("pod_scope", "true or false", _flag),
     "threads_per_core": ("threads_per_core", "a whole number above 0", _positive),
     "allocatable_cpu": ("cpus", "a number of CPUs", _positive),
     "runc_version": ("runc", "a version such as 1.1.5 or 1.0.0-rc93", _runc),

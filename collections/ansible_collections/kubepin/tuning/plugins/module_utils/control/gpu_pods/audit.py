@@ -112,9 +112,9 @@ def _pod(item: Object, owner: t.Optional[Key], nodes: Nodes, prefixes: t.Sequenc
         "node": spec.get("nodeName"),
         "owner": f"{owner[1]}/{owner[2]}" if owner else None,
         "qos": quality,
-        "exclusive": all(verdict.exclusive for verdict in verdicts),
+        "exclusive": not any(verdict.reasons for verdict in verdicts),
         "containers": [_container(verdict) for verdict in verdicts],
-        "risk": risk_of(node, all(verdict.exclusive for verdict in holders), privileged),
+        "risk": risk_of(node, all(verdict.pool != "node" for verdict in holders), privileged),
     }
 
 
@@ -134,6 +134,7 @@ def _container(verdict: Verdict) -> t.Dict[str, t.Any]:
         "gpus": list(container.gpus),
         "cpus": _plain(container.cpus),
         "exclusive": verdict.exclusive,
+        "pool": verdict.pool,
         "reasons": list(verdict.reasons),
         "no_thread_count": threads_follow_the_host(verdict),
     }
@@ -141,11 +142,12 @@ def _container(verdict: Verdict) -> t.Dict[str, t.Any]:
 
 def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], multiple: int) -> t.Dict[str, t.Any]:
     namespace, kind, name = key
-    quality, verdicts = _assessed(f"{kind} {namespace}/{name}", owner.template, Node(), prefixes)
+    node = _any_of([nodes.get(node) for node in owner.nodes if node])
+    quality, verdicts = _assessed(f"{kind} {namespace}/{name}", owner.template, node, prefixes)
     containers = [verdict.container for verdict in verdicts]
     injected = sorted(owner.containers - {container.name for container in containers})
     threads = max((_threads(nodes.get(node)) for node in owner.nodes), default=1)
-    patch = build_patch(owner.item, owner.template, containers, injected, max(multiple, threads))
+    patch = build_patch(owner.item, owner.template, containers, injected, max(multiple, threads), node)
     costs = {node or NOT_SCHEDULED: _plain(patch.cpus * count) for node, count in owner.nodes.items()}
     return {
         "namespace": namespace,
@@ -159,6 +161,14 @@ def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], mu
         "problems": patch.problems,
         "cpus_per_node": costs if patch.patch else {},
     }
+
+
+def _any_of(nodes: t.Sequence[Node]) -> Node:
+    """What counts for a template whose pods run on *nodes*: whether all of them manage whole pods, and whether one does
+    so in the scope of the pod, which asks for more."""
+    return Node(
+        pod_level=bool(nodes) and all(node.pod_level for node in nodes), pod_scope=any(node.pod_scope for node in nodes)
+    )
 
 
 def _threads(node: Node) -> int:

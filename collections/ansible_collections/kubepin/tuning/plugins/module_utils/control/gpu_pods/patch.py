@@ -7,8 +7,17 @@ import math
 import typing as t
 from fractions import Fraction
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Object
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import Container, pod_cpus, resource
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Object
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
+    REASONS,
+    UNGUARANTEED,
+    Container,
+    containers_request,
+    own_resources,
+    pod_cpus,
+    pod_reasons,
+    resource,
+)
 
 TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {
     "Deployment": ("spec", "template"),
@@ -34,17 +43,25 @@ class ResourcePatch(t.NamedTuple):
 
 
 def build_patch(
-    owner: Object, template: Object, containers: t.Sequence[Container], injected: t.Iterable[str], multiple: int
+    owner: Object,
+    template: Object,
+    containers: t.Sequence[Container],
+    injected: t.Iterable[str],
+    multiple: int,
+    node: Node,
 ) -> ResourcePatch:
-    """Whole CPUs, rounded up, and requests equal to limits, for every container of the template.
+    """Whole CPUs, rounded up, and requests equal to limits, for every container of the template; of a pod that the kubelets
+    manage as a whole, only for those with a GPU, if the pod's own resources have room for that.
 
     :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
     :param template: the pod specification in it
     :param injected: names of containers that its pods have but the template does not
     :param multiple: CPUs are rounded up to a multiple of this number
+    :param node: what the nodes of its pods have in common
     """
-    problems = [f"container {name} is not in the template: set its resources where it is injected" for name in injected]
-    if template.get("resources"):
+    as_a_whole = bool(own_resources(template) and node.pod_level)
+    problems = [] if as_a_whole else [_injected(name) for name in injected]
+    if template.get("resources") and not as_a_whole:
         problems.append(
             "the pod's own resources (spec.resources) are not pinned without the kubelet's feature gate "
             "PodLevelResourceManagers: give them to the containers"
@@ -52,11 +69,20 @@ def build_patch(
     changed: t.Dict[str, t.Tuple[Container, Resources]] = {}
     after = []
     for container in containers:
+        if as_a_whole and not container.gpus:
+            after.append(container)
+            continue
         wanted, missing = _wanted(container, multiple)
         problems.extend(missing)
         if _differs(container.spec, wanted):
             changed[container.name] = container, wanted
-        after.append(container._replace(cpus=Fraction(wanted["limits"].get("cpu") or container.cpus)))
+        cpus = Fraction(wanted["limits"].get("cpu") or container.cpus)
+        after.append(container._replace(cpus=cpus, spec=_changed(container.spec, wanted)))
+    if as_a_whole:
+        problems.extend(_of_pod(reason) for reason in pod_reasons(_filled(template, after), after, node))
+        too_small = _too_small(template, after)
+        if too_small:
+            return ResourcePatch(None, None, [*problems, *too_small], Fraction(0))
     if changed and owner["kind"] == "Job":
         problems.append("the template of a Job cannot be changed: change what makes the Job")
     if not changed or owner["kind"] == "Job":
@@ -65,8 +91,44 @@ def build_patch(
         _patch(owner, list(changed.values())),
         _patch(owner, [(container, _present(container.spec, wanted)) for container, wanted in changed.values()]),
         problems,
-        pod_cpus(after) - pod_cpus(containers),
+        Fraction(0) if as_a_whole else pod_cpus(after) - pod_cpus(containers),
     )
+
+
+def _injected(name: str) -> str:
+    return f"container {name} is not in the template: set its resources where it is injected"
+
+
+def _too_small(template: Object, containers: t.Sequence[Container]) -> t.List[str]:
+    """The pod's own resources that are less than its containers request together, which the API server refuses
+    (pkg/apis/core/validation, validatePodResourceConsistency)."""
+    found = []
+    for name, unit in (("cpu", "CPUs"), ("memory", "bytes of memory")):
+        given = resource(template, "requests", name) or resource(template, "limits", name)
+        asked = containers_request(containers, name)
+        if given is not None and asked > given:
+            found.append(
+                f"its containers need {float(asked):.12g} {unit} and the pod itself (spec.resources) has {float(given):.12g}: raise these"
+            )
+    return found
+
+
+def _of_pod(reason: str) -> str:
+    return (
+        f"of the pod's own resources (spec.resources), {REASONS[reason]}" if reason in UNGUARANTEED else REASONS[reason]
+    )
+
+
+def _filled(template: Object, containers: t.Sequence[Container]) -> Object:
+    """The template with these containers."""
+    inits = [c.spec for c in containers if c.kind != "container"]
+    return {**template, "initContainers": inits, "containers": [c.spec for c in containers if c.kind == "container"]}
+
+
+def _changed(container: Object, wanted: Resources) -> Object:
+    present = container.get("resources") or {}
+    fields = {field: {**(present.get(field) or {}), **wanted[field]} for field in wanted}
+    return {**container, "resources": {**present, **fields}}
 
 
 def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[str]]:

@@ -3,10 +3,16 @@
 
 Pure: plain pod specifications in, plain data out. The rules are those of Kubernetes pkg/apis/core/v1/helper/qos/qos.go
 and pkg/kubelet/cm/cpumanager/policy_static.go.
+
+Pods with resources of their own (spec.resources) are managed as a whole by kubelets with the feature gate
+PodLevelResourceManagers (KEP-5526; 1.36.3 and 1.37.2 have the same rules). There, containers with whole CPUs and equal
+requests and limits get exclusive CPUs, and the others need none: they share what is left of the pod's CPUs (topology
+manager with scope ``pod``), or the CPUs of the node (any other).
 """
 
 from __future__ import annotations
 
+import math
 import typing as t
 from fractions import Fraction
 from functools import lru_cache
@@ -24,13 +30,22 @@ REASONS: t.Dict[str, str] = {
     "other_container": "another container of the pod has unequal or missing limits, so the whole pod is not Guaranteed",
     "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets pin nothing unless their "
     "feature gate PodLevelResourceManagers is on",
-    "smt_alignment": "its CPUs are not a multiple of the node's threads per core, which full-pcpus-only refuses",
+    "pod_fractional_cpu": "the CPUs of the pod itself (spec.resources) are not a whole number, and a kubelet whose topology "
+    "manager has the scope pod then pins none of its containers",
+    "empty_pod_pool": "the containers with exclusive CPUs take all CPUs of the pod itself (spec.resources) and leave none to "
+    "the others: a kubelet whose topology manager has the scope pod refuses the pod",
+    "smt_alignment": "its CPUs, or those of a pod that is pinned as a whole, are not a multiple of the node's threads per core, "
+    "which full-pcpus-only refuses",
     "too_many_cpus": "the pod asks for more CPUs than the node can ever give",
     "policy_not_static": "the node's CPU manager policy is not static",
 }
 """Code -> its meaning. The codes are documented: programs rely on them."""
 
-_UNGUARANTEED = ("no_cpu_limit", "no_memory_limit", "cpu_request_differs", "memory_request_differs")
+UNGUARANTEED = ("no_cpu_limit", "no_memory_limit", "cpu_request_differs", "memory_request_differs")
+"""Reasons that lie in limits and requests, of a container or of the pod itself."""
+POOLS = ("exclusive", "pod", "node")
+"""CPUs of the container's own; those that the pod has to itself, without the exclusive ones of its containers; or those
+that all pods of the node share."""
 
 
 class Container(t.NamedTuple):
@@ -44,14 +59,19 @@ class Container(t.NamedTuple):
 
 
 class Verdict(t.NamedTuple):
-    """The verdict on one container: without reasons it gets exclusive CPUs."""
+    """The verdict on one container, with the *reasons* why it lacks the exclusive CPUs that it needs.
+
+    In a pod that is managed as a whole, only containers with a GPU need them.
+    """
 
     container: Container
     reasons: t.Tuple[str, ...]
+    pool: str
+    """One of `POOLS`: whose CPUs it runs on."""
 
     @property
     def exclusive(self) -> bool:
-        return not self.reasons
+        return self.pool == "exclusive"
 
 
 def containers_of(spec: Object, prefixes: t.Sequence[str]) -> t.List[Container]:
@@ -82,33 +102,62 @@ def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
 def assess(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
     """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning; only the
     feature gate for pods with resources of their own, which is off by default, is off if unknown."""
-    pod_level = _pod_level(spec)
-    whole_pod = []
-    if pod_level and not node.pod_level:
-        whole_pod.append("pod_level_resources")
-    if node.cpus is not None and pod_cpus(containers) > node.cpus:
-        whole_pod.append("too_many_cpus")
+    own = own_resources(spec)
+    of_pod = pod_reasons(spec, containers, node)
+    refused: t.List[str] = []
+    if own and not node.pod_level:
+        refused.append("pod_level_resources")
+    if node.cpus is not None and requested_cpus(spec, containers) > node.cpus:
+        refused.append("too_many_cpus")
     if node.policy not in (None, "static"):
-        whole_pod.append("policy_not_static")
+        refused.append("policy_not_static")
     guaranteed = qos(spec, containers) == "Guaranteed"
+    as_a_whole = bool(own) and guaranteed and not of_pod and not refused
+    aligned_together = bool(own and node.pod_level and node.pod_scope)
     verdicts = []
     for container in containers:
-        # A kubelet that pins in spite of pod-level resources requires equal container resources too
-        # (IsContainerEquivalentQOSGuaranteed).
-        found = [*(_guarantee_reasons(pod_level) if pod_level else []), *_guarantee_reasons(container.spec)]
-        if not guaranteed and not found:
-            found.append("other_container")
-        if container.cpus.denominator != 1:
-            found.append("fractional_cpu")
-        elif node.full_pcpus_only and node.threads_per_core and container.cpus % node.threads_per_core:
+        found = _sharing_reasons(container)
+        if as_a_whole and found:
+            needed = found if container.gpus else []
+            verdicts.append(Verdict(container, tuple(needed), "pod" if node.pod_scope else "node"))
+            continue
+        if not guaranteed and not of_pod and found in ([], ["fractional_cpu"]):
+            found.insert(0, "other_container")
+        if not aligned_together and "fractional_cpu" not in found and not _is_aligned(container.cpus, node):
             found.append("smt_alignment")
-        verdicts.append(Verdict(container, tuple(dict.fromkeys([*found, *whole_pod]))))
+        reasons = list(dict.fromkeys([*of_pod, *found, *refused]))
+        verdicts.append(Verdict(container, tuple(reasons), "node" if reasons else "exclusive"))
     return verdicts
+
+
+def pod_reasons(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[str]:
+    """Why a pod's own resources (spec.resources) keep all of its containers from exclusive CPUs; none without such resources."""
+    own = own_resources(spec)
+    reasons = _guarantee_reasons(own) if own else []
+    if reasons or not (own and node.pod_level and node.pod_scope):
+        return reasons
+    # allocatePodForAdd, validatePodScopeResources
+    cpus = requested_cpus(spec, containers)
+    if cpus.denominator != 1:
+        return ["pod_fractional_cpu"]
+    if not _is_aligned(cpus, node):
+        reasons.append("smt_alignment")
+    taken, shared, empty = Fraction(0), False, False
+    for container in containers:
+        exclusive = not _sharing_reasons(container)
+        if container.kind == "init":
+            empty = empty or (not exclusive and taken >= cpus)
+        elif exclusive:
+            taken += container.cpus
+        else:
+            shared = True
+    return [*reasons, "empty_pod_pool"] if empty or (shared and taken >= cpus) else reasons
 
 
 def qos(spec: Object, containers: t.Sequence[Container]) -> str:
     """The QoS class that Kubernetes assigns to the pod; pod-level resources, if any, decide alone."""
-    counted = [_pod_level(spec)] if _pod_level(spec) else [container.spec for container in containers]
+    own = own_resources(spec)
+    counted = [own] if own else [container.spec for container in containers]
     if not any(_guarantee_reasons(item) for item in counted):
         return "Guaranteed"
     asked = [resource(item, field, name) for item in counted for field in _FIELDS for name in _COMPUTE]
@@ -116,10 +165,23 @@ def qos(spec: Object, containers: t.Sequence[Container]) -> str:
 
 
 def pod_cpus(containers: t.Sequence[Container]) -> Fraction:
-    """The most that the pod needs at a time: containers and sidecars, or an init container with the sidecars."""
-    sidecars = sum((c.cpus for c in containers if c.kind == "sidecar"), Fraction(0))
-    running = sum((c.cpus for c in containers if c.kind == "container"), Fraction(0))
-    return sidecars + max([running, *(c.cpus for c in containers if c.kind == "init")])
+    """The most CPUs that the containers need at a time."""
+    return peak((container.kind, container.cpus) for container in containers)
+
+
+def peak(amounts: t.Iterable[t.Tuple[str, Fraction]]) -> Fraction:
+    """The most of a resource that containers of these kinds need at a time: containers and sidecars, or an init container
+    with the sidecars."""
+    amounts = list(amounts)
+    sidecars = sum((number for kind, number in amounts if kind == "sidecar"), Fraction(0))
+    running = sum((number for kind, number in amounts if kind == "container"), Fraction(0))
+    return sidecars + max([running, *(number for kind, number in amounts if kind == "init")])
+
+
+def requested_cpus(spec: Object, containers: t.Sequence[Container]) -> Fraction:
+    """The CPUs that the pod requests: its own (spec.resources), or those of its containers."""
+    own = own_resources(spec)
+    return resource(own, "requests", "cpu") or resource(own, "limits", "cpu") or pod_cpus(containers)
 
 
 def threads_follow_the_host(verdict: Verdict) -> bool:
@@ -131,6 +193,32 @@ def threads_follow_the_host(verdict: Verdict) -> bool:
     quota = not verdict.exclusive and resource(spec, "limits", "cpu")
     names = {variable.get("name") for variable in spec.get("env") or []}
     return bool(quota) and "OMP_NUM_THREADS" not in names and not spec.get("envFrom")
+
+
+def own_resources(spec: Object) -> Object:
+    """The pod's own resources in the form of a container; empty without CPU and memory (KEP-2837).
+
+    Of a pod with limits of its own, the API server sets a missing request to what the containers request together, or to
+    the limit if they request nothing (pkg/apis/core/v1/defaults.go, defaultPodRequests). Templates do not show that.
+    """
+    given = {"resources": spec.get("resources") or {}}
+    if not any(resource(given, field, name) for field in _FIELDS for name in _COMPUTE):
+        return {}
+    limits = dict(given["resources"].get("limits") or {})
+    requests = dict(given["resources"].get("requests") or {})
+    for name in _COMPUTE:
+        together = containers_request(containers_of(spec, ()), name)
+        if limits and together and requests.get(name) is None:
+            requests[name] = f"{math.ceil(together * 10**9)}n"
+    return {"resources": {"limits": limits, "requests": requests}}
+
+
+def containers_request(containers: t.Sequence[Container], name: str) -> Fraction:
+    """What containers request of a resource together; without a request, the limit counts."""
+    return peak(
+        (c.kind, resource(c.spec, "requests", name) or resource(c.spec, "limits", name) or Fraction(0))
+        for c in containers
+    )
 
 
 def resource(container: Object, field: str, name: str) -> t.Optional[Fraction]:
@@ -159,10 +247,15 @@ def _guarantee_reasons(container: Object) -> t.List[str]:
     return reasons
 
 
-def _pod_level(spec: Object) -> Object:
-    """The pod's own resources in the form of a container; empty without CPU and memory (KEP-2837)."""
-    own = {"resources": spec.get("resources") or {}}
-    return own if any(resource(own, field, name) for field in _FIELDS for name in _COMPUTE) else {}
+def _sharing_reasons(container: Container) -> t.List[str]:
+    """Why a container shares its CPUs even in a Guaranteed pod that is managed as a whole
+    (policy_static.go, guaranteedCPUs; pkg/kubelet/cm/qos/helpers.go, IsContainerEquivalentQOSGuaranteed)."""
+    fractional = ["fractional_cpu"] if container.cpus.denominator != 1 else []
+    return [*_guarantee_reasons(container.spec), *fractional]
+
+
+def _is_aligned(cpus: Fraction, node: Node) -> bool:
+    return not (node.full_pcpus_only and node.threads_per_core and cpus % node.threads_per_core)
 
 
 def _gpus(container: Object, prefixes: t.Sequence[str]) -> t.Tuple[str, ...]:

@@ -19,6 +19,7 @@ the name may be empty. A node that was not read is an empty dictionary."""
 
 _NOT_FACTS = ("schema", "runtime", "unknown")
 _BY_THE_NODE = ("too_many_cpus", "smt_alignment")
+_BY_OTHER_CONTAINERS = ("other_container", "empty_pod_pool")
 _NAMED = 3
 
 
@@ -98,13 +99,13 @@ def _after(stack: Data) -> dict[str, Any]:
 
 
 def _pinned(pod: Data, template: Data | None) -> bool:
-    """Whether the containers that hold the GPU, or those that will hold it in the next pod, get exclusive CPUs."""
+    """Whether the containers that hold the GPU, or those that will hold it in the next pod, share no CPUs with other pods."""
     holders = [container for container in pod["containers"] if container["gpus"]]
     if template is None:
-        return all(container["exclusive"] for container in holders)
+        return all(container["pool"] != "node" for container in holders)
     injected = {c["name"] for c in pod["containers"]} - {c["name"] for c in template["containers"]}
-    by_others = (*_BY_THE_NODE, *(["other_container"] if injected else []))
-    return all(c["exclusive"] for c in template["containers"] if c["gpus"]) and not any(
+    by_others = (*_BY_THE_NODE, *(_BY_OTHER_CONTAINERS if injected else ()))
+    return all(c["pool"] != "node" for c in template["containers"] if c["gpus"]) and not any(
         reason in by_others for container in holders for reason in container["reasons"]
     )
 

@@ -103,11 +103,22 @@ def _legend(audit: Data) -> list[str]:
     unknown = sorted({name for pod in audit["pods"] for name in pod["risk"]["unknown"]})
     if unknown:
         lines.append(f"  unknown of some nodes: {', '.join(unknown)}. Whoever knows them puts them into gpu_qos_nodes.")
+    by_claim = sum(_is_claim_only(pod) for pod in audit["pods"])
+    if by_claim:
+        lines.append(
+            f"  pods with a claim (DRA) and no GPU resource: {by_claim}. Only the claim tells whether its device is a GPU: they count "
+            "as GPU pods"
+        )
     if any(container["no_thread_count"] for pod in audit["pods"] for container in pod["containers"]):
         lines.append(
             "  no OMP_NUM_THREADS: under a CPU quota, a thread per CPU of the host; setting it to the limit is half of the cure"
         )
     return lines
+
+
+def _is_claim_only(pod: Data) -> bool:
+    gpus = [name for container in pod["containers"] for name in container["gpus"]]
+    return bool(gpus) and all(name.startswith("claim/") for name in gpus)
 
 
 def _owner_lines(audit: Data) -> list[str]:

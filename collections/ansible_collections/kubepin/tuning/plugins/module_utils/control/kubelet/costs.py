@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import is_on
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import (
+    is_on,
+    manages_pod_level,
+)
 
 RESIZES_IN_PLACE = 33
 """The minor version of 1.x since which pods can be resized in place by default (KEP-1287; GA and always on in 1.35)."""
@@ -48,6 +51,12 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
             f"Since 1.{DROPS_QUOTA} containers with exclusive CPUs have no CFS quota, nor has a pod with such a container as a whole: part "
             "of the gain comes from that."
         )
+        if manages_pod_level(gates, minor):
+            # pkg/kubelet/cm/container_manager_linux.go, PodHasExclusiveCPUs
+            notes.append(
+                "A pod with resources of its own (spec.resources) keeps its CFS quota unless all of its containers have exclusive CPUs: "
+                "PodLevelResourceManagers is on."
+            )
     else:
         notes.append(
             "Containers with exclusive CPUs keep their CFS quota, which allows all of these CPUs all of the time."

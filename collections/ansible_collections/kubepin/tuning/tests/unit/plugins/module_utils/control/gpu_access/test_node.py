@@ -27,6 +27,7 @@ def test_node_from_the_api():
         cpu_manager_policy="static",
         full_pcpus_only=True,
         pod_level_managers=False,
+        pod_scope=False,
         cgroup_driver="systemd",
     )
     assert node_from_api(node, None) == facts(kubelet_version="1.30.2", allocatable_cpu=253)
@@ -40,6 +41,18 @@ def test_node_from_the_api():
 def test_the_live_feature_gates_tell_whether_whole_pods_are_managed(version, gates, known):
     node = {"status": {"nodeInfo": {"kubeletVersion": version}}}
     assert node_from_api(node, {"featureGates": gates}).pod_level is known
+
+
+@pytest.mark.parametrize(
+    ("policy", "scope", "known"),
+    [
+        ("best-effort", "pod", True),
+        ("best-effort", "container", False),
+        ("none", "pod", False),
+    ],
+)
+def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy, scope, known):
+    assert node_from_api({}, {"topologyManagerPolicy": policy, "topologyManagerScope": scope}).pod_scope is known
 
 
 @pytest.mark.parametrize(

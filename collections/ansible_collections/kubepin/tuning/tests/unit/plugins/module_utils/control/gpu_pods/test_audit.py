@@ -5,12 +5,14 @@ import json
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED, audit
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import amounts, main, pod, side
 
 PREFIXES = ["nvidia.com/"]
 
+NOTHING_KNOWN = Node()
 WHOLE = pod(main("2 1Gi"))
 
 
@@ -25,8 +27,8 @@ def named(name, spec, kind="Pod", controller=None, **extra):
 class Cluster:
     """What a source gives, from lists."""
 
-    def __init__(self, pods, owners=()):
-        self._pods, self._owners = pods, owners
+    def __init__(self, pods, owners=(), node=NOTHING_KNOWN):
+        self._pods, self._owners, self._node = pods, owners, node
 
     def pods(self):
         return iter(self._pods)
@@ -35,7 +37,7 @@ class Cluster:
         return iter(self._owners)
 
     def node_facts(self, name):
-        return Node()
+        return self._node
 
 
 def test_the_audit_follows_owners_and_counts_costs():
@@ -81,3 +83,35 @@ def test_the_audit_follows_owners_and_counts_costs():
 def test_a_quantity_that_is_none_names_its_pod():
     with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
         audit(Cluster([named("odd", pod(main("two 1Gi")))]), {}, PREFIXES, 1)
+
+
+@pytest.mark.parametrize(
+    ("node", "exclusive", "pool", "risk", "patched"),
+    [
+        pytest.param(Node(pod_level=True, pod_scope=True), True, "pod", "low", [], id="the whole pod"),
+        pytest.param(Node(pod_level=True), True, "node", "low", [], id="its containers"),
+        pytest.param(Node(pod_level=False), False, "node", "high", ["side"], id="nothing of it"),
+    ],
+)
+def test_a_sidecar_of_a_pod_that_is_managed_as_a_whole_needs_no_cpus_of_its_own(node, exclusive, pool, risk, patched):
+    own = {"limits": amounts("3 4Gi"), "requests": amounts("3 4Gi")}
+    spec = pod(main("2 1Gi"), side("100m 64Mi"), resources=own)
+    template = {"template": {"spec": spec}}
+    known = node._replace(kubelet=parse_version("1.37.2"), policy="static")
+    result = audit(
+        Cluster(
+            [named("a", {**spec, "nodeName": "gpu-01"}, controller=("StatefulSet", "a"))],
+            [named("a", template, "StatefulSet")],
+            known,
+        ),
+        {},
+        PREFIXES,
+        1,
+    )
+    (item,), (owner,) = result["pods"], result["owners"]
+    assert (item["exclusive"], item["containers"][1]["pool"]) == (exclusive, pool)
+    (cause,) = [cause for cause in item["risk"]["causes"] if cause["code"] == "container_update"]
+    assert cause["grade"] == risk
+    entries = owner["patch"]["spec"]["template"]["spec"]["containers"] if owner["patch"] else []
+    assert [entry["name"] for entry in entries] == patched
+    assert ("pod_level_resources" in result["summary"]["reasons"]) == (not exclusive)

@@ -4,16 +4,18 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import build_patch
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import containers_of, qos
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import amounts, main, pod, side
 
 PREFIXES = ["nvidia.com/"]
+NOWHERE = Node()
 
 
-def patch_of(spec, kind="Deployment", injected=(), multiple=1):
+def patch_of(spec, kind="Deployment", injected=(), multiple=1, node=NOWHERE):
     item = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "ml", "name": "a"}}
-    return build_patch(item, spec, containers_of(spec, PREFIXES), injected, multiple)
+    return build_patch(item, spec, containers_of(spec, PREFIXES), injected, multiple, node)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,70 @@ def test_what_is_patched_needs_no_other_patch():
     patched = pod(*({**old, "resources": new["resources"]} for old, new in zip(spec["containers"], patch)))
     assert patch_of(patched).patch is None
     assert qos(patched, containers_of(patched, [])) == "Guaranteed"
+
+
+BY_CONTAINER, AS_ONE = Node(pod_level=True), Node(pod_level=True, pod_scope=True)
+
+
+def whole(text, *containers):
+    """A pod with resources of its own."""
+    return pod(*containers, resources={"limits": amounts(text), "requests": amounts(text)})
+
+
+@pytest.mark.parametrize("node", [BY_CONTAINER, AS_ONE])
+def test_of_a_pod_that_is_managed_as_a_whole_only_the_gpus_container_is_patched(node):
+    found = patch_of(
+        whole("4 8Gi", main("1500m 1Gi"), side("100m 64Mi"), side(name="log")), node=node, injected=["istio"]
+    )
+    entries = found.patch["spec"]["template"]["spec"]["containers"]
+    assert [(entry["name"], entry["resources"]["limits"]["cpu"]) for entry in entries] == [("main", "2")]
+    assert (found.problems, found.cpus) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "node", "patched", "words"),
+    [
+        pytest.param(
+            whole("2 8Gi", main("1500m 1Gi"), side("100m 1Gi")),
+            BY_CONTAINER,
+            False,
+            "its containers need 2.1 CPUs and the pod itself (spec.resources) has 2: raise these",
+            id="no room for whole CPUs",
+        ),
+        pytest.param(
+            whole("4 1Gi", main("2 1Gi", "2 512Mi"), side("1 512Mi")),
+            BY_CONTAINER,
+            False,
+            "its containers need 1610612736 bytes of memory and the pod itself (spec.resources) has 1073741824: raise these",
+            id="no room for equal memory",
+        ),
+        pytest.param(
+            whole("2 8Gi", main("1500m 1Gi"), side()),
+            AS_ONE,
+            True,
+            "leave none to the others",
+            id="no CPUs for the others",
+        ),
+        pytest.param(
+            whole("2500m 8Gi", main("1500m 1Gi")),
+            AS_ONE,
+            True,
+            "are not a whole number",
+            id="a part of a CPU for the pod",
+        ),
+        pytest.param(
+            pod(main("1500m 1Gi"), resources={"limits": amounts("4 8Gi")}),
+            BY_CONTAINER,
+            True,
+            "of the pod's own resources (spec.resources), its CPU request is not its CPU limit",
+            id="a request of the pod that follows its containers",
+        ),
+        pytest.param(
+            whole("2 8Gi", main("1500m 1Gi")), NOWHERE, True, "give them to the containers", id="managed by container"
+        ),
+    ],
+)
+def test_what_the_pods_own_resources_must_be_is_named(spec, node, patched, words):
+    found = patch_of(spec, node=node)
+    assert [problem for problem in found.problems if words in problem], found.problems
+    assert (found.patch is not None) == patched

@@ -11,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     qos,
     threads_follow_the_host,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import CASES, main, pod, side
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import CASES, amounts, main, pod, side
 
 PREFIXES = ["nvidia.com/"]
 
@@ -67,7 +67,7 @@ PINNED_IN_THE_POD = {**POD_LEVEL, "containers": [main("2 1Gi", "2 1Gi"), side("5
         pytest.param(
             PINNED_IN_THE_POD,
             {"pod_level_managers": True},
-            {"main": [], "side": ["no_memory_limit", "fractional_cpu"]},
+            {"main": [], "side": []},
             id="resources of the pod, pinned",
         ),
         pytest.param(
@@ -88,9 +88,118 @@ def test_what_the_node_makes_of_it(spec, known, expected):
     assert reasons(spec, with_facts(Node(), "gpu-01", known)) == expected
 
 
+def whole(text, *containers, init=()):
+    """A pod with resources of its own."""
+    return pod(*containers, init=init, resources={"limits": amounts(text), "requests": amounts(text)})
+
+
+AS_ONE = {"pod_level_managers": True, "pod_scope": True}
+ODD_CORES = {"full_pcpus_only": True, "threads_per_core": 2}
+
+
+@pytest.mark.parametrize(
+    ("spec", "known", "expected"),
+    [
+        pytest.param(
+            whole("3 4Gi", main("2 1Gi"), side("500m 1Gi")),
+            AS_ONE,
+            {"main": ("exclusive", []), "side": ("pod", [])},
+            id="a sidecar shares what is left of the pod",
+        ),
+        pytest.param(
+            whole("3 4Gi", main("2 1Gi"), side("500m 1Gi")),
+            {"pod_level_managers": True},
+            {"main": ("exclusive", []), "side": ("node", [])},
+            id="a sidecar shares with the node's other pods",
+        ),
+        pytest.param(
+            whole("3 4Gi", main(), side("1 1Gi")),
+            AS_ONE,
+            {"main": ("pod", ["no_cpu_limit", "no_memory_limit"]), "side": ("exclusive", [])},
+            id="the GPU's container shares what is left of the pod",
+        ),
+        pytest.param(
+            whole("2 4Gi", main("2 1Gi"), side()),
+            AS_ONE,
+            {
+                "main": ("node", ["empty_pod_pool"]),
+                "side": ("node", ["empty_pod_pool", "no_cpu_limit", "no_memory_limit"]),
+            },
+            id="nothing is left of the pod",
+        ),
+        pytest.param(
+            whole("2 4Gi", main("2 1Gi"), side()),
+            {"pod_level_managers": True},
+            {"main": ("exclusive", []), "side": ("node", [])},
+            id="nothing is left of the pod, and no pool is needed",
+        ),
+        pytest.param(
+            whole("2 4Gi", main("2 1Gi"), init=(side(),)),
+            AS_ONE,
+            {"side": ("pod", []), "main": ("exclusive", [])},
+            id="an init container has all of the pod before",
+        ),
+        pytest.param(
+            whole("2 4Gi", main(), init=(side("2 1Gi", restartPolicy="Always"), side(name="late"))),
+            AS_ONE,
+            {
+                "side": ("node", ["empty_pod_pool"]),
+                "late": ("node", ["empty_pod_pool", "no_cpu_limit", "no_memory_limit"]),
+                "main": ("node", ["empty_pod_pool", "no_cpu_limit", "no_memory_limit"]),
+            },
+            id="a sidecar leaves nothing to a later init container",
+        ),
+        pytest.param(
+            whole("2500m 4Gi", main("2 1Gi")),
+            AS_ONE,
+            {"main": ("node", ["pod_fractional_cpu"])},
+            id="a part of a CPU for the pod",
+        ),
+        pytest.param(
+            whole("2500m 4Gi", main("2 1Gi")),
+            {"pod_level_managers": True},
+            {"main": ("exclusive", [])},
+            id="a part of a CPU for the pod, by container",
+        ),
+        pytest.param(
+            whole("4 4Gi", main("3 1Gi"), side()),
+            {**AS_ONE, **ODD_CORES},
+            {"main": ("exclusive", []), "side": ("pod", [])},
+            id="whole cores for the pod",
+        ),
+        pytest.param(
+            whole("3 4Gi", main("2 1Gi"), side()),
+            {**AS_ONE, **ODD_CORES},
+            {
+                "main": ("node", ["smt_alignment"]),
+                "side": ("node", ["smt_alignment", "no_cpu_limit", "no_memory_limit"]),
+            },
+            id="half a core for the pod",
+        ),
+        pytest.param(
+            whole("4 4Gi", main("3 1Gi"), side()),
+            {"pod_level_managers": True, **ODD_CORES},
+            {"main": ("node", ["smt_alignment"]), "side": ("node", [])},
+            id="half a core for a container",
+        ),
+        pytest.param(
+            whole("5 4Gi", main("2 1Gi")),
+            {"pod_level_managers": True, "allocatable_cpu": 4},
+            {"main": ("node", ["too_many_cpus"])},
+            id="the pod itself asks for more than the node has",
+        ),
+    ],
+)
+def test_pods_that_are_managed_as_a_whole(spec, known, expected):
+    found = assess(spec, containers_of(spec, PREFIXES), with_facts(Node(), "gpu-01", known))
+    assert {verdict.container.name: (verdict.pool, list(verdict.reasons)) for verdict in found} == expected
+    assert [verdict.exclusive for verdict in found] == [pool == "exclusive" for pool, _reasons in expected.values()]
+
+
 def test_every_reason_has_a_case():
     seen = {reason for case in CASES for found in case.reasons.values() for reason in found}
-    assert seen | {"policy_not_static", "smt_alignment", "too_many_cpus"} == set(REASONS)
+    by_the_node = {"policy_not_static", "smt_alignment", "too_many_cpus", "pod_fractional_cpu", "empty_pod_pool"}
+    assert seen | by_the_node == set(REASONS)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +210,10 @@ def test_every_reason_has_a_case():
         (pod(main("2")), "Burstable"),
         (pod(main()), "BestEffort"),
         (POD_LEVEL, "Guaranteed"),
+        (pod(main(), resources={"limits": amounts("2 1Gi")}), "Guaranteed"),
+        (pod(main("2 1Gi"), resources={"limits": amounts("2 1Gi")}), "Guaranteed"),
+        # Kubernetes 1.36.3: the pod's missing request is what its containers request
+        (pod(main("1 32Mi"), side("- 16Mi"), resources={"limits": amounts("1 64Mi")}), "Burstable"),
     ],
 )
 def test_quality_of_service(spec, expected):
@@ -111,6 +224,8 @@ def test_which_pods_ask_for_a_gpu():
     assert not asks_for_gpu(pod(side("2 1Gi")), PREFIXES)
     assert not asks_for_gpu(pod(main(gpu="amd.com/gpu")), PREFIXES)
     assert not asks_for_gpu(pod(main(gpu="nvidia.com/hostdev")), PREFIXES)
+    assert asks_for_gpu(pod(main(gpu="deviceclass.resource.kubernetes.io/gpu.nvidia.com")), PREFIXES)
+    assert not asks_for_gpu(pod(main(gpu="deviceclass.resource.kubernetes.io/dra.cpu")), PREFIXES)
     assert asks_for_gpu(pod(main(gpu="amd.com/gpu")), [*PREFIXES, "amd.com/"])
     assert not asks_for_gpu({"containers": [{"name": "a", "resources": {"limits": {"nvidia.com/gpu": "0"}}}]}, PREFIXES)
     assert not asks_for_gpu({}, PREFIXES)

@@ -77,7 +77,8 @@ def test_a_prefix_of_no_resource_is_refused(prefix):
 
 def test_the_domain_of_nvidia_stands_for_its_gpus():
     expression = made()[0]["spec"]["variables"][1]["expression"]
-    assert '(name.startsWith("nvidia.com/gpu") || name.startsWith("nvidia.com/mig-"))' in expression
+    assert '(name.startsWith("nvidia.com/gpu") || name.startsWith("nvidia.com/mig-") || ' in expression
+    assert 'name.startsWith("deviceclass.resource.kubernetes.io/gpu.nvidia.com")' in expression
 
 
 def test_without_prefixes_only_claims_count():

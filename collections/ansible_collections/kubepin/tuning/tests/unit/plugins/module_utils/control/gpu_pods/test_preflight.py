@@ -12,7 +12,13 @@ RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unkno
 
 
 def container(name="main", gpus=("nvidia.com/gpu",), reasons=()):
-    return {"name": name, "gpus": list(gpus), "exclusive": not reasons, "reasons": list(reasons)}
+    return {
+        "name": name,
+        "gpus": list(gpus),
+        "exclusive": not reasons,
+        "pool": "node" if reasons else "exclusive",
+        "reasons": list(reasons),
+    }
 
 
 def pod(*containers, causes=(UPDATE,), owner="Deployment/serve", name="serve-1"):
@@ -65,6 +71,13 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out():
     assert [p["name"] for p in found["audit"]["pods"]] == ["serve-1"]
     assert [owner["name"] for owner in found["audit"]["owners"]] == ["serve"]
     assert found["warnings"] == []
+
+
+@pytest.mark.parametrize(("pool", "in_danger"), [("pod", False), ("node", True)])
+def test_what_a_pod_has_to_itself_is_shared_with_no_other_pod(pool, in_danger):
+    holder = {**container(reasons=["no_cpu_limit"]), "pool": pool}
+    found = gpu_pods_preflight(audit([pod(holder)], holder), [stack()], accept_risk=False)
+    assert bool(found["plans"]) == in_danger
 
 
 def test_accepted_it_is_a_warning():

@@ -17,7 +17,14 @@ POD = {
     "qos": "Guaranteed",
     "exclusive": False,
     "containers": [
-        {"name": "main", "kind": "container", "cpus": 1.5, "reasons": ["fractional_cpu"], "no_thread_count": True}
+        {
+            "name": "main",
+            "kind": "container",
+            "gpus": ["nvidia.com/gpu"],
+            "cpus": 1.5,
+            "reasons": ["fractional_cpu"],
+            "no_thread_count": True,
+        }
     ],
     "risk": {"grade": "unknown", "causes": [CAUSE], "unknown": ["runc_version"]},
 }
@@ -112,3 +119,11 @@ def test_patches_with_the_names_of_their_files():
 )
 def test_the_verdict_by_policy(audit, fail_on, fails):
     assert bool(gpu_pods_verdict(audit, fail_on)) is fails
+
+
+def test_pods_that_only_have_a_claim_are_named_as_such():
+    (container,) = POD["containers"]
+    claiming = {**POD, "containers": [{**container, "gpus": ["claim/nic"]}]}
+    words = "  pods with a claim (DRA) and no GPU resource: 1. Only the claim tells whether its device is a GPU"
+    assert words in gpu_pods_text({**AUDIT, "pods": [claiming, POD]})
+    assert "claim" not in gpu_pods_text(AUDIT)

@@ -10,6 +10,7 @@ RESIZE, NO_QUOTA, QUOTA = "refuses to resize the CPUs of Guaranteed pods", "have
 
 
 EMPTY = "may take all CPUs that are not reserved"
+QUOTA_OF_POD = "keeps its CFS quota unless all of its containers have exclusive CPUs"
 
 
 def gates(**values: bool) -> dict[str, Any]:
@@ -36,6 +37,9 @@ def gates(**values: bool) -> dict[str, Any]:
             {"cpuManagerPolicyOptions": {"strict-cpu-reservation": "true"}},
             [RESIZE, EMPTY, NO_QUOTA],
             id="a shared pool without reserved CPUs",
+        ),
+        pytest.param(
+            36, gates(PodLevelResourceManagers=True), [RESIZE, NO_QUOTA, QUOTA_OF_POD], id="manages whole pods"
         ),
         pytest.param(36, {"cpuCFSQuota": False}, [RESIZE], id="no quota on this node at all"),
     ],
