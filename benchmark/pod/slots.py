@@ -159,10 +159,15 @@ class SlotTime:
             step()
             steps += 1
         late = self._clock() - self._timed_from
-        if steps < least or late > self._block:
+        if steps < least:
             raise SlotMissed(
-                f"not warm when the timing began: {steps} of {least} steps to warm up, the last one {late:.1f} s late. This "
-                f"cell needs slots longer than {self._seconds:g} s"
+                f"not warm when the timing began: {steps} of {least} steps to warm up. This cell needs slots longer than "
+                f"{self._seconds:g} s"
+            )
+        if late > self._block:
+            raise SlotMissed(
+                f"a step to warm up ended {late:.1f} s after the timing began, which is the whole of it. This cell needs "
+                f"blocks longer than {self._block:g} s"
             )
 
     def block(self, step: measure.Step, in_stock: int) -> Block:

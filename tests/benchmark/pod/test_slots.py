@@ -99,10 +99,16 @@ def test_a_long_step_does_not_move_the_slots_after_it() -> None:
 
 @pytest.mark.parametrize(
     ("length", "in_stock", "missed"),
-    [(0.1, 16, False), (0.2, 16, True), (1.0, 0, False), (2.4, 0, True), (3.0, 0, True)],
+    [
+        (0.1, 16, ""),
+        (0.2, 16, "needs slots longer than 4 s"),
+        (1.0, 0, ""),
+        (2.4, 0, "needs blocks longer than 1 s"),
+        (3.0, 0, "needs slots longer than 4 s"),
+    ],
 )
 def test_a_tenant_that_is_not_warm_when_the_timing_begins_misses_the_slot(
-    length: float, in_stock: int, missed: bool
+    length: float, in_stock: int, missed: str
 ) -> None:
     clock = Clock()
     clock.length = length
@@ -111,7 +117,7 @@ def test_a_tenant_that_is_not_warm_when_the_timing_begins_misses_the_slot(
     if not missed:
         plan.warm_up(clock.step, in_stock)
         return
-    with pytest.raises(SlotMissed, match="needs slots longer than 4 s"):
+    with pytest.raises(SlotMissed, match=missed):
         plan.warm_up(clock.step, in_stock)
 
 

@@ -804,7 +804,7 @@ class FullNode:
         node, pods = self._api.node(request.node), self._api.pods_on(request.node)
         capacity = int(parse_quantity(((node.get("status") or {}).get("capacity") or {}).get("cpu", "1")))
         taken = int(parse_quantity(request.cpu)) * request.tenants
-        left = max(1, int(cpus_left(node, pods) * 1000))
+        left = max(0, int(cpus_left(node, pods) * 1000))
         manifest = busy_manifest(request, busy_threads(capacity, taken), f"{left}m")
         self._busy = self._api.create_pod(manifest)
         deadline = time.monotonic() + request.schedule_timeout + request.start_timeout

@@ -45,12 +45,12 @@ def load_order(loads: t.Sequence[str], run_id: str, number: int) -> t.List[str]:
 
 
 def busy_threads(cpus: int, taken: int) -> int:
-    """Threads of the busy neighbours: all CPUs that the tenants do not have, and half as many as they do.
+    """Threads of the busy neighbours, always more than the tenants leave CPUs: those, and half as many as they have.
 
     :param cpus: CPUs of the node
     :param taken: CPUs of all tenants together
     """
-    return max(1, cpus - taken + taken // 2)
+    return max(1, cpus - taken + (taken + 1) // 2)
 
 
 def cpu_shares(cpus: float) -> int:

@@ -655,8 +655,8 @@ def readiness(node: Mapping[str, t.Any]) -> str | None:
 
 
 def quoted(others: Sequence[str]) -> str:
-    """The last lines of the program's output as one line."""
-    texts = [line.lstrip("# ").rstrip() for line in others]
+    """The last lines of the program's output for people, as one line."""
+    texts = [line.lstrip("# ").rstrip() for line in others if not line.startswith(JSON_START)]
     return " / ".join([line for line in texts if line][-_QUOTED_LINES:])
 
 

@@ -303,6 +303,7 @@ class FullCluster:
         self.pods = {}
         self.seen = []
         self.starts = {}
+        self.requests = {}
         self._fails, self._cpu, self._others = fails, cpu, list(others)
 
     def node(self, name):
@@ -321,6 +322,7 @@ class FullCluster:
         metadata = {**manifest["metadata"], "uid": f"uid-{name}", "annotations": {}}
         self.pods[name] = {"metadata": metadata, "spec": {**manifest["spec"], "nodeName": "gpu-01"}, "status": {}}
         self.seen.append(name)
+        self.requests[name] = manifest["spec"]["containers"][0]["resources"]["requests"]["cpu"]
         return self.pods[name]
 
     def annotate_pod(self, namespace, name, annotations):
@@ -398,6 +400,14 @@ def test_all_pods_of_a_full_node_begin_each_load_together(measure, tmp_path):
         ["busy", "full"],
     ]
     assert kept.is_complete
+
+
+@pytest.mark.usefixtures("epoch")
+@pytest.mark.parametrize(("cpus", "left"), [("32", "8000m"), ("24", "0m")])
+def test_busy_neighbours_ask_for_no_more_than_the_tenants_leave(measure, cpus, left):
+    cluster = FullCluster(cpu=cpus)
+    assert measure(cluster, request(**FULL)).why is None
+    assert cluster.requests["kubepin-benchmark-gpu-01-busy"] == left
 
 
 @pytest.mark.usefixtures("epoch")

@@ -39,7 +39,8 @@ def test_the_order_of_loads_is_reversed_in_every_second_round_and_differs_betwee
 
 def test_neighbours_want_more_cpus_than_are_left() -> None:
     assert busy_threads(64, 48) == 16 + 24
-    assert busy_threads(2, 1) == 1
+    assert busy_threads(2, 1) == 1 + 1
+    assert busy_threads(2, 2) == 1
 
 
 def test_weights_are_those_of_the_kubelet() -> None:

@@ -602,6 +602,12 @@ def test_words_for_what_the_pod_does_not_tell():
     assert "lacks the end of arm static with threads auto,cpus in round 2" in incomplete(request(), 2, ()).message
 
 
+def test_what_a_full_node_waited_for_is_no_message():
+    ready = line("ready", "static-auto")
+    message = incomplete(request(), 1, (ready, "# static-auto round 1: skipped: not warm", ready)).message
+    assert message.endswith("It said: static-auto round 1: skipped: not warm")
+
+
 def test_readiness():
     def conditions(state):
         ready = {"type": "Ready", "status": state, "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting."}
