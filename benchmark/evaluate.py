@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from . import report
 from .assess import assess, assess_sides
 from .experiment import Experiment
+from .page.nodes import Told
 from .readers import has_arms, locate, read, read_arms, read_runs, texts
-from .results import InputError, ResultSet
+from .results import REPORT_SCHEMA, InputError, ResultSet
 from .roles import split
 from .sides import check_sides
 from .statistics import MARGIN, PRECISION
@@ -20,6 +25,7 @@ from .validity import SETTINGS
 
 PROBLEMS_SHOWN = 20
 """Problems shown for each side."""
+_OBJECT = "report.json"
 _MISSING = "no such file or folder: expected JSON lines of the benchmark."
 
 
@@ -135,7 +141,7 @@ def report_experiment(
 
     :raises InputError: before anything is written, also if the folder is a file; if it cannot be written
     """
-    problems = _folder_problems(target)
+    problems = _folder_problems(target.folder if target is not None else None)
     try:
         found = read_experiment(
             sources, margin=margin, precision=precision, allow_different=allow_different, label=label
@@ -145,7 +151,8 @@ def report_experiment(
     if problems:
         raise InputError(problems)
     if target is not None and write:
-        _write(found, target, _contents(sources))
+        with _writing():
+            report.write(found, _contents(sources), target.folder, target.title, target.made_by)
     return found
 
 
@@ -173,7 +180,8 @@ def report_sides(
 
     :raises InputError: with all problems of the values, the folder and the sides, before anything is written
     """
-    problems = [*_value_problems(margin, PRECISION, allow_different), *_folder_problems(target)]
+    problems = _value_problems(margin, PRECISION, allow_different)
+    problems += _folder_problems(target.folder if target is not None else None)
     try:
         a, b = _read_two(sides)
         others = _read_others(sides, a, b)
@@ -183,7 +191,9 @@ def report_sides(
         raise InputError(problems)
     found = assess_sides(a, b, others, margin=margin, allow_different=allow_different)
     if target is not None and write:
-        _write(found, target, _contents(locate(source)[0] for source in (sides.a, sides.b, *sides.others)))
+        raw = _contents(locate(source)[0] for source in (sides.a, sides.b, *sides.others))
+        with _writing():
+            report.write(found, raw, target.folder, target.title, target.made_by)
     return found
 
 
@@ -202,20 +212,48 @@ def _value_problems(margin: float, precision: float, allow_different: Sequence[s
     return problems
 
 
-def _folder_problems(target: Target | None) -> list[str]:
-    if target is None or not target.folder.exists() or target.folder.is_dir():
+def _folder_problems(folder: Path | None) -> list[str]:
+    if folder is None or not folder.exists() or folder.is_dir():
         return []
-    return [f"{target.folder}: is a file: expected a folder for the report. Name another one."]
+    return [f"{folder}: is a file: expected a folder for the report. Name another one."]
 
 
-def _write(found: Experiment, target: Target, raw: Mapping[str, bytes]) -> None:
-    """:raises InputError: if the folder cannot be written"""
+@contextmanager
+def _writing() -> Iterator[None]:
+    """:raises InputError: if a file cannot be written"""
     try:
-        report.write(found, raw, target.folder, target.title, target.made_by)
+        yield
     except OSError as error:
         raise InputError(
             [f"{error.filename}: cannot be written: {error.strerror}. Name another folder for the report."]
         ) from error
+
+
+def index_reports(folders: Sequence[Path], folder: Path, title: str, *, write: bool = True) -> Path:
+    """One page about the reports of several nodes, in their order, unless `write` is off.
+
+    :param folders: where the reports were written
+    :param folder: where the page goes
+    :raises InputError: with the problems of all reports, before anything is written; if it cannot be written
+    """
+    problems = _folder_problems(folder)
+    nodes: list[Told] = []
+    for own in folders:
+        href = quote(os.path.relpath(own / report.FILES[0], folder))
+        try:
+            nodes.append(Told.of_object(json.loads((own / _OBJECT).read_text(encoding="utf-8")), href))
+        except OSError as error:
+            problems.append(f"{own / _OBJECT}: cannot be read: {error.strerror}. Write the report of this node first.")
+        except (KeyError, TypeError, ValueError, IndexError):
+            problems.append(
+                f"{own / _OBJECT}: expected a report of schema {REPORT_SCHEMA}. Write the report of this node again."
+            )
+    if problems:
+        raise InputError(problems)
+    if write:
+        with _writing():
+            report.write_index(nodes, folder, title)
+    return folder / report.INDEX
 
 
 def read_sources(sources: Iterable[Path]) -> dict[str, ResultSet]:

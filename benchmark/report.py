@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -22,10 +22,12 @@ from .experiment import Experiment
 from .figures import gpu_minutes
 from .page import cells
 from .page.forest import tables as forest_tables
+from .page.nodes import Told, of_reports
 from .page.table import Table
 
 HTML_LIMIT = 2_000_000
 FILES = ("report.html", "report.md", "report.json", "line.txt")
+INDEX = "index.html"
 
 
 def line(found: Experiment) -> str:
@@ -55,12 +57,28 @@ def write(found: Experiment, raw: Mapping[str, bytes], folder: Path, title: str,
         line(found) + "\n",
     )
     for name, content in zip(FILES, contents):
-        draft = folder / f".{name}.{os.getpid()}"
-        try:
-            draft.write_bytes(content.encode("utf-8", "backslashreplace"))
-            draft.replace(folder / name)
-        finally:
-            draft.unlink(missing_ok=True)
+        _replace(folder / name, content)
+
+
+def write_index(nodes: Sequence[Told], folder: Path, title: str) -> Path:
+    """Writes the page of several nodes to the folder, atomically.
+
+    :raises OSError: if the folder cannot be written
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    template = _templates(escape_html=True).get_template("nodes.html.j2")
+    _replace(folder / INDEX, template.render(page=of_reports(nodes, title)))
+    return folder / INDEX
+
+
+def _replace(path: Path, content: str) -> None:
+    """Writes a file atomically."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content.encode("utf-8", "backslashreplace"))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

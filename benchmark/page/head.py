@@ -20,8 +20,6 @@ from . import charts
 
 _TONES = {
     Recommendation.NEITHER: "equal",
-    Recommendation.MEASURE_MORE: "unknown",
-    Recommendation.REPEAT: "invalid",
 }
 
 
@@ -114,15 +112,22 @@ def told_load(experiment: Experiment) -> Load:
 
 
 def _badges(experiment: Experiment) -> tuple[Badge, ...]:
-    if experiment.invalid:
-        first = Badge("invalid", "✕", "INVALID", "the arms differ in more than their CPUs")
-    elif experiment.recommendation is Recommendation.MEASURE_MORE:
-        first = Badge("unknown", "?", "NOT DECIDED", _outlook(experiment))
-    else:
-        first = Badge(_TONES.get(experiment.recommendation, "faster"), "✓", "DECIDED")
+    first = state(Recommendation.REPEAT if experiment.invalid else experiment.recommendation, _outlook(experiment))
     if experiment.interleaved:
         return (first,)
     return first, NOT_IN_TURNS
+
+
+def state(recommendation: Recommendation, outlook: str) -> Badge:
+    """Whether the measurement has decided anything.
+
+    :param outlook: what is known of its length, for one that has not
+    """
+    if recommendation is Recommendation.REPEAT:
+        return Badge("invalid", "✕", "INVALID", "the arms differ in more than their CPUs")
+    if recommendation is Recommendation.MEASURE_MORE:
+        return Badge("unknown", "?", "NOT DECIDED", outlook)
+    return Badge(_TONES.get(recommendation, "faster"), "✓", "DECIDED")
 
 
 def _outlook(experiment: Experiment) -> str:

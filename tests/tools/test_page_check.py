@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import report
+from benchmark.evaluate import index_reports
 from tests.benchmark import experiments
 from tools import page_check
 
@@ -21,6 +22,13 @@ pytestmark = [
 def test_nothing_is_wrong_with_a_report(name: str, tmp_path: Path) -> None:
     report.write(experiments.EXPERIMENTS[name](), {"timings.jsonl": b"{}\n"}, tmp_path, "gpu-01", "make it so")
     assert page_check.check([tmp_path / "report.html"]) == []
+
+
+def test_nothing_is_wrong_with_the_page_of_several_nodes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in experiments.EXPERIMENTS]
+    for folder, experiment in zip(folders, experiments.EXPERIMENTS.values()):
+        report.write(experiment(), {}, folder, folder.name, "")
+    assert page_check.check([index_reports(folders, tmp_path, "What helps on these nodes?")]) == []
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:

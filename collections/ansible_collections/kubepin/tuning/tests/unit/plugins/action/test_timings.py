@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleError
 from ansible.playbook.task import Task
-from ansible_collections.kubepin.tuning.plugins.action import benchmark_report, benchmark_timings_info
+from ansible_collections.kubepin.tuning.plugins.action import benchmark_index, benchmark_report, benchmark_timings_info
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.timings import TimingsAction
 
 Result = t.Dict[str, t.Any]
@@ -86,6 +86,20 @@ def test_all_problems_of_a_report_come_at_once(timings: Path, tmp_path: Path) ->
         f"{tmp_path}/lost",
     ]
     assert all(problem in result["msg"] for problem in result["problems"])
+
+
+def test_one_page_tells_of_the_reports_of_several_nodes(timings: Path, tmp_path: Path) -> None:
+    folders = [str(tmp_path / "runs" / node) for node in ("gpu-01", "gpu-02")]
+    for folder in folders:
+        run(benchmark_report.ActionModule, {"source": [str(timings)], "folder": folder})
+    asked = {"reports": folders, "folder": str(tmp_path / "runs")}
+    page = tmp_path / "runs/index.html"
+    assert run(benchmark_index.ActionModule, asked, check_mode=True) == {"changed": False, "file": str(page)}
+    assert not page.exists()
+    run(benchmark_index.ActionModule, asked)
+    assert 'href="gpu-02/report.html"' in page.read_text()
+    result = run(benchmark_index.ActionModule, {**asked, "reports": [*folders, str(tmp_path / "gone")]})
+    assert (result["failed"], result["problems"]) == (True, [result["msg"]])
 
 
 def test_what_each_arm_measured_is_returned(timings: Path) -> None:
