@@ -113,8 +113,8 @@ def _environment(experiment: Experiment) -> Iterator[Advice]:
     if gpu is not None and gpu >= 0 and nodes is not None and numa_nodes(nodes) != {int(gpu)}:
         yield Advice(
             AdviceCode.ALIGN_NUMA,
-            f"The CPUs of the arm {_named(experiment, last)} are on NUMA node {nodes} and its GPU is at node {gpu:.0f}: keep "
-            "them together with Topology Manager (policy best-effort or single-numa-node).",
+            f"{_start(experiment, last)}, the CPUs are on NUMA node {nodes} and the GPU is at node {gpu:.0f}: keep them "
+            "together with Topology Manager (policy best-effort or single-numa-node).",
         )
 
 
@@ -127,23 +127,23 @@ def _quota(experiment: Experiment) -> Iterator[Advice]:
     if quota is None or not (own_cpus or last is ArmRole.EXCLUSIVE):
         return
     text = (
-        f"The arm {_named(experiment, last)} still has a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under "
+        f"{_start(experiment, last)}, there still is a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under "
         "the static policy, later versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
     )
     rates = [cell.b.rates for contrast in experiment.contrasts[:1] for cell in contrast.cells if cell.b is not None]
     periods, throttled = (math.fsum(own.get(key, 0.0) for own in rates) for key in ("periods", "throttled_periods"))
     if periods and throttled > THROTTLED_PERIODS * periods:
         text += (
-            f" It was still throttled in {throttled:.0f} of {periods:.0f} CFS periods: set OMP_NUM_THREADS to the CPU limit "
+            f" The pod was still throttled in {throttled:.0f} of {periods:.0f} CFS periods: set OMP_NUM_THREADS to the CPU limit "
             "there too."
         )
     yield Advice(AdviceCode.QUOTA_REMAINS, text)
 
 
-def _named(experiment: Experiment, role: ArmRole) -> str:
-    """What an arm stands for, and its name in the input."""
-    name, term = experiment.arms[role], terms.arm(role, experiment.arms).short
-    return name if name == term else f"{term} ({name})"
+def _start(experiment: Experiment, role: ArmRole) -> str:
+    """Where something was measured, at the start of a sentence."""
+    where = terms.arm(role, experiment.arms).where
+    return where[0].upper() + where[1:]
 
 
 def _threads_help(experiment: Experiment) -> bool:

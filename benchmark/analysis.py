@@ -173,9 +173,9 @@ class ArmCell:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm's part in a gap."""
+    """One arm's part in a gap. `where` names the arm in a sentence, such as "with exclusive CPUs"."""
 
-    name: str
+    where: str
     cell: ArmCell
     environment: Mapping[str, Scalar]
 

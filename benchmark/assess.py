@@ -10,7 +10,7 @@ from itertools import combinations
 from statistics import median
 
 from . import roles as arm_names
-from . import sentences, wording
+from . import sentences, terms, wording
 from .advice import advice
 from .analysis import Estimate, Gap, Role, Verdict
 from .causes import explain, ruled_out, unknown
@@ -155,7 +155,7 @@ def _assessed(
     widest = next(iter((*by_question[whole], *measured)), None)
     found = Experiment(
         label=label or chosen.label,
-        arms={own: results.label for own, results in chosen.arms.items()},
+        arms=chosen.names,
         contrasts=tuple(
             _contrast(chosen, question, step, valid=not reasons)
             for question in questions
@@ -190,9 +190,11 @@ def _assessed(
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The arm of each role. `again` holds the arms of TODAY and THREADS that were measured once more at the end."""
+    """The arm of each role, under the name that readers meet; `names` holds those of the input. `again` holds the arms of
+    TODAY and THREADS that were measured once more at the end."""
 
     arms: Mapping[ArmRole, ResultSet]
+    names: Mapping[ArmRole, str]
     together: Mapping[tuple[ArmRole, ArmRole], tuple[ResultSet, ResultSet]]
     again: Mapping[ArmRole, ResultSet]
     unused: tuple[str, ...]
@@ -215,10 +217,12 @@ class _Chosen:
             for role, arm in roles[run].items():
                 found.setdefault(role, []).append(runs[run][arm])
             for a, b in combinations(roles[run], 2):
-                together.setdefault((a, b), (runs[run][roles[run][a]], runs[run][roles[run][b]]))
+                pair_of = terms.told(a, runs[run][roles[run][a]]), terms.told(b, runs[run][roles[run][b]])
+                together.setdefault((a, b), pair_of)
         used = {arm for own in roles.values() for arm in own.values()}
         return cls(
-            arms={role: found[role][0] for role in every},
+            arms={role: terms.told(role, found[role][0]) for role in every},
+            names={role: found[role][0].label for role in every},
             together=together,
             again={} if whole else {role: own[1] for role, own in found.items() if len(own) > 1},
             unused=tuple(dict.fromkeys(arm for arms in runs.values() for arm in arms if arm not in used)),
@@ -230,7 +234,9 @@ class _Chosen:
         """A and B, and the arm of the third role in a group of theirs."""
         every = list(others)
         if question is Question.SIDES:
-            return cls({ArmRole.A: a, ArmRole.B: b}, together={}, again={}, unused=(), measured=(a, b, *every))
+            sides = {ArmRole.A: a, ArmRole.B: b}
+            names = {own: results.label for own, results in sides.items()}
+            return cls(sides, names, together={}, again={}, unused=(), measured=(a, b, *every))
         groups = {split(arm.arm)[0] for arm in (a, b)}
         third = {
             other.arm: other
@@ -239,8 +245,9 @@ class _Chosen:
         }
         found = dict(zip(COMPARED[question], (a, b)))
         found |= {own: third[arm] for own, arm in by_role(third).items()} if third else {}
-        arms = {own: found[own] for own in ArmRole if own in found}
-        return cls(arms=arms, together={}, again={}, unused=(), measured=(a, b, *every))
+        names = {own: found[own].label for own in ArmRole if own in found}
+        arms = {own: terms.told(own, found[own]) for own in names}
+        return cls(arms, names, together={}, again={}, unused=(), measured=(a, b, *every))
 
     def pair(self, roles: tuple[ArmRole, ArmRole]) -> tuple[ResultSet, ResultSet]:
         """The arms of two roles: of one run if it has both."""
@@ -480,14 +487,14 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     for results in chosen.arms.values():
         alone = [str(cell) for cell in results.cells() if cell not in shared]
         if alone:
-            notes.append(wording.note(NoteCode.CELLS_LEFT_OUT, side=results.label, cells=", ".join(alone)))
+            notes.append(wording.note(NoteCode.CELLS_LEFT_OUT, where=results.where, cells=", ".join(alone)))
     exclusive = chosen.arms.get(ArmRole.EXCLUSIVE)
     if exclusive is not None and any(own.get("quota_cpus", 0) is None for own in environments(exclusive)):
         notes.append(wording.note(NoteCode.NO_QUOTA))
     if ArmRole.A not in chosen.arms and {step.load for step in steps} == {Load.SOLO}:
         notes.append(wording.note(NoteCode.IDLE_NODE_ONLY))
     if chosen.unused:
-        notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(chosen.unused)))
+        notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(map(arm_names.told, chosen.unused))))
     return sorted(notes, key=lambda note: not note.red_flag)
 
 

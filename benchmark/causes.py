@@ -213,7 +213,7 @@ def unknown(gap: Gap) -> list[str]:
     }
     lacking: dict[str, list[CauseCode]] = {}
     for code, rate in needed.items():
-        without = [arm.name for arm in (gap.slow, gap.fast) if arm.rate(rate) is None]
+        without = [arm.where for arm in (gap.slow, gap.fast) if arm.rate(rate) is None]
         if without:
             lacking.setdefault(" and ".join(without), []).append(code)
     return [wording.not_recorded(arms, codes) for arms, codes in lacking.items()]

@@ -56,10 +56,6 @@ class Side:
     cards: Mapping[int, frozenset[str]]
     rounds: frozenset[int]
 
-    @property
-    def label(self) -> str:
-        return self.results.label
-
 
 def side(results: ResultSet, load: Load = Load.SOLO) -> Side:
     """The processes of an arm that ran under this load, by round."""
@@ -205,7 +201,7 @@ def pair(a: Side, b: Side, selection: Selection) -> Pair:
 def _refuse_impossible(a: Side, b: Side, ratios: Mapping[Cell, _BY_ROUND]) -> None:
     far = {cell: fmean(by_round.values()) for cell, by_round in ratios.items() if by_round}
     problems = [
-        wording.impossible_ratio(a.label, b.label, cell, math.exp(mean), LARGEST_RATIO)
+        wording.impossible_ratio(a.results.where, b.results.where, cell, math.exp(mean), LARGEST_RATIO)
         for cell, mean in far.items()
         if abs(mean) > math.log(LARGEST_RATIO)
     ]
@@ -340,8 +336,8 @@ def pair_notes(found: Pair, selection: Selection) -> list[Note]:
         notes.append(wording.note(NoteCode.CARD_TAKEN_OUT, rounds=_listed(found.corrected)))
     if selection.left_out:
         cells = ", ".join(map(str, selection.left_out))
-        sides = f"{found.a.label} or {found.b.label}"
-        notes.append(wording.note(NoteCode.CELLS_FAILED, sides=sides, cells=cells))
+        where = f"{found.a.results.where} or {found.b.results.where}"
+        notes.append(wording.note(NoteCode.CELLS_FAILED, where=where, cells=cells))
     common = found.a.rounds & found.b.rounds
     lost = {n for cells in selection.families.values() for c in cells for n in common if n not in found.log_ratios[c]}
     if lost:

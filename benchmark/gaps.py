@@ -30,7 +30,7 @@ def family_gap(
 
 def _arm(cells: Sequence[Cell], results: ResultSet, load: Load) -> Arm | None:
     pooled = _pooled(cells, results, load)
-    return Arm(results.label, pooled, results.environment) if pooled is not None else None
+    return Arm(results.where, pooled, results.environment) if pooled is not None else None
 
 
 def _pooled(cells: Sequence[Cell], results: ResultSet, load: Load) -> ArmCell | None:

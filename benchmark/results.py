@@ -146,7 +146,10 @@ class Process:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """One side of a comparison. `arm` is its name in the input, empty if the input has no arms."""
+    """One side of a comparison. `arm` is its name in the input, empty if the input has no arms.
+
+    `label` is what readers call it, and `told` how a sentence says where something was measured, if not "on" the label.
+    """
 
     label: str
     processes: tuple[Process, ...]
@@ -155,6 +158,12 @@ class ResultSet:
     notes: tuple[Note, ...] = ()
     arm: str = ""
     schema: int = SCHEMA
+    told: str = ""
+
+    @property
+    def where(self) -> str:
+        """Such as "with exclusive CPUs" or "on gpu-01": what was measured there, in a sentence."""
+        return self.told or f"on {self.label}"
 
     def cells(self) -> list[Cell]:
         """Every cell of every process, in the order of first appearance."""

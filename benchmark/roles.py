@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Mapping
 
-from . import wording
+from . import terms, wording
 from .experiment import ArmRole, Question
 from .pod.cpulist import parse_list
 from .results import InputError, ResultSet, Scalar
@@ -41,6 +41,14 @@ def role(arm: str) -> ArmRole | None:
     if group in SHARED and threads:
         return ArmRole.TODAY if threads == AUTO else ArmRole.THREADS
     return None
+
+
+def told(arm: str) -> str:
+    """What readers call an arm, such as "threads set, 8 threads"; a name that stands for nothing stays as it is."""
+    own, threads = role(arm), split(arm)[1]
+    if own is None:
+        return arm
+    return terms.arm(own, {}).short + (f", {threads} threads" if threads.isdigit() else "")
 
 
 def by_role(arms: Mapping[str, ResultSet]) -> dict[ArmRole, str]:

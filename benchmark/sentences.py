@@ -22,7 +22,8 @@ def effects(experiment: Experiment) -> str:
     """How much the steps bring that the recommendation follows from. Only for a valid experiment."""
     found = answers(experiment)
     if not found:
-        return f"No cell was timed in all of {', '.join(experiment.arms.values())}."
+        arms = ", ".join(terms.arm(role, experiment.arms).name for role in experiment.arms)
+        return f"No cell was timed in every arm: {arms}."
     by_load = {load: [one for one in found if one.load is load] for load in Load}
     said = [_under(experiment, load, contrasts) for load, contrasts in by_load.items() if contrasts]
     said.append(f"{count(experiment.rounds, 'round')} where {terms.FAMILIES[found[0].headline.family].clause}.")

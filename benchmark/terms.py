@@ -8,11 +8,12 @@ thing. Programs act on the codes in `experiment`, never on these texts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .analysis import Estimate, Verdict
 from .experiment import ArmRole, Experiment, Family, Load, Question, Recommendation
 from .figures import UNKNOWN, count, share
+from .results import ResultSet
 from .statistics import INTERIM_ANALYSES
 
 
@@ -20,7 +21,7 @@ from .statistics import INTERIM_ANALYSES
 class ArmTerm:
     """`name` stands alone, `short` within a sentence, `compared` after "as fast as". `detail` says what the arm is.
 
-    `start` begins a sentence: a name that the user gave stays as it is.
+    `start` begins a sentence: a name that the user gave stays as it is. `where` says in which arm something was measured.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ArmTerm:
     compared: str
     detail: str
     start: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ class LoadTerm:
 
 _ARMS: Mapping[ArmRole, ArmTerm] = {
     ArmRole.TODAY: ArmTerm(
-        "as it is today", "today", "today", "a CPU limit on shared CPUs, and as many threads as PyTorch finds", "Today"
+        "as it is today",
+        "today",
+        "today",
+        "a CPU limit on shared CPUs, and as many threads as PyTorch finds",
+        "Today",
+        "today",
     ),
     ArmRole.THREADS: ArmTerm(
         "threads set",
@@ -76,6 +83,7 @@ _ARMS: Mapping[ArmRole, ArmTerm] = {
         "with threads set",
         "the same CPU limit on shared CPUs, OMP_NUM_THREADS set to it",
         "Threads set",
+        "with threads set",
     ),
     ArmRole.EXCLUSIVE: ArmTerm(
         "exclusive CPUs",
@@ -83,6 +91,7 @@ _ARMS: Mapping[ArmRole, ArmTerm] = {
         "with exclusive CPUs",
         "CPUs that no other pod uses, and as many threads",
         "Exclusive CPUs",
+        "with exclusive CPUs",
     ),
 }
 _QUESTIONS: Mapping[Question, QuestionTerm] = {
@@ -136,7 +145,13 @@ def arm(role: ArmRole, arms: Mapping[ArmRole, str]) -> ArmTerm:
 
     :param arms: the names of an experiment's arms
     """
-    return _ARMS.get(role) or ArmTerm(arms[role], arms[role], arms[role], "", arms[role])
+    return _ARMS.get(role) or ArmTerm(arms[role], arms[role], arms[role], "", arms[role], f"on {arms[role]}")
+
+
+def told(role: ArmRole, results: ResultSet) -> ResultSet:
+    """An arm under the name that readers meet; a side keeps its own."""
+    own = _ARMS.get(role)
+    return results if own is None else replace(results, label=own.short, told=own.where)
 
 
 def question(asked: Question, experiment: Experiment) -> QuestionTerm:

@@ -76,7 +76,7 @@ def _settings(a: ResultSet, b: ResultSet, allowed: set[str]) -> Iterator[Invalid
         if key not in allowed:
             code = InvalidCode.GPU_DIFFERS if key == GPU else InvalidCode.SETTINGS_DIFFER
             texts = [", ".join(sorted(map(str, values(arm, key)))) for arm in (a, b)]
-            yield Invalid(code, wording.settings_differ(key, (a.label, texts[0]), (b.label, texts[1])))
+            yield Invalid(code, wording.settings_differ(key, (a.where, texts[0]), (b.where, texts[1])))
 
 
 def not_as_named(arm: ResultSet) -> Iterator[Invalid]:
@@ -153,7 +153,7 @@ def _other_load(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
     most = OTHERS_PER_CPU * min(limits, default=1)
     for key, text in (("others_busy_cpus", wording.others_busy), ("steal_cpus", wording.stolen)):
         if all(key in own for own in found) and abs(found[0][key] - found[1][key]) > most:
-            yield Invalid(InvalidCode.OTHER_LOAD, text((a.label, found[0][key]), (b.label, found[1][key])))
+            yield Invalid(InvalidCode.OTHER_LOAD, text((a.where, found[0][key]), (b.where, found[1][key])))
     if values(a, "cpu_model") == values(b, "cpu_model"):  # two platforms are not equally fast
         yield from _speed_differs(a, b)
 
@@ -172,7 +172,7 @@ def _speed_differs(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
     found = estimate([first - second for first, second in zip(*logs)], SPEED)
     if found.verdict in (Verdict.BEATS, Verdict.WORSE):
         means = [math.exp(fmean(own)) for own in logs]
-        yield Invalid(InvalidCode.OTHER_LOAD, wording.speed_differs((a.label, means[0]), (b.label, means[1])))
+        yield Invalid(InvalidCode.OTHER_LOAD, wording.speed_differs((a.where, means[0]), (b.where, means[1])))
 
 
 def _loops(arm: ResultSet) -> Mapping[int, float]:
@@ -190,4 +190,4 @@ def _gpu_slowed(a: ResultSet, b: ResultSet, load: Load) -> Iterator[Invalid]:
     """The shares of blocks in which heat or the power supply slowed the GPU."""
     shares = [_measured(arm, load).get("gpu_slowed_share") for arm in (a, b)]
     if shares[0] is not None and shares[1] is not None and abs(shares[0] - shares[1]) > GPU_SLOWED_MARGIN:
-        yield Invalid(InvalidCode.GPU_SLOWED, wording.gpu_slowed((a.label, shares[0]), (b.label, shares[1])))
+        yield Invalid(InvalidCode.GPU_SLOWED, wording.gpu_slowed((a.where, shares[0]), (b.where, shares[1])))

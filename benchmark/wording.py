@@ -23,8 +23,8 @@ _NOTES: Mapping[NoteCode, str] = {
         "in round {rounds} the arms ran on different cards: the control's difference is taken out, and the control "
         "itself uses the other rounds"
     ),
-    NoteCode.CELLS_FAILED: "not timed in more than one round by {sides}, left out of all rounds: {cells}",
-    NoteCode.CELLS_LEFT_OUT: "not in every arm, left out of {side}: {cells}",
+    NoteCode.CELLS_FAILED: "not timed in more than one round {where}, left out of all rounds: {cells}",
+    NoteCode.CELLS_LEFT_OUT: "not in every arm, left out {where}: {cells}",
     NoteCode.CONTROL_DIFFERS: "the control's ratio is {ratio:.3f}x: more than the CPU differs",
     NoteCode.CONTROL_PROVES_NOTHING: (
         "the control proves nothing yet: its interval {ratio} does not lie within {margin:.0%}, so the GPU sides may "
@@ -51,7 +51,7 @@ _NOTES: Mapping[NoteCode, str] = {
     NoteCode.ONE_RUN: "steps of one run are not replicates: an interval needs {first} rounds of fresh processes",
     NoteCode.PROCESSES_ENDED_EARLY: "{arm}: {ended} of {started} processes ended early; their complete blocks count",
     NoteCode.SAME_NUMBERS: "both sides contain the same numbers: is it the same run twice?",
-    NoteCode.SEVERAL_GPU_CARDS: "{arm} ran on several GPU cards ({cards}): cards of one model differ by 2 to 5 %",
+    NoteCode.SEVERAL_GPU_CARDS: "{arm}: several GPU cards ({cards}): cards of one model differ by 2 to 5 %",
     NoteCode.SHIFT_MEASURED: (
         "the first arm was measured again at the end: the halves differ by at most {margin:.1%}, which is the margin"
     ),
@@ -88,8 +88,8 @@ def no_common_cell(a: ResultSet, b: ResultSet) -> str:
 
 def impossible_ratio(a: str, b: str, cell: Cell, ratio: float, most: float) -> str:
     return (
-        f"{cell}: {a} takes {ratio:.3g} times the time of {b}: expected {1 / most:g} to {most:g}. Convert both to ms, or "
-        f"compare runs of the same program."
+        f"{cell}: a step takes {ratio:.3g} times as long {a} as {b}: expected {1 / most:g} to {most:g}. Convert both to "
+        f"ms, or compare runs of the same program."
     )
 
 
@@ -129,15 +129,15 @@ def several_runs(runs: Sequence[str]) -> str:
 
 def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
     return (
-        f"{key} differs: {a[1]} on {a[0]}, {b[1]} on {b[0]}. Measure both with the same, or allow it by name "
+        f"{key} differs: {a[1]} {a[0]}, {b[1]} {b[0]}. Measure both with the same, or allow it by name "
         f"(--allow-different {key})."
     )
 
 
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
-        f"{arm} is not what its name says ({terms.described(role)}): {'; '.join(findings)}. Correct the pod or the container, and "
-        f"measure the arm again."
+        f'The arm "{arm}" is not what it stands for ({terms.described(role)}): {"; ".join(findings)}. Correct the pod or '
+        f"the container, and measure the arm again."
     )
 
 
@@ -175,23 +175,23 @@ _QUIET = "Measure again while nothing else runs on the node."
 
 
 def others_busy(a: tuple[str, float], b: tuple[str, float]) -> str:
-    return f"Others kept {a[1]:.1f} CPUs busy beside {a[0]}, and {b[1]:.1f} beside {b[0]}. {_QUIET}"
+    return f"Others kept {a[1]:.1f} CPUs busy {a[0]}, and {b[1]:.1f} {b[0]}. {_QUIET}"
 
 
 def stolen(a: tuple[str, float], b: tuple[str, float]) -> str:
-    return f"The hypervisor took {a[1]:.1f} CPUs beside {a[0]}, and {b[1]:.1f} beside {b[0]}. {_QUIET}"
+    return f"The hypervisor took {a[1]:.1f} CPUs {a[0]}, and {b[1]:.1f} {b[0]}. {_QUIET}"
 
 
 def speed_differs(a: tuple[str, float], b: tuple[str, float]) -> str:
     return (
-        f"A fixed piece of CPU work took {a[1]:.2f} ms on {a[0]}, and {b[1]:.2f} ms on {b[0]}: the CPUs were not equally "
+        f"A fixed piece of CPU work took {a[1]:.2f} ms {a[0]}, and {b[1]:.2f} ms {b[0]}: the CPUs were not equally "
         f"fast. Make their clocks equal. {_QUIET}"
     )
 
 
 def gpu_slowed(a: tuple[str, float], b: tuple[str, float]) -> str:
     return (
-        f"Heat or the power supply slowed the GPU in {a[1]:.0%} of the blocks of {a[0]} and {b[1]:.0%} of {b[0]}. Cool it "
+        f"Heat or the power supply slowed the GPU in {a[1]:.0%} of the blocks {a[0]}, and in {b[1]:.0%} {b[0]}. Cool it "
         f"and check its power, then measure again."
     )
 
@@ -240,7 +240,7 @@ _UNRECORDED: Mapping[CauseCode, str] = {
 
 
 def throttled_periods(gap: Gap) -> str:
-    return f"{_periods(gap.slow)} throttled on {gap.slow.name}, {_periods(gap.fast, short=True)} on {gap.fast.name}"
+    return f"{_periods(gap.slow)} throttled {gap.slow.where}, {_periods(gap.fast, short=True)} {gap.fast.where}"
 
 
 def _periods(arm: Arm, *, short: bool = False) -> str:
@@ -255,20 +255,20 @@ def _periods(arm: Arm, *, short: bool = False) -> str:
 
 def stalls(gap: Gap, slow_ms: float, fast_ms: float, least_ms: float) -> str:
     return (
-        f"stalls ({least_ms:.0f} ms or more above the median) take {slow_ms:.2f} ms of a step on {gap.slow.name}, "
-        f"{fast_ms:.2f} ms on {gap.fast.name}"
+        f"stalls ({least_ms:.0f} ms or more above the median) take {slow_ms:.2f} ms of a step {gap.slow.where}, "
+        f"{fast_ms:.2f} ms {gap.fast.where}"
     )
 
 
 def run_delay(gap: Gap, slow: float, fast: float) -> str:
     return (
-        f"the launching thread was kept from running for {slow:.1%} of the time on {gap.slow.name}, "
-        f"{fast:.1%} on {gap.fast.name}"
+        f"the launching thread was kept from running for {slow:.1%} of the time {gap.slow.where}, "
+        f"{fast:.1%} {gap.fast.where}"
     )
 
 
 def crowded(gap: Gap, threads: int, cpus: float) -> str:
-    return f"{threads} threads on {cpus:g} CPUs on {gap.slow.name}"
+    return f"{threads} threads on {cpus:g} CPUs {gap.slow.where}"
 
 
 NO_FIXED_ARM = "no arm with a fixed number of threads shows their part"
@@ -278,43 +278,40 @@ def fixed_threads(gap: Gap, fixed: Arm, threads: float) -> str:
     """What the arm with a fixed number of threads shows."""
     slow, fast = gap.slow, gap.fast
     if fixed == fast:
-        return (
-            f"with {threads:g} threads ({fixed.name}) a step takes {fixed.mean_ms:.2f} ms instead of {slow.mean_ms:.2f} ms "
-            f"on {slow.name}"
-        )
+        return f"with {threads:g} threads a step takes {fixed.mean_ms:.2f} ms instead of {slow.mean_ms:.2f} ms {slow.where}"
     if fast.mean_ms <= fixed.mean_ms <= slow.mean_ms:
         return (
-            f"with {threads:g} threads ({fixed.name}) a step takes {fixed.mean_ms:.2f} ms, "
-            f"between {slow.mean_ms:.2f} ms on {slow.name} and {fast.mean_ms:.2f} ms on {fast.name}"
+            f"with {threads:g} threads a step takes {fixed.mean_ms:.2f} ms, "
+            f"between {slow.mean_ms:.2f} ms {slow.where} and {fast.mean_ms:.2f} ms {fast.where}"
         )
-    return f"{fixed.name} takes {fixed.mean_ms:.2f} ms per step, {slow.name} {slow.mean_ms:.2f} ms"
+    return f"a step takes {fixed.mean_ms:.2f} ms with {threads:g} threads, {slow.mean_ms:.2f} ms {slow.where}"
 
 
 def waiting(gap: Gap, slow: float, fast: float) -> str:
     return (
-        f"the launching thread waited for a CPU for {slow:.1%} of the time on {gap.slow.name}, {fast:.1%} on "
-        f"{gap.fast.name} (blocks without throttling)"
+        f"the launching thread waited for a CPU for {slow:.1%} of the time {gap.slow.where}, {fast:.1%} "
+        f"{gap.fast.where} (blocks without throttling)"
     )
 
 
 def preempted(gap: Gap, slow: float, fast: float) -> str:
-    return f"it was preempted {slow:.0f} times per second, {fast:.0f} on {gap.fast.name}"
+    return f"it was preempted {slow:.0f} times per second, {fast:.0f} {gap.fast.where}"
 
 
 def busy_host(gap: Gap, slow: float, fast: float) -> str:
-    return f"the host had {slow:.1f} CPUs busy, {fast:.1f} on {gap.fast.name}"
+    return f"the host had {slow:.1f} CPUs busy, {fast:.1f} {gap.fast.where}"
 
 
 def migrations(gap: Gap, slow: float, fast: float) -> str:
-    return f"the launching thread moved {slow:.0f} times per second on {gap.slow.name}, {fast:.0f} on {gap.fast.name}"
+    return f"the launching thread moved {slow:.0f} times per second {gap.slow.where}, {fast:.0f} {gap.fast.where}"
 
 
 MIGRATION_COST_UNKNOWN = "the cost of these moves was not measured"
 
 
 def numa_placement(gap: Gap, gpu_node: float) -> str:
-    nodes = [f"CPUs of {arm.name} are on {arm.environment['cpu_numa_nodes']}" for arm in (gap.slow, gap.fast)]
-    return f"the GPU is at NUMA node {gpu_node:.0f}, {', '.join(nodes)}"
+    nodes = [f"on {arm.environment['cpu_numa_nodes']} {arm.where}" for arm in (gap.slow, gap.fast)]
+    return f"the GPU is at NUMA node {gpu_node:.0f}, the CPUs are {', '.join(nodes)}"
 
 
 def copy_to_gpu(slow_ms: float, fast_ms: float) -> str:
@@ -323,13 +320,13 @@ def copy_to_gpu(slow_ms: float, fast_ms: float) -> str:
 
 def reference_loop(gap: Gap, ratio: float) -> str:
     return (
-        f"a fixed piece of CPU work took {gap.slow.rate('canary_ms'):.2f} ms on {gap.slow.name} and "
-        f"{gap.fast.rate('canary_ms'):.2f} ms on {gap.fast.name} ({ratio:.2f}x)"
+        f"a fixed piece of CPU work took {gap.slow.rate('canary_ms'):.2f} ms {gap.slow.where} and "
+        f"{gap.fast.rate('canary_ms'):.2f} ms {gap.fast.where} ({ratio:.2f}x)"
     )
 
 
 def clock_speed(gap: Gap, slow: float, fast: float) -> str:
-    return f"its CPU ran at {slow:.0f} MHz, {fast:.0f} on {gap.fast.name}"
+    return f"its CPU ran at {slow:.0f} MHz, {fast:.0f} {gap.fast.where}"
 
 
 def unexplained(gap: Gap, rest: float) -> str:
@@ -342,9 +339,9 @@ def speed_ruled_out(gap: Gap, ratio: float) -> str:
 
 def throttling_ruled_out(arm: Arm) -> str:
     counted = f"{_periods(arm)} were throttled" if arm.rate("periods") else "no quota applied"
-    return f"Throttling ruled out: {counted} on {arm.name}."
+    return f"Throttling ruled out: {counted} {arm.where}."
 
 
 def not_recorded(arms: str, causes: Sequence[CauseCode]) -> str:
     names = ", ".join(_UNRECORDED[code] for code in causes)
-    return f"Not recorded on {arms}, so neither proved nor ruled out: {names}."
+    return f"Not recorded {arms}, so neither proved nor ruled out: {names}."

@@ -39,6 +39,7 @@ from ..experiment import Load
 from ..figures import count
 from ..pod.cells import PRECISIONS, Cell
 from ..results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
+from ..roles import told
 from .original_log import is_log
 from .plausible import LARGEST_RATIO, LEAST_STEPS, LONGEST_MS, SHORTEST_MS, constant, is_constant, short
 
@@ -451,13 +452,14 @@ def _assemble(lines: list[_Line], label: str, notes: list[Note]) -> ResultSet:
         first = next(iter(values.values()))
         environment[key] = first if len(values) == 1 or key == "started" else ", ".join(values)
     arm = lines[0].origin.arm
+    named = told(arm) if label == arm else label
     cards = _cards_of_one_tenant(lines)
     if cards:
-        notes.append(wording.note(NoteCode.SEVERAL_GPU_CARDS, arm=arm, cards=", ".join(cards)))
+        notes.append(wording.note(NoteCode.SEVERAL_GPU_CARDS, arm=named, cards=", ".join(cards)))
     started = {line.origin for line in lines if line.kind == "process"}
     early = len(started - {line.origin for line in lines if line.kind == "end"})
     if early:
-        notes.append(wording.note(NoteCode.PROCESSES_ENDED_EARLY, arm=arm, ended=early, started=len(started)))
+        notes.append(wording.note(NoteCode.PROCESSES_ENDED_EARLY, arm=named, ended=early, started=len(started)))
     return ResultSet(label, processes, environment, frozenset(line.origin.run_id for line in lines), tuple(notes), arm)
 
 

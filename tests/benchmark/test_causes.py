@@ -76,7 +76,7 @@ def test_the_number_of_threads_comes_first_and_throttling_is_how_it_works(four: 
     assert four.questions == (Question.WHOLE, Question.THREADS, Question.EXCLUSIVE)
     first = whole.causes[0]
     assert first.code is CauseCode.OVERSUBSCRIPTION
-    assert first.text.startswith("16 threads on 4 CPUs on none-auto; with 4 threads (none-4) a step takes")
+    assert first.text.startswith("16 threads on 4 CPUs today; with 4 threads a step takes")
     assert first.share == pytest.approx(0.90, abs=0.02)
     assert sum(cause.share or 0 for cause in whole.causes) <= 1.0 + 1e-9
     assert [item.code for item in whole.ruled_out] == [CauseCode.FREQUENCY]
@@ -110,7 +110,7 @@ def test_derived_cells_and_controls_are_not_in_the_family(four: Experiment) -> N
 def test_a_cell_that_ran_out_of_memory_has_no_times(four: Experiment) -> None:
     failed = next(cell for cell in asked(four).cells if cell.cell.model == "resnet152")
     assert failed.status == "oom"
-    assert failed.reason == "none-auto: out of memory; static-auto: out of memory"
+    assert failed.reason == "today: out of memory; exclusive CPUs: out of memory"
     assert failed.a == ArmCell("oom")
 
 
@@ -136,7 +136,7 @@ def test_without_an_arm_between_the_parts_are_unknown(make_lines: Callable[..., 
     crowded = next(cause for cause in asked(result).causes if cause.code is CauseCode.OVERSUBSCRIPTION)
     assert (crowded.share, crowded.evidence) == (
         None,
-        ("16 threads on 4 CPUs on none-auto", "no arm with a fixed number of threads shows their part"),
+        ("16 threads on 4 CPUs today", "no arm with a fixed number of threads shows their part"),
     )
     assert [item.code for item in result.advice][:2] == [AdviceCode.TAKE_B, AdviceCode.MEASURE_STEPS]
 
@@ -181,9 +181,7 @@ def test_a_quota_on_pinned_cpus_is_said(
     lines = changed(make_lines(["none-auto", b]), b, "process", lambda env: env.update(environment))
     assert (
         any(
-            text.startswith(
-                "The arm exclusive CPUs (static-auto) still has a CFS quota of 4 CPUs: Kubernetes below 1.33"
-            )
+            text.startswith("With exclusive CPUs, there still is a CFS quota of 4 CPUs: Kubernetes below 1.33")
             for text in texts(evaluated(lines, b=b))
         )
         is said
@@ -197,7 +195,7 @@ def test_throttling_that_stays_under_static_is_said(make_lines: Callable[..., Li
     lines = make_lines(["none-auto", "static-auto"])
     changed(lines, "static-auto", "process", lambda env: env.update(quota_cpus=4.0))
     advice = texts(evaluated(changed(lines, "static-auto", "block", throttle)))
-    assert any("It was still throttled in" in text and "CFS periods" in text for text in advice)
+    assert any("The pod was still throttled in" in text and "CFS periods" in text for text in advice)
 
 
 def test_counters_that_are_missing_are_unknown(make_lines: Callable[..., Lines]) -> None:
@@ -205,7 +203,7 @@ def test_counters_that_are_missing_are_unknown(make_lines: Callable[..., Lines])
     found = asked(evaluated(changed(lines, "none", "block", lambda block: block.update(counters=None))))
     assert CauseCode.THROTTLING not in [cause.code for cause in found.causes]
     assert found.unknown == (
-        "Not recorded on none-auto, so neither proved nor ruled out: throttling, waiting for a CPU, migrations, CPU speed.",
+        "Not recorded today, so neither proved nor ruled out: throttling, waiting for a CPU, migrations, CPU speed.",
     )
 
 
@@ -256,9 +254,9 @@ def gap(
         "canary_ms": 2.0,
     }
     return Gap(
-        Arm("A", ArmCell("ok", 100, 15.0, 15.0, parts_ms=parts[0], rates=quiet | dict(slow)), environments[0]),
-        Arm("B", ArmCell("ok", 100, 10.0, 10.0, parts_ms=parts[1], rates=quiet | dict(fast)), environments[1]),
-        None if fixed_ms is None else Arm("A-4", ArmCell("ok", 100, fixed_ms), {"threads": 4}),
+        Arm("on A", ArmCell("ok", 100, 15.0, 15.0, parts_ms=parts[0], rates=quiet | dict(slow)), environments[0]),
+        Arm("on B", ArmCell("ok", 100, 10.0, 10.0, parts_ms=parts[1], rates=quiet | dict(fast)), environments[1]),
+        None if fixed_ms is None else Arm("on A-4", ArmCell("ok", 100, fixed_ms), {"threads": 4}),
     )
 
 

@@ -210,7 +210,7 @@ def test_a_cell_that_fails_more_often_leaves_its_family_in_all_rounds(status: st
     result = compare(arm("a", [WHOLE] * 7), arm("b", [*[WHOLE] * 5, failed, failed]))
     assert result.contrasts[0].headline.cells == (LOADER,)
     assert result.contrasts[0].headline.estimate.rounds == 7
-    text = f"not timed in more than one round by a or b, left out of all rounds: {OTHER_LOADER}"
+    text = f"not timed in more than one round on a or on b, left out of all rounds: {OTHER_LOADER}"
     assert Note(NoteCode.CELLS_FAILED, text) in result.notes
 
 
@@ -226,7 +226,7 @@ def test_without_a_timed_cell_nothing_is_decided() -> None:
     a = arm("none", [{CELL: Timing("oom")}])
     found = compare(a, a)
     assert found.verdict is Verdict.UNDECIDED
-    assert found.sentence == "Not decided yet. No cell was timed in all of none, none."
+    assert found.sentence == "Not decided yet. No cell was timed in every arm: none, none."
     assert [item.text for item in found.advice] == ["Measure again with cells that all arms can time."]
 
 
@@ -263,7 +263,7 @@ def test_a_ratio_that_no_cpu_explains_is_refused(factor: float) -> None:
     with pytest.raises(InputError) as refused:
         compare(arm("none", [{CELL: 10.0 * factor}]), arm("static", [{CELL: 10.0}]))
     assert refused.value.problems == [
-        f"resnet18 half inference batch 64: none takes {factor:.3g} times the time of static: expected 0.05 to 20. "
+        f"resnet18 half inference batch 64: a step takes {factor:.3g} times as long on none as on static: expected 0.05 to 20. "
         "Convert both to ms, or compare runs of the same program."
     ]
 
@@ -354,7 +354,7 @@ OTHER = {CELL: 11.0}
             arm("x", [TIMES | {CONTROL: 1.0}]),
             arm("y", [OTHER]),
             NoteCode.CELLS_LEFT_OUT,
-            "not in every arm, left out of x: resnet18 double inference batch 64",
+            "not in every arm, left out on x: resnet18 double inference batch 64",
             id="lone-cell",
         ),
     ],

@@ -133,7 +133,7 @@ def test_rounds_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "resnet152  half       inference  64            ~         ~              ~                ~  "
         "none: out of memory; static: out of memory",
         "",
-        f"note: not timed in more than one round by none or static, left out of all rounds: {large}",
+        f"note: not timed in more than one round on none or on static, left out of all rounds: {large}",
         "note: no negative control: nothing shows that the sides differ in the CPU only",
     ]
 

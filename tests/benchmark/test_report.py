@@ -21,9 +21,9 @@ import pytest
 
 from benchmark import figures, report, terms
 from benchmark.analysis import Advice, AdviceCode, Cause, CauseCode, CellResult, Difference
-from benchmark.assess import assess_sides
+from benchmark.assess import assess, assess_sides
 from benchmark.experiment import ArmRole, Experiment, Load
-from benchmark.readers import parse_arms, read
+from benchmark.readers import parse_arms, parse_runs, read
 from benchmark.results import Note, NoteCode
 from tests.benchmark import experiments
 from tests.benchmark.conftest import DATA, arm_lines
@@ -400,6 +400,40 @@ def test_the_csv_holds_every_cell_of_every_contrast(written: Write) -> None:
     assert rows[1][:4] == ["threads", "solo", "input_pipeline", "resnet18"]
 
 
+# Names of arms
+
+
+def ended_early(line: Line) -> None:
+    if line["kind"] == "end" and line["arm"] == "static-4":
+        line["kind"] = "ready"
+
+
+def another_driver(line: Line) -> None:
+    if line["kind"] == "process" and line["arm"].startswith("static"):
+        line["env"]["driver"] = "1.0"
+
+
+def not_pinned(line: Line) -> None:
+    if line["kind"] == "process" and line["arm"].startswith("static"):
+        line["env"].update(cpus_allowed=16, quota_cpus=4.0, cpus_effective="0-15")
+
+
+@pytest.mark.parametrize("change", [unchanged, ended_early, another_driver, not_pinned])
+def test_readers_meet_the_arms_by_what_they_stand_for(
+    change: Callable[[Line], None], written: Write, four_arms: Sequence[Line]
+) -> None:
+    for line in four_arms:
+        change(line)
+    text = "".join(json.dumps(line) + "\n" for line in four_arms)
+    found = assess(parse_runs({"timings.jsonl": text}))
+    page, markdown, _data = written(found)
+    for shown in (page.text, markdown):
+        told, _heading, made = shown.partition("How it was made")
+        assert not re.search("(none|static)-(auto|4)", told)
+        assert "none-auto" in made
+    assert bool(found.invalid) is (change in (another_driver, not_pinned))
+
+
 # Two sides
 
 
@@ -410,7 +444,7 @@ def test_two_sides_are_one_contrast_and_the_steps_between_them(beats: Experiment
     assert "The questions" in page.text
     for text in (page.text, markdown):
         assert "more threads than CPUs" in text
-        assert "16 threads on 4 CPUs on none-auto" in text
+        assert "16 threads on 4 CPUs today" in text
     causes = data["contrasts"][0]["causes"]
     assert [cause["code"] for cause in causes] == [cause.code.value for cause in beats.contrasts[0].causes]
     assert data["advice"] == [{"code": item.code.value, "text": item.text} for item in beats.advice]

@@ -85,7 +85,7 @@ def test_arms_that_are_what_their_names_say_are_valid() -> None:
 def test_an_arm_that_is_not_what_its_name_says(name: str, environment: Mapping[str, Scalar], finding: str) -> None:
     found = list(invalid([arm(name, environment)], Load.SOLO, None))
     assert [reason.code for reason in found] == [InvalidCode.ARM_NOT_AS_NAMED]
-    assert f"{name} is not what its name says" in found[0].text
+    assert f'The arm "{name}" is not what it stands for' in found[0].text
     assert f"): {finding}. Correct the pod" in found[0].text
 
 
@@ -120,10 +120,8 @@ def test_a_setting_that_one_side_does_not_know_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("counters", "text"),
     [
-        pytest.param(
-            {"host_busy_cpus": 5.6}, "Others kept 0.2 CPUs busy beside none-auto, and 1.6 beside", id="others"
-        ),
-        pytest.param({"steal_ms": 1500.0}, "The hypervisor took 0.0 CPUs beside none-auto, and 1.5 beside", id="steal"),
+        pytest.param({"host_busy_cpus": 5.6}, "Others kept 0.2 CPUs busy on none-auto, and 1.6 on none-4", id="others"),
+        pytest.param({"steal_ms": 1500.0}, "The hypervisor took 0.0 CPUs on none-auto, and 1.5 on none-4", id="steal"),
     ],
 )
 def test_other_work_beside_one_arm_is_invalid(counters: Mapping[str, float], text: str) -> None:

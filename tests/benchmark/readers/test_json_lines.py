@@ -41,7 +41,7 @@ def test_json_lines() -> None:
     assert result.environment == {"gpu": "NVIDIA H200", "threads": "12, 128"}
     assert result.notes == (
         Note(NoteCode.LAST_LINE_CUT, "f:6: the last line is incomplete and was ignored"),
-        Note(NoteCode.PROCESSES_ENDED_EARLY, "static: 2 of 2 processes ended early; their complete blocks count"),
+        Note(NoteCode.PROCESSES_ENDED_EARLY, "x: 2 of 2 processes ended early; their complete blocks count"),
     )
 
 
@@ -99,7 +99,7 @@ def test_several_cards_of_one_kind_are_noted() -> None:
     text = lines(PROCESS | {"env": card}, BLOCK, END_LINE, other, END_LINE | {"round": 2})
     (note,) = parse_json_lines({"f": text}, "x").notes
     assert note.code == NoteCode.SEVERAL_GPU_CARDS
-    assert note.text == "static ran on several GPU cards (GPU-1, GPU-2): cards of one model differ by 2 to 5 %"
+    assert note.text == "x: several GPU cards (GPU-1, GPU-2): cards of one model differ by 2 to 5 %"
 
 
 LINE_OUT = "Correct it, or remove the line."
