@@ -136,7 +136,7 @@ def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
 
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
-        f'The arm "{arm}" is not what it stands for ({terms.described(role)}): {"; ".join(findings)}. Correct the pod or '
+        f'The arm "{arm}" is not what it stands for ({terms.arm(role, {}).detail}): {"; ".join(findings)}. Correct the pod or '
         f"the container, and measure the arm again."
     )
 
