@@ -305,7 +305,7 @@ def test_a_summary_of_packed_files_of_one_run(
         (tmp_path / f"round-{number}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     assert main(["summary", str(tmp_path)]) == DONE
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "none-4: 3 rounds"
+    assert printed[0] == "none-4 (threads set, 4 threads): 3 rounds"
     assert any("resnet152" in row and row.endswith("out of memory") for row in printed)
 
 

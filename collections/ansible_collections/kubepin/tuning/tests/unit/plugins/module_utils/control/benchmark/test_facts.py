@@ -289,8 +289,8 @@ CELL = {"model": "resnet18", "precision": "half", "mode": "train", "batch": 64, 
 SKIPPED = {"skipped": True, "changed": False}
 SUMMARY = {
     "arms": {
-        "none-12": {"rounds": 3, "cells": [CELL]},
-        "none-auto": {"rounds": 3, "cells": [{**CELL, "mean_ms": None}]},
+        "none-12": {"told": "threads set, 12 threads", "rounds": 3, "cells": [CELL]},
+        "none-auto": {"told": "today", "rounds": 3, "cells": [{**CELL, "mean_ms": None}]},
     }
 }
 
@@ -434,7 +434,7 @@ def test_the_summary():
         "benchmark: 2 nodes: 1 measured, 1 with problems",
         "  gpu-2    1.6x faster",
         "           report: /r/report.html",
-        f"           before: policy none: none-12 3 rounds, none-auto 3 rounds; {FOLDER}",
+        f"           before: policy none: threads set, 12 threads: 3 rounds; today: 3 rounds; {FOLDER}",
         "  gpu-10   PROBLEM before: no free GPU.",
     ]
     assert benchmark_summary({"gpu-1": {}}, {}) == []
