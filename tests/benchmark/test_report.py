@@ -488,8 +488,8 @@ def test_red_flags_come_before_what_is_on_purpose(beats: Experiment, written: Wr
 
 def test_a_cell_out_of_memory_is_named_with_its_side(written: Write) -> None:
     page, markdown, _ = written(evaluated(change=out_of_memory_before))
-    assert "resnet50 half inference batch 64: none-auto: out of memory" in page.text
-    assert "resnet50 half inference batch 64: none-auto: out of memory" in markdown
+    assert "resnet50 half inference batch 64: today: out of memory" in page.text
+    assert "resnet50 half inference batch 64: today: out of memory" in markdown
 
 
 def test_a_cpu_run_claims_no_gpu_time(written: Write) -> None:
