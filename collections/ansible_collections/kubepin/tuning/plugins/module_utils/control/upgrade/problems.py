@@ -59,7 +59,7 @@ def batch_invalid(size: object) -> Problem:
         "batches_invalid",
         f'"{size}" in kubeadm_upgrade_batches',
         "is not a number of workers: expected a whole number from 1 on, or a percentage such as 20%",
-        """A list on the command line is written as JSON: -e '{"kubeadm_upgrade_batches": [1, "20%"]}'.""",
+        "On the command line, pass the list as JSON, or in a file with -e @FILE: anything else stays text.",
     )
 
 
