@@ -177,6 +177,15 @@ def threads_of(arm: str) -> str:
     return arm.rpartition("-")[2]
 
 
+def described(arm: str) -> str:
+    """What readers call an arm, as in the report: "exclusive CPUs (cpuset-4)"."""
+    if group_of(arm) == EXCLUSIVE:
+        words = "exclusive CPUs"
+    else:
+        words = "today" if threads_of(arm) == AUTO else "threads set"
+    return f"{words} ({arm})"
+
+
 def arms_of(threads: str, cpus: int) -> t.List[str]:
     """The arms for settings of threads such as "auto,cpus".
 
@@ -677,6 +686,6 @@ def clock_sentence(running: t.Mapping[str, t.Sequence[float]], topology: Topolog
         samples = sorted(found)
         if samples:
             middle = samples[len(samples) // 2]
-            words.append(f"{middle:.0f} MHz with {arm} ({samples[0]:.0f} to {samples[-1]:.0f})")
+            words.append(f"{middle:.0f} MHz ({samples[0]:.0f} to {samples[-1]:.0f}) with {described(arm)}")
     frequency = "busiest CPU at " + ", ".join(words) if words else "frequency while running unknown"
     return f"{frequency}; {clock_words(topology)}"

@@ -436,7 +436,7 @@ def test_the_busiest_cpu_counts(cpus: set[int], expected: float | None) -> None:
 
 def test_the_clock_in_words() -> None:
     assert clock_sentence({"quota-12": [3400.0, 3390.0, 3410.0], "cpuset-12": [3402.0], "quota-auto": []}, EPYC) == (
-        "busiest CPU at 3400 MHz with quota-12 (3390 to 3410), 3402 MHz with cpuset-12 (3402 to 3402); governor performance, "
-        "boost on, base 2200 MHz, highest unknown"
+        "busiest CPU at 3400 MHz (3390 to 3410) with threads set (quota-12), 3402 MHz (3402 to 3402) with exclusive CPUs "
+        "(cpuset-12); governor performance, boost on, base 2200 MHz, highest unknown"
     )
     assert clock_sentence({}, EPYC).startswith("frequency while running unknown; governor performance")

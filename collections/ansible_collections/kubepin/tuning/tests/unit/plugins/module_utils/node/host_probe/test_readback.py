@@ -35,19 +35,19 @@ def test_arms_that_are_what_they_say_have_no_problem(arm: str, environment: dict
         pytest.param(
             "quota-auto",
             {**SHARED, "cpus_effective": "2-5"},
-            "quota-auto has the CPUs 2-5 only (cpuset.cpus.effective): expected the host's shared CPUs, more than its limit of 4",
+            "today (quota-auto): the process has the CPUs 2-5 only (cpuset.cpus.effective): expected the host's shared CPUs",
             id="a CPU set that stayed",
         ),
         pytest.param("quota-4", {**SHARED, "cpus_allowed_list": "0-3"}, "(its CPU affinity)", id="taskset"),
         pytest.param(
             "cpuset-4",
             {**OWN, "cpus_effective": "0-15"},
-            "cpuset-4 has the CPUs 0-15 (cpuset.cpus.effective): expected its exclusive CPUs, 2-5",
+            "exclusive CPUs (cpuset-4): the process has the CPUs 0-15 (cpuset.cpus.effective): expected its exclusive CPUs, 2-5",
             id="no CPU set",
         ),
         pytest.param("quota-4", {**SHARED, "quota_cpus": None}, "has no CPU limit", id="no quota"),
         pytest.param("cpuset-4", {**OWN, "quota_cpus": 2.5}, "has a CPU limit of 2.5", id="a lower quota above"),
-        pytest.param("quota-4", {**SHARED, "threads": 16}, "computes with 16 threads", id="threads"),
+        pytest.param("quota-4", {**SHARED, "threads": 16}, "threads set (quota-4): the process computes with 16 threads", id="threads"),
     ],
 )
 def test_a_process_that_is_not_its_arm_is_named_with_value_expectation_and_remedy(
