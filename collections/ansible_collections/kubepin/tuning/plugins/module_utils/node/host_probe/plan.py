@@ -179,11 +179,8 @@ def threads_of(arm: str) -> str:
 
 def described(arm: str) -> str:
     """What readers call an arm, as in the report: "exclusive CPUs (cpuset-4)"."""
-    if group_of(arm) == EXCLUSIVE:
-        words = "exclusive CPUs"
-    else:
-        words = "today" if threads_of(arm) == AUTO else "threads set"
-    return f"{words} ({arm})"
+    shared = "today" if threads_of(arm) == AUTO else "threads set"
+    return f"{'exclusive CPUs' if group_of(arm) == EXCLUSIVE else shared} ({arm})"
 
 
 def arms_of(threads: str, cpus: int) -> t.List[str]:

@@ -47,7 +47,12 @@ def test_arms_that_are_what_they_say_have_no_problem(arm: str, environment: dict
         ),
         pytest.param("quota-4", {**SHARED, "quota_cpus": None}, "has no CPU limit", id="no quota"),
         pytest.param("cpuset-4", {**OWN, "quota_cpus": 2.5}, "has a CPU limit of 2.5", id="a lower quota above"),
-        pytest.param("quota-4", {**SHARED, "threads": 16}, "threads set (quota-4): the process computes with 16 threads", id="threads"),
+        pytest.param(
+            "quota-4",
+            {**SHARED, "threads": 16},
+            "threads set (quota-4): the process computes with 16 threads",
+            id="threads",
+        ),
     ],
 )
 def test_a_process_that_is_not_its_arm_is_named_with_value_expectation_and_remedy(
