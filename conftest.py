@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import settings
 
-EXAMPLES, THOROUGH_EXAMPLES = 40, 100
+EXAMPLES = 100
 SAMPLE = 12
 Sampled = Callable[[Sequence[int]], Sequence[int]]
 
@@ -18,8 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--examples",
         type=int,
         metavar="N",
-        help=f"property tests: N inputs each, at random; without it, {EXAMPLES} that are the same in each run, and "
-        f"{THOROUGH_EXAMPLES} with --thorough",
+        help=f"property tests: N inputs each, at random; without it, {EXAMPLES} that are the same in each run",
     )
     parser.addoption(
         "--thorough",
@@ -32,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given: int | None = config.getoption("--examples")
     settings.register_profile(
         "kubepin",
-        max_examples=given or (THOROUGH_EXAMPLES if config.getoption("--thorough") else EXAMPLES),
+        max_examples=given or EXAMPLES,
         derandomize=given is None,
         database=None,
         deadline=None,  # the machine may be busy
