@@ -217,11 +217,11 @@ class _Chosen:
             for role, arm in roles[run].items():
                 found.setdefault(role, []).append(runs[run][arm])
             for a, b in combinations(roles[run], 2):
-                pair_of = terms.told(a, runs[run][roles[run][a]]), terms.told(b, runs[run][roles[run][b]])
+                pair_of = terms.as_shown(a, runs[run][roles[run][a]]), terms.as_shown(b, runs[run][roles[run][b]])
                 together.setdefault((a, b), pair_of)
         used = {arm for own in roles.values() for arm in own.values()}
         return cls(
-            arms={role: terms.told(role, found[role][0]) for role in every},
+            arms={role: terms.as_shown(role, found[role][0]) for role in every},
             names={role: found[role][0].label for role in every},
             together=together,
             again={} if whole else {role: own[1] for role, own in found.items() if len(own) > 1},
@@ -246,7 +246,7 @@ class _Chosen:
         found = dict(zip(COMPARED[question], (a, b)))
         found |= {own: third[arm] for own, arm in by_role(third).items()} if third else {}
         names = {own: found[own].label for own in ArmRole if own in found}
-        arms = {own: terms.told(own, found[own]) for own in names}
+        arms = {own: terms.as_shown(own, found[own]) for own in names}
         return cls(arms, names, together={}, again={}, unused=(), measured=(a, b, *every))
 
     def pair(self, roles: tuple[ArmRole, ArmRole]) -> tuple[ResultSet, ResultSet]:
@@ -494,7 +494,7 @@ def _notes(chosen: _Chosen, steps: Sequence[Step], widest: Step | None, allowed:
     if ArmRole.A not in chosen.arms and {step.load for step in steps} == {Load.SOLO}:
         notes.append(wording.note(NoteCode.IDLE_NODE_ONLY))
     if chosen.unused:
-        notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(map(arm_names.told, chosen.unused))))
+        notes.append(wording.note(NoteCode.UNUSED_ARMS, arms=", ".join(map(arm_names.shown_name, chosen.unused))))
     return sorted(notes, key=lambda note: not note.red_flag)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from . import report
 from .assess import assess, assess_sides
 from .experiment import Experiment
-from .page.nodes import Told
+from .page.nodes import NodeReport
 from .readers import has_arms, locate, read, read_arms, read_runs, texts
 from .results import REPORT_SCHEMA, InputError, ResultSet
 from .roles import split
@@ -25,7 +25,6 @@ from .validity import SETTINGS
 
 PROBLEMS_SHOWN = 20
 """Problems shown for each side."""
-_OBJECT = "report.json"
 _MISSING = "no such file or folder: expected JSON lines of the benchmark."
 
 
@@ -237,16 +236,18 @@ def index_reports(folders: Sequence[Path], folder: Path, title: str, *, write: b
     :raises InputError: with the problems of all reports, before anything is written; if it cannot be written
     """
     problems = _folder_problems(folder)
-    nodes: list[Told] = []
+    nodes: list[NodeReport] = []
     for own in folders:
-        href = quote(os.path.relpath(own / report.FILES[0], folder))
+        href = quote(os.path.relpath(own / report.PAGE, folder))
         try:
-            nodes.append(Told.of_object(json.loads((own / _OBJECT).read_text(encoding="utf-8")), href))
+            nodes.append(NodeReport.of_object(json.loads((own / report.OBJECT).read_text(encoding="utf-8")), href))
         except OSError as error:
-            problems.append(f"{own / _OBJECT}: cannot be read: {error.strerror}. Write the report of this node first.")
+            problems.append(
+                f"{own / report.OBJECT}: cannot be read: {error.strerror}. Write the report of this node first."
+            )
         except (KeyError, TypeError, ValueError, IndexError):
             problems.append(
-                f"{own / _OBJECT}: expected a report of schema {REPORT_SCHEMA}. Write the report of this node again."
+                f"{own / report.OBJECT}: expected a report of schema {REPORT_SCHEMA}. Write the report of this node again."
             )
     if problems:
         raise InputError(problems)

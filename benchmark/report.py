@@ -22,11 +22,12 @@ from .experiment import Experiment
 from .figures import gpu_minutes
 from .page import cells
 from .page.forest import tables as forest_tables
-from .page.nodes import Told, of_reports
+from .page.nodes import NodeReport, of_reports
 from .page.table import Table
 
 HTML_LIMIT = 2_000_000
-FILES = ("report.html", "report.md", "report.json", "line.txt")
+PAGE, OBJECT = "report.html", "report.json"
+FILES = (PAGE, "report.md", OBJECT, "line.txt")
 INDEX = "index.html"
 
 
@@ -60,7 +61,7 @@ def write(found: Experiment, raw: Mapping[str, bytes], folder: Path, title: str,
         _replace(folder / name, content)
 
 
-def write_index(nodes: Sequence[Told], folder: Path, title: str) -> Path:
+def write_index(nodes: Sequence[NodeReport], folder: Path, title: str) -> Path:
     """Writes the page of several nodes to the folder, atomically.
 
     :raises OSError: if the folder cannot be written

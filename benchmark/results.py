@@ -148,7 +148,7 @@ class Process:
 class ResultSet:
     """One side of a comparison. `arm` is its name in the input, empty if the input has no arms.
 
-    `label` is what readers call it, and `told` how a sentence says where something was measured, if not "on" the label.
+    `label` is what readers call it, and `place` how a sentence says where something was measured, if not "on" the label.
     """
 
     label: str
@@ -158,12 +158,12 @@ class ResultSet:
     notes: tuple[Note, ...] = ()
     arm: str = ""
     schema: int = SCHEMA
-    told: str = ""
+    place: str = ""
 
     @property
     def where(self) -> str:
         """Such as "with exclusive CPUs" or "on gpu-01": what was measured there, in a sentence."""
-        return self.told or f"on {self.label}"
+        return self.place or f"on {self.label}"
 
     def cells(self) -> list[Cell]:
         """Every cell of every process, in the order of first appearance."""

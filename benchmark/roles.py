@@ -43,7 +43,7 @@ def role(arm: str) -> ArmRole | None:
     return None
 
 
-def told(arm: str) -> str:
+def shown_name(arm: str) -> str:
     """What readers call an arm, such as "threads set, 8 threads"; a name that stands for nothing stays as it is."""
     own, threads = role(arm), split(arm)[1]
     if own is None:

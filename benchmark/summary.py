@@ -10,7 +10,7 @@ from .analysis import ArmCell
 from .measures import arm_cell
 from .pod.cells import Cell
 from .results import REPORT_SCHEMA, Note, ResultSet
-from .roles import told
+from .roles import shown_name
 from .wording import note_line
 
 _TIMES = ("mean_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "images_per_s", "launch_share")
@@ -23,7 +23,7 @@ def summarise(arms: Mapping[str, ResultSet]) -> dict[str, Any]:
         "run_ids": sorted({run_id for results in arms.values() for run_id in results.run_ids}),
         "arms": {
             name: {
-                "told": told(name),
+                "shown_name": shown_name(name),
                 "environment": dict(results.environment),
                 "rounds": len({process.round for process in results.processes}),
                 "cells": [_cell(cell, found) for cell in results.cells() if (found := arm_cell(results, cell))],
@@ -61,7 +61,7 @@ def to_text(arms: Mapping[str, ResultSet]) -> str:
         rows = [["model", "precision", "mode", "batch", "steps", "mean", "p50", "p99", "images/s", "throttled"]]
         rows += [_row(cell) for cell in arm["cells"]]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        parts.append(f"{name}: {rounds}" if arm["told"] == name else f"{name} ({arm['told']}): {rounds}")
+        parts.append(f"{name}: {rounds}" if arm["shown_name"] == name else f"{name} ({arm['shown_name']}): {rounds}")
         for row in rows:
             texts = [
                 text.ljust(width) if n < 3 else text.rjust(width) for n, (text, width) in enumerate(zip(row, widths))

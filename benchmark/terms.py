@@ -148,10 +148,10 @@ def arm(role: ArmRole, arms: Mapping[ArmRole, str]) -> ArmTerm:
     return _ARMS.get(role) or ArmTerm(arms[role], arms[role], arms[role], "", arms[role], f"on {arms[role]}")
 
 
-def told(role: ArmRole, results: ResultSet) -> ResultSet:
+def as_shown(role: ArmRole, results: ResultSet) -> ResultSet:
     """An arm under the name that readers meet; a side keeps its own."""
     own = _ARMS.get(role)
-    return results if own is None else replace(results, label=own.short, told=own.where)
+    return results if own is None else replace(results, label=own.short, place=own.where)
 
 
 def question(asked: Question, experiment: Experiment) -> QuestionTerm:

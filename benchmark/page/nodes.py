@@ -20,7 +20,7 @@ from . import charts, forest, head
 
 
 @dataclass(frozen=True)
-class Told:
+class NodeReport:
     """What the report of a node tells. `answers` are the contrasts that its recommendation follows from."""
 
     node: str
@@ -33,7 +33,7 @@ class Told:
     answers: tuple[tuple[Question, Load, forest.Measured], ...]
 
     @classmethod
-    def of_object(cls, report: Mapping[str, Any], href: str) -> Told:
+    def of_object(cls, report: Mapping[str, Any], href: str) -> NodeReport:
         """:param report: of `render.to_object`
         :param href: where its page is, seen from this one
         :raises KeyError, TypeError, ValueError: if it is something else
@@ -103,22 +103,24 @@ class Nodes:
     rows: tuple[NodeRow, ...]
 
 
-def of_reports(told: Sequence[Told], title: str) -> Nodes:
+def of_reports(reports: Sequence[NodeReport], title: str) -> Nodes:
     """The page of these nodes, in their order."""
-    questions = [asked for asked in Question if any(asked is own for one in told for own, _load, _row in one.answers)]
-    every = [measured for one in told for _question, _load, measured in one.answers]
+    questions = [
+        asked for asked in Question if any(asked is own for one in reports for own, _load, _row in one.answers)
+    ]
+    every = [measured for one in reports for _question, _load, measured in one.answers]
     scale = charts.ratio_scale([row.span for row in every], max((row.margin for row in every), default=MARGIN))
     nodes: dict[str, list[str]] = {}
-    for one in told:
+    for one in reports:
         nodes.setdefault(one.lead, []).append(one.node)
     ordered = sorted(nodes.items(), key=lambda entry: -len(entry[1]))
     return Nodes(
         title=title,
-        heading=f"{ordered[0][0]}: on all {len(told)} nodes." if len(ordered) == 1 else "The nodes differ.",
+        heading=f"{ordered[0][0]}: on all {len(reports)} nodes." if len(ordered) == 1 else "The nodes differ.",
         leads=tuple((lead, ", ".join(names)) for lead, names in ordered) if len(ordered) > 1 else (),
         questions=tuple(map(_column, questions)),
         axis=charts.ratio_axis(scale),
-        rows=tuple(_row(one, questions, scale) for one in told),
+        rows=tuple(_row(one, questions, scale) for one in reports),
     )
 
 
@@ -129,21 +131,21 @@ def _column(question: Question) -> str:
     return f"{after.start} against {before.short}"
 
 
-def _row(told: Told, questions: Sequence[Question], scale: charts.LogScale) -> NodeRow:
-    invalid = told.recommendation is Recommendation.REPEAT
+def _row(report: NodeReport, questions: Sequence[Question], scale: charts.LogScale) -> NodeRow:
+    invalid = report.recommendation is Recommendation.REPEAT
     return NodeRow(
-        told.node,
-        told.href,
-        head.state(told.recommendation, f"{count(told.rounds, 'round')} so far"),
-        told.lead,
-        told.reasons,
+        report.node,
+        report.href,
+        head.state(report.recommendation, f"{count(report.rounds, 'round')} so far"),
+        report.lead,
+        report.reasons,
         tuple(
             tuple(
                 Answer(terms.LOADS[load].short, forest.draw_row(measured, scale, invalid))
-                for own, load, measured in told.answers
+                for own, load, measured in report.answers
                 if own is question
             )
             for question in questions
         ),
-        (str(told.rounds), UNKNOWN if invalid else number(told.hours)),
+        (str(report.rounds), UNKNOWN if invalid else number(report.hours)),
     )

@@ -39,7 +39,7 @@ from ..experiment import Load
 from ..figures import count
 from ..pod.cells import PRECISIONS, Cell
 from ..results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
-from ..roles import told
+from ..roles import shown_name
 from .original_log import is_log
 from .plausible import LARGEST_RATIO, LEAST_STEPS, LONGEST_MS, SHORTEST_MS, constant, is_constant, short
 
@@ -452,7 +452,7 @@ def _assemble(lines: list[_Line], label: str, notes: list[Note]) -> ResultSet:
         first = next(iter(values.values()))
         environment[key] = first if len(values) == 1 or key == "started" else ", ".join(values)
     arm = lines[0].origin.arm
-    named = told(arm) if label == arm else label
+    named = shown_name(arm) if label == arm else label
     cards = _cards_of_one_tenant(lines)
     if cards:
         notes.append(wording.note(NoteCode.SEVERAL_GPU_CARDS, arm=named, cards=", ".join(cards)))

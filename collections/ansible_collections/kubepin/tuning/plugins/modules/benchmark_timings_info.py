@@ -52,7 +52,7 @@ summary:
       type: list
       elements: str
     arms:
-      description: Arm to C(told) (what readers call it), C(environment), C(rounds) and C(cells).
+      description: Arm to C(shown_name) (what readers call it), C(environment), C(rounds) and C(cells).
       type: dict
     notes:
       description: Remarks on the input, as C(code), C(text) and C(red_flag).

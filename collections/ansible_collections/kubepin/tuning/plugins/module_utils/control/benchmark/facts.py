@@ -459,7 +459,7 @@ def _host_lines(fact: Data, comparison: Data) -> list[str]:
     for label, run in fact["runs"].items():
         if run["arms"]:
             found = [(arm, run["arms"][arm]) for arm in natural_sort(run["arms"])]
-            arms = "; ".join(f"{own.get('told', arm)}: {_rounds(own['rounds'])}" for arm, own in found)
+            arms = "; ".join(f"{own.get('shown_name', arm)}: {_rounds(own['rounds'])}" for arm, own in found)
             lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
     lines += [f"PROBLEM {problem}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
     return lines or ["nothing was measured"]

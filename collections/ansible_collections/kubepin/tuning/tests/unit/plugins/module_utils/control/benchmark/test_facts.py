@@ -289,8 +289,8 @@ CELL = {"model": "resnet18", "precision": "half", "mode": "train", "batch": 64, 
 SKIPPED = {"skipped": True, "changed": False}
 SUMMARY = {
     "arms": {
-        "none-12": {"told": "threads set, 12 threads", "rounds": 3, "cells": [CELL]},
-        "none-auto": {"told": "today", "rounds": 3, "cells": [{**CELL, "mean_ms": None}]},
+        "none-12": {"shown_name": "threads set, 12 threads", "rounds": 3, "cells": [CELL]},
+        "none-auto": {"shown_name": "today", "rounds": 3, "cells": [{**CELL, "mean_ms": None}]},
     }
 }
 
