@@ -164,6 +164,6 @@ def test_whatever_stands_anywhere_in_an_object_it_is_audited_or_named(tmp_path, 
         target = objects
         for key in path:
             target = target[key]
-        target[last] = data.draw(JUNK)
+        target[last] = copy.deepcopy(data.draw(JUNK))  # else a later change of it is one of JUNK
     with contextlib.suppress(TuningError):
         audited(tmp_path, *objects)
