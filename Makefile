@@ -41,7 +41,7 @@ test-all: ## Everything that proves a promise, on all versions: some hours
 	@tools/setup torch
 	@python -m tools.run_tests all
 
-lint: ## ansible-lint (production), yamllint, ruff, mypy, shellcheck, Python 3.8 on managed nodes
+lint: ## ansible-lint (production), yamllint, ruff, mypy, shellcheck, changelog fragments, Python 3.8 on managed nodes
 	@tools/setup venv
 	@tools/lint
 

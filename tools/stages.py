@@ -49,6 +49,7 @@ LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
 CAMPAIGN = ("python", "-m", "tests.campaigns")
 PYTEST = (*IN_BACKGROUND, "python", "-m", "pytest", "--numprocesses=2", "--dist=worksteal")
 SANITY = Stage("ansible-test sanity", (*IN_BACKGROUND, "python", "-m", "tools.sanity"))
+CORES = Stage("newer releases of ansible-core", (*IN_BACKGROUND, "python", "-m", "tools.core_matrix"))
 TABLES = tuple(
     Stage(f"tables: {name} against Kubernetes' sources", ("python", "-m", f"tools.{name}", "--check"))
     for name in ("kubelet_fields", "field_sources", "removed_settings")
@@ -155,7 +156,7 @@ def everything() -> tuple[Lane, ...]:
     return (
         replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        replace(checks, stages=(*tests, SANITY, *TABLES, campaign("inputs at random", "fuzz"))),
+        replace(checks, stages=(*tests, SANITY, CORES, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )
 

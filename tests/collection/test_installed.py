@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.component
 
@@ -121,6 +122,27 @@ def test_a_role_runs_from_a_playbook_of_somebody_else(run: Run, tmp_path: Path) 
     (tmp_path / "mine.yml").write_text(json.dumps([play]))
     run("ansible-playbook", "mine.yml")
     assert (tmp_path / "runs/mine/gpu-pods/audit.json").exists()
+
+
+def test_the_action_group_has_every_module_that_reaches_the_api() -> None:
+    collection = PROJECT / "collections/ansible_collections/kubepin/tuning"
+    group = yaml.safe_load((collection / "meta/runtime.yml").read_text())["action_groups"]["api"]
+    modules = (collection / "plugins/modules").glob("*.py")
+    assert group == sorted(module.stem for module in modules if "  - kubepin.tuning.api\n" in module.read_text())
+
+
+def test_module_defaults_of_the_action_group_name_the_kubeconfig(run: Run, tmp_path: Path) -> None:
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "module_defaults": {"group/kubepin.tuning.api": {"kubeconfig": "/nowhere/kubeconfig"}},
+        "tasks": [
+            {"kubepin.tuning.node_api_info": {"node": "gpu-01"}, "register": "found", "ignore_errors": True},
+            {"ansible.builtin.assert": {"that": ["'/nowhere/kubeconfig' in found.msg"]}},
+        ],
+    }
+    (tmp_path / "mine.yml").write_text(json.dumps([play]))
+    run("ansible-playbook", "mine.yml")
 
 
 def timings(folder: Path) -> str:
