@@ -57,10 +57,10 @@ file:
   type: str
   sample: runs/lab/benchmark/index.html
 problems:
-  description: Every problem of the reports, a sentence each.
+  description: Every problem of the reports, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
   returned: failure
   type: list
-  elements: str
+  elements: dict
 """
 
 ARGUMENT_SPEC = {

@@ -197,10 +197,10 @@ files:
   elements: str
   sample: [runs/lab/benchmark/gpu-01/report.html]
 problems:
-  description: Every problem of the options and of the files, a sentence each.
+  description: Every problem of the options and of the files, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
   returned: failure
   type: list
-  elements: str
+  elements: dict
 """
 
 ARGUMENT_SPEC = {

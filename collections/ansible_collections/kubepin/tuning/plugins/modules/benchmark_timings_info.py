@@ -59,10 +59,10 @@ summary:
       type: list
       elements: dict
 problems:
-  description: Every problem of the files, a sentence each.
+  description: Every problem of the files, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
   returned: failure
   type: list
-  elements: str
+  elements: dict
 """
 
 ARGUMENT_SPEC = {"sources": {"type": "list", "elements": "path", "required": True}}

@@ -8,6 +8,11 @@ import typing as t
 from abc import abstractmethod
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, joined, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.problems import (
+    library_missing,
+    timings_unusable,
+)
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.benchmark.results import InputError
 
 
@@ -37,17 +42,13 @@ class TimingsAction(ActionBase):
         try:
             result = self.evaluate(params)
         except InputError as error:
-            return _failure(error.problems)
+            return _failure(map(timings_unusable, error.problems))
         except ImportError as error:
-            return _failure(
-                [
-                    f"the Python library {error.name} is missing on the control node: expected what the requirements.txt "
-                    "of kubepin lists. Install it for the Python that runs Ansible."
-                ]
-            )
+            return _failure([library_missing(str(error.name))])
         plain: dict[str, t.Any] = json.loads(json.dumps({"changed": False, **result}))
         return plain
 
 
-def _failure(problems: list[str]) -> dict[str, t.Any]:
-    return {"failed": True, "msg": " ".join(problems), "problems": problems}
+def _failure(problems: t.Iterable[Problem]) -> dict[str, t.Any]:
+    found = list(problems)
+    return {"failed": True, "msg": joined(found), "problems": to_dicts(found)}

@@ -46,6 +46,20 @@ def to_dicts(problems: t.Iterable[Problem]) -> t.List[t.Dict[str, t.Any]]:
     return [problem.to_dict() for problem in problems]
 
 
+def problems_of(result: t.Mapping[str, t.Any]) -> t.List[Problem]:
+    """Why a module failed: its problems, or one with its message.
+
+    :param result: what it returned
+    """
+    listed = result.get("problems")
+    return list(map(Problem.from_dict, listed)) if listed else [module_failed(str(result.get("msg")))]
+
+
+def module_failed(message: str) -> Problem:
+    """The problem of a module that failed without one of its own."""
+    return Problem("module_failed", "", message)
+
+
 def joined(problems: t.Iterable[Problem]) -> str:
     """All problems in one message."""
     return " ".join(problem.text for problem in problems)

@@ -24,6 +24,7 @@ _SAMPLES: dict[str, Any] = {
     "t.Sequence[str]": ["a", "b"],
     "t.Mapping[str, object]": {"a": 1},
     "Sequence[str]": ["a", "b"],
+    "Iterable[str]": ["a", "b"],
     "Sequence[tuple[str, float]]": [("/a", 2.0), ("/b", -1.0)],
     "Mapping[str, object]": {"paths": ["/a"], "free_mb": 1, "needed_mb": 2},
     "Iterable[Difference]": [Difference("maxPods", "110", "250", "/a")],

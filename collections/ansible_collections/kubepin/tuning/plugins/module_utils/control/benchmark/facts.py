@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.orders import balanced_orders
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import (
+    Problem,
+    module_failed,
+    problems_of,
+    to_dicts,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import shares_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import problems as wording
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import ANALYSES, MOST_ROUNDS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
@@ -18,16 +25,19 @@ Data = Mapping[str, Any]
 GroupRound = tuple[str, int]
 
 SCHEMA = 1
-FACT_SCHEMA = 2
-"""Of `kubepin_benchmark`: since 2, a pod has several rounds."""
+"""Of the plan of a measurement."""
+FACT_SCHEMA = 3
+"""Of `kubepin_benchmark`: since 2, a pod has several rounds; since 3, problems are objects."""
+COMPARISON_SCHEMA = STATISTICS_SCHEMA = 2
+"""Of `kubepin_comparison` and `kubepin_benchmarks`: since 2, problems are objects."""
 _CONTRAST = frozenset({"fractional", "integer"})
 _EXPERIMENTS = (_CONTRAST, frozenset({"none"}))
 """The groups whose arms answer a question by themselves (`benchmark.experiment.Question`)."""
 _GAP = "   "
 
 
-def benchmark_settings_problems(settings: Data) -> list[str]:
-    """Every problem of the variables of role gpu_benchmark, checked without a node; a sentence each.
+def benchmark_settings_problems(settings: Data) -> list[dict[str, Any]]:
+    """Every problem of the variables of role gpu_benchmark, checked without a node, as facts carry problems.
 
     :param settings: ``image``, ``cpu``, ``fractional_cpu``, ``memory``, ``shm_size``, ``gpus``, ``rounds`` (empty if not
         set), ``precision``, ``budget_minutes``, ``threads``, ``arms``, ``contrast`` (auto, true or false), ``load``,
@@ -36,19 +46,15 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
     problems = []
 
     def fault(name: str, expected: str) -> None:
-        problems.append(f'gpu_benchmark_{name} is "{settings[name]}": expected {expected}.')
+        problems.append(wording.setting_invalid(name, settings[name], expected))
 
     if not settings["image"]:
-        problems.append(
-            "gpu_benchmark_image is not set: name an image with python3, PyTorch and torchvision that the nodes have or can pull."
-        )
+        problems.append(wording.image_missing())
     cpu = _quantity(settings["cpu"])
     if cpu is None or not _is_whole(cpu):
         fault("cpu", "a whole number from 1, because only whole CPUs can be exclusive")
     if settings["contrast"] is True and settings["arms"]:
-        problems.append(
-            "gpu_benchmark_contrast and gpu_benchmark_arms are both given: the contrast has arms of its own."
-        )
+        problems.append(wording.contrast_with_arms())
     fractional = _quantity(settings["fractional_cpu"])
     if settings["contrast"] and (fractional is None or _is_whole(fractional)):
         fault(
@@ -59,9 +65,7 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
         fault("arms", "a list of {group, cpu}, each group named once")
     for arm in settings["arms"]:
         if "cpu" in arm and _quantity(arm["cpu"]) is None:
-            problems.append(
-                f'gpu_benchmark_arms: cpu of {arm.get("group")} is "{arm["cpu"]}": expected a quantity above 0.'
-            )
+            problems.append(wording.arm_cpu_invalid(arm.get("group"), arm["cpu"]))
     for name, example in (("memory", "30Gi"), ("shm_size", "8Gi")):
         if settings[name] and _quantity(settings[name]) is None:
             fault(name, f"a quantity above 0, such as {example}")
@@ -75,7 +79,7 @@ def benchmark_settings_problems(settings: Data) -> list[str]:
     threads = [str(one) for one in settings["threads"]]
     if not threads or any(one not in ("auto", "cpus") and not (one.isdigit() and int(one) > 0) for one in threads):
         fault("threads", "a list of auto, cpus, or numbers from 1")
-    return problems
+    return to_dicts(problems)
 
 
 def _quantity(text: object) -> Fraction | None:
@@ -104,19 +108,14 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
     measured_policy = begun.get("policy") or policy
     problems = []
     if not node:
-        problems.append(str(api.get("msg")))
+        problems += problems_of(api)
     elif policy is None:
-        problems.append(f"the CPU manager policy of node {node['name']} cannot be read: {node.get('configz_error')}")
+        problems.append(wording.policy_unknown(node["name"], str(node.get("configz_error"))))
     elif settings["contrast"] is True and measured_policy != "static":
-        problems.append(
-            f'node {node["name"]} has the CPU manager policy "{policy}": integer against fractional CPU differ only with '
-            '"static". Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast at auto.'
-        )
+        problems.append(wording.contrast_without_static(node["name"], policy))
     arms = [] if problems else _arms(settings, str(measured_policy))
     if begun and not problems and begun["arms"] != arms:
-        problems.append(
-            f"{folder} was begun with the arms {_named(begun['arms'])}, and {_named(arms)} are asked for: give the run another name."
-        )
+        problems.append(wording.other_arms(folder, _named(begun["arms"]), _named(arms)))
     run_id = f"{settings['run']}-{node.get('name')}-{settings['label']}"
     groups = frozenset(arm["group"] for arm in arms)
     rounds = int(settings["rounds"] or (MOST_ROUNDS if groups == _CONTRAST else ANALYSES[0]))
@@ -141,7 +140,7 @@ def benchmark_plan(settings: Data, api: Data, begun: Data, folder: str) -> dict[
         "groups": [] if problems else _groups(settings, arms, str(measured_policy), rounds),
         "order": [] if problems else _order(arms, rounds, run_id),
         "one_round_per_pod": len(groups) > 1 or shares_node(settings["load"]),
-        "problems": problems,
+        "problems": to_dicts(problems),
     }
 
 
@@ -194,16 +193,17 @@ def benchmark_todo(plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], m
     :param ran: the results of the pods that were run; after a failure no other is
     :param measurement: the fact `kubepin_measurement`; empty to look at all rounds
     """
-    problems = list(dict.fromkeys(str(result["msg"]) for result in looked_at if _failed(result)))
+    problems = _distinct(_refusal(result) for result in looked_at if _failed(result))
     complete = _complete_rounds([*looked_at, *ran])
     target = measurement["next_rounds"] or 0 if measurement else plan["limits"]["rounds"]
     asked = _up_to(plan, target)
     pods = _pods(plan, [one for one in asked if one not in complete])
     if pods and plan["policy"] != plan["policy_now"]:
+        lacking_now = len(set(asked) - complete)
         problems.append(
-            f'the measurement in {plan["folder"]} began with the CPU manager policy "{plan["policy"]}" and lacks '
-            f'{len(set(asked) - complete)} of {len(asked)} rounds; node {plan["node"]} has "{plan["policy_now"]}" now. '
-            "What is there is used. Put the policy back to go on, or begin another run."
+            wording.other_policy(
+                plan["folder"], plan["node"], plan["policy"], plan["policy_now"], lacking_now, len(asked)
+            )
         )
     if pods and not ran:
         pods[0]["warm_up"] = True
@@ -211,8 +211,14 @@ def benchmark_todo(plan: Data, looked_at: Sequence[Data], ran: Sequence[Data], m
     return {
         "pods": [] if problems or any(map(_failed, ran)) else pods,
         "rounds": min(lacking, default=plan["limits"]["rounds"] + 1) - 1 if plan["order"] else 0,
-        "problems": problems,
+        "problems": to_dicts(problems),
     }
+
+
+def _refusal(result: Data) -> Problem:
+    """Why a pod would not be run."""
+    code = (result.get("benchmark") or {}).get("failure_code")
+    return wording.pod_refused(code, str(result["msg"])) if code else module_failed(str(result["msg"]))
 
 
 def _up_to(plan: Data, target: int) -> list[GroupRound]:
@@ -251,7 +257,8 @@ def benchmark_fact(
     looked_at: Sequence[Data],
     ran: Sequence[Data],
     timings: Data,
-    problems: Sequence[str],
+    failed_tasks: Sequence[Data],
+    problems: Sequence[Data],
 ) -> dict[str, Any]:
     """The fact `kubepin_benchmark` of a node after a measurement.
 
@@ -260,18 +267,33 @@ def benchmark_fact(
     :param looked_at: the results of benchmark_pod in check mode
     :param ran: the results of the pods that were run
     :param timings: the result of module benchmark_timings_info, skipped without timings
-    :param problems: what prevented the measurement
+    :param failed_tasks: ``task`` and ``msg`` of each task that failed before or after the pods, as filter failure_fact returns
+    :param problems: of `benchmark_todo`
     """
     target = measurement["next_rounds"] or measurement["rounds"]
     asked = set(_up_to(plan, target))
     complete = _complete_rounds([*looked_at, *ran])
     earlier = [result["benchmark"] for result in looked_at if _complete_rounds([result])]
     pods = [result["benchmark"] for result in ran if "benchmark" in result]
-    unexpected = [str(result.get("msg")) for result in ran if "benchmark" not in result and not result.get("skipped")]
-    failures = [f"{pod['arm']}, {_failed_in(pod)}: {pod['failure']}" for pod in pods if pod["failure"]]
-    left_behind = [str(result["left_behind"]) for result in ran if result.get("left_behind")]
-    unread = _reasons_without("summary", timings)
-    mine = list(dict.fromkeys([*plan["problems"], *problems, *unread, *failures, *unexpected, *left_behind]))
+    own = _distinct(
+        [
+            *map(Problem.from_dict, plan["problems"]),
+            *(wording.task_failed(failed["task"], failed["msg"]) for failed in failed_tasks),
+            *map(Problem.from_dict, problems),
+            *_reasons_without("summary", timings),
+            *(
+                wording.pod_failed(pod["failure_code"], pod["arm"], _failed_in(pod), pod["failure"])
+                for pod in pods
+                if pod["failure"]
+            ),
+            *(
+                module_failed(str(result.get("msg")))
+                for result in ran
+                if "benchmark" not in result and not result.get("skipped")
+            ),
+            *(wording.pod_left_behind(str(result["left_behind"])) for result in ran if result.get("left_behind")),
+        ]
+    )
     arms = timings.get("summary", {}).get("arms") or {}
     same = (before.get("schema"), before.get("run")) == (FACT_SCHEMA, plan["run"])
     runs = dict(before.get("runs") or {}) if same else {}
@@ -285,7 +307,7 @@ def benchmark_fact(
         "arms": arms,
         "experiment": plan["experiment"] and len(arms) > 1,
         "main_arms": _main_arms(plan["arms"], list(arms)),
-        "problems": mine,
+        "problems": to_dicts(own),
     }
     return {
         "schema": FACT_SCHEMA,
@@ -293,8 +315,17 @@ def benchmark_fact(
         "run": plan["run"],
         "outcome": _outcome(runs).value,
         "runs": runs,
-        "problems": [f"{label}: {problem}" for label, run in runs.items() for problem in run["problems"]],
+        "problems": [
+            wording.labelled(label, Problem.from_dict(problem)).to_dict()
+            for label, run in runs.items()
+            for problem in run["problems"]
+        ],
     }
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, in order."""
+    return list(dict.fromkeys(problems))
 
 
 def _failed_in(pod: Data) -> str:
@@ -325,7 +356,8 @@ def comparison_sources(side_a: Data, side_b: Data, facts: Mapping[str, Data]) ->
     :param side_a: ``host``, ``run`` (a label) and, where several arms were measured, ``group``
     :param facts: host name -> its ``kubepin_benchmark``, empty for a host that was not measured
     """
-    sources: dict[str, Any] = {"problems": []}
+    sources: dict[str, Any] = {}
+    problems = []
     for name, side in (("a", side_a), ("b", side_b)):
         run = ((facts.get(side["host"]) or {}).get("runs") or {}).get(side["run"]) or {}
         arms: Data = run.get("main_arms") or {}
@@ -333,9 +365,8 @@ def comparison_sources(side_a: Data, side_b: Data, facts: Mapping[str, Data]) ->
         if group in arms:
             sources[name] = f"{run['folder']}@{arms[group]}"
         else:
-            what = f"{side['run']} of {side['host']}" + (f", arm {group}" if group else "")
-            sources["problems"].append(f"nothing to compare: {what}, has no timings.")
-    return sources
+            problems.append(wording.no_timings(side["run"], side["host"], group))
+    return {**sources, "problems": to_dicts(problems)}
 
 
 def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any]:
@@ -347,7 +378,7 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
     """
     report: Data = reported.get("report") or {}
     return {
-        "schema": SCHEMA,
+        "schema": COMPARISON_SCHEMA,
         "source": sources.get("source"),
         "a": sources.get("a"),
         "b": sources.get("b"),
@@ -358,21 +389,19 @@ def comparison_fact(sources: Data, reported: Data, folder: str) -> dict[str, Any
         "gpu_hours_gained": report.get("gpu_hours_gained"),
         "line": report.get("line") or report.get("sentence"),
         "report": f"{folder}/report.html" if report else None,
-        "problems": [*sources["problems"], *_reasons_without("report", reported)],
+        "problems": [*sources["problems"], *to_dicts(_reasons_without("report", reported))],
     }
 
 
-def _reasons_without(value: str, result: Data) -> list[str]:
+def _reasons_without(value: str, result: Data) -> list[Problem]:
     """Why the result of a module lacks a value; nothing if it is there, or if the task was skipped."""
-    if value in result or result.get("skipped"):
-        return []
-    return list(result.get("problems") or [str(result.get("msg"))])
+    return [] if value in result or result.get("skipped") else problems_of(result)
 
 
 def benchmark_statistics(fact: Data) -> dict[str, Any]:
     """The part of `kubepin_benchmark` that a workflow publishes: the problems, and the mean of each cell in ms."""
     return {
-        "schema": SCHEMA,
+        "schema": STATISTICS_SCHEMA,
         "node": fact["node"],
         "run": fact["run"],
         "problems": fact["problems"],
@@ -461,7 +490,7 @@ def _host_lines(fact: Data, comparison: Data) -> list[str]:
             found = [(arm, run["arms"][arm]) for arm in natural_sort(run["arms"])]
             arms = "; ".join(f"{own.get('shown_name', arm)}: {_rounds(own['rounds'])}" for arm, own in found)
             lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
-    lines += [f"PROBLEM {problem}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
+    lines += [f"PROBLEM {problem['text']}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
     return lines or ["nothing was measured"]
 
 

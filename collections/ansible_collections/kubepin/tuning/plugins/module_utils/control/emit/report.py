@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
@@ -21,7 +21,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.node_s
     shown_settings,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import static_policy_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
@@ -99,7 +98,7 @@ def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, l
     """
     name, kubelet, variables = node["node"], node["kubelet"], node["settings"]
     if node["error"]:
-        return None, [problems.of_node(name, failed(node["error"]))]
+        return None, [problems.of_node(name, module_failed(node["error"]))]
     desired, found = static_policy_of(variables)
     try:
         topology = Topology.of(node["topology"])
@@ -109,7 +108,7 @@ def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, l
         return None, [problems.of_node(name, problem) for problem in found]
     version = variables["kubelet_version"] or kubelet.get("version")
     if node["kubelet_error"] and version is None:
-        return None, [problems.of_node(name, failed(node["kubelet_error"]))]
+        return None, [problems.of_node(name, module_failed(node["kubelet_error"]))]
     example = Example(name, topology, version, kubelet.get("effective"), node["kubelet_error"])
     settings = None
     for cleared in dict.fromkeys(FORMATS[each].cleared for each in formats) or [frozenset[str]()]:

@@ -8,8 +8,10 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, VersionError, parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import problems
 
 Object = t.Mapping[str, t.Any]
 
@@ -73,18 +75,18 @@ def with_facts(node: Node, name: str, facts: Object) -> Node:
     :raises TuningError: naming everything in *facts* that is not valid
     """
     known: t.Dict[str, t.Any] = {}
-    problems: t.List[str] = []
+    found: t.List[Problem] = []
     for key, value in facts.items():
         if key not in _READERS:
-            problems.append(f"{key} is unknown: expected one of {', '.join(_READERS)}")
+            found.append(problems.node_fact_unknown(name, key, _READERS))
             continue
         field, expected, read = _READERS[key]
         try:
             known[field] = read(value)
         except (ValueError, VersionError):
-            problems.append(f'{key} is "{value}": expected {expected}')
-    if problems:
-        raise TuningError(f"the facts of node {name} cannot be used: {'; '.join(problems)}.", problems=problems)
+            found.append(problems.node_fact_invalid(name, key, value, expected))
+    if found:
+        raise TuningError.of(found)
     return node._replace(**known)
 
 

@@ -1,9 +1,56 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem with the admission policy for GPU pods."""
+"""The wording of every problem with the audit's input, and with the admission policy for GPU pods."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+
+_EXPECTED = "Expected what `kubectl get pods -A -o json` prints."
+
+
+def file_unreadable(path: str, reason: str) -> Problem:
+    return Problem("file_unreadable", f'"{path}"', f"cannot be read: {reason}", "Name a file that this user can read.")
+
+
+def yaml_missing(path: str, reason: str) -> Problem:
+    return Problem("yaml_missing", f'"{path}"', f"is not JSON, and YAML needs PyYAML: {reason}", "Install it.")
+
+
+def _not_as_printed(path: str, finding: str) -> Problem:
+    return Problem("file_invalid", f'"{path}"', finding, _EXPECTED)
+
+
+def nested_too_deeply(path: str) -> Problem:
+    return _not_as_printed(path, "is nested too deeply")
+
+
+def no_document(path: str, reason: str) -> Problem:
+    return _not_as_printed(path, f"is neither JSON nor YAML: {reason}")
+
+
+def not_an_object(path: str, shown: str) -> Problem:
+    return _not_as_printed(path, f"contains something that is not a Kubernetes object: {shown}")
+
+
+def object_without_name(path: str, kind: str) -> Problem:
+    return _not_as_printed(path, f"contains a {kind} without a name")
+
+
+def items_not_a_list(path: str, kind: str, shown: str) -> Problem:
+    return _not_as_printed(path, f"contains a {kind} whose items are not a list: {shown}")
+
+
+def objects_invalid(path: str, found: Sequence[str], more: int) -> Problem:
+    """:param more: how many further problems are not in *found*"""
+    rest = f"; and {more} more" if more else ""
+    return _not_as_printed(path, f"cannot be used: {'; '.join(found)}{rest}")
+
+
+def object_invalid(name: str, finding: str) -> Problem:
+    """:param finding: what is wrong at which place in the object"""
+    return Problem("object_invalid", f"{name}:", finding)
 
 
 def server_too_old(version: str, least: str) -> Problem:

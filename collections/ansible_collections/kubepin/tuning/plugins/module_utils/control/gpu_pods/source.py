@@ -7,12 +7,14 @@ import json
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
     Node,
     Object,
     node_from_api,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
 
 OWNER_PATHS = {
@@ -24,7 +26,9 @@ OWNER_PATHS = {
     "CronJob": "/apis/batch/v1/cronjobs",
 }
 _NAMED = 10
-"""How many faults of a file are named; `problems` has all."""
+"""How many faults of a file the message names; `problems` in the error's details has all."""
+_SHOWN = 60
+"""Characters of a value that messages show."""
 _OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
 
 
@@ -88,7 +92,7 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise TuningError(f'"{path}" cannot be read: {error}. Name a file that this user can read.') from error
+        raise TuningError.of([problems.file_unreadable(path, str(error))]) from error
     found: t.List[t.Dict[str, t.Any]] = []
     try:
         try:
@@ -98,7 +102,7 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
         for document in documents:
             _unpack(path, document, found)
     except RecursionError as error:
-        raise TuningError(f'"{path}" is nested too deeply. {_EXPECTED}') from error
+        raise TuningError.of([problems.nested_too_deeply(path)]) from error
     return found
 
 
@@ -108,10 +112,11 @@ def _sound(path: str) -> t.List[t.Dict[str, t.Any]]:
     :raises TuningError: naming every object that is not, and what is wrong with it
     """
     objects = read_objects(path)
-    wrong = [f"{_name(item)}: {fault}" for item in objects for fault in faults(item)]
+    wrong = [problems.object_invalid(_name(item), fault) for item in objects for fault in faults(item)]
     if wrong:
-        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise TuningError(f'"{path}" cannot be used: {"; ".join(wrong[:_NAMED])}{more}. {_EXPECTED}', problems=wrong)
+        named = [f"{problem.subject} {problem.finding}" for problem in wrong[:_NAMED]]
+        summary = problems.objects_invalid(path, named, max(0, len(wrong) - _NAMED))
+        raise TuningError(summary.text, problems=to_dicts(wrong))
     return objects
 
 
@@ -125,14 +130,11 @@ def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
     try:
         import yaml
     except ImportError as error:
-        raise TuningError(f'"{path}" is not JSON, and YAML asks for PyYAML: {error}. Install it.') from error
+        raise TuningError.of([problems.yaml_missing(path, str(error))]) from error
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
-        raise TuningError(f'"{path}" is neither JSON nor YAML: {error}. {_EXPECTED}') from error
-
-
-_EXPECTED = "Expected what `kubectl get pods -A -o json` prints."
+        raise TuningError.of([problems.no_document(path, str(error))]) from error
 
 
 def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> None:
@@ -141,25 +143,23 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
             _unpack(path, item, found)
         return
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-        raise TuningError(
-            f'"{path}" holds something that is not a Kubernetes object: {str(document)[:60]!r}. {_EXPECTED}'
-        )
+        raise TuningError.of([problems.not_an_object(path, _shown(document))])
     if not document["kind"].endswith("List"):
         metadata = document.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            raise TuningError(f'"{path}" holds a {document["kind"]} without a name. {_EXPECTED}')
+            raise TuningError.of([problems.object_without_name(path, document["kind"])])
         found.append(document)
         return
     # items of a PodList have no kind, those of a List do
     kind = document["kind"][: -len("List")]
     items = document.get("items") or []
     if not isinstance(items, list):
-        raise TuningError(
-            f'"{path}" holds a {document["kind"]} whose items are not a list: {str(items)[:60]!r}. {_EXPECTED}'
-        )
+        raise TuningError.of([problems.items_not_a_list(path, document["kind"], _shown(items))])
     for item in items:
         if not isinstance(item, dict):
-            raise TuningError(
-                f'"{path}" holds something that is not a Kubernetes object: {str(item)[:60]!r}. {_EXPECTED}'
-            )
+            raise TuningError.of([problems.not_an_object(path, _shown(item))])
         _unpack(path, {**({"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}), **item}, found)
+
+
+def _shown(value: object) -> str:
+    return repr(str(value)[:_SHOWN])

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
@@ -17,7 +17,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     is_unset,
     static_policy_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import failed
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
@@ -55,7 +54,7 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
 def _read(node: Data) -> tuple[Topology | None, DesiredSettings | None, list[dict[str, Any]]]:
     """The node's topology and what is desired, and every problem with what was read and set."""
     if node["error"]:
-        return None, None, to_dicts([failed(node["error"])])
+        return None, None, to_dicts([module_failed(node["error"])])
     desired, found = static_policy_of(node["settings"])
     problems = to_dicts([*_setting_problems(node["settings"]), *found])
     try:

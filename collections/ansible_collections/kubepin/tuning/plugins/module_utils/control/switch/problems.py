@@ -81,8 +81,3 @@ def timeout_too_short(timeout: int, watched: int) -> Problem:
         f"is too short: it must be longer than the {watched} s for which the probe pod watches its device",
         "Raise it.",
     )
-
-
-def failed(message: str) -> Problem:
-    """The problem of a module that failed for another reason."""
-    return Problem("module_failed", "", message)

@@ -11,7 +11,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.prob
     reconcile_period,
     touches_pinned_containers,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import (
+    Problem,
+    module_failed,
+    problems_of,
+    to_dicts,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     FIRST_WITHOUT_RECONCILE_OF_PINNED,
@@ -20,7 +25,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
-    failed,
     not_ready,
     other_machine,
     timeout_too_short,
@@ -63,7 +67,7 @@ def plan_fact(
     interrupted = bool(kubelet.get("recovered") or (node.get("cordoned_by_kubepin") and may_resume))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems = [] if planned else _problems_of(kubelet)
+    problems = [] if planned else problems_of(kubelet)
     if node:
         problems += _node_problems(kubelet, node, occupied, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
@@ -71,7 +75,7 @@ def plan_fact(
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"]:
             problems += map(Problem.from_dict, node["drain"].get("cpu_managers", []))
     else:
-        problems.append(failed(str(api.get("msg"))))
+        problems.append(module_failed(str(api.get("msg"))))
     period, period_problems = _reconcile_period(kubelet)
     # a value of -e is text
     watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
@@ -124,7 +128,7 @@ def with_failure(plan: Data, result: Data) -> dict[str, Any]:
 
     :param result: the result of the failed task
     """
-    return with_problems(plan, _problems_of(result))
+    return with_problems(plan, problems_of(result))
 
 
 def _plan_outcome(problems: Sequence[object], changed: bool) -> str:
@@ -158,12 +162,6 @@ def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[s
     request = {name: asked[name] for name in ("node", "state", "gpu_label")}
     result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **request) if nothing_to_do else {}
     return {"kubepin_plan": plan, "kubepin_result": result}
-
-
-def _problems_of(result: Data) -> list[Problem]:
-    """Why a module failed: its problems, or its message."""
-    listed = result.get("problems")
-    return list(map(Problem.from_dict, listed)) if listed else [failed(str(result.get("msg")))]
 
 
 def _occupied(work: Data, take_over: bool) -> tuple[list[Problem], list[str]]:

@@ -79,13 +79,13 @@ def test_all_problems_of_a_report_come_at_once(timings: Path, tmp_path: Path) ->
     asked = {"a": f"{timings}@gone", "b": str(tmp_path / "lost"), "folder": str(tmp_path / "out"), "margin": 3}
     result = run(benchmark_report.ActionModule, asked)
     assert result["failed"]
-    assert [problem.partition(": ")[0] for problem in result["problems"]] == [
+    assert [problem["finding"].partition(": ")[0] for problem in result["problems"]] == [
         "'3.0' is not a margin",
         f"{tmp_path}/out",
         f"{timings}/run.jsonl",
         f"{tmp_path}/lost",
     ]
-    assert all(problem in result["msg"] for problem in result["problems"])
+    assert all(problem["text"] in result["msg"] for problem in result["problems"])
 
 
 def test_one_page_tells_of_the_reports_of_several_nodes(timings: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_one_page_tells_of_the_reports_of_several_nodes(timings: Path, tmp_path:
     run(benchmark_index.ActionModule, asked)
     assert 'href="gpu-02/report.html"' in page.read_text()
     result = run(benchmark_index.ActionModule, {**asked, "reports": [*folders, str(tmp_path / "gone")]})
-    assert (result["failed"], result["problems"]) == (True, [result["msg"]])
+    assert (result["failed"], [problem["text"] for problem in result["problems"]]) == (True, [result["msg"]])
 
 
 def test_what_each_arm_measured_is_returned(timings: Path) -> None:
@@ -114,7 +114,9 @@ def test_what_each_arm_measured_is_returned(timings: Path) -> None:
 def test_a_missing_folder_of_timings_is_named(tmp_path: Path) -> None:
     result = run(benchmark_timings_info.ActionModule, {"sources": [str(tmp_path / "gone")]})
     assert result["failed"]
-    assert result["problems"] == [f"{tmp_path}/gone: no such file or folder: expected JSON lines of the benchmark."]
+    (problem,) = result["problems"]
+    assert problem["code"] == "timings_unusable"
+    assert problem["text"] == f"{tmp_path}/gone: no such file or folder: expected JSON lines of the benchmark."
 
 
 def test_a_missing_option_is_named(tmp_path: Path) -> None:

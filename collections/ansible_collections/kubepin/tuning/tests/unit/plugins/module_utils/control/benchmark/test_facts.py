@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.facts import (
     benchmark_fact,
     benchmark_plan,
@@ -14,6 +15,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.f
     comparison_fact,
     comparison_sources,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.problems import timings_unusable
 
 FOLDER = "/runs/lab/benchmark/gpu-01/before"
 
@@ -39,6 +41,11 @@ def settings(**changes):
     }
 
 
+def texts(found):
+    """The texts of the problems of a fact or a plan."""
+    return [problem["text"] for problem in found["problems"]]
+
+
 def api(policy="none"):
     return {"node": {"name": "gpu-01", "kubelet_version": "v1.22.17", "configz": {"cpuManagerPolicy": policy}}}
 
@@ -47,29 +54,37 @@ def api(policy="none"):
     ("changes", "said"),
     [
         pytest.param({"image": ""}, "gpu_benchmark_image is not set", id="no image"),
-        pytest.param({"cpu": "12001m"}, 'gpu_benchmark_cpu is "12001m": expected a whole number', id="fractional cpu"),
-        pytest.param({"cpu": 0}, 'gpu_benchmark_cpu is "0"', id="no cpu"),
         pytest.param(
-            {"contrast": True, "fractional_cpu": "13"}, 'gpu_benchmark_fractional_cpu is "13"', id="whole contrast"
+            {"cpu": "12001m"}, 'gpu_benchmark_cpu "12001m" is invalid: expected a whole number', id="fractional cpu"
+        ),
+        pytest.param({"cpu": 0}, 'gpu_benchmark_cpu "0" is invalid', id="no cpu"),
+        pytest.param(
+            {"contrast": True, "fractional_cpu": "13"},
+            'gpu_benchmark_fractional_cpu "13" is invalid',
+            id="whole contrast",
         ),
         pytest.param(
-            {"contrast": True, "arms": [{"group": "a"}]}, "gpu_benchmark_contrast and gpu_benchmark_arms", id="both"
+            {"contrast": True, "arms": [{"group": "a"}]},
+            "gpu_benchmark_contrast is set together with gpu_benchmark_arms",
+            id="both",
         ),
-        pytest.param({"arms": [{"group": "a"}, {"group": "a"}]}, "gpu_benchmark_arms is", id="arm named twice"),
-        pytest.param({"arms": [{"cpu": "3"}]}, "gpu_benchmark_arms is", id="arm without a name"),
-        pytest.param({"arms": [{"group": "a", "cpu": "x"}]}, 'gpu_benchmark_arms: cpu of a is "x"', id="arm's cpu"),
-        pytest.param({"memory": "30 GB"}, 'gpu_benchmark_memory is "30 GB"', id="memory"),
-        pytest.param({"shm_size": "x"}, 'gpu_benchmark_shm_size is "x"', id="shm"),
-        pytest.param({"gpus": -1}, 'gpu_benchmark_gpus is "-1"', id="gpus"),
-        pytest.param({"rounds": 0}, 'gpu_benchmark_rounds is "0"', id="rounds"),
-        pytest.param({"precision": 1.0}, 'gpu_benchmark_precision is "1.0"', id="precision"),
-        pytest.param({"budget_minutes": -1.0}, 'gpu_benchmark_budget_minutes is "-1.0"', id="budget"),
-        pytest.param({"threads": ["half"]}, "gpu_benchmark_threads is", id="threads"),
+        pytest.param({"arms": [{"group": "a"}, {"group": "a"}]}, 'gpu_benchmark_arms "[', id="arm named twice"),
+        pytest.param({"arms": [{"cpu": "3"}]}, 'gpu_benchmark_arms "[', id="arm without a name"),
+        pytest.param(
+            {"arms": [{"group": "a", "cpu": "x"}]}, 'cpu "x" of a in gpu_benchmark_arms is invalid', id="arm's cpu"
+        ),
+        pytest.param({"memory": "30 GB"}, 'gpu_benchmark_memory "30 GB" is invalid', id="memory"),
+        pytest.param({"shm_size": "x"}, 'gpu_benchmark_shm_size "x" is invalid', id="shm"),
+        pytest.param({"gpus": -1}, 'gpu_benchmark_gpus "-1" is invalid', id="gpus"),
+        pytest.param({"rounds": 0}, 'gpu_benchmark_rounds "0" is invalid', id="rounds"),
+        pytest.param({"precision": 1.0}, 'gpu_benchmark_precision "1.0" is invalid', id="precision"),
+        pytest.param({"budget_minutes": -1.0}, 'gpu_benchmark_budget_minutes "-1.0" is invalid', id="budget"),
+        pytest.param({"threads": ["half"]}, 'gpu_benchmark_threads "[', id="threads"),
     ],
 )
 def test_settings_that_cannot_be_measured_are_refused(changes, said):
     (problem,) = benchmark_settings_problems(settings(**changes))
-    assert problem.startswith(said)
+    assert problem["text"].startswith(said)
 
 
 def test_all_wrong_settings_are_named_at_once_and_good_ones_not():
@@ -151,10 +166,12 @@ def test_the_contrast_interleaves_its_arms():
 def test_the_contrast_is_refused_without_the_static_policy():
     plan = benchmark_plan(settings(contrast=True), api("none"), {}, FOLDER)
     assert (plan["groups"], plan["order"]) == ([], [])
-    assert plan["problems"] == [
-        'node gpu-01 has the CPU manager policy "none": integer against fractional CPU differ only with "static". '
+    (problem,) = plan["problems"]
+    assert problem["code"] == "contrast_without_static"
+    assert problem["text"] == (
+        'node gpu-01 has the CPU manager policy "none": integer and fractional CPU differ only with "static". '
         "Run tune-gpu-nodes.yml first, or leave gpu_benchmark_contrast at auto."
-    ]
+    )
 
 
 def test_a_contrast_that_was_measured_is_used_although_the_policy_has_changed():
@@ -164,10 +181,10 @@ def test_a_contrast_that_was_measured_is_used_although_the_policy_has_changed():
 
 
 def test_a_node_that_cannot_be_read_is_not_measured():
-    assert benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)["problems"] == ["no such node"]
+    assert texts(benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)) == ["no such node."]
     unknown = {"node": {"name": "gpu-01", "configz": None, "configz_error": "forbidden"}}
     (problem,) = benchmark_plan(settings(), unknown, {}, FOLDER)["problems"]
-    assert "the CPU manager policy of node gpu-01 cannot be read: forbidden" in problem
+    assert problem["text"] == "node gpu-01 does not show its CPU manager policy: forbidden."
 
 
 def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed():
@@ -180,7 +197,7 @@ def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed():
 def test_a_resumed_measurement_with_other_arms_is_refused():
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "8"}]}
     (problem,) = benchmark_plan(settings(), api(), begun, FOLDER)["problems"]
-    assert "was begun with the arms none (cpu 8), and none (cpu 12) are asked for" in problem
+    assert "has timings of the arms none (cpu 8), and none (cpu 12) are asked for" in problem["text"]
 
 
 def pod(group, rounds, complete=(), failure=None):
@@ -192,6 +209,7 @@ def pod(group, rounds, complete=(), failure=None):
             "rounds": items,
             "complete": all(item["complete"] for item in items),
             "failure": failure,
+            "failure_code": "killed" if failure else None,
         },
         **({"msg": failure} if failure else {}),
     }
@@ -263,7 +281,8 @@ def test_the_first_pod_of_all_that_run_warms_the_node():
 def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     refused = benchmark_todo(plan, looked(plan, failure="no"), [], {})
-    assert (refused["pods"], refused["problems"]) == ([], ["no"])
+    assert refused["pods"] == []
+    assert [(problem["code"], problem["text"]) for problem in refused["problems"]] == [("killed", "no.")]
 
 
 def test_after_a_pod_that_failed_no_other_runs():
@@ -277,9 +296,11 @@ def test_policies_are_not_mixed():
     plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
     todo = benchmark_todo(plan, looked(plan, complete=(1,)), [], {})
     assert todo["pods"] == []
+    (problem,) = todo["problems"]
+    assert problem["code"] == "other_policy"
     assert (
-        'began with the CPU manager policy "none" and lacks 2 of 3 rounds; node gpu-01 has "static" now'
-        in todo["problems"][0]
+        'began with the CPU manager policy "none" and lacks 2 of 3 rounds, and node gpu-01 has "static"'
+        in problem["text"]
     )
     complete = benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], ALL)
     assert (complete["pods"], complete["problems"]) == ([], [])
@@ -298,7 +319,7 @@ SUMMARY = {
 def fact(complete=(1, 2, 3), before=None, measurement=ALL, **changes):
     plan = {**benchmark_plan(settings(), api(), {}, FOLDER), **changes}
     return benchmark_fact(
-        before or {}, plan, measurement, looked(plan), looked(plan, complete), {"summary": SUMMARY}, []
+        before or {}, plan, measurement, looked(plan), looked(plan, complete), {"summary": SUMMARY}, [], []
     )
 
 
@@ -335,36 +356,41 @@ def test_the_fact_keeps_other_measurements_of_the_same_run_only():
 def test_failures_are_in_the_fact():
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     ran = looked(plan, complete=(1,), failure="killed for memory.")
+    prepared = {"task": "Prepare | Create the namespace", "msg": "forbidden"}
     found = benchmark_fact(
-        {}, plan, ALL, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, ["x"]
+        {}, plan, ALL, looked(plan), [{**ran[0], "left_behind": "it is still there"}], SKIPPED, [prepared], []
     )
-    assert found["problems"] == [
-        "before: x",
-        "before: none, round 2: killed for memory.",
-        "before: it is still there",
+    assert [(problem["code"], problem["text"]) for problem in found["problems"]] == [
+        ("task_failed", "before: Prepare | Create the namespace: forbidden."),
+        ("killed", "before: none, round 2: killed for memory."),
+        ("pod_left_behind", "before: it is still there."),
     ]
+    assert texts(found["runs"]["before"])[0] == "Prepare | Create the namespace: forbidden."
     assert found["runs"]["before"]["complete"] is False
-    crashed = benchmark_fact({}, plan, ALL, looked(plan), [{"msg": "MODULE FAILURE"}], SKIPPED, [])
-    assert crashed["problems"] == ["before: MODULE FAILURE"]
+    crashed = benchmark_fact({}, plan, ALL, looked(plan), [{"msg": "MODULE FAILURE"}], SKIPPED, [], [])
+    assert texts(crashed) == ["before: MODULE FAILURE."]
+
+
+UNUSABLE = to_dicts([timings_unusable("a"), timings_unusable("b")])
 
 
 @pytest.mark.parametrize(
     "result",
     [
-        pytest.param({"failed": False, "msg": "a b", "problems": ["a", "b"]}, id="refused"),
+        pytest.param({"failed": False, "msg": "a. b.", "problems": UNUSABLE}, id="refused"),
         pytest.param({"failed": False, "msg": "a"}, id="crashed"),
     ],
 )
 def test_timings_that_cannot_be_read_are_a_problem(result):
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
-    found = benchmark_fact({}, plan, ALL, looked(plan, complete=(1,)), [], result, [])
-    assert found["problems"] == [f"before: {problem}" for problem in result.get("problems", ["a"])]
+    found = benchmark_fact({}, plan, ALL, looked(plan, complete=(1,)), [], result, [], [])
+    assert texts(found) == (["before: a.", "before: b."] if "problems" in result else ["before: a."])
 
 
 def test_a_node_that_could_not_be_planned_has_a_fact_too():
     plan = benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)
-    found = benchmark_fact({}, plan, ALL, [], [], SKIPPED, [])
-    assert found["problems"] == ["before: no such node"]
+    found = benchmark_fact({}, plan, ALL, [], [], SKIPPED, [], [])
+    assert texts(found) == ["before: no such node."]
     assert found["runs"]["before"]["complete"] is False
 
 
@@ -387,9 +413,9 @@ def test_a_comparison_without_timings_says_which():
         {"host": "gpu-02", "run": "run"},
         {"gpu-01": fact(), "gpu-02": {}},
     )
-    assert sources["problems"] == [
-        "nothing to compare: before of gpu-01, arm integer, has no timings.",
-        "nothing to compare: run of gpu-02, has no timings.",
+    assert texts(sources) == [
+        "measurement before of gpu-01, arm integer, has no timings, so there is nothing to compare.",
+        "measurement run of gpu-02 has no timings, so there is nothing to compare.",
     ]
     assert comparison_fact(sources, SKIPPED, "/r")["problems"] == sources["problems"]
 
@@ -399,7 +425,7 @@ def test_the_fact_of_a_comparison():
     found = {"recommendation": "change", "lead": "Keep the switch", "answers": [{"question": "whole"}]}
     done = {"report": {"verdict": "BEATS", **found, "gpu_hours_gained": 9.0, "line": "1.6x faster"}}
     assert comparison_fact(sources, done, "/r") == {
-        "schema": 1,
+        "schema": 2,
         "source": None,
         "a": "x@none-auto",
         "b": "x@static-auto",
@@ -410,8 +436,8 @@ def test_the_fact_of_a_comparison():
         "report": "/r/report.html",
         "problems": [],
     }
-    failed = comparison_fact(sources, {"msg": "no cell in common. x", "problems": ["no cell in common.", "x"]}, "/r")
-    assert (failed["report"], failed["problems"]) == (None, ["no cell in common.", "x"])
+    failed = comparison_fact(sources, {"msg": "a. b.", "problems": UNUSABLE}, "/r")
+    assert (failed["report"], failed["problems"]) == (None, UNUSABLE)
 
 
 def test_the_fact_of_an_experiment():
@@ -426,7 +452,7 @@ def test_the_fact_of_an_experiment():
 
 def test_the_summary():
     comparison = {"line": "1.6x faster", "report": "/r/report.html", "problems": []}
-    broken = {**fact(), "runs": {}, "problems": ["before: no free GPU."]}
+    broken = {**fact(), "runs": {}, "problems": [{"text": "before: no free GPU."}]}
     lines = benchmark_summary(
         {"gpu-10": broken, "gpu-2": fact(), "gpu-3": {}}, {"gpu-2": comparison, "gpu-10": {}, "gpu-3": {}}
     )

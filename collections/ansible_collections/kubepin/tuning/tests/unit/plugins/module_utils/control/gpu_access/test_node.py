@@ -58,8 +58,8 @@ def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy, sco
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("kernel", "6", "kernel is unknown: expected one of kubelet_version"),
-        ("kubelet_version", "new", 'kubelet_version is "new": expected a version'),
+        ("kernel", "6", "fact kernel of node gpu-01 is unknown: expected one of kubelet_version"),
+        ("kubelet_version", "new", 'fact kubelet_version "new" of node gpu-01 is invalid: expected a version'),
         ("cpu_manager_policy", "statik", "expected none or static"),
         ("full_pcpus_only", "yes", "expected true or false"),
         ("threads_per_core", 0, "expected a whole number above 0"),
@@ -71,6 +71,8 @@ def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy, sco
     ],
 )
 def test_facts_that_are_refused(key, value, words):
-    with pytest.raises(TuningError, match="the facts of node gpu-01 cannot be used") as refused:
+    with pytest.raises(TuningError) as refused:
         facts(**{key: value, "threads_per_core": 2} if key != "threads_per_core" else {key: value})
     assert words in str(refused.value)
+    (problem,) = refused.value.problems
+    assert problem.code == ("node_fact_unknown" if key == "kernel" else "node_fact_invalid")

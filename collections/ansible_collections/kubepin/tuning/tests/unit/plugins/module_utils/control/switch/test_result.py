@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import touches_pinned_containers
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import (
     budget_exhausted,
     in_maintenance,
@@ -16,7 +16,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.pro
     other_work,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
-    failed,
     not_ready,
     other_machine,
 )
@@ -125,8 +124,8 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
     assert plans == {
         "same": "ok", "none": "ok", "other": "not_begun", "silent": "refused", "lost": "refused", "hasty": "refused",
     }  # fmt: skip
-    assert facts["silent"]["kubepin_plan"]["problems"] == [failed("timed out").to_dict()]
-    assert facts["lost"]["kubepin_plan"]["problems"] == [failed("no such node").to_dict()]
+    assert facts["silent"]["kubepin_plan"]["problems"] == [module_failed("timed out").to_dict()]
+    assert facts["lost"]["kubepin_plan"]["problems"] == [module_failed("no such node").to_dict()]
     assert [problem["code"] for problem in facts["hasty"]["kubepin_plan"]["problems"]] == ["probe_seconds_too_short"]
 
 
@@ -135,7 +134,7 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
     asked |= {"probe_seconds": 15, "timeout": 120, "take_over": False}
     host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
     facts = host_facts([host], {"failed": True, "msg": "no API"}, False)
-    assert facts["a"]["kubepin_plan"]["problems"] == [failed("no API").to_dict()]
+    assert facts["a"]["kubepin_plan"]["problems"] == [module_failed("no API").to_dict()]
 
 
 @pytest.mark.parametrize(
@@ -151,10 +150,10 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
         pytest.param(
             {"msg": "no kubelet here"},
             {"node": NODE},
-            [failed("no kubelet here")],
+            [module_failed("no kubelet here")],
             id="a failure without a list",
         ),
-        pytest.param(KUBELET, {"msg": "no API"}, [failed("no API")], id="the API cannot be read"),
+        pytest.param(KUBELET, {"msg": "no API"}, [module_failed("no API")], id="the API cannot be read"),
         pytest.param(
             KUBELET,
             {"node": {**NODE, "ready": False, "drain": {"problems": to_dicts([BARE_POD])}}},
@@ -251,7 +250,7 @@ def test_a_claim_that_failed_refuses_the_node() -> None:
     plan = plan_fact(KUBELET, {"node": NODE})
     refused = with_failure(plan, {"msg": "text", "problems": to_dicts([IN_USE])})
     assert (refused["outcome"], refused["problems"]) == ("refused", to_dicts([IN_USE]))
-    assert with_failure(plan, {"msg": "no API"})["problems"] == [failed("no API").to_dict()]
+    assert with_failure(plan, {"msg": "no API"})["problems"] == [module_failed("no API").to_dict()]
 
 
 @pytest.mark.parametrize(
