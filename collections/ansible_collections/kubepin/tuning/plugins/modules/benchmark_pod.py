@@ -382,9 +382,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     remove_pod,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
+    PodEvent,
     describe_events,
     is_ours,
     not_ours,
+    ordered_events,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
@@ -697,16 +699,21 @@ class BenchmarkPod:
             message = f" The kubelet: {pod['status'].get('message')}"
             return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, message)
         if why is not None:
-            return with_pull_error(why, self.events())
+            return with_pull_error(why, self._events_if_readable())
         if reached == "ended" and next_round is not None:
             return incomplete(request, next_round, recorded.others)
         if reached == "scheduling" and seconds > request.schedule_timeout:
             return not_scheduled(pod, self._api.node(request.node), self._others_on_node(), request)
         limits = {"starting": request.start_timeout, "running": request.timeout}
         if reached in limits and seconds > limits[reached]:
-            warnings = [event for event in self.events() if event.startswith("Warning")]
-            return timed_out(reached, pod, request, next_round or request.rounds[-1], warnings, recorded.others)
+            number = next_round or request.rounds[-1]
+            return timed_out(reached, pod, request, number, self._events_if_readable(), recorded.others)
         return None
+
+    def _events_if_readable(self) -> list[PodEvent]:
+        with suppress(ApiError):
+            return ordered_events(self._api.pod_events(self._namespace, self._uid)) if self._uid else []
+        return []
 
     def _others_on_node(self) -> list[dict[str, t.Any]]:
         return [pod for pod in self._api.pods_on(self._request.node) if pod["metadata"]["uid"] != self._uid]

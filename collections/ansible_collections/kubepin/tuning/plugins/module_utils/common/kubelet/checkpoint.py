@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 
@@ -12,6 +13,16 @@ CORRUPTED = "checkpoint is corrupted"
 """The kubelet's message for a checksum that does not match (pkg/kubelet/checkpointmanager/errors)."""
 
 WAY_OUT = "Drain the node and remove the file before the kubelet starts."
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a kubelet would refuse a state file."""
+
+    code: str
+    """Names the kubelet's check, for programs."""
+    reason: str
+    """In the kubelet's words, for people."""
 
 
 class StateFileError(TuningError):

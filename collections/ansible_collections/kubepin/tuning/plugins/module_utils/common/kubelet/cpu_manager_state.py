@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
     CORRUPTED,
     WAY_OUT,
+    Refusal,
     StateFileError,
     fnv32a,
     go_map,
@@ -116,11 +117,10 @@ def _pod_entries_of(data: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
     return {uid: text_of(mapping_of(found, uid), "cpuSet") for uid in found}
 
 
-def rejected_because(
+def refusal_of(
     state: t.Optional[CpuManagerState], policy: str, reserved: t.FrozenSet[int], online: t.FrozenSet[int], strict: bool
-) -> t.Optional[str]:
-    """Why a kubelet with these settings would refuse the state file when it starts, in the kubelet's words; None if it
-    would accept the file.
+) -> t.Optional[Refusal]:
+    """Why a kubelet with these settings would refuse the state file when it starts; None if it would accept the file.
 
     :param state: the parsed file, None if there is no file (the kubelet then makes one)
     :param policy: cpuManagerPolicy; only `static` checks more than the checksum and the policy name
@@ -134,45 +134,52 @@ def rejected_because(
     if state is None:
         return None
     if state["checksum_ok"] is False:
-        return CORRUPTED
+        return Refusal("cpu_state_corrupted", CORRUPTED)
     if state["policy"] != policy:
-        return f'configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"'
-    return _static_rejects(state, reserved, online, strict) if policy == "static" else None
+        return Refusal(
+            "cpu_state_other_policy",
+            f'configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"',
+        )
+    return _static_refusal(state, reserved, online, strict) if policy == "static" else None
 
 
-def _static_rejects(
+def _static_refusal(
     state: CpuManagerState, reserved: t.FrozenSet[int], online: t.FrozenSet[int], strict: bool
-) -> t.Optional[str]:
+) -> t.Optional[Refusal]:
     default = parse_cpuset(state["default_cpus"])
     if not default:
-        return "default cpuset cannot be empty" if state["entries"] else None
+        return Refusal("shared_pool_empty", "default cpuset cannot be empty") if state["entries"] else None
     if strict and reserved & default:
-        return (
+        return Refusal(
+            "strictly_reserved_cpus_in_shared_pool",
             f'some of strictly reserved cpus: "{format_cpuset(reserved & default)}" are present in '
-            f'defaultCpuSet: "{format_cpuset(default)}"'
+            f'defaultCpuSet: "{format_cpuset(default)}"',
         )
     if not strict and not reserved <= default:
-        return (
+        return Refusal(
+            "reserved_cpus_outside_shared_pool",
             f'not all reserved cpus: "{format_cpuset(reserved)}" are present in '
-            f'defaultCpuSet: "{format_cpuset(default)}"'
+            f'defaultCpuSet: "{format_cpuset(default)}"',
         )
     known = default
     for pod, containers in state["entries"].items():
         for container, text in containers.items():
             cpus = parse_cpuset(text)
             if cpus & default:
-                return (
+                return Refusal(
+                    "exclusive_cpus_in_shared_pool",
                     f'pod: {pod}, container: {container} cpuset: "{format_cpuset(cpus)}" overlaps with '
-                    f'default cpuset "{format_cpuset(default)}"'
+                    f'default cpuset "{format_cpuset(default)}"',
                 )
             known |= cpus
     for text in state["pod_entries"].values():
         known |= parse_cpuset(text)
     available = online - reserved if strict else online
     if known != available:
-        return (
+        return Refusal(
+            "other_cpus",
             f'current set of available CPUs "{format_cpuset(available)}" '
-            f'doesn\'t match with CPUs in state "{format_cpuset(known)}"'
+            f'doesn\'t match with CPUs in state "{format_cpuset(known)}"',
         )
     return None
 

@@ -9,6 +9,7 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
     CORRUPTED,
     WAY_OUT,
+    Refusal,
     StateFileError,
     fnv32a,
     go_map,
@@ -38,7 +39,10 @@ Entries = t.Dict[str, t.Dict[str, t.List[t.Dict[str, t.Any]]]]
 _TABLE = ("total", "systemReserved", "allocatable", "reserved", "free")
 _GO_TABLE = ("TotalMemSize", "SystemReserved", "Allocatable", "Reserved", "Free")
 _UINT64 = 2**64
-_DIFFERENT = "[memorymanager] the expected machine state is different from the real one"
+_DIFFERENT = Refusal("other_machine_state", "[memorymanager] the expected machine state is different from the real one")
+_NO_MACHINE = Refusal(
+    "machine_state_empty", "[memorymanager] machine state can not be empty when it has memory assignments"
+)
 
 
 class MemoryManagerState(t.TypedDict):
@@ -164,9 +168,9 @@ def default_machine(
     return machine
 
 
-def memory_rejected_because(
+def memory_refusal_of(
     state: t.Optional[MemoryManagerState], policy: str, machine: Machine, minor: int
-) -> t.Optional[str]:
+) -> t.Optional[Refusal]:
     """Why a kubelet with this memoryManagerPolicy ("None" or "Static", with capitals) would refuse the file; None if it
     would accept it.
 
@@ -176,23 +180,25 @@ def memory_rejected_because(
     if state is None:
         return None
     if state["checksum_ok"] is False or (state["checksum_ok"] is None and minor < ZERO_MINOR):
-        return CORRUPTED
+        return Refusal("memory_state_corrupted", CORRUPTED)
     if state["policy"] != policy:
-        return f'[memorymanager] configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"'
+        return Refusal(
+            "memory_state_other_policy",
+            f'[memorymanager] configured policy "{policy}" differs from state checkpoint policy "{state["policy"]}"',
+        )
     if policy != "Static" or not machine:
         return None
     if not state["machine_state"]:
-        return (
-            "[memorymanager] machine state can not be empty when it has memory assignments"
-            if state["entries"]
-            else None
-        )
+        return _NO_MACHINE if state["entries"] else None
     expected = copy.deepcopy(machine)
     for pod, containers in state["entries"].items():
         for container, blocks in containers.items():
             problem = next(filter(None, (_assign(expected, block) for block in blocks)), None)
             if problem:
-                return f"[memorymanager] (pod: {pod}, container: {container}) the memory assignment uses {problem}"
+                return Refusal(
+                    "memory_unknown_to_machine",
+                    f"[memorymanager] (pod: {pod}, container: {container}) the memory assignment uses {problem}",
+                )
     return None if _equal(state["machine_state"], expected, minor) else _DIFFERENT
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import Refusal, StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
     parse_state,
-    rejected_because,
+    refusal_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     Machine,
-    memory_rejected_because,
+    memory_refusal_of,
     parse_memory_state,
 )
 
@@ -137,29 +137,30 @@ def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected
 
     :param texts: "cpu_manager" and "memory_manager" -> (path, text or None)
     """
-    reasons = {"cpu_manager": cpu_state_rejected, "memory_manager": _memory_state_rejected}
+    refusals = {"cpu_manager": cpu_state_refusal, "memory_manager": memory_state_refusal}
     changes = []
     for name, (path, text) in sorted(texts.items()):
-        reason = reasons[name](text, expected)
-        if reason:
-            changes.append(FileChange(path, text, None, f"the kubelet would refuse it: {reason}"))
+        refusal = refusals[name](text, expected)
+        if refusal:
+            changes.append(FileChange(path, text, None, f"the kubelet would refuse it: {refusal.reason}"))
     return changes
 
 
-def cpu_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
+def cpu_state_refusal(text: t.Optional[str], expected: DesiredState) -> t.Optional[Refusal]:
     """Why the kubelet would refuse this CPU manager state; None if it would accept it."""
     try:
         state = parse_state(text, expected.minor, expected.pod_level) if text is not None else None
     except StateFileError as exc:
-        return str(exc)
-    return rejected_because(state, expected.policy, expected.reserved, expected.online, expected.strict)
+        return Refusal("cpu_state_unreadable", str(exc))
+    return refusal_of(state, expected.policy, expected.reserved, expected.online, expected.strict)
 
 
-def _memory_state_rejected(text: t.Optional[str], expected: DesiredState) -> t.Optional[str]:
+def memory_state_refusal(text: t.Optional[str], expected: DesiredState) -> t.Optional[Refusal]:
+    """Why the kubelet would refuse this memory manager state; None if it would accept it, or has no memory manager."""
     if expected.memory_policy is None:
         return None
     try:
         state = parse_memory_state(text, expected.minor, expected.pod_level) if text is not None else None
     except StateFileError as exc:
-        return str(exc)
-    return memory_rejected_because(state, expected.memory_policy, expected.memory, expected.minor)
+        return Refusal("memory_state_unreadable", str(exc))
+    return memory_refusal_of(state, expected.memory_policy, expected.memory, expected.minor)

@@ -26,6 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import offered_gpus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
+    PodEvent,
     cannot_start,
     is_ours,
     managed_pod,
@@ -592,15 +593,16 @@ def no_free_gpu(
     return Failure("no_free_gpu", message + quote)
 
 
-def with_pull_error(why: Failure, events: Sequence[str]) -> Failure:
+def with_pull_error(why: Failure, events: Sequence[PodEvent]) -> Failure:
     """*why*, with the container runtime's message if it is about an image; only the pod's events have that message.
 
-    :param events: the pod's events as lines, oldest first
+    :param events: the pod's, oldest first
     """
-    pull_errors = [event for event in events if "Failed to pull image" in event]
+    # the kubelet's words: "Failed" is the reason of other events too (pkg/kubelet/images/image_manager.go)
+    pull_errors = [event for event in events if event.message.startswith("Failed to pull image")]
     if why.code != "image" or not pull_errors:
         return why
-    return Failure(why.code, f"{why.message} The node: {pull_errors[-1].partition(': ')[2]}")
+    return Failure(why.code, f"{why.message} The node: {pull_errors[-1].message}")
 
 
 def timed_out(
@@ -608,17 +610,18 @@ def timed_out(
     pod: Mapping[str, t.Any],
     request: PodRequest,
     number: int,
-    warnings: Sequence[str],
+    events: Sequence[PodEvent],
     others: Sequence[str],
 ) -> Failure:
     """The failure of a pod that exceeded the time for its stage, or for a round, without failing itself.
 
     :param number: the round in progress
-    :param warnings: the pod's warning events, oldest first
+    :param events: the pod's, oldest first
     """
     if reached == "starting":
         waiting = _container_state(pod.get("status") or {}).get("waiting") or {}
         state = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message"))))) or "not started"
+        warnings = [event.text for event in events if event.is_warning]
         event = f" Last event: {warnings[-1]}." if warnings else ""
         return Failure(
             "timeout",

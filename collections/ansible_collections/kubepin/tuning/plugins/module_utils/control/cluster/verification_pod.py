@@ -294,10 +294,32 @@ def progress(pod: Mapping[str, t.Any] | None) -> str:
     return ", ".join(filter(None, (phase, waiting.get("reason"), waiting.get("message"))))
 
 
+@dataclass(frozen=True)
+class PodEvent:
+    """An event of a pod; `type` is Normal or Warning."""
+
+    type: str
+    reason: str
+    message: str
+
+    @property
+    def is_warning(self) -> bool:
+        return self.type == "Warning"
+
+    @property
+    def text(self) -> str:
+        return f"{self.type} {self.reason}: {self.message}"
+
+
+def ordered_events(events: Iterable[Mapping[str, t.Any]]) -> list[PodEvent]:
+    """The events that the API returned, oldest first."""
+    ordered = sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return [PodEvent(*(str(event.get(name)) for name in ("type", "reason", "message"))) for event in ordered]
+
+
 def describe_events(events: Iterable[Mapping[str, t.Any]]) -> list[str]:
     """The pod's events as lines, oldest first."""
-    ordered = sorted(events, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
-    return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in ordered]
+    return [event.text for event in ordered_events(events)]
 
 
 def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> str | None:

@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.star
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     Endpoint,
-    cpu_state_rejected,
+    cpu_state_refusal,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import SwitchRecord
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
@@ -155,8 +155,8 @@ class Verification:
         text = self._node.read(path)
         if text is None:
             return f"{path} is not there yet"
-        rejected = cpu_state_rejected(text, expected)
-        return f"{path} is not as planned: {rejected}" if rejected else None
+        refusal = cpu_state_refusal(text, expected)
+        return f"{path} is not as planned: {refusal.reason}" if refusal else None
 
     def _pod_problem(self, expected: DesiredState, pod: PodCpus) -> t.Optional[str]:
         entry = self._state(expected)["entries"].get(pod.uid, {}).get(pod.container, "no exclusive CPUs")

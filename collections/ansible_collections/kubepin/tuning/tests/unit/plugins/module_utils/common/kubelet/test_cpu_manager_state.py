@@ -7,11 +7,15 @@ import typing as t
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError, seal_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
+    Refusal,
+    StateFileError,
+    seal_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
     checksum_of,
     parse_state,
-    rejected_because,
+    refusal_of,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
 from hypothesis import given
@@ -155,71 +159,83 @@ def test_refused(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "policy", "reserved", "online", "strict", "reason"),
+    ("state", "policy", "reserved", "online", "strict", "refusal"),
     [
         pytest.param(None, "static", "0", "0-3", False, None, id="no file"),
         pytest.param(("none", "", {}), "none", "", "0-3", False, None, id="none stays none"),
         pytest.param(("none", "9", {}), "none", "0", "0-3", False, None, id="none looks at nothing else"),
         pytest.param(
             ("none", "", {}), "static", "0", "0-3", False,
-            'configured policy "static" differs from state checkpoint policy "none"', id="none to static",
+            Refusal("cpu_state_other_policy", 'configured policy "static" differs from state checkpoint policy "none"'),
+            id="none to static",
         ),
         pytest.param(
             ("static", "0-3", {}), "none", "", "0-3", False,
-            'configured policy "none" differs from state checkpoint policy "static"', id="static to none",
+            Refusal("cpu_state_other_policy", 'configured policy "none" differs from state checkpoint policy "static"'),
+            id="static to none",
         ),
         pytest.param(("static", "", {}), "static", "0", "0-3", False, None, id="empty, no pods: initialised"),
         pytest.param(
-            ("static", "", {"u": {"c": "1"}}), "static", "0", "0-3", False, "default cpuset cannot be empty", id="empty with pods"
+            ("static", "", {"u": {"c": "1"}}), "static", "0", "0-3", False,
+            Refusal("shared_pool_empty", "default cpuset cannot be empty"),
+            id="empty with pods",
         ),
         pytest.param(("static", "0-3", {}), "static", "0-1", "0-3", False, None, id="as before"),
         pytest.param(("static", "0,3", {"u": {"c": "1-2"}}), "static", "0", "0-3", False, None, id="as before, with a pod"),
         pytest.param(("static", "0-1,3", {"u": {"c": "2"}}), "static", "0", "0-3", False, None, id="less reserved is accepted"),
         pytest.param(
             ("static", "0,3", {"u": {"c": "1-2"}}), "static", "0-1", "0-3", False,
-            'not all reserved cpus: "0-1" are present in defaultCpuSet: "0,3"', id="more reserved than free",
+            Refusal("reserved_cpus_outside_shared_pool", 'not all reserved cpus: "0-1" are present in defaultCpuSet: "0,3"'),
+            id="more reserved than free",
         ),
         pytest.param(
             ("static", "0-3", {}), "static", "0-1", "0-3", True,
-            'some of strictly reserved cpus: "0-1" are present in defaultCpuSet: "0-3"', id="strict turned on",
+            Refusal("strictly_reserved_cpus_in_shared_pool", 'some of strictly reserved cpus: "0-1" are present in defaultCpuSet: "0-3"'),
+            id="strict turned on",
         ),
         pytest.param(("static", "2-3", {}), "static", "0-1", "0-3", True, None, id="strict as before"),
         pytest.param(
             ("static", "2-3", {}), "static", "0-1", "0-3", False,
-            'not all reserved cpus: "0-1" are present in defaultCpuSet: "2-3"', id="strict turned off",
+            Refusal("reserved_cpus_outside_shared_pool", 'not all reserved cpus: "0-1" are present in defaultCpuSet: "2-3"'),
+            id="strict turned off",
         ),
         pytest.param(
             ("static", "0-3", {"u": {"c": "1-2"}}), "static", "0", "0-3", False,
-            'pod: u, container: c cpuset: "1-2" overlaps with default cpuset "0-3"', id="overlap",
+            Refusal("exclusive_cpus_in_shared_pool", 'pod: u, container: c cpuset: "1-2" overlaps with default cpuset "0-3"'),
+            id="overlap",
         ),
         pytest.param(
             ("static", "0-3", {}), "static", "0", "0-7", False,
-            'current set of available CPUs "0-7" doesn\'t match with CPUs in state "0-3"', id="CPUs came (SMT turned on)",
+            Refusal("other_cpus", 'current set of available CPUs "0-7" doesn\'t match with CPUs in state "0-3"'),
+            id="CPUs came (SMT turned on)",
         ),
         pytest.param(
             ("static", "0-7", {}), "static", "0", "0-3", False,
-            'current set of available CPUs "0-3" doesn\'t match with CPUs in state "0-7"', id="CPUs went",
+            Refusal("other_cpus", 'current set of available CPUs "0-3" doesn\'t match with CPUs in state "0-7"'),
+            id="CPUs went",
         ),
     ],
 )  # fmt: skip
-def test_rejected_because(
-    state: tuple[str, str, t.Any] | None, policy: str, reserved: str, online: str, strict: bool, reason: str | None
+def test_refusals(
+    state: tuple[str, str, t.Any] | None, policy: str, reserved: str, online: str, strict: bool, refusal: Refusal | None
 ) -> None:
     parsed = parse_state(state_text(state[0], state[1], 0, entries=state[2]), 36, False) if state else None
-    assert rejected_because(parsed, policy, parse_cpuset(reserved), parse_cpuset(online), strict) == reason
+    assert refusal_of(parsed, policy, parse_cpuset(reserved), parse_cpuset(online), strict) == refusal
 
 
 def test_a_wrong_checksum_comes_first() -> None:
     state = parse_state(state_text("none", "", 1), 36, False)
-    assert rejected_because(state, "static", frozenset(), frozenset(), False) == "checkpoint is corrupted"
+    assert refusal_of(state, "static", frozenset(), frozenset(), False) == Refusal(
+        "cpu_state_corrupted", "checkpoint is corrupted"
+    )
 
 
 @pytest.mark.parametrize(("pod_level", "starts"), [(True, True), (False, False)])
 def test_cpus_of_whole_pods_are_known_with_the_feature_gate(pod_level: bool, starts: bool) -> None:
     data = json.dumps({"policyName": "static", "defaultCpuSet": "0-1", "podEntries": {"p": {"cpuSet": "2-3"}}})
     state = parse_state(v4(data=data, dataChecksum=seal_of(data)), 37, pod_level)
-    reason = rejected_because(state, "static", frozenset({0}), frozenset(range(4)), False)
-    assert (reason is None) == starts
+    refusal = refusal_of(state, "static", frozenset({0}), frozenset(range(4)), False)
+    assert (refusal is None) == starts
 
 
 NAMES = ("policyName", "defaultCpuSet", "entries", "checksum", "podEntries", "cpuSet", "data", "dataChecksum")

@@ -12,7 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.chec
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     default_machine,
     memory_checksum_of,
-    memory_rejected_because,
+    memory_refusal_of,
     parse_memory_state,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged, documents
@@ -41,9 +41,8 @@ POD = (
 def rejected(text: str, policy: str = "Static", minor: int = 22, **machine: t.Any) -> str | None:
     """The verdict on a file, for a machine of one NUMA node with 1 GiB reserved unless told otherwise."""
     found = default_machine(machine.get("nodes", ONE), machine.get("reserved", RESERVED))
-    return memory_rejected_because(
-        parse_memory_state(text, minor, machine.get("pod_level", False)), policy, found, minor
-    )
+    refusal = memory_refusal_of(parse_memory_state(text, minor, machine.get("pod_level", False)), policy, found, minor)
+    return refusal.reason if refusal else None
 
 
 def text_of(machine: dict[str, t.Any], entries: dict[str, t.Any]) -> str:
@@ -67,7 +66,7 @@ def test_a_kubelets_own_file_is_taken(text: str, policy: str) -> None:
 
 
 def test_no_file_is_no_problem() -> None:
-    assert memory_rejected_because(None, "Static", {}, 22) is None
+    assert memory_refusal_of(None, "Static", {}, 22) is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_another_reservation_or_other_memory_than_in_the_file_is_refused() -> No
 
 
 def test_a_machine_whose_memory_is_not_known_is_not_held_against_the_file() -> None:
-    assert memory_rejected_because(parse_memory_state(EMPTY, 22, False), "Static", {}, 22) is None
+    assert memory_refusal_of(parse_memory_state(EMPTY, 22, False), "Static", {}, 22) is None
 
 
 def test_a_checksum_of_0_is_taken_from_1_36_on() -> None:

@@ -31,6 +31,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
     timed_out,
     with_pull_error,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import PodEvent
 
 GPU = "nvidia.com/gpu"
 POD = "the benchmark pod kubepin-benchmark/kubepin-benchmark-gpu-01"
@@ -473,7 +474,10 @@ def test_an_image_without_torch():
 
 
 def test_the_reason_of_a_failed_pull_is_in_the_events():
-    events = ["Warning Failed: Error: ErrImagePull", 'Warning Failed: Failed to pull image "x": no such host']
+    events = [
+        PodEvent("Warning", "Failed", "Error: ErrImagePull"),
+        PodEvent("Warning", "Failed", 'Failed to pull image "x": no such host'),
+    ]
     assert with_pull_error(Failure("image", "No."), events).message == (
         'No. The node: Failed to pull image "x": no such host'
     )
@@ -588,7 +592,8 @@ def test_a_node_with_too_few_gpus_or_none():
 
 def test_timeouts_say_how_far_the_pod_came():
     creating = status(**container(waiting={"reason": "ContainerCreating"}))
-    found = timed_out("starting", creating, request(), 2, ["Warning FailedMount: configmap not found"], ())
+    events = [PodEvent("Warning", "FailedMount", "configmap not found"), PodEvent("Normal", "Pulling", "pulls")]
+    found = timed_out("starting", creating, request(), 2, events, ())
     assert found.message.startswith(
         f"{POD} has not started within 900 s: ContainerCreating. Last event: Warning FailedMount: configmap not found."
     )
