@@ -42,8 +42,8 @@ def advice(experiment: Experiment) -> Iterator[Advice]:
         yield Advice(AdviceCode.MEASURE_STEPS, _MEASURE_STEPS)
     if recommendation is Recommendation.MEASURE_MORE or (experiment.interleaved and not experiment.is_precise):
         yield _more(experiment)
-    told = experiment.is_switch or recommendation is Recommendation.MEASURE_MORE
-    if not experiment.interleaved and not told and experiment.asked is not Question.SIDES:
+    is_final = experiment.is_switch or recommendation is Recommendation.MEASURE_MORE
+    if not experiment.interleaved and not is_final and experiment.asked is not Question.SIDES:
         yield Advice(
             AdviceCode.MEASURE_ON_ONE_NODE,
             "Measure the contrast on one node without a switch of the kubelet (benchmark-gpu-nodes.yml): its arms take "

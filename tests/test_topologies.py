@@ -71,13 +71,13 @@ def test_a_written_machine_reads_as_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         pytest.param({"numa_per_socket": 3}, "numa_per_socket is 3", id="nodes do not divide the cores"),
         pytest.param({"l3_per_socket": 7}, "l3_per_socket is 7", id="caches do not divide the cores"),
         pytest.param({"gpus": (2,)}, "gpus is", id="no such node"),
     ],
 )
-def test_senseless_machines_are_refused(changes: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_senseless_machines_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Machine(**changes)

@@ -428,8 +428,8 @@ def test_readers_meet_the_arms_by_what_they_stand_for(
     found = assess(parse_runs({"timings.jsonl": text}))
     page, markdown, _data = written(found)
     for shown in (page.text, markdown):
-        told, _heading, made = shown.partition("How it was made")
-        assert not re.search("(none|static)-(auto|4)", told)
+        findings, _heading, made = shown.partition("How it was made")
+        assert not re.search("(none|static)-(auto|4)", findings)
         assert "none-auto" in made
     assert bool(found.invalid) is (change in (another_driver, not_pinned))
 

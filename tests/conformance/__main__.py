@@ -27,7 +27,7 @@ def main() -> int:
     command.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="built releases (default: %(default)s)")
     command.add_argument("--cases", type=int, default=500, help="cases per release (default: %(default)s)")
     command.add_argument("--seed", type=int, default=1, help="the same seed, the same cases (default: %(default)s)")
-    command = commands.add_parser("emit", help="what `kubepin emit` writes, told to real kubelets")
+    command = commands.add_parser("emit", help="what `kubepin emit` writes, with real kubelets")
     command.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="built releases (default: %(default)s)")
     options = parser.parse_args()
     versions = [Version.parse(text) for text in options.k8s.split(",")]

@@ -55,7 +55,7 @@ class Case:
 
 
 def cases(version: Version, machine: str, topology: Topology) -> Iterator[Case]:
-    """A case for each format and request that this version can be told, which `Emitted.problems` decides."""
+    """A case for each format and request that this version can have, which `Emitted.problems` decides."""
     wanted = {"simple": SIMPLE, **({"all": ALL} if version.minor >= _OPTIONS_BETA else {})}
     effective = {**DEFAULTS, "evictionHard": base_config(version)["evictionHard"], **OTHERS}
     for request, desired in wanted.items():
@@ -81,7 +81,7 @@ def _case(case: str, version: Version, name: str, files: Mapping[str, str], node
 
 
 def fault(case: Case, result: Result) -> str:
-    """How the kubelet did not do as it was told; empty if it did."""
+    """How the kubelet differs from what was asked for; empty if it did."""
     if result.exit is not None:
         cause = first_cause(result.log.splitlines())
         return f"exit {result.exit}: {cause.line if cause else 'no log'}"

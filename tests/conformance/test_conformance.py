@@ -103,7 +103,7 @@ def test_agreement_and_disagreement_on_configurations(
 @pytest.mark.parametrize(
     ("exit_status", "policy", "reserved", "said"),
     [
-        pytest.param(None, "static", "0,16", "", id="does as it was told"),
+        pytest.param(None, "static", "0,16", "", id="does as configured"),
         pytest.param(None, "none", "0,16", "the state file has the policy none", id="another policy"),
         pytest.param(None, "static", "0-1", "reserved ['0-1'], expected 0,16", id="other CPUs"),
         pytest.param(1, "static", "0,16", "exit 1: ", id="ends"),

@@ -38,7 +38,7 @@ def variables(role: Path) -> set[str]:
     return {name for entry in entries for name in entry.get("options") or {}}
 
 
-def told(role: Path) -> set[str]:
+def documented(role: Path) -> set[str]:
     """The variables in the README's tables; `a_b_policy`, `_scope` tells of a_b_scope, too."""
     found: set[str] = set()
     for line in (role / "README.md").read_text().splitlines():
@@ -58,7 +58,7 @@ def told(role: Path) -> set[str]:
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_a_role_s_readme_tells_of_its_variables_and_of_no_others(role: Path) -> None:
-    assert told(role) ^ variables(role) == set()
+    assert documented(role) ^ variables(role) == set()
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

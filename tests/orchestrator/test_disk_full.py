@@ -49,8 +49,8 @@ def test_a_full_disk_stops_a_run_as_ctrl_c_does(project: Path, tune: Write) -> N
     done = on_a_small_disk(project, "256k", "tune --plain", "runs --json")
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("code 7") == 1, done.stdout + done.stderr
-    (told,) = [line for line in done.stdout.splitlines() if line.startswith("kubepin: ") and "Stopping" in line]
-    assert "Z cannot be written: No space left on device. Stopping: current nodes will finish" in told
+    (message,) = [line for line in done.stdout.splitlines() if line.startswith("kubepin: ") and "Stopping" in line]
+    assert "Z cannot be written: No space left on device. Stopping: current nodes will finish" in message
     assert "kubepin: tune not recorded: 2 hosts: 1 tuned, 1 not begun" in done.stdout
     assert (
         "cannot be written: No space left on device. Make it writable. Resume with: kubepin tune --resume"

@@ -23,7 +23,7 @@ def play(folder: Path, *arguments: str, **variables: object) -> subprocess.Compl
     dump = folder / "gpu-01"
     if not dump.exists():
         write(tree(MACHINES["one-socket"]), dump)
-    told = json.dumps(
+    extra_vars = json.dumps(
         {
             "node_settings_directory": str(folder / "runs"),
             "node_settings_dump": str(dump),
@@ -32,7 +32,7 @@ def play(folder: Path, *arguments: str, **variables: object) -> subprocess.Compl
             **variables,
         }
     )
-    command = ["ansible-playbook", "-i", "localhost,", "emit-node-settings.yml", "-e", told, *arguments]
+    command = ["ansible-playbook", "-i", "localhost,", "emit-node-settings.yml", "-e", extra_vars, *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
 

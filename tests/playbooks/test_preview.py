@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def play(folder: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    told = json.dumps(
+    extra_vars = json.dumps(
         {
             "node_preview_directory": str(folder / "runs"),
             "kubepin_run": "here",
@@ -29,7 +29,7 @@ def play(folder: Path, *arguments: str, **variables: object) -> subprocess.Compl
             **variables,
         }
     )
-    command = ["ansible-playbook", "-i", "localhost,", "preview-gpu-nodes.yml", "-e", told, *arguments]
+    command = ["ansible-playbook", "-i", "localhost,", "preview-gpu-nodes.yml", "-e", extra_vars, *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
 

@@ -74,8 +74,8 @@ def test_an_invalid_measurement_makes_no_claim_and_says_why(tmp_path: Path, idle
 
 def test_names_are_shown_as_they_are_and_never_run(tmp_path: Path, idle: Experiment) -> None:
     (own,) = written(tmp_path, idle)
-    told = json.loads((own / "report.json").read_text())
-    (own / "report.json").write_text(json.dumps({**told, "label": HOSTILE}))
+    content = json.loads((own / "report.json").read_text())
+    (own / "report.json").write_text(json.dumps({**content, "label": HOSTILE}))
     page = page_of(tmp_path, [own, own])
     assert HOSTILE in page.text
     assert not [tag for tag, _values in page.tags if tag in ("script", "img")]
@@ -83,8 +83,8 @@ def test_names_are_shown_as_they_are_and_never_run(tmp_path: Path, idle: Experim
 
 def test_all_problems_of_the_reports_come_at_once(tmp_path: Path, idle: Experiment) -> None:
     old, lost = written(tmp_path, idle)[0], tmp_path / "lost"
-    told = json.loads((old / "report.json").read_text())
-    (old / "report.json").write_text(json.dumps({**told, "schema": 3}))
+    content = json.loads((old / "report.json").read_text())
+    (old / "report.json").write_text(json.dumps({**content, "schema": 3}))
     with pytest.raises(InputError) as refused:
         index_reports([old, lost], tmp_path / "pages", "x")
     assert refused.value.problems == [

@@ -344,33 +344,33 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
     CONTAINER,
     START_ANNOTATION,
     Failure,
+    PodLog,
     PodRequest,
-    Recorded,
     benchmark_name,
     busy_manifest,
     by_round,
     cpus_left,
-    deleted,
+    deleted_failure,
     ended_arms,
     environment,
     failure,
-    grown,
-    incomplete,
+    incomplete_failure,
     is_benchmark_of,
     is_complete,
-    no_free_gpu,
+    merge_log,
+    no_free_gpu_failure,
     no_room,
-    not_scheduled,
     own_name,
     pod_manifest,
     problems,
     readiness,
     ready_phases,
     recorded_tenants,
-    sort_log,
+    split_log,
     stage,
     tenants_of,
-    timed_out,
+    timeout_failure,
+    unscheduled_failure,
     with_pull_error,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
@@ -451,7 +451,7 @@ class PodFiles:
 
     def __init__(self, folder: str, request: PodRequest) -> None:
         self._folder, self._request = Path(folder), request
-        self.recorded = Recorded((), ())
+        self.recorded = PodLog((), ())
 
     def path(self, number: int) -> Path:
         """The file of a round."""
@@ -465,7 +465,7 @@ class PodFiles:
         """
         path = self.path(number)
         try:
-            return sort_log(path.read_text(encoding="utf-8"), ended=False).lines
+            return split_log(path.read_text(encoding="utf-8"), ended=False).lines
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
@@ -476,13 +476,13 @@ class PodFiles:
         if not self._folder.is_dir():
             raise TuningError(f'`folder` "{self._folder}" does not exist: make it first.')
 
-    def add(self, read: Recorded) -> None:
+    def add(self, read: PodLog) -> None:
         """Save what a new reading of the log adds; each file is replaced atomically.
 
         :raises TuningError: if it cannot be written
         """
         known = self.recorded
-        self.recorded = Recorded(grown(known.lines, read.lines), grown(known.others, read.others))
+        self.recorded = PodLog(merge_log(known.lines, read.lines), merge_log(known.others, read.others))
         try:
             if self.recorded.lines != known.lines:
                 before = by_round(known.lines)
@@ -667,7 +667,7 @@ class BenchmarkPod:
     def _read_pod(self) -> dict[str, t.Any]:
         pod = self._api.pod(self._namespace, self._name)
         if pod is None or pod["metadata"]["uid"] != self._uid:
-            raise PodFailed(deleted(self._request))
+            raise PodFailed(deleted_failure(self._request))
         return pod
 
     def _read_log(self, pod: dict[str, t.Any]) -> None:
@@ -679,7 +679,7 @@ class BenchmarkPod:
             if ended and error.status is not None and failure(pod, self._request, ()):
                 return
             raise
-        self._files.add(sort_log(text, ended))
+        self._files.add(split_log(text, ended))
 
     def _note_finished(self, now: float) -> None:
         """Tell which rounds are finished, and let the time for the next one begin."""
@@ -697,17 +697,17 @@ class BenchmarkPod:
         why = failure(pod, request, recorded.others)
         if why is not None and why.code == "no_free_gpu":
             message = f" The kubelet: {pod['status'].get('message')}"
-            return no_free_gpu(self._api.node(request.node), self._others_on_node(), request, message)
+            return no_free_gpu_failure(self._api.node(request.node), self._others_on_node(), request, message)
         if why is not None:
             return with_pull_error(why, self._events_if_readable())
         if reached == "ended" and next_round is not None:
-            return incomplete(request, next_round, recorded.others)
+            return incomplete_failure(request, next_round, recorded.others)
         if reached == "scheduling" and seconds > request.schedule_timeout:
-            return not_scheduled(pod, self._api.node(request.node), self._others_on_node(), request)
+            return unscheduled_failure(pod, self._api.node(request.node), self._others_on_node(), request)
         limits = {"starting": request.start_timeout, "running": request.timeout}
         if reached in limits and seconds > limits[reached]:
             number = next_round or request.rounds[-1]
-            return timed_out(reached, pod, request, number, self._events_if_readable(), recorded.others)
+            return timeout_failure(reached, pod, request, number, self._events_if_readable(), recorded.others)
         return None
 
     def _events_if_readable(self) -> list[PodEvent]:

@@ -517,7 +517,7 @@ class Lines:
                 self.problems += self._problems_of(arm, content)
         return content
 
-    def said(self) -> str:
+    def last_lines(self) -> str:
         """The last lines of the round's log, for a message."""
         self.log.seek(self._round_began)
         lines = [line.lstrip("# ") for line in self.log.read().decode(errors="replace").splitlines() if line.strip()]
@@ -706,10 +706,10 @@ class Probe:
             )
         if not in_time:
             raise TuningError(
-                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.said()}"
+                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.last_lines()}"
             )
         if BAD_ARGUMENTS in tenants.codes or code >= FIRST_ENGINE_FAILURE or lines.ended[arm] == before:
-            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.said()}")
+            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.last_lines()}")
 
     def _wait(
         self, tenants: Tenants, conductor: t.Optional[Conductor], arm: str, deadline: float, lines: Lines
@@ -751,7 +751,7 @@ def clock_of(found: ProbeHost, mhz: t.Mapping[str, t.Sequence[float]]) -> t.Dict
     }
 
 
-def told(request: ProbeRequest, found: ProbeHost, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
+def as_facts(request: ProbeRequest, found: ProbeHost, plan: Plan, probe: Probe) -> t.Dict[str, t.Any]:
     """The plan in the module's result."""
     return {
         "engine": plan.engine.name,
@@ -781,14 +781,16 @@ def main() -> None:
         module.fail_json(msg="nothing was run. " + " ".join(plan.problems), problems=plan.problems)
     probe = Probe(request, found, plan, module.params["timeout"])
     if module.check_mode:
-        module.exit_json(changed=True, **told(request, found, plan, probe))
+        module.exit_json(changed=True, **as_facts(request, found, plan, probe))
     end_on_signals()
     try:
         with one_at_a_time():
             result = probe.run()
     except TuningError as exc:
-        module.fail_json(msg=str(exc), **{**told(request, found, plan, probe), "rounds": probe.rounds, **exc.details})
-    module.exit_json(changed=True, **told(request, found, plan, probe), **result)
+        module.fail_json(
+            msg=str(exc), **{**as_facts(request, found, plan, probe), "rounds": probe.rounds, **exc.details}
+        )
+    module.exit_json(changed=True, **as_facts(request, found, plan, probe), **result)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ plan:
       description: The version that the run ends with.
       type: str
       sample: 1.22.17
-    hops:
+    versions:
       description: The versions on the upgrade path, in order. The first may be the current one, if an earlier run was
         interrupted.
       type: list
@@ -181,8 +181,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.clu
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.plan import (
     UpgradeRequest,
     batch_problems,
-    plan_hops,
     plan_upgrade,
+    plan_versions,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import WAIVABLE
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
@@ -229,13 +229,13 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         disk_reserve_mb=params["disk_reserve_mb"],
     )
     drain = {name: bool((params["drain"] or {}).get(name)) for name in ("delete_emptydir_data", "force")}
-    versions = api.versions(params["gpu_resource"], params["run"])
+    seen = api.versions(params["gpu_resource"], params["run"])
     if params["hosts"] is None:
-        server, target, hops = plan_hops(versions, request)
-        return {"current": str(server), "target": str(target), "hops": [str(hop) for hop in hops]}
-    current = parse_version(versions["api_server"]).minor
+        server, target, path = plan_versions(seen, request)
+        return {"current": str(server), "target": str(target), "versions": list(map(str, path))}
+    current = parse_version(seen["api_server"]).minor
     last = parse_version(params["target"] or "1.22.17").minor
-    cluster = {**versions, **api.obstacles(drain, range(current + 1, last + 1))}
+    cluster = {**seen, **api.obstacles(drain, range(current + 1, last + 1))}
     return plan_upgrade(cluster, params["hosts"], request).to_dict()
 
 

@@ -104,16 +104,16 @@ def path_between(current: Version, target: Version, patches: t.Mapping[str, str]
     """
     if target <= current:
         return []
-    hops: t.List[Version] = []
+    path: t.List[Version] = []
     found: t.List[Problem] = []
     for minor in range(current.minor + 1, target.minor):
         try:
-            hops.append(_patch_of(minor, patches))
+            path.append(_patch_of(minor, patches))
         except VersionError as exc:
             found += exc.problems
     if found:
         raise VersionError.of(found)
-    return [*hops, target]
+    return [*path, target]
 
 
 def _patch_of(minor: int, patches: t.Mapping[str, str]) -> Version:

@@ -156,7 +156,7 @@ _LSCPU_COUNTS = {"Thread(s) per core": "threads_per_core", "Socket(s)": "sockets
 def expected_of_lscpu(text: str) -> Expected:
     """What the outputs of `lscpu` and `lscpu -p` say."""
     pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#")]
-    told = {name.strip(): value.strip() for name, value in pairs}
+    fields = {name.strip(): value.strip() for name, value in pairs}
     columns: list[str] = []
     rows: list[list[str]] = []
     for line in text.splitlines():
@@ -178,16 +178,16 @@ def expected_of_lscpu(text: str) -> Expected:
         return _groups(frozenset(cpus) for cpus in groups.values()) if groups else None
 
     nodes = {
-        int(m[1]): parse_cpuset(value) for name, value in told.items() if (m := re.match(r"NUMA node(\d+) CPU", name))
+        int(m[1]): parse_cpuset(value) for name, value in fields.items() if (m := re.match(r"NUMA node(\d+) CPU", name))
     }
-    online = told.get("On-line CPU(s) list")
+    online = fields.get("On-line CPU(s) list")
     return Expected(
         online=None if online is None else parse_cpuset(online),
         sockets=by("Socket"),
         cores=by("Core"),
         l3_groups=by("L3"),
         numa_nodes=nodes or None,
-        counts={key: int(told[name]) for name, key in _LSCPU_COUNTS.items() if told.get(name, "").isdigit()},
+        counts={key: int(fields[name]) for name, key in _LSCPU_COUNTS.items() if fields.get(name, "").isdigit()},
     )
 
 

@@ -30,11 +30,11 @@ def topology_facts(
 
     :param missing: CPUs that the machine does not have, so that their cores have fewer threads
     """
-    told = []
+    listed = []
     for core in range(cores):
         cpus = sorted({core + thread * cores for thread in range(threads)} - {*missing})
         numa = core * numa_nodes // cores if numa_nodes else None
-        told.append(
+        listed.append(
             {
                 "socket": core * sockets // cores,
                 "core": core,
@@ -47,14 +47,14 @@ def topology_facts(
     def cpus_of(place: str, number: int) -> str:
         return format_cpuset(parse_cpuset(",".join(core["cpus"] for core in there if core[place] == number)))
 
-    there = [core for core in told if core["cpus"]]
+    there = [core for core in listed if core["cpus"]]
     return {
         "schema": 1,
         "cpus": [
             {
                 "id": core + thread * cores,
                 "online": True,
-                **{name: told[core][name] for name in ("socket", "core", "numa_node", "l3")},
+                **{name: listed[core][name] for name in ("socket", "core", "numa_node", "l3")},
             }
             for thread in range(threads)
             for core in range(cores)
@@ -70,7 +70,7 @@ def topology_facts(
         "numa_nodes": [
             {"id": n, "cpus": cpus_of("numa_node", n), "memory": {"memory": 64 * 2**30}} for n in range(numa_nodes)
         ],
-        "l3_groups": [{"id": n, "cpus": cpus_of("l3", n)} for n in sorted({core["l3"] for core in told})],
+        "l3_groups": [{"id": n, "cpus": cpus_of("l3", n)} for n in sorted({core["l3"] for core in listed})],
         "gpus": [
             {"address": f"0000:{n:02x}:00.0", "numa_node": node, "local_cpus": cpus_of("numa_node", node)}
             for n, node in enumerate(gpus_on, 1)

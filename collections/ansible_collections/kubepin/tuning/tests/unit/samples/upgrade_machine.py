@@ -105,16 +105,16 @@ class Machine:
     def source(self) -> Source:
         return Source(f"{self.root}/source/{{version}}")
 
-    def hop(self) -> Hop:
+    def node_upgrade(self) -> Hop:
         return Hop(self)
 
-    def upgrade(self, hop: Hop | None = None) -> dict[str, Any]:
+    def upgrade(self, node_upgrade: Hop | None = None) -> dict[str, Any]:
         """All that a run does on a worker."""
-        hop = hop or self.hop()
-        hop.back_up()
-        hop.prepare(control_plane=False)
-        configured = hop.configure([])
-        return {**configured, **hop.switch_kubelet()}
+        node_upgrade = node_upgrade or self.node_upgrade()
+        node_upgrade.back_up()
+        node_upgrade.prepare(control_plane=False)
+        configured = node_upgrade.configure([])
+        return {**configured, **node_upgrade.switch_kubelet()}
 
     def effective(self) -> dict[str, Any]:
         return dict(decode_kubelet(read_sources(self.run)).effective)

@@ -111,7 +111,7 @@ class Failure(t.NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class PodLog:
     """The contents of a log or a file: its JSON lines, and all others."""
 
     lines: tuple[str, ...]
@@ -329,7 +329,7 @@ def command(request: PodRequest) -> list[str]:
     return [*line, *request.arguments]
 
 
-def sort_log(text: str, ended: bool) -> Recorded:
+def split_log(text: str, ended: bool) -> PodLog:
     """The JSON lines of a log, and all others; an unterminated last line counts only once the pod has *ended*.
 
     A JSON line that was truncated or interleaved with other output counts among the others, and so does one of kind
@@ -343,7 +343,7 @@ def sort_log(text: str, ended: bool) -> Recorded:
             lines.append(line.rstrip("\n"))
         elif whole or ended:
             others.append(line.rstrip("\r\n"))
-    return Recorded(tuple(lines), tuple(others))
+    return PodLog(tuple(lines), tuple(others))
 
 
 def _is_json(line: str) -> bool:
@@ -353,7 +353,7 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def grown(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
+def merge_log(known: Sequence[str], read: Sequence[str]) -> tuple[str, ...]:
     """*known* lines and those that a new reading of the log adds; a rotated log starts later than *known*."""
     if list(read[: len(known)]) == list(known):
         return tuple(read)
@@ -438,7 +438,7 @@ def failure(pod: Mapping[str, t.Any], request: PodRequest, others: Sequence[str]
     if reason == "Evicted":
         return Failure("evicted", f"node {request.node} evicted the benchmark pod: {message}. Free what it lacks.")
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
-        return deleted(request)
+        return deleted_failure(request)
     if terminated := state.get("terminated"):
         return _exit_failure(terminated, request, others)
     if status.get("phase") == "Failed":
@@ -509,7 +509,7 @@ def _rejection(reason: str | None, message: str, request: PodRequest) -> Failure
     )
 
 
-def deleted(request: PodRequest) -> Failure:
+def deleted_failure(request: PodRequest) -> Failure:
     """The failure of a pod that something other than kubepin deleted."""
     return Failure(
         "deleted",
@@ -518,7 +518,7 @@ def deleted(request: PodRequest) -> Failure:
     )
 
 
-def not_scheduled(
+def unscheduled_failure(
     pod: Mapping[str, t.Any], node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: PodRequest
 ) -> Failure:
     """Why the scheduler could not place the pod within ``schedule_timeout``.
@@ -548,7 +548,7 @@ def not_scheduled(
             f"{head} has taints that the benchmark pod does not tolerate: {', '.join(taints)}. Set `tolerations`.{quote}",
         )
     if request.gpus and f"Insufficient {request.gpu_resource}" in message:
-        return no_free_gpu(node, pods, request, quote)
+        return no_free_gpu_failure(node, pods, request, quote)
     lacking = sorted(set(re.findall(r"Insufficient ([\w./-]+)", message)))
     if lacking:
         free = ", ".join(f"{name}: {_room(name, node, pods)}" for name in lacking)
@@ -564,7 +564,7 @@ def not_scheduled(
     )
 
 
-def no_free_gpu(
+def no_free_gpu_failure(
     node: Mapping[str, t.Any], pods: Sequence[Mapping[str, t.Any]], request: PodRequest, quote: str = ""
 ) -> Failure:
     """The failure if all GPUs of a node are in use, naming the pods that hold them."""
@@ -605,7 +605,7 @@ def with_pull_error(why: Failure, events: Sequence[PodEvent]) -> Failure:
     return Failure(why.code, f"{why.message} The node: {pull_errors[-1].message}")
 
 
-def timed_out(
+def timeout_failure(
     reached: str,
     pod: Mapping[str, t.Any],
     request: PodRequest,
@@ -635,7 +635,7 @@ def timed_out(
     )
 
 
-def incomplete(request: PodRequest, number: int, others: Sequence[str]) -> Failure:
+def incomplete_failure(request: PodRequest, number: int, others: Sequence[str]) -> Failure:
     """The failure if the program ended without an error, but did not finish every requested measurement.
 
     :param number: the first round that lacks one

@@ -61,13 +61,13 @@ def _housekeeping_notes(topology: Topology, reserved: CpuSet) -> list[str]:
         left = cpus - topology.isolated - reserved
         if topology.isolated and cpus >= topology.online - topology.isolated:
             continue
-        told = _CONFINED[name].format(format_cpuset(cpus))
+        confined = _CONFINED[name].format(format_cpuset(cpus))
         if not reserved & cpus:
             notes.append(
-                f"{told}, and none of them is reserved: the reserved CPUs {format_cpuset(reserved)} are little used by it."
+                f"{confined}, and none of them is reserved: the reserved CPUs {format_cpuset(reserved)} are little used by it."
             )
         elif left:
-            notes.append(f"{told}, and pods may get {format_cpuset(left)} of them for themselves.")
+            notes.append(f"{confined}, and pods may get {format_cpuset(left)} of them for themselves.")
         else:
             continue
         notes[-1] += f" Reserve {format_cpuset(cpus - topology.isolated)}, or change the setting."

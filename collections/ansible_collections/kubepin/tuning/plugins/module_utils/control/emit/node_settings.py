@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: what new nodes must be told, from nodes or dumps of machines like them."""
+"""Pure: the settings that new nodes need, from nodes or dumps of machines like them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Example:
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What new nodes of one machine type must be told."""
+    """The settings that new nodes of one machine type need."""
 
     name: str
     """Names the machine type where a format needs a name: a DNS label."""
@@ -82,11 +82,11 @@ def settings_for(
         return None, chosen.problems
     minor = minor_of(version)
     kept = {name: now[name] for name in MANAGED if now[name] != DEFAULTS[name]}
-    told = {**kept, **chosen.settings}
+    desired = {**kept, **chosen.settings}
     settings = {
-        name: told[name]
+        name: desired[name]
         for name in MANAGED
-        if name in told and told[name] not in ({}, [], "") and minor >= KNOWN_SINCE.get(name, 0)
+        if name in desired and desired[name] not in ({}, [], "") and minor >= KNOWN_SINCE.get(name, 0)
     }
     found = NodeSettings(
         name="",

@@ -76,7 +76,7 @@ def kops_cannot_say(settings: Sequence[str]) -> Problem:
 
 
 def kops_cannot_name_cpus(reserved: str, picked: str) -> Problem:
-    """:param picked: the CPUs that the kubelet reserves if it is told only how many"""
+    """:param picked: the CPUs that the kubelet reserves if it is configured with a number only"""
     return Problem(
         "format_cannot_name_cpus",
         "format kops",

@@ -212,9 +212,7 @@ def _daemon_reload(container: Container, lost: t.Sequence[Device]) -> Finding:
     if node.cgroup_driver == "cgroupfs":
         return Finding(code, "ruled_out", 0, "the container's cgroup is not systemd's (driver cgroupfs)")
     if specified:
-        return Finding(
-            code, "ruled_out", 0, "the container's specification names the device, so systemd was told of it"
-        )
+        return Finding(code, "ruled_out", 0, "the container's specification names the device, so systemd knows it")
     if reloads == []:
         return Finding(code, "ruled_out", 0, "the journal has no daemon-reload since the container started")
     unknown = [

@@ -29,7 +29,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rul
 
 Data = Mapping[str, t.Any]
 
-SCHEMA = 2
+SCHEMA = 3
 """Since 2, problems are objects."""
 PREPARE, APPLY, NODE = "prepare", "apply", "node"
 """What a step does: back up the present state and fetch the new version, on all nodes, because `apply` rolls out
@@ -65,7 +65,7 @@ class UpgradePlan:
 
     current: str
     target: str
-    hops: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -78,10 +78,10 @@ class UpgradePlan:
         return {"schema": SCHEMA, **asdict(self), "problems": to_dicts(self.problems)}
 
 
-def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
+def plan_versions(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
     """The cluster's version, the target version, and the versions on the upgrade path.
 
-    The first hop is the API server's own version if an earlier run left nodes, or kubeadm's last tasks, unfinished.
+    The first is the API server's own version if an earlier run left nodes, or kubeadm's last tasks, unfinished.
 
     :raises VersionError: for a target or an upgrade path that does not exist
     """
@@ -90,14 +90,14 @@ def plan_hops(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version,
     behind = _unfinished(cluster, server)
     if target <= server:
         return server, server, [server] if behind else []
-    hops = path_between(server, target, request.patches)
-    if behind and hops[0].line > server.line:
-        hops.insert(0, server)
-    return server, target, hops
+    versions = path_between(server, target, request.patches)
+    if behind and versions[0].line > server.line:
+        versions.insert(0, server)
+    return server, target, versions
 
 
 def _unfinished(cluster: Data, server: Version) -> bool:
-    """Whether a hop to the API server's version was started but not finished."""
+    """Whether an upgrade to the API server's version was started but not finished."""
     recorded = [*cluster["api_servers"].values(), cluster["kubeadm"].get("kubernetesVersion"), cluster["kube_proxy"]]
     return any(version is not None and parse_version(version) < server for version in recorded) or any(
         node["in_progress"] or parse_version(node["kubelet"]) < server for node in cluster["nodes"]
@@ -112,7 +112,7 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
         kubeadm_node_info or an empty dictionary, why it is empty, and why its running configuration could not be read
     """
     try:
-        server, target, hops = plan_hops(cluster, request)
+        server, target, versions = plan_versions(cluster, request)
     except VersionError as error:
         version = cluster["api_server"].lstrip("v")
         return UpgradePlan(
@@ -122,7 +122,7 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
     plan = UpgradePlan(
         str(server),
         str(target),
-        [str(hop) for hop in hops],
+        [str(version) for version in versions],
         position=position,
         first_control_plane=next(
             (place["host"] for place in position if place["control_plane"] and place["host"]), None
@@ -130,10 +130,10 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
     )
     if request.target and parse_version(request.target) < server:
         plan.notes.append(f"the cluster is at {server}, above the requested {request.target}: it is left alone")
-    if not hops:
+    if not versions:
         return plan
     context = UpgradeContext(
-        cluster, hosts, hops, request.images_from_registry, request.certificate_days, request.disk_reserve_mb
+        cluster, hosts, versions, request.images_from_registry, request.certificate_days, request.disk_reserve_mb
     )
     for rule in RULES:
         for problem in rule(context):
@@ -142,7 +142,7 @@ def plan_upgrade(cluster: Data, hosts: Mapping[str, Data], request: UpgradeReque
             else:
                 plan.problems.append(problem)
     plan.notes.extend(notes(context))
-    plan.steps.extend(_steps(cluster, hosts, hops, request.batches, plan.first_control_plane))
+    plan.steps.extend(_steps(cluster, hosts, versions, request.batches, plan.first_control_plane))
     return plan
 
 
@@ -174,7 +174,7 @@ def _position(cluster: Data, hosts: Mapping[str, Data]) -> list[dict[str, t.Any]
 def _steps(
     cluster: Data,
     hosts: Mapping[str, Data],
-    hops: Sequence[Version],
+    versions: Sequence[Version],
     batches: Sequence[int | str],
     first: str | None,
 ) -> list[Step]:
@@ -183,17 +183,17 @@ def _steps(
     control_plane = [host for host, entry in known.items() if nodes[entry["node"]]["control_plane"]]
     control_plane.sort(key=lambda host: host != first)
     steps: list[Step] = []
-    for hop in hops:
-        if first and _needs_apply(cluster, known[first], hop):
-            steps += [Step(str(hop), PREPARE, list(known)), Step(str(hop), APPLY, [first])]
-        waiting = [host for host in known if _needs_node(cluster, nodes[known[host]["node"]], hop)]
-        steps.extend(Step(str(hop), NODE, [host]) for host in control_plane if host in waiting)
+    for version in versions:
+        if first and _needs_apply(cluster, known[first], version):
+            steps += [Step(str(version), PREPARE, list(known)), Step(str(version), APPLY, [first])]
+        waiting = [host for host in known if _needs_node(cluster, nodes[known[host]["node"]], version)]
+        steps.extend(Step(str(version), NODE, [host]) for host in control_plane if host in waiting)
         workers = [host for host in waiting if host not in control_plane]
-        steps.extend(Step(str(hop), NODE, batch) for batch in in_batches(workers, batches))
+        steps.extend(Step(str(version), NODE, batch) for batch in in_batches(workers, batches))
     return steps
 
 
-def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
+def _needs_apply(cluster: Data, first: Data, version: Version) -> bool:
     """Whether `kubeadm upgrade apply` has not finished yet: its last tasks are kubeadm-config and kube-proxy."""
     manifests = (first["facts"] or {}).get("manifests") or {}
     components = [manifests.get(f"kube-{name}") for name in ("apiserver", "controller-manager", "scheduler")]
@@ -203,15 +203,15 @@ def _needs_apply(cluster: Data, first: Data, hop: Version) -> bool:
         cluster["kubeadm"].get("kubernetesVersion"),
         cluster["kube_proxy"],
     ]
-    return any(version is not None and parse_version(version) < hop for version in seen)
+    return any(one is not None and parse_version(one) < version for one in seen)
 
 
-def _needs_node(cluster: Data, node: Data, hop: Version) -> bool:
+def _needs_node(cluster: Data, node: Data, version: Version) -> bool:
     server = cluster["api_servers"].get(node["name"])
     return bool(
         node["in_progress"]
-        or parse_version(node["kubelet"]) < hop
-        or (server is not None and parse_version(server) < hop)
+        or parse_version(node["kubelet"]) < version
+        or (server is not None and parse_version(server) < version)
     )
 
 

@@ -23,10 +23,12 @@ _ACTIONS = {
 
 
 def upgrade_plan_text(plan: Data) -> list[str]:
-    """The present version of every node, the hops and the steps."""
-    way = " -> ".join([plan["current"], *(hop for hop in plan["hops"] if hop != plan["current"])])
+    """The present version of every node, the upgrade path and the steps."""
+    way = " -> ".join([plan["current"], *(version for version in plan["versions"] if version != plan["current"])])
     lines = [
-        f"kubepin: upgrade {way}" if plan["hops"] else f"kubepin: the cluster is at {plan['current']}: nothing to do"
+        f"kubepin: upgrade {way}"
+        if plan["versions"]
+        else f"kubepin: the cluster is at {plan['current']}: nothing to do"
     ]
     width = max((len(place["node"]) for place in plan["position"]), default=0)
     for place in plan["position"]:
@@ -85,7 +87,7 @@ def upgrade_failure_text(
     done = steps.index(step) if step in steps else 0
     folder = prepared.get("folder")
     snapshot = (prepared.get("etcd_snapshot") or {}).get("path")
-    kept = [f"copies from before this hop: {folder} on {node}"] if folder else []
+    kept = [f"copies from before this upgrade: {folder} on {node}"] if folder else []
     kept += [f"etcd snapshot: {snapshot}"] if snapshot else []
     return " ".join(
         [
@@ -121,21 +123,21 @@ def _outcome(plan: Data, host: str, steps: Sequence[Data], check_mode: bool) -> 
 
 
 def upgrade_summary_text(results: Mapping[str, Data], plan: Data, check_mode: bool) -> list[str]:
-    """The durations by hop and node, what was verified, and where backups are.
+    """The durations by version and node, what was verified, and where backups are.
 
     :param results: host -> its fact `kubepin_upgrade_result`
     """
-    if not plan["hops"]:
+    if not plan["versions"]:
         return [f"kubepin: the cluster is at {plan['current']}: nothing to do"]
     if check_mode:
         return [f"kubepin: nothing was changed (check mode). The way to {plan['target']} has {_steps(plan)}."]
     total = sum(float(entry["seconds"]) for result in results.values() for entry in result["steps"])
     lines = [f"kubepin: the cluster is at {plan['target']}. {_steps(plan)}, {total:.0f} node-seconds"]
     width = max(map(len, results), default=0)
-    for hop in plan["hops"]:
+    for version in plan["versions"]:
         for host, result in results.items():
             lines.extend(
-                f"  {hop}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in result["steps"] if e["version"] == hop
+                f"  {version}{_GAP}{host:<{width}}{_GAP}{_entry(e)}" for e in result["steps"] if e["version"] == version
             )
     return lines
 

@@ -45,13 +45,13 @@ _EVENTS_UNLIMITED_SINCE = 37
 class UpgradeContext:
     """The input of the rules.
 
-    *cluster* is as `UpgradeApi.cluster` returns it, *hosts* is as `plan_upgrade` takes it, *hops* are the versions on the
+    *cluster* is as `UpgradeApi.cluster` returns it, *hosts* is as `plan_upgrade` takes it, *versions* are the versions on the
     upgrade path.
     """
 
     cluster: Data
     hosts: Mapping[str, Data]
-    hops: Sequence[Version]
+    versions: Sequence[Version]
     images_from_registry: bool
     certificate_days: int
     disk_reserve_mb: int
@@ -63,7 +63,7 @@ class UpgradeContext:
     def crosses(self, minor: int) -> bool:
         """Whether the upgrade reaches or passes 1.*minor* from below."""
         server = parse_version(self.cluster["api_server"])
-        return any(server.minor < minor <= hop.minor for hop in self.hops)
+        return any(server.minor < minor <= version.minor for version in self.versions)
 
 
 Findings = Iterator[Problem]
@@ -118,7 +118,7 @@ def _not_restarted(context: UpgradeContext) -> Findings:
 
 def _is_restarted(context: UpgradeContext, node: str) -> bool:
     known = context.nodes.get(node)
-    return known is not None and parse_version(known["kubelet"]) < context.hops[-1]
+    return known is not None and parse_version(known["kubelet"]) < context.versions[-1]
 
 
 def _certificates(context: UpgradeContext) -> Findings:
@@ -133,7 +133,7 @@ def _certificates(context: UpgradeContext) -> Findings:
 
 
 def _removed_apis(context: UpgradeContext) -> Findings:
-    clients, _unclear = sort_requests(context.cluster["deprecated_requests"], context.hops[-1].minor)
+    clients, _unclear = sort_requests(context.cluster["deprecated_requests"], context.versions[-1].minor)
     for request in clients:
         yield problems.removed_api_requested(_resource(request), request["removed_release"])
     for old in context.cluster["old_objects"]:
@@ -143,7 +143,7 @@ def _removed_apis(context: UpgradeContext) -> Findings:
 
 def notes(context: UpgradeContext) -> list[str]:
     """What may prevent the upgrade, where the available data cannot decide it."""
-    _clients, unclear = sort_requests(context.cluster["deprecated_requests"], context.hops[-1].minor)
+    _clients, unclear = sort_requests(context.cluster["deprecated_requests"], context.versions[-1].minor)
     named = {(old["api"], old["resource"]) for old in context.cluster["old_objects"]}
     requests = [
         problems.removed_api_note(_resource(request), request["removed_release"])
@@ -192,14 +192,14 @@ def _dockershim(context: UpgradeContext) -> Findings:
 
 def _image_repository(context: UpgradeContext) -> Findings:
     repository = context.cluster["kubeadm"].get("imageRepository")
-    for hop in context.hops:
-        old = hop.patch < _REGISTRY_MOVED.get(hop.minor, 0)
+    for version in context.versions:
+        old = version.patch < _REGISTRY_MOVED.get(version.minor, 0)
         if context.images_from_registry and old and repository == "k8s.gcr.io":
-            yield problems.frozen_registry(hop)
+            yield problems.frozen_registry(version)
 
 
 def _runtime(context: UpgradeContext) -> Findings:
-    target = context.hops[-1].minor
+    target = context.versions[-1].minor
     needed = next((version for minor, version in reversed(_CONTAINERD) if minor <= target), None)
     for name, node in sorted(context.nodes.items()):
         match = re.fullmatch(r"containerd://v?(\d+)\.(\d+)\.(\d+).*", node["runtime"])
@@ -251,7 +251,7 @@ def _kubeadm_api(context: UpgradeContext) -> Findings:
     """Only the first kubeadm on the path reads what is there now; each writes its own newest version."""
     version = context.cluster["kubeadm"].get("apiVersion", "").rpartition("/")[2]
     removed = KUBEADM_APIS.get(version)
-    if context.hops and removed is not None and removed <= context.hops[0].minor:
+    if context.versions and removed is not None and removed <= context.versions[0].minor:
         yield problems.old_kubeadm_api(version, removed)
 
 
@@ -271,7 +271,7 @@ def _names(text: str) -> list[str]:
 
 def _gone(context: UpgradeContext, removed: Mapping[str, int], names: Iterable[str]) -> Iterator[tuple[str, int]]:
     """Each of the names that a version on the upgrade path no longer knows, and the first minor without it."""
-    newest = context.hops[-1].minor
+    newest = context.versions[-1].minor
     return ((name, removed[name]) for name in sorted(set(names)) if removed.get(name, newest + 1) <= newest)
 
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
+    PodLog,
     PodRequest,
-    Recorded,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api as cluster_api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
@@ -168,7 +168,7 @@ def test_what_a_killed_pod_had_measured_is_kept(measure, lines_of, tmp_path):
 
 @pytest.mark.usefixtures("clock")
 def test_timings_of_an_incomplete_round_stay_until_new_ones_come(measure, lines_of, tmp_path):
-    benchmark_pod.PodFiles(str(tmp_path), request()).add(Recorded((line("block"),), ()))
+    benchmark_pod.PodFiles(str(tmp_path), request()).add(PodLog((line("block"),), ()))
     measure(Cluster([running(waiting={"reason": "ErrImageNeverPull"})]))
     assert lines_of(1) == (line("block"),)
     measure(Cluster([DONE], [f"{END}\n"]))
@@ -467,7 +467,7 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path):
     with pytest.raises(benchmark_pod.TuningError, match="cannot be read"):
         files.read(1)
     with pytest.raises(benchmark_pod.TuningError, match="cannot be written"):
-        files.add(Recorded((line("block"),), ()))
+        files.add(PodLog((line("block"),), ()))
     with pytest.raises(benchmark_pod.TuningError, match="does not exist: make it first"):
         benchmark_pod.PodFiles(str(tmp_path / "none"), request()).check_folder()
 
@@ -483,16 +483,18 @@ def whole(*numbers):
 
 @pytest.mark.usefixtures("clock")
 def test_each_round_of_a_pod_has_its_file_and_is_told_as_soon_as_it_is_finished(measure, lines_of, tmp_path):
-    told = tmp_path / "told.json"
+    progress_file = tmp_path / "progress_file.json"
     seen = []
 
     def look(cluster):
-        seen.append([one["round"] for one in json.loads(told.read_text())["rounds"]] if told.exists() else [])
+        seen.append(
+            [one["round"] for one in json.loads(progress_file.read_text())["rounds"]] if progress_file.exists() else []
+        )
         return STARTED
 
     logs = [block(1), whole(1), whole(1) + block(2), whole(1, 2, 3)]
     cluster = Cluster([STARTED, look, look, look, DONE], logs)
-    measured = measure(cluster, request(rounds=[1, 2, 3]), benchmark_pod.Messages(progress_file=str(told)))
+    measured = measure(cluster, request(rounds=[1, 2, 3]), benchmark_pod.Messages(progress_file=str(progress_file)))
     assert measured.why is None
     assert seen == [[], [1], [1]]
     assert cluster.created == 1

@@ -48,7 +48,7 @@ def plan(cluster: Cluster, answer: Run) -> Run:
 def test_without_hosts_only_the_versions_are_planned(cluster: Cluster, answer: Run, check_mode: bool) -> None:
     result = answer("kubeadm_upgrade_info", patches={"1.21": "1.21.5"}, _ansible_check_mode=check_mode)
     assert result["changed"] is False
-    assert result["plan"] == {"current": "1.20.15", "target": "1.22.17", "hops": ["1.21.5", "1.22.17"]}
+    assert result["plan"] == {"current": "1.20.15", "target": "1.22.17", "versions": ["1.21.5", "1.22.17"]}
     assert "text" not in result
 
 

@@ -57,11 +57,11 @@ def refuse(times: int, fault: Any = BUDGET) -> Callable[[Data], Any]:
 def test_it_tells_what_it_waits_for_until_nothing_is_left(server: StandIn, drain: Callable[..., Drained]) -> None:
     server.add_pod("trainer-0", "a")
     server.on_eviction = refuse(2)
-    told: list[list[str]] = []
-    drained = drain(tell=lambda remaining: told.append(list(remaining)))
+    progress: list[list[str]] = []
+    drained = drain(tell=lambda remaining: progress.append(list(remaining)))
     assert [pod["name"] for pod in drained.evicted] == ["trainer-0"]
     refused = ["ml/trainer-0: its disruption budget allows no eviction"]
-    assert told == [refused, refused, ["ml/trainer-0 was just evicted"]]
+    assert progress == [refused, refused, ["ml/trainer-0 was just evicted"]]
 
 
 def test_a_pod_that_comes_back_is_evicted_once_and_named(server: StandIn, drain: Callable[..., Drained]) -> None:
@@ -100,14 +100,14 @@ def test_a_pod_that_is_terminating_at_the_start_is_waited_for_and_not_evicted(
     server: StandIn, drain: Callable[..., Drained]
 ) -> None:
     server.add_pod("old-1", "old", metadata={"deletionTimestamp": "2026-11-27T00:00:00Z"})
-    told: list[list[str]] = []
+    progress: list[list[str]] = []
 
     def tell(remaining: list[str]) -> None:
-        told.append(list(remaining))
+        progress.append(list(remaining))
         server.objects.pop(f"{PODS}/old-1")
 
     assert drain(tell=tell) == Drained([], [])
-    assert told == [["ml/old-1 is still terminating"]]
+    assert progress == [["ml/old-1 is still terminating"]]
     assert server.evictions == []
 
 
@@ -115,15 +115,15 @@ def test_a_pod_that_is_terminating_at_the_start_is_waited_for_and_not_evicted(
 def test_an_outage_does_not_end_a_drain(server: StandIn, drain: Callable[..., Drained], fault: Any) -> None:
     server.add_pod("trainer-0", "a")
     server.on_eviction = refuse(1)
-    told: list[list[str]] = []
+    progress: list[list[str]] = []
 
     def tell(remaining: list[str]) -> None:
-        told.append(list(remaining))
-        if len(told) == 1:
+        progress.append(list(remaining))
+        if len(progress) == 1:
             server.faults.extend([fault] * 3)
 
     assert [pod["name"] for pod in drain(tell=tell).evicted] == ["trainer-0"]
-    away = [line for lines in told for line in lines if line.startswith("the API server does not answer")]
+    away = [line for lines in progress for line in lines if line.startswith("the API server does not answer")]
     assert len(away) == 3
 
 
@@ -158,10 +158,10 @@ def test_an_eviction_from_a_namespace_that_is_being_deleted_is_tried_again(
 ) -> None:
     server.add_pod("trainer-0", "a")
     server.on_eviction = refuse(2, TERMINATING)
-    told: list[list[str]] = []
-    drained = drain(tell=lambda remaining: told.append(list(remaining)))
+    progress: list[list[str]] = []
+    drained = drain(tell=lambda remaining: progress.append(list(remaining)))
     assert [pod["name"] for pod in drained.evicted] == ["trainer-0"]
-    assert told[0] == ["ml/trainer-0: its namespace is being deleted, which will delete the pod"]
+    assert progress[0] == ["ml/trainer-0: its namespace is being deleted, which will delete the pod"]
 
 
 def test_pods_that_do_not_go_away_are_named_when_the_time_is_over(

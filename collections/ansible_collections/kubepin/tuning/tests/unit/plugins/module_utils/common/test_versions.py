@@ -39,10 +39,10 @@ def test_the_first_two_patches_of_1_22_are_refused(wanted: str) -> None:
 
 
 def test_no_minor_is_left_out() -> None:
-    hops = path_between(Version(1, 20, 15), Version(1, 22, 17), {})
-    assert [str(hop) for hop in hops] == ["1.21.14", "1.22.17"]
+    versions = path_between(Version(1, 20, 15), Version(1, 22, 17), {})
+    assert list(map(str, versions)) == ["1.21.14", "1.22.17"]
     assert path_between(Version(1, 22, 17), Version(1, 22, 17), {}) == []
-    assert [str(hop) for hop in path_between(Version(1, 22, 5), Version(1, 22, 17), {})] == ["1.22.17"]
+    assert [str(version) for version in path_between(Version(1, 22, 5), Version(1, 22, 17), {})] == ["1.22.17"]
 
 
 def test_a_patch_can_be_chosen_and_has_to_be_where_none_is_known() -> None:

@@ -6,29 +6,29 @@ import json
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
+    PodLog,
     PodRequest,
-    Recorded,
     busy_manifest,
     by_round,
     command,
-    deleted,
+    deleted_failure,
     ended_arms,
     environment,
     failure,
-    grown,
-    incomplete,
+    incomplete_failure,
     is_complete,
-    no_free_gpu,
-    not_scheduled,
+    merge_log,
+    no_free_gpu_failure,
     pod_manifest,
     problems,
     readiness,
     ready_phases,
     recorded_tenants,
-    sort_log,
+    split_log,
     stage,
     tenants_of,
-    timed_out,
+    timeout_failure,
+    unscheduled_failure,
     with_pull_error,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import PodEvent
@@ -130,8 +130,8 @@ def test_a_node_has_a_tenant_on_each_gpu(changes, expected):
 
 def test_waiting_for_a_phase_is_no_timing():
     ready = json.dumps({"schema": 1, "kind": "ready", "arm": "static-12", "round": 2, "load": "full"})
-    found = sort_log(f"# hello\n{ready}\n{ready}", ended=False)
-    assert found == Recorded((), ("# hello", ready))
+    found = split_log(f"# hello\n{ready}\n{ready}", ended=False)
+    assert found == PodLog((), ("# hello", ready))
     assert ready_phases(found.others) == [("static-12", 2, "full")]
 
 
@@ -247,15 +247,15 @@ def line(kind, arm="static-auto", round=2, run_id="lab", **more):
 def test_a_log_is_sorted_into_timings_and_everything_else():
     good = line("block")
     text = f"# warming up\n{good}\nTraceback: no\n{good[:20]}# between\n{line('end')}\n{good[:30]}"
-    assert sort_log(text, ended=False) == Recorded(
+    assert split_log(text, ended=False) == PodLog(
         (good, line("end")), ("# warming up", "Traceback: no", f"{good[:20]}# between")
     )
 
 
 def test_the_last_words_of_a_pod_that_has_ended_count_but_a_cut_timing_does_not():
-    assert sort_log("# Killed", ended=True).others == ("# Killed",)
-    assert sort_log("# Killed", ended=False).others == ()
-    assert sort_log('{"schema": 1}', ended=True) == Recorded((), ('{"schema": 1}',))
+    assert split_log("# Killed", ended=True).others == ("# Killed",)
+    assert split_log("# Killed", ended=False).others == ()
+    assert split_log('{"schema": 1}', ended=True) == PodLog((), ('{"schema": 1}',))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_the_last_words_of_a_pod_that_has_ended_count_but_a_cut_timing_does_not(
     ],
 )
 def test_readings_add_up(known, read, result):
-    assert grown(known, read) == result
+    assert merge_log(known, read) == result
 
 
 @pytest.mark.parametrize(
@@ -484,8 +484,8 @@ def test_the_reason_of_a_failed_pull_is_in_the_events():
     assert with_pull_error(Failure("start", "No."), events).message == "No."
 
 
-def waiting_pod(told):
-    return {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": told}]}}
+def waiting_pod(message):
+    return {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]}}
 
 
 def node(spec=None, gpus="4"):
@@ -510,7 +510,7 @@ HOLDERS = [
 
 
 @pytest.mark.parametrize(
-    ("told", "where", "code", "said"),
+    ("message", "where", "code", "said"),
     [
         pytest.param(
             f"0/9 nodes are available: 1 Insufficient {GPU}.",
@@ -558,8 +558,8 @@ HOLDERS = [
         ),
     ],
 )
-def test_not_scheduled(told, where, code, said):
-    found = not_scheduled(waiting_pod(told), where, HOLDERS, request())
+def test_not_scheduled(message, where, code, said):
+    found = unscheduled_failure(waiting_pod(message), where, HOLDERS, request())
     assert found.code == code
     assert found.message.startswith(said)
 
@@ -577,39 +577,48 @@ def test_not_scheduled(told, where, code, said):
 )
 def test_tolerations(toleration, tolerated):
     where = node({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})
-    found = not_scheduled(waiting_pod("1 Insufficient x"), where, [], request(tolerations=[toleration]))
+    found = unscheduled_failure(waiting_pod("1 Insufficient x"), where, [], request(tolerations=[toleration]))
     assert ("taints" not in found.message) is tolerated
 
 
 def test_a_node_with_too_few_gpus_or_none():
     assert (
-        "offers 4 nvidia.com/gpu, and the benchmark pod asks for 8" in no_free_gpu(node(), [], request(gpus=8)).message
+        "offers 4 nvidia.com/gpu, and the benchmark pod asks for 8"
+        in no_free_gpu_failure(node(), [], request(gpus=8)).message
     )
-    assert "offers no nvidia.com/gpu: check its device plugin" in no_free_gpu(node(gpus="0"), [], request()).message
+    assert (
+        "offers no nvidia.com/gpu: check its device plugin"
+        in no_free_gpu_failure(node(gpus="0"), [], request()).message
+    )
     of_mig = {"status": {"allocatable": {"nvidia.com/mig-1g.5gb": "7", "nvidia.com/hostdev": "8"}}}
-    assert "offers no nvidia.com/gpu, but nvidia.com/mig-1g.5gb: name one" in no_free_gpu(of_mig, [], request()).message
+    assert (
+        "offers no nvidia.com/gpu, but nvidia.com/mig-1g.5gb: name one"
+        in no_free_gpu_failure(of_mig, [], request()).message
+    )
 
 
 def test_timeouts_say_how_far_the_pod_came():
     creating = status(**container(waiting={"reason": "ContainerCreating"}))
     events = [PodEvent("Warning", "FailedMount", "configmap not found"), PodEvent("Normal", "Pulling", "pulls")]
-    found = timed_out("starting", creating, request(), 2, events, ())
+    found = timeout_failure("starting", creating, request(), 2, events, ())
     assert found.message.startswith(
         f"{POD} has not started within 900 s: ContainerCreating. Last event: Warning FailedMount: configmap not found."
     )
-    found = timed_out("running", creating, request(), 2, [], ("# resnet18", "# resnet50"))
+    found = timeout_failure("running", creating, request(), 2, [], ("# resnet18", "# resnet50"))
     assert found.message.startswith(f"{POD} has not finished round 2 within 3600 s: raise `timeout`")
     assert found.message.endswith("It last said: resnet50")
 
 
 def test_words_for_what_the_pod_does_not_tell():
-    assert deleted(request()).message.startswith(f"{POD} was deleted while it measured")
-    assert "lacks the end of arm static with threads auto,cpus in round 2" in incomplete(request(), 2, ()).message
+    assert deleted_failure(request()).message.startswith(f"{POD} was deleted while it measured")
+    assert (
+        "lacks the end of arm static with threads auto,cpus in round 2" in incomplete_failure(request(), 2, ()).message
+    )
 
 
 def test_what_a_full_node_waited_for_is_no_message():
     ready = line("ready", "static-auto")
-    message = incomplete(request(), 1, (ready, "# static-auto round 1: skipped: not warm", ready)).message
+    message = incomplete_failure(request(), 1, (ready, "# static-auto round 1: skipped: not warm", ready)).message
     assert message.endswith("It said: static-auto round 1: skipped: not warm")
 
 

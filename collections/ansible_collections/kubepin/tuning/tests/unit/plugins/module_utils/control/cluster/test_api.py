@@ -212,10 +212,10 @@ def test_a_wait_bears_an_outage_as_long_as_its_own_time_lasts(server, api, monke
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.1)
     server.add_node()
     server.faults.extend([end] * 4)
-    told = []
-    with api.until(20, told.append):
+    messages = []
+    with api.until(20, messages.append):
         api.node("gpu-01")
-    assert len(told) == 4
+    assert len(messages) == 4
     server.faults.extend([end] * 4)
     with pytest.raises(ApiError):
         api.node("gpu-01")

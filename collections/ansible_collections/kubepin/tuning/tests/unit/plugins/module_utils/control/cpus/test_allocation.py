@@ -48,16 +48,16 @@ def topology(
 
 def topology_of(cpus: Iterable[Cpu]) -> Topology:
     """The machine with these CPUs, as far as it matters here."""
-    told = tuple(cpus)
-    nodes = sorted({cpu.numa_node for cpu in told if cpu.numa_node is not None})
+    listed = tuple(cpus)
+    nodes = sorted({cpu.numa_node for cpu in listed if cpu.numa_node is not None})
     return Topology(
-        cpus=told,
-        online=frozenset(cpu.id for cpu in told if cpu.online),
-        offline=frozenset(cpu.id for cpu in told if not cpu.online),
+        cpus=listed,
+        online=frozenset(cpu.id for cpu in listed if cpu.online),
+        offline=frozenset(cpu.id for cpu in listed if not cpu.online),
         isolated=frozenset(),
         sockets=(),
         numa_nodes=tuple(
-            NumaNode(node, frozenset(cpu.id for cpu in told if cpu.numa_node == node), {}) for node in nodes
+            NumaNode(node, frozenset(cpu.id for cpu in listed if cpu.numa_node == node), {}) for node in nodes
         ),
         l3_groups=(),
         cores=(),

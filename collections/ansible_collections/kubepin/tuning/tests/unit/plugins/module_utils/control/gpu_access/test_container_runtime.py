@@ -393,9 +393,9 @@ def test_any_odd_configuration_of_containerd_is_told(machine, dump, why):
     machine.program("/usr/bin/containerd", config_dump=dump)
     report = machine.read()
     assert set(facts(report).values()) == {None}
-    for name, told in zip(facts(report), report["unknown"]):
-        assert told.startswith(f"{name}: `containerd config dump`")
-        assert why in told
+    for name, reason in zip(facts(report), report["unknown"]):
+        assert reason.startswith(f"{name}: `containerd config dump`")
+        assert why in reason
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_any_odd_configuration_of_crio_is_told(machine, config, why):
     machine.program("/usr/bin/crio", status_config=config)
     report = machine.read("cri-o")
     assert set(facts(report).values()) == {None}
-    assert all(why in told for told in report["unknown"][:3])
+    assert all(why in reason for reason in report["unknown"][:3])
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_any_odd_answer_of_docker_is_told(machine, info, why):
     machine.answers["/usr/bin/docker"] = {"info --format {{json .}}": info}
     report = machine.read("docker")
     assert set(facts(report).values()) == {None}
-    assert all(why in told for told in report["unknown"][:3])
+    assert all(why in reason for reason in report["unknown"][:3])
 
 
 @pytest.mark.parametrize(

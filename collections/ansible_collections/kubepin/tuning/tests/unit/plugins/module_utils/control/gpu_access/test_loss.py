@@ -181,16 +181,16 @@ def changed(**info):
 def test_any_odd_answer_of_crictl_is_told(machine: Path, answer: str, why: str) -> None:
     report = read(machine, answer=answer)
     assert report["containers"] == []
-    (told,) = report["unknown"]
-    assert told.startswith("container c1: `crictl inspect`")
-    assert why in told
+    (reason,) = report["unknown"]
+    assert reason.startswith("container c1: `crictl inspect`")
+    assert why in reason
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[]", "{}", '{"__REALTIME_TIMESTAMP": "9' + "9" * 20 + '"}'])
 def test_any_odd_line_of_the_journal_is_told(machine: Path, line: str) -> None:
     report = read(machine, journal=line)
-    (told,) = report["unknown"]
-    assert told.endswith("` answers in another form")
+    (reason,) = report["unknown"]
+    assert reason.endswith("` answers in another form")
     assert [found["state"] for found in report["containers"]] == ["lost"]
 
 

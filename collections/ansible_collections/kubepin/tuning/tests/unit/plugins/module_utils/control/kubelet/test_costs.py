@@ -18,7 +18,7 @@ def gates(**values: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("minor", "after", "told"),
+    ("minor", "after", "expected"),
     [
         pytest.param(22, {}, [QUOTA], id="old"),
         pytest.param(32, {}, [QUOTA], id="the last that keeps the quota and resizes nothing"),
@@ -44,7 +44,7 @@ def gates(**values: bool) -> dict[str, Any]:
         pytest.param(36, {"cpuCFSQuota": False}, [RESIZE], id="no quota on this node at all"),
     ],
 )
-def test_what_the_policy_costs_by_version(minor: int, after: dict[str, Any], told: list[str]) -> None:
+def test_what_the_policy_costs_by_version(minor: int, after: dict[str, Any], expected: list[str]) -> None:
     notes = static_policy_costs(minor, after)
-    assert len(notes) == len(told)
-    assert all(words in note for note, words in zip(notes, told, strict=True))
+    assert len(notes) == len(expected)
+    assert all(words in note for note, words in zip(notes, expected, strict=True))

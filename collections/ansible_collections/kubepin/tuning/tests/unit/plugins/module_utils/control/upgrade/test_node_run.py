@@ -16,7 +16,7 @@ SETTINGS = {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "topologyMa
 
 
 class Node:
-    """Answers as the modules would: what it reads before and after kubeadm, and what it was told to write."""
+    """Answers as the modules would: what it reads before and after kubeadm, and what it was asked to write."""
 
     def __init__(self, before: dict[str, t.Any], after: dict[str, t.Any]) -> None:
         self.read = [before, after]

@@ -11,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.pla
     UpgradeRequest,
     batch_problems,
     in_batches,
-    plan_hops,
+    plan_versions,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import CLUSTER, drain
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_cluster import ALL, CP, W1, W2, Cluster, Data, facts
@@ -79,8 +79,8 @@ def test_stopped_with_a_node_in_progress_is_finished_even_at_the_target(cluster:
 
 
 def test_hops_alone_need_no_facts(cluster: Cluster) -> None:
-    _server, _target, hops = plan_hops(cluster.api, UpgradeRequest())
-    assert [str(hop) for hop in hops] == ["1.21.14", "1.22.17"]
+    _server, _target, versions = plan_versions(cluster.api, UpgradeRequest())
+    assert list(map(str, versions)) == ["1.21.14", "1.22.17"]
 
 
 def test_all_problems_at_once(cluster: Cluster) -> None:
@@ -376,7 +376,7 @@ def test_facts_carry_problems_as_dictionaries(cluster: Cluster) -> None:
     cluster.api["nodes"][1]["ready"] = False
     fact = cluster.plan().to_dict()
     [problem] = fact["problems"]
-    assert fact["schema"] == 2
+    assert fact["schema"] == 3
     assert (problem["code"], problem["subject"], problem["waivable"]) == ("not_ready", W1, False)
     assert problem["text"].startswith("w1 is not Ready (KubeletReady). Repair it first")
 

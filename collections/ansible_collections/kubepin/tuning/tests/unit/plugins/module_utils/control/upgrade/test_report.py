@@ -19,7 +19,7 @@ STEP = {"version": "1.21.14", "action": "node", "hosts": ["w1"]}
 PLAN: dict[str, Any] = {
     "current": "1.20.15",
     "target": "1.21.14",
-    "hops": ["1.21.14"],
+    "versions": ["1.21.14"],
     "steps": [{"version": "1.21.14", "action": "apply", "hosts": ["cp"]}, STEP],
     "problems": to_dicts(
         [
@@ -52,7 +52,7 @@ def test_the_plan_says_where_each_node_is_and_what_comes() -> None:
 
 
 def test_a_cluster_at_its_target() -> None:
-    plan = {**PLAN, "hops": [], "steps": []}
+    plan = {**PLAN, "versions": [], "steps": []}
     assert upgrade_plan_text(plan)[0] == "kubepin: the cluster is at 1.20.15: nothing to do"
     assert upgrade_summary_text({}, plan, False) == ["kubepin: the cluster is at 1.20.15: nothing to do"]
 

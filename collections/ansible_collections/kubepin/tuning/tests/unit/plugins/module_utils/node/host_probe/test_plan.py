@@ -39,9 +39,9 @@ DOCKER = Engine("docker", "24.0.7", has_image=True)
 
 def machine(offline: Sequence[int] = (), isolated: str = "", gpus_on: Sequence[int] = (), **shape: Any) -> Any:
     """A machine, with what the reader tells besides the shape; GPU N has the address of GPUS[N]."""
-    told = topology_facts(**shape)
-    online = parse_cpuset(told["online"])
-    told.update(
+    facts = topology_facts(**shape)
+    online = parse_cpuset(facts["online"])
+    facts.update(
         cpus=[{"id": cpu, "online": cpu in online} for cpu in sorted({*online, *offline})],
         isolated=isolated,
         governor="performance",
@@ -49,7 +49,7 @@ def machine(offline: Sequence[int] = (), isolated: str = "", gpus_on: Sequence[i
         clock={"current_mhz": 3390.0, "base_mhz": 2200.0, "max_mhz": None},
         gpus=[{"address": gpu.address, "numa_node": node} for gpu, node in zip(GPUS, gpus_on)],
     )
-    return told
+    return facts
 
 
 EPYC_PAIR: dict[str, Any] = {"cores": 128, "threads": 2, "numa_nodes": 2, "sockets": 2}
@@ -121,7 +121,7 @@ def test_the_first_process_of_a_run_warms_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "count", "node", "expected", "explanation"),
+    ("facts", "count", "node", "expected", "explanation"),
     [
         pytest.param(EPYC, 12, 1, "64-69,192-197", "6 whole cores, NUMA 1 (the GPU's)", id="near the GPU"),
         pytest.param(
@@ -138,8 +138,8 @@ def test_the_first_process_of_a_run_warms_the_machine() -> None:
         pytest.param(machine(cores=4, isolated="1-2"), 1, None, "3", "1 whole core, NUMA 0", id="isolated"),
     ],
 )
-def test_cpus_are_chosen(told: Any, count: int, node: int | None, expected: str, explanation: str) -> None:
-    choice = choose_cpus(told, count, node)
+def test_cpus_are_chosen(facts: Any, count: int, node: int | None, expected: str, explanation: str) -> None:
+    choice = choose_cpus(facts, count, node)
     assert (format_cpuset(choice.cpus), choice.explanation) == (expected, explanation)
 
 

@@ -119,7 +119,7 @@ def test_any_bytes_are_an_archive_or_refused(tmp_path: Path, content: bytes, mag
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         pytest.param("absent", "neither a folder nor a tar archive", id="not there"),
         pytest.param("text", "neither a folder nor a tar archive", id="no archive"),
@@ -128,7 +128,7 @@ def test_any_bytes_are_an_archive_or_refused(tmp_path: Path, content: bytes, mag
         pytest.param("two", "holds several machines (a/, b/)", id="two machines"),
     ],
 )
-def test_refused(tmp_path: Path, name: str, told: str) -> None:
+def test_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "text").write_text("no archive")
     whole = Path(archive(tmp_path / "whole", {ONLINE: "0-3" * 1000})).read_bytes()
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
@@ -136,5 +136,5 @@ def test_refused(tmp_path: Path, name: str, told: str) -> None:
     archive(tmp_path / "two", {f"a/{ONLINE}": "0", f"b/{ONLINE}": "0"})
     with pytest.raises(DumpError) as caught:
         open_files(str(tmp_path / name))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)

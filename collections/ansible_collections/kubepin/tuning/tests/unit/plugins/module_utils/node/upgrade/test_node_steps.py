@@ -158,17 +158,17 @@ def test_a_new_kubelet_that_was_installed_by_hand_is_kept_and_started(machine: M
     machine.write("/usr/bin/kubelet", f"kubelet {NEW}", 0o755)
     machine.upgrade()
     assert (machine.running, machine.effective()["cpuManagerPolicy"]) == (NEW, "static")
-    assert Path(machine.hop().folder, "kubelet").read_text() == f"kubelet {NEW}"
+    assert Path(machine.node_upgrade().folder, "kubelet").read_text() == f"kubelet {NEW}"
 
 
 def test_what_was_there_before_is_kept(machine: Machine) -> None:
     machine.write("/etc/kubernetes/tmp/old-etcd", "large")
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
     assert machine.text("/usr/bin/kubeadm") == f"kubeadm {NEW}"
     assert (machine.running, machine.text("/usr/bin/kubelet")) == (OLD, f"kubelet {OLD}")
-    kept = {path.name: path for path in Path(hop.folder).iterdir() if path.is_file()}
+    kept = {path.name: path for path in Path(node_upgrade.folder).iterdir() if path.is_file()}
     assert [kept[program].read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
     assert kept["kubelet"].stat().st_mode & 0o777 == 0o751
     config = Path(_copies(machine)[CONFIG] or "")
@@ -203,15 +203,15 @@ def test_a_kubelet_that_does_not_run_is_undone_to_what_stood_before(machine: Mac
 
 
 def test_where_neither_kubelet_runs_the_error_says_so_and_names_the_copies(machine: Machine) -> None:
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
-    hop.configure([])
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
+    node_upgrade.configure([])
     machine.boot = lambda: None  # type: ignore[method-assign]
     with pytest.raises(TuningError, match="did not verify either") as caught:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is False
-    assert hop.folder in str(caught.value)
+    assert node_upgrade.folder in str(caught.value)
     assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
 
 
@@ -219,7 +219,7 @@ CONFIG = "/var/lib/kubelet/config.yaml"
 
 
 def _record(machine: Machine) -> UpgradeRecord:
-    entry = read_entry(Files(), machine.hop().folder)
+    entry = read_entry(Files(), machine.node_upgrade().folder)
     assert entry is not None
     return entry.record
 
@@ -269,7 +269,7 @@ def test_killed_at_any_operation_the_next_run_ends_where_an_untroubled_one_does(
         machine.upgrade()
         assert (machine.running, _relative(machine)) == (NEW, wanted), number
         assert not _left_beside_files(machine), number
-        folder = Path(machine.hop().folder)
+        folder = Path(machine.node_upgrade().folder)
         assert [(folder / program).read_text() for program in PROGRAMS] == [f"{program} {OLD}" for program in PROGRAMS]
         assert _kept(machine, CONFIG) == TUNED, "the copy of before was replaced by one of after"
 
@@ -325,9 +325,9 @@ def test_a_broken_kubelet_is_undone_although_nothing_can_be_written_below_var_li
     for number in range(1, 4):
         machine = make_machine(f"full-{number}")
         before = _relative(machine)
-        hop = _at_its_kubelet(_broken(machine))
+        node_upgrade = _at_its_kubelet(_broken(machine))
         with pytest.raises(TuningError):
-            trouble(machine.path("/var/lib/kubepin"), number, full, hop.switch_kubelet, True)
+            trouble(machine.path("/var/lib/kubepin"), number, full, node_upgrade.switch_kubelet, True)
         assert (machine.running, _relative(machine)) == (OLD, before), number
 
 
@@ -335,7 +335,7 @@ def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = str(machine.path("/var/lib/kubelet/kubeadm-flags.env"))
-    hop = _at_its_kubelet(_broken(machine))
+    node_upgrade = _at_its_kubelet(_broken(machine))
     place = Node.place_draft
 
     def refuse(node: Node, path: str, name: str) -> None:
@@ -345,7 +345,7 @@ def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
 
     monkeypatch.setattr(Node, "place_draft", refuse)
     with pytest.raises(TuningError, match=f"{stuck} could not be restored: .*Operation not permitted") as caught:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is False
     assert (machine.running, machine.text("/var/lib/kubelet/config.yaml")) == (OLD, TUNED)
     assert machine.text("/usr/bin/kubelet") == f"kubelet {OLD}"
@@ -354,7 +354,7 @@ def test_one_file_that_cannot_be_restored_keeps_no_other_from_it(
 def test_settings_that_were_saved_from_kubeadm_stay_if_the_old_file_cannot_be_restored(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hop = _at_its_kubelet(_broken(machine))
+    node_upgrade = _at_its_kubelet(_broken(machine))
     place = Node.place_draft
 
     def refuse(node: Node, path: str, name: str) -> None:
@@ -364,7 +364,7 @@ def test_settings_that_were_saved_from_kubeadm_stay_if_the_old_file_cannot_be_re
 
     monkeypatch.setattr(Node, "place_draft", refuse)
     with pytest.raises(TuningError, match=f"{CONFIG} could not be restored: .*Operation not permitted") as caught:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is False
     assert (machine.running, machine.text(CONFIG), machine.effective()["cpuManagerPolicy"]) == (OLD, HEAD, "static")
 
@@ -379,11 +379,11 @@ def _broken(machine: Machine) -> Machine:
 
 def _forks(machine: Machine, at: Callable[[int], int | None]) -> BaseException | None:
     """What the kubelet's step ends with if commands cannot be started; the module has ended then."""
-    hop = _at_its_kubelet(machine)
+    node_upgrade = _at_its_kubelet(machine)
     machine.forks, machine.cannot_fork = 0, at
     ended: BaseException | None = None
     try:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     except (TuningError, SystemExit) as error:
         ended = error
     assert machine.running or machine.guards, (ended, machine.forks)
@@ -452,7 +452,7 @@ def test_files_that_cannot_be_replaced_are_all_told_before_anything_changes(mach
     os.link(machine.path("/var/lib/kubelet/kubeadm-flags.env"), machine.path("/flags"))
     before = machine.state()
     with pytest.raises(TuningError) as caught:
-        machine.hop().back_up()
+        machine.node_upgrade().back_up()
     found = {(problem["code"], problem["subject"]) for problem in caught.value.details["problems"]}
     flags = str(machine.path("/var/lib/kubelet/kubeadm-flags.env"))
     assert found == {("file_has_other_names", str(machine.path(name))), ("file_has_other_names", flags)}
@@ -460,11 +460,11 @@ def test_files_that_cannot_be_replaced_are_all_told_before_anything_changes(mach
 
 
 def test_a_file_that_became_a_hard_link_is_told_before_the_kubelet_is_stopped(machine: Machine) -> None:
-    hop = _at_its_kubelet(machine)
+    node_upgrade = _at_its_kubelet(machine)
     os.link(machine.path("/usr/bin/kubelet"), machine.path("/other"))
     before = machine.state()
     with pytest.raises(TuningError, match="has 2 names"):
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert (machine.state(), machine.running, machine.guards) == (before, OLD, [])
 
 
@@ -502,15 +502,15 @@ def test_the_record_of_an_earlier_version_is_read_and_the_upgrade_continued(
     make_machine: Callable[..., Machine], kind: type[Machine], status: str
 ) -> None:
     machine = make_machine("node", kind)
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
     if status != PREPARED:
-        hop.configure([])
+        node_upgrade.configure([])
     if status == COMMITTED:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     record = _record(machine)
-    path = Path(hop.folder, "record.json")
+    path = Path(node_upgrade.folder, "record.json")
     path.write_text(json.dumps(_as_earlier_versions_wrote_it(record)))
     assert _record(machine) == replace(record, state_files=())
     machine.upgrade()
@@ -525,7 +525,7 @@ def test_the_settings_that_an_earlier_version_held_while_packages_were_replaced_
     file = machine.path("/etc/default/kubelet")
     Path(package_change.IN_PROGRESS).parent.mkdir(parents=True)
     Path(package_change.IN_PROGRESS).write_text(json.dumps({str(file): OWN_ARGUMENTS, f"{file}.none": None}))
-    machine.hop().back_up()
+    machine.node_upgrade().back_up()
     assert file.read_text() == OWN_ARGUMENTS
 
 
@@ -544,20 +544,20 @@ def test_the_settings_that_an_earlier_version_held_while_packages_were_replaced_
 def test_a_record_that_is_not_of_this_form_is_refused_before_anything_changes(
     machine: Machine, change: dict[str, Any], said: str
 ) -> None:
-    hop = machine.hop()
-    hop.back_up()
-    path = Path(hop.folder, "record.json")
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    path = Path(node_upgrade.folder, "record.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     before = machine.state()
     with pytest.raises(TuningError, match=rf"record\.json cannot be read .*{said}.*Move that folder") as caught:
-        hop.back_up()
+        node_upgrade.back_up()
     assert [problem["code"] for problem in caught.value.details["problems"]] == ["upgrade_record_unreadable"]
     assert (machine.state(), machine.running) == (before, OLD)
 
 
 def test_a_step_without_copies_is_refused(machine: Machine) -> None:
     before = machine.state()
-    for step in (lambda: machine.hop().configure([]), machine.hop().switch_kubelet):
+    for step in (lambda: machine.node_upgrade().configure([]), machine.node_upgrade().switch_kubelet):
         with pytest.raises(TuningError, match=r"record\.json is not there.*step `prepare` first"):
             step()
     assert (machine.state(), machine.running) == (before, OLD)
@@ -566,7 +566,7 @@ def test_a_step_without_copies_is_refused(machine: Machine) -> None:
 def test_the_old_kubelet_is_restored_by_renames_when_all_disks_are_full(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hop = _at_its_kubelet(_broken(machine))
+    node_upgrade = _at_its_kubelet(_broken(machine))
     before = machine.text("/var/lib/kubelet/kubeadm-flags.env")
     boot, opened = machine.boot, os.open
 
@@ -581,7 +581,7 @@ def test_the_old_kubelet_is_restored_by_renames_when_all_disks_are_full(
 
     machine.boot = fill  # type: ignore[method-assign]
     with pytest.raises(TuningError, match=f"{OLD} is back and verified") as caught:
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is True
     assert (machine.running, machine.text("/usr/bin/kubelet")) == (OLD, f"kubelet {OLD}")
     assert machine.text("/var/lib/kubelet/config.yaml") == TUNED
@@ -589,7 +589,7 @@ def test_the_old_kubelet_is_restored_by_renames_when_all_disks_are_full(
 
 
 def test_between_stop_and_start_files_are_only_renamed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    hop = _at_its_kubelet(machine)
+    node_upgrade = _at_its_kubelet(machine)
     run, opened = machine.run, os.open
     down: list[str] = []
 
@@ -603,16 +603,16 @@ def test_between_stop_and_start_files_are_only_renamed(machine: Machine, monkeyp
 
     monkeypatch.setattr(os, "open", no_writing)
     monkeypatch.setattr(machine, "run", watch)
-    hop.switch_kubelet()
+    node_upgrade.switch_kubelet()
     assert (machine.running, down[:1]) == (NEW, ["stop"])
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 200_000])
 def test_a_damaged_record_is_named(machine: Machine, content: bytes) -> None:
-    hop = _at_its_kubelet(machine)
+    node_upgrade = _at_its_kubelet(machine)
     before = machine.state()
-    (Path(hop.folder) / "record.json").write_bytes(content)
-    for step in (hop.back_up, lambda: hop.configure([]), hop.switch_kubelet):
+    (Path(node_upgrade.folder) / "record.json").write_bytes(content)
+    for step in (node_upgrade.back_up, lambda: node_upgrade.configure([]), node_upgrade.switch_kubelet):
         with pytest.raises(
             TuningError, match=r"record\.json cannot be read as a record of an upgrade .*Move that folder"
         ):
@@ -648,24 +648,24 @@ def test_every_copy_is_on_disk_before_the_record_that_names_it(
 def test_a_source_with_another_program_touches_nothing(machine: Machine) -> None:
     machine.write(f"/source/{NEW}/kubelet", "not what was promised")
     before = machine.state()
-    hop = machine.hop()
-    hop.back_up()
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
     with pytest.raises(TuningError, match="is not what its checksum says"):
-        hop.prepare(control_plane=False)
+        node_upgrade.prepare(control_plane=False)
     other = f"kubelet {OLD}"
     machine.write(f"/source/{NEW}/kubelet", other)
     machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(other.encode()).hexdigest())
     with pytest.raises(TuningError, match=f"the kubelet that the source has for {NEW} says that it is {OLD}"):
-        hop.prepare(control_plane=False)
+        node_upgrade.prepare(control_plane=False)
     assert machine.state() == before
     assert machine.text("/usr/bin/kubeadm") == f"kubeadm {OLD}"
 
 
 def test_a_node_that_was_tuned_after_an_interrupted_run_keeps_the_newer_tuning(machine: Machine) -> None:
     machine.write("/var/lib/kubelet/config.yaml", HEAD, 0o600)
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
     machine.run(["systemctl", "stop", "kubelet"])
     machine.path("/var/lib/kubelet/cpu_manager_state").unlink()
     machine.write("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--cpu-manager-policy=static --reserved-cpus=1\n")
@@ -680,11 +680,11 @@ def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was
     wanted = machine.state()
     machine.upgrade()
     assert machine.state() == wanted
-    again = machine.hop().switch_kubelet()
+    again = machine.node_upgrade().switch_kubelet()
     assert (again["changed"], again["downtime_ms"]) == (False, 0.0)
     machine.write("/usr/bin/kubelet", f"kubelet {OLD}", 0o755)
     machine.write("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--v=4"\n')
-    machine.hop().back_up()
+    machine.node_upgrade().back_up()
     record = _record(machine)
     assert (record.kubelet_version, record.status) == (OLD, PREPARED)
     assert _kept(machine, "/var/lib/kubelet/kubeadm-flags.env") == 'KUBELET_KUBEADM_ARGS="--v=4"\n'
@@ -699,13 +699,13 @@ def test_that_kubeadm_has_begun_is_known_until_the_new_kubelet_is_verified(
         found: bool = read_node(machine.module_run, None, ["1.21.14", NEW])["kubeadm_began"]
         return found
 
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
     assert not began()
-    hop.configure([])
+    node_upgrade.configure([])
     assert began()
-    hop.switch_kubelet()
+    node_upgrade.switch_kubelet()
     assert not began()
     machine.write(f"/var/lib/kubepin/upgrades/{NEW}/record.json", '{"kubeadm_began": true')
     assert not began()
@@ -715,13 +715,13 @@ def test_a_flag_that_means_something_stops_the_hop_before_the_kubelet_is_touched
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_steps, "WITHOUT_EFFECT", ())
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
-    hop.configure([])
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
+    node_upgrade.configure([])
     before = machine.state()
     with pytest.raises(TuningError, match=f"refuses {UNKNOWN_TO_NEW}.*The kubelet was not touched"):
-        hop.switch_kubelet()
+        node_upgrade.switch_kubelet()
     assert (machine.state(), machine.running) == (before, OLD)
 
 
@@ -735,12 +735,12 @@ def test_packages_are_replaced_at_once_under_the_stopped_kubelet(
 ) -> None:
     machine = make_packaged("node")
     machine.write("/etc/default/kubelet", OWN_ARGUMENTS)
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
     assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "nothing is installed before the node is drained"
-    hop.configure([])
-    hop.switch_kubelet()
+    node_upgrade.configure([])
+    node_upgrade.switch_kubelet()
     assert (machine.packages(), machine.running) == (UPGRADED, NEW)
     assert machine.effective()["cpuManagerPolicy"] == "static"
     assert "--v=3" in machine.text("/etc/default/kubelet"), "not the package's own file"
@@ -749,7 +749,7 @@ def test_packages_are_replaced_at_once_under_the_stopped_kubelet(
         == "deb [signed-by=/k.gpg] http://packages/v1.22/deb/ /\n"
     )
     wanted = machine.state()
-    again = machine.hop().switch_kubelet()
+    again = machine.node_upgrade().switch_kubelet()
     assert (again["changed"], machine.state()) == (False, wanted)
 
 
@@ -805,7 +805,7 @@ def test_packages_that_cannot_be_put_back_are_named_and_the_old_kubelet_runs(
     assert machine.running == OLD
     assert caught.value.details["undone"] is True
     assert machine.text(CONFIG) == TUNED
-    machine.hop().back_up()
+    machine.node_upgrade().back_up()
     assert machine.text(CONFIG) == TUNED, "the next run restores the settings of before, not those of the new version"
 
 
@@ -827,12 +827,12 @@ def test_a_lock_that_somebody_holds_is_waited_for(
 
 
 def _at_its_kubelet(machine: Machine) -> Hop:
-    """The machine's hop, with all done that comes before its kubelet."""
-    hop = machine.hop()
-    hop.back_up()
-    hop.prepare(control_plane=False)
-    hop.configure([])
-    return hop
+    """The machine's node_upgrade, with all done that comes before its kubelet."""
+    node_upgrade = machine.node_upgrade()
+    node_upgrade.back_up()
+    node_upgrade.prepare(control_plane=False)
+    node_upgrade.configure([])
+    return node_upgrade
 
 
 def _next_run(machine: PackagedMachine) -> None:
@@ -844,20 +844,20 @@ def test_killed_while_packages_are_fetched_and_kept_nothing_is_installed_and_the
     make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int], sampled: Sampled
 ) -> None:
     def prepare(machine: PackagedMachine) -> None:
-        machine.hop().prepare(control_plane=False)
+        machine.node_upgrade().prepare(control_plane=False)
 
     first = make_packaged("untroubled")
-    first.hop().back_up()
+    first.node_upgrade().back_up()
     operations = trouble(first.root, 0, Killed(), lambda: prepare(first), True)
     assert operations > 10
     for number in sampled(range(1, operations + 1)):
         machine = make_packaged(f"killed-{number}")
-        machine.hop().back_up()
+        machine.node_upgrade().back_up()
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), lambda machine=machine: prepare(machine), True)
         assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), number
         prepare(machine)
-        kept = [json.loads(path.read_text()) for path in Path(machine.hop().folder, "packages").glob("*.deb")]
+        kept = [json.loads(path.read_text()) for path in Path(machine.node_upgrade().folder, "packages").glob("*.deb")]
         assert {deb["name"]: deb["version"] for deb in kept} == dict.fromkeys(AS_BEFORE, f"{OLD}-00"), number
 
 
@@ -870,9 +870,9 @@ def test_killed_at_any_operation_of_the_kubelet_the_next_run_ends_with_all_packa
     assert operations > 20
     for number in sampled(range(1, operations + 1)):
         machine = make_packaged(f"killed-{number}")
-        hop = _at_its_kubelet(machine)
+        node_upgrade = _at_its_kubelet(machine)
         with pytest.raises(Killed):
-            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+            trouble(machine.root, number, Killed(), node_upgrade.switch_kubelet, True)
         machine.power_on()
         assert machine.running or Path(package_change.IN_PROGRESS).exists(), number
         _next_run(machine)
@@ -888,13 +888,13 @@ def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
             operation()
 
     first = _breaking(make_packaged("first"))
-    hop = _at_its_kubelet(first)
-    operations = trouble(first.root, 0, Killed(), lambda: refused(hop.switch_kubelet), True)
+    node_upgrade = _at_its_kubelet(first)
+    operations = trouble(first.root, 0, Killed(), lambda: refused(node_upgrade.switch_kubelet), True)
     for number in sampled(range(1, operations + 1)):
         machine = _breaking(make_packaged(f"broken-{number}"))
         before = _relative(machine)
-        hop = _at_its_kubelet(machine)
+        node_upgrade = _at_its_kubelet(machine)
         with pytest.raises(Killed):
-            trouble(machine.root, number, Killed(), hop.switch_kubelet, True)
+            trouble(machine.root, number, Killed(), node_upgrade.switch_kubelet, True)
         refused(lambda machine=machine: _next_run(machine))
         assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
