@@ -51,6 +51,11 @@ OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
     (32, ("prefer-align-cpus-by-uncorecache", "full-pcpus-only", "strict-cpu-reservation")),
 )
 """From which minor version of 1.x each set of policy options is tried: since it can be used, or counts in a new way."""
+POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
+SCOPES = ("container", "pod")
+MOST_NUMA_NODES = 8
+"""A kubelet with a topology manager does not start on a machine with more
+(pkg/kubelet/cm/topologymanager/topology_manager.go)."""
 NO_REFUSAL = ("FailedCreatePodSandBox", "FailedMount", "Failed", "BackOff")
 OUT_OF_CPU = re.compile(r"OutOfcpu: .* requested: (\d+), used: (\d+), capacity: (\d+)")
 NO_VICTIM = (
@@ -68,7 +73,14 @@ class PodSequence:
     machine: str
     reserved: frozenset[int]
     options: tuple[str, ...]
+    policy: str
+    scope: str
     pods: tuple[Pod, ...]
+
+    def rules(self, minor: int) -> Rules:
+        """The settings as the preview gets them."""
+        on = options_on(dict.fromkeys(self.options, "true"))
+        return Rules(minor, self.reserved, on, self.policy, self.scope)
 
 
 @dataclass
@@ -94,17 +106,20 @@ def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
     dice = random.Random(seed)
     machine = machine_of(topology)
     options = dice.choice([options for since, options in OPTION_SETS if since <= minor and _fits(options, machine)])
-    return PodSequence(
-        seed,
-        name,
-        _draw_reserved(dice, machine, minor),
-        options,
-        tuple(_draw_pod(dice, f"p{number:02}", len(machine.cpus)) for number in range(dice.randint(4, 12))),
-    )
+    reserved = _draw_reserved(dice, machine, minor)
+    pods = tuple(_draw_pod(dice, f"p{number:02}", len(machine.cpus)) for number in range(dice.randint(4, 12)))
+    policy = dice.choice([policy for policy in POLICIES if _starts(policy, options, machine)])
+    return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), pods)
 
 
 def _fits(options: Sequence[str], machine: Machine) -> bool:
     return "align-by-socket" not in options or machine.sockets <= machine.count("numa")
+
+
+def _starts(policy: str, options: Sequence[str], machine: Machine) -> bool:
+    """Whether the kubelet starts with this topologyManagerPolicy."""
+    contradictory = policy == "single-numa-node" and "align-by-socket" in options
+    return policy == "none" or (len(machine.numa_nodes) <= MOST_NUMA_NODES and not contradictory)
 
 
 def _draw_reserved(dice: random.Random, machine: Machine, minor: int) -> frozenset[int]:
@@ -142,6 +157,8 @@ def job_of(sequence: PodSequence, version: Version) -> Job:
         **base_config(version),
         "cpuManagerPolicy": "static",
         "reservedSystemCPUs": format_cpuset(sequence.reserved),
+        "topologyManagerPolicy": sequence.policy,
+        "topologyManagerScope": sequence.scope,
     }
     if sequence.options:
         config["cpuManagerPolicyOptions"] = dict.fromkeys(sequence.options, "true")
@@ -186,7 +203,7 @@ def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result,
     """Compares the preview of each pod with what the kubelet did. Each preview starts from what the kubelet had given out
     before, so that one disagreement is counted once."""
     count.sequences += 1
-    rules = Rules(minor, sequence.reserved, options_on(dict.fromkeys(sequence.options, "true")))
+    rules = sequence.rules(minor)
     if result.exit == "timeout" and any(
         admission.refused == ENDLESS for admission in admit_all(machine, rules, sequence.pods).admissions
     ):
@@ -251,7 +268,9 @@ def _describe_admission(admission: Admission) -> str:
 
 def _describe_sequence(sequence: PodSequence) -> str:
     options = ", ".join(sequence.options) or "no options"
-    return f"seed {sequence.seed} on {sequence.machine}, reserved {format_cpuset(sequence.reserved)}, {options}"
+    alignment = f"{sequence.policy} per {sequence.scope}"
+    reserved = format_cpuset(sequence.reserved)
+    return f"seed {sequence.seed} on {sequence.machine}, reserved {reserved}, {options}, {alignment}"
 
 
 def compare_version(

@@ -7,12 +7,20 @@ import itertools
 import math
 import typing as t
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignment import (
+    REFUSED,
+    Hint,
+    Nodes,
+    TopologyManager,
+    fewest_nodes,
+    hints_for,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, options_on
 
@@ -25,6 +33,9 @@ ACROSS_CORES = "distribute-cpus-across-cores"
 STRICT = "strict-cpu-reservation"
 BY_UNCORE = "prefer-align-cpus-by-uncorecache"
 
+CLOSEST = "prefer-closest-numa-nodes"
+"""An option of the topology manager."""
+
 ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across-numa find no whole core for the rest"
 """The message for a pod that the kubelet never finishes admitting (takeByTopologyNUMADistributed,
 `for remainder > 0`)."""
@@ -32,6 +43,7 @@ ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across
 # the minor versions of 1.x in which pkg/kubelet/cm/cpumanager introduced these
 _SORTS_SOUNDLY = 22
 _KNOWS_NUMA = 23
+_ALIGNS_BY_SOCKET = 25
 _CHECKS_PHYSICAL = 27
 _KNOWS_SIDECARS = 29
 _TELLS_NUMBERS = 29
@@ -113,6 +125,8 @@ class Machine:
     cpus_per_core: int
     cpus_per_socket: int
     cpus_per_uncore: int
+    numa_nodes: CpuSet
+    """The numbers of all NUMA nodes, those without CPUs too."""
 
     @property
     def cpus(self) -> CpuSet:
@@ -126,11 +140,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Rules:
-    """The kubelet settings that determine the allocation; `options` are the policy options that are on."""
+    """The kubelet settings that determine the allocation; `options` are the policy options that are on.
+
+    `policy` and `scope` are topologyManagerPolicy and topologyManagerScope.
+    """
 
     minor: int
     reserved: CpuSet
     options: t.FrozenSet[str] = frozenset()
+    policy: str = "none"
+    scope: str = "container"
 
 
 @dataclass
@@ -146,23 +165,29 @@ def preview(
     pods: t.Sequence[Pod],
     options: t.Optional[t.Mapping[str, object]] = None,
     topology_policy: str = "none",
+    topology_scope: str = "container",
+    topology_options: t.Optional[t.Mapping[str, object]] = None,
 ) -> Preview:
     """What a kubelet with the static policy and no pods does when it admits `pods` in this order.
+
+    With a topology manager, it considers the NUMA nodes of CPUs only, as for pods without devices and with any memory.
 
     :param version: the kubelet's, 1.20 or newer
     :param reserved: reservedSystemCPUs
     :param options: cpuManagerPolicyOptions; valid for this version (`setting_problems`)
     :param topology_policy: topologyManagerPolicy
-    :raises AllocationError: for cases that this does not model: a topologyManagerPolicy other than none (its hints
-        restrict the NUMA nodes), CPUs without core and socket numbers, an invalid role or CPU count of a container
+    :param topology_scope: topologyManagerScope
+    :param topology_options: topologyManagerPolicyOptions
+    :raises AllocationError: for CPUs without core and socket numbers, an invalid role or CPU count of a container, and
+        prefer-closest-numa-nodes, for which the distances of NUMA nodes would have to be known
     """
-    if topology_policy != "none":
+    if topology_policy != "none" and CLOSEST in options_on(topology_options):
         raise AllocationError(
-            f'topologyManagerPolicy is "{topology_policy}": allocations can be previewed with "none" only, because the '
-            "topology manager's hints also depend on devices and memory.",
-            value=topology_policy,
+            f"topologyManagerPolicyOptions {CLOSEST} is on: allocations cannot be previewed with it, because the "
+            "distances of the NUMA nodes are not read.",
+            value=CLOSEST,
         )
-    rules = Rules(minor_of(version), frozenset(reserved), options_on(options))
+    rules = Rules(minor_of(version), frozenset(reserved), options_on(options), topology_policy, topology_scope)
     return admit_all(machine_of(topology), rules, pods)
 
 
@@ -229,6 +254,7 @@ def machine_of(topology: Topology) -> Machine:
         cpus_per_core=len(places) // len(cores),
         cpus_per_socket=len(places) // len(sockets),
         cpus_per_uncore=len(places) // len(members["uncore"]),
+        numa_nodes=frozenset(node.id for node in topology.numa_nodes) or frozenset(members["numa"]),
     )
 
 
@@ -261,14 +287,22 @@ def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: P
     found: t.Dict[str, CpuSet] = {}
     certain = True
     left = shared
+    manager = None
+    if rules.policy != "none":
+        manager = TopologyManager(rules.policy, rules.scope, machine.numa_nodes, rules.minor)
     try:
+        nodes = None
+        if manager and manager.per_pod:
+            nodes = _align(manager, machine, rules, left, reusable, int(_pod_total(pod, rules.minor, _whole_cpus)))
         for container in _in_order(pod):
             wanted = _whole_cpus(pod, container)
             if wanted == 0:
                 continue
+            if manager and not manager.per_pod:
+                nodes = _align(manager, machine, rules, left, reusable, wanted)
             if FULL_PCPUS in rules.options:
                 _check_smt(rules.minor, wanted, machine.cpus_per_core, len(left - reserved_physical))
-            answer = _take(machine, rules, (left - rules.reserved) | reusable, wanted)
+            answer = _take_aligned(machine, rules, (left - rules.reserved) | reusable, wanted, nodes)
             found[container.name] = answer.cpus
             certain = certain and answer.certain
             left -= answer.cpus
@@ -287,6 +321,54 @@ class _Refused(Exception):
 def _unexpected(error: str) -> _Refused:
     """An error without a specific reason (pkg/kubelet/cm/admission/errors.go)."""
     return _Refused(f"UnexpectedAdmissionError: Allocate failed due to {error}, which is unexpected")
+
+
+def _align(
+    manager: TopologyManager, machine: Machine, rules: Rules, shared: CpuSet, reusable: CpuSet, wanted: int
+) -> t.Optional[Nodes]:
+    """The NUMA nodes for `wanted` CPUs, None for any.
+
+    :raises _Refused: if the topology manager refuses the pod
+    """
+    hints = _cpu_hints(machine, rules, shared - rules.reserved, reusable, wanted) if wanted else None
+    nodes, admitted = manager.align([hints])
+    if not admitted:
+        raise _Refused(REFUSED)
+    return nodes
+
+
+def _cpu_hints(machine: Machine, rules: Rules, free: CpuSet, reusable: CpuSet, wanted: int) -> t.List[Hint]:
+    """policy_static.go generateCPUTopologyHints; the same CPU may be both free and reusable, and counts twice then."""
+
+    def per_node(cpus: CpuSet) -> t.Dict[int, int]:
+        return {node: len(members & cpus) for node, members in machine.members["numa"].items()}
+
+    fewest = fewest_nodes(per_node(machine.cpus), wanted)
+    hints = hints_for(per_node(free), per_node(reusable), wanted, fewest)
+    if BY_SOCKET not in rules.options or rules.minor < _ALIGNS_BY_SOCKET:
+        return hints
+    per_socket = machine.count("numa") // machine.sockets
+    sockets = -(-fewest // per_socket) if per_socket else 0
+    return [replace(hint, preferred=hint.preferred or _spans(machine, hint.nodes) == sockets) for hint in hints]
+
+
+def _spans(machine: Machine, nodes: t.Optional[Nodes]) -> int:
+    """The number of sockets that have CPUs in these NUMA nodes."""
+    return len({machine.places[cpu].socket for node in nodes or () for cpu in machine.members["numa"][node]})
+
+
+def _take_aligned(machine: Machine, rules: Rules, available: CpuSet, wanted: int, nodes: t.Optional[Nodes]) -> _Answer:
+    """policy_static.go allocateCPUs: as many CPUs as possible from these NUMA nodes, the rest from any."""
+    if nodes is None:
+        return _take(machine, rules, available, wanted)
+    level, numbers = "numa", nodes & machine.members["numa"].keys()
+    if BY_SOCKET in rules.options and rules.minor >= _ALIGNS_BY_SOCKET:
+        level = "socket"
+        numbers = frozenset(machine.places[cpu].socket for node in numbers for cpu in machine.members["numa"][node])
+    aligned = available.intersection(frozenset().union(*(machine.members[level][number] for number in numbers)))
+    first = _take(machine, rules, aligned, min(wanted, len(aligned)))
+    rest = _take(machine, rules, available - first.cpus, wanted - len(first.cpus))
+    return _Answer(first.cpus | rest.cpus, first.certain and rest.certain)
 
 
 def _in_order(pod: Pod) -> t.List[Container]:
@@ -320,16 +402,21 @@ def _whole_cpus(pod: Pod, container: Container) -> int:
 
 
 def pod_request(pod: Pod, minor: int) -> Fraction:
-    """A pod's CPU request: the larger one of initializing and running (k8s.io/component-helpers/resource)."""
+    """A pod's CPU request (k8s.io/component-helpers/resource PodRequests)."""
+    return _pod_total(pod, minor, _request)
+
+
+def _pod_total(pod: Pod, minor: int, amount: t.Callable[[Pod, Container], t.Union[int, Fraction]]) -> Fraction:
+    """What a pod needs at most at a time: the larger one of initializing and running."""
     running = starting = sidecars = Fraction(0)
     for container in _in_order(pod):
-        request = _request(pod, container)
+        needed = amount(pod, container)
         if container.role == "app":
-            running += request
+            running += needed
         elif container.role == "sidecar" and minor >= _KNOWS_SIDECARS:
-            sidecars += request
+            sidecars += needed
         else:
-            starting = max(starting, sidecars + request)
+            starting = max(starting, sidecars + needed)
     return max(starting, running + sidecars)
 
 

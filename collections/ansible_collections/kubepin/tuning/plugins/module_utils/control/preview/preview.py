@@ -256,6 +256,8 @@ def _admitted(
             [Pod(f"pod {number}", (Container("c", cpu),)) for number, cpu in enumerate(requests, 1)],
             node.after["cpuManagerPolicyOptions"] if options is None else options,
             node.after["topologyManagerPolicy"],
+            node.after["topologyManagerScope"],
+            node.after["topologyManagerPolicyOptions"],
         )
     except AllocationError as exc:
         return [], str(exc)
@@ -372,6 +374,12 @@ def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
         notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")
     if not topology.l3_groups:
         notes.append("The machine tells no L3 caches.")
+    if node.after["topologyManagerPolicy"] != "none":
+        notes.append(
+            f"The pods are aligned by their CPUs alone, as topologyManagerPolicy {node.after['topologyManagerPolicy']} does. It also "
+            "aligns GPUs and other devices, and memory if memoryManagerPolicy is Static: a pod that needs them may be "
+            "confined to fewer NUMA nodes, or refused."
+        )
     if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")
     elif node.after["topologyManagerPolicy"] == "none":

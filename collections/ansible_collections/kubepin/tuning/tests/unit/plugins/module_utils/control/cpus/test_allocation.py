@@ -361,7 +361,10 @@ def test_offline_cpus_are_not_there() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"topology_policy": "restricted"}, 'topologyManagerPolicy is "restricted": allocations can be previewed with'),
+        (
+            {"topology_policy": "restricted", "topology_options": {"prefer-closest-numa-nodes": "true"}},
+            "prefer-closest-numa-nodes is on: allocations cannot be previewed",
+        ),
         ({"pods": [Pod("p", (Container("c", "two"),))]}, 'container c of pod p: "two" is not a Kubernetes quantity'),
         ({"pods": [Pod("p", (Container("c", "-1"),))]}, 'container c of pod p asks for "-1" CPUs'),
         (
@@ -387,3 +390,47 @@ def test_a_pod_that_the_kubelet_would_go_on_for_ever_to_admit_is_told(minor: int
     assert admit(machine, rules, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused == ENDLESS
     whole = Rules(minor, parse_cpuset("0,6,9,12,18,21"), rules.options)
     assert admit(machine, whole, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused is None
+
+
+TWO_NODES = topology(16, 2, socket=lambda core: core // 8, node=lambda core: core // 8)
+"""Two sockets of 8 cores with 2 threads: NUMA node 0 has CPUs 0-7 and 16-23, node 1 has 8-15 and 24-31."""
+
+
+def aligned(policy: str, scope: str, *pods: Pod) -> list[str]:
+    """Each pod's CPUs, or the reason why it is refused."""
+    found = preview(TWO_NODES, "1.36.3", {0, 16}, pods, topology_policy=policy, topology_scope=scope)
+    return [
+        (admission.refused or "").split(":")[0] or format_cpuset(frozenset().union(*admission.cpus.values()))
+        for admission in found.admissions
+    ]
+
+
+def pod(*cpus: str) -> Pod:
+    return Pod("p", tuple(Container(f"c{number}", request) for number, request in enumerate(cpus)))
+
+
+def test_without_a_topology_manager_a_pod_spans_nodes_that_could_each_hold_it() -> None:
+    assert aligned("none", "container", pod("10"), pod("10"))[1] == "6-10,22-26"
+
+
+def test_restricted_refuses_a_pod_that_fits_into_no_node_any_more() -> None:
+    pods = [pod("10"), pod("10"), pod("8"), pod("4"), pod("500m")]
+    expected = ["1-5,17-21", "8-12,24-28", "TopologyAffinityError", "6-7,22-23", ""]
+    assert aligned("restricted", "container", *pods) == expected
+    assert aligned("single-numa-node", "container", *pods) == expected
+
+
+def test_a_pod_that_no_single_node_could_ever_hold_is_refused_by_single_numa_node_only() -> None:
+    assert aligned("single-numa-node", "container", pod("20")) == ["TopologyAffinityError"]
+    (cpus,) = aligned("restricted", "container", pod("20"))
+    assert len(parse_cpuset(cpus)) == 20
+
+
+def test_best_effort_admits_what_it_cannot_align() -> None:
+    assert "TopologyAffinityError" not in aligned("best-effort", "container", pod("10"), pod("10"), pod("8"))
+
+
+def test_the_scope_pod_counts_all_containers_together() -> None:
+    assert aligned("single-numa-node", "container", pod("10", "10")) == ["1-5,8-12,17-21,24-28"]
+    assert aligned("single-numa-node", "pod", pod("10", "10")) == ["TopologyAffinityError"]
+    assert aligned("single-numa-node", "pod", pod("4", "10")) == ["1-7,17-23"]

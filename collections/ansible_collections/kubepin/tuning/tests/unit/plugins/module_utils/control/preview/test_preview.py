@@ -105,10 +105,20 @@ def test_a_refused_pod_has_the_kubelets_message() -> None:
 
 
 def test_what_cannot_be_previewed_is_named() -> None:
-    preview = previewed("epyc-7773x-nps1", topology_manager_policy="best-effort")
-    assert 'topologyManagerPolicy is "best-effort"' in preview["pods_unknown"]
+    effective = {**DEFAULTS, "topologyManagerPolicyOptions": {"prefer-closest-numa-nodes": "true"}}
+    desired = requested(topology_manager_policy="best-effort")
+    preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, desired)
+    assert "prefer-closest-numa-nodes is on" in preview["pods_unknown"]
     assert preview["pods"] == preview["advice"] == []
     assert preview["room"]["anywhere"] == 21
+
+
+def test_a_topology_policy_refuses_the_pods_that_fit_into_no_numa_node() -> None:
+    preview = previewed("epyc-7773x-nps4", topology_manager_policy="single-numa-node", pods=("32", "33"))
+    aligned, refused = preview["pods"]
+    assert (len(aligned["numa_nodes"]), aligned["refused"]) == (1, None)
+    assert refused["refused"] == "TopologyAffinityError: Resources cannot be allocated with Topology locality"
+    assert any("aligned by their CPUs alone" in note for note in preview["notes"])
 
 
 def test_the_nodes_own_settings_count() -> None:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.report import preview_nodes, preview_text
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
@@ -94,8 +95,7 @@ def test_same_nodes_share_a_text() -> None:
                      id="nothing better"),
         pytest.param("epyc-7773x-nps1", {"pod_cpus": "16", "reserved_cpus": "0-7,128-135"}, "advice: nothing to change. All 15 pods",
                      id="nothing to change"),
-        pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "which CPUs pods get is not known: topologyManagerPolicy",
-                     id="not known"),
+        pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "The pods are aligned by their CPUs alone", id="aligned"),
         pytest.param("one-socket", {"pod_cpus": "x", "policy_options": "y"},
                      'problem: pod_cpus "x" is invalid: expected a whole number of CPUs.',
                      id="no number"),
@@ -109,6 +109,13 @@ def test_same_nodes_share_a_text() -> None:
 )  # fmt: skip
 def test_the_text_names_what_matters(machine: str, settings: dict[str, Any], expected: str) -> None:
     assert expected in text(node("gpu-01", machine), **settings)
+
+
+def test_the_text_says_which_setting_of_the_node_prevents_a_prediction() -> None:
+    closest = {"topologyManagerPolicyOptions": {"prefer-closest-numa-nodes": "true"}}
+    kubelet = {"version": "1.36.3", "effective": {**DEFAULTS, **closest}}
+    said = text(node("gpu-01", "one-socket", kubelet=kubelet), topology_manager_policy="restricted")
+    assert "which CPUs pods get is not known: topologyManagerPolicyOptions prefer-closest-numa-nodes is on" in said
 
 
 def test_bad_settings_have_codes() -> None:
