@@ -82,11 +82,11 @@ def settings_for(
         return None, chosen.problems
     minor = minor_of(version)
     kept = {name: now[name] for name in MANAGED if now[name] != DEFAULTS[name]}
-    desired = {**kept, **chosen.settings}
+    effective = {**kept, **chosen.settings}
     settings = {
-        name: desired[name]
+        name: effective[name]
         for name in MANAGED
-        if name in desired and desired[name] not in ({}, [], "") and minor >= KNOWN_SINCE.get(name, 0)
+        if name in effective and effective[name] not in ({}, [], "") and minor >= KNOWN_SINCE.get(name, 0)
     }
     found = NodeSettings(
         name="",
