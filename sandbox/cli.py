@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, releases, torch_image
+from sandbox import host, kubespray, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
@@ -273,6 +273,30 @@ def build(paths: Paths, options: argparse.Namespace) -> int:
     return 0
 
 
+def kubespray_node(paths: Paths, options: argparse.Namespace) -> int:
+    """Turn a worker into a node of kubespray's layout, or write its files anew as a later kubespray run does."""
+    name = checked_name(options.name)
+    host.require_engine(quiet_shell())
+    inventory = options.variables.read_text() if options.variables else "{}"
+    with ready_sandbox(paths, name) as sandbox:
+        found = [node for node in sandbox.workers if node.name == options.node]
+        if not found:
+            workers = ", ".join(sandbox.state.worker_names)
+            raise SandboxError(f'"{options.node}" is no worker of sandbox "{name}"; expected one of {workers}')
+        (node,) = found
+        address, minor = sandbox.state.nodes[node.name], sandbox.state.version.minor
+        variables = kubespray.with_inventory(kubespray.defaults(node.name, address), inventory)
+        new = not kubespray.is_converted(node)
+        before = datetime.now(UTC)
+        if new:
+            kubespray.convert(node)
+        changed = kubespray.template(node, variables, minor)
+        if new:
+            sandbox.wait_ready({node.name: before})
+    print(f"{node.name}: {'kubespray layout; ' if new else ''}written: {', '.join(changed) or 'nothing'}")
+    return 0
+
+
 def kubeconfig(paths: Paths, options: argparse.Namespace) -> int:
     """Print the path of the kubeconfig."""
     path = paths.sandbox(checked_name(options.name)).kubeconfig
@@ -342,6 +366,12 @@ def parser() -> argparse.ArgumentParser:
     command = add("torch", torch, f"build the benchmark's image {TORCH_IMAGE} and give it to the workers")
     add_name(command)
     command.add_argument("--workers", type=int, metavar="N", help="only the first N workers (default: all)")
+    command = add(
+        "kubespray", kubespray_node, "give a worker kubespray's layout, or write its files as a later run does"
+    )
+    add_name(command)
+    command.add_argument("--variables", type=Path, metavar="FILE", help="variables of its inventory, as a JSON object")
+    command.add_argument("node", metavar="NODE", help="a worker")
     add_version(add("build", build, "build the artefacts for a Kubernetes release only"))
     add_name(add("kubeconfig", kubeconfig, "print the path of a sandbox's kubeconfig"))
     return top

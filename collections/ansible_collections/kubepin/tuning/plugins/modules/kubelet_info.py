@@ -148,9 +148,14 @@ kubelet:
       description: Whether the running process has other arguments than the next one; null if unknown.
       type: bool
     extra_args_file:
-      description: The file that sets, or would set, E(KUBELET_EXTRA_ARGS); null if the service reads none.
+      description: The file that sets, or would set, further arguments; null if the service reads none.
       type: str
       sample: /etc/default/kubelet
+    extra_args_variable:
+      description: The variable in it, E(KUBELET_EXTRA_ARGS) for kubeadm and E(KUBELET_ARGS) for kubespray; null if there is
+        no file.
+      type: str
+      sample: KUBELET_EXTRA_ARGS
     extra_args_text:
       description: The text of that file, or null if it does not exist.
       type: str

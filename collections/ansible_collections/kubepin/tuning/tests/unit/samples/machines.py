@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import extra_args_of, flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
+    EXTRA_ARGS,
+    extra_args_of,
+    flag_value,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
@@ -100,6 +104,7 @@ def sources(
     config: str = "",
     extra_args: str | None = None,
     extra_args_file: str | None = ENV,
+    extra_args_variable: str = EXTRA_ARGS,
     line: Sequence[str] = (),
     drop_ins: Mapping[str, str] | None = None,
     running: Sequence[str] | None = None,
@@ -114,7 +119,7 @@ def sources(
     :param drop_ins: path -> text
     :param running: the arguments of the running process, if they differ from those of the next start
     """
-    configured = ["/usr/bin/kubelet", f"--config={CONFIG}", *line, *extra_args_of(extra_args)]
+    configured = ["/usr/bin/kubelet", f"--config={CONFIG}", *line, *extra_args_of(extra_args, extra_args_variable)]
     config_dir = flag_value(configured, "config-dir")
     embedded = f"/etc/rancher/{manager}/config.yaml" if manager in ("k3s", "rke2") else None
     return {
@@ -125,6 +130,7 @@ def sources(
         "command_line": configured if running is None else ["/usr/bin/kubelet", f"--config={CONFIG}", *running],
         "configured_command_line": configured,
         "extra_args_file": extra_args_file,
+        "extra_args_variable": extra_args_variable if extra_args_file else None,
         "extra_args_text": extra_args,
         "texts": {CONFIG: HEAD + config, **(drop_ins or {})},
         "drop_ins": {config_dir: sorted(drop_ins or {})} if config_dir else {},

@@ -179,14 +179,15 @@ def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> 
     return result
 
 
-def extra_args_of(text: t.Optional[str]) -> t.List[str]:
-    """The arguments in KUBELET_EXTRA_ARGS of an environment file's text; none if the file (None) or the variable
-    is missing."""
-    return split_arguments(parse_environment(text or "").get(EXTRA_ARGS, ""))
+def extra_args_of(text: t.Optional[str], variable: str = EXTRA_ARGS) -> t.List[str]:
+    """The arguments in a variable of an environment file's text; none if the file (None) or the variable is missing."""
+    return split_arguments(parse_environment(text or "").get(variable, ""))
 
 
-def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.Sequence[str]) -> str:
-    """`text` of an environment file (None: no file) with KUBELET_EXTRA_ARGS changed.
+def rewrite_extra_args(
+    text: t.Optional[str], remove: t.Collection[str], add: t.Sequence[str], variable: str = EXTRA_ARGS
+) -> str:
+    """`text` of an environment file (None: no file) with the arguments in a variable changed.
 
     Only the last assignment to the variable, the effective one, changes. Every other line and every remaining argument
     is preserved byte for byte. If there is no assignment, one is added at the end. A text that already has these
@@ -201,7 +202,7 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
     if open_quote:
         shown = mask_secrets(content)
         raise FlagError("the environment file ends within a quoted value; close the quote", text=shown)
-    target = next((found for found in reversed(assignments) if found.name == EXTRA_ARGS), None)
+    target = next((found for found in reversed(assignments) if found.name == variable), None)
     words = _words(target.value) if target else []
     gone = {
         index
@@ -216,8 +217,8 @@ def rewrite_extra_args(text: t.Optional[str], remove: t.Collection[str], add: t.
     value = " ".join([*(raw for raw, _word in kept), *map(_quote_word, add)])
     if split_arguments(value) != wanted:
         shown = mask_secrets(content)
-        raise FlagError(f"{EXTRA_ARGS} is '{mask_secrets(value)}', where a quote is not closed; close it", text=shown)
-    line = f"{EXTRA_ARGS}={_quote_value(value)}\n"
+        raise FlagError(f"{variable} is '{mask_secrets(value)}', where a quote is not closed; close it", text=shown)
+    line = f"{variable}={_quote_value(value)}\n"
     if target:
         return content[: target.start] + line + content[target.end :]
     if content and not content.endswith("\n"):

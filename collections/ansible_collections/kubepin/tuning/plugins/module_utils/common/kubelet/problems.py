@@ -109,27 +109,43 @@ def embedded(manager: str, path: str) -> Problem:
 
 
 _OWN_WAY = {
-    "kubespray": "kubespray rewrites the kubelet's service and files at each run. Set kubelet_cpu_manager_policy, and reservedSystemCPUs "
-    "in kubelet_config_extra_args, in its variables; drain the node and remove cpu_manager_state while the kubelet is stopped. Do not "
-    "install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
+    "kubespray": "Its service must pass $KUBELET_ARGS from /etc/kubernetes/kubelet.env, as kubespray writes it. Run kubespray on this "
+    "node. Do not install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
     "nodeadm": "nodeadm (EKS) rewrites the kubelet's files at each boot. Set cpuManagerPolicy and reservedSystemCPUs, and "
     'kubeReservedCgroup and systemReservedCgroup to "", in spec.kubelet.config of the NodeConfig, and replace the node.',
 }
-"""Installer -> how to set the policy where its service does not read KUBELET_EXTRA_ARGS."""
+"""Installer -> how to set the policy where its service takes no arguments from a file that kubepin may change."""
 
 
 def no_extra_args_file(manager: str) -> Problem:
     return Problem(
         "no_extra_args_file",
         "the kubelet's service",
-        "reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS, where kubepin puts settings that "
-        "must outlive `kubeadm upgrade node`",
+        "reads neither /etc/default/kubelet nor /etc/sysconfig/kubelet into KUBELET_EXTRA_ARGS, nor kubespray's "
+        "/etc/kubernetes/kubelet.env into KUBELET_ARGS, where kubepin puts its settings",
         _OWN_WAY.get(
             manager,
             "If kubeadm set this node up, restore its service drop-in (10-kubeadm.conf). Otherwise set the policy with what did, or leave "
             "the node out with --limit.",
         ),
     )
+
+
+def upgraded_by_installer(manager: str) -> Problem:
+    return Problem(
+        "upgraded_by_installer",
+        "this node's kubelet",
+        f"was set up by {manager}, and does not read the configuration that `kubeadm upgrade node` writes",
+        _OWN_UPGRADE.get(manager, f"Upgrade it with {manager}."),
+    )
+
+
+_OWN_UPGRADE = {
+    "kubespray": "Upgrade the cluster with kubespray's own upgrade-cluster.yml. Put the settings of this node into its inventory first: "
+    "emit-node-settings.yml writes them (format kubespray).",
+    "nodeadm": "Replace the node by one with a newer image (AMI).",
+}
+"""Installer -> how it upgrades a node."""
 
 
 def extra_args_in_braces(variable: str) -> Problem:

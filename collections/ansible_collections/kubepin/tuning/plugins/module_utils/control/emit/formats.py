@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit import
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.node_settings import NodeSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import API_VERSION, ROOT
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubespray import inventory_variables
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import as_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
     DROP_IN_DIR,
@@ -160,22 +161,10 @@ def _without_patches(name: str, node: NodeSettings) -> list[Problem]:
     return [problems.no_kubeadm_patches(name, node.version, _KUBEADM_PATCHES)]
 
 
-_KUBESPRAY_VARIABLES = {
-    "cpuManagerPolicy": "kubelet_cpu_manager_policy",
-    "cpuManagerPolicyOptions": "kubelet_cpu_manager_policy_options",
-    "topologyManagerPolicy": "kubelet_topology_manager_policy",
-    "topologyManagerScope": "kubelet_topology_manager_scope",
-}
-
-
 def kubespray(node: NodeSettings) -> Emitted:
-    """Group variables (kubernetes-sigs/kubespray@46dbdd3: roles/kubernetes/node/templates/kubelet-config.v1beta1.yaml.j2,
-    which appends kubelet_config_extra_args; docs/ansible/vars.md)."""
-    variables = {name: node.settings[of] for of, name in _KUBESPRAY_VARIABLES.items() if of in node.settings}
-    others = {of: value for of, value in node.settings.items() if of not in _KUBESPRAY_VARIABLES}
-    content = {**variables, "kubelet_config_extra_args": others}
+    """Group variables (`control/kubelet/kubespray.py`)."""
     return Emitted(
-        [File(f"group_vars/{node.name.replace('-', '_')}.yml", _yaml(node, content))],
+        [File(f"group_vars/{node.name.replace('-', '_')}.yml", _yaml(node, inventory_variables(node.settings)))],
         notes=[
             "Leave kube_reserved and system_reserved false, as they are by default: otherwise kubespray sets kubeReservedCgroup and "
             "systemReservedCgroup, with which the kubelet refuses reservedSystemCPUs.",

@@ -44,11 +44,23 @@ _RUNTIME_PROGRAMS = {"containerd": "containerd", "cri-o": "crio", "docker": "doc
 
 
 @dataclass(frozen=True)
+class ExtraArgs:
+    """Where a service takes further arguments for the kubelet's command line."""
+
+    file: str
+    """An environment file."""
+    variable: str
+    """The variable in it."""
+    text: str | None
+    """The file's text; None if it does not exist."""
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where this kubelet's settings come from, where kubepin may put its own, and what runs the kubelet."""
 
     manager: str
-    """What set the node up: kubeadm, k3s, rke2 or unknown."""
+    """What set the node up: kubeadm, kubespray, nodeadm, k3s, rke2 or unknown."""
     service: str
     """The systemd service that a restart restarts."""
     restart_interval: float | None
@@ -60,9 +72,8 @@ class Layout:
     config_dir: str | None
     drop_ins: tuple[DropIn, ...]
     """In the order of precedence, the highest last."""
-    extra_args_file: str | None
-    """The file that sets, or would set, KUBELET_EXTRA_ARGS; None if the service reads none."""
-    extra_args_text: str | None
+    extra_args: ExtraArgs | None
+    """None if the service takes none."""
     root_dir: str
     """The kubelet's --root-dir, which holds its state files."""
 
@@ -146,8 +157,7 @@ class _Decoder:
             config=config,
             config_dir=config_dir,
             drop_ins=drop_ins,
-            extra_args_file=sources["extra_args_file"],
-            extra_args_text=sources["extra_args_text"],
+            extra_args=self._extra_args(),
             root_dir=sources["root_dir"],
         )
         return Kubelet(
@@ -175,6 +185,12 @@ class _Decoder:
         arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
         values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
         return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
+
+    def _extra_args(self) -> ExtraArgs | None:
+        sources = self._sources
+        if sources["extra_args_file"] is None:
+            return None
+        return ExtraArgs(sources["extra_args_file"], sources["extra_args_variable"], sources["extra_args_text"])
 
     def _distribution(self, path: str) -> t.Any:
         """The configuration of k3s or RKE2."""
@@ -257,8 +273,9 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
         "command_line": sources["command_line"],
         "configured_command_line": sources["configured_command_line"],
         "stale": None if embedded else _is_stale(sources["command_line"], sources["configured_command_line"]),
-        "extra_args_file": layout.extra_args_file,
-        "extra_args_text": layout.extra_args_text,
+        "extra_args_file": sources["extra_args_file"],
+        "extra_args_variable": sources["extra_args_variable"],
+        "extra_args_text": sources["extra_args_text"],
         "config_file": layout.config_file,
         "config": layout.config,
         "config_dir": layout.config_dir,

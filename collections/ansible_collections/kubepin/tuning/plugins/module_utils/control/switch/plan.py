@@ -44,7 +44,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.con
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import ExtraArgs, Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubespray import inventory_variables
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences, same
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     DROP_IN_MINOR,
@@ -66,13 +67,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     changed_since,
+    inventory_keeps,
+    inventory_lacks,
     not_restarted,
 )
 
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 RESTART_MARGIN_SECONDS = 2
-_OUTLIVES = "settings that outlive kubeadm upgrade node"
+_OUTLIVES = {
+    "kubeadm": "settings that outlive kubeadm upgrade node",
+    "kubespray": "settings that last until kubespray's next run",
+}
+"""Manager -> why files hold the settings."""
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
 
 
@@ -139,16 +146,16 @@ def plan_switch(
     :param accept_not_restarted: whether it may differ from the files and flags in settings that the switch does not set
     """
     now: Config = kubelet.effective
-    version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
+    version, extra_args = kubelet.version, kubelet.layout.extra_args
     problems = _node_problems(kubelet)
-    if problems or version is None or extra_args_file is None:
+    if problems or version is None or extra_args is None:
         return Plan(problems=[*problems, *version_problems(version)])
     chosen = choose_settings(topology, now, version, desired)
     settings, reservation = chosen.settings, chosen.reservation
     if chosen.problems:
         return Plan(problems=chosen.problems, reservation=reservation)
     differing = [name for name in settings if not same(name, settings[name], now.get(name))]
-    files = _file_changes(kubelet, version, extra_args_file, settings) if differing else []
+    files = _file_changes(kubelet, version, extra_args, settings) if differing else []
     problems = _overruled(kubelet, files, settings)
     if problems:
         return Plan(problems=problems, reservation=reservation)
@@ -160,6 +167,7 @@ def plan_switch(
         settings=_setting_changes(kubelet, settings, differing, running),
         notes=[
             *_notes(kubelet, settings, differing),
+            *_installer_notes(kubelet, settings),
             *(machine_notes(topology, reservation.cpus) if reservation else []),
             *(_costs(kubelet, version, settings) if "cpuManagerPolicy" in differing else []),
         ],
@@ -194,11 +202,11 @@ def plan_pins(kubelet: Kubelet) -> Plan:
     settings = {name: kubelet.effective[name] for name in MANAGED if kubelet.sources[name].startswith("file:")}
     if not settings:
         return Plan()
-    version, extra_args_file = kubelet.version, kubelet.layout.extra_args_file
+    version, extra_args = kubelet.version, kubelet.layout.extra_args
     problems = [problem for problem in _node_problems(kubelet) if problem.code != "unit_files_changed"]
-    if problems or version is None or extra_args_file is None:
+    if problems or version is None or extra_args is None:
         return Plan(problems=problems or version_problems(version))
-    return Plan(files=_file_changes(kubelet, version, extra_args_file, settings))
+    return Plan(files=_file_changes(kubelet, version, extra_args, settings))
 
 
 def plan_rollback(
@@ -208,22 +216,34 @@ def plan_rollback(
     current: t.Mapping[str, t.Optional[str]],
     running: Config | None = None,
     accept_not_restarted: bool = False,
+    switched: t.Sequence[SettingChange] = (),
 ) -> Plan:
-    """The plan to roll back a committed switch.
+    """The plan to roll back a committed switch. A file that has its old text already, as after an installer's run, stays.
 
     `running` and `accept_not_restarted` are as for `plan_switch`.
 
     :param files: the switch's file changes, from its journal
     :param current: path -> current text (None: absent) of those files
+    :param switched: the switch's settings, from its journal
     """
     problems = _node_problems(kubelet)
-    problems += [changed_since(change.path) for change in files if current.get(change.path) != change.after]
+    problems += [
+        changed_since(change.path) for change in files if current.get(change.path) not in (change.after, change.before)
+    ]
     version = kubelet.version
     if problems or version is None:
         return Plan(problems=problems or version_problems(version))
-    back = [change.inverse("as before the switch") for change in reversed(files)]
+    due = [change for change in files if current.get(change.path) == change.after]
+    back = [change.inverse("as before the switch") for change in reversed(due)]
     after, _sources = effective_after(kubelet, back)
     now: Config = kubelet.effective
+    kept = {
+        change.name: after[change.name]
+        for change in switched
+        if not same(change.name, change.before, after[change.name])
+    }
+    if kept and kubelet.layout.manager == "kubespray":
+        return Plan(problems=[inventory_keeps(str(kubelet.layout.config_file), inventory_variables(kept))])
     settings = [
         SettingChange(name, now.get(name), after.get(name), "as before the switch")
         for name in MANAGED
@@ -294,7 +314,7 @@ def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
     problems = [problem for problem in kubelet.problems if not problem.waivable]
     if kubelet.layout.manager in ("k3s", "rke2"):
         problems.append(managed_by(kubelet.layout.manager))
-    elif kubelet.layout.extra_args_file is None:
+    elif kubelet.layout.extra_args is None:
         problems.append(no_extra_args_file(kubelet.layout.manager))
     return problems
 
@@ -303,28 +323,28 @@ def placed_in_drop_in(version: str) -> bool:
     """Whether the settings go to a drop-in directory (since 1.30, where it is beta and on by default) or to flags.
 
     `kubeadm upgrade node` rewrites /var/lib/kubelet/config.yaml and kubeadm-flags.env, but neither the drop-in
-    directory nor the file that sets KUBELET_EXTRA_ARGS. Flags take precedence over drop-ins, and drop-ins over
-    config.yaml (KEP-3983).
+    directory nor the file that sets KUBELET_EXTRA_ARGS. kubespray writes its configuration file and its environment
+    file, and no drop-ins. Flags take precedence over drop-ins, and drop-ins over the configuration file (KEP-3983).
     """
     return minor_of(version) >= DROP_IN_MINOR
 
 
-def _file_changes(kubelet: Kubelet, version: str, extra_args_file: str, settings: Settings) -> list[FileChange]:
+def _file_changes(kubelet: Kubelet, version: str, extra_args: ExtraArgs, settings: Settings) -> list[FileChange]:
     layout = kubelet.layout
     changes: list[FileChange] = []
     minor = minor_of(version)
     written = {n: value for n, value in settings.items() if value not in ({}, []) and minor >= KNOWN_SINCE.get(n, 0)}
     flags = as_flags(written)
-    reason = _OUTLIVES
+    placed = reason = _OUTLIVES.get(layout.manager, _OUTLIVES["kubeadm"])
     if placed_in_drop_in(version):
         path, before = drop_in_of(kubelet)
         earlier: Config = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
         kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
-        changes.append(FileChange(path, before, render_drop_in({**kept, **written}), _OUTLIVES))
+        changes.append(FileChange(path, before, render_drop_in({**kept, **written}), placed))
         flags = [] if layout.config_dir else [f"--config-dir={DROP_IN_DIR}"]
         reason = "names the drop-in directory"
-    extra = rewrite_extra_args(layout.extra_args_text, flags_of(settings), flags)
-    changes.append(FileChange(extra_args_file, layout.extra_args_text, extra, reason))
+    extra = rewrite_extra_args(extra_args.text, flags_of(settings), flags, extra_args.variable)
+    changes.append(FileChange(extra_args.file, extra_args.text, extra, reason))
     return [change for change in changes if change.before != change.after]
 
 
@@ -360,9 +380,10 @@ def effective_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> tuple[di
     layout = kubelet.layout
     texts = {change.path: change.after for change in files}
     argv = list(layout.command_line)
-    if layout.extra_args_file in texts:
-        after = extra_args_of(texts[layout.extra_args_file])
-        argv = _replace_arguments(argv, extra_args_of(layout.extra_args_text), after)
+    extra = layout.extra_args
+    if extra and extra.file in texts:
+        new = extra_args_of(texts[extra.file], extra.variable)
+        argv = _replace_arguments(argv, extra_args_of(extra.text, extra.variable), new)
     path, _text = drop_in_of(kubelet)
     drop_ins = [drop_in for drop_in in layout.drop_ins if drop_in.path not in texts]
     text = texts.get(path)
@@ -432,9 +453,21 @@ def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> 
     ignored = [problem.text for problem in kubelet.problems if problem.waivable]
     if differing:
         return ignored
+    if kubelet.layout.manager == "kubespray":
+        return ignored
     rewritten = [
         f"{name} comes from {kubelet.layout.config_file}, which `kubeadm upgrade node` rewrites from the cluster's ConfigMap"
         for name in settings
         if kubelet.sources.get(name, "").startswith("file:")
     ]
     return [*ignored, *rewritten]
+
+
+def _installer_notes(kubelet: Kubelet, settings: Settings) -> list[str]:
+    """What an installer's next run would take away, because its own configuration file says otherwise."""
+    layout = kubelet.layout
+    if layout.manager != "kubespray" or layout.extra_args is None:
+        return []
+    written: Config = {**DEFAULTS, **(layout.config or {})}
+    lost = {name: value for name, value in settings.items() if not same(name, value, written[name])}
+    return [inventory_lacks(layout.extra_args.file, inventory_variables(lost)).text] if lost else []

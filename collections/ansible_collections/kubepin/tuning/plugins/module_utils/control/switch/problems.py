@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
@@ -32,6 +33,33 @@ def changed_since(path: str) -> Problem:
         "was changed after the switch that is to be rolled back",
         "Undo that edit first, or restore the file by hand from the switch's journal and remove the journal.",
     )
+
+
+def inventory_lacks(path: str, variables: Mapping[str, object]) -> Problem:
+    """:param variables: those of kubespray that would keep the settings"""
+    return Problem(
+        "inventory_lacks_settings",
+        "kubespray",
+        f"writes {path} anew at its next run, without what kubepin adds: the kubelet would then refuse its state file, and stay down",
+        f"Before that run, set these variables for this node in kubespray's inventory: {_as_yaml(variables)}. "
+        "emit-node-settings.yml writes them as a file (format kubespray).",
+        waivable=True,
+    )
+
+
+def inventory_keeps(path: str, variables: Mapping[str, object]) -> Problem:
+    """:param variables: those of kubespray that set what a rollback would take back"""
+    return Problem(
+        "inventory_keeps_settings",
+        path,
+        f"has the settings too, as kubespray writes it from its inventory: {_as_yaml(variables)}",
+        "Switch the node with -e cpu_manager_policy=none, remove these variables from the inventory, and run kubespray. In another order, "
+        "the kubelet would refuse its state file, and stay down.",
+    )
+
+
+def _as_yaml(variables: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}: {json.dumps(value, sort_keys=True)}" for name, value in variables.items())
 
 
 def not_restarted(differences: Iterable[Difference]) -> Problem:

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
@@ -153,7 +153,9 @@ class SwitchRun:
         version = self._kubelet.version or committed["kubelet_version"]
         self._kubelet = replace(self._kubelet, version=version)
         files = [FileChange(**change) for change in committed["files"]]
-        return plan_rollback(self._topology, self._kubelet, files, committed["current"], *compared), committed["id"]
+        switched = [SettingChange(**setting) for setting in committed["settings"]]
+        plan = plan_rollback(self._topology, self._kubelet, files, committed["current"], *compared, switched)
+        return plan, committed["id"]
 
     def _record(self, plan: Plan) -> None:
         self.result["settings"] = [asdict(setting) for setting in plan.settings]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import upgraded_by_installer
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import (
     HOME,
     KUBERNETES,
@@ -25,6 +26,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.sta
 Facts = dict[str, t.Any]
 
 SCHEMA = 1
+_UPGRADED_OTHERWISE = ("kubespray", "nodeadm")
+"""Managers whose kubelet does not read what `kubeadm upgrade node` writes."""
 _PROGRAMS_MB = 500
 """Two sets of kubeadm, kubelet and kubectl, the new and the backed-up ones; packages need the same again."""
 _IMAGES_MB = 1000
@@ -45,6 +48,8 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config |
         for problem in kubelet.problems
         if not problem.waivable and (problem.code != "unit_files_changed" or not read["upgrade_in_progress"])
     ]
+    if kubelet.layout.manager in _UPGRADED_OTHERWISE:
+        problems.append(upgraded_by_installer(kubelet.layout.manager))
     copied = ("control_plane", "boot_id", "packages", "manifests", "certificates", "source_problems")
     return {
         "schema": SCHEMA,

@@ -33,6 +33,14 @@ ROOT_DIR = "/var/lib/kubelet"
 EXTRA_ARGS_FILES = ("/etc/default/kubelet", "/etc/sysconfig/kubelet")
 """Where kubeadm's packages (deb, rpm) let users set KUBELET_EXTRA_ARGS; nothing rewrites them."""
 
+KUBESPRAY_ENVIRONMENT = "/etc/kubernetes/kubelet.env"
+"""The environment file of kubespray's service (kubernetes-sigs/kubespray@46dbdd3: roles/kubernetes/node/tasks/kubelet.yml,
+which writes it at each run)."""
+
+_EXTRA_ARGS_PLACES = ((EXTRA_ARGS, EXTRA_ARGS_FILES), ("KUBELET_ARGS", (KUBESPRAY_ENVIRONMENT,)))
+"""Variable and files in which a service's own command takes further arguments: kubeadm's, and kubespray's
+(roles/kubernetes/node/templates/kubelet.service.j2, kubelet.env.v1beta1.j2)."""
+
 EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agent": "rke2"}
 """Service -> distribution, for distributions that run the kubelet inside their own process."""
 
@@ -47,7 +55,7 @@ _ELSEWHERE = {
 }
 """Service -> distribution, for those whose kubelet's settings are in places of their own, which are not read."""
 
-_INSTALLERS = {"kubespray": "/etc/kubernetes/kubelet.env", "nodeadm": "/etc/eks/kubelet/environment"}
+_INSTALLERS = {"kubespray": KUBESPRAY_ENVIRONMENT, "nodeadm": "/etc/eks/kubelet/environment"}
 """Installer -> the file from which its service of the kubelet takes the arguments (kubernetes-sigs/kubespray
 roles/kubernetes/node, awslabs/amazon-eks-ami nodeadm)."""
 
@@ -159,7 +167,7 @@ class _Reader:
         settings = parse_unit(text for text in map(self._text, unit.files) if text is not None)
         environment_files = self._environment_files(settings)
         configured = self._configured_command_line(unit.name, settings, environment_files)
-        extra_args_file = self._extra_args_file(settings, environment_files)
+        extra_args_file, extra_args_variable = self._extra_args(settings, environment_files)
         files, folders = self._configuration_paths(unit.manager, configured)
         drop_ins = {folder: self._drop_ins(folder) for folder in folders}
         root_dir = flag_path(configured, "root-dir") or ROOT_DIR
@@ -174,6 +182,7 @@ class _Reader:
             "command_line": self._running_command_line(unit),
             "configured_command_line": configured,
             "extra_args_file": extra_args_file,
+            "extra_args_variable": extra_args_variable,
             "extra_args_text": self._text(extra_args_file) if extra_args_file else None,
             "texts": texts,
             "drop_ins": drop_ins,
@@ -298,33 +307,42 @@ class _Reader:
         text = self._text(f"/proc/{pid}/cmdline") if pid != "0" else None
         return text.rstrip("\0").split("\0") if text else []
 
-    def _extra_args_file(
+    def _extra_args(
         self, settings: t.Mapping[str, t.List[str]], environment_files: t.Sequence[Report]
-    ) -> t.Optional[str]:
+    ) -> t.Tuple[t.Optional[str], t.Optional[str]]:
+        """The file that sets further arguments, and the variable in it; None for both if the service takes none."""
         words = [word for command in settings.get("ExecStart", [])[-1:] for word in split_arguments(command)]
         paths = [file["path"] for file in environment_files]
-        candidates = [path for path in paths if path in EXTRA_ARGS_FILES]
-        plain, braced = f"${EXTRA_ARGS}" in words, f"${{{EXTRA_ARGS}}}" in words
-        if not candidates or not (plain or braced):
-            return None
-        if not plain:
-            self._problems.append(problems.extra_args_in_braces(EXTRA_ARGS))
-        chosen: str = candidates[-1]
-        for path in paths[paths.index(chosen) + 1 :]:
-            if EXTRA_ARGS in parse_environment(self._text(path) or ""):
-                self._problems.append(problems.extra_args_overruled(path, EXTRA_ARGS, chosen))
-        if EXTRA_ARGS not in parse_environment(self._text(chosen) or ""):
-            self._problems += [
-                problems.extra_args_hidden(place, EXTRA_ARGS, chosen)
-                for place in self._earlier_extra_args(settings, paths[: paths.index(chosen)])
-            ]
-        return chosen
+        for variable, files in _EXTRA_ARGS_PLACES:
+            candidates = [path for path in paths if path in files]
+            plain, braced = f"${variable}" in words, f"${{{variable}}}" in words
+            if candidates and (plain or braced):
+                if not plain:
+                    self._problems.append(problems.extra_args_in_braces(variable))
+                self._note_conflicts(settings, paths, candidates[-1], variable)
+                return candidates[-1], variable
+        return None, None
 
-    def _earlier_extra_args(self, settings: t.Mapping[str, t.List[str]], paths: t.Sequence[str]) -> t.List[str]:
+    def _note_conflicts(
+        self, settings: t.Mapping[str, t.List[str]], paths: t.Sequence[str], chosen: str, variable: str
+    ) -> None:
+        """Note what overrules the variable in the chosen file, or would be overruled by it."""
+        for path in paths[paths.index(chosen) + 1 :]:
+            if variable in parse_environment(self._text(path) or ""):
+                self._problems.append(problems.extra_args_overruled(path, variable, chosen))
+        if variable not in parse_environment(self._text(chosen) or ""):
+            self._problems += [
+                problems.extra_args_hidden(place, variable, chosen)
+                for place in self._earlier_extra_args(settings, paths[: paths.index(chosen)], variable)
+            ]
+
+    def _earlier_extra_args(
+        self, settings: t.Mapping[str, t.List[str]], paths: t.Sequence[str], variable: str
+    ) -> t.List[str]:
         """The sources of values that an assignment in a later file would override."""
         words = [word for setting in settings.get("Environment", []) for word in split_arguments(setting)]
-        places = ["the service's Environment="] if any(word.startswith(f"{EXTRA_ARGS}=") for word in words) else []
-        return places + [path for path in paths if EXTRA_ARGS in parse_environment(self._text(path) or "")]
+        places = ["the service's Environment="] if any(word.startswith(f"{variable}=") for word in words) else []
+        return places + [path for path in paths if variable in parse_environment(self._text(path) or "")]
 
     # Configuration
 

@@ -39,5 +39,6 @@ def _committed(record: SwitchRecord, files: Files) -> Facts:
         "id": record.id,
         "kubelet_version": record.kubelet_version,
         "files": [asdict(change) for change in record.files],
+        "settings": [asdict(setting) for setting in record.settings],
         "current": {change.path: files.read(change.path) for change in record.files},
     }

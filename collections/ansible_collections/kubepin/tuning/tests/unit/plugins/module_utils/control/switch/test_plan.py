@@ -216,7 +216,7 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
             STATIC,
             "no_extra_args_file",
             "Do not install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
-            id="kubespray",
+            id="kubespray without KUBELET_ARGS",
         ),
         pytest.param(
             kubelet(extra_args_file=None, manager="nodeadm"),
@@ -389,3 +389,86 @@ def test_the_plan_of_a_switch_tells_what_it_costs_and_the_next_run_does_not() ->
     assert plan.notes == static_policy_costs(36, found.effective)
     assert len(plan.notes) == 2
     assert plan_switch(topology(), after(plan, "1.36.3"), STATIC).notes == []
+
+
+KUBESPRAY_ENV = "/etc/kubernetes/kubelet.env"
+KUBESPRAY_ARGS = (
+    'KUBE_LOG_LEVEL="--v=2"\nKUBELET_ARGS="--kubeconfig=/etc/kubernetes/kubelet.conf \\\n'
+    '--runtime-cgroups=/system.slice/containerd.service \\\n "\nKUBELET_CLOUDPROVIDER=""\n'
+)
+
+
+def of_kubespray(version: str = "1.36.3", args: str = KUBESPRAY_ARGS, **given: Any) -> Kubelet:
+    return kubelet(
+        version,
+        manager="kubespray",
+        extra_args_file=KUBESPRAY_ENV,
+        extra_args_variable="KUBELET_ARGS",
+        extra_args=args,
+        **given,
+    )
+
+
+def switched_kubespray(plan: Plan, version: str = "1.36.3", **given: Any) -> Kubelet:
+    """The node once the plan is carried out and the kubelet restarted."""
+    texts = {change.path: change.after for change in plan.files}
+    args = texts.pop(KUBESPRAY_ENV) or ""
+    return of_kubespray(version, args, **{"drop_ins": texts, "state": STATIC_STATE, **given})
+
+
+def test_on_a_kubespray_node_the_drop_in_directory_is_named_in_its_environment_file() -> None:
+    plan = plan_switch(topology(), of_kubespray(), STATIC)
+    assert plan.problems == []
+    assert paths(plan) == [DROP_IN, KUBESPRAY_ENV]
+    assert plan.files[1].after == (
+        'KUBE_LOG_LEVEL="--v=2"\nKUBELET_ARGS="--kubeconfig=/etc/kubernetes/kubelet.conf '
+        f'--runtime-cgroups=/system.slice/containerd.service --config-dir={DROP_IN_DIR}"\nKUBELET_CLOUDPROVIDER=""\n'
+    )
+    assert not plan_switch(topology(), switched_kubespray(plan), STATIC).changed
+
+
+def test_below_1_30_a_kubespray_node_gets_flags() -> None:
+    plan = plan_switch(topology(), of_kubespray("1.29.0"), STATIC)
+    assert paths(plan) == [KUBESPRAY_ENV]
+    assert '--cpu-manager-policy=static --reserved-cpus=0"' in (plan.files[0].after or "")
+    assert not plan_switch(topology(), switched_kubespray(plan, "1.29.0", drop_ins={}), STATIC).changed
+
+
+def test_the_variables_that_keep_the_settings_on_a_kubespray_node_are_named_until_its_file_has_them() -> None:
+    plan = plan_switch(topology(), of_kubespray(), STATIC)
+    wanted = 'kubelet_cpu_manager_policy: "static", kubelet_config_extra_args: {"reservedSystemCPUs": "0"}.'
+    assert [note for note in plan.notes if wanted in note]
+    again = plan_switch(topology(), switched_kubespray(plan), STATIC)
+    assert (again.changed, [wanted in note for note in again.notes]) == (False, [True])
+    by_inventory = of_kubespray(config=TUNED, state=STATIC_STATE)
+    kept = plan_switch(topology(), by_inventory, STATIC)
+    assert (kept.changed, kept.notes) == (False, [])
+
+
+def roll_back(plan: Plan, found: Kubelet, current: dict[str, str | None]) -> Plan:
+    return plan_rollback(topology(), found, plan.files, current, switched=plan.settings)
+
+
+def test_a_kubespray_node_is_rolled_back() -> None:
+    plan = plan_switch(topology(), of_kubespray(), STATIC)
+    back = roll_back(plan, switched_kubespray(plan), {change.path: change.after for change in plan.files})
+    assert back.problems == []
+    assert [(change.path, change.after) for change in back.files] == [(KUBESPRAY_ENV, KUBESPRAY_ARGS), (DROP_IN, None)]
+
+
+def test_after_a_kubespray_run_that_took_the_settings_away_a_rollback_removes_the_rest() -> None:
+    plan = plan_switch(topology(), of_kubespray(), STATIC)
+    current = {DROP_IN: plan.files[0].after, KUBESPRAY_ENV: KUBESPRAY_ARGS}
+    back = roll_back(plan, of_kubespray(state=STATIC_STATE), current)
+    assert back.problems == []
+    assert [(change.path, change.after) for change in back.files] == [(DROP_IN, None)]
+    assert [change.path for change in back.state_files] == ["/var/lib/kubelet/cpu_manager_state"]
+
+
+def test_what_the_inventory_keeps_cannot_be_rolled_back() -> None:
+    plan = plan_switch(topology(), of_kubespray(), STATIC)
+    current = {DROP_IN: plan.files[0].after, KUBESPRAY_ENV: KUBESPRAY_ARGS}
+    [problem] = roll_back(plan, of_kubespray(config=TUNED, state=STATIC_STATE), current).problems
+    assert problem.code == "inventory_keeps_settings"
+    assert 'kubelet_cpu_manager_policy: "static"' in problem.text
+    assert "-e cpu_manager_policy=none" in problem.remedy

@@ -75,6 +75,15 @@ def test_unit_files_that_an_interrupted_upgrade_changed_are_no_problem(in_progre
     assert [problem["code"] for problem in facts["problems"]] == codes
 
 
+@pytest.mark.parametrize(
+    ("manager", "way"), [("kubespray", "kubespray's own upgrade-cluster.yml"), ("nodeadm", "newer image")]
+)
+def test_a_node_that_kubeadm_does_not_configure_is_not_upgraded(manager: str, way: str) -> None:
+    [problem] = node_facts(read(kubelet=sources(manager=manager)), by_packages=False)["problems"]
+    assert problem["code"] == "upgraded_by_installer"
+    assert way in problem["remedy"]
+
+
 def test_files_that_cannot_be_replaced_are_problems_of_the_node() -> None:
     obstacles = to_dicts([file_immutable("/usr/bin/kubelet")])
     assert node_facts(read(obstacles=obstacles), by_packages=False)["problems"] == obstacles

@@ -350,6 +350,53 @@ def test_installers_with_a_service_of_their_own(node: Node, file: str, manager: 
     assert (node.read()["manager"], node.read()["extra_args_file"]) == (manager, None)
 
 
+KUBESPRAY_ENV = "/etc/kubernetes/kubelet.env"
+KUBESPRAY_CONFIG = "/etc/kubernetes/kubelet-config.yaml"
+KUBESPRAY_NODE = {
+    "/etc/systemd/system/kubelet.service": (
+        "[Service]\nEnvironmentFile=-/etc/kubernetes/kubelet.env\nExecStart=/usr/local/bin/kubelet \\\n\t\t$KUBE_LOGTOSTDERR \\\n"
+        "\t\t$KUBE_LOG_LEVEL \\\n\t\t$KUBELET_ADDRESS \\\n\t\t$KUBELET_ARGS \\\n\t\t$DOCKER_SOCKET \\\n\t\t$KUBELET_CLOUDPROVIDER\n"
+        "Restart=always\nRestartSec=10s\n"
+    ),
+    KUBESPRAY_ENV: (
+        'KUBE_LOG_LEVEL="--v=2"\nKUBELET_ADDRESS="--node-ip=10.0.0.7"\n\n\n'
+        'KUBELET_ARGS="--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \\\n'
+        f"--config={KUBESPRAY_CONFIG} \\\n--kubeconfig=/etc/kubernetes/kubelet.conf \\\n"
+        '--runtime-cgroups=/system.slice/containerd.service \\\n "\n'
+        'KUBELET_CLOUDPROVIDER=""\n\nPATH=/usr/local/bin:/usr/bin\n'
+    ),
+    KUBESPRAY_CONFIG: HEAD + "cgroupDriver: systemd\nkubeReserved:\n  cpu: 100m\nsystemReserved:\n  cpu: 500m\n",
+    "/usr/local/bin/kubelet": "",
+    # an older run's, which kubespray's backup leaves beside the file
+    f"{KUBESPRAY_ENV}.4242.2026-11-02@10:00:00~": 'KUBELET_ARGS="--cpu-manager-policy=static"\n',
+}
+"""As the templates in roles/kubernetes/node of kubernetes-sigs/kubespray@46dbdd3 write them, but for shorter texts."""
+
+
+def test_a_kubespray_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROGRAMS, "/usr/local/bin/kubelet", "Kubernetes v1.36.3\n")
+    node = Node(tmp_path)
+    for name, text in KUBESPRAY_NODE.items():
+        node.write(name, text)
+    node.path("/usr/local/bin/kubelet").chmod(0o755)
+    node.services["kubelet"] = {**SHOWN, "FragmentPath": "/etc/systemd/system/kubelet.service", "DropInPaths": ""}
+    report = node.read()
+    assert report["problems"] == []
+    assert (report["manager"], report["version"]) == ("kubespray", "1.36.3")
+    assert (report["extra_args_file"], report["extra_args_variable"]) == (KUBESPRAY_ENV, "KUBELET_ARGS")
+    assert report["configured_command_line"] == [
+        "/usr/local/bin/kubelet",
+        "--v=2",
+        "--node-ip=10.0.0.7",
+        "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf",
+        f"--config={KUBESPRAY_CONFIG}",
+        "--kubeconfig=/etc/kubernetes/kubelet.conf",
+        "--runtime-cgroups=/system.slice/containerd.service",
+    ]
+    assert (report["config_file"], report["effective"]["cpuManagerPolicy"]) == (KUBESPRAY_CONFIG, "none")
+    assert (report["cgroup"]["driver"], report["effective"]["kubeReserved"]) == ("systemd", {"cpu": "100m"})
+
+
 def test_no_kubelet(tmp_path: Path) -> None:
     node = Node(tmp_path)
     with pytest.raises(
