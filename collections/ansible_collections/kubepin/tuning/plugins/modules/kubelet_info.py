@@ -22,7 +22,7 @@ author:
 options:
   fail_on_unsupported:
     description:
-      - Whether to fail on a node whose kubelet kubepin does not manage yet (k3s, RKE2).
+      - Whether to fail on a node whose kubelet kubepin does not manage (k3s and RKE2 before 1.32).
       - If V(false), what could be read is returned, with a note in RV(kubelet.problems).
     type: bool
     default: true
@@ -80,8 +80,8 @@ kubelet:
       type: int
       sample: 1
     manager:
-      description: What set the node up, one of V(kubeadm), V(kubespray), V(nodeadm) (EKS), V(k3s), V(rke2) and
-        V(unknown).
+      description: What set the node up, one of V(kubeadm), V(kubespray), V(nodeadm) (EKS), V(kops), V(openshift), V(k3s),
+        V(rke2) and V(unknown).
       type: str
       sample: kubeadm
     version:
@@ -370,6 +370,7 @@ kubelet:
           type: str
 """
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -381,6 +382,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubele
     read_programs,
     read_sources,
 )
+
+DROP_INS_MINOR = 32
+"""The minor version of 1.x from which k3s and RKE2 pass all settings to the kubelet as files."""
 
 ARGUMENT_SPEC = {
     "fail_on_unsupported": {"type": "bool", "default": True},
@@ -395,14 +399,19 @@ def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
     :raises TuningError: naming the distribution that was recognized
     """
     manager, service = kubelet["manager"], kubelet["service"]["name"]
-    if manager in EMBEDDING.values():
+    if manager in EMBEDDING.values() and not _has_drop_ins(kubelet["version"]):
         raise TuningError(
-            f"This node runs {manager} (service '{service}'), which kubepin does not manage yet: it manages kubelets that are a "
-            "service of their own, as kubeadm sets them up. Leave the node out with --limit, or set `fail_on_unsupported` to "
-            "`false` to look at it all the same.",
+            f"This node runs {manager} {kubelet['version']} (service '{service}'). kubepin manages {manager} from "
+            f"1.{DROP_INS_MINOR} on, where its kubelet takes settings from files that can be read. Leave the node out with --limit, or "
+            "set `fail_on_unsupported` to `false` to look at it all the same.",
             manager=manager,
             service=service,
         )
+
+
+def _has_drop_ins(version: t.Optional[str]) -> bool:
+    match = re.match(r"1\.(\d+)\.", version or "", re.ASCII)
+    return match is not None and int(match[1]) >= DROP_INS_MINOR
 
 
 def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequence[str]) -> None:

@@ -152,7 +152,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     DesiredState,
     Endpoint,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run, runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import rollback_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, sole_use
@@ -181,8 +181,8 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
 class Transaction:
     """What the parameters ask for, on this node."""
 
-    def __init__(self, node: Node, journal: Journal, params: t.Mapping[str, t.Any], check_mode: bool) -> None:
-        self._node = node
+    def __init__(self, run: Run, journal: Journal, params: t.Mapping[str, t.Any], check_mode: bool) -> None:
+        self._run = run
         self._journal = journal
         self._params = params
         self._check_mode = check_mode
@@ -197,7 +197,8 @@ class Transaction:
         return {**result, "rollback": rollback_facts(self._journal, self._journal.committed())}
 
     def _switch(self, endpoint: Endpoint) -> Switch:
-        return Switch(self._node, self._journal, endpoint, float(self._params["timeout"]))
+        node = Node(self._run, endpoint.service, endpoint.log_file)
+        return Switch(node, self._journal, endpoint, float(self._params["timeout"]))
 
     def _apply(self) -> Result:
         changes = Changes.from_dict(json.loads(self._params["changes"]))
@@ -248,12 +249,13 @@ def main() -> None:
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # a lost connection must not interrupt a transaction
-    node = Node(runner(module.run_command))
+    run = runner(module.run_command)
+    node = Node(run)
     journal = Journal(node)
     try:
         own = module.params["switch_id"]
         with contextlib.nullcontext() if module.check_mode else sole_use(node, journal, own):
-            result = Transaction(node, journal, module.params, module.check_mode).run()
+            result = Transaction(run, journal, module.params, module.check_mode).run()
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(**result)

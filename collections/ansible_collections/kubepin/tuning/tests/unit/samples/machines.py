@@ -121,10 +121,10 @@ def sources(
     """
     configured = ["/usr/bin/kubelet", f"--config={CONFIG}", *line, *extra_args_of(extra_args, extra_args_variable)]
     config_dir = flag_value(configured, "config-dir")
-    embedded = f"/etc/rancher/{manager}/config.yaml" if manager in ("k3s", "rke2") else None
+    embedded = [f"/etc/rancher/{manager}/config.yaml"] if manager in ("k3s", "rke2") else []
     return {
         "manager": manager,
-        "embedded_config": embedded,
+        "embedded_configs": embedded,
         "version": version,
         "service": {"name": "kubelet", "restart_interval_s": 10},
         "command_line": configured if running is None else ["/usr/bin/kubelet", f"--config={CONFIG}", *running],

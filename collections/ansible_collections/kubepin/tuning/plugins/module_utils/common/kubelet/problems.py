@@ -91,12 +91,14 @@ def no_command(service: str) -> Problem:
     )
 
 
-def managed_by(manager: str) -> Problem:
+def managed_by(manager: str, since: int) -> Problem:
+    """:param since: the minor version of 1.x from which its kubelet has a drop-in directory"""
     return Problem(
         "unsupported_manager",
         "this node's kubelet",
-        f"is managed by {manager}, and kubepin switches kubeadm nodes only",
-        f"Set the policy in the kubelet-arg of {manager}'s configuration, or leave the node out with --limit.",
+        f"is managed by {manager}, and kubepin switches {manager} from 1.{since} on only, where the kubelet has a drop-in directory",
+        f"Upgrade {manager}, or set the policy with the file that emit-node-settings.yml writes (format {manager}), or leave the node out "
+        "with --limit.",
     )
 
 
@@ -104,7 +106,7 @@ def embedded(manager: str, path: str) -> Problem:
     return Problem(
         "embedded_kubelet",
         manager,
-        f"starts the kubelet itself, and of its settings only kubelet-arg of {path} was read",
+        f"starts the kubelet itself, and of its settings only kubelet-arg of {path} and of the folder {path}.d was read",
     )
 
 
@@ -112,7 +114,12 @@ _OWN_WAY = {
     "kubespray": "Its service must pass $KUBELET_ARGS from /etc/kubernetes/kubelet.env, as kubespray writes it. Run kubespray on this "
     "node. Do not install kubeadm's service drop-in: it would replace kubespray's command and configuration file.",
     "nodeadm": "nodeadm (EKS) rewrites the kubelet's files at each boot. Set cpuManagerPolicy and reservedSystemCPUs, and "
-    'kubeReservedCgroup and systemReservedCgroup to "", in spec.kubelet.config of the NodeConfig, and replace the node.',
+    'kubeReservedCgroup and systemReservedCgroup to "", in spec.kubelet.config of the NodeConfig, and replace the node. '
+    "emit-node-settings.yml writes it (format eks-nodeadm).",
+    "kops": "kOps rewrites the kubelet's files at each boot and update. Set the policy in spec.kubelet of the instance group, which "
+    "emit-node-settings.yml writes (format kops), and run `kops rolling-update cluster`.",
+    "openshift": "The Machine Config Operator owns the kubelet's files. Apply a KubeletConfig, which emit-node-settings.yml writes (format "
+    "openshift).",
 }
 """Installer -> how to set the policy where its service takes no arguments from a file that kubepin may change."""
 

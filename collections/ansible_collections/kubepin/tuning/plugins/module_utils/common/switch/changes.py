@@ -78,6 +78,10 @@ class Endpoint:
     """"cpu_manager" and "memory_manager" -> path of the state file."""
     stay_up_seconds: float
     """How long the service must stay up: longer than its restart interval, or a crash loop would look healthy."""
+    service: str = "kubelet"
+    """The systemd service that runs the kubelet."""
+    log_file: t.Optional[str] = None
+    """The file that the kubelet logs to; None if it logs to the journal of its service."""
 
 
 @dataclass(frozen=True)

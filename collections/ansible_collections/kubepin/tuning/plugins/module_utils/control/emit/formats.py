@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit import
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.node_settings import NodeSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import API_VERSION, ROOT
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import EMBEDDED_DROP_INS_MINOR
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubespray import inventory_variables
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import as_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
@@ -39,8 +40,6 @@ PATCHES_DIR = "/etc/kubernetes/patches"
 PATCH_NAME = "kubeletconfiguration90+strategic.yaml"
 _KUBEADM_PATCHES = 25
 """The minor version of 1.x whose kubeadm first patches the KubeletConfiguration."""
-_RANCHER_DROP_INS = 32
-"""The minor version of 1.x from which k3s and RKE2 read drop-ins (docs.k3s.io/installation/configuration)."""
 _RANCHER_CONFIG_DIR = 22
 """The minor version of 1.x from which every release of k3s and RKE2 reads config.yaml.d (it came with 1.21.2)."""
 _MOST_NAMED = 3
@@ -186,7 +185,7 @@ def k3s(node: NodeSettings) -> Emitted:
 
 
 def _rancher(name: str, node: NodeSettings) -> Emitted:
-    if node.minor >= _RANCHER_DROP_INS:
+    if node.minor >= EMBEDDED_DROP_INS_MINOR:
         path = f"var/lib/rancher/{name}/agent/etc/kubelet.conf.d/{DROP_IN_NAME}"
         return Emitted([File(path, _header(node) + render_drop_in(node.settings))])
     if node.minor < _RANCHER_CONFIG_DIR:

@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     FlagError,
     flag_path,
     flag_value,
+    flag_values,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
@@ -37,6 +38,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.yam
 Facts = dict[str, t.Any]
 
 SCHEMA = 1
+EMBEDDED_DROP_INS_MINOR = 32
+"""The minor version of 1.x from which k3s and RKE2 pass all settings to the kubelet as drop-ins
+(docs.k3s.io/installation/configuration, "Kubelet Configuration Files")."""
 _FIRST_WITHOUT_DOCKERSHIM = (1, 24)
 _CPU_STATE = ("policy", "default_cpus", "entries", "format", "checksum_ok")
 _MEMORY_STATE = ("policy",)
@@ -60,7 +64,7 @@ class Layout:
     """Where this kubelet's settings come from, where kubepin may put its own, and what runs the kubelet."""
 
     manager: str
-    """What set the node up: kubeadm, kubespray, nodeadm, k3s, rke2 or unknown."""
+    """What set the node up: kubeadm, kubespray, nodeadm, kops, openshift, k3s, rke2 or unknown."""
     service: str
     """The systemd service that a restart restarts."""
     restart_interval: float | None
@@ -176,15 +180,34 @@ class _Decoder:
         )
 
     def _command_line(self) -> t.Sequence[str]:
-        path = self._sources["embedded_config"]
-        if path is None:
-            line: list[str] = self._sources["configured_command_line"]
-            return line
-        self._problems.append(problems.embedded(self._sources["manager"], path))
-        config = self._distribution(path)
-        arguments = config.get("kubelet-arg") if isinstance(config, dict) else None
-        values = arguments if isinstance(arguments, list) else [arguments] if arguments else []
-        return ["kubelet", *(f"--{str(value).lstrip('-')}" for value in values)]
+        line: list[str] = self._sources["configured_command_line"]
+        paths: list[str] = self._sources["embedded_configs"]
+        return self._embedded_command_line(line, paths) if paths else line
+
+    def _embedded_command_line(self, line: t.Sequence[str], paths: t.Sequence[str]) -> list[str]:
+        """What k3s and RKE2 pass on to the kubelet, as far as it is known: their drop-in directory, and kubelet-arg.
+
+        Of several files, the last that sets a key counts; one that ends in + adds to the key (docs.rke2.io/install/configuration).
+        Options of the service's command come last.
+        """
+        manager, own = self._sources["manager"], flag_values(line)
+        arguments: list[t.Any] = []
+        data_dir = f"/var/lib/rancher/{manager}"
+        for path in paths:
+            found = self._distribution(path)
+            config: Config = found if isinstance(found, dict) else {}
+            if "kubelet-arg" in config:
+                arguments = _as_list(config["kubelet-arg"])
+            arguments += _as_list(config.get("kubelet-arg+"))
+            data_dir = str(config.get("data-dir") or data_dir)
+        arguments += own.get("kubelet-arg", [])
+        data_dir = (own.get("data-dir") or [data_dir])[-1] or data_dir
+        if minor_of(self._version) >= EMBEDDED_DROP_INS_MINOR:
+            drop_ins = [f"--config-dir={data_dir.rstrip('/')}/agent/etc/kubelet.conf.d"]
+        else:
+            drop_ins = []
+            self._problems.append(problems.embedded(manager, paths[0]))
+        return ["kubelet", *drop_ins, *(f"--{str(value).lstrip('-')}" for value in arguments)]
 
     def _extra_args(self) -> ExtraArgs | None:
         sources = self._sources
@@ -245,6 +268,11 @@ class _Decoder:
             return merged_config(config_file, config, drop_ins, [])
 
 
+def _as_list(value: t.Any) -> list[t.Any]:
+    """The values of an option that takes several, or a single one."""
+    return [each for each in (value if isinstance(value, list) else [value]) if each]
+
+
 def _runtime(command_line: t.Sequence[str], config: Config, version: str | None) -> Runtime:
     endpoint = flag_value(command_line, "container-runtime-endpoint") or config.get("containerRuntimeEndpoint")
     if not endpoint and version is not None:
@@ -262,7 +290,7 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
     """
     kubelet = decode_kubelet(sources)
     layout = kubelet.layout
-    embedded = sources["embedded_config"] is not None
+    embedded = bool(sources["embedded_configs"])
     minor = minor_of(kubelet.version) if kubelet.version and not version_problems(kubelet.version) else NEWEST_MINOR
     pod_level = manages_pod_level(kubelet.effective["featureGates"], minor)
     return {

@@ -44,7 +44,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.con
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import decode
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import ExtraArgs, Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import (
+    EMBEDDED_DROP_INS_MINOR,
+    Kubelet,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubespray import inventory_variables
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences, same
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
@@ -70,14 +73,21 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     inventory_keeps,
     inventory_lacks,
     not_restarted,
+    restarts_more,
 )
 
+EMBEDDED = ("k3s", "rke2")
+"""Managers that run the kubelet inside, or as a child of, their own service."""
 DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 RESTART_MARGIN_SECONDS = 2
+_RKE2_LOG = "/var/lib/rancher/rke2/agent/logs/kubelet.log"
+"""Where the kubelet, a child of rke2-server or rke2-agent, logs (rancher/rke2@6ce1a80
+pkg/executor/staticpod/staticpod.go). That of k3s logs to the journal of its service."""
 _OUTLIVES = {
     "kubeadm": "settings that outlive kubeadm upgrade node",
     "kubespray": "settings that last until kubespray's next run",
+    **dict.fromkeys(EMBEDDED, "settings beside those that the distribution writes at each start"),
 }
 """Manager -> why files hold the settings."""
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
@@ -130,6 +140,8 @@ def endpoint_of(kubelet: Kubelet) -> Endpoint:
         healthz_url=f"http://{host}:{port}/healthz" if port else None,
         state_paths={"cpu_manager": kubelet.cpu_state.path, "memory_manager": kubelet.memory_state.path},
         stay_up_seconds=float(kubelet.layout.restart_interval or 0) + RESTART_MARGIN_SECONDS,
+        service=kubelet.layout.service,
+        log_file=_RKE2_LOG if kubelet.layout.manager == "rke2" else None,
     )
 
 
@@ -146,16 +158,16 @@ def plan_switch(
     :param accept_not_restarted: whether it may differ from the files and flags in settings that the switch does not set
     """
     now: Config = kubelet.effective
-    version, extra_args = kubelet.version, kubelet.layout.extra_args
+    version = kubelet.version
     problems = _node_problems(kubelet)
-    if problems or version is None or extra_args is None:
+    if problems or version is None:
         return Plan(problems=[*problems, *version_problems(version)])
     chosen = choose_settings(topology, now, version, desired)
     settings, reservation = chosen.settings, chosen.reservation
     if chosen.problems:
         return Plan(problems=chosen.problems, reservation=reservation)
     differing = [name for name in settings if not same(name, settings[name], now.get(name))]
-    files = _file_changes(kubelet, version, extra_args, settings) if differing else []
+    files = _file_changes(kubelet, version, settings) if differing else []
     problems = _overruled(kubelet, files, settings)
     if problems:
         return Plan(problems=problems, reservation=reservation)
@@ -202,11 +214,11 @@ def plan_pins(kubelet: Kubelet) -> Plan:
     settings = {name: kubelet.effective[name] for name in MANAGED if kubelet.sources[name].startswith("file:")}
     if not settings:
         return Plan()
-    version, extra_args = kubelet.version, kubelet.layout.extra_args
+    version = kubelet.version
     problems = [problem for problem in _node_problems(kubelet) if problem.code != "unit_files_changed"]
-    if problems or version is None or extra_args is None:
+    if problems or version is None:
         return Plan(problems=problems or version_problems(version))
-    return Plan(files=_file_changes(kubelet, version, extra_args, settings))
+    return Plan(files=_file_changes(kubelet, version, settings))
 
 
 def plan_rollback(
@@ -272,7 +284,10 @@ def _complete(
         },
         expected,
     )
-    return Plan(settings, files, state_files, [], notes, reservation, expected)
+    plan = Plan(settings, files, state_files, [], notes, reservation, expected)
+    if plan.changed and kubelet.layout.manager in EMBEDDED:
+        return replace(plan, notes=[*notes, restarts_more(kubelet.layout.service).text])
+    return plan
 
 
 def desired_state(topology: Topology, after: Config, version: str) -> DesiredState:
@@ -312,8 +327,9 @@ def _memory_machine(topology: Topology, after: Config) -> Machine:
 
 def _node_problems(kubelet: Kubelet) -> t.List[Problem]:
     problems = [problem for problem in kubelet.problems if not problem.waivable]
-    if kubelet.layout.manager in ("k3s", "rke2"):
-        problems.append(managed_by(kubelet.layout.manager))
+    if kubelet.layout.manager in EMBEDDED:
+        if kubelet.version and minor_of(kubelet.version) < EMBEDDED_DROP_INS_MINOR:
+            problems.append(managed_by(kubelet.layout.manager, EMBEDDED_DROP_INS_MINOR))
     elif kubelet.layout.extra_args is None:
         problems.append(no_extra_args_file(kubelet.layout.manager))
     return problems
@@ -329,7 +345,7 @@ def placed_in_drop_in(version: str) -> bool:
     return minor_of(version) >= DROP_IN_MINOR
 
 
-def _file_changes(kubelet: Kubelet, version: str, extra_args: ExtraArgs, settings: Settings) -> list[FileChange]:
+def _file_changes(kubelet: Kubelet, version: str, settings: Settings) -> list[FileChange]:
     layout = kubelet.layout
     changes: list[FileChange] = []
     minor = minor_of(version)
@@ -343,8 +359,10 @@ def _file_changes(kubelet: Kubelet, version: str, extra_args: ExtraArgs, setting
         changes.append(FileChange(path, before, render_drop_in({**kept, **written}), placed))
         flags = [] if layout.config_dir else [f"--config-dir={DROP_IN_DIR}"]
         reason = "names the drop-in directory"
-    extra = rewrite_extra_args(extra_args.text, flags_of(settings), flags, extra_args.variable)
-    changes.append(FileChange(extra_args.file, extra_args.text, extra, reason))
+    extra = layout.extra_args
+    if extra is not None:
+        text = rewrite_extra_args(extra.text, flags_of(settings), flags, extra.variable)
+        changes.append(FileChange(extra.file, extra.text, text, reason))
     return [change for change in changes if change.before != change.after]
 
 

@@ -35,6 +35,22 @@ def changed_since(path: str) -> Problem:
     )
 
 
+def restarts_more(service: str) -> Problem:
+    """:param service: of k3s or RKE2"""
+    server = not service.endswith("-agent")
+    with_it = (
+        "this server of the control plane and its agent"
+        if server
+        else "the agent, which also supervises the container runtime"
+    )
+    return Problem(
+        "restarts_more",
+        "the switch",
+        f"restarts {service}.service: not only the kubelet, but {with_it}. Containers keep running",
+        waivable=True,
+    )
+
+
 def inventory_lacks(path: str, variables: Mapping[str, object]) -> Problem:
     """:param variables: those of kubespray that would keep the settings"""
     return Problem(

@@ -37,9 +37,8 @@ KUBESPRAY_ENVIRONMENT = "/etc/kubernetes/kubelet.env"
 """The environment file of kubespray's service (kubernetes-sigs/kubespray@46dbdd3: roles/kubernetes/node/tasks/kubelet.yml,
 which writes it at each run)."""
 
-_EXTRA_ARGS_PLACES = ((EXTRA_ARGS, EXTRA_ARGS_FILES), ("KUBELET_ARGS", (KUBESPRAY_ENVIRONMENT,)))
-"""Variable and files in which a service's own command takes further arguments: kubeadm's, and kubespray's
-(roles/kubernetes/node/templates/kubelet.service.j2, kubelet.env.v1beta1.j2)."""
+KUBESPRAY_ARGS = "KUBELET_ARGS"
+"""The variable in it that holds the arguments (templates/kubelet.service.j2, kubelet.env.v1beta1.j2 of that role)."""
 
 EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agent": "rke2"}
 """Service -> distribution, for distributions that run the kubelet inside their own process."""
@@ -47,17 +46,27 @@ EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agen
 DROP_IN_SUFFIX = ".conf"
 """The kubelet ignores other files in its --config-dir (cmd/kubelet/app/server.go, mergeKubeletConfigurations)."""
 
+_IN_ARGUMENTS = "{}, as --config-dir with the file that emit-node-settings.yml writes in the format drop-in"
 _ELSEWHERE = {
-    "k0sworker": "k0s",
-    "k0scontroller": "k0s",
-    "snap.microk8s.daemon-kubelite": "MicroK8s",
-    "snap.k8s.kubelet": "Canonical Kubernetes",
+    **dict.fromkeys(
+        ("k0sworker", "k0scontroller"),
+        ("k0s", "a worker profile, which emit-node-settings.yml writes in the format k0s"),
+    ),
+    "snap.microk8s.daemon-kubelite": ("MicroK8s", _IN_ARGUMENTS.format("/var/snap/microk8s/current/args/kubelet")),
+    "snap.k8s.kubelet": ("Canonical Kubernetes", _IN_ARGUMENTS.format("/var/snap/k8s/common/args/kubelet")),
 }
-"""Service -> distribution, for those whose kubelet's settings are in places of their own, which are not read."""
+"""Service -> distribution and where it takes the settings, for those whose kubelet's settings are in places of their own,
+which are not read."""
 
-_INSTALLERS = {"kubespray": KUBESPRAY_ENVIRONMENT, "nodeadm": "/etc/eks/kubelet/environment"}
-"""Installer -> the file from which its service of the kubelet takes the arguments (kubernetes-sigs/kubespray
-roles/kubernetes/node, awslabs/amazon-eks-ami nodeadm)."""
+_INSTALLERS = {
+    "kubespray": (KUBESPRAY_ENVIRONMENT, ""),
+    "nodeadm": ("/etc/eks/kubelet/environment", ""),
+    "kops": ("/etc/sysconfig/kubelet", "DAEMON_ARGS="),
+    "openshift": ("/etc/machine-config-daemon/currentconfig", ""),
+}
+"""Installer -> a file that only it writes, and what stands in it (kubernetes-sigs/kubespray roles/kubernetes/node;
+awslabs/amazon-eks-ami nodeadm; kubernetes/kops nodeup/pkg/model/kubelet.go; openshift/machine-config-operator
+pkg/daemon/daemon.go)."""
 
 _PROPERTIES = (
     "LoadState",
@@ -73,8 +82,8 @@ _PROPERTIES = (
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _VERSIONED = ("containerd", "crio", "docker", "runc")
-_EMBEDDED_PATH = re.compile(r"\bconfig(-dir)?[=:]\s*([^\s\"',\]]+)")
-"""A file or folder that an embedded kubelet's arguments may name; which of them count is decided on the control node."""
+_EMBEDDED_PATH = re.compile(r"\b(config|config-dir|data-dir)[\"']?[=:]\s*[\"']?([^\s\"',\]]+)")
+"""A file or folder that k3s or RKE2 may pass on; which of them count is decided on the control node."""
 
 
 def read_sources(run: Run, root: str = "/") -> Report:
@@ -102,6 +111,12 @@ def read_programs(run: Run, root: str = "/") -> t.Dict[str, t.Optional[str]]:
 def embedded_config(manager: str) -> str:
     """The file from which k3s or RKE2 takes the kubelet's arguments (`kubelet-arg`)."""
     return f"/etc/rancher/{manager}/config.yaml"
+
+
+def embedded_drop_ins(data_dir: str) -> str:
+    """The drop-in directory that k3s and RKE2 pass to the kubelet from 1.32 on (k3s-io/k3s
+    pkg/daemons/agent/agent.go; rancher/rke2@6ce1a80 pkg/executor/staticpod/staticpod.go)."""
+    return f"{data_dir}/agent/etc/kubelet.conf.d"
 
 
 def parse_unit(texts: t.Iterable[str]) -> t.Dict[str, t.List[str]]:
@@ -176,7 +191,7 @@ class _Reader:
         texts = {path: self._text(path) for path in [*files, *(path for paths in drop_ins.values() for path in paths)]}
         return {
             "manager": unit.manager or self._installer(unit),
-            "embedded_config": embedded_config(unit.manager) if unit.manager else None,
+            "embedded_configs": self._embedded_configs(unit.manager) if unit.manager else [],
             "version": self.version(configured[0]) if configured else None,
             "service": {**_service(unit), "environment_files": environment_files},
             "command_line": self._running_command_line(unit),
@@ -242,10 +257,10 @@ class _Reader:
             )
         unit = (running or loaded)[0]
         if unit.name in _ELSEWHERE:
-            distribution = _ELSEWHERE[unit.name]
+            distribution, place = _ELSEWHERE[unit.name]
             raise TuningError(
-                f"This machine's kubelet is run by {distribution} ({unit.name}.service), and kubepin switches kubeadm nodes only. "
-                f"Set the policy with {distribution}, or leave the node out with --limit.",
+                f"This machine's kubelet is run by {distribution} ({unit.name}.service), whose settings kubepin cannot make last on the "
+                f"node. Set them in {place}, or leave the node out with --limit.",
                 service=unit.name,
             )
         return unit
@@ -263,7 +278,11 @@ class _Reader:
     def _installer(self, unit: _Unit) -> str:
         by_kubeadm = any(os.path.basename(path) == "10-kubeadm.conf" for path in unit.drop_ins)
         # installers that use kubeadm and replace its service come first
-        others = (name for name, file in _INSTALLERS.items() if self._exists(file))
+        others = (
+            name
+            for name, (file, mark) in _INSTALLERS.items()
+            if self._exists(file) and mark in (self._text(file) or "")
+        )
         other = None if by_kubeadm else next(others, None)
         if other:
             return other
@@ -313,7 +332,7 @@ class _Reader:
         """The file that sets further arguments, and the variable in it; None for both if the service takes none."""
         words = [word for command in settings.get("ExecStart", [])[-1:] for word in split_arguments(command)]
         paths = [file["path"] for file in environment_files]
-        for variable, files in _EXTRA_ARGS_PLACES:
+        for variable, files in ((EXTRA_ARGS, EXTRA_ARGS_FILES), (KUBESPRAY_ARGS, (KUBESPRAY_ENVIRONMENT,))):
             candidates = [path for path in paths if path in files]
             plain, braced = f"${variable}" in words, f"${{{variable}}}" in words
             if candidates and (plain or braced):
@@ -354,10 +373,21 @@ class _Reader:
         if manager is None:
             file, folder = (flag_path(command_line, name) for name in ("config", "config-dir"))
             return [file] if file else [], [folder] if folder else []
-        path = embedded_config(manager)
-        found = _EMBEDDED_PATH.findall(self._text(path) or "")
-        files = [absolute_path(value) for is_folder, value in found if not is_folder]
-        return [path, *files], [absolute_path(value) for is_folder, value in found if is_folder]
+        paths = self._embedded_configs(manager)
+        found = [pair for path in paths for pair in _EMBEDDED_PATH.findall(self._text(path) or "")]
+        found += _EMBEDDED_PATH.findall(" ".join(command_line))
+        named = {
+            kind: [absolute_path(value) for name, value in found if name == kind] for kind in ("config", "config-dir")
+        }
+        data = [f"/var/lib/rancher/{manager}", *(absolute_path(value) for name, value in found if name == "data-dir")]
+        return [*paths, *named["config"]], [*map(embedded_drop_ins, data), *named["config-dir"]]
+
+    def _embedded_configs(self, manager: str) -> t.List[str]:
+        """The distribution's own configuration, the last with the highest precedence (docs.rke2.io/install/configuration,
+        "Multiple Config Files")."""
+        first = embedded_config(manager)
+        found = sorted(glob.glob(glob.escape(self._path(f"{first}.d")) + "/*.y*ml"))
+        return [first, *(f"{first}.d/{os.path.basename(path)}" for path in found)]
 
     def _drop_ins(self, folder: str) -> t.List[str]:
         """All files below the folder, of which the kubelet reads some (Go's filepath.WalkDir)."""

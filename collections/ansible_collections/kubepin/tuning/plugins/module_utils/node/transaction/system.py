@@ -53,15 +53,35 @@ _ENDED = ("Z", "X")
 """States of processes that have ended (proc(5), /proc/PID/stat)."""
 
 
+_LOG_BYTES = 1024 * 1024
+"""How much of the end of a log file is read."""
+
+_KLOG = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.", re.ASCII)
+"""Month, day and local time of a line of the kubelet's log (k8s.io/klog/v2, formatHeader)."""
+
+
+def log_lines_since(text: str, seconds: float) -> t.List[str]:
+    """The lines of a kubelet's log from the first one that is not older than that time (seconds since 1970) on."""
+    since = time.localtime(seconds)[1:6]
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        match = _KLOG.match(line)
+        if match and tuple(map(int, match.groups())) >= since:
+            return lines[number:]
+    return []
+
+
 class Node(Files):
     """Files and the kubelet's systemd service of the machine that this runs on.
 
     :param run: as `commands.runner` makes it
+    :param log_file: the file that the kubelet logs to; None if it logs to the journal of the service
     """
 
-    def __init__(self, run: Run, service: str = "kubelet") -> None:
+    def __init__(self, run: Run, service: str = "kubelet", log_file: t.Optional[str] = None) -> None:
         self._run = run
         self._service = service
+        self._log_file = log_file
         self._stopped = False
         """Whether the kubelet was stopped here since the guard was set up."""
 
@@ -246,11 +266,21 @@ class Node(Files):
             return False
 
     def log_since(self, seconds: float) -> t.List[str]:
-        """The service's messages since that time (of `time()`), oldest first."""
+        """The kubelet's messages since that time (of `time()`), oldest first."""
+        if self._log_file is not None:
+            return log_lines_since(self._tail(self._log_file), seconds)
         _code, out, _err = self._run(
             ["journalctl", "--unit", self._service, "--no-pager", "--output", "cat", "--since", f"@{seconds:.6f}"]
         )
         return out.splitlines()
+
+    def _tail(self, path: str) -> str:
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def boot_id(self) -> str:
         """Identifies this boot of the machine: times of `monotonic` are comparable within it only."""

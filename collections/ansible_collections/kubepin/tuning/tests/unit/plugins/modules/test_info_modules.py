@@ -52,7 +52,7 @@ def test_kubelet(
     result = plan("kubelet_info", **params)
     if failed:
         assert f"This node runs {manager}" in result["msg"]
-        assert "does not manage yet" in result["msg"]
+        assert f"kubepin manages {manager} from 1.32 on" in result["msg"]
         assert result["manager"] == manager
     else:
         assert (result["changed"], result["kubelet"]["manager"]) == (False, manager)

@@ -35,7 +35,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     point_at(tmp_path, monkeypatch)
     machine = Machine(tmp_path)
     for module in (kubeadm_node_upgrade, kubelet_switch_info):
-        monkeypatch.setattr(module, "Node", lambda run: MachineNode(machine))
+        monkeypatch.setattr(module, "Node", lambda *_: MachineNode(machine))
     monkeypatch.setattr(kubelet_switch_info, "read_topology", topology_facts)
     monkeypatch.setattr(AnsibleModule, "run_command", lambda module, argv, **_how: machine.run(argv))
     monkeypatch.setattr(system, "HOME", f"{tmp_path}/var/lib/kubepin")

@@ -38,7 +38,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
         return found
 
     for module in (kubelet_switch, kubelet_switch_info):
-        monkeypatch.setattr(module, "Node", lambda run: node)
+        monkeypatch.setattr(module, "Node", lambda *_: node)
     monkeypatch.setattr(switch, "NodeLock", contextlib.nullcontext)
     monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
     monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)

@@ -12,12 +12,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.prob
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
     DROP_IN_DIR,
     Plan,
     desired_state,
+    endpoint_of,
     plan_pins,
     plan_rollback,
     plan_switch,
@@ -25,9 +26,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import (
     DEFAULTS,
     ENV,
+    HEAD,
     NONE_STATE,
     STATIC_STATE,
     kubelet,
+    sources,
     topology,
 )
 
@@ -193,9 +196,19 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
 @pytest.mark.parametrize(
     ("found", "desired", "code", "text"),
     [
-        pytest.param(kubelet(manager="k3s"), STATIC, "unsupported_manager", "is managed by k3s, and kubepin", id="k3s"),
         pytest.param(
-            kubelet(manager="rke2"), STATIC, "unsupported_manager", "is managed by rke2, and kubepin", id="RKE2"
+            kubelet("1.31.9", manager="k3s"),
+            STATIC,
+            "unsupported_manager",
+            "is managed by k3s, and kubepin switches k3s from 1.32 on only",
+            id="k3s",
+        ),
+        pytest.param(
+            kubelet("1.31.9", manager="rke2"),
+            STATIC,
+            "unsupported_manager",
+            "the file that emit-node-settings.yml writes (format rke2)",
+            id="RKE2",
         ),
         pytest.param(
             kubelet(extra_args_file=None),
@@ -222,8 +235,22 @@ def test_settings_in_config_yaml_are_left_with_a_word_on_upgrades() -> None:
             kubelet(extra_args_file=None, manager="nodeadm"),
             STATIC,
             "no_extra_args_file",
-            "in spec.kubelet.config of the NodeConfig, and replace the node.",
+            "in spec.kubelet.config of the NodeConfig, and replace the node. emit-node-settings.yml writes it (format eks-nodeadm).",
             id="EKS",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="kops"),
+            STATIC,
+            "no_extra_args_file",
+            "which emit-node-settings.yml writes (format kops)",
+            id="kOps",
+        ),
+        pytest.param(
+            kubelet(extra_args_file=None, manager="openshift"),
+            STATIC,
+            "no_extra_args_file",
+            "which emit-node-settings.yml writes (format openshift)",
+            id="OpenShift",
         ),
         pytest.param(
             kubelet(version=None), STATIC, "kubelet_version_unreadable", "version could not be read", id="no version"
@@ -472,3 +499,50 @@ def test_what_the_inventory_keeps_cannot_be_rolled_back() -> None:
     assert problem.code == "inventory_keeps_settings"
     assert 'kubelet_cpu_manager_policy: "static"' in problem.text
     assert "-e cpu_manager_policy=none" in problem.remedy
+
+
+def of_rancher(manager: str, service: str, **given: Any) -> Kubelet:
+    """A kubelet of k3s or RKE2, as their files describe it; no real one was at hand."""
+    read = sources("1.36.4", manager=manager, extra_args_file=None, **given)
+    read["service"] = {"name": service, "restart_interval_s": 5}
+    folder = f"/var/lib/rancher/{manager}/agent/etc/kubelet.conf.d"
+    texts = {f"{folder}/00-{manager}-defaults.conf": HEAD + "cgroupDriver: systemd\n", **(given.get("drop_ins") or {})}
+    read["texts"] |= texts
+    read["drop_ins"] = {folder: sorted(texts)}
+    return decode_kubelet(read)
+
+
+@pytest.mark.parametrize(
+    ("manager", "service", "log", "scope"),
+    [
+        ("k3s", "k3s", None, "this server of the control plane and its agent"),
+        ("k3s", "k3s-agent", None, "the agent, which also supervises the container runtime"),
+        ("rke2", "rke2-server", "/var/lib/rancher/rke2/agent/logs/kubelet.log", "this server of the control plane"),
+        ("rke2", "rke2-agent", "/var/lib/rancher/rke2/agent/logs/kubelet.log", "the agent, which also supervises"),
+    ],
+)
+def test_k3s_and_rke2_get_a_drop_in_and_it_is_said_what_else_restarts(
+    manager: str, service: str, log: str | None, scope: str
+) -> None:
+    found = of_rancher(manager, service)
+    plan = plan_switch(topology(), found, STATIC)
+    assert plan.problems == []
+    [change] = plan.files
+    assert change.path == f"/var/lib/rancher/{manager}/agent/etc/kubelet.conf.d/90-kubepin.conf"
+    assert yaml.safe_load(change.after or "")["cpuManagerPolicy"] == "static"
+    assert [note for note in plan.notes if f"restarts {service}.service: not only the kubelet, but {scope}" in note]
+    endpoint = endpoint_of(found)
+    assert (endpoint.service, endpoint.log_file, endpoint.stay_up_seconds) == (service, log, 7)
+    switched = of_rancher(manager, service, drop_ins={change.path: change.after}, state=STATIC_STATE)
+    again = plan_switch(topology(), switched, STATIC)
+    assert (again.changed, again.notes) == (False, [])
+    back = plan_rollback(topology(), switched, plan.files, {change.path: change.after}, switched=plan.settings)
+    assert [(each.path, each.after) for each in back.files] == [(change.path, None)]
+
+
+def test_an_argument_of_rke2_that_overrules_the_drop_in_is_a_problem() -> None:
+    texts = {"/etc/rancher/rke2/config.yaml": "kubelet-arg: [cpu-manager-policy=none]\n"}
+    read = sources("1.36.4", manager="rke2", extra_args_file=None)
+    read["texts"] |= texts
+    [problem] = plan_switch(topology(), decode_kubelet(read), STATIC).problems
+    assert problem.code == "setting_overruled"

@@ -322,6 +322,62 @@ def test_k3s(tmp_path: Path) -> None:
     assert "k3s starts the kubelet itself, and of its settings only kubelet-arg of" in report["problems"][0]["text"]
 
 
+RKE2_UNIT = "/usr/local/lib/systemd/system/rke2-agent.service"
+RKE2_DROP_INS = "/var/lib/rancher/rke2/agent/etc/kubelet.conf.d"
+
+
+@pytest.fixture
+def rke2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """Files of RKE2 1.36, as its documentation and sources name them; no real one was at hand."""
+    monkeypatch.setitem(PROGRAMS, "/usr/local/bin/rke2", "rke2 version v1.36.4+rke2r1 (0badc0de)\n")
+    node = Node(tmp_path)
+    node.write("/usr/local/bin/rke2", "")
+    node.path("/usr/local/bin/rke2").chmod(0o755)
+    node.services["rke2-agent"] = {**SHOWN, "FragmentPath": RKE2_UNIT, "DropInPaths": "", "RestartUSec": "5s"}
+    node.write(
+        RKE2_UNIT, "[Service]\nType=notify\nKillMode=process\nRestartSec=5s\nExecStart=/usr/local/bin/rke2 agent\n"
+    )
+    node.write(
+        f"{RKE2_DROP_INS}/00-rke2-defaults.conf", HEAD + "cgroupDriver: systemd\nhealthzBindAddress: 127.0.0.1\n"
+    )
+    return node
+
+
+def test_the_settings_of_rke2_are_drop_ins(rke2: Node) -> None:
+    rke2.write("/etc/rancher/rke2/config.yaml", "server: https://10.0.0.1:9345\n")
+    report = rke2.read()
+    assert report["problems"] == []
+    assert (report["manager"], report["version"], report["service"]["name"]) == ("rke2", "1.36.4", "rke2-agent")
+    assert (report["config_dir"], report["config_file"]) == (RKE2_DROP_INS, None)
+    assert [drop_in["path"] for drop_in in report["drop_ins"]] == [f"{RKE2_DROP_INS}/00-rke2-defaults.conf"]
+    assert report["cgroup"]["driver"] == "systemd"
+    assert report["effective"]["cpuManagerPolicy"] == "none"
+
+
+def test_arguments_of_rke2_come_from_all_its_files_and_its_command(rke2: Node) -> None:
+    folder = "/etc/rancher/rke2/config.yaml.d"
+    rke2.write("/etc/rancher/rke2/config.yaml", "kubelet-arg: [max-pods=200]\n")
+    rke2.write(f"{folder}/10-site.yaml", "kubelet-arg: cpu-manager-policy=none\n")
+    rke2.write(f"{folder}/20-more.yaml", "kubelet-arg+:\n- cpu-manager-policy=static\n- reserved-cpus=0\n")
+    rke2.write(f"{folder}/30-not.txt", "kubelet-arg: reserved-cpus=7\n")
+    report = rke2.read()
+    assert (report["effective"]["cpuManagerPolicy"], report["effective"]["reservedSystemCPUs"]) == ("static", "0")
+    rke2.write(RKE2_UNIT, "[Service]\nExecStart=/usr/local/bin/rke2 agent '--kubelet-arg=reserved-cpus=1'\n")
+    assert rke2.read()["effective"]["reservedSystemCPUs"] == "1"
+
+
+@pytest.mark.parametrize("option", [False, True], ids=["in its configuration", "on its command line"])
+def test_rke2_with_another_data_folder(rke2: Node, option: bool) -> None:
+    folder = "/data/rke2/agent/etc/kubelet.conf.d"
+    rke2.write(f"{folder}/90-kubepin.conf", HEAD + "cpuManagerPolicy: static\n")
+    if option:
+        rke2.write(RKE2_UNIT, "[Service]\nExecStart=/usr/local/bin/rke2 agent --data-dir=/data/rke2\n")
+    else:
+        rke2.write("/etc/rancher/rke2/config.yaml", 'data-dir: "/data/rke2"\n')
+    report = rke2.read()
+    assert (report["config_dir"], report["effective"]["cpuManagerPolicy"]) == (folder, "static")
+
+
 def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
     node.services["kubelet"]["ActiveState"] = "inactive"
     node.services["rke2-server"] = {**SHOWN, "FragmentPath": "", "DropInPaths": ""}
@@ -329,22 +385,33 @@ def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "distribution"),
-    [("k0sworker", "k0s"), ("snap.microk8s.daemon-kubelite", "MicroK8s"), ("snap.k8s.kubelet", "Canonical Kubernetes")],
+    ("service", "distribution", "place"),
+    [
+        ("k0sworker", "k0s", "a worker profile, which emit-node-settings.yml writes in the format k0s"),
+        ("snap.microk8s.daemon-kubelite", "MicroK8s", "/var/snap/microk8s/current/args/kubelet"),
+        ("snap.k8s.kubelet", "Canonical Kubernetes", "/var/snap/k8s/common/args/kubelet"),
+    ],
 )
-def test_a_kubelet_of_another_distribution_is_named(node: Node, service: str, distribution: str) -> None:
+def test_a_kubelet_of_another_distribution_is_named(node: Node, service: str, distribution: str, place: str) -> None:
     node.services["kubelet"]["ActiveState"] = "inactive"
     node.services[service] = {**SHOWN, "FragmentPath": "", "DropInPaths": ""}
     with pytest.raises(TuningError) as error:
         node.read()
-    assert f"is run by {distribution} ({service}.service), and kubepin switches kubeadm nodes only" in str(error.value)
+    assert f"is run by {distribution} ({service}.service), whose settings kubepin cannot make last" in str(error.value)
+    assert f"Set them in {place}" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("file", "manager"), [("/etc/kubernetes/kubelet.env", "kubespray"), ("/etc/eks/kubelet/environment", "nodeadm")]
+    ("file", "text", "manager"),
+    [
+        ("/etc/kubernetes/kubelet.env", 'KUBELET_ARGS="--v=2"\n', "kubespray"),
+        ("/etc/eks/kubelet/environment", "NODEADM_KUBELET_ARGS=--v=2\n", "nodeadm"),
+        ("/etc/sysconfig/kubelet", 'DAEMON_ARGS="--v=2"\n', "kops"),
+        ("/etc/machine-config-daemon/currentconfig", "{}\n", "openshift"),
+    ],
 )
-def test_installers_with_a_service_of_their_own(node: Node, file: str, manager: str) -> None:
-    node.write(file, 'KUBELET_ARGS="--v=2"\n')
+def test_installers_with_a_service_of_their_own(node: Node, file: str, text: str, manager: str) -> None:
+    node.write(file, text)
     assert node.read()["manager"] == "kubeadm"
     node.services["kubelet"]["DropInPaths"] = ""
     assert (node.read()["manager"], node.read()["extra_args_file"]) == (manager, None)
