@@ -152,7 +152,10 @@ def everything() -> tuple[Lane, ...]:
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
-    on_new = cluster("drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "benchmark_failures", "enforce"))
+    # kubespray is the last: its worker stays in that layout
+    on_new = cluster(
+        "drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "benchmark_failures", "enforce", "kubespray")
+    )
     return (
         replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
