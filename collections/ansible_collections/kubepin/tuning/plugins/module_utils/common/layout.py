@@ -10,6 +10,13 @@ UPGRADES = f"{HOME}/upgrades"
 """Holds a folder for each version that an upgrade began with: the record, and copies of what it replaces."""
 
 KUBERNETES = "/etc/kubernetes"
+
+DROP_IN_DIR = f"{KUBERNETES}/kubelet.conf.d"
+"""The kubelet's drop-in directory on nodes that have none."""
+
+DROP_IN_NAME = "90-kubepin.conf"
+"""kubepin's file in the kubelet's drop-in directory."""
+
 RUNTIME_FOLDERS = {
     "containerd": "/var/lib/containerd",
     "cri-o": "/var/lib/containers",

@@ -197,6 +197,15 @@ def not_yaml(path: str, reason: object) -> Problem:
     return Problem("not_yaml", f"{path},", str(reason))
 
 
+def idle_drop_ins(paths: t.Sequence[str]) -> Problem:
+    return Problem(
+        "drop_ins_not_in_use",
+        _listed(paths),
+        "would be read by the kubelet once kubepin names the folder, and is not read now",
+        "Move it out of the folder.",
+    )
+
+
 def config_file_missing(path: str) -> Problem:
     return Problem("config_file_missing", path, "does not exist, although the kubelet's --config names it")
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import rewrite_extra_args
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, DROP_IN_NAME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     AllocationError,
@@ -28,8 +29,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kub
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubespray import inventory_variables
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import as_flags
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
-    DROP_IN_DIR,
-    DROP_IN_NAME,
     placed_in_drop_in,
     render_drop_in,
 )

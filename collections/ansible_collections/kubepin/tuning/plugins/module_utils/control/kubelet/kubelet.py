@@ -21,6 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import (
     Config,
@@ -76,6 +77,8 @@ class Layout:
     config_dir: str | None
     drop_ins: tuple[DropIn, ...]
     """In the order of precedence, the highest last."""
+    idle_drop_ins: t.Mapping[str, str | None]
+    """Path -> text of the drop-ins in DROP_IN_DIR if the kubelet has no drop-in directory: it would read them with one."""
     extra_args: ExtraArgs | None
     """None if the service takes none."""
     root_dir: str
@@ -161,6 +164,7 @@ class _Decoder:
             config=config,
             config_dir=config_dir,
             drop_ins=drop_ins,
+            idle_drop_ins={} if config_dir else {path: self._text(path) for path in self._drop_in_paths(DROP_IN_DIR)},
             extra_args=self._extra_args(),
             root_dir=sources["root_dir"],
         )
@@ -248,11 +252,14 @@ class _Decoder:
         return fields
 
     def _drop_ins(self, config_dir: str | None) -> tuple[DropIn, ...]:
-        paths = [path for path in self._sources["drop_ins"].get(config_dir, ()) if is_drop_in(path)]
-        texts = [(path, self._text(path)) for path in sorted(paths, key=lambda path: path.split("/"))]
+        paths = sorted(self._drop_in_paths(config_dir), key=lambda path: path.split("/"))
+        texts = [(path, self._text(path)) for path in paths]
         return tuple(
             DropIn(path, text, {} if text is None else self._decoded(path, text, drop_in=True)) for path, text in texts
         )
+
+    def _drop_in_paths(self, folder: str | None) -> list[str]:
+        return [path for path in self._sources["drop_ins"].get(folder, ()) if is_drop_in(path)]
 
     def _merged(
         self,

@@ -17,10 +17,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memo
     default_machine,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
+    idle_drop_ins,
     managed_by,
     no_extra_args_file,
     overruled,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, DROP_IN_NAME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     Changes,
@@ -78,8 +80,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
 
 EMBEDDED = ("k3s", "rke2")
 """Managers that run the kubelet inside, or as a child of, their own service."""
-DROP_IN_DIR = "/etc/kubernetes/kubelet.conf.d"
-DROP_IN_NAME = "90-kubepin.conf"
 RESTART_MARGIN_SECONDS = 2
 _RKE2_LOG = "/var/lib/rancher/rke2/agent/logs/kubelet.log"
 """Where the kubelet, a child of rke2-server or rke2-agent, logs (rancher/rke2@6ce1a80
@@ -168,7 +168,7 @@ def plan_switch(
         return Plan(problems=chosen.problems, reservation=reservation)
     differing = [name for name in settings if not same(name, settings[name], now.get(name))]
     files = _file_changes(kubelet, version, settings) if differing else []
-    problems = _overruled(kubelet, files, settings)
+    problems = [*_awakened(kubelet, files), *_overruled(kubelet, files, settings)]
     if problems:
         return Plan(problems=problems, reservation=reservation)
     plan = _complete(
@@ -369,7 +369,8 @@ def _file_changes(kubelet: Kubelet, version: str, settings: Settings) -> list[Fi
 def drop_in_of(kubelet: Kubelet) -> t.Tuple[str, t.Optional[str]]:
     """Path and text (None: absent) of kubepin's own drop-in file."""
     path = f"{(kubelet.layout.config_dir or DROP_IN_DIR).rstrip('/')}/{DROP_IN_NAME}"
-    return path, next((drop_in.text for drop_in in kubelet.layout.drop_ins if drop_in.path == path), None)
+    texts = {**kubelet.layout.idle_drop_ins, **{drop_in.path: drop_in.text for drop_in in kubelet.layout.drop_ins}}
+    return path, texts.get(path)
 
 
 def render_drop_in(settings: t.Mapping[str, t.Any]) -> str:
@@ -417,6 +418,13 @@ def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) ->
         if old and argv[start : start + len(old)] == old:
             return argv[:start] + new + argv[start + len(old) :]
     return argv + new
+
+
+def _awakened(kubelet: Kubelet, files: t.Sequence[FileChange]) -> t.List[Problem]:
+    """Drop-ins of others that the kubelet does not read now, and would read once its drop-in directory is named."""
+    path, _text = drop_in_of(kubelet)
+    others = sorted(kubelet.layout.idle_drop_ins.keys() - {path})
+    return [idle_drop_ins(others)] if others and path in {change.path for change in files} else []
 
 
 def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:

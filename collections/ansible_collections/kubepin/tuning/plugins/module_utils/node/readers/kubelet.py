@@ -22,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     parse_environment,
     split_arguments,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
@@ -368,11 +369,11 @@ class _Reader:
     def _configuration_paths(
         self, manager: t.Optional[str], command_line: t.Sequence[str]
     ) -> t.Tuple[t.List[str], t.List[str]]:
-        """The configuration files and the folders of drop-ins that the command line names, or, for an embedded kubelet,
-        the distribution's own configuration and all that it may name."""
+        """The configuration files and the folder of drop-ins that the command line names (if none, the one that a switch
+        would name), or, for an embedded kubelet, the distribution's own configuration and all that it may name."""
         if manager is None:
             file, folder = (flag_path(command_line, name) for name in ("config", "config-dir"))
-            return [file] if file else [], [folder] if folder else []
+            return [file] if file else [], [folder or DROP_IN_DIR]
         paths = self._embedded_configs(manager)
         found = [pair for path in paths for pair in _EMBEDDED_PATH.findall(self._text(path) or "")]
         found += _EMBEDDED_PATH.findall(" ".join(command_line))

@@ -9,13 +9,13 @@ import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import seal_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import not_yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import static_policy_costs
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
-    DROP_IN_DIR,
     Plan,
     desired_state,
     endpoint_of,
@@ -490,6 +490,29 @@ def test_after_a_kubespray_run_that_took_the_settings_away_a_rollback_removes_th
     assert back.problems == []
     assert [(change.path, change.after) for change in back.files] == [(DROP_IN, None)]
     assert [change.path for change in back.state_files] == ["/var/lib/kubelet/cpu_manager_state"]
+
+
+def with_idle_drop_ins(texts: dict[str, str]) -> Kubelet:
+    """A kubelet without a drop-in directory, beside files in the one that a switch would name."""
+    read = sources("1.36.3")
+    read["texts"] |= texts
+    read["drop_ins"] = {DROP_IN_DIR: sorted(texts)}
+    return decode_kubelet(read)
+
+
+def test_a_drop_in_that_an_installers_run_left_behind_is_replaced() -> None:
+    left = HEAD + "cpuManagerPolicy: static\ntopologyManagerPolicy: restricted\n"
+    plan = plan_switch(topology(), with_idle_drop_ins({DROP_IN: left}), STATIC)
+    assert plan.problems == []
+    assert (plan.files[0].path, plan.files[0].before) == (DROP_IN, left)
+    assert "topologyManagerPolicy" not in (plan.files[0].after or "")
+
+
+def test_drop_ins_of_others_that_nobody_reads_must_not_come_into_force() -> None:
+    found = with_idle_drop_ins({f"{DROP_IN_DIR}/50-site.conf": HEAD + "maxPods: 20\n"})
+    [problem] = plan_switch(topology(), found, STATIC).problems
+    assert problem.code == "drop_ins_not_in_use"
+    assert f"{DROP_IN_DIR}/50-site.conf" in problem.text
 
 
 def test_what_the_inventory_keeps_cannot_be_rolled_back() -> None:
