@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,3 +186,39 @@ def test_a_service_that_systemd_gave_up_on_is_started_all_the_same() -> None:
     commands: list[list[str]] = []
     answering(commands, 0, ("start",)).start_kubelet()
     assert [argv[1] for argv in commands] == ["start", "reset-failed", "start"]
+
+
+def klog(seconds: float, text: str) -> str:
+    """A line of a kubelet's log (k8s.io/klog/v2, formatHeader)."""
+    moment = time.localtime(seconds)
+    return f"E{time.strftime('%m%d %H:%M:%S', moment)}.000000    4242 run.go:72] {text}\n"
+
+
+def test_of_a_log_file_the_lines_since_the_start_count(tmp_path: Path) -> None:
+    started = 1_790_000_000.0
+    log = tmp_path / "kubelet.log"
+    lines = [
+        "Error: no time\n",
+        klog(started - 60, "of before"),
+        klog(started + 1, '"command failed"'),
+        "  its second line\n",
+    ]
+    log.write_text("".join(lines))
+    node = Node(lambda argv: pytest.fail(f"{argv} was run"), "rke2-agent", str(log))
+    assert node.log_since(started) == [lines[2].strip("\n"), "  its second line"]
+    assert node.log_since(started + 600) == []
+
+
+def test_a_log_file_that_is_missing_has_no_lines(tmp_path: Path) -> None:
+    assert Node(lambda argv: (0, "", ""), "rke2-agent", f"{tmp_path}/absent").log_since(0) == []
+
+
+def test_the_service_of_another_distribution_is_stopped_and_guarded() -> None:
+    commands: list[list[str]] = []
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        commands.append(argv)
+        return 0, "ActiveState=active\nMainPID=0\n", ""
+
+    Node(run, "rke2-agent").stop_kubelet()
+    assert ["systemctl", "stop", "rke2-agent"] in commands
