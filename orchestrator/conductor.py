@@ -269,6 +269,8 @@ class _Run:
             verdict, step = RunVerdict.STOPPED, f"Resume with: {resume}"
         elif played.status == "successful":
             verdict, step = RunVerdict.DONE, ""
+        elif _differs(played):
+            verdict, step = RunVerdict.DIFFERS, "The report above has a remedy for each difference."
         elif VERBS[verb].changes and (self._request.check or not played.changed):
             verdict, step = (
                 RunVerdict.REFUSED,
@@ -327,6 +329,14 @@ class _Run:
             messages=messages,
             seconds=round(time.time() - self._started, 1),
         )
+
+
+def _differs(played: PlayResult) -> bool:
+    """Whether all hosts were checked, and not all are as planned."""
+    outcomes = {host.outcome for host in played.hosts}
+    return any(outcome.differs for outcome in outcomes) and all(
+        outcome.differs or outcome is Outcome.AS_PLANNED for outcome in outcomes
+    )
 
 
 def _hosts_by_outcome(played: PlayResult) -> str:

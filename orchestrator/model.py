@@ -36,6 +36,7 @@ class RunVerdict(StrEnum):
     CANCELLED = "cancelled"
     NOT_RUN = "not_run"
     NOT_RECORDED = "not_recorded"
+    DIFFERS = "differs"
 
 
 USAGE_EXIT_CODE = 2
@@ -47,6 +48,7 @@ EXIT_CODES: Mapping[RunVerdict, int] = {
     RunVerdict.CANCELLED: 5,
     RunVerdict.NOT_RUN: 6,
     RunVerdict.NOT_RECORDED: 7,
+    RunVerdict.DIFFERS: 8,
 }
 
 
@@ -62,6 +64,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     "tune": Verb("tune-gpu-nodes.yml", True, "switch the kubelets of gpu_nodes to the static CPU manager policy"),
     "rollback": Verb("rollback-gpu-nodes.yml", True, "undo the last switch of each node"),
+    "check": Verb("check-gpu-nodes.yml", False, "find out whether each node is as planned (exit code 8: one is not)"),
     "preview": Verb("preview-gpu-nodes.yml", False, "show what the static policy would do on each node"),
     "emit": Verb("emit-node-settings.yml", False, "write the settings of new nodes for their installer"),
     "benchmark": Verb("benchmark-gpu-nodes.yml", False, "time PyTorch in pods on the GPU nodes"),

@@ -86,6 +86,8 @@ class Progress:
             self._host(host, event, _PLANNED.get(outcome, _words(outcome)), texts[0])
         elif name == "kubepin_result" and outcome:  # empty until something was done
             self._host(host, event, _words(outcome), str(value.get("message") or _policy_change(value)))
+        elif name == "kubepin_check" and outcome:
+            self._host(host, event, _words(outcome), next(iter(problem_texts(value)), str(value.get("policy") or "")))
         elif name == "kubepin_comparison":
             found = str(value.get("recommendation") or value.get("verdict") or "not compared")
             self._host(host, event, found.replace("_", " "), str(value.get("line") or ""))

@@ -15,9 +15,24 @@ FACTS = "kubepin_"
 _FAILURES = {"runner_on_failed": "failed", "runner_on_unreachable": "unreachable"}
 _DEBUG = ("debug", "ansible.builtin.debug")
 _TAIL_LINES = 20
-_WITH_OUTCOME = ("kubepin_result", "kubepin_plan", "kubepin_upgrade_result", "kubepin_benchmark", "kubepin_probe")
+_WITH_OUTCOME = (
+    "kubepin_result",
+    "kubepin_plan",
+    "kubepin_upgrade_result",
+    "kubepin_check",
+    "kubepin_benchmark",
+    "kubepin_probe",
+)
 """The facts that carry an outcome. Of several, the first in this order counts."""
-_WITH_CAUSE = (Outcome.REFUSED, Outcome.UNDONE, Outcome.FAILED)
+_WITH_PROBLEMS = ("kubepin_plan", "kubepin_check")
+_WITH_CAUSE = (
+    Outcome.REFUSED,
+    Outcome.UNDONE,
+    Outcome.FAILED,
+    Outcome.UNTUNED,
+    Outcome.DRIFTED,
+    Outcome.NOT_CHECKED,
+)
 
 
 class Reader:
@@ -140,7 +155,7 @@ class Reader:
             f"{entry.get('name')}: {entry.get('before')} -> {entry.get('after')}"
             for entry in _objects(result.get("settings"))
         ]
-        problems = " ".join(problem_texts(facts.get("kubepin_plan")))
+        problems = " ".join(text for name in _WITH_PROBLEMS for text in problem_texts(facts.get(name)))
         cause = result.get("first_cause") or result.get("message") or problems or next(iter(failures), None)
         has_cause = failed or unreachable or outcome in _WITH_CAUSE
         return HostResult(
@@ -177,9 +192,11 @@ def outcome_of(fact: Any) -> Outcome | None:
         return None
 
 
-def problem_texts(plan: Any) -> tuple[str, ...]:
-    """The problems in the fact `kubepin_plan`."""
-    return tuple(str(problem.get("text")) for problem in _objects(as_object(plan).get("problems")))
+def problem_texts(fact: Any) -> tuple[str, ...]:
+    """The problems in the fact `kubepin_plan` or `kubepin_check`; of the latter first what could not be checked."""
+    found = as_object(fact)
+    listed = (*_objects(found.get("unchecked")), *_objects(found.get("problems")))
+    return tuple(str(problem.get("text")) for problem in listed)
 
 
 def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -47,6 +47,10 @@ options:
         description: Whether to read RV(node.configz), with one more request, unless the node is not Ready.
         type: bool
         default: false
+      containers:
+        description: Whether to read RV(node.containers), with another request.
+        type: bool
+        default: false
       drain:
         description: As O(drain).
         type: dict
@@ -275,6 +279,24 @@ node:
           type: list
           elements: str
           sample: []
+    containers:
+      description:
+        - The containers that run on the node. Only with O(nodes[].containers).
+        - C(exclusive), C(pool) and C(reasons) are as in RV(kubepin.tuning.gpu_pod_info#module:pods[].containers), C(uid) is the
+          one by which the kubelet knows the pod.
+      type: list
+      elements: dict
+      sample:
+        - namespace: ml
+          pod: trainer-0
+          uid: 3a1c2b7e-6f0e-4d0c-8a8e-0f5f0a1b2c3d
+          name: main
+          id: 0f2ab7...
+          of_gpu_pod: true
+          gpus: [nvidia.com/gpu]
+          exclusive: false
+          pool: node
+          reasons: [fractional_cpu]
     drain:
       description: What a drain that ignores DaemonSets would do now. Only with O(drain).
       type: dict
@@ -356,6 +378,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import running_containers
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
@@ -364,6 +387,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.cpu_managers import other_cpu_managers
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import plan_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import DEFAULT_PREFIXES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import (
     node_facts,
@@ -372,6 +396,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.nod
     work_facts,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import is_running, this_process
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import node_from_api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 _AT_ONCE = 8
@@ -395,6 +420,7 @@ _NAMED_QUESTION: dict[str, t.Any] = {
     **_QUESTION,
     "node": {"type": "str", "required": True},
     "configz": {"type": "bool", "default": False},
+    "containers": {"type": "bool", "default": False},
 }
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -488,6 +514,17 @@ def read_drain(
     return {**plan.to_dict(), "gpus_kept": int(kept), "cpu_managers": to_dicts(other_cpu_managers(pods))}
 
 
+def read_containers(
+    api: KubernetesApi, node: dict[str, t.Any], configz: dict[str, t.Any] | None
+) -> list[dict[str, t.Any]]:
+    """The containers that run on the node.
+
+    :raises ApiError: if the node's pods cannot be read
+    """
+    pods = api.pods_on(node["metadata"]["name"])
+    return [each.to_dict() for each in running_containers(pods, node_from_api(node, configz), DEFAULT_PREFIXES)]
+
+
 def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]:
     """``node`` with the configuration that its kubelet runs with, and ``drain`` if requested.
 
@@ -522,9 +559,10 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
             drain = (
                 {} if question["drain"] is None else {"drain": read_drain(api, question, node["gpu_resource"], cluster)}
             )
+            containers = {"containers": read_containers(api, this, node["configz"])} if question["containers"] else {}
         except TuningError as error:
             return {"msg": str(error)}
-        return {"node": {**node, **drain}}
+        return {"node": {**node, **drain, **containers}}
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = pool.map(read, questions)

@@ -22,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.filter import (  # noqa: F401 # 
     facts,
     gpu_loss,
     gpu_pods,
+    node_check,
     preview,
     probe,
     upgrade,

@@ -57,7 +57,8 @@ _OWNERS = (
     Rule("batch", ("cronjobs", "jobs"), ("list",)),
 )
 _BUDGETS = Rule("policy", ("poddisruptionbudgets",), ("list",))
-_AUDIT = (_NODES, _CONFIGZ, _PODS, *_OWNERS)
+_CHECK = (_NODES, _CONFIGZ, _PODS)
+_AUDIT = (*_CHECK, *_OWNERS)
 _PREVIEW = (*_AUDIT, _BUDGETS)
 _DRAIN = (Rule("", ("nodes",), ("patch",)), Rule("", ("pods/eviction",), ("create",)))
 _POD_OF_OURS = (
@@ -81,6 +82,7 @@ def _removed_apis() -> Iterator[Rule]:
 
 
 PURPOSES: Mapping[str, tuple[Rule, ...]] = {
+    "check": _CHECK,
     "audit": _AUDIT,
     "preview": _PREVIEW,
     "tune": (*_PREVIEW, *_DRAIN, *_in("probe", _POD_OF_OURS)),

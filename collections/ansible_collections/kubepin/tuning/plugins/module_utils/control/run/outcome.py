@@ -19,6 +19,10 @@ class Outcome(StrEnum):
     UPGRADED = "upgraded"
     PARTLY_UPGRADED = "partly_upgraded"
     WOULD_UPGRADE = "would_upgrade"
+    AS_PLANNED = "as_planned"
+    UNTUNED = "untuned"
+    DRIFTED = "drifted"
+    NOT_CHECKED = "not_checked"
     MEASURED = "measured"
     PARTLY_MEASURED = "partly_measured"
     NOT_BEGUN = "not_begun"
@@ -32,6 +36,11 @@ class Outcome(StrEnum):
     def final(self) -> bool:
         """Whether it remains even if a later task of the host fails."""
         return self in _FINAL
+
+    @property
+    def differs(self) -> bool:
+        """Whether a check found the host otherwise than planned."""
+        return self in (Outcome.UNTUNED, Outcome.DRIFTED)
 
     @property
     def incomplete(self) -> bool:
@@ -48,6 +57,10 @@ _FINAL = frozenset(
         Outcome.NOT_TUNED,
         Outcome.REFUSED,
         Outcome.UNDONE,
+        Outcome.AS_PLANNED,
+        Outcome.UNTUNED,
+        Outcome.DRIFTED,
+        Outcome.NOT_CHECKED,
         Outcome.FAILED,
     }
 )
@@ -58,6 +71,7 @@ _INCOMPLETE = frozenset(
         Outcome.PARTLY_UPGRADED,
         Outcome.PARTLY_MEASURED,
         Outcome.NOT_BEGUN,
+        Outcome.NOT_CHECKED,
         Outcome.FAILED,
         Outcome.UNREACHABLE,
         Outcome.INTERRUPTED,

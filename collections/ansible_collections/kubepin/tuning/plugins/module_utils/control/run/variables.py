@@ -22,6 +22,7 @@ SHARED = (
 _FACTS = (
     "kubepin_benchmark",
     "kubepin_benchmarks",
+    "kubepin_check",
     "kubepin_comparison",
     "kubepin_node",
     "kubepin_plan",

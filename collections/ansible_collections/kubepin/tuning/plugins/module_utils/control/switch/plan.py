@@ -431,7 +431,7 @@ def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settin
     """Settings that would be written but not take effect, because another source takes precedence."""
     effective, sources = effective_after(kubelet, files)
     return [
-        overruled(name, effective.get(name), _place(sources[name]), value)
+        overruled(name, effective.get(name), place_of(sources[name]), value)
         for name, value in settings.items()
         if not same(name, effective.get(name), value)
     ]
@@ -462,10 +462,10 @@ def _setting_changes(
 
 def _source(kubelet: Kubelet, name: str) -> str:
     source = kubelet.sources.get(name, "default")
-    return _SOURCE_WORDS.get(source) or f"set in {_place(source)}"
+    return _SOURCE_WORDS.get(source) or f"set in {place_of(source)}"
 
 
-def _place(source: str) -> str:
+def place_of(source: str) -> str:
     """A source of `effective_config` for people: a file's path without its kind."""
     return _SOURCE_WORDS.get(source) or source.split(":", 1)[-1]
 

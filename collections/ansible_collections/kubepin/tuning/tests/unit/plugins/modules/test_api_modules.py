@@ -77,7 +77,14 @@ def test_gpu_partitions_that_pods_keep_are_counted():
             return {("k", "agent")}
 
     drain = {"delete_emptydir_data": False, "force": False}
-    question = {"node": "gpu-01", "gpu_resource": "auto", "configz": False, "drain": drain, "work": None}
+    question = {
+        "node": "gpu-01",
+        "gpu_resource": "auto",
+        "configz": False,
+        "containers": False,
+        "drain": drain,
+        "work": None,
+    }
     node = node_api_info.read_many(Partitioned(), [question])["gpu-01"]["node"]
     assert (node["gpu_resource"], node["allocatable"]["gpu"], node["drain"]["gpus_kept"]) == (
         "nvidia.com/mig-1g.5gb",
@@ -91,7 +98,7 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     drain = {"delete_emptydir_data": False, "force": False}
     resources = {"gpu-01": "amd.com/gpu", "gone": "nvidia.com/gpu", "mute": "amd.com/gpu", "gpu-02": "nvidia.com/gpu"}
     questions = [
-        {"node": name, "gpu_resource": resource, "configz": False, "drain": drain, "work": None}
+        {"node": name, "gpu_resource": resource, "configz": False, "containers": False, "drain": drain, "work": None}
         for name, resource in resources.items()
     ]
     found = node_api_info.read_many(api, questions)
@@ -105,9 +112,46 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     assert api.asked == ["nodes", "budgets", "daemon sets"]
 
 
+def test_the_containers_of_a_node_are_read_with_the_rule_for_exclusive_cpus():
+    class Running(TwoNodes):
+        def pods_on(self, name):
+            whole = {"limits": {"cpu": "2", "memory": "1Gi", "nvidia.com/gpu": "1"}}
+            return [
+                {
+                    "metadata": {"namespace": "ml", "name": "trainer", "uid": "u"},
+                    "spec": {"containers": [{"name": "main", "resources": whole}, {"name": "waits"}]},
+                    "status": {
+                        "containerStatuses": [
+                            {"name": "main", "containerID": "containerd://abc", "state": {"running": {}}},
+                            {"name": "waits", "state": {"waiting": {}}},
+                        ]
+                    },
+                }
+            ]
+
+    question = {
+        "node": "gpu-01",
+        "gpu_resource": "auto",
+        "configz": False,
+        "containers": True,
+        "drain": None,
+        "work": None,
+    }
+    (container,) = node_api_info.read_many(Running(), [question])["gpu-01"]["node"]["containers"]
+    assert (container["name"], container["id"], container["gpus"]) == ("main", "abc", ["nvidia.com/gpu"])
+    assert (container["exclusive"], container["reasons"]) == (False, ["other_container"])
+
+
 def test_without_a_drain_only_the_nodes_are_listed():
     api = TwoNodes()
-    question = {"node": "mute", "gpu_resource": "amd.com/gpu", "configz": False, "drain": None, "work": None}
+    question = {
+        "node": "mute",
+        "gpu_resource": "amd.com/gpu",
+        "configz": False,
+        "containers": False,
+        "drain": None,
+        "work": None,
+    }
     found = node_api_info.read_many(api, [question])
     assert "drain" not in found["mute"]["node"]
     assert api.asked == ["nodes"]
@@ -133,7 +177,8 @@ def test_kubelets_are_asked_once_and_only_those_of_ready_nodes():
     api = ReadyNodes()
     names = ("gpu-01", "gpu-02", "mute")
     questions = [
-        {"node": name, "gpu_resource": "amd.com/gpu", "configz": True, "drain": None, "work": None} for name in names
+        {"node": name, "gpu_resource": "amd.com/gpu", "configz": True, "containers": False, "drain": None, "work": None}
+        for name in names
     ]
     found = node_api_info.read_many(api, questions)
     assert [found[name]["node"]["configz"] for name in names] == [{"maxPods": 110}, None, None]

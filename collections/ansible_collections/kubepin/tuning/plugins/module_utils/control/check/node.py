@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: whether a node is as planned, and every way in which it is not.
+
+The plan is what a switch would write (`switch.desired.choose_settings`), so a check and a switch cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import (
+    Entries,
+    parse_state,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import DesiredState, state_changes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.check import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import RunningContainer
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences, same
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
+    ChosenSettings,
+    DesiredSettings,
+    choose_settings,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state, place_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import other_machine
+
+SCHEMA = 1
+_NONE: CpuSet = frozenset()
+
+
+@dataclass(frozen=True)
+class Switched:
+    """What kubepin's journal on the node says."""
+
+    unfinished: str | None
+    """The ID of a switch that has not ended."""
+    committed: str | None
+    """The ID of the switch in force."""
+    journal: str
+    """The file with its record; empty without one."""
+    changed_files: tuple[tuple[str, bool], ...]
+    """The files that no longer have the text that it wrote, and whether they are gone."""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Switched:
+        """:param facts: as `node/transaction/facts.journal_facts` returns them"""
+        committed = facts["committed"] or {"id": None, "files": [], "current": {}}
+        current = committed["current"]
+        changed = [file["path"] for file in committed["files"] if current.get(file["path"]) != file["after"]]
+        return cls(
+            unfinished=facts["unfinished"],
+            committed=committed["id"],
+            journal=facts["rollback"].get("journal", ""),
+            changed_files=tuple((path, current.get(path) is None) for path in changed),
+        )
+
+
+@dataclass(frozen=True)
+class InApi:
+    """What the API knows of the node."""
+
+    running: Config | None
+    """The configuration that the kubelet runs with, as /configz says; None if it cannot be read."""
+    configz_error: str | None
+    boot_id: str | None
+    containers: tuple[RunningContainer, ...]
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """What the node's control groups say."""
+
+    cpus: Mapping[str, CpuSet]
+    """ID of a container -> the CPUs on which it may run."""
+    error: str | None
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Cgroups:
+        """:param facts: as `node/readers/cpu_cgroups.read_cpu_cgroups` returns them"""
+        return cls({each["id"]: parse_cpuset(each["cpus"]) for each in facts["containers"]}, facts["error"])
+
+
+def check_node(
+    node: str,
+    topology: Topology,
+    kubelet: Kubelet,
+    desired: DesiredSettings,
+    switched: Switched,
+    boot_id: str | None,
+    api: InApi | None,
+    api_error: str,
+    cgroups: Cgroups,
+) -> dict[str, Any]:
+    """The fact `kubepin_check` of one node.
+
+    :param boot_id: the ID of this boot, as the machine itself says
+    :param api: None if the API does not know the node, for the reason *api_error*
+    """
+    chosen = choose_settings(topology, kubelet.effective, kubelet.version, desired)
+    unchecked = _unchecked(node, kubelet, chosen, boot_id, api, api_error)
+    found = [
+        *([problems.switch_unfinished(switched.unfinished)] if switched.unfinished else []),
+        *_settings(kubelet, chosen, switched),
+        *(problems.file_changed(path, gone, switched.journal) for path, gone in switched.changed_files),
+        *_process(kubelet, api),
+    ]
+    pinned: list[RunningContainer] = []
+    notes: list[str] = [problem.text for problem in kubelet.problems if problem.waivable]
+    if not unchecked and kubelet.version is not None:
+        state = desired_state(topology, kubelet.effective, kubelet.version)
+        found += _state_files(kubelet, state)
+        assert api is not None  # else something is unchecked
+        pinning = _Pinning(api.containers, cgroups, _entries(kubelet, state))
+        if cgroups.error and pinning.wanted:
+            unchecked.append(problems.cgroups_unread(cgroups.error))
+        else:
+            found += pinning.problems
+            pinned, notes = pinning.pinned, [*notes, *pinning.notes]
+    gpu = [container for container in (api.containers if api else ()) if container.of_gpu_pod]
+    return {
+        "schema": SCHEMA,
+        "node": node,
+        "outcome": _outcome(found, unchecked).value,
+        "problems": to_dicts(found),
+        "unchecked": to_dicts(unchecked),
+        "settings": [
+            {
+                "name": name,
+                "planned": planned,
+                "configured": kubelet.effective.get(name),
+                "running": api.running.get(name) if api and api.running is not None else None,
+            }
+            for name, planned in chosen.settings.items()
+        ],
+        "policy": kubelet.effective["cpuManagerPolicy"],
+        "reserved": format_cpuset(chosen.reservation.cpus) if chosen.reservation else None,
+        "switch": switched.committed,
+        "pinned": len(pinned),
+        "gpu_containers": [_gpu_fact(container, container in pinned, cgroups) for container in gpu],
+        "notes": notes,
+    }
+
+
+def not_checked(node: str, reason: str) -> dict[str, Any]:
+    """The fact `kubepin_check` of a node that could not be read."""
+    return {
+        "schema": SCHEMA,
+        "node": node,
+        "outcome": Outcome.NOT_CHECKED.value,
+        "problems": [],
+        "unchecked": to_dicts([problems.node_unread(reason)]),
+        "settings": [],
+        "policy": None,
+        "reserved": None,
+        "switch": None,
+        "pinned": 0,
+        "gpu_containers": [],
+        "notes": [],
+    }
+
+
+def _outcome(found: Sequence[Problem], unchecked: Sequence[Problem]) -> Outcome:
+    if unchecked:
+        return Outcome.NOT_CHECKED
+    if any(problem.code == "node_untuned" for problem in found):
+        return Outcome.UNTUNED
+    return Outcome.DRIFTED if found else Outcome.AS_PLANNED
+
+
+def _unchecked(
+    node: str, kubelet: Kubelet, chosen: ChosenSettings, boot_id: str | None, api: InApi | None, api_error: str
+) -> list[Problem]:
+    """Why it cannot be said whether the node is as planned."""
+    found = [*chosen.problems]
+    if api is None:
+        return [*found, problems.not_in_api(api_error)]
+    if boot_id and api.boot_id and boot_id != api.boot_id:
+        found.append(other_machine(node, boot_id, api.boot_id))
+    if api.running is None and kubelet.running:
+        found.append(problems.configz_unread(api.configz_error or "no reason given"))
+    return found
+
+
+def _settings(kubelet: Kubelet, chosen: ChosenSettings, switched: Switched) -> list[Problem]:
+    if chosen.problems:
+        return []
+    now, planned = kubelet.effective, chosen.settings
+    policy = "cpuManagerPolicy"
+    if switched.committed is None and not same(policy, planned[policy], now[policy]):
+        return [problems.untuned(now[policy], planned[policy])]
+    return [
+        problems.setting_differs(name, _shown(now.get(name)), place_of(kubelet.sources[name]), _shown(value))
+        for name, value in planned.items()
+        if not same(name, value, now.get(name))
+    ]
+
+
+def _shown(value: object) -> str:
+    if value in ("", None, {}, []):
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _process(kubelet: Kubelet, api: InApi | None) -> list[Problem]:
+    """What is wrong with the process, and with what it would be started with."""
+    broken = [problem for problem in kubelet.problems if not problem.waivable and problem.code != "embedded_kubelet"]
+    if not kubelet.running and not any(problem.code == "embedded_kubelet" for problem in kubelet.problems):
+        return [*broken, problems.kubelet_not_running(kubelet.layout.service)]
+    found = differences(kubelet, api.running if api else None)
+    return [*broken, *([problems.not_restarted(found)] if found else [])]
+
+
+def _state_files(kubelet: Kubelet, state: DesiredState) -> list[Problem]:
+    texts = {
+        "cpu_manager": (kubelet.cpu_state.path, kubelet.cpu_state.text),
+        "memory_manager": (kubelet.memory_state.path, kubelet.memory_state.text),
+    }
+    found = [
+        problems.state_file_refused(change.path, change.reason.partition(": ")[2])
+        for change in state_changes(texts, state)
+    ]
+    if kubelet.cpu_state.text is None and state.policy == "static":
+        found.append(problems.state_file_missing(kubelet.cpu_state.path))
+    return found
+
+
+def _entries(kubelet: Kubelet, state: DesiredState) -> Entries | None:
+    """The exclusive CPUs that the state file assigns; None without a file that can be read."""
+    if kubelet.cpu_state.text is None:
+        return None
+    try:
+        return parse_state(kubelet.cpu_state.text, state.minor, state.pod_level)["entries"]
+    except StateFileError:
+        return None
+
+
+class _Pinning:
+    """Compares what the kubelet's rule, its state file and the control groups say of each container."""
+
+    def __init__(self, containers: Sequence[RunningContainer], cgroups: Cgroups, entries: Entries | None) -> None:
+        self.wanted = [container for container in containers if container.exclusive]
+        self.problems: list[Problem] = []
+        self.pinned: list[RunningContainer] = []
+        self.notes: list[str] = []
+        self._containers = containers
+        self._cpus = cgroups.cpus
+        if cgroups.error is None:
+            for container in self.wanted:
+                self._compare(container, entries)
+
+    def _compare(self, container: RunningContainer, entries: Entries | None) -> None:
+        has = self._cpus.get(container.id)
+        if has is None:
+            self.notes.append(f"{container.title} ended while the node was read, or has no cgroup with CPUs")
+            return
+        assigned = has if entries is None else parse_cpuset(entries.get(container.uid, {}).get(container.name, ""))
+        others = [other for other in self._containers if self._overlaps(container, other, has)]
+        if not assigned:
+            self.problems.append(problems.not_assigned(container.title, format_cpuset(has)))
+        elif has != assigned:
+            self.problems.append(problems.cpus_differ(container.title, format_cpuset(has), format_cpuset(assigned)))
+        elif others:
+            shared = _NONE.union(*(self._cpus[other.id] & has for other in others))
+            titles = [other.title for other in others]
+            self.problems.append(problems.cpus_shared(container.title, format_cpuset(shared), titles))
+        else:
+            self.pinned.append(container)
+
+    def _overlaps(self, container: RunningContainer, other: RunningContainer, cpus: CpuSet) -> bool:
+        return other.id != container.id and bool(self._cpus.get(other.id, _NONE) & cpus)
+
+
+def _gpu_fact(container: RunningContainer, pinned: bool, cgroups: Cgroups) -> dict[str, Any]:
+    cpus = cgroups.cpus.get(container.id)
+    return {
+        "namespace": container.namespace,
+        "pod": container.pod,
+        "container": container.name,
+        "cpus": None if cpus is None else format_cpuset(cpus),
+        "pinned": pinned,
+        "reasons": list(container.reasons),
+    }
