@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from orchestrator.__main__ import parser
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLES = PROJECT / "examples"
@@ -67,6 +70,30 @@ def test_a_command_line_is_one_that_ansible_takes(line: str) -> None:
     known = specification()
     named = [pair.partition("=")[0] for flag, pair in zip(arguments, arguments[1:]) if flag == "-e"]
     assert [name for name in named if name not in known and not name.startswith("kubepin_run")] == []
+
+
+def kubepin_lines() -> list[str]:
+    """Every call of kubepin in the examples."""
+    files = [path for path in sorted(EXAMPLES.glob("*.*")) if path.suffix in (".cron", ".service")]
+    return [
+        line
+        for path in files
+        for line in re.findall(r"^[^#\n]*?/bin/kubepin ([^\n>|]+)", path.read_text(), re.MULTILINE)
+    ]
+
+
+def test_the_calls_of_kubepin_are_ones_that_it_takes() -> None:
+    assert [parser().parse_args(shlex.split(line)).verb for line in kubepin_lines()] == ["check", "check"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_the_units_are_ones_that_systemd_takes(tmp_path: Path) -> None:
+    for name in ("kubepin-check.service", "kubepin-check.timer"):
+        text = (EXAMPLES / name).read_text().replace("/opt/kubepin", str(PROJECT))
+        (tmp_path / name).write_text(text)
+    command = ["systemd-analyze", "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "kubepin-check" in line]) == (0, [])
 
 
 def test_the_pipeline_and_navigator_s_settings_are_yaml_of_the_expected_kind() -> None:
