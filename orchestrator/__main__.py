@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import contextmanager
 from getpass import getpass
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from orchestrator.conductor import Control
     from orchestrator.console import JsonView, LiveView, PlainView
 
-_CODES = ", ".join(f"{code} {verdict}".replace("_", " ") for verdict, code in EXIT_CODES.items())
+_CODES = {**{code: verdict.replace("_", " ") for verdict, code in EXIT_CODES.items()}, USAGE_EXIT_CODE: "cannot start"}
+_EXITS = textwrap.fill(
+    f"exit codes: {', '.join(f'{code} {_CODES[code]}' for code in sorted(_CODES))}", 90, subsequent_indent=" " * 12
+)
 _EPILOG = f"""\
-exit codes: {_CODES};
-            {USAGE_EXIT_CODE} cannot start
+{_EXITS}
 `kubepin VERB --help` lists a verb's options; orchestrator/README.md has the Python API."""
 
 
@@ -60,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=verb.help, description=f"{verb.help[0].upper()}{verb.help[1:]}.")
         _add_play(command, name)
         _add_output(command)
+    help_text = "show what a cluster's API says about its GPU nodes and pods"
+    command = verbs.add_parser("assess", help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+    kubeconfig = command.add_argument(
+        "--kubeconfig", metavar="FILE", help="kubeconfig (default: $KUBECONFIG or ~/.kube/config)"
+    )
+    kubeconfig.complete = shtab.FILE  # type: ignore[attr-defined]
+    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+    _add_output(command, live=False)
     command = verbs.add_parser("report", help="show the result of a run", description="Show the result of a run.")
     command.add_argument("run", metavar="RUN", nargs="?", default="last", help="name of the run (default: the newest)")
     _add_output(command, live=False)
@@ -359,6 +370,17 @@ def _runs(options: argparse.Namespace, console: Console, project: Path) -> int:
     return EXIT_CODES[RunVerdict.DONE]
 
 
+def _assess(options: argparse.Namespace, console: Console, project: Path) -> int:
+    from orchestrator.assess import assessment, screen
+
+    found = assessment(options.kubeconfig, options.context)
+    if options.json:
+        console.file.write(json.dumps(found, indent=2) + "\n")
+    else:
+        console.print(screen(found))
+    return EXIT_CODES[RunVerdict.DONE]
+
+
 def main(arguments: Sequence[str] | None = None, project: Path = PROJECT) -> int:
     """Runs the command line; returns the exit code."""
     options = parser().parse_args(arguments)
@@ -370,7 +392,7 @@ def main(arguments: Sequence[str] | None = None, project: Path = PROJECT) -> int
     sweep()
     console = Console(no_color=True if options.no_color else None, highlight=False)
     try:
-        return {"report": _report, "runs": _runs}.get(options.verb, _play)(options, console, project)
+        return {"assess": _assess, "report": _report, "runs": _runs}.get(options.verb, _play)(options, console, project)
     except KubepinError as error:
         print(f"kubepin: {error}", file=sys.stderr)
         return USAGE_EXIT_CODE

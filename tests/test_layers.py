@@ -31,6 +31,7 @@ EFFECTS = {
 """What a decision has no use for: files, processes, the network, the clock, Ansible."""
 
 EFFECTFUL = {
+    "control/assess/reader.py": "asks the Kubernetes API",
     "control/cluster/api.py": "asks the Kubernetes API",
     "control/cluster/cordon.py": "cordons a node through the Kubernetes API",
     "control/cluster/process.py": "looks at the processes of this machine",

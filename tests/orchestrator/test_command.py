@@ -29,7 +29,7 @@ PROJECT = Path(__file__).parents[2]
 
 def commands() -> Iterator[list[str]]:
     yield ["--help"]
-    for verb in (*VERBS, "report", "runs"):
+    for verb in (*VERBS, "assess", "report", "runs"):
         yield [verb, "--help"]
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import Installer
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
 
 _SAMPLES: dict[str, Any] = {
@@ -28,6 +29,7 @@ _SAMPLES: dict[str, Any] = {
     "Sequence[tuple[str, float]]": [("/a", 2.0), ("/b", -1.0)],
     "Mapping[str, object]": {"paths": ["/a"], "free_mb": 1, "needed_mb": 2},
     "Iterable[Difference]": [Difference("maxPods", "110", "250", "/a")],
+    "Installer": Installer("kubeadm", "annotation a", "Run it."),
     "Problem": Problem("code", "subject", "finding", "Remedy."),
 }
 """Annotation of a parameter -> a value of that type."""

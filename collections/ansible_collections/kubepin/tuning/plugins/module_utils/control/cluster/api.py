@@ -218,6 +218,10 @@ class KubernetesApi:
     def nodes(self) -> list[JsonObject]:
         return self._list("/api/v1/nodes")
 
+    def version(self) -> str:
+        """The API server's version, such as v1.36.3."""
+        return str(self._get("/version")["gitVersion"])
+
     def configz(self, node: str) -> JsonObject:
         """The configuration that the node's kubelet runs with, read from the kubelet itself."""
         path = f"/api/v1/nodes/{_quoted(node)}/proxy/configz"

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: what installed a node, as far as the API shows, and therefore how its kubelet's settings are changed.
+
+The traces are those of each project's own sources: version suffixes of k3s-io/k3s, rancher/rke2, k0sproject/k0s, EKS and GKE;
+labels and annotations of kubernetes cmd/kubeadm/app/constants (cri-socket, which 1.34 and newer no longer write:
+KEP-4656), kubernetes-sigs/cluster-api api/core (MachineAnnotation), kubernetes/kops, canonical/microk8s and k8s-snap,
+gardener/gardener, AKS and OpenShift; and the static pod kube-nginx of kubernetes-sigs/kubespray
+(roles/kubernetes/node/templates/manifests). A kubespray cluster without that load balancer looks like kubeadm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+
+UNKNOWN = "unknown means"
+_CRI_SOCKET = "kubeadm.alpha.kubernetes.io/cri-socket"
+_KUBEADM_POD = "kubeadm.kubernetes.io/"
+"""What annotations of kubeadm's own static pods begin with."""
+
+
+@dataclass(frozen=True)
+class Installer:
+    """What installed a node."""
+
+    name: str
+    evidence: str
+    """Where the API shows it; empty if it does not."""
+    way: str
+    """The next step to the static policy, as a sentence."""
+
+    @property
+    def by_tune(self) -> bool:
+        """Whether kubepin switches such nodes itself."""
+        return self.way == _TUNE
+
+
+_TUNE = "Write an inventory, look at `kubepin preview`, and switch one node first: `kubepin tune --limit NODE`."
+
+
+def _emit(format_name: str, apply: str) -> str:
+    return (
+        f"Run `kubepin emit --format {format_name}`, which writes the settings in the format of its installer. {apply}"
+    )
+
+
+_IN_POOL = "Set cpuManagerPolicy to static in the kubelet configuration of the node pool, which replaces its nodes."
+_VERSIONS = (
+    ("+k3s", "k3s", _emit("k3s", "Put them on new nodes before the first start of k3s-agent.")),
+    ("+rke2", "RKE2", _emit("rke2", "Put them on new nodes before the first start of rke2-agent.")),
+    ("+k0s", "k0s", _emit("k0s", "Add the worker profile to k0s.yaml.")),
+    ("-eks-", "EKS", _emit("eks-nodeadm", "Add them to the user data of the node group, which replaces its nodes.")),
+    ("-gke.", "GKE", _IN_POOL),
+)
+"""What a kubelet's version contains -> installer, way."""
+_IMAGES = (
+    ("Talos", "Talos", _emit("talos", "Apply the patch with talosctl.")),
+    ("Bottlerocket", "Bottlerocket", "Set settings.kubernetes.cpu-manager-policy in the user data of new nodes."),
+)
+"""What the name of the operating system begins with -> installer, way."""
+_LABELS = (
+    ("node.openshift.io/os_id", "OpenShift", _emit("openshift", "Apply the KubeletConfig to the machine config pool.")),
+    ("kubernetes.azure.com/cluster", "AKS", _IN_POOL),
+    ("worker.gardener.cloud/pool", "Gardener", _IN_POOL),
+    ("kops.k8s.io/instancegroup", "kOps", _emit("kops", "Merge them into the instance group.")),
+    ("microk8s.io/cluster", "MicroK8s", "Add --cpu-manager-policy and --reserved-cpus to its args/kubelet."),
+    ("k8sd.io/role", "Canonical Kubernetes", "Add --cpu-manager-policy and --reserved-cpus to its args/kubelet."),
+)
+_MACHINE = "cluster.x-k8s.io/machine"
+_KUBESPRAY_POD = ("k8s-app", "kube-nginx")
+
+
+def installer_of(node: Object, pods: Iterable[Object] | None) -> Installer:
+    """What installed the node.
+
+    :param pods: the cluster's pods, of which those of kubeadm's control plane and kubespray's load balancer are traces; None if
+        they cannot be read
+    """
+    metadata = node["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    info = (node.get("status") or {}).get("nodeInfo") or {}
+    version, image = str(info.get("kubeletVersion")), str(info.get("osImage"))
+    for part, name, way in _VERSIONS:
+        if part in version:
+            return Installer(name, f"version {version}", way)
+    for part, name, way in _IMAGES:
+        if image.startswith(part):
+            return Installer(name, f"operating system {image}", way)
+    for label, name, way in _LABELS:
+        if label in labels:
+            return Installer(name, f"label {label}", way)
+    if _MACHINE in annotations:
+        way = _emit("cluster-api", "Merge them into the KubeadmConfigTemplate, which replaces the machines.")
+        return Installer("Cluster API", f"annotation {_MACHINE}", way)
+    return _by_kubeadm(annotations, metadata["name"], pods or ())
+
+
+def _by_kubeadm(annotations: Mapping[str, str], node: str, pods: Iterable[Object]) -> Installer:
+    key, value = _KUBESPRAY_POD
+    evidence = f"annotation {_CRI_SOCKET}" if _CRI_SOCKET in annotations else ""
+    for pod in pods:
+        metadata = pod["metadata"]
+        if (metadata.get("labels") or {}).get(key) == value and (pod.get("spec") or {}).get("nodeName") == node:
+            way = _emit("kubespray", "Copy the variables into its inventory and run it.")
+            return Installer("kubespray", f"pod {metadata['namespace']}/{metadata['name']}", way)
+        if any(name.startswith(_KUBEADM_POD) for name in metadata.get("annotations") or {}):
+            evidence = evidence or f"annotations {_KUBEADM_POD}* of pod {metadata['namespace']}/{metadata['name']}"
+    return Installer("kubeadm" if evidence else UNKNOWN, evidence, _TUNE)
