@@ -40,10 +40,14 @@ if TYPE_CHECKING:
     from orchestrator.conductor import Control
     from orchestrator.console import JsonView, LiveView, PlainView
 
+_TOGETHER = "\N{NO-BREAK SPACE}"
 _CODES = {**{code: verdict.replace("_", " ") for verdict, code in EXIT_CODES.items()}, USAGE_EXIT_CODE: "cannot start"}
 _EXITS = textwrap.fill(
-    f"exit codes: {', '.join(f'{code} {_CODES[code]}' for code in sorted(_CODES))}", 90, subsequent_indent=" " * 12
-)
+    ", ".join(f"{code} {_CODES[code]}".replace(" ", _TOGETHER) for code in sorted(_CODES)),
+    90,
+    initial_indent="exit codes: ",
+    subsequent_indent=" " * len("exit codes: "),
+).replace(_TOGETHER, " ")
 _EPILOG = f"""\
 {_EXITS}
 `kubepin VERB --help` lists a verb's options; orchestrator/README.md has the Python API."""
