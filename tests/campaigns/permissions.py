@@ -77,6 +77,7 @@ RUNS = (
     ("preview", "tune-gpu-nodes.yml", ("--check",)),
     ("tune", "tune-gpu-nodes.yml", ()),
     ("benchmark", "benchmark-gpu-nodes.yml", ("-e", json.dumps(BENCHMARK))),
+    ("check", "check-gpu-nodes.yml", ()),
     ("tune", "rollback-gpu-nodes.yml", ()),
     ("patch", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
     ("enforce", "enforce-gpu-pods.yml", ()),
