@@ -128,7 +128,9 @@ def _pods(found: Data) -> Table:
     return table
 
 
-def _share(number: int, total: int) -> Text:
+def _share(number: int | None, total: int) -> Text:
+    if number is None:
+        return _UNKNOWN
     style = "green" if number == total else "red" if number == 0 else "yellow"
     return Text({0: "no", total: "yes"}.get(number, f"{number} of {total}"), style=style)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     FIRST_WITHOUT_RECONCILE_OF_PINNED,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess import problems
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import Installer, installer_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import (
+    Installer,
+    installer_of,
+    traces_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.cpu_managers import other_cpu_managers
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import (
     DEFAULT_PREFIXES,
@@ -80,12 +84,13 @@ def assess_cluster(seen: Seen) -> dict[str, Any]:
     :raises TuningError: if a pod cannot be understood
     """
     gpu_nodes = [node for node in seen.nodes if has_gpu(node)]
-    installers = {node["metadata"]["name"]: installer_of(node, seen.pods) for node in gpu_nodes}
+    traces = traces_of(seen.pods or ())
+    installers = {node["metadata"]["name"]: installer_of(node, traces) for node in gpu_nodes}
     nodes = [_node(node, seen, installers[node["metadata"]["name"]]) for node in gpu_nodes]
     static = {node["metadata"]["name"]: {"cpu_manager_policy": "static"} for node in seen.nodes}
     now = audit(_Source(seen), {}, DEFAULT_PREFIXES, 1)["pods"]
     then = audit(_Source(seen), static, DEFAULT_PREFIXES, 1)["pods"]
-    owners = _owners(now, then)
+    owners = _owners(seen, now, then)
     return {
         "schema": SCHEMA,
         "server": seen.server,
@@ -144,8 +149,9 @@ def _reserved(configz: Config) -> str | None:
     return " + ".join(str(amount) for amount in amounts if amount) or None
 
 
-def _owners(now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The GPU pods by what created them: how many have exclusive CPUs, and why they have none under either policy."""
+def _owners(seen: Seen, now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The GPU pods by what created them: how many have exclusive CPUs (null if that is unknown of one of them), and why
+    others have none under either policy."""
     groups: dict[tuple[str, str], list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = defaultdict(list)
     for pod, if_static in zip(now, then, strict=True):
         groups[pod["namespace"], pod["owner"] or f"Pod/{pod['name']}"].append((pod, if_static))
@@ -155,7 +161,7 @@ def _owners(now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]])
             "owner": owner,
             "pods": len(pods),
             "nodes": sorted({pod["node"] for pod, _then in pods if pod["node"]}),
-            "exclusive": sum(pod["exclusive"] for pod, _then in pods),
+            "exclusive": _sum_known(_is_exclusive(pod, seen) for pod, _then in pods),
             "exclusive_if_static": sum(if_static["exclusive"] for _now, if_static in pods),
             "reasons": _reasons(pod for pod, _then in pods),
             "reasons_if_static": _reasons(if_static for _now, if_static in pods),
@@ -165,7 +171,13 @@ def _owners(now: Sequence[Mapping[str, Any]], then: Sequence[Mapping[str, Any]])
     ]
 
 
-def _reasons(pods: Any) -> list[str]:
+def _sum_known(values: Iterable[bool | None]) -> int | None:
+    """How many are true; None if one is unknown."""
+    listed = list(values)
+    return None if None in listed else listed.count(True)
+
+
+def _reasons(pods: Iterable[Mapping[str, Any]]) -> list[str]:
     found = [reason for pod in pods for container in pod["containers"] for reason in container["reasons"]]
     return list(dict.fromkeys(found))
 

@@ -11,7 +11,7 @@ gardener/gardener, AKS and OpenShift; and the static pod kube-nginx of kubernete
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -73,12 +73,32 @@ _MACHINE = "cluster.x-k8s.io/machine"
 _KUBESPRAY_POD = ("k8s-app", "kube-nginx")
 
 
-def installer_of(node: Object, pods: Iterable[Object] | None) -> Installer:
-    """What installed the node.
+@dataclass(frozen=True)
+class Traces:
+    """What the pods of a cluster show of its installer."""
 
-    :param pods: the cluster's pods, of which those of kubeadm's control plane and kubespray's load balancer are traces; None if
-        they cannot be read
-    """
+    kubeadm: str = ""
+    """Where one of kubeadm's static pods shows it."""
+    kubespray: Mapping[str, str] = field(default_factory=dict)
+    """Node -> its pod of kubespray's load balancer."""
+
+
+def traces_of(pods: Iterable[Object]) -> Traces:
+    """The traces in the pods of a cluster."""
+    kubeadm, kubespray = "", {}
+    key, value = _KUBESPRAY_POD
+    for pod in pods:
+        metadata = pod["metadata"]
+        name = f"pod {metadata.get('namespace') or 'default'}/{metadata['name']}"
+        if (metadata.get("labels") or {}).get(key) == value:
+            kubespray[(pod.get("spec") or {}).get("nodeName") or ""] = name
+        if any(one.startswith(_KUBEADM_POD) for one in metadata.get("annotations") or {}):
+            kubeadm = kubeadm or f"annotations {_KUBEADM_POD}* of {name}"
+    return Traces(kubeadm, kubespray)
+
+
+def installer_of(node: Object, traces: Traces) -> Installer:
+    """What installed the node, by itself and by the pods of its cluster."""
     metadata = node["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     info = (node.get("status") or {}).get("nodeInfo") or {}
@@ -95,17 +115,8 @@ def installer_of(node: Object, pods: Iterable[Object] | None) -> Installer:
     if _MACHINE in annotations:
         way = _emit("cluster-api", "Merge them into the KubeadmConfigTemplate, which replaces the machines.")
         return Installer("Cluster API", f"annotation {_MACHINE}", way)
-    return _by_kubeadm(annotations, metadata["name"], pods or ())
-
-
-def _by_kubeadm(annotations: Mapping[str, str], node: str, pods: Iterable[Object]) -> Installer:
-    key, value = _KUBESPRAY_POD
-    evidence = f"annotation {_CRI_SOCKET}" if _CRI_SOCKET in annotations else ""
-    for pod in pods:
-        metadata = pod["metadata"]
-        if (metadata.get("labels") or {}).get(key) == value and (pod.get("spec") or {}).get("nodeName") == node:
-            way = _emit("kubespray", "Copy the variables into its inventory and run it.")
-            return Installer("kubespray", f"pod {metadata['namespace']}/{metadata['name']}", way)
-        if any(name.startswith(_KUBEADM_POD) for name in metadata.get("annotations") or {}):
-            evidence = evidence or f"annotations {_KUBEADM_POD}* of pod {metadata['namespace']}/{metadata['name']}"
+    if metadata["name"] in traces.kubespray:
+        way = _emit("kubespray", "Copy the variables into its inventory and run it.")
+        return Installer("kubespray", traces.kubespray[metadata["name"]], way)
+    evidence = f"annotation {_CRI_SOCKET}" if _CRI_SOCKET in annotations else traces.kubeadm
     return Installer("kubeadm" if evidence else UNKNOWN, evidence, _TUNE)

@@ -71,7 +71,7 @@ def _summary(check: Data) -> str:
     if check["reserved"] and check["policy"] == "static":
         parts.append(f"reserved {check['reserved']}")
     if check["pinned"]:
-        parts.append(f"{counted(check['pinned'], 'container')} on exclusive CPUs, by its cgroup")
+        parts.append(f"{counted(check['pinned'], 'container')} on exclusive CPUs by the cgroup")
     return ", ".join(parts)
 
 

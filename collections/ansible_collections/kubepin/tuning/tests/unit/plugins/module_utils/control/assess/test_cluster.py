@@ -112,6 +112,7 @@ def test_exclusive_cpus_on_a_node_of_unknown_policy_are_not_claimed() -> None:
     pods = [placed("ready", pod(main("2 1Gi")))]
     found = assess_cluster(seen(configz={}, configz_errors={"gpu-01": "no"}, pods=pods))
     assert found["pods"] == {"total": 1, "exclusive": 0, "exclusive_if_static": 1}
+    assert found["owners"][0]["exclusive"] is None
 
 
 def test_what_could_not_be_seen_is_named_with_what_it_needs() -> None:

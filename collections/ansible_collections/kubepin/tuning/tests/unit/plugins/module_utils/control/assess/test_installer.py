@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess import installer
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import UNKNOWN, installer_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import (
+    UNKNOWN,
+    Traces,
+    installer_of,
+    traces_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 
 KUBEADM_POD = {
@@ -48,22 +53,25 @@ def node(version: str = "v1.36.3", image: str = "Debian GNU/Linux 12", **metadat
     ],
 )
 def test_the_installer_by_the_node_itself(given: dict[str, Any], name: str) -> None:
-    found = installer_of(given, [])
+    found = installer_of(given, Traces())
     assert found.name == name
     assert bool(found.evidence) == (name != UNKNOWN)
     assert found.by_tune == (name in ("kubeadm", UNKNOWN))
 
 
 def test_the_installer_by_the_pods_of_the_cluster() -> None:
-    assert installer_of(node(), [KUBEADM_POD]).name == "kubeadm"
-    assert installer_of(node(), [KUBEADM_POD, NGINX]).name == "kubespray"
-    assert installer_of({**node(), "metadata": {"name": "n2"}}, [KUBEADM_POD, NGINX]).name == "kubeadm"
-    assert installer_of(node(), None).name == UNKNOWN
+    assert installer_of(node(), traces_of([KUBEADM_POD])).name == "kubeadm"
+    both = traces_of([KUBEADM_POD, NGINX])
+    assert installer_of(node(), both).name == "kubespray"
+    assert installer_of({**node(), "metadata": {"name": "n2"}}, both).name == "kubeadm"
 
 
 def test_every_format_that_a_next_step_names_exists() -> None:
     ways = [way for *_names, way in (*installer._VERSIONS, *installer._IMAGES, *installer._LABELS)]
-    ways += [installer_of(node(), [NGINX]).way, installer_of(node(annotations={installer._MACHINE: "m"}), []).way]
+    ways += [
+        installer_of(node(), traces_of([NGINX])).way,
+        installer_of(node(annotations={installer._MACHINE: "m"}), Traces()).way,
+    ]
     named = {way.partition("--format ")[2].partition("`")[0] for way in ways if "--format" in way}
     assert named
     assert named <= set(FORMATS)
