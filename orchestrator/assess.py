@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,14 +78,22 @@ def _table(*headings: str) -> Table:
 
 
 def _nodes(nodes: Sequence[Data]) -> Table:
-    table = _table("node", "GPUs", "CPUs", "kubelet", "runtime", "CPU manager", "reserved", "topology, memory", "by")
+    """Nodes that differ in nothing but their names share a row."""
+    table = _table("nodes", "GPUs", "CPUs", "kubelet, runtime", "CPU manager", "reserved", "topology, memory", "by")
+    groups: dict[str, list[Data]] = {}
     for node in nodes:
+        alike = {key: value for key, value in node.items() if key not in ("name", "installer", "configz_error")}
+        groups.setdefault(json.dumps([alike, node["installer"]["name"]]), []).append(node)
+    for same in groups.values():
+        node = same[0]
         table.add_row(
-            Text(node["name"], style="" if node["ready"] else "red"),
+            Text(
+                listed([one["name"] for one in same], _MOST_NODES) + ("" if node["ready"] else "\nnot Ready"),
+                style="" if node["ready"] else "red",
+            ),
             Text(_gpus(node)),
             Text(str(node["cpus"])),
-            Text(node["kubelet_version"]),
-            Text(str(node["container_runtime"]).replace("://", " ")),
+            Text(f"{node['kubelet_version']}\n{str(node['container_runtime']).replace('://', ' ')}"),
             _policy(node),
             Text(node["reserved"] or "nothing") if node["policy"] else _UNKNOWN,
             _managers(node),
@@ -110,7 +119,7 @@ def _managers(node: Data) -> Text:
     if topology is None:
         return _UNKNOWN
     scope = f" ({topology['scope']})" if topology["policy"] != "none" else ""
-    return Text(f"{topology['policy']}{scope}, {node['memory_manager_policy']}")
+    return Text(f"{topology['policy']}{scope}\nmemory {node['memory_manager_policy']}")
 
 
 def _pods(found: Data) -> Table:

@@ -61,6 +61,14 @@ def test_a_cluster_of_which_little_is_known_has_a_screen_too(found: Any) -> None
     assert "What to do" in shown(assess_cluster(found))
 
 
+def test_nodes_that_are_alike_share_a_row() -> None:
+    nodes = [node(f"gpu-{number:02}") for number in range(5)]
+    configz = {one["metadata"]["name"]: {"cpuManagerPolicy": "none"} for one in nodes}
+    assert "gpu-00, gpu-01, gpu-02 and 2 more" in " ".join(
+        shown(assess_cluster(seen(nodes=nodes, configz=configz))).split()
+    )
+
+
 def test_names_are_no_markup() -> None:
     text = shown(assess_cluster(seen(pods=[placed("[red]x", pod(container("2 1Gi")))])))
     assert "[red]x" in text
