@@ -28,7 +28,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     pod_request,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import options_on
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    MAX_NUMA_NODES,
+    MAX_NUMA_NUMBER,
+    options_on,
+)
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import machines
@@ -53,9 +57,6 @@ OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
 """From which minor version of 1.x each set of policy options is tried: since it can be used, or counts in a new way."""
 POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
 SCOPES = ("container", "pod")
-MOST_NUMA_NODES = 8
-"""A kubelet with a topology manager does not start on a machine with more
-(pkg/kubelet/cm/topologymanager/topology_manager.go)."""
 NO_REFUSAL = ("FailedCreatePodSandBox", "FailedMount", "Failed", "BackOff")
 OUT_OF_CPU = re.compile(r"OutOfcpu: .* requested: (\d+), used: (\d+), capacity: (\d+)")
 NO_VICTIM = (
@@ -117,9 +118,10 @@ def _fits(options: Sequence[str], machine: Machine) -> bool:
 
 
 def _starts(policy: str, options: Sequence[str], machine: Machine) -> bool:
-    """Whether the kubelet starts with this topologyManagerPolicy."""
+    """Whether the kubelet starts with this topologyManagerPolicy, and survives its first pod."""
     contradictory = policy == "single-numa-node" and "align-by-socket" in options
-    return policy == "none" or (len(machine.numa_nodes) <= MOST_NUMA_NODES and not contradictory)
+    nodes = machine.numa_nodes
+    return policy == "none" or (len(nodes) <= MAX_NUMA_NODES and max(nodes) <= MAX_NUMA_NUMBER and not contradictory)
 
 
 def _draw_reserved(dice: random.Random, machine: Machine, minor: int) -> frozenset[int]:

@@ -417,6 +417,15 @@ def too_many_numa_nodes(policy: object, nodes: int, allowed: object) -> Problem:
     )
 
 
+def numa_node_number(policy: object, node: int, most: int) -> Problem:
+    return Problem(
+        "numa_node_number",
+        f'topologyManagerPolicy "{policy}"',
+        f"ends the kubelet at its first pod on a machine with NUMA node {node} (the highest number that it can use is {most})",
+        "Use none on this machine.",
+    )
+
+
 def eviction_not_a_quantity(signal: str, reason: object) -> Problem:
     return Problem("eviction_hard_invalid", f"evictionHard {signal}:", str(reason))
 

@@ -95,6 +95,10 @@ _KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
         "memory_manager_state contradicts itself or this machine, and must be removed while the kubelet is stopped",
     ),
     (r"unknown policy: ", "the kubelet does not know this CPU, memory or topology manager policy"),
+    (
+        r"panic: interface conversion: bitmask.BitMask is nil",
+        "the machine has a NUMA node with a number above 63: only topologyManagerPolicy none works there",
+    ),
     (r"unsupported on machines with more than \d+ NUMA Nodes", "the topology manager refuses this many NUMA nodes"),
     (r"unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version"),
     (

@@ -45,6 +45,9 @@ TOPOLOGY_SCOPES = ("container", "pod")
 MEMORY_POLICIES = ("None", "Static")
 OLDEST_MINOR = 20
 DROP_IN_MINOR = 30
+MAX_NUMA_NUMBER = 63
+"""A NUMA node with a higher number has no bit in the topology manager's mask. The kubelet 1.36 starts all the same, and
+panics when it admits a pod (pkg/kubelet/cm/topologymanager/bitmask/bitmask.go Add)."""
 MAX_NUMA_NODES = 8
 
 # what Go's strconv.ParseBool takes
@@ -229,6 +232,9 @@ def _topology_problems(after: t.Mapping[str, t.Any], minor: int, topology: Topol
     if after["topologyManagerPolicy"] != "none" and nodes > allowed:
         # pkg/kubelet/cm/topologymanager/topology_manager.go
         found.append(problems.too_many_numa_nodes(after["topologyManagerPolicy"], nodes, allowed))
+    highest = max((node.id for node in topology.numa_nodes), default=0)
+    if after["topologyManagerPolicy"] != "none" and highest > MAX_NUMA_NUMBER:
+        found.append(problems.numa_node_number(after["topologyManagerPolicy"], highest, MAX_NUMA_NUMBER))
     return found
 
 

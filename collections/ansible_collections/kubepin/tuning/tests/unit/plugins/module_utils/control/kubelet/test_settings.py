@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     as_flags,
@@ -320,6 +322,15 @@ def test_topology_manager_refuses_more_than_eight_numa_nodes() -> None:
         "topologyManagerPolicyOptions": {"max-allowable-numa-nodes": "16"},
     }
     assert setting_problems(lifted, "1.36.3", machine) == []
+
+
+def test_a_numa_node_above_63_rules_out_every_topology_policy_but_none() -> None:
+    machine = topology(cores=16, numa_nodes=2)
+    sparse = replace(machine, numa_nodes=tuple(replace(node, id=node.id * 72) for node in machine.numa_nodes))
+    [problem] = setting_problems({**STATIC, "topologyManagerPolicy": "best-effort"}, "1.36.3", sparse)
+    assert problem.code == "numa_node_number"
+    assert "NUMA node 72 (the highest number that it can use is 63). Use none on this machine." in problem.text
+    assert setting_problems(STATIC, "1.36.3", sparse) == []
 
 
 BEST_EFFORT = {**STATIC, "topologyManagerPolicy": "best-effort"}
