@@ -30,6 +30,7 @@ _PODS_STOP = "running benchmark pods will finish their current round; no new rou
 _ON_STOP: Mapping[str, str] = {
     "tune": _NODES_STOP,
     "rollback": _NODES_STOP,
+    "uninstall": _NODES_STOP,
     "benchmark": _PODS_STOP,
     "compare": _PODS_STOP,
     "upgrade": "the current step will finish; no new step will start",

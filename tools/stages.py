@@ -154,7 +154,9 @@ def everything() -> tuple[Lane, ...]:
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     # kubespray is the last: its worker stays in that layout
     on_new = cluster(
-        "drop-in", NEW, *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "benchmark_failures", "enforce", "kubespray")
+        "drop-in",
+        NEW,
+        *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "benchmark_failures", "enforce", "uninstall", "kubespray"),
     )
     return (
         replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),

@@ -82,6 +82,7 @@ RUNS = (
     ("patch", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
     ("enforce", "enforce-gpu-pods.yml", ()),
     ("enforce", "enforce-gpu-pods.yml", ("-e", '{"gpu_pod_policy_state": "absent"}')),
+    ("uninstall", "uninstall-gpu-nodes.yml", ()),
     ("upgrade", "upgrade-cluster.yml", ("--check",)),
 )
 NEEDS = {"patch": ("audit", "patch")}

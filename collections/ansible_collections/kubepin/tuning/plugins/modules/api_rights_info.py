@@ -30,7 +30,7 @@ options:
       - V(tune) also covers rollback, V(preview) covers check mode, and V(patch) covers applying the audit's patches.
     type: list
     elements: str
-    choices: [check, audit, preview, tune, benchmark, patch, enforce, upgrade]
+    choices: [check, audit, preview, tune, benchmark, patch, enforce, uninstall, upgrade]
     required: true
   probe_namespace:
     description: Where the probe pod runs.

@@ -31,12 +31,21 @@ options:
     description:
       - V(present) makes the kubelet run with the given settings.
       - V(rolled_back) undoes the last switch that this module committed; the other options are ignored.
-      - V(recovered) only undoes an interrupted switch, which V(present) and V(rolled_back) do first.
+      - V(absent) goes back to what there was before the first switch. With O(archive), it also removes what this module
+        keeps on the node. It fails, and changes nothing, if records are missing, or if someone edited a file since.
+      - V(recovered) only undoes an interrupted switch, which V(present), V(rolled_back) and V(absent) do
+        first.
       - V(confirmed) verifies a switch again and commits it if it was held. A held switch that no longer verifies, or
         whose files someone else changed meanwhile, is undone.
     type: str
-    choices: [present, rolled_back, recovered, confirmed]
+    choices: [present, rolled_back, absent, recovered, confirmed]
     default: present
+  archive:
+    description:
+      - With O(state=absent), the folder on the control node to which the journal of the node is written before it is
+        removed there. It holds the texts of all files that were ever replaced, so only its owner can read it.
+      - Without it, the settings go back, and the journal stays.
+    type: path
   hold:
     description:
       - How many seconds to leave the switch open once the kubelet is up with its new settings. The caller can check
@@ -164,6 +173,11 @@ EXAMPLES = r"""
 - name: Roll back the last switch
   kubepin.tuning.kubelet_cpu_manager:
     state: rolled_back
+
+- name: Go back to before the first switch, and remove what is left
+  kubepin.tuning.kubelet_cpu_manager:
+    state: absent
+    archive: runs/journal/gpu-01
 """
 
 RETURN = r"""
@@ -254,6 +268,23 @@ rollback:
   returned: always
   type: dict
   sample: {id: 20261123T172004.120Z, journal: /var/lib/kubepin/switches/20261123T172004.120Z.json, restores: [/etc/default/kubelet]}
+plan_id:
+  description: A short hash of the settings that this module manages, as they are after the run. Nodes with the same
+    settings have the same.
+  returned: success
+  type: str
+  sample: 3f8a0c51d2b7
+leftovers:
+  description: The files of this collection that O(archive) would remove, before the run.
+  returned: O(state=absent)
+  type: list
+  elements: str
+remaining:
+  description: What cannot be taken back or stays on the node, such as a newer version of Kubernetes, each as an object
+    with C(code) and C(text).
+  returned: O(state=absent)
+  type: list
+  elements: dict
 recovered:
   description: The ID of an unfinished switch that was undone first, or would be in check mode.
   returned: if there was one
@@ -282,7 +313,12 @@ journal:
 """
 
 ARGUMENT_SPEC = {
-    "state": {"type": "str", "choices": ["present", "rolled_back", "recovered", "confirmed"], "default": "present"},
+    "state": {
+        "type": "str",
+        "choices": ["present", "rolled_back", "absent", "recovered", "confirmed"],
+        "default": "present",
+    },
+    "archive": {"type": "path"},
     "hold": {"type": "int"},
     "switch_id": {"type": "str"},
     "pod": {

@@ -24,8 +24,9 @@ options:
         longer verifies or someone else changed its files meanwhile; without O(switch_id), it verifies that the kubelet
         runs as O(expected).
       - V(undone) undoes an interrupted switch.
+      - V(removed) removes what kubepin keeps on the node, if O(archived) has all of it.
     type: str
-    choices: [applied, confirmed, undone]
+    choices: [applied, confirmed, undone, removed]
     required: true
   changes:
     description: The file changes, and the states before and after. Required with O(state=applied).
@@ -40,6 +41,14 @@ options:
   online:
     description: The CPUs that are online. Required with O(state=undone).
     type: str
+  archived:
+    description: Path to SHA-256 of each file whose content is safe on the control node. Required with O(state=removed).
+    type: dict
+  folders:
+    description: Folders that are removed with O(state=removed) if they are empty.
+    type: list
+    elements: str
+    default: []
   hold:
     description: As O(kubepin.tuning.kubelet_cpu_manager#module:hold).
     type: int
@@ -147,6 +156,7 @@ from dataclasses import asdict
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     Changes,
     DesiredState,
@@ -155,6 +165,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run, runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import rollback_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.removal import Removal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import Switch, sole_use
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
@@ -162,12 +173,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.ve
 Result = t.Dict[str, t.Any]
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["applied", "confirmed", "undone"], "required": True},
+    "state": {"type": "str", "choices": ["applied", "confirmed", "undone", "removed"], "required": True},
     # no_log keeps texts of files, which may hold credentials, from the node's system log
     "changes": {"type": "json", "no_log": True},
     "expected": {"type": "dict"},
     "endpoint": {"type": "dict"},
     "online": {"type": "str"},
+    "archived": {"type": "dict"},
+    "folders": {"type": "list", "elements": "str", "default": []},
     "hold": {"type": "int"},
     "switch_id": {"type": "str"},
     "pod": {
@@ -192,13 +205,15 @@ class Transaction:
 
         :raises TuningError: if nothing may be changed, or after an undone switch
         """
-        steps = {"applied": self._apply, "confirmed": self._confirm, "undone": self._undo}
+        steps = {"applied": self._apply, "confirmed": self._confirm, "undone": self._undo, "removed": self._remove}
         result = steps[self._params["state"]]()
         return {**result, "rollback": rollback_facts(self._journal, self._journal.committed())}
 
+    def _node(self, endpoint: Endpoint) -> Node:
+        return Node(self._run, endpoint.service, endpoint.log_file)
+
     def _switch(self, endpoint: Endpoint) -> Switch:
-        node = Node(self._run, endpoint.service, endpoint.log_file)
-        return Switch(node, self._journal, endpoint, float(self._params["timeout"]))
+        return Switch(self._node(endpoint), self._journal, endpoint, float(self._params["timeout"]))
 
     def _apply(self) -> Result:
         changes = Changes.from_dict(json.loads(self._params["changes"]))
@@ -239,12 +254,25 @@ class Transaction:
             result["started_at"] = switch.undo(record, parse_cpuset(self._params["online"])).started_at
         return result
 
+    def _remove(self) -> Result:
+        if not self._check_mode:
+            try:
+                node = self._node(Endpoint(**self._params["endpoint"]))
+                Removal(node, self._journal).run(self._params["archived"], self._params["folders"])
+            except OSError as exc:
+                raise TuningError.of([problems.not_removed(str(exc.filename), str(exc.strerror))]) from exc
+        return {"changed": True}
+
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
         supports_check_mode=True,
-        required_if=[("state", "applied", ["changes"]), ("state", "undone", ["endpoint", "online"])],
+        required_if=[
+            ("state", "applied", ["changes"]),
+            ("state", "undone", ["endpoint", "online"]),
+            ("state", "removed", ["archived", "endpoint"]),
+        ],
     )
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):

@@ -24,6 +24,10 @@ options:
   switch_id:
     description: The caller's own switch, for which it does not wait.
     type: str
+  history:
+    description: Whether to return RV(history).
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -63,6 +67,11 @@ committed:
   description: The last committed switch with its file changes and what these files hold now, or null.
   returned: success
   type: dict
+history:
+  description: All committed switches with the texts of their files, the backups of upgrades, and what a removal would
+    remove, with its content.
+  returned: O(history=true)
+  type: dict
 rollback:
   description: What a rollback would restore, and the journal that it would read.
   returned: success
@@ -77,12 +86,17 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import journal_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import history_facts, journal_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.switch import wait_for_held_switch
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record import upgrade_facts
 
-ARGUMENT_SPEC: t.Dict[str, t.Any] = {"wait": {"type": "bool", "default": True}, "switch_id": {"type": "str"}}
+ARGUMENT_SPEC: t.Dict[str, t.Any] = {
+    "wait": {"type": "bool", "default": True},
+    "switch_id": {"type": "str"},
+    "history": {"type": "bool", "default": False},
+}
 
 
 def main() -> None:
@@ -100,6 +114,10 @@ def main() -> None:
             "boot_id": node.boot_id(),
             **journal_facts(journal, node),
         }
+        if module.params["history"]:
+            facts["history"] = {**history_facts(journal, node), "upgrades": upgrade_facts(node)}
+    except OSError as exc:
+        module.fail_json(msg=f"{exc.filename} cannot be read: {exc.strerror}.")
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, **facts)

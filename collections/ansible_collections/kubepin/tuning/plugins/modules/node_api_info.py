@@ -209,6 +209,10 @@ node:
     cordoned_by_kubepin:
       description: Whether a run of kubepin cordoned it, according to the annotation C(kubepin.io/cordoned).
       type: bool
+    labelled:
+      description: The CPU manager policy and the plan with which kubepin labelled it, null without a label.
+      type: dict
+      sample: {policy: static, plan: 3f8a0c51d2b7}
     boot_id:
       description: ID of the machine's current boot.
       type: str

@@ -90,6 +90,18 @@ class SimulatedNode(Node):
     def names(self, directory: str) -> list[str]:
         return [path.rsplit("/", 1)[1] for path in self.files if path.startswith(f"{directory}/")]
 
+    def names_below(self, directory: str) -> list[str]:
+        return sorted(path for path in self.files if path.startswith(f"{directory}/"))
+
+    def content(self, path: str) -> bytes:
+        return self.files[path].encode()
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def remove_empty_folders(self, directory: str) -> None:
+        """Folders are not simulated."""
+
     def obstacles(self, path: str, removes: bool = False) -> list[Problem]:
         return self.problems.get(path, [])
 
@@ -144,6 +156,8 @@ class SimulatedNode(Node):
             return 0, "".join(f"{name}={value}\n" for name, value in self._shown().items()), ""
         elif argv[:2] == ["systemctl", "stop"] and argv[2] in self.guards:
             self.guards.remove(argv[2])
+        elif argv[:2] == ["systemctl", "stop"] and argv[2].endswith("*"):
+            self.guards = []
         elif argv[:2] == ["systemctl", "stop"]:
             self._step("stop")
             self.running, self._restart_at = False, None

@@ -66,6 +66,24 @@ def journal_unreadable(path: str, reason: str) -> Problem:
     )
 
 
+def not_archived(path: str) -> Problem:
+    return Problem(
+        "journal_not_archived",
+        path,
+        "was written after kubepin's records were archived, so nothing was removed",
+        "Run again. If it happens again, another run works on this node: wait for it to end.",
+    )
+
+
+def not_removed(path: str, reason: str) -> Problem:
+    return Problem(
+        "file_not_removed",
+        path,
+        f"cannot be removed: {reason}",
+        "Remove the cause, and run again: the next run goes on there.",
+    )
+
+
 def upgrade_record_unreadable(path: str, folder: str, reason: str) -> Problem:
     return Problem(
         "upgrade_record_unreadable",

@@ -43,7 +43,7 @@ def cordon(api: KubernetesApi, name: str, mine: Mark, *, take_over: bool, check_
             return None
         return {"metadata": {"annotations": {CORDON_ANNOTATION: mine.dump()}}, "spec": {"unschedulable": True}}
 
-    return _change(api, name, change, check_mode)
+    return change_node(api, name, change, check_mode)
 
 
 def uncordon(api: KubernetesApi, name: str, mine: Mark | None, check_mode: bool) -> bool:
@@ -59,10 +59,12 @@ def uncordon(api: KubernetesApi, name: str, mine: Mark | None, check_mode: bool)
             return None
         return {"metadata": {"annotations": {CORDON_ANNOTATION: None}}, "spec": {"unschedulable": None}}
 
-    return _change(api, name, change, check_mode)
+    return change_node(api, name, change, check_mode)
 
 
-def _change(api: KubernetesApi, name: str, change: Callable[[JsonObject], JsonObject | None], check_mode: bool) -> bool:
+def change_node(
+    api: KubernetesApi, name: str, change: Callable[[JsonObject], JsonObject | None], check_mode: bool
+) -> bool:
     """Patch the node as *change* decides from its object; decide again if the object has changed meanwhile."""
     for tries_left in reversed(range(_TRIES)):
         node = api.node(name)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import counted_resource
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import labels_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, mark_of, why_not_ours
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.other_tools import foreign_work
 
@@ -34,6 +35,7 @@ def node_facts(
         "ready_reason": ": ".join(filter(None, (ready.get("reason"), ready.get("message")))) or "no Ready condition",
         "unschedulable": bool(spec.get("unschedulable")),
         "cordoned_by_kubepin": mark_of(node) is not None,
+        "labelled": labels_of(node),
         "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
         "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
         "gpu_resource": gpu_resource,

@@ -81,11 +81,20 @@ def _removed_apis() -> Iterator[Rule]:
         yield Rule(group, tuple(sorted(resources)), ("list",))
 
 
+_TUNE = (*_PREVIEW, *_DRAIN, *_in("probe", _POD_OF_OURS))
+_ENFORCE = (
+    Rule(
+        "admissionregistration.k8s.io",
+        ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+        ("create", "delete", "get", "patch"),
+    ),
+)
+
 PURPOSES: Mapping[str, tuple[Rule, ...]] = {
     "check": _CHECK,
     "audit": _AUDIT,
     "preview": _PREVIEW,
-    "tune": (*_PREVIEW, *_DRAIN, *_in("probe", _POD_OF_OURS)),
+    "tune": _TUNE,
     "benchmark": (
         Rule("", ("nodes",), ("get", "list")),
         _CONFIGZ,
@@ -105,12 +114,12 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
         Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("get", "patch")),
         Rule("batch", ("cronjobs",), ("get", "patch")),
     ),
-    "enforce": (
-        Rule(
-            "admissionregistration.k8s.io",
-            ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
-            ("create", "delete", "get", "patch"),
-        ),
+    "enforce": _ENFORCE,
+    "uninstall": (
+        *_TUNE,
+        *(Rule(rule.group, rule.resources, ("delete", "get")) for rule in _ENFORCE),
+        Rule("", ("namespaces",), ("get",)),
+        *_in("benchmark", (Rule("", ("pods",), ("list",)), Rule("", ("configmaps",), ("delete", "get")))),
     ),
     "upgrade": (
         _NODES,

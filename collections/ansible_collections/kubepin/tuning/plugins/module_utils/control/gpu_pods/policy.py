@@ -71,14 +71,17 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
     ]
 
 
-def gpu_pod_policy_problems(found: Sequence[Data], settings: Data, version: str) -> list[dict[str, Any]]:
+def gpu_pod_policy_problems(
+    found: Sequence[Data], settings: Data, version: str, state: str = "present"
+) -> list[dict[str, Any]]:
     """Why the policy may not be written or removed, as facts carry problems.
 
     :param found: the existing objects with the policy's names
     :param version: the API server's version
+    :param state: `present` or `absent`; a server that is too old has no policy to remove
     """
     wrong = []
-    if parse_version(version).line < FIRST:
+    if state == "present" and parse_version(version).line < FIRST:
         wrong.append(problems.server_too_old(version, ".".join(map(str, FIRST))))
     if not _LABEL.fullmatch(settings["exempt_label"]):
         wrong.append(problems.exempt_label_invalid(settings["exempt_label"]))

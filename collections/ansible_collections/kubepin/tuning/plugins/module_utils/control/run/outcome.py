@@ -14,6 +14,9 @@ class Outcome(StrEnum):
     WOULD_TUNE = "would_tune"
     ROLLED_BACK = "rolled_back"
     NOT_TUNED = "not_tuned"
+    UNINSTALLED = "uninstalled"
+    NOT_INSTALLED = "not_installed"
+    WOULD_UNINSTALL = "would_uninstall"
     REFUSED = "refused"
     UNDONE = "undone"
     UPGRADED = "upgraded"
@@ -55,6 +58,9 @@ _FINAL = frozenset(
         Outcome.WOULD_TUNE,
         Outcome.ROLLED_BACK,
         Outcome.NOT_TUNED,
+        Outcome.UNINSTALLED,
+        Outcome.NOT_INSTALLED,
+        Outcome.WOULD_UNINSTALL,
         Outcome.REFUSED,
         Outcome.UNDONE,
         Outcome.AS_PLANNED,

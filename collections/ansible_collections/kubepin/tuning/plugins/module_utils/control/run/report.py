@@ -26,6 +26,9 @@ _COUNTED = {
     "already_tuned": "already tuned",
     "rolled_back": "rolled back",
     "not_tuned": "without a switch to undo",
+    "uninstalled": "uninstalled",
+    "would_uninstall": "would be uninstalled (check mode, nothing was changed)",
+    "not_installed": "without anything of kubepin",
     "waiting": "to come",
 }
 
@@ -123,6 +126,9 @@ def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
         )
     lines.extend(_other_settings(result))
     lines.extend(f"note: {note}" for note in result.get("notes") or [])
+    lines.extend(f"remains: {problem['text']}" for problem in result.get("remaining") or [])
+    if result.get("archive"):
+        lines.append(f"journal: {result['archive']}")
     if result.get("left_cordoned"):
         lines.append("stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))
     return [*lines, *_closing_lines(result)]
@@ -139,7 +145,11 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
         return _GAP.join([f"{state}: nothing to do", *label])
     if outcome == "not_tuned":
         return _GAP.join(["no switch to undo: nothing to do", *label])
+    if outcome == "not_installed":
+        return _GAP.join(["nothing of kubepin: nothing to do", *label])
     policy = next((s for s in settings if s["name"] == _POLICY), None)
+    if outcome in ("uninstalled", "would_uninstall") and not settings:
+        return _GAP.join(["settings are as before the first switch", *label])
     columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else _change_in_words(settings)]
     if reserved.get("cpus"):
         explanation = f" ({reserved['explanation']})" if reserved.get("explanation") else ""
@@ -170,6 +180,8 @@ def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
     if result["outcome"] == "refused":
         return [_GAP.join(["REFUSED", cause]), "now: not touched"]
     state = ["everything was put back as it was" if put_back else "not put back"]
+    if result.get("records_left"):
+        state = ["the settings are as before the first switch; kubepin's records are still on the node"]
     if result.get("left_cordoned"):
         state.append("the node stays cordoned" + (", as it was found" if result.get("cordoned_before") else ""))
     lines.append(f"now: {'; '.join(state)}")

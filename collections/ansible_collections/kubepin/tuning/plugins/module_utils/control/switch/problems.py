@@ -78,6 +78,77 @@ def _as_yaml(variables: Mapping[str, object]) -> str:
     return ", ".join(f"{name}: {json.dumps(value, sort_keys=True)}" for name, value in variables.items())
 
 
+def changed_between(path: str, switch_id: str) -> Problem:
+    return Problem(
+        "file_changed_between",
+        path,
+        f"was changed by someone else, or by an upgrade, before the switch {switch_id}, so the text of before the first switch "
+        "lacks that change",
+        "Give the file its text of before the first switch, which the first record in /var/lib/kubepin/switches has. Drain the "
+        "node, restart the kubelet, and run again. Make the change anew afterwards.",
+    )
+
+
+def records_missing(directory: str) -> Problem:
+    return Problem(
+        "records_missing",
+        directory,
+        "lacks records of switches, so what was there before the first one is not known",
+        "Put the missing files back from a backup. Or give the kubelet's files the texts that they are to have without "
+        "kubepin, move the folder away, drain the node and restart the kubelet.",
+    )
+
+
+def without_record(path: str) -> Problem:
+    return Problem(
+        "file_without_record",
+        path,
+        "was written by kubepin, but no record of a switch says what was there before: an upgrade has moved settings of "
+        "config.yaml there, or the records were removed",
+        "If the kubelet is to keep these settings, move them to config.yaml and to the ConfigMap kubelet-config in kube-system. "
+        "Remove the file, drain the node, restart the kubelet, and run again.",
+    )
+
+
+def upgrade_unfinished(folder: str) -> Problem:
+    return Problem(
+        "upgrade_unfinished",
+        folder,
+        "belongs to an upgrade that has not ended",
+        "Run upgrade-cluster.yml again to finish it.",
+    )
+
+
+def archive_not_writable(path: str, reason: str) -> Problem:
+    return Problem(
+        "archive_not_writable",
+        path,
+        f"on the control node cannot be written: {reason}. kubepin's records on the node were not removed",
+        "Make room there, or correct its permissions, and run again.",
+    )
+
+
+def not_below_home(path: str, home: str) -> Problem:
+    return Problem("not_below_home", path, f"is not below {home}, but the node offers it for the archive")
+
+
+def version_stays(before: str, now: str) -> Problem:
+    return Problem(
+        "version_stays",
+        f"kubelet {now}",
+        f"was {before} before kubepin's first change, and stays: Kubernetes supports no downgrade",
+    )
+
+
+def backups_stay(folder: str) -> Problem:
+    return Problem(
+        "upgrade_backups_stay",
+        folder,
+        "stays: it holds the backups of an upgrade, with credentials of the cluster, which are not copied to the control node",
+        "Remove it once you no longer need to go back.",
+    )
+
+
 def not_restarted(differences: Iterable[Difference]) -> Problem:
     """:param differences: at least one"""
     return Problem(

@@ -34,6 +34,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
 Data = Mapping[str, Any]
 
 SCHEMA = 2
+_AGAIN = "Remove the cause and run the same command again; nodes that are done are left alone."
 DEFAULT_RECONCILE_PERIOD = "10s"
 PROBE_MARGIN_SECONDS = 2
 """How much longer than a reconcile period the probe pod watches."""
@@ -46,6 +47,7 @@ def plan_fact(
     probe_seconds: int | str | None = None,
     timeout: int | str = 120,
     take_over: bool = False,
+    state: str = "present",
 ) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that prevents it.
 
@@ -58,6 +60,7 @@ def plan_fact(
     :param probe_seconds: how long the probe pod watches; None: a reconcile period of the kubelet and 2 s
     :param timeout: seconds within which the API must show what was planned, including the probe pod
     :param take_over: whether to work on a node that another run or program may still be working on
+    :param state: `present`, `rolled_back` or `absent`, as requested
     """
     node: Data = api.get("node") or {}
     work: Data = node.get("work") or {}
@@ -103,6 +106,9 @@ def plan_fact(
             name: kubelet.get(name)
             for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
         },
+        **{name: kubelet.get(name) or [] for name in ("leftovers", "remaining")},
+        "plan_id": kubelet.get("plan_id"),
+        "relabels": not problems and (changed or _relabels(kubelet, node.get("labelled") or {}, state)),
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
         "gpu_resource": node.get("gpu_resource"),
         "gpus_before": gpus,
@@ -110,6 +116,13 @@ def plan_fact(
         "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
+
+
+def _relabels(kubelet: Data, labelled: Data, state: str) -> bool:
+    """Whether the labels of a node that needs no switch are to change. A node that was never switched gets none."""
+    if state == "absent":
+        return any(labelled.values())
+    return state == "present" and labelled != {"policy": kubelet.get("policy"), "plan": kubelet.get("plan_id")}
 
 
 def _not_compared(node: Data) -> list[str]:
@@ -156,9 +169,9 @@ def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, 
 
 def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
     answer = (api.get("nodes") or {}).get(asked["node"], api)
-    options = {name: asked[name] for name in ("probe_seconds", "timeout", "take_over")}
+    options = {name: asked[name] for name in ("probe_seconds", "timeout", "take_over", "state")}
     plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **options)
-    nothing_to_do = not plan["changed"] and not plan["problems"]
+    nothing_to_do = not (plan["changed"] or plan["problems"] or _is_left(plan, asked["state"]))
     request = {name: asked[name] for name in ("node", "state", "gpu_label")}
     result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **request) if nothing_to_do else {}
     return {"kubepin_plan": plan, "kubepin_result": result}
@@ -246,11 +259,12 @@ def result_fact(
     drain: Data | None = None,
     failure: Data | None = None,
     left: Data | None = None,
+    removed: Data | None = None,
 ) -> dict[str, Any]:
     """The fact `kubepin_result`: what was found, done and verified on one node.
 
     :param plan: the fact `kubepin_plan`
-    :param state: `present` or `rolled_back`, as requested
+    :param state: `present`, `rolled_back` or `absent`, as requested
     :param gpu_label: the site's name for its GPUs
     :param kubelet: the result of kubelet_cpu_manager
     :param confirmed: its result with `state: confirmed`
@@ -258,8 +272,10 @@ def result_fact(
     :param probe: the result of pod_probe
     :param drain: the result of node_drain
     :param failure: task, msg, first_cause, meaning, journal of the first failure
-    :param left: outcome, cordoned and msg of the rollback
+    :param left: outcome, cordoned and msg of the rollback; records_left if only the removal of records failed
+    :param removed: the result of kubelet_cpu_manager that removed what is left of kubepin
     """
+    records_left = bool((left or {}).get("records_left"))
     message, next_step = _failure_text(plan, node, failure, left) if failure and left else (None, None)
     if plan["problems"]:
         message = " ".join(problem["text"] for problem in plan["problems"])
@@ -268,9 +284,12 @@ def result_fact(
         "node": node,
         "outcome": _outcome(plan, state, check_mode, left).value,
         "policy_before": plan.get("policy_before"),
-        "policy": plan.get("policy_before") if left or check_mode else plan.get("policy"),
+        "policy": plan.get("policy_before") if check_mode or (left and not records_left) else plan.get("policy"),
         "settings": plan["settings"],
-        "changes": kubelet.get("changes") or plan["changes"],
+        "changes": [*(kubelet.get("changes") or plan["changes"]), *((removed or {}).get("changes") or [])],
+        "remaining": plan["remaining"],
+        "archive": (removed or {}).get("archive"),
+        "records_left": records_left,
         "notes": [*plan["notes"], *(pod["text"] for pod in (drain or {}).get("arrived", []))],
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
@@ -292,11 +311,20 @@ def _outcome(plan: Data, state: str, check_mode: bool, left: Data | None) -> Out
         return Outcome(left["outcome"])
     if plan["problems"]:
         return Outcome.REFUSED
+    if state == "absent":
+        if not plan["changed"] and not _is_left(plan, state):
+            return Outcome.NOT_INSTALLED
+        return Outcome.WOULD_UNINSTALL if check_mode else Outcome.UNINSTALLED
     if not plan["changed"]:
         return Outcome.NOT_TUNED if state == "rolled_back" else Outcome.ALREADY_TUNED
     if check_mode:
         return Outcome.WOULD_TUNE
     return Outcome.ROLLED_BACK if state == "rolled_back" else Outcome.TUNED
+
+
+def _is_left(plan: Data, state: str) -> bool:
+    """Whether an uninstallation has anything to remove besides the settings."""
+    return state == "absent" and bool(plan["leftovers"] or plan["relabels"])
 
 
 def _verified(
@@ -325,7 +353,10 @@ def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str
             f"Node {node} is as it was found (policy {plan.get('policy_before')}, "
             f"{'still cordoned, as it was before' if left['cordoned'] else 'schedulable'})."
         )
-        step = "Remove the cause and run the same command again; nodes that are done are left alone."
+        step = _AGAIN
+    elif left.get("records_left"):
+        state = f"The settings of node {node} are as before the first switch, and kubepin's records are still there."
+        step = _AGAIN
     else:
         state = f"Node {node} could not be put back and verified, and stays cordoned: {left.get('msg')}"
         journal = f" What was replaced is in {failure['journal']} on the node." if failure.get("journal") else ""

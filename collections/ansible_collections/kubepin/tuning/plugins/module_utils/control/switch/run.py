@@ -4,25 +4,40 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from dataclasses import asdict, fields, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
+    History,
+    net_changes,
+    net_settings,
+    remaining,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
+    DROP_IN_DIR,
     Plan,
     changes_of,
     desired_state,
+    drop_in_of,
+    effective_after,
     endpoint_of,
     plan_rollback,
     plan_switch,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import without_record
 
 
 def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
@@ -79,24 +94,38 @@ class SwitchRun:
             return self._outcome(changed=recovered)
         if state == "rolled_back" and not self._committed:
             return self._outcome(changed=recovered)
-        plan, undoes = self._plan()
+        plan, undoes = self._plan_back_to_first() if state == "absent" else self._plan()
         self._record(plan)
         if plan.problems:
             raise TuningError.of(plan.problems)
         if plan.changed:
             self._apply(plan, undoes)
-        return self._outcome(changed=plan.changed or recovered)
+        removed = state == "absent" and self._remove()
+        return self._outcome(changed=plan.changed or recovered or removed)
 
     def _outcome(self, changed: bool) -> Result:
         """The result of a success, which alone has a `policy`."""
-        return {"policy": self._kubelet.effective["cpuManagerPolicy"], **self.result, "changed": changed}
+        known = {"policy": self._kubelet.effective["cpuManagerPolicy"], "plan_id": self._plan_id(())}
+        return {**known, **self.result, "changed": changed}
+
+    def _plan_id(self, files: t.Sequence[FileChange]) -> str:
+        after, _sources = effective_after(self._kubelet, files)
+        return plan_id({name: after.get(name) for name in MANAGED})
 
     def _read(self) -> None:
-        read = self._ask("kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"])
+        history = True if self._params["state"] == "absent" else None
+        read = self._ask(
+            "kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"], history=history
+        )
         self._topology = Topology.of(read["topology"])
         self._kubelet = decode_kubelet(read["sources"])
         self._unfinished: str | None = read["unfinished"]
         self._committed: Result | None = read["committed"]
+        if history:
+            self._history = History.of(read["history"])
+            self._archive: Result = read["history"]["archive"]
+            self.result["leftovers"] = list(self._history.leftovers)
+            self.result["remaining"] = to_dicts(remaining(self._history, self._kubelet.version))
         effective = self._kubelet.effective
         self.result.update(
             policy_before=effective["cpuManagerPolicy"],
@@ -157,6 +186,46 @@ class SwitchRun:
         plan = plan_rollback(self._topology, self._kubelet, files, committed["current"], *compared, switched)
         return plan, committed["id"]
 
+    def _plan_back_to_first(self) -> tuple[Plan, str | None]:
+        """The plan that undoes all switches, and the id of the first one.
+
+        Without a file to restore, there is still something to do if someone has restored the files and not restarted the
+        kubelet: it would refuse its state file at the next start.
+        """
+        net, found = net_changes(self._history)
+        drop_in, text = drop_in_of(self._kubelet)
+        if text is not None and drop_in not in self._history.paths:
+            found.append(without_record(drop_in))
+        if not self._history.switches:
+            return Plan(problems=found), None
+        first, last = self._history.switches[0], self._history.switches[-1]
+        self._kubelet = replace(self._kubelet, version=self._kubelet.version or last.kubelet_version)
+        compared = (self._params["running_config"], self._params["accept_not_restarted"])
+        now = {change.path: change.after for change in net}
+        plan = plan_rollback(self._topology, self._kubelet, net, now, *compared, net_settings(self._history))
+        if not net and not plan.changed:  # a problem with the kubelet does not matter then
+            plan = Plan(problems=[problem for problem in plan.problems if problem.code == "inventory_keeps_settings"])
+        return replace(plan, problems=[*found, *plan.problems]), first.id
+
+    def _remove(self) -> bool:
+        """Archive what kubepin keeps on the node, and remove it. Returns whether there was, or is, anything to remove."""
+        if self._params["archive"] is None:
+            return False
+        if not self._check_mode:
+            before = self.result["policy_before"]
+            self._read()  # the way back has a record, too
+            self.result["policy_before"] = before
+        if not self.result["leftovers"]:
+            return False
+        self._add_changes([FileChange(path, "", None, "a record of kubepin") for path in self.result["leftovers"]])
+        if not self._check_mode:
+            archived = write_archive(self._params["archive"], self._archive)
+            made = self._kubelet.layout.config_dir is None and DROP_IN_DIR in map(os.path.dirname, self._history.paths)
+            folders, endpoint = [DROP_IN_DIR] if made else [], asdict(endpoint_of(self._kubelet))
+            self._switch("removed", archived=archived, folders=folders, endpoint=endpoint)
+            self.result["archive"] = self._params["archive"]
+        return True
+
     def _record(self, plan: Plan) -> None:
         self.result["settings"] = [asdict(setting) for setting in plan.settings]
         self._add_changes([*plan.state_files, *plan.files])
@@ -168,7 +237,7 @@ class SwitchRun:
             }
         if plan.expected:
             exclusive = len(plan.expected.online - plan.expected.reserved) if plan.expected.policy == "static" else 0
-            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive)
+            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive, plan_id=self._plan_id(plan.files))
 
     def _add_changes(self, changes: t.Sequence[FileChange]) -> None:
         listed = [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]

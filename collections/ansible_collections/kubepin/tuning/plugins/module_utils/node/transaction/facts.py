@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import SwitchRecord
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import COMMITTED, SwitchRecord
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.removal import archive, leftovers
 
 Facts = t.Dict[str, t.Any]
 
@@ -23,6 +24,20 @@ def journal_facts(journal: Journal, files: Files) -> Facts:
     }
 
 
+def history_facts(journal: Journal, files: Files) -> Facts:
+    """All that an uninstallation plans with: the switches with the texts of their files, and what kubepin keeps here."""
+    committed = [record for record in journal.oldest_first() if record.status == COMMITTED]
+    paths = {change.path for record in committed for change in record.files}
+    return {
+        "sequences": [record.sequence for record in journal.oldest_first()],
+        "directory": journal.directory,
+        "switches": [_switch(record) for record in committed],
+        "current": {path: files.read(path) for path in sorted(paths)},
+        "leftovers": leftovers(files),
+        "archive": archive(files),
+    }
+
+
 def rollback_facts(journal: Journal, committed: t.Optional[SwitchRecord]) -> Facts:
     """What a rollback would restore, and from which journal; empty if there is nothing to roll back."""
     if committed is None:
@@ -34,11 +49,17 @@ def rollback_facts(journal: Journal, committed: t.Optional[SwitchRecord]) -> Fac
     }
 
 
-def _committed(record: SwitchRecord, files: Files) -> Facts:
+def _switch(record: SwitchRecord) -> Facts:
     return {
         "id": record.id,
         "kubelet_version": record.kubelet_version,
         "files": [asdict(change) for change in record.files],
         "settings": [asdict(setting) for setting in record.settings],
+    }
+
+
+def _committed(record: SwitchRecord, files: Files) -> Facts:
+    return {
+        **_switch(record),
         "current": {change.path: files.read(change.path) for change in record.files},
     }

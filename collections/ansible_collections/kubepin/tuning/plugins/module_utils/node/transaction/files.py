@@ -69,6 +69,22 @@ class Files:
         except FileNotFoundError:
             return []
 
+    def names_below(self, directory: str) -> t.List[str]:
+        """The paths of all files below a directory, however deep, none if it does not exist; links are not followed."""
+        return sorted(os.path.join(folder, name) for folder, _folders, names in os.walk(directory) for name in names)
+
+    def content(self, path: str) -> bytes:
+        """:raises OSError: if it cannot be read"""
+        with open(path, "rb") as file:
+            return file.read()
+
+    def remove_empty_folders(self, directory: str) -> None:
+        """Remove the directory and those below it, except those that hold files."""
+        for folder, _folders, _names in os.walk(directory, topdown=False):
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(folder)
+                sync_directory(os.path.dirname(folder))
+
     def obstacles(self, path: str, removes: bool = False) -> t.List[Problem]:
         """Everything that prevents replacing the file without a loss, or with *removes* its removal; changes nothing."""
         return list(_obstacles(os.path.realpath(path), removes))

@@ -134,6 +134,10 @@ class Journal:
             )
         return record
 
+    def oldest_first(self) -> t.List[SwitchRecord]:
+        """All switches, in their order."""
+        return self._newest_first()[::-1]
+
     def committed(self) -> t.Optional[SwitchRecord]:
         """The last committed switch; None if it was a rollback, which only another switch undoes."""
         newest = next((record for record in self._newest_first() if record.status == COMMITTED), None)

@@ -32,6 +32,7 @@ _FLOCK = re.compile(r": FLOCK +ADVISORY +WRITE +(?P<pid>\d+) +\S+:(?P<inode>\d+)
 """A lock that is held: a line of one that is waited for has an arrow before FLOCK."""
 
 _GUARD_PROGRAM = "flock"
+_GUARD_UNIT = "kubepin-guard-"
 
 LAST_RESORT_SECONDS = 30
 """How long a transaction that failed tries to start the kubelet; after that, the guard does."""
@@ -96,7 +97,7 @@ class Node(Files):
         :param may_be_down: whether an interrupted transaction may have left the kubelet stopped
         :raises TuningError: if systemd refuses the unit; nothing was stopped then
         """
-        guard = f"kubepin-guard-{os.getpid()}"
+        guard = f"{_GUARD_UNIT}{os.getpid()}"
         refusal = self._start_guard(guard)
         if refusal is not None:
             if may_be_down:
@@ -222,6 +223,13 @@ class Node(Files):
             self._systemctl("reset-failed")
             self._systemctl("start")
 
+    def remove_guards(self) -> None:
+        """Remove the guards of runs that were killed, if the kubelet runs."""
+        if self._is_running():
+            for verb in ("stop", "reset-failed"):
+                with contextlib.suppress(TuningError):
+                    self._run(["systemctl", verb, f"{_GUARD_UNIT}*"])
+
     def read_changed_units(self) -> None:
         """Run `systemctl daemon-reload` if systemd reports that the service's files changed since it loaded them."""
         _code, out, _err = self._run(["systemctl", "show", self._service, "-p", "NeedDaemonReload"])
@@ -305,12 +313,8 @@ class NodeLock:
 
         :raises TuningError: if it is not free within `LOCK_SECONDS`, with who has it; nothing was changed
         """
-        try:
-            make_directory(HOME, mode=0o700)
-            self._file = open(LOCK, "w", encoding="utf-8")
-        except OSError as exc:
-            raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc
         deadline = time.monotonic() + LOCK_SECONDS
+        self._open()
         while not self._is_taken():
             if time.monotonic() >= deadline:
                 problem = _held_lock(self._file)
@@ -318,12 +322,25 @@ class NodeLock:
                 raise TuningError.of([problem])
             time.sleep(_LOCK_PAUSE_SECONDS)
 
+    def _open(self) -> None:
+        try:
+            make_directory(HOME, mode=0o700)
+            self._file = open(LOCK, "w", encoding="utf-8")  # noqa: SIM115 - closed with the lock
+        except OSError as exc:
+            raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+
     def _is_taken(self) -> bool:
+        """Whether the lock is ours: one on a file that an uninstallation has removed meanwhile locks nothing."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        return True
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._file.fileno()), os.stat(LOCK)):
+                return True
+        self._file.close()
+        self._open()
+        return False
 
     def __exit__(self, *_exc: object) -> None:
         self._file.close()

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import UPGRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Entry, load
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import UpgradeRecord
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import BEGUN, UpgradeRecord
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.package_change import IN_PROGRESS
 
 
 def record_path(folder: str) -> str:
@@ -23,3 +26,22 @@ def read_entry(files: Files, folder: str) -> t.Optional[Entry[UpgradeRecord]]:
     """
     path = record_path(folder)
     return load(files, path, UpgradeRecord, lambda reason: problems.upgrade_record_unreadable(path, folder, reason))
+
+
+def upgrade_facts(files: Files) -> t.List[t.Dict[str, t.Any]]:
+    """The upgrades of which backups are on the node: their folder, the version before, and whether each has ended.
+
+    :raises TuningError: if a record cannot be read
+    """
+    below = {path[len(UPGRADES) + 1 :].split("/")[0] for path in files.names_below(UPGRADES)}
+    folders = [f"{UPGRADES}/{name}" for name in sorted(below - {os.path.basename(IN_PROGRESS)})]
+    replacing = files.exists(IN_PROGRESS)
+    return [_facts(folder, read_entry(files, folder), replacing) for folder in folders]
+
+
+def _facts(folder: str, entry: t.Optional[Entry[UpgradeRecord]], replacing: bool) -> t.Dict[str, t.Any]:
+    return {
+        "folder": folder,
+        "before": entry.record.kubelet_version if entry else None,
+        "finished": not replacing and (entry is None or entry.record.status != BEGUN),
+    }

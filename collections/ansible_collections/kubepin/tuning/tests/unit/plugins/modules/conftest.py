@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import signal
 import typing as t
 from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import switch
+from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
+from ansible_collections.kubepin.tuning.tests.unit.samples import machines
+from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import ENV, STATE, SimulatedNode
 
 ACTIONS = "ansible_collections.kubepin.tuning.plugins.action"
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
@@ -52,3 +58,33 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
         return result
 
     return run
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
+    """The node that the modules see."""
+    node = SimulatedNode()
+
+    def read_sources(run: object) -> dict[str, t.Any]:
+        found = machines.sources(extra_args=node.files[ENV])
+        found["state"]["cpu_manager"]["text"] = node.read(STATE)
+        return found
+
+    for module in (kubelet_switch, kubelet_switch_info):
+        monkeypatch.setattr(module, "Node", lambda *_: node)
+    monkeypatch.setattr(switch, "NodeLock", contextlib.nullcontext)
+    monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
+    monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
+    return node
+
+
+@pytest.fixture
+def run(node: SimulatedNode, plan: Answer) -> Answer:
+    """Runs the action a minute after its last run."""
+
+    def later(**params: t.Any) -> dict[str, t.Any]:
+        node.clock += 60
+        return plan("kubelet_cpu_manager", **params)
+
+    return later

@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import typing as t
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import switch
-from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
-from ansible_collections.kubepin.tuning.tests.unit.samples import machines
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
     OLD,
@@ -25,36 +20,6 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import
 Result = t.Dict[str, t.Any]
 Run = t.Callable[..., Result]
 FAILURE = 'E1123 "Failed to run kubelet" err="no room"'
-
-
-@pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
-    """The node that the modules see."""
-    node = SimulatedNode()
-
-    def read_sources(run: object) -> Result:
-        found = machines.sources(extra_args=node.files[ENV])
-        found["state"]["cpu_manager"]["text"] = node.read(STATE)
-        return found
-
-    for module in (kubelet_switch, kubelet_switch_info):
-        monkeypatch.setattr(module, "Node", lambda *_: node)
-    monkeypatch.setattr(switch, "NodeLock", contextlib.nullcontext)
-    monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
-    monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
-    return node
-
-
-@pytest.fixture
-def run(node: SimulatedNode, plan: Run) -> Run:
-    """Runs the action a minute after its last run."""
-
-    def later(**params: t.Any) -> Result:
-        node.clock += 60
-        return plan("kubelet_cpu_manager", **params)
-
-    return later
 
 
 def interrupt(node: SimulatedNode, run: Run) -> None:

@@ -131,6 +131,33 @@ LINES = {
         {"outcome": "rolled_back", "settings": [{**POLICY, "before": "static", "after": "none"}], "downtime_ms": 900},
         ["static -> none   kubelet down 0.9 s"],
     ),
+    "uninstalled": (
+        {
+            "outcome": "uninstalled",
+            "settings": [{**POLICY, "before": "static", "after": "none"}],
+            "downtime_ms": 900,
+            "remaining": [{"code": "version_stays", "text": "kubelet 1.22.17 was 1.21.14."}],
+            "archive": "runs/x/journal/gpu-01",
+        },
+        [
+            "static -> none   kubelet down 0.9 s",
+            "remains: kubelet 1.22.17 was 1.21.14.",
+            "journal: runs/x/journal/gpu-01",
+        ],
+    ),
+    "uninstalled after a rollback": (
+        {"outcome": "uninstalled", "settings": []},
+        ["settings are as before the first switch"],
+    ),
+    "records left": (
+        {"outcome": "failed", "first_cause": "no room", "records_left": True, "next_step": "Make room."},
+        [
+            "FAILED   no room",
+            "now: the settings are as before the first switch; kubepin's records are still on the node",
+            "next: Make room.",
+        ],
+    ),
+    "nothing to uninstall": ({"outcome": "not_installed", "settings": []}, ["nothing of kubepin: nothing to do"]),
     "nothing to roll back": ({"outcome": "not_tuned", "settings": []}, ["no switch to undo: nothing to do"]),
     "refused": (
         {"outcome": "refused", "message": "pod a/b has no controller."},
@@ -186,6 +213,12 @@ def test_a_node(result, lines):
             12,
             "kubepin: 3 nodes: 2 would be tuned (check mode, nothing was changed), 1 already tuned, 0 failed (12 s)",
             id="check mode",
+        ),
+        pytest.param(
+            ["uninstalled", "not_installed"],
+            61,
+            "kubepin: 2 nodes: 1 uninstalled, 1 without anything of kubepin, 0 failed (1 min 1 s)",
+            id="uninstalled",
         ),
         pytest.param(["rolled_back"], 61, "kubepin: 1 node: 1 rolled back, 0 failed (1 min 1 s)", id="rolled back"),
     ],

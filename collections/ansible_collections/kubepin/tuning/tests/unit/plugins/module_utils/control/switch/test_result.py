@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.pro
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     not_ready,
     other_machine,
+    version_stays,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
     failure_fact,
@@ -306,6 +307,12 @@ def result(**changes: Any) -> dict[str, Any]:
     return result_fact(**{**given, **changes})
 
 
+def to_uninstall(labelled: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The plan for a node whose settings need not go back."""
+    node = {**NODE, "labelled": labelled or {"policy": None, "plan": None}}
+    return plan_fact({**KUBELET, "settings": [], **changes}, {"node": node}, state="absent")
+
+
 @pytest.mark.parametrize(
     ("changes", "outcome"),
     [
@@ -315,6 +322,11 @@ def result(**changes: Any) -> dict[str, Any]:
         ({"plan": plan_fact({**KUBELET, "settings": []}, {"node": NODE})}, "already_tuned"),
         ({"plan": plan_fact({"msg": "no", "problems": to_dicts([BARE_POD])}, {"node": NODE})}, "refused"),
         ({"failure": FAILURE, "left": {"outcome": "undone", "cordoned": False}}, "undone"),
+        ({"state": "absent"}, "uninstalled"),
+        ({"state": "absent", "check_mode": True}, "would_uninstall"),
+        ({"state": "absent", "plan": to_uninstall(leftovers=["/var/lib/kubepin/lock"])}, "uninstalled"),
+        ({"state": "absent", "plan": to_uninstall()}, "not_installed"),
+        ({"state": "absent", "plan": to_uninstall(labelled={"policy": "none", "plan": "abc"})}, "uninstalled"),
     ],
 )
 def test_outcome(changes: dict[str, Any], outcome: str) -> None:
@@ -395,3 +407,50 @@ def test_the_result_of_a_failed_task_is_kept() -> None:
     task_result = {"msg": "no", "first_cause": "E1 no", "meaning": "that", "journal": "/j"}
     assert failure_fact(task_result, "Switch") == {"task": "Switch", **task_result}
     assert failure_fact({}, "Switch")["first_cause"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "labelled", "relabels"),
+    [
+        pytest.param("present", KUBELET["settings"], (None, None), True, id="switched"),
+        pytest.param("present", [], ("static", "abc"), False, id="as planned and labelled"),
+        pytest.param("present", [], (None, None), True, id="as planned, tuned by an earlier version"),
+        pytest.param("present", [], ("static", "old"), True, id="as planned, labelled for another plan"),
+        pytest.param("rolled_back", [], (None, None), False, id="never switched"),
+        pytest.param("rolled_back", KUBELET["settings"], ("static", "abc"), True, id="rolled back"),
+        pytest.param("absent", [], (None, None), False, id="without a label"),
+        pytest.param("absent", [], ("none", "abc"), True, id="label to remove"),
+    ],
+)
+def test_when_the_labels_of_a_node_change(
+    state: str, settings: list[Any], labelled: tuple[str | None, str | None], relabels: bool
+) -> None:
+    kubelet = {**KUBELET, "settings": settings, "plan_id": "abc"}
+    node = {**NODE, "labelled": dict(zip(("policy", "plan"), labelled, strict=True))}
+    assert plan_fact(kubelet, {"node": node}, state=state)["relabels"] is relabels
+
+
+def test_a_refused_node_is_not_labelled() -> None:
+    plan = plan_fact({"msg": "no", "problems": to_dicts([BARE_POD])}, {"node": {**NODE, "labelled": {}}})
+    assert not plan["relabels"]
+
+
+def test_the_result_of_an_uninstallation_names_what_was_removed_where_it_is_now_and_what_remains() -> None:
+    stays = to_dicts([version_stays("1.21.14", "1.22.17")])
+    plan = plan_fact({**KUBELET, "remaining": stays}, {"node": NODE}, state="absent")
+    record = {"path": "/var/lib/kubepin/switches/a.json", "action": "removed", "reason": "a record of kubepin"}
+    done = result(plan=plan, state="absent", removed={"changes": [record], "archive": "runs/x/journal/gpu-01"})
+    assert (done["changes"], done["archive"], done["remaining"]) == ([record], "runs/x/journal/gpu-01", stays)
+
+
+def test_records_that_could_not_be_removed_fail_a_node_whose_settings_are_back() -> None:
+    left = {"outcome": "failed", "cordoned": False, "records_left": True}
+    done = result(state="absent", failure=FAILURE, left=left)
+    assert (done["outcome"], done["policy"], done["records_left"], done["left_cordoned"]) == (
+        "failed",
+        "static",
+        True,
+        False,
+    )
+    assert "kubepin's records are still there" in done["message"]
+    assert done["next_step"].startswith("Remove the cause and run the same command again")

@@ -322,3 +322,27 @@ def test_a_plan_is_compared_with_real_files(file: Path) -> None:
         ("file_changed_since_plan", str(missing)),
     ]
     assert all(isinstance(problem, Problem) for problem in found)
+
+
+def test_only_empty_folders_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "home" / "switches" / "deep").mkdir(parents=True)
+    (tmp_path / "home" / "kept").mkdir()
+    (tmp_path / "home" / "kept" / "file").write_text("")
+    FILES.remove_empty_folders(str(tmp_path / "home"))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "home", "kept"]
+    (tmp_path / "home" / "kept" / "file").unlink()
+    FILES.remove_empty_folders(str(tmp_path / "home"))
+    assert list(tmp_path.iterdir()) == []
+    FILES.remove_empty_folders(str(tmp_path / "home"))
+
+
+def test_all_files_below_a_folder_are_found_without_following_links(tmp_path: Path) -> None:
+    (tmp_path / "home" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for path in ("elsewhere/x", "home/b", "home/deep/a"):
+        (tmp_path / path).write_bytes(b"\xff")
+    (tmp_path / "home" / "link").symlink_to(tmp_path / "elsewhere")
+    below = FILES.names_below(str(tmp_path / "home"))
+    assert [os.path.relpath(path, tmp_path / "home") for path in below] == ["b", "deep/a"]
+    assert FILES.content(below[0]) == b"\xff"
+    assert FILES.names_below(str(tmp_path / "gone")) == []

@@ -146,6 +146,26 @@ def test_a_run_waits_for_one_that_is_about_to_end(lock: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_run_that_waited_for_a_lock_that_was_removed_meanwhile_has_the_new_one(lock: Path) -> None:
+    """A lock on a removed file would let a third run in."""
+    command = ("sh", "-c", 'exec 9>"$0"; flock 9; echo; sleep 0.2; rm "$0"', str(lock))
+    with locked_by(*command), NodeLock(), lock.open("w") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_guards_that_killed_runs_left_are_removed_if_the_kubelet_runs(active: bool) -> None:
+    commands: list[list[str]] = []
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        commands.append(argv)
+        return 0, f"ActiveState={'active' if active else 'failed'}\nSubState=x\nMainPID=1\nNRestarts=0\n", ""
+
+    Node(run).remove_guards()
+    removed = [["systemctl", "stop", "kubepin-guard-*"], ["systemctl", "reset-failed", "kubepin-guard-*"]]
+    assert [command for command in commands if command[1] != "show"] == (removed if active else [])
+
+
 def test_a_guard_that_cannot_start_the_kubelet_is_told_apart_from_a_run(lock: Path) -> None:
     guard = ("flock", "--close", str(lock), "sh", "-c", "echo; exec sleep 3")
     with locked_by(*guard) as process, pytest.raises(TuningError) as caught:

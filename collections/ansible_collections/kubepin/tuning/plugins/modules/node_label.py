@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: node_label
+short_description: Label a node with its CPU manager policy, or remove the label
+version_added: 0.2.0
+author: The kubepin developers (@kubepin)
+description:
+  - Sets the label C(kubepin.io/cpu-manager), by which pods can select nodes, and the annotation C(kubepin.io/plan).
+  - Runs on the control node.
+extends_documentation_fragment:
+  - kubepin.tuning.attributes
+  - kubepin.tuning.api
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  node:
+    description: The node's name in Kubernetes.
+    type: str
+    required: true
+  state:
+    description: V(present) sets label and annotation, V(absent) removes both.
+    type: str
+    choices: [present, absent]
+    default: present
+  policy:
+    description: The CPU manager policy that was verified. Required with O(state=present).
+    type: str
+    choices: [none, static]
+  plan:
+    description: The ID of the settings that were verified, as RV(kubepin.tuning.kubelet_cpu_manager#module:plan_id).
+      Required with O(state=present).
+    type: str
+seealso:
+  - module: kubepin.tuning.kubelet_cpu_manager
+  - module: kubepin.tuning.node_api_info
+"""
+
+EXAMPLES = r"""
+- name: Label the node
+  kubepin.tuning.node_label:
+    node: gpu-01
+    policy: static
+    plan: 3f8a0c51d2b7
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+labels:
+  description: The policy and the plan that the node has now, or would have in check mode; null if none.
+  returned: success
+  type: dict
+  sample: {policy: static, plan: 3f8a0c51d2b7}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
+    API_ARGUMENTS,
+    JsonObject,
+    connect,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.cordon import change_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import label_patch, labels_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+
+OPTIONS: dict[str, t.Any] = {
+    "argument_spec": {
+        **API_ARGUMENTS,
+        "node": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "policy": {"type": "str", "choices": ["none", "static"]},
+        "plan": {"type": "str"},
+    },
+    "required_if": [("state", "present", ["policy", "plan"])],
+}
+
+
+def run(module: Module) -> None:
+    """Label the node, or remove the label."""
+    params = module.params
+    present = params["state"] == "present"
+    after = {name: params[name] if present else None for name in ("policy", "plan")}
+    before: dict[str, t.Any] = {}
+
+    def change(node: JsonObject) -> JsonObject | None:
+        before.update(labels_of(node))
+        return label_patch(node, **after)
+
+    try:
+        changed = change_node(connect(module), params["node"], change, module.check_mode)
+    except (TuningError, OSError) as error:
+        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+    module.exit_json(changed=changed, labels=after, diff={"before": before, "after": after})
+
+
+def main() -> None:
+    run(AnsibleModule(supports_check_mode=True, **OPTIONS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all switches together have done to the files of a node, and what prevents undoing it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
+    Committed,
+    History,
+    Upgrade,
+    net_changes,
+    net_settings,
+    remaining,
+)
+
+DROP_IN, ENV = "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf", "/etc/default/kubelet"
+
+
+def switch(name: str, *changes: tuple[str, str | None, str | None], version: str = "1.36.3") -> Committed:
+    return Committed(name, version, tuple(FileChange(*change, "reason") for change in changes))
+
+
+def history(*switches: Committed, current: dict[str, str | None], **changes: Any) -> History:
+    known: dict[str, Any] = {
+        "sequences": tuple(range(1, len(switches) + 1)),
+        "directory": "/var/lib/kubepin/switches",
+        "upgrades": (),
+        "leftovers": (),
+    }
+    return History(switches, current, **{**known, **changes})
+
+
+FIRST = switch("1", (DROP_IN, None, "reserved 0"), (ENV, "", "--config-dir"))
+SECOND = switch("2", (DROP_IN, "reserved 0", "reserved 1"))
+
+
+def net(of: History) -> list[tuple[str, str | None, str | None]]:
+    changes, found = net_changes(of)
+    assert found == []
+    return [(change.path, change.before, change.after) for change in changes]
+
+
+def test_the_file_that_names_the_drop_in_goes_back_before_it_however_often_the_drop_in_was_changed() -> None:
+    now = {DROP_IN: "reserved 1", ENV: "--config-dir"}
+    assert net(history(FIRST, SECOND, current=now)) == [(DROP_IN, None, "reserved 1"), (ENV, "", "--config-dir")]
+
+
+def test_the_settings_of_all_switches_are_compared_with_those_of_before_the_first() -> None:
+    first = (
+        SettingChange("reservedSystemCPUs", None, "0", "asked"),
+        SettingChange("cpuManagerPolicy", "none", "static", "asked"),
+    )
+    of = history(
+        Committed("1", None, (), first),
+        Committed("2", None, (), (SettingChange("reservedSystemCPUs", "0", "1", "asked"),)),
+        current={},
+    )
+    assert [(change.name, change.before, change.after) for change in net_settings(of)] == [
+        ("reservedSystemCPUs", None, "1"),
+        ("cpuManagerPolicy", "none", "static"),
+    ]
+
+
+def test_what_was_rolled_back_needs_no_change() -> None:
+    back = switch("2", (ENV, "--config-dir", ""), (DROP_IN, "reserved 0", None))
+    assert net(history(FIRST, back, current={DROP_IN: None, ENV: ""})) == []
+
+
+@pytest.mark.parametrize("sequences", [(2,), (1, 3), (1, 2, 4, 3, 6)])
+def test_missing_records_are_a_problem(sequences: tuple[int, ...]) -> None:
+    found = net_changes(history(FIRST, current={DROP_IN: "reserved 0", ENV: "--config-dir"}, sequences=sequences))[1]
+    assert [problem.code for problem in found] == ["records_missing"]
+
+
+@pytest.mark.parametrize("sequences", [(), (0, 0), (0, 1, 2), (2, 1)])
+def test_records_of_the_first_schema_have_no_number(sequences: tuple[int, ...]) -> None:
+    assert net(history(FIRST, current={DROP_IN: None, ENV: ""}, sequences=sequences)) == []
+
+
+def test_every_file_that_was_edited_is_named() -> None:
+    third = switch("3", (ENV, "--config-dir --v=4", "--config-dir --v=4 --x"))
+    now = {DROP_IN: "by hand", ENV: "--config-dir --v=4 --x"}
+    found = net_changes(history(FIRST, SECOND, third, current=now))[1]
+    assert [(problem.code, problem.subject) for problem in found] == [
+        ("file_changed_since", DROP_IN),
+        ("file_changed_between", ENV),
+    ]
+
+
+def test_versions_and_backups_of_upgrades_stay() -> None:
+    upgrades = (Upgrade("/up/1.22.17", "1.21.14", True), Upgrade("/up/1.23.17", None, True))
+    found = remaining(history(FIRST, current={}, upgrades=upgrades), "v1.37.2")
+    assert [(problem.code, problem.subject) for problem in found] == [
+        ("version_stays", "kubelet 1.37.2"),
+        ("upgrade_backups_stay", "/up/1.22.17"),
+        ("upgrade_backups_stay", "/up/1.23.17"),
+    ]
+    assert "was 1.21.14 before" in found[0].text
+
+
+def test_an_upgrade_by_others_since_the_first_switch_is_named_too() -> None:
+    (found,) = remaining(history(switch("1", version="1.9.10"), current={}), "1.36.3")
+    assert "was 1.9.10 before" in found.text
+
+
+@pytest.mark.parametrize("version", ["1.36.3", None, "devel"])
+def test_with_the_same_version_or_an_unknown_one_nothing_stays(version: str | None) -> None:
+    assert remaining(history(FIRST, current={}), version) == []
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/var/lib/kubepin", "/var/lib/kubepin/../x", "switches/a.json"])
+def test_a_node_does_not_choose_where_the_control_node_writes(tmp_path: Path, path: str) -> None:
+    with pytest.raises(TuningError) as caught:
+        write_archive(str(tmp_path / "archive"), {path: base64.b64encode(b"x").decode()})
+    assert caught.value.problems[0].code == "not_below_home"
+    assert list(tmp_path.iterdir()) == []
