@@ -48,6 +48,7 @@ def defaults(name: str, address: str) -> dict[str, Any]:
         # as sandbox/kubeadm.py sets them for all nodes
         "kubelet_cgroup_driver": "cgroupfs",
         "kubelet_fail_swap_on": False,
+        "kubelet_swap_behavior": "NoSwap",  # with cgroup v1, no kubelet starts with kubespray's LimitedSwap
         "kubelet_fail_cgroup_v1": False,
         "kubelet_image_gc_high_threshold": 100,
         "eviction_hard": {"imagefs.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
@@ -139,7 +140,7 @@ def configuration(variables: Variables, minor: int) -> str:
         "eventRecordQPS": variables["kubelet_event_record_qps"],
         "shutdownGracePeriod": "60s",
         "shutdownGracePeriodCriticalPods": "20s",
-        **({} if variables["kubelet_fail_swap_on"] else {"memorySwap": {"swapBehavior": "LimitedSwap"}}),
+        **({} if variables["kubelet_fail_swap_on"] else {"memorySwap": {"swapBehavior": variables["kubelet_swap_behavior"]}}),
         "imageGCHighThresholdPercent": variables["kubelet_image_gc_high_threshold"],
         **{
             field: variables[name]
