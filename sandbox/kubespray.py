@@ -140,7 +140,11 @@ def configuration(variables: Variables, minor: int) -> str:
         "eventRecordQPS": variables["kubelet_event_record_qps"],
         "shutdownGracePeriod": "60s",
         "shutdownGracePeriodCriticalPods": "20s",
-        **({} if variables["kubelet_fail_swap_on"] else {"memorySwap": {"swapBehavior": variables["kubelet_swap_behavior"]}}),
+        **(
+            {}
+            if variables["kubelet_fail_swap_on"]
+            else {"memorySwap": {"swapBehavior": variables["kubelet_swap_behavior"]}}
+        ),
         "imageGCHighThresholdPercent": variables["kubelet_image_gc_high_threshold"],
         **{
             field: variables[name]

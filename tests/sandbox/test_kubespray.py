@@ -39,6 +39,12 @@ def test_the_inventorys_policy_and_further_fields_are_in_the_configuration() -> 
     assert "cpuManagerPolicy" not in yaml.safe_load(kubespray.configuration(VARIABLES, minor=36))
 
 
+def test_the_variables_that_a_container_needs_differ_from_kubesprays_defaults() -> None:
+    fields = yaml.safe_load(kubespray.configuration(VARIABLES, minor=36))
+    assert fields["memorySwap"] == {"swapBehavior": "NoSwap"}, "no kubelet starts with LimitedSwap on cgroup v1"
+    assert (fields["failSwapOn"], fields["cgroupDriver"]) == (False, "cgroupfs")
+
+
 @pytest.mark.parametrize(("minor", "there"), [(34, False), (35, True)])
 def test_the_field_for_cgroup_v1_is_written_for_kubelets_that_know_it(minor: int, there: bool) -> None:
     assert ("failCgroupV1" in yaml.safe_load(kubespray.configuration(VARIABLES, minor))) is there
