@@ -35,6 +35,7 @@ EFFECTFUL = {
     "control/cluster/api.py": "asks the Kubernetes API",
     "control/cluster/cordon.py": "cordons a node through the Kubernetes API",
     "control/cluster/process.py": "looks at the processes of this machine",
+    "control/switch/archive.py": "writes the records of a node to this machine",
     "control/upgrade/cluster_reader.py": "asks the Kubernetes API",
     "control/benchmark/namespace.py": "makes a namespace, and waits for it",
     "control/gpu_pods/source.py": "reads pods from a file or the Kubernetes API",

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.run import SwitchRun
 from ansible_collections.kubepin.tuning.plugins.modules.kubelet_cpu_manager import ARGUMENT_SPEC
 from ansible_collections.kubepin.tuning.plugins.plugin_utils.planning import PlanningAction
@@ -11,4 +12,4 @@ class ActionModule(PlanningAction):
     argument_spec = ARGUMENT_SPEC
 
     def plan(self, params: Result, known: Result) -> Result:
-        return SwitchRun(self.call, params, self._task.check_mode, known).run()
+        return SwitchRun(self.call, params, self._task.check_mode, known, write_archive).run()

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
-import os
+import posixpath
 import typing as t
 from dataclasses import asdict, fields, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
@@ -18,7 +19,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
     History,
@@ -27,7 +27,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.hist
     remaining,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import (
-    DROP_IN_DIR,
     Plan,
     changes_of,
     desired_state,
@@ -65,6 +64,10 @@ def diff_of(changes: t.Sequence[FileChange]) -> list[dict[str, str]]:
     ]
 
 
+WriteArchive = t.Callable[[str, t.Mapping[str, str]], t.Mapping[str, str]]
+"""Writes files of a node to a folder of the control node, as `write_archive` does."""
+
+
 class SwitchRun:
     """Does what the parameters of kubelet_cpu_manager ask.
 
@@ -72,8 +75,11 @@ class SwitchRun:
     :param result: grows with what is known
     """
 
-    def __init__(self, call: Call, params: t.Mapping[str, t.Any], check_mode: bool, result: Result) -> None:
+    def __init__(
+        self, call: Call, params: t.Mapping[str, t.Any], check_mode: bool, result: Result, write_archive: WriteArchive
+    ) -> None:
         self._call = call
+        self._write_archive = write_archive
         self._params = params
         self._check_mode = check_mode
         self.result = result
@@ -219,8 +225,10 @@ class SwitchRun:
             return False
         self._add_changes([FileChange(path, "", None, "a record of kubepin") for path in self.result["leftovers"]])
         if not self._check_mode:
-            archived = write_archive(self._params["archive"], self._archive)
-            made = self._kubelet.layout.config_dir is None and DROP_IN_DIR in map(os.path.dirname, self._history.paths)
+            archived = self._write_archive(self._params["archive"], self._archive)
+            made = self._kubelet.layout.config_dir is None and DROP_IN_DIR in map(
+                posixpath.dirname, self._history.paths
+            )
             folders, endpoint = [DROP_IN_DIR] if made else [], asdict(endpoint_of(self._kubelet))
             self._switch("removed", archived=archived, folders=folders, endpoint=endpoint)
             self.result["archive"] = self._params["archive"]
