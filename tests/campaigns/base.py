@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -98,6 +100,20 @@ def playbook(*arguments: str) -> None:
 
 
 # What was found
+
+
+def failed_results(output: str) -> list[dict[str, Any]]:
+    """The results of the failed tasks in the output of ansible-playbook, if its result format is JSON."""
+    decoder = json.JSONDecoder()
+    return [decoder.raw_decode(output, found.end())[0] for found in _FAILED.finditer(output)]
+
+
+def problem_codes(results: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The codes of all problems in results of kubepin's modules."""
+    return {problem["code"] for result in results for problem in result.get("problems") or ()}
+
+
+_FAILED = re.compile(r"^fatal: \[[^\]]*\]: FAILED! => (?=\{)", re.MULTILINE)
 
 
 def add_output_argument(parser: argparse.ArgumentParser, name: str) -> None:

@@ -29,6 +29,7 @@ from tests.campaigns.base import (
     expect,
     markdown_table,
     print_table,
+    problem_codes,
     sandbox_for,
     write_json,
 )
@@ -160,8 +161,9 @@ def two_runs(worker: Worker, row: FaultResult) -> None:
         worker.wait_held()
         meet_refusal(worker, row)
         result = worker.module()
-        expect(bool(result.get("failed")), "the second module was not refused")
-        row.message += "; " + find_message(result["msg"], "another run is changing this node right now")
+        found = problem_codes([result])
+        expect(bool({"node_locked", "another_run_active"} & found), f"the second module was not refused: {found}")
+        row.message += f"; {result['msg']}"
     finally:
         worker.release()
     check_first_run(worker, row, first)
@@ -197,8 +199,8 @@ def corrupted_journal(worker: Worker, row: FaultResult) -> None:
     worker.node.write("/var/lib/kubepin/switches/20260101T000000.000Z.json", "{")
     pid = worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet")
     result = worker.module()
-    expect(bool(result.get("failed")), "a damaged journal was not refused")
-    row.message = find_message(result["msg"], r"\S+\.json cannot be read as a journal")
+    expect("journal_unreadable" in problem_codes([result]), f"a damaged journal was not refused: {result.get('msg')}")
+    row.message = result["msg"]
     expect(worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet") == pid, "the kubelet was restarted")
     check_up(worker, row)
     check_cordon(worker, row)

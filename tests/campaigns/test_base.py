@@ -63,3 +63,26 @@ def test_cells_cannot_break_a_table() -> None:
         "|---|---:|",
         "| x\\|y z | 1 |",
     ]
+
+
+OUTPUT = """
+TASK [kubeadm_upgrade : Node | Install and start the new kubelet] **************
+fatal: [worker-1]: FAILED! => {
+    "changed": false,
+    "msg": "/run/kubepin.lock is held.",
+    "problems": [
+        {
+            "code": "node_locked",
+            "text": "/run/kubepin.lock is held."
+        }
+    ]
+}
+failed: [worker-2 -> localhost] (item=a) => {"msg": "of a loop"}
+fatal: [worker-2 -> localhost]: FAILED! => {"changed": false, "msg": "no answer", "status": null}
+"""
+
+
+def test_failures_are_read_from_the_output_of_a_playbook() -> None:
+    results = base.failed_results(OUTPUT)
+    assert [result["msg"] for result in results] == ["/run/kubepin.lock is held.", "no answer"]
+    assert base.problem_codes(results) == {"node_locked"}

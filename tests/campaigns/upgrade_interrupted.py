@@ -22,7 +22,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.campaigns.base import ROOT, CheckFailed, expect, new_sandbox, playbook, print_table
+from tests.campaigns.base import (
+    ROOT,
+    CheckFailed,
+    expect,
+    failed_results,
+    new_sandbox,
+    playbook,
+    print_table,
+    problem_codes,
+)
 
 NAME, BEFORE, AFTER = "interrupted", "1.21.14", "1.22.17"
 PLAYBOOK = ["ansible-playbook", "upgrade-cluster.yml", "-e", '{"kubeadm_upgrade_batches": [2]}']
@@ -38,11 +47,6 @@ CHANGES = {
 }
 """Tasks that change something -> after how many seconds a run is killed in the middle of them."""
 LIMIT_SECONDS = 900
-REFUSALS = {
-    "is locked": "refused, nothing changed: what a killed run began still works on the node",
-    "cannot be reached: ": "refused, nothing changed: kubeadm, which a killed run began, restarts the API server",
-}
-"""What a run prints that comes too early after a killed one -> what the table says."""
 REFUSED_SECONDS, REFUSED_TIMES = 10, 30
 RESCUE = "Say what happened, where the cluster is, and how to go on or back"
 
@@ -150,6 +154,16 @@ def place(line: str) -> str:
     return words.replace("cordoned by an interrupted upgrade", "interrupted").replace("stays cordoned", "cordoned")
 
 
+def refusal(output: str) -> str | None:
+    """Why a run was refused that came too early after a killed one; None if it was not."""
+    results = failed_results(output)
+    if {"node_locked", "another_run_active"} & problem_codes(results):
+        return "refused, nothing changed: what a killed run began still works on the node"
+    if any("status" in result and result["status"] is None for result in results):  # no answer from the API server
+        return "refused, nothing changed: kubeadm, which a killed run began, restarts the API server"
+    return None
+
+
 def interrupt() -> list[tuple[RunOutcome, str]]:
     """Runs until one comes to its end."""
     hit: set[Point] = set()
@@ -158,7 +172,7 @@ def interrupt() -> list[tuple[RunOutcome, str]]:
     while True:
         outcome = run_until(hit)
         text = "\n".join(outcome.output)
-        refusal = next((words for sign, words in REFUSALS.items() if sign in text), None)
+        refused_because = refusal(text)
         if outcome.killed:
             refused = 0
             hit.add(outcome.killed)
@@ -167,8 +181,8 @@ def interrupt() -> list[tuple[RunOutcome, str]]:
             )
         elif outcome.code == 0:
             ended = "done"
-        elif refusal and refused < REFUSED_TIMES:
-            ended = refusal
+        elif refused_because and refused < REFUSED_TIMES:
+            ended = refused_because
             refused += 1
             time.sleep(REFUSED_SECONDS)
         else:

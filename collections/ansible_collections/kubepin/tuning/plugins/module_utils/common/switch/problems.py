@@ -17,6 +17,15 @@ def node_locked(lock: str, seconds: int, holder: str = "") -> Problem:
     )
 
 
+def another_run_active() -> Problem:
+    return Problem(
+        "another_run_active",
+        "another run",
+        "is changing this node right now",
+        "Wait for it to end, and run again.",
+    )
+
+
 def guard_starts_kubelet(lock: str, seconds: int, pid: str) -> Problem:
     return Problem(
         "guard_starts_kubelet",

@@ -59,7 +59,7 @@ def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> 
         waited = True
         node.sleep(1)
     if waited and record is None:
-        raise TuningError("another run is changing this node right now: wait for it to end.")
+        raise TuningError.of([problems.another_run_active()])
 
 
 @contextlib.contextmanager

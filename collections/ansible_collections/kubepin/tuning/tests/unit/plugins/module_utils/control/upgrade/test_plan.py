@@ -22,7 +22,7 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def test_two_hops_all_kubelets_in_each(cluster: Cluster) -> None:
+def test_two_minors_all_kubelets_in_each(cluster: Cluster) -> None:
     assert cluster.plan().problems == []
     assert cluster.steps() == [
         (version, *step)
@@ -78,7 +78,7 @@ def test_stopped_with_a_node_in_progress_is_finished_even_at_the_target(cluster:
     assert cluster.problems() == []
 
 
-def test_hops_alone_need_no_facts(cluster: Cluster) -> None:
+def test_the_versions_alone_need_no_facts(cluster: Cluster) -> None:
     _server, _target, versions = plan_versions(cluster.api, UpgradeRequest())
     assert list(map(str, versions)) == ["1.21.14", "1.22.17"]
 
