@@ -505,8 +505,9 @@ def with_cells(found: Experiment, change: Callable[[CellResult], CellResult]) ->
 
 def test_numbers_that_are_not_finite_are_not_known(beats: Experiment, written: Write) -> None:
     def broken(cell: CellResult) -> CellResult:
-        wrong = {"p90_ms": math.nan, "max_ms": math.inf, "rates": {"canary_ms": math.nan}}
-        return cell if cell.a is None else replace(cell, a=replace(cell.a, **wrong))
+        if cell.a is None:
+            return cell
+        return replace(cell, a=replace(cell.a, p90_ms=math.nan, max_ms=math.inf, rates={"canary_ms": math.nan}))
 
     page, markdown, data = written(replace(with_cells(beats, broken), gpu_minutes=math.nan))
     for text in (page.text, markdown):

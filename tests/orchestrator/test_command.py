@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,8 @@ def test_all_errors_in_extra_variables_are_listed(tmp_path: Path) -> None:
     ids=lambda text: text[:20].encode("ascii", "backslashreplace").decode(),
 )
 def test_what_is_no_variable_is_refused_or_read_and_nothing_else(text: str) -> None:
-    said, variables = "", {}
+    said = ""
+    variables: dict[str, Any] = {}
     try:
         variables, _ = extra_variables([text])
     except UsageError as error:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -295,7 +296,7 @@ def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None
     done = runs.begin(RunRequest("tune", project=project), {}, Redactor(), Owner())
     before = runs.names(project)
     (project / "playbooks" / "rollback_gpu_nodes.yml").touch()
-    for make, words in (
+    refused: tuple[tuple[Callable[[], RunRequest], str], ...] = (
         (lambda: RunRequest("tun", project=project), "unknown command `tun`: choose from tune"),
         (lambda: RunRequest("preview", project=project), "preview_gpu_nodes.yml, which is missing"),
         (lambda: RunRequest("tune", project=project, inventory=("/no/such",)), "inventory /no/such does not exist"),
@@ -303,12 +304,13 @@ def test_what_cannot_be_begun_leaves_nothing(project: Path, tune: Write) -> None
         (lambda: RunRequest("rollback", project=project, resume=done.name), "belongs to `kubepin tune`"),
         *(
             (
-                lambda rounds=rounds: RunRequest("tune", project=project, variables={"gpu_benchmark_rounds": rounds}),
+                partial(RunRequest, "tune", project=project, variables={"gpu_benchmark_rounds": rounds}),
                 "expected a whole number of at least 1",
             )
             for rounds in ("x", "0", "²", -1, "9" * 5000, None, True)
         ),
-    ):
+    )
+    for make, words in refused:
         with pytest.raises(UsageError, match=words):
             conduct(make())
     assert runs.names(project) == before

@@ -53,7 +53,7 @@ def keep(project: Path) -> Keep:
     ) -> Path:
         folder = project / "runs" / f"2026-11-27T{hour:02}-00-00Z"
         folder.mkdir(parents=True)
-        request = {
+        request: dict[str, Any] = {
             "inventory": [],
             "limit": None,
             "variables": variables or {},

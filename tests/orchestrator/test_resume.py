@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,7 +200,7 @@ def test_the_state_of_nodes_that_a_run_changes_is_no_other_inventory() -> None:
 @pytest.fixture(scope="module")
 def good() -> dict[str, str]:
     """The files of a run that has ended."""
-    request = {"inventory": [], "limit": None, "variables": {}, "variable_files": [], "check": False}
+    request: dict[str, Any] = {"inventory": [], "limit": None, "variables": {}, "variable_files": [], "check": False}
     record = {
         "schema": 1,
         "run": RUN,
@@ -209,7 +210,7 @@ def good() -> dict[str, str]:
         "versions": {"python": "3.11"},
         "inventory_sha256": "0" * 64,
     }
-    hosts = [{"host": "gpu-01", "outcome": "tuned", "facts": {}, "first_cause": None}]
+    hosts: list[dict[str, Any]] = [{"host": "gpu-01", "outcome": "tuned", "facts": {}, "first_cause": None}]
     result = {"schema": 1, "sentence": "tune done", "hosts": hosts}
     return {"run.json": json.dumps(record), "result.json": json.dumps(result), "report.txt": "done\n"}
 
@@ -235,7 +236,7 @@ def damaged() -> list[tuple[str, str | bytes, str]]:
             ('{"schema": true}', "schema is true; expected a whole number"),
         )
     ]
-    changes = (
+    changes: tuple[tuple[str, str, Any, str], ...] = (
         (run, "attempts", [], "attempts is []; expected at least one"),
         (run, "attempts", [1], "attempts[0] is 1; expected an object"),
         (run, "attempts", [{}], "lacks attempts[0].started"),

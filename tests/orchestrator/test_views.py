@@ -286,7 +286,7 @@ def test_what_a_playbook_publishes_never_ends_a_run(odd: Any, place: str) -> Non
         if place == "event_data"
         else {"host": "a", "task_action": "debug", "res": odd if place == "res" else result}
     )
-    reader, seen_by = Reader(), [LiveView(Console(file=io.StringIO())), PlainView(Console(file=io.StringIO()))]
+    reader, live, plain = Reader(), LiveView(Console(file=io.StringIO())), PlainView(Console(file=io.StringIO()))
     redactor = Redactor({"a_token": "long-word"})
     for kind in (
         "playbook_on_play_start",
@@ -297,10 +297,10 @@ def test_what_a_playbook_publishes_never_ends_a_run(odd: Any, place: str) -> Non
         "runner_item_on_ok",
     ):
         for event in reader.read({"event": kind, "event_data": data}):
-            for view in seen_by:
-                view(Event(event.kind, redactor.hide(event.data), event.time))
-            if isinstance(seen_by[0], LiveView):
-                seen_by[0].render()
+            hidden = Event(event.kind, redactor.hide(event.data), event.time)
+            live(hidden)
+            plain(hidden)
+            live.render()
     stats = {"ok": odd, "failures": odd, "dark": odd, "artifact_data": odd} if place == "stats" else {"ok": {"a": 1}}
     list(reader.read({"event": "playbook_on_stats", "event_data": stats}))
     result_of_play = reader.result("failed")

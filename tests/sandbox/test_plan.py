@@ -93,7 +93,7 @@ def test_steps_run_in_order_and_are_measured(tmp_path: Path, capsys: pytest.Capt
     order: list[str] = []
 
     def act(name: str) -> Callable[[], str | None]:
-        return lambda: order.append(name)  # type: ignore[func-returns-value]
+        return lambda: order.append(name)
 
     durations = Durations(tmp_path / "durations.json")
     run_steps([step("b", "a", action=act("b")), step("a", action=act("a"))], durations, lambda: None)
@@ -107,7 +107,7 @@ def test_what_an_earlier_step_has_done_is_dropped(tmp_path: Path, capsys: pytest
     done: list[str] = []
 
     def act(name: str) -> Callable[[], str | None]:
-        return lambda: done.append(name)  # type: ignore[func-returns-value]
+        return lambda: done.append(name)
 
     download = step("download", action=act("download"))
     steps = [
@@ -149,7 +149,7 @@ def test_a_failure_ends_the_other_step_and_starts_no_more(tmp_path: Path, capsys
     steps = [
         step("compile", action=compile_long),
         step("debian", action=fail),
-        step("up", "compile", action=lambda: started.append("up")),  # type: ignore[func-returns-value]
+        step("up", "compile", action=lambda: started.append("up")),
     ]
     with pytest.raises(OSError, match="no space left"):
         run_steps(steps, Durations(tmp_path / "d"), shell.stop)

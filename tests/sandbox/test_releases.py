@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -330,7 +331,7 @@ def test_without_a_checksum_nothing_is_used(hosts: StandIn, shell: Shell, kubele
     ],
 )
 def test_a_slow_server_is_given_up(
-    hosts: StandIn, shell: Shell, tmp_path: Path, behaviour: dict[str, object], limits: Limits, words: str
+    hosts: StandIn, shell: Shell, tmp_path: Path, behaviour: dict[str, Any], limits: Limits, words: str
 ) -> None:
     programs = [Program.of_kubernetes(UNSIGNED, f"kube{n}", tmp_path / "bin" / f"kube{n}") for n in range(6)]
     for program in programs:
@@ -443,7 +444,7 @@ def other_authority(authority: Authority) -> Authority:
     ],
 )
 def test_a_wrong_signature_stops(
-    hosts: StandIn, shell: Shell, signed: Program, authority: Authority, forge, words: str
+    hosts: StandIn, shell: Shell, signed: Program, authority: Authority, forge: Any, words: str
 ) -> None:
     hosts.publish(signed)
     hosts.sign(signed, *forge(authority))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import cli, torch_image
+from sandbox import cli, host, torch_image
 from sandbox.cluster import Sandbox
 from sandbox.node_image import trim
 from sandbox.settings import TORCH_IMAGE, Paths, SandboxError, validate
@@ -88,7 +88,7 @@ def test_the_archive_is_built_before_it_is_imported(paths: Paths) -> None:
 
 @pytest.mark.parametrize("count", ["-1", "3"])
 def test_no_more_workers_than_there_are(paths: Paths, monkeypatch: pytest.MonkeyPatch, count: str) -> None:
-    monkeypatch.setattr(cli.host, "require_engine", lambda shell: None)
+    monkeypatch.setattr(host, "require_engine", lambda shell: None)
     state = State.new(validate("lab", "1.22.17", 2))
     state.phase = "ready"
     state.save(paths.sandbox("lab"))
@@ -98,7 +98,7 @@ def test_no_more_workers_than_there_are(paths: Paths, monkeypatch: pytest.Monkey
 
 
 def test_a_sandbox_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.host, "require_engine", lambda shell: None)
+    monkeypatch.setattr(host, "require_engine", lambda shell: None)
     options = cli.parser().parse_args(["torch", "--name", "lab"])
     with pytest.raises(SandboxError, match=r'"lab" is not ready.*sandbox up --name lab'):
         cli.torch(Paths(tmp_path), options)

@@ -95,7 +95,9 @@ def test_what_needs_a_failed_stage_is_not_run_but_the_clean_up_is(
 def test_without_an_engine_the_rest_is_run_and_the_reason_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lanes = (Lane("one", (Stage("cluster", PASSES), Stage("remove it", PASSES, always=True)), needs_engine=True),)
+    lanes: tuple[Lane, ...] = (
+        Lane("one", (Stage("cluster", PASSES), Stage("remove it", PASSES, always=True)), needs_engine=True),
+    )
     lanes += (Lane("two", (Stage("unit", PASSES),)),)
     assert run(lanes, tmp_path / "results", tmp_path / "seconds.json", lambda: "no engine here") == 0
     output = capsys.readouterr().out

@@ -185,7 +185,8 @@ def test_loading_is_taken_apart() -> None:
 def test_on_a_cpu_only_the_loader_is_taken_apart() -> None:
     clock = Clock()
     resident = resident_work(clock.takes(0.003), clock.takes(0.0), clock, cuda=False)
-    loading = loading_work(*map(clock.takes, (0.004, 0.0, 0.002, 0.0)), clock, cuda=False)
+    fetch, upload, run, wait = map(clock.takes, (0.004, 0.0, 0.002, 0.0))
+    loading = loading_work(fetch, upload, run, wait, clock, cuda=False)
     start, marks = run_block(resident.step, 0.1, clock)
     assert set(step_times(start, marks, resident.parts)) == {"iter_ms"}
     start, marks = run_block(loading.step, 0.1, clock)
@@ -195,5 +196,6 @@ def test_on_a_cpu_only_the_loader_is_taken_apart() -> None:
 def test_launching_does_not_wait() -> None:
     clock = Clock()
     resident_work(clock.takes(0.003), clock.takes(50.0), clock, cuda=True).launch()
-    loading_work(*map(clock.takes, (0.0, 0.0, 0.0, 50.0)), clock, cuda=True).launch()
+    fetch, upload, run, wait = map(clock.takes, (0.0, 0.0, 0.0, 50.0))
+    loading_work(fetch, upload, run, wait, clock, cuda=True).launch()
     assert clock.now < 101

@@ -319,7 +319,8 @@ def test_when_a_process_ran_and_in_which_environment() -> None:
     start = PROCESS | {"env": {"started": "2026-01-01T00:00:00Z", "threads": 4}}
     block = BLOCK | {"started": 1767225602.0, "counters": {"wall_ms": 8.5}}
     (found,) = parse_json_lines({"f": lines(start, block, END_LINE)}, "x").processes
-    assert (found.started, found.ended) == (1767225600.0, pytest.approx(1767225602.0085))
+    assert found.started == 1767225600.0
+    assert found.ended == pytest.approx(1767225602.0085)
     assert found.environment["threads"] == 4
     text = lines(start | {"began": 1767225601.5}, block, END_LINE | {"ended": 1767225610.0})
     (found,) = parse_json_lines({"f": text}, "x").processes

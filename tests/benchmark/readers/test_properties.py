@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,9 @@ from tests.benchmark.readers.samples import BLOCK, END, HEAD, START, TABLE, TIME
 quick = settings(database=None, deadline=None, max_examples=50)
 
 WORDS = st.text(max_size=200) | st.text(alphabet="abc:,ms. 019\r\n", max_size=60)
-VALUES = st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=5) | st.just([])
+VALUES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=5) | st.just([])
+)
 KEYS = ("schema", "kind", "run_id", "arm", "round", "process", "tenant", "tenants", "load", "visit", "slot", "status",
         "started", "ended", "env", "iter_ms", "wait_ms", "enqueue_ms", "counters", "control", "batch")  # fmt: skip
 STEPS = st.lists(st.floats(0.5, 4.0), min_size=1, max_size=12)
@@ -26,13 +30,14 @@ STEPS = st.lists(st.floats(0.5, 4.0), min_size=1, max_size=12)
 @given(WORDS, st.text(alphabet='\r\n,0123456789.en"x', max_size=60))
 @quick
 def test_any_text_is_read_or_refused(text: str, table: str) -> None:
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: parse_log(HEAD + text, "log", "x"),
         lambda: parse_log(START + HEAD + TIME + text + "\n" + END, "log", "x"),
         lambda: parse_json_lines({"f": text}, "x"),
         lambda: parse_json_lines({"f": measured(BLOCK) + '{"schema": 1, ' + text}, "x"),
         lambda: parse_csv_folder({TABLE: table}, "run", "x", text, text),
-    ):
+    )
+    for call in calls:
         with contextlib.suppress(InputError):
             call()
 
@@ -56,7 +61,7 @@ def test_any_lines_are_read_or_refused_with_their_place(changes: list[dict[str, 
 def test_rounds_are_read_in_any_order_of_lines_and_none_counts_twice(
     rounds: list[list[float]], data: st.DataObject
 ) -> None:
-    blocks = [
+    blocks: list[dict[str, Any]] = [
         BLOCK
         | {
             "round": number,

@@ -28,25 +28,27 @@ def amounts(text: str) -> dict[str, str]:
     return {key: value for key, value in zip(("cpu", "memory"), text.split()) if value != "-"}
 
 
-def container(limits: str = "", requests: str = "", name: str = "main", gpu: str | None = None, **fields: Any) -> dict:
+def container(
+    limits: str = "", requests: str = "", name: str = "main", gpu: str | None = None, **fields: Any
+) -> dict[str, Any]:
     devices = {gpu: "1"} if gpu else {}
     resources = {"limits": {**amounts(limits), **devices}, "requests": {**amounts(requests), **devices}}
     return {"name": name, "resources": resources, **fields}
 
 
-def main(limits: str = "", requests: str = "", gpu: str = GPU, **fields: Any) -> dict:
+def main(limits: str = "", requests: str = "", gpu: str = GPU, **fields: Any) -> dict[str, Any]:
     return container(limits, requests, "main", gpu, **fields)
 
 
-def side(limits: str = "", requests: str = "", name: str = "side", **fields: Any) -> dict:
+def side(limits: str = "", requests: str = "", name: str = "side", **fields: Any) -> dict[str, Any]:
     return container(limits, requests, name, **fields)
 
 
-def pod(*containers: dict, init: tuple = (), **fields: Any) -> dict:
+def pod(*containers: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **fields: Any) -> dict[str, Any]:
     return {"containers": list(containers), **({"initContainers": list(init)} if init else {}), **fields}
 
 
-def claiming(limits: str = "", **claim: str) -> dict:
+def claiming(limits: str = "", **claim: str) -> dict[str, Any]:
     """A pod whose GPU comes by a claim (DRA)."""
     resources = {**main(limits, gpu="")["resources"], "claims": [{"name": "gpu"}]}
     return pod({"name": "main", "resources": resources}, resourceClaims=[{"name": "gpu", **claim}])
@@ -198,11 +200,11 @@ CASES = [
 SELECTOR = {"selector": {"matchLabels": {"app": "gpu"}}}
 
 
-def template(spec: dict, restart: str = "Always") -> dict:
+def template(spec: dict[str, Any], restart: str = "Always") -> dict[str, Any]:
     return {"metadata": {"labels": {"app": "gpu"}}, "spec": {**spec, "restartPolicy": restart}}
 
 
-def owner(kind: str, name: str, spec: dict, api_version: str = "apps/v1") -> dict:
+def owner(kind: str, name: str, spec: dict[str, Any], api_version: str = "apps/v1") -> dict[str, Any]:
     return {
         "apiVersion": api_version,
         "kind": kind,
@@ -211,7 +213,7 @@ def owner(kind: str, name: str, spec: dict, api_version: str = "apps/v1") -> dic
     }
 
 
-def owners(batch: str = "batch/v1") -> list[dict]:
+def owners(batch: str = "batch/v1") -> list[dict[str, Any]]:
     """One of each kind, none with whole CPUs; the second Deployment cannot be mended without a person."""
     fractional = pod(main("1500m 1Gi"))
     job = {"template": template(fractional, "Never")}
@@ -230,7 +232,7 @@ def owners(batch: str = "batch/v1") -> list[dict]:
     ]
 
 
-def claims() -> list[dict]:
+def claims() -> list[dict[str, Any]]:
     """What the pods claim, of a class that nobody offers."""
     spec = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu-audit"}}]}}
     return [
@@ -239,14 +241,16 @@ def claims() -> list[dict]:
     ]
 
 
-def manifests(minor: int, image: str) -> list[dict]:
+def manifests(minor: int, image: str) -> list[dict[str, Any]]:
     """The namespace, the claims, the pods and the owners, every container with *image* and a command that sleeps."""
     pods = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": case.name}, "spec": case.spec}
         for case in CASES
         if case.since <= minor
     ]
-    items: list[dict] = json.loads(json.dumps([*pods, *owners("batch/v1" if minor >= 21 else "batch/v1beta1")]))
+    items: list[dict[str, Any]] = json.loads(
+        json.dumps([*pods, *owners("batch/v1" if minor >= 21 else "batch/v1beta1")])
+    )
     for item in items:
         spec = item["spec"]
         spec = spec.get("jobTemplate", {}).get("spec", spec)

@@ -34,7 +34,7 @@ def topology_facts(
 
     :param missing: CPUs that the machine does not have, so that their cores have fewer threads
     """
-    listed = []
+    listed: list[dict[str, Any]] = []
     for core in range(cores):
         cpus = sorted({core + thread * cores for thread in range(threads)} - {*missing})
         numa = core * numa_nodes // cores if numa_nodes else None

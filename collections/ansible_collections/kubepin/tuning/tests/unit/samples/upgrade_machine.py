@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -407,7 +408,7 @@ def point_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "APT_FOLDER", f"{root}/etc/apt/sources.list.d")
     for module in (package_change, kubeadm):
         monkeypatch.setattr(module, "IN_PROGRESS", f"{root}/var/lib/kubepin/in-progress")
-    monkeypatch.setattr(packages.shutil, "which", lambda name: name)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(kubelet, "_PROGRAM_DIRS", (f"{root}/usr/bin",))
     monkeypatch.setattr(kubelet, "EXTRA_ARGS_FILES", (f"{root}/etc/default/kubelet",))
     monkeypatch.setattr(targets, "EXTRA_ARGS_FILES", kubelet.EXTRA_ARGS_FILES)

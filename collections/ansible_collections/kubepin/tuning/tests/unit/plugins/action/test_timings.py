@@ -21,7 +21,8 @@ def run(action: type[TimingsAction], arguments: Result, check_mode: bool = False
     task = Task()
     task.args = arguments
     task.check_mode = check_mode
-    return action(task, None, None, None, None, None).run(None, {})
+    unused: t.Any = None
+    return action(task, unused, unused, unused, unused, unused).run(None, {})
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
     PodLog,
@@ -21,14 +24,14 @@ from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
 OURS = {"app.kubernetes.io/managed-by": "kubepin"}
 
 
-def line(kind, arm="static-auto", number=1):
+def line(kind: Any, arm: str = "static-auto", number: int = 1) -> Any:
     return json.dumps({"schema": 1, "kind": kind, "run_id": "lab", "arm": arm, "round": number})
 
 
 END = line("end")
 
 
-def request(**changes):
+def request(**changes: Any) -> Any:
     settings = dict.fromkeys(PodRequest.__dataclass_fields__)
     settings.update(
         {
@@ -58,7 +61,7 @@ def request(**changes):
     return PodRequest(**{**settings, **changes})
 
 
-def running(**state):
+def running(**state: Any) -> dict[str, Any]:
     return {"phase": "Running", "qosClass": "Guaranteed", "containerStatuses": [{"name": "benchmark", "state": state}]}
 
 
@@ -72,24 +75,24 @@ class Cluster:
     A callable among them is called first: it raises what stands for the API server's answer, or acts behind our back.
     """
 
-    def __init__(self, statuses, logs=("",), there=None, ready="True"):
+    def __init__(self, statuses: Any, logs: Any = ("",), there: Any = None, ready: str = "True") -> None:
         self.there = there
         self.created = 0
         self._statuses, self._logs, self._ready = list(statuses), list(logs), ready
 
-    def node(self, name):
+    def node(self, name: Any) -> dict[str, Any]:
         return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": self._ready}]}}
 
-    def pods_on(self, node):
+    def pods_on(self, node: Any) -> list[Any]:
         return []
 
-    def create_pod(self, manifest):
+    def create_pod(self, manifest: Any) -> Any:
         self.created += 1
         metadata = {**manifest["metadata"], "uid": f"uid-{self.created}"}
         self.there = {"metadata": metadata, "spec": {"nodeName": "gpu-01"}, "status": {}}
         return self.there
 
-    def pod(self, namespace, name):
+    def pod(self, namespace: Any, name: Any) -> Any:
         if self.there and self.created and self._statuses:
             status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
             if callable(status):
@@ -98,27 +101,27 @@ class Cluster:
                 self.there["status"] = status
         return self.there
 
-    def delete_pod(self, pod, at_once=False):
+    def delete_pod(self, pod: Any, at_once: bool = False) -> None:
         self.there = None
 
-    def pod_log(self, namespace, name, container):
+    def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
         return self._logs.pop(0) if len(self._logs) > 1 else self._logs[0]
 
-    def pod_events(self, namespace, uid):
+    def pod_events(self, namespace: Any, uid: Any) -> list[Any]:
         return []
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Time goes on by sleeping only."""
 
     class Clock:
         now = 1000.0
 
-        def monotonic(self):
+        def monotonic(self) -> Any:
             return self.now
 
-        def sleep(self, seconds):
+        def sleep(self, seconds: Any) -> None:
             self.now += seconds
 
     clock = Clock()
@@ -128,23 +131,23 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def measure(tmp_path):
+def measure(tmp_path: Path) -> Any:
     """Measures into the test's folder."""
 
-    def run(cluster, asked=None, messages=None):
+    def run(cluster: Any, asked: Any = None, messages: Any = None) -> Any:
         return benchmark_pod.measure(cluster, asked or request(), str(tmp_path), messages or benchmark_pod.Messages())
 
     return run
 
 
 @pytest.fixture
-def lines_of(tmp_path):
+def lines_of(tmp_path: Path) -> Any:
     """The lines in the file of a round."""
     return benchmark_pod.PodFiles(str(tmp_path), request()).read
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_round_is_measured_and_its_pod_removed(measure, lines_of):
+def test_a_round_is_measured_and_its_pod_removed(measure: Any, lines_of: Any) -> None:
     cluster = Cluster([STARTED, STARTED, DONE], [f"# hello\n{line('block')}\n", f"# hello\n{line('block')}\n{END}\n"])
     measured = measure(cluster)
     assert (measured.why, measured.details) == (None, {})
@@ -155,7 +158,7 @@ def test_a_round_is_measured_and_its_pod_removed(measure, lines_of):
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_a_killed_pod_had_measured_is_kept(measure, lines_of, tmp_path):
+def test_what_a_killed_pod_had_measured_is_kept(measure: Any, lines_of: Any, tmp_path: Path) -> None:
     killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
     cluster = Cluster([STARTED, killed], [f"{line('block')}\n# more"])
     _unused, _unused, why, details = measure(cluster)
@@ -167,7 +170,7 @@ def test_what_a_killed_pod_had_measured_is_kept(measure, lines_of, tmp_path):
 
 
 @pytest.mark.usefixtures("clock")
-def test_timings_of_an_incomplete_round_stay_until_new_ones_come(measure, lines_of, tmp_path):
+def test_timings_of_an_incomplete_round_stay_until_new_ones_come(measure: Any, lines_of: Any, tmp_path: Path) -> None:
     benchmark_pod.PodFiles(str(tmp_path), request()).add(PodLog((line("block"),), ()))
     measure(Cluster([running(waiting={"reason": "ErrImageNeverPull"})]))
     assert lines_of(1) == (line("block"),)
@@ -175,20 +178,20 @@ def test_timings_of_an_incomplete_round_stay_until_new_ones_come(measure, lines_
     assert lines_of(1) == (END,)
 
 
-def pod_there(labels):
+def pod_there(labels: Any) -> dict[str, Any]:
     metadata = {"name": "kubepin-benchmark-gpu-01", "namespace": "kubepin-benchmark", "uid": "old", "labels": labels}
     return {"metadata": metadata, "spec": {}, "status": {}}
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_that_an_earlier_run_left_is_replaced(measure):
+def test_a_pod_that_an_earlier_run_left_is_replaced(measure: Any) -> None:
     cluster = Cluster([DONE], [f"{END}\n"], there=pod_there(OURS))
     assert measure(cluster).why is None
     assert cluster.created == 1
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_of_somebody_else_is_left_alone(measure):
+def test_a_pod_of_somebody_else_is_left_alone(measure: Any) -> None:
     cluster = Cluster([DONE], there=pod_there({"app": "trainer"}))
     _unused, _unused, why, _unused = measure(cluster)
     assert why.code == "refused"
@@ -198,13 +201,13 @@ def test_a_pod_of_somebody_else_is_left_alone(measure):
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_api_server_or_webhook_that_refuses_the_pod(measure):
+def test_an_api_server_or_webhook_that_refuses_the_pod(measure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster([DONE])
 
-    def refuse(manifest):
+    def refuse(manifest: Any) -> None:
         raise ApiError("long", 403, "exceeded quota: gpus")
 
-    cluster.create_pod = refuse
+    monkeypatch.setattr(cluster, "create_pod", refuse)
     _unused, _unused, why, _unused = measure(cluster)
     assert why == Failure(
         "refused",
@@ -214,8 +217,8 @@ def test_an_api_server_or_webhook_that_refuses_the_pod(measure):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_that_somebody_deletes(measure, lines_of):
-    def delete(cluster):
+def test_a_pod_that_somebody_deletes(measure: Any, lines_of: Any) -> None:
+    def delete(cluster: Any) -> None:
         cluster.there = None
 
     _unused, _unused, why, _unused = measure(Cluster([STARTED, delete], [f"{line('block')}\n"]))
@@ -231,7 +234,7 @@ def test_a_pod_that_somebody_deletes(measure, lines_of):
         pytest.param(STARTED, "timeout", "has not finished round 1 within 3600 s", id="running"),
     ],
 )
-def test_nothing_hangs(measure, status, code, said):
+def test_nothing_hangs(measure: Any, status: Any, code: str, said: str) -> None:
     cluster = Cluster([status])
     _unused, _unused, why, _unused = measure(cluster)
     assert why.code == code
@@ -239,16 +242,16 @@ def test_nothing_hangs(measure, status, code, said):
     assert cluster.there is None
 
 
-def test_a_pod_that_no_scheduler_places(measure, clock):
+def test_a_pod_that_no_scheduler_places(measure: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster([{"phase": "Pending"}])
     create = cluster.create_pod
 
-    def unplaced(manifest):
+    def unplaced(manifest: Any) -> Any:
         pod = create(manifest)
         pod["spec"] = {}
         return pod
 
-    cluster.create_pod = unplaced
+    monkeypatch.setattr(cluster, "create_pod", unplaced)
     began = clock.now
     _unused, _unused, why, _unused = measure(cluster)
     assert why.code == "unschedulable"
@@ -256,13 +259,13 @@ def test_a_pod_that_no_scheduler_places(measure, clock):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_node_that_is_lost(measure):
+def test_a_node_that_is_lost(measure: Any) -> None:
     _unused, _unused, why, _unused = measure(Cluster([STARTED], ready="Unknown"))
     assert why.code == "node_lost"
 
 
-def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(measure, clock):
-    def away(cluster):
+def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(measure: Any, clock: Any) -> None:
+    def away(cluster: Any) -> None:
         raise ApiError("the API server cannot be reached", None, "refused", outage=True)
 
     cluster = Cluster([STARTED, away, away, DONE], [f"{END}\n"])
@@ -275,8 +278,8 @@ def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(measure, cloc
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_interrupted_run_removes_its_pod(measure):
-    def interrupt(cluster):
+def test_an_interrupted_run_removes_its_pod(measure: Any) -> None:
+    def interrupt(cluster: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return STARTED
 
@@ -290,7 +293,7 @@ def test_an_interrupted_run_removes_its_pod(measure):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_program_that_ends_too_early(measure):
+def test_a_program_that_ends_too_early(measure: Any) -> None:
     _unused, _unused, why, _unused = measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]))
     assert why.code == "incomplete"
     assert why.message.endswith("It said: bye")
@@ -299,14 +302,14 @@ def test_a_program_that_ends_too_early(measure):
 class FullCluster:
     """A node with two GPUs and 32 CPUs, whose pods work off the phases on their command line as they are announced."""
 
-    def __init__(self, fails=None, cpu="32", others=()):
-        self.pods = {}
-        self.seen = []
-        self.starts = {}
-        self.requests = {}
+    def __init__(self, fails: Any = None, cpu: str = "32", others: Any = ()) -> None:
+        self.pods: dict[str, Any] = {}
+        self.seen: list[Any] = []
+        self.starts: dict[str, Any] = {}
+        self.requests: dict[str, Any] = {}
         self._fails, self._cpu, self._others = fails, cpu, list(others)
 
-    def node(self, name):
+    def node(self, name: Any) -> dict[str, Any]:
         conditions = [{"type": "Ready", "status": "True"}]
         amounts = {"cpu": self._cpu, "nvidia.com/gpu": "2"}
         return {
@@ -314,10 +317,10 @@ class FullCluster:
             "status": {"conditions": conditions, "allocatable": amounts, "capacity": amounts},
         }
 
-    def pods_on(self, node):
+    def pods_on(self, node: Any) -> list[Any]:
         return [*self._others, *self.pods.values()]
 
-    def create_pod(self, manifest):
+    def create_pod(self, manifest: Any) -> Any:
         name = manifest["metadata"]["name"]
         metadata = {**manifest["metadata"], "uid": f"uid-{name}", "annotations": {}}
         self.pods[name] = {"metadata": metadata, "spec": {**manifest["spec"], "nodeName": "gpu-01"}, "status": {}}
@@ -325,11 +328,11 @@ class FullCluster:
         self.requests[name] = manifest["spec"]["containers"][0]["resources"]["requests"]["cpu"]
         return self.pods[name]
 
-    def annotate_pod(self, namespace, name, annotations):
+    def annotate_pod(self, namespace: Any, name: Any, annotations: Any) -> None:
         self.pods[name]["metadata"]["annotations"].update(annotations)
         self.starts.setdefault(annotations["kubepin.io/start"], set()).add(name)
 
-    def _work(self, name):
+    def _work(self, name: Any) -> Any:
         """The lines of a pod, and whether it has done everything."""
         pod = self.pods[name]
         words = pod["spec"]["containers"][0]["command"]
@@ -349,7 +352,7 @@ class FullCluster:
                 lines.append({**base, "kind": "end", "tenants": 2 if load != "solo" else 1})
         return lines, True
 
-    def pod(self, namespace, name):
+    def pod(self, namespace: Any, name: Any) -> Any:
         pod = self.pods.get(name)
         if pod and "--tenant" in pod["spec"]["containers"][0]["command"]:
             pod["status"] = DONE if self._work(name)[1] else STARTED
@@ -362,13 +365,13 @@ class FullCluster:
             }
         return pod
 
-    def delete_pod(self, pod, at_once=False):
+    def delete_pod(self, pod: Any, at_once: bool = False) -> None:
         self.pods.pop(pod["metadata"]["name"], None)
 
-    def pod_log(self, namespace, name, container):
+    def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
         return "".join(json.dumps(line) + "\n" for line in self._work(name)[0])
 
-    def pod_events(self, namespace, uid):
+    def pod_events(self, namespace: Any, uid: Any) -> list[Any]:
         return []
 
 
@@ -376,12 +379,12 @@ FULL = {"loads": ["solo", "full", "busy"]}
 
 
 @pytest.fixture
-def epoch(clock, monkeypatch):
+def epoch(clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(clock), "time", lambda self: self.now + 1e9, raising=False)
 
 
 @pytest.mark.usefixtures("epoch")
-def test_all_pods_of_a_full_node_begin_each_load_together(measure, tmp_path):
+def test_all_pods_of_a_full_node_begin_each_load_together(measure: Any, tmp_path: Path) -> None:
     cluster = FullCluster()
     measured = measure(cluster, request(**FULL))
     assert (measured.why, measured.details) == (None, {})
@@ -404,21 +407,21 @@ def test_all_pods_of_a_full_node_begin_each_load_together(measure, tmp_path):
 
 @pytest.mark.usefixtures("epoch")
 @pytest.mark.parametrize(("cpus", "left"), [("32", "8000m"), ("24", "0m")])
-def test_busy_neighbours_ask_for_no_more_than_the_tenants_leave(measure, cpus, left):
+def test_busy_neighbours_ask_for_no_more_than_the_tenants_leave(measure: Any, cpus: str, left: str) -> None:
     cluster = FullCluster(cpu=cpus)
     assert measure(cluster, request(**FULL)).why is None
     assert cluster.requests["kubepin-benchmark-gpu-01-busy"] == left
 
 
 @pytest.mark.usefixtures("epoch")
-def test_a_round_of_a_full_node_without_one_of_its_tenants_is_not_complete(measure, tmp_path):
+def test_a_round_of_a_full_node_without_one_of_its_tenants_is_not_complete(measure: Any, tmp_path: Path) -> None:
     measure(FullCluster(), request(**FULL))
     (tmp_path / "static-round-1-tenant-1.jsonl").unlink()
     assert not benchmark_pod.KeptRound.read(request(**FULL), str(tmp_path), 1).is_complete
 
 
 @pytest.mark.usefixtures("epoch")
-def test_a_tenant_that_fails_ends_the_round_of_all(measure):
+def test_a_tenant_that_fails_ends_the_round_of_all(measure: Any) -> None:
     cluster = FullCluster(fails="-1")
     why = measure(cluster, request(**FULL)).why
     assert why.code == "nothing_timed"
@@ -426,7 +429,7 @@ def test_a_tenant_that_fails_ends_the_round_of_all(measure):
 
 
 @pytest.mark.usefixtures("epoch")
-def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(measure):
+def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(measure: Any) -> None:
     other = {
         "metadata": {"name": "db", "namespace": "shop", "uid": "1", "labels": {}},
         "spec": {"containers": [{"resources": {"requests": {"cpu": "3"}}}]},
@@ -441,10 +444,15 @@ def test_tenants_that_do_not_fit_are_told_how_many_cpus_each_can_have(measure):
 
 @pytest.mark.usefixtures("epoch")
 @pytest.mark.parametrize("changes", [FULL, {}])
-def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(measure, changes):
+def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(measure: Any, changes: Any) -> None:
     cluster = FullCluster()
     labels = {**OURS, "app.kubernetes.io/name": "kubepin-benchmark"}
-    metadata = {"name": "kubepin-benchmark-gpu-01-7", "namespace": "kubepin-benchmark", "uid": "old", "labels": labels}
+    metadata: dict[str, Any] = {
+        "name": "kubepin-benchmark-gpu-01-7",
+        "namespace": "kubepin-benchmark",
+        "uid": "old",
+        "labels": labels,
+    }
     stranger = {**metadata, "name": "trainer", "labels": {"app.kubernetes.io/name": "kubepin-benchmark"}}
     for one in (metadata, stranger):
         cluster.pods[one["name"]] = {"metadata": one, "spec": {"containers": [{}]}, "status": {}}
@@ -452,7 +460,7 @@ def test_pods_that_an_interrupted_run_left_on_a_full_node_are_removed_first(meas
     assert list(cluster.pods) == ["trainer"]
 
 
-def test_every_returned_field_is_documented():
+def test_every_returned_field_is_documented() -> None:
     kept = [benchmark_pod.KeptRound(1, "f", ((END,),), True)]
     facts = benchmark_pod.facts(request(), kept, benchmark_pod.Measured(1.0, {1: 1.0}, Failure("api", "no"), {}))
     documented = yaml.safe_load(benchmark_pod.RETURN)["benchmark"]["contains"]
@@ -461,32 +469,34 @@ def test_every_returned_field_is_documented():
     assert (facts["complete"], facts["rounds"][0]["lines"], facts["failure_code"]) == (True, 1, "api")
 
 
-def test_a_file_that_cannot_be_read_or_written(tmp_path):
+def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "static-round-1.jsonl").mkdir()
     files = benchmark_pod.PodFiles(str(tmp_path), request())
-    with pytest.raises(benchmark_pod.TuningError, match="cannot be read"):
+    with pytest.raises(TuningError, match="cannot be read"):
         files.read(1)
-    with pytest.raises(benchmark_pod.TuningError, match="cannot be written"):
+    with pytest.raises(TuningError, match="cannot be written"):
         files.add(PodLog((line("block"),), ()))
-    with pytest.raises(benchmark_pod.TuningError, match="does not exist: make it first"):
+    with pytest.raises(TuningError, match="does not exist: make it first"):
         benchmark_pod.PodFiles(str(tmp_path / "none"), request()).check_folder()
 
 
-def block(number):
+def block(number: Any) -> str:
     return f"{line('block', number=number)}\n"
 
 
-def whole(*numbers):
+def whole(*numbers: Any) -> Any:
     """The log of these rounds from their beginning to their end."""
     return "".join(f"{block(number)}{line('end', number=number)}\n" for number in numbers)
 
 
 @pytest.mark.usefixtures("clock")
-def test_each_round_of_a_pod_has_its_file_and_is_told_as_soon_as_it_is_finished(measure, lines_of, tmp_path):
+def test_each_round_of_a_pod_has_its_file_and_is_told_as_soon_as_it_is_finished(
+    measure: Any, lines_of: Any, tmp_path: Path
+) -> None:
     progress_file = tmp_path / "progress_file.json"
     seen = []
 
-    def look(cluster):
+    def look(cluster: Any) -> Any:
         seen.append(
             [one["round"] for one in json.loads(progress_file.read_text())["rounds"]] if progress_file.exists() else []
         )
@@ -504,7 +514,7 @@ def test_each_round_of_a_pod_has_its_file_and_is_told_as_soon_as_it_is_finished(
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_pod_that_dies_loses_no_finished_round(measure, tmp_path):
+def test_a_pod_that_dies_loses_no_finished_round(measure: Any, tmp_path: Path) -> None:
     killed = running(terminated={"exitCode": 137, "reason": "OOMKilled"})
     asked = request(rounds=[1, 2, 3])
     measured = measure(Cluster([STARTED, killed], [whole(1), whole(1, 2) + block(3)]), asked)
@@ -514,11 +524,11 @@ def test_a_pod_that_dies_loses_no_finished_round(measure, tmp_path):
     assert [one.is_complete for one in kept] == [True, True, False]
 
 
-def test_each_round_has_its_own_time(measure, clock):
+def test_each_round_has_its_own_time(measure: Any, clock: Any) -> None:
     hours = [STARTED] * 3000
 
     class Slow(Cluster):
-        def pod_log(self, namespace, name, container):
+        def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
             return whole(1) if clock.now > 4000 else block(1)
 
     began = clock.now
@@ -529,10 +539,10 @@ def test_each_round_has_its_own_time(measure, clock):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_stop_ends_the_pod_after_the_round_in_progress(measure, lines_of, tmp_path):
+def test_a_stop_ends_the_pod_after_the_round_in_progress(measure: Any, lines_of: Any, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
 
-    def ask(cluster):
+    def ask(cluster: Any) -> Any:
         stop.touch()
         return STARTED
 

@@ -147,7 +147,12 @@ def test_an_outage_without_end_ends_a_drain(
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.2)
     server.add_pod("trainer-0", "a")
-    server.on_eviction = lambda pod: (server.faults.extend([answer(503, b"")] * 5000), BUDGET)[1]
+
+    def refuse(pod: dict[str, Any]) -> Any:
+        server.faults.extend([answer(503, b"")] * 5000)
+        return BUDGET
+
+    server.on_eviction = refuse
     with pytest.raises(TuningError, match="answers 503") as caught:
         drain(timeout=3)
     assert caught.value.details["remaining"][0].startswith("ml/trainer-0")
@@ -188,7 +193,12 @@ def test_a_stop_begins_no_eviction_and_names_the_pods_that_are_still_there(
 
 def test_a_stop_is_heeded_during_an_outage(server: StandIn, drain: Callable[..., Drained]) -> None:
     server.add_pod("trainer-0", "a")
-    server.on_eviction = lambda pod: (server.faults.extend([end] * 100), BUDGET)[1]
+
+    def refuse(pod: dict[str, Any]) -> Any:
+        server.faults.extend([end] * 100)
+        return BUDGET
+
+    server.on_eviction = refuse
     with pytest.raises(TuningError, match="stopped as asked: ml/trainer-0: its disruption budget"):
         drain(stop=lambda: bool(server.faults))
     assert len(server.faults) > 90

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_duration, parse_quantity
@@ -68,7 +70,8 @@ def test_what_is_no_duration_is_named(text: str) -> None:
 def test_any_text_is_a_bounded_number_or_refused_at_once(part: str, times: int) -> None:
     text = part * times
     started = time.thread_time()
-    for parse in (parse_quantity, parse_duration):
+    parsers: tuple[Callable[[str], Any], ...] = (parse_quantity, parse_duration)
+    for parse in parsers:
         try:
             value = parse(text)
         except ValueError:

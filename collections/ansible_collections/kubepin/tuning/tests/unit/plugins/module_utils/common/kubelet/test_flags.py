@@ -284,14 +284,14 @@ def test_rewrite_keeps_everything_else() -> None:
         ("", ""),
     ],
 )
-def test_a_text_is_shown_without_its_secrets(text, shown):
+def test_a_text_is_shown_without_its_secrets(text: str, shown: str) -> None:
     assert mask_secrets(text) == shown
 
 
 @pytest.mark.parametrize(
     "text", ['DB_PASS=hunter2\nKUBELET_EXTRA_ARGS="--v=2\n', 'DB_PASS=hunter2\nKUBELET_EXTRA_ARGS="\'"\n']
 )
-def test_an_error_about_a_file_does_not_tell_its_secrets(text):
+def test_an_error_about_a_file_does_not_tell_its_secrets(text: str) -> None:
     with pytest.raises(FlagError) as caught:
         rewrite_extra_args(text, [], ["--v=4"])
     assert "hunter2" not in str(caught.value)

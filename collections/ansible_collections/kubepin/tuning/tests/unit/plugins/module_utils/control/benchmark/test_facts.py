@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
@@ -20,7 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
 FOLDER = "/runs/lab/benchmark/gpu-01/before"
 
 
-def settings(**changes):
+def settings(**changes: Any) -> dict[str, Any]:
     return {
         "run": "lab",
         "label": "before",
@@ -41,12 +42,12 @@ def settings(**changes):
     }
 
 
-def texts(found):
+def texts(found: Any) -> list[Any]:
     """The texts of the problems of a fact or a plan."""
     return [problem["text"] for problem in found["problems"]]
 
 
-def api(policy="none"):
+def api(policy: str = "none") -> dict[str, Any]:
     return {"node": {"name": "gpu-01", "kubelet_version": "v1.22.17", "configz": {"cpuManagerPolicy": policy}}}
 
 
@@ -82,26 +83,26 @@ def api(policy="none"):
         pytest.param({"threads": ["half"]}, 'gpu_benchmark_threads "[', id="threads"),
     ],
 )
-def test_settings_that_cannot_be_measured_are_refused(changes, said):
+def test_settings_that_cannot_be_measured_are_refused(changes: dict[str, Any], said: str) -> None:
     (problem,) = benchmark_settings_problems(settings(**changes))
     assert problem["text"].startswith(said)
 
 
-def test_all_wrong_settings_are_named_at_once_and_good_ones_not():
+def test_all_wrong_settings_are_named_at_once_and_good_ones_not() -> None:
     assert len(benchmark_settings_problems(settings(image="", cpu="x", rounds=0))) == 3
     assert benchmark_settings_problems(settings()) == []
     assert benchmark_settings_problems(settings(contrast=True, cpu="1", fractional_cpu="999m")) == []
     assert benchmark_settings_problems(settings(arms=[{"group": "small", "cpu": "500m"}], threads=[6])) == []
 
 
-def test_the_one_arm_is_named_after_the_policy_as_found():
+def test_the_one_arm_is_named_after_the_policy_as_found() -> None:
     plan = benchmark_plan(settings(), api("static"), {}, FOLDER)
     assert plan["problems"] == []
     assert plan["run_id"] == "lab-gpu-01-before"
     assert plan["groups"] == [{"group": "static", "cpu": "12", "threads": ["cpus"], "rounds": [1, 2, 3]}]
 
 
-def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads():
+def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads() -> None:
     groups = benchmark_plan(settings(contrast="auto", rounds=1), api("static"), {}, FOLDER)["groups"]
     assert {group["group"]: group["threads"] for group in groups} == {
         "integer": ["cpus"],
@@ -120,7 +121,9 @@ def test_exclusive_cpus_are_not_measured_twice_with_the_same_threads():
         ("static", {"contrast": "auto", "arms": [{"group": "small"}]}, {"small"}),
     ],
 )
-def test_the_contrast_is_the_default_where_it_can_be_measured(policy, changes, groups):
+def test_the_contrast_is_the_default_where_it_can_be_measured(
+    policy: str, changes: dict[str, Any], groups: Any
+) -> None:
     plan = benchmark_plan(settings(**changes), api(policy), {}, FOLDER)
     assert plan["problems"] == []
     assert {group["group"] for group in plan["groups"]} == groups
@@ -129,7 +132,7 @@ def test_the_contrast_is_the_default_where_it_can_be_measured(policy, changes, g
 @pytest.mark.parametrize(
     ("contrast", "asked", "rounds"), [("auto", "", 20), (False, "", 5), ("auto", 8, 8), (False, 8, 8)]
 )
-def test_interleaved_groups_may_take_more_rounds(contrast, asked, rounds):
+def test_interleaved_groups_may_take_more_rounds(contrast: Any, asked: Any, rounds: int) -> None:
     plan = benchmark_plan(settings(contrast=contrast, rounds=asked), api("static"), {}, FOLDER)
     assert plan["limits"] == {
         "rounds": rounds,
@@ -149,21 +152,23 @@ def test_interleaved_groups_may_take_more_rounds(contrast, asked, rounds):
         ("static", {"arms": [{"group": "small"}, {"group": "large"}]}, False),
     ],
 )
-def test_groups_that_answer_a_question_by_themselves_are_an_experiment(policy, changes, experiment):
+def test_groups_that_answer_a_question_by_themselves_are_an_experiment(
+    policy: str, changes: dict[str, Any], experiment: bool
+) -> None:
     assert benchmark_plan(settings(**changes), api(policy), {}, FOLDER)["experiment"] is experiment
 
 
-def test_no_budget_is_no_limit():
+def test_no_budget_is_no_limit() -> None:
     assert benchmark_plan(settings(budget_minutes=0), api(), {}, FOLDER)["limits"]["budget_minutes"] is None
 
 
-def test_the_contrast_interleaves_its_arms():
+def test_the_contrast_interleaves_its_arms() -> None:
     plan = benchmark_plan(settings(contrast=True), api("static"), {}, FOLDER)
     assert [number for _group, number in plan["order"]] == [1, 1, 2, 2, 3, 3]
     assert {(group["group"], group["cpu"]) for group in plan["groups"]} == {("integer", "12"), ("fractional", "12001m")}
 
 
-def test_the_contrast_is_refused_without_the_static_policy():
+def test_the_contrast_is_refused_without_the_static_policy() -> None:
     plan = benchmark_plan(settings(contrast=True), api("none"), {}, FOLDER)
     assert (plan["groups"], plan["order"]) == ([], [])
     (problem,) = plan["problems"]
@@ -174,33 +179,33 @@ def test_the_contrast_is_refused_without_the_static_policy():
     )
 
 
-def test_a_contrast_that_was_measured_is_used_although_the_policy_has_changed():
+def test_a_contrast_that_was_measured_is_used_although_the_policy_has_changed() -> None:
     arms = [{"group": "integer", "cpu": "12"}, {"group": "fractional", "cpu": "12001m"}]
     plan = benchmark_plan(settings(contrast=True), api("none"), {"policy": "static", "arms": arms}, FOLDER)
     assert plan["problems"] == []
 
 
-def test_a_node_that_cannot_be_read_is_not_measured():
+def test_a_node_that_cannot_be_read_is_not_measured() -> None:
     assert texts(benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)) == ["no such node."]
     unknown = {"node": {"name": "gpu-01", "configz": None, "configz_error": "forbidden"}}
     (problem,) = benchmark_plan(settings(), unknown, {}, FOLDER)["problems"]
     assert problem["text"] == "node gpu-01 does not show its CPU manager policy: forbidden."
 
 
-def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed():
+def test_a_resumed_measurement_keeps_its_arm_although_the_policy_has_changed() -> None:
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
     plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
     assert (plan["policy"], plan["policy_now"]) == ("none", "static")
     assert {group["group"] for group in plan["groups"]} == {"none"}
 
 
-def test_a_resumed_measurement_with_other_arms_is_refused():
+def test_a_resumed_measurement_with_other_arms_is_refused() -> None:
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "8"}]}
     (problem,) = benchmark_plan(settings(), api(), begun, FOLDER)["problems"]
     assert "has timings of the arms none (cpu 8), and none (cpu 12) are asked for" in problem["text"]
 
 
-def pod(group, rounds, complete=(), failure=None):
+def pod(group: Any, rounds: Any, complete: Any = (), failure: Any = None) -> dict[str, Any]:
     """The result of a pod that was asked for rounds."""
     items = [{"round": number, "complete": number in complete} for number in rounds]
     return {
@@ -215,14 +220,14 @@ def pod(group, rounds, complete=(), failure=None):
     }
 
 
-def looked(plan, complete=(), failure=None):
+def looked(plan: Any, complete: Any = (), failure: Any = None) -> list[Any]:
     return [pod(group["group"], group["rounds"], complete, failure) for group in plan["groups"]]
 
 
 ALL = {"rounds": 3, "next_rounds": None}
 
 
-def test_only_what_is_not_complete_is_left_to_do():
+def test_only_what_is_not_complete_is_left_to_do() -> None:
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     todo = benchmark_todo(plan, looked(plan, complete=(1, 3)), [], {})
     assert [pod["rounds"] for pod in todo["pods"]] == [[2]]
@@ -230,11 +235,11 @@ def test_only_what_is_not_complete_is_left_to_do():
     assert benchmark_todo(plan, looked(plan, complete=(1, 2, 3)), [], {})["rounds"] == 3
 
 
-def visits(todo):
+def visits(todo: Any) -> list[Any]:
     return [(pod["group"], number) for pod in todo["pods"] for number in pod["rounds"]]
 
 
-def test_rounds_of_a_single_group_share_a_pod():
+def test_rounds_of_a_single_group_share_a_pod() -> None:
     plan = benchmark_plan(settings(rounds=5), api(), {}, FOLDER)
     (only,) = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 5})["pods"]
     assert only == {
@@ -246,20 +251,20 @@ def test_rounds_of_a_single_group_share_a_pod():
     }
 
 
-def test_groups_that_take_turns_have_a_pod_for_each_round():
+def test_groups_that_take_turns_have_a_pod_for_each_round() -> None:
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 20})
     assert visits(todo) == [tuple(one) for one in plan["order"]]
     assert [len(pod["rounds"]) for pod in todo["pods"]] == [1] * 40
 
 
-def test_a_pod_of_a_full_node_measures_one_round():
+def test_a_pod_of_a_full_node_measures_one_round() -> None:
     plan = benchmark_plan(settings(load=["solo", "full"]), api(), {}, FOLDER)
     todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 3})
     assert [pod["rounds"] for pod in todo["pods"]] == [[1], [2], [3]]
 
 
-def test_pods_run_up_to_the_next_analysis():
+def test_pods_run_up_to_the_next_analysis() -> None:
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     todo = benchmark_todo(plan, [], [], {"rounds": 0, "next_rounds": 3})
     assert sorted(number for _group, number in visits(todo)) == [1, 1, 2, 2, 3, 3]
@@ -270,7 +275,7 @@ def test_pods_run_up_to_the_next_analysis():
     assert benchmark_todo(plan, [], ran, {"rounds": 3, "next_rounds": None})["pods"] == []
 
 
-def test_the_first_pod_of_all_that_run_warms_the_node():
+def test_the_first_pod_of_all_that_run_warms_the_node() -> None:
     plan = benchmark_plan(settings(contrast="auto", rounds=20), api("static"), {}, FOLDER)
     first = benchmark_todo(plan, looked(plan, complete=(1,)), [], {"rounds": 1, "next_rounds": 3})["pods"]
     assert [pod["warm_up"] for pod in first] == [True] + [False] * (len(first) - 1)
@@ -278,20 +283,20 @@ def test_the_first_pod_of_all_that_run_warms_the_node():
     assert not any(pod["warm_up"] for pod in more)
 
 
-def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run():
+def test_a_request_that_the_module_refuses_is_said_once_and_nothing_is_run() -> None:
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     refused = benchmark_todo(plan, looked(plan, failure="no"), [], {})
     assert refused["pods"] == []
     assert [(problem["code"], problem["text"]) for problem in refused["problems"]] == [("killed", "no.")]
 
 
-def test_after_a_pod_that_failed_no_other_runs():
+def test_after_a_pod_that_failed_no_other_runs() -> None:
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     after = benchmark_todo(plan, [], looked(plan, complete=(1,), failure="no"), {})
     assert (after["pods"], after["problems"]) == ([], [])
 
 
-def test_policies_are_not_mixed():
+def test_policies_are_not_mixed() -> None:
     begun = {"policy": "none", "arms": [{"group": "none", "cpu": "12"}]}
     plan = benchmark_plan(settings(), api("static"), begun, FOLDER)
     todo = benchmark_todo(plan, looked(plan, complete=(1,)), [], {})
@@ -316,14 +321,14 @@ SUMMARY = {
 }
 
 
-def fact(complete=(1, 2, 3), before=None, measurement=ALL, **changes):
+def fact(complete: Any = (1, 2, 3), before: Any = None, measurement: Any = ALL, **changes: Any) -> Any:
     plan = {**benchmark_plan(settings(), api(), {}, FOLDER), **changes}
     return benchmark_fact(
         before or {}, plan, measurement, looked(plan), looked(plan, complete), {"summary": SUMMARY}, [], []
     )
 
 
-def test_the_fact_holds_what_was_measured():
+def test_the_fact_holds_what_was_measured() -> None:
     run = fact()["runs"]["before"]
     assert run["complete"] is True
     assert run["arms"] == SUMMARY["arms"]
@@ -339,7 +344,7 @@ def test_the_fact_holds_what_was_measured():
     assert fact(complete=(1, 2), before=fact(), label="after")["outcome"] == "partly_measured"
 
 
-def test_a_measurement_that_would_go_on_is_not_complete_and_one_that_ended_early_is():
+def test_a_measurement_that_would_go_on_is_not_complete_and_one_that_ended_early_is() -> None:
     going_on = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": 3})
     assert (going_on["outcome"], going_on["runs"]["before"]["complete"]) == ("partly_measured", False)
     ended = fact(complete=(1, 2), measurement={"rounds": 2, "next_rounds": None})
@@ -347,13 +352,13 @@ def test_a_measurement_that_would_go_on_is_not_complete_and_one_that_ended_early
     assert [pod["arm"] for pod in ended["runs"]["before"]["pods"]] == ["none"]
 
 
-def test_the_fact_keeps_other_measurements_of_the_same_run_only():
+def test_the_fact_keeps_other_measurements_of_the_same_run_only() -> None:
     assert set(fact(before=fact(), label="after")["runs"]) == {"before", "after"}
     assert set(fact(before=fact(run="old"))["runs"]) == {"before"}
     assert set(fact(before=fact(run="old"), label="after")["runs"]) == {"after"}
 
 
-def test_failures_are_in_the_fact():
+def test_failures_are_in_the_fact() -> None:
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     ran = looked(plan, complete=(1,), failure="killed for memory.")
     prepared = {"task": "Prepare | Create the namespace", "msg": "forbidden"}
@@ -381,25 +386,25 @@ UNUSABLE = to_dicts([timings_unusable("a"), timings_unusable("b")])
         pytest.param({"failed": False, "msg": "a"}, id="crashed"),
     ],
 )
-def test_timings_that_cannot_be_read_are_a_problem(result):
+def test_timings_that_cannot_be_read_are_a_problem(result: dict[str, Any]) -> None:
     plan = benchmark_plan(settings(), api(), {}, FOLDER)
     found = benchmark_fact({}, plan, ALL, looked(plan, complete=(1,)), [], result, [], [])
     assert texts(found) == (["before: a.", "before: b."] if "problems" in result else ["before: a."])
 
 
-def test_a_node_that_could_not_be_planned_has_a_fact_too():
+def test_a_node_that_could_not_be_planned_has_a_fact_too() -> None:
     plan = benchmark_plan(settings(), {"msg": "no such node"}, {}, FOLDER)
     found = benchmark_fact({}, plan, ALL, [], [], SKIPPED, [], [])
     assert texts(found) == ["before: no such node."]
     assert found["runs"]["before"]["complete"] is False
 
 
-def test_statistics_for_a_workflow_are_small():
+def test_statistics_for_a_workflow_are_small() -> None:
     handed = benchmark_statistics(fact())
     assert handed["means_ms"] == {"before": {"none-12": {"resnet18 half train 64": 12.5}, "none-auto": {}}}
 
 
-def test_the_sources_of_a_comparison():
+def test_the_sources_of_a_comparison() -> None:
     facts = {"gpu-01": fact(before=fact(), label="after", folder="/after")}
     sources = comparison_sources(
         {"host": "gpu-01", "run": "before"}, {"host": "gpu-01", "run": "after", "group": "none"}, facts
@@ -407,7 +412,7 @@ def test_the_sources_of_a_comparison():
     assert sources == {"problems": [], "a": f"{FOLDER}@none-auto", "b": "/after@none-auto"}
 
 
-def test_a_comparison_without_timings_says_which():
+def test_a_comparison_without_timings_says_which() -> None:
     sources = comparison_sources(
         {"host": "gpu-01", "run": "before", "group": "integer"},
         {"host": "gpu-02", "run": "run"},
@@ -420,7 +425,7 @@ def test_a_comparison_without_timings_says_which():
     assert comparison_fact(sources, SKIPPED, "/r")["problems"] == sources["problems"]
 
 
-def test_the_fact_of_a_comparison():
+def test_the_fact_of_a_comparison() -> None:
     sources = {"problems": [], "a": "x@none-auto", "b": "x@static-auto"}
     found = {"recommendation": "change", "lead": "Keep the switch", "answers": [{"question": "whole"}]}
     done = {"report": {"verdict": "BEATS", **found, "gpu_hours_gained": 9.0, "line": "1.6x faster"}}
@@ -440,7 +445,7 @@ def test_the_fact_of_a_comparison():
     assert (failed["report"], failed["problems"]) == (None, UNUSABLE)
 
 
-def test_the_fact_of_an_experiment():
+def test_the_fact_of_an_experiment() -> None:
     report = {"recommendation": "set_threads", "sentence": "Set the number of threads."}
     found = comparison_fact({"source": FOLDER, "problems": []}, {"report": report}, "/r")
     assert (found["source"], found["recommendation"], found["line"]) == (
@@ -450,7 +455,7 @@ def test_the_fact_of_an_experiment():
     )
 
 
-def test_the_summary():
+def test_the_summary() -> None:
     comparison = {"line": "1.6x faster", "report": "/r/report.html", "problems": []}
     broken = {**fact(), "runs": {}, "problems": [{"text": "before: no free GPU."}]}
     lines = benchmark_summary(
@@ -473,7 +478,7 @@ NAMES = {
 }
 
 
-def advised(lead, hours, **ratios):
+def advised(lead: Any, hours: Any, **ratios: Any) -> dict[str, Any]:
     """A comparison with this advice; each ratio has an interval of 10 %."""
     answers = [
         {"question": question, "name": NAMES[question], "ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1}
@@ -483,7 +488,7 @@ def advised(lead, hours, **ratios):
     return {"lead": lead, "answers": answers, "gpu_hours_gained": hours, "line": line, "report": "/r", "problems": []}
 
 
-def test_several_nodes_are_one_table_and_those_that_differ_are_named():
+def test_several_nodes_are_one_table_and_those_that_differ_are_named() -> None:
     facts = {host: fact() for host in ("gpu-1", "gpu-2", "gpu-10")}
     threads = advised("Set the number of threads", 12.0, threads=2.0, exclusive=0.8)
     lines = benchmark_summary(
@@ -503,7 +508,7 @@ def test_several_nodes_are_one_table_and_those_that_differ_are_named():
     ]
 
 
-def test_nodes_that_agree_are_said_to_and_a_single_one_has_no_table():
+def test_nodes_that_agree_are_said_to_and_a_single_one_has_no_table() -> None:
     facts = {host: fact() for host in ("gpu-1", "gpu-2")}
     undecided = {**advised("Not decided yet", None, threads=1.1)}
     undecided["answers"][0].update(low=None, high=None)

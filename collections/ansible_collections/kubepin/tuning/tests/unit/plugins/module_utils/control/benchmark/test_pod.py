@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
@@ -37,8 +38,8 @@ GPU = "nvidia.com/gpu"
 POD = "the benchmark pod kubepin-benchmark/kubepin-benchmark-gpu-01"
 
 
-def request(**changes):
-    settings = {
+def request(**changes: Any) -> Any:
+    settings: dict[str, Any] = {
         "node": "gpu-01",
         "namespace": "kubepin-benchmark",
         "run_id": "lab",
@@ -67,7 +68,7 @@ def request(**changes):
     return PodRequest(**{**settings, **changes})
 
 
-def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_standard():
+def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_standard() -> None:
     spec = pod_manifest(request())["spec"]
     (container,) = spec["containers"]
     asked = {"cpu": "12", "memory": "30Gi", GPU: "1"}
@@ -83,7 +84,7 @@ def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_stand
 FULL = {"loads": ["solo", "full", "busy"], "tenants": 2, "tenant": 1}
 
 
-def test_a_tenant_of_a_full_node_reads_from_a_file_when_its_phases_begin():
+def test_a_tenant_of_a_full_node_reads_from_a_file_when_its_phases_begin() -> None:
     pod = pod_manifest(request(**FULL))
     assert pod["metadata"]["name"] == "kubepin-benchmark-gpu-01-1"
     (container,) = pod["spec"]["containers"]
@@ -98,17 +99,17 @@ def test_a_tenant_of_a_full_node_reads_from_a_file_when_its_phases_begin():
     assert item == {"path": name, "fieldRef": {"fieldPath": "metadata.annotations['kubepin.io/start']"}}
 
 
-def test_alone_a_pod_has_neither_place_nor_start_file():
+def test_alone_a_pod_has_neither_place_nor_start_file() -> None:
     assert "--tenant" not in command(request())
     assert pod_manifest(request())["metadata"]["name"] == "kubepin-benchmark-gpu-01"
 
 
-def test_one_tenant_is_not_measured_twice():
+def test_one_tenant_is_not_measured_twice() -> None:
     words = command(request(loads=["solo", "full", "busy"], tenants=1))
     assert sorted(words[words.index("--load") + 1].split(",")) == ["busy", "solo"]
 
 
-def test_busy_neighbours_are_burstable_and_hold_no_gpu():
+def test_busy_neighbours_are_burstable_and_hold_no_gpu() -> None:
     pod = busy_manifest(request(**FULL, runtime_class="nvidia"), 20, "7500m")
     assert pod["metadata"]["name"] == "kubepin-benchmark-gpu-01-busy"
     (container,) = pod["spec"]["containers"]
@@ -123,20 +124,20 @@ def test_busy_neighbours_are_burstable_and_hold_no_gpu():
     ("changes", "expected"),
     [({}, 8), ({"gpus": 2}, 4), ({"tenants": 3}, 3), ({"gpus": 0}, 1), ({"gpus": 0, "tenants": 5}, 5)],
 )
-def test_a_node_has_a_tenant_on_each_gpu(changes, expected):
+def test_a_node_has_a_tenant_on_each_gpu(changes: dict[str, Any], expected: int) -> None:
     node = {"status": {"allocatable": {GPU: "8"}}}
     assert tenants_of(node, request(**changes)) == expected
 
 
-def test_waiting_for_a_phase_is_no_timing():
+def test_waiting_for_a_phase_is_no_timing() -> None:
     ready = json.dumps({"schema": 1, "kind": "ready", "arm": "static-12", "round": 2, "load": "full"})
     found = split_log(f"# hello\n{ready}\n{ready}", ended=False)
     assert found == PodLog((), ("# hello", ready))
     assert ready_phases(found.others) == [("static-12", 2, "full")]
 
 
-def test_a_round_of_a_full_node_is_complete_with_every_load():
-    def end(load, tenant):
+def test_a_round_of_a_full_node_is_complete_with_every_load() -> None:
+    def end(load: Any, tenant: Any) -> Any:
         return json.dumps(
             {
                 "schema": 1,
@@ -161,7 +162,7 @@ def test_a_round_of_a_full_node_is_complete_with_every_load():
     assert recorded_tenants(()) == 1
 
 
-def test_the_manifest_leaves_the_choice_of_devices_to_the_scheduler_on_one_node():
+def test_the_manifest_leaves_the_choice_of_devices_to_the_scheduler_on_one_node() -> None:
     spec = pod_manifest(request())["spec"]
     terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert terms == [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["gpu-01"]}]}]
@@ -169,7 +170,7 @@ def test_the_manifest_leaves_the_choice_of_devices_to_the_scheduler_on_one_node(
     assert spec["tolerations"] == []
 
 
-def test_a_forgotten_pod_ends():
+def test_a_forgotten_pod_ends() -> None:
     spec = pod_manifest(request(start_timeout=100, timeout=200))["spec"]
     assert spec["restartPolicy"] == "Never"
     assert spec["activeDeadlineSeconds"] == 100 + 200 + 120
@@ -177,7 +178,7 @@ def test_a_forgotten_pod_ends():
     assert several["activeDeadlineSeconds"] == 100 + 3 * 200 + 120
 
 
-def test_the_manifest_holds_what_a_site_needs():
+def test_the_manifest_holds_what_a_site_needs() -> None:
     spec = pod_manifest(
         request(
             gpus=0,
@@ -198,7 +199,7 @@ def test_the_manifest_holds_what_a_site_needs():
     assert spec["containers"][0]["imagePullPolicy"] == "Always"
 
 
-def test_the_command_line():
+def test_the_command_line() -> None:
     line = command(request(env={"policy": "static", "pod_cpu": 12}, arguments=["--matrix", "resnets"]))
     assert " ".join(line) == (
         "python3 -m pod round --run-id lab --arm static --round 2 --threads auto,cpus "
@@ -230,21 +231,21 @@ def test_the_command_line():
         pytest.param({"tenants": -1}, "`tenants` is -1", id="tenants"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes, said):
+def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], said: str) -> None:
     (problem,) = problems(request(**changes))
     assert problem.startswith(said)
 
 
-def test_all_problems_come_at_once_and_none_without_cause():
+def test_all_problems_come_at_once_and_none_without_cause() -> None:
     assert len(problems(request(cpu="x", memory="y", gpus=-1))) == 3
     assert problems(request(cpu="12001m", shm_size="8Gi", threads=["auto", "6"])) == []
 
 
-def line(kind, arm="static-auto", round=2, run_id="lab", **more):
+def line(kind: Any, arm: str = "static-auto", round: int = 2, run_id: str = "lab", **more: Any) -> Any:
     return json.dumps({"schema": 1, "kind": kind, "run_id": run_id, "arm": arm, "round": round, **more})
 
 
-def test_a_log_is_sorted_into_timings_and_everything_else():
+def test_a_log_is_sorted_into_timings_and_everything_else() -> None:
     good = line("block")
     text = f"# warming up\n{good}\nTraceback: no\n{good[:20]}# between\n{line('end')}\n{good[:30]}"
     assert split_log(text, ended=False) == PodLog(
@@ -252,7 +253,7 @@ def test_a_log_is_sorted_into_timings_and_everything_else():
     )
 
 
-def test_the_last_words_of_a_pod_that_has_ended_count_but_a_cut_timing_does_not():
+def test_the_last_words_of_a_pod_that_has_ended_count_but_a_cut_timing_does_not() -> None:
     assert split_log("# Killed", ended=True).others == ("# Killed",)
     assert split_log("# Killed", ended=False).others == ()
     assert split_log('{"schema": 1}', ended=True) == PodLog((), ('{"schema": 1}',))
@@ -267,7 +268,7 @@ def test_the_last_words_of_a_pod_that_has_ended_count_but_a_cut_timing_does_not(
         pytest.param(("a", "b"), ("a",), ("a", "b"), id="nothing is lost"),
     ],
 )
-def test_readings_add_up(known, read, result):
+def test_readings_add_up(known: Any, read: Any, result: Any) -> None:
     assert merge_log(known, read) == result
 
 
@@ -286,31 +287,33 @@ def test_readings_add_up(known, read, result):
         pytest.param([line("end", process=1, warm_up=True)], ["auto"], False, id="what warms the machine"),
     ],
 )
-def test_a_round_is_complete_once_every_thread_setting_has_ended(lines, threads, complete):
+def test_a_round_is_complete_once_every_thread_setting_has_ended(
+    lines: list[Any], threads: list[str], complete: bool
+) -> None:
     assert is_complete(lines, request(threads=threads), 2) is complete
 
 
-def test_the_lines_of_a_log_are_sorted_by_round():
+def test_the_lines_of_a_log_are_sorted_by_round() -> None:
     first, second = line("end", round=1), line("block")
     assert by_round([first, second, first]) == {1: (first, first), 2: (second,)}
 
 
-def test_what_a_file_tells():
+def test_what_a_file_tells() -> None:
     lines = [line("process", env={"cpus_allowed_list": "8-9"}), line("end"), line("end", "static-2")]
     assert ended_arms(lines, request(), 2) == ["static-auto", "static-2"]
     assert environment(lines) == {"cpus_allowed_list": "8-9"}
     assert environment([]) == {}
 
 
-def status(**fields):
+def status(**fields: Any) -> dict[str, Any]:
     return {"metadata": {}, "spec": {"nodeName": "gpu-01"}, "status": {"phase": "Pending", **fields}}
 
 
-def container(**state):
+def container(**state: Any) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "benchmark", "state": state}]}
 
 
-def exited(code, reason="Error", **more):
+def exited(code: Any, reason: str = "Error", **more: Any) -> Any:
     return status(phase="Failed", **container(terminated={"exitCode": code, "reason": reason, **more}))
 
 
@@ -328,7 +331,7 @@ def exited(code, reason="Error", **more):
         pytest.param(status(phase="Failed", reason="OutOfcpu"), "ended", id="rejected"),
     ],
 )
-def test_stage(pod, reached):
+def test_stage(pod: Any, reached: str) -> None:
     assert stage(pod) == reached
 
 
@@ -343,7 +346,7 @@ def test_stage(pod, reached):
         pytest.param(exited(0, "Completed"), id="done"),
     ],
 )
-def test_no_failure(pod):
+def test_no_failure(pod: Any) -> None:
     assert failure(pod, request(), ()) is None
 
 
@@ -458,13 +461,14 @@ def test_no_failure(pod):
         ),
     ],
 )
-def test_failure(pod, code, said):
+def test_failure(pod: Any, code: Any, said: Any) -> None:
     found = failure(pod, request(), ("# models: no resnet19", "", "# see --help"))
+    assert found
     assert found.code == code
     assert found.message.startswith(said)
 
 
-def test_an_image_without_torch():
+def test_an_image_without_torch() -> None:
     found = failure(exited(1), request(), ("ModuleNotFoundError: No module named 'torch'",))
     assert found == Failure(
         "start",
@@ -473,7 +477,7 @@ def test_an_image_without_torch():
     )
 
 
-def test_the_reason_of_a_failed_pull_is_in_the_events():
+def test_the_reason_of_a_failed_pull_is_in_the_events() -> None:
     events = [
         PodEvent("Warning", "Failed", "Error: ErrImagePull"),
         PodEvent("Warning", "Failed", 'Failed to pull image "x": no such host'),
@@ -484,15 +488,15 @@ def test_the_reason_of_a_failed_pull_is_in_the_events():
     assert with_pull_error(Failure("start", "No."), events).message == "No."
 
 
-def waiting_pod(message):
+def waiting_pod(message: Any) -> dict[str, Any]:
     return {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]}}
 
 
-def node(spec=None, gpus="4"):
+def node(spec: Any = None, gpus: str = "4") -> dict[str, Any]:
     return {"spec": spec or {}, "status": {"allocatable": {"cpu": "254", GPU: gpus}}}
 
 
-def running_pod(name, phase="Running", **requests):
+def running_pod(name: Any, phase: str = "Running", **requests: Any) -> dict[str, Any]:
     resources = {"requests": {GPU if key == "gpu" else key: value for key, value in requests.items()}}
     return {
         "metadata": {"namespace": "ml", "name": name},
@@ -558,8 +562,9 @@ HOLDERS = [
         ),
     ],
 )
-def test_not_scheduled(message, where, code, said):
+def test_not_scheduled(message: str | None, where: Any, code: str, said: str) -> None:
     found = unscheduled_failure(waiting_pod(message), where, HOLDERS, request())
+    assert found
     assert found.code == code
     assert found.message.startswith(said)
 
@@ -575,13 +580,13 @@ def test_not_scheduled(message, where, code, said):
         ({"key": "other", "operator": "Exists"}, False),
     ],
 )
-def test_tolerations(toleration, tolerated):
+def test_tolerations(toleration: dict[str, Any], tolerated: bool) -> None:
     where = node({"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})
     found = unscheduled_failure(waiting_pod("1 Insufficient x"), where, [], request(tolerations=[toleration]))
     assert ("taints" not in found.message) is tolerated
 
 
-def test_a_node_with_too_few_gpus_or_none():
+def test_a_node_with_too_few_gpus_or_none() -> None:
     assert (
         "offers 4 nvidia.com/gpu, and the benchmark pod asks for 8"
         in no_free_gpu_failure(node(), [], request(gpus=8)).message
@@ -597,7 +602,7 @@ def test_a_node_with_too_few_gpus_or_none():
     )
 
 
-def test_timeouts_say_how_far_the_pod_came():
+def test_timeouts_say_how_far_the_pod_came() -> None:
     creating = status(**container(waiting={"reason": "ContainerCreating"}))
     events = [PodEvent("Warning", "FailedMount", "configmap not found"), PodEvent("Normal", "Pulling", "pulls")]
     found = timeout_failure("starting", creating, request(), 2, events, ())
@@ -609,21 +614,21 @@ def test_timeouts_say_how_far_the_pod_came():
     assert found.message.endswith("It last said: resnet50")
 
 
-def test_words_for_what_the_pod_does_not_tell():
+def test_words_for_what_the_pod_does_not_tell() -> None:
     assert deleted_failure(request()).message.startswith(f"{POD} was deleted while it measured")
     assert (
         "lacks the end of arm static with threads auto,cpus in round 2" in incomplete_failure(request(), 2, ()).message
     )
 
 
-def test_what_a_full_node_waited_for_is_no_message():
+def test_what_a_full_node_waited_for_is_no_message() -> None:
     ready = line("ready", "static-auto")
     message = incomplete_failure(request(), 1, (ready, "# static-auto round 1: skipped: not warm", ready)).message
     assert message.endswith("It said: static-auto round 1: skipped: not warm")
 
 
-def test_readiness():
-    def conditions(state):
+def test_readiness() -> None:
+    def conditions(state: Any) -> dict[str, Any]:
         ready = {"type": "Ready", "status": state, "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting."}
         return {"status": {"conditions": [{"type": "DiskPressure", "status": "False"}, ready]}}
 

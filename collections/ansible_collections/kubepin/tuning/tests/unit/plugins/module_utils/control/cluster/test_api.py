@@ -7,7 +7,10 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -19,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     Patience,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import (
+    StandIn,
     answer,
     done_but,
     end,
@@ -31,7 +35,7 @@ pytest.importorskip("kubernetes")
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     stand_in = Clock()
     monkeypatch.setattr(cluster_api, "time", stand_in)
     return stand_in
@@ -40,7 +44,7 @@ def clock(monkeypatch):
 HINT = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
 
 
-def kubeconfig(server="https://127.0.0.1:6443"):
+def kubeconfig(server: str = "https://127.0.0.1:6443") -> str:
     return f"""
 apiVersion: v1
 kind: Config
@@ -51,14 +55,14 @@ current-context: lab
 """
 
 
-def test_a_missing_kubeconfig(tmp_path):
+def test_a_missing_kubeconfig(tmp_path: Path) -> None:
     path = str(tmp_path / "admin.conf")
     with pytest.raises(TuningError) as caught:
         KubernetesApi(path, None)
     assert str(caught.value) == f'kubeconfig "{path}" does not exist. {HINT}'
 
 
-def test_the_environment_names_the_kubeconfig(tmp_path, monkeypatch):
+def test_the_environment_names_the_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "admin.conf").write_text(kubeconfig("https://lab:6443"))
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/none:{tmp_path}/admin.conf")
     assert KubernetesApi(None, None).server == "https://lab:6443"
@@ -73,7 +77,7 @@ def test_the_environment_names_the_kubeconfig(tmp_path, monkeypatch):
         pytest.param(kubeconfig(), "other", id="no such context"),
     ],
 )
-def test_a_broken_kubeconfig(tmp_path, text, context):
+def test_a_broken_kubeconfig(tmp_path: Path, text: Any, context: str | None) -> None:
     path = tmp_path / "admin.conf"
     path.write_text(text)
     with pytest.raises(TuningError) as caught:
@@ -83,7 +87,7 @@ def test_a_broken_kubeconfig(tmp_path, text, context):
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_unreachable_server(tmp_path, monkeypatch):
+def test_an_unreachable_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -115,14 +119,14 @@ ETCD_AWAY = "transport: Error while dialing dial tcp 127.0.0.1:2379: connect: co
     ],
     ids=["answers", "refuses", "not reached", "the API server's own trouble", "no right to ask"],
 )
-def test_whether_a_kubelet_listens_is_told_from_all_else(tmp_path, status, words, listens):
+def test_whether_a_kubelet_listens_is_told_from_all_else(tmp_path: Path, status: int, words: Any, listens: Any) -> None:
     class Answer(BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
             self.wfile.write((words if status == 200 else json.dumps({"message": words})).encode())
 
-        def log_message(self, *arguments):
+        def log_message(self, *arguments: Any) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
@@ -148,10 +152,12 @@ OUTAGES = {
 
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES.keys())
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-def test_an_outage_is_borne_by_every_kind_of_request(server, api, fault, method):
+def test_an_outage_is_borne_by_every_kind_of_request(
+    server: StandIn, api: KubernetesApi, fault: Any, method: str
+) -> None:
     server.add_node()
     server.faults.extend([fault, fault])
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "GET": lambda: api.node("gpu-01"),
         "POST": lambda: api.create("/api/v1/namespaces", {"metadata": {"name": "made"}}),
         "PATCH": lambda: api.patch_node("gpu-01", {"spec": {"unschedulable": True}}),
@@ -163,24 +169,30 @@ def test_an_outage_is_borne_by_every_kind_of_request(server, api, fault, method)
     assert ("/api/v1/namespaces/made" in server.objects) is (method == "POST")
 
 
-def test_a_server_that_refuses_connections_for_a_while_is_waited_for(server, api):
+def test_a_server_that_refuses_connections_for_a_while_is_waited_for(server: StandIn, api: KubernetesApi) -> None:
     server.add_node()
     server.stop()
     threading.Timer(0.6, server.start).start()
     assert api.node("gpu-01")["metadata"]["name"] == "gpu-01"
 
 
-def test_a_time_out_is_an_outage(server, api, monkeypatch):
+def test_a_time_out_is_an_outage(server: StandIn, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_api, "_READ_SECONDS", 1)
     server.add_node()
     answered = threading.Event()
-    server.faults.append(lambda handler: answered.wait(120))
+
+    def wait(handler: object) -> None:
+        answered.wait(120)
+
+    server.faults.append(wait)
     assert api.node("gpu-01")["metadata"]["name"] == "gpu-01"
     answered.set()
 
 
 @pytest.mark.usefixtures("clock")
-def test_an_outage_without_end_is_told_with_its_length(server, api, monkeypatch):
+def test_an_outage_without_end_is_told_with_its_length(
+    server: StandIn, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 1.2)
     server.faults.extend([answer(503, status_object(503, "apiserver is shutting down"))] * 50)
     with pytest.raises(
@@ -191,7 +203,9 @@ def test_an_outage_without_end_is_told_with_its_length(server, api, monkeypatch)
     assert 2 < len(server.asked) < 20
 
 
-def test_a_pause_that_the_server_asks_for_does_not_outlast_the_patience(server, api, clock, monkeypatch):
+def test_a_pause_that_the_server_asks_for_does_not_outlast_the_patience(
+    server: StandIn, api: KubernetesApi, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.5)
     server.faults.extend([answer(429, THROTTLED, Retry_After="3600")] * 2)
     with pytest.raises(ApiError, match="answers 429"):
@@ -200,7 +214,7 @@ def test_a_pause_that_the_server_asks_for_does_not_outlast_the_patience(server, 
     assert len(server.asked) == 2
 
 
-def test_the_server_is_given_the_pause_that_it_asks_for(server, api, clock):
+def test_the_server_is_given_the_pause_that_it_asks_for(server: StandIn, api: KubernetesApi, clock: Any) -> None:
     server.add_node()
     server.faults.append(answer(429, THROTTLED, Retry_After="1"))
     api.node("gpu-01")
@@ -208,11 +222,13 @@ def test_the_server_is_given_the_pause_that_it_asks_for(server, api, clock):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_wait_bears_an_outage_as_long_as_its_own_time_lasts(server, api, monkeypatch):
+def test_a_wait_bears_an_outage_as_long_as_its_own_time_lasts(
+    server: StandIn, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.1)
     server.add_node()
     server.faults.extend([end] * 4)
-    messages = []
+    messages: list[Any] = []
     with api.until(20, messages.append):
         api.node("gpu-01")
     assert len(messages) == 4
@@ -230,7 +246,9 @@ def test_a_wait_bears_an_outage_as_long_as_its_own_time_lasts(server, api, monke
         (422, status_object(422, "invalid")),
     ],
 )
-def test_what_no_further_try_changes_is_not_tried_again(server, api, code, body):
+def test_what_no_further_try_changes_is_not_tried_again(
+    server: StandIn, api: KubernetesApi, code: int, body: Any
+) -> None:
     server.faults.append(answer(code, body))
     with pytest.raises(ApiError) as caught:
         api.find("/api/v1/namespaces/x") if code != 404 else api.patch("/api/v1/namespaces/x", {})
@@ -240,10 +258,12 @@ def test_what_no_further_try_changes_is_not_tried_again(server, api, code, body)
 
 
 @pytest.mark.parametrize(("number", "tries"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
-def test_an_unknown_name_is_told_at_once_and_a_silent_name_server_is_waited_for(tmp_path, monkeypatch, number, tries):
+def test_an_unknown_name_is_told_at_once_and_a_silent_name_server_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: Any, tries: int
+) -> None:
     asked = []
 
-    def resolve(*arguments, **options):
+    def resolve(*arguments: Any, **options: Any) -> None:
         asked.append(arguments[0])
         raise socket.gaierror(number, "in this test")
 
@@ -259,14 +279,14 @@ def test_an_unknown_name_is_told_at_once_and_a_silent_name_server_is_waited_for(
 class Handshakes:
     """A TCP server that stands in for one behind TLS: it ends every handshake, or answers with a foreign certificate."""
 
-    def __init__(self, certificate=None):
+    def __init__(self, certificate: Any = None) -> None:
         self.seen = 0
         self._certificate = certificate
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def _serve(self):
+    def _serve(self) -> None:
         while True:
             try:
                 connection, _address = self._socket.accept()
@@ -284,11 +304,11 @@ class Handshakes:
                 pass
             connection.close()
 
-    def close(self):
+    def close(self) -> None:
         self._socket.close()
 
 
-def test_a_tls_handshake_that_ends_early_is_an_outage(tmp_path, monkeypatch):
+def test_a_tls_handshake_that_ends_early_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_api, "PATIENCE_SECONDS", 0.6)
     server = Handshakes()
     (tmp_path / "admin.conf").write_text(kubeconfig(f"https://127.0.0.1:{server.port}"))
@@ -299,7 +319,7 @@ def test_a_tls_handshake_that_ends_early_is_an_outage(tmp_path, monkeypatch):
     assert server.seen > 1
 
 
-def test_a_certificate_that_does_not_fit_is_told_at_once(tmp_path):
+def test_a_certificate_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-days", "2"]
     subprocess.run([*command, "-keyout", key, "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
@@ -336,20 +356,22 @@ BUDGET = status_object(429, "Cannot evict pod as it would violate the pod's disr
     ],
     ids=["accepted", "gone", "replaced", "budget", "budget not observed yet", "webhook", "namespace terminating"],
 )
-def test_the_answers_to_an_eviction_are_told_apart(server, api, fault, eviction):
+def test_the_answers_to_an_eviction_are_told_apart(
+    server: StandIn, api: KubernetesApi, fault: Any, eviction: Any
+) -> None:
     server.faults.append(fault)
     assert api.evict_pod(POD, "policy/v1") is eviction
     assert len(server.asked) == 1
 
 
-def test_throttling_is_not_taken_for_a_disruption_budget(server, api):
+def test_throttling_is_not_taken_for_a_disruption_budget(server: StandIn, api: KubernetesApi) -> None:
     server.faults.extend([answer(429, THROTTLED, Retry_After="0")] * 3)
     server.objects["/api/v1/namespaces/ml/pods/a"] = POD
     assert api.evict_pod(POD, "policy/v1") is Eviction.ACCEPTED
     assert len(server.asked) == 4
 
 
-def test_a_pod_with_several_budgets_is_told_at_once(server, api):
+def test_a_pod_with_several_budgets_is_told_at_once(server: StandIn, api: KubernetesApi) -> None:
     message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
     server.faults.append(answer(500, status_object(500, message)))
     with pytest.raises(ApiError, match="more than one PodDisruptionBudget"):
@@ -357,21 +379,21 @@ def test_a_pod_with_several_budgets_is_told_at_once(server, api):
     assert len(server.asked) == 1
 
 
-def test_a_namespace_that_is_being_deleted_is_no_missing_right(server, api):
+def test_a_namespace_that_is_being_deleted_is_no_missing_right(server: StandIn, api: KubernetesApi) -> None:
     server.faults.append(answer(403, status_object(403, "namespace ml is being terminated", "NamespaceTerminating")))
     with pytest.raises(ApiError, match="Wait until the namespace is gone") as caught:
         api.create_pod(POD)
     assert "Grant it" not in str(caught.value)
 
 
-def test_an_object_whose_creation_was_not_confirmed_is_found_again(server, api):
+def test_an_object_whose_creation_was_not_confirmed_is_found_again(server: StandIn, api: KubernetesApi) -> None:
     server.faults.append(done_but(reset))
     made = api.create_pod({"metadata": {**POD["metadata"], "labels": {"of": "kubepin"}}})
     assert made["metadata"]["labels"] == {"of": "kubepin"}
     assert [method for method, _path in server.asked] == ["POST", "POST", "GET"]
 
 
-def test_an_object_of_someone_else_is_not_taken_for_ones_own(server, api):
+def test_an_object_of_someone_else_is_not_taken_for_ones_own(server: StandIn, api: KubernetesApi) -> None:
     server.objects["/api/v1/namespaces/ml/pods/a"] = POD
     with pytest.raises(ApiError, match="already exists"):
         api.create_pod(POD)
@@ -380,7 +402,7 @@ def test_an_object_of_someone_else_is_not_taken_for_ones_own(server, api):
         api.create_pod({"metadata": {**POD["metadata"], "labels": {"of": "kubepin"}}})
 
 
-def test_the_failure_of_a_kubelet_is_not_waited_for(server, api):
+def test_the_failure_of_a_kubelet_is_not_waited_for(server: StandIn, api: KubernetesApi) -> None:
     server.faults.append(answer(503, json.dumps({"message": REFUSED}).encode()))
     with pytest.raises(ApiError, match="connection refused"):
         api.configz("gpu-01")
@@ -391,7 +413,7 @@ def test_the_failure_of_a_kubelet_is_not_waited_for(server, api):
     assert caught.value.outage
 
 
-def test_an_answer_ends_an_outage_and_the_next_one_is_counted_anew(monkeypatch):
+def test_an_answer_ends_an_outage_and_the_next_one_is_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     patience, error = Patience(10), ApiError("away", None, "away", outage=True)
@@ -413,7 +435,7 @@ echo '"status": {{"token": "'token-$(wc -l < {calls})'"}}}}'
 """
 
 
-def by_exec_plugin(tmp_path, server):
+def by_exec_plugin(tmp_path: Path, server: Any) -> Any:
     """An API whose user's tokens are token-1, token-2 and so on, each read by a program."""
     plugin = tmp_path / "plugin"
     plugin.write_text(EXEC_PLUGIN.format(calls=tmp_path / "calls"))
@@ -424,17 +446,19 @@ def by_exec_plugin(tmp_path, server):
     return KubernetesApi(str(config), None)
 
 
-def only_token(number):
+def only_token(number: Any) -> Any:
     """The API server accepts only this token."""
 
-    def fault(handler):
+    def fault(handler: Any) -> None:
         sound = handler.headers["Authorization"] == f"Bearer token-{number}"
         handler.reply(200 if sound else 401, b'{"accepted": true}' if sound else status_object(401, "Unauthorized"), {})
 
     return fault
 
 
-def test_a_token_of_an_exec_plugin_that_has_expired_is_replaced(tmp_path, monkeypatch, server):
+def test_a_token_of_an_exec_plugin_that_has_expired_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: StandIn
+) -> None:
     monkeypatch.setattr(cluster_api, "_CREDENTIALS_SECONDS", 0)
     api = by_exec_plugin(tmp_path, server)
     server.faults += [only_token(1), only_token(2), only_token(2), only_token(2)]
@@ -442,7 +466,7 @@ def test_a_token_of_an_exec_plugin_that_has_expired_is_replaced(tmp_path, monkey
     assert (tmp_path / "calls").read_text().count("token") == 2
 
 
-def test_a_token_that_is_refused_at_once_is_not_read_again(tmp_path, server):
+def test_a_token_that_is_refused_at_once_is_not_read_again(tmp_path: Path, server: StandIn) -> None:
     api = by_exec_plugin(tmp_path, server)
     server.faults.append(only_token(2))
     with pytest.raises(ApiError, match="refuses the credentials"):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import (
     arrivals,
@@ -13,7 +15,15 @@ DAEMON_SETS = {("kube-system", "kube-proxy")}
 END = "or leave the node out with --limit."
 
 
-def pod(name="trainer-0", owner="StatefulSet/trainer", *, phase="Running", ready=True, labels=None, **extra):
+def pod(
+    name: str = "trainer-0",
+    owner: str | None = "StatefulSet/trainer",
+    *,
+    phase: str = "Running",
+    ready: bool = True,
+    labels: Any = None,
+    **extra: Any,
+) -> dict[str, Any]:
     """A pod of namespace ml as the API writes it; *extra* goes into its metadata, `volumes` into its spec."""
     volumes = extra.pop("volumes", [])
     metadata = {"namespace": "ml", "name": name, "labels": {"app": "trainer"} if labels is None else labels, **extra}
@@ -27,7 +37,16 @@ def pod(name="trainer-0", owner="StatefulSet/trainer", *, phase="Running", ready
     return {"metadata": metadata, "spec": {"volumes": volumes}, "status": {"phase": phase, "conditions": conditions}}
 
 
-def budget(name="trainer", *, allowed=0, healthy=1, desired=1, namespace="ml", api="policy/v1", **extra):
+def budget(
+    name: str = "trainer",
+    *,
+    allowed: int = 0,
+    healthy: int = 1,
+    desired: int = 1,
+    namespace: str = "ml",
+    api: str = "policy/v1",
+    **extra: Any,
+) -> dict[str, Any]:
     status = {
         "disruptionsAllowed": allowed,
         "currentHealthy": healthy,
@@ -238,7 +257,7 @@ BARE = (
         ),
     ],
 )
-def test_problems(pods, budgets, options, codes, texts):
+def test_problems(pods: list[Any], budgets: list[Any], options: dict[str, Any], codes: Any, texts: Any) -> None:
     plan = plan_drain(pods, budgets, DAEMON_SETS, **options)
     found = [*plan.problems, *plan.blocked]
     assert [problem.text for problem in found] == texts
@@ -246,14 +265,14 @@ def test_problems(pods, budgets, options, codes, texts):
     assert {problem.subject for problem in found} <= {"pod ml/trainer-0"}
 
 
-def test_facts_carry_problems_as_dictionaries():
+def test_facts_carry_problems_as_dictionaries() -> None:
     facts = plan_drain([pod(owner=None)], [budget()], DAEMON_SETS).to_dict()
     assert [problem["code"] for problem in facts["problems"]] == ["pod_without_controller"]
     assert [problem["code"] for problem in facts["blocked"]] == ["budget_exhausted"]
     assert facts["problems"][0]["text"] == BARE
 
 
-def test_who_goes_and_who_stays():
+def test_who_goes_and_who_stays() -> None:
     proxy = pod("kube-proxy-x", "DaemonSet/kube-proxy", volumes=[{"name": "tmp", "emptyDir": {}}])
     done = pod("kube-proxy-done", "DaemonSet/kube-proxy", phase="Failed")
     for item in (proxy, done):
@@ -306,13 +325,13 @@ def test_who_goes_and_who_stays():
         ),
     ],
 )
-def test_selector(selector, matches):
+def test_selector(selector: Any, matches: bool) -> None:
     assert selector_matches(selector, {"a": "1"}, empty_matches=True) is matches
 
 
 @pytest.mark.parametrize("selector", [{}, {"matchLabels": {}, "matchExpressions": []}], ids=["bare", "empty fields"])
 @pytest.mark.parametrize("empty_matches", [True, False])
-def test_empty_selector(selector, empty_matches):
+def test_empty_selector(selector: dict[str, Any], empty_matches: bool) -> None:
     assert selector_matches(selector, {}, empty_matches=empty_matches) is empty_matches
 
 
@@ -325,14 +344,14 @@ def test_empty_selector(selector, empty_matches):
         ("karpenter.sh/do-not-disrupt", "false", False),
     ],
 )
-def test_a_pod_that_autoscalers_leave_alone_is_evicted_and_noted(annotation, value, noted):
+def test_a_pod_that_autoscalers_leave_alone_is_evicted_and_noted(annotation: str, value: str, noted: bool) -> None:
     plan = plan_drain([pod(annotations={annotation: value})], [], DAEMON_SETS)
     assert [entry["name"] for entry in plan.evicted] == ["trainer-0"]
     assert plan.problems == []
     assert [annotation in note for note in plan.notes] == [True] * noted
 
 
-def test_only_pods_that_came_and_would_have_to_leave_count_as_arrivals():
+def test_only_pods_that_came_and_would_have_to_leave_count_as_arrivals() -> None:
     pods = [
         pod("first", uid="1"),
         pod("kube-proxy-x", "DaemonSet/kube-proxy", uid="2"),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import node_facts, requested, unmet
 
 GPU = "nvidia.com/gpu"
-NODE = {
+NODE: dict[str, Any] = {
     "metadata": {"name": "gpu-01"},
     "spec": {"unschedulable": True, "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]},
     "status": {
@@ -28,7 +30,7 @@ NODE = {
 CONFIGZ = {"cpuManagerPolicy": "static"}
 
 
-def test_facts():
+def test_facts() -> None:
     assert node_facts(NODE, CONFIGZ, None, GPU) == {
         "schema": 1,
         "name": "gpu-01",
@@ -50,7 +52,7 @@ def test_facts():
     }
 
 
-def test_a_node_that_never_reported():
+def test_a_node_that_never_reported() -> None:
     facts = node_facts({"metadata": {"name": "new"}}, None, "timed out", GPU)
     assert (facts["ready"], facts["ready_reason"], facts["unschedulable"]) == (False, "no Ready condition", False)
     assert facts["allocatable"] == {"cpu": None, "gpu": 0}
@@ -113,12 +115,12 @@ def test_a_node_that_never_reported():
         ),
     ],
 )
-def test_unmet(changes, configz, wanted, missing):
+def test_unmet(changes: dict[str, Any], configz: Any, wanted: dict[str, Any], missing: Any) -> None:
     facts = node_facts({**NODE, "status": {**NODE["status"], **changes}}, configz, "connection refused", GPU)
     assert unmet(facts, wanted) == missing
 
 
-def test_the_gpus_of_a_partitioned_node_count():
+def test_the_gpus_of_a_partitioned_node_count() -> None:
     mig = {"allocatable": {"cpu": "254", GPU: "0", "nvidia.com/mig-1g.5gb": "7", "nvidia.com/mig-3g.20gb": "2"}}
     facts = node_facts({**NODE, "status": mig}, None, None, "auto")
     assert (facts["gpu_resource"], facts["allocatable"]["gpu"]) == ("nvidia.com/mig-1g.5gb", 7)
@@ -127,7 +129,7 @@ def test_the_gpus_of_a_partitioned_node_count():
     assert missing == "allocatable nvidia.com/mig-3g.20gb is 2, wanted at least 7"
 
 
-def holder(name: str, *gpus: str, phase: str = "Running"):
+def holder(name: str, *gpus: str, phase: str = "Running") -> dict[str, Any]:
     containers = [{"resources": {"requests": {GPU: number}}} for number in gpus] or [{}]
     return {
         "metadata": {"namespace": "ml", "name": name},
@@ -136,6 +138,6 @@ def holder(name: str, *gpus: str, phase: str = "Running"):
     }
 
 
-def test_which_pods_hold_how_many_gpus():
+def test_which_pods_hold_how_many_gpus() -> None:
     pods = [holder("two", "1", "1"), holder("none"), holder("done", "4", phase="Succeeded")]
     assert requested(GPU, pods) == {"ml/two": 2}

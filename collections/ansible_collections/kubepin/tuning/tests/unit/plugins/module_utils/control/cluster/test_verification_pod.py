@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import (
@@ -25,7 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.ver
 DENIED = "Operation not permitted"
 
 
-def request(**changes):
+def request(**changes: Any) -> Any:
     settings = {
         "node": "gpu-01",
         "namespace": "kube-system",
@@ -53,12 +55,12 @@ NOTHING = Observation((), (), None, None, 0)
         pytest.param("n" * 39 + ".x" + "y" * 60, "kubepin-probe-" + "n" * 39 + "-19a92af8", id="never ends in a dot"),
     ],
 )
-def test_name(node, name):
+def test_name(node: Any, name: Any) -> None:
     assert probe_name(node) == name
     assert len(name) <= 63
 
 
-def test_manifest():
+def test_manifest() -> None:
     manifest = pod_manifest(request(image_pull_secrets=["pull"], runtime_class="nvidia"))
     container = manifest["spec"]["containers"][0]
     assert manifest["metadata"] == {
@@ -87,13 +89,13 @@ def test_manifest():
     }
 
 
-def test_manifest_without_gpus_looks_at_no_device():
+def test_manifest_without_gpus_looks_at_no_device() -> None:
     container = pod_manifest(request(gpus=0))["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"cpu": "2", "memory": "64Mi"}
     assert container["command"][3:] == ["kubepin-probe"]
 
 
-def test_the_script_writes_what_the_parser_reads(tmp_path):
+def test_the_script_writes_what_the_parser_reads(tmp_path: Path) -> None:
     usable, broken = tmp_path / "nvidia0", tmp_path / "nvidia1"
     usable.touch()
     broken.mkdir()  # a directory never opens for writing, not even for root
@@ -101,6 +103,7 @@ def test_the_script_writes_what_the_parser_reads(tmp_path):
         "command"
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
         text = line = process.stdout.readline()
         while line.startswith("kubepin-probe\t0\t"):
             line = process.stdout.readline()
@@ -131,7 +134,7 @@ def test_the_script_writes_what_the_parser_reads(tmp_path):
         pytest.param("hello\nkubepin-probe\tx\t0\nkubepin-probe\t2\t\n", [Reading(2, "", {})], id="other lines"),
     ],
 )
-def test_parse_log(text, readings):
+def test_parse_log(text: str, readings: list[Any]) -> None:
     assert parse_log(text) == readings
 
 
@@ -161,15 +164,15 @@ def test_parse_log(text, readings):
         ),
     ],
 )
-def test_observe(readings, observation):
+def test_observe(readings: list[Any], observation: Any) -> None:
     assert observe(readings) == observation
 
 
-def status(**fields):
+def status(**fields: Any) -> dict[str, Any]:
     return {"status": {"phase": "Running", "qosClass": "Guaranteed", **fields}}
 
 
-def container(state):
+def container(state: Any) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "probe", "state": state}]}
 
 
@@ -315,7 +318,7 @@ WANTS = "node gpu-01 rejects the probe pod with 2 whole CPUs and 1 nvidia.com/gp
         ),
     ],
 )
-def test_failure(pod, observation, changes, text):
+def test_failure(pod: Any, observation: Any, changes: Any, text: Any) -> None:
     assert failure(pod, observation, request(**changes)) == text
 
 
@@ -331,12 +334,12 @@ def test_failure(pod, observation, changes, text):
         ),
     ],
 )
-def test_progress(pod, text):
+def test_progress(pod: Any, text: str) -> None:
     assert progress(pod) == text
 
 
-def test_events_come_in_order():
-    events = [
+def test_events_come_in_order() -> None:
+    events: list[dict[str, Any]] = [
         {"type": "Warning", "reason": "Failed", "message": "b", "lastTimestamp": "2026-11-23T18:00:02Z"},
         {
             "type": "Normal",
@@ -362,11 +365,11 @@ def test_events_come_in_order():
         pytest.param("ContainerCreating", None, False, id="on its way"),
     ],
 )
-def test_which_containers_will_not_start_by_themselves(reason, message, expected):
+def test_which_containers_will_not_start_by_themselves(reason: str, message: str | None, expected: bool) -> None:
     assert cannot_start({"reason": reason, "message": message}) is expected
 
 
-def test_a_pod_is_rejected_by_the_event_that_says_so():
+def test_a_pod_is_rejected_by_the_event_that_says_so() -> None:
     pod = {"metadata": {"name": "probe"}, "status": {"phase": "Pending", "qosClass": "Guaranteed"}}
     scheduled = {"reason": "Scheduled", "message": "bound"}
     assert as_rejected(pod, [scheduled]) == pod
@@ -387,7 +390,7 @@ def test_a_pod_is_rejected_by_the_event_that_says_so():
         ({"phase": "Running"}, False),
     ],
 )
-def test_a_pod_is_unseen_until_the_kubelet_reports_it(status, unseen):
+def test_a_pod_is_unseen_until_the_kubelet_reports_it(status: dict[str, Any], unseen: bool) -> None:
     assert is_unseen({"status": status}) is unseen
 
 
@@ -403,7 +406,9 @@ def test_a_pod_is_unseen_until_the_kubelet_reports_it(status, unseen):
         ({"phase": "Running"}, {}, False),
     ],
 )
-def test_only_a_rejection_that_a_device_plugin_can_cure_is_worth_another_try(status, changes, again):
+def test_only_a_rejection_that_a_device_plugin_can_cure_is_worth_another_try(
+    status: dict[str, Any], changes: dict[str, Any], again: bool
+) -> None:
     assert worth_another_try({"status": status}, request(**{"retry_rejected": True, **changes})) is again
 
 
@@ -437,7 +442,7 @@ def test_an_ended_kubelet_is_told_from_one_that_starts_or_is_not_seen(answers: l
     assert watch.has_ended(len(answers) - 1) is ended
 
 
-def test_the_probe_pod_passes_the_baseline_pod_security_standard():
+def test_the_probe_pod_passes_the_baseline_pod_security_standard() -> None:
     """The controls of https://kubernetes.io/docs/concepts/security/pod-security-standards/, and no volume at all."""
     manifest = pod_manifest(request(image_pull_secrets=["pull"], runtime_class="nvidia"))
     spec, context = manifest["spec"], manifest["spec"]["containers"][0]["securityContext"]

@@ -124,7 +124,7 @@ def test_every_version_packs(machine: Topology, version: int, free: str, count: 
         pytest.param(MULTI_NUMA_HT, "0-79", 64, "0-31,40-71", id="node after node"),
     ],
 )
-def test_packs_numa_nodes_from_1_23(machine: dict[str, Any], free: str, count: int, expected: str) -> None:
+def test_packs_numa_nodes_from_1_23(machine: Topology, free: str, count: int, expected: str) -> None:
     assert given(machine, 23, (), free, count) == expected
     assert given(machine, 36, (), free, count) == expected
 
@@ -183,7 +183,7 @@ def test_1_22_knows_no_numa_nodes() -> None:
     ],
 )
 def test_distributes_over_numa_nodes(
-    machine: dict[str, Any], free: str, count: int, options: tuple[str, ...], expected: str
+    machine: Topology, free: str, count: int, options: tuple[str, ...], expected: str
 ) -> None:
     assert given(machine, 23, (ACROSS_NUMA, *options), free, count) == expected
     assert given(machine, 37, (ACROSS_NUMA, *options), free, count) == expected
@@ -219,7 +219,7 @@ def test_distributes_within_a_socket_from_1_37(
         pytest.param(UNCORE_HT, "1-7,9-15", 10, "1,4-7,9,12-15", id="group and core"),
     ],
 )
-def test_prefers_uncore_caches(machine: dict[str, Any], free: str, count: int, expected: str) -> None:
+def test_prefers_uncore_caches(machine: Topology, free: str, count: int, expected: str) -> None:
     assert given(machine, 36, (UNCORE,), free, count) == expected
 
 

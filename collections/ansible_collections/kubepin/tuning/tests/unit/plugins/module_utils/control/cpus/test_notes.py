@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
@@ -99,7 +101,7 @@ CONFINED = topology(cores=64, threads=2, housekeeping={"CPUAffinity": "0-3,64-67
         ),
     ],
 )
-def test_what_is_unusual_is_told_with_its_remedy(machine, reserved, notes) -> None:
+def test_what_is_unusual_is_told_with_its_remedy(machine: Any, reserved: str, notes: Any) -> None:
     found = machine_notes(machine, parse_cpuset(reserved))
     assert len(found) == len(notes)
     for note, words in zip(found, notes, strict=True):

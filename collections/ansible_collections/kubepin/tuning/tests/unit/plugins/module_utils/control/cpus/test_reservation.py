@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
@@ -121,9 +123,12 @@ SMT4 = topology(cores=4, threads=2)
         ),
     ],
 )
-def test_reservation(machine, wanted, count, configured, millicores, cpus, explanation) -> None:
+def test_reservation(
+    machine: Any, wanted: str, count: int | None, configured: str, millicores: int, cpus: str, explanation: str
+) -> None:
     reservation, problems = choose_reservation(machine, wanted, count, configured, millicores)
     assert problems == []
+    assert reservation
     assert (format_cpuset(reservation.cpus), reservation.explanation) == (cpus, explanation)
 
 
@@ -241,7 +246,7 @@ def test_reservation(machine, wanted, count, configured, millicores, cpus, expla
         ),
     ],
 )
-def test_refused(machine, wanted, count, millicores, code, text) -> None:
+def test_refused(machine: Any, wanted: str, count: int | None, millicores: int, code: str, text: str) -> None:
     reservation, problems = choose_reservation(machine, wanted, count, "", millicores)
     assert reservation is None
     assert any(problem.code == code and text in problem.text for problem in problems), problems

@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.container_runtime import (
@@ -131,17 +133,17 @@ RUNC = "runc version {}\ncommit: v1\nspec: 1.0.2-dev\n"
 class MadeMachine:
     """A folder with programs, and what they answer."""
 
-    def __init__(self, root):
+    def __init__(self, root: Any) -> None:
         self.root = str(root)
-        self.answers = {}
-        self.calls = []
+        self.answers: dict[str, Any] = {}
+        self.calls: list[Any] = []
 
-    def program(self, path, **answers):
+    def program(self, path: Any, **answers: Any) -> Any:
         self.file(path, "", 0o755)
         self.answers[path] = {key.replace("_", " "): answer for key, answer in answers.items()}
         return self
 
-    def file(self, path, text="", mode=0o644):
+    def file(self, path: Any, text: str = "", mode: int = 0o644) -> Any:
         where = self.root + path
         os.makedirs(os.path.dirname(where), exist_ok=True)
         with open(where, "w") as file:
@@ -149,11 +151,11 @@ class MadeMachine:
         os.chmod(where, mode)
         return self
 
-    def run(self, argv):
+    def run(self, argv: Any) -> Any:
         answer = self.answers[argv[0][len(self.root) :]].get(" ".join(argv[1:]))
         return (1, "", "no such command") if answer is None else (0, answer, "")
 
-    def call(self, module, arguments):
+    def call(self, module: Any, arguments: Any) -> Any:
         self.calls.append(module)
         machine = Machine(self.run, self.root)
         if module == "container_programs_info":
@@ -161,22 +163,26 @@ class MadeMachine:
         sources = read_runtime(machine, arguments["runtime"], arguments["gpu_device_paths"])
         return json.loads(json.dumps({"sources": {**sources, "threads_per_core": 2}}))
 
-    def read(self, runtime="containerd"):
+    def read(self, runtime: str = "containerd") -> Any:
         return runtime_facts(self.call, runtime, ["/dev/nvidia*"])
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path: Path) -> Any:
     return MadeMachine(tmp_path)
 
 
-def version(text):
+def version(text: Any) -> dict[str, Any]:
     return {"__version": text}
 
 
 def containerd(
-    machine, default="nvidia", nvidia="/usr/bin/nvidia-container-runtime", cdi="false", runc="1.0.0~rc93+ds1"
-):
+    machine: Any,
+    default: str = "nvidia",
+    nvidia: str = "/usr/bin/nvidia-container-runtime",
+    cdi: str = "false",
+    runc: str = "1.0.0~rc93+ds1",
+) -> Any:
     dump = CONTAINERD_1.format(default=default, nvidia=nvidia, cdi=cdi)
     machine.program("/usr/bin/containerd", config_dump=dump)
     machine.program("/usr/sbin/runc")
@@ -184,7 +190,13 @@ def containerd(
     return machine
 
 
-def toolkit(machine, mode, release, folder="/usr/bin", config="/etc/nvidia-container-runtime/config.toml"):
+def toolkit(
+    machine: Any,
+    mode: Any,
+    release: Any,
+    folder: str = "/usr/bin",
+    config: str = "/etc/nvidia-container-runtime/config.toml",
+) -> None:
     machine.program(f"{folder}/nvidia-ctk")
     machine.answers[f"{folder}/nvidia-ctk"] = {
         "--version": f"NVIDIA Container Toolkit CLI version {release}\ncommit: x"
@@ -192,7 +204,7 @@ def toolkit(machine, mode, release, folder="/usr/bin", config="/etc/nvidia-conta
     machine.file(config, NVIDIA.format(mode=mode))
 
 
-def facts(report):
+def facts(report: Any) -> Any:
     return {key: report[key] for key in ("runc_version", "device_injection", "cgroup_driver")}
 
 
@@ -207,7 +219,7 @@ def facts(report):
         ("csv", "1.17.8", None),
     ],
 )
-def test_nvidias_runtime_by_its_mode(machine, mode, release, expected):
+def test_nvidias_runtime_by_its_mode(machine: Any, mode: str, release: str, expected: str | None) -> None:
     containerd(machine)
     toolkit(machine, mode, release)
     report = machine.read()
@@ -217,14 +229,14 @@ def test_nvidias_runtime_by_its_mode(machine, mode, release, expected):
         assert any(f'mode "{mode}"' in why for why in report["unknown"])
 
 
-def test_auto_with_a_specification_is_decided_pod_by_pod(machine):
+def test_auto_with_a_specification_is_decided_pod_by_pod(machine: Any) -> None:
     containerd(machine)
     toolkit(machine, "auto", "1.14.3")
     machine.file("/etc/cdi/nvidia.yaml")
     assert machine.read()["device_injection"] is None
 
 
-def test_the_operators_own_toolkit(machine):
+def test_the_operators_own_toolkit(machine: Any) -> None:
     folder = "/usr/local/nvidia/toolkit"
     containerd(machine, nvidia=f"{folder}/nvidia-container-runtime")
     toolkit(machine, "cdi", "1.17.8", folder, f"{folder}/.config/nvidia-container-runtime/config.toml")
@@ -233,12 +245,12 @@ def test_the_operators_own_toolkit(machine):
 
 
 @pytest.mark.parametrize(("variant", "expected"), [("cdi", "cdi"), ("legacy", "legacy"), ("real", None)])
-def test_a_variant_says_its_mode_by_its_name(machine, variant, expected):
+def test_a_variant_says_its_mode_by_its_name(machine: Any, variant: str, expected: str | None) -> None:
     containerd(machine, nvidia=f"/usr/bin/nvidia-container-runtime.{variant}")
     assert machine.read()["device_injection"] == expected
 
 
-def test_handlers_that_differ_make_a_fact_unknown(machine):
+def test_handlers_that_differ_make_a_fact_unknown(machine: Any) -> None:
     containerd(machine, default="runc")
     toolkit(machine, "legacy", "1.17.8")
     report = machine.read()
@@ -247,7 +259,7 @@ def test_handlers_that_differ_make_a_fact_unknown(machine):
 
 
 @pytest.mark.parametrize(("specification", "expected"), [("nvidia.yaml", "cdi"), ("vendor.yaml", "device_specs")])
-def test_containerd_2_with_plain_runc(machine, specification, expected):
+def test_containerd_2_with_plain_runc(machine: Any, specification: str, expected: str) -> None:
     machine.program("/usr/bin/containerd", config_dump=CONTAINERD_2)
     machine.program("/usr/local/sbin/runc")
     machine.answers["/usr/local/sbin/runc"] = {"--version": RUNC.format("1.2.6")}
@@ -255,7 +267,7 @@ def test_containerd_2_with_plain_runc(machine, specification, expected):
     assert facts(machine.read()) == {"runc_version": "1.2.6", "device_injection": expected, "cgroup_driver": "systemd"}
 
 
-def test_crio(machine):
+def test_crio(machine: Any) -> None:
     machine.program("/usr/bin/crio", status_config=CRIO.format(default="runc"))
     machine.program("/usr/bin/runc")
     machine.answers["/usr/bin/runc"] = {"--version": RUNC.format("1.1.12")}
@@ -265,7 +277,7 @@ def test_crio(machine):
     assert facts(machine.read("cri-o")) == {**expected, "device_injection": "legacy"}
 
 
-def test_crun_has_no_version_of_runc(machine):
+def test_crun_has_no_version_of_runc(machine: Any) -> None:
     machine.program("/usr/bin/crio", status_config=CRIO.format(default="crun"))
     machine.program("/usr/bin/crun")
     machine.answers["/usr/bin/crun"] = {"--version": "crun version 1.14.1\n"}
@@ -274,7 +286,7 @@ def test_crun_has_no_version_of_runc(machine):
     assert any('says it is "crun version 1.14.1", not runc' in why for why in report["unknown"])
 
 
-def test_docker(machine):
+def test_docker(machine: Any) -> None:
     machine.program("/usr/bin/docker")
     machine.answers["/usr/bin/docker"] = {"info --format {{json .}}": DOCKER}
     machine.program("/usr/bin/docker-runc")
@@ -284,7 +296,7 @@ def test_docker(machine):
     assert facts(machine.read("docker")) == expected
 
 
-def test_another_runtime_in_a_wrapper_is_unknown(machine):
+def test_another_runtime_in_a_wrapper_is_unknown(machine: Any) -> None:
     containerd(machine, default="runc")
     dump = CONTAINERD_2.replace("BinaryName = ''", "BinaryName = '/opt/runc-wrapper'")
     machine.program("/usr/bin/containerd", config_dump=dump)
@@ -292,7 +304,7 @@ def test_another_runtime_in_a_wrapper_is_unknown(machine):
     assert (report["runc_version"], report["device_injection"]) == (None, None)
 
 
-def test_nothing_is_known_of_a_machine_without_a_runtime(machine):
+def test_nothing_is_known_of_a_machine_without_a_runtime(machine: Any) -> None:
     report = machine.read("unknown")
     assert set(facts(report).values()) == {None}
     assert report["dev_char_links"] is None
@@ -301,13 +313,13 @@ def test_nothing_is_known_of_a_machine_without_a_runtime(machine):
     assert "there is no device /dev/nvidia*" in report["unknown"][3]
 
 
-def test_a_failing_program_is_named_with_its_words(machine):
+def test_a_failing_program_is_named_with_its_words(machine: Any) -> None:
     machine.program("/usr/bin/containerd")
     assert "`containerd config dump` failed: no such command" in machine.read()["unknown"][0]
 
 
 @pytest.mark.parametrize("linked", [True, False])
-def test_links_of_the_devices(machine, linked):
+def test_links_of_the_devices(machine: Any, linked: bool) -> None:
     status = os.stat("/dev/null")
     os.makedirs(machine.root + "/dev/char")
     os.symlink("/dev/null", machine.root + "/dev/nvidia0")
@@ -325,18 +337,18 @@ def test_links_of_the_devices(machine, linked):
         (RUNC.format("1.3.0-rc.1"), "1.3.0-rc.1"),
     ],
 )
-def test_version_of_runc_as_the_audit_takes_it(output, expected):
+def test_version_of_runc_as_the_audit_takes_it(output: Any, expected: str) -> None:
     assert parse_runc_version(output) == expected
     assert with_facts(Node(), "a", {"runc_version": expected}).runc is not None
 
 
 @pytest.mark.parametrize("output", ["", "crun version 1.14\n"])
-def test_no_version_of_runc(output):
+def test_no_version_of_runc(output: str) -> None:
     with pytest.raises(Unknown):
         parse_runc_version(output)
 
 
-def test_a_known_configuration_takes_two_calls_and_another_low_level_runtime_one_more(machine):
+def test_a_known_configuration_takes_two_calls_and_another_low_level_runtime_one_more(machine: Any) -> None:
     containerd(machine)
     toolkit(machine, "legacy", "1.17.8")
     assert machine.read()["runc_version"] == "1.0.0-rc93"
@@ -389,7 +401,7 @@ RUNTIMES = '[plugins."io.containerd.grpc.v1.cri".containerd'
         ),
     ],
 )
-def test_any_odd_configuration_of_containerd_is_told(machine, dump, why):
+def test_any_odd_configuration_of_containerd_is_told(machine: Any, dump: Any, why: str) -> None:
     machine.program("/usr/bin/containerd", config_dump=dump)
     report = machine.read()
     assert set(facts(report).values()) == {None}
@@ -415,7 +427,7 @@ def test_any_odd_configuration_of_containerd_is_told(machine, dump, why):
         ),
     ],
 )
-def test_any_odd_configuration_of_crio_is_told(machine, config, why):
+def test_any_odd_configuration_of_crio_is_told(machine: Any, config: Any, why: str) -> None:
     machine.program("/usr/bin/crio", status_config=config)
     report = machine.read("cri-o")
     assert set(facts(report).values()) == {None}
@@ -435,7 +447,7 @@ def test_any_odd_configuration_of_crio_is_told(machine, config, why):
         ),
     ],
 )
-def test_any_odd_answer_of_docker_is_told(machine, info, why):
+def test_any_odd_answer_of_docker_is_told(machine: Any, info: str, why: str) -> None:
     machine.program("/usr/bin/docker")
     machine.answers["/usr/bin/docker"] = {"info --format {{json .}}": info}
     report = machine.read("docker")
@@ -458,7 +470,7 @@ def test_any_odd_answer_of_docker_is_told(machine, info, why):
         ),
     ],
 )
-def test_any_odd_configuration_of_nvidias_runtime_is_told(machine, config, why):
+def test_any_odd_configuration_of_nvidias_runtime_is_told(machine: Any, config: str, why: str) -> None:
     containerd(machine)
     machine.file("/etc/nvidia-container-runtime/config.toml", config)
     report = machine.read()
@@ -466,7 +478,7 @@ def test_any_odd_configuration_of_nvidias_runtime_is_told(machine, config, why):
     assert why in report["unknown"][0]
 
 
-def test_a_configuration_that_is_no_text_is_told(machine):
+def test_a_configuration_that_is_no_text_is_told(machine: Any) -> None:
     containerd(machine)
     machine.file("/etc/nvidia-container-runtime/config.toml")
     with open(machine.root + "/etc/nvidia-container-runtime/config.toml", "wb") as file:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.diagnosis import (
     Container,
@@ -21,7 +23,7 @@ WITHOUT = parse_rules("c 1:3 rwm\nc *:* m\n")
 WITH = parse_rules("c 1:3 rwm\nc 195:* rw\n")
 
 
-def specified(*devices):
+def specified(*devices: Any) -> Any:
     return specified_rules([Table("`crictl inspect`", device) for device in devices])
 
 
@@ -30,7 +32,7 @@ NAMED = specified(
 )
 
 
-def container(facts=None, **changes):
+def container(facts: Any = None, **changes: Any) -> Any:
     """A container of the shared pool that a hook gave its GPU, on a node of 2021, and that has lost it."""
     known = {"kubelet_version": "1.21.14", "cpu_manager_policy": "static", "runc_version": "1.0.0-rc93"}
     known = {**known, "cgroup_driver": "cgroupfs", **(facts or {})}
@@ -107,7 +109,7 @@ QUIET = {"kubelet_version": "1.22.17"}
         ),
     ],
 )
-def test_the_cause_and_its_evidence(case, cause, words):
+def test_the_cause_and_its_evidence(case: Any, cause: str, words: str) -> None:
     found = diagnose(case)
     assert (found["state"], found["cause"]) == ("lost", cause)
     assert "/dev/nvidia0 (195:0) is there, and its cgroup does not allow it" in found["evidence"]
@@ -131,13 +133,13 @@ def test_the_cause_and_its_evidence(case, cause, words):
         pytest.param(container(allowed=None, not_read="cgroup v2 ..."), "unknown", "cgroup v2", id="cgroup v2"),
     ],
 )
-def test_no_cause_where_nothing_is_lost(case, state, words):
+def test_no_cause_where_nothing_is_lost(case: Any, state: str, words: str) -> None:
     found = diagnose(case)
     assert (found["state"], found["cause"], found["remedy"]) == (state, None, None)
     assert words in found["evidence"][0]
 
 
-def test_reading_alone_is_not_enough():
+def test_reading_alone_is_not_enough() -> None:
     assert diagnose(container(allowed=parse_rules("c 195:0 r\nc 195:0 w\n")))["state"] == "lost"
 
 

@@ -5,11 +5,11 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.loss import loss_facts
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import gpu_access
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import (
     Machine,
     read_programs,
@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.contai
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.gpu_access import ContainerReader
 
-KUBELET = {
+KUBELET: dict[str, Any] = {
     "version": "1.21.14",
     "effective": {"cpuManagerPolicy": "static"},
     "state": {"cpu_manager": {"policy": "static", "entries": {}}},
@@ -26,7 +26,7 @@ KUBELET = {
     "service": {"name": "kubelet"},
 }
 LABELS = {"pod.uid": "u", "pod.name": "train", "pod.namespace": "ml", "container.name": "main"}
-INFO = {
+INFO: dict[str, Any] = {
     "pid": 7,
     "runtimeType": "io.containerd.runc.v2",
     "runtimeOptions": {"binary_name": "runc"},
@@ -34,7 +34,7 @@ INFO = {
 }
 
 
-def inspected(packed):
+def inspected(packed: Any) -> dict[str, Any]:
     return {
         "status": {"labels": {f"io.kubernetes.{key}": value for key, value in LABELS.items()}},
         "info": {"info": json.dumps(INFO)} if packed else INFO,
@@ -64,7 +64,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     class Node:
         st_mode, st_rdev = numbers.st_mode, os.makedev(10, 229)
 
-    monkeypatch.setattr(gpu_access.os, "lstat", lambda path: Node() if str(path).endswith("nvidia0") else real(path))
+    monkeypatch.setattr(os, "lstat", lambda path: Node() if str(path).endswith("nvidia0") else real(path))
     monkeypatch.setattr(ContainerReader, "_has_hosts_dev", lambda self, pid: False)
     return tmp_path
 
@@ -75,8 +75,10 @@ LINE = '{"__REALTIME_TIMESTAMP": "5000000"}\n'
 CRIO = '[crio.runtime]\ndefault_runtime = "runc"\n[crio.runtime.runtimes.runc]\nruntime_path = "/usr/bin/runc"\n'
 
 
-def read(machine, packed=False, journal=LINE, answer=None, runtime="containerd"):
-    def run(command):
+def read(
+    machine: Any, packed: bool = False, journal: Any = LINE, answer: Any = None, runtime: str = "containerd"
+) -> Any:
+    def run(command: Any) -> Any:
         program = os.path.basename(command[0])
         if program == "crictl" and "ps" in command:
             return 0, "c1\n", ""
@@ -89,7 +91,7 @@ def read(machine, packed=False, journal=LINE, answer=None, runtime="containerd")
 
     reader = Machine(run, str(machine))
 
-    def call(module, arguments):
+    def call(module: Any, arguments: Any) -> Any:
         if module == "container_programs_info":
             found = read_programs(reader, **arguments)
         elif module == "container_runtime_info":
@@ -152,7 +154,7 @@ def test_a_journal_that_cannot_be_read_is_told(machine: Path) -> None:
     assert problem.endswith("failed: broken")
 
 
-def changed(**info):
+def changed(**info: Any) -> Any:
     return json.dumps({**inspected(packed=False), "info": {**INFO, **info}})
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
@@ -10,11 +12,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 )
 
 
-def facts(**known):
+def facts(**known: Any) -> Any:
     return with_facts(Node(), "gpu-01", known)
 
 
-def test_node_from_the_api():
+def test_node_from_the_api() -> None:
     node = {"status": {"allocatable": {"cpu": "253500m"}, "nodeInfo": {"kubeletVersion": "v1.30.2"}}}
     configz = {
         "cpuManagerPolicy": "static",
@@ -38,7 +40,9 @@ def test_node_from_the_api():
     ("version", "gates", "known"),
     [("v1.37.2", {}, False), ("v1.37.2", {"PodLevelResourceManagers": True}, True), ("unknown", {}, None)],
 )
-def test_the_live_feature_gates_tell_whether_whole_pods_are_managed(version, gates, known):
+def test_the_live_feature_gates_tell_whether_whole_pods_are_managed(
+    version: str, gates: dict[str, Any], known: Any
+) -> None:
     node = {"status": {"nodeInfo": {"kubeletVersion": version}}}
     assert node_from_api(node, {"featureGates": gates}).pod_level is known
 
@@ -51,7 +55,7 @@ def test_the_live_feature_gates_tell_whether_whole_pods_are_managed(version, gat
         ("none", "pod", False),
     ],
 )
-def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy, scope, known):
+def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy: str, scope: str, known: bool) -> None:
     assert node_from_api({}, {"topologyManagerPolicy": policy, "topologyManagerScope": scope}).pod_scope is known
 
 
@@ -70,7 +74,7 @@ def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy, sco
         ("dev_char_links", 1, "expected true or false"),
     ],
 )
-def test_facts_that_are_refused(key, value, words):
+def test_facts_that_are_refused(key: str, value: Any, words: str) -> None:
     with pytest.raises(TuningError) as refused:
         facts(**{key: value, "threads_per_core": 2} if key != "threads_per_core" else {key: value})
     assert words in str(refused.value)

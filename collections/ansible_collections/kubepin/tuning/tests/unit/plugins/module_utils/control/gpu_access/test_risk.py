@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
@@ -50,10 +52,10 @@ OLD = {"cpu_manager_policy": "static", "cgroup_driver": "cgroupfs", "device_inje
         ),
     ],
 )
-def test_risk(known, exclusive, grade, causes):
+def test_risk(known: dict[str, Any], exclusive: bool, grade: str, causes: Any) -> None:
     risk = risk_of(with_facts(Node(), "gpu-01", known), exclusive, privileged=False)
     assert (risk["grade"], [cause["code"] for cause in risk["causes"]]) == (grade, causes)
 
 
-def test_a_privileged_container_keeps_its_devices():
+def test_a_privileged_container_keeps_its_devices() -> None:
     assert risk_of(Node(), False, privileged=True) == {"grade": "none", "causes": [], "unknown": []}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -16,7 +17,7 @@ NOTHING_KNOWN = Node()
 WHOLE = pod(main("2 1Gi"))
 
 
-def named(name, spec, kind="Pod", controller=None, **extra):
+def named(name: Any, spec: Any, kind: str = "Pod", controller: Any = None, **extra: Any) -> dict[str, Any]:
     metadata = {"namespace": "ml", "name": name}
     if controller:
         metadata["ownerReferences"] = [{"kind": controller[0], "name": controller[1], "controller": True}]
@@ -27,20 +28,20 @@ def named(name, spec, kind="Pod", controller=None, **extra):
 class Cluster:
     """What a source gives, from lists."""
 
-    def __init__(self, pods, owners=(), node=NOTHING_KNOWN):
+    def __init__(self, pods: Any, owners: Any = (), node: Any = NOTHING_KNOWN) -> None:
         self._pods, self._owners, self._node = pods, owners, node
 
-    def pods(self):
+    def pods(self) -> Any:
         return iter(self._pods)
 
-    def owners(self):
+    def owners(self) -> Any:
         return iter(self._owners)
 
-    def node_facts(self, name):
+    def node_facts(self, name: Any) -> Any:
         return self._node
 
 
-def test_the_audit_follows_owners_and_counts_costs():
+def test_the_audit_follows_owners_and_counts_costs() -> None:
     fractional = pod(main("1500m 1Gi"))
     template = {"template": {"spec": fractional}}
     result = audit(
@@ -80,7 +81,7 @@ def test_the_audit_follows_owners_and_counts_costs():
     json.dumps(result)
 
 
-def test_a_quantity_that_is_none_names_its_pod():
+def test_a_quantity_that_is_none_names_its_pod() -> None:
     with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
         audit(Cluster([named("odd", pod(main("two 1Gi")))]), {}, PREFIXES, 1)
 
@@ -93,7 +94,9 @@ def test_a_quantity_that_is_none_names_its_pod():
         pytest.param(Node(pod_level=False), False, "node", "high", ["side"], id="nothing of it"),
     ],
 )
-def test_a_sidecar_of_a_pod_that_is_managed_as_a_whole_needs_no_cpus_of_its_own(node, exclusive, pool, risk, patched):
+def test_a_sidecar_of_a_pod_that_is_managed_as_a_whole_needs_no_cpus_of_its_own(
+    node: Any, exclusive: bool, pool: str, risk: str, patched: Any
+) -> None:
     own = {"limits": amounts("3 4Gi"), "requests": amounts("3 4Gi")}
     spec = pod(main("2 1Gi"), side("100m 64Mi"), resources=own)
     template = {"template": {"spec": spec}}

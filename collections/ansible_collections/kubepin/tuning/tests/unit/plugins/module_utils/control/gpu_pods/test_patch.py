@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
@@ -13,7 +14,7 @@ PREFIXES = ["nvidia.com/"]
 NOWHERE = Node()
 
 
-def patch_of(spec, kind="Deployment", injected=(), multiple=1, node=NOWHERE):
+def patch_of(spec: Any, kind: str = "Deployment", injected: Any = (), multiple: int = 1, node: Any = NOWHERE) -> Any:
     item = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "ml", "name": "a"}}
     return build_patch(item, spec, containers_of(spec, PREFIXES), injected, multiple, node)
 
@@ -29,7 +30,9 @@ def patch_of(spec, kind="Deployment", injected=(), multiple=1, node=NOWHERE):
         (pod(main("3 1Gi")), 2, "4", "1Gi", 1),
     ],
 )
-def test_a_patch_rounds_up_and_equals_requests_and_limits(spec, multiple, cpu, memory, cost):
+def test_a_patch_rounds_up_and_equals_requests_and_limits(
+    spec: Any, multiple: int, cpu: str, memory: str, cost: Any
+) -> None:
     found = patch_of(spec, multiple=multiple)
     amounts = {"cpu": cpu, "memory": memory}
     entry = {"name": "main", "resources": {"limits": amounts, "requests": amounts}}
@@ -38,16 +41,16 @@ def test_a_patch_rounds_up_and_equals_requests_and_limits(spec, multiple, cpu, m
     assert (found.problems, found.cpus) == ([], cost)
 
 
-def test_the_way_back_removes_what_was_not_there():
+def test_the_way_back_removes_what_was_not_there() -> None:
     resources = patch_of(pod(main("1500m 1Gi"))).undo["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources == {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": None, "memory": None}}
 
 
-def test_a_cron_job_keeps_its_template_deeper():
+def test_a_cron_job_keeps_its_template_deeper() -> None:
     assert set(patch_of(pod(main("1500m 1Gi")), "CronJob").patch["spec"]["jobTemplate"]["spec"]["template"]) == {"spec"}
 
 
-def test_init_containers_are_patched_where_they_are():
+def test_init_containers_are_patched_where_they_are() -> None:
     patch = patch_of(pod(main("2 1Gi"), init=(side("500m 1Gi"),))).patch["spec"]["template"]["spec"]
     assert [entry["name"] for entry in patch["initContainers"]] == ["side"]
     assert "containers" not in patch
@@ -85,12 +88,12 @@ def test_init_containers_are_patched_where_they_are():
         ),
     ],
 )
-def test_what_a_patch_cannot_repair_is_named(spec, kind, injected, patched, problems):
+def test_what_a_patch_cannot_repair_is_named(spec: Any, kind: str, injected: Any, patched: bool, problems: Any) -> None:
     found = patch_of(spec, kind, injected)
     assert (found.patch is not None, found.problems) == (patched, problems)
 
 
-def test_what_is_patched_needs_no_other_patch():
+def test_what_is_patched_needs_no_other_patch() -> None:
     spec = pod(main("4 2Gi", "1500m 1Gi"), side("100m 64Mi"))
     patch = patch_of(spec).patch["spec"]["template"]["spec"]["containers"]
     patched = pod(*({**old, "resources": new["resources"]} for old, new in zip(spec["containers"], patch)))
@@ -101,13 +104,13 @@ def test_what_is_patched_needs_no_other_patch():
 BY_CONTAINER, AS_ONE = Node(pod_level=True), Node(pod_level=True, pod_scope=True)
 
 
-def whole(text, *containers):
+def whole(text: Any, *containers: Any) -> Any:
     """A pod with resources of its own."""
     return pod(*containers, resources={"limits": amounts(text), "requests": amounts(text)})
 
 
 @pytest.mark.parametrize("node", [BY_CONTAINER, AS_ONE])
-def test_of_a_pod_that_is_managed_as_a_whole_only_the_gpus_container_is_patched(node):
+def test_of_a_pod_that_is_managed_as_a_whole_only_the_gpus_container_is_patched(node: Any) -> None:
     found = patch_of(
         whole("4 8Gi", main("1500m 1Gi"), side("100m 64Mi"), side(name="log")), node=node, injected=["istio"]
     )
@@ -159,7 +162,7 @@ def test_of_a_pod_that_is_managed_as_a_whole_only_the_gpus_container_is_patched(
         ),
     ],
 )
-def test_what_the_pods_own_resources_must_be_is_named(spec, node, patched, words):
+def test_what_the_pods_own_resources_must_be_is_named(spec: Any, node: Any, patched: bool, words: str) -> None:
     found = patch_of(spec, node=node)
     assert [problem for problem in found.problems if words in problem], found.problems
     assert (found.patch is not None) == patched

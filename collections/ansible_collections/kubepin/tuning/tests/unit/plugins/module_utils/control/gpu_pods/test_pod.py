@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
@@ -16,13 +18,13 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import CASES
 PREFIXES = ["nvidia.com/"]
 
 
-def reasons(spec, node=None):
+def reasons(spec: Any, node: Any = None) -> Any:
     found = assess(spec, containers_of(spec, PREFIXES), node or Node())
     return {verdict.container.name: list(verdict.reasons) for verdict in found}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_reason_of_every_container_is_named(case):
+def test_every_reason_of_every_container_is_named(case: Any) -> None:
     assert reasons(case.spec) == case.reasons
     assert asks_for_gpu(case.spec, PREFIXES)
 
@@ -84,11 +86,11 @@ PINNED_IN_THE_POD = {**POD_LEVEL, "containers": [main("2 1Gi", "2 1Gi"), side("5
         ),
     ],
 )
-def test_what_the_node_makes_of_it(spec, known, expected):
+def test_what_the_node_makes_of_it(spec: Any, known: dict[str, Any], expected: dict[str, Any]) -> None:
     assert reasons(spec, with_facts(Node(), "gpu-01", known)) == expected
 
 
-def whole(text, *containers, init=()):
+def whole(text: Any, *containers: Any, init: Any = ()) -> Any:
     """A pod with resources of its own."""
     return pod(*containers, init=init, resources={"limits": amounts(text), "requests": amounts(text)})
 
@@ -190,13 +192,13 @@ ODD_CORES = {"full_pcpus_only": True, "threads_per_core": 2}
         ),
     ],
 )
-def test_pods_that_are_managed_as_a_whole(spec, known, expected):
+def test_pods_that_are_managed_as_a_whole(spec: Any, known: Any, expected: dict[str, Any]) -> None:
     found = assess(spec, containers_of(spec, PREFIXES), with_facts(Node(), "gpu-01", known))
     assert {verdict.container.name: (verdict.pool, list(verdict.reasons)) for verdict in found} == expected
     assert [verdict.exclusive for verdict in found] == [pool == "exclusive" for pool, _reasons in expected.values()]
 
 
-def test_every_reason_has_a_case():
+def test_every_reason_has_a_case() -> None:
     seen = {reason for case in CASES for found in case.reasons.values() for reason in found}
     by_the_node = {"policy_not_static", "smt_alignment", "too_many_cpus", "pod_fractional_cpu", "empty_pod_pool"}
     assert seen | by_the_node == set(REASONS)
@@ -216,11 +218,11 @@ def test_every_reason_has_a_case():
         (pod(main("1 32Mi"), side("- 16Mi"), resources={"limits": amounts("1 64Mi")}), "Burstable"),
     ],
 )
-def test_quality_of_service(spec, expected):
+def test_quality_of_service(spec: Any, expected: str) -> None:
     assert qos(spec, containers_of(spec, PREFIXES)) == expected
 
 
-def test_which_pods_ask_for_a_gpu():
+def test_which_pods_ask_for_a_gpu() -> None:
     assert not asks_for_gpu(pod(side("2 1Gi")), PREFIXES)
     assert not asks_for_gpu(pod(main(gpu="amd.com/gpu")), PREFIXES)
     assert not asks_for_gpu(pod(main(gpu="nvidia.com/hostdev")), PREFIXES)
@@ -241,7 +243,7 @@ def test_which_pods_ask_for_a_gpu():
         ("gpu-alone", False),
     ],
 )
-def test_a_quota_without_a_number_of_threads(name, hint):
+def test_a_quota_without_a_number_of_threads(name: str, hint: bool) -> None:
     spec = next(case.spec for case in CASES if case.name == name)
     verdict = assess(spec, containers_of(spec, PREFIXES), Node())[-1]
     assert threads_follow_the_host(verdict) is hint

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.preflight import (
     gpu_pods_nodes,
@@ -11,7 +13,7 @@ UPDATE = {"code": "container_update", "grade": "high", "text": "it is updated", 
 RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unknown": []}
 
 
-def container(name="main", gpus=("nvidia.com/gpu",), reasons=()):
+def container(name: str = "main", gpus: Any = ("nvidia.com/gpu",), reasons: Any = ()) -> dict[str, Any]:
     return {
         "name": name,
         "gpus": list(gpus),
@@ -21,7 +23,9 @@ def container(name="main", gpus=("nvidia.com/gpu",), reasons=()):
     }
 
 
-def pod(*containers, causes=(UPDATE,), owner="Deployment/serve", name="serve-1"):
+def pod(
+    *containers: Any, causes: Any = (UPDATE,), owner: str = "Deployment/serve", name: str = "serve-1"
+) -> dict[str, Any]:
     unknown = sorted({fact for cause in causes for fact in cause["unknown"]})
     return {
         "namespace": "ml",
@@ -34,12 +38,12 @@ def pod(*containers, causes=(UPDATE,), owner="Deployment/serve", name="serve-1")
     }
 
 
-def audit(pods, *template):
+def audit(pods: Any, *template: Any) -> dict[str, Any]:
     owner = {"namespace": "ml", "kind": "Deployment", "name": "serve", "containers": list(template), "patch": {"p": 1}}
     return {"pods": pods, "owners": [{**owner, "cpus_per_node": {}}] if template else []}
 
 
-def stack(evicted=("ml/serve-1",), **plan):
+def stack(evicted: Any = ("ml/serve-1",), **plan: Any) -> dict[str, Any]:
     changes = {
         "changed": True,
         "problems": [],
@@ -54,7 +58,7 @@ def stack(evicted=("ml/serve-1",), **plan):
 SHARED = container(reasons=["fractional_cpu"])
 
 
-def test_a_pod_in_danger_is_a_problem_with_its_way_out():
+def test_a_pod_in_danger_is_a_problem_with_its_way_out() -> None:
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False)
     plan = found["plans"]["gpu-01"]
     (problem,) = plan["problems"]
@@ -74,26 +78,26 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out():
 
 
 @pytest.mark.parametrize(("pool", "in_danger"), [("pod", False), ("node", True)])
-def test_what_a_pod_has_to_itself_is_shared_with_no_other_pod(pool, in_danger):
+def test_what_a_pod_has_to_itself_is_shared_with_no_other_pod(pool: str, in_danger: bool) -> None:
     holder = {**container(reasons=["no_cpu_limit"]), "pool": pool}
     found = gpu_pods_preflight(audit([pod(holder)], holder), [stack()], accept_risk=False)
     assert bool(found["plans"]) == in_danger
 
 
-def test_accepted_it_is_a_warning():
+def test_accepted_it_is_a_warning() -> None:
     found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True)
     assert found["plans"] == {}
     assert "gpu_qos_accept_risk is true, so the run goes on" in found["warnings"][0]
 
 
-def test_what_is_unknown_is_a_danger_and_named():
+def test_what_is_unknown_is_a_danger_and_named() -> None:
     cause = {**UPDATE, "unknown": ["runc_version"]}
     found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False)
     assert "depends on what is unknown: runc_version" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
 @pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
-def test_on_a_safe_stack_it_is_listed_only(causes):
+def test_on_a_safe_stack_it_is_listed_only(causes: Any) -> None:
     found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False)
     assert found["plans"] == {}
     assert found["audit"]["summary"]["not_exclusive"] == 1
@@ -113,7 +117,9 @@ def test_on_a_safe_stack_it_is_listed_only(causes):
         ),
     ],
 )
-def test_the_owners_template_counts_for_pods_that_are_evicted(now, template, pinned):
+def test_the_owners_template_counts_for_pods_that_are_evicted(
+    now: list[Any], template: list[Any], pinned: bool
+) -> None:
     found = gpu_pods_preflight(audit([pod(*now)], *template), [stack()], False)
     assert bool(found["plans"]) is not pinned
 
@@ -121,11 +127,11 @@ def test_the_owners_template_counts_for_pods_that_are_evicted(now, template, pin
 @pytest.mark.parametrize(
     "plan", [{"changed": False}, {"policy_before": "static"}, {"policy": "none", "policy_before": "static"}]
 )
-def test_a_node_that_is_not_switched_to_static_stops_nothing(plan):
+def test_a_node_that_is_not_switched_to_static_stops_nothing(plan: dict[str, Any]) -> None:
     assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False)["plans"] == {}
 
 
-def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
+def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart() -> None:
     staying = pod(container(), causes=[{**UPDATE, "unknown": ["runc_version"]}, RELOAD], owner="DaemonSet/watch")
     found = gpu_pods_preflight(audit([staying]), [stack(evicted=[])], False)
     assert found["plans"] == {}
@@ -134,13 +140,13 @@ def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart():
     assert "(container_update, daemon_reload; unknown: runc_version)" in warning
 
 
-def test_many_pods_are_counted():
+def test_many_pods_are_counted() -> None:
     pods = [pod(SHARED, name=f"serve-{number}") for number in range(10)]
     found = gpu_pods_preflight(audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False)
     assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
-def test_what_the_operator_says_counts_more_than_what_was_read():
+def test_what_the_operator_says_counts_more_than_what_was_read() -> None:
     read = {"schema": 1, "runtime": "containerd", "unknown": ["x"], "runc_version": "1.1.5", "device_injection": None}
     given = {"gpu-01": {"runc_version": "1.2.0", "cpu_manager_policy": "none"}, "gpu-09": {"device_injection": "cdi"}}
     stacks = [

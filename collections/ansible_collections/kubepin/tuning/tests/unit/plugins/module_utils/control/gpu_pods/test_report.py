@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import (
     gpu_pods_patches,
@@ -9,7 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
 )
 
 CAUSE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": ["runc_version"]}
-POD = {
+POD: dict[str, Any] = {
     "namespace": "ml",
     "name": "serve",
     "node": "gpu-01",
@@ -37,7 +39,7 @@ OWNER = {
     "problems": [],
     "cpus_per_node": {"gpu-01": 0.5},
 }
-AUDIT = {
+AUDIT: dict[str, Any] = {
     "pods": [POD],
     "owners": [OWNER],
     "summary": {
@@ -66,7 +68,7 @@ GOOD = {
 }
 
 
-def test_the_text_names_pods_reasons_and_what_mends_them():
+def test_the_text_names_pods_reasons_and_what_mends_them() -> None:
     text = gpu_pods_text(AUDIT)
     assert text.startswith("kubepin: 1 GPU pods: 0 with exclusive CPUs, 1 not.")
     for line in (
@@ -80,12 +82,12 @@ def test_the_text_names_pods_reasons_and_what_mends_them():
         assert line in text.splitlines()
 
 
-def test_a_patch_without_a_cost_says_so():
+def test_a_patch_without_a_cost_says_so() -> None:
     free = {**OWNER, "cpus_per_node": {"gpu-01": 0}}
     assert "  ml Deployment/serve: cost nothing now" in gpu_pods_text({**AUDIT, "owners": [free]}).splitlines()
 
 
-def test_equal_pods_are_one_entry():
+def test_equal_pods_are_one_entry() -> None:
     pods = [{**POD, "name": f"serve-{number}", "node": f"gpu-0{number}"} for number in range(3)]
     pods += [{**POD, "name": name, "owner": None} for name in ("bare-1", "bare-2")]
     lines = [line.split("   ") for line in gpu_pods_text({**AUDIT, "pods": pods}).splitlines()]
@@ -96,11 +98,11 @@ def test_equal_pods_are_one_entry():
     ]
 
 
-def test_nothing_to_say_of_good_pods():
+def test_nothing_to_say_of_good_pods() -> None:
     assert gpu_pods_text(GOOD).splitlines()[1:] == ["  risk none: nothing known takes it"]
 
 
-def test_patches_with_the_names_of_their_files():
+def test_patches_with_the_names_of_their_files() -> None:
     (patch,) = gpu_pods_patches(AUDIT)
     assert patch == {"name": "ml-deployment-serve", "patch": {"p": 1}, "undo": {"u": 1}, "complete": True}
     assert not gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "problems": ["choose"]}]})[0]["complete"]
@@ -117,11 +119,11 @@ def test_patches_with_the_names_of_their_files():
         (GOOD, "not_exclusive", False),
     ],
 )
-def test_the_verdict_by_policy(audit, fail_on, fails):
+def test_the_verdict_by_policy(audit: Any, fail_on: str, fails: bool) -> None:
     assert bool(gpu_pods_verdict(audit, fail_on)) is fails
 
 
-def test_pods_that_only_have_a_claim_are_named_as_such():
+def test_pods_that_only_have_a_claim_are_named_as_such() -> None:
     (container,) = POD["containers"]
     claiming = {**POD, "containers": [{**container, "gpus": ["claim/nic"]}]}
     words = "  pods with a claim (DRA) and no GPU resource: 1. Only the claim tells whether its device is a GPU"

@@ -5,6 +5,9 @@ import contextlib
 import copy
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -15,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 
-def test_files(tmp_path):
+def test_files(tmp_path: Path) -> None:
     file = tmp_path / "pods"
     file.write_text(json.dumps({"kind": "PodList", "apiVersion": "v1", "items": [{"metadata": {"name": "a"}}]}))
     assert read_objects(str(file)) == [{"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}}]
@@ -43,7 +46,7 @@ def test_files(tmp_path):
         ("kind: Pod\nmetadata: {name: 2020-13-45}", "is neither JSON nor YAML"),
     ],
 )
-def test_files_that_are_refused(tmp_path, text, reason):
+def test_files_that_are_refused(tmp_path: Path, text: Any, reason: str) -> None:
     file = tmp_path / "pods.json"
     if text is not None:
         file.write_text(text)
@@ -51,7 +54,7 @@ def test_files_that_are_refused(tmp_path, text, reason):
         read_objects(str(file))
 
 
-def item(kind="Pod", **changes):
+def item(kind: str = "Pod", **changes: Any) -> dict[str, Any]:
     """An object as its author might have written it, without a namespace."""
     spec = pod(main("3500m 1Gi"))
     body = {"spec": spec} if kind == "Pod" else {"spec": {"template": {"spec": spec}}}
@@ -59,13 +62,13 @@ def item(kind="Pod", **changes):
     return {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, **body, **changes}
 
 
-def audited(tmp_path, *items):
+def audited(tmp_path: Path, *items: Any) -> Any:
     file = tmp_path / "objects.json"
     file.write_text(json.dumps({"kind": "List", "items": items}))
     return audit(FileSource(str(file), str(file)), {}, ["nvidia.com/"], 1)
 
 
-def test_objects_without_a_namespace_are_in_default(tmp_path):
+def test_objects_without_a_namespace_are_in_default(tmp_path: Path) -> None:
     """What `helm template` and most examples of manifests print."""
     result = audited(tmp_path, item("Deployment"), item())
     assert [found["namespace"] for found in result["pods"]] == ["default"]
@@ -74,8 +77,8 @@ def test_objects_without_a_namespace_are_in_default(tmp_path):
     assert owner["patch"]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "4"
 
 
-def test_null_is_absent_as_in_the_api(tmp_path):
-    resources = {"limits": {"cpu": "2", "memory": None, "nvidia.com/gpu": None}, "requests": None}
+def test_null_is_absent_as_in_the_api(tmp_path: Path) -> None:
+    resources: dict[str, Any] = {"limits": {"cpu": "2", "memory": None, "nvidia.com/gpu": None}, "requests": None}
     assert audited(tmp_path, item(spec=pod({"name": "a", "resources": resources})))["pods"] == []
     resources["limits"]["nvidia.com/gpu"] = 1
     (found,) = audited(tmp_path, item(spec=pod({"name": "a", "resources": resources, "env": None})))["pods"]
@@ -118,22 +121,22 @@ def test_null_is_absent_as_in_the_api(tmp_path):
         ),
     ],
 )
-def test_a_malformed_object_is_named_with_the_place(tmp_path, faulty, fault):
+def test_a_malformed_object_is_named_with_the_place(tmp_path: Path, faulty: Any, fault: str) -> None:
     with pytest.raises(TuningError) as caught:
         audited(tmp_path, item(), faulty)
     assert f'objects.json" cannot be used: {fault}' in str(caught.value)
     assert "Expected what `kubectl get pods -A -o json` prints." in str(caught.value)
 
 
-def test_all_malformed_objects_are_told_and_the_first_are_named(tmp_path):
+def test_all_malformed_objects_are_told_and_the_first_are_named(tmp_path: Path) -> None:
     with pytest.raises(TuningError) as caught:
         audited(tmp_path, *(item(metadata={"name": f"p{number}"}, spec=None) for number in range(12)))
     assert len(caught.value.details["problems"]) == 12
     assert "Pod default/p9: spec is missing; and 2 more. Expected" in str(caught.value)
 
 
-def test_objects_that_own_each_other_are_no_endless_chain(tmp_path):
-    def owned(name, by):
+def test_objects_that_own_each_other_are_no_endless_chain(tmp_path: Path) -> None:
+    def owned(name: Any, by: Any) -> Any:
         reference = {"kind": "ReplicaSet", "name": by, "controller": True}
         return item("ReplicaSet", metadata={"name": name, "ownerReferences": [reference]})
 
@@ -143,7 +146,7 @@ def test_objects_that_own_each_other_are_no_endless_chain(tmp_path):
     assert time.thread_time() - started < 5
 
 
-def places(value, path=()):
+def places(value: Any, path: Any = ()) -> Iterator[Any]:
     """The paths to everything in a value."""
     yield path
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -157,7 +160,7 @@ JUNK = st.sampled_from([None, "", "x", "1e999999999", 0, -1, 1.5, True, [], [1],
 
 @given(st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_stands_anywhere_in_an_object_it_is_audited_or_named(tmp_path, data):
+def test_whatever_stands_anywhere_in_an_object_it_is_audited_or_named(tmp_path: Path, data: Any) -> None:
     objects = copy.deepcopy(data.draw(st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=3)))
     for _change in range(data.draw(st.integers(1, 3))):
         *path, last = data.draw(st.sampled_from([place for place in places(objects) if place]))

@@ -224,8 +224,8 @@ def test_a_flag_that_overrules_a_file_is_compared_as_a_flag() -> None:
 
 @pytest.mark.parametrize("running", [{}, None])
 def test_flags_without_a_field_are_compared_in_any_order(running: dict[str, Any] | None) -> None:
-    lines = {"line": ["--node-ip=10.0.0.2", "--v=2"], "running": ["--v=2", "--node-ip=10.0.0.2"]}
-    assert differences(kubelet(**lines), running) == []
+    there = kubelet(line=["--node-ip=10.0.0.2", "--v=2"], running=["--v=2", "--node-ip=10.0.0.2"])
+    assert differences(there, running) == []
     there = kubelet(line=["--node-ip=10.0.0.3"], running=["--node-ip", "10.0.0.2", "--exit-on-lock-contention"])
     assert [(each.name, each.running, each.configured) for each in differences(there, running)] == [
         ("--exit-on-lock-contention", "true", "not set"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import budget_exhausted
@@ -36,15 +38,15 @@ FAILED = {
 }
 
 
-def problems(*findings):
+def problems(*findings: Any) -> Any:
     return to_dicts(Problem("some_code", "", finding) for finding in findings)
 
 
-def test_no_problem_is_no_text():
+def test_no_problem_is_no_text() -> None:
     assert preflight_problems({"gpu-01": {"problems": [], "blocked": []}, "gpu-02": {"problems": []}}) == ""
 
 
-def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
+def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too() -> None:
     exhausted = budget_exhausted("ml/trainer-0", "ml/a", 1, 1).to_dict()
     assert preflight_problems({"gpu-01": {"problems": [], "blocked": [exhausted]}, "gpu-02": {}}) == (
         "kubepin: nothing was changed. 2 of 2 nodes cannot be switched as asked:\n"
@@ -53,7 +55,7 @@ def test_what_budgets_forbid_now_and_a_failed_planning_are_problems_too():
     )
 
 
-def test_problems():
+def test_problems() -> None:
     text = preflight_problems(
         {
             "gpu-10": {"problems": problems("pod ml/trainer-0 cannot be evicted")},
@@ -69,13 +71,13 @@ def test_problems():
     )
 
 
-def test_a_problem_of_the_only_node():
+def test_a_problem_of_the_only_node() -> None:
     assert preflight_problems({"gpu-01": {"problems": problems("no kubelet")}}) == (
         "kubepin: nothing was changed. 1 of 1 node cannot be switched as asked:\n  gpu-01   no kubelet."
     )
 
 
-def test_a_good_run():
+def test_a_good_run() -> None:
     assert run_summary(
         {"gpu-10": {**TUNED, "outcome": "already_tuned", "policy": "static", "settings": []}, "gpu-2": TUNED}, 250
     ) == [
@@ -192,7 +194,7 @@ LINES = {
 
 
 @pytest.mark.parametrize(("result", "lines"), LINES.values(), ids=LINES.keys())
-def test_a_node(result, lines):
+def test_a_node(result: Any, lines: Any) -> None:
     first, *others = lines
     assert run_summary({"n1": result}, 1)[1:] == [f"  n1   {first}", *(f"       {line}" for line in others)]
 
@@ -223,7 +225,7 @@ def test_a_node(result, lines):
         pytest.param(["rolled_back"], 61, "kubepin: 1 node: 1 rolled back, 0 failed (1 min 1 s)", id="rolled back"),
     ],
 )
-def test_header(outcomes, seconds, header):
+def test_header(outcomes: Any, seconds: float, header: str) -> None:
     results = {f"n{number}": {"outcome": outcome} for number, outcome in enumerate(outcomes)}
     assert run_summary(results, seconds)[0] == header
 
@@ -237,15 +239,15 @@ def test_header(outcomes, seconds, header):
         pytest.param(FAILED, True, ["gpu-1", "gpu-2", "gpu-3"], id="a failure"),
     ],
 )
-def test_while_a_run_goes_on_only_what_is_new_is_shown(last, continues, shown):
+def test_while_a_run_goes_on_only_what_is_new_is_shown(last: Any, continues: bool, shown: list[str]) -> None:
     results = {"gpu-1": TUNED, "gpu-2": TUNED, "gpu-3": last}
     lines = run_summary(results, 60, ["gpu-2"], continues)
     assert lines[0].startswith("kubepin: 3 nodes: ")
     assert [line.split()[0] for line in lines[1:] if line.startswith("  gpu")] == shown
 
 
-def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name():
-    results = {f"gpu-{number:03d}": {} for number in range(500)}
+def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name() -> None:
+    results: dict[str, dict[str, Any]] = {f"gpu-{number:03d}": {} for number in range(500)}
     results["gpu-007"] = results["gpu-008"] = results["gpu-009"] = results["gpu-010"] = FAILED
     lines = run_summary(results, 60)
     assert lines[0] == "kubepin: 500 nodes: 496 to come, 4 failed (1 min 0 s)"
@@ -254,7 +256,7 @@ def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name():
     assert len(lines) < 12
 
 
-def test_of_many_refused_nodes_the_same_problem_is_shown_once_with_all_names():
+def test_of_many_refused_nodes_the_same_problem_is_shown_once_with_all_names() -> None:
     refused = {f"gpu-{number:02d}": {"problems": problems("splits core 0"), "blocked": []} for number in range(20)}
     head, *lines = preflight_problems(refused).splitlines()
     assert head == "kubepin: nothing was changed. 20 of 20 nodes cannot be switched as asked:"

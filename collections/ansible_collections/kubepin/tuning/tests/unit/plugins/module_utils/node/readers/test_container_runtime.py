@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,13 @@ def test_credentials_of_registries_stay_on_the_node(tmp_path: Path) -> None:
 def test_programs_are_found_as_a_service_finds_them(tmp_path: Path, name: str, found: str | None) -> None:
     program(tmp_path, "usr/sbin/runc")
     program(tmp_path, "opt/runc")
-    ran = []
-    machine = Machine(lambda command: ran.append(command) or (3, "out", "err"), str(tmp_path))
+    ran: list[Sequence[str]] = []
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        ran.append(command)
+        return 3, "out", "err"
+
+    machine = Machine(run, str(tmp_path))
     (answer,) = read_programs(machine, [name], [], [])["programs"]
     assert answer["command"] == [name, "--version"]
     if found is None:

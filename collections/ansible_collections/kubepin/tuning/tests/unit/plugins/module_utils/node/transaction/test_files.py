@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import files as files_module
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import (
     BACKUP,
     NEW,
@@ -257,8 +256,8 @@ class Disk:
             self.events.append(("rename", new))
             replace(old, new)
 
-        monkeypatch.setattr(files_module.os, "fsync", flush)
-        monkeypatch.setattr(files_module.os, "replace", rename)
+        monkeypatch.setattr(os, "fsync", flush)
+        monkeypatch.setattr(os, "replace", rename)
 
 
 def test_new_folders_are_on_disk_in_their_parents_before_a_file_in_them(

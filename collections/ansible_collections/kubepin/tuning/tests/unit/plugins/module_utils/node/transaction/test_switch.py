@@ -178,7 +178,7 @@ def test_a_run_is_refused_if_another_one_confirms_its_held_switch_meanwhile() ->
             switch.confirm(record, None)
 
     node.sleep = confirmed_meanwhile  # type: ignore[method-assign]  # the other run acts while this one sleeps
-    with pytest.raises(TuningError, match="another run is changing this node right now. Wait for it to end"):
+    with pytest.raises(TuningError, match=r"another run is changing this node right now\. Wait for it to end"):
         wait_for_held_switch(node, journal, own=None)
 
 

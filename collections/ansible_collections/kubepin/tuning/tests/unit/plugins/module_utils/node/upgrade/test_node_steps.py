@@ -7,10 +7,12 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +32,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sy
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import (
     node_steps,
     package_change,
-    packages,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record import read_entry
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
@@ -391,6 +392,11 @@ def _forks(machine: Machine, at: Callable[[int], int | None]) -> BaseException |
     return ended
 
 
+def _fails(error: int, first: int, last: int) -> Callable[[int], int | None]:
+    """For commands by number: the error of those from the first to the last."""
+    return lambda number: error if first <= number <= last else None
+
+
 def test_commands_that_cannot_be_started_never_leave_a_stopped_kubelet(
     make_machine: Callable[[str], Machine], sampled: Sampled
 ) -> None:
@@ -400,9 +406,9 @@ def test_commands_that_cannot_be_started_never_leave_a_stopped_kubelet(
     assert commands > 10
     failures: list[tuple[str, Callable[[int], int | None]]] = []
     for at in sampled(range(1, commands + 8)):  # undoing takes more
-        failures.append((f"from-{at}", lambda n, at=at: errno.EAGAIN if n >= at else None))
-        failures.append((f"once-{at}", lambda n, at=at: errno.EAGAIN if n == at else None))
-        failures.append((f"missing-{at}", lambda n, at=at: errno.ENOENT if n == at else None))
+        failures.append((f"from-{at}", _fails(errno.EAGAIN, at, 10**6)))
+        failures.append((f"once-{at}", _fails(errno.EAGAIN, at, at)))
+        failures.append((f"missing-{at}", _fails(errno.ENOENT, at, at)))
     for name, cannot_fork in failures:
         machine = make_machine(name)
         _forks(machine, cannot_fork)
@@ -420,7 +426,7 @@ def test_commands_that_cannot_be_started_while_a_broken_kubelet_is_undone(
     for at in sampled(range(1, first.forks + 4)):
         for name, last in (("from", 10**6), ("once", at)):
             machine = _broken(make_machine(f"{name}-{at}"))
-            _forks(machine, lambda n, at=at, last=last: errno.EAGAIN if at <= n <= last else None)
+            _forks(machine, _fails(errno.EAGAIN, at, last))
             machine.module_ends()
             assert machine.running == OLD, (name, at)
             with pytest.raises(TuningError, match="is back and verified"):
@@ -557,7 +563,9 @@ def test_a_record_that_is_not_of_this_form_is_refused_before_anything_changes(
 
 def test_a_step_without_copies_is_refused(machine: Machine) -> None:
     before = machine.state()
-    for step in (lambda: machine.node_upgrade().configure([]), machine.node_upgrade().switch_kubelet):
+    node_upgrade = machine.node_upgrade()
+    steps: tuple[Callable[[], object], ...] = (lambda: node_upgrade.configure([]), node_upgrade.switch_kubelet)
+    for step in steps:
         with pytest.raises(TuningError, match=r"record\.json is not there.*step `prepare` first"):
             step()
     assert (machine.state(), machine.running) == (before, OLD)
@@ -693,7 +701,7 @@ def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was
 def test_that_kubeadm_has_begun_is_known_until_the_new_kubelet_is_verified(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages.shutil, "which", lambda name: None)  # its programs are of no package
+    monkeypatch.setattr(shutil, "which", lambda name: None)  # its programs are of no package
 
     def began() -> bool:
         found: bool = read_node(machine.module_run, None, ["1.21.14", NEW])["kubeadm_began"]
@@ -896,5 +904,5 @@ def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
         node_upgrade = _at_its_kubelet(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), node_upgrade.switch_kubelet, True)
-        refused(lambda machine=machine: _next_run(machine))
+        refused(partial(_next_run, machine))
         assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number
