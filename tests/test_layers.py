@@ -42,6 +42,34 @@ EFFECTFUL = {
 }
 """Files of control/ that are not decisions, and why. No decision imports them."""
 
+TESTS = MODULE_UTILS.parents[1] / "tests/unit/plugins/module_utils"
+TESTED_WITH = {
+    "common/layout.py": "control/switch/test_plan.py",
+    "control/emit/node_settings.py": "control/emit/test_report.py",
+    "control/gpu_access/document.py": "control/gpu_access/test_container_runtime.py",
+    "control/gpu_access/programs.py": "control/gpu_access/test_container_runtime.py",
+    "control/kubelet/field_sources.py": "control/kubelet/test_running.py",
+    "control/kubelet/fields.py": "control/kubelet/test_decode.py",
+    "control/kubelet/kubelet.py": "node/readers/test_kubelet.py",
+    "control/module.py": "control/benchmark/test_namespace.py",
+    "control/node_call.py": "control/upgrade/test_node_run.py",
+    "control/run/outcome.py": "control/switch/test_result.py",
+    "control/switch/run.py": "../modules/test_kubelet_cpu_manager.py",
+    "control/upgrade/removed_settings.py": "control/upgrade/test_plan.py",
+    "control/upgrade/rules.py": "control/upgrade/test_plan.py",
+    "node/readers/gpu_access.py": "control/gpu_access/test_loss.py",
+    "node/readers/kubeadm.py": "node/upgrade/test_node_steps.py",
+    "node/transaction/facts.py": "../modules/test_kubelet_cpu_manager.py",
+    "node/transaction/records.py": "node/transaction/test_journal.py",
+    "node/transaction/transaction.py": "node/transaction/test_switch.py",
+    "node/transaction/undoing.py": "node/transaction/test_switch.py",
+    "node/transaction/verification.py": "node/transaction/test_switch.py",
+    "node/upgrade/package_change.py": "node/upgrade/test_node_steps.py",
+    "node/upgrade/record.py": "node/upgrade/test_node_steps.py",
+    "node/upgrade/targets.py": "node/upgrade/test_node_steps.py",
+}
+"""File without a test of its own name -> the test of what it is a part of, where users would notice its faults."""
+
 FILES = {str(path.relative_to(MODULE_UTILS)): path.read_text() for path in sorted(MODULE_UTILS.rglob("*.py"))}
 DECISIONS = [name for name in FILES if not name.startswith("node/") and name not in EFFECTFUL]
 
@@ -90,6 +118,26 @@ def test_what_runs_on_a_node_does_not_need_the_control_node() -> None:
 
 def test_what_both_share_needs_neither() -> None:
     assert breaches("common/", "node/", "control/") == []
+
+
+def own_test(name: str) -> Path:
+    """Where the test of a file of module_utils is, which has the file's name."""
+    path = TESTS / name
+    return path.with_name(f"test_{path.name}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_has_a_test_of_its_name_or_is_a_part_of_what_another_tests(name: str) -> None:
+    if own_test(name).is_file():
+        assert name not in TESTED_WITH
+    else:
+        assert (TESTS / TESTED_WITH.get(name, "no such test")).is_file(), f"{own_test(name)} is missing"
+
+
+def test_no_test_is_left_of_a_file_that_is_gone() -> None:
+    found = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
+    assert found - {str(own_test(name).relative_to(TESTS)) for name in FILES} == set()
+    assert set(TESTED_WITH) - set(FILES) == set()
 
 
 def test_an_import_within_a_function_and_a_submodule_count() -> None:
