@@ -45,6 +45,10 @@ EFFECTFUL = {
 TESTS = MODULE_UTILS.parents[1] / "tests/unit/plugins/module_utils"
 TESTED_WITH = {
     "common/layout.py": "control/switch/test_plan.py",
+    "control/assess/reader.py": "control/assess/test_cluster.py",
+    "control/check/node.py": "control/check/test_run.py",
+    "control/check/pods.py": "control/check/test_run.py",
+    "control/check/report.py": "control/check/test_run.py",
     "control/emit/node_settings.py": "control/emit/test_report.py",
     "control/gpu_access/document.py": "control/gpu_access/test_container_runtime.py",
     "control/gpu_access/programs.py": "control/gpu_access/test_container_runtime.py",

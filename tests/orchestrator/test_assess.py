@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.cluster import assess_cluster
 from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.control.assess.test_cluster import (
-    main as container,
-)
-from ansible_collections.kubepin.tuning.tests.unit.plugins.module_utils.control.assess.test_cluster import (
     node,
     placed,
-    pod,
     seen,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main as container
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import pod
 from rich.console import Console
 
 from orchestrator import assess

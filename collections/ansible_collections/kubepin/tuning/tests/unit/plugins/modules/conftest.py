@@ -88,3 +88,12 @@ def run(node: SimulatedNode, plan: Answer) -> Answer:
         return plan("kubelet_cpu_manager", **params)
 
     return later
+
+
+@pytest.fixture
+def kubelet_without_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose kubelet names no container runtime that is known."""
+    module = importlib.import_module(f"{MODULES}.kubelet_info")
+    found = machines.sources(version=None)
+    monkeypatch.setattr(module, "read_sources", lambda run: found)
+    monkeypatch.setattr(module, "read_programs", lambda run: pytest.fail("no program needs to be run for this"))

@@ -1,31 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that talk to the API, with one in memory."""
-
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import time
 from typing import Any
 
-import pytest
-import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import new_mark
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import ProbeRequest
-from ansible_collections.kubepin.tuning.plugins.modules import node_api_info, pod_probe
+from ansible_collections.kubepin.tuning.plugins.modules import node_api_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import api_server
 from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import StandIn, end, reset
-
-NO_API: Any = None
-
-
-def test_every_fact_of_the_probe_is_documented() -> None:
-    facts = pod_probe.Probe(NO_API, "kube-system", "n1")._facts(
-        {"metadata": {"uid": "u"}}, ProbeRequest("n1", "kube-system", "busybox", 1, 1, "gpu", [], 15, 120)
-    )
-    assert set(yaml.safe_load(pod_probe.RETURN)["probe"]["contains"]) == set(facts)
 
 
 class TwoNodes:
@@ -89,7 +73,8 @@ def test_gpu_partitions_that_pods_keep_are_counted() -> None:
         "drain": drain,
         "work": None,
     }
-    node = node_api_info.read_many(Partitioned(), [question])["gpu-01"]["node"]
+    api: Any = Partitioned()
+    node = node_api_info.read_many(api, [question])["gpu-01"]["node"]
     assert (node["gpu_resource"], node["allocatable"]["gpu"], node["drain"]["gpus_kept"]) == (
         "nvidia.com/mig-1g.5gb",
         7,
@@ -116,9 +101,9 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
     assert api.asked == ["nodes", "budgets", "daemon sets"]
 
 
-def test_the_containers_of_a_node_are_read_with_the_rule_for_exclusive_cpus():
+def test_the_containers_of_a_node_are_read_with_the_rule_for_exclusive_cpus() -> None:
     class Running(TwoNodes):
-        def pods_on(self, name):
+        def pods_on(self, name: str) -> list[Any]:
             whole = {"limits": {"cpu": "2", "memory": "1Gi", "nvidia.com/gpu": "1"}}
             return [
                 {
@@ -141,13 +126,14 @@ def test_the_containers_of_a_node_are_read_with_the_rule_for_exclusive_cpus():
         "drain": None,
         "work": None,
     }
-    (container,) = node_api_info.read_many(Running(), [question])["gpu-01"]["node"]["containers"]
+    api: Any = Running()
+    (container,) = node_api_info.read_many(api, [question])["gpu-01"]["node"]["containers"]
     assert (container["name"], container["id"], container["gpus"]) == ("main", "abc", ["nvidia.com/gpu"])
     assert (container["exclusive"], container["reasons"]) == (False, ["other_container"])
 
 
-def test_without_a_drain_only_the_nodes_are_listed():
-    api = TwoNodes()
+def test_without_a_drain_only_the_nodes_are_listed() -> None:
+    api: Any = TwoNodes()
     question = {
         "node": "mute",
         "gpu_resource": "amd.com/gpu",
@@ -194,174 +180,6 @@ def test_kubelets_are_asked_once_and_only_those_of_ready_nodes() -> None:
     assert sorted(api.asked) == ["configz of gpu-01", "configz of gpu-02", "nodes"]
 
 
-class RejectingNode:
-    """A stand-in for the API of a node whose device plugin is back at the third pod."""
-
-    def __init__(self, rejections: Any) -> None:
-        self.rejections, self.pods = rejections, 0
-        self.live: Any = None
-
-    def create_pod(self, manifest: Any) -> Any:
-        self.pods += 1
-        rejected = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no healthy devices"}
-        status = rejected if self.pods <= self.rejections else {"phase": "Running", "qosClass": "Guaranteed"}
-        self.live = {**manifest, "metadata": {**manifest["metadata"], "uid": str(self.pods)}, "status": status}
-        return self.live
-
-    def pod(self, namespace: Any, name: Any) -> Any:
-        return self.live
-
-    def delete_pod(self, pod: Any, at_once: bool = False) -> None:
-        self.live = None
-
-    def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
-        lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(16))
-        return "".join(lines) if self.live["status"]["phase"] == "Running" else ""
-
-    def pod_events(self, namespace: Any, uid: Any) -> list[Any]:
-        return []
-
-    def kubelet_listens(self, node: Any) -> Any:
-        return None
-
-    def until(self, deadline: Any) -> Any:
-        return contextlib.nullcontext()
-
-
-class LateStatus(RejectingNode):
-    """A stand-in for the API of a node whose kubelet tells of a rejection by an event only."""
-
-    def create_pod(self, manifest: Any) -> Any:
-        super().create_pod(manifest)
-        if self.live["status"]["phase"] == "Failed":
-            self.live["status"] = {"phase": "Pending"}
-        return self.live
-
-    def pod_events(self, namespace: Any, uid: Any) -> list[Any]:
-        return [{"type": "Warning", "reason": "UnexpectedAdmissionError", "message": "no healthy devices"}]
-
-
-class EndingKubelet(RejectingNode):
-    """A stand-in for the API of a node whose kubelet ends after some seconds; its pods are removed by nobody then."""
-
-    def __init__(self, clock: Any, ends_at: Any, starts_again_at: float = 999) -> None:
-        super().__init__(rejections=0)
-        self.clock, self.ends_at, self.starts_again_at, self.asked_to_remove = clock, ends_at, starts_again_at, False
-
-    def kubelet_listens(self, node: Any) -> Any:
-        return not self.ends_at <= self.clock["now"] < self.starts_again_at
-
-    def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
-        if not self.kubelet_listens("n1"):
-            raise ApiError("the node's kubelet refuses the connection", 500, "connection refused")
-        lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(int(self.clock["now"]) + 1))
-        return "".join(lines)
-
-    def delete_pod(self, pod: Any, at_once: bool = False) -> None:
-        self.asked_to_remove = True
-
-
-REQUEST = ProbeRequest("n1", "kube-system", "busybox", 1, 1, "nvidia.com/gpu", ["/dev/nvidia[0-9]*"], 15, 30)
-
-
-def probe_on(node: Any, monkeypatch: Any, clock: Any) -> Any:
-    monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
-    monkeypatch.setattr(time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
-    return pod_probe.Probe(node, "kube-system", "n1")
-
-
-def probe_of(node: Any, monkeypatch: Any, clock: Any = None, **changes: Any) -> Any:
-    return probe_on(node, monkeypatch, clock or {"now": 0.0}).run(dataclasses.replace(REQUEST, **changes))
-
-
-def test_a_probe_is_started_anew_until_the_device_plugin_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = RejectingNode(rejections=2)
-    assert probe_of(node, monkeypatch, retry_rejected=True)["cpus_allowed_list"] == "1"
-    assert node.pods == 3
-
-
-def test_a_rejection_that_only_an_event_tells_of_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = {"now": 0.0}
-    node = LateStatus(rejections=2)
-    assert probe_of(node, monkeypatch, clock, retry_rejected=True)["cpus_allowed_list"] == "1"
-    assert (node.pods, clock["now"]) == (3, 1.0)
-
-
-def test_a_probe_that_is_rejected_until_the_timeout_says_so_and_leaves_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = RejectingNode(rejections=999)
-    with pytest.raises(TuningError, match=r"rejects the probe pod .* its device plugin is not back"):
-        probe_of(node, monkeypatch, retry_rejected=True)
-    assert node.pods > 2
-    assert node.live is None
-
-
-def test_a_probe_is_rejected_at_once_if_nobody_asked_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = RejectingNode(rejections=1)
-    with pytest.raises(TuningError, match="rejects the probe pod"):
-        probe_of(node, monkeypatch)
-    assert node.pods == 1
-
-
-def test_a_probe_ends_as_soon_as_the_kubelet_has_ended_and_waits_for_nobody_to_remove_the_pod(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = {"now": 0.0}
-    node = EndingKubelet(clock, ends_at=5)
-    with pytest.raises(TuningError, match="the kubelet of node n1 has ended"):
-        probe_of(node, monkeypatch, clock)
-    assert clock["now"] <= 7
-    assert node.asked_to_remove
-
-
-def test_a_moment_without_an_answer_is_no_ended_kubelet(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = {"now": 0.0}
-    node = EndingKubelet(clock, ends_at=5, starts_again_at=5.6)
-    assert probe_of(node, monkeypatch, clock)["seconds_observed"] == 15
-
-
-class SilentApi(EndingKubelet):
-    """A stand-in for an API server that is away for some seconds, and then shows a kubelet that reported at its start."""
-
-    def __init__(self, clock: Any, back_at: Any, **kubelet: Any) -> None:
-        super().__init__(clock, **kubelet)
-        self.back_at = back_at
-
-    def node(self, name: Any) -> dict[str, Any]:
-        if self.clock["now"] < self.back_at:
-            raise ApiError("the API server cannot be reached: Connection refused", None, "Connection refused")
-        heartbeat = {"type": "Ready", "status": "False", "lastHeartbeatTime": "2026-11-27T03:00:00Z"}
-        return {"metadata": {"name": name}, "status": {"conditions": [heartbeat]}}
-
-
-REPORT = 1795748400.0
-"""The heartbeat of `SilentApi` in seconds since 1970."""
-
-
-@pytest.mark.parametrize(
-    ("since", "back_at", "ends_at", "message"),
-    [
-        (REPORT + 0.9, 20, 999, None),
-        (REPORT + 0.9, 40, 999, "within 30 s: the API server cannot be reached"),
-        (REPORT + 1, 0, 999, "within 30 s: the API has not heard of the node since its kubelet was started"),
-        (REPORT + 1, 0, 5, "has ended"),
-    ],
-    ids=["a pause", "away", "no report", "ended"],
-)
-def test_a_probe_waits_for_the_report_of_the_kubelet_that_was_started(
-    monkeypatch: pytest.MonkeyPatch, since: Any, back_at: int, ends_at: int, message: str | None
-) -> None:
-    clock = {"now": 0.0}
-    node = SilentApi(clock, back_at, ends_at=ends_at)
-    probe = probe_on(node, monkeypatch, clock)
-    if message is None:
-        probe.await_report(REQUEST, since)
-        assert 20 <= clock["now"] < 21
-    else:
-        with pytest.raises(TuningError, match=message):
-            probe.await_report(REQUEST, since)
-    assert node.pods == 0
-
-
 def test_a_node_that_another_run_and_a_program_work_on_is_told(
     server: StandIn, kubeconfig_file: str, answer: Any
 ) -> None:
@@ -387,10 +205,3 @@ def test_a_wait_outlasts_an_outage(server: StandIn, kubeconfig_file: str, answer
     waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for={"ready": True, "timeout": 30})
     assert waited["node"]["ready"]
     assert waited["waited_seconds"] < 10
-
-
-def test_the_rights_are_asked_for_through_an_outage(server: StandIn, kubeconfig_file: str, answer: Any) -> None:
-    allowed = api_server.answer(201, b'{"status": {"allowed": true}}')
-    server.faults.extend([end, api_server.answer(429, b"Too many requests", Retry_After="0"), *[allowed] * 100])
-    found = answer("api_rights_info", kubeconfig=kubeconfig_file, purposes=["audit"])
-    assert found["missing"] == []

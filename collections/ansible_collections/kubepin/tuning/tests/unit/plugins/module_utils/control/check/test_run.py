@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import running_containers
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.report import (
@@ -17,7 +18,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.repor
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.run import checked
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import ENV, HEAD, sources, topology_facts
 
@@ -357,7 +357,7 @@ def test_what_cannot_be_checked_is_no_drift_and_not_as_planned(given: dict[str, 
 
 
 def test_a_host_that_cannot_be_read_is_not_checked_for_that_reason() -> None:
-    hosts = [
+    hosts: list[dict[str, Any]] = [
         {"inventory_hostname": "a", "__node_check_name": "gpu-01", "__node_check_read": {"msg": "No route to host"}},
         {"inventory_hostname": "b", "__node_check_name": "gpu-02", "__node_check_read": {"check": check()}},
         {"inventory_hostname": "c"},
