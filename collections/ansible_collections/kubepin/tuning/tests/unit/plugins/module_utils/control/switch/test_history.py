@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def switch(name: str, *changes: tuple[str, str | None, str | None], version: str
     return Committed(name, version, tuple(FileChange(*change, "reason") for change in changes))
 
 
-def history(*switches: Committed, current: dict[str, str | None], **changes: Any) -> History:
+def history(*switches: Committed, current: Mapping[str, str | None], **changes: Any) -> History:
     known: dict[str, Any] = {
         "sequences": tuple(range(1, len(switches) + 1)),
         "directory": "/var/lib/kubepin/switches",
