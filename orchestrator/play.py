@@ -23,6 +23,9 @@ from orchestrator.processes import MARK, end_marked
 from orchestrator.reading import Reader
 from orchestrator.scratch import places, scratch_folder
 
+KEEP_ALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
+"""Options of ssh, as in ansible.cfg, which ANSIBLE_CONFIG may replace: a host that loses its power is noticed in 40 s."""
+
 _POLL_SECONDS = 1  # between calls of `watch` while Ansible prints nothing; ansible-runner's default is 5
 
 
@@ -172,5 +175,7 @@ def _environment(mark: str) -> dict[str, str]:
         MARK: mark,
         # otherwise ansible-runner sets it to False and overrides ansible.cfg
         "ANSIBLE_HOST_KEY_CHECKING": os.environ.get("ANSIBLE_HOST_KEY_CHECKING", "True"),
+        # ssh takes the first value of an option, so the user's own come first
+        "ANSIBLE_SSH_EXTRA_ARGS": f"{os.environ.get('ANSIBLE_SSH_EXTRA_ARGS', '')} {KEEP_ALIVE}".strip(),
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
     }

@@ -64,6 +64,25 @@ def test_results_and_facts_come_from_events(project: Path, tune: Write, monkeypa
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+def test_a_host_without_power_is_noticed_within_a_minute(
+    project: Path, tune: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where ansible.cfg says nothing of it, as in this project, and beside options of the user."""
+    monkeypatch.setenv("ANSIBLE_SSH_EXTRA_ARGS", "-o ProxyJump=bastion")
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/asked\nexit 255\n')
+    ssh.chmod(0o755)
+    (project / "hosts").write_text(f"[gpu_nodes]\ngpu-01 ansible_connection=ssh ansible_ssh_executable={ssh}\n")
+    tune("- ansible.builtin.ping:")
+    assert run_play(Play(project, project / "playbooks/tune_gpu_nodes.yml"), ignore).hosts[0].outcome == "unreachable"
+    asked = [line for line in (tmp_path / "asked").read_text().splitlines() if "=" in line and " " not in line]
+    options = [word for option in asked for word in ("-o", option)]
+    effective = subprocess.run(["ssh", "-G", *options, "gpu-01"], check=True, capture_output=True, text=True).stdout
+    found = dict(line.split(" ", 1) for line in effective.splitlines() if " " in line)
+    assert int(found["serveraliveinterval"]) * (int(found["serveralivecountmax"]) + 1) <= 60
+    assert found["proxyjump"] == "bastion"
+
+
 def test_a_listener_that_fails_ends_the_run_and_is_named(project: Path, tune: Write) -> None:
     tune(f"- ansible.builtin.command: sleep {SLEEP}")
 
