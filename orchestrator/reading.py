@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 
 from orchestrator.model import Event, HostResult, PlayResult
@@ -152,7 +153,7 @@ class Reader:
         result = as_object(facts.get("kubepin_result"))
         steps = _objects(as_object(facts.get("kubepin_upgrade_result")).get("steps"))
         settings = [
-            f"{entry.get('name')}: {entry.get('before')} -> {entry.get('after')}"
+            f"{entry.get('name')}: {shown(entry.get('before'))} -> {shown(entry.get('after'))}"
             for entry in _objects(result.get("settings"))
         ]
         problems = " ".join(text for name in _WITH_PROBLEMS for text in problem_texts(facts.get(name)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.problems import no_version
@@ -144,12 +145,4 @@ def _kind(node: NodeSettings) -> tuple[Any, ...]:
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings' values for people, by field."""
-    return {name: _shown(value) for name, value in settings.items()}
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_shown(each)}" for key, each in sorted(value.items()))
-    if isinstance(value, list):
-        return "; ".join(f"NUMA node {each['numaNode']} {_shown(each['limits'])}" for each in value)
-    return str(value)
+    return {name: shown(value) for name, value in settings.items()}

@@ -24,8 +24,10 @@ NVIDIA_CONFIG = "/etc/nvidia-container-runtime/config.toml"
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 RUNC_SHIMS = ("io.containerd.runc.v1", "io.containerd.runc.v2")
 
-_CRI_PLUGINS = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
-"""Plugin names in containerd's configuration, version 3 and version 2."""
+_CRI_PLUGINS = {"io.containerd.cri.v1.runtime": True, "io.containerd.grpc.v1.cri": False}
+"""Plugin names in containerd's configuration -> whether CDI is on if `enable_cdi` is not set: version 3 and newer, and
+version 2. containerd 2.4 has no `enable_cdi` any more: CDI is always on (containerd/containerd RELEASES.md,
+internal/cri/server/container_create_linux.go)."""
 _LOW_LEVEL = ("docker-runc", "runc", "crun")
 """The programs that nvidia-container-runtime looks for by default; newer releases omit the first."""
 _NVIDIA = "nvidia-container-runtime"
@@ -71,20 +73,21 @@ class NvidiaSettings:
 
 
 def containerd_runtime(dump: str) -> Runtime:
-    """:param dump: what ``containerd config dump`` prints, for configurations of version 2 and 3
+    """:param dump: what ``containerd config dump`` prints, for configurations of version 2, 3 and 4
 
     :raises Unknown: if it has another form
     """
     plugins = Table.of_toml("`containerd config dump`", dump).table("plugins")
-    cri = next((plugins.table(name) for name in _CRI_PLUGINS if name in plugins.values), None)
-    if cri is None:
+    plugin = next((name for name in _CRI_PLUGINS if name in plugins.values), None)
+    if plugin is None:
         raise Unknown("`containerd config dump` has no CRI plugin")
+    cri = plugins.table(plugin)
     settings = cri.table("containerd")
     default, runtimes = settings.text("default_runtime_name") or "runc", settings.table("runtimes")
     if default not in runtimes.values:
         raise Unknown(f'`containerd config dump` names no runtime "{default}" of the CRI plugin')
     handlers = [_containerd_handler(name, runtimes.table(name)) for name in runtimes.values]
-    return Runtime(_for_gpus(handlers, default), cri.flag("enable_cdi"), ())
+    return Runtime(_for_gpus(handlers, default), cri.flag("enable_cdi", _CRI_PLUGINS[plugin]), ())
 
 
 def crio_runtime(config: str) -> Runtime:

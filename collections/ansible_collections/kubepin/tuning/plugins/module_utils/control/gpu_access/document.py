@@ -75,9 +75,9 @@ class Table:
             raise self._unexpected(name, "a list of texts")
         return texts
 
-    def flag(self, name: str) -> bool:
-        """The boolean with this name; one that is not there is false."""
-        flag: bool = self._value(name, bool, "true or false", False)
+    def flag(self, name: str, default: bool = False) -> bool:
+        """The boolean with this name, or the default."""
+        flag: bool = self._value(name, bool, "true or false", default)
         return flag
 
     def number(self, name: str) -> int | None:
@@ -105,6 +105,6 @@ class Table:
 
 def _shown(value: t.Any) -> str:
     try:
-        return repr(value)[:_SHOWN]
+        return json.dumps(value, default=str, ensure_ascii=False)[:_SHOWN]
     except ValueError:  # of a number with more digits than Python writes
         return "a number beyond all measure"

@@ -8,6 +8,7 @@ import textwrap
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration, listed
 
 _GAP = "   "
@@ -76,8 +77,8 @@ def run_summary(
     outcomes = [_outcome(result) for result in results.values()]
     lines = [_header(outcomes, seconds)]
     goes_on = (continues or "waiting" in outcomes) and not any(outcome in _FAILURES for outcome in outcomes)
-    shown = new if new is not None and goes_on else results
-    blocks = {host: _node_lines(results[host]) for host in natural_sort(results) if host in shown}
+    printed = new if new is not None and goes_on else results
+    blocks = {host: _node_lines(results[host]) for host in natural_sort(results) if host in printed}
     if len(blocks) <= _ONE_BY_ONE:
         width = max(map(len, blocks), default=0)
         for host, (first, *others) in blocks.items():
@@ -95,8 +96,8 @@ def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bo
         hosts_of.setdefault(tuple(block), []).append(host)
     lines = []
     for same, hosts in hosts_of.items():
-        shown = len(hosts) if all_named(hosts[0]) else _NAMED
-        names = textwrap.wrap(listed(hosts, shown), _WIDTH, break_on_hyphens=False)
+        most = len(hosts) if all_named(hosts[0]) else _NAMED
+        names = textwrap.wrap(listed(hosts, most), _WIDTH, break_on_hyphens=False)
         lines += [*(f"  {line}" for line in names), *(f"      {line}" for line in same)]
     return lines
 
@@ -150,7 +151,7 @@ def _first_line(result: Mapping[str, t.Any]) -> str:
     policy = next((s for s in settings if s["name"] == _POLICY), None)
     if outcome in ("uninstalled", "would_uninstall") and not settings:
         return _GAP.join(["settings are as before the first switch", *label])
-    columns = [f"{_value(policy['before'])} -> {_value(policy['after'])}" if policy else _change_in_words(settings)]
+    columns = [f"{shown(policy['before'])} -> {shown(policy['after'])}" if policy else _change_in_words(settings)]
     if reserved.get("cpus"):
         explanation = f" ({reserved['explanation']})" if reserved.get("explanation") else ""
         columns.append(f"reserved {reserved['cpus']}{explanation}")
@@ -190,28 +191,17 @@ def _failure_lines(result: Mapping[str, t.Any]) -> list[str]:
 
 def _other_settings(result: Mapping[str, t.Any]) -> list[str]:
     """A line for each change that the first line does not show."""
-    shown = {_POLICY, _RESERVED} if (result.get("reserved") or {}).get("cpus") else {_POLICY}
+    in_first_line = {_POLICY, _RESERVED} if (result.get("reserved") or {}).get("cpus") else {_POLICY}
     lines = []
     for setting in result.get("settings") or []:
-        if setting["name"] not in shown:
+        if setting["name"] not in in_first_line:
             reason = f" ({setting['reason']})" if setting.get("reason") else ""
-            lines.append(
-                f"{setting['name']}: {_value(setting.get('before'))} -> {_value(setting.get('after'))}{reason}"
-            )
+            lines.append(f"{setting['name']}: {shown(setting.get('before'))} -> {shown(setting.get('after'))}{reason}")
     return lines
 
 
 def _closing_lines(result: Mapping[str, t.Any]) -> list[str]:
     return [f"next: {result['next_step']}"] if result.get("next_step") else []
-
-
-def _value(value: object) -> str:
-    """A setting as text: a missing value is "unset", a mapping is written as key=value."""
-    if value is None or value == "":
-        return "unset"
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}={item}" for key, item in value.items()) or "unset"
-    return str(value)
 
 
 def natural_sort(names: Mapping[str, object]) -> list[str]:

@@ -83,6 +83,7 @@ imports = ['/etc/containerd/config.toml', '/etc/containerd/conf.d/99-nvidia.toml
             BinaryName = ''
             SystemdCgroup = true
 """
+CONTAINERD_2_4 = CONTAINERD_2.replace("version = 3", "version = 4").replace("    enable_cdi = true\n", "")
 CRIO = """\
 [crio]
   root = "/var/lib/containers/storage"
@@ -258,9 +259,18 @@ def test_handlers_that_differ_make_a_fact_unknown(machine: Any) -> None:
     assert any("legacy under nvidia, device_specs under runc" in why for why in report["unknown"])
 
 
-@pytest.mark.parametrize(("specification", "expected"), [("nvidia.yaml", "cdi"), ("vendor.yaml", "device_specs")])
-def test_containerd_2_with_plain_runc(machine: Any, specification: str, expected: str) -> None:
-    machine.program("/usr/bin/containerd", config_dump=CONTAINERD_2)
+@pytest.mark.parametrize(
+    ("dump", "specification", "expected"),
+    [
+        pytest.param(CONTAINERD_2, "nvidia.yaml", "cdi", id="version 3"),
+        pytest.param(CONTAINERD_2, "vendor.yaml", "device_specs", id="version 3, another vendor"),
+        pytest.param(CONTAINERD_2.replace("cdi = true", "cdi = false"), "nvidia.yaml", "device_specs", id="CDI off"),
+        pytest.param(CONTAINERD_2_4, "nvidia.yaml", "cdi", id="version 4 has no enable_cdi any more"),
+        pytest.param(CONTAINERD_2_4, "vendor.yaml", "device_specs", id="version 4, another vendor"),
+    ],
+)
+def test_containerd_2_with_plain_runc(machine: Any, dump: str, specification: str, expected: str) -> None:
+    machine.program("/usr/bin/containerd", config_dump=dump)
     machine.program("/usr/local/sbin/runc")
     machine.answers["/usr/local/sbin/runc"] = {"--version": RUNC.format("1.2.6")}
     machine.file(f"/var/run/cdi/{specification}")
@@ -381,7 +391,7 @@ RUNTIMES = '[plugins."io.containerd.grpc.v1.cri".containerd'
         ),
         pytest.param(
             f"{RUNTIMES}.runtimes]\nrunc = 'x'",
-            """plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc is 'x': expected a table""",
+            """plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc is "x": expected a table""",
             id="a runtime is a text",
         ),
         pytest.param(
@@ -391,12 +401,12 @@ RUNTIMES = '[plugins."io.containerd.grpc.v1.cri".containerd'
         ),
         pytest.param(
             f"{RUNTIMES}.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\noptions.SystemdCgroup = 'yes'",
-            "SystemdCgroup is 'yes': expected true or false",
+            'SystemdCgroup is "yes": expected true or false',
             id="a flag is a text",
         ),
         pytest.param(
             f"{RUNTIMES}.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\noptions.BinaryName = 1979-05-27",
-            "BinaryName is datetime.date(1979, 5, 27): expected a text",
+            'BinaryName is "1979-05-27": expected a text',
             id="a program is a date",
         ),
     ],
@@ -422,7 +432,7 @@ def test_any_odd_configuration_of_containerd_is_told(machine: Any, dump: Any, wh
         ),
         pytest.param(
             CRIO.format(default="runc").replace('"/usr/bin/crun"', "true"),
-            "crio.runtime.runtimes.crun.runtime_path is True: expected a text",
+            "crio.runtime.runtimes.crun.runtime_path is true: expected a text",
             id="path",
         ),
     ],
@@ -442,7 +452,7 @@ def test_any_odd_configuration_of_crio_is_told(machine: Any, config: Any, why: s
         pytest.param("{}", "`docker info` names no default runtime", id="empty"),
         pytest.param(
             '{"DefaultRuntime": "runc", "Runtimes": {"runc": "x"}}',
-            "Runtimes.runc is 'x': expected a table",
+            'Runtimes.runc is "x": expected a table',
             id="a runtime is a text",
         ),
     ],
@@ -462,7 +472,7 @@ def test_any_odd_answer_of_docker_is_told(machine: Any, info: str, why: str) -> 
         pytest.param("nvidia-container-runtime = 5", "nvidia-container-runtime is 5: expected a table", id="no table"),
         pytest.param(
             "[nvidia-container-runtime]\nruntimes = 'runc'",
-            "runtimes is 'runc': expected a list of texts",
+            'runtimes is "runc": expected a list of texts',
             id="no list",
         ),
         pytest.param(

@@ -164,13 +164,13 @@ def changed(**info: Any) -> Any:
         pytest.param("no JSON", "`crictl inspect` answers in another form", id="no JSON"),
         pytest.param("[]", "`crictl inspect` names no process (info.pid)", id="a list"),
         pytest.param(changed(pid=None), "`crictl inspect` names no process (info.pid)", id="no process"),
-        pytest.param(changed(pid="7"), "pid is '7': expected a whole number", id="a process of text"),
-        pytest.param(changed(runtimeOptions="x"), "runtimeOptions is 'x': expected a table", id="options"),
+        pytest.param(changed(pid="7"), 'pid is "7": expected a whole number', id="a process of text"),
+        pytest.param(changed(runtimeOptions="x"), 'runtimeOptions is "x": expected a table', id="options"),
         pytest.param(changed(runtimeType=5), "runtimeType is 5: expected a text", id="runtime"),
-        pytest.param(changed(runtimeSpec={"mounts": ["x"]}), "mounts is ['x']: expected a list of tables", id="mounts"),
+        pytest.param(changed(runtimeSpec={"mounts": ["x"]}), 'mounts is ["x"]: expected a list of tables', id="mounts"),
         pytest.param(
             changed(runtimeSpec={"linux": {"resources": {"devices": [{"allow": True, "major": "x"}]}}}),
-            "major is 'x': expected a whole number",
+            'major is "x": expected a whole number',
             id="rules",
         ),
         pytest.param(

@@ -90,7 +90,7 @@ def test_null_is_absent_as_in_the_api(tmp_path: Path) -> None:
     [
         (item(spec=None), "Pod default/x: spec is missing"),
         (item(spec={"containers": [{"image": "a"}]}), "Pod default/x: spec.containers[0].name is missing"),
-        (item(spec={"containers": {"name": "a"}}), "Pod default/x: spec.containers is {'name': 'a'}: expected a list"),
+        (item(spec={"containers": {"name": "a"}}), 'Pod default/x: spec.containers is {"name": "a"}: expected a list'),
         (item(spec=[]), "Pod default/x: spec is []: expected an object"),
         (item(metadata={"name": "x", "namespace": 7}), "Pod 7/x: metadata.namespace is 7: expected a text"),
         (
@@ -107,11 +107,11 @@ def test_null_is_absent_as_in_the_api(tmp_path: Path) -> None:
         ),
         (
             item(spec=pod({"name": "a", "securityContext": {"privileged": "yes"}})),
-            "Pod default/x: spec.containers[0].securityContext.privileged is 'yes': expected true or false",
+            'Pod default/x: spec.containers[0].securityContext.privileged is "yes": expected true or false',
         ),
         (
             item(spec=pod({"name": "a", "resources": {"claims": ["gpu"]}})),
-            "Pod default/x: spec.containers[0].resources.claims[0] is 'gpu': expected an object",
+            'Pod default/x: spec.containers[0].resources.claims[0] is "gpu": expected an object',
         ),
         (item("Deployment", spec={"replicas": 1}), "Deployment default/x: spec.template is missing"),
         (item("Deployment", apiVersion=None), "Deployment default/x: apiVersion is missing"),
