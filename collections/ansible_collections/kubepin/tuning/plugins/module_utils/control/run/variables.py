@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: variables of an inventory that look like kubepin's and are none: Ansible ignores them without a word."""
+"""Pure: what is wrong with the names and types of variables, which Ansible either ignores or ends with a traceback."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.problems import batch_invalid, text_given
+
+BATCHES = "kubepin_batches"
 SHARED = (
-    "kubepin_batches",
+    BATCHES,
     "kubepin_kubeconfig",
     "kubepin_node_name",
     "kubepin_progress_directory",
@@ -50,3 +55,23 @@ def misspelt(names: Iterable[str], known_of_role: Mapping[str, Collection[str]])
         for name in sorted(set(names) - known)
         if name.startswith(prefixes) and (close := difflib.get_close_matches(name, sorted(known), 1, _ALIKE))
     ]
+
+
+def type_problems(values: Mapping[str, object], kinds: Mapping[str, str]) -> list[Problem]:
+    """A problem for each variable that is text and must be a list or a dictionary, and for batches that are none.
+
+    ``-e name=[1]`` gives text: Ansible takes only ``-e '{"name": [1]}'`` and files as YAML.
+
+    :param values: the variables of a host
+    :param kinds: variable -> ``list`` or ``dict``
+    """
+    given = {name: value for name, value in values.items() if isinstance(value, str) and value}
+    problems = [text_given(name, kinds[name], given[name]) for name in sorted(kinds) if name in given]
+    batches = values.get(BATCHES, 1)
+    sizes = list(batches) if isinstance(batches, (list, tuple)) else [batches]
+    return [*problems, *(batch_invalid(size) for size in sizes or ["[]"] if not _is_batch(size))]
+
+
+def _is_batch(size: object) -> bool:
+    """Whether Ansible's `serial` takes it: a number from 1 on, or a percentage."""
+    return not isinstance(size, bool) and bool(re.fullmatch(r"[1-9]\d*%?", str(size), re.ASCII))
