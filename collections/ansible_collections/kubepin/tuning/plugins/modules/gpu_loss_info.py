@@ -143,6 +143,10 @@ gpu_loss:
         remedy:
           description: What to do; null unless the GPU is lost.
           type: str
+    kubelet_problem:
+      description: Why the kubelet does not run or does not stay up, as C(start_problem) of M(kubepin.tuning.kubelet_info).
+        Null if it runs.
+      type: dict
     unknown:
       description: What could not be read, with the reason.
       type: list

@@ -114,6 +114,10 @@ kubelet:
           description: Seconds that systemd waits before it restarts the service, or null.
           type: float
           sample: 10.0
+        running_seconds:
+          description: How long its main process has been running, or null.
+          type: float
+          sample: 86400.5
         unit_file:
           description: Path of the unit file.
           type: str
@@ -136,6 +140,11 @@ kubelet:
             exists:
               description: Whether it exists.
               type: bool
+    start_problem:
+      description:
+        - Why the service does not run or does not stay up, with the first cause in its log, its meaning and the remedy,
+          in the form of RV(kubelet.problems). Null if it runs.
+      type: dict
     command_line:
       description: Program and arguments of the running process; empty if it does not run.
       type: list

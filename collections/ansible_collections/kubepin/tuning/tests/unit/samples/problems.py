@@ -8,6 +8,7 @@ import re
 from types import ModuleType
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import Installer
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
@@ -29,6 +30,7 @@ _SAMPLES: dict[str, Any] = {
     "Sequence[tuple[str, float]]": [("/a", 2.0), ("/b", -1.0)],
     "Mapping[str, object]": {"paths": ["/a"], "free_mb": 1, "needed_mb": 2},
     "Iterable[Difference]": [Difference("maxPods", "110", "250", "/a")],
+    "Cause": Cause("E0101 run.go:74] command failed", "a setting is wrong", "Correct it."),
     "Installer": Installer("kubeadm", "annotation a", "Run it."),
     "Problem": Problem("code", "subject", "finding", "Remedy."),
 }

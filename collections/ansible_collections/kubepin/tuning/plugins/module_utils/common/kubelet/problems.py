@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
+
+_LINE = 400
+"""Characters of a log line that a problem shows."""
 
 
 def _listed(names: t.Iterable[object]) -> str:
@@ -48,6 +53,31 @@ def version_broken(version: str) -> Problem:
         f"kubelet {version}",
         "gives wrong CPUs to Guaranteed pods with several containers (kubernetes/kubernetes#103952)",
         "Upgrade to 1.22.17 first.",
+    )
+
+
+def does_not_run(state: str) -> Problem:
+    """A kubelet without a word in its log.
+
+    :param state: of the service, in systemd's words
+    """
+    return Problem(
+        "kubelet_does_not_run",
+        "the kubelet",
+        f"does not run (service {state}), and its log says nothing",
+        "Start it with `systemctl start kubelet`, or leave the node out with --limit.",
+    )
+
+
+def does_not_start(state: str, cause: Cause) -> Problem:
+    """:param state: of the service, in systemd's words"""
+    means = f". That means: {cause.meaning}" if cause.meaning else ""
+    line = cause.line if len(cause.line) <= _LINE else f"{cause.line[:_LINE]}..."
+    return Problem(
+        "kubelet_does_not_start",
+        "the kubelet",
+        f'does not stay up (service {state}): "{line}"{means}',
+        cause.remedy or "Remove the cause (`journalctl -u kubelet`), or leave the node out with --limit.",
     )
 
 
@@ -509,7 +539,7 @@ def overruled(name: str, stays: object, place: str, value: object) -> Problem:
     return Problem(
         "setting_overruled",
         name,
-        f'would stay "{stays}": {place} overrules what kubepin writes ("{value}")',
+        f'would stay "{shown(stays)}": {place} overrules what kubepin writes ("{shown(value)}")',
         "Remove it there.",
     )
 

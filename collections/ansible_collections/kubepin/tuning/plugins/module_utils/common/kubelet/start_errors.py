@@ -14,108 +14,159 @@ class Cause:
 
     line: str
     meaning: str
+    remedy: str = ""
 
 
-# (what the kubelet logs, what it means). Sources: pkg/kubelet/cm/cpumanager/{policy_static,policy_none,cpu_manager,policy_options}.go,
-# state/state_checkpoint.go, cm/topologymanager/topology_manager.go, cm/memorymanager, cmd/kubelet/app/server.go,
-# apis/config/validation/validation.go
-_KNOWN: t.Tuple[t.Tuple[str, str], ...] = (
+_RESTART = "`systemctl stop kubelet; rm {}; systemctl start kubelet`"
+_CPU_STATE = f"Remove the state file on the node: {_RESTART.format('/var/lib/kubelet/cpu_manager_state')}."
+_MEMORY_STATE = (
+    f"Remove the state file on the node: {_RESTART.format('/var/lib/kubelet/memory_manager_state')}. If the machine's memory "
+    "is to stay as it is now, check that reservedMemory still fits it."
+)
+_STATE = (
+    "Remove the state file that the line names, cpu_manager_state or memory_manager_state: "
+    f"{_RESTART.format('/var/lib/kubelet/FILE')}."
+)
+_SETTING = "Correct it in the kubelet's configuration file, drop-ins or KUBELET_EXTRA_ARGS on the node, and restart the kubelet."
+_SYSCTL = "Raise it with `sysctl -w fs.inotify.max_user_instances=1024`, and in /etc/sysctl.d."
+_CGROUP_V1 = "Boot the machine with cgroup v2, or set failCgroupV1 to false."
+_CGROUP_DRIVER = (
+    "Set cgroupDriver of the kubelet and SystemdCgroup of the runtime to the same driver, and restart both."
+)
+
+# (what the kubelet logs, what it means, what to do). Sources: pkg/kubelet/cm/cpumanager/{policy_static,policy_none,cpu_manager,
+# policy_options}.go, state/state_checkpoint.go, cm/topologymanager/topology_manager.go, cm/memorymanager,
+# cmd/kubelet/app/server.go, apis/config/validation/validation.go
+_KNOWN: t.Tuple[t.Tuple[str, str, str], ...] = (
     (
-        r"configured policy .* differs from state checkpoint policy",
+        "configured policy .* differs from state checkpoint policy",
         "the state file was written under another policy and must be removed while the kubelet is stopped",
+        _STATE,
     ),
-    (r"checkpoint is corrupted", "a state file is damaged and must be removed while the kubelet is stopped"),
+    ("checkpoint is corrupted", "a state file is damaged and must be removed while the kubelet is stopped", _STATE),
     (
         r"unable to determine reserved CPU resources for static policy|requires systemreserved\.cpu \+ kubereserved\.cpu",
         "the static policy needs at least one reserved CPU",
+        _SETTING,
     ),
     (
-        r"not all reserved cpus: .* are present in defaultCpuSet",
+        "not all reserved cpus: .* are present in defaultCpuSet",
         "the reservation moved or grew since the state file was written",
+        _CPU_STATE,
     ),
     (
-        r"strictly reserved cpus: .* are present in defaultCpuSet",
+        "strictly reserved cpus: .* are present in defaultCpuSet",
         "strict-cpu-reservation was turned on over an old state file",
+        _CPU_STATE,
     ),
     (
-        r"current set of available CPUs .* doesn't match with CPUs in state",
+        "current set of available CPUs .* doesn't match with CPUs in state",
         "CPUs went online or offline since the state file was written",
+        _CPU_STATE,
     ),
     (
-        r"reserved-cpus: .* is not a subset of online-cpus|Invalid cpuset .* specified by --reserved-cpus|Invalid CPU set .* reserved",
+        "reserved-cpus: .* is not a subset of online-cpus|Invalid cpuset .* specified by --reserved-cpus|Invalid CPU set .* reserved",
         "reserved CPUs name a CPU that this machine does not have",
+        _SETTING,
     ),
     (
-        r"can't use reservedSystemCPUs",
+        "can't use reservedSystemCPUs",
         "reservedSystemCPUs cannot be combined with kubeReservedCgroup or systemReservedCgroup",
+        _SETTING,
     ),
-    (r"unable to reserve the required amount of CPUs", "reserved CPUs name CPUs that this machine does not have"),
     (
-        r"is incompatible with CPUManager .* policy option|Align by socket is not compatible",
+        "unable to reserve the required amount of CPUs",
+        "reserved CPUs name CPUs that this machine does not have",
+        _SETTING,
+    ),
+    (
+        "is incompatible with CPUManager .* policy option|Align by socket is not compatible",
         "align-by-socket cannot be used here",
+        _SETTING,
     ),
     (
-        r"default cpuset cannot be empty|overlaps with default cpuset",
+        "default cpuset cannot be empty|overlaps with default cpuset",
         "the state file contradicts itself and must be removed",
+        _CPU_STATE,
     ),
     (
-        r"could not restore state from checkpoint",
+        "could not restore state from checkpoint",
         "a state file is damaged and must be removed while the kubelet is stopped",
+        _STATE,
     ),
-    (r"received unsupported options", "policy options are set although the policy is none"),
-    (r"can not be used at the same time", "two policy options exclude each other"),
+    ("received unsupported options", "policy options are set although the policy is none", _SETTING),
+    ("can not be used at the same time", "two policy options exclude each other", _SETTING),
     (
-        r"[Uu]nknown CPU Manager Policy option|unsupported cpumanager option|Policy (Alpha|Beta)-level Options not enabled",
+        "[Uu]nknown CPU Manager Policy option|unsupported cpumanager option|Policy (Alpha|Beta)-level Options not enabled",
         "this kubelet's version does not know or does not enable a policy option",
+        _SETTING,
     ),
-    (r"bad value for option ", "a policy option is neither true nor false"),
+    ("bad value for option ", "a policy option is neither true nor false", _SETTING),
     (
-        r"policy options map.* require feature gates",
+        "policy options map.* require feature gates",
         "policy options need the feature gate CPUManagerPolicyOptions in 1.22",
+        _SETTING,
     ),
     (
         r"topologyManager(Policy|Scope) (non-allowable value|\(--topology-manager-(policy|scope)\) .* must be one of)",
         "the kubelet does not know this topology manager policy or scope",
+        _SETTING,
     ),
-    (r"unable to parse reserved(SystemCPUs|-cpus)", "reservedSystemCPUs is not a list of CPUs"),
-    (r"eviction threshold \S+ must be positive", "a threshold in evictionHard is 0: only a percentage may be"),
-    (r"reserved memory may not be zero", "an entry of reservedMemory is 0"),
-    (r"you should specify the system reserved memory", "memoryManagerPolicy Static needs reservedMemory"),
+    ("unable to parse reserved(SystemCPUs|-cpus)", "reservedSystemCPUs is not a list of CPUs", _SETTING),
     (
-        r"the reserved memory .* NUMA node",
+        r"eviction threshold \S+ must be positive",
+        "a threshold in evictionHard is 0: only a percentage may be",
+        _SETTING,
+    ),
+    ("reserved memory may not be zero", "an entry of reservedMemory is 0", _SETTING),
+    ("you should specify the system reserved memory", "memoryManagerPolicy Static needs reservedMemory", _SETTING),
+    (
+        "the reserved memory .* NUMA node",
         "reservedMemory names a NUMA node twice, or one that this machine does not have",
+        _SETTING,
     ),
     (
-        r"expected machine state is different from the real one",
+        "expected machine state is different from the real one",
         "the machine's memory or reservedMemory is another than when memory_manager_state was written: it must be removed while the "
         "kubelet is stopped",
+        _MEMORY_STATE,
     ),
     (
-        r"machine state can not be empty|the memory assignment uses (the NUMA|memory resource) that does not exist",
+        "machine state can not be empty|the memory assignment uses (the NUMA|memory resource) that does not exist",
         "memory_manager_state contradicts itself or this machine, and must be removed while the kubelet is stopped",
+        _MEMORY_STATE,
     ),
-    (r"unknown policy: ", "the kubelet does not know this CPU, memory or topology manager policy"),
+    ("unknown policy: ", "the kubelet does not know this CPU, memory or topology manager policy", _SETTING),
     (
         r"panic: interface conversion: bitmask.BitMask is nil",
         "the machine has a NUMA node with a number above 63: only topologyManagerPolicy none works there",
+        _SETTING,
     ),
-    (r"unsupported on machines with more than \d+ NUMA Nodes", "the topology manager refuses this many NUMA nodes"),
-    (r"unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version"),
     (
-        r"the total amount .* of type .* is not equal to the value .* determined by Node Allocatable",
+        r"unsupported on machines with more than \d+ NUMA Nodes",
+        "the topology manager refuses this many NUMA nodes",
+        _SETTING,
+    ),
+    ("unknown flag: ", "a flag in KUBELET_EXTRA_ARGS is not known to this kubelet's version", _SETTING),
+    (
+        "the total amount .* of type .* is not equal to the value .* determined by Node Allocatable",
         "reservedMemory must sum up to kubeReserved + systemReserved + evictionHard",
+        _SETTING,
     ),
     (
-        r"failCgroupV1|configured to not run on a host using cgroup v1",
+        "failCgroupV1|configured to not run on a host using cgroup v1",
         "this kubelet refuses hosts with cgroup v1",
+        _CGROUP_V1,
     ),
     (
-        r"inotify_init: too many open files",
+        "inotify_init: too many open files",
         "the machine has no inotify instances left: raise the sysctl fs.inotify.max_user_instances",
+        _SYSCTL,
     ),
     (
-        r"misconfiguration: kubelet cgroup driver",
+        "misconfiguration: kubelet cgroup driver",
         "the cgroup drivers of the kubelet and of the container runtime differ",
+        _CGROUP_DRIVER,
     ),
 )
 _FATAL = re.compile(
@@ -137,9 +188,9 @@ def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
     """
     lines = [line for line in _without_configuration(lines) if not _FALLBACK.search(line)]
     for line in lines:
-        for pattern, meaning in _KNOWN:
+        for pattern, meaning, remedy in _KNOWN:
             if re.search(pattern, line):
-                return Cause(line.strip(), meaning)
+                return Cause(line.strip(), meaning, remedy)
     for test in (_FATAL, _KLOG_ERROR):
         for line in lines:
             if test.search(line):

@@ -214,6 +214,8 @@ def _shown(value: object) -> str:
 def _process(kubelet: Kubelet, api: InApi | None) -> list[Problem]:
     """What is wrong with the process, and with what it would be started with."""
     broken = [problem for problem in kubelet.problems if not problem.waivable and problem.code != "embedded_kubelet"]
+    if kubelet.start_problem:
+        return [*broken, kubelet.start_problem]
     if not kubelet.running and not any(problem.code == "embedded_kubelet" for problem in kubelet.problems):
         return [*broken, problems.kubelet_not_running(kubelet.layout.service)]
     found = differences(kubelet, api.running if api else None)

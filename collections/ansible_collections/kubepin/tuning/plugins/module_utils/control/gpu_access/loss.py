@@ -50,6 +50,8 @@ class KubeletOfNode:
     runtime: str
     endpoint: str | None
     cgroup_version: int | None
+    start_problem: Data | None
+    """Why the kubelet does not run or does not stay up."""
 
     @classmethod
     def of(cls, kubelet: Data) -> KubeletOfNode:
@@ -70,6 +72,7 @@ class KubeletOfNode:
                 runtime=kubelet["runtime"]["name"],
                 endpoint=kubelet["runtime"]["endpoint"],
                 cgroup_version=kubelet["cgroup"]["version"],
+                start_problem=kubelet.get("start_problem"),
             )
         except (KeyError, TypeError) as error:
             raise TuningError(
@@ -162,6 +165,7 @@ class _Report:
             "containers_read": sum(data["devices"] is not None for data in sources["containers"]),
             "containers": found,
             "unknown": self._unknown,
+            "kubelet_problem": kubelet.start_problem,
             "read_at": moment(sources["read_at"]),
         }
 

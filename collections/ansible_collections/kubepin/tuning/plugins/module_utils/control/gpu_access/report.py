@@ -35,4 +35,6 @@ def gpu_loss_text(nodes: Sequence[Data]) -> str:
     for node in nodes:
         problems = [node["error"]] if node["error"] else node["gpu_loss"].get("unknown", [])
         lines += [f"  {node['node']}{_GAP}not read: {problem}" for problem in problems]
+        broken = node["gpu_loss"].get("kubelet_problem")
+        lines += [f"  {node['node']}{_GAP}{broken['text']}"] if broken else []
     return "\n".join(lines)

@@ -123,6 +123,10 @@ class Kubelet:
     memory_state: StateFile
     runtime: Runtime
     cgroup_version: int | None
+    running_seconds: float | None
+    """How long the process has been running; None if none runs, or unknown."""
+    start_problem: Problem | None
+    """Why the service does not run, or does not stay up; None if it runs."""
     problems: tuple[Problem, ...]
     """What could not be read or decoded, and what would keep the kubelet from starting. What it would only ignore, such
     as a misspelt field, is waivable."""
@@ -155,6 +159,7 @@ class _Decoder:
         configured, configured_by = self._merged(config_file, config, drop_ins, command_line)
         effective, origins = with_defaults(configured, configured_by)
         self._problems += value_problems(effective, self._version)
+        start_problem = sources.get("start_problem")
         layout = Layout(
             manager=sources["manager"],
             service=sources["service"]["name"],
@@ -180,6 +185,8 @@ class _Decoder:
             memory_state=StateFile(**sources["state"]["memory_manager"]),
             runtime=_runtime(command_line, config or {}, sources["version"]),
             cgroup_version=sources["cgroup_version"],
+            running_seconds=sources["service"].get("running_seconds"),
+            start_problem=Problem.from_dict(start_problem) if start_problem else None,
             problems=(*map(Problem.from_dict, sources["problems"]), *self._problems),
         )
 
@@ -328,6 +335,7 @@ def kubelet_facts(sources: t.Mapping[str, t.Any], programs: t.Mapping[str, str |
         },
         "runtime": container_runtime(kubelet, programs),
         "cgroup": control_groups(kubelet),
+        "start_problem": kubelet.start_problem.to_dict() if kubelet.start_problem else None,
         "problems": to_dicts(kubelet.problems),
     }
 

@@ -48,6 +48,9 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config |
         for problem in kubelet.problems
         if not problem.waivable and (problem.code != "unit_files_changed" or not read["upgrade_in_progress"])
     ]
+    # while an upgrade is in progress, the kubelet may wait for its completion
+    if kubelet.start_problem and not read["upgrade_in_progress"]:
+        problems.append(kubelet.start_problem)
     if kubelet.layout.manager in _UPGRADED_OTHERWISE:
         problems.append(upgraded_by_installer(kubelet.layout.manager))
     copied = ("control_plane", "boot_id", "packages", "manifests", "certificates", "source_problems")

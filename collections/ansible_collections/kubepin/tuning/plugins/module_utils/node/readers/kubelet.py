@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import time
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -22,6 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     parse_environment,
     split_arguments,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 
@@ -79,15 +81,19 @@ _PROPERTIES = (
     "FragmentPath",
     "DropInPaths",
     "NeedDaemonReload",
+    "ExecMainStartTimestampMonotonic",
 )
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _VERSIONED = ("containerd", "crio", "docker", "runc")
+_YOUNG_SECONDS = 30
+"""A kubelet that systemd restarted by itself and that is younger than this may be about to end again."""
+_LOG_LINES = "4000"
 _EMBEDDED_PATH = re.compile(r"\b(config|config-dir|data-dir)[\"']?[=:]\s*[\"']?([^\s\"',\]]+)")
 """A file or folder that k3s or RKE2 may pass on; which of them count is decided on the control node."""
 
 
-def read_sources(run: Run, root: str = "/") -> Report:
+def read_sources(run: Run, root: str = "/", monotonic: t.Callable[[], float] = time.monotonic) -> Report:
     """What configures this machine's kubelet, for `decode_kubelet`.
 
     A file that cannot be read is not an error, but listed in `problems`.
@@ -95,9 +101,10 @@ def read_sources(run: Run, root: str = "/") -> Report:
     :param run: runs a command without a shell and returns exit code, output and error output; only called with
         programs that exist
     :param root: where the machine's files are
+    :param monotonic: the machine's monotonic clock, by which systemd counts too
     :raises TuningError: if the machine has no kubelet
     """
-    return _Reader(run, root).sources()
+    return _Reader(run, root, monotonic).sources()
 
 
 def read_programs(run: Run, root: str = "/") -> t.Dict[str, t.Optional[str]]:
@@ -105,7 +112,7 @@ def read_programs(run: Run, root: str = "/") -> t.Dict[str, t.Optional[str]]:
 
     Separate from the sources because it runs programs whose versions no plan needs.
     """
-    reader = _Reader(run, root)
+    reader = _Reader(run, root, time.monotonic)
     return {program: reader.version(program) for program in _VERSIONED}
 
 
@@ -173,9 +180,10 @@ class _Unit(t.NamedTuple):
 
 
 class _Reader:
-    def __init__(self, run: Run, root: str) -> None:
+    def __init__(self, run: Run, root: str, monotonic: t.Callable[[], float]) -> None:
         self._run = run
         self._root = root
+        self._monotonic = monotonic
         self._problems: t.List[Problem] = []
 
     def sources(self) -> Report:
@@ -194,7 +202,12 @@ class _Reader:
             "manager": unit.manager or self._installer(unit),
             "embedded_configs": self._embedded_configs(unit.manager) if unit.manager else [],
             "version": self.version(configured[0]) if configured else None,
-            "service": {**_service(unit), "environment_files": environment_files},
+            "service": {
+                **_service(unit),
+                "running_seconds": self._age(unit) if _is_active(unit) else None,
+                "environment_files": environment_files,
+            },
+            "start_problem": self._start_problem(unit),
             "command_line": self._running_command_line(unit),
             "configured_command_line": configured,
             "extra_args_file": extra_args_file,
@@ -275,6 +288,34 @@ class _Reader:
             {key: value for key, _equals, value in (line.partition("=") for line in block)}
             for _name, block in zip(names, blocks)
         ]
+
+    def _age(self, unit: _Unit) -> t.Optional[float]:
+        """Seconds since the service's last process was started; None if unknown."""
+        text = unit.properties.get("ExecMainStartTimestampMonotonic", "")
+        started = int(text) if text.isdigit() else 0
+        return round(max(0.0, self._monotonic() - started * 1e-6), 1) if started else None
+
+    def _start_problem(self, unit: _Unit) -> t.Optional[Report]:
+        """Why the service does not run, or does not stay up, as a problem; None if it runs.
+
+        Of a kubelet that systemd keeps restarting, the log of the process that ended last counts.
+        """
+        age, state = self._age(unit), unit.properties.get("SubState", "")
+        if _is_active(unit):
+            restarts = unit.properties.get("NRestarts", "0")
+            if restarts in ("", "0") or age is None or age > _YOUNG_SECONDS:
+                return None
+        active_state = unit.properties.get("ActiveState")
+        words = f"{active_state}, {state}"
+        since = f"-{_YOUNG_SECONDS + (age or 0):.0f}s"
+        options = ("--no-pager", "--output", "cat", "--since", since, "--lines", _LOG_LINES)
+        log = self._output("journalctl", "--unit", unit.name, *options)
+        cause = first_cause((log or "").splitlines())
+        if active_state in ("active", "inactive") and cause and not cause.meaning:
+            cause = None  # it runs, or was stopped by someone: any line of a log is not a cause
+        if _is_active(unit) and not cause:
+            return None
+        return (problems.does_not_start(words, cause) if cause else problems.does_not_run(words)).to_dict()
 
     def _installer(self, unit: _Unit) -> str:
         by_kubeadm = any(os.path.basename(path) == "10-kubeadm.conf" for path in unit.drop_ins)
@@ -410,6 +451,10 @@ class _Reader:
         if self._exists("/sys/fs/cgroup/cgroup.controllers"):
             return 2
         return 1 if self._exists("/sys/fs/cgroup/cpuset") else None
+
+
+def _is_active(unit: _Unit) -> bool:
+    return unit.properties.get("ActiveState") == "active"
 
 
 def _service(unit: _Unit) -> Report:

@@ -30,6 +30,8 @@ UNKNOWN = (
             Cause(
                 POLICY,
                 "the state file was written under another policy and must be removed while the kubelet is stopped",
+                "Remove the state file that the line names, cpu_manager_state or memory_manager_state: "
+                "`systemctl stop kubelet; rm /var/lib/kubelet/FILE; systemctl start kubelet`.",
             ),
             id="a known line among noise",
         ),
@@ -74,6 +76,7 @@ def test_meanings(line: str, meaning: str) -> None:
     cause = first_cause([*NOISE, line])
     assert cause is not None
     assert meaning in cause.meaning
+    assert cause.remedy.endswith(".")
 
 
 CONFIGURATION = [

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import does_not_start
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import running_containers
@@ -241,6 +243,10 @@ def test_a_stopped_kubelet_is_drift_and_needs_no_configz() -> None:
     }
     fact = checked(lambda module, arguments: answers[module], params)
     assert (fact["outcome"], codes(fact)) == ("drifted", ["kubelet_not_running"])
+    broken = does_not_start("activating, auto-restart", Cause("E0101 no room", "the disk is full", "Make room."))
+    answers["kubelet_switch_info"]["sources"]["start_problem"] = broken.to_dict()
+    fact = checked(lambda module, arguments: answers[module], params)
+    assert (codes(fact), fact["problems"][0]["remedy"]) == (["kubelet_does_not_start"], "Make room.")
 
 
 # Pods

@@ -27,3 +27,9 @@ def test_the_lost_are_told_with_evidence_and_remedy_and_what_was_not_read() -> N
         "      remedy: Delete it.",
         "  gpu-02   not read: no kubelet",
     ]
+
+
+def test_a_kubelet_that_does_not_start_is_told_with_its_node() -> None:
+    problem = {"text": "the kubelet does not stay up: no room. Make room."}
+    nodes = [{"node": "gpu-01", "gpu_loss": {"containers": [], "kubelet_problem": problem}, "error": ""}]
+    assert gpu_loss_text(nodes).splitlines()[1:] == ["  gpu-01   the kubelet does not stay up: no room. Make room."]

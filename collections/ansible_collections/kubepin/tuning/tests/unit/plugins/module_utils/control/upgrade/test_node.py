@@ -8,7 +8,12 @@ import typing as t
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import no_command, units_changed
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
+    does_not_start,
+    no_command,
+    units_changed,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import RUNTIME_FOLDERS
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_immutable
@@ -45,6 +50,15 @@ def test_the_facts_are_those_that_the_module_documents() -> None:
     facts = node_facts(read(), by_packages=False)
     assert set(facts) == set(documented)
     assert (facts["versions"]["kubelet"], facts["runtime"]["version"]) == ("1.30.0", "1.7.1")
+
+
+@pytest.mark.parametrize(("in_progress", "found"), [(False, ["kubelet_does_not_start"]), (True, [])])
+def test_a_kubelet_that_does_not_start_is_a_problem_unless_an_upgrade_waits_for_its_completion(
+    in_progress: bool, found: list[str]
+) -> None:
+    broken = does_not_start("failed, failed", Cause("E0101 no room", "the disk is full", "Make room.")).to_dict()
+    given = read(kubelet={**sources("1.30.0"), "start_problem": broken}, upgrade_in_progress=in_progress)
+    assert [problem["code"] for problem in node_facts(given, by_packages=False)["problems"]] == found
 
 
 def test_static_pods_are_facts_only_if_they_refer_to_the_api() -> None:

@@ -64,7 +64,8 @@ class Node:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.services: dict[str, dict[str, str]] = {}
-        for name in ("/usr/bin/systemctl", *PROGRAMS):
+        self.journal = ""
+        for name in ("/usr/bin/systemctl", "/usr/bin/journalctl", *PROGRAMS):
             self.write(name, "")
             self.path(name).chmod(0o755)
 
@@ -80,13 +81,15 @@ class Node:
             names = [word.removesuffix(".service") for word in argv[2 : argv.index("-p")]]
             shown = (self.services.get(name, ABSENT) for name in names)
             return 0, "\n".join("".join(f"{key}={value}\n" for key, value in each.items()) for each in shown), ""
+        if argv[0] == "/usr/bin/journalctl":
+            return 0, self.journal, ""
         assert argv[1:] == ["--version"]
         return 0, PROGRAMS[argv[0]], ""
 
     def read(self) -> dict[str, t.Any]:
         """What the control node makes of it."""
         root = str(self.root)
-        return kubelet_facts(read_sources(self.run, root), read_programs(self.run, root))
+        return kubelet_facts(read_sources(self.run, root, lambda: 5000.0), read_programs(self.run, root))
 
 
 @pytest.fixture
@@ -98,13 +101,63 @@ def node(tmp_path: Path) -> Node:
     return result
 
 
+MEMORY = (
+    'E1127 18:00:01.0 7 run.go:72] "command failed" err="start memory manager error: [memorymanager] the expected machine state is '
+    'different from the real one"'
+)
+CRASHED = {"ActiveState": "activating", "SubState": "auto-restart", "MainPID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "journal", "code", "words"),
+    [
+        pytest.param(
+            CRASHED, MEMORY, "kubelet_does_not_start", "rm /var/lib/kubelet/memory_manager_state", id="crashed"
+        ),
+        pytest.param(
+            {"ExecMainStartTimestampMonotonic": "4995000000"}, MEMORY, "kubelet_does_not_start", "active", id="again"
+        ),
+        pytest.param(
+            {"ExecMainStartTimestampMonotonic": "4995000000"}, "E1127 x", None, "", id="started again, and up"
+        ),
+        pytest.param({"ExecMainStartTimestampMonotonic": "1000000"}, MEMORY, None, "", id="up for long"),
+        pytest.param(
+            {"NRestarts": "0", "ExecMainStartTimestampMonotonic": "4995000000"}, MEMORY, None, "", id="by hand"
+        ),
+        pytest.param(
+            {"ActiveState": "inactive", "SubState": "dead", "MainPID": "0"},
+            "",
+            "kubelet_does_not_run",
+            "says nothing",
+            id="off",
+        ),
+    ],
+)
+def test_what_keeps_a_kubelet_from_starting_is_named(
+    node: Node, shown: dict[str, str], journal: str, code: str | None, words: str
+) -> None:
+    node.services["kubelet"].update(shown)
+    node.journal = f"I1127 18:00:00.0 7 server.go:408] starting\n{journal}\n"
+    node.journal = node.journal if journal else ""
+    problem = node.read()["start_problem"]
+    assert (problem and problem["code"]) == code
+    assert words in (problem or {"text": ""})["text"]
+
+
+def test_how_long_a_kubelet_has_been_running(node: Node) -> None:
+    node.services["kubelet"]["ExecMainStartTimestampMonotonic"] = "4950000000"
+    assert node.read()["service"]["running_seconds"] == 50.0
+    node.services["kubelet"].update(CRASHED)
+    assert node.read()["service"]["running_seconds"] is None
+
+
 def test_a_kubeadm_node(node: Node) -> None:
     report = node.read()
     assert report["problems"] == []
     assert (report["schema"], report["manager"], report["version"]) == (1, "kubeadm", "1.22.17")
     assert report["service"] == {
         "name": "kubelet", "active_state": "active", "sub_state": "running", "main_pid": 4711, "restarts": 2,
-        "restart_interval_s": 10.0, "unit_file": UNIT, "drop_ins": [DROP_IN],
+        "restart_interval_s": 10.0, "running_seconds": None, "unit_file": UNIT, "drop_ins": [DROP_IN],
         "environment_files": [
             {"path": FLAGS_ENV, "optional": True, "exists": True},
             {"path": EXTRA, "optional": True, "exists": False},
