@@ -25,7 +25,7 @@ def play(folder: Path, *arguments: str, **variables: object) -> subprocess.Compl
         write(tree(MACHINES["one-socket"]), dump)
     extra_vars = json.dumps(
         {
-            "node_settings_directory": str(folder / "runs"),
+            "kubepin_runs": str(folder / "runs"),
             "node_settings_dump": str(dump),
             "kubepin_run": "here",
             "ansible_python_interpreter": sys.executable,

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[2]
 def play(folder: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
     extra_vars = json.dumps(
         {
-            "node_preview_directory": str(folder / "runs"),
+            "kubepin_runs": str(folder / "runs"),
             "kubepin_run": "here",
             "ansible_python_interpreter": sys.executable,
             **variables,

@@ -37,16 +37,18 @@ Options = t.Mapping[str, object]
 
 SCHEMA = 1
 _LEVELS = {"l3_groups": "L3 group", "numa_nodes": "NUMA node"}
+_USUAL_POD_CPUS = 12
 _MOST_RESERVED = 8
 """Advice reserves at most one in this many CPUs."""
 
 
 @dataclass(frozen=True)
 class PreviewRequest:
-    """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node."""
+    """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node, or of the
+    size that suits it."""
 
     desired: DesiredSettings
-    pod_cpus: int = 12
+    pod_cpus: t.Optional[int] = None
     pods: t.Tuple[str, ...] = ()
 
 
@@ -150,9 +152,10 @@ def preview_node(
         return {"schema": SCHEMA, "problems": to_dicts(problems)}
     after = {**now, **chosen.settings}
     node = _Node(topology, version, after)
-    wanted = request.pods or (str(request.pod_cpus),) * (len(node.online - reservation.cpus) // request.pod_cpus)
+    size = request.pod_cpus or _suitable_size(node, reservation.cpus)
+    wanted = request.pods or (str(size),) * (len(node.online - reservation.cpus) // size)
     pods, unknown = _admitted(node, reservation.cpus, wanted)
-    advice = [] if unknown else _advice(node, reservation.cpus, request.pod_cpus)
+    advice = [] if unknown else _advice(node, reservation.cpus, size)
     return {
         "schema": SCHEMA,
         "problems": [],
@@ -179,7 +182,8 @@ def preview_node(
         "sockets": _left(node, "sockets", reservation.cpus),
         "numa_nodes": _left(node, "numa_nodes", reservation.cpus),
         "l3_groups": _left(node, "l3_groups", reservation.cpus),
-        "room": _room(node, reservation.cpus, request.pod_cpus),
+        "room": _room(node, reservation.cpus, size),
+        "largest_inside": _largest_inside(node),
         "pods_given": bool(request.pods),
         "pods": [pod.to_facts() for pod in pods],
         "pods_unknown": unknown,
@@ -191,7 +195,7 @@ def preview_node(
 
 def _request_problems(request: PreviewRequest) -> t.List[Problem]:
     problems = []
-    if request.pod_cpus < 1:
+    if request.pod_cpus is not None and request.pod_cpus < 1:
         problems.append(
             Problem("pod_cpus_invalid", f"pod_cpus {request.pod_cpus}", "is invalid: expected 1 or more whole CPUs")
         )
@@ -209,6 +213,19 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
                 )
             )
     return problems
+
+
+def _suitable_size(node: _Node, reserved: CpuSet) -> int:
+    """The usual size of a pod, or on a node where it does not fit, the whole cores with which two pods do."""
+    free, core = len(node.online - reserved), node.topology.threads_as_counted or 1
+    return _USUAL_POD_CPUS if free >= _USUAL_POD_CPUS else max(1, free // 2 // core * core or min(core, free))
+
+
+def _largest_inside(node: _Node) -> int:
+    """The CPUs of the smallest whole group of the kinds that advice works with; 0 if the node has one of each only."""
+    return max(
+        (min(map(len, node.groups(level).values())) for level in _LEVELS if len(node.groups(level)) > 1), default=0
+    )
 
 
 def _left(node: _Node, level: str, reserved: CpuSet) -> t.List[Facts]:

@@ -45,6 +45,8 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
             version = settings["kubelet_version"] or kubelet.get("version")
             request = _request(desired, settings)
             result = {**result, **preview_node(topology, version, kubelet.get("effective"), request)}
+            if kubelet.get("start_problem") and not result["problems"]:
+                result["notes"] = [kubelet["start_problem"]["text"], *result["notes"]]
             if not result["problems"]:
                 result["drawing"] = list(_drawing(topology, result))
         previews.append(result)
@@ -77,7 +79,7 @@ def _request(desired: DesiredSettings, settings: Data) -> PreviewRequest:
     pods = settings["pods"]
     return PreviewRequest(
         desired,
-        pod_cpus=int(settings["pod_cpus"]),
+        pod_cpus=None if is_unset(settings["pod_cpus"]) else int(settings["pod_cpus"]),
         pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
     )
 
@@ -211,6 +213,14 @@ def _pod_lines(preview: Data) -> list[str]:
                 str(len(pod["beside_gpus"])) if pod["cpus"] else "-",
             ]
         )
+    if not pods:
+        size = preview["room"]["pod_cpus"]
+        left = len(parse_cpuset(preview["online"]) - parse_cpuset(preview["reservation"]["cpus"]))
+        return [
+            f"  no pod of {counted(size, 'CPU')} fits: {counted(left, 'CPU')} can be exclusive. Set node_preview_pod_cpus to {left} or "
+            "less.",
+            "",
+        ]
     refused = [f"  {pod['pod']} would be refused: {pod['refused']}" for pod in pods if pod["refused"]]
     return [
         f"  what kubelet {preview['kubelet']['version']} gives {title}, in this order, on an empty node:",
@@ -227,8 +237,11 @@ def _advice_lines(preview: Data) -> list[str]:
         return []
     size = preview["room"]["pod_cpus"]
     if not preview["advice"]:
+        if not preview["largest_inside"]:
+            return ["  advice: none is needed. The node has one NUMA node and one L3 group: every pod is inside.", ""]
         return [
-            f"  advice: none. Pods of {size} CPUs fit into no L3 group or NUMA node that is one of several here.",
+            f"  advice: none. Pods of {size} CPUs fit into no L3 group or NUMA node that is one of several here. Set "
+            f"node_preview_pod_cpus to {preview['largest_inside']} or less.",
             "",
         ]
     planned, *better = preview["advice"]

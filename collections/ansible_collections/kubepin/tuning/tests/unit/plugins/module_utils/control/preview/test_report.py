@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.rep
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import Topology, topology_of
 from ansible_collections.kubepin.tuning.tests.unit.samples.dumps import topologies
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology_facts
 
 from tests.topologies import MACHINES, tree
 
@@ -144,3 +145,28 @@ def test_a_node_whose_topology_cannot_be_read_is_named_with_all_its_problems_and
 def test_previews_are_plain_data() -> None:
     previews = preview_nodes([node("gpu-01")])
     assert json.loads(json.dumps(previews)) == previews
+
+
+SMALL = topology_facts(cores=4, threads=2, numa_nodes=2, cores_per_l3=2, sockets=2)
+
+
+def test_a_small_node_is_previewed_with_pods_that_fit() -> None:
+    """8 CPUs, of which 6 can be exclusive: the usual 12 CPUs of a pod would leave the preview empty."""
+    small = node("small", topology=SMALL, settings={**SETTINGS, "pod_cpus": ""})
+    (preview,) = preview_nodes([small])
+    assert (preview["room"]["pod_cpus"], preview["room"]["anywhere"], len(preview["pods"])) == (2, 3, 3)
+    shown = preview_text([preview])
+    assert "as many pods of 2 as fit" in shown
+    assert "All 3 pods of 2 stay inside one L3 group" in shown
+    assert preview_nodes([node("large", settings={**SETTINGS, "pod_cpus": ""})])[0]["room"]["pod_cpus"] == 12
+
+
+def test_a_size_that_does_not_fit_is_named_with_the_variable_and_what_fits() -> None:
+    shown = text(node("small", topology=SMALL))
+    assert "no pod of 12 CPUs fits: 6 CPUs can be exclusive. Set node_preview_pod_cpus to 6 or less." in shown
+    assert "Set node_preview_pod_cpus to 4 or less." in shown
+
+
+def test_a_kubelet_that_does_not_start_is_noted() -> None:
+    broken = {"start_problem": {"text": "the kubelet does not stay up. Remove the file."}, "version": "1.36.3"}
+    assert "note: the kubelet does not stay up. Remove the file." in text(node("gpu-01", kubelet=broken))
