@@ -62,9 +62,17 @@ def have(thing: str) -> bool:
     return shutil.which(thing, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
+def lacking_packages(packages: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Packages of which a file is missing.
+
+    :param packages: package -> commands or files that tell whether it is there
+    """
+    return [package for package, things in packages.items() if not all(map(have, things))]
+
+
 def missing_packages() -> list[str]:
-    """Packages of which a file is missing. An engine elsewhere (another package, another host) counts as Docker."""
-    lacking = [package for package, things in PACKAGES.items() if not all(map(have, things))]
+    """Packages that this host lacks. An engine elsewhere (another package, another host) counts as Docker."""
+    lacking = lacking_packages(PACKAGES)
     if "docker.io" in lacking and have("docker") and engine_answers():
         lacking.remove("docker.io")
     return lacking
@@ -89,17 +97,20 @@ def require_engine(shell: Shell) -> None:
         ) from error
 
 
-def install_packages(shell: Shell, packages: list[str]) -> None:
-    """Install distribution packages."""
+def install_packages(shell: Shell, packages: list[str], program: str = "host-setup") -> None:
+    """Install distribution packages.
+
+    :param program: that needs them, and is to be run again where they have to be installed by hand
+    """
     wanted = " ".join(packages)
     if not have("apt-get"):
         raise CannotRunDocker(
             f"this host lacks {wanted} and has no apt-get: this program installs packages on Debian and Ubuntu only. "
-            f"Install their counterparts with this system's package manager, then run host-setup again."
+            f"Install their counterparts with this system's package manager, then run {program} again."
         )
     if os.geteuid() != 0:
         raise CannotRunDocker(
-            f"this host lacks {wanted}, and only root may install them. Run host-setup as root, or have these packages "
+            f"this host lacks {wanted}, and only root may install them. Run {program} as root, or have these packages "
             f"installed and run it again."
         )
     env = {"DEBIAN_FRONTEND": "noninteractive"}

@@ -15,12 +15,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandbox.host import install_packages, lacking_packages
 from sandbox.nodes import BUILDS_MOUNT
 from sandbox.settings import Paths
-from tests.campaigns.base import ROOT, CheckFailed, expect, new_sandbox, playbook
+from sandbox.shell import Log, Shell
+from tests.campaigns.base import ROOT, expect, new_sandbox, playbook
 from tests.campaigns.stand_in_repository import publish
 
 NAME, BEFORE, AFTER = "packages", "1.21.14", "1.22.17"
@@ -44,7 +46,8 @@ class Manager:
     check: str
     """Prints `checked` if all three packages are held, whole and of `{version}`, and the manager finds no fault."""
     checked: str
-    tools: tuple[str, ...] = ()
+    packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What this machine needs to make packages of this kind: package -> its commands."""
 
 
 APT = Manager(
@@ -101,7 +104,7 @@ rpm --query kubeadm-{version} kubectl-{version} kubelet-{version} >/dev/null || 
 rpm --verify --noconfig kubeadm kubectl kubelet || true
 """,
     checked="kubeadm-0:{version}.* kubectl-0:{version}.* kubelet-0:{version}.* ",
-    tools=("rpmbuild", "rpmsign", "createrepo_c"),
+    packages={"rpm": ("rpmbuild", "rpmsign"), "createrepo-c": ("createrepo_c",)},
 )
 MANAGERS: Mapping[str, Manager] = {"apt": APT, "dnf": DNF}
 
@@ -222,9 +225,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """On a sandbox of its own."""
     manager = MANAGERS[options.manager]
-    if missing := [tool for tool in manager.tools if not shutil.which(tool)]:
-        raise CheckFailed(f"{', '.join(missing)} missing, needed to make packages: apt-get install rpm createrepo-c")
-    builds = Paths.from_environment().builds
+    paths = Paths.from_environment()
+    if missing := lacking_packages(manager.packages):
+        say(f"installing {', '.join(missing)}, which make {manager.kind} packages")
+        install_packages(Shell(Log(paths.cache / "host-setup.log")), missing, "this campaign")
+    builds = paths.builds
     shutil.rmtree(builds / FOLDER, ignore_errors=True)
     with new_sandbox(NAME, BEFORE, workers=1, builds=(BEFORE, AFTER)):
         try:
