@@ -18,7 +18,15 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import Sta
 
 PROJECT = Path(__file__).parents[2]
 NOW = int(time.time())
-PLAN = {"problems": [], "changed": True, "settings": [], "changes": [], "notes": [], "gpus_free": 0, "remaining": []}
+PLAN = {
+    "problems": [],
+    "changed": True,
+    "settings": [],
+    "changes": [],
+    "notes": [],
+    "gpu_probe": "none",
+    "remaining": [],
+}
 PLAY = """
 - hosts: all
   gather_facts: false

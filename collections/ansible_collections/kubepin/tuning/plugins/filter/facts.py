@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run import report
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
+    awaited_nodes,
     failure_fact,
     host_facts,
     result_fact,
@@ -37,6 +38,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., t.Any]]:
         return {
+            "awaited_nodes": awaited_nodes,
             "failure_fact": failure_fact,
             "host_facts": host_facts,
             "plan_with_failure": with_failure,

@@ -217,6 +217,14 @@ exclusive_cpus:
     V(none).
   returned: success
   type: int
+pod_scope:
+  description: Whether its topology manager will align pods as a whole - the scope V(pod), and a policy other than V(none).
+  returned: success
+  type: bool
+full_pcpus_only:
+  description: Whether its static policy will refuse pods that do not fill their cores.
+  returned: success
+  type: bool
 policy:
   description: The CPU manager policy that the kubelet has, or would have in check mode.
   returned: success
@@ -240,6 +248,19 @@ boot_id:
   description: The ID of this boot, which the API also shows for the node.
   returned: unless a switch was confirmed
   type: str
+running_seconds:
+  description: How long the kubelet's process had been running when the node was read; null if none runs.
+  returned: unless a switch was confirmed
+  type: float
+  sample: 86400.5
+start_problem:
+  description: Why the kubelet does not run or does not stay up, in the form of RV(problems); null if it runs.
+  returned: unless a switch was confirmed
+  type: dict
+nvidia_gpus:
+  description: How many NVIDIA GPUs the node has on its PCI bus.
+  returned: unless a switch was confirmed
+  type: int
 downtime_ms:
   description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
   returned: changed and not in check mode

@@ -43,6 +43,16 @@ options:
         description: As O(gpu_resource).
         type: str
         default: nvidia.com/gpu
+      settle:
+        description:
+          - How long to wait, in seconds, for a node that is not Ready because its kubelet was started a moment ago, and for
+            O(nodes[].gpus). The node is read after that, whatever it shows.
+        type: int
+        default: 0
+      gpus:
+        description: How many of O(nodes[].gpu_resource) to wait for.
+        type: int
+        default: 0
       configz:
         description: Whether to read RV(node.configz), with one more request, unless the node is not Ready.
         type: bool
@@ -224,6 +234,11 @@ node:
       description: The resource that counts its GPUs.
       type: str
       sample: nvidia.com/gpu
+    gpus_expected_by:
+      description: Why the node should offer GPUs - V(device_plugin), which had registered some, even if it offers none
+        now, V(label), which says that the node has GPUs, or null.
+      type: str
+      sample: device_plugin
     allocatable:
       description: What pods may request. C(cpu) is a string as in the API, C(gpu) a number (0 without GPUs).
       type: dict
@@ -394,6 +409,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.dra
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import DEFAULT_PREFIXES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import (
+    just_started,
     node_facts,
     requested,
     unmet,
@@ -424,6 +440,8 @@ _NAMED_QUESTION: dict[str, t.Any] = {
     **_QUESTION,
     "node": {"type": "str", "required": True},
     "configz": {"type": "bool", "default": False},
+    "settle": {"type": "int", "default": 0},
+    "gpus": {"type": "int", "default": 0},
     "containers": {"type": "bool", "default": False},
 }
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -540,6 +558,22 @@ def read_one(api: KubernetesApi, question: dict[str, t.Any]) -> dict[str, t.Any]
     return node
 
 
+def settled(api: KubernetesApi, question: dict[str, t.Any], node: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The node once its kubelet is back and offers the GPUs that are waited for, or as it is when that time is over.
+
+    :raises ApiError: if it cannot be read
+    """
+    deadline = time.monotonic() + question.get("settle", 0)
+    while time.monotonic() < deadline:
+        offered = node_facts(node, None, None, question["gpu_resource"])["allocatable"]["gpu"]
+        if not just_started(node) and offered >= question.get("gpus", 0):
+            break
+        time.sleep(1)
+        with api.until(deadline):
+            node = api.node(question["node"])
+    return node
+
+
 def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     """Name -> ``node``, or ``msg`` with the reason why it cannot be read.
 
@@ -554,7 +588,10 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
     def read(question: dict[str, t.Any]) -> dict[str, t.Any]:
         if question["node"] not in found:
             return {"msg": str(api.without_node(question["node"], found))}
-        this = found[question["node"]]
+        try:
+            this = settled(api, question, found[question["node"]])
+        except ApiError as error:
+            return {"msg": str(error)}
         node = {**node_facts(this, None, _NOT_ASKED, question["gpu_resource"]), **in_hand(this, question["work"])}
         if question["configz"]:
             configz = read_configz(api, question["node"]) if node["ready"] else (None, _NOT_READY)

@@ -303,12 +303,11 @@ class Probe:
         """:raises TuningError: if it still exists after *timeout* seconds"""
         remove_pod(self._api, pod, timeout, "probe pod")
 
-    def run(self, request: ProbeRequest) -> dict[str, t.Any]:
+    def run(self, request: ProbeRequest, deadline: float) -> dict[str, t.Any]:
         """Create the pod, watch it, and leave it running.
 
         :raises TuningError: if it fails; the pod is removed then, and its log and events are in the details
         """
-        deadline = time.monotonic() + request.timeout
         pod = self._create(request)
         try:
             while True:
@@ -326,12 +325,11 @@ class Probe:
             error.details.update(self._clean_up(pod, wait=not isinstance(error, KubeletEndedError)))
             raise
 
-    def await_report(self, request: ProbeRequest, since: float) -> None:
+    def await_report(self, request: ProbeRequest, since: float, deadline: float) -> None:
         """Wait until the kubelet has reported to the API server since then.
 
         :raises TuningError: if it has not within the timeout, or the kubelet has stopped
         """
-        deadline = time.monotonic() + request.timeout
         kubelet = KubeletWatch()
         while True:
             self._see_kubelet(kubelet, request.node)
@@ -445,23 +443,24 @@ def run(module: Module) -> None:
     if params["state"] == "present" and not sound:
         module.fail_json(msg="`cpus` must be at least 1, `gpus` at least 0, and `observe_seconds` less than `timeout`.")
     result: dict[str, t.Any] = {"changed": True}
+    deadline = time.monotonic() + request.timeout
     try:
         api = connect(module)
         probe = Probe(api, request.namespace, request.node)
         if params["state"] == "present":
             if params["reported_since"] is not None and not module.check_mode:
-                probe.await_report(request, params["reported_since"])
+                probe.await_report(request, params["reported_since"], deadline)
             api.node(request.node)
         leftover = probe.find()
         if params["state"] == "absent":
             result["changed"] = leftover is not None
         if leftover and not module.check_mode:
             if params["wait"] or params["state"] == "present":
-                probe.remove(leftover, request.timeout)
+                probe.remove(leftover, max(1, round(deadline - time.monotonic())))
             else:
                 probe.ask_to_remove(leftover)
         if params["state"] == "present" and not module.check_mode:
-            result["probe"] = probe.run(request)
+            result["probe"] = probe.run(request, deadline)
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
     module.exit_json(**result)

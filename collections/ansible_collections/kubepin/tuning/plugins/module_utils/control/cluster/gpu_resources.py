@@ -68,6 +68,25 @@ def counted_resource(status: Mapping[str, Any], wanted: str) -> str:
     return max(offered, key=lambda name: offered[name], default=_WHOLE_GPUS)
 
 
+def gpus_expected_by(node: Mapping[str, Any], resource: str) -> str | None:
+    """Why the node should offer GPUs of this *resource*: ``device_plugin``, ``label`` or None.
+
+    A kubelet that starts reports each device that it knew as 0 until its plugin is back, and keeps that 0 if it never
+    comes back (kubernetes/kubernetes pkg/kubelet/cm/devicemanager/manager.go readCheckpoint,
+    pkg/kubelet/nodestatus/setters.go MachineInfo). The labels are GPU Feature Discovery's and Node Feature Discovery's.
+    """
+    capacity = (node.get("status") or {}).get("capacity") or {}
+    if resource in capacity:
+        return "device_plugin"
+    labels: Mapping[str, str] = (node.get("metadata") or {}).get("labels") or {}
+    found = (labels.get("nvidia.com/gpu.present"), *(labels[name] for name in labels if _is_nvidia_pci(name)))
+    return "label" if "true" in found else None
+
+
+def _is_nvidia_pci(label: str) -> bool:
+    return label.startswith("feature.node.kubernetes.io/pci-") and "10de" in label and label.endswith(".present")
+
+
 @lru_cache
 def _expanded(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for prefix in prefixes for name in _GPUS_OF_DOMAIN.get(prefix, (prefix,)))

@@ -11,10 +11,16 @@ from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import counted_resource
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import (
+    counted_resource,
+    gpus_expected_by,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import labels_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, mark_of, why_not_ours
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.other_tools import foreign_work
+
+_STARTING_SECONDS = 120
+"""How long a started kubelet may report that it is not Ready."""
 
 
 def node_facts(
@@ -39,6 +45,7 @@ def node_facts(
         "boot_id": (status.get("nodeInfo") or {}).get("bootID"),
         "kubelet_version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
         "gpu_resource": gpu_resource,
+        "gpus_expected_by": gpus_expected_by(node, gpu_resource),
         "allocatable": _resources(status.get("allocatable") or {}, gpu_resource),
         "capacity": _resources(status.get("capacity") or {}, gpu_resource),
         "configz": configz,
@@ -46,6 +53,20 @@ def node_facts(
         "addresses": list(status.get("addresses") or []),
         "taints": list(spec.get("taints") or []),
     }
+
+
+def just_started(node: Mapping[str, t.Any]) -> bool:
+    """Whether a node is not Ready because its kubelet was started a moment ago.
+
+    Such a kubelet reports False: it has not checked its runtime yet (kubernetes/kubernetes pkg/kubelet/runtime.go). One
+    that does not report at all is Unknown. Both times are by the node's clock.
+    """
+    conditions = (node.get("status") or {}).get("conditions") or []
+    ready: Mapping[str, t.Any] = next((c for c in conditions if c["type"] == "Ready"), {})
+    since, reported = _seconds(ready.get("lastTransitionTime")), _seconds(ready.get("lastHeartbeatTime"))
+    if ready.get("status") != "False" or since is None or reported is None:
+        return False
+    return reported - since <= _STARTING_SECONDS
 
 
 def work_facts(

@@ -12,6 +12,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, VersionError, parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    aligns_whole_pods,
+    takes_whole_cores,
+)
 
 Object = t.Mapping[str, t.Any]
 
@@ -57,14 +61,12 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
     )
     if configz is None:
         return known
-    options = configz.get("cpuManagerPolicyOptions") or {}
     gates = configz.get("featureGates")
     return known._replace(
         pod_level=known.kubelet and manages_pod_level(gates, known.kubelet.minor),
-        pod_scope=configz.get("topologyManagerScope") == "pod"
-        and configz.get("topologyManagerPolicy") not in (None, "", "none"),
+        pod_scope=aligns_whole_pods(configz),
         policy=configz.get("cpuManagerPolicy") or "none",
-        full_pcpus_only=str(options.get("full-pcpus-only", "false")).lower() == "true",
+        full_pcpus_only=takes_whole_cores(configz),
         cgroup_driver=configz.get("cgroupDriver"),
     )
 

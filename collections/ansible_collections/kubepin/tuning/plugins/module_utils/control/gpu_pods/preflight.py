@@ -95,7 +95,11 @@ def _after(stack: Data) -> dict[str, Any]:
         "kubelet_version": stack.get("kubelet_version"),
         "allocatable_cpu": stack["plan"].get("exclusive_cpus"),
     }
-    return {key: value for key, value in facts.items() if value}
+    known = ("pod_scope", "full_pcpus_only")
+    return {
+        **{key: value for key, value in facts.items() if value},
+        **{key: stack["plan"][key] for key in known if stack["plan"].get(key) is not None},
+    }
 
 
 def _pinned(pod: Data, template: Data | None) -> bool:

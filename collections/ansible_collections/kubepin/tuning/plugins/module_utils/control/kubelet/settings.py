@@ -101,6 +101,19 @@ def minor_of(version: str) -> int:
     return int(parts[1])
 
 
+def aligns_whole_pods(config: t.Mapping[str, t.Any]) -> bool:
+    """Whether the topology manager aligns pods as a whole: scope ``pod``, and a policy other than ``none``, which has no
+    scope (pkg/kubelet/cm/topologymanager/topology_manager.go NewManager)."""
+    policy = config.get("topologyManagerPolicy")
+    return config.get("topologyManagerScope") == "pod" and policy not in (None, "", "none")
+
+
+def takes_whole_cores(config: t.Mapping[str, t.Any]) -> bool:
+    """Whether the static policy refuses pods that do not fill their cores: ``full-pcpus-only``."""
+    options = config.get("cpuManagerPolicyOptions") or {}
+    return str(options.get("full-pcpus-only", "false")).lower() == "true"
+
+
 def options_on(options: t.Optional[t.Mapping[str, object]]) -> t.FrozenSet[str]:
     """The names of the policy options that are true."""
     return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))

@@ -180,6 +180,21 @@ def not_ready(reason: str) -> Problem:
     )
 
 
+def gpus_not_back(resource: str, expected: str, waited: int) -> Problem:
+    """:param expected: what says that the node has GPUs
+    :param waited: seconds
+    """
+    return Problem(
+        "gpus_not_back",
+        "the node",
+        f"offers no {resource}, although {expected}; kubepin waited {waited} s for them. Without them, the switch would be kept "
+        "without a look at a GPU",
+        "See to the device plugin's pod and the driver, then run again, or accept that no GPU is checked with "
+        "cpu_manager_accept_missing_gpus.",
+        waivable=True,
+    )
+
+
 def watch_too_short(seconds: int, period: float) -> Problem:
     return Problem(
         "probe_seconds_too_short",

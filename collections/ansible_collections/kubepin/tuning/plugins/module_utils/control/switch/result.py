@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
@@ -25,11 +26,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    gpus_not_back,
     not_ready,
     other_machine,
     timeout_too_short,
     watch_too_short,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -40,6 +43,25 @@ PROBE_MARGIN_SECONDS = 2
 """How much longer than a reconcile period the probe pod watches."""
 
 
+HOLD_MARGIN_SECONDS = 30
+"""What the tasks of a verification take besides its waits."""
+SETTLE_SECONDS = 600
+"""How long after its kubelet's start a node may be without GPUs: a driver may have to be loaded, or installed."""
+
+
+class GpuProbe(str, Enum):
+    """What the verification can check of a node's GPUs."""
+
+    PLANNED = "planned"
+    """The probe pod gets one."""
+    NONE = "none"
+    """The node offers none, and nothing says that it should."""
+    HELD = "held"
+    """Pods that stay through the drain hold all."""
+    NOT_BACK = "not_back"
+    """The node should offer some, and does not."""
+
+
 def plan_fact(
     kubelet: Data,
     api: Data,
@@ -48,6 +70,7 @@ def plan_fact(
     timeout: int | str = 120,
     take_over: bool = False,
     state: str = "present",
+    accept_missing_gpus: bool = False,
 ) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that prevents it.
 
@@ -61,6 +84,7 @@ def plan_fact(
     :param timeout: seconds within which the API must show what was planned, including the probe pod
     :param take_over: whether to work on a node that another run or program may still be working on
     :param state: `present`, `rolled_back` or `absent`, as requested
+    :param accept_missing_gpus: whether to switch a node that should offer GPUs, and does not
     """
     node: Data = api.get("node") or {}
     work: Data = node.get("work") or {}
@@ -86,6 +110,14 @@ def plan_fact(
     drain: Data = node.get("drain") or {}
     left_alone = [f"{problem.subject} {problem.finding}" for problem in occupied]
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
+    gpus_free = max(0, gpus - drain.get("gpus_kept", 0))
+    gpu_probe = _gpu_probe(kubelet, node, gpus_free)
+    if changed and gpu_probe is GpuProbe.NOT_BACK and not kubelet.get("recovered"):
+        missing = _missing_gpus(kubelet, node, int(timeout))
+        if accept_missing_gpus:
+            accepted = [*accepted, f"accepted ({missing.code}): {missing.subject} {missing.finding}"]
+        else:
+            problems.append(missing)
     return {
         "schema": SCHEMA,
         "outcome": _plan_outcome(problems, changed),
@@ -104,7 +136,10 @@ def plan_fact(
         ],
         **{
             name: kubelet.get(name)
-            for name in ("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core")
+            for name in (
+                *("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core"),
+                *("pod_scope", "full_pcpus_only"),
+            )
         },
         **{name: kubelet.get(name) or [] for name in ("leftovers", "remaining")},
         "plan_id": kubelet.get("plan_id"),
@@ -112,8 +147,11 @@ def plan_fact(
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
         "gpu_resource": node.get("gpu_resource"),
         "gpus_before": gpus,
+        "gpu_probe": gpu_probe.value,
         "probe_seconds": watched,
-        "gpus_free": max(0, gpus - drain.get("gpus_kept", 0)),
+        "hold_seconds": 2 * int(timeout) + HOLD_MARGIN_SECONDS,
+        "ended_switch": kubelet.get("recovered") if work.get("resumable") else None,
+        "gpus_free": gpus_free,
         "pods_to_evict": [f"{pod['namespace']}/{pod['name']}" for pod in drain.get("evicted", [])],
     }
 
@@ -123,6 +161,47 @@ def _relabels(kubelet: Data, labelled: Data, state: str) -> bool:
     if state == "absent":
         return any(labelled.values())
     return state == "present" and labelled != {"policy": kubelet.get("policy"), "plan": kubelet.get("plan_id")}
+
+
+def _gpu_probe(kubelet: Data, node: Data, gpus_free: int) -> GpuProbe:
+    if (node.get("allocatable") or {}).get("gpu", 0):
+        return GpuProbe.PLANNED if gpus_free else GpuProbe.HELD
+    expected = node.get("gpus_expected_by")
+    if expected == "device_plugin" or (_has_just_started(kubelet) and (expected or kubelet.get("nvidia_gpus"))):
+        return GpuProbe.NOT_BACK
+    return GpuProbe.NONE
+
+
+def _has_just_started(kubelet: Data) -> bool:
+    seconds = kubelet.get("running_seconds")
+    return seconds is not None and seconds < SETTLE_SECONDS
+
+
+def _missing_gpus(kubelet: Data, node: Data, timeout: int) -> Problem:
+    reasons = {
+        "device_plugin": "its device plugin had registered some",
+        "label": "its labels say that it has some",
+    }
+    on_bus = f"it has {counted(kubelet.get('nvidia_gpus') or 0, 'NVIDIA GPU')} on its PCI bus"
+    expected = reasons.get(str(node.get("gpus_expected_by")), on_bus)
+    return gpus_not_back(str(node.get("gpu_resource")), expected, timeout if _has_just_started(kubelet) else 0)
+
+
+def awaited_nodes(hosts: Iterable[Data], api: Data) -> list[dict[str, Any]]:
+    """The questions to node_api_info that wait for the GPUs of nodes whose kubelet was just started.
+
+    :param hosts: as for `host_facts`
+    :param api: as for `host_facts`
+    """
+    questions = []
+    for host in hosts:
+        if "__cpu_manager_asked" not in host or "__cpu_manager_planned" not in host:
+            continue
+        asked, kubelet = host["__cpu_manager_asked"], host["__cpu_manager_planned"]
+        plan = _plan_of(asked, kubelet, api)
+        if plan["changed"] and plan["gpu_probe"] == GpuProbe.NOT_BACK.value and _has_just_started(kubelet):
+            questions.append({**host["__cpu_manager_question"], "settle": int(asked["timeout"]), "gpus": 1})
+    return questions
 
 
 def _not_compared(node: Data) -> list[str]:
@@ -149,7 +228,9 @@ def _plan_outcome(problems: Sequence[object], changed: bool) -> str:
     return (Outcome.REFUSED if problems else Outcome.NOT_BEGUN if changed else Outcome.OK).value
 
 
-def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, dict[str, Any]]:
+def host_facts(
+    hosts: Iterable[Data], api: Data, check_mode: bool, awaited: Data | None = None
+) -> dict[str, dict[str, Any]]:
     """Host -> its `kubepin_plan`, and its `kubepin_result`, which is empty if the plan changes anything.
 
     Handles all hosts at once, because a task for each host costs the control node far more.
@@ -157,7 +238,9 @@ def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, 
     :param hosts: the variables of each host: `__cpu_manager_asked` holds the role's request, `__cpu_manager_planned`
         the result of kubelet_cpu_manager in check mode, failed or not; a host without them is omitted
     :param api: the result of node_api_info for all hosts, failed or not
+    :param awaited: its result for those of `awaited_nodes`
     """
+    api = {**api, "nodes": {**(api.get("nodes") or {}), **((awaited or {}).get("nodes") or {})}}
     planned = (host for host in hosts if "__cpu_manager_asked" in host and "__cpu_manager_planned" in host)
     return {
         host["inventory_hostname"]: _facts_of(
@@ -167,10 +250,16 @@ def host_facts(hosts: Iterable[Data], api: Data, check_mode: bool) -> dict[str, 
     }
 
 
-def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
+def _plan_of(asked: Data, kubelet: Data, api: Data) -> dict[str, Any]:
     answer = (api.get("nodes") or {}).get(asked["node"], api)
-    options = {name: asked[name] for name in ("probe_seconds", "timeout", "take_over", "state")}
-    plan = plan_fact(kubelet, answer, asked["accept_old_kubelet"], **options)
+    names = ("accept_old_kubelet", "probe_seconds", "timeout", "take_over", "state")
+    # the way back to the old settings stays open
+    accepted = asked["accept_missing_gpus"] or asked["state"] != "present"
+    return plan_fact(kubelet, answer, accept_missing_gpus=accepted, **{name: asked[name] for name in names})
+
+
+def _facts_of(asked: Data, kubelet: Data, api: Data, check_mode: bool) -> dict[str, Any]:
+    plan = _plan_of(asked, kubelet, api)
     nothing_to_do = not (plan["changed"] or plan["problems"] or _is_left(plan, asked["state"]))
     request = {name: asked[name] for name in ("node", "state", "gpu_label")}
     result = result_fact(plan, check_mode=check_mode, kubelet=kubelet, **request) if nothing_to_do else {}
@@ -190,8 +279,11 @@ def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touch
     mine, its = kubelet.get("boot_id"), node.get("boot_id")
     if mine and its and mine != its:
         problems.append(other_machine(node["name"], mine, its))
+    broken = None if kubelet.get("recovered") else kubelet.get("start_problem")
+    if broken:
+        problems.append(Problem.from_dict(broken))
     if touched:
-        if not node["ready"] and not kubelet.get("recovered"):
+        if not broken and not node["ready"] and not kubelet.get("recovered"):
             problems.append(not_ready(node.get("ready_reason") or "no reason given"))
         problems += occupied
         problems += map(Problem.from_dict, node["drain"]["problems"])
@@ -294,7 +386,8 @@ def result_fact(
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),
-        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_label, plan["gpus_free"]),
+        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_label, plan["gpu_probe"]),
+        "gpu_probe": plan["gpu_probe"],
         "probe": (probe or {}).get("probe"),
         "first_cause": failure["first_cause"] if failure else None,
         "meaning": (failure["meaning"] or None) if failure else None,
@@ -327,8 +420,15 @@ def _is_left(plan: Data, state: str) -> bool:
     return state == "absent" and bool(plan["leftovers"] or plan["relabels"])
 
 
+_NO_GPU_CHECKED = {
+    GpuProbe.NONE: "no {} was checked: the node offers none",
+    GpuProbe.HELD: "no {} was checked: pods that stay through the drain hold all",
+    GpuProbe.NOT_BACK: "no {} was checked: the node's were not back before the switch",
+}
+
+
 def _verified(
-    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_label: str, gpus_free: int
+    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_label: str, gpu_probe: str
 ) -> list[str]:
     lines = [str(line) for result in on_node for line in result.get("verified") or []]
     if api and api.get("node") and not api.get("failed"):
@@ -336,13 +436,12 @@ def _verified(
         policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
         lines += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
         gpus = node["allocatable"]["gpu"]
-        lines.append(f"{gpu_label} allocatable {gpus}" if gpus else "the node offers no GPU, so none was checked")
+        lines += [f"{gpu_label} allocatable {gpus}"] if gpus else []
     seen = (probe or {}).get("probe")
     if seen and not (probe or {}).get("failed"):
         device = f" still has its {gpu_label}" if seen["device_paths_seen"] else ""
         lines.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
-        if api and api["node"]["allocatable"]["gpu"] and not gpus_free:
-            lines.append(f"no {gpu_label} for the probe pod: pods that stay through the drain hold all")
+        lines += [_NO_GPU_CHECKED[GpuProbe(gpu_probe)].format(gpu_label)] if gpu_probe != GpuProbe.PLANNED.value else []
     return lines
 
 

@@ -17,7 +17,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    MANAGED,
+    aligns_whole_pods,
+    takes_whole_cores,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
@@ -138,6 +142,9 @@ class SwitchRun:
             reconcile_period=effective["cpuManagerReconcilePeriod"],
             threads_per_core=self._topology.threads_as_counted or 1,
             boot_id=read["boot_id"],
+            running_seconds=self._kubelet.running_seconds,
+            start_problem=self._kubelet.start_problem.to_dict() if self._kubelet.start_problem else None,
+            nvidia_gpus=len(self._topology.gpus),
             rollback=read["rollback"],
         )
 
@@ -167,7 +174,12 @@ class SwitchRun:
             return False
         self.result["recovered"] = self._unfinished
         online = format_cpuset(self._topology.online)
-        answer = self._switch("undone", endpoint=asdict(endpoint_of(self._kubelet)), online=online)
+        answer = self._switch(
+            "undone",
+            switch_id=self._params["switch_id"],
+            endpoint=asdict(endpoint_of(self._kubelet)),
+            online=online,
+        )
         self._add_changes([FileChange(**change) for change in answer["files"]])
         if self._check_mode:
             self.result["notes"] = [
@@ -245,7 +257,14 @@ class SwitchRun:
             }
         if plan.expected:
             exclusive = len(plan.expected.online - plan.expected.reserved) if plan.expected.policy == "static" else 0
-            self.result.update(policy=plan.expected.policy, exclusive_cpus=exclusive, plan_id=self._plan_id(plan.files))
+            after, _sources = effective_after(self._kubelet, plan.files)
+            self.result.update(
+                policy=plan.expected.policy,
+                exclusive_cpus=exclusive,
+                plan_id=self._plan_id(plan.files),
+                pod_scope=aligns_whole_pods(after),
+                full_pcpus_only=takes_whole_cores(after),
+            )
 
     def _add_changes(self, changes: t.Sequence[FileChange]) -> None:
         listed = [{"path": change.path, "action": action_of(change), "reason": change.reason} for change in changes]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
+import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import new_mark
@@ -145,6 +147,54 @@ def test_without_a_drain_only_the_nodes_are_listed() -> None:
     found = node_api_info.read_many(api, [question])
     assert "drain" not in found["mute"]["node"]
     assert api.asked == ["nodes"]
+
+
+class StartedNode(TwoNodes):
+    """A stand-in for the API of a cluster whose node comes back after a start of its kubelet, an answer after another."""
+
+    def __init__(self, *answers: tuple[str, int, int]) -> None:
+        super().__init__()
+        self.answers = list(answers)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [self.node("gpu-01")]
+
+    def until(self, deadline: float) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def node(self, name: str) -> dict[str, Any]:
+        ready, since, gpus = self.answers.pop(0)
+        moment = "2026-11-27T03:{:02}:{:02}Z"
+        condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": moment.format(*divmod(600, 60))}
+        condition["lastTransitionTime"] = moment.format(*divmod(600 - since, 60))
+        amounts = {"cpu": "4", "nvidia.com/gpu": str(gpus)}
+        status = {"allocatable": amounts, "capacity": amounts, "conditions": [condition]}
+        return {"metadata": {"name": name}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("answers", "gpus", "ready", "offered"),
+    [
+        pytest.param([("False", 5, 0), ("False", 15, 0), ("True", 0, 0)], 0, True, 0, id="not Ready at first"),
+        pytest.param([("True", 5, 0), ("True", 15, 0), ("True", 25, 2)], 1, True, 2, id="the device plugin comes back"),
+        pytest.param([("False", 5, 0)] * 9, 0, False, 0, id="the time is over"),
+        pytest.param([("False", 500, 0)], 0, False, 0, id="not Ready for long"),
+        pytest.param([("Unknown", 5, 0)], 0, False, 0, id="it does not report"),
+    ],
+)
+def test_a_node_whose_kubelet_was_just_started_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[str, int, int]], gpus: int, ready: bool, offered: int
+) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
+    question = {"node": "gpu-01", "gpu_resource": "auto", "configz": False, "drain": None, "work": None}
+    api: Any = StartedNode(*answers)
+    node = node_api_info.read_many(api, [{**question, "containers": False, "settle": 8, "gpus": gpus}])["gpu-01"][
+        "node"
+    ]
+    assert (node["ready"], node["allocatable"]["gpu"]) == (ready, offered)
+    assert not api.answers
 
 
 class ReadyNodes(TwoNodes):

@@ -100,7 +100,8 @@ def probe_on(node: Any, monkeypatch: Any, clock: Any) -> Any:
 
 
 def probe_of(node: Any, monkeypatch: Any, clock: Any = None, **changes: Any) -> Any:
-    return probe_on(node, monkeypatch, clock or {"now": 0.0}).run(dataclasses.replace(REQUEST, **changes))
+    request = dataclasses.replace(REQUEST, **changes)
+    return probe_on(node, monkeypatch, clock or {"now": 0.0}).run(request, request.timeout)
 
 
 def test_a_probe_is_started_anew_until_the_device_plugin_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +184,9 @@ def test_a_probe_waits_for_the_report_of_the_kubelet_that_was_started(
     node = SilentApi(clock, back_at, ends_at=ends_at)
     probe = probe_on(node, monkeypatch, clock)
     if message is None:
-        probe.await_report(REQUEST, since)
+        probe.await_report(REQUEST, since, REQUEST.timeout)
         assert 20 <= clock["now"] < 21
     else:
         with pytest.raises(TuningError, match=message):
-            probe.await_report(REQUEST, since)
+            probe.await_report(REQUEST, since, REQUEST.timeout)
     assert node.pods == 0

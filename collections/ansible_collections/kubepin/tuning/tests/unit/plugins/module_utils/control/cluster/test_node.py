@@ -40,6 +40,7 @@ def test_facts() -> None:
         "unschedulable": True,
         "kubelet_version": "v1.22.17",
         "gpu_resource": GPU,
+        "gpus_expected_by": "device_plugin",
         "allocatable": {"cpu": "254", "gpu": 8},
         "capacity": {"cpu": "256", "gpu": 8},
         "configz": CONFIGZ,
@@ -50,6 +51,23 @@ def test_facts() -> None:
         "addresses": [{"type": "InternalIP", "address": "10.0.0.11"}],
         "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("capacity", "labels", "expected"),
+    [
+        ({GPU: "0"}, {}, "device_plugin"),
+        ({"cpu": "4"}, {"nvidia.com/gpu.present": "true"}, "label"),
+        ({"cpu": "4"}, {"feature.node.kubernetes.io/pci-0302_10de.present": "true"}, "label"),
+        ({"cpu": "4"}, {"feature.node.kubernetes.io/pci-0200_15b3.present": "true"}, None),
+        ({"amd.com/gpu": "1"}, {"nvidia.com/gpu.present": "false"}, None),
+    ],
+)
+def test_what_says_that_a_node_should_offer_gpus(
+    capacity: dict[str, str], labels: dict[str, str], expected: str | None
+) -> None:
+    node = {"metadata": {"name": "a", "labels": labels}, "status": {"capacity": capacity}}
+    assert node_facts(node, None, None, GPU)["gpus_expected_by"] == expected
 
 
 def test_a_node_that_never_reported() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import touches_pinned_containers
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.problems import (
+    does_not_start,
+    touches_pinned_containers,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import (
     budget_exhausted,
@@ -21,6 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     version_stays,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
+    awaited_nodes,
     failure_fact,
     host_facts,
     plan_fact,
@@ -95,6 +100,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
             "probe_seconds": 15,
             "timeout": 120,
             "take_over": False,
+            "accept_missing_gpus": False,
         }
         return {
             "inventory_hostname": name,
@@ -132,7 +138,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
 
 def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
     asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_label": "GPU"}
-    asked |= {"probe_seconds": 15, "timeout": 120, "take_over": False}
+    asked |= {"probe_seconds": 15, "timeout": 120, "take_over": False, "accept_missing_gpus": False}
     host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
     facts = host_facts([host], {"failed": True, "msg": "no API"}, False)
     assert facts["a"]["kubepin_plan"]["problems"] == [module_failed("no API").to_dict()]
@@ -350,8 +356,96 @@ def test_gpus_that_pods_keep_through_the_drain_are_not_free_for_the_probe() -> N
     without_device = {"probe": {**PROBE["probe"], "device_paths_seen": []}}
     assert result(plan=plan, api={"node": NODE}, probe=without_device)["verified"][-2:] == [
         "probe pod on CPUs 1 after 15 s",
-        "no GPU for the probe pod: pods that stay through the drain hold all",
+        "no GPU was checked: pods that stay through the drain hold all",
     ]
+    assert plan["gpu_probe"] == "held"
+
+
+NO_GPU = {**NODE, "allocatable": {"cpu": "1", "gpu": 0}, "gpu_resource": "nvidia.com/gpu"}
+REGISTERED = {**NO_GPU, "gpus_expected_by": "device_plugin"}
+LABELLED = {**NO_GPU, "gpus_expected_by": "label"}
+
+
+@pytest.mark.parametrize(
+    ("node", "kubelet", "outcome", "reason"),
+    [
+        pytest.param(NODE, {}, "planned", "", id="offered"),
+        pytest.param(NO_GPU, {"running_seconds": 20.0, "nvidia_gpus": 0}, "none", "", id="a node without GPUs"),
+        pytest.param(REGISTERED, {"running_seconds": 9e5}, "not_back", "had registered some", id="its plugin is gone"),
+        pytest.param(LABELLED, {"running_seconds": 20.0}, "not_back", "its labels say", id="a fresh boot"),
+        pytest.param(LABELLED, {"running_seconds": 9e5}, "none", "", id="labels, and no plugin for days"),
+        pytest.param(
+            NO_GPU,
+            {"running_seconds": 20.0, "nvidia_gpus": 8},
+            "not_back",
+            "8 NVIDIA GPUs on its PCI bus",
+            id="on the bus",
+        ),
+    ],
+)
+def test_no_switch_is_planned_for_a_node_whose_gpus_are_not_back(
+    node: dict[str, Any], kubelet: dict[str, Any], outcome: str, reason: str
+) -> None:
+    plan = plan_fact({**KUBELET, **kubelet}, {"node": node})
+    assert plan["gpu_probe"] == outcome
+    assert [problem["code"] for problem in plan["problems"]] == (["gpus_not_back"] if reason else [])
+    assert reason in "".join(problem["finding"] for problem in plan["problems"])
+
+
+def test_gpus_that_are_not_back_are_accepted_and_said_in_notes_and_verification() -> None:
+    plan = plan_fact(KUBELET, {"node": REGISTERED}, accept_missing_gpus=True)
+    assert (plan["problems"], plan["outcome"]) == ([], "not_begun")
+    assert any(note.startswith("accepted (gpus_not_back): the node offers no nvidia.com/gpu") for note in plan["notes"])
+    without_device = {"probe": {**PROBE["probe"], "device_paths_seen": []}}
+    fact = result(plan=plan, api={"node": NODE}, probe=without_device)
+    assert fact["gpu_probe"] == "not_back"
+    assert fact["verified"][-1] == "no GPU was checked: the node's were not back before the switch"
+
+
+def test_only_nodes_that_change_and_whose_kubelet_was_just_started_are_waited_for() -> None:
+    def host(name: str, state: str = "present", **kubelet: Any) -> dict[str, Any]:
+        asked = {"node": name, "state": state, "accept_old_kubelet": False, "gpu_label": "GPU", "probe_seconds": None}
+        asked |= {"timeout": 90, "take_over": False, "accept_missing_gpus": False}
+        return {
+            "inventory_hostname": name,
+            "__cpu_manager_asked": asked,
+            "__cpu_manager_question": {"node": name, "gpu_resource": "auto"},
+            "__cpu_manager_planned": {**KUBELET, "running_seconds": 20.0, **kubelet},
+        }
+
+    hosts = [
+        host("started"),
+        host("same", settings=[]),
+        host("for-days", running_seconds=9e5),
+        host("back", "rolled_back"),
+    ]
+    api = {"nodes": {name: {"node": REGISTERED} for name in ("started", "same", "for-days", "back")}}
+    waited = [{"node": name, "gpu_resource": "auto", "settle": 90, "gpus": 1} for name in ("started", "back")]
+    assert awaited_nodes([*hosts, {"inventory_hostname": "not read"}], api) == waited
+    plans = host_facts(hosts, api, False, {"nodes": {"started": {"node": NODE}}})
+    codes = {name: [problem["code"] for problem in facts["kubepin_plan"]["problems"]] for name, facts in plans.items()}
+    assert codes == {"started": [], "same": [], "for-days": ["gpus_not_back"], "back": []}
+    assert plans["started"]["kubepin_plan"]["gpu_probe"] == "planned"
+
+
+def test_a_kubelet_that_does_not_start_is_named_instead_of_what_the_api_says_of_its_node() -> None:
+    broken = does_not_start("activating, auto-restart", Cause("E0101 no room", "the disk is full", "Make room."))
+    node = {**NODE, "ready": False, "ready_reason": "KubeletNotReady: PLEG is not healthy"}
+    plan = plan_fact({**KUBELET, "start_problem": broken.to_dict()}, {"node": node})
+    assert plan["problems"] == [broken.to_dict()]
+    assert plan_fact({**KUBELET, "start_problem": broken.to_dict(), "recovered": "1"}, {"node": node})["problems"] == []
+
+
+@pytest.mark.parametrize("timeout", [60, 120, 600])
+def test_a_switch_is_held_for_longer_than_its_verification_may_take(timeout: int) -> None:
+    """The probe pod and the API may each take as long as cpu_manager_timeout."""
+    assert plan_fact(KUBELET, {"node": NODE}, timeout=timeout)["hold_seconds"] > 2 * timeout
+
+
+@pytest.mark.parametrize(("resumable", "ended"), [(True, "20261123T172004.120Z"), (False, None)])
+def test_the_switch_of_a_run_that_has_ended_is_not_waited_for(resumable: bool, ended: str | None) -> None:
+    node = {**NODE, "cordoned_by_kubepin": True, "work": {"resumable": resumable, "problems": [], "notes": []}}
+    assert plan_fact({**KUBELET, "recovered": "20261123T172004.120Z"}, {"node": node})["ended_switch"] == ended
 
 
 def test_a_failure_says_what_state_the_node_is_in_and_what_to_do() -> None:
