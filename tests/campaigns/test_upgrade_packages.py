@@ -10,8 +10,6 @@ import pytest
 
 from tests.campaigns import upgrade_packages
 
-pytestmark = pytest.mark.component
-
 
 @pytest.mark.parametrize(("manager", "installed"), [("apt", []), ("dnf", [["rpm", "createrepo-c"]])])
 def test_missing_programs_are_installed_before_the_sandbox_starts(

@@ -13,11 +13,11 @@ def test_all_faults_come_with_their_places() -> None:
     container = {"resources": {"limits": {"cpu": "two", "memory": True}}, "env": "x"}
     not_a_quantity = "is not a Kubernetes quantity: expected a number with a suffix such as m, k, M, Mi, G or Gi"
     assert faults({"kind": "Pod", "metadata": {"name": ""}, "spec": {"containers": [container]}}) == [
-        "metadata.name is '': expected a text",
+        'metadata.name is "": expected a text',
         "spec.containers[0].name is missing",
         f'spec.containers[0].resources.limits.cpu: "two" {not_a_quantity}',
-        "spec.containers[0].resources.limits.memory is True: expected a quantity",
-        "spec.containers[0].env is 'x': expected a list",
+        "spec.containers[0].resources.limits.memory is true: expected a quantity",
+        'spec.containers[0].env is "x": expected a list',
     ]
 
 

@@ -166,7 +166,7 @@ def test_what_the_operator_says_counts_more_than_what_was_read() -> None:
 
 
 @pytest.mark.parametrize("scope", [True, False])
-def test_the_topology_that_the_same_switch_sets_counts_and_not_that_of_today(scope):
+def test_the_topology_that_the_same_switch_sets_counts_and_not_that_of_today(scope: bool) -> None:
     """A pod is aligned as a whole, and refused if no CPUs are left to the containers that share, only with the scope pod."""
     planned = stack(pod_scope=scope, full_pcpus_only=not scope)
     facts = gpu_pods_nodes([planned], {"gpu-01": {"pod_scope": not scope}})["gpu-01"]
