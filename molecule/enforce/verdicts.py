@@ -2,6 +2,7 @@
 """Ask the API server for each pod of the unit tests, alone and in a Deployment, without making any; compare with the audit.
 
 ``verdicts.py KUBECONFIG MINOR IMAGE ACTION`` (``none``: no policy is there) prints a line per pod; exit status 1 if any verdict differs.
+The actions ``threads`` and ``thread-warnings`` compare what the policy for threads sets, or says, with what kubepin lists before.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     assess,
     containers_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.threads import unset_threads  # noqa: E402
 from ansible_collections.kubepin.tuning.tests.unit.samples import gpu_pods  # noqa: E402
 from kubernetes import client, config  # noqa: E402
 
@@ -29,6 +31,14 @@ POLICY = "kubepin-gpu-pods"
 PREFIXES = ["nvidia.com/"]
 EXEMPT = {"kubepin.io/gpu-pod-policy": "exempt"}
 EXEMPT_NAMESPACES = ("gpu-exempt", "kube-system")
+THREAD_POLICY = "kubepin-gpu-pod-threads"
+THREADS = {
+    "resource_prefixes": PREFIXES,
+    "thread_variables": ["OMP_NUM_THREADS", "MKL_NUM_THREADS"],
+    "exempt_namespaces": ["kube-system"],
+    "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
+}
+"""The settings of molecule/enforce/verify.yml."""
 POLICY_SECONDS = 60
 SAID = {  # action -> what is said of a pod, and of a Deployment
     "none": ("", ""),
@@ -96,8 +106,71 @@ def ask(create: Callable[..., Any], manifest: Data) -> tuple[str, str]:
     return ("warned", warning) if POLICY in warning else ("", "")
 
 
+def set_by_the_policy(pod: Data, answer: Any) -> dict[str, dict[str, str]]:
+    """Container -> the variables that a pod has in the server's answer and not in the request.
+
+    :raises RuntimeError: if anything else of the containers differs: their order, or the order of their variables
+    """
+    spec = client.ApiClient().sanitize_for_serialization(answer)["spec"]
+    found = {}
+    for field in ("initContainers", "containers"):
+        asked, given = pod["spec"].get(field) or [], spec.get(field) or []
+        if [entry["name"] for entry in asked] != [entry["name"] for entry in given]:
+            raise RuntimeError(f"{pod['metadata']['name']}: the {field} are {given}")
+        for before, after in zip(asked, given, strict=True):
+            own = before.get("env") or []
+            kept = [entry for entry in after.get("env") or [] if entry in own]
+            if kept != own:
+                raise RuntimeError(f"{pod['metadata']['name']}: the variables of {after['name']} are {after['env']}")
+            added = {entry["name"]: entry["value"] for entry in after.get("env") or [] if entry not in own}
+            if added:
+                found[after["name"]] = added
+    return found
+
+
+def compare_threads(minor: int, image: str, warns: bool) -> int:
+    """Whether the policy for threads does in each pod what kubepin lists for it."""
+    api = client.CoreV1Api()
+    namespaces = [client.ApiClient().sanitize_for_serialization(item) for item in api.list_namespace().items]
+    differ = changed = 0
+    for pod in cases(minor, image):
+        metadata = pod["metadata"]
+        (listed,) = unset_threads([pod], namespaces, THREADS) or [{"containers": {}}]
+        expected = listed["containers"]
+        answer, _status, headers = api.create_namespaced_pod_with_http_info(metadata["namespace"], pod, dry_run="All")
+        done = set_by_the_policy(pod, answer)
+        words = str(headers.get("Warning", "")) if THREAD_POLICY in str(headers.get("Warning", "")) else ""
+        said = [f"{name}: set {key} to {value}" for name, values in expected.items() for key, value in values.items()]
+        agree = (
+            (not done and bool(words) == bool(said) and all(text in words for text in said))
+            if warns
+            else done == expected
+        )
+        differ += not agree
+        changed += bool(expected)
+        print(f"{'agree ' if agree else 'DIFFER'} {metadata['name']}: expected {expected}, {words or done}")
+    print(f"{changed} pods changed or warned of, {differ} differ")
+    return 1 if differ or not changed else 0
+
+
+def wait_for_threads(minor: int, image: str, warns: bool) -> None:
+    """Until the API server uses a new policy."""
+    api = client.CoreV1Api()
+    pod = next(item for item in cases(minor, image) if item["metadata"]["name"] == "fractional")
+    deadline = time.monotonic() + POLICY_SECONDS
+    while time.monotonic() < deadline:
+        answer, _status, headers = api.create_namespaced_pod_with_http_info(gpu_pods.NAMESPACE, pod, dry_run="All")
+        if THREAD_POLICY in str(headers.get("Warning", "")) if warns else set_by_the_policy(pod, answer):
+            return
+        time.sleep(1)
+
+
 def main(kubeconfig: str, minor: int, image: str, action: str) -> int:
     config.load_kube_config(kubeconfig)
+    if action in ("threads", "thread-warnings"):
+        warns = action == "thread-warnings"
+        wait_for_threads(minor, image, warns)
+        return compare_threads(minor, image, warns)
     pod_api, apps_api = client.CoreV1Api(), client.AppsV1Api()
     pods = cases(minor, image)
     kinds = (

@@ -81,11 +81,12 @@ RUNS = (
     ("tune", "rollback-gpu-nodes.yml", ()),
     ("patch", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
     ("enforce", "enforce-gpu-pods.yml", ()),
+    ("threads", "enforce-gpu-pods.yml", ("-e", '{"gpu_pod_policy_threads": true}')),
     ("enforce", "enforce-gpu-pods.yml", ("-e", '{"gpu_pod_policy_state": "absent"}')),
     ("uninstall", "uninstall-gpu-nodes.yml", ()),
     ("upgrade", "upgrade-cluster.yml", ("--check",)),
 )
-NEEDS = {"patch": ("audit", "patch")}
+NEEDS = {"patch": ("audit", "patch"), "threads": ("enforce", "threads")}
 """Purposes that another one is asked for with."""
 
 
@@ -251,7 +252,8 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
     state = State.load(Paths.from_environment().sandbox(name))
     if not state:
         raise CheckFailed(f"there is no sandbox {name}")
-    chosen = [purpose for purpose in purposes or EVERY if purpose != "enforce" or state.version.minor >= ENFORCES_FROM]
+    unknown_there = () if state.version.minor >= ENFORCES_FROM else ("enforce", "threads")
+    chosen = [purpose for purpose in purposes or EVERY if purpose not in unknown_there]
     if "benchmark" in chosen:
         run_sandbox("torch", "--name", name)
     cluster = Cluster(name)

@@ -20,6 +20,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
     gpu_pods_text,
     gpu_pods_verdict,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.threads import (
+    gpu_pod_thread_policy,
+    gpu_pod_threads_text,
+)
 
 
 class FilterModule:
@@ -30,6 +34,8 @@ class FilterModule:
             "gpu_pod_policy": gpu_pod_policy,
             "gpu_pod_policy_faults": gpu_pod_policy_faults,
             "gpu_pod_policy_problems": gpu_pod_policy_problems,
+            "gpu_pod_thread_policy": gpu_pod_thread_policy,
+            "gpu_pod_threads_text": gpu_pod_threads_text,
             "gpu_pods_nodes": gpu_pods_nodes,
             "gpu_pods_patches": gpu_pods_patches,
             "gpu_pods_preflight": gpu_pods_preflight,

@@ -28,9 +28,10 @@ options:
     description:
       - What the permissions are for.
       - V(tune) also covers rollback, V(preview) covers check mode, and V(patch) covers applying the audit's patches.
+      - V(threads) covers what role C(gpu_pod_policy) needs in addition to V(enforce) to list the pods without a number of threads.
     type: list
     elements: str
-    choices: [check, audit, preview, tune, benchmark, patch, enforce, uninstall, upgrade]
+    choices: [check, audit, preview, tune, benchmark, patch, enforce, uninstall, threads, upgrade]
     required: true
   probe_namespace:
     description: Where the probe pod runs.
@@ -95,6 +96,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.permissions import (
     OWN_NAMESPACE,
     PURPOSES,
+    SERVED,
     Right,
     problems,
     review,
@@ -113,7 +115,8 @@ OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 def missing_rights(api: KubernetesApi, purposes: list[str], probe: str, benchmark: str) -> list[Right]:
     """:raises ApiError: if the API server does not answer"""
-    wanted = rights(purposes, {"probe": probe, "benchmark": benchmark, "system": "kube-system"})
+    served = api.groups() if any(rule.need == SERVED for purpose in purposes for rule in PURPOSES[purpose]) else ()
+    wanted = rights(purposes, {"probe": probe, "benchmark": benchmark, "system": "kube-system"}, served)
     missing = [right for right in wanted if not api.allows(review(right))]
     may_look = Right("get", "", "namespaces", "") not in missing
     if "benchmark" in purposes and may_look and not api.has_namespace(benchmark):

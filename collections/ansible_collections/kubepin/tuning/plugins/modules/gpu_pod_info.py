@@ -15,7 +15,11 @@ description:
   - Determines for each container whether the static CPU manager policy gives it exclusive CPUs, and every reason why
     not.
   - Grades the risk that a pod loses its GPU, with the causes and with what is unknown about the node.
-  - Builds a patch for each owner's template that would solve this, using only numbers from the template.
+  - Builds a patch for each owner's templates that would solve this, using only numbers from the templates.
+  - >-
+    Knows Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs; of Kubeflow PyTorchJobs, TFJobs, JAXJobs,
+    PaddleJobs, XGBoostJobs, MPIJobs, TrainJobs and Notebooks; RayClusters, RayJobs, RayServices and RayCronJobs; JobSets;
+    LeaderWorkerSets; InferenceServices of KServe; Jobs and CronJobs of Volcano; Workflows and CronWorkflows of Argo.
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -30,7 +34,8 @@ options:
   pods_file:
     description:
       - Read this file instead of the API. Contains the output of C(kubectl get pods -A -o json) or C(-o yaml).
-      - The file may also contain owners, as from C(kubectl get pods,deploy,sts,ds,rs,jobs,cronjobs -A -o json).
+      - The file may also contain owners, as from C(kubectl get pods,deploy,sts,ds,rs,jobs,cronjobs -A -o json), and the
+        kinds of other projects, such as C(jobsets.jobset.x-k8s.io).
     type: path
   nodes_file:
     description: Nodes for O(pods_file), as C(kubectl get nodes -o json) prints them.
@@ -107,6 +112,10 @@ pods:
       description: The controller at the top of the ownership chain, as far as it is known, or null for a bare pod.
       type: str
       sample: StatefulSet/trainer
+    template:
+      description: Where the template that it comes from is in RV(pods[].owner), or null if that is unknown.
+      type: str
+      sample: spec.pytorchReplicaSpecs.Worker.template.spec
     qos:
       description: The QoS class that follows from its resources.
       type: str
@@ -169,6 +178,28 @@ pods:
           description: Whether it has a CPU quota but no E(OMP_NUM_THREADS), so that it may start a thread per CPU of
             the host.
           type: bool
+    gpus:
+      description: The GPUs that it requests at a time.
+      type: list
+      elements: dict
+      contains:
+        resource:
+          description: The resource's name, or C(claim/) and the name of the claim in the pod.
+          type: str
+          sample: nvidia.com/mig-1g.5gb
+        kind:
+          description:
+            - V(whole), V(mig) (a MIG partition), V(shared) (a share of a GPU by time-slicing or MPS) or V(claim) (DRA).
+            - By the resource's name, and by the label C(RESOURCE.product) that NVIDIA's GPU feature discovery sets on nodes.
+          type: str
+          sample: mig
+        count:
+          description: How many. A claim counts as one, whatever it allocates.
+          type: int
+          sample: 2
+        claim:
+          description: Namespace and name of a ResourceClaim that the pod names, so that other pods may share it, or null.
+          type: str
     risk:
       description: Whether it may lose its GPU while it runs.
       type: dict
@@ -204,7 +235,7 @@ pods:
           elements: str
           sample: [device_injection, runc_version]
 owners:
-  description: Every template that creates GPU pods, even if it has no pods at present.
+  description: Every object whose templates create GPU pods, even if it has no pods at present.
   returned: success
   type: list
   elements: dict
@@ -213,30 +244,52 @@ owners:
       description: Its namespace.
       type: str
     kind:
-      description: Its kind.
+      description: Its kind, with the API group if Kubernetes itself has a kind of that name.
       type: str
       sample: Deployment
+    resource:
+      description: What kubectl calls objects of its kind.
+      type: str
+      sample: jobsets.jobset.x-k8s.io
+    api_version:
+      description: The API version in which it was read.
+      type: str
+      sample: apps/v1
     name:
       description: Its name.
       type: str
     qos:
-      description: The QoS class of its pods.
+      description: The QoS class of its pods; of several templates, one that is not V(Guaranteed). Null without a template.
       type: str
     pods:
       description: How many of its pods have not finished.
       type: int
     containers:
       description: As in RV(pods[].containers), for a node about which nothing is known but how the nodes of its pods manage
-        pods with resources of their own.
+        pods with resources of their own; and in C(template), where in the object the container is.
       type: list
       elements: dict
     patch:
-      description: Strategic merge patch that gives exclusive CPUs to its containers that need them, as far as its own numbers
+      description: Patch that gives exclusive CPUs to its containers that need them, as far as its own numbers
         allow. Null without a patch.
-      type: dict
+      type: raw
     undo:
-      description: Strategic merge patch that reverts RV(owners[].patch).
-      type: dict
+      description: Patch that reverts RV(owners[].patch).
+      type: raw
+    patch_type:
+      description: V(strategic) for Kubernetes' own kinds, V(json) for others, to which no strategic merge patch applies.
+      type: str
+      sample: strategic
+    change:
+      description: V(in_place) if a change of its templates reaches its pods, V(recreate) if it has to be created again for that.
+      type: str
+      sample: in_place
+    effect:
+      description: What becomes of its pods when its templates change; empty if the object replaces them by its own strategy.
+      type: str
+    queue:
+      description: The LocalQueue of Kueue that it waits in, or null. Higher requests count against the quota.
+      type: str
     problems:
       description: Problems that the patch cannot solve and a person must.
       type: list
@@ -245,6 +298,30 @@ owners:
       description: The cost of the patch, node to additional CPUs requested.
       type: dict
       sample: {"gpu-01": 0.5}
+problems:
+  description: Kinds of owners that the user may not read, and owners that are malformed. Their pods are audited nevertheless.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    code:
+      description: V(owners_unreadable) or V(owner_malformed).
+      type: str
+    subject:
+      description: What the problem is about.
+      type: str
+    finding:
+      description: What is wrong with it.
+      type: str
+    remedy:
+      description: What to do.
+      type: str
+    waivable:
+      description: Always false.
+      type: bool
+    text:
+      description: All of it in sentences.
+      type: str
 summary:
   description: The totals.
   returned: success
@@ -262,6 +339,11 @@ summary:
     finished:
       description: How many GPU pods have finished, and are not included.
       type: int
+    gpus:
+      description: Kind, as in RV(pods[].gpus), to the number that all pods request together. A ResourceClaim that pods share
+        counts once.
+      type: dict
+      sample: {whole: 8, mig: 0, shared: 4, claim: 1}
     risk:
       description: Grade to number of pods.
       type: dict

@@ -19,6 +19,7 @@ Fault = Callable[["_Handler"], None]
 
 _LISTS = {
     "/api/v1/pods": ("v1", r"/api/v1/namespaces/[^/]+/pods/[^/]+"),
+    "/api/v1/namespaces": ("v1", r"/api/v1/namespaces/[^/]+"),
     "/api/v1/nodes": ("v1", r"/api/v1/nodes/[^/]+"),
     "/apis/apps/v1/daemonsets": ("apps/v1", r"/apis/apps/v1/namespaces/[^/]+/daemonsets/[^/]+"),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 GPU = "nvidia.com/gpu"
@@ -21,6 +22,25 @@ class Case(NamedTuple):
     spec: dict[str, Any]
     reasons: dict[str, list[str]]
     since: int = 20
+
+
+class Cluster:
+    """A source of an audit, from lists; *node* stands for every node."""
+
+    def __init__(self, pods: list[Any], owners: Any, node: Any) -> None:
+        self._pods, self._owners, self._node = pods, owners, node
+
+    def pods(self) -> Iterator[dict[str, Any]]:
+        return iter(self._pods)
+
+    def owners(self) -> Iterator[dict[str, Any]]:
+        return iter(self._owners)
+
+    def unread(self) -> tuple[()]:
+        return ()
+
+    def node_facts(self, name: str) -> Any:
+        return self._node
 
 
 def amounts(text: str) -> dict[str, str]:

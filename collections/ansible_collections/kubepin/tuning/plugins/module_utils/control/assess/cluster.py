@@ -73,6 +73,9 @@ class _Source:
     def owners(self) -> Iterator[Object]:
         return iter(self._seen.owners)
 
+    def unread(self) -> Sequence[Problem]:
+        return ()
+
     def node_facts(self, name: str) -> Node:
         node = self._nodes.get(name)
         return Node() if node is None else node_from_api(node, self._seen.configz.get(name))

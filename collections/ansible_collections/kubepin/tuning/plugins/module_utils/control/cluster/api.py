@@ -366,6 +366,11 @@ class KubernetesApi:
     def has_namespace(self, name: str) -> bool:
         return self.find(namespace_path(name)) is not None
 
+    def groups(self) -> dict[str, list[str]]:
+        """API group -> its versions, without the core group. Every user may read it."""
+        found = self._get("/apis").get("groups") or []
+        return {group["name"]: [version["version"] for version in group["versions"]] for group in found}
+
     def allows(self, review: Mapping[str, t.Any]) -> bool:
         """Whether the user may do what the SelfSubjectAccessReview asks for."""
         answer = json.loads(self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review))

@@ -8,9 +8,10 @@ with the requests that a real API server received.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import OWNERS, Change, OwnerKind
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import READ_IN, REMOVED
 
 NAMESPACES = {"probe": "kubepin-probe", "benchmark": "kubepin-benchmark", "system": "kube-system"}
@@ -21,6 +22,10 @@ POD_SECURITY = {"probe": "baseline", "benchmark": "restricted"}
 """Place -> the Pod Security Standard of its namespace: without one, the right to create pods there is root on any node,
 by a privileged pod with `nodeName`. The admission plugin is on by default from Kubernetes 1.23; before, the label does
 nothing. The probe pod runs as root, which `restricted` forbids."""
+
+
+ALWAYS, SERVED, OPTIONAL = "always", "served", "optional"
+"""When a right is asked for: always; if the API server serves its group; or never, because the run does without it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Rule:
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
     place: str = ""
+    need: str = ALWAYS
 
 
 class Right(t.NamedTuple):
@@ -52,9 +58,23 @@ class Right(t.NamedTuple):
 _NODES = Rule("", ("nodes",), ("get", "list"))
 _CONFIGZ = Rule("", ("nodes/proxy",), ("get",))
 _PODS = Rule("", ("pods",), ("list",))
+
+
+def _owners(need: str, verbs: tuple[str, ...], rows: Iterable[OwnerKind]) -> tuple[Rule, ...]:
+    plurals: dict[str, list[str]] = {}
+    for row in rows:
+        plurals.setdefault(row.group, []).append(row.plural)
+    return tuple(Rule(group, tuple(sorted(these)), verbs, need=need) for group, these in sorted(plurals.items()))
+
+
 _OWNERS = (
-    Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("list",)),
-    Rule("batch", ("cronjobs", "jobs"), ("list",)),
+    *_owners(ALWAYS, ("list",), (row for row in OWNERS if row.is_builtin)),
+    *_owners(OPTIONAL, ("list",), (row for row in OWNERS if not row.is_builtin)),
+)
+_PATCHED = [row for row in OWNERS if row.templates and row.change is Change.IN_PLACE]
+_PATCHES = (
+    *_owners(ALWAYS, ("get", "patch"), (row for row in _PATCHED if row.is_builtin)),
+    *_owners(SERVED, ("get", "patch"), (row for row in _PATCHED if not row.is_builtin)),
 )
 _BUDGETS = Rule("policy", ("poddisruptionbudgets",), ("list",))
 _CHECK = (_NODES, _CONFIGZ, _PODS)
@@ -69,7 +89,7 @@ _POD_OF_OURS = (
 
 
 def _in(place: str, rules: Sequence[Rule]) -> tuple[Rule, ...]:
-    return tuple(Rule(rule.group, rule.resources, rule.verbs, place) for rule in rules)
+    return tuple(replace(rule, place=place) for rule in rules)
 
 
 def _removed_apis() -> Iterator[Rule]:
@@ -85,7 +105,12 @@ _TUNE = (*_PREVIEW, *_DRAIN, *_in("probe", _POD_OF_OURS))
 _ENFORCE = (
     Rule(
         "admissionregistration.k8s.io",
-        ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+        (
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicybindings",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+        ),
         ("create", "delete", "get", "patch"),
     ),
 )
@@ -110,10 +135,7 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
             ),
         ),
     ),
-    "patch": (
-        Rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), ("get", "patch")),
-        Rule("batch", ("cronjobs",), ("get", "patch")),
-    ),
+    "patch": _PATCHES,
     "enforce": _ENFORCE,
     "uninstall": (
         *_TUNE,
@@ -121,6 +143,7 @@ PURPOSES: Mapping[str, tuple[Rule, ...]] = {
         Rule("", ("namespaces",), ("get",)),
         *_in("benchmark", (Rule("", ("pods",), ("list",)), Rule("", ("configmaps",), ("delete", "get")))),
     ),
+    "threads": (_PODS, Rule("", ("namespaces",), ("list",))),
     "upgrade": (
         _NODES,
         _PODS,
@@ -139,16 +162,18 @@ OWN_NAMESPACE = (Right("create", "", "namespaces", ""), Right("delete", "", "nam
 """What the benchmark also needs if its namespace does not exist, to create and delete it."""
 
 
-def rights(purposes: Sequence[str], namespaces: Mapping[str, str]) -> list[Right]:
-    """The individual permissions of *purposes*, without duplicates.
+def rights(purposes: Sequence[str], namespaces: Mapping[str, str], served: Container[str] = ()) -> list[Right]:
+    """The individual permissions that *purposes* need, without duplicates.
 
     :param purposes: keys of `PURPOSES`
     :param namespaces: the names of the rules' places (`NAMESPACES`) in this cluster
+    :param served: the API groups that the API server serves
     """
     found = {
         Right(verb, rule.group, resource, namespaces[rule.place] if rule.place else "")
         for purpose in purposes
         for rule in PURPOSES[purpose]
+        if rule.need == ALWAYS or (rule.need == SERVED and rule.group in served)
         for resource in rule.resources
         for verb in rule.verbs
     }

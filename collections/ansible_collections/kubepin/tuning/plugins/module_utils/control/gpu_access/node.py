@@ -22,6 +22,7 @@ Object = t.Mapping[str, t.Any]
 RuncVersion = t.Tuple[int, int, int, bool]
 """Major, minor, patch, and whether it is a release, so that a release candidate sorts before its release."""
 
+_PRODUCT = ".product"
 INJECTIONS = ("cdi", "device_specs", "legacy")
 CGROUP_DRIVERS = ("systemd", "cgroupfs")
 
@@ -45,6 +46,8 @@ class Node(t.NamedTuple):
     """How devices get into containers: through CDI, through the device plugin's device specifications, or through the
     legacy hook, which the runtime does not know about."""
     dev_char_links: t.Optional[bool] = None
+    products: t.Tuple[t.Tuple[str, str], ...] = ()
+    """GPU resources with the product that NVIDIA's GPU feature discovery names (label ``RESOURCE.product``)."""
 
 
 def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
@@ -58,6 +61,11 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
     known = Node(
         kubelet=_known_version((status.get("nodeInfo") or {}).get("kubeletVersion")),
         cpus=None if allocatable is None else int(parse_quantity(allocatable)),
+        products=tuple(
+            (label[: -len(_PRODUCT)], str(value))
+            for label, value in ((node.get("metadata") or {}).get("labels") or {}).items()
+            if label.endswith(_PRODUCT)
+        ),
     )
     if configz is None:
         return known
@@ -150,6 +158,10 @@ class Source(t.Protocol):
     def pods(self) -> t.Iterator[Object]: ...
 
     def owners(self) -> t.Iterator[Object]: ...
+
+    def unread(self) -> t.Sequence[Problem]:
+        """Kinds of owners that could not be read; complete once `owners` is exhausted."""
+        ...
 
     def node_facts(self, name: str) -> Node: ...
 

@@ -8,39 +8,85 @@ from collections import Counter
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Nodes, Object, Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES, risk_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES, build_patch
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import requested_gpus, total_gpus
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
+    KUEUE_LABEL,
+    Change,
+    FoundTemplate,
+    OwnerKind,
+    group_of,
+    owner_kind,
+    shown_kind,
+    templates_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import (
+    ResourceChange,
+    ResourcePatch,
+    build_patch,
+    change_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
+    Container,
     Verdict,
     asks_for_gpu,
     assess,
     containers_of,
     qos,
+    resource,
     threads_follow_the_host,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import owner_malformed
 
-Key = t.Tuple[str, str, str]
-"""Namespace, kind and name."""
+Key = t.Tuple[str, str, str, str]
+"""Namespace, API group, kind and name."""
 
 NOT_SCHEDULED = "not scheduled"
 """Stands for the node of pods without one, where CPUs are counted by node."""
 
 
-class _Owner:
-    """A template that creates GPU pods, and what is known about its pods."""
+class _Template:
+    """A template that requests a GPU, and what is known about its pods."""
 
-    def __init__(self, item: Object, template: Object) -> None:
-        self.item = item
-        self.template = template
+    def __init__(self, found: FoundTemplate) -> None:
+        self.found = found
         self.nodes: t.Counter[t.Optional[str]] = Counter()
         self.containers: t.Set[str] = set()
+
+    def makes(self, containers: t.Sequence[Container], exactly: bool) -> bool:
+        """Whether a pod with these containers has all of the template's; *exactly*: with the limits that it gives them."""
+        there = {container.name: container.spec for container in containers}
+        return all(
+            name in there and not (exactly and _limits(container).items() - _limits(there[name]).items())
+            for name, container in _by_name(self.found.spec).items()
+        )
+
+
+class _Owner:
+    """An object that creates GPU pods, or that stands in their chain of owners."""
+
+    def __init__(self, item: Object, row: OwnerKind, templates: t.Sequence[FoundTemplate]) -> None:
+        # what has no template of interest is kept for its owner alone
+        self.item = item if templates else {name: item[name] for name in ("apiVersion", "kind", "metadata")}
+        self.row = row
+        self.templates = [_Template(found) for found in templates]
+        self.pods: t.Counter[t.Optional[str]] = Counter()
+
+    def template_of(self, containers: t.Sequence[Container]) -> t.Optional[_Template]:
+        if len(self.templates) == 1:
+            return self.templates[0]
+        return next(
+            (each for exactly in (True, False) for each in self.templates if each.makes(containers, exactly)), None
+        )
 
 
 def audit(
     source: Source, facts: t.Mapping[str, Object], prefixes: t.Sequence[str], multiple: int
 ) -> t.Dict[str, t.Any]:
-    """Every GPU pod with its verdict, every owner with its patch, and a summary (schema 1).
+    """Every GPU pod with its verdict, every owner with its patch, a summary, and what could not be read (schema 1).
 
     :param facts: node name -> facts that take precedence over the API
     :param prefixes: prefixes of GPU resource names
@@ -48,35 +94,55 @@ def audit(
     :raises TuningError: for an input that cannot be read or parsed
     """
     nodes = Nodes(source, facts)
-    owners = _owners(source, prefixes)
-    pods, finished = [], 0
+    malformed: t.List[Problem] = []
+    owners = _owners(source, prefixes, malformed)
+    controllers = {reference for owner in owners.values() if (reference := _controller_key(owner.item)) is not None}
+    leaders: t.Dict[Key, Object] = {}
+    found, finished = [], 0
     for item in source.pods():
-        spec = item.get("spec") or {}
-        if not asks_for_gpu(spec, prefixes):
+        key = (_namespace(item), "", "Pod", item["metadata"]["name"])  # items of a list have no kind
+        if key in controllers:  # LeaderWorkerSet: a group's leader controls the StatefulSet of its workers
+            leaders[key] = {"kind": "Pod", "metadata": item["metadata"]}
+        if not asks_for_gpu(item.get("spec") or {}, prefixes):
             continue
         if (item.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             finished += 1
             continue
-        key = _top_owner(item, owners)
-        pods.append(_pod(item, key, nodes, prefixes))
-        if key in owners:
-            owners[key].nodes[spec.get("nodeName")] += 1
-            owners[key].containers.update(container["name"] for container in pods[-1]["containers"])
-    tops = {key: owner for key, owner in owners.items() if not _controller(owner.item)}
-    mended = [_mended(key, tops[key], nodes, prefixes, multiple) for key in sorted(tops)]
+        containers, pod = _pod(item, nodes, prefixes)
+        found.append((item["metadata"], containers, pod))
+    pods = [_with_owner(*each, owners, leaders) for each in found]
+    tops = {key: owner for key, owner in owners.items() if _is_top(owner)}
+    results = [_owner_result(key, tops[key], nodes, prefixes, multiple) for key in sorted(tops)]
     pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
-    return {"schema": 1, "pods": pods, "owners": mended, "summary": summary_of(pods, mended, finished)}
+    return {
+        "schema": 1,
+        "pods": pods,
+        "owners": results,
+        "problems": to_dicts([*source.unread(), *malformed]),
+        "summary": summary_of(pods, results, finished),
+    }
 
 
-def _owners(source: Source, prefixes: t.Sequence[str]) -> t.Dict[Key, _Owner]:
+def _owners(source: Source, prefixes: t.Sequence[str], malformed: t.List[Problem]) -> t.Dict[Key, _Owner]:
     found = {}
     for item in source.owners():
-        template: t.Any = item
-        for field in (*TEMPLATES[item["kind"]], "spec"):
-            template = (template or {}).get(field)
-        if template and asks_for_gpu(template, prefixes):
-            found[_namespace(item), item["kind"], item["metadata"]["name"]] = _Owner(item, template)
+        row = owner_kind(item)
+        if row is None:
+            continue
+        # CRDs may leave the form of what they hold open (KServe's and Argo's minimal ones do)
+        wrong = [] if row.is_builtin else faults(item)
+        if wrong:
+            malformed.append(owner_malformed(f"{row.shown} {_namespace(item)}/{item['metadata']['name']}", wrong))
+        templates = [] if wrong else [each for each in templates_of(item, row) if asks_for_gpu(each.spec, prefixes)]
+        # a Deployment without a GPU that another one controls may still lead from a pod to its owner
+        if templates or not row.is_builtin or _controller(item):
+            found[_key(item)] = _Owner(item, row, templates)
     return found
+
+
+def _is_top(owner: _Owner) -> bool:
+    """Whether it is to be changed rather than what it controls, or than what controls it."""
+    return bool(owner.templates or (owner.pods and owner.row.elsewhere)) and not _controller(owner.item)
 
 
 def _controller(item: Object) -> t.Optional[Object]:
@@ -84,36 +150,71 @@ def _controller(item: Object) -> t.Optional[Object]:
     return next((owner for owner in references if owner.get("controller")), None)
 
 
-def _top_owner(pod: Object, owners: t.Mapping[Key, _Owner]) -> t.Optional[Key]:
+def _key(item: Object) -> Key:
+    return _namespace(item), group_of(item.get("apiVersion"), item["kind"]), item["kind"], item["metadata"]["name"]
+
+
+def _controller_key(item: Object) -> t.Optional[Key]:
+    controller = _controller(item)
+    if controller is None:
+        return None
+    group = group_of(controller.get("apiVersion"), controller["kind"])
+    return _namespace(item), group, controller["kind"], controller["name"]
+
+
+def _top_owner(pod: Object, owners: t.Mapping[Key, _Owner], leaders: t.Mapping[Key, Object]) -> t.Optional[Key]:
     """The known controller at the top of the ownership chain: a Deployment rather than its ReplicaSet."""
     key: t.Optional[Key] = None
     item: t.Optional[Object] = pod
     seen: t.Set[t.Optional[Key]] = set()  # an object of a file may own itself
     while item is not None and key not in seen:
         seen.add(key)
-        controller = _controller(item)
+        controller = _controller_key(item)
         if controller is None:
             break
-        key = _namespace(pod), controller["kind"], controller["name"]
-        item = owners[key].item if key in owners else None
+        key = controller
+        item = owners[key].item if key in owners else leaders.get(key)
     return key
 
 
-def _pod(item: Object, owner: t.Optional[Key], nodes: Nodes, prefixes: t.Sequence[str]) -> t.Dict[str, t.Any]:
+def _with_owner(
+    metadata: Object,
+    containers: t.Sequence[Container],
+    pod: t.Dict[str, t.Any],
+    owners: t.Mapping[Key, _Owner],
+    leaders: t.Mapping[Key, Object],
+) -> t.Dict[str, t.Any]:
+    """The pod with its owner and template, which count it."""
+    key = _top_owner({"metadata": metadata}, owners, leaders)
+    owner = owners.get(key) if key else None
+    template = owner.template_of(containers) if owner else None
+    if owner:
+        owner.pods[pod["node"]] += 1
+    if template:
+        template.nodes[pod["node"]] += 1
+        template.containers.update(container.name for container in containers)
+    shown = f"{shown_kind(key[1], key[2])}/{key[3]}" if key else None
+    return {**pod, "owner": shown, "template": template.found.path if template else None}
+
+
+def _pod(item: Object, nodes: Nodes, prefixes: t.Sequence[str]) -> t.Tuple[t.List[Container], t.Dict[str, t.Any]]:
+    """Its containers, and the pod as the audit returns it, without its owner."""
     spec = item["spec"]
     name = f"{_namespace(item)}/{item['metadata']['name']}"
     node = nodes.get(spec.get("nodeName"))
     quality, verdicts = _assessed(name, spec, node, prefixes)
     holders = [verdict for verdict in verdicts if verdict.container.gpus]
     privileged = all((v.container.spec.get("securityContext") or {}).get("privileged") for v in holders)
-    return {
+    return [verdict.container for verdict in verdicts], {
         "namespace": _namespace(item),
         "name": item["metadata"]["name"],
         "node": spec.get("nodeName"),
-        "owner": f"{owner[1]}/{owner[2]}" if owner else None,
         "qos": quality,
         "exclusive": not any(verdict.reasons for verdict in verdicts),
         "containers": [_container(verdict) for verdict in verdicts],
+        "gpus": requested_gpus(
+            _namespace(item), spec, [verdict.container for verdict in verdicts], dict(node.products)
+        ),
         "risk": risk_of(node, all(verdict.pool != "node" for verdict in holders), privileged),
     }
 
@@ -140,27 +241,69 @@ def _container(verdict: Verdict) -> t.Dict[str, t.Any]:
     }
 
 
-def _mended(key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], multiple: int) -> t.Dict[str, t.Any]:
-    namespace, kind, name = key
-    node = _any_of([nodes.get(node) for node in owner.nodes if node])
-    quality, verdicts = _assessed(f"{kind} {namespace}/{name}", owner.template, node, prefixes)
-    containers = [verdict.container for verdict in verdicts]
-    injected = sorted(owner.containers - {container.name for container in containers})
-    threads = max((_threads(nodes.get(node)) for node in owner.nodes), default=1)
-    patch = build_patch(owner.item, owner.template, containers, injected, max(multiple, threads), node)
-    costs = {node or NOT_SCHEDULED: _plain(patch.cpus * count) for node, count in owner.nodes.items()}
+def _owner_result(
+    key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], multiple: int
+) -> t.Dict[str, t.Any]:
+    namespace, _group, _kind, name = key
+    qualities, containers, problems = [], [], []
+    changes: t.List[t.Tuple[FoundTemplate, ResourceChange]] = []
+    costs: t.Dict[str, float] = {}
+    for template in owner.templates:
+        quality, verdicts, change = _change(
+            f"{owner.row.shown} {namespace}/{name}", template, nodes, prefixes, multiple
+        )
+        qualities.append(quality)
+        changes.append((template.found, change))
+        prefix = f"{template.found.path}: " if len(owner.templates) > 1 else ""
+        problems += [f"{prefix}{problem}" for problem in change.problems]
+        containers += [{**_container(verdict), "template": template.found.path} for verdict in verdicts]
+        for node, count in template.nodes.items():
+            place = node or NOT_SCHEDULED
+            costs[place] = costs.get(place, 0) + _plain(change.cpus * count)
+    if not owner.templates:
+        problems.append(owner.row.elsewhere)
+    patch = build_patch(owner.item, owner.row, changes) if changes else ResourcePatch(None, None, "json")
+    if owner.row.is_builtin and owner.row.change is Change.RECREATE and any(change.changed for _, change in changes):
+        problems.append(f"the template of a {owner.row.kind} cannot be changed: change what makes the {owner.row.kind}")
     return {
         "namespace": namespace,
-        "kind": kind,
+        "kind": owner.row.shown,
+        "resource": owner.row.resource,
+        "api_version": owner.item["apiVersion"],
         "name": name,
-        "qos": quality,
-        "pods": sum(owner.nodes.values()),
-        "containers": [_container(verdict) for verdict in verdicts],
+        "qos": next((quality for quality in qualities if quality != "Guaranteed"), "Guaranteed") if qualities else None,
+        "pods": sum(owner.pods.values()),
+        "containers": containers,
         "patch": patch.patch,
         "undo": patch.undo,
-        "problems": patch.problems,
+        "patch_type": patch.type,
+        "change": owner.row.change.value,
+        "effect": owner.row.effect,
+        "problems": problems,
+        "queue": (owner.item["metadata"].get("labels") or {}).get(KUEUE_LABEL),
         "cpus_per_node": costs if patch.patch else {},
     }
+
+
+def _change(
+    name: str, template: _Template, nodes: Nodes, prefixes: t.Sequence[str], multiple: int
+) -> t.Tuple[str, t.List[Verdict], ResourceChange]:
+    """The QoS class and the verdicts of a template's pods, and what it would have to ask for."""
+    node = _any_of([nodes.get(node) for node in template.nodes if node])
+    quality, verdicts = _assessed(name, template.found.spec, node, prefixes)
+    containers = [verdict.container for verdict in verdicts]
+    injected = sorted(template.containers - {container.name for container in containers})
+    threads = max((_threads(nodes.get(node)) for node in template.nodes), default=1)
+    return quality, verdicts, change_of(template.found.spec, containers, injected, max(multiple, threads), node)
+
+
+def _by_name(spec: Object) -> t.Dict[str, Object]:
+    return {c["name"]: c for field in ("initContainers", "containers") for c in spec.get(field) or []}
+
+
+def _limits(container: Object) -> t.Dict[str, t.Optional[Fraction]]:
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return {name: resource(container, "limits", name) for name in limits}
 
 
 def _any_of(nodes: t.Sequence[Node]) -> Node:
@@ -192,6 +335,7 @@ def summary_of(
         "exclusive": exclusive,
         "not_exclusive": len(pods) - exclusive,
         "finished": finished,
+        "gpus": total_gpus(pods),
         "risk": {grade: grades[grade] for grade in GRADES},
         "reasons": dict(sorted(reasons.items())),
         "owners": len(owners),

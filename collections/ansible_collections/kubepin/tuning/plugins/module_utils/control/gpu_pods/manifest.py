@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import TEMPLATES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
+    OwnerKind,
+    Template,
+    owner_kind,
+)
 
 Check = Callable[[Any, str], Iterator[str]]
 """Yields what is wrong with a value at a path such as ``spec.containers[0]``."""
@@ -109,18 +113,63 @@ _CONTAINER = _Object(
 )
 _POD_SPEC = _Object(
     {"containers": _Each(_CONTAINER)},
-    {"initContainers": _Each(_CONTAINER), "nodeName": _text, "resources": _RESOURCES},
+    {
+        "initContainers": _Each(_CONTAINER),
+        "nodeName": _text,
+        "resources": _RESOURCES,
+        "resourceClaims": _Each(_Object({"name": _text}, {"resourceClaimName": _text})),
+    },
 )
-_OWNER = _Object({"kind": _text, "name": _text}, {"controller": _flag})
+_OWNER = _Object({"kind": _text, "name": _text}, {"controller": _flag, "apiVersion": _text})
 _METADATA = _Object({"name": _text}, {"namespace": _text, "ownerReferences": _Each(_OWNER), "labels": _texts})
 
 
-def _template(path: tuple[str, ...]) -> Check:
-    """An object whose pod template is at *path*."""
-    check: Check = _Object({"spec": _POD_SPEC})
+@dataclass(frozen=True)
+class _Values:
+    """A mapping whose values are such values."""
+
+    of: Check
+
+    def __call__(self, value: Any, path: str) -> Iterator[str]:
+        if not isinstance(value, Mapping):
+            yield f"{path} is {_shown(value)}: expected an object"
+            return
+        for name, item in value.items():
+            yield from self.of(item, _below(path, str(name)))
+
+
+def _at(path: list[str], check: Check, required: bool = False) -> Check:
+    """An object with such a value at a path as `Template.path` writes it."""
     for name in reversed(path):
-        check = _Object({name: check})
+        if name == "*":
+            check = _Values(check)
+        else:
+            listed = name.endswith("[]")
+            fields = {name.removesuffix("[]"): _Each(check) if listed else check}
+            check = _Object(fields) if required else _Object(optional=fields)
     return check
+
+
+def _checks_of(template: Template, required: bool) -> Iterator[Check]:
+    """What must hold for an object with such a template."""
+    for place in template.places:
+        container = _named(place.resources) if place.name else _CONTAINER
+        path = place.field if place.name else f"{place.field}[]"
+        needed = required and place.field == "containers"
+        yield _at(template.path.split("."), _at(path.split("."), container, needed), required)
+    yield _at(template.path.split("."), _Object(optional={"resources": _RESOURCES}), required)
+
+
+def _named(resources: str) -> Check:
+    """A container to which the operator gives its name."""
+    return _Object(optional={resources: _RESOURCES, "env": _Each(_NAMED), "envFrom": _Each(_Object())})
+
+
+def _owner_faults(item: Mapping[str, Any], row: OwnerKind) -> Iterator[str]:
+    yield from _Object({"apiVersion": _text})(item, "")
+    for template in row.templates:
+        for check in _checks_of(template, row.is_builtin):
+            yield from check(item, "")
 
 
 _SHAPES: Mapping[str, Check] = {
@@ -132,17 +181,18 @@ _SHAPES: Mapping[str, Check] = {
             )
         }
     ),
-    **{kind: _template(path) for kind, path in TEMPLATES.items()},
 }
 """Kind -> the form of its objects; other kinds are not read."""
 
 
 def faults(item: Mapping[str, Any]) -> list[str]:
     """What is wrong with an object of a file, each fault with its place: ``spec.containers[0].name is missing``."""
-    shape = _SHAPES.get(item["kind"])
-    if shape is None:
+    shape, row = _SHAPES.get(item["kind"]), owner_kind(item)
+    if shape is None and row is None:
         return []
-    found = [*_METADATA(item.get("metadata"), "metadata"), *shape(item, "")]
-    if item["kind"] in TEMPLATES:
-        found += _Object({"apiVersion": _text})(item, "")
-    return found
+    found = [*_METADATA(item.get("metadata"), "metadata")]
+    if shape:
+        found += shape(item, "")
+    if row:
+        found += _owner_faults(item, row)
+    return list(dict.fromkeys(found))

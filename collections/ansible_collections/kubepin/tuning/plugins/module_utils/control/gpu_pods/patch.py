@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The change to an owner's template that would give its pods exclusive CPUs. Pure; uses only the template's numbers."""
+"""The change to an owner's templates that would give its pods exclusive CPUs. Pure; uses only the templates' numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import typing as t
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Object
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
+    Change,
+    FoundTemplate,
+    OwnerKind,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     REASONS,
     UNGUARANTEED,
@@ -19,42 +24,33 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     resource,
 )
 
-TEMPLATES: t.Dict[str, t.Tuple[str, ...]] = {
-    "Deployment": ("spec", "template"),
-    "StatefulSet": ("spec", "template"),
-    "DaemonSet": ("spec", "template"),
-    "ReplicaSet": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-}
-"""Kind -> the path of the pod template in its objects."""
-
 Resources = t.Dict[str, t.Dict[str, t.Optional[str]]]
 
 
-class ResourcePatch(t.NamedTuple):
-    """*patch* and *undo* are strategic merge patches, None if nothing can be changed; *problems* need a person."""
+class ResourceChange(t.NamedTuple):
+    """What a template would have to ask for; *problems* need a person."""
 
-    patch: t.Optional[t.Dict[str, t.Any]]
-    undo: t.Optional[t.Dict[str, t.Any]]
+    changed: t.Tuple[t.Tuple[Container, Resources], ...]
     problems: t.List[str]
     cpus: Fraction
     """CPUs that each pod would request in addition to its present request."""
 
 
-def build_patch(
-    owner: Object,
-    template: Object,
-    containers: t.Sequence[Container],
-    injected: t.Iterable[str],
-    multiple: int,
-    node: Node,
-) -> ResourcePatch:
+class ResourcePatch(t.NamedTuple):
+    """*patch* and *undo* are None if nothing can be changed, else both of the type that kubectl calls *type*."""
+
+    patch: t.Any
+    undo: t.Any
+    type: str
+
+
+def change_of(
+    template: Object, containers: t.Sequence[Container], injected: t.Iterable[str], multiple: int, node: Node
+) -> ResourceChange:
     """Whole CPUs, rounded up, and requests equal to limits, for every container of the template; of a pod that the kubelets
     manage as a whole, only for those with a GPU, if the pod's own resources have room for that.
 
-    :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
-    :param template: the pod specification in it
+    :param template: a pod specification
     :param injected: names of containers that its pods have but the template does not
     :param multiple: CPUs are rounded up to a multiple of this number
     :param node: what the nodes of its pods have in common
@@ -82,17 +78,56 @@ def build_patch(
         problems.extend(_of_pod(reason) for reason in pod_reasons(_filled(template, after), after, node))
         too_small = _too_small(template, after)
         if too_small:
-            return ResourcePatch(None, None, [*problems, *too_small], Fraction(0))
-    if changed and owner["kind"] == "Job":
-        problems.append("the template of a Job cannot be changed: change what makes the Job")
-    if not changed or owner["kind"] == "Job":
-        return ResourcePatch(None, None, problems, Fraction(0))
-    return ResourcePatch(
-        _patch(owner, list(changed.values())),
-        _patch(owner, [(container, _present(container.spec, wanted)) for container, wanted in changed.values()]),
-        problems,
-        Fraction(0) if as_a_whole else pod_cpus(after) - pod_cpus(containers),
-    )
+            return ResourceChange((), [*problems, *too_small], Fraction(0))
+    cpus = Fraction(0) if as_a_whole or not changed else pod_cpus(after) - pod_cpus(containers)
+    return ResourceChange(tuple(changed.values()), problems, cpus)
+
+
+def build_patch(
+    owner: Object, kind: OwnerKind, changes: t.Sequence[t.Tuple[FoundTemplate, ResourceChange]]
+) -> ResourcePatch:
+    """The patch that gives the templates of an owner what they would have to ask for, and the one that undoes it.
+
+    Strategic merge patches exist for Kubernetes' own kinds only. A merge patch would have to repeat whole lists of
+    containers, so other kinds get a JSON patch (RFC 6902). It does nothing to an object that was changed since it was read.
+
+    :param owner: the object, with ``apiVersion``, ``kind`` and ``metadata``
+    """
+    if not kind.is_builtin:
+        patch, undo = _json_patches(changes)
+        return ResourcePatch(patch or None, undo or None, "json")
+    ((template, change),) = changes
+    if not change.changed or kind.change is not Change.IN_PLACE:
+        return ResourcePatch(None, None, "strategic")
+    undo_of = [(container, _present(container.spec, wanted)) for container, wanted in change.changed]
+    return ResourcePatch(_patch(owner, template, change.changed), _patch(owner, template, undo_of), "strategic")
+
+
+def _json_patches(
+    changes: t.Sequence[t.Tuple[FoundTemplate, ResourceChange]],
+) -> t.Tuple[t.List[t.Dict[str, t.Any]], t.List[t.Dict[str, t.Any]]]:
+    patch: t.List[t.Dict[str, t.Any]] = []
+    undo: t.List[t.Dict[str, t.Any]] = []
+    for template, change in changes:
+        for container, wanted in change.changed:
+            keys = template.resources[container.name]
+            path, present = _pointer(keys), container.spec.get("resources")
+            changed = _changed(container.spec, wanted)["resources"]
+            if isinstance(keys[-2], int):  # an item of a list: somebody may have inserted another one
+                named = {"op": "test", "path": _pointer((*keys[:-1], "name")), "value": container.name}
+                patch.append(named)
+                undo.append(named)
+            if present:
+                patch.append({"op": "test", "path": path, "value": present})
+            patch.append({"op": "add", "path": path, "value": changed})
+            undo.append({"op": "test", "path": path, "value": changed})
+            undo.append({"op": "add", "path": path, "value": present} if present else {"op": "remove", "path": path})
+    return patch, undo
+
+
+def _pointer(keys: t.Iterable[t.Union[str, int]]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 
 def _injected(name: str) -> str:
@@ -165,13 +200,15 @@ def _present(container: Object, wanted: Resources) -> Resources:
     return {field: {name: (resources.get(field) or {}).get(name) for name in wanted[field]} for field in wanted}
 
 
-def _patch(owner: Object, changed: t.Iterable[t.Tuple[Container, Resources]]) -> t.Dict[str, t.Any]:
+def _patch(
+    owner: Object, template: FoundTemplate, changed: t.Iterable[t.Tuple[Container, Resources]]
+) -> t.Dict[str, t.Any]:
     spec: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {}
     for container, resources in changed:
         field = "containers" if container.kind == "container" else "initContainers"
         spec.setdefault(field, []).append({"name": container.name, "resources": resources})
-    body: t.Dict[str, t.Any] = {"spec": spec}
-    for key in reversed(TEMPLATES[owner["kind"]]):
+    body: t.Dict[str, t.Any] = spec
+    for key in reversed(template.path.split(".")):
         body = {key: body}
     # an object from a file may have no namespace: kubectl would create it in this one
     metadata = {"namespace": owner["metadata"].get("namespace") or "default", "name": owner["metadata"]["name"]}

@@ -41,6 +41,12 @@ REASONS: t.Dict[str, str] = {
 }
 """Code -> its meaning. The codes are documented: programs rely on them."""
 
+CLAIM = "claim/"
+"""Before the name of a claim (DRA) among the GPUs of a container."""
+
+THREAD_VARIABLE = "OMP_NUM_THREADS"
+"""Read by OpenMP, and so by PyTorch and NumPy."""
+
 UNGUARANTEED = ("no_cpu_limit", "no_memory_limit", "cpu_request_differs", "memory_request_differs")
 """Reasons that lie in limits and requests, of a container or of the pod itself."""
 POOLS = ("exclusive", "pod", "node")
@@ -185,14 +191,24 @@ def requested_cpus(spec: Object, containers: t.Sequence[Container]) -> Fraction:
 
 
 def threads_follow_the_host(verdict: Verdict) -> bool:
-    """Whether its CPU limit is a quota and no variable limits the number of threads of its programs.
+    """Whether its CPU limit is a quota and no variable limits the number of threads of its programs."""
+    return not verdict.exclusive and bool(unset_variables(verdict.container.spec, (THREAD_VARIABLE,)))
+
+
+def unset_variables(container: Object, variables: t.Sequence[str]) -> t.List[str]:
+    """Which of the *variables* that limit the number of threads a container with a CPU limit leaves unset.
 
     Variables from other objects (``envFrom``) cannot be read, and count as set.
     """
-    spec = verdict.container.spec
-    quota = not verdict.exclusive and resource(spec, "limits", "cpu")
-    names = {variable.get("name") for variable in spec.get("env") or []}
-    return bool(quota) and "OMP_NUM_THREADS" not in names and not spec.get("envFrom")
+    if not resource(container, "limits", "cpu") or container.get("envFrom"):
+        return []
+    names = {variable.get("name") for variable in container.get("env") or []}
+    return [name for name in variables if name not in names]
+
+
+def thread_count(container: Object) -> int:
+    """As many threads as fit its CPU limit: whole CPUs, at least 1."""
+    return max(1, math.floor(resource(container, "limits", "cpu") or 0))
 
 
 def own_resources(spec: Object) -> Object:
@@ -262,4 +278,4 @@ def _gpus(container: Object, prefixes: t.Sequence[str]) -> t.Tuple[str, ...]:
     resources = container.get("resources") or {}
     asked = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
     devices = sorted(name for name, number in asked.items() if is_gpu(name, prefixes) and str(number or 0) != "0")
-    return (*devices, *(f"claim/{claim['name']}" for claim in resources.get("claims") or []))
+    return (*devices, *(f"{CLAIM}{claim['name']}" for claim in resources.get("claims") or []))

@@ -30,9 +30,10 @@ FIRST = (1, 30)
 
 OWNERS = f"{NAME}-owners"
 
-_API = "admissionregistration.k8s.io/v1"
+API = "admissionregistration.k8s.io/v1"
 _LABEL = re.compile(r"[A-Za-z0-9._/-]+=[A-Za-z0-9._-]+")
 _PREFIX = re.compile(r"[A-Za-z0-9._/-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MANAGED_BY = {"app.kubernetes.io/managed-by": "kubepin"}
 
 
@@ -44,10 +45,10 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
     action = settings["action"]
     policy = {
         "failurePolicy": "Fail" if action == "Deny" else "Ignore",
-        "matchConstraints": {"resourceRules": [_PODS, *_WORKLOADS]},
+        "matchConstraints": {"resourceRules": [PODS, *WORKLOADS]},
         "variables": [
-            {"name": "pod", "expression": _POD},
-            {"name": "covered", "expression": _covered(settings)},
+            {"name": "pod", "expression": POD},
+            {"name": "covered", "expression": covered(settings)},
             {"name": "podLevel", "expression": _POD_LEVEL},
             {"name": "asked", "expression": _ASKED},
             {"name": "problems", "expression": _PROBLEMS},
@@ -65,18 +66,19 @@ def gpu_pod_policy(settings: Data) -> list[dict[str, Any]]:
         ],
     }
     return [
-        _object("ValidatingAdmissionPolicy", NAME, policy),
-        _object("ValidatingAdmissionPolicyBinding", NAME, _binding(settings, action, [_PODS])),
-        _object("ValidatingAdmissionPolicyBinding", OWNERS, _binding(settings, _TOLD[action], _WORKLOADS)),
+        policy_object("ValidatingAdmissionPolicy", NAME, policy),
+        policy_object("ValidatingAdmissionPolicyBinding", NAME, _binding(settings, action, [PODS])),
+        policy_object("ValidatingAdmissionPolicyBinding", OWNERS, _binding(settings, _OF_OWNERS[action], WORKLOADS)),
     ]
 
 
 def gpu_pod_policy_problems(
     found: Sequence[Data], settings: Data, version: str, state: str = "present"
 ) -> list[dict[str, Any]]:
-    """Why the policy may not be written or removed, as facts carry problems.
+    """Why the policies may not be written or removed, as facts carry problems.
 
-    :param found: the existing objects with the policy's names
+    :param found: the existing objects with the policies' names
+    :param settings: as for `gpu_pod_policy`, with ``threads`` and ``thread_variables``
     :param version: the API server's version
     :param state: `present` or `absent`; a server that is too old has no policy to remove
     """
@@ -87,6 +89,13 @@ def gpu_pod_policy_problems(
         wrong.append(problems.exempt_label_invalid(settings["exempt_label"]))
     wrong += [
         problems.prefix_invalid(prefix) for prefix in settings["resource_prefixes"] if not _PREFIX.fullmatch(prefix)
+    ]
+    if settings["threads"] and not settings["thread_variables"]:
+        wrong.append(problems.no_thread_variables())
+    wrong += [
+        problems.thread_variable_invalid(name)
+        for name in settings["thread_variables"]
+        if not _VARIABLE.fullmatch(str(name))
     ]
     wrong += [
         problems.not_ours(f"{item['kind']}/{item['metadata']['name']}")
@@ -105,40 +114,46 @@ def gpu_pod_policy_faults(policy: Data) -> list[str] | None:
     return [f"{warning['fieldRef']}: {warning['warning']}" for warning in warnings]
 
 
-def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": _API, "kind": kind, "metadata": {"name": name, "labels": dict(_MANAGED_BY)}, "spec": spec}
+def policy_object(kind: str, name: str, spec: dict[str, Any], api: str = API) -> dict[str, Any]:
+    """An object that kubepin knows as its own by the label."""
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "labels": dict(_MANAGED_BY)}, "spec": spec}
 
 
 def _rule(group: str, operations: list[str], *resources: str) -> dict[str, Any]:
     return {"apiGroups": [group], "apiVersions": ["v1"], "operations": operations, "resources": list(resources)}
 
 
-_PODS = _rule("", ["CREATE"], "pods")
-_WORKLOADS = [
+PODS = _rule("", ["CREATE"], "pods")
+WORKLOADS = [
     _rule("apps", ["CREATE", "UPDATE"], "deployments", "statefulsets", "daemonsets"),
     _rule("batch", ["CREATE", "UPDATE"], "jobs", "cronjobs"),
 ]
-_TOLD = {"Warn": "Warn", "Audit": "Audit", "Deny": "Warn"}
+_OF_OWNERS = {"Warn": "Warn", "Audit": "Audit", "Deny": "Warn"}
 
 
 def _binding(settings: Data, action: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
-    key, _separator, value = settings["exempt_label"].partition("=")
-    exempt = [("kubernetes.io/metadata.name", list(settings["exempt_namespaces"])), (key, [value])]
     return {
         "policyName": NAME,
         "validationActions": [action],
-        "matchResources": {
-            "resourceRules": rules,
-            "namespaceSelector": {
-                "matchExpressions": [
-                    {"key": name, "operator": "NotIn", "values": values} for name, values in exempt if values
-                ]
-            },
+        "matchResources": match_resources(settings, rules),
+    }
+
+
+def match_resources(settings: Data, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a binding applies to: these resources in all namespaces that are not exempt."""
+    key, _separator, value = settings["exempt_label"].partition("=")
+    exempt = [("kubernetes.io/metadata.name", list(settings["exempt_namespaces"])), (key, [value])]
+    return {
+        "resourceRules": rules,
+        "namespaceSelector": {
+            "matchExpressions": [
+                {"key": name, "operator": "NotIn", "values": values} for name, values in exempt if values
+            ]
         },
     }
 
 
-def _covered(settings: Data) -> str:
+def covered(settings: Data) -> str:
     """Whether the pod requests a GPU, as ``pod.asks_for_gpu``, and is not exempt.
 
     Checking limits is enough: the API server rejects a request for a device without an equal limit.
@@ -148,20 +163,20 @@ def _covered(settings: Data) -> str:
     named = " || ".join(f"name.startsWith({json.dumps(prefix)})" for prefix in prefixes) or "false"
     return (
         f"variables.pod.?metadata.?labels[?{json.dumps(key)}].orValue('') != {json.dumps(value)}"
-        f" && {_CONTAINERS}.exists(c, c.?resources.?claims.orValue([]).size() > 0"
+        f" && {CONTAINERS}.exists(c, c.?resources.?claims.orValue([]).size() > 0"
         f" || c.?resources.?limits.orValue({{}}).exists(name, ({named}) && c.resources.limits[name] != '0'))"
     )
 
 
 _RULE = "a GPU pod gets exclusive CPUs only if each container has a limit of whole CPUs, a limit of memory, and requests equal to them."
 # dyn: the kinds have different fields, the lists have different types, and spec.resources does not exist below 1.32.
-_POD = "dyn(object).spec.?jobTemplate.?spec.?template.or(dyn(object).spec.?template).orValue(dyn(object))"
-_CONTAINERS = "(dyn(variables.pod.spec.?initContainers.orValue([])) + dyn(variables.pod.spec.containers))"
+POD = "dyn(object).spec.?jobTemplate.?spec.?template.or(dyn(object).spec.?template).orValue(dyn(object))"
+CONTAINERS = "(dyn(variables.pod.spec.?initContainers.orValue([])) + dyn(variables.pod.spec.containers))"
 _POD_LEVEL = (
     "['limits', 'requests'].exists(f, ['cpu', 'memory'].exists(n,"
     " quantity(variables.pod.spec.?resources[?f][?n].orValue('0')).isGreaterThan(quantity('0'))))"
 )
-_ASKED = f"""{_CONTAINERS}.map(c, {{
+_ASKED = f"""{CONTAINERS}.map(c, {{
   'name': c.name,
   'cpu': c.?resources.?limits.?cpu.orValue(dyn('0')),
   'memory': c.?resources.?limits.?memory.orValue(dyn('0')),

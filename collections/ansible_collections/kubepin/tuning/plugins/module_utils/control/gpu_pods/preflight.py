@@ -105,11 +105,12 @@ def _after(stack: Data) -> dict[str, Any]:
 def _pinned(pod: Data, template: Data | None) -> bool:
     """Whether the containers that hold the GPU, or those that will hold it in the next pod, share no CPUs with other pods."""
     holders = [container for container in pod["containers"] if container["gpus"]]
-    if template is None:
+    planned = [c for c in (template or {}).get("containers", []) if pod["template"] in (None, c["template"])]
+    if not planned:
         return all(container["pool"] != "node" for container in holders)
-    injected = {c["name"] for c in pod["containers"]} - {c["name"] for c in template["containers"]}
+    injected = {c["name"] for c in pod["containers"]} - {c["name"] for c in planned}
     by_others = (*_BY_THE_NODE, *(_BY_OTHER_CONTAINERS if injected else ()))
-    return all(c["pool"] != "node" for c in template["containers"] if c["gpus"]) and not any(
+    return all(c["pool"] != "node" for c in planned if c["gpus"]) and not any(
         reason in by_others for container in holders for reason in container["reasons"]
     )
 

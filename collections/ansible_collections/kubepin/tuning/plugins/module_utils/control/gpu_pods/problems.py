@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem with the audit's input, and with the admission policy for GPU pods."""
+"""The wording of every problem with the audit's input, and with the admission policies for GPU pods."""
 
 from __future__ import annotations
 
@@ -79,10 +79,42 @@ def prefix_invalid(prefix: str) -> Problem:
     )
 
 
+def no_thread_variables() -> Problem:
+    return Problem(
+        "no_thread_variables",
+        "gpu_pod_policy_thread_variables",
+        "is empty: expected the variables to set, such as OMP_NUM_THREADS",
+        "Or leave gpu_pod_policy_threads false.",
+    )
+
+
+def thread_variable_invalid(name: str) -> Problem:
+    return Problem(
+        "thread_variable_invalid",
+        f'"{name}" in gpu_pod_policy_thread_variables',
+        "is invalid: expected the name of an environment variable, such as OMP_NUM_THREADS",
+    )
+
+
 def not_ours(name: str) -> Problem:
     return Problem(
         "policy_of_others",
         name,
         "exists without the label app.kubernetes.io/managed-by=kubepin, so it is not kubepin's",
         "Remove it, or give it that label if kubepin may replace or remove it.",
+    )
+
+
+def owners_unreadable(resource: str, answer: str) -> Problem:
+    return Problem(
+        "owners_unreadable",
+        f"{resource} cannot be read",
+        f"({answer}), so their pods are audited, but not what makes them",
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right.",
+    )
+
+
+def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
+    return Problem(
+        "owner_malformed", name, f"is not of the form that its kind has, so it gets no patch: {'; '.join(faults)}"
     )

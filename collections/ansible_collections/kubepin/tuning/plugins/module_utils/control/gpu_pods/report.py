@@ -8,11 +8,17 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import REASONS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import CLAIM, REASONS
 
 Data = Mapping[str, Any]
 
 _GAP = "   "
+# kueue pkg/workload/resources.go, UseLimitsAsMissingRequestsInPod; pkg/controller/jobframework/reconciler.go, ensureOneWorkload
+_KUEUE = (
+    "Kueue counts what a workload's pods request, or their limits without requests, against the quota of its ClusterQueue. It suspends a "
+    "job whose requests change and queues it again; where the quota has no room for the higher requests, it stays pending."
+)
 
 
 def gpu_pods_text(audit: Data) -> str:
@@ -26,6 +32,9 @@ def gpu_pods_text(audit: Data) -> str:
         f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} with exclusive CPUs, {summary['not_exclusive']} not."
         f" Risk of losing the GPU: {grades}. {summary['finished']} finished ones are left out."
     ]
+    gpus = ", ".join(f"{KINDS[kind]} {count}" for kind, count in summary["gpus"].items() if count)
+    if gpus:
+        lines.append(f"  requested: {gpus}")
     groups: dict[tuple[Any, ...], list[Data]] = {}
     for pod in audit["pods"]:
         if not pod["exclusive"] or pod["risk"]["grade"] != "none":
@@ -35,16 +44,42 @@ def gpu_pods_text(audit: Data) -> str:
     for (*_unused, containers), row in zip(groups, rows, strict=True):
         lines.append("  " + _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         lines.extend(f"      {line}" for line in containers)
-    return "\n".join([*lines, *_legend(audit), *_owner_lines(audit)])
+    notes = [f"note: {problem['text']}" for problem in audit.get("problems", [])]
+    return "\n".join([*lines, *_legend(audit), *_owner_lines(audit), *notes])
 
 
 def gpu_pods_patches(audit: Data) -> list[dict[str, Any]]:
-    """Each patch with its file name, and whether it removes every reason why its owner's pods get no exclusive CPUs."""
+    """Each patch with its file name, the commands that apply and undo it, and its object.
+
+    ``apply`` is whether the audit may apply it: it removes every reason why its owner's pods get no exclusive CPUs, and the
+    owner takes the change without being created again.
+    """
     return [
-        {"name": _name(owner), "patch": owner["patch"], "undo": owner["undo"], "complete": not owner["problems"]}
+        {
+            "name": _name(owner),
+            **{field: owner[field] for field in ("patch", "undo", "patch_type", "api_version")},
+            "owner": {"kind": owner["kind"].partition(".")[0], "namespace": owner["namespace"], "name": owner["name"]},
+            "apply": not owner["problems"] and owner["change"] == "in_place",
+            "command": _command(owner, f"{_name(owner)}.yaml"),
+            "undo_command": _command(owner, f"{_name(owner)}.undo.yaml"),
+        }
         for owner in audit["owners"]
         if owner["patch"]
     ]
+
+
+def _command(owner: Data, file: str) -> str:
+    """What applies a patch with kubectl.
+
+    ``replace --force`` deletes the object, with its pods, and creates it anew.
+    """
+    kubectl, patch = f"kubectl -n {owner['namespace']}", f"--type {owner['patch_type']} --patch-file {file}"
+    if owner["change"] == "in_place":
+        return f"{kubectl} patch {owner['resource']} {owner['name']} {patch}"
+    return (
+        f"{kubectl} get {owner['resource']} {owner['name']} -o yaml | kubectl patch --local -f - {patch} -o yaml | "
+        f"{kubectl} replace --force -f -"
+    )
 
 
 def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
@@ -118,7 +153,7 @@ def _legend(audit: Data) -> list[str]:
 
 def _is_claim_only(pod: Data) -> bool:
     gpus = [name for container in pod["containers"] for name in container["gpus"]]
-    return bool(gpus) and all(name.startswith("claim/") for name in gpus)
+    return bool(gpus) and all(name.startswith(CLAIM) for name in gpus)
 
 
 def _owner_lines(audit: Data) -> list[str]:
@@ -128,11 +163,24 @@ def _owner_lines(audit: Data) -> list[str]:
     cost = _costs(summary["cpus_per_node"])
     lines = [f"patches: {summary['patches']} of {summary['owners']} templates; all together cost {cost}"]
     for owner in owners:
-        words = [f"cost {_costs(owner['cpus_per_node'])}"] if owner["patch"] else ["no patch"]
-        lines.append(
-            f"  {owner['namespace']} {owner['kind']}/{owner['name']}: " + "; ".join([*words, *owner["problems"]])
-        )
+        words = [*_patch_words(owner), *owner["problems"]]
+        lines.append(f"  {owner['namespace']} {owner['kind']}/{owner['name']}: " + "; ".join(words))
+    if any(owner["queue"] for owner in owners):
+        lines.append(f"  {_KUEUE}")
     return lines
+
+
+def _patch_words(owner: Data) -> list[str]:
+    if not owner["patch"]:
+        return ["no patch"]
+    words = [f"cost {_costs(owner['cpus_per_node'])}"]
+    if owner["change"] == "recreate":
+        words.append("has to be deleted and created again")
+    if owner["effect"]:
+        words.append(owner["effect"])
+    if owner["queue"]:
+        words.append(f"queued by Kueue in {owner['queue']}")
+    return words
 
 
 def _costs(cpus_per_node: Data) -> str:

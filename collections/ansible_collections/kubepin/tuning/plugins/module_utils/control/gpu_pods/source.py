@@ -7,7 +7,7 @@ import json
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
     Node,
@@ -16,39 +16,54 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
+    OWNERS,
+    OwnerKind,
+    owner_kind,
+)
 
-OWNER_PATHS = {
-    "ReplicaSet": "/apis/apps/v1/replicasets",
-    "Deployment": "/apis/apps/v1/deployments",
-    "StatefulSet": "/apis/apps/v1/statefulsets",
-    "DaemonSet": "/apis/apps/v1/daemonsets",
-    "Job": "/apis/batch/v1/jobs",
-    "CronJob": "/apis/batch/v1/cronjobs",
-}
 _NAMED = 10
 """How many faults of a file the message names; `problems` in the error's details has all."""
 _SHOWN = 60
 """Characters of a value that messages show."""
-_OLD_CRON_JOBS = "/apis/batch/v1beta1/cronjobs"
 
 
 class ApiSource(KubernetesApi):
     """The cluster itself. Pages are processed one by one, so memory does not grow with the cluster."""
 
+    def __init__(self, kubeconfig: t.Optional[str], context: t.Optional[str]) -> None:
+        """:raises TuningError: if the kubeconfig cannot be used"""
+        super().__init__(kubeconfig, context)
+        self._unread: t.List[Problem] = []
+
     def pods(self) -> t.Iterator[Object]:
         return self._items("/api/v1/pods")
 
+    def namespaces(self) -> t.Iterator[Object]:
+        return self._items("/api/v1/namespaces")
+
     def owners(self) -> t.Iterator[Object]:
-        for kind, path in OWNER_PATHS.items():
+        served = self.groups()
+        for row in OWNERS:
+            yield from self._owners(row, [version for version in row.versions if version in served.get(row.group, ())])
+
+    def _owners(self, row: OwnerKind, versions: t.Sequence[str]) -> t.Iterator[Object]:
+        for version in versions:
             try:
-                for item in self._items(path):
-                    yield {**item, "kind": kind}
+                for item in self._items(f"/apis/{row.group}/{version}/{row.plural}"):
+                    yield {**item, "kind": row.kind}
+                return
             except ApiError as error:
-                # batch/v1 has CronJob from Kubernetes 1.21 on
-                if error.status != 404 or kind != "CronJob":
+                # not every version of a group has every kind
+                if error.status == 404:
+                    continue
+                if row.is_builtin or error.status != 403:
                     raise
-                for item in self._items(_OLD_CRON_JOBS):
-                    yield {**item, "kind": kind}
+                self._unread.append(problems.owners_unreadable(f"{row.plural}.{row.group}", str(error.answer)))
+                return
+
+    def unread(self) -> t.Sequence[Problem]:
+        return self._unread
 
     def node_facts(self, name: str) -> Node:
         """The node's facts: none for a node that is gone, only those of the API if its kubelet does not answer."""
@@ -77,7 +92,10 @@ class FileSource:
         return (item for item in self._objects if item["kind"] == "Pod")
 
     def owners(self) -> t.Iterator[Object]:
-        return (item for item in self._objects if item["kind"] in OWNER_PATHS)
+        return (item for item in self._objects if owner_kind(item))
+
+    def unread(self) -> t.Sequence[Problem]:
+        return ()
 
     def node_facts(self, name: str) -> Node:
         return node_from_api(self._nodes[name], None) if name in self._nodes else Node()

@@ -35,6 +35,16 @@ def test_who_only_looks_may_not_write(purpose: str) -> None:
     assert {right.verb for right in rights([purpose], PLACES)} == {"get", "list"}
 
 
+def test_kinds_of_other_projects_are_never_needed_to_look_and_only_where_they_are_served_to_patch() -> None:
+    jobsets = Right("list", "jobset.x-k8s.io", "jobsets", "")
+    assert jobsets not in rights(["audit"], PLACES, ["jobset.x-k8s.io"])
+    sets = Right("patch", "leaderworkerset.x-k8s.io", "leaderworkersets", "")
+    assert sets not in rights(["patch"], PLACES, ["jobset.x-k8s.io"])
+    assert sets in rights(["patch"], PLACES, ["leaderworkerset.x-k8s.io"])
+    roles = {role["metadata"]["name"]: role["rules"] for role in cluster_roles()}
+    assert {"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": ["list"]} in roles["kubepin-audit"]
+
+
 def test_nobody_may_read_secrets_or_everything() -> None:
     resources = {right.resource for right in rights(list(PURPOSES), PLACES)}
     assert resources & {"secrets", "*"} == set()

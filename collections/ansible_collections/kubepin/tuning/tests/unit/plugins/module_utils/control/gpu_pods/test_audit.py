@@ -9,7 +9,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED, audit
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import amounts, main, pod, side
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, amounts, main, pod, side
 
 PREFIXES = ["nvidia.com/"]
 
@@ -23,22 +23,6 @@ def named(name: Any, spec: Any, kind: str = "Pod", controller: Any = None, **ext
         metadata["ownerReferences"] = [{"kind": controller[0], "name": controller[1], "controller": True}]
     api_version = "v1" if kind == "Pod" else "apps/v1"
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec, **extra}
-
-
-class Cluster:
-    """What a source gives, from lists."""
-
-    def __init__(self, pods: Any, owners: Any = (), node: Any = NOTHING_KNOWN) -> None:
-        self._pods, self._owners, self._node = pods, owners, node
-
-    def pods(self) -> Any:
-        return iter(self._pods)
-
-    def owners(self) -> Any:
-        return iter(self._owners)
-
-    def node_facts(self, name: Any) -> Any:
-        return self._node
 
 
 def test_the_audit_follows_owners_and_counts_costs() -> None:
@@ -60,6 +44,7 @@ def test_the_audit_follows_owners_and_counts_costs() -> None:
                 named("serve", template, "Deployment"),
                 named("web", {"template": {"spec": pod(side())}}, "Deployment"),
             ],
+            NOTHING_KNOWN,
         ),
         {"gpu-01": {"full_pcpus_only": True, "threads_per_core": 4}},
         PREFIXES,
@@ -83,7 +68,7 @@ def test_the_audit_follows_owners_and_counts_costs() -> None:
 
 def test_a_quantity_that_is_none_names_its_pod() -> None:
     with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
-        audit(Cluster([named("odd", pod(main("two 1Gi")))]), {}, PREFIXES, 1)
+        audit(Cluster([named("odd", pod(main("two 1Gi")))], [], NOTHING_KNOWN), {}, PREFIXES, 1)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,6 @@ def test_all_faults_come_with_their_places() -> None:
 
 def test_an_owner_needs_a_template_and_its_version() -> None:
     assert faults({"kind": "Deployment", "metadata": {"name": "a"}, "spec": {}}) == [
-        "spec.template is missing",
         "apiVersion is missing",
+        "spec.template is missing",
     ]

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import build_patch
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import owner_kind, templates_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import build_patch, change_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import containers_of, qos
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import amounts, main, pod, side
 
@@ -14,9 +15,24 @@ PREFIXES = ["nvidia.com/"]
 NOWHERE = Node()
 
 
-def patch_of(spec: Any, kind: str = "Deployment", injected: Any = (), multiple: int = 1, node: Any = NOWHERE) -> Any:
-    item = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "ml", "name": "a"}}
-    return build_patch(item, spec, containers_of(spec, PREFIXES), injected, multiple, node)
+class Patched(NamedTuple):
+    patch: Any
+    undo: Any
+    problems: list[str]
+    cpus: Fraction
+
+
+def patch_of(spec: Any, kind: Any = "Deployment", injected: Any = (), multiple: Any = 1, node: Any = NOWHERE) -> Any:
+    body = {"template": {"spec": spec}}
+    if kind == "CronJob":
+        body = {"jobTemplate": {"spec": body}}
+    item = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"namespace": "ml", "name": "a"}, "spec": body}
+    row = owner_kind(item)
+    assert row
+    (template,) = templates_of(item, row)
+    change = change_of(template.spec, containers_of(template.spec, PREFIXES), injected, multiple, node)
+    patch, undo, _type = build_patch(item, row, [(template, change)])
+    return Patched(patch, undo, change.problems, change.cpus)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +77,7 @@ def test_init_containers_are_patched_where_they_are() -> None:
     [
         (pod(main("2 1Gi")), "Deployment", (), False, []),
         (pod(main("2 1Gi")), "Job", (), False, []),
-        (
-            pod(main("1500m 1Gi")),
-            "Job",
-            (),
-            False,
-            ["the template of a Job cannot be changed: change what makes the Job"],
-        ),
+        (pod(main("1500m 1Gi")), "Job", (), False, []),
         (pod(main("1500m")), "Deployment", (), True, ["container main names no amount of memory: choose one"]),
         (
             pod(main()),

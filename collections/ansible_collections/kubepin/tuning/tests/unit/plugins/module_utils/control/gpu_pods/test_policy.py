@@ -17,6 +17,8 @@ SETTINGS = {
     "exempt_namespaces": ["kube-system"],
     "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
     "resource_prefixes": ["nvidia.com/"],
+    "threads": False,
+    "thread_variables": ["OMP_NUM_THREADS"],
 }
 
 
@@ -75,6 +77,17 @@ def test_a_label_that_is_none_is_refused(label: str) -> None:
 def test_a_prefix_of_no_resource_is_refused(prefix: str) -> None:
     (problem,) = problems(resource_prefixes=[prefix])
     assert problem["code"] == "resource_prefix_invalid"
+
+
+@pytest.mark.parametrize("name", ["", "OMP NUM", "1ST", "a-b", "$(X)"])
+def test_a_variable_of_no_program_is_refused(name: Any) -> None:
+    (problem,) = problems(thread_variables=[name])
+    assert problem["subject"] == f'"{name}" in gpu_pod_policy_thread_variables'
+
+
+def test_without_variables_there_is_nothing_to_set() -> None:
+    assert [problem["code"] for problem in problems(threads=True, thread_variables=[])] == ["no_thread_variables"]
+    assert problems(threads=False, thread_variables=[]) == []
 
 
 def test_the_domain_of_nvidia_stands_for_its_gpus() -> None:

@@ -16,6 +16,7 @@ RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unkno
 def container(name: str = "main", gpus: Any = ("nvidia.com/gpu",), reasons: Any = ()) -> dict[str, Any]:
     return {
         "name": name,
+        "template": "spec.template.spec",
         "gpus": list(gpus),
         "exclusive": not reasons,
         "pool": "node" if reasons else "exclusive",
@@ -32,6 +33,8 @@ def pod(
         "name": name,
         "node": "gpu-01",
         "owner": owner,
+        "template": None,
+        "gpus": [],
         "exclusive": all(c["exclusive"] for c in containers),
         "containers": list(containers),
         "risk": {"grade": "high" if causes else "none", "causes": list(causes), "unknown": unknown},

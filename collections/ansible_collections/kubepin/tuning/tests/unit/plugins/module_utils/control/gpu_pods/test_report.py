@@ -30,12 +30,18 @@ POD: dict[str, Any] = {
     ],
     "risk": {"grade": "unknown", "causes": [CAUSE], "unknown": ["runc_version"]},
 }
-OWNER = {
+OWNER: dict[str, Any] = {
     "namespace": "ml",
     "kind": "Deployment",
     "name": "serve",
+    "resource": "deployment",
+    "api_version": "apps/v1",
     "patch": {"p": 1},
     "undo": {"u": 1},
+    "patch_type": "strategic",
+    "change": "in_place",
+    "effect": "",
+    "queue": None,
     "problems": [],
     "cpus_per_node": {"gpu-01": 0.5},
 }
@@ -47,6 +53,7 @@ AUDIT: dict[str, Any] = {
         "exclusive": 0,
         "not_exclusive": 1,
         "finished": 0,
+        "gpus": {"whole": 1, "mig": 0, "shared": 0, "claim": 0},
         "risk": {"high": 0, "low": 0, "none": 0, "unknown": 1},
         "reasons": {"fractional_cpu": 1},
         "owners": 1,
@@ -99,13 +106,24 @@ def test_equal_pods_are_one_entry() -> None:
 
 
 def test_nothing_to_say_of_good_pods() -> None:
-    assert gpu_pods_text(GOOD).splitlines()[1:] == ["  risk none: nothing known takes it"]
+    assert gpu_pods_text(GOOD).splitlines()[1:] == [
+        "  requested: whole GPUs 1",
+        "  risk none: nothing known takes it",
+    ]
 
 
 def test_patches_with_the_names_of_their_files() -> None:
     (patch,) = gpu_pods_patches(AUDIT)
-    assert patch == {"name": "ml-deployment-serve", "patch": {"p": 1}, "undo": {"u": 1}, "complete": True}
-    assert not gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "problems": ["choose"]}]})[0]["complete"]
+    assert (patch["name"], patch["patch"], patch["undo"], patch["apply"]) == (
+        "ml-deployment-serve",
+        {"p": 1},
+        {"u": 1},
+        True,
+    )
+    assert patch["command"] == (
+        "kubectl -n ml patch deployment serve --type strategic --patch-file ml-deployment-serve.yaml"
+    )
+    assert not gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "problems": ["choose"]}]})[0]["apply"]
     assert gpu_pods_patches({**AUDIT, "owners": [{**OWNER, "patch": None}]}) == []
 
 

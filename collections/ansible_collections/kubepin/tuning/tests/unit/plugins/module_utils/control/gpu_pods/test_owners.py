@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Owners of AI pods, by the examples of their projects (samples/owners). molecule/audit has real API servers take the patches."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
+    OWNERS,
+    owner_kind,
+    templates_of,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import (
+    gpu_pods_patches,
+    gpu_pods_text,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, main, pod
+
+EXAMPLES = Path(__file__).parents[4] / "samples/owners"
+PREFIXES = ["nvidia.com/"]
+FRACTIONAL = {"cpu": "1500m", "memory": "1Gi", "nvidia.com/gpu": 1}
+
+
+def audited(pods: Any, owners: Any) -> Any:
+    return audit(Cluster(pods, owners, Node()), {}, PREFIXES, 1)
+
+
+def example(name: Any) -> Any:
+    """The first object of a project's example."""
+    return next(yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text()))
+
+
+def value_at(item: Any, keys: Any) -> Any:
+    return reduce(lambda value, key: value[key], keys, item)
+
+
+def with_limits(item: Any, limits: Any = FRACTIONAL, containers: Any = None) -> Any:
+    """The example with these limits for each container, or those of these names."""
+    item = copy.deepcopy(item)
+    item["metadata"].setdefault("name", "example")
+    row = owner_kind(item)
+    assert row
+    for template in templates_of(item, row):
+        for name, keys in template.resources.items():
+            if containers is None or name in containers:
+                value_at(item, keys[:-1])[keys[-1]] = {"limits": dict(limits)}
+    return item
+
+
+def patched(item: Any, patch: Any) -> Any:
+    """The object with a JSON patch of the operations that kubepin uses (RFC 6902)."""
+    item = copy.deepcopy(item)
+    for operation in patch:
+        *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
+        target = reduce(lambda value, key: value[int(key) if isinstance(value, list) else key], way, item)
+        if operation["op"] == "test":
+            assert target[last] == operation["value"], operation
+        elif operation["op"] == "add":
+            target[last] = operation["value"]
+        else:
+            assert operation["op"] == "remove"
+            del target[last]
+    return item
+
+
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_patch_of_an_example_gives_all_its_pods_exclusive_cpus_and_can_be_undone(name: Any) -> None:
+    item = with_limits(example(name))
+    (owner,) = audited([], [item])["owners"]
+    assert owner["problems"] == []
+    after = patched(item, owner["patch"])
+    assert after != item
+    (again,) = audited([], [after])["owners"]
+    assert again["patch"] is None
+    assert {(c["exclusive"], c["cpus"]) for c in again["containers"]} == {(True, 2)}
+    assert patched(after, owner["undo"]) == item
+
+
+@pytest.mark.parametrize(
+    ("name", "containers"),
+    [
+        (
+            "pytorchjob",
+            {
+                "spec.pytorchReplicaSpecs.Master.template.spec": ["pytorch"],
+                "spec.pytorchReplicaSpecs.Worker.template.spec": ["pytorch"],
+            },
+        ),
+        ("trainjob", {"spec": ["node"]}),
+        ("mpijob", {"spec.mpiReplicaSpecs.Worker.template.spec": ["tensorflow-benchmarks"]}),
+        ("raycluster", {"spec.headGroupSpec.template.spec": ["ray-head"]}),
+        ("rayjob", {"spec.rayClusterSpec.headGroupSpec.template.spec": ["ray-head"]}),
+        ("rayservice", {"spec.rayClusterConfig.workerGroupSpecs[0].template.spec": ["ray-worker"]}),
+        (
+            "leaderworkerset",
+            {
+                "spec.leaderWorkerTemplate.leaderTemplate.spec": ["vllm-leader"],
+                "spec.leaderWorkerTemplate.workerTemplate.spec": ["vllm-worker"],
+            },
+        ),
+        ("inferenceservice", {"spec.predictor": ["kserve-container"]}),
+        ("volcano-job", {"spec.tasks[1].template.spec": ["mpiworker"]}),
+    ],
+)
+def test_the_containers_of_an_example_that_asks_for_gpus(name: Any, containers: Any) -> None:
+    (owner,) = audited([], [example(name)])["owners"]
+    found: dict[str, list[str]] = {}
+    for container in owner["containers"]:
+        found.setdefault(container["template"], []).append(container["name"])
+    assert found == containers
+
+
+def test_numbers_that_an_example_does_not_name_are_not_invented() -> None:
+    (owner,) = audited([], [example("pytorchjob")])["owners"]
+    assert owner["patch"] is None
+    assert owner["problems"] == [
+        f"spec.pytorchReplicaSpecs.{role}.template.spec: container pytorch names no {what}: choose one"
+        for role in ("Master", "Worker")
+        for what in ("number of CPUs", "amount of memory")
+    ]
+
+
+def test_an_argo_pod_has_what_the_operator_calls_main_and_its_sidecars() -> None:
+    item = with_limits(example("workflow"), containers=["main"])
+    (owner,) = audited([], [item])["owners"]
+    assert [container["name"] for container in owner["containers"]] == ["main", "dind"]
+    (first, *_rest) = [step["path"] for step in owner["patch"]]
+    assert first.startswith("/spec/templates/0/container/resources")
+
+
+def child(kind: Any, name: Any, by: Any, api_version: Any = "apps/v1", spec: Any = None) -> Any:
+    reference = {"apiVersion": by["apiVersion"], "kind": by["kind"], "name": by["metadata"]["name"], "controller": True}
+    metadata = {"namespace": "default", "name": name, "ownerReferences": [reference]}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec or {}}
+
+
+def pods_of(owner: Any, *templates: Any) -> Any:
+    """A pod of each pod specification."""
+    return [child("Pod", f"{owner['metadata']['name']}-{n}", owner, "v1", spec) for n, spec in enumerate(templates)]
+
+
+GPU_POD = pod(main("1500m 1Gi"))
+
+
+def job(by: Any) -> Any:
+    return child("Job", "job", by, "batch/v1", {"template": {"spec": GPU_POD}})
+
+
+def chain(name: Any) -> Any:
+    """A pod below an example, with everything between them that is not built of one step."""
+    top = with_limits(example(name))
+    top["metadata"]["namespace"] = "default"
+    if name in ("rayjob", "rayservice"):
+        between = [child("RayCluster", "cluster", top, "ray.io/v1", {"headGroupSpec": {"template": {"spec": GPU_POD}}})]
+    elif name == "trainjob":
+        jobset = child("JobSet", "set", top, "jobset.x-k8s.io/v1alpha2")
+        between = [jobset, job(jobset)]
+    elif name == "inferenceservice":
+        service = child("Service", "isvc", top, "serving.knative.dev/v1")
+        configuration = child("Configuration", "isvc", service, "serving.knative.dev/v1")
+        revision = child("Revision", "isvc-1", configuration, "serving.knative.dev/v1")
+        deployment = child("Deployment", "isvc-1", revision)
+        between = [service, configuration, revision, deployment, child("ReplicaSet", "isvc-1-a", deployment)]
+    elif name in ("jobset", "mpijob"):
+        between = [job(top)]
+    elif name == "notebook":
+        between = [child("StatefulSet", "book", top)]
+    else:
+        between = []
+    return top, between, pods_of(between[-1] if between else top, GPU_POD)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "leaderworkerset"])
+def test_the_owner_of_a_pod_is_at_the_top_of_its_chain(name: Any) -> None:
+    top, between, pods = chain(name)
+    result = audited(pods, [*between, top])
+    kind = owner_kind(top)
+    assert kind
+    assert result["pods"][0]["owner"] == f"{kind.shown}/{top['metadata']['name']}"
+    (owner,) = result["owners"]
+    assert (owner["kind"], owner["pods"]) == (kind.shown, 1)
+
+
+def test_the_workers_of_a_leader_worker_set_hang_on_the_groups_leader() -> None:
+    top = with_limits(example("leaderworkerset"))
+    top["metadata"]["namespace"] = "default"
+    leaders = child("StatefulSet", "vllm", top)
+    (leader,) = pods_of(leaders, pod({"name": "vllm-leader", "resources": {"limits": FRACTIONAL}}))
+    workers = child("StatefulSet", "vllm-0", leader, spec={"template": {"spec": GPU_POD}})
+    (worker,) = pods_of(workers, pod({"name": "vllm-worker", "resources": {"limits": FRACTIONAL}}))
+    for item in (leader, worker):
+        del item["kind"], item["apiVersion"]  # the API's lists have neither
+    for pods in ([worker, leader], [leader, worker]):
+        result = audited(pods, [leaders, workers, top])
+        assert {found["name"]: (found["owner"], found["template"]) for found in result["pods"]} == {
+            "vllm-0": ("LeaderWorkerSet/vllm", "spec.leaderWorkerTemplate.leaderTemplate.spec"),
+            "vllm-0-0": ("LeaderWorkerSet/vllm", "spec.leaderWorkerTemplate.workerTemplate.spec"),
+        }
+        (owner,) = result["owners"]
+        assert owner["cpus_per_node"] == {"not scheduled": 1}
+
+
+def test_a_pod_belongs_to_the_template_with_its_limits() -> None:
+    item = with_limits(example("pytorchjob"))
+    workers = item["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    workers["resources"]["limits"]["cpu"] = "7500m"
+    spec = pod({"name": "pytorch", "resources": {"limits": {**FRACTIONAL, "cpu": "7.5"}}})
+    result = audited(pods_of(item, spec, spec), [item])
+    assert {found["template"] for found in result["pods"]} == {"spec.pytorchReplicaSpecs.Worker.template.spec"}
+    assert result["owners"][0]["cpus_per_node"] == {"not scheduled": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("inferenceservice", "ServingRuntime"),
+        ("trainjob", "spec.trainer.resourcesPerNode"),
+        ("workflow", "WorkflowTemplate"),
+    ],
+)
+def test_a_gpu_that_is_requested_elsewhere_is_named_with_where_to_set_it(name: Any, words: Any) -> None:
+    top, between, pods = chain(name)
+    (owner,) = audited(pods, [*between, with_limits(top, {})])["owners"]
+    assert (owner["patch"], owner["pods"]) == (None, 1)
+    assert words in owner["problems"][0]
+
+
+def test_jobs_of_two_projects_with_one_name_are_two() -> None:
+    volcano = with_limits(example("volcano-job"))
+    batch = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": volcano["metadata"]["name"]},
+        "spec": {"template": {"spec": GPU_POD}},
+    }
+    result = audited([*pods_of(volcano, GPU_POD), *pods_of(batch, GPU_POD, GPU_POD)], [volcano, batch])
+    assert {owner["kind"]: owner["pods"] for owner in result["owners"]} == {"Job": 2, "Job.batch.volcano.sh": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        (
+            "notebook",
+            "kubectl -n default patch notebooks.kubeflow.org notebook-sample-v1 --type json "
+            "--patch-file default-notebook-notebook-sample-v1.yaml",
+        ),
+        (
+            "jobset",
+            "kubectl -n default get jobsets.jobset.x-k8s.io pytorch -o yaml | kubectl patch --local -f - --type json "
+            "--patch-file default-jobset-pytorch.yaml -o yaml | kubectl -n default replace --force -f -",
+        ),
+    ],
+)
+def test_only_what_takes_the_change_in_place_is_patched_by_the_audit(name: Any, command: Any) -> None:
+    (patch,) = gpu_pods_patches(audited([], [with_limits(example(name))]))
+    assert (patch["command"], patch["apply"]) == (command, name == "notebook")
+
+
+def test_the_report_says_what_happens_to_the_object_and_to_kueues_quota() -> None:
+    item = with_limits(example("jobset"))
+    item["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpus"}
+    text = gpu_pods_text(audited([], [item]))
+    assert (
+        "  default JobSet/pytorch: cost nothing now; has to be deleted and created again; spec.replicatedJobs is immutable; "
+        "queued by Kueue in gpus" in text
+    )
+    assert "against the quota of its ClusterQueue" in text
+    assert "Kueue" not in gpu_pods_text(audited([], [with_limits(example("jobset"))]))
+
+
+def test_an_object_that_no_operator_could_use_is_a_note_and_the_others_are_audited() -> None:
+    broken = example("workflow")
+    broken["metadata"]["name"] = "broken"
+    broken["spec"]["templates"][0]["sidecars"] = {"name": "dind"}
+    result = audited(pods_of(broken, GPU_POD), [broken, with_limits(example("notebook"))])
+    (problem,) = result["problems"]
+    assert problem["code"] == "owner_malformed"
+    assert "Workflow default/broken" in problem["text"]
+    assert 'spec.templates[0].sidecars is {"name": "dind"}: expected a list' in problem["text"]
+    assert [owner["kind"] for owner in result["owners"] if owner["patch"]] == ["Notebook"]
+    assert f"note: {problem['text']}" in gpu_pods_text(result)
+
+
+class Api(ApiSource):
+    """An API server from a table: path -> its objects, or the status of its refusal."""
+
+    def __init__(self, served: Any, answers: Any) -> None:
+        self._unread, self._served, self._answers = [], served, answers
+        self.asked: list[str] = []
+
+    def groups(self) -> Any:
+        return self._served
+
+    def _items(self, path: Any, **query: Any) -> Iterator[dict[str, Any]]:
+        self.asked.append(path)
+        answer = self._answers.get(path, [])
+        if isinstance(answer, int):
+            raise ApiError("no", answer, "forbidden to alice")
+        yield from answer
+
+
+BUILTIN = {"apps": ["v1"], "batch": ["v1", "v1beta1"]}
+
+
+def test_only_what_the_server_serves_is_read_in_a_version_that_it_has() -> None:
+    api = Api({"apps": ["v1"], "batch": ["v1beta1"], "ray.io": ["v1alpha1"]}, {})
+    assert list(api.owners()) == []
+    assert api.asked[4:] == [
+        "/apis/batch/v1beta1/cronjobs",
+        *(f"/apis/ray.io/v1alpha1/{plural}" for plural in ("rayclusters", "rayjobs", "rayservices")),
+    ]
+
+
+def test_cron_jobs_of_kubernetes_1_20_are_read_where_they_are() -> None:
+    api = Api(BUILTIN, {"/apis/batch/v1/cronjobs": 404})
+    list(api.owners())
+    assert api.asked[-2:] == ["/apis/batch/v1/cronjobs", "/apis/batch/v1beta1/cronjobs"]
+
+
+def test_what_may_not_be_read_is_a_note_but_for_kubernetes_own_kinds() -> None:
+    path = "/apis/jobset.x-k8s.io/v1alpha2/jobsets"
+    api = Api({**BUILTIN, "jobset.x-k8s.io": ["v1alpha2"]}, {path: 403})
+    assert list(api.owners()) == []
+    (problem,) = api.unread()
+    assert problem.code == "owners_unreadable"
+    assert problem.text == (
+        "jobsets.jobset.x-k8s.io cannot be read (forbidden to alice), so their pods are audited, but not what makes them. "
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right."
+    )
+    with pytest.raises(ApiError):
+        list(Api(BUILTIN, {"/apis/apps/v1/deployments": 403}).owners())
+
+
+def test_a_kind_that_the_installed_version_of_a_project_lacks_is_passed_over() -> None:
+    api = Api({**BUILTIN, "ray.io": ["v1"]}, {"/apis/ray.io/v1/raycronjobs": 404})
+    assert list(api.owners()) == []
+    assert api.unread() == []
+
+
+def test_no_two_rows_are_of_one_kind() -> None:
+    names = [(row.group, row.kind) for row in OWNERS]
+    assert len(names) == len(set(names))
+    json.dumps([row.shown for row in OWNERS])
