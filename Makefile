@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 K8S ?= 1.36.3
 WORKERS ?= 2
+MACHINES ?= 0
+SHAPE ?=
 NAME ?= kubepin
 VERSIONS ?= 1.20.15,1.21.14,1.22.17,1.36.3,1.37.2
 comma := ,
@@ -69,10 +71,10 @@ conformance: ## kubepin's decisions against real kubelets: make conformance WHAT
 	@for version in $(subst $(comma), ,$(VERSIONS)); do python3 -m sandbox build --k8s "$$version"; done
 	@for what in $(or $(WHAT),config allocation emit); do python -m tests.conformance "$$what" --k8s "$(VERSIONS)" $(ARGS); done
 
-sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin
+sandbox-up: ## A real cluster in containers: make sandbox-up K8S=1.36.3 WORKERS=2 NAME=kubepin; MACHINES=1: a virtual machine too
 	@tools/setup venv
-	@tools/setup sandbox
-	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)"
+	@tools/setup $(if $(filter 0,$(MACHINES)),sandbox,machines)
+	@python3 -m sandbox up --name "$(NAME)" --k8s "$(K8S)" --workers "$(WORKERS)" --machines "$(MACHINES)" --machine-shape "$(SHAPE)"
 
 sandbox-down: ## Remove the sandbox NAME; only the cache stays
 	@python3 -m sandbox down --name "$(NAME)"

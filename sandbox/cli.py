@@ -9,23 +9,25 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, kubespray, releases, torch_image
+from sandbox import host, kubespray, machine_image, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
 from sandbox.gobuild import KUBERNETES_COMMANDS
 from sandbox.locks import lock
+from sandbox.machines import Machine
 from sandbox.plan import Step
 from sandbox.progress import Durations, duration, run_steps
 from sandbox.settings import (
     DEFAULT_CONTROL_PLANES,
     DEFAULT_KUBERNETES,
     DEFAULT_NAME,
+    DEFAULT_SHAPE,
     DEFAULT_WORKERS,
     GPU_RESOURCE,
     TORCH_IMAGE,
@@ -68,27 +70,31 @@ def building(paths: Paths, missing: Callable[[], list[Step]]) -> Iterator[list[S
         yield missing()
 
 
+def described(state: State) -> str:
+    """What a sandbox is made of."""
+    text = f"Kubernetes {state.kubernetes}, {state.control_planes} control plane node(s) and {state.workers} worker(s)"
+    return f"{text} and {state.machines} machine(s) of shape {state.shape}" if state.machines else text
+
+
 def reuse(sandbox: Sandbox, request: Request) -> bool:
     """Bring a sandbox that is recorded as ready back to health; False if it has to be made anew."""
     state = sandbox.state
-    there = (state.version, state.control_planes, state.workers)
-    asked = (request.kubernetes, request.control_planes, request.workers)
+    there, asked = described(state), described(State.new(request))
     if there != asked:
-        words = "Kubernetes {}, {} control plane node(s) and {} worker(s)"
         raise SandboxError(
-            f'sandbox "{state.name}" exists with {words.format(*there)}; asked for {words.format(*asked)}.\n'
+            f'sandbox "{state.name}" exists with {there}; asked for {asked}.\n'
             f"Remove it first (`python3 -m sandbox down --name {state.name}`) or choose another --name."
         )
     missing = sandbox.missing_nodes()
     if missing:
-        print(f'sandbox "{state.name}": container {", ".join(missing)} is gone: starting over')
+        print(f'sandbox "{state.name}": {", ".join(missing)} is gone: starting over')
         return False
     now = datetime.now(UTC)
     started = sandbox.start_stopped()
     if started:
         print(f'sandbox "{state.name}": started {", ".join(started)}; waiting until they are Ready')
     sandbox.wait_ready(dict.fromkeys(started, now))
-    print(f'sandbox "{state.name}" is ready: Kubernetes {state.kubernetes}, {state.workers} worker(s)')
+    print(f'sandbox "{state.name}" is ready: Kubernetes {state.kubernetes}, {len(sandbox.workers)} worker(s)')
     return True
 
 
@@ -101,10 +107,15 @@ def create(paths: Paths, request: Request) -> None:
     started = time.monotonic()
     artefacts = Artefacts(paths, shell, request.kubernetes, request.dns)
     sandbox = Sandbox(paths, shell, state)
-    with_torch = sandbox.workers[: request.torch_workers]
+    with_torch = sandbox.container_workers[: request.torch_workers]
 
     def missing() -> list[Step]:
-        return [*artefacts.missing(), *(torch_image.missing(paths, shell) if with_torch else [])]
+        steps = artefacts.missing()
+        if with_torch:
+            steps += torch_image.missing(paths, shell)
+        if request.machines:
+            steps += machine_image.missing(paths, shell)
+        return steps
 
     try:
         with building(paths, missing) as steps:
@@ -122,11 +133,14 @@ def create(paths: Paths, request: Request) -> None:
 def up(paths: Paths, options: argparse.Namespace) -> int:
     """Make a sandbox, or check the one that is there."""
     request = validate(
-        options.name, options.k8s, options.workers, options.control_planes, options.torch_workers, options.dns
+        *(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers, options.dns),
+        *(options.machines, options.machine_shape),
     )
     releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()
     host.require_engine(shell)
+    if request.machines:
+        machine_image.require_host(shell, request.shape.cpu)
     with lock(paths.locks, f"sandbox-{request.name}"):
         state = State.load(paths.sandbox(request.name))
         if state and state.phase == "ready":
@@ -161,7 +175,7 @@ def add_dns(sandbox: Sandbox) -> None:
 def give_torch(sandbox: Sandbox, count: int) -> bool:
     """Give the benchmark's image to the first workers, as far as they lack it; return whether there was anything to do."""
     paths = sandbox.paths
-    lacking = torch_image.lacking(sandbox.workers[:count], paths)
+    lacking = torch_image.lacking(sandbox.container_workers[:count], paths)
     if not lacking:
         return False
     extend(sandbox, lambda: torch_image.missing(paths, sandbox.shell), torch_image.giving(lacking, paths))
@@ -173,11 +187,12 @@ def torch(paths: Paths, options: argparse.Namespace) -> int:
     name = checked_name(options.name)
     host.require_engine(quiet_shell())
     with ready_sandbox(paths, name) as sandbox:
-        count = len(sandbox.workers) if options.workers is None else options.workers
-        problems = torch_workers_problems(count, len(sandbox.workers))
+        workers = sandbox.container_workers
+        count = len(workers) if options.workers is None else options.workers
+        problems = torch_workers_problems(count, len(workers))
         if problems:
             raise SandboxError("\n".join(problems))
-        stopped = [node.name for node in sandbox.workers[:count] if not node.running()]
+        stopped = [node.name for node in workers[:count] if not node.running()]
         if stopped:
             raise SandboxError(f"{', '.join(stopped)} does not run. Run `python3 -m sandbox up --name {name}` first.")
         given = give_torch(sandbox, count)
@@ -214,12 +229,14 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
         return STATUS_ABSENT
     shell = quiet_shell()
     sandbox = Sandbox(paths, shell, state)
-    print(f'sandbox "{name}": Kubernetes {state.kubernetes}, {state.workers} worker(s), subnet {state.subnet or "-"}')
+    print(f'sandbox "{name}": {described(state)}, subnet {state.subnet or "-"}')
     healthy = state.phase == "ready"
     if not healthy:
         print("phase: creating. Either `up` is still running, or it did not finish: run it again.")
-    containers = {node.name: node.container_state() for node in sandbox.nodes}
-    problems = [f"container {name} is {word}" for name, word in containers.items() if word != "running"]
+    states = {node.name: node.state() for node in sandbox.nodes}
+    problems = [
+        f"{node.KIND} {node.name} is {word}" for node in sandbox.nodes if (word := states[node.name]) != "running"
+    ]
     found = {}
     if healthy and sandbox.control_plane.running():
         try:
@@ -227,16 +244,20 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
             problems += sandbox.node_problems()
         except CommandFailed as error:
             problems.append(f"the API server does not answer: {error}")
-    print(f"{'node':<28} {'address':<15} {'container':<10} {'ready':<6} {'kubelet':<10} GPU stand-in allocatable")
+    print(
+        f"{'node':<28} {'address':<15} {'kind':<10} {'state':<10} {'ready':<6} {'kubelet':<10} GPU stand-in allocatable"
+    )
     for node in sandbox.nodes:
         item = found.get(node.name)
         ready = "-" if item is None else "yes" if node_ready(item) else "no"
         kubelet = item["status"]["nodeInfo"]["kubeletVersion"] if item else "-"
         gpus = item["status"]["allocatable"].get(GPU_RESOURCE, "0") if item else "-"
         address = state.nodes.get(node.name, "-")
-        print(f"{node.name:<28} {address:<15} {containers[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
+        print(f"{node.name:<28} {address:<15} {node.KIND:<10} {states[node.name]:<10} {ready:<6} {kubelet:<10} {gpus}")
     programs = releases.describe_origins(paths.kubernetes(state.version) / "bin", KUBERNETES_COMMANDS)
     print(f"programs of Kubernetes: {programs}")
+    if state.machines:
+        print(f"machines: accelerator {state.accelerator or '-'}, consoles {sandbox.files.machines}/*/console.log")
     if not state.dns:
         print(f"no DNS: pods find services by address only; `python3 -m sandbox up --name {name}` adds CoreDNS")
     for problem in problems:
@@ -308,8 +329,32 @@ def kubeconfig(paths: Paths, options: argparse.Namespace) -> int:
 
 def host_setup(paths: Paths, options: argparse.Namespace) -> int:
     """Make the host able to run sandboxes."""
-    del options
-    return host.setup(paths, Shell(Log(paths.cache / "host-setup.log")))
+    packages = machine_image.missing_host_packages() if options.machines else []
+    return host.setup(paths, Shell(Log(paths.cache / "host-setup.log")), packages)
+
+
+MACHINE_ACTIONS: Mapping[str, tuple[Callable[[Machine], object], str]] = {
+    "start": (Machine.boot, "start it and wait until systemd has booted"),
+    "reboot": (Machine.reboot, "reboot it in order and wait until systemd has booted"),
+    "power-cut": (Machine.power_cut, "end it at once; what it has not written to its disk is lost"),
+    "freeze-network": (Machine.freeze_network, "drop all its packets; connections are not closed"),
+    "thaw-network": (Machine.thaw_network, "let its packets through again"),
+}
+
+
+def machine(paths: Paths, options: argparse.Namespace) -> int:
+    """Do to a virtual machine what happens to real ones."""
+    name = checked_name(options.name)
+    act, _ = MACHINE_ACTIONS[options.action_name]
+    with ready_sandbox(paths, name) as sandbox:
+        found = {machine.name: machine for machine in sandbox.machines}
+        if options.node not in found:
+            known = ", ".join(found) or "none"
+            raise SandboxError(f'sandbox "{name}" has no machine "{options.node}": its machines are: {known}.')
+        started = time.monotonic()
+        act(found[options.node])
+    print(f"{options.node}: {options.action_name} done after {duration(time.monotonic() - started)}")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -333,12 +378,28 @@ def parser() -> argparse.ArgumentParser:
         text = "Kubernetes release, 1.20.0 or newer (default: %(default)s)"
         command.add_argument("--k8s", default=DEFAULT_KUBERNETES, metavar="VERSION", help=text)
 
-    add("host-setup", host_setup, "install what this host lacks and start the Docker engine")
+    command = add("host-setup", host_setup, "install what this host lacks and start the Docker engine")
+    command.add_argument("--machines", action="store_true", help="also install what virtual machines need")
     command = add("up", up, "make a sandbox, or check and start the one that is there")
     add_name(command)
     add_version(command)
     command.add_argument(
-        "--workers", type=int, default=DEFAULT_WORKERS, help="number of worker nodes, 1 to 9 (default: %(default)s)"
+        "--workers",
+        type=int,
+        default=DEFAULT_WORKERS,
+        help="number of workers that are containers, 0 or 1 to 9 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--machines",
+        type=int,
+        default=0,
+        help="number of workers that are virtual machines, 0 to 9 (default: %(default)s)",
+    )
+    command.add_argument(
+        "--machine-shape",
+        default="",
+        metavar="NAME=VALUE,...",
+        help=f"what the machines are like; default: {DEFAULT_SHAPE}",
     )
     command.add_argument(
         "--control-planes",
@@ -372,6 +433,15 @@ def parser() -> argparse.ArgumentParser:
     add_name(command)
     command.add_argument("--variables", type=Path, metavar="FILE", help="variables of its inventory, as a JSON object")
     command.add_argument("node", metavar="NODE", help="a worker")
+    command = add("machine", machine, "do to a virtual machine what happens to real ones")
+    command.add_argument(
+        "action_name",
+        choices=list(MACHINE_ACTIONS),
+        metavar="ACTION",
+        help="; ".join(f"{name}: {text}" for name, (_, text) in MACHINE_ACTIONS.items()),
+    )
+    command.add_argument("node", metavar="NODE", help="the machine, such as kubepin-machine-1")
+    add_name(command)
     add_version(add("build", build, "build the artefacts for a Kubernetes release only"))
     add_name(add("kubeconfig", kubeconfig, "print the path of a sandbox's kubeconfig"))
     return top

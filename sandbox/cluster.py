@@ -8,19 +8,20 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sandbox import kubeadm, manifests, network, node_image
+from sandbox import kubeadm, machine_image, machines, manifests, network, node_image
 from sandbox.artefacts import Artefacts
 from sandbox.inventory import render_inventory, ssh_options
 from sandbox.locks import lock
-from sandbox.nodes import Node, make_ssh_key
+from sandbox.machines import Machine
+from sandbox.nodes import Container, Node, make_ssh_key
 from sandbox.plan import Step
 from sandbox.settings import GPU_RESOURCE, LABEL, Paths, SandboxError
 from sandbox.shell import Log, Shell, wait_for
@@ -29,9 +30,12 @@ from sandbox.state import State
 RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 NODE_BINARIES = ("kubeadm", "kubelet", "kubectl")
 READY_SECONDS = 120
+# An emulated machine's kubelet and containerd share two CPUs with everything else.
+MACHINE_READY_SECONDS = 300
 KUBEADM_SECONDS = 300
 
 Json = dict[str, Any]
+AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,12 @@ def node_ready(node: Json, since: datetime | None = None) -> bool:
     return False
 
 
-def in_parallel(action: Callable[[Node], object], nodes: Iterable[Node]) -> None:
+def counted(number: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
+def in_parallel(action: Callable[[AnyNode], object], nodes: Iterable[AnyNode]) -> None:
     """Do the same on several nodes at once; the first error is raised when all have ended."""
     with ThreadPoolExecutor(10) as pool:
         futures = [pool.submit(action, node) for node in nodes]
@@ -82,12 +91,20 @@ class Sandbox:
         self.shell = shell
         self.state = state
         self.files = paths.sandbox(state.name)
-        self.control_planes = [Node(name, shell) for name in state.control_plane_names]
+        self.control_planes = [Container(name, shell) for name in state.control_plane_names]
         self.control_plane = self.control_planes[0]
-        self.workers = [Node(name, shell) for name in state.worker_names]
-        self.nodes = [*self.control_planes, *self.workers]
+        self.container_workers = [Container(name, shell) for name in state.worker_names]
+        self.machines = [Machine(name, shell, paths, state) for name in state.machine_names]
+        self.workers: list[Node] = [*self.container_workers, *self.machines]
+        self.containers = [*self.control_planes, *self.container_workers]
+        self.nodes: list[Node] = [*self.control_planes, *self.workers]
         self._certificate_key = secrets.token_hex(32)
         self.kubectl = Kubectl(shell, paths.kubernetes(state.version) / "bin" / "kubectl", self.files.kubeconfig)
+
+    @property
+    def _ready_seconds(self) -> int:
+        """How long workers may take for what they do in the cluster."""
+        return MACHINE_READY_SECONDS if self.machines else READY_SECONDS
 
     def ssh_command(self, node: str) -> list[str]:
         """The command that reaches a node as root."""
@@ -97,9 +114,10 @@ class Sandbox:
 
     def steps(self, artefacts: Artefacts) -> list[Step]:
         """The steps that make a sandbox of what Artefacts.missing() builds."""
-        release, nodes = self.state.kubernetes, len(self.nodes)
-        count, further = len(self.workers), len(self.control_planes) - 1
-        workers = f"{count} worker{'s' if count > 1 else ''}"
+        release, nodes = self.state.kubernetes, len(self.containers)
+        further = len(self.control_planes) - 1
+        containers = counted(len(self.container_workers), "worker")
+        workers = counted(len(self.workers), "worker")
         built = (f"images-{release}", f"checksums-{release}", f"dns-{release}")
         everywhere = ["every-node", *(["dns"] if self.state.dns else [])]
 
@@ -107,20 +125,34 @@ class Sandbox:
             self._install(artefacts, self.control_planes, [*everywhere, "control-plane"])
 
         def install_workers() -> None:
-            self._install(artefacts, self.workers, everywhere)
+            self._install(artefacts, self.container_workers, everywhere)
+
+        def install_machines() -> None:
+            self._install(artefacts, self.machines, everywhere)
 
         steps = [
             Step("network", "network and SSH key: making", self._prepare, seconds=1),
             Step("boot", f"{nodes} nodes: booting", self._boot_nodes, ("network", "node-image"), 6),
             Step("install", "control plane: installing", install_control_planes, ("boot", *built), 10),
-            Step("install-workers", f"{workers}: installing", install_workers, ("boot", *built), 10),
             Step("init", f"control plane: kubeadm init {release}", self._init, ("install",), 15),
         ]
+        if self.container_workers:
+            title = f"{containers}: installing"
+            steps.append(Step("install-workers", title, install_workers, ("boot", *built), 10))
+        if self.machines:
+            count = counted(len(self.machines), "machine")
+            before = ("network", "machine-image", "own-programs", *built)
+            steps += [
+                Step(
+                    "boot-machines", f"{count}: booting", lambda: self._boot_machines(artefacts, everywhere), before, 90
+                ),
+                Step("install-machines", f"{count}: installing", install_machines, ("boot-machines",), 90),
+            ]
         if further:
             title = f"{further} more of the control plane: kubeadm join"
             steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
         checked = "GPU stand-in, DNS, services, SSH" if self.state.dns else "GPU stand-in, services, SSH"
-        before_join = ("init", "install-workers", "join-control-planes")
+        before_join = ("init", "install-workers", "install-machines", "join-control-planes")
         return [
             *steps,
             Step("join", f"{workers}: kubeadm join, pod network", self._join, before_join, 8),
@@ -138,28 +170,53 @@ class Sandbox:
         self.state.save(self.files)
         make_ssh_key(self.shell, self.files, self.state.name)
         resolver = network.resolver_config(str(subnet[1]), RESOLVER_FILES)
-        (self.files.folder / "resolv.conf").write_text(resolver)
+        self.files.resolver.write_text(resolver)
+        for machine in self.machines:
+            machine.make_host_key()
+        self.files.known_hosts.write_text(self._known_hosts(self.machines))
         return self.state.subnet
+
+    def _known_hosts(self, nodes: Iterable[Node]) -> str:
+        return "".join(f"{self.state.nodes[node.name]},{node.name} {node.host_key()}\n" for node in nodes)
 
     def _boot_nodes(self) -> None:
         image = node_image.image_name(self.paths)
 
-        def boot(node: Node) -> None:
+        def boot(node: Container) -> None:
             node.create(self.state.name, image, self.state.nodes[node.name], self.paths.builds)
-            node.copy_in(self.files.folder / "resolv.conf", "/etc/sandbox/resolv.conf")
+            node.copy_in(self.files.resolver, "/etc/sandbox/resolv.conf")
             node.copy_in(self.files.ssh_key.with_suffix(".pub"), "/root/.ssh/authorized_keys")
             node.boot()
 
-        in_parallel(boot, self.nodes)
-        lines = [f"{self.state.nodes[node.name]},{node.name} {node.host_key()}\n" for node in self.nodes]
-        self.files.known_hosts.write_text("".join(lines))
+        in_parallel(boot, self.containers)
+        # Appended: machines may be asked for their keys meanwhile.
+        with self.files.known_hosts.open("a") as file:
+            file.write(self._known_hosts(self.containers))
+
+    def _boot_machines(self, artefacts: Artefacts, kinds: Sequence[str]) -> str:
+        binaries, archives = self._to_install(artefacts, kinds)
+        machine_image.write_builds(self.shell, self.paths.builds, [*binaries, *archives], self.files.machine_builds)
+        self.state.accelerator = machine_image.machine_image(self.paths).accelerator
+        self.state.save(self.files)
+
+        def boot(machine: Machine) -> None:
+            machine.create()
+            machine.boot()
+            machine.write(kubeadm.KUBELET_PATCH, kubeadm.render_machine_patch())
+
+        in_parallel(boot, self.machines)
+        return self.state.accelerator
+
+    def _to_install(self, artefacts: Artefacts, kinds: Iterable[str]) -> tuple[list[Path], list[Path]]:
+        """The programs and the image archives of a node."""
+        own = artefacts.own_programs / "crictl"
+        binaries = [*(artefacts.kubernetes.binary(name) for name in NODE_BINARIES), own]
+        return binaries, [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
 
     def _install(self, artefacts: Artefacts, nodes: Iterable[Node], kinds: Iterable[str]) -> None:
         builds = self.paths.builds
-        own = artefacts.own_programs / "crictl"
-        binaries = [*(artefacts.kubernetes.binary(name) for name in NODE_BINARIES), own]
+        binaries, archives = self._to_install(artefacts, kinds)
         relative = [str(path.relative_to(builds)) for path in binaries]
-        archives = [path for kind in kinds for path in sorted((artefacts.images / kind).glob("*.tar"))]
 
         def install(node: Node) -> None:
             node.install(relative, [str(path.relative_to(builds)) for path in archives])
@@ -249,8 +306,9 @@ class Sandbox:
         failed = threading.Event()
 
         def join(node: Node) -> None:
+            patches = ["--patches", kubeadm.PATCHES] if isinstance(node, Machine) else []
             try:
-                node.run(*command, timeout=KUBEADM_SECONDS)
+                node.run(*command, *patches, timeout=KUBEADM_SECONDS)
             except SandboxError:
                 failed.set()
                 raise
@@ -277,7 +335,7 @@ class Sandbox:
                 raise SandboxError(f"node {node.name} is not waited for: kubeadm join failed")
             return self.kubectl.run("get", "node", node.name, "-o", "jsonpath={.spec.podCIDR}")
 
-        wait_for(f"node {node.name} has a podCIDR", lambda: bool(pod_subnet()), READY_SECONDS)
+        wait_for(f"node {node.name} has a podCIDR", lambda: bool(pod_subnet()), self._ready_seconds)
         subnet = pod_subnet()
         node.write("/etc/cni/net.d/10-sandbox.conflist", network.cni_config(subnet))
         return subnet
@@ -292,7 +350,7 @@ class Sandbox:
         def ready() -> bool:
             return not self.node_problems(restarted)
 
-        wait_for("every node is Ready, every worker offers its GPU stand-in", ready, READY_SECONDS)
+        wait_for("every node is Ready, every worker offers its GPU stand-in", ready, self._ready_seconds)
 
     def _check(self) -> None:
         pods = {worker.name: manifests.check_pod(worker.name, self.state.dns) for worker in self.workers}
@@ -304,7 +362,7 @@ class Sandbox:
             phases = [pod["status"].get("phase") for pod in self.kubectl.items(*selector)]
             return all(phase in ("Succeeded", "Failed") for phase in phases)
 
-        wait_for("the check pods have ended", finished, READY_SECONDS)
+        wait_for("the check pods have ended", finished, self._ready_seconds)
         for pod in self.kubectl.items(*selector):
             if pod["status"]["phase"] != "Succeeded":
                 name = pod["metadata"]["name"]
@@ -315,20 +373,20 @@ class Sandbox:
     def _finish(self) -> None:
         inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane_names)
         self.files.inventory.write_text(json.dumps(inventory, indent=2) + "\n")
-        (self.files.folder / "resolv.conf").unlink()
+        self.files.resolver.unlink()
         self.state.phase = "ready"
         self.state.save(self.files)
 
     # Looking
 
     def missing_nodes(self) -> list[str]:
-        """Nodes whose container is gone."""
-        return [node.name for node in self.nodes if node.container_state() == "missing"]
+        """Nodes whose container or disk is gone, as `KIND NAME`."""
+        return [f"{node.KIND} {node.name}" for node in self.nodes if node.state() == "missing"]
 
     def start_stopped(self) -> list[str]:
-        """Start stopped node containers; return their names."""
+        """Start stopped nodes; return their names."""
         stopped = [node for node in self.nodes if not node.running()]
-        in_parallel(Node.boot, stopped)
+        in_parallel(lambda node: node.boot(), stopped)
         return [node.name for node in stopped]
 
     def node_problems(self, restarted: Mapping[str, datetime] | None = None) -> list[str]:
@@ -368,6 +426,8 @@ def tear_down(paths: Paths, shell: Shell, name: str) -> bool:
     containers = labelled(shell, "container", name)
     if containers:
         shell.run(["docker", "rm", "--force", "--volumes", *containers])
+    for folder in paths.sandbox(name).machines.glob("*"):
+        machines.remove_remains(shell, paths.sandbox(name).machine(folder.name))
     networks = labelled(shell, "network", name)
     if networks:
         shell.run(["docker", "network", "rm", *networks])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -11,7 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.machines import Machine
+from sandbox.nodes import Container, Node
 from sandbox.settings import LABEL, Paths
+from sandbox.shell import Log, Shell
 from sandbox.state import State
 
 TIMEOUT_SECONDS = 60
@@ -88,23 +92,31 @@ class Collector:
             path.write_text(output)
         return output
 
-    def node(self, name: str) -> None:
-        """Gather from one node container, running or not."""
-        running = self.run(["docker", "inspect", "-f", "{{.State.Running}}", name], None).strip() == "true"
-        self.run(["docker", "inspect", name], f"{name}/docker-inspect.json")
-        if running:
+    def node(self, node: Node) -> None:
+        """Gather from one node, running or not."""
+        if node.running():
             for file, command in NODE_COMMANDS.items():
-                self.run(["docker", "exec", name, *shlex.split(command)], f"{name}/{file}")
+                self.run(node.command(*shlex.split(command)), f"{node.name}/{file}")
         else:
-            self.errors.append(f"{name} is not running: its files are copied, its journal unread in journal/")
-            self.run(["docker", "cp", f"{name}:/var/log/journal", str(self.folder / name / "journal")])
+            self.errors.append(f"{node.name} is not running: its files are copied, its journal unread in journal/")
+            self.run(node.fetch_command("/var/log/journal", self.folder / node.name / "journal"))
         for path in NODE_FILES:
-            target = self.folder / name / "files" / path.strip("/")
+            target = self.folder / node.name / "files" / path.strip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             before = len(self.errors)
-            self.run(["docker", "cp", f"{name}:{path}", str(target)])
+            self.run(node.fetch_command(path, target))
             if path in OPTIONAL_FILES:
                 del self.errors[before:]
+
+    def machine(self, machine: Machine) -> None:
+        """Gather from one virtual machine, and what its kernel wrote to the console."""
+        (self.folder / machine.name).mkdir(parents=True, exist_ok=True)
+        if machine.files.console.exists():
+            shutil.copyfile(machine.files.console, self.folder / machine.name / machine.files.console.name)
+        if machine.state() == "missing":
+            self.errors.append(f"{machine.name} has no disk: nothing is gathered from it")
+        else:
+            self.node(machine)
 
 
 def collect(paths: Paths, name: str, to: Path | None = None) -> Path:
@@ -119,9 +131,12 @@ def collect(paths: Paths, name: str, to: Path | None = None) -> Path:
     collector.run(["docker", "info"], "docker-info.txt")
     listing = ["docker", "ps", "-a", "--filter", f"label={LABEL}={name}"]
     collector.run(listing, "containers.txt")
+    shell, state = Shell(Log(Path(os.devnull))), State.load(files)
     for node in sorted(collector.run([*listing, "--format", "{{.Names}}"]).split()):
-        collector.node(node)
-    state = State.load(files)
+        collector.run(["docker", "inspect", node], f"{node}/docker-inspect.json")
+        collector.node(Container(node, shell))
+    for node in state.machine_names if state and state.nodes else ():
+        collector.machine(Machine(node, shell, paths, state))
     if state and files.kubeconfig.exists():
         kubectl = [str(paths.kubernetes(state.version) / "bin" / "kubectl"), f"--kubeconfig={files.kubeconfig}"]
         for file, arguments in CLUSTER_COMMANDS.items():

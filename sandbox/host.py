@@ -11,7 +11,7 @@ import tempfile
 import time
 import zipfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sandbox.gobuild import GO_MINIMUM, Go, replacing
@@ -224,10 +224,10 @@ def allow_many_nodes(limit: Path = INOTIFY_INSTANCES) -> str:
     return f"{before} to {INOTIFY_INSTANCES_WANTED}"
 
 
-def setup(paths: Paths, shell: Shell) -> int:
-    """Do whatever is not done yet."""
+def setup(paths: Paths, shell: Shell, more_packages: Sequence[str] = ()) -> int:
+    """Do whatever is not done yet, and install more packages."""
     steps = []
-    packages = missing_packages()
+    packages = [*missing_packages(), *more_packages]
     if packages:
         title = f"packages: installing {' '.join(packages)}"
         steps.append(Step("packages", title, lambda: install_packages(shell, packages), seconds=30))

@@ -12,6 +12,10 @@ POD_SUBNET = "10.244.0.0/16"
 # SystemVerification, Swap: they check the host, which a sandbox takes as it is.
 IGNORED_PREFLIGHT = "HTTPProxyCIDR,SystemVerification,Swap"
 
+# Where a machine keeps what `kubeadm join --patches` changes for it alone.
+PATCHES = "/etc/sandbox/patches"
+KUBELET_PATCH = f"{PATCHES}/kubeletconfiguration+merge.json"
+
 
 def api_version(version: Version) -> str:
     """The newest configuration API that a release reads."""
@@ -76,3 +80,8 @@ def render_init(version: Version, address: str, certificate_key: str | None = No
     """The configuration as a file; JSON is YAML too."""
     documents = init_documents(version, address, certificate_key)
     return "\n---\n".join(json.dumps(document, indent=2) for document in documents) + "\n"
+
+
+def render_machine_patch() -> str:
+    """What a machine's kubelet has unlike the others: the cgroup driver that suits its systemd and cgroup v2."""
+    return json.dumps({"cgroupDriver": "systemd"}) + "\n"

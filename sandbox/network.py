@@ -63,6 +63,12 @@ def network_name(name: str) -> str:
     return f"kubepin-sandbox-{name}"
 
 
+def bridge_name(shell: Shell, name: str) -> str:
+    """The bridge behind the Docker network of a sandbox, named as Docker names those without a name of their own."""
+    identity = shell.run(["docker", "network", "inspect", "-f", "{{.Id}}", network_name(name)]).strip()
+    return f"br-{identity[:12]}"
+
+
 def cni_config(pod_subnet: str) -> str:
     """A bridge for the node's own pods; static routes lead to the others."""
     bridge = {

@@ -8,7 +8,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,14 +151,14 @@ def busybox(shell: Shell, root: Path) -> Layer:
     return layer
 
 
-def install_debian(shell: Shell, packages: Sequence[str], root: Path) -> None:
-    """Install Debian with these packages into a folder."""
+def install_debian(shell: Shell, packages: Sequence[str], root: Path, env: Mapping[str, str] | None = None) -> None:
+    """Install Debian with these packages into a folder, their scripts with these variables too."""
     # Namespaces of its own: whatever ends this run also ends mmdebstrap's children and its mounts.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     command += ["mmdebstrap", "--mode=root", "--variant=minbase"]
     command += [*(f"--hook-dir={hook}" for hook in HOOKS), f"--include={','.join(packages)}", SUITE, str(root)]
     mirror = os.environ.get(MIRROR_VARIABLE)
-    shell.run([*command, mirror] if mirror else command)
+    shell.run([*command, mirror] if mirror else command, env=env)
 
 
 def trim(root: Path, patterns: Sequence[str]) -> None:
@@ -197,8 +197,8 @@ def image_name(paths: Paths) -> str:
     return f"{REPOSITORY}:{hash_of(*inputs)}"
 
 
-def configuration() -> list[tuple[tarfile.TarInfo, bytes]]:
-    """The sandbox's own files, as entries of the image's tar."""
+def configuration(sources: Iterable[Path] = (ROOTFS,)) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """The sandbox's own files from these folders, as entries of the image's tar."""
     entries = []
 
     def add(
@@ -208,9 +208,10 @@ def configuration() -> list[tuple[tarfile.TarInfo, bytes]]:
         info.type, info.mode, info.size, info.linkname = kind, mode, len(content), target
         entries.append((info, content))
 
-    for path in sorted(path for path in ROOTFS.rglob("*") if path.is_file()):
-        mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
-        add(str(path.relative_to(ROOTFS)), mode=mode, content=path.read_bytes())
+    for source in sources:
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            mode = 0o755 if path.stat().st_mode & 0o111 else 0o644
+            add(str(path.relative_to(source)), mode=mode, content=path.read_bytes())
     for name, mode in FOLDERS.items():
         add(name, tarfile.DIRTYPE, mode)
     for name in EMPTY_FILES:

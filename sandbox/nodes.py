@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Node containers: real systemd, containerd and SSH server in a container that is not privileged."""
+"""Nodes: what the sandbox does with every one, and node containers with a real systemd, containerd and SSH server."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from sandbox.settings import LABEL, SandboxPaths
 from sandbox.shell import CommandFailed, Shell, wait_for
 
 BUILDS_MOUNT = "/opt/sandbox/builds"
-BOOT_SECONDS = 60
 
 ISOLATION = [
     # Not --privileged: it asks for CAP_SYS_RESOURCE too, which many virtual machines and containers do not have.
@@ -33,25 +33,99 @@ MOUNTS = [
 
 
 @dataclass(frozen=True)
-class Node:
-    """A node container, by its name; the name is its host name and its Kubernetes name too."""
+class Node(ABC):
+    """A node, by its name, which is its host name and its Kubernetes name too."""
 
     name: str
     shell: Shell
 
+    KIND = "node"
+    BOOT_SECONDS = 60
+    UNITS = ("ssh", "containerd", "sandbox-boot")
+
+    @abstractmethod
+    def command(self, *words: str, stdin: bool = False) -> list[str]:
+        """The host's command that runs a command in the node."""
+
+    @abstractmethod
+    def fetch_command(self, path: str, target: Path) -> list[str]:
+        """The host's command that copies a file or folder of the node, running or not, to `target`.
+
+        `target` has the same last part as `path`; the folder above it exists.
+        """
+
+    @abstractmethod
+    def state(self) -> str:
+        """One word for what the node is: `running`, `missing`, or another for one that can be started."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the node and do not wait."""
+
+    @abstractmethod
+    def host_key(self) -> str:
+        """The public host key, beyond doubt."""
+
     def run(self, *command: str, stdin: str | None = None, check: bool = True, timeout: float | None = None) -> str:
         """Run a command in the node."""
-        options = ["-i"] if stdin is not None else []
-        return self.shell.run(
-            ["docker", "exec", *options, self.name, *command], stdin=stdin, check=check, timeout=timeout
-        )
+        words = self.command(*command, stdin=stdin is not None)
+        return self.shell.run(words, stdin=stdin, check=check, timeout=timeout)
 
     def write(self, path: str, text: str) -> None:
         """Write a file in the running node, readable by root only."""
         self.run("sh", "-c", f'umask 077; mkdir -p "$(dirname {path})"; cat > {path}', stdin=text)
 
+    def boot(self) -> None:
+        """Start the node and wait for systemd and the SSH server."""
+        self.start()
+        self.wait_booted()
+
+    def wait_booted(self) -> None:
+        """Wait until systemd has started everything once."""
+
+        def booted() -> bool:
+            answer = self.run("systemctl", "is-system-running", check=False)
+            # degraded: the kubelet fails until kubeadm has configured it.
+            return answer.strip() in ("running", "degraded")
+
+        wait_for(f"{self.KIND} {self.name}: systemd has booted", booted, self.BOOT_SECONDS)
+        self.run("systemctl", "is-active", *self.UNITS)
+
+    def install(self, binaries: Sequence[str], archives: Sequence[str]) -> None:
+        """Copy binaries to /usr/bin and import image archives; both are paths below the mounted builds folder."""
+        self.run("install", "-m755", *[f"{BUILDS_MOUNT}/{path}" for path in binaries], "/usr/bin/")
+        for archive in archives:
+            self.import_image(archive)
+
+    def import_image(self, archive: str) -> None:
+        """Give an image archive, by its path below the mounted builds folder, to containerd."""
+        self.run("ctr", "-n", "k8s.io", "images", "import", f"{BUILDS_MOUNT}/{archive}")
+
+    def has_image(self, name: str) -> bool:
+        """Whether containerd has an image of this name, for the kubelet to use."""
+        return name in self.run("ctr", "-n", "k8s.io", "images", "list", "-q").split()
+
+    def running(self) -> bool:
+        """Whether the node runs."""
+        return self.state() == "running"
+
+
+@dataclass(frozen=True)
+class Container(Node):
+    """A node that is a Docker container."""
+
+    KIND = "container"
+
+    def command(self, *words: str, stdin: bool = False) -> list[str]:
+        """`docker exec`."""
+        return ["docker", "exec", *(["-i"] if stdin else []), self.name, *words]
+
+    def fetch_command(self, path: str, target: Path) -> list[str]:
+        """`docker cp`."""
+        return ["docker", "cp", f"{self.name}:{path}", str(target)]
+
     def copy_in(self, source: Path, path: str) -> None:
-        """Copy a file into the node, running or not."""
+        """Copy a file into the container, running or not."""
         self.shell.run(["docker", "cp", str(source), f"{self.name}:{path}"])
 
     def create(self, sandbox: str, image: str, address: str | None, builds: Path) -> None:
@@ -69,45 +143,15 @@ class Node:
             ]
         )
 
-    def boot(self) -> None:
-        """Start the container and wait for systemd and the SSH server."""
+    def start(self) -> None:
+        """`docker start`."""
         self.shell.run(["docker", "start", self.name])
-        self.wait_booted()
-
-    def wait_booted(self) -> None:
-        """Wait until systemd has started everything once."""
-
-        def booted() -> bool:
-            answer = self.run("systemctl", "is-system-running", check=False)
-            # degraded: the kubelet fails until kubeadm has configured it.
-            return answer.strip() in ("running", "degraded")
-
-        wait_for(f"node {self.name}: systemd has booted", booted, BOOT_SECONDS)
-        self.run("systemctl", "is-active", "ssh", "containerd", "sandbox-boot")
 
     def host_key(self) -> str:
-        """The public host key, read through the Docker engine and so beyond doubt."""
+        """The public host key, read through the Docker engine."""
         return " ".join(self.run("cat", "/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
 
-    def install(self, binaries: Sequence[str], archives: Sequence[str]) -> None:
-        """Copy binaries to /usr/bin and import image archives; both are paths below the mounted builds folder."""
-        self.run("install", "-m755", *[f"{BUILDS_MOUNT}/{path}" for path in binaries], "/usr/bin/")
-        for archive in archives:
-            self.import_image(archive)
-
-    def import_image(self, archive: str) -> None:
-        """Give an image archive, by its path below the mounted builds folder, to containerd."""
-        self.run("ctr", "-n", "k8s.io", "images", "import", f"{BUILDS_MOUNT}/{archive}")
-
-    def has_image(self, name: str) -> bool:
-        """Whether containerd has an image of this name, for the kubelet to use."""
-        return name in self.run("ctr", "-n", "k8s.io", "images", "list", "-q").split()
-
-    def running(self) -> bool:
-        """Whether the container runs."""
-        return self.container_state() == "running"
-
-    def container_state(self) -> str:
+    def state(self) -> str:
         """Docker's word for the container's state, or `missing`."""
         try:
             return self.shell.run(["docker", "inspect", "-f", "{{.State.Status}}", self.name]).strip()

@@ -8,14 +8,20 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.shape import Shape, read_shape
+
 DEFAULT_NAME = "kubepin"
 DEFAULT_KUBERNETES = "1.36.3"
 DEFAULT_WORKERS = 2
 
 OLDEST_KUBERNETES = (1, 20, 0)
+# kubeadm patches the kubelet's configuration of a node, here its cgroup driver:
+# https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/control-plane-flags/#patches
+OLDEST_WITH_MACHINES = (1, 25, 0)
 MAX_WORKERS = 9
 DEFAULT_CONTROL_PLANES = 1
 MAX_CONTROL_PLANES = 3
+DEFAULT_SHAPE = Shape()
 NAME_PATTERN = re.compile(r"[a-z](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 LABEL = "kubepin.sandbox"
@@ -62,6 +68,8 @@ class Request:
     control_planes: int = DEFAULT_CONTROL_PLANES
     torch_workers: int = 0
     dns: bool = True
+    machines: int = 0
+    shape: Shape = DEFAULT_SHAPE
 
 
 def torch_workers_problems(count: int, workers: int) -> list[str]:
@@ -92,6 +100,22 @@ def version_problems(text: str) -> list[str]:
     return []
 
 
+def workers_problems(workers: int, machines: int, kubernetes: str) -> list[str]:
+    """Say what is wrong with the numbers of workers that are containers and of those that are machines."""
+    problems = []
+    if not 0 <= machines <= MAX_WORKERS:
+        problems.append(f"machines {machines} cannot be used: expected 0 to {MAX_WORKERS}.")
+    fewest = 0 if machines > 0 else 1
+    if not fewest <= workers <= MAX_WORKERS:
+        problems.append(f"workers {workers} cannot be used: expected {fewest} to {MAX_WORKERS}.")
+    if not problems and workers + machines > MAX_WORKERS:
+        problems.append(f"{workers} workers and {machines} machines cannot be used: expected {MAX_WORKERS} together.")
+    oldest = Version(*OLDEST_WITH_MACHINES)
+    if machines > 0 and not version_problems(kubernetes) and Version.parse(kubernetes) < oldest:
+        problems.append(f'Kubernetes version "{kubernetes}" cannot be used with machines: expected {oldest} or newer.')
+    return problems
+
+
 def validate(
     name: str,
     kubernetes: str,
@@ -99,17 +123,23 @@ def validate(
     control_planes: int = DEFAULT_CONTROL_PLANES,
     torch_workers: int = 0,
     dns: bool = True,
+    machines: int = 0,
+    shape: str = "",
 ) -> Request:
     """Check all inputs of `up` and report every problem at once."""
-    problems = name_problems(name) + version_problems(kubernetes)
-    if not 1 <= workers <= MAX_WORKERS:
-        problems.append(f"workers {workers} cannot be used: expected 1 to {MAX_WORKERS}.")
+    problems = name_problems(name) + version_problems(kubernetes) + workers_problems(workers, machines, kubernetes)
     if not 1 <= control_planes <= MAX_CONTROL_PLANES:
         problems.append(f"control planes {control_planes} cannot be used: expected 1 to {MAX_CONTROL_PLANES}.")
     problems += torch_workers_problems(torch_workers, workers)
-    if problems:
+    form = read_shape(shape)
+    if shape and not machines:
+        problems.append(f'machine shape "{shape}" is for no machine: give the number of machines too.')
+    if isinstance(form, list):
+        problems += form
+    if problems or isinstance(form, list):
         raise SandboxError("\n".join(problems))
-    return Request(name, Version.parse(kubernetes), workers, control_planes, torch_workers, dns)
+    version = Version.parse(kubernetes)
+    return Request(name, version, workers, control_planes, torch_workers, dns, machines, form)
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,11 @@ class Paths:
     def locks(self) -> Path:
         """Lock files."""
         return self.cache / "locks"
+
+    @property
+    def machine_image(self) -> Path:
+        """What virtual machines start from."""
+        return self.cache / "machine-image"
 
     @property
     def durations(self) -> Path:
@@ -195,7 +230,7 @@ class SandboxPaths:
 
     @property
     def known_hosts(self) -> Path:
-        """The nodes' host keys, read through the Docker engine."""
+        """The nodes' host keys: a container's read through the Docker engine, a machine's made on the host."""
         return self.folder / "known_hosts"
 
     @property
@@ -209,6 +244,62 @@ class SandboxPaths:
         return self.folder / "inventory.json"
 
     @property
+    def resolver(self) -> Path:
+        """The nodes' resolv.conf, while the sandbox is made."""
+        return self.folder / "resolv.conf"
+
+    @property
+    def machines(self) -> Path:
+        """A folder for each machine."""
+        return self.folder / "machines"
+
+    @property
+    def machine_builds(self) -> Path:
+        """The disk that machines find Kubernetes' programs and images on."""
+        return self.folder / "machine-builds.raw"
+
+    def machine(self, name: str) -> MachinePaths:
+        """Files of one machine."""
+        return MachinePaths(self.machines / name)
+
+    @property
     def log(self) -> Path:
         """All commands of `up` with their complete output."""
         return self.folder / "up.log"
+
+
+@dataclass(frozen=True)
+class MachinePaths:
+    """The folder of one virtual machine."""
+
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel that belongs to the modules on its disk."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """Its initial RAM disk, with its identity."""
+        return self.folder / "initrd.img"
+
+    @property
+    def disk(self) -> Path:
+        """Its disk."""
+        return self.folder / "disk.raw"
+
+    @property
+    def host_key(self) -> Path:
+        """The private key of its SSH server."""
+        return self.folder / "ssh_host_ed25519_key"
+
+    @property
+    def console(self) -> Path:
+        """What its kernel and systemd wrote to the serial console, of all its boots."""
+        return self.folder / "console.log"
+
+    @property
+    def pid(self) -> Path:
+        """The process number of its QEMU."""
+        return self.folder / "qemu.pid"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from sandbox.settings import Request, SandboxPaths, Version
+from sandbox.shape import Shape, read_shape
 
 Phase = Literal["creating", "ready"]
 
@@ -24,11 +25,17 @@ class State:
     phase: Phase = "creating"
     subnet: str = ""
     nodes: dict[str, str] = field(default_factory=dict)
+    machines: int = 0
+    shape: str = ""
+    accelerator: str = ""
 
     @classmethod
     def new(cls, request: Request) -> State:
         """The record of a sandbox about to be made."""
-        return cls(request.name, str(request.kubernetes), request.workers, request.control_planes, request.dns)
+        state = cls(request.name, str(request.kubernetes), request.workers, request.control_planes, request.dns)
+        state.machines = request.machines
+        state.shape = str(request.shape) if request.machines else ""
+        return state
 
     @classmethod
     def load(cls, paths: SandboxPaths) -> State | None:
@@ -63,10 +70,22 @@ class State:
 
     @property
     def worker_names(self) -> list[str]:
-        """The nodes with the GPU stand-in."""
+        """The containers with the GPU stand-in."""
         return [f"{self.name}-worker-{number}" for number in range(1, self.workers + 1)]
+
+    @property
+    def machine_names(self) -> list[str]:
+        """The virtual machines, which have the GPU stand-in too."""
+        return [f"{self.name}-machine-{number}" for number in range(1, self.machines + 1)]
+
+    @property
+    def machine_shape(self) -> Shape:
+        """The machines' shape."""
+        shape = read_shape(self.shape)
+        assert isinstance(shape, Shape), shape  # validated before it was recorded
+        return shape
 
     @property
     def node_names(self) -> list[str]:
         """All nodes, the control plane first."""
-        return [*self.control_plane_names, *self.worker_names]
+        return [*self.control_plane_names, *self.worker_names, *self.machine_names]

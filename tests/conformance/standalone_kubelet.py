@@ -18,7 +18,7 @@ from typing import Any
 
 from sandbox import host, node_image
 from sandbox.cluster import labelled
-from sandbox.nodes import BUILDS_MOUNT, Node
+from sandbox.nodes import BUILDS_MOUNT, Container
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 
@@ -82,7 +82,7 @@ class StandaloneNode:
     """The node container."""
 
     paths: Paths
-    node: Node
+    node: Container
 
     def require(self, version: Version) -> str:
         """The kubelet's path in the node; raises SandboxError if it is not built."""
@@ -133,7 +133,7 @@ def standalone_node(name: str) -> Iterator[StandaloneNode]:
     shell = Shell(Log(paths.cache / "standalone-kubelet.log"))
     host.require_engine(shell)
     image = node_image.image_name(paths)
-    node = Node(name, shell)
+    node = Container(name, shell)
 
     def remove() -> None:
         containers = labelled(shell, "container", name)

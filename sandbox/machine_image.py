@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What virtual machines start from: a kernel, an initial RAM disk and a disk with Debian, made once and kept."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox import node_image
+from sandbox.gobuild import discard, discard_others, replacing
+from sandbox.hashing import hash_of, hash_of_folder
+from sandbox.host import have
+from sandbox.plan import Step
+from sandbox.settings import Paths, SandboxError
+from sandbox.shell import CommandFailed, Shell
+
+# A kernel for virtual machines, and what names devices in /dev.
+PACKAGES = ("linux-image-cloud-amd64", "udev")
+TRIMMED = (*node_image.TRIMMED, "boot/*", "initrd.img*", "vmlinuz*", "usr/share/initramfs-tools")
+ROOTFS = Path(__file__).parent / "machine-rootfs"
+INITRD = Path(__file__).parent / "machine-initrd"
+# What the initial RAM disk loads, with all that they need, before it can mount the disk and configure the network.
+DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")
+DISK_SIZE = "10G"
+KVM = Path("/dev/kvm")
+PROBE_SECONDS = 20
+
+# What each package of the host's is needed for, by its programs.
+HOST_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "qemu-system-x86": ("qemu-system-x86_64",),
+    "e2fsprogs": ("mke2fs", "debugfs"),
+    "cpio": ("cpio",),
+    "kmod": ("modprobe",),
+    "iproute2": ("ip",),
+}
+
+
+def missing_host_packages() -> list[str]:
+    """Packages that a host without machines does not need, of which a program is missing."""
+    return [package for package, programs in HOST_PACKAGES.items() if not all(map(have, programs))]
+
+
+def require_host(shell: Shell, cpu: str) -> None:
+    """Stop with a way out unless this host can run machines with this CPU model."""
+    if platform.machine() != "x86_64":
+        raise SandboxError(f"machines: this host is {platform.machine()}; they are made for x86_64 hosts only.")
+    lacking = missing_host_packages()
+    if lacking:
+        raise SandboxError(
+            f"machines: this host lacks {' '.join(lacking)}. Run `python3 -m sandbox host-setup --machines` to install "
+            f"what is missing."
+        )
+    models = shell.run(["qemu-system-x86_64", "-cpu", "help"]).partition("Recognized CPUID flags")[0].split()
+    if cpu not in models:
+        raise SandboxError(
+            f'machine shape: cpu="{cpu}" is no CPU model of this QEMU. `qemu-system-x86_64 -cpu help` lists them.'
+        )
+
+
+@dataclass(frozen=True)
+class MachineImage:
+    """What all machines share."""
+
+    folder: Path
+
+    @property
+    def kernel(self) -> Path:
+        """Debian's kernel."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """The initial RAM disk without a machine's identity."""
+        return self.folder / "initrd.img"
+
+    @property
+    def disk(self) -> Path:
+        """A disk with one ext4 file system, copied for each machine."""
+        return self.folder / "disk.raw"
+
+    @property
+    def accelerator_file(self) -> Path:
+        """`kvm` or `tcg`: what this host can run the kernel with."""
+        return self.folder / "accelerator"
+
+    @property
+    def accelerator(self) -> str:
+        """KVM where it ran the kernel when the image was made and is there now; else TCG, QEMU's emulator."""
+        return "kvm" if KVM.exists() and self.accelerator_file.read_text() == "kvm" else "tcg"
+
+
+def machine_image(paths: Paths) -> MachineImage:
+    """The image as this source makes it."""
+    sources = [Path(__file__).read_bytes(), Path(node_image.__file__).read_bytes()]
+    folders = [hash_of_folder(folder) for folder in (node_image.ROOTFS, ROOTFS, INITRD)]
+    return MachineImage(paths.machine_image / hash_of(*sources, *folders))
+
+
+def kernel_version(root: Path) -> str:
+    """The version of the one kernel in a root."""
+    versions = sorted(path.name for path in (root / "lib/modules").iterdir())
+    if len(versions) != 1:
+        raise SandboxError(f"{PACKAGES[0]} brought the kernels {versions}: expected one")
+    return versions[0]
+
+
+def module_files(listings: Iterable[str]) -> list[Path]:
+    """The files in the output of `modprobe --show-depends`, in the order in which they can be loaded, each once."""
+    words = [line.split() for listing in listings for line in listing.splitlines()]
+    return [Path(name) for name in dict.fromkeys(line[1] for line in words if line[0] == "insmod")]
+
+
+def write_initrd(shell: Shell, root: Path, output: Path) -> None:
+    """Write the initial RAM disk: a static busybox, drivers and the init script."""
+    version = kernel_version(root)
+
+    def needed(driver: str) -> str:
+        return shell.run(["modprobe", "-d", str(root), "-S", version, "--show-depends", driver])
+
+    modules = module_files(map(needed, DRIVERS))
+    with tempfile.TemporaryDirectory(dir=output.parent) as name:
+        folder = Path(name)
+        (folder / "bin").mkdir()
+        (folder / "modules").mkdir()
+        shutil.copy(root / "bin/busybox", folder / "bin/busybox")
+        shutil.copy(INITRD / "init", folder / "init")
+        for module in modules:
+            shutil.copy(module, folder / "modules" / module.name)
+        (folder / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))
+        write_cpio(shell, folder, output)
+
+
+def write_cpio(shell: Shell, folder: Path, output: Path) -> None:
+    """Write a folder as a compressed cpio archive, all files root's. The kernel unpacks several that follow each other."""
+    script = 'find . | cpio --quiet -o -H newc -R 0:0 | gzip -1 > "$1"'
+    shell.run(["sh", "-ec", script, "sh", str(output)], cwd=folder)
+
+
+def lay_over(shell: Shell, root: Path, sources: Iterable[Path]) -> None:
+    """Put the sandbox's own files over a root."""
+    with tempfile.NamedTemporaryFile(suffix=".tar", dir=root.parent) as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for info, content in node_image.configuration(sources):
+                archive.addfile(info, io.BytesIO(content))
+        file.flush()
+        shell.run(["tar", "-C", str(root), "--numeric-owner", "-xpf", file.name])
+
+
+def write_disk(shell: Shell, folder: Path, label: str, output: Path, size: str, *options: str) -> None:
+    """Write a file system with a folder's files into a sparse file, without mounting it."""
+    shell.run(["truncate", "-s", size, str(output)])
+    shell.run(["mke2fs", "-q", "-t", "ext4", *options, "-F", "-L", label, "-d", str(folder), str(output)])
+
+
+def usable_accelerator(shell: Shell, image: MachineImage) -> str:
+    """`kvm` if it can boot the kernel into the initial RAM disk, which then powers off; else `tcg`.
+
+    That /dev/kvm is there says little: some virtual machines have one that runs adapted kernels only.
+    """
+    if not KVM.exists():
+        return "tcg"
+    command = ["qemu-system-x86_64", "-accel", "kvm", "-machine", "q35", "-m", "256", "-nodefaults", "-display", "none"]
+    command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", "sandbox.probe panic=-1"]
+    try:
+        shell.run([*command, "-no-reboot"], timeout=PROBE_SECONDS)
+    except CommandFailed:
+        return "tcg"
+    return "kvm"
+
+
+def build(paths: Paths, shell: Shell) -> str:
+    """Install Debian with a kernel and keep it as a disk; return how this host will run it."""
+    target = machine_image(paths).folder
+    discard(paths.machine_image.glob(".*"))
+    with replacing(target) as folder:
+        made, root = MachineImage(folder), folder / "root"
+        # The kernel's own initial RAM disk would be made by a hook that this variable is for; ours is smaller.
+        node_image.install_debian(shell, [*node_image.PACKAGES, *PACKAGES], root, env={"INITRD": "No"})
+        (kernel,) = (root / "boot").glob("vmlinuz-*")
+        shutil.copyfile(kernel, made.kernel)
+        write_initrd(shell, root, made.initrd)
+        node_image.trim(root, TRIMMED)
+        lay_over(shell, root, (node_image.ROOTFS, ROOTFS))
+        write_disk(shell, root, "root", made.disk, DISK_SIZE)
+        shutil.rmtree(root)
+        made.accelerator_file.write_text(usable_accelerator(shell, made))
+    discard_others(target, "*")
+    return f"accelerator {machine_image(paths).accelerator}"
+
+
+def missing(paths: Paths, shell: Shell) -> list[Step]:
+    """The step that makes the image, unless the cache has it."""
+    if machine_image(paths).folder.exists():
+        return []
+    title = "machine: installing Debian with a kernel"
+    return [Step("machine-image", title, lambda: build(paths, shell), seconds=90)]
+
+
+def write_builds(shell: Shell, builds: Path, wanted: Iterable[Path], output: Path) -> None:
+    """Write a disk with these files of the builds folder, under the paths that they have in it.
+
+    Containers see the folder itself; Debian's cloud kernel knows no file system that a host could share.
+    """
+    with tempfile.TemporaryDirectory(prefix=".machine-builds-", dir=builds) as name:
+        for path in wanted:
+            link = Path(name) / path.relative_to(builds)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, link)
+        total = sum(path.stat().st_size for path in Path(name).rglob("*"))
+        output.unlink(missing_ok=True)
+        write_disk(shell, Path(name), "builds", output, f"{total // 2**20 * 11 // 10 + 32}M", "-O", "^has_journal")
