@@ -135,8 +135,9 @@ def collect(paths: Paths, name: str, to: Path | None = None) -> Path:
     for node in sorted(collector.run([*listing, "--format", "{{.Names}}"]).split()):
         collector.run(["docker", "inspect", node], f"{node}/docker-inspect.json")
         collector.node(Container(node, shell))
-    for node in state.machine_names if state and state.nodes else ():
-        collector.machine(Machine(node, shell, paths, state))
+    if state and state.nodes:
+        for node in state.machine_names:
+            collector.machine(Machine(node, shell, paths, state))
     if state and files.kubeconfig.exists():
         kubectl = [str(paths.kubernetes(state.version) / "bin" / "kubectl"), f"--kubeconfig={files.kubeconfig}"]
         for file, arguments in CLUSTER_COMMANDS.items():

@@ -137,8 +137,10 @@ class Machine(Node):
     @property
     def _connection(self) -> list[str]:
         sandbox = self.paths.sandbox(self.sandbox.name)
-        settings = ("BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={CONNECT_SECONDS}")
-        settings += (f"ServerAliveInterval={ALIVE_SECONDS}", f"ServerAliveCountMax={ALIVE_COUNT}")
+        settings = [
+            *("BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={CONNECT_SECONDS}"),
+            *(f"ServerAliveInterval={ALIVE_SECONDS}", f"ServerAliveCountMax={ALIVE_COUNT}"),
+        ]
         more = [word for setting in settings for word in ("-o", setting)]
         return ["-i", str(sandbox.ssh_key), *ssh_options(sandbox), *more]
 
