@@ -142,6 +142,7 @@ def everything() -> tuple[Lane, ...]:
         campaign("upgrade with apt packages", "upgrade-packages", "apt"),
         campaign("upgrade with dnf packages", "upgrade-packages", "dnf"),
         campaign("an upgrade killed at every change", "upgrade-interrupted"),
+        campaign("a virtual machine, tuned, cut off and rolled back", "machine"),
         campaign("no step takes a GPU from a pod", "gpu-continuity"),
         campaign("a GPU taken from pods", "gpu-loss", "--k8s", f"{BEFORE_OLD},{OLD}"),
     )

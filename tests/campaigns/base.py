@@ -59,7 +59,7 @@ def sandbox_for(options: argparse.Namespace) -> Iterator[str]:
 
 
 @contextmanager
-def new_sandbox(name: str, version: str, workers: int, builds: Sequence[str] = ()) -> Iterator[None]:
+def new_sandbox(name: str, version: str, workers: int, builds: Sequence[str] = (), machines: int = 0) -> Iterator[None]:
     """A sandbox for the time of the block, in the place of one that an interrupted run left.
 
     If the block fails, logs of all nodes are collected first. *builds* are further releases that its nodes need.
@@ -69,7 +69,8 @@ def new_sandbox(name: str, version: str, workers: int, builds: Sequence[str] = (
         run_sandbox("build", "--k8s", each)
     run_sandbox("down", "--name", name)
     try:
-        run_sandbox("up", "--name", name, "--k8s", version, "--workers", str(workers))
+        counts = ("--workers", str(workers), "--machines", str(machines))
+        run_sandbox("up", "--name", name, "--k8s", version, *counts)
         try:
             yield
         except Exception:

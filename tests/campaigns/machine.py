@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tune a virtual machine (cgroup v2, systemd driver, NUMA), cut its power in the middle of a rollback, and roll it back.
+
+On a sandbox of its own: a control plane in a container, one worker that is a QEMU machine. Ansible is killed with the machine, so that
+nobody is left to clean up. Emulated on two cores, it takes some 20 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sandbox.cluster import Sandbox, ready_sandbox
+from sandbox.machines import Machine
+from sandbox.settings import DEFAULT_KUBERNETES, GPU_RESOURCE, TEST_IMAGE, Paths
+from sandbox.shell import wait_for
+from tests.campaigns.base import (
+    CheckFailed,
+    add_output_argument,
+    expect,
+    markdown_table,
+    new_sandbox,
+    print_table,
+    run_sandbox,
+    write_json,
+)
+from tests.campaigns.worker import Running, Worker
+
+NAME = "machine"
+POD = "pinned-gpu"
+POD_CPUS = 2
+START_SECONDS = 180
+BEGUN_SECONDS = 420
+RUN_SECONDS = 900
+# Each wait of a run: an emulated machine's kubelet is slow.
+TIMEOUT = ("-e", "cpu_manager_timeout=240")
+CGROUP_FILES = ("cpuset.cpus", "cpuset.cpus.effective", "cpuset.mems.effective", "cpu.max")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was done, how long it took, and what was found then."""
+
+    what: str
+    seconds: float
+    found: str
+
+
+def manifest(node: str) -> dict[str, Any]:
+    """A Guaranteed pod with whole CPUs and a GPU stand-in."""
+    limits = {"cpu": str(POD_CPUS), "memory": "64Mi", GPU_RESOURCE: "1"}
+    container = {"name": POD, "image": TEST_IMAGE, "imagePullPolicy": "Never", "command": ["sleep", "100000"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": POD, "namespace": "default"},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{**container, "resources": {"limits": limits}}],
+        },
+    }
+
+
+def scope(pod: Mapping[str, Any]) -> str:
+    """The cgroup of a Guaranteed pod's container, as kubelet and containerd name it with the systemd driver.
+
+    Kubernetes: pkg/kubelet/cm/cgroup_manager_linux.go (ToSystemd); containerd: internal/cri/server/helpers.go.
+    """
+    uid = pod["metadata"]["uid"].replace("-", "_")
+    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    return f"/sys/fs/cgroup/kubepods.slice/kubepods-pod{uid}.slice/cri-containerd-{container}.scope"
+
+
+def pinning_problems(values: Mapping[str, str], state: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a container's cgroup, given the kubelet's state file."""
+    assigned = [cpus for entries in state.get("entries", {}).values() for cpus in entries.values()]
+    problems = []
+    if state["policyName"] != "static":
+        problems.append(f"the policy is {state['policyName']}, not static")
+    for file in ("cpuset.cpus", "cpuset.cpus.effective"):
+        if values[file] not in assigned:
+            problems.append(f"{file} is {values[file] or 'empty'}; the state file assigns {assigned}")
+    quota = f"{POD_CPUS * 100000} 100000"
+    if values["cpu.max"] not in (quota, "max 100000"):
+        problems.append(f"cpu.max is {values['cpu.max']}: expected {quota}, or no quota")
+    return problems
+
+
+class MachineLab:
+    """The machine under test."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.machine: Machine = sandbox.machines[0]
+        self.worker = Worker(sandbox, self.machine)
+        self.rows: list[Row] = []
+
+    def note(self, what: str, started: float, found: str) -> None:
+        row = Row(what, round(time.monotonic() - started, 1), found)
+        self.rows.append(row)
+        print(f"{row.what}: {row.seconds} s: {row.found}", flush=True)
+
+    def facts(self) -> dict[str, str]:
+        """What the campaign ran on."""
+        shell = self.worker.shell
+        return {
+            "kubernetes": self.sandbox.state.kubernetes,
+            "shape": self.sandbox.state.shape,
+            "accelerator": self.sandbox.state.accelerator,
+            "kernel": shell("uname -r").strip(),
+            "containerd": shell("containerd --version").split()[2],
+            "runc": shell("runc --version").split()[2],
+            "cgroup": shell("stat -fc %T /sys/fs/cgroup").strip(),
+            "driver": shell("grep cgroupDriver /var/lib/kubelet/config.yaml").split()[1],
+        }
+
+    def start(self, playbook: str) -> Running:
+        return self.worker.start_playbook(*TIMEOUT, playbook=playbook)
+
+    def succeed(self, playbook: str) -> str:
+        """Run a playbook to its end, which must be good."""
+        code, output = self.start(playbook).end(RUN_SECONDS)
+        expect(code == 0, f"{playbook} failed:\n{output[-3000:]}")
+        return output
+
+    def pod(self) -> str:
+        """Look at a pod with exclusive CPUs; return its cgroup's values."""
+        kubectl = self.sandbox.kubectl
+        kubectl.apply(manifest(self.machine.name))
+
+        def phase() -> str:
+            return kubectl.run("get", "pod", POD, "-o", "jsonpath={.status.phase}")
+
+        wait_for(f"pod {POD} runs", lambda: phase() == "Running", START_SECONDS)
+        pod = json.loads(kubectl.run("get", "pod", POD, "-o", "json"))
+        folder = scope(pod)
+        values = {file: self.worker.shell(f"cat {folder}/{file}").strip() for file in CGROUP_FILES}
+        state = json.loads(self.worker.shell("cat /var/lib/kubelet/cpu_manager_state"))
+        kubectl.run("delete", "pod", POD)
+        problems = pinning_problems(values, state)
+        expect(not problems, "; ".join(problems))
+        return ", ".join(f"{file} {value}" for file, value in values.items())
+
+    def cut(self) -> None:
+        """Cut the power while a rollback is within its transaction."""
+        running = self.start("rollback-gpu-nodes.yml")
+        try:
+            wait_for("a rollback is within its transaction", self.worker.unfinished, BEGUN_SECONDS, 0.1)
+            self.machine.power_cut()
+        finally:
+            running.kill()
+
+    def steps(self) -> None:
+        """All that is done."""
+        started = time.monotonic()
+        output = self.succeed("tune-gpu-nodes.yml")
+        self.note("tune", started, verdict(output, self.machine.name))
+        started = time.monotonic()
+        self.note("a Guaranteed pod of 2 CPUs with a GPU stand-in", started, self.pod())
+        started = time.monotonic()
+        self.cut()
+        self.note("rollback, and the power is cut within its transaction", started, self.machine.state())
+        started = time.monotonic()
+        self.machine.boot()
+        wait_for(f"{self.machine.name}: the kubelet is up", self.worker.up, START_SECONDS)
+        cordoned, marked = self.worker.cordoned()
+        expect(cordoned and marked, f"after the cut: cordoned {cordoned}, marked {marked}; expected both")
+        self.note("boot until the kubelet is up", started, f"policy {self.worker.policy()}, cordoned as kubepin's")
+        started = time.monotonic()
+        output = self.succeed("rollback-gpu-nodes.yml")
+        expect(self.worker.policy() == "none", f"the policy is {self.worker.policy()} after the rollback")
+        expect(self.worker.cordoned() == (False, False), "the node is still cordoned or marked after the rollback")
+        expect(not self.worker.unfinished(), "a journal is still unfinished")
+        self.note("rollback, run again", started, verdict(output, self.machine.name))
+
+
+def verdict(output: str, node: str) -> str:
+    """What a run said of a node in its report.
+
+    Raises CheckFailed if it said nothing.
+    """
+    lines = [line.strip(" \"',-") for line in output.splitlines()]
+    found = [" ".join(line.split()) for line in lines if line.startswith(node) and " -> " in line]
+    if not found:
+        raise CheckFailed(f"the run reports nothing about {node}:\n{output[-2000:]}")
+    return found[-1]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--k8s", default=DEFAULT_KUBERNETES, metavar="VERSION", help="default: %(default)s")
+    parser.add_argument("--sandbox", metavar="NAME", help="one with a machine that is ready, and stays; else a new one")
+    add_output_argument(parser, NAME)
+
+
+def look(name: str, options: argparse.Namespace) -> int:
+    """The campaign on a sandbox that is there."""
+    with ready_sandbox(Paths.from_environment(), name) as sandbox:
+        expect(bool(sandbox.machines), f'sandbox "{name}" has no machine')
+        lab = MachineLab(sandbox)
+        facts, failed = lab.facts(), ""
+        try:
+            lab.steps()
+        except CheckFailed as error:
+            failed = str(error)
+        rows: Sequence[Sequence[str]] = [(row.what, str(row.seconds), row.found) for row in lab.rows]
+        headings = ("what", "s", "found")
+        write_json(
+            options.output / "machine.json",
+            {"facts": facts, "rows": [asdict(row) for row in lab.rows], "failed": failed},
+        )
+        (options.output / "machine.md").write_text(markdown_table(headings, rows))
+        print_table(", ".join(f"{key} {value}" for key, value in facts.items()), headings, rows)
+        if failed:
+            raise CheckFailed(failed)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.sandbox:
+        return look(options.sandbox, options)
+    run_sandbox("host-setup", "--machines")
+    with new_sandbox(NAME, options.k8s, 0, machines=1):
+        return look(NAME, options)
