@@ -394,13 +394,29 @@ func main() {{
 
 def _build_with(go: Go, module: str, version: str, output: Path, *, package: str, source: str) -> None:
     """Compile a package in a main module that requires `module` and holds one file of Go."""
+    with requiring(go, module, version, source) as folder:
+        go.build(package, output, cwd=folder)
+
+
+@contextmanager
+def requiring(go: Go, module: str, version: str, source: str) -> Iterator[Path]:
+    """A main module that requires `module` and holds one file of Go, in a folder for the time of the block."""
     upstream = (go.source(module, version) / "go.mod").read_text()
     with tempfile.TemporaryDirectory(prefix="build-", dir=go.paths.go) as name:
         folder = Path(name)
         (folder / "go.mod").write_text(render_go_mod(module, version, upstream, {}, {REFLECT2: REFLECT2_FIXED}))
         (folder / "build.go").write_text(source)
         go.run(["get", f"{module}@{version}"], cwd=folder)
-        go.build(package, output, cwd=folder)
+        yield folder
+
+
+def build_programs(go: Go, module: str, version: str, packages: Sequence[str], output: Path, stamp: str) -> None:
+    """Compile several main packages of a module into a folder, with a linker flag that stamps their version."""
+    with requiring(go, module, version, "package build\n") as folder:
+        output.mkdir(parents=True)
+        flags = [*COMPILE_FLAGS, "-ldflags", f"{LINK_FLAGS} {stamp}"]
+        go.run(["get", *(f"{package}@{version}" for package in packages)], cwd=folder)
+        go.run(["build", *flags, "-o", f"{output}/", *packages], cwd=folder)
 
 
 def own_programs_folder(paths: Paths) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import node_image
+from sandbox import machine_runtime, node_image
 from sandbox.gobuild import discard, discard_others, replacing
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.host import have
@@ -21,8 +21,12 @@ from sandbox.plan import Step
 from sandbox.settings import Paths, SandboxError
 from sandbox.shell import CommandFailed, Shell
 
-# A kernel for virtual machines, and what names devices in /dev.
-PACKAGES = ("linux-image-cloud-amd64", "udev")
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+# Without Debian's own runtime; libseccomp2 is what runc is linked with, udev names devices in /dev.
+PACKAGES = (
+    *(package for package in node_image.PACKAGES if package not in ("containerd", "runc")),
+    *(KERNEL_PACKAGE, "libseccomp2", "udev"),
+)
 TRIMMED = (*node_image.TRIMMED, "boot/*", "initrd.img*", "vmlinuz*", "usr/share/initramfs-tools")
 ROOTFS = Path(__file__).parent / "machine-rootfs"
 INITRD = Path(__file__).parent / "machine-initrd"
@@ -100,14 +104,15 @@ def machine_image(paths: Paths) -> MachineImage:
     """The image as this source makes it."""
     sources = [Path(__file__).read_bytes(), Path(node_image.__file__).read_bytes()]
     folders = [hash_of_folder(folder) for folder in (node_image.ROOTFS, ROOTFS, INITRD)]
-    return MachineImage(paths.machine_image / hash_of(*sources, *folders))
+    runtime = machine_runtime.runtime_folder(paths).name
+    return MachineImage(paths.machine_image / hash_of(*sources, *folders, runtime))
 
 
 def kernel_version(root: Path) -> str:
     """The version of the one kernel in a root."""
     versions = sorted(path.name for path in (root / "lib/modules").iterdir())
     if len(versions) != 1:
-        raise SandboxError(f"{PACKAGES[0]} brought the kernels {versions}: expected one")
+        raise SandboxError(f"{KERNEL_PACKAGE} brought the kernels {versions}: expected one")
     return versions[0]
 
 
@@ -182,11 +187,12 @@ def build(paths: Paths, shell: Shell) -> str:
     with replacing(target) as folder:
         made, root = MachineImage(folder), folder / "root"
         # The kernel's own initial RAM disk would be made by a hook that this variable is for; ours is smaller.
-        node_image.install_debian(shell, [*node_image.PACKAGES, *PACKAGES], root, env={"INITRD": "No"})
+        node_image.install_debian(shell, PACKAGES, root, env={"INITRD": "No"})
         (kernel,) = (root / "boot").glob("vmlinuz-*")
         shutil.copyfile(kernel, made.kernel)
         write_initrd(shell, root, made.initrd)
         node_image.trim(root, TRIMMED)
+        machine_runtime.install(paths, root)
         lay_over(shell, root, (node_image.ROOTFS, ROOTFS))
         write_disk(shell, root, "root", made.disk, DISK_SIZE)
         shutil.rmtree(root)
@@ -196,11 +202,12 @@ def build(paths: Paths, shell: Shell) -> str:
 
 
 def missing(paths: Paths, shell: Shell) -> list[Step]:
-    """The step that makes the image, unless the cache has it."""
+    """The steps that make the image, unless the cache has it."""
     if machine_image(paths).folder.exists():
         return []
     title = "machine: installing Debian with a kernel"
-    return [Step("machine-image", title, lambda: build(paths, shell), seconds=90)]
+    made = Step("machine-image", title, lambda: build(paths, shell), ("machine-runtime",), seconds=90)
+    return [*machine_runtime.missing(paths, shell), made]
 
 
 def write_builds(shell: Shell, builds: Path, wanted: Iterable[Path], output: Path) -> None:

@@ -7,24 +7,20 @@ A worker gets two more runtimes, each with a RuntimeClass of the same name. Its 
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 
 from sandbox.cluster import Sandbox
-from sandbox.gobuild import LINK_FLAGS, Go, discard_others, render_go_mod, replacing
+from sandbox.gobuild import Go, discard_others, replacing
 from sandbox.hashing import hash_of_folder
-from sandbox.host import install_packages
 from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.plan import Step
+from sandbox.runc import build_runc
 from sandbox.settings import Paths
 from sandbox.shell import Shell, wait_for
 
-RUNC = "github.com/opencontainers/runc"
 # The last but two before 1.0.0, which was the first to leave the device rules alone in an update; common in 2021.
 OLD_RUNC = "1.0.0-rc93"
 HOOK_SOURCES = Path(__file__).parent / "legacy-hook"
-# pkg-config's name and Debian's: pause containers have a seccomp profile, so runc must know seccomp.
-SECCOMP, SECCOMP_PACKAGE = "libseccomp", "libseccomp-dev"
 
 OLD, OWN = "legacy-old-runc", "legacy-own-runc"
 """The runtimes: the hook with the old runc, and with the node's own."""
@@ -44,17 +40,9 @@ def hook(paths: Paths) -> Path:
 
 
 def build_old_runc(go: Go) -> None:
-    """Compile the old runc with its C part and seccomp; the host gets libseccomp's headers if it lacks them."""
-    if "yes" not in go.shell.run(["sh", "-c", f"pkg-config --exists {SECCOMP} && echo yes"], check=False):
-        install_packages(go.shell, [SECCOMP_PACKAGE, "gcc", "libc6-dev", "pkg-config"])
-    upstream = (go.source(RUNC, f"v{OLD_RUNC}") / "go.mod").read_text()
-    with replacing(old_runc(go.paths).parents[1]) as result, tempfile.TemporaryDirectory(dir=go.paths.go) as name:
-        folder = Path(name)
-        (folder / "go.mod").write_text(render_go_mod(RUNC, f"v{OLD_RUNC}", upstream, {}, {}))
-        (folder / "build.go").write_text("package build\n")
-        go.run(["get", f"{RUNC}@v{OLD_RUNC}"], cwd=folder)
-        flags = ["-trimpath", "-tags", "seccomp", "-ldflags", f"{LINK_FLAGS} -X main.version={OLD_RUNC}"]
-        go.run(["build", *flags, "-o", str(result / "bin" / "runc"), RUNC], cwd=folder, CGO_ENABLED="1")
+    """Compile the old runc."""
+    with replacing(old_runc(go.paths).parents[1]) as result:
+        build_runc(go, OLD_RUNC, result / "bin" / "runc")
 
 
 def build_hook(go: Go) -> None:

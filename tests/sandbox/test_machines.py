@@ -22,7 +22,7 @@ from sandbox.machine_image import MachineImage, module_files, usable_accelerator
 from sandbox.machines import end_process, mac_address, network_lines, qemu_command, tap_name
 from sandbox.settings import MachinePaths, Paths, SandboxError, validate
 from sandbox.shape import Shape, read_shape
-from sandbox.shell import CommandFailed, Log, Shell
+from sandbox.shell import CommandFailed, Log, Shell, wait_for
 from sandbox.state import State
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -213,6 +213,9 @@ def stand_in_process(files: MachinePaths, *words: str) -> Iterator[subprocess.Po
     process = subprocess.Popen(["sleep", "600", *words] if words else [*SLEEPER, "-pidfile", str(files.pid)])
     files.pid.write_text(f"{process.pid}\n")
     try:
+        # The kernel has its words a moment after Popen has returned.
+        words = Path(f"/proc/{process.pid}/cmdline")
+        wait_for("the process has a command line", lambda: bool(words.read_bytes()), 60, 0.01)
         yield process
     finally:
         process.kill()
