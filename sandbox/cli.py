@@ -300,7 +300,7 @@ def kubespray_node(paths: Paths, options: argparse.Namespace) -> int:
     host.require_engine(quiet_shell())
     inventory = options.variables.read_text() if options.variables else "{}"
     with ready_sandbox(paths, name) as sandbox:
-        found = [node for node in sandbox.workers if node.name == options.node]
+        found = [node for node in sandbox.container_workers if node.name == options.node]
         if not found:
             workers = ", ".join(sandbox.state.worker_names)
             raise SandboxError(f'"{options.node}" is no worker of sandbox "{name}"; expected one of {workers}')

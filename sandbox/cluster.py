@@ -114,7 +114,7 @@ class Sandbox:
 
     def steps(self, artefacts: Artefacts) -> list[Step]:
         """The steps that make a sandbox of what Artefacts.missing() builds."""
-        release, nodes = self.state.kubernetes, len(self.containers)
+        release = self.state.kubernetes
         further = len(self.control_planes) - 1
         containers = counted(len(self.container_workers), "worker")
         workers = counted(len(self.workers), "worker")
@@ -132,7 +132,13 @@ class Sandbox:
 
         steps = [
             Step("network", "network and SSH key: making", self._prepare, seconds=1),
-            Step("boot", f"{nodes} nodes: booting", self._boot_nodes, ("network", "node-image"), 6),
+            Step(
+                "boot",
+                f"{counted(len(self.containers), 'container')}: booting",
+                self._boot_nodes,
+                ("network", "node-image"),
+                6,
+            ),
             Step("install", "control plane: installing", install_control_planes, ("boot", *built), 10),
             Step("init", f"control plane: kubeadm init {release}", self._init, ("install",), 15),
         ]
