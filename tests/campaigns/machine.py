@@ -59,7 +59,8 @@ def manifest(node: str) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {"name": POD, "namespace": "default"},
         "spec": {
-            "nodeName": node,
+            # Not nodeName: the device may still be that of the probe pod that is ending.
+            "nodeSelector": {"kubernetes.io/hostname": node},
             "terminationGracePeriodSeconds": 0,
             "containers": [{**container, "resources": {"limits": limits}}],
         },
