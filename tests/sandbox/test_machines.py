@@ -214,8 +214,8 @@ def stand_in_process(files: MachinePaths, *words: str) -> Iterator[subprocess.Po
     files.pid.write_text(f"{process.pid}\n")
     try:
         # The kernel has its words a moment after Popen has returned.
-        words = Path(f"/proc/{process.pid}/cmdline")
-        wait_for("the process has a command line", lambda: bool(words.read_bytes()), 60, 0.01)
+        cmdline = Path(f"/proc/{process.pid}/cmdline")
+        wait_for("the process has a command line", lambda: bool(cmdline.read_bytes()), 60, 0.01)
         yield process
     finally:
         process.kill()
