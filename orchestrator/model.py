@@ -64,7 +64,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     "tune": Verb("tune-gpu-nodes.yml", True, "switch the kubelets of gpu_nodes to the static CPU manager policy"),
     "rollback": Verb("rollback-gpu-nodes.yml", True, "undo the last switch of each node"),
-    "check": Verb("check-gpu-nodes.yml", False, "find out whether each node is as planned (exit code 8: one is not)"),
+    "check": Verb("check-gpu-nodes.yml", False, "compare each node with its plan (exit code 8: one differs)"),
     "uninstall": Verb("uninstall-gpu-nodes.yml", True, "undo all switches, and remove kubepin from nodes and cluster"),
     "preview": Verb("preview-gpu-nodes.yml", False, "show what the static policy would do on each node"),
     "emit": Verb("emit-node-settings.yml", False, "write the settings of new nodes for their installer"),

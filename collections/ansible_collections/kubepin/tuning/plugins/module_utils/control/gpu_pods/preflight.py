@@ -68,6 +68,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
             "pods": unpinned,
             "owners": owners_of_unpinned,
             "summary": summary_of(unpinned, owners_of_unpinned, 0),
+            "problems": audit["problems"],
         },
         "plans": plans,
         "warnings": warnings,

@@ -10,6 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pr
 )
 
 UPDATE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": []}
+UNREAD = [{"code": "owners_unread", "text": "jobs of a kind cannot be read"}]
 RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unknown": []}
 
 
@@ -43,7 +44,7 @@ def pod(
 
 def audit(pods: Any, *template: Any) -> dict[str, Any]:
     owner = {"namespace": "ml", "kind": "Deployment", "name": "serve", "containers": list(template), "patch": {"p": 1}}
-    return {"pods": pods, "owners": [{**owner, "cpus_per_node": {}}] if template else []}
+    return {"pods": pods, "owners": [{**owner, "cpus_per_node": {}}] if template else [], "problems": UNREAD}
 
 
 def stack(evicted: Any = ("ml/serve-1",), **plan: Any) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out() -> None:
     assert "gpu_qos_accept_risk=true" in problem["remedy"]
     assert [p["name"] for p in found["audit"]["pods"]] == ["serve-1"]
     assert [owner["name"] for owner in found["audit"]["owners"]] == ["serve"]
+    assert found["audit"]["problems"] == UNREAD
     assert found["warnings"] == []
 
 
