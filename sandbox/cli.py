@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, kubespray, machine_image, releases, torch_image
+from sandbox import host, kubespray, machine_image, namespaces, pack, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
@@ -107,9 +108,13 @@ def create(paths: Paths, request: Request) -> None:
     started = time.monotonic()
     artefacts = Artefacts(paths, shell, request.kubernetes, request.dns)
     sandbox = Sandbox(paths, shell, state)
+    without_docker = request.engine == "namespaces"
     with_torch = sandbox.container_workers[: request.torch_workers]
 
     def missing() -> list[Step]:
+        if without_docker:
+            pack.require(artefacts)
+            return []
         steps = artefacts.missing()
         if with_torch:
             steps += torch_image.missing(paths, shell)
@@ -136,9 +141,11 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
         *(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers, options.dns),
         *(options.machines, options.machine_shape),
     )
+    request = replace(request, engine=options.engine, gpus=options.gpus)
     releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()
-    host.require_engine(shell)
+    if request.engine == "docker":
+        host.require_engine(shell)
     if request.machines:
         machine_image.require_host(shell, request.shape.cpu)
     with lock(paths.locks, f"sandbox-{request.name}"):
@@ -150,11 +157,17 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
                     add_dns(sandbox)
                 give_torch(sandbox, request.torch_workers)
                 return 0
-        elif state or labelled(shell, "container", request.name) or labelled(shell, "network", request.name):
+        elif state or remains(shell, request):
             print(f'sandbox "{request.name}": an earlier run did not finish: removing its remains and starting over')
         tear_down(paths, shell, request.name)
         create(paths, request)
     return 0
+
+
+def remains(shell: Shell, request: Request) -> bool:
+    """Whether Docker has anything of a sandbox without a record."""
+    kinds = ("container", "network") if request.engine == "docker" else ()
+    return any(labelled(shell, kind, request.name) for kind in kinds)
 
 
 def extend(sandbox: Sandbox, missing: Callable[[], list[Step]], steps: Sequence[Step]) -> None:
@@ -205,7 +218,8 @@ def down(paths: Paths, options: argparse.Namespace) -> int:
     """Remove one sandbox, or all."""
     shell = quiet_shell()
     names = [checked_name(options.name)]
-    if shutil.which("docker"):
+    state = State.load(paths.sandbox(options.name))
+    if shutil.which("docker") and not (state and state.engine == "namespaces"):
         host.require_engine(shell)
         if options.all:
             names = known_names(paths, shell)
@@ -291,6 +305,27 @@ def build(paths: Paths, options: argparse.Namespace) -> int:
     except SandboxError as error:
         raise SandboxError(f"{error}\ncomplete log: {paths.build_log}") from error
     print(f"Kubernetes {options.k8s}: everything is built under {paths.builds}")
+    return 0
+
+
+def write_bundles(paths: Paths, options: argparse.Namespace) -> int:
+    """Write bundles of what a machine without network needs."""
+    problems = version_problems(options.k8s)
+    if problems:
+        raise SandboxError("\n".join(problems))
+    shell = Shell(Log(paths.build_log))
+    for path in pack.pack(Artefacts(paths, shell, Version.parse(options.k8s), options.dns), options.output):
+        print(f"{path.stat().st_size / 1e6:6.1f} MB  {path}")
+    return 0
+
+
+def read_bundles(paths: Paths, options: argparse.Namespace) -> int:
+    """Fill the cache from bundles and say how to go on."""
+    packages = pack.unpack(options.folder, paths, Shell(Log(paths.build_log)))
+    tools = namespaces.tools_root(paths, quiet_shell()) / "host"
+    print(f"export KUBEPIN_CACHE={paths.cache}")
+    print(f"export PYTHONPATH={packages} PATH={packages}/bin:$PATH:{tools}")
+    print("export ANSIBLE_SSH_TRANSFER_METHOD=piped")
     return 0
 
 
@@ -417,6 +452,25 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--without-dns", dest="dns", action="store_false", help="a new cluster gets no CoreDNS; a later `up` adds it"
     )
+    command.add_argument(
+        "--engine",
+        choices=("docker", "namespaces"),
+        default="docker",
+        help="who runs the nodes; namespaces: this program itself, from unpacked bundles (default: %(default)s)",
+    )
+    command.add_argument(
+        "--gpus",
+        type=int,
+        default=0,
+        metavar="N",
+        help="each worker offers the host's first N GPUs in place of the stand-in; for the engine namespaces",
+    )
+    command = add("pack", write_bundles, "write bundles for a machine without network and Docker")
+    add_version(command)
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="an empty or new folder")
+    command.add_argument("--without-dns", dest="dns", action="store_false", help="leave CoreDNS out")
+    command = add("unpack", read_bundles, "fill the cache from bundles, and print the environment for playbooks")
+    command.add_argument("folder", type=Path, metavar="DIR", help="the folder that pack wrote")
     command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
     add_name(command)
     command.add_argument("--all", action="store_true", help="remove all sandboxes")

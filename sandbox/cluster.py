@@ -16,11 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox import kubeadm, machine_image, machines, manifests, network, node_image
+from sandbox import kubeadm, machine_image, machines, manifests, namespaces, network, node_image
 from sandbox.artefacts import Artefacts
 from sandbox.inventory import render_inventory, ssh_options
 from sandbox.locks import lock
 from sandbox.machines import Machine
+from sandbox.namespaces import NamespaceNode
 from sandbox.nodes import Container, Node, make_ssh_key
 from sandbox.plan import Step
 from sandbox.settings import GPU_RESOURCE, LABEL, Paths, SandboxError
@@ -91,15 +92,21 @@ class Sandbox:
         self.shell = shell
         self.state = state
         self.files = paths.sandbox(state.name)
-        self.control_planes = [Container(name, shell) for name in state.control_plane_names]
+        self.control_planes = [self._container(name) for name in state.control_plane_names]
         self.control_plane = self.control_planes[0]
-        self.container_workers = [Container(name, shell) for name in state.worker_names]
+        self.container_workers = [self._container(name) for name in state.worker_names]
         self.machines = [Machine(name, shell, paths, state) for name in state.machine_names]
         self.workers: list[Node] = [*self.container_workers, *self.machines]
         self.containers = [*self.control_planes, *self.container_workers]
         self.nodes: list[Node] = [*self.control_planes, *self.workers]
         self._certificate_key = secrets.token_hex(32)
         self.kubectl = Kubectl(shell, paths.kubernetes(state.version) / "bin" / "kubectl", self.files.kubeconfig)
+
+    def _container(self, name: str) -> Container:
+        if self.state.engine == "docker":
+            return Container(name, self.shell)
+        gpus = self.state.gpus > 0 and name in self.state.worker_names
+        return NamespaceNode(name, self.shell, self.paths, self.state.name, gpus)
 
     @property
     def _ready_seconds(self) -> int:
@@ -169,7 +176,11 @@ class Sandbox:
 
     def _prepare(self) -> str:
         with lock(self.paths.locks, "networks"):
-            subnet = network.create_network(self.shell, self.state.name)
+            if self.state.engine == "docker":
+                subnet = network.create_network(self.shell, self.state.name)
+            else:
+                tools = namespaces.tools_root(self.paths, self.shell)
+                subnet = namespaces.create_network(self.shell, tools, self.state.name)
         self.state.subnet = str(subnet)
         names = enumerate(self.state.node_names)
         self.state.nodes = {name: str(network.node_address(subnet, index)) for index, name in names}
@@ -186,7 +197,8 @@ class Sandbox:
         return "".join(f"{self.state.nodes[node.name]},{node.name} {node.host_key()}\n" for node in nodes)
 
     def _boot_nodes(self) -> None:
-        image = node_image.image_name(self.paths)
+        docker = self.state.engine == "docker"
+        image = node_image.image_name(self.paths) if docker else str(namespaces.node_tar(self.paths))
 
         def boot(node: Container) -> None:
             node.create(self.state.name, image, self.state.nodes[node.name], self.paths.builds)
@@ -240,7 +252,8 @@ class Sandbox:
         self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
         if self.state.dns:
             self._pin_dns()
-        self.kubectl.apply(manifests.gpu_stand_in())
+        gpus = self.state.gpus
+        self.kubectl.apply(manifests.gpu_stand_in(manifests.real_gpus(gpus)) if gpus else manifests.gpu_stand_in())
 
     @property
     def _more_control_planes(self) -> bool:
@@ -250,7 +263,9 @@ class Sandbox:
         """Write the configuration of `kubeadm init` on the first control plane node; return its path there."""
         node, path = self.control_plane, "/run/kubeadm-init.yaml"
         key = self._certificate_key if self._more_control_planes else None
-        node.write(path, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key))
+        systemd = self.state.engine == "namespaces" and namespaces.unified_cgroups()
+        driver = "systemd" if systemd else "cgroupfs"
+        node.write(path, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key, driver))
         return path
 
     def _pin_dns(self) -> None:
@@ -429,6 +444,16 @@ def known_names(paths: Paths, shell: Shell) -> list[str]:
 
 def tear_down(paths: Paths, shell: Shell, name: str) -> bool:
     """Remove everything of a sandbox; return whether there was anything."""
+    state = State.load(paths.sandbox(name))
+    if state and state.engine == "namespaces":
+        for node in Sandbox(paths, shell, state).nodes:
+            assert isinstance(node, NamespaceNode)
+            node.remove()
+        namespaces.remove_network(shell, namespaces.tools_root(paths, shell), name)
+        shutil.rmtree(paths.sandbox(name).folder)
+        return True
+    if not state and not shutil.which("docker"):
+        return False
     containers = labelled(shell, "container", name)
     if containers:
         shell.run(["docker", "rm", "--force", "--volumes", *containers])

@@ -30,7 +30,9 @@ def cri_socket(version: Version) -> str:
     return f"unix://{path}" if version.minor >= 24 else path
 
 
-def init_documents(version: Version, address: str, certificate_key: str | None = None) -> list[dict[str, object]]:
+def init_documents(
+    version: Version, address: str, certificate_key: str | None = None, cgroup_driver: str = "cgroupfs"
+) -> list[dict[str, object]]:
     """The configuration of `kubeadm init`.
 
     :param certificate_key: 32 bytes in hexadecimal, with which further control plane nodes will read the certificates; None: none will come
@@ -39,7 +41,7 @@ def init_documents(version: Version, address: str, certificate_key: str | None =
     kubelet: dict[str, object] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "cgroupDriver": "cgroupfs",
+        "cgroupDriver": cgroup_driver,
         "failSwapOn": False,
         # The nodes share the host's disk: neither its use nor its images are theirs to clean up.
         "imageGCHighThresholdPercent": 100,
@@ -76,9 +78,11 @@ def init_documents(version: Version, address: str, certificate_key: str | None =
     ]
 
 
-def render_init(version: Version, address: str, certificate_key: str | None = None) -> str:
+def render_init(
+    version: Version, address: str, certificate_key: str | None = None, cgroup_driver: str = "cgroupfs"
+) -> str:
     """The configuration as a file; JSON is YAML too."""
-    documents = init_documents(version, address, certificate_key)
+    documents = init_documents(version, address, certificate_key, cgroup_driver)
     return "\n---\n".join(json.dumps(document, indent=2) for document in documents) + "\n"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sandbox.settings import GPU_DEVICE, GPU_IMAGE, GPU_RESOURCE, TEST_IMAGE
@@ -28,8 +29,24 @@ for attempt in $(seq 150); do {f"nslookup {name}" if dns else connect} && break;
 """
 
 
-def gpu_stand_in() -> dict[str, Any]:
-    """The device plugin on all workers."""
+def real_gpus(count: int) -> list[str]:
+    """Options of the device plugin for real GPUs: their device nodes, and the host's driver, Python and programs.
+
+    What the host has in /usr and /opt comes with each device, so that an image needs neither a driver's libraries nor
+    PyTorch: both are gigabytes, and the host of a node without Docker has them.
+    """
+    search = "/usr/sbin:/usr/bin:/sbin:/bin"
+    return [
+        *[f"-devices={count}", "-path=/dev/nvidia%d", "-shared=/dev/nvidiactl", "-shared=/dev/nvidia-uvm"],
+        *["-mount=/host/usr:/usr", "-mount=/host/opt:/opt", "-mount=/host/usr/lib:/lib"],
+        "-mount=/host/usr/lib64:/lib64",
+        f"-env=PATH=/opt/torch/.venv/bin:/usr/local/nvidia/bin:/usr/local/bin:{search}",
+        "-env=LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/nvidia/lib",
+    ]
+
+
+def gpu_stand_in(options: Sequence[str] = ("-devices=1", f"-path={GPU_DEVICE}")) -> dict[str, Any]:
+    """The device plugin on all workers, with options that say what it offers."""
     labels = {"app": "gpu-stand-in"}
     not_control_plane = {"matchExpressions": [{"key": CONTROL_PLANE_LABEL, "operator": "DoesNotExist"}]}
     affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [not_control_plane]}}
@@ -56,7 +73,7 @@ def gpu_stand_in() -> dict[str, Any]:
                             "name": "gpu-stand-in",
                             "image": GPU_IMAGE,
                             "imagePullPolicy": "Never",
-                            "args": [f"-resource={GPU_RESOURCE}", "-devices=1", f"-path={GPU_DEVICE}"],
+                            "args": [f"-resource={GPU_RESOURCE}", *options],
                             "volumeMounts": [{"name": "plugins", "mountPath": PLUGIN_FOLDER}],
                         }
                     ],

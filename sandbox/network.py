@@ -34,12 +34,18 @@ def node_address(subnet: IPv4Network, index: int) -> IPv4Address:
 
 def taken_subnets(shell: Shell) -> list[IPv4Network]:
     """All IPv4 subnets of Docker's networks and of the host's own routes."""
+    found = routed_subnets()
     ids = shell.run(["docker", "network", "ls", "-q"]).split()
-    found = []
     for network in json.loads(shell.run(["docker", "network", "inspect", *ids])):
         for config in network["IPAM"]["Config"] or []:
             if "." in config.get("Subnet", ""):
                 found.append(IPv4Network(config["Subnet"], strict=False))
+    return found
+
+
+def routed_subnets() -> list[IPv4Network]:
+    """All IPv4 subnets of the host's own routes."""
+    found = []
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         _, destination, _, _, _, _, _, mask = line.split()[:8]
         address = IPv4Address(bytes.fromhex(destination)[::-1])

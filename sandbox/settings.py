@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sandbox.shape import Shape, read_shape
 
@@ -30,6 +31,10 @@ TORCH_IMAGE = "kubepin.local/torch:1"
 GPU_IMAGE = "kubepin.local/gpu-stand-in:1"
 GPU_RESOURCE = "nvidia.com/gpu"
 GPU_DEVICE = "/dev/nvidia0"
+
+
+# Who runs the nodes: Docker, or this program itself in plain namespaces.
+Engine = Literal["docker", "namespaces"]
 
 
 class SandboxError(Exception):
@@ -70,6 +75,8 @@ class Request:
     dns: bool = True
     machines: int = 0
     shape: Shape = DEFAULT_SHAPE
+    engine: Engine = "docker"
+    gpus: int = 0
 
 
 def torch_workers_problems(count: int, workers: int) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from sandbox.settings import Request, SandboxPaths, Version
+from sandbox.settings import Engine, Request, SandboxPaths, Version
 from sandbox.shape import Shape, read_shape
 
 Phase = Literal["creating", "ready"]
@@ -22,6 +22,8 @@ class State:
     workers: int
     control_planes: int = 1
     dns: bool = True
+    engine: Engine = "docker"
+    gpus: int = 0
     phase: Phase = "creating"
     subnet: str = ""
     nodes: dict[str, str] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class State:
         state = cls(request.name, str(request.kubernetes), request.workers, request.control_planes, request.dns)
         state.machines = request.machines
         state.shape = str(request.shape) if request.machines else ""
+        state.engine, state.gpus = request.engine, request.gpus
         return state
 
     @classmethod

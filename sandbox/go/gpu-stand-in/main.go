@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name.
+// Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name, or the
+// node's real GPUs: its options name the device nodes, folders and variables that a container gets.
 package main
 
 import (
@@ -12,6 +13,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,11 +30,18 @@ const (
 	pollInterval     = 500 * time.Millisecond
 )
 
+// grants is what containers get: by a device's ID its own node, and with any device what all share.
+type grants struct {
+	devices   map[string]string
+	shared    []string
+	mounts    []string
+	variables []string
+}
+
 type standIn struct {
 	plugin.UnimplementedDevicePluginServer
 
-	devices []string
-	path    string
+	grants
 	stopped chan struct{}
 }
 
@@ -42,7 +52,7 @@ func (s *standIn) GetDevicePluginOptions(context.Context, *plugin.Empty) (*plugi
 // ListAndWatch reports the devices once: they never change. The stream stays open, since its end means their loss.
 func (s *standIn) ListAndWatch(_ *plugin.Empty, stream plugin.DevicePlugin_ListAndWatchServer) error {
 	var healthy []*plugin.Device
-	for _, id := range s.devices {
+	for id := range s.devices {
 		healthy = append(healthy, &plugin.Device{ID: id, Health: plugin.Healthy})
 	}
 	if err := stream.Send(&plugin.ListAndWatchResponse{Devices: healthy}); err != nil {
@@ -71,12 +81,35 @@ func (s *standIn) Allocate(_ context.Context, request *plugin.AllocateRequest) (
 	response := &plugin.AllocateResponse{}
 	for _, container := range request.ContainerRequests {
 		log.Printf("allocated %v", container.DevicesIds)
-		response.ContainerResponses = append(response.ContainerResponses, &plugin.ContainerAllocateResponse{
-			Envs:    map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(container.DevicesIds, ",")},
-			Devices: []*plugin.DeviceSpec{{ContainerPath: s.path, HostPath: s.path, Permissions: "rw"}},
-		})
+		response.ContainerResponses = append(response.ContainerResponses, s.allocation(container.DevicesIds))
 	}
 	return response, nil
+}
+
+func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
+	answer := &plugin.ContainerAllocateResponse{
+		Envs: map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(ids, ",")},
+	}
+	nodes := append([]string{}, g.shared...)
+	for _, id := range ids {
+		nodes = append(nodes, g.devices[id])
+	}
+	slices.Sort(nodes)
+	for _, path := range slices.Compact(nodes) {
+		answer.Devices = append(answer.Devices, &plugin.DeviceSpec{ContainerPath: path, HostPath: path, Permissions: "rw"})
+	}
+	for _, mount := range g.mounts {
+		host, container, found := strings.Cut(mount, ":")
+		if !found {
+			container = host
+		}
+		answer.Mounts = append(answer.Mounts, &plugin.Mount{ContainerPath: container, HostPath: host, ReadOnly: true})
+	}
+	for _, variable := range g.variables {
+		name, value, _ := strings.Cut(variable, "=")
+		answer.Envs[name] = value
+	}
+	return answer
 }
 
 func register(folder, resource string) error {
@@ -97,7 +130,7 @@ func register(folder, resource string) error {
 }
 
 // serve offers the devices until the kubelet restarts, which it shows by emptying the folder.
-func serve(folder, resource string, devices []string, path string) error {
+func serve(folder, resource string, granted grants) error {
 	socket := filepath.Join(folder, socketName)
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -109,7 +142,7 @@ func serve(folder, resource string, devices []string, path string) error {
 	stopped := make(chan struct{})
 	failed := make(chan error, 1)
 	server := grpc.NewServer()
-	plugin.RegisterDevicePluginServer(server, &standIn{devices: devices, path: path, stopped: stopped})
+	plugin.RegisterDevicePluginServer(server, &standIn{grants: granted, stopped: stopped})
 	go func() { failed <- server.Serve(listener) }()
 	defer server.Stop()
 	defer close(stopped)
@@ -126,7 +159,7 @@ func serve(folder, resource string, devices []string, path string) error {
 		}
 		time.Sleep(pollInterval)
 	}
-	log.Printf("registered %s with %d device(s)", resource, len(devices))
+	log.Printf("registered %s with %d device(s)", resource, len(granted.devices))
 
 	for {
 		select {
@@ -143,19 +176,32 @@ func serve(folder, resource string, devices []string, path string) error {
 	}
 }
 
+// list is an option that may be given several times.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, " ") }
+
+func (l *list) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
 func main() {
+	granted := grants{devices: map[string]string{}}
 	resource := flag.String("resource", "nvidia.com/gpu", "name of the extended resource")
 	count := flag.Int("devices", 1, "number of devices to offer")
-	path := flag.String("path", "/dev/nvidia0", "device node that every container gets")
+	path := flag.String("path", "/dev/nvidia0", "device node that a container gets with a device; %d: the device's number")
 	folder := flag.String("folder", strings.TrimSuffix(plugin.DevicePluginPath, "/"), "the kubelet's device plugin folder")
+	flag.Var((*list)(&granted.shared), "shared", "a further device node that every container gets")
+	flag.Var((*list)(&granted.mounts), "mount", "HOST or HOST:CONTAINER: a path that every container gets, read-only")
+	flag.Var((*list)(&granted.variables), "env", "NAME=VALUE: a variable that every container gets")
 	flag.Parse()
 
-	var devices []string
 	for i := 0; i < *count; i++ {
-		devices = append(devices, fmt.Sprintf("GPU-stand-in-%d", i))
+		granted.devices[fmt.Sprintf("GPU-stand-in-%d", i)] = strings.ReplaceAll(*path, "%d", strconv.Itoa(i))
 	}
 	for {
-		if err := serve(*folder, *resource, devices, *path); err != nil {
+		if err := serve(*folder, *resource, granted); err != nil {
 			log.Fatal(err)
 		}
 	}
