@@ -128,7 +128,8 @@ def verified(folder: Path) -> list[Path]:
     """The bundles of a folder. Raises SandboxError that names each missing or changed one."""
     if not (folder / SUMS).exists():
         raise SandboxError(f"folder {folder} has no {SUMS}: expected the folder that `python3 -m sandbox pack` wrote.")
-    sums = dict(reversed(line.split(maxsplit=1)) for line in (folder / SUMS).read_text().splitlines())
+    lines = (folder / SUMS).read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
     problems = []
     for name, expected in sums.items():
         if not (folder / name).exists():
@@ -173,7 +174,7 @@ def unpack(folder: Path, paths: Paths, shell: Shell) -> Path:
         if path.name != PROJECT:
             parts.setdefault(path.name.partition(".")[0], []).append(path)
     for pieces in parts.values():
-        stream = io.BufferedReader(_Stream(_read(sorted(pieces))), 1 << 20)
+        stream = io.BufferedReader(_Stream(_read(sorted(pieces))), 1 << 20)  # type: ignore[type-var]
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             archive.extractall(paths.cache, filter="tar")
     wheels, packages = paths.cache / "wheels", paths.cache / "python"

@@ -28,7 +28,7 @@ def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class NoPip(Shell):
     """A shell that installs no packages."""
 
-    def run(self, *_: object, **__: object) -> str:  # type: ignore[override]
+    def run(self, *_: object, **__: object) -> str:
         return ""
 
 
