@@ -36,6 +36,7 @@ from sandbox.settings import (
     Request,
     SandboxError,
     Version,
+    engine_problems,
     name_problems,
     torch_workers_problems,
     validate,
@@ -141,6 +142,9 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
         *(options.name, options.k8s, options.workers, options.control_planes, options.torch_workers, options.dns),
         *(options.machines, options.machine_shape),
     )
+    problems = engine_problems(options.engine, options.gpus, request.machines, request.torch_workers)
+    if problems:
+        raise SandboxError("\n".join(problems))
     request = replace(request, engine=options.engine, gpus=options.gpus)
     releases.downloads_from_environment()  # refused, if it is wrong, before anything is removed
     shell = quiet_shell()

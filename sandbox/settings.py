@@ -86,6 +86,17 @@ def torch_workers_problems(count: int, workers: int) -> list[str]:
     return [f"{count} workers cannot get the benchmark's image: expected 0 to {workers}, the number of workers."]
 
 
+def engine_problems(engine: Engine, gpus: int, machines: int, torch_workers: int) -> list[str]:
+    """Say what the engine cannot do of what was asked for."""
+    if engine == "docker":
+        return [f"--gpus {gpus} needs --engine namespaces: Docker's nodes have the GPU stand-in only."] if gpus else []
+    problems = [f"--gpus {gpus} cannot be used: expected 0 or more."] if gpus < 0 else []
+    for option, count in (("--machines", machines), ("--torch-workers", torch_workers)):
+        if count:
+            problems.append(f"{option} {count} needs --engine docker: leave it out with --engine namespaces.")
+    return problems
+
+
 def name_problems(name: str) -> list[str]:
     """Say what is wrong with a sandbox name; nothing when it is fit for host names and Docker objects."""
     if NAME_PATTERN.fullmatch(name):

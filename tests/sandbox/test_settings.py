@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.settings import Paths, SandboxError, Version, name_problems, validate, version_problems
+from sandbox.settings import Paths, SandboxError, Version, engine_problems, name_problems, validate, version_problems
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1.22.17", Version(1, 22, 17)), ("v1.36.3", Version(1, 36, 3))])
@@ -62,3 +62,15 @@ def test_the_cache_folder_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Paths.from_environment().sandbox("lab").state == tmp_path / "sandboxes" / "lab" / "sandbox.json"
     monkeypatch.delenv("KUBEPIN_CACHE")
     assert Paths.from_environment().cache == Path.home() / ".cache" / "kubepin"
+
+
+def test_what_an_engine_cannot_do_is_refused_all_at_once() -> None:
+    assert engine_problems("docker", 0, 2, 1) == []
+    assert engine_problems("namespaces", 8, 0, 0) == []
+    assert "--gpus 1 needs --engine namespaces" in engine_problems("docker", 1, 0, 0)[0]
+    refused = engine_problems("namespaces", -1, 1, 2)
+    assert [text.split(" ", 2)[:2] for text in refused] == [
+        ["--gpus", "-1"],
+        ["--machines", "1"],
+        ["--torch-workers", "2"],
+    ]
