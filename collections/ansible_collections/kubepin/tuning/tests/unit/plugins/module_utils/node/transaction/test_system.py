@@ -115,6 +115,13 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lock"
 
 
+@pytest.fixture
+def patient_lock(lock: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same lock, which is waited for until its holder has ended, on a busy machine too."""
+    monkeypatch.setattr(system, "LOCK_SECONDS", 60)
+    return lock
+
+
 ANOTHER_RUN = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
 
 
@@ -140,16 +147,16 @@ def test_the_second_run_on_a_node_waits_and_is_refused_with_who_has_the_node(loc
     assert "another run is changing this node right now" in str(caught.value)
 
 
-def test_a_run_waits_for_one_that_is_about_to_end(lock: Path) -> None:
-    command = ("flock", str(lock), "sh", "-c", "echo; exec sleep 0.2")
-    with locked_by(*command), NodeLock(), lock.open("w") as file, pytest.raises(BlockingIOError):
+def test_a_run_waits_for_one_that_is_about_to_end(patient_lock: Path) -> None:
+    command = ("flock", str(patient_lock), "sh", "-c", "echo; exec sleep 0.2")
+    with locked_by(*command), NodeLock(), patient_lock.open("w") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_run_that_waited_for_a_lock_that_was_removed_meanwhile_has_the_new_one(lock: Path) -> None:
+def test_a_run_that_waited_for_a_lock_that_was_removed_meanwhile_has_the_new_one(patient_lock: Path) -> None:
     """A lock on a removed file would let a third run in."""
-    command = ("sh", "-c", 'exec 9>"$0"; flock 9; echo; sleep 0.2; rm "$0"', str(lock))
-    with locked_by(*command), NodeLock(), lock.open("w") as file, pytest.raises(BlockingIOError):
+    command = ("sh", "-c", 'exec 9>"$0"; flock 9; echo; sleep 0.2; rm "$0"', str(patient_lock))
+    with locked_by(*command), NodeLock(), patient_lock.open("w") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
