@@ -23,10 +23,11 @@ def test_the_files_are_written_for_their_owner_alone_and_their_checksums_returne
     assert seals == {f"{HOME}/switches/1.json": hashlib.sha256(b"{}").hexdigest()}
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", f"{HOME}/../passwd", HOME])
+@pytest.mark.parametrize("path", ["/etc/passwd", HOME, f"{HOME}/../x", "switches/a.json"])
 def test_a_node_does_not_choose_where_the_control_node_writes(tmp_path: Path, path: str) -> None:
-    with pytest.raises(TuningError, match="is not below"):
+    with pytest.raises(TuningError) as caught:
         write_archive(str(tmp_path), {path: encoded(b"x")})
+    assert [problem.code for problem in caught.value.problems] == ["not_below_home"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
     Committed,
     History,
@@ -114,11 +110,3 @@ def test_an_upgrade_by_others_since_the_first_switch_is_named_too() -> None:
 @pytest.mark.parametrize("version", ["1.36.3", None, "devel"])
 def test_with_the_same_version_or_an_unknown_one_nothing_stays(version: str | None) -> None:
     assert remaining(history(FIRST, current={}), version) == []
-
-
-@pytest.mark.parametrize("path", ["/etc/passwd", "/var/lib/kubepin", "/var/lib/kubepin/../x", "switches/a.json"])
-def test_a_node_does_not_choose_where_the_control_node_writes(tmp_path: Path, path: str) -> None:
-    with pytest.raises(TuningError) as caught:
-        write_archive(str(tmp_path / "archive"), {path: base64.b64encode(b"x").decode()})
-    assert caught.value.problems[0].code == "not_below_home"
-    assert list(tmp_path.iterdir()) == []
