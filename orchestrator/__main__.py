@@ -48,17 +48,14 @@ _EXITS = textwrap.fill(
     initial_indent="exit codes: ",
     subsequent_indent=" " * len("exit codes: "),
 ).replace(_TOGETHER, " ")
-_EPILOG = f"""\
-{_EXITS}
-`kubepin VERB --help` lists a verb's options; orchestrator/README.md has the Python API."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="kubepin",
-        description="Pin the GPU pods of a Kubernetes cluster to exclusive CPUs.",
-        epilog=_EPILOG,
+        description="Pin the GPU pods of a Kubernetes cluster to exclusive CPUs (Python API: orchestrator/README.md).",
+        epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shtab.add_argument_to(top, help="print the completion script of a shell")

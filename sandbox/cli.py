@@ -342,7 +342,7 @@ def kubespray_node(paths: Paths, options: argparse.Namespace) -> int:
         found = [node for node in sandbox.container_workers if node.name == options.node]
         if not found:
             workers = ", ".join(sandbox.state.worker_names)
-            raise SandboxError(f'"{options.node}" is no worker of sandbox "{name}"; expected one of {workers}')
+            raise SandboxError(f'"{options.node}" is not a worker of sandbox "{name}": expected one of {workers}')
         (node,) = found
         address, minor = sandbox.state.nodes[node.name], sandbox.state.version.minor
         variables = kubespray.with_inventory(kubespray.defaults(node.name, address), inventory)

@@ -43,7 +43,7 @@ def test_help_fits_a_screen(
         main(arguments)
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 32
+    assert len(lines) <= 30
     assert max(map(len, lines)) <= 100
 
 

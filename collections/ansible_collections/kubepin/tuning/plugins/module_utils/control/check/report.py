@@ -76,7 +76,7 @@ def _summary(check: Data) -> str:
 
 
 def _shared(checks: Sequence[Data]) -> list[str]:
-    """The containers of GPU pods that do not qualify for exclusive CPUs, which is no difference from the plan."""
+    """The containers of GPU pods that do not qualify for exclusive CPUs. They do not differ from the plan."""
     rows = [
         f"    {check['node']}   {one['namespace']}/{one['pod']} {one['container']} on CPUs {one['cpus'] or 'unknown'}: "
         f"{', '.join(one['reasons'])}"

@@ -113,7 +113,7 @@ def _json_patches(
             keys = template.resources[container.name]
             path, present = _pointer(keys), container.spec.get("resources")
             changed = _changed(container.spec, wanted)["resources"]
-            if isinstance(keys[-2], int):  # an item of a list: somebody may have inserted another one
+            if isinstance(keys[-2], int):  # the list may have changed since the audit
                 named = {"op": "test", "path": _pointer((*keys[:-1], "name")), "value": container.name}
                 patch.append(named)
                 undo.append(named)

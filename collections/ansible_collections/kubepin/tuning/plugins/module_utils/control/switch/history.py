@@ -82,8 +82,8 @@ def net_changes(history: History) -> tuple[list[FileChange], list[Problem]]:
     """What all switches together have done to each file that is not as before the first one, in the order of the first
     changes, and what prevents undoing it.
 
-    A file that somebody has already restored needs no change. One that somebody edited between two switches or after the
-    last one is a problem: its text of before the first switch would lose that edit.
+    A file that already has its original text needs no change. A file that was edited between two switches, or after the
+    last one, is a problem: restoring its original text would lose the edit.
     """
     found = _missing_records(history)
     found += [problems.upgrade_unfinished(each.folder) for each in history.upgrades if not each.finished]
