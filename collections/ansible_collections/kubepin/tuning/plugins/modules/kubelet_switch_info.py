@@ -28,6 +28,10 @@ options:
     description: Whether to return RV(history).
     type: bool
     default: false
+  upgrades:
+    description: Whether to return RV(upgrades).
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -72,6 +76,11 @@ history:
     remove, with its content.
   returned: O(history=true)
   type: dict
+upgrades:
+  description: The upgrades of which backups are on the node, the oldest first, with what each wrote to the kubelet's files.
+  returned: O(upgrades=true)
+  type: list
+  elements: dict
 rollback:
   description: What a rollback would restore, and the journal that it would read.
   returned: success
@@ -96,6 +105,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "wait": {"type": "bool", "default": True},
     "switch_id": {"type": "str"},
     "history": {"type": "bool", "default": False},
+    "upgrades": {"type": "bool", "default": False},
 }
 
 
@@ -116,6 +126,8 @@ def main() -> None:
         }
         if module.params["history"]:
             facts["history"] = {**history_facts(journal, node), "upgrades": upgrade_facts(node)}
+        if module.params["upgrades"]:
+            facts["upgrades"] = upgrade_facts(node)
     except OSError as exc:
         module.fail_json(msg=f"{exc.filename} cannot be read: {exc.strerror}.")
     except TuningError as exc:

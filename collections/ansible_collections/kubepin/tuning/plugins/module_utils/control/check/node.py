@@ -32,7 +32,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state, place_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import other_machine
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    other_machine,
+    upgrade_unfinished,
+)
 
 SCHEMA = 1
 _NONE: CpuSet = frozenset()
@@ -40,7 +43,7 @@ _NONE: CpuSet = frozenset()
 
 @dataclass(frozen=True)
 class Switched:
-    """What kubepin's journal on the node says."""
+    """What kubepin's records on the node say."""
 
     unfinished: str | None
     """The ID of a switch that has not ended."""
@@ -49,19 +52,29 @@ class Switched:
     journal: str
     """The file with its record; empty without one."""
     changed_files: tuple[tuple[str, bool], ...]
-    """The files that no longer have the text that it wrote, and whether they are gone."""
+    """The files that have neither the text that it wrote nor what a later upgrade made of it, and whether they are gone."""
+    rewritten_files: tuple[str, ...]
+    """The files that have what a later upgrade made of its text."""
+    unfinished_upgrades: tuple[str, ...]
+    """The folders of upgrades that have not ended."""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Switched:
-        """:param facts: as `node/transaction/facts.journal_facts` returns them"""
+        """:param facts: as `node/transaction/facts.journal_facts` and `node/upgrade/record.upgrade_facts` return them"""
         committed = facts["committed"] or {"id": None, "files": [], "current": {}}
         current = committed["current"]
-        changed = [file["path"] for file in committed["files"] if current.get(file["path"]) != file["after"]]
+        texts = [change for upgrade in facts["upgrades"] if upgrade["finished"] for change in upgrade["texts"]]
+        differing = [file for file in committed["files"] if current.get(file["path"]) != file["after"]]
+        rewritten = [file["path"] for file in differing if current.get(file["path"]) == _after_upgrades(file, texts)]
         return cls(
             unfinished=facts["unfinished"],
             committed=committed["id"],
             journal=facts["rollback"].get("journal", ""),
-            changed_files=tuple((path, current.get(path) is None) for path in changed),
+            changed_files=tuple(
+                (file["path"], current.get(file["path"]) is None) for file in differing if file["path"] not in rewritten
+            ),
+            rewritten_files=tuple(rewritten),
+            unfinished_upgrades=tuple(each["folder"] for each in facts["upgrades"] if not each["finished"]),
         )
 
 
@@ -110,12 +123,16 @@ def check_node(
     unchecked = _unchecked(node, kubelet, chosen, boot_id, api, api_error)
     found = [
         *([problems.switch_unfinished(switched.unfinished)] if switched.unfinished else []),
+        *map(upgrade_unfinished, switched.unfinished_upgrades),
         *_settings(kubelet, chosen, switched),
         *(problems.file_changed(path, gone, switched.journal) for path, gone in switched.changed_files),
         *_process(kubelet, api),
     ]
     pinned: list[RunningContainer] = []
-    notes: list[str] = [problem.text for problem in kubelet.problems if problem.waivable]
+    notes: list[str] = [
+        *(problem.text for problem in kubelet.problems if problem.waivable),
+        *map(problems.rewritten_by_upgrade, switched.rewritten_files),
+    ]
     if not unchecked and kubelet.version is not None:
         state = desired_state(topology, kubelet.effective, kubelet.version)
         found += _state_files(kubelet, state)
@@ -167,6 +184,19 @@ def not_checked(node: str, reason: str) -> dict[str, Any]:
         "gpu_containers": [],
         "notes": [],
     }
+
+
+def _after_upgrades(file: Mapping[str, Any], texts: Sequence[Mapping[str, Any]]) -> str | None:
+    """What upgrades made of the text that a switch wrote to a file.
+
+    :param texts: their changes of files, the oldest first; one that begins with another text is older than the switch,
+        or came after somebody else's edit
+    """
+    text: str | None = file["after"]
+    for change in texts:
+        if change["path"] == file["path"] and change["before"] == text:
+            text = change["after"]
+    return text
 
 
 def _outcome(found: Sequence[Problem], unchecked: Sequence[Problem]) -> Outcome:

@@ -46,6 +46,10 @@ def file_changed(path: str, removed: bool, journal: str) -> Problem:
     )
 
 
+def rewritten_by_upgrade(path: str) -> str:
+    return f"{path} is as kubepin's last upgrade of this node left it, so the switch before it can no longer be rolled back"
+
+
 def not_restarted(differences: Iterable[Difference]) -> Problem:
     """:param differences: at least one"""
     return Problem(

@@ -26,7 +26,7 @@ def checked(call: Call, params: Mapping[str, Any]) -> Result:
     :param params: the arguments of node_check_info
     :raises ModuleFailed: if the node cannot be read
     """
-    read = call("kubelet_switch_info", {"wait": False})
+    read = call("kubelet_switch_info", {"wait": False, "upgrades": True})
     cgroups = call("container_cpus_info", {})["cgroups"]
     answer = params["api"]
     return check_node(

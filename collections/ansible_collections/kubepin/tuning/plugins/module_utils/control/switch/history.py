@@ -68,7 +68,9 @@ class History:
             current=facts["current"],
             sequences=tuple(facts["sequences"]),
             directory=facts["directory"],
-            upgrades=tuple(Upgrade(**upgrade) for upgrade in facts["upgrades"]),
+            upgrades=tuple(
+                Upgrade(upgrade["folder"], upgrade["before"], upgrade["finished"]) for upgrade in facts["upgrades"]
+            ),
             leftovers=tuple(facts["leftovers"]),
         )
 

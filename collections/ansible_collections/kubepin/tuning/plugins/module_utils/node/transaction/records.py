@@ -111,6 +111,8 @@ class UpgradeRecord:
     packages: t.Optional[t.Tuple[PackageChange, ...]] = None
     """None if programs are replaced as files, or packages were not fetched yet."""
     etcd_snapshot: t.Optional[Snapshot] = None
+    texts: t.Tuple[FileChange, ...] = ()
+    """What kubepin itself wrote to the kubelet's files, each from its first text to its last."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
@@ -162,3 +162,17 @@ class Transaction:
 def merged(earlier: t.Iterable[FileChange], now: t.Iterable[FileChange]) -> t.Tuple[FileChange, ...]:
     """The removals of state files of an interrupted run and of this one, each file once."""
     return tuple({change.path: change for change in (*earlier, *now)}.values())
+
+
+def followed(earlier: t.Iterable[FileChange], now: t.Iterable[FileChange]) -> t.Tuple[FileChange, ...]:
+    """The changes of earlier steps and of this one, each file once, from its first text to its last.
+
+    A change that does not begin with the text that an earlier step left begins anew: somebody else wrote in between.
+    """
+    changes = {change.path: change for change in earlier}
+    for change in now:
+        before = changes.get(change.path)
+        changes[change.path] = (
+            replace(change, before=before.before) if before and before.after == change.before else change
+        )
+    return tuple(change for change in changes.values() if change.before != change.after)

@@ -51,7 +51,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
     UpgradeRecord,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import Transaction, merged
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import (
+    Transaction,
+    followed,
+    merged,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
     undone_on_failure,
@@ -293,7 +297,7 @@ class NodeUpgrade:
         if record.status == PREPARED:
             with _room_for(entry.path):
                 entry.update(status=BEGUN)
-        self.write(pins)
+        self._write(entry, pins)
         command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
         if ignore_preflight_errors:
             command.append(f"--ignore-preflight-errors={','.join(ignore_preflight_errors)}")
@@ -308,6 +312,11 @@ class NodeUpgrade:
 
     def write(self, changes: t.Sequence[FileChange]) -> None:
         """Write the kubelet's files; the kubelet is not restarted."""
+        self._write(self._entry(), changes)
+
+    def _write(self, entry: Entry[UpgradeRecord], changes: t.Sequence[FileChange]) -> None:
+        with _room_for(entry.path):
+            entry.update(texts=followed(entry.record.texts, changes))
         for change in changes:
             self._put(change)
 
@@ -348,7 +357,7 @@ class NodeUpgrade:
         ]
         with self._node.guarded():
             removed_earlier = entry.record.state_files
-            self._prepare(transaction, entry, changes, after)
+            self._prepare(transaction, entry, environment, changes, after)
             with undone_on_failure(lambda exc: self._undone(entry.record, changes, after, exc)):
                 outcome = transaction.carry_out(entry, changes, after.state, removed_earlier)
             with _room_for(entry.path):
@@ -366,13 +375,17 @@ class NodeUpgrade:
         self,
         transaction: Transaction,
         entry: Entry[UpgradeRecord],
+        environment: t.Sequence[FileChange],
         changes: t.Sequence[Change],
         after: KubeletState,
     ) -> None:
         """:raises TuningError: if something cannot be written; the kubelet was not touched then"""
         path = entry.path
         try:
-            entry.update(state_files=merged(entry.record.state_files, transaction.refused_state_files(after.state)))
+            entry.update(
+                state_files=merged(entry.record.state_files, transaction.refused_state_files(after.state)),
+                texts=followed(entry.record.texts, environment),
+            )
             transaction.prepare(changes, self._files_before(entry.record))
         except OSError as exc:
             raise TuningError(

@@ -44,11 +44,22 @@ def journal(drop_in: str | None = TUNED, env: str | None = NAMES_IT, **changes: 
         "unfinished": None,
         "committed": {"id": "1", "files": files, "current": {DROP_IN: drop_in, ENV: env}},
         "rollback": {"id": "1", "journal": JOURNAL},
+        "upgrades": [],
         **changes,
     }
 
 
-UNTOUCHED: dict[str, Any] = {"unfinished": None, "committed": None, "rollback": {}}
+UNTOUCHED: dict[str, Any] = {"unfinished": None, "committed": None, "rollback": {}, "upgrades": []}
+
+
+def upgrade(version: str, *texts: tuple[str | None, str | None], finished: bool = True) -> dict[str, Any]:
+    """What the record of an upgrade says that wrote these texts, each before and after, to the environment file."""
+    return {
+        "folder": f"/var/lib/kubepin/upgrades/{version}",
+        "before": "1.35.6",
+        "finished": finished,
+        "texts": [{"path": ENV, "before": before, "after": after, "reason": ""} for before, after in texts],
+    }
 
 
 def in_api(*pods: dict[str, Any], policy: str | None = "static", **changes: Any) -> dict[str, Any]:
@@ -185,6 +196,40 @@ def test_a_file_that_was_removed_or_edited_without_effect_is_drift() -> None:
     edited = TUNED + "# by me\n"
     fact = check(node={"drop_ins": {DROP_IN: edited}}, read=journal(drop_in=edited))
     assert (fact["outcome"], codes(fact)) == ("drifted", ["file_changed_since_switch"])
+
+
+SHORTER, SHORTEST = NAMES_IT.replace("\n", " \n"), NAMES_IT.strip()
+
+
+@pytest.mark.parametrize(
+    "upgrades",
+    [
+        pytest.param([upgrade("1.36.3", (NAMES_IT, SHORTER))], id="one"),
+        pytest.param([upgrade("1.36.3", (NAMES_IT, SHORTEST)), upgrade("1.37.2", (SHORTEST, SHORTER))], id="two"),
+        pytest.param([upgrade("1.35.6", ("A=1", "A=2")), upgrade("1.36.3", (NAMES_IT, SHORTER))], id="an older one"),
+    ],
+)
+def test_what_an_upgrade_of_kubepin_made_of_a_file_is_no_drift(upgrades: list[dict[str, Any]]) -> None:
+    fact = check(node={"extra_args": SHORTER}, read=journal(env=SHORTER, upgrades=upgrades))
+    assert (fact["outcome"], fact["problems"]) == ("as_planned", [])
+    assert [note for note in fact["notes"] if ENV in note and "can no longer be rolled back" in note]
+
+
+@pytest.mark.parametrize(
+    "upgrades",
+    [
+        pytest.param([upgrade("1.36.3", (NAMES_IT, SHORTEST))], id="edited after the upgrade"),
+        pytest.param([upgrade("1.36.3", ("edited", SHORTER))], id="edited before the upgrade"),
+    ],
+)
+def test_an_edit_before_or_after_an_upgrade_stays_drift(upgrades: list[dict[str, Any]]) -> None:
+    fact = check(node={"extra_args": SHORTER}, read=journal(env=SHORTER, upgrades=upgrades))
+    assert (fact["outcome"], codes(fact)) == ("drifted", ["file_changed_since_switch"])
+
+
+def test_an_upgrade_that_has_not_ended_is_named() -> None:
+    fact = check(read=journal(upgrades=[upgrade("1.36.3", finished=False)]))
+    assert (fact["outcome"], codes(fact)) == ("drifted", ["upgrade_unfinished"])
 
 
 def test_a_kubelet_that_was_not_restarted_since_an_edit_is_drift() -> None:

@@ -95,7 +95,7 @@ def test_an_upgrade_keeps_its_backups_and_nothing_else_stays(home: Path, remove:
     folder = home / "upgrades" / "1.22.17"
     folder.mkdir(parents=True)
     (folder / "etcd-snapshot.db").write_bytes(b"\xff")
-    assert upgrade_facts(NODE) == [{"folder": str(folder), "before": None, "finished": True}]
+    assert upgrade_facts(NODE) == [{"folder": str(folder), "before": None, "finished": True, "texts": []}]
     remove()
     assert [os.path.relpath(path, home) for path in NODE.names_below(str(home))] == [
         "upgrades/1.22.17/etcd-snapshot.db"
@@ -114,7 +114,7 @@ def test_an_upgrade_has_ended_once_it_is_committed_and_no_package_is_being_repla
     Path(record_path(str(folder))).write_text(encode(record))
     if replacing:
         (home / "upgrades" / "packages").write_text("")
-    assert upgrade_facts(NODE) == [{"folder": str(folder), "before": "1.21.14", "finished": finished}]
+    assert upgrade_facts(NODE) == [{"folder": str(folder), "before": "1.21.14", "finished": finished, "texts": []}]
 
 
 def test_a_record_that_is_not_in_the_archive_keeps_everything(home: Path) -> None:

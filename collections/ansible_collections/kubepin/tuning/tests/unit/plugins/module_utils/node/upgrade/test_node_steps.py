@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import read_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import BACKUP, Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import (
@@ -29,6 +30,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
     UpgradeRecord,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import followed
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import (
     node_steps,
     package_change,
@@ -323,7 +325,7 @@ def test_a_broken_kubelet_is_undone_although_nothing_can_be_written_below_var_li
     make_machine: Callable[[str], Machine], trouble: Callable[..., int]
 ) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for number in range(1, 4):
+    for number in range(2, 5):  # the first write is the record's, before the kubelet is touched
         machine = make_machine(f"full-{number}")
         before = _relative(machine)
         node_upgrade = _at_its_kubelet(_broken(machine))
@@ -518,7 +520,7 @@ def test_the_record_of_an_earlier_version_is_read_and_the_upgrade_continued(
     record = _record(machine)
     path = Path(node_upgrade.folder, "record.json")
     path.write_text(json.dumps(_as_earlier_versions_wrote_it(record)))
-    assert _record(machine) == replace(record, state_files=())
+    assert _record(machine) == replace(record, state_files=(), texts=())
     machine.upgrade()
     assert (machine.running, machine.effective()["cpuManagerPolicy"], _kept(machine, CONFIG)) == (NEW, "static", TUNED)
     assert json.loads(path.read_text())["schema"] == SCHEMA
@@ -681,6 +683,26 @@ def test_a_node_that_was_tuned_after_an_interrupted_run_keeps_the_newer_tuning(m
     machine.upgrade()
     assert machine.running == NEW
     assert (machine.effective()["cpuManagerPolicy"], machine.effective()["reservedSystemCPUs"]) == ("static", "1")
+
+
+def test_the_record_says_what_the_upgrade_itself_made_of_the_kubelets_files(machine: Machine) -> None:
+    machine.upgrade()
+    record = _record(machine)
+    written = {change.path: (change.before, change.after) for change in record.texts}
+    extra, flags = (str(machine.path(name)) for name in ("/etc/default/kubelet", "/var/lib/kubelet/kubeadm-flags.env"))
+    assert written == {
+        extra: (None, machine.text("/etc/default/kubelet")),
+        flags: (NEW_FLAGS, machine.text("/var/lib/kubelet/kubeadm-flags.env")),
+    }
+
+
+def test_an_interrupted_run_and_the_next_one_are_one_change_of_a_file() -> None:
+    first = FileChange("/etc/default/kubelet", "a", "b", "")
+    again = FileChange("/etc/default/kubelet", "b", "c", "")
+    assert followed([first], [again]) == (FileChange("/etc/default/kubelet", "a", "c", ""),)
+    assert followed([first], [first.inverse("")]) == ()
+    edited = FileChange("/etc/default/kubelet", "x", "c", "")
+    assert followed([first], [edited]) == (edited,), "somebody's edit is not the upgrade's"
 
 
 def test_a_finished_hop_is_left_alone_and_begins_again_after_the_old_kubelet_was_put_back(machine: Machine) -> None:
