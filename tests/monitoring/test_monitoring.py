@@ -118,8 +118,8 @@ def test_prometheus_takes_the_rules_and_each_alert_fires_when_it_should(tmp_path
 
 @pytest.mark.component
 def test_prometheus_takes_the_expressions_of_the_dashboard(tmp_path: Path) -> None:
-    rules = [{"record": "panel", "expr": expr} for panel in queries().values() for expr in panel]
-    rules = [{**rule, "labels": {"number": str(number)}} for number, rule in enumerate(rules)]
+    expressions = [expr for panel in queries().values() for expr in panel]
+    rules = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions)]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     command = [program("promtool"), "check", "rules", str(tmp_path / "rules.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
