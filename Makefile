@@ -36,11 +36,13 @@ check: ## Lint, types and unit tests: what to run before a commit
 test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
 	@tools/setup venv
 	@tools/setup torch
+	@tools/setup monitoring
 	@python -m tools.run_tests test
 
 test-all: ## Everything that proves a promise, on all versions: some hours
 	@tools/setup venv
 	@tools/setup torch
+	@tools/setup monitoring
 	@python -m tools.run_tests all
 
 lint: ## ansible-lint (production), yamllint, ruff, mypy, shellcheck, changelog fragments, Python 3.8 on managed nodes

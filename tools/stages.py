@@ -56,7 +56,14 @@ TABLES = tuple(
 )
 
 
-COMPONENT_TESTS = ("tests/benchmark/pod", "tests/collection", "tests/orchestrator", "tests/playbooks", "tests/tools")
+COMPONENT_TESTS = (
+    "tests/benchmark/pod",
+    "tests/collection",
+    "tests/monitoring",
+    "tests/orchestrator",
+    "tests/playbooks",
+    "tests/tools",
+)
 """The folders with tests marked component: to collect all tests takes longer than many of these run."""
 
 

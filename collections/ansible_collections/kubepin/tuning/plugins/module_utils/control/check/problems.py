@@ -155,3 +155,13 @@ def node_unread(reason: str) -> Problem:
     return Problem(
         "node_unread", "this node", f"cannot be read: {reason.rstrip('.')}", "Repair the access to the host."
     )
+
+
+def metrics_unwritable(directory: str, reason: str) -> Problem:
+    return Problem(
+        "metrics_unwritable",
+        f'node_check_metrics_directory "{directory}"',
+        f"cannot take the metrics: {reason.rstrip('.')}",
+        "Name the folder that node_exporter on the control node reads (--collector.textfile.directory), and let the user of "
+        "this run write there.",
+    )
