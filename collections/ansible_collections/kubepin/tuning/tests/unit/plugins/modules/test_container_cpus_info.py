@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.cpu_cgroups import read_cpu_cgroups
 from ansible_collections.kubepin.tuning.plugins.modules import container_cpus_info
 
 Answer = t.Callable[..., t.Dict[str, t.Any]]
@@ -17,9 +18,7 @@ UID, ID = "3a1c2b7e-6f0e-4d0c-8a8e-0f5f0a1b2c3d", "0f" * 32
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of a machine with cgroup version 2, which the module reads."""
-    monkeypatch.setattr(
-        container_cpus_info, "read_cpu_cgroups", partial(container_cpus_info.read_cpu_cgroups, str(tmp_path))
-    )
+    monkeypatch.setattr(container_cpus_info, "read_cpu_cgroups", partial(read_cpu_cgroups, str(tmp_path)))
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/mountinfo").write_text("29 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     return tmp_path
