@@ -139,7 +139,9 @@ def test_the_server_s_type_check_is_waited_for_and_quoted(evaluate: Evaluate) ->
 
 
 def test_threads_are_set_where_the_server_can(evaluate: Evaluate) -> None:
-    apis: dict[str, Any] = {"admissionregistration.k8s.io/v1": {"MutatingAdmissionPolicy": {}, "MutatingAdmissionPolicyBinding": {}}}
+    apis: dict[str, Any] = {
+        "admissionregistration.k8s.io/v1": {"MutatingAdmissionPolicy": {}, "MutatingAdmissionPolicyBinding": {}}
+    }
     call = "settings | kubepin.tuning.gpu_pod_thread_policy(apis)"
     wanted = evaluate(call, settings={**SETTINGS, "threads": True}, apis=apis)["wanted"]
     assert [item["kind"] for item in wanted] == ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
