@@ -74,6 +74,13 @@ TESTED_WITH = {
 }
 """File without a test of its own name -> the test of what it is a part of, where users would notice its faults."""
 
+TESTS_OF_SEVERAL_PLUGINS = {
+    "filter/filters.py": "what all filters have in common",
+    "modules/documentation.py": "what the documentation of all modules has in common",
+    "modules/uninstall.py": "kubelet_cpu_manager with `state: absent`, apart from its switches",
+}
+"""Tests without a plugin of their name, and why."""
+
 FILES = {str(path.relative_to(MODULE_UTILS)): path.read_text() for path in sorted(MODULE_UTILS.rglob("*.py"))}
 DECISIONS = [name for name in FILES if not name.startswith("node/") and name not in EFFECTFUL]
 
@@ -142,6 +149,26 @@ def test_no_test_is_left_of_a_file_that_is_gone() -> None:
     found = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
     assert found - {str(own_test(name).relative_to(TESTS)) for name in FILES} == set()
     assert set(TESTED_WITH) - set(FILES) == set()
+
+
+PLUGINS = sorted(
+    path.relative_to(MODULE_UTILS.parent)
+    for kind in ("modules", "action", "filter", "inventory")
+    for path in (MODULE_UTILS.parent / kind).glob("*.py")
+)
+UNIT = TESTS.parent
+
+
+def test_each_plugin_has_a_test_of_its_name() -> None:
+    """An action shares that of its module, which documents it."""
+    tested = {path: UNIT / path.parent.name.replace("action", "modules") / f"test_{path.name}" for path in PLUGINS}
+    assert len(PLUGINS) > 50
+    assert [str(path) for path, test in tested.items() if not test.is_file()] == []
+
+
+def test_no_test_is_left_of_a_plugin_that_is_gone() -> None:
+    found = {f"{path.parent.name}/{path.name.removeprefix('test_')}" for path in UNIT.glob("*/test_*.py")}
+    assert found - {str(path) for path in PLUGINS} == set(TESTS_OF_SEVERAL_PLUGINS)
 
 
 def test_an_import_within_a_function_and_a_submodule_count() -> None:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.campaigns.base import expect
+from tests.campaigns.base import AnsibleRun, expect
 from tests.campaigns.worker import MARK, Worker
 
 
@@ -23,22 +22,6 @@ class FaultResult:
     message: str = ""
     failed: str = ""
     seconds: int = 0
-
-
-def flat(text: str) -> str:
-    """Text without line breaks of a terminal."""
-    return re.sub(r"\s+", " ", text)
-
-
-def find_message(output: str, pattern: str) -> str:
-    """The part of a run's output that matches.
-
-    Raises CheckFailed if nothing does.
-    """
-    found = re.search(pattern, flat(output))
-    expect(found is not None, f"no message {pattern}; the end was: {flat(output)[-600:]}")
-    assert found
-    return found[0]
 
 
 Act = Callable[[Worker, FaultResult], None]
@@ -69,10 +52,12 @@ def check_cordon(worker: Worker, row: FaultResult, before: bool = False) -> None
     row.cordon = "as before"
 
 
-def check_left_cordoned(worker: Worker, row: FaultResult, output: str) -> None:
+def check_left_cordoned(worker: Worker, row: FaultResult, run: AnsibleRun) -> None:
     """The cordon was left on purpose, marked as kubepin's, and the run says so."""
     expect(worker.cordoned() == (True, True), f"cordoned and marked: {worker.cordoned()}, expected both")
-    find_message(output, "stays cordoned")
+    result = run.fact("kubepin_result", worker.name)
+    reported = result.get("outcome"), result.get("left_cordoned")
+    expect(reported == ("failed", True), f"outcome and left_cordoned in the fact: {reported}, expected failed and True")
     row.cordon = "left, and reported"
 
 
@@ -93,8 +78,8 @@ def check_module_again(worker: Worker, row: FaultResult) -> None:
 
 def check_playbook_again(worker: Worker, row: FaultResult, before: bool = False) -> None:
     """The next run of the playbook tunes the node and gives it back."""
-    code, output = worker.playbook()
-    expect(code == 0, f"the next run fails: {flat(output)[-600:]}")
+    run = worker.playbook()
+    expect(run.code == 0, f"the next run fails: {run.error}")
     expect(worker.policy() == "static" and worker.up(), "the next run left another policy, or no kubelet")
     expect(worker.cordoned() == (before, False), f"cordoned and marked after the next run: {worker.cordoned()}")
     row.next_run = "converges"

@@ -7,7 +7,9 @@ overloaded, configuration management that puts a file back, and others who work 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ from sandbox.settings import TEST_IMAGE
 from sandbox.shell import wait_for
 from tests.campaigns import fault_hook
 from tests.campaigns.api_proxy import AWAY, THROTTLED, UNAVAILABLE, ApiProxy, Upstream
-from tests.campaigns.base import expect
+from tests.campaigns.base import expect, find_problem, find_text
 from tests.campaigns.fault_checks import (
     Act,
     Fault,
@@ -30,8 +32,6 @@ from tests.campaigns.fault_checks import (
     check_module_again,
     check_playbook_again,
     check_up,
-    find_message,
-    flat,
 )
 from tests.campaigns.worker import ENVIRONMENT, MARK, RUN_SECONDS, SMALL_FOLDERS, Worker
 
@@ -74,13 +74,18 @@ def short_of_processes(position: int, sound: bool, seconds: float = SHORT_SECOND
             expect(not undone.get("failed"), f"the switch cannot be undone: {undone.get('msg')}")
             expect(worker.up(), "the kubelet is not up after the undo")
         expect(worker.policy() == ("none" if failed else "static"), f"failed: {failed}, policy {worker.policy()}")
-        said = "could not be started for 10 s|broken for the campaign"
-        row.message = find_message(result["msg"], said) if failed else "none, switched"
+        row.message = first_cause(result) if failed else "none, switched"
         worker.unwrap()
         check_cordon(worker, row)
         check_module_again(worker, row)
 
     return act
+
+
+def first_cause(result: Mapping[str, Any]) -> str:
+    """Why a switch failed that was short of processes: the kernel's reason, or the kubelet's own line."""
+    kernel, kubelet = os.strerror(errno.EAGAIN), "broken for the campaign"
+    return find_text(result["msg"], kubelet if kubelet in result["msg"] else kernel)
 
 
 def shortages(commands: Mapping[bool, Sequence[str]]) -> list[Fault]:
@@ -147,8 +152,9 @@ def full_with_unsound_settings(full: Sequence[str]) -> Act:
             worker.arm([*worker.steps].index(START) + 1, "fill", paths=[*full])
             result = worker.switch()
             expect(bool(result.get("failed")), "the switch to settings that do not run has succeeded")
-            find_message(result["msg"], "broken for the campaign")
-            row.message = find_message(result["msg"], r"cannot be written \(No space left on device\), and still says")
+            expect(result.get("undone") is True, f"the switch was not undone: {result.get('msg')}")
+            find_text(result["first_cause"], "broken for the campaign")
+            row.message = find_text(result["msg"], "No space left on device")
             check_up(worker, row)
             expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
             expect(worker.text(ENVIRONMENT) == OWNED, f"{ENVIRONMENT} is not as before")
@@ -228,8 +234,8 @@ def api_fails(pattern: Callable[[str], str], fault: api_server.Fault) -> Act:
         upstream = Upstream(worker.sandbox.kubectl.kubeconfig)
         proxy = ApiProxy(upstream.ask, pattern(worker.name), fault, OUTAGE_SECONDS)
         with evictable_pod(worker), proxied(worker, proxy) as path:
-            code, output = worker.playbook("-e", f"kubepin_kubeconfig={path}", "-e", "cpu_manager_timeout=120")
-            expect(code == 0, f"the run fails: {flat(output)[-600:]}")
+            run = worker.playbook("-e", f"kubepin_kubeconfig={path}", "-e", "cpu_manager_timeout=120")
+            expect(run.code == 0, f"the run fails: {run.error}")
             expect(proxy.over, "the run has ended before the API was back")
         expect(worker.policy() == "static", f"policy {worker.policy()}, expected static")
         row.message = "waited for it, tuned"
@@ -271,9 +277,9 @@ def put_back(text: str) -> Act:
         run = worker.start_playbook("-e", "cpu_manager_probe_seconds=30", "-e", "cpu_manager_timeout=120")
         wait_for("the switch is held", lambda: worker.unfinished() and worker.policy() == "static", RUN_SECONDS)
         worker.node.write(ENVIRONMENT, text)
-        code, output = run.end()
-        expect(code != 0, "the run did not fail")
-        row.message = find_message(output, f"{ENVIRONMENT} does not have the text that the switch wrote")
+        ended = run.end()
+        expect(ended.code != 0, "the run did not fail")
+        row.message = find_problem(ended.problems(), "file_put_back")
         check_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
         expect(not worker.unfinished(), "the switch is unfinished")
@@ -294,7 +300,7 @@ def young_mark(purpose: str) -> str:
 MARK_TIMES = {"time": 0, "expires": 3600}
 
 
-def marked_by_another(key: str, value: Callable[[], str], message: str) -> Act:
+def marked_by_another(key: str, value: Callable[[], str], code: str) -> Act:
     """Someone else has cordoned and marked the node: it is left alone."""
 
     def act(worker: Worker, row: FaultResult) -> None:
@@ -302,9 +308,9 @@ def marked_by_another(key: str, value: Callable[[], str], message: str) -> Act:
         worker.annotate(key, value())
         try:
             before = state_of(worker)
-            code, output = worker.playbook()
-            expect(code != 0, "the run did not fail")
-            row.message = find_message(output, message)
+            run = worker.playbook()
+            expect(run.code != 0, "the run did not fail")
+            row.message = find_problem(run.problems(), code)
             expect(state_of(worker) == before, f"before: {before}, after: {state_of(worker)}")
             row.cordon = "left alone"
         finally:
@@ -334,16 +340,16 @@ OTHERS = [
     Fault(
         "others",
         "the young mark of another run",
-        marked_by_another(MARK, lambda: young_mark("present"), "which may still be working on it"),
+        marked_by_another(MARK, lambda: young_mark("present"), "node_in_use"),
     ),
     Fault(
         "others",
         "the mark of an upgrade",
-        marked_by_another(MARK, lambda: young_mark("upgrade"), "or finish its work with upgrade-cluster.yml"),
+        marked_by_another(MARK, lambda: young_mark("upgrade"), "node_in_other_work"),
     ),
     Fault(
         "others",
         "kured's mark",
-        marked_by_another("weave.works/kured-reboot-in-progress", lambda: "true", "is being worked on by kured"),
+        marked_by_another("weave.works/kured-reboot-in-progress", lambda: "true", "node_in_maintenance"),
     ),
 ]

@@ -12,6 +12,7 @@ import argparse
 import json
 import queue
 import re
+import signal
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,9 +28,12 @@ from tests.campaigns.base import (
     add_output_argument,
     add_sandbox_arguments,
     expect,
+    find_problem,
+    find_text,
     markdown_table,
+    no_answer,
     print_table,
-    problem_codes,
+    problems_in,
     sandbox_for,
     write_json,
 )
@@ -42,8 +46,6 @@ from tests.campaigns.fault_checks import (
     check_module_again,
     check_playbook_again,
     check_up,
-    find_message,
-    flat,
 )
 from tests.campaigns.fault_surroundings import (
     AT_ONCE,
@@ -106,7 +108,7 @@ def disk_full(step: int) -> Act:
             worker.arm(step, "fill", paths=SMALL_FOLDERS.split())
             result = worker.switch()
             expect(bool(result.get("failed")), "the switch did not fail on a full disk")
-            row.message = find_message(result["msg"], "No space left on device")
+            row.message = find_text(result["msg"], "No space left on device")
             check_up(worker, row)
             check_cordon(worker, row)
         check_module_again(worker, row)
@@ -123,9 +125,8 @@ def disk_full_repair(worker: Worker, row: FaultResult) -> None:
         worker.arm(1, "fill", paths=SMALL_FOLDERS.split())
         result = worker.module()
         expect(bool(result.get("failed")), "the undoing did not say that it cannot be recorded on a full disk")
-        row.message = find_message(
-            result["msg"], r"was undone\. \S+\.json cannot be written \(No space left on device\), and still says"
-        )
+        expect(result.get("undone") is True, f"the interrupted switch was not undone: {result.get('msg')}")
+        row.message = find_text(result["msg"], "No space left on device")
         check_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
         check_cordon(worker, row)
@@ -139,15 +140,15 @@ def steps_named(worker: Worker, name: str) -> int:
 
 def meet_refusal(worker: Worker, row: FaultResult) -> None:
     """A second playbook on the node is refused, because of the first one's mark."""
-    code, output = worker.playbook()
-    expect(code != 0, "the second run was not refused")
-    row.message = find_message(output, "which may still be working on it")
+    run = worker.playbook()
+    expect(run.code != 0, "the second run was not refused")
+    row.message = find_problem(run.problems(), "node_in_use")
 
 
 def check_first_run(worker: Worker, row: FaultResult, first: Running) -> None:
     """The first playbook ends undisturbed."""
-    code, output = first.end()
-    expect(code == 0, f"the first run fails: {flat(output)[-600:]}")
+    run = first.end()
+    expect(run.code == 0, f"the first run fails: {run.error}")
     check_up(worker, row)
     check_cordon(worker, row)
     check_module_again(worker, row)
@@ -160,10 +161,8 @@ def two_runs(worker: Worker, row: FaultResult) -> None:
     try:
         worker.wait_held()
         meet_refusal(worker, row)
-        result = worker.module()
-        found = problem_codes([result])
-        expect(bool({"node_locked", "another_run_active"} & found), f"the second module was not refused: {found}")
-        row.message += f"; {result['msg']}"
+        refusal = find_problem(problems_in([worker.module()]), "node_locked", "another_run_active")
+        row.message += f"; {refusal}"
     finally:
         worker.release()
     check_first_run(worker, row, first)
@@ -199,8 +198,7 @@ def corrupted_journal(worker: Worker, row: FaultResult) -> None:
     worker.node.write("/var/lib/kubepin/switches/20260101T000000.000Z.json", "{")
     pid = worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet")
     result = worker.module()
-    expect("journal_unreadable" in problem_codes([result]), f"a damaged journal was not refused: {result.get('msg')}")
-    row.message = result["msg"]
+    row.message = find_problem(problems_in([result]), "journal_unreadable")
     expect(worker.node.run("systemctl", "show", "-p", "MainPID", "kubelet") == pid, "the kubelet was restarted")
     check_up(worker, row)
     check_cordon(worker, row)
@@ -214,9 +212,11 @@ def corrupted_journal(worker: Worker, row: FaultResult) -> None:
 def killed_in_playbook(worker: Worker, row: FaultResult) -> None:
     """SIGKILL of the module within a playbook, which undoes it at once."""
     worker.arm(steps_named(worker, PLACED) + 1, "kill")
-    code, output = worker.playbook()
-    expect(code != 0, "the run did not fail")
-    row.message = find_message(output, "Ansible's program on the node was killed by signal 9")
+    run = worker.playbook()
+    expect(run.code != 0, "the run did not fail")
+    ends = [result.values["rc"] for result in run.failures if "module_stdout" in result.values]
+    expect(ends == [128 + signal.SIGKILL], f"exit status of Ansible's program on the node: {ends}, expected 137")
+    row.message = run.fact("kubepin_result", worker.name)["first_cause"]
     check_up(worker, row)
     expect(worker.policy() == "none", "the killed switch was not undone by the same run")
     check_cordon(worker, row)
@@ -231,11 +231,13 @@ def ssh_cut(worker: Worker, row: FaultResult) -> None:
     worker.shell("pkill -9 -f '[s]shd: root' || true")
     time.sleep(1)
     worker.release()
-    code, output = run.end()
-    expect(code != 0, "the run did not fail")
-    row.message = find_message(output, "cannot be reached any more")
+    ended = run.end()
+    expect(ended.code != 0, "the run did not fail")
+    lost = [result.task for result in ended.results if result.values.get("unreachable")]
+    expect(bool(lost), f"no task lost its host: {ended.error}")
+    row.message = ended.fact("kubepin_result", worker.name)["first_cause"]
     check_up(worker, row)
-    check_left_cordoned(worker, row, output)
+    check_left_cordoned(worker, row, ended)
     check_playbook_again(worker, row)
 
 
@@ -295,8 +297,8 @@ def api_server_pause(worker: Worker, row: FaultResult) -> None:
     with without_api_server(worker):
         worker.release()
         time.sleep(20)
-    code, output = run.end()
-    expect(code == 0, f"the run fails: {flat(output)[-600:]}")
+    ended = run.end()
+    expect(ended.code == 0, f"the run fails: {ended.error}")
     row.message = "waited for it, tuned"
     check_up(worker, row)
     check_cordon(worker, row)
@@ -310,29 +312,34 @@ def api_server_stopped(worker: Worker, row: FaultResult) -> None:
     worker.wait_held()
     with without_api_server(worker):
         worker.release()
-        code, output = run.end()
-        expect(code != 0, "the run did not fail")
-        row.message = find_message(output, "(?i)connection refused|max retries exceeded|cannot be reached|no answer")[
-            :160
-        ]
+        ended = run.end()
+        expect(ended.code != 0, "the run did not fail")
+        unanswered = [result.task for result in ended.failures if no_answer(result.values)]
+        expect(bool(unanswered), f"no task waited in vain for the API server: {ended.error}")
+        row.message = ended.fact("kubepin_result", worker.name)["first_cause"]
         check_up(worker, row)
         expect(worker.policy() == "none", "the switch that the API did not confirm was not taken back")
-    check_left_cordoned(worker, row, output)
+    check_left_cordoned(worker, row, ended)
     check_playbook_again(worker, row)
 
 
-def broken_kubelet(fault: str, message: str, before: bool = False) -> Act:
-    """A kubelet that does not work with the new settings."""
+def broken_kubelet(fault: str, line: str, before: bool = False) -> Act:
+    """A kubelet that does not work with the new settings.
+
+    :param line: a part of the line that it logs
+    """
 
     def act(worker: Worker, row: FaultResult) -> None:
         if before:
             worker.cordon()
         worker.wrap(fault)
         started = time.monotonic()
-        code, output = worker.playbook()
+        run = worker.playbook()
         took = time.monotonic() - started
-        expect(code != 0, "the run did not fail")
-        row.message = f"{find_message(output, message)} (undone by the run, which took {took:.0f} s)"
+        expect(run.code != 0, "the run did not fail")
+        result = run.fact("kubepin_result", worker.name)
+        expect(result.get("outcome") == "undone", f"outcome {result.get('outcome')}, expected undone: {run.error}")
+        row.message = f"{find_text(result['first_cause'], line)} (undone by the run, which took {took:.0f} s)"
         worker.unwrap()
         check_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
@@ -345,8 +352,8 @@ def broken_kubelet(fault: str, message: str, before: bool = False) -> Act:
 def cordoned_by_another(worker: Worker, row: FaultResult) -> None:
     """A cordon that is not kubepin's outlives a run that succeeds."""
     worker.cordon()
-    code, output = worker.playbook()
-    expect(code == 0, f"the run fails: {flat(output)[-600:]}")
+    run = worker.playbook()
+    expect(run.code == 0, f"the run fails: {run.error}")
     row.message = "none"
     check_up(worker, row)
     check_cordon(worker, row, before=True)
@@ -374,7 +381,7 @@ KUBELETS = [
     ),
     Fault("kubelet", "fails after 5 s", broken_kubelet(AFTER.format(5), "broken after 5 s")),
     Fault("kubelet", "fails after 15 s", broken_kubelet(AFTER.format(15), "broken after 15 s")),
-    Fault("kubelet", "never gets healthy", broken_kubelet(NEVER, "/healthz does not answer")),
+    Fault("kubelet", "never gets healthy", broken_kubelet(NEVER, "waits for ever")),
 ]
 API = [
     Fault("api", "the API server is away for 20 s after the switch", api_server_pause, alone=True),

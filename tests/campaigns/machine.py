@@ -19,6 +19,7 @@ from sandbox.machines import Machine
 from sandbox.settings import DEFAULT_KUBERNETES, GPU_RESOURCE, TEST_IMAGE, Paths
 from sandbox.shell import wait_for
 from tests.campaigns.base import (
+    AnsibleRun,
     CheckFailed,
     add_output_argument,
     expect,
@@ -123,11 +124,11 @@ class MachineLab:
     def start(self, playbook: str) -> Running:
         return self.worker.start_playbook(*TIMEOUT, playbook=playbook)
 
-    def succeed(self, playbook: str) -> str:
+    def succeed(self, playbook: str) -> AnsibleRun:
         """Run a playbook to its end, which must be good."""
-        code, output = self.start(playbook).end(RUN_SECONDS)
-        expect(code == 0, f"{playbook} failed:\n{output[-3000:]}")
-        return output
+        run = self.start(playbook).end(RUN_SECONDS)
+        expect(run.code == 0, f"{playbook} failed: {run.error}")
+        return run
 
     def pod(self) -> str:
         """Look at a pod with exclusive CPUs; return its cgroup's values."""
@@ -159,8 +160,8 @@ class MachineLab:
     def steps(self) -> None:
         """All that is done."""
         started = time.monotonic()
-        output = self.succeed("tune-gpu-nodes.yml")
-        self.note("tune", started, verdict(output, self.machine.name))
+        run = self.succeed("tune-gpu-nodes.yml")
+        self.note("tune", started, verdict(run, self.machine.name))
         started = time.monotonic()
         self.note("a Guaranteed pod of 2 CPUs with a GPU stand-in", started, self.pod())
         started = time.monotonic()
@@ -173,23 +174,23 @@ class MachineLab:
         expect(cordoned and marked, f"after the cut: cordoned {cordoned}, marked {marked}; expected both")
         self.note("boot until the kubelet is up", started, f"policy {self.worker.policy()}, cordoned as kubepin's")
         started = time.monotonic()
-        output = self.succeed("rollback-gpu-nodes.yml")
+        run = self.succeed("rollback-gpu-nodes.yml")
         expect(self.worker.policy() == "none", f"the policy is {self.worker.policy()} after the rollback")
         expect(self.worker.cordoned() == (False, False), "the node is still cordoned or marked after the rollback")
         expect(not self.worker.unfinished(), "a journal is still unfinished")
-        self.note("rollback, run again", started, verdict(output, self.machine.name))
+        self.note("rollback, run again", started, verdict(run, self.machine.name))
 
 
-def verdict(output: str, node: str) -> str:
-    """What a run said of a node in its report.
+def verdict(run: AnsibleRun, node: str) -> str:
+    """What a run reports of a node.
 
-    Raises CheckFailed if it said nothing.
+    Raises CheckFailed if it reports nothing.
     """
-    lines = [line.strip(" \"',-") for line in output.splitlines()]
-    found = [" ".join(line.split()) for line in lines if line.startswith(node) and " -> " in line]
-    if not found:
-        raise CheckFailed(f"the run reports nothing about {node}:\n{output[-2000:]}")
-    return found[-1]
+    result = run.fact("kubepin_result", node)
+    expect(bool(result), f"the run reports nothing about {node}: {run.error}")
+    words = [f"{result['policy_before']} -> {result['policy']}"]
+    words += [f"reserved {result['reserved']['cpus']}"] if result["reserved"] else []
+    return ", ".join([result["outcome"], *words, *result["verified"]])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

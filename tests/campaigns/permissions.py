@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -27,7 +28,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.per
 from sandbox.settings import Paths
 from sandbox.state import State
 from tests.campaigns.base import (
+    JSON_LINES,
     ROOT,
+    AnsibleRun,
     CheckFailed,
     add_output_argument,
     add_sandbox_arguments,
@@ -197,14 +200,23 @@ def covers(granted: Right, used: Right) -> bool:
     return granted[:3] == used[:3] and granted.namespace in ("", used.namespace)
 
 
-def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> AnsibleRun:
+    """Run a playbook as the user of a kubeconfig."""
     variables = {
         "kubepin_kubeconfig": str(kubeconfig),
         "cpu_manager_probe_namespace": NAMESPACES["probe"],
         "kubepin_runs": str(folder),
     }
     command = ["ansible-playbook", "-i", "inventory/sandbox", playbook, "-e", json.dumps(variables), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **JSON_LINES}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return AnsibleRun.ended(done.returncode, done.stdout + done.stderr)
+
+
+def missing_rights(run: AnsibleRun) -> list[str]:
+    """The rights that a run was refused for."""
+    checks = [result.values for result in run.results if result.values["action"] == "kubepin.tuning.api_rights_info"]
+    return [text for values in checks for text in values.get("problems") or ()]
 
 
 def _output(*command: str, text: str = "") -> str:
@@ -264,7 +276,8 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         without_rights = play("tune-gpu-nodes.yml", cluster.kubeconfig(folder, "kubepin-none", "none"), folder)
-        failed |= without_rights.returncode == 0 or "nothing was changed" not in without_rights.stdout
+        missing = missing_rights(without_rights)
+        failed |= without_rights.code == 0 or without_rights.changed or not missing
         for purpose, playbook, arguments in RUNS:
             if purpose not in chosen:
                 continue
@@ -272,18 +285,15 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
                 cluster.make_unpinned()
             groups = [f"kubepin:{each}" for each in NEEDS.get(purpose, (purpose,))]
             done = play(playbook, cluster.kubeconfig(folder, f"kubepin-{purpose}", *groups), folder, *arguments)
-            outcome = "passed" if done.returncode == 0 else "FAILED"
+            outcome = "passed" if done.code == 0 else "FAILED"
             check = " --check" if "--check" in arguments else ""
             print(f"{playbook}{check} as kubepin-{purpose}: {outcome}", flush=True)
             ran[purpose].append(f"`{playbook}{check}` {outcome}")
-            if done.returncode:
+            if done.code:
                 failed = True
-                print(done.stdout[-4000:] + done.stderr[-1000:])
-    refusal = without_rights.stdout[without_rights.stdout.find("fatal:") :].split("\n\n")[0]
+                print(done.error)
     lines = table(*asked(cluster.requests()), ran)
-    text = "\n".join(
-        [*lines, "", "tune-gpu-nodes.yml of a user without rights:", "", "```", refusal.strip(), "```", ""]
-    )
+    text = "\n".join([*lines, "", "tune-gpu-nodes.yml of a user without rights:", "", "```", *missing, "```", ""])
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{state.kubernetes}.md").write_text(text)
     print(text)

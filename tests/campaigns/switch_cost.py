@@ -13,9 +13,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from sandbox.cluster import ready_sandbox
 from sandbox.settings import Paths
 from tests.campaigns.base import (
     ROOT,
+    AnsibleRun,
     CheckFailed,
     add_output_argument,
     add_sandbox_arguments,
@@ -33,7 +33,7 @@ from tests.campaigns.base import (
     sandbox_for,
     write_json,
 )
-from tests.campaigns.worker import JSON_OUTPUT, RUN_SECONDS, Running, Worker
+from tests.campaigns.worker import RUN_SECONDS, Running, Worker
 
 PAIRS = 10
 PLAYBOOK_RUNS = 3
@@ -102,39 +102,30 @@ def downtimes(worker: Worker) -> dict[str, list[float]]:
     return times
 
 
-def play(command: Sequence[str], environment: dict[str, str]) -> tuple[float, dict[str, Any]]:
-    """Seconds and the json callback's report of a playbook.
+def play(command: Sequence[str], environment: dict[str, str]) -> tuple[float, AnsibleRun]:
+    """Seconds of a playbook, and what it reports.
 
     Raises CheckFailed if it fails.
     """
     started = time.monotonic()
-    code, output = Running(command, {**environment, **JSON_OUTPUT}).end(4 * RUN_SECONDS)
+    run = Running(command, environment).end(4 * RUN_SECONDS)
     seconds = time.monotonic() - started
-    expect(code == 0, f"`{' '.join(command)}` fails: {output[-800:]}")
-    report: dict[str, Any] = json.loads(output[output.find("{\n") :])
-    return seconds, report
+    expect(run.code == 0, f"`{' '.join(command)}` fails: {run.error}")
+    return seconds, run
 
 
-def seconds_of(duration: dict[str, str]) -> float:
-    """How long a task took."""
-    ends = [datetime.fromisoformat(duration[end]) for end in ("start", "end")]
-    return (ends[1] - ends[0]).total_seconds()
-
-
-def tasks_of(report: dict[str, Any], host: str) -> list[tuple[str, str, float]]:
+def tasks_of(run: AnsibleRun, host: str) -> list[tuple[str, str, float]]:
     """Play, name and seconds of each task that ran for a host; what was skipped, and inclusions, which do nothing, are left out."""
-    found = []
-    for each in report["plays"]:
-        for task in each["tasks"]:
-            result = task["hosts"].get(host)
-            if (
-                result is None
-                or result.get("skipped")
-                or str(result.get("action", "")).split(".")[-1].startswith("include_")
-            ):
-                continue
-            found.append((each["play"]["name"], task["task"]["name"], seconds_of(task["task"]["duration"])))
-    return found
+    return [
+        (result.play, result.task, result.seconds)
+        for result in run.results
+        if result.host == host and not result.values.get("skipped") and not is_inclusion(result.values)
+    ]
+
+
+def is_inclusion(values: Mapping[str, Any]) -> bool:
+    """Whether a task only included others."""
+    return str(values.get("action", "")).split(".")[-1].startswith("include_")
 
 
 def whole_playbook(worker: Worker) -> dict[str, Any]:
@@ -142,8 +133,8 @@ def whole_playbook(worker: Worker) -> dict[str, Any]:
     seconds, tasks = [], []
     for number in range(PLAYBOOK_RUNS):
         worker.reset()
-        took, report = play(["ansible-playbook", "tune-gpu-nodes.yml", "--limit", worker.name], worker.environment)
-        tasks = tasks_of(report, worker.name)
+        took, run = play(["ansible-playbook", "tune-gpu-nodes.yml", "--limit", worker.name], worker.environment)
+        tasks = tasks_of(run, worker.name)
         seconds.append(took)
         print(f"playbook {number + 1}/{PLAYBOOK_RUNS}: {took:.1f} s, {len(tasks)} tasks", flush=True)
     return {"seconds": seconds, "tasks": tasks}
@@ -176,12 +167,12 @@ def nothing_to_do(workers: Sequence[Worker]) -> dict[str, list[float]]:
             (site / "hosts.json").write_text(json.dumps(many_hosts(workers, count)))
             common = ROOT / "inventory/sandbox/group_vars/all.yml"
             (site / "group_vars" / "all.yml").write_text(common.read_text())
-            took, report = play(["ansible-playbook", "-i", str(site), "tune-gpu-nodes.yml"], workers[0].environment)
-            changed = sum(stats_of["changed"] for stats_of in report["stats"].values())
+            took, run = play(["ansible-playbook", "-i", str(site), "tune-gpu-nodes.yml"], workers[0].environment)
+            changed = sum(stats_of["changed"] for stats_of in run.stats.values())
             expect(not changed, f"a run that should have nothing to do changed {changed} things")
             times[str(count)].append(took)
             print(
-                f"nothing to do, {count} hosts: {took:.1f} s, {len(tasks_of(report, 'host-000'))} tasks a host",
+                f"nothing to do, {count} hosts: {took:.1f} s, {len(tasks_of(run, 'host-000'))} tasks a host",
                 flush=True,
             )
     return times

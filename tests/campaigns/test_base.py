@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a campaign's sandbox is made, its logs collected and it is removed, and how tables are written."""
+"""When a campaign's sandbox is made, its logs collected and it is removed, how runs are read, and how tables are written."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -65,24 +69,95 @@ def test_cells_cannot_break_a_table() -> None:
     ]
 
 
-OUTPUT = """
-TASK [kubeadm_upgrade : Node | Install and start the new kubelet] **************
-fatal: [worker-1]: FAILED! => {
-    "changed": false,
-    "msg": "/run/kubepin.lock is held.",
-    "problems": [
-        {
-            "code": "node_locked",
-            "text": "/run/kubepin.lock is held."
-        }
+def event(kind: str, **values: object) -> str:
+    return json.dumps({"_event": f"v2_{kind}", "_timestamp": "2026-11-28T08:00:00Z", **values})
+
+
+def ended(kind: str, task: str, host: str, **values: object) -> str:
+    duration = {"start": "2026-11-28T08:00:00.000000Z", "end": "2026-11-28T08:00:01.500000Z"}
+    return event(f"runner_on_{kind}", task={"name": task, "duration": duration}, hosts={host: values})
+
+
+LOCKED = {"code": "node_locked", "text": "/run/kubepin.lock is held."}
+IN_USE = {"code": "node_in_use", "text": "node w2 is in use."}
+OUTPUT = "\n".join(
+    [
+        "[WARNING]: no event",
+        event("playbook_on_play_start", play={"name": "Switch"}),
+        event("playbook_on_task_start", task={"name": "kubeadm_upgrade : Node | Install"}, hosts={}),
+        ended("failed", "Install", "w1", failed=True, msg=LOCKED["text"], problems=[LOCKED]),
+        ended("ok", "Read", "w2", changed=False, problems=[{"code": "waived_later", "text": "waived."}]),
+        ended("ok", "Set", "w2", ansible_facts={"kubepin_plan": {"problems": [IN_USE]}, "other": {"problems": [{}]}}),
+        ended("unreachable", "Wait", "w2", unreachable=True, changed=False, msg="no\n answer", status=None),
+        event("playbook_on_stats", stats={"w1": {"ok": 1, "changed": 0, "failures": 1, "unreachable": 0}}),
     ]
-}
-failed: [worker-2 -> localhost] (item=a) => {"msg": "of a loop"}
-fatal: [worker-2 -> localhost]: FAILED! => {"changed": false, "msg": "no answer", "status": null}
+)
+
+
+def test_a_run_is_read_from_its_events() -> None:
+    run = base.AnsibleRun.ended(2, OUTPUT)
+    assert [(each.play, each.task, each.host, each.seconds) for each in run.failures] == [
+        ("Switch", "Install", "w1", 1.5),
+        ("Switch", "Wait", "w2", 1.5),
+    ]
+    assert run.problems() == {"node_locked": LOCKED["text"], "node_in_use": IN_USE["text"]}
+    assert run.fact("kubepin_plan", "w2") == {"problems": [IN_USE]}
+    assert run.fact("kubepin_plan", "w1") == run.fact("kubepin_result") == {}
+    assert (run.error, run.other_output, run.changed, run.changed_nothing) == (
+        "no answer",
+        ["[WARNING]: no event"],
+        False,
+        False,
+    )
+    assert [base.no_answer(each.values) for each in run.failures] == [False, True]
+
+
+def test_a_task_is_announced_as_soon_as_it_starts() -> None:
+    run = base.AnsibleRun()
+    assert [name for line in OUTPUT.splitlines() if (name := run.read(line))] == ["kubeadm_upgrade : Node | Install"]
+
+
+def test_a_run_without_a_result_is_no_success() -> None:
+    with pytest.raises(base.CheckFailed, match="no result: ERROR! broken"):
+        _ = base.AnsibleRun.ended(4, "ERROR! broken").last
+    assert not base.AnsibleRun.ended(4, "ERROR! broken").changed_nothing
+
+
+def test_a_problem_is_found_by_its_code_and_its_absence_fails() -> None:
+    found = base.problems_in([{"problems": [LOCKED]}, {}])
+    assert base.find_problem(found, "another_run_active", "node_locked") == LOCKED["text"]
+    with pytest.raises(base.CheckFailed, match="expected the problem node_in_use, found"):
+        base.find_problem(found, "node_in_use")
+
+
+def test_the_text_of_another_program_is_found_across_line_breaks_and_its_absence_fails() -> None:
+    assert base.find_text("the\n  cause is", "the cause") == "the cause"
+    with pytest.raises(base.CheckFailed, match='"no space" is not in: something else'):
+        base.find_text("something else", "no space")
+
+
+def test_the_callback_s_own_output_is_read(tmp_path: Path) -> None:
+    """With the real callback, and a task that fails and is rescued."""
+    (tmp_path / "play.yml").write_text(PLAY)
+    environment = {**os.environ, **base.JSON_LINES}
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    done = subprocess.run(command, env=environment, cwd=base.ROOT, capture_output=True, text=True, check=False)
+    run = base.AnsibleRun.ended(done.returncode, done.stdout)
+    assert (run.code, [each.task for each in run.failures], run.changed_nothing) == (0, ["Break"], True)
+    assert run.problems() == {"node_in_use": "in use"}
+
+
+PLAY = """
+- name: Play
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Block
+      block:
+        - name: Break
+          ansible.builtin.fail: {msg: broken}
+      rescue:
+        - name: Publish
+          ansible.builtin.set_fact:
+            kubepin_plan: {problems: [{code: node_in_use, text: in use}]}
 """
-
-
-def test_failures_are_read_from_the_output_of_a_playbook() -> None:
-    results = base.failed_results(OUTPUT)
-    assert [result["msg"] for result in results] == ["/run/kubepin.lock is held.", "no answer"]
-    assert base.problem_codes(results) == {"node_locked"}

@@ -17,11 +17,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.pro
 
 from tests.campaigns import fault_hook
 from tests.campaigns.__main__ import main
-from tests.campaigns.base import CheckFailed
-from tests.campaigns.fault_checks import FaultResult, find_message
+from tests.campaigns.fault_checks import FaultResult
 from tests.campaigns.fault_surroundings import young_mark
 from tests.campaigns.faults import GROUPS, SAMPLE, faults_of, read_rows, show
-from tests.campaigns.worker import result_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = [
@@ -156,17 +154,6 @@ def test_the_mark_of_another_run_is_one_that_kubepin_heeds(purpose: str, code: s
     assert problem.code == code
     assert mark.expires is not None
     assert why_not_ours("gpu-01", mark, Mark(purpose, "mine"), mark.expires + 1, is_running) is None
-
-
-def test_a_message_is_found_across_line_breaks_and_its_absence_fails() -> None:
-    assert find_message("the\n  cause is", "the cause") == "the cause"
-    with pytest.raises(CheckFailed, match="no message no space"):
-        find_message("something else", "no space")
-
-
-def test_a_module_without_a_result_is_no_success() -> None:
-    with pytest.raises(CheckFailed, match="no result"):
-        result_of("ERROR! broken")
 
 
 def test_a_failed_row_is_counted_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.campaigns.base import CheckFailed
+from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult
 from tests.campaigns.machine import pinning_problems, scope, verdict
 
 STATE: dict[str, Any] = {"policyName": "static", "defaultCpuSet": "0-1,4-7", "entries": {"uid": {"main": "2-3"}}}
@@ -47,8 +47,17 @@ def test_the_cgroup_of_a_guaranteed_pod() -> None:
     assert scope(pod) == "/sys/fs/cgroup/kubepods.slice/kubepods-pod12_34.slice/cri-containerd-abc.scope"
 
 
-def test_the_verdict_is_the_report_s_line() -> None:
-    output = 'TASK [x]\n  - "  lab-machine-1   none -> static   reserved 0",\n'
-    assert verdict(output, "lab-machine-1") == "lab-machine-1 none -> static reserved 0"
+def test_the_verdict_is_what_the_run_reports() -> None:
+    reserved, verified = {"cpus": "0", "explanation": "a core"}, ["Ready"]
+    result = {
+        "outcome": "tuned",
+        "policy_before": "none",
+        "policy": "static",
+        "reserved": reserved,
+        "verified": verified,
+    }
+    run = AnsibleRun()
+    run.results = [TaskResult("Switch", "Set", "lab-machine-1", 0.1, {"ansible_facts": {"kubepin_result": result}})]
+    assert verdict(run, "lab-machine-1") == "tuned, none -> static, reserved 0, Ready"
     with pytest.raises(CheckFailed, match="reports nothing about lab-machine-2"):
-        verdict(output, "lab-machine-2")
+        verdict(run, "lab-machine-2")

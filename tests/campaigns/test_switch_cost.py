@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from tests.campaigns.base import AnsibleRun, TaskResult
 from tests.campaigns.switch_cost import paired_ratio, tasks_of
 
 
@@ -22,16 +21,12 @@ def test_the_interval_is_students_on_logarithms() -> None:
     assert ratio.low < 1 < ratio.high, "two pairs that differ fourfold prove nothing"
 
 
-def task(name: str, host: str, **result: Any) -> dict[str, Any]:
-    duration = {"start": "2026-01-01T00:00:00.000000Z", "end": "2026-01-01T00:00:01.500000Z"}
-    return {"task": {"name": name, "duration": duration}, "hosts": {host: result}}
-
-
 def test_tasks_that_did_nothing_are_not_counted() -> None:
-    tasks = [
-        task("drain", "a", action="kubepin.tuning.node_drain"),
-        task("skipped", "a", action="ansible.builtin.debug", skipped=True),
-        task("include", "a", action="ansible.builtin.include_tasks"),
-        task("of another host", "b", action="ansible.builtin.debug"),
+    run = AnsibleRun()
+    run.results = [
+        TaskResult("Switch", "drain", "a", 1.5, {"action": "kubepin.tuning.node_drain"}),
+        TaskResult("Switch", "skipped", "a", 1.5, {"action": "ansible.builtin.debug", "skipped": True}),
+        TaskResult("Switch", "include", "a", 1.5, {"action": "ansible.builtin.include_tasks"}),
+        TaskResult("Switch", "of another host", "b", 1.5, {"action": "ansible.builtin.debug"}),
     ]
-    assert tasks_of({"plays": [{"play": {"name": "Switch"}, "tasks": tasks}]}, "a") == [("Switch", "drain", 1.5)]
+    assert tasks_of(run, "a") == [("Switch", "drain", 1.5)]

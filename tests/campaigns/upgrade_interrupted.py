@@ -12,25 +12,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.campaigns.base import (
+    JSON_LINES,
     ROOT,
+    AnsibleRun,
     CheckFailed,
     expect,
-    failed_results,
     new_sandbox,
+    no_answer,
     playbook,
     print_table,
-    problem_codes,
 )
 
 NAME, BEFORE, AFTER = "interrupted", "1.21.14", "1.22.17"
@@ -50,11 +51,7 @@ LIMIT_SECONDS = 900
 REFUSED_SECONDS, REFUSED_TIMES = 10, 30
 RESCUE = "Say what happened, where the cluster is, and how to go on or back"
 
-TASK = re.compile(r"^TASK \[kubeadm_upgrade : (\w+) \| (.*)\] \**$")
-STEP = re.compile(r'^\s*" *\d+\. \S+   (.+?)   (keep copies|kubeadm upgrade apply|node:)')
-PLACE = re.compile(r'^\s*"  (\S+ .*kubelet \d.*?)",?$')
-RECAP = re.compile(r"^\S+ +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)")
-ACTIONS = {"keep copies": "prepare", "kubeadm upgrade apply": "apply", "node:": "node"}
+ROLE = "kubeadm_upgrade : "
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,20 @@ class Point:
 
 @dataclass
 class RunOutcome:
-    """What one run found and how it ended; `killed` None: by itself."""
+    """One run, and where it was killed; None: it ended by itself."""
 
-    found: list[str] = field(default_factory=list)
-    steps: list[tuple[str, str]] = field(default_factory=list)
+    run: AnsibleRun = field(default_factory=AnsibleRun)
     killed: Point | None = None
-    code: int | None = None
-    recap: list[tuple[int, int, int]] = field(default_factory=list)
-    output: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What it found and planned; empty if it was killed before, or could not read the cluster."""
+        return self.run.fact("kubepin_upgrade_plan")
+
+    @property
+    def steps(self) -> list[Mapping[str, Any]]:
+        return list(self.plan.get("steps") or ())
 
 
 def children(mark: str) -> Iterator[int]:
@@ -99,8 +101,7 @@ def kill(mark: str) -> None:
 def run_until(hit: set[Point]) -> RunOutcome:
     """One run, killed at the first point that is not in *hit*."""
     outcome, mark, started = RunOutcome(), f"INTERRUPTED_RUN={uuid.uuid4()}", time.monotonic()
-    whole_lines = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
-    environment = {**os.environ, **dict([mark.split("=")]), **whole_lines}
+    environment = {**os.environ, **dict([mark.split("=")]), **JSON_LINES, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(PLAYBOOK, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
     assert process.stdout
     number, due, point, rest, changed = -1, None, None, b"", False
@@ -113,32 +114,26 @@ def run_until(hit: set[Point]) -> RunOutcome:
             break
         data = os.read(process.stdout.fileno(), 65536)
         if not data:
-            outcome.code = process.wait()
+            outcome.run.code = process.wait()
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in (line.decode(errors="replace") for line in lines):
-            outcome.output.append(line)
-            if step := STEP.match(line):
-                outcome.steps.append((ACTIONS[step[2]], step[1]))
-            elif place := PLACE.match(line):
-                outcome.found.append(place[1])
-            elif recap := RECAP.match(line):
-                outcome.recap.append((int(recap[1]), int(recap[2]), int(recap[3])))
-            task = TASK.match(line)
-            if not task or due:
+            announced = outcome.run.read(line) or ""
+            if not announced.startswith(ROLE) or due:
                 continue
-            number += task[2] == "Note when it began"
-            if not 0 <= number < len(outcome.steps) or task[2] == RESCUE:
+            group, _, task = announced.removeprefix(ROLE).partition(" | ")
+            number += task == "Note when it began"
+            if not 0 <= number < len(outcome.steps) or task == RESCUE:
                 continue
-            action, hosts = outcome.steps[number]
-            if task[1] not in SUITED[action]:
+            action, hosts = outcome.steps[number]["action"], ", ".join(outcome.steps[number]["hosts"])
+            if group not in SUITED[action]:
                 continue
-            changes = task[2] in CHANGES and (action == "prepare" or task[1] != "Step")  # else it is done already
-            within = CHANGES[task[2]] if changes else None
+            changes = task in CHANGES and (action == "prepare" or group != "Step")  # else it is done already
+            within = CHANGES[task] if changes else None
             times = [*([0.0] if changed or changes else []), *([within] if within else [])]
             changed = changes
             point = next(
-                (p for p in (Point(hosts, action, f"{task[1]} | {task[2]}", s) for s in times) if p not in hit), None
+                (p for p in (Point(hosts, action, f"{group} | {task}", s) for s in times) if p not in hit), None
             )
             due = time.monotonic() + point.seconds if point else None
     process.stdout.close()
@@ -147,19 +142,19 @@ def run_until(hit: set[Point]) -> RunOutcome:
     return outcome
 
 
-def place(line: str) -> str:
-    """A node's line of the plan, as short as the table wants it."""
-    words = re.sub(rf"^{NAME}-", "", re.sub(r" {2,}", ": ", line))
-    words = re.sub(r"kubeadm \S+, |CPU manager ", "", words)
-    return words.replace("cordoned by an interrupted upgrade", "interrupted").replace("stays cordoned", "cordoned")
+def place(node: Mapping[str, Any]) -> str:
+    """A node's state in the plan, as short as the table wants it."""
+    words = [f"API server {node['api_server']}"] if node["api_server"] else []
+    words += [f"kubelet {node['kubelet']}", f"policy {node['policy']}"]
+    words += [word for word, key in (("interrupted", "in_progress"), ("cordoned", "cordoned")) if node[key]]
+    return f"{node['node'].removeprefix(f'{NAME}-')}: {', '.join(words)}"
 
 
-def refusal(output: str) -> str | None:
+def refusal(run: AnsibleRun) -> str | None:
     """Why a run was refused that came too early after a killed one; None if it was not."""
-    results = failed_results(output)
-    if {"node_locked", "another_run_active"} & problem_codes(results):
+    if {"node_locked", "another_run_active"} & run.problems().keys():
         return "refused, nothing changed: what a killed run began still works on the node"
-    if any("status" in result and result["status"] is None for result in results):  # no answer from the API server
+    if any(no_answer(result.values) for result in run.failures):
         return "refused, nothing changed: kubeadm, which a killed run began, restarts the API server"
     return None
 
@@ -171,23 +166,21 @@ def interrupt() -> list[tuple[RunOutcome, str]]:
     refused = 0
     while True:
         outcome = run_until(hit)
-        text = "\n".join(outcome.output)
-        refused_because = refusal(text)
+        refused_because = refusal(outcome.run)
         if outcome.killed:
             refused = 0
             hit.add(outcome.killed)
             ended = f"{outcome.killed.action} {outcome.killed.hosts.replace(f'{NAME}-', '')}: {outcome.killed.task}" + (
                 f" after {outcome.killed.seconds:g} s" if outcome.killed.seconds else ""
             )
-        elif outcome.code == 0:
+        elif outcome.run.code == 0:
             ended = "done"
         elif refused_because and refused < REFUSED_TIMES:
             ended = refused_because
             refused += 1
             time.sleep(REFUSED_SECONDS)
         else:
-            print(text)
-            raise CheckFailed(f"after {len(runs)} runs, the next one did not go on: see above")
+            raise CheckFailed(f"after {len(runs)} runs, the next one did not go on: {outcome.run.error}")
         runs.append((outcome, ended))
         print(f"{len(runs):>3}. {ended} ({outcome.seconds:.0f} s)", flush=True)
         if ended == "done":
@@ -199,7 +192,7 @@ def show(runs: list[tuple[RunOutcome, str]]) -> None:
     rows = []
     before: list[str] = []
     for number, (outcome, ended) in enumerate(runs, start=1):
-        found = [place(line) for line in outcome.found]
+        found = [place(node) for node in outcome.plan.get("position") or ()]
         changes = [line for line in found if line not in before] or (["as before"] if found else ["not read"])
         rows.append((str(number), "\n".join(changes), str(len(outcome.steps)), ended))
         before = found or before
@@ -221,7 +214,7 @@ def run(_options: argparse.Namespace) -> int:
         show(interrupt())
         playbook("molecule/upgrade/verify.yml")
         last = run_until(set())
-        nothing_done = last.code == 0 and bool(last.recap) and not any(any(numbers) for numbers in last.recap)
-        expect(nothing_done, "a further run was to change nothing:\n" + "\n".join(last.output))
+        nothing_done = last.run.code == 0 and last.run.changed_nothing
+        expect(nothing_done, f"a further run was to change nothing: {last.run.stats} {last.run.error}")
         print("a further run: changed=0 on every host")
     return 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from sandbox.host import install_packages, lacking_packages
 from sandbox.nodes import BUILDS_MOUNT
 from sandbox.settings import Paths
 from sandbox.shell import Log, Shell
-from tests.campaigns.base import ROOT, expect, new_sandbox, playbook
+from tests.campaigns.base import JSON_LINES, ROOT, AnsibleRun, expect, new_sandbox, playbook
 from tests.campaigns.stand_in_repository import publish
 
 NAME, BEFORE, AFTER = "packages", "1.21.14", "1.22.17"
@@ -31,7 +30,6 @@ FOLDER, PORT = "stand-in-packages", 8081
 URL = f"http://{CONTROL_PLANE}:{PORT}"
 KUBECTL = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
 COLUMNS = 900
-SHOWN = re.compile(r"^kubepin|^  |fatal|msg|ok=")
 
 
 @dataclass(frozen=True)
@@ -146,30 +144,31 @@ def check_nodes(manager: Manager, version: str) -> None:
         expect(found == wanted, f"{node}: {found}, expected {wanted}")
 
 
-def upgrade(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A run of the playbook, and what it printed."""
+def upgrade(*arguments: str) -> AnsibleRun:
+    """A run of the playbook."""
     variables = {"kubeadm_upgrade_source": "packages", "kubeadm_upgrade_repository": f"{URL}/v{{minor}}/{{format}}/"}
     command = ["ansible-playbook", "upgrade-cluster.yml", "-e", json.dumps(variables), *arguments]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "0"}
-    return subprocess.run(
+    environment = {**os.environ, **JSON_LINES}
+    done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
+    return AnsibleRun.ended(done.returncode, done.stdout)
 
 
 def upgrade_refused(*arguments: str) -> None:
     """A run that must fail."""
-    done = upgrade(*arguments)
-    expect(done.returncode != 0, f"{done.stdout}\nthis run must fail: {' '.join(arguments)}")
-    print(*(line[:COLUMNS] for line in done.stdout.splitlines() if SHOWN.search(line)), sep="\n", flush=True)
+    run = upgrade(*arguments)
+    expect(run.code != 0, f"this run must fail: {' '.join(arguments)}")
+    print(run.error, flush=True)
 
 
-def upgrade_passed(shown_from: str) -> None:
-    """A run that must pass; its output is shown from the first line with that text on."""
-    done = upgrade()
-    expect(done.returncode == 0, done.stdout)
-    lines = done.stdout.splitlines()
-    first = next((number for number, line in enumerate(lines) if shown_from in line), len(lines))
-    print(*(line[:COLUMNS] for line in lines[first:]), sep="\n", flush=True)
+def upgrade_passed() -> AnsibleRun:
+    """A run that must pass."""
+    run = upgrade()
+    expect(run.code == 0, f"the upgrade fails: {run.error}")
+    for host in run.stats:
+        print(host, json.dumps(run.fact("kubepin_upgrade_result", host)), flush=True)
+    return run
 
 
 def install(manager: Manager) -> None:
@@ -206,11 +205,11 @@ def try_all(manager: Manager, builds: Path) -> None:
     check_nodes(manager, manager.old)
     say("the package is repaired, the run repeated")
     publish(builds, builds / FOLDER, manager.kind)
-    upgrade_passed(shown_from="Report")
+    upgrade_passed()
     show_nodes(manager)
     check_nodes(manager, manager.new)
     say("once more")
-    upgrade_passed(shown_from="PLAY RECAP")
+    expect(upgrade_passed().changed_nothing, "a further run changed something")
     say("tuned as before, and a kubeadm upgrade node by hand")
     playbook("molecule/upgrade/verify.yml")
     configuration = json.loads(on_node(CONTROL_PLANE, f"{KUBECTL} get --raw /api/v1/nodes/{WORKER}/proxy/configz"))

@@ -19,7 +19,7 @@ from sandbox.nodes import Node
 from sandbox.settings import GPU_RESOURCE
 from sandbox.shell import wait_for
 from tests.campaigns import fault_hook
-from tests.campaigns.base import ROOT, CheckFailed
+from tests.campaigns.base import JSON_LINES, ROOT, AnsibleRun, CheckFailed
 
 MARK = "kubepin.io/cordoned"
 UP_SECONDS = 60
@@ -28,7 +28,6 @@ RUN_SECONDS = 420
 TIMEOUT = 45
 # How long a switch waits for its confirmation, and the next run for a switch that no run will confirm.
 HOLD_SECONDS = 20
-JSON_OUTPUT = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "json"}
 ENVIRONMENT = "/etc/default/kubelet"
 PLACED = f"rename {ENVIRONMENT}"
 """The step between the kubelet's stop and its start."""
@@ -61,7 +60,7 @@ class Running:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **JSON_LINES},
             stdin=subprocess.DEVNULL,
             text=True,
             stdout=subprocess.PIPE,
@@ -69,14 +68,14 @@ class Running:
             start_new_session=True,
         )
 
-    def end(self, timeout: float = RUN_SECONDS) -> tuple[int, str]:
-        """Wait for it: exit status and output."""
+    def end(self, timeout: float = RUN_SECONDS) -> AnsibleRun:
+        """Wait for it."""
         try:
             output, _ = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise CheckFailed(f"the run did not end within {timeout:.0f} s") from None
-        return self.process.returncode, output
+        return AnsibleRun.ended(self.process.returncode, output)
 
     def kill(self) -> None:
         """SIGKILL for it and its children."""
@@ -195,17 +194,17 @@ class Worker:
         """The module alone, as an ad-hoc command: its result."""
         arguments = json.dumps({"timeout": TIMEOUT, **parameters})
         command = ["ansible", self.name, "-b", "-m", "kubepin.tuning.kubelet_cpu_manager", "-a", arguments]
-        return result_of(Running(command, {**self.environment, **JSON_OUTPUT}).end()[1])
+        return dict(Running(command, self.environment).end().last)
 
     def start_switch(self) -> Running:
         """The two tasks of a switch, as the role has them, without what comes before, between and after them."""
         variables = json.dumps({"timeout": TIMEOUT, "hold": HOLD_SECONDS})
         command = ["ansible-playbook", "tests/campaigns/fault_switch.yml", "--limit", self.name, "-e", variables]
-        return Running(command, {**self.environment, **JSON_OUTPUT})
+        return Running(command, self.environment)
 
     def switch(self) -> dict[str, Any]:
         """The result of the second task, or of the first if that failed."""
-        return result_of(self.start_switch().end()[1])
+        return dict(self.start_switch().end().last)
 
     def start_playbook(self, *arguments: str, playbook: str = "tune-gpu-nodes.yml") -> Running:
         command = [
@@ -219,7 +218,7 @@ class Worker:
         ]
         return Running(command, self.environment)
 
-    def playbook(self, *arguments: str) -> tuple[int, str]:
+    def playbook(self, *arguments: str) -> AnsibleRun:
         return self.start_playbook(*arguments).end()
 
     def wrap(self, fault: str) -> None:
@@ -230,17 +229,3 @@ class Worker:
 
     def unwrap(self) -> None:
         self.shell("[ ! -e /usr/bin/kubelet.real ] || mv /usr/bin/kubelet.real /usr/bin/kubelet")
-
-
-def result_of(output: str) -> dict[str, Any]:
-    """The last task's result from the json callback's output.
-
-    Raises CheckFailed if there is none.
-    """
-    start = output.find("{\n")
-    try:
-        play = json.loads(output[start:])["plays"][0]
-        result: dict[str, Any] = next(iter(play["tasks"][-1]["hosts"].values()))
-    except (ValueError, IndexError, KeyError, StopIteration):
-        raise CheckFailed(f"Ansible printed no result: {output[-300:]}") from None
-    return result

@@ -6,11 +6,13 @@ import importlib
 import json
 import signal
 import typing as t
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
+from ansible.playbook.task import Task
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import switch
 from ansible_collections.kubepin.tuning.plugins.modules import kubelet_switch, kubelet_switch_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import machines
@@ -58,6 +60,49 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Answer:
         return result
 
     return run
+
+
+@pytest.fixture
+def act() -> Answer:
+    """Runs an action that evaluates timings, on the control node as Ansible does."""
+
+    def run(action: t.Any, arguments: dict[str, t.Any], check_mode: bool = False) -> dict[str, t.Any]:
+        task = Task()
+        task.args = arguments
+        task.check_mode = check_mode
+        unused: t.Any = None
+        result: dict[str, t.Any] = action.ActionModule(task, unused, unused, unused, unused, unused).run(None, {})
+        return result
+
+    return run
+
+
+@pytest.fixture
+def timings(tmp_path: Path) -> Path:
+    """Five rounds of two arms, of which static is faster, as the program in the pod writes them."""
+    common = {"schema": 1, "run_id": "r1", "process": 0}
+    cell = {"model": "resnet18", "precision": "half", "mode": "inference", "batch": 64}
+    lines = [
+        line
+        for number in range(1, 6)
+        for arm, ms in (("none-auto", 12.0), ("static-auto", 10.0))
+        for line in (
+            {**common, "kind": "process", "arm": arm, "round": number, "env": {}},
+            {
+                **common,
+                "kind": "block",
+                "arm": arm,
+                "round": number,
+                **cell,
+                "status": "ok",
+                "iter_ms": [ms + number / 1000],
+            },
+        )
+    ]
+    file = tmp_path / "timings" / "run.jsonl"
+    file.parent.mkdir()
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file.parent
 
 
 @pytest.fixture
