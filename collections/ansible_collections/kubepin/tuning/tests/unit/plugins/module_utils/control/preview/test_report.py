@@ -24,6 +24,7 @@ SETTINGS = {
     "topology_manager_scope": "",
     "memory_manager_policy": "",
     "reserved_memory": "",
+    "profile": "",
     "pod_cpus": 12,
     "pods": [],
 }
