@@ -82,6 +82,19 @@ options:
     type: str
     choices: [none, static]
     default: static
+  profile:
+    description:
+      - What the settings are that are not given, with O(policy=static). Each setting that is given wins over the profile.
+      - V(balanced) leaves them unchanged.
+      - V(numa) keeps CPUs, devices and memory of a container on as few NUMA nodes as possible, and refuses pods for which
+        there is no such place - O(topology_manager_policy=restricted) and O(memory_manager_policy=Static). V(auto) then
+        reserves a core on each NUMA node.
+      - V(l3) keeps CPUs inside L3 caches - C(prefer-align-cpus-by-uncorecache), if the kubelet takes it. V(auto) then
+        reserves whole L3 groups, but at most an eighth of the CPUs.
+    type: str
+    choices: [balanced, numa, l3]
+    default: balanced
+    version_added: 0.2.0
   policy_options:
     description: CPU manager policy options, name to V(true) or V(false). Unchanged if not given.
     type: dict
@@ -112,7 +125,11 @@ options:
     type: str
     choices: [None, Static]
   reserved_memory:
-    description: The memory that the memory manager reserves for the system on each NUMA node.
+    description:
+      - The memory that the memory manager reserves for the system on each NUMA node.
+      - If O(memory_manager_policy=Static), or a profile asks for it, and this is not given, it is computed. The sum is what the
+        kubelet demands - kubeReserved, systemReserved and the hard eviction threshold of C(memory.available) - and is
+        spread over the NUMA nodes with CPUs in proportion to their memory. The kubelet's own is kept if it is valid.
     type: list
     elements: dict
     suboptions:
@@ -158,6 +175,12 @@ EXAMPLES = r"""
     reserved_cpus: 0,128
     policy_options:
       full-pcpus-only: true
+
+- name: Keep the CPUs, devices and memory of each container on one NUMA node
+  kubepin.tuning.kubelet_cpu_manager:
+    policy: static
+    profile: numa
+    topology_manager_policy: single-numa-node
 
 - name: Switch, and leave time to check the node from outside
   kubepin.tuning.kubelet_cpu_manager:
@@ -347,6 +370,7 @@ ARGUMENT_SPEC = {
         "options": {name: {"type": "str", "required": True} for name in ("uid", "container", "cpus")},
     },
     "policy": {"type": "str", "choices": ["none", "static"], "default": "static"},
+    "profile": {"type": "str", "choices": ["balanced", "numa", "l3"], "default": "balanced"},
     "policy_options": {"type": "dict"},
     "reserved_cpus": {"type": "str", "default": "auto"},
     "reserved_cpu_count": {"type": "int"},

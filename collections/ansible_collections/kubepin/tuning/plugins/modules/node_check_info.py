@@ -52,6 +52,12 @@ options:
     description: As O(kubepin.tuning.kubelet_cpu_manager#module:topology_manager_scope).
     type: str
     choices: [container, pod]
+  profile:
+    description: As O(kubepin.tuning.kubelet_cpu_manager#module:profile).
+    type: str
+    choices: [balanced, numa, l3]
+    default: balanced
+    version_added: 0.2.0
   memory_manager_policy:
     description: As O(kubepin.tuning.kubelet_cpu_manager#module:memory_manager_policy).
     type: str
@@ -137,6 +143,7 @@ ARGUMENT_SPEC = {
             "topology_manager_policy",
             "topology_manager_scope",
             "memory_manager_policy",
+            "profile",
             "reserved_memory",
         )
     },

@@ -483,7 +483,7 @@ def memory_too_new(what: str, minor: int) -> Problem:
         "memory_manager_too_new",
         what,
         f"needs kubelet 1.21, and this one is 1.{minor}",
-        "Remove the setting, or upgrade.",
+        "Remove the setting, choose another profile if numa asks for it, or upgrade.",
     )
 
 
@@ -532,6 +532,46 @@ def memory_sum(given: int, parts: t.Mapping[str, object], needed: int) -> Proble
         "reserved_memory_sum",
         "reservedMemory",
         f"sums up to {given} bytes, and the kubelet expects {listed} = {needed} bytes over all NUMA nodes",
+    )
+
+
+def memory_huge_pages(node: object, kind: str, amount: object) -> Problem:
+    return Problem(
+        "reserved_memory_huge_pages",
+        f"reservedMemory of NUMA node {node}:",
+        f"{kind} {amount} is refused: the sum over all NUMA nodes must be what kubeReserved and systemReserved hold of it, "
+        "and these take no huge pages",
+        "Remove it. Huge pages that the system uses are not reserved: leave them to it by using fewer in pods.",
+    )
+
+
+def memory_not_whole_bytes(needed: object) -> Problem:
+    return Problem(
+        "reserved_memory_not_whole_bytes",
+        "kubeReserved + systemReserved + evictionHard memory.available",
+        f"is {needed} bytes, and memoryManagerPolicy Static needs whole bytes",
+        "Write them as quantities of whole bytes, such as 1Gi.",
+    )
+
+
+def memory_unreported(nodes: t.Iterable[int]) -> Problem:
+    """:param nodes: none if the machine tells no NUMA node"""
+    which = _listed(sorted(nodes))
+    return Problem(
+        "numa_memory_unknown",
+        "memoryManagerPolicy Static",
+        f"needs the memory of each NUMA node, and the kernel reports none {'of node ' + which if which else 'at all'}",
+        "Use the profile balanced, or set memory_manager_policy None.",
+    )
+
+
+def memory_exceeds(needed: int, room: int) -> Problem:
+    """In bytes."""
+    return Problem(
+        "reserved_memory_exceeds",
+        "kubeReserved + systemReserved + evictionHard memory.available",
+        f"is {needed} bytes, and the NUMA nodes with CPUs have {room} bytes besides huge pages",
+        "Lower them, or the number of huge pages.",
     )
 
 

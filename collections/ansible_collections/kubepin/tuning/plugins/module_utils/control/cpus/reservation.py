@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import typing as t
 from dataclasses import dataclass
@@ -17,6 +18,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus import
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Core, CpuSet, Topology
 
 AUTO = "auto"
+_MOST_ROUNDED = 8
+"""Rounding to whole L3 groups reserves at most one in this many CPUs."""
+
+
+class Spread(enum.Enum):
+    """Which cores ``auto`` takes."""
+
+    LOWEST = "the lowest cores of one NUMA node"
+    NUMA = "cores of every NUMA node"
+    L3 = "whole L3 groups"
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ def reservation_reasons(
     count: t.Optional[int],
     configured: str,
     millicores_configured: int,
+    spread: Spread = Spread.LOWEST,
 ) -> t.List[str]:
     """Why `choose`, with the same arguments, reserved this number of CPUs, and these: sentences for people."""
     total = len(reservation.cpus)
@@ -64,9 +76,17 @@ def reservation_reasons(
         many = (
             f"{auto_millicores(online):.0f} millicores for {online} CPUs online (6 % of the first, 1 % of the second, 0.5 % of the next "
             f"two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in whole "
-            f"cores of {_threads(topology)}: {total} CPU{'s' * (total != 1)}."
+            f"{_units(topology, reservation.cpus, spread)}: {total} CPU{'s' * (total != 1)}."
         )
-    return [many, _why_these(topology, reservation.cpus)]
+    return [many, _why_these(topology, reservation.cpus, spread)]
+
+
+def _units(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
+    """What the reservation consists of."""
+    if spread is Spread.L3 and _is_whole_l3(topology, cpus):
+        return "L3 groups"
+    cores = f"cores of {_threads(topology)}"
+    return f"{cores}, at least one on each NUMA node that has another" if spread is Spread.NUMA else cores
 
 
 def _threads(topology: Topology) -> str:
@@ -75,16 +95,39 @@ def _threads(topology: Topology) -> str:
     return " or ".join(map(str, counts)) + (" thread" if counts == [1] else " threads")
 
 
-def _why_these(topology: Topology, cpus: CpuSet) -> str:
+def _why_these(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
     isolated = topology.isolated
+    these = _why_this_node(topology, cpus) if spread is Spread.LOWEST else _why_spread(topology, cpus, spread)
     if topology.housekeeping and cpus <= topology.system:
         settings, left = ", ".join(sorted(topology.housekeeping)), format_cpuset(topology.system)
-        return (
-            f"{_why_this_node(topology, cpus)} They are among those that are left to the system ({settings}): {left}."
-        )
+        return f"{these} They are among those that are left to the system ({settings}): {left}."
     if isolated and not isolated & cpus:
-        return f"{_why_this_node(topology, cpus)} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
+        return f"{these} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
+    return these
+
+
+def _why_spread(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
+    if spread is Spread.NUMA:
+        return "The lowest cores of each NUMA node in turn, those with the fewest GPUs first: the nodes keep nearly the same room for pods."
+    if _is_whole_l3(topology, cpus):
+        return "Whole L3 groups, of the NUMA nodes with the fewest GPUs: no pod shares its L3 cache with the system's reserved CPUs."
     return _why_this_node(topology, cpus)
+
+
+def l3_rounding_note(topology: Topology, cpus: CpuSet) -> t.Optional[str]:
+    """Why a reservation that was to be of whole L3 groups is not."""
+    if _is_whole_l3(topology, cpus):
+        return None
+    largest = max((len(group.cpus) for group in topology.l3_groups), default=0)
+    return (
+        f"The reserved CPUs are not rounded to whole L3 groups: groups have up to {largest} of the {len(topology.online)} CPUs here, and "
+        f"at most one CPU in {_MOST_ROUNDED} is reserved for that. Name whole groups in reserved_cpus to reserve them all the same."
+    )
+
+
+def _is_whole_l3(topology: Topology, cpus: CpuSet) -> bool:
+    groups = [group.cpus for group in topology.l3_groups if group.cpus & cpus]
+    return bool(groups) and frozenset().union(*groups) == cpus
 
 
 def _why_this_node(topology: Topology, cpus: CpuSet) -> str:
@@ -107,6 +150,7 @@ def choose_reservation(
     count: t.Optional[int],
     configured: str,
     millicores_configured: int,
+    spread: Spread = Spread.LOWEST,
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     """The reservation, or every problem with the requested one.
 
@@ -114,14 +158,29 @@ def choose_reservation(
     :param count: how many CPUs ``auto`` takes; None lets it decide
     :param configured: the kubelet's current reservedSystemCPUs ("" if none); ``auto`` keeps it if it is valid
     :param millicores_configured: the current kubeReserved.cpu + systemReserved.cpu
+    :param spread: which cores ``auto`` takes; the kubelet's own are kept only if they are such
     """
     if wanted != AUTO:
         return _listed(topology, wanted, count)
+    chosen, problems_found = _automatic(topology, count, millicores_configured, spread)
     if count is None and configured:
         kept, found = _listed(topology, configured, None)
-        if kept and not found:
+        if kept and not found and _is_like(topology, kept, chosen, spread):
             return Reservation(kept.cpus, f"{kept.explanation}; kept as configured"), []
-    return _automatic(topology, count, millicores_configured)
+    return chosen, problems_found
+
+
+def _is_like(topology: Topology, kept: Reservation, chosen: t.Optional[Reservation], spread: Spread) -> bool:
+    """Whether a configured reservation is spread as the chosen one."""
+    if spread is Spread.LOWEST or chosen is None:
+        return True
+    if spread is Spread.NUMA:
+        return _nodes_of(topology, kept.cpus) >= _nodes_of(topology, chosen.cpus)
+    return _is_whole_l3(topology, kept.cpus) or not _is_whole_l3(topology, chosen.cpus)
+
+
+def _nodes_of(topology: Topology, cpus: CpuSet) -> t.Set[t.Optional[int]]:
+    return {core.numa_node for core in topology.cores if core.cpus & cpus}
 
 
 def _listed(
@@ -154,7 +213,7 @@ def _listed(
 
 
 def _automatic(
-    topology: Topology, count: t.Optional[int], millicores_configured: int
+    topology: Topology, count: t.Optional[int], millicores_configured: int, spread: Spread
 ) -> t.Tuple[t.Optional[Reservation], t.List[Problem]]:
     online, isolated = topology.online, topology.isolated
     if len(topology.cores) < 2:
@@ -162,13 +221,8 @@ def _automatic(
     needed = count if count is not None else auto_count(len(online), millicores_configured)
     if needed < 1:
         return None, [problems.count_too_low(needed)]
-    taken: t.List[Core] = []
-    have = 0
-    for core in _by_preference(topology):
-        if have >= needed:
-            break
-        taken.append(core)
-        have += len(core.cpus)
+    taken = _taken(topology, needed, count is None, spread)
+    have = sum(len(core.cpus) for core in taken)
     if any(core.cpus <= isolated for core in taken):
         return None, [problems.isolated_needed(needed, format_cpuset(online - isolated), format_cpuset(isolated))]
     if count is not None and have != count:
@@ -177,6 +231,51 @@ def _automatic(
     if len(taken) == len(topology.cores):
         return None, [problems.count_leaves_nothing(needed, format_cpuset(online))]
     return Reservation(frozenset().union(*(core.cpus for core in taken)), _describe(topology, taken)), []
+
+
+def _taken(topology: Topology, needed: int, may_round: bool, spread: Spread) -> t.List[Core]:
+    """The cores for *needed* CPUs or more.
+
+    :param may_round: whether more may be taken, for a core of each NUMA node or for whole L3 groups
+    """
+    order = _by_preference(topology)
+    if spread is not Spread.NUMA:
+        taken = _enough(order, needed)
+        whole = _rounded_to_l3(topology, taken) if spread is Spread.L3 and may_round else taken
+        return whole if sum(len(core.cpus) for core in whole) * _MOST_ROUNDED <= len(topology.online) else taken
+    turn: t.Dict[t.Optional[int], int] = {}
+    turns = []
+    for core in order:
+        turns.append(turn.setdefault(core.numa_node, 0))
+        turn[core.numa_node] += 1
+    usable = [bool(core.cpus & topology.isolated) for core in order]
+    in_turn = [core for _isolated, _turn, core in sorted(zip(usable, turns, order), key=lambda each: each[:2])]
+    taken = _enough(in_turn, needed)
+    if may_round:
+        several = {node for node, cores in turn.items() if cores > 1}
+        first = [
+            c for c, isolated, n in zip(order, usable, turns) if n == 0 and not isolated and c.numa_node in several
+        ]
+        taken += [core for core in first if core not in taken]
+    return taken
+
+
+def _enough(cores: t.Iterable[Core], needed: int) -> t.List[Core]:
+    taken: t.List[Core] = []
+    have = 0
+    for core in cores:
+        if have >= needed:
+            break
+        taken.append(core)
+        have += len(core.cpus)
+    return taken
+
+
+def _rounded_to_l3(topology: Topology, taken: t.Sequence[Core]) -> t.List[Core]:
+    """These cores, and the others of their L3 groups that are not isolated."""
+    groups = {core.l3 for core in taken}
+    whole = [core for core in topology.cores if core.l3 in groups and not core.cpus & topology.isolated]
+    return whole if None not in groups else list(taken)
 
 
 def _by_preference(topology: Topology) -> t.List[Core]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
@@ -67,13 +68,14 @@ class _Option:
 
 
 # pkg/kubelet/cm/cpumanager/policy_options.go and the KEPs 2625, 2902, 4176, 4540, 4800
+BY_UNCORE_CACHE = "prefer-align-cpus-by-uncorecache"
 _OPTIONS: t.Dict[str, _Option] = {
     "full-pcpus-only": _Option(22, 23, 33),
     "distribute-cpus-across-numa": _Option(23, 33),
     "align-by-socket": _Option(25),
     "distribute-cpus-across-cores": _Option(31),
     "strict-cpu-reservation": _Option(32, 33, 35),
-    "prefer-align-cpus-by-uncorecache": _Option(32, 34, 36),
+    BY_UNCORE_CACHE: _Option(32, 34, 36),
 }
 _MAX_NUMA = "max-allowable-numa-nodes"
 # pkg/kubelet/cm/topologymanager/policy_options.go
@@ -85,8 +87,8 @@ _TOPOLOGY_OPTIONS_SINCE = 26
 _EXCLUSIVE = (
     ("full-pcpus-only", "distribute-cpus-across-cores"),
     ("distribute-cpus-across-numa", "distribute-cpus-across-cores"),
-    ("prefer-align-cpus-by-uncorecache", "distribute-cpus-across-cores"),
-    ("prefer-align-cpus-by-uncorecache", "distribute-cpus-across-numa"),
+    (BY_UNCORE_CACHE, "distribute-cpus-across-cores"),
+    (BY_UNCORE_CACHE, "distribute-cpus-across-numa"),
 )
 
 
@@ -117,6 +119,11 @@ def takes_whole_cores(config: t.Mapping[str, t.Any]) -> bool:
 def options_on(options: t.Optional[t.Mapping[str, object]]) -> t.FrozenSet[str]:
     """The names of the policy options that are true."""
     return frozenset(name for name, value in (options or {}).items() if _BOOLEANS.get(str(value)))
+
+
+def option_is_available(config: t.Mapping[str, t.Any], name: str, minor: int) -> bool:
+    """Whether a kubelet 1.*minor* with the feature gates of *config* takes this policy option."""
+    return not _maturity_problems(config, name, _OPTIONS[name], minor)
 
 
 def is_strict(settings: t.Mapping[str, t.Any]) -> bool:
@@ -346,26 +353,61 @@ def _zero_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Proble
 
 
 def _memory_sum_problems(after: t.Mapping[str, t.Any], reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Problem]:
-    """The sum over NUMA nodes must be kubeReserved + systemReserved + evictionHard (memory-manager.md)."""
-    parts = {
-        "kubeReserved": after["kubeReserved"].get("memory", "0"),
-        "systemReserved": after["systemReserved"].get("memory", "0"),
-        "evictionHard": after["evictionHard"].get("memory.available", "0"),
-    }
-    if parts["evictionHard"] == "0%":
-        parts["evictionHard"] = "0"
-    if str(parts["evictionHard"]).endswith("%"):
-        return [problems.eviction_percentage(parts["evictionHard"])]
+    """The sum over NUMA nodes must be kubeReserved + systemReserved + evictionHard for each kind of memory (memory-manager.md,
+    pkg/kubelet/cm/memorymanager/memory_manager.go validateReservedMemory)."""
+    needed, found = memory_to_reserve(after)
+    if needed is None:
+        return found
     try:
-        needed = sum((parse_quantity(value) for value in parts.values()), start=parse_quantity("0"))
         given = sum(
             (parse_quantity(entry["limits"].get("memory", "0")) for entry in reserved), start=parse_quantity("0")
         )
     except ValueError as exc:
         return [problems.memory_not_a_quantity(exc)]
+    found = _huge_page_problems(reserved)
     if needed == given == 0:  # pkg/kubelet/cm/memorymanager/policy_static.go NewPolicyStatic
-        return [problems.memory_nothing_reserved()]
-    return [] if needed == given else [problems.memory_sum(int(given), parts, int(needed))]
+        return [*found, problems.memory_nothing_reserved()]
+    return found if needed == given else [*found, problems.memory_sum(int(given), memory_parts(after), int(needed))]
+
+
+def _huge_page_problems(reserved: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Problem]:
+    """kubeReserved and systemReserved take no huge pages (cmd/kubelet/app/server.go parseResourceList), so the sum rule
+    refuses any in reservedMemory."""
+    return [
+        problems.memory_huge_pages(entry["numaNode"], kind, amount)
+        for entry in reserved
+        for kind, amount in sorted(entry["limits"].items())
+        if kind != "memory" and not _is_zero(amount)
+    ]
+
+
+def _is_zero(amount: str) -> bool:
+    """Whether another rule (`_zero_problems`) reports the amount, or none can read it."""
+    try:
+        return parse_quantity(amount) == 0
+    except ValueError:
+        return False
+
+
+def memory_parts(config: t.Mapping[str, t.Any]) -> t.Dict[str, str]:
+    """What the kubelet keeps of the node's memory: field -> quantity, as the configuration writes it."""
+    parts = {
+        "kubeReserved": str(config["kubeReserved"].get("memory", "0")),
+        "systemReserved": str(config["systemReserved"].get("memory", "0")),
+        "evictionHard": str(config["evictionHard"].get("memory.available", "0")),
+    }
+    return {**parts, "evictionHard": "0"} if parts["evictionHard"] == "0%" else parts
+
+
+def memory_to_reserve(config: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[Fraction], t.List[Problem]]:
+    """The bytes that reservedMemory must add up to with the memory manager's policy Static, or why that is not known."""
+    parts = memory_parts(config)
+    if parts["evictionHard"].endswith("%"):
+        return None, [problems.eviction_percentage(parts["evictionHard"])]
+    try:
+        return sum(map(parse_quantity, parts.values()), start=Fraction(0)), []
+    except ValueError as exc:
+        return None, [problems.memory_not_a_quantity(exc)]
 
 
 def flags_of(fields: t.Iterable[str]) -> t.Set[str]:

@@ -17,13 +17,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Pod,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
-    reservation_reasons,
-)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS, Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
-    reserved_millicores,
     setting_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
@@ -167,17 +163,19 @@ def preview_node(
             "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
             "topology_manager_policy": after["topologyManagerPolicy"],
         },
+        "profile": {
+            "name": request.desired.profile,
+            "settings": [
+                {"name": name, "value": value, "origin": chosen.origins[name]}
+                for name, value in chosen.settings.items()
+                if name in chosen.origins
+            ],
+            "memory_reasons": chosen.reasons.get("reservedMemory", []),
+        },
         "reservation": {
             "cpus": format_cpuset(reservation.cpus),
             "summary": reservation.explanation,
-            "reasons": reservation_reasons(
-                topology,
-                reservation,
-                request.desired.reserved_cpus,
-                request.desired.reserved_cpu_count,
-                now.get("reservedSystemCPUs") or "",
-                reserved_millicores(now),
-            ),
+            "reasons": chosen.reasons["reservedSystemCPUs"],
         },
         "sockets": _left(node, "sockets", reservation.cpus),
         "numa_nodes": _left(node, "numa_nodes", reservation.cpus),
@@ -189,7 +187,7 @@ def preview_node(
         "pods_unknown": unknown,
         "inside": asdict(_inside(pods)),
         "advice": [choice.to_facts() for choice in advice],
-        "notes": [*_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
+        "notes": [*chosen.notes, *_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
@@ -17,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     is_unset,
     static_policy_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import BALANCED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
@@ -162,6 +164,7 @@ def _node_lines(preview: Data) -> list[str]:
         f"  CPUs {preview['online']} online: {', '.join(groups)}, {_threads(preview['thread_counts'])} a core, "
         f"{counted(len(gpus), 'GPU')}",
         f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, topology manager {kubelet['topology_manager_policy']}",
+        *_profile_lines(preview["profile"]),
         "",
         f"  reserved {reservation['cpus']}   ({reservation['summary']})",
         *(f"    {reason}" for reason in reservation["reasons"]),
@@ -193,6 +196,15 @@ def _node_lines(preview: Data) -> list[str]:
         *_advice_lines(preview),
         *(f"  note: {note}" for note in preview["notes"]),
     ]
+
+
+def _profile_lines(profile: Data) -> list[str]:
+    """What the profile and the operator ask for; nothing for the default without further settings."""
+    rows = [[one["name"], one["origin"], shown(one["value"])] for one in profile["settings"]]
+    if profile["name"] == BALANCED and not rows:
+        return []
+    lines = [f"  profile {profile['name']}", *(_table(rows) if rows else [])]
+    return [*lines, *(f"    {reason}" for reason in profile["memory_reasons"])]
 
 
 def _pod_lines(preview: Data) -> list[str]:

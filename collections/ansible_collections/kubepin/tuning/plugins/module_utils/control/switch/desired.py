@@ -4,26 +4,41 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (
     AUTO,
     Reservation,
+    Spread,
     choose_reservation,
+    l3_rounding_note,
+    reservation_reasons,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.reserved_memory import (
+    choose_reserved_memory,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    KNOWN_SINCE,
     Settings,
+    minor_of,
     reserved_millicores,
     setting_problems,
     version_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     options_not_a_dictionary,
+    profile_unknown,
     reserved_count_not_whole,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import (
+    BALANCED,
+    PROFILES,
+    ProfileSettings,
+    profile_settings,
 )
 
 
@@ -39,6 +54,8 @@ class DesiredSettings:
     topology_manager_scope: t.Optional[str] = None
     memory_manager_policy: t.Optional[str] = None
     reserved_memory: t.Optional[t.Sequence[t.Mapping[str, t.Any]]] = None
+    profile: str = BALANCED
+    """What the settings that are None are with the policy static; each of the others wins over it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,12 @@ class ChosenSettings:
     settings: Settings
     reservation: t.Optional[Reservation]
     problems: t.List[Problem]
+    origins: t.Mapping[str, str] = field(default_factory=dict)
+    """Setting -> who asks for it, for people."""
+    reasons: t.Mapping[str, t.List[str]] = field(default_factory=dict)
+    """Setting -> where the numbers that kubepin chose come from: sentences for people."""
+    notes: t.Sequence[str] = ()
+    """What the profile prefers, and this kubelet or machine cannot do."""
 
 
 def static_policy_of(variables: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[DesiredSettings], t.List[Problem]]:
@@ -62,6 +85,9 @@ def static_policy_of(variables: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[Des
         found.append(reserved_count_not_whole(count))
     if not is_unset(options) and not isinstance(options, t.Mapping):
         found.append(options_not_a_dictionary(options))
+    profile = variables["profile"] or BALANCED
+    if profile not in PROFILES:
+        found.append(profile_unknown(profile, PROFILES))
     if found:
         return None, found
     desired = DesiredSettings(
@@ -73,6 +99,7 @@ def static_policy_of(variables: t.Mapping[str, t.Any]) -> t.Tuple[t.Optional[Des
         topology_manager_scope=variables["topology_manager_scope"] or None,
         memory_manager_policy=variables["memory_manager_policy"] or None,
         reserved_memory=variables["reserved_memory"] or None,
+        profile=profile,
     )
     return desired, []
 
@@ -91,31 +118,81 @@ def choose_settings(
     :param version: the kubelet's version; None if it could not be read
     """
     version_refused = version_problems(version)
-    settings: Settings = {"cpuManagerPolicy": desired.policy}
-    reservation: t.Optional[Reservation] = None
-    refused: t.List[Problem] = []
-    if desired.policy == "static":
-        reservation, refused = choose_reservation(
-            topology,
-            desired.reserved_cpus,
-            desired.reserved_cpu_count,
-            now.get("reservedSystemCPUs") or "",
-            reserved_millicores(now),
-        )
-        if reservation:
-            settings["reservedSystemCPUs"] = format_cpuset(reservation.cpus)
-    optional = {
+    usable = None if version_refused else version
+    profile = _profile(topology, now, usable, desired)
+    reservation, refused, why = _reserved_cpus(topology, now, desired, profile.spread)
+    asked = {
         "cpuManagerPolicyOptions": _policy_options(desired, now),
         "topologyManagerPolicy": desired.topology_manager_policy,
         "topologyManagerScope": desired.topology_manager_scope,
         "memoryManagerPolicy": desired.memory_manager_policy,
         "reservedMemory": _reserved_memory(desired),
     }
-    settings.update({name: value for name, value in optional.items() if value is not None})
-    broken = [] if version is None or version_refused else setting_problems({**now, **settings}, version, topology)
-    # a missing reservation would only be a consequence of the refused one
-    causes = [problem for problem in broken if not (refused and problem.code == "no_cpu_reserved")]
-    return ChosenSettings(settings, reservation, [*version_refused, *refused, *causes])
+    asked = {name: value for name, value in asked.items() if value is not None}
+    settings: Settings = {
+        "cpuManagerPolicy": desired.policy,
+        **({"reservedSystemCPUs": format_cpuset(reservation.cpus)} if reservation else {}),
+        **profile.settings,
+        **asked,
+    }
+    if usable is None:
+        return ChosenSettings(settings, reservation, [*version_refused, *refused])
+    origins = {
+        **dict.fromkeys(profile.settings, f"profile {desired.profile}"),
+        **dict.fromkeys(asked, "your setting"),
+    }
+    reasons = {"reservedSystemCPUs": why} if reservation else {}
+    problems = [*refused, *profile.problems]
+    # what is missing would only be a consequence of what was refused
+    consequences = {"no_cpu_reserved"} if refused else set()
+    computes = settings.get("memoryManagerPolicy") == "Static" and "reservedMemory" not in asked
+    if computes and minor_of(usable) >= KNOWN_SINCE["reservedMemory"]:
+        memory, found = choose_reserved_memory(topology, {**now, **settings}, usable)
+        problems += found
+        if memory:
+            settings["reservedMemory"], reasons["reservedMemory"] = memory.entries, memory.reasons
+            origins["reservedMemory"] = "computed"
+        else:
+            consequences.add("reserved_memory_sum")
+    broken = setting_problems({**now, **settings}, usable, topology)
+    problems += [problem for problem in broken if problem.code not in consequences and problem not in problems]
+    notes = _notes(topology, reservation, profile, desired)
+    return ChosenSettings(settings, reservation, problems, origins, reasons, notes)
+
+
+def _profile(topology: Topology, now: Config, version: t.Optional[str], desired: DesiredSettings) -> ProfileSettings:
+    if version is None or desired.policy != "static":
+        return ProfileSettings()
+    return profile_settings(desired.profile, topology, now, version, desired.policy_options)
+
+
+def _reserved_cpus(
+    topology: Topology, now: Config, desired: DesiredSettings, spread: Spread
+) -> t.Tuple[t.Optional[Reservation], t.List[Problem], t.List[str]]:
+    """The reservation or every problem with it, and why it is as it is."""
+    if desired.policy != "static":
+        return None, [], []
+    request = (
+        desired.reserved_cpus,
+        desired.reserved_cpu_count,
+        now.get("reservedSystemCPUs") or "",
+        reserved_millicores(now),
+        spread,
+    )
+    reservation, found = choose_reservation(topology, *request)
+    return reservation, found, reservation_reasons(topology, reservation, *request) if reservation else []
+
+
+def _notes(
+    topology: Topology, reservation: t.Optional[Reservation], profile: ProfileSettings, desired: DesiredSettings
+) -> t.List[str]:
+    if desired.policy != "static" and desired.profile != BALANCED:
+        return [f"Profile {desired.profile} has no effect with cpuManagerPolicy {desired.policy}."]
+    automatic = desired.reserved_cpus == AUTO and desired.reserved_cpu_count is None
+    note = None
+    if reservation and automatic and profile.spread is Spread.L3:
+        note = l3_rounding_note(topology, reservation.cpus)
+    return [*profile.notes, *([note] if note else [])]
 
 
 def _policy_options(desired: DesiredSettings, now: Config) -> t.Optional[t.Dict[str, str]]:

@@ -67,6 +67,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     version_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
+    ChosenSettings,
     DesiredSettings,
     choose_settings,
 )
@@ -77,6 +78,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     not_restarted,
     restarts_more,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import BALANCED
 
 EMBEDDED = ("k3s", "rke2")
 """Managers that run the kubelet inside, or as a child of, their own service."""
@@ -166,6 +168,7 @@ def plan_switch(
     settings, reservation = chosen.settings, chosen.reservation
     if chosen.problems:
         return Plan(problems=chosen.problems, reservation=reservation)
+    origins = chosen.origins if desired.profile != BALANCED else {}
     differing = [name for name in settings if not same(name, settings[name], now.get(name))]
     files = _file_changes(kubelet, version, settings) if differing else []
     problems = [*_awakened(kubelet, files), *_overruled(kubelet, files, settings)]
@@ -176,9 +179,10 @@ def plan_switch(
         kubelet,
         version,
         files=files,
-        settings=_setting_changes(kubelet, settings, differing, running),
+        settings=_setting_changes(kubelet, settings, differing, running, origins),
         notes=[
             *_notes(kubelet, settings, differing),
+            *_reasons(chosen, differing, desired.profile),
             *_installer_notes(kubelet, settings),
             *(machine_notes(topology, reservation.cpus) if reservation else []),
             *(_costs(kubelet, version, settings) if "cpuManagerPolicy" in differing else []),
@@ -438,10 +442,20 @@ def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settin
 
 
 def _setting_changes(
-    kubelet: Kubelet, settings: Settings, differing: t.Sequence[str], running: Config | None
+    kubelet: Kubelet,
+    settings: Settings,
+    differing: t.Sequence[str],
+    running: Config | None,
+    origins: t.Mapping[str, str],
 ) -> t.List[SettingChange]:
+    """:param origins: setting -> who asks for it, if that is worth a word"""
     changes = [
-        SettingChange(name, kubelet.effective.get(name), settings[name], f"was {_source(kubelet, name)}")
+        SettingChange(
+            name,
+            kubelet.effective.get(name),
+            settings[name],
+            "; ".join(filter(None, (origins.get(name), f"was {_source(kubelet, name)}"))),
+        )
         for name in differing
     ]
     now: Config | None = None
@@ -473,6 +487,16 @@ def place_of(source: str) -> str:
 def _costs(kubelet: Kubelet, version: str, settings: Settings) -> t.List[str]:
     after = {**kubelet.effective, **settings}
     return static_policy_costs(minor_of(version), after) if after["cpuManagerPolicy"] == "static" else []
+
+
+def _reasons(chosen: ChosenSettings, differing: t.Sequence[str], profile: str) -> list[str]:
+    """Where the numbers of settings that change come from. With the profile balanced, those of the reserved CPUs are in the
+    preview alone."""
+    explained = [name for name in differing if profile != BALANCED or name == "reservedMemory"]
+    return [
+        *chosen.notes,
+        *(f"{name}: {' '.join(chosen.reasons[name])}" for name in explained if name in chosen.reasons),
+    ]
 
 
 def _notes(kubelet: Kubelet, settings: Settings, differing: t.Sequence[str]) -> list[str]:

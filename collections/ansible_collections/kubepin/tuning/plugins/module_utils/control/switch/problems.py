@@ -26,6 +26,20 @@ def options_not_a_dictionary(value: object) -> Problem:
     )
 
 
+def profile_unknown(value: object, known: Iterable[str]) -> Problem:
+    return Problem("profile_unknown", f'profile "{value}"', f"is unknown: expected one of {', '.join(known)}")
+
+
+def profile_without(profile: str, what: str) -> Problem:
+    """:param what: what the machine does not tell"""
+    return Problem(
+        "profile_not_for_machine",
+        f"profile {profile}",
+        f"needs {what}, and the machine tells none, as some virtual machines do",
+        "Use the profile balanced, or have the hypervisor show the host's topology.",
+    )
+
+
 def changed_since(path: str) -> Problem:
     return Problem(
         "file_changed_since",

@@ -132,6 +132,7 @@ def check(
         "api": {"node": in_api()} if api is None else api,
         "policy": "static",
         "reserved_cpus": "auto",
+        "profile": "balanced",
         **dict.fromkeys(options),
         **(wanted or {}),
     }
@@ -285,6 +286,7 @@ def test_a_stopped_kubelet_is_drift_and_needs_no_configz() -> None:
         "topology_manager_scope": None,
         "memory_manager_policy": None,
         "reserved_memory": None,
+        "profile": "balanced",
     }
     fact = checked(lambda module, arguments: answers[module], params)
     assert (fact["outcome"], codes(fact)) == ("drifted", ["kubelet_not_running"])

@@ -26,6 +26,7 @@ VARIABLES = {
     "topology_manager_scope": "",
     "memory_manager_policy": "",
     "reserved_memory": [],
+    "profile": "",
 }
 MEMORY = [{"numa_node": 0, "limits": {"memory": "100Mi"}}]
 

@@ -225,6 +225,17 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
         ),
         pytest.param(
             "1.22.17",
+            {
+                **STATIC,
+                **MEMORY,
+                "reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Gi", "hugepages-2Mi": "64Mi"}}],
+            },
+            "reserved_memory_huge_pages",
+            "reservedMemory of NUMA node 0: hugepages-2Mi 64Mi is refused",
+            id="huge pages, which nothing else reserves",
+        ),
+        pytest.param(
+            "1.22.17",
             {**STATIC, "memoryManagerPolicy": "static"},
             "memory_manager_policy_unknown",
             'memoryManagerPolicy "static" is unknown: expected one of None, Static.',

@@ -24,6 +24,7 @@ SETTINGS = {
     "topology_manager_scope": "",
     "memory_manager_policy": "",
     "reserved_memory": "",
+    "profile": "",
     "pod_cpus": 12,
     "pods": [],
 }
@@ -50,6 +51,21 @@ def test_the_drawing_shows_each_cpu_once() -> None:
         "      L3 0       #aaaaaab #aaaaaab   0-7,16-23",
         "      L3 1       bbbbb::: bbbbb:::   8-15,24-31",
     ]
+
+
+def test_a_profile_is_shown_with_who_asks_for_each_setting_and_where_the_memory_comes_from() -> None:
+    shown = text(node("gpu-01"), profile="numa", topology_manager_scope="pod")
+    assert "  profile numa\n" in shown
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in shown.splitlines() if line.startswith("    ")}
+    assert rows["topologyManagerPolicy"] == "profile numa restricted"
+    assert rows["topologyManagerScope"] == "your setting pod"
+    assert rows["reservedMemory"].startswith("computed NUMA node 0 memory=12Mi; NUMA node 1 memory=13Mi")
+    assert "100Mi in all, as the kubelet demands: kubeReserved 0 + systemReserved 0 + evictionHard 100Mi" in shown
+    assert "profile" not in text(node("gpu-01"))
+
+
+def test_an_unknown_profile_is_named_with_those_that_there_are() -> None:
+    assert 'profile "uma" is unknown: expected one of balanced, numa, l3' in text(node("gpu-01"), profile="uma")
 
 
 @pytest.mark.parametrize("archive", ["hwloc", "util-linux"])

@@ -63,6 +63,21 @@ def test_below_1_30_the_settings_are_flags_in_the_service_environment() -> None:
     assert 'configured policy "static" differs' in plan.state_files[0].reason
 
 
+def test_a_profile_is_the_reason_of_its_settings_and_the_numbers_are_explained() -> None:
+    machine = topology(cores=8, numa_nodes=2)
+    plan = plan_switch(machine, kubelet("1.36.3"), DesiredSettings("static", profile="numa"))
+    assert plan.problems == []
+    reasons = {setting.name: setting.reason for setting in plan.settings}
+    assert reasons["topologyManagerPolicy"] == "profile numa; was the kubelet's default"
+    assert reasons["reservedMemory"] == "computed; was the kubelet's default"
+    assert any(note.startswith("reservedMemory: 100Mi in all") for note in plan.notes)
+    assert any(note.startswith("reservedSystemCPUs: ") for note in plan.notes)
+    assert yaml.safe_load(plan.files[0].after or "")["reservedMemory"] == [
+        {"numaNode": 0, "limits": {"memory": "50Mi"}},
+        {"numaNode": 1, "limits": {"memory": "50Mi"}},
+    ]
+
+
 def test_from_1_30_the_settings_are_a_drop_in_that_is_written_before_it_is_named() -> None:
     plan = plan_switch(topology(), kubelet("1.36.3"), STATIC)
     assert paths(plan) == [DROP_IN, ENV]
