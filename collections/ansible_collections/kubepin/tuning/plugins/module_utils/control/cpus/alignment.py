@@ -13,9 +13,29 @@ Nodes = frozenset[int]
 REFUSED = "TopologyAffinityError: Resources cannot be allocated with Topology locality"
 """The reason and the message of a pod that is refused (pkg/kubelet/cm/topologymanager/topology_manager.go)."""
 
+UNALIGNED = "UnexpectedAdmissionError"
+"""The reason of a pod that a resource manager refuses without a reason of its own."""
+
 _WEIGHS_WIDTH = 24
 """The minor version since which the width of a hint that is not preferred counts
-(policy.go bestNonPreferredAffinityCount)."""
+(policy.go bestNonPreferredAffinityCount), and a merged hint is preferred only if all resources name the same nodes
+(policy.go mergePermutation)."""
+
+
+class Refused(Exception):
+    """The kubelet refuses the pod; the text is the reason and the message in the pod's status.
+
+    :param certain: False if Kubernetes might as well name another one
+    """
+
+    def __init__(self, text: str, certain: bool = True) -> None:
+        super().__init__(text)
+        self.certain = certain
+
+
+def unexpected(error: str) -> Refused:
+    """An error without a specific reason (pkg/kubelet/cm/admission/errors.go)."""
+    return Refused(f"{UNALIGNED}: Allocate failed due to {error}, which is unexpected")
 
 
 @dataclass(frozen=True)
@@ -30,7 +50,9 @@ class Hint:
 
 
 ANYWHERE = Hint(None, True)
-_NOWHERE = Hint(None, False)
+NO_HINT = Hint(None, False)
+"""What resource managers get if no topology manager has chosen (scope.go GetAffinity), and what a resource stands for
+that no NUMA node can give."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +72,17 @@ class TopologyManager:
         """Whether all containers of a pod get the same NUMA nodes."""
         return self.scope == "pod"
 
-    def align(self, resources: Iterable[Sequence[Hint] | None]) -> tuple[Nodes | None, bool]:
-        """The NUMA nodes from which a pod or container gets its resources, None for any; and whether it is admitted.
+    def align(self, resources: Iterable[Sequence[Hint] | None]) -> tuple[Hint, bool]:
+        """The NUMA nodes from which a pod or container gets its resources, and whether it is admitted.
 
         :param resources: for each resource its hints: None if it has no preference, empty if no nodes can give it
         """
         single = self.policy == "single-numa-node"
         hints = [_considered(found, single) for found in resources]
-        best = self._best(_merged(self.nodes, hints), _widest_need(hints))
-        nodes = None if single and best.nodes == self.nodes else best.nodes
-        return nodes, best.preferred or self.policy == "best-effort"
+        best = self._best(_merged(self.nodes, hints, self.minor >= _WEIGHS_WIDTH), _widest_need(hints))
+        if single and best.nodes == self.nodes:
+            best = Hint(None, best.preferred)
+        return best, best.preferred or self.policy == "best-effort"
 
     def _best(self, merged: Iterable[Hint], needed: int) -> Hint:
         """The hint that HintMerger.Merge chooses; before 1.24, mergeFilteredHints.
@@ -69,7 +92,7 @@ class TopologyManager:
         found = [hint for hint in merged if hint.nodes]
         fallback = Hint(self.nodes, False)
         if self.minor < _WEIGHS_WIDTH:
-            return min([*found, fallback], key=lambda hint: (not hint.preferred, _width(hint)))
+            return narrowest([*found, fallback])
 
         def rank(hint: Hint) -> tuple[bool, int, int, tuple[int, int]]:
             count = len(hint.nodes or ())
@@ -114,36 +137,53 @@ def _considered(hints: Sequence[Hint] | None, single: bool) -> Sequence[Hint]:
     """policy.go filterProvidersHints, policy_single_numa_node.go filterSingleNumaHints."""
     if hints is None:
         return [ANYWHERE]
-    found = hints or [_NOWHERE]
+    found = hints or [NO_HINT]
     if single:
         return [hint for hint in found if hint.preferred and (hint.nodes is None or len(hint.nodes) == 1)]
     return found
 
 
-def _merged(every: Nodes, resources: Sequence[Sequence[Hint]]) -> set[Hint]:
+def _merged(every: Nodes, resources: Sequence[Sequence[Hint]], same_nodes: bool) -> set[Hint]:
     """The hints that any choice of one hint for each resource amounts to (policy.go mergePermutation).
 
-    The nodes that all have in common are preferred if all hints are preferred and name the same nodes. Choices that
-    cannot be told apart any more are carried on as one, because there may be millions of them.
+    The nodes that all have in common are preferred if all hints are preferred. Choices that cannot be told apart any
+    more are carried on as one, because there may be millions of them.
+
+    :param same_nodes: only hints that name the same nodes make a preferred one
     """
     states: set[tuple[Nodes, Nodes | None, bool]] = {(every, None, True)}
     for hints in resources:
+        different = set(hints)
         states = {
-            (
-                common if hint.nodes is None else common & hint.nodes,
-                hint.nodes if first is None else first,
-                preferred and hint.preferred and (first is None or hint.nodes in (None, first)),
-            )
+            _merge(common, first, preferred and hint.preferred, hint.nodes, same_nodes)
             for common, first, preferred in states
-            for hint in hints
+            for hint in different
         }
     return {Hint(common, preferred) for common, _first, preferred in states}
+
+
+def _merge(
+    common: Nodes, first: Nodes | None, preferred: bool, nodes: Nodes | None, same_nodes: bool
+) -> tuple[Nodes, Nodes | None, bool]:
+    """A merged hint with one more; its first nodes count only as long as it may be preferred."""
+    if nodes is None:
+        return common, first if preferred else None, preferred
+    preferred = preferred and not (same_nodes and first not in (None, nodes))
+    return common & nodes, nodes if preferred and same_nodes else None, preferred
 
 
 def _widest_need(resources: Sequence[Sequence[Hint]]) -> int:
     """How many NUMA nodes the resource needs that needs most (policy.go maxOfMinAffinityCounts)."""
     fewest = [[len(hint.nodes) for hint in hints if hint.nodes is not None] for hints in resources]
     return max((min(counts) for counts in fewest if counts), default=0)
+
+
+def narrowest(hints: Iterable[Hint]) -> Hint:
+    """The preferred hint with the fewest and lowest NUMA nodes; without any, the narrowest at all.
+
+    :raises ValueError: if there is none
+    """
+    return min(hints, key=lambda hint: (not hint.preferred, _width(hint)))
 
 
 def _width(hint: Hint) -> tuple[int, int]:

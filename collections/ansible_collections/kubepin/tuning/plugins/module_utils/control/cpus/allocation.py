@@ -14,15 +14,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignment import (
-    REFUSED,
     Hint,
     Nodes,
-    TopologyManager,
+    Refused,
     fewest_nodes,
     hints_for,
+    unexpected,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, Topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, options_on
 
 CpuSet = t.FrozenSet[int]
 
@@ -32,9 +31,6 @@ BY_SOCKET = "align-by-socket"
 ACROSS_CORES = "distribute-cpus-across-cores"
 STRICT = "strict-cpu-reservation"
 BY_UNCORE = "prefer-align-cpus-by-uncorecache"
-
-CLOSEST = "prefer-closest-numa-nodes"
-"""An option of the topology manager."""
 
 ENDLESS = "the kubelet would not end: full-pcpus-only and distribute-cpus-across-numa find no whole core for the rest"
 """The message for a pod that the kubelet never finishes admitting (takeByTopologyNUMADistributed,
@@ -63,11 +59,15 @@ class AllocationError(TuningError):
 @dataclass(frozen=True)
 class Container:
     """One container: `cpu` is its CPU request, a quantity such as ``12`` or ``500m``; `role` is ``app``, ``init``, or
-    ``sidecar`` for an init container with restartPolicy Always."""
+    ``sidecar`` for an init container with restartPolicy Always.
+
+    `others` maps memory, huge pages and devices, as Kubernetes names them, to what it requests of them.
+    """
 
     name: str
     cpu: str
     role: str = "app"
+    others: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,30 +77,6 @@ class Pod:
     name: str
     containers: t.Tuple[Container, ...]
     guaranteed: bool = True
-
-
-@dataclass(frozen=True)
-class Admission:
-    """What the kubelet does with one pod.
-
-    `cpus` maps containers to their exclusive CPUs, and is empty for a refused pod. `refused` is None, or the reason and
-    message that the pod's status would show. `certain` is False if the choice depends on the order of a Go map or on
-    the sort algorithm of the Go version, as it may in Kubernetes 1.20 and 1.21: then `cpus` is one possible result.
-    """
-
-    pod: str
-    cpus: t.Dict[str, CpuSet]
-    refused: t.Optional[str] = None
-    certain: bool = True
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What the kubelet does with all pods; `shared` is the pool for containers without exclusive CPUs (the
-    defaultCpuSet of the state file, which contains the reserved CPUs unless strict-cpu-reservation is on)."""
-
-    admissions: t.List[Admission]
-    shared: CpuSet
 
 
 class _Place(t.NamedTuple):
@@ -153,56 +129,11 @@ class Rules:
 
 
 @dataclass
-class _Answer:
+class Answer:
+    """CPUs for one container; `certain` as in `admission.Admission`."""
+
     cpus: CpuSet
     certain: bool = True
-
-
-def preview(
-    topology: Topology,
-    version: str,
-    reserved: t.Iterable[int],
-    pods: t.Sequence[Pod],
-    options: t.Optional[t.Mapping[str, object]] = None,
-    topology_policy: str = "none",
-    topology_scope: str = "container",
-    topology_options: t.Optional[t.Mapping[str, object]] = None,
-) -> Preview:
-    """What a kubelet with the static policy and no pods does when it admits `pods` in this order.
-
-    With a topology manager, it considers the NUMA nodes of CPUs only, as for pods without devices and with any memory.
-
-    :param version: the kubelet's, 1.20 or newer
-    :param reserved: reservedSystemCPUs
-    :param options: cpuManagerPolicyOptions; valid for this version (`setting_problems`)
-    :param topology_policy: topologyManagerPolicy
-    :param topology_scope: topologyManagerScope
-    :param topology_options: topologyManagerPolicyOptions
-    :raises AllocationError: for CPUs without core and socket numbers, an invalid role or CPU count of a container, and
-        prefer-closest-numa-nodes, for which the distances of NUMA nodes would have to be known
-    """
-    if topology_policy != "none" and CLOSEST in options_on(topology_options):
-        raise AllocationError(
-            f"topologyManagerPolicyOptions {CLOSEST} is on: allocations cannot be previewed with it, because the "
-            "distances of the NUMA nodes are not read.",
-            value=CLOSEST,
-        )
-    rules = Rules(minor_of(version), frozenset(reserved), options_on(options), topology_policy, topology_scope)
-    return admit_all(machine_of(topology), rules, pods)
-
-
-def admit_all(machine: Machine, rules: Rules, pods: t.Sequence[Pod]) -> Preview:
-    """Calls `admit` for one pod after another, starting with a machine without pods."""
-    shared = initial_shared(machine, rules)
-    used = Fraction(0)
-    admissions: t.List[Admission] = []
-    for pod in pods:
-        admission = admit(machine, rules, shared, used, pod)
-        admissions.append(admission)
-        if admission.refused is None:
-            shared = shared.difference(*admission.cpus.values())
-            used += pod_request(pod, rules.minor)
-    return Preview(admissions, shared)
 
 
 def initial_shared(machine: Machine, rules: Rules) -> CpuSet:
@@ -267,74 +198,116 @@ def reserved_of(machine: Machine, minor: int, options: t.FrozenSet[str], count: 
     """
     try:
         return _take(machine, Rules(minor, frozenset(), options), machine.cpus, count).cpus
-    except _Refused as exc:
+    except Refused as exc:
         raise AllocationError(f"{count} CPUs cannot be reserved: {exc}.", value=count) from exc
 
 
-def admit(machine: Machine, rules: Rules, shared: CpuSet, used: Fraction, pod: Pod) -> Admission:
-    """What the kubelet does with one pod.
+@dataclass
+class Pool:
+    """The CPUs from which the kubelet gives to one pod.
 
-    The CPU manager allocates CPUs for each container, init containers first (policy_static.go Allocate,
-    updateCPUsToReuse): later containers of the pod may reuse an init container's CPUs, but not those of a sidecar. Then
-    the kubelet compares the sum of requests with the node's CPUs (pkg/kubelet/lifecycle/predicate.go).
-
-    :param shared: the CPUs that are not exclusive to any container (defaultCpuSet)
-    :param used: the CPU requests of the pods already admitted
+    `left` are the CPUs that are not exclusive to any container (defaultCpuSet). `reusable` are those of the pod's init
+    containers: later ones may have them too, but not those of a sidecar (policy_static.go updateCPUsToReuse).
     """
-    reserved_cores = {machine.places[cpu].core for cpu in rules.reserved if cpu in machine.places}
-    reserved_physical = rules.reserved.union(*(machine.members["core"][core] for core in reserved_cores))
+
+    machine: Machine
+    rules: Rules
+    left: CpuSet
     reusable: CpuSet = frozenset()
-    found: t.Dict[str, CpuSet] = {}
-    certain = True
-    left = shared
-    manager = None
-    if rules.policy != "none":
-        manager = TopologyManager(rules.policy, rules.scope, machine.numa_nodes, rules.minor)
-    try:
-        nodes = None
-        if manager and manager.per_pod:
-            nodes = _align(manager, machine, rules, left, reusable, int(_pod_total(pod, rules.minor, _whole_cpus)))
-        for container in _in_order(pod):
-            wanted = _whole_cpus(pod, container)
-            if wanted == 0:
-                continue
-            if manager and not manager.per_pod:
-                nodes = _align(manager, machine, rules, left, reusable, wanted)
-            if FULL_PCPUS in rules.options:
-                _check_smt(rules.minor, wanted, machine.cpus_per_core, len(left - reserved_physical))
-            answer = _take_aligned(machine, rules, (left - rules.reserved) | reusable, wanted, nodes)
-            found[container.name] = answer.cpus
-            certain = certain and answer.certain
-            left -= answer.cpus
-            reused_later = container.role == "init" or (container.role == "sidecar" and rules.minor < _KNOWS_SIDECARS)
-            reusable = reusable | answer.cpus if reused_later else reusable - answer.cpus
-        _check_sum(pod_request(pod, rules.minor), used, len(machine.cpus) - len(rules.reserved))
-    except _Refused as exc:
-        return Admission(pod.name, {}, str(exc), certain)
-    return Admission(pod.name, found, None, certain)
+
+    def hints(self, wanted: int, whole_pod: bool) -> t.Optional[t.List[Hint]]:
+        """The hints for `wanted` exclusive CPUs; None without any (policy_static.go GetTopologyHints,
+        GetPodTopologyHints).
+
+        :param whole_pod: for all containers at once, none of which has CPUs yet
+        """
+        if not wanted:
+            return None
+        free = self.left - self.rules.reserved
+        return _cpu_hints(self.machine, self.rules, free, frozenset() if whole_pod else self.reusable, wanted)
+
+    def give(self, wanted: int, role: str, nodes: t.Optional[Nodes]) -> Answer:
+        """Exclusive CPUs for one container, as many of them as possible from these NUMA nodes (policy_static.go
+        Allocate).
+
+        :raises Refused: if the kubelet refuses the pod
+        """
+        machine, rules = self.machine, self.rules
+        if FULL_PCPUS in rules.options:
+            reserved_cores = {machine.places[cpu].core for cpu in rules.reserved if cpu in machine.places}
+            physical = rules.reserved.union(*(machine.members["core"][core] for core in reserved_cores))
+            _check_smt(rules.minor, wanted, machine.cpus_per_core, len(self.left - physical))
+        answer = _take_aligned(machine, rules, (self.left - rules.reserved) | self.reusable, wanted, nodes)
+        self.left -= answer.cpus
+        if starts_before(role, rules.minor):
+            self.reusable |= answer.cpus
+        else:
+            self.reusable -= answer.cpus
+        return answer
 
 
-class _Refused(Exception):
-    """The kubelet refuses the pod; the text is the reason and the message in the pod's status."""
+def starts_before(role: str, minor: int) -> bool:
+    """Whether a container ends before the next one starts. Below 1.29, kubelets take a sidecar for such a one."""
+    return role == "init" or (role == "sidecar" and minor < _KNOWS_SIDECARS)
 
 
-def _unexpected(error: str) -> _Refused:
-    """An error without a specific reason (pkg/kubelet/cm/admission/errors.go)."""
-    return _Refused(f"UnexpectedAdmissionError: Allocate failed due to {error}, which is unexpected")
+def in_order(pod: Pod) -> t.List[Container]:
+    """The containers in the order in which the kubelet admits them.
 
-
-def _align(
-    manager: TopologyManager, machine: Machine, rules: Rules, shared: CpuSet, reusable: CpuSet, wanted: int
-) -> t.Optional[Nodes]:
-    """The NUMA nodes for `wanted` CPUs, None for any.
-
-    :raises _Refused: if the topology manager refuses the pod
+    :raises AllocationError: for a role that no container has
     """
-    hints = _cpu_hints(machine, rules, shared - rules.reserved, reusable, wanted) if wanted else None
-    nodes, admitted = manager.align([hints])
-    if not admitted:
-        raise _Refused(REFUSED)
-    return nodes
+    for container in pod.containers:
+        if container.role not in _ROLES:
+            raise AllocationError(
+                f'container {container.name} of pod {pod.name} has the role "{container.role}": expected one of '
+                f"{', '.join(_ROLES)}.",
+                value=container.role,
+            )
+    return [c for c in pod.containers if c.role != "app"] + [c for c in pod.containers if c.role == "app"]
+
+
+def amount_of(pod: Pod, container: Container, resource: str) -> Fraction:
+    """How much of a resource a container requests.
+
+    :raises AllocationError: for anything but a quantity of 0 or more
+    """
+    what = "CPUs" if resource == "cpu" else resource
+    asked = container.cpu if resource == "cpu" else container.others.get(resource, "0")
+    try:
+        amount = parse_quantity(asked)
+    except ValueError as exc:
+        raise AllocationError(f"container {container.name} of pod {pod.name}: {exc}.", value=asked) from exc
+    if amount < 0:
+        raise AllocationError(
+            f'container {container.name} of pod {pod.name} asks for "{asked}" {what}: expected none or more.',
+            value=asked,
+        )
+    return amount
+
+
+def whole_cpus(pod: Pod, container: Container) -> int:
+    """The number of exclusive CPUs; 0 for a container in the shared pool (policy_static.go guaranteedCPUs)."""
+    request = amount_of(pod, container, "cpu")
+    return int(request) if pod.guaranteed and request.denominator == 1 else 0
+
+
+def pod_request(pod: Pod, minor: int, resource: str = "cpu") -> Fraction:
+    """What a pod requests of a resource (k8s.io/component-helpers/resource PodRequests)."""
+    return pod_total(pod, minor, lambda of, container: amount_of(of, container, resource))
+
+
+def pod_total(pod: Pod, minor: int, amount: t.Callable[[Pod, Container], t.Union[int, Fraction]]) -> Fraction:
+    """What a pod needs at most at a time: the larger one of initializing and running."""
+    running = starting = sidecars = Fraction(0)
+    for container in in_order(pod):
+        needed = amount(pod, container)
+        if container.role == "app":
+            running += needed
+        elif container.role == "sidecar" and minor >= _KNOWS_SIDECARS:
+            sidecars += needed
+        else:
+            starting = max(starting, sidecars + needed)
+    return max(starting, running + sidecars)
 
 
 def _cpu_hints(machine: Machine, rules: Rules, free: CpuSet, reusable: CpuSet, wanted: int) -> t.List[Hint]:
@@ -357,7 +330,7 @@ def _spans(machine: Machine, nodes: t.Optional[Nodes]) -> int:
     return len({machine.places[cpu].socket for node in nodes or () for cpu in machine.members["numa"][node]})
 
 
-def _take_aligned(machine: Machine, rules: Rules, available: CpuSet, wanted: int, nodes: t.Optional[Nodes]) -> _Answer:
+def _take_aligned(machine: Machine, rules: Rules, available: CpuSet, wanted: int, nodes: t.Optional[Nodes]) -> Answer:
     """policy_static.go allocateCPUs: as many CPUs as possible from these NUMA nodes, the rest from any."""
     if nodes is None:
         return _take(machine, rules, available, wanted)
@@ -368,56 +341,7 @@ def _take_aligned(machine: Machine, rules: Rules, available: CpuSet, wanted: int
     aligned = available.intersection(frozenset().union(*(machine.members[level][number] for number in numbers)))
     first = _take(machine, rules, aligned, min(wanted, len(aligned)))
     rest = _take(machine, rules, available - first.cpus, wanted - len(first.cpus))
-    return _Answer(first.cpus | rest.cpus, first.certain and rest.certain)
-
-
-def _in_order(pod: Pod) -> t.List[Container]:
-    for container in pod.containers:
-        if container.role not in _ROLES:
-            raise AllocationError(
-                f'container {container.name} of pod {pod.name} has the role "{container.role}": expected one of '
-                f"{', '.join(_ROLES)}.",
-                value=container.role,
-            )
-    return [c for c in pod.containers if c.role != "app"] + [c for c in pod.containers if c.role == "app"]
-
-
-def _request(pod: Pod, container: Container) -> Fraction:
-    try:
-        request = parse_quantity(container.cpu)
-    except ValueError as exc:
-        raise AllocationError(f"container {container.name} of pod {pod.name}: {exc}.", value=container.cpu) from exc
-    if request < 0:
-        raise AllocationError(
-            f'container {container.name} of pod {pod.name} asks for "{container.cpu}" CPUs: expected none or more.',
-            value=container.cpu,
-        )
-    return request
-
-
-def _whole_cpus(pod: Pod, container: Container) -> int:
-    """The number of exclusive CPUs; 0 for a container in the shared pool (policy_static.go guaranteedCPUs)."""
-    request = _request(pod, container)
-    return int(request) if pod.guaranteed and request.denominator == 1 else 0
-
-
-def pod_request(pod: Pod, minor: int) -> Fraction:
-    """A pod's CPU request (k8s.io/component-helpers/resource PodRequests)."""
-    return _pod_total(pod, minor, _request)
-
-
-def _pod_total(pod: Pod, minor: int, amount: t.Callable[[Pod, Container], t.Union[int, Fraction]]) -> Fraction:
-    """What a pod needs at most at a time: the larger one of initializing and running."""
-    running = starting = sidecars = Fraction(0)
-    for container in _in_order(pod):
-        needed = amount(pod, container)
-        if container.role == "app":
-            running += needed
-        elif container.role == "sidecar" and minor >= _KNOWS_SIDECARS:
-            sidecars += needed
-        else:
-            starting = max(starting, sidecars + needed)
-    return max(starting, running + sidecars)
+    return Answer(first.cpus | rest.cpus, first.certain and rest.certain)
 
 
 def _check_smt(minor: int, wanted: int, per_core: int, available: int) -> None:
@@ -425,40 +349,32 @@ def _check_smt(minor: int, wanted: int, per_core: int, available: int) -> None:
     name = "SMTAlignmentError: SMT Alignment Error"
     odd = f"{name}: requested {wanted} cpus not multiple cpus per core = {per_core}"
     if wanted % per_core:
-        raise _Refused(odd)
+        raise Refused(odd)
     if minor >= _CHECKS_PHYSICAL and wanted > available:
         if available == 0 and minor < _TELLS_NO_PHYSICAL:
-            raise _Refused(odd)
-        raise _Refused(
+            raise Refused(odd)
+        raise Refused(
             f"{name}: not enough free physical CPUs: available physical CPUs = {available}, requested CPUs = {wanted}, "
             f"CPUs per core = {per_core}"
         )
 
 
-def _check_sum(request: Fraction, used: Fraction, capacity: int) -> None:
-    if request + used > capacity:
-        raise _Refused(
-            f"OutOfcpu: Node didn't have enough resource: cpu, requested: {int(request * 1000)}, "
-            f"used: {int(used * 1000)}, capacity: {capacity * 1000}"
-        )
-
-
-def _take(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
+def _take(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> Answer:
     """policy_static.go takeByTopology (up to 1.21 and 1.22: cpu_assignment.go takeByTopology)."""
     if wanted == 0:
-        return _Answer(frozenset())
+        return Answer(frozenset())
     if rules.minor < _SORTS_SOUNDLY:
         return _take_unsorted(machine, rules, available, wanted)
     if ACROSS_NUMA in rules.options and rules.minor >= _KNOWS_NUMA:
         group = machine.cpus_per_core if FULL_PCPUS in rules.options else 1
-        return _Answer(_take_distributed(machine, rules, available, wanted, group))
-    return _Answer(_take_packed(machine, rules, available, wanted, BY_UNCORE in rules.options))
+        return Answer(_take_distributed(machine, rules, available, wanted, group))
+    return Answer(_take_packed(machine, rules, available, wanted, BY_UNCORE in rules.options))
 
 
 def _check_enough(minor: int, wanted: int, available: t.Collection[int]) -> None:
     if wanted > len(available):
         numbers = f": requested={wanted}, available={len(available)}" if minor >= _TELLS_NUMBERS else ""
-        raise _unexpected(f"not enough cpus available to satisfy request{numbers}")
+        raise unexpected(f"not enough cpus available to satisfy request{numbers}")
 
 
 @dataclass
@@ -584,7 +500,7 @@ def _take_packed(machine: Machine, rules: Rules, available: CpuSet, wanted: int,
     if not acc.satisfied():
         acc.take_single(spread)
     if not acc.satisfied():
-        raise _unexpected("failed to allocate cpus")
+        raise unexpected("failed to allocate cpus")
     return acc.result
 
 
@@ -621,10 +537,10 @@ def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted:
                     _take_in_node(acc, rules, node, group)
                     left -= group
             if left == before:
-                raise _Refused(ENDLESS)
+                raise Refused(ENDLESS)
         if acc.needed:
             which = "not enough" if acc.needed > 0 else "too many"
-            raise _unexpected(f"accounting error, {which} CPUs allocated, remaining: {acc.needed}")
+            raise unexpected(f"accounting error, {which} CPUs allocated, remaining: {acc.needed}")
         return acc.result
     return _take_packed(machine, rules, available, wanted, False)
 
@@ -632,7 +548,7 @@ def _take_distributed(machine: Machine, rules: Rules, available: CpuSet, wanted:
 def _take_in_node(acc: _Accumulator, rules: Rules, node: int, count: int) -> None:
     try:
         acc.take(_take_packed(acc.machine, rules, acc.free_in("numa", node), count, False))
-    except _Refused:
+    except Refused:
         return  # takeByTopologyNUMADistributed ignores the error, and later finds that the sum is wrong
 
 
@@ -700,7 +616,7 @@ def _balance_after(after: t.Mapping[int, int], subset: t.Sequence[int], remainde
                 left[node] -= group
                 remainder -= group
         if remainder == before:
-            raise _Refused(ENDLESS)
+            raise Refused(ENDLESS)
     return _standard_deviation(list(left.values()))
 
 
@@ -744,7 +660,7 @@ def _combinations(numbers: t.Sequence[int], size: int) -> t.Iterator[_GoSlice]:
     return extend(_GoSlice([], 0), 0)
 
 
-def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> _Answer:
+def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: int) -> Answer:
     """cpu_assignment.go takeByTopology, 1.20 and 1.21: whole sockets, whole cores, single CPUs; no NUMA level.
 
     Its comparisons are joined by "or", so that a socket may be both less and greater than another. In that case the
@@ -755,7 +671,7 @@ def _take_unsorted(machine: Machine, rules: Rules, available: CpuSet, wanted: in
     orders = _socket_orders(machine, available)
     answers = [_take_in_order(machine, available, wanted, order) for order in orders]
     same = all(answer.cpus == answers[0].cpus for answer in answers)
-    return _Answer(answers[0].cpus, same and all(answer.certain for answer in answers))
+    return Answer(answers[0].cpus, same and all(answer.certain for answer in answers))
 
 
 def _whole_cores(machine: Machine, free: CpuSet, socket: int) -> t.List[int]:
@@ -774,7 +690,7 @@ def _socket_orders(machine: Machine, free: CpuSet) -> t.List[t.Tuple[int, ...]]:
     return [sound, *(tuple(order) for order in others)]
 
 
-def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.Sequence[int]) -> _Answer:
+def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.Sequence[int]) -> Answer:
     free, needed = available & machine.cpus, wanted
     result: CpuSet = frozenset()
 
@@ -791,13 +707,13 @@ def _take_in_order(machine: Machine, available: CpuSet, wanted: int, sockets: t.
         if needed >= machine.cpus_per_core:
             take(free & machine.members["core"][core])
     if needed < 1:
-        return _Answer(result)
+        return Answer(result)
     cores, certain = _sort_cores(machine, free, result)
     singles = [cpu for core in cores for cpu in sorted(free & machine.members["core"][core])]
     if len(singles) < needed:
-        raise _unexpected("failed to allocate cpus")
+        raise unexpected("failed to allocate cpus")
     taken = frozenset(singles[:needed])
-    return _Answer(result | taken, certain or len(singles) == needed)
+    return Answer(result | taken, certain or len(singles) == needed)
 
 
 def _sort_cores(machine: Machine, free: CpuSet, result: CpuSet) -> t.Tuple[t.List[int], bool]:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import preview
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     BY_UNCORE,
     AllocationError,
     Container,
     Pod,
-    preview,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.reservation import (

@@ -19,7 +19,7 @@ def hint(nodes: tuple[int, ...] | None, preferred: bool = True) -> Hint:
 
 def align(policy: str, *resources: list[Hint] | None, nodes: int = 2, minor: int = 36) -> tuple[list[int] | None, bool]:
     found, admitted = TopologyManager(policy, "container", frozenset(range(nodes)), minor).align(resources)
-    return (None if found is None else sorted(found)), admitted
+    return (None if found.nodes is None else sorted(found.nodes)), admitted
 
 
 NO_FIT = [hint((0,)), hint((1,), False)], [hint((1,))]
@@ -54,6 +54,13 @@ def test_without_a_preferred_choice_the_resource_that_needs_most_nodes_decides_s
     narrow = [hint((0,), False), hint((0, 1), False), hint((0, 1, 2, 3), False)]
     assert align("best-effort", wide, narrow, nodes=4, minor=23) == ([0], True)
     assert align("best-effort", wide, narrow, nodes=4, minor=24) == ([0, 1], True)
+
+
+def test_before_1_24_preferred_hints_that_name_different_nodes_stay_preferred() -> None:
+    """mergePermutation"""
+    resources = [hint((0, 1))], [hint((0,)), hint((1,))]
+    assert align("restricted", *resources, minor=23) == ([0], True)
+    assert align("restricted", *resources, minor=24) == ([0], False)
 
 
 def test_a_hint_is_preferred_if_the_fewest_nodes_that_could_do_have_enough_left() -> None:

@@ -6,21 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import (
+    Admission,
+    Books,
+    Preview,
+    Supplies,
+    preview,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     ENDLESS,
     AllocationError,
     Container,
+    CpuSet,
+    Machine,
     Pod,
-    Preview,
     Rules,
-    admit,
     machine_of,
-    preview,
     reserved_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, NumaNode, Topology
@@ -29,6 +34,11 @@ BY_SOCKET = "align-by-socket"
 ACROSS_NUMA = "distribute-cpus-across-numa"
 FULL = "full-pcpus-only"
 UNCORE = "prefer-align-cpus-by-uncorecache"
+
+
+def admit(machine: Machine, rules: Rules, shared: CpuSet, pod: Pod) -> Admission:
+    """One pod on a machine of which only these CPUs are free."""
+    return replace(Books.of(machine, rules, Supplies()), shared=shared).admit(pod)
 
 
 def topology(
@@ -85,7 +95,7 @@ def given(machine: Topology, version: int, options: tuple[str, ...], free: str, 
     """The CPUs of one container, or the kubelet's refusal, where only `free` are left."""
     pod = Pod("p", (Container("c", str(count)),))
     rules = Rules(version, frozenset(), frozenset(options))
-    admission = admit(machine_of(machine), rules, parse_cpuset(free), Fraction(0), pod)
+    admission = admit(machine_of(machine), rules, parse_cpuset(free), pod)
     assert admission.certain
     return admission.refused or format_cpuset(admission.cpus.get("c", ()))
 
@@ -387,9 +397,9 @@ def test_a_pod_that_the_kubelet_would_go_on_for_ever_to_admit_is_told(minor: int
         minor, parse_cpuset("6,9,12,15,18,21"), frozenset({FULL, ACROSS_NUMA})
     )  # half a core of nodes 0 and 1
     shared = machine.cpus
-    assert admit(machine, rules, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused == ENDLESS
+    assert admit(machine, rules, shared, Pod("p", (Container("c", "14"),))).refused == ENDLESS
     whole = Rules(minor, parse_cpuset("0,6,9,12,18,21"), rules.options)
-    assert admit(machine, whole, shared, Fraction(0), Pod("p", (Container("c", "14"),))).refused is None
+    assert admit(machine, whole, shared, Pod("p", (Container("c", "14"),))).refused is None
 
 
 TWO_NODES = topology(16, 2, socket=lambda core: core // 8, node=lambda core: core // 8)
