@@ -22,6 +22,7 @@ Tree = dict[str, str]
 _CPU = "sys/devices/system/cpu"
 _NODE = "sys/devices/system/node"
 _PCI = "sys/bus/pci/devices"
+_PAGES = "sys/kernel/mm/hugepages"
 _LOCAL, _SAME_SOCKET, _OTHER_SOCKET = 10, 12, 32
 """Distances between NUMA nodes, as two EPYC 7003 show them."""
 
@@ -30,8 +31,10 @@ _LOCAL, _SAME_SOCKET, _OTHER_SOCKET = 10, 12, 32
 class Machine:
     """What a machine consists of. NUMA nodes and L3 caches divide the cores of a socket evenly, in their order.
 
-    `gpus` holds the NUMA node of each GPU. With `adjacent_siblings` the threads of a core have neighbouring numbers, as on
-    POWER; otherwise all first threads come before all second ones, as on x86.
+    `gpus` holds the NUMA node of each GPU. `memory_mib` names the memory of each NUMA node; without it, they share
+    `memory_gib` evenly, and the tree has no /proc/meminfo. `huge_pages` is a number of pages of 2 MiB a node. With
+    `adjacent_siblings` the threads of a core have neighbouring numbers, as on POWER; otherwise all first threads come before
+    all second ones, as on x86.
     """
 
     sockets: int = 2
@@ -42,6 +45,8 @@ class Machine:
     gpus: tuple[int, ...] = ()
     adjacent_siblings: bool = False
     memory_gib: int = 1024
+    memory_mib: tuple[int, ...] = ()
+    huge_pages: int = 0
     model: str = "AMD EPYC 7773X 64-Core Processor"
 
     def __post_init__(self) -> None:
@@ -52,6 +57,11 @@ class Machine:
                 )
         if any(node not in range(self.numa_nodes) for node in self.gpus):
             raise ValueError(f"gpus is {self.gpus}: expected NUMA nodes below {self.numa_nodes}")
+
+        if self.memory_mib and len(self.memory_mib) != self.numa_nodes:
+            raise ValueError(
+                f"memory_mib is {self.memory_mib}: expected one number for each of {self.numa_nodes} NUMA nodes"
+            )
 
     @property
     def cores(self) -> int:
@@ -96,7 +106,7 @@ MACHINES: Mapping[str, Machine] = {
 
 def tree(machine: Machine) -> Tree:
     """The files of a machine."""
-    files: Tree = {**_machine_wide(machine), "proc/cpuinfo": _cpuinfo(machine)}
+    files: Tree = {**_machine_wide(machine), **_memory(machine), "proc/cpuinfo": _cpuinfo(machine)}
     for core in range(machine.cores):
         for cpu in machine.cpus_of(core):
             files.update(_cpu(machine, core, cpu))
@@ -105,6 +115,13 @@ def tree(machine: Machine) -> Tree:
     for number, node in enumerate(machine.gpus):
         files.update(_gpu(machine, number, node))
     return files
+
+
+def _memory(machine: Machine) -> Tree:
+    """What the kernel says of the memory of all NUMA nodes together."""
+    pages = {f"{_PAGES}/hugepages-2048kB/nr_hugepages": str(machine.huge_pages * machine.numa_nodes)}
+    total = f"MemTotal: {sum(machine.memory_mib) * 1024} kB\nMemAvailable: {sum(machine.memory_mib) * 1024} kB"
+    return {**pages, "proc/meminfo": f"{total}\nSwapTotal: 0 kB"} if machine.memory_mib else {}
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
@@ -172,9 +189,12 @@ def _cpu(machine: Machine, core: int, cpu: int) -> Tree:
 
 def _numa_node(machine: Machine, node: int) -> Tree:
     cpus = machine.cpus_of_part(node, machine.numa_nodes)
-    kib = machine.memory_gib * 1024 * 1024 // machine.numa_nodes
+    evenly = machine.memory_gib * 1024 * 1024 // machine.numa_nodes
+    kib = machine.memory_mib[node] * 1024 if machine.memory_mib else evenly
     folder = f"{_NODE}/node{node}"
+    pages = {f"{folder}/hugepages/hugepages-2048kB/nr_hugepages": str(machine.huge_pages)} if machine.huge_pages else {}
     return {
+        **pages,
         f"{folder}/cpulist": _list(cpus),
         f"{folder}/cpumap": _mask(machine, cpus),
         f"{folder}/distance": " ".join(str(_distance(machine, node, other)) for other in range(machine.numa_nodes)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The preview of allocations against what real kubelets write to their state files for the same pods."""
+"""The preview of admissions against what real kubelets do with the same pods, and write to their state files."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import (
+    Admission,
+    Books,
+    Supplies,
+    admit_all,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     ENDLESS,
-    Admission,
     Container,
     Machine,
     Pod,
     Rules,
-    admit,
-    admit_all,
-    initial_shared,
     machine_of,
-    pod_request,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin, Ids
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import Block, MemoryManager
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     MAX_NUMA_NODES,
@@ -58,11 +61,16 @@ OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
 POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
 SCOPES = ("container", "pod")
 NO_REFUSAL = ("FailedCreatePodSandBox", "FailedMount", "Failed", "BackOff")
-OUT_OF_CPU = re.compile(r"OutOfcpu: .* requested: (\d+), used: (\d+), capacity: (\d+)")
 NO_VICTIM = (
     "UnexpectedAdmissionError: Unexpected error while attempting to recover from admission failure: preemption: error "
-    "finding a set of pods to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: {}), ]"
+    "finding a set of pods to preempt: no set of running pods found to reclaim resources: [{}]"
 )
+DEVICES = ("example.com/gpu", "example.com/nic")
+PAGES = "hugepages-2Mi"
+MIB = 1024**2
+LITTLE_MEMORY = "8Mi"
+MEMORY_SHARES = (0.1, 0.1, 0.2, 0.3, 0.5, 0.5, 0.8, 1.0, 1.2, 1.6, 2.5)
+"""What containers request of the memory of a NUMA node, beside little."""
 EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-standalone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
 
 
@@ -77,6 +85,7 @@ class PodSequence:
     policy: str
     scope: str
     pods: tuple[Pod, ...]
+    supplies: Supplies = field(default_factory=Supplies)
 
     def rules(self, minor: int) -> Rules:
         """The settings as the preview gets them."""
@@ -96,6 +105,7 @@ class Count:
     undetermined_alike: int = 0
     hung: int = 0
     disagreements: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
 
     @property
     def pods(self) -> int:
@@ -103,14 +113,52 @@ class Count:
 
 
 def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
-    """A sequence of pods, a reservation and policy options, at random but always the same for a seed."""
-    dice = random.Random(seed)
+    """A sequence of pods, a reservation, policy options and supplies, at random but always the same for a seed."""
+    dice, others = random.Random(seed), random.Random(f"{seed} beside CPUs")
     machine = machine_of(topology)
     options = dice.choice([options for since, options in OPTION_SETS if since <= minor and _fits(options, machine)])
     reserved = _draw_reserved(dice, machine, minor)
-    pods = tuple(_draw_pod(dice, f"p{number:02}", len(machine.cpus)) for number in range(dice.randint(4, 12)))
+    supplies = _draw_supplies(others, name, topology, minor)
+    memory = [node.memory["memory"] // MIB for node in topology.numa_nodes] if name in machines.WITH_MEMORY else []
+    pods = tuple(
+        _with_others(others, _draw_pod(dice, f"p{number:02}", len(machine.cpus)), memory, supplies)
+        for number in range(dice.randint(4, 12))
+    )
     policy = dice.choice([policy for policy in POLICIES if _starts(policy, options, machine)])
-    return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), pods)
+    return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), pods, supplies)
+
+
+def _draw_supplies(dice: random.Random, name: str, topology: Topology, minor: int) -> Supplies:
+    """Devices, and the memory of machines that show it, with the memory manager's policy Static or without it."""
+    nodes = [node.id for node in topology.numa_nodes]
+    plugins = tuple(_draw_plugin(dice, resource, nodes) for resource in DEVICES[: dice.choice((0, 1, 1, 2))] if nodes)
+    if name not in machines.WITH_MEMORY:
+        return Supplies(plugins=plugins)
+    totals = {node.id: dict(node.memory) for node in topology.numa_nodes}
+    reserved = {node: dice.choice((0, 0, 256, 512, 1000)) for node in nodes}
+    reserved[dice.choice(nodes)] += 100
+    pages = sum(memory.get(PAGES, 0) for memory in totals.values())
+    total = sum(memory["memory"] for memory in totals.values())
+    return Supplies(
+        memory=totals if minor >= 21 and dice.random() < 0.75 else {},
+        reserved_memory=[
+            {"numaNode": node, "limits": {"memory": f"{size}Mi"}} for node, size in reserved.items() if size
+        ],
+        allocatable={"memory": total - pages - sum(reserved.values()) * MIB, PAGES: pages},
+        plugins=plugins,
+    )
+
+
+def _draw_plugin(dice: random.Random, resource: str, nodes: Sequence[int]) -> DevicePlugin:
+    """A device plugin; some of its devices may have no NUMA node, or two."""
+    style = dice.choice(("each", "each", "some", "odd"))
+    places: list[frozenset[int]] = [frozenset({node}) for node in nodes for _ in range(dice.choice((1, 1, 2, 4)))]
+    if style == "some":
+        places = [frozenset({dice.choice(nodes)}) for _ in range(dice.randint(1, 4))]
+    if style == "odd":
+        places = [frozenset(dice.sample(nodes, min(len(nodes), dice.choice((0, 1, 1, 2))))) for _ in range(6)]
+    devices = {f"{resource[-3:]}-{number:02}": place for number, place in enumerate(places)}
+    return DevicePlugin(resource, devices, lowest_first=dice.random() < 0.7)
 
 
 def _fits(options: Sequence[str], machine: Machine) -> bool:
@@ -153,6 +201,27 @@ def _draw_pod(dice: random.Random, name: str, cpus: int) -> Pod:
     return Pod(name, tuple(containers), guaranteed=dice.random() < 0.9)
 
 
+def _with_others(dice: random.Random, pod: Pod, memory: Sequence[int], supplies: Supplies) -> Pod:
+    """The pod with requests of memory, huge pages and devices.
+
+    :param memory: what the NUMA nodes have in MiB, if the kubelet gets to see it
+    """
+    with_devices = dice.random() < 0.6
+
+    def others() -> dict[str, str]:
+        found = {"memory": LITTLE_MEMORY}
+        if memory and dice.random() < 0.8:
+            found["memory"] = f"{round(dice.choice(memory) * dice.choice(MEMORY_SHARES))}Mi"
+        if supplies.allocatable.get(PAGES) and dice.random() < 0.2:
+            found[PAGES] = f"{2 * dice.choice((8, 32, 64, 128, 300))}Mi"
+        for plugin in supplies.plugins if with_devices else ():
+            if dice.random() < 0.7:
+                found[plugin.resource] = str(dice.choice((1, 1, 1, 2, 2, 3, 4)))
+        return found
+
+    return replace(pod, containers=tuple(replace(container, others=others()) for container in pod.containers))
+
+
 def job_of(sequence: PodSequence, version: Version) -> Job:
     """How a kubelet is given a sequence."""
     config = {
@@ -162,18 +231,34 @@ def job_of(sequence: PodSequence, version: Version) -> Job:
         "topologyManagerPolicy": sequence.policy,
         "topologyManagerScope": sequence.scope,
     }
+    gates = []
     if sequence.options:
         config["cpuManagerPolicyOptions"] = dict.fromkeys(sequence.options, "true")
-        gates = ["CPUManagerPolicyOptions"] if version.minor == 22 else []
+        gates += ["CPUManagerPolicyOptions"] if version.minor == 22 else []
         gates += ["CPUManagerPolicyAlphaOptions", "CPUManagerPolicyBetaOptions"] if version.minor >= 23 else []
+    supplies = sequence.supplies
+    if supplies.reserved_memory:
+        amounts = [int(entry["limits"]["memory"].removesuffix("Mi")) for entry in supplies.reserved_memory]
+        config["kubeReserved"] = {"memory": f"{sum(amounts)}Mi"}
+    if supplies.memory:
+        config.update(memoryManagerPolicy="Static", reservedMemory=supplies.reserved_memory)
+        gates += ["MemoryManager"] if version.minor == 21 else []
+    if gates:
         config["featureGates"] = dict.fromkeys(gates, True)
-    return Job(sequence.seed, config, pods=[_manifest(pod) for pod in sequence.pods])
+    plugins = {plugin.resource: _plugin_arguments(plugin) for plugin in supplies.plugins}
+    return Job(sequence.seed, config, pods=[_manifest(pod) for pod in sequence.pods], plugins=plugins)
+
+
+def _plugin_arguments(plugin: DevicePlugin) -> list[str]:
+    devices = [f"{device}={','.join(map(str, sorted(nodes)))}" for device, nodes in plugin.devices.items()]
+    return ["lowest" if plugin.lowest_first else "any", *devices]
 
 
 def _manifest(pod: Pod) -> dict[str, Any]:
     def manifest_of(container: Container) -> dict[str, Any]:
-        kind = "limits" if pod.guaranteed else "requests"
-        resources = {kind: {"cpu": container.cpu, "memory": "8Mi"}}
+        requests = {"cpu": container.cpu, **container.others}
+        limits = {what: amount for what, amount in requests.items() if pod.guaranteed or what not in ("cpu", "memory")}
+        resources = {"requests": requests, "limits": limits}
         always = {"restartPolicy": "Always"} if container.role == "sidecar" else {}
         return {"name": container.name, "image": "none", "imagePullPolicy": "Never", "resources": resources, **always}
 
@@ -182,14 +267,14 @@ def _manifest(pod: Pod) -> dict[str, Any]:
     return {"name": pod.name, "spec": {"initContainers": starting, "containers": running}}
 
 
-def _as_static(expected: Admission) -> Admission:
-    """A refusal as the kubelet words it for static pods: it would preempt others for what is missing, and finds none
-    (pkg/kubelet/preemption/preemption.go)."""
-    numbers = OUT_OF_CPU.fullmatch(expected.refused or "")
-    if not numbers:
+def _worded(expected: Admission) -> Admission:
+    """A preview as `_Real.admission` has it. A refusal is worded as for static pods: the kubelet would preempt others for what
+    is missing, and finds none (pkg/kubelet/preemption/preemption.go)."""
+    expected = replace(expected, memory={name: _in_order(blocks) for name, blocks in expected.memory.items()})
+    if not expected.missing:
         return expected
-    requested, used, capacity = (int(number) for number in numbers.groups())
-    return replace(expected, refused=NO_VICTIM.format(requested + used - capacity))
+    needs = (f"(res: {one.resource}, q: {one.requested + one.used - one.capacity}), " for one in expected.missing)
+    return replace(expected, refused=NO_VICTIM.format("".join(needs)))
 
 
 def refusals(log: str) -> dict[str, str]:
@@ -207,7 +292,8 @@ def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result,
     count.sequences += 1
     rules = sequence.rules(minor)
     if result.exit == "timeout" and any(
-        admission.refused == ENDLESS for admission in admit_all(machine, rules, sequence.pods).admissions
+        admission.refused == ENDLESS
+        for admission in admit_all(machine, rules, sequence.pods, sequence.supplies).admissions
     ):
         count.hung += 1
         return
@@ -216,45 +302,143 @@ def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result,
             f"{_describe_sequence(sequence)}: the kubelet did not run: {result.exit}, {first_cause(result.log.splitlines())}"
         )
         return
-    state = json.loads(result.files["cpu_manager_state"])
-    entries = {
-        pod: {c: parse_cpuset(cpus) for c, cpus in found.items()} for pod, found in (state.get("entries") or {}).items()
-    }
-    refused = refusals(result.log)
-    shared = initial_shared(machine, rules)
-    used = Fraction(0)
+    real_ones = _Real.of(result)
+    books = Books.of(machine, rules, sequence.supplies)
     for pod in sequence.pods:
-        expected = _as_static(admit(machine, rules, shared, used, pod))
-        real = Admission(pod.name, {} if pod.name in refused else entries.get(pod.name, {}), refused.get(pod.name))
+        shared = books.shared
+        expected = _worded(books.admit(pod))
+        real = real_ones.admission(pod.name)
         _count(sequence, pod, expected, real, count, f"free before: {format_cpuset(shared)}")
-        if real.refused is None:
-            shared = shared.difference(*real.cpus.values())
-            used += pod_request(pod, minor)
-    if shared != parse_cpuset(state["defaultCpuSet"]) and not _was_refused_last(sequence, refused):
+        if not _goes_on(books, shared, expected, real):
+            return
+    if sequence.pods[-1].name in real_ones.refused:
+        return  # the kubelet frees what a refused pod got only when it admits the next one
+    if books.shared != real_ones.shared:
         count.disagreements.append(
-            f"{_describe_sequence(sequence)}: defaultCpuSet is {state['defaultCpuSet']}, expected {format_cpuset(shared)}"
+            f"{_describe_sequence(sequence)}: defaultCpuSet is {format_cpuset(real_ones.shared)}, expected "
+            f"{format_cpuset(books.shared)}"
+        )
+    if books.memory and _cells(books.memory) != real_ones.cells:
+        count.disagreements.append(
+            f"{_describe_sequence(sequence)}: machineState is {real_ones.cells}, expected {_cells(books.memory)}"
         )
 
 
-def _was_refused_last(sequence: PodSequence, refused: dict[str, str]) -> bool:
-    """The kubelet frees what a refused pod got only when it admits the next one."""
-    return sequence.pods[-1].name in refused
+def _goes_on(books: Books, shared: frozenset[int], expected: Admission, real: Admission) -> bool:
+    """Goes on from what the kubelet did where the preview left a choice; False if it cannot."""
+    if (expected.refused is None) != (real.refused is None) or expected.memory != real.memory:
+        return False
+    if real.refused is None:
+        books.shared = shared.difference(*real.cpus.values())
+        books.devices.replace(real.pod, real.devices)
+    return True
+
+
+@dataclass(frozen=True)
+class _Real:
+    """What a kubelet did: pods by name, and what was left in the end."""
+
+    refused: dict[str, str]
+    shared: frozenset[int]
+    cpus: dict[str, dict[str, frozenset[int]]]
+    memory: dict[str, dict[str, tuple[Block, ...]]]
+    devices: dict[str, dict[str, dict[str, Ids]]]
+    cells: dict[str, Any]
+
+    @classmethod
+    def of(cls, result: Result) -> _Real:
+        """Reads the state files of the CPU, memory and device managers, and the log."""
+        cpus = json.loads(result.files["cpu_manager_state"])
+        memory = json.loads(result.files.get("memory_manager_state", "{}"))
+        devices: dict[str, dict[str, dict[str, Ids]]] = {}
+        checkpoint = json.loads(result.files.get("kubelet_internal_checkpoint", "{}")).get("Data") or {}
+        for entry in checkpoint.get("PodDeviceEntries") or ():
+            ids = frozenset(device for found in entry["DeviceIDs"].values() for device in found)
+            devices.setdefault(entry["PodUID"], {}).setdefault(entry["ContainerName"], {})[entry["ResourceName"]] = ids
+        return cls(
+            refusals(result.log),
+            parse_cpuset(cpus["defaultCpuSet"]),
+            {
+                pod: {name: parse_cpuset(found) for name, found in containers.items()}
+                for pod, containers in (cpus.get("entries") or {}).items()
+            },
+            {
+                pod: {name: _in_order(map(_block, blocks)) for name, blocks in containers.items()}
+                for pod, containers in (memory.get("entries") or {}).items()
+            },
+            devices,
+            {
+                node: (cell["cells"], cell["numberOfAssignments"], _free(cell["memoryMap"]))
+                for node, cell in (memory.get("machineState") or {}).items()
+            },
+        )
+
+    def admission(self, pod: str) -> Admission:
+        """What became of a pod."""
+        if pod in self.refused:
+            return Admission(pod, refused=self.refused[pod])
+        return Admission(
+            pod, self.cpus.get(pod, {}), memory=self.memory.get(pod, {}), devices=self.devices.get(pod, {})
+        )
+
+
+def _block(block: dict[str, Any]) -> Block:
+    return Block(frozenset(block["numaAffinity"]), block["type"], block["size"])
+
+
+def _in_order(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """Kubernetes writes them in the order of a Go map."""
+    return tuple(sorted(blocks, key=lambda block: block.resource))
+
+
+def _free(tables: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    return {resource: (table["free"], table["reserved"]) for resource, table in tables.items()}
+
+
+def _cells(memory: MemoryManager) -> dict[str, Any]:
+    """The books as `_Real.cells`."""
+    return {
+        str(node): (
+            sorted(cell.group),
+            cell.assignments,
+            {what: (free, cell.reserved[what]) for what, free in cell.free.items()},
+        )
+        for node, cell in memory.cells.items()
+    }
+
+
+def _same_devices(sequence: PodSequence, pod: Pod, expected: Admission, real: Admission) -> bool:
+    """Whether containers got the devices, or if Kubernetes may choose some of several, those of the same NUMA nodes."""
+    if all(container.role == "app" for container in pod.containers) and all(
+        plugin.lowest_first for plugin in sequence.supplies.plugins
+    ):
+        return expected.devices == real.devices
+    places = {plugin.resource: plugin.devices for plugin in sequence.supplies.plugins}
+    mine, theirs = (
+        {
+            (container, resource): Counter(places[resource][device] for device in ids)
+            for container, found in admission.devices.items()
+            for resource, ids in found.items()
+        }
+        for admission in (expected, real)
+    )
+    return mine == theirs
 
 
 def _count(sequence: PodSequence, pod: Pod, expected: Admission, real: Admission, count: Count, context: str) -> None:
-    alike = expected.refused == real.refused and expected.cpus == real.cpus
-    if not expected.certain:
-        same_kind = (expected.refused is None) == (real.refused is None)
-        same_sizes = {c: len(cpus) for c, cpus in expected.cpus.items()} == {
-            c: len(cpus) for c, cpus in real.cpus.items()
-        }
-        if same_kind and same_sizes:
-            count.undetermined += 1
-            count.undetermined_alike += alike
-            return
+    alike = (expected.refused, expected.cpus, expected.memory) == (
+        real.refused,
+        real.cpus,
+        real.memory,
+    ) and _same_devices(sequence, pod, expected, real)
+    if not expected.certain and (sequence.supplies.plugins or _same_kind(expected, real)):
+        count.undetermined += 1
+        count.undetermined_alike += alike
+        return
     if alike:
         kind = "refused" if real.refused else "granted" if real.cpus else "shared"
         setattr(count, kind, getattr(count, kind) + 1)
+        count.reasons[_reason(real)] += 1
         return
     count.disagreements.append(
         f"{_describe_sequence(sequence)}, {pod}\n  {context}\n"
@@ -262,17 +446,39 @@ def _count(sequence: PodSequence, pod: Pod, expected: Admission, real: Admission
     )
 
 
+def _same_kind(expected: Admission, real: Admission) -> bool:
+    """Whether both are refused, or have as many CPUs."""
+    sizes, real_sizes = ({name: len(cpus) for name, cpus in admission.cpus.items()} for admission in (expected, real))
+    return (expected.refused is None) == (real.refused is None) and sizes == real_sizes
+
+
+def _reason(admission: Admission) -> str:
+    """Why a pod was refused, in few words."""
+    text = admission.refused or "admitted"
+    return next(
+        (what for what in ("memorymanager", "reclaim", "devices unavailable") if what in text), text.split(":")[0]
+    )
+
+
 def _describe_admission(admission: Admission) -> str:
     if admission.refused:
         return admission.refused
-    return ", ".join(f"{name} {format_cpuset(cpus)}" for name, cpus in admission.cpus.items()) or "shared pool"
+    cpus = ", ".join(f"{name} {format_cpuset(cpus)}" for name, cpus in admission.cpus.items()) or "shared pool"
+    memory = [
+        f"{name} {block.resource} {block.size} in {sorted(block.nodes)}"
+        for name, blocks in admission.memory.items()
+        for block in blocks
+    ]
+    devices = [f"{name} {sorted(ids)}" for name, found in admission.devices.items() for ids in found.values()]
+    return f"{cpus}; memory: {', '.join(memory) or '-'}; devices: {', '.join(devices) or '-'}"
 
 
 def _describe_sequence(sequence: PodSequence) -> str:
     options = ", ".join(sequence.options) or "no options"
     alignment = f"{sequence.policy} per {sequence.scope}"
     reserved = format_cpuset(sequence.reserved)
-    return f"seed {sequence.seed} on {sequence.machine}, reserved {reserved}, {options}, {alignment}"
+    memory = "memory manager Static" if sequence.supplies.memory else "no memory manager"
+    return f"seed {sequence.seed} on {sequence.machine}, reserved {reserved}, {options}, {alignment}, {memory}"
 
 
 def compare_version(
@@ -320,7 +526,9 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
                 ):
                     setattr(total, column, getattr(total, column) + getattr(count, column))
                 total.disagreements += count.disagreements
+                total.reasons += count.reasons
             _print_row(str(version), "all", total, None)
+            print(", ".join(f"{reason}: {number}" for reason, number in total.reasons.most_common()), flush=True)
             if total.hung:
                 print(f"{total.hung} sequences that the kubelet does not end, as previewed", flush=True)
             for text in total.disagreements:

@@ -16,7 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topolo
 
 from sandbox.settings import Version
 from tests.conformance.standalone_kubelet import StandaloneNode, standalone_node
-from tests.topologies import MACHINES, tree, write
+from tests.topologies import MACHINES, Machine, tree, write
 
 DUMPS = Path("collections/ansible_collections/kubepin/tuning/tests/unit/fixtures/topology")
 DUMPED = {
@@ -26,7 +26,19 @@ DUMPED = {
     "offline-cpu0-node0": "hwloc",
 }
 """Dumps of real machines, and the archive that holds each."""
-NAMES = (*MACHINES, *DUMPED)
+WITH_MEMORY = {
+    "numa-1": Machine(1, 8, 2, 2, 1, memory_mib=(16384,), huge_pages=512),
+    "numa-2": Machine(2, 8, 2, 1, 1, memory_mib=(16384, 12288), huge_pages=256),
+    "numa-3": Machine(3, 6, 1, 1, 1, memory_mib=(8192, 8192, 16384)),
+    "numa-4": Machine(2, 8, 2, 2, 2, memory_mib=(8192,) * 4, huge_pages=512),
+    "numa-5": Machine(5, 4, 1, 1, 1, memory_mib=(4096, 8192, 8192, 8192, 6144), huge_pages=128),
+    "numa-6": Machine(2, 12, 1, 3, 3, memory_mib=(8192,) * 6),
+    "numa-7": Machine(1, 14, 2, 7, 7, memory_mib=(4096,) * 7, huge_pages=64),
+    "numa-8": Machine(2, 16, 2, 4, 4, memory_mib=(4096, 8192) * 4, huge_pages=128),
+}
+"""Machines of 1 to 8 NUMA nodes whose memory the kubelet gets to see too."""
+GENERATED = {**MACHINES, **WITH_MEMORY}
+NAMES = (*GENERATED, *DUMPED)
 
 
 @contextmanager
@@ -52,8 +64,8 @@ def make(name: str, folder: Path) -> Topology:
     Dumps were cut down to what kubepin reads. A kubelet also wants the links from NUMA nodes to CPUs and the caches' `size`;
     it counts sockets in /proc/cpuinfo. These are added, and the number of a cache where the dump has none.
     """
-    if name in MACHINES:
-        write(tree(MACHINES[name]), folder)
+    if name in GENERATED:
+        write(tree(GENERATED[name]), folder)
         return Topology.of(read_topology(str(folder)))
     with tarfile.open(DUMPS / f"{DUMPED[name]}.tar.xz") as archive:
         members = [member for member in archive.getmembers() if member.name.startswith(f"{name}/")]

@@ -9,7 +9,9 @@ and their containers need not start.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +20,13 @@ from typing import Any
 
 from sandbox import host, node_image
 from sandbox.cluster import labelled
+from sandbox.gobuild import OWN_SOURCES, Go
 from sandbox.nodes import BUILDS_MOUNT, Container
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 
 PROGRAM = Path(__file__).with_name("standalone_kubelet_node.py")
+DEVICE_PLUGIN = Path(__file__).with_name("device-plugin")
 SOCKET = "unix:///run/containerd/containerd.sock"
 SECONDS = 30
 WORK = "/var/tmp/standalone-kubelet"
@@ -32,13 +36,17 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One start of a kubelet; `files` go into its root directory, `pods` are admitted in their order."""
+    """One start of a kubelet; `files` go into its root directory, `pods` are admitted in their order.
+
+    `plugins` maps resources to the arguments of their device plugin (`device-plugin/main.go`).
+    """
 
     id: str
     config: Mapping[str, Any]
     flags: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     pods: Sequence[Mapping[str, Any]] = ()
+    plugins: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ class StandaloneNode:
                 line = {
                     **{"id": job.id, "kubelet": kubelet, "config": dict(job.config), "files": dict(job.files)},
                     **{"flags": [*base_flags(version), *job.flags], "pods": list(job.pods), "seconds": SECONDS},
+                    "plugins": {resource: list(arguments) for resource, arguments in job.plugins.items()},
                 }
                 process.stdin.write(json.dumps(line) + "\n")
                 process.stdin.flush()
@@ -124,6 +133,15 @@ class StandaloneNode:
         finally:
             process.stdin.close()
             process.wait()
+
+
+def _device_plugin(go: Go, folder: Path) -> Path:
+    """Compiles the device plugin with the modules of the sandbox's own programs."""
+    for source in (OWN_SOURCES / "go.mod", OWN_SOURCES / "go.sum", DEVICE_PLUGIN / "main.go"):
+        shutil.copy(source, folder)
+    program = folder / DEVICE_PLUGIN.name
+    go.build(".", program, cwd=folder, flags=["-mod=readonly"])
+    return program
 
 
 @contextmanager
@@ -147,6 +165,8 @@ def standalone_node(name: str) -> Iterator[StandaloneNode]:
         # Its own kubelet has no program and no configuration here.
         node.run("systemctl", "disable", "--now", "kubelet")
         node.copy_in(PROGRAM, f"/root/{PROGRAM.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            node.copy_in(_device_plugin(Go(paths, shell), Path(folder)), f"/root/{DEVICE_PLUGIN.name}")
         yield StandaloneNode(paths, node)
     finally:
         remove()

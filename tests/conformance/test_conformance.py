@@ -60,7 +60,7 @@ def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
     assert (agreed.granted, agreed.refused, agreed.disagreements) == (1, 1, [])
     [other] = compared(topology, {"p0": {"c": "1-2"}}, "0,3-31", refused).disagreements
     assert "seed 1 on one-socket" in other
-    assert "preview: c 1,17\n  kubelet: c 1-2" in other
+    assert "preview: c 1,17; memory: -; devices: -\n  kubelet: c 1-2; memory" in other
     assert len(compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
 
 
