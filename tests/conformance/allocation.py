@@ -68,8 +68,9 @@ NO_VICTIM = (
 DEVICES = ("example.com/gpu", "example.com/nic")
 PAGES = "hugepages-2Mi"
 MIB = 1024**2
+MOST_NODES_FOR_ALL = 6
 LITTLE_MEMORY = "8Mi"
-MEMORY_SHARES = (0.1, 0.1, 0.2, 0.3, 0.5, 0.5, 0.8, 1.0, 1.2, 1.6, 2.5)
+MEMORY_SHARES = (0.05, 0.05, 0.1, 0.1, 0.2, 0.3, 0.5, 0.6, 0.9, 1.2, 1.6, 2.5)
 """What containers request of the memory of a NUMA node, beside little."""
 EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-standalone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
 
@@ -118,20 +119,25 @@ def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
     machine = machine_of(topology)
     options = dice.choice([options for since, options in OPTION_SETS if since <= minor and _fits(options, machine)])
     reserved = _draw_reserved(dice, machine, minor)
-    supplies = _draw_supplies(others, name, topology, minor)
-    memory = [node.memory["memory"] // MIB for node in topology.numa_nodes] if name in machines.WITH_MEMORY else []
-    pods = tuple(
-        _with_others(others, _draw_pod(dice, f"p{number:02}", len(machine.cpus)), memory, supplies)
-        for number in range(dice.randint(4, 12))
-    )
+    pods = [_draw_pod(dice, f"p{number:02}", len(machine.cpus)) for number in range(dice.randint(4, 12))]
     policy = dice.choice([policy for policy in POLICIES if _starts(policy, options, machine)])
-    return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), pods, supplies)
+    supplies = _draw_supplies(others, name, topology, minor, policy)
+    memory = [node.memory["memory"] // MIB for node in topology.numa_nodes] if name in machines.WITH_MEMORY else []
+    full = tuple(_with_others(others, pod, memory, supplies) for pod in pods)
+    return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), full, supplies)
 
 
-def _draw_supplies(dice: random.Random, name: str, topology: Topology, minor: int) -> Supplies:
-    """Devices, and the memory of machines that show it, with the memory manager's policy Static or without it."""
+def _draw_supplies(dice: random.Random, name: str, topology: Topology, minor: int, policy: str) -> Supplies:
+    """Devices, and the memory of machines that show it, with the memory manager's policy Static or without it.
+
+    A kubelet looks at every combination of the hints of all resources, of which there are 2 to the power of the NUMA nodes
+    each: from 7 nodes on, three resources take it minutes, unless it wants a single node.
+    """
     nodes = [node.id for node in topology.numa_nodes]
-    plugins = tuple(_draw_plugin(dice, resource, nodes) for resource in DEVICES[: dice.choice((0, 1, 1, 2))] if nodes)
+    many = len(nodes) > MOST_NODES_FOR_ALL and policy in ("best-effort", "restricted")
+    static = minor >= 21 and name in machines.WITH_MEMORY and dice.random() < (0.5 if many else 0.75)
+    kinds = 0 if not nodes or (many and static) else dice.choice((0, 1, 1, 1 if many else 2))
+    plugins = tuple(_draw_plugin(dice, resource, nodes) for resource in DEVICES[:kinds])
     if name not in machines.WITH_MEMORY:
         return Supplies(plugins=plugins)
     totals = {node.id: dict(node.memory) for node in topology.numa_nodes}
@@ -139,12 +145,13 @@ def _draw_supplies(dice: random.Random, name: str, topology: Topology, minor: in
     reserved[dice.choice(nodes)] += 100
     pages = sum(memory.get(PAGES, 0) for memory in totals.values())
     total = sum(memory["memory"] for memory in totals.values())
+    left = total - pages - sum(reserved.values()) * MIB
     return Supplies(
-        memory=totals if minor >= 21 and dice.random() < 0.75 else {},
+        memory=totals if static else {},
         reserved_memory=[
             {"numaNode": node, "limits": {"memory": f"{size}Mi"}} for node, size in reserved.items() if size
         ],
-        allocatable={"memory": total - pages - sum(reserved.values()) * MIB, PAGES: pages},
+        allocatable={"memory": left, **({PAGES: pages} if pages and not many else {})},
         plugins=plugins,
     )
 

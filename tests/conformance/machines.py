@@ -27,14 +27,14 @@ DUMPED = {
 }
 """Dumps of real machines, and the archive that holds each."""
 WITH_MEMORY = {
-    "numa-1": Machine(1, 8, 2, 2, 1, memory_mib=(16384,), huge_pages=512),
-    "numa-2": Machine(2, 8, 2, 1, 1, memory_mib=(16384, 12288), huge_pages=256),
-    "numa-3": Machine(3, 6, 1, 1, 1, memory_mib=(8192, 8192, 16384)),
-    "numa-4": Machine(2, 8, 2, 2, 2, memory_mib=(8192,) * 4, huge_pages=512),
-    "numa-5": Machine(5, 4, 1, 1, 1, memory_mib=(4096, 8192, 8192, 8192, 6144), huge_pages=128),
-    "numa-6": Machine(2, 12, 1, 3, 3, memory_mib=(8192,) * 6),
-    "numa-7": Machine(1, 14, 2, 7, 7, memory_mib=(4096,) * 7, huge_pages=64),
-    "numa-8": Machine(2, 16, 2, 4, 4, memory_mib=(4096, 8192) * 4, huge_pages=128),
+    "numa-1": Machine(1, 16, 2, 2, 1, memory_mib=(16384,), huge_pages=512),
+    "numa-2": Machine(2, 16, 2, 1, 1, memory_mib=(16384, 12288), huge_pages=256),
+    "numa-3": Machine(3, 12, 1, 1, 1, memory_mib=(8192, 8192, 16384)),
+    "numa-4": Machine(2, 16, 2, 2, 2, memory_mib=(8192,) * 4, huge_pages=512),
+    "numa-5": Machine(5, 8, 1, 1, 1, memory_mib=(4096, 8192, 8192, 8192, 6144), huge_pages=128),
+    "numa-6": Machine(2, 24, 1, 3, 3, memory_mib=(8192,) * 6),
+    "numa-7": Machine(1, 28, 2, 7, 7, memory_mib=(4096,) * 7, huge_pages=64),
+    "numa-8": Machine(2, 32, 2, 4, 4, memory_mib=(4096, 8192) * 4, huge_pages=128),
 }
 """Machines of 1 to 8 NUMA nodes whose memory the kubelet gets to see too."""
 GENERATED = {**MACHINES, **WITH_MEMORY}
