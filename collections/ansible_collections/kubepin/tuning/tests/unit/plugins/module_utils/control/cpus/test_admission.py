@@ -75,7 +75,7 @@ def test_a_pod_without_cpus_of_its_own_is_refused_for_its_devices_too() -> None:
 
 def test_memory_decides_between_nodes_that_have_cpus() -> None:
     found = admit(pod("a", "2", "61Gi"))[0]
-    assert (found.cpus["c"], found.memory["c"][0].nodes) == (frozenset({8, 9}), {1})
+    assert (found.cpus["c"], found.memory["c"][0].nodes) == (frozenset({8, 9}), frozenset({1}))
     assert admit(pod("a", "2", "70Gi"))[0].refused == REFUSED
     assert admit(pod("a", "2", "70Gi"), policy="restricted")[0].refused == REFUSED
     assert admit(pod("a", "2", "70Gi"), policy="best-effort")[0].memory["c"][0].nodes == {0, 1}
