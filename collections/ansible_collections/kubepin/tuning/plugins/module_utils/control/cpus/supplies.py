@@ -25,7 +25,7 @@ def supplies_of(topology: Topology, settings: Mapping[str, Any], minor: int) -> 
 
     :param settings: fields of the kubelet's configuration; `settings` of `setting_problems`, and valid
     """
-    places = {gpu.address: frozenset({gpu.numa_node} - {None}) for gpu in topology.gpus}
+    places = {gpu.address: frozenset(() if gpu.numa_node is None else (gpu.numa_node,)) for gpu in topology.gpus}
     plugins = (DevicePlugin(WHOLE_GPUS, places),) if places else ()
     nodes = {node.id: dict(node.memory) for node in topology.numa_nodes}
     if not nodes or not all(MEMORY in memory for memory in nodes.values()):
