@@ -92,8 +92,8 @@ def test_gpus_count_if_the_node_offers_those_on_its_bus() -> None:
 
 
 def test_a_pod_with_resources_of_its_own_is_not_tried() -> None:
-    own = {"resources": {"limits": {"cpu": "30", "memory": "2Gi"}}}
-    assert forecast(stack("whole"), [request("whole", "30", **own)]) == Forecast()
+    own = {"limits": {"cpu": "30", "memory": "2Gi"}}
+    assert forecast(stack("whole"), [request("whole", "30", resources=own)]) == Forecast()
 
 
 def test_what_cannot_be_predicted_is_named() -> None:
