@@ -48,6 +48,7 @@ TESTED_WITH = {
     "control/assess/reader.py": "control/assess/test_cluster.py",
     "control/check/node.py": "control/check/test_run.py",
     "control/check/pods.py": "control/check/test_run.py",
+    "control/cpus/supplies.py": "control/cpus/test_remedies.py",
     "control/check/report.py": "control/check/test_run.py",
     "control/emit/node_settings.py": "control/emit/test_report.py",
     "control/gpu_access/document.py": "control/gpu_access/test_container_runtime.py",

@@ -298,6 +298,17 @@ owners:
       description: The cost of the patch, node to additional CPUs requested.
       type: dict
       sample: {"gpu-01": 0.5}
+requests:
+  description: What every pod that has not finished asks of its node, for each node of O(nodes), with or without a GPU.
+  returned: success
+  type: dict
+  sample:
+    gpu-01:
+      - name: ml/trainer-0
+        created: "2026-11-28T08:00:00Z"
+        qos: Guaranteed
+        as_a_whole: false
+        containers: [{name: main, role: app, requests: {cpu: "12", memory: 64Gi, nvidia.com/gpu: "1"}}]
 problems:
   description: Kinds of owners that the user may not read, and owners that are malformed. Their pods are audited nevertheless.
   returned: success

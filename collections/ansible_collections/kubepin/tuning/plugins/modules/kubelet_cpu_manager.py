@@ -248,6 +248,12 @@ full_pcpus_only:
   description: Whether its static policy will refuse pods that do not fill their cores.
   returned: success
   type: bool
+kubelet_after:
+  description: The kubelet's version, and the fields of its configuration that decide which pods it admits, once the settings
+    are in effect.
+  returned: success
+  type: dict
+  sample: {version: 1.36.3, topologyManagerPolicy: restricted, topologyManagerScope: container}
 policy:
   description: The CPU manager policy that the kubelet has, or would have in check mode.
   returned: success

@@ -28,7 +28,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Rules,
     amount_of,
     in_order,
-    machine_of,
     pod_request,
     pod_total,
     starts_before,
@@ -45,7 +44,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory
     MemoryManager,
     is_memory,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import minor_of, options_on
 
 CLOSEST = "prefer-closest-numa-nodes"
@@ -112,18 +110,15 @@ class Preview:
     shared: CpuSet
 
 
-def preview(
-    topology: Topology,
+def rules_of(
     version: str,
     reserved: Iterable[int],
-    pods: Sequence[Pod],
     options: Mapping[str, object] | None = None,
     topology_policy: str = "none",
     topology_scope: str = "container",
     topology_options: Mapping[str, object] | None = None,
-    supplies: Supplies | None = None,
-) -> Preview:
-    """What a kubelet with the static policy and no pods does when it admits `pods` in this order.
+) -> Rules:
+    """The rules of a kubelet with the static policy.
 
     :param version: the kubelet's, 1.20 or newer
     :param reserved: reservedSystemCPUs
@@ -131,9 +126,7 @@ def preview(
     :param topology_policy: topologyManagerPolicy
     :param topology_scope: topologyManagerScope
     :param topology_options: topologyManagerPolicyOptions
-    :param supplies: memory and devices; without them, pods are previewed as if they requested CPUs alone
-    :raises AllocationError: for CPUs without core and socket numbers, an invalid role or request of a container, and
-        prefer-closest-numa-nodes, for which the distances of NUMA nodes would have to be known
+    :raises AllocationError: for prefer-closest-numa-nodes, for which the distances of NUMA nodes would have to be known
     """
     if topology_policy != "none" and CLOSEST in options_on(topology_options):
         raise AllocationError(
@@ -141,12 +134,15 @@ def preview(
             "distances of the NUMA nodes are not read.",
             value=CLOSEST,
         )
-    rules = Rules(minor_of(version), frozenset(reserved), options_on(options), topology_policy, topology_scope)
-    return admit_all(machine_of(topology), rules, pods, supplies)
+    return Rules(minor_of(version), frozenset(reserved), options_on(options), topology_policy, topology_scope)
 
 
 def admit_all(machine: Machine, rules: Rules, pods: Sequence[Pod], supplies: Supplies | None = None) -> Preview:
-    """Admits one pod after another, starting with a machine without pods."""
+    """What a kubelet without pods does when it admits `pods` in this order.
+
+    :param supplies: memory and devices; without them, as if the pods requested CPUs alone
+    :raises AllocationError: for an invalid role or request of a container
+    """
     books = Books.of(machine, rules, supplies or Supplies())
     return Preview([books.admit(pod) for pod in pods], books.shared)
 

@@ -18,6 +18,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignm
 Ids = frozenset[str]
 """IDs of devices, all of one resource."""
 
+_SORTS_NODES = 22
+"""The minor version since which a device on several NUMA nodes counts as one on the chosen ones (filterByAffinity). Before, it
+depends on the order of a Go map."""
+
 _LOOKS_AT_NODES_WITH_DEVICES = 36
 """The minor version since which NUMA nodes without devices are in no hint (deviceNUMANodes)."""
 
@@ -145,6 +149,8 @@ class DeviceManager:
                 f"Available: {len(available)}"
             )
         aligned, others, nowhere = self._by_affinity(plugin, available, hint)
+        if self.minor < _SORTS_NODES and choice.needed < len(available) and hint.nodes:
+            choice.certain = all(plugin.devices[device] <= hint.nodes for device in aligned)
         choice.take(aligned, plugin.lowest_first)
         for pool in [others | nowhere] if plugin.lowest_first else [others, nowhere]:
             choice.take(pool, plugin.lowest_first)

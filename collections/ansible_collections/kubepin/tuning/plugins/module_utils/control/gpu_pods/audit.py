@@ -40,6 +40,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     threads_follow_the_host,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import owner_malformed
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import request_of
 
 Key = t.Tuple[str, str, str, str]
 """Namespace, API group, kind and name."""
@@ -99,13 +100,17 @@ def audit(
     controllers = {reference for owner in owners.values() if (reference := _controller_key(owner.item)) is not None}
     leaders: t.Dict[Key, Object] = {}
     found, finished = [], 0
+    requests: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {name: [] for name in facts}
     for item in source.pods():
         key = (_namespace(item), "", "Pod", item["metadata"]["name"])  # items of a list have no kind
         if key in controllers:  # LeaderWorkerSet: a group's leader controls the StatefulSet of its workers
             leaders[key] = {"kind": "Pod", "metadata": item["metadata"]}
-        if not asks_for_gpu(item.get("spec") or {}, prefixes):
+        spec = item.get("spec") or {}
+        if spec.get("nodeName") in requests and not _has_finished(item):
+            requests[spec["nodeName"]].append(_request(item, prefixes))
+        if not asks_for_gpu(spec, prefixes):
             continue
-        if (item.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if _has_finished(item):
             finished += 1
             continue
         containers, pod = _pod(item, nodes, prefixes)
@@ -118,6 +123,7 @@ def audit(
         "schema": 1,
         "pods": pods,
         "owners": results,
+        "requests": requests,
         "problems": to_dicts([*source.unread(), *malformed]),
         "summary": summary_of(pods, results, finished),
     }
@@ -219,12 +225,27 @@ def _pod(item: Object, nodes: Nodes, prefixes: t.Sequence[str]) -> t.Tuple[t.Lis
     }
 
 
+def _has_finished(item: Object) -> bool:
+    return (item.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _request(item: Object, prefixes: t.Sequence[str]) -> t.Dict[str, t.Any]:
+    try:
+        return request_of(item, containers_of(item["spec"], prefixes))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _not_understood(f"{_namespace(item)}/{item['metadata']['name']}", error) from error
+
+
+def _not_understood(name: str, error: Exception) -> TuningError:
+    return TuningError(f"{name} cannot be understood: {error}. Expected an object as the API gives it.")
+
+
 def _assessed(name: str, spec: Object, node: Node, prefixes: t.Sequence[str]) -> t.Tuple[str, t.List[Verdict]]:
     try:
         containers = containers_of(spec, prefixes)
         return qos(spec, containers), assess(spec, containers, node)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise TuningError(f"{name} cannot be understood: {error}. Expected an object as the API gives it.") from error
+        raise _not_understood(name, error) from error
 
 
 def _container(verdict: Verdict) -> t.Dict[str, t.Any]:

@@ -8,14 +8,18 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
+    forecast,
+    refusal_problems,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import listed
 
 Data = Mapping[str, Any]
 Stacks = Sequence[Data]
-"""For each node that was read, its name as ``node``, the result of container_runtime_info as ``runtime``, the fact
-kubepin_plan as ``plan``, and in check mode the version that an upgrade would install as ``kubelet_version``; all but
-the name may be empty. A node that was not read is an empty dictionary."""
+"""For each node that was read, its name as ``node``, the result of container_runtime_info as ``runtime``, that of
+cpu_topology_info as ``topology``, the fact kubepin_plan as ``plan``, and in check mode the version that an upgrade would
+install as ``kubelet_version``; all but the name may be empty. A node that was not read is an empty dictionary."""
 
 _NOT_FACTS = ("schema", "runtime", "unknown")
 _BY_THE_NODE = ("too_many_cpus", "smt_alignment")
@@ -35,15 +39,19 @@ def gpu_pods_nodes(stacks: Stacks, supplied: Data) -> dict[str, dict[str, Any]]:
     return {name: facts for name, facts in nodes.items() if facts}
 
 
-def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[str, Any]:
+def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_refused: bool) -> dict[str, Any]:
     """``audit`` of the pods that the static policy would not pin, ``plans`` of nodes with problems, and ``warnings``.
 
     Pods that the drain evicts are created again by their owners, so the owner's template counts.
+
+    :param accept_risk: whether GPU pods that may lose their GPU are a warning rather than a problem
+    :param accept_refused: the same for pods that the kubelet would refuse
     """
     owners = {(owner["namespace"], f"{owner['kind']}/{owner['name']}"): owner for owner in audit["owners"]}
     switched = {stack["node"]: stack for stack in stacks if _to_static(stack)}
     restarted = {stack["node"]: stack for stack in stacks if stack and stack["plan"].get("changed")}
-    unpinned, warnings, plans = [], [], {}
+    unpinned, warnings = [], []
+    found: dict[str, list[Problem]] = {}
     for pod in audit["pods"]:
         stays = pod["node"] in restarted and _name(pod) not in restarted[pod["node"]]["plan"]["pods_to_evict"]
         if stays and pod["risk"]["causes"]:
@@ -51,7 +59,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
         template = None if stays else owners.get((pod["namespace"], pod["owner"]))
         if pod["node"] in switched and not _pinned(pod, template):
             unpinned.append(pod)
-    for node, stack in switched.items():
+    for node in switched:
         in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
         if in_danger and accept_risk:
             warnings.append(
@@ -59,7 +67,11 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
             )
         elif in_danger:
             problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
-            plans[node] = with_problems(stack["plan"], [problem])
+            found[node] = [problem]
+    for node, stack in restarted.items():
+        refused, warned = _refusals(stack, audit["requests"].get(node, []), accept_refused)
+        found[node] = [*found.get(node, []), *refused]
+        warnings += warned
     makers = {(pod["namespace"], pod["owner"]) for pod in unpinned}
     owners_of_unpinned = [owner for key, owner in owners.items() if key in makers]
     return {
@@ -70,9 +82,32 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool) -> dict[s
             "summary": summary_of(unpinned, owners_of_unpinned, 0),
             "problems": audit["problems"],
         },
-        "plans": plans,
+        "plans": {
+            node: with_problems(restarted[node]["plan"], problems) for node, problems in found.items() if problems
+        },
         "warnings": warnings,
     }
+
+
+def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[list[Problem], list[str]]:
+    """The problems with pods that the kubelet would refuse under the static policy, and warnings."""
+    if stack["plan"]["policy"] != "static" or not (stack.get("topology") and stack["plan"].get("kubelet_after")):
+        return [], []
+    node, coming = stack["node"], forecast(stack, requests)
+    problems = refusal_problems(coming)
+    warnings = [
+        f"{node}: {problem.subject} {problem.finding}. gpu_qos_accept_refused is true, so the run goes on."
+        for problem in problems
+        if accepted
+    ]
+    if coming.no_room:
+        names = listed([refusal.pod for refusal in coming.no_room], _NAMED)
+        warnings.append(
+            f"{node}: if all pods come back to this node, it would refuse {names}: {coming.no_room[0].reason}."
+        )
+    if coming.unknown:
+        warnings.append(f"{node}: it is not known which pods the kubelet would refuse: {coming.unknown}")
+    return [] if accepted else problems, warnings
 
 
 _REMEDY = (

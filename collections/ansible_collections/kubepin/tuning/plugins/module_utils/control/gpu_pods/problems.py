@@ -118,3 +118,14 @@ def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
     return Problem(
         "owner_malformed", name, f"is not of the form that its kind has, so it gets no patch: {'; '.join(faults)}"
     )
+
+
+def pod_refused(pod: str, reason: str, enough: Sequence[str]) -> Problem:
+    way_out = f"Any of these would let it in: {', '.join(enough)}. " if enough else ""
+    return Problem(
+        "pod_refused",
+        f"pod {pod}",
+        f"would be refused by the kubelet after the switch: {reason}",
+        f"{way_out}Or go on with -e gpu_qos_accept_refused=true.",
+        waivable=True,
+    )

@@ -35,6 +35,16 @@ MANAGED = (
 )
 """The fields that kubepin writes, in the order in which it writes them."""
 
+ADMITS_BY = (
+    *MANAGED,
+    "topologyManagerPolicyOptions",
+    "kubeReserved",
+    "systemReserved",
+    "evictionHard",
+    "featureGates",
+)
+"""The fields that decide which pods the kubelet admits, as far as that is previewed."""
+
 KNOWN_SINCE = {"cpuManagerPolicyOptions": 22, "memoryManagerPolicy": 21, "reservedMemory": 21}
 """The minor versions of 1.x that introduced the newer fields; an older kubelet does not start with such a flag."""
 

@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import preview
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import admit_all, rules_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     BY_UNCORE,
     AllocationError,
     Container,
     Pod,
+    machine_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import MEMORY
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.remedies import Remedy, remedies
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.supplies import supplies_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS, Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    minor_of,
     setting_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
@@ -39,13 +44,25 @@ _MOST_RESERVED = 8
 
 
 @dataclass(frozen=True)
+class PodRequest:
+    """A Guaranteed pod with one container: quantities of CPUs, and of memory, huge pages and devices by name."""
+
+    cpu: str
+    others: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The request in one cell of a table."""
+        return ", ".join([self.cpu, *(f"{amount} {resource}" for resource, amount in self.others.items())])
+
+
+@dataclass(frozen=True)
 class PreviewRequest:
-    """What to preview. `pods` are CPU requests, such as ``12``; without any, pods of `pod_cpus` fill the node, or of the
-    size that suits it."""
+    """What to preview. Without `pods`, pods of `pod_cpus` fill the node, or of the size that suits it."""
 
     desired: DesiredSettings
     pod_cpus: t.Optional[int] = None
-    pods: t.Tuple[str, ...] = ()
+    pods: t.Tuple[PodRequest, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,12 @@ class _Placement:
     l3_groups: t.List[int]
     numa_nodes: t.List[int]
     beside_gpus: t.List[str]
+    memory_nodes: t.List[int]
+    """The NUMA nodes that the memory manager takes memory and huge pages from."""
+    device_nodes: t.List[int]
+    """The NUMA nodes of its devices."""
+    remedies: t.List[Remedy]
+    """What would let it in if it is refused."""
 
     def to_facts(self) -> Facts:
         return {**asdict(self), "cpus": format_cpuset(self.cpus)}
@@ -149,7 +172,7 @@ def preview_node(
     after = {**now, **chosen.settings}
     node = _Node(topology, version, after)
     size = request.pod_cpus or _suitable_size(node, reservation.cpus)
-    wanted = request.pods or (str(size),) * (len(node.online - reservation.cpus) // size)
+    wanted = request.pods or (PodRequest(str(size)),) * (len(node.online - reservation.cpus) // size)
     pods, unknown = _admitted(node, reservation.cpus, wanted)
     advice = [] if unknown else _advice(node, reservation.cpus, size)
     return {
@@ -162,6 +185,8 @@ def preview_node(
             "version": version,
             "policy_options": dict(after["cpuManagerPolicyOptions"] or {}),
             "topology_manager_policy": after["topologyManagerPolicy"],
+            "topology_manager_scope": after["topologyManagerScope"],
+            "memory_manager_policy": after["memoryManagerPolicy"],
         },
         "profile": {
             "name": request.desired.profile,
@@ -187,7 +212,7 @@ def preview_node(
         "pods_unknown": unknown,
         "inside": asdict(_inside(pods)),
         "advice": [choice.to_facts() for choice in advice],
-        "notes": [*chosen.notes, *_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus)],
+        "notes": [*chosen.notes, *_given_twice(node, reservation.cpus, pods), *_notes(node, reservation.cpus, wanted)],
     }
 
 
@@ -197,19 +222,16 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
         problems.append(
             Problem("pod_cpus_invalid", f"pod_cpus {request.pod_cpus}", "is invalid: expected 1 or more whole CPUs")
         )
-    for number, cpus in enumerate(request.pods):
-        try:
-            positive = parse_quantity(cpus) > 0
-        except ValueError:
-            positive = False
-        if not positive:
-            problems.append(
-                Problem(
-                    "pods_invalid",
-                    f'pods[{number}] "{cpus}"',
-                    "is invalid: expected a CPU request above 0, such as 12 or 500m",
-                )
-            )
+    for number, pod in enumerate(request.pods):
+        for resource, amount in {"cpu": pod.cpu, **pod.others}.items():
+            try:
+                valid = parse_quantity(amount) > 0
+            except ValueError:
+                valid = False
+            if not valid:
+                what = "a CPU request above 0, such as 12 or 500m" if resource == "cpu" else "a quantity above 0"
+                subject = f'pods[{number}] "{amount}"' if resource == "cpu" else f'pods[{number}] {resource} "{amount}"'
+                problems.append(Problem("pods_invalid", subject, f"is invalid: expected {what}"))
     return problems
 
 
@@ -260,35 +282,56 @@ def _room(node: _Node, reserved: CpuSet, size: int) -> t.Dict[str, int]:
 
 
 def _admitted(
-    node: _Node, reserved: CpuSet, requests: t.Sequence[str], options: t.Optional[Options] = None
+    node: _Node, reserved: CpuSet, requests: t.Sequence[PodRequest], options: t.Optional[Options] = None
 ) -> t.Tuple[t.List[_Placement], t.Optional[str]]:
-    """The CPUs that the kubelet gives each pod, or why they cannot be predicted."""
+    """What the kubelet gives each pod, or why that cannot be predicted."""
+    after = node.after
     try:
-        answer = preview(
-            node.topology,
+        rules = rules_of(
             node.version,
             reserved,
-            [Pod(f"pod {number}", (Container("c", cpu),)) for number, cpu in enumerate(requests, 1)],
-            node.after["cpuManagerPolicyOptions"] if options is None else options,
-            node.after["topologyManagerPolicy"],
-            node.after["topologyManagerScope"],
-            node.after["topologyManagerPolicyOptions"],
+            after["cpuManagerPolicyOptions"] if options is None else options,
+            after["topologyManagerPolicy"],
+            after["topologyManagerScope"],
+            after["topologyManagerPolicyOptions"],
         )
+        machine = machine_of(node.topology)
+        supplies = supplies_of(node.topology, after, rules.minor)
+        pods = [
+            Pod(f"pod {number}", (Container("c", request.cpu, others=request.others),))
+            for number, request in enumerate(requests, 1)
+        ]
+        admissions = admit_all(machine, rules, pods, supplies).admissions
     except AllocationError as exc:
         return [], str(exc)
-    placements = []
-    for request, admission in zip(requests, answer.admissions):
+    places = {plugin.resource: plugin.devices for plugin in supplies.plugins}
+    placements: t.List[_Placement] = []
+    explained: t.Set[str] = set()
+    for number, (request, admission) in enumerate(zip(requests, admissions)):
         cpus: CpuSet = frozenset().union(*admission.cpus.values())
+        refused = admission.refused is not None and request.text not in explained
+        explained |= {request.text} if refused else set()
+        devices = [
+            places[resource][device]
+            for found in admission.devices.values()
+            for resource, ids in found.items()
+            for device in ids
+        ]
         placements.append(
             _Placement(
                 pod=admission.pod,
-                request=request,
+                request=request.text,
                 cpus=cpus,
                 refused=admission.refused,
                 certain=admission.certain,
                 l3_groups=_touched(node, "l3_groups", cpus),
                 numa_nodes=_touched(node, "numa_nodes", cpus),
                 beside_gpus=node.gpus_near(cpus),
+                memory_nodes=sorted(
+                    {place for blocks in admission.memory.values() for b in blocks for place in b.nodes}
+                ),
+                device_nodes=sorted(frozenset().union(*devices)),
+                remedies=remedies(machine, rules, supplies, pods[:number], pods[number]) if refused else [],
             )
         )
     return placements, None
@@ -359,7 +402,8 @@ def _option_sets(node: _Node, level: str) -> t.List[Options]:
 
 
 def _choice(node: _Node, level: str, reserved: CpuSet, size: int, options: Options) -> _Choice:
-    pods, _unknown = _admitted(node, reserved, (str(size),) * (len(node.online - reserved) // size), options)
+    fill = (PodRequest(str(size)),) * (len(node.online - reserved) // size)
+    pods, _unknown = _admitted(node, reserved, fill, options)
     return _Choice(level, reserved, size, options, _inside(pods))
 
 
@@ -378,7 +422,7 @@ def _given_twice(node: _Node, reserved: CpuSet, pods: t.Sequence[_Placement]) ->
     ]
 
 
-def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
+def _notes(node: _Node, reserved: CpuSet, wanted: t.Sequence[PodRequest]) -> t.List[str]:
     topology = node.topology
     notes = []
     if topology.offline:
@@ -389,11 +433,13 @@ def _notes(node: _Node, reserved: CpuSet) -> t.List[str]:
         notes.append(f"NUMA nodes {format_cpuset(memory_only)} have memory and no CPU.")
     if not topology.l3_groups:
         notes.append("The machine tells no L3 caches.")
-    if node.after["topologyManagerPolicy"] != "none":
+    static = node.after["memoryManagerPolicy"] == "Static"
+    if static and not supplies_of(topology, node.after, minor_of(node.version)).memory:
+        notes.append("The memory of the NUMA nodes is not known: memory is not previewed.")
+    elif static and any(MEMORY not in pod.others for pod in wanted):
         notes.append(
-            f"The pods are aligned by their CPUs alone, as topologyManagerPolicy {node.after['topologyManagerPolicy']} does. It also "
-            "aligns GPUs and other devices, and memory if memoryManagerPolicy is Static: a pod that needs them may be "
-            "confined to fewer NUMA nodes, or refused."
+            "Pods without a memory request are previewed as if there were no memory manager, which may confine them to "
+            "fewer NUMA nodes, or refuse them."
         )
     if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")

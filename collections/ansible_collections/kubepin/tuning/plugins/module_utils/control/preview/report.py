@@ -12,7 +12,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import (
+    PodRequest,
+    PreviewRequest,
+    preview_node,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     is_unset,
@@ -82,8 +86,16 @@ def _request(desired: DesiredSettings, settings: Data) -> PreviewRequest:
     return PreviewRequest(
         desired,
         pod_cpus=None if is_unset(settings["pod_cpus"]) else int(settings["pod_cpus"]),
-        pods=tuple(str(request).strip() for request in (pods.split(",") if isinstance(pods, str) else pods)),
+        pods=tuple(map(_pod_request, pods.split(",") if isinstance(pods, str) else pods)),
     )
+
+
+def _pod_request(pod: object) -> PodRequest:
+    """A CPU request, or quantities by resource."""
+    if not isinstance(pod, Mapping):
+        return PodRequest(str(pod).strip())
+    amounts = {str(resource): str(amount).strip() for resource, amount in pod.items()}
+    return PodRequest(amounts.pop("cpu", ""), amounts)
 
 
 def _drawing(topology: Topology, preview: Data) -> Iterator[str]:
@@ -163,7 +175,7 @@ def _node_lines(preview: Data) -> list[str]:
     return [
         f"  CPUs {preview['online']} online: {', '.join(groups)}, {_threads(preview['thread_counts'])} a core, "
         f"{counted(len(gpus), 'GPU')}",
-        f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, topology manager {kubelet['topology_manager_policy']}",
+        f"  kubelet {kubelet['version']}, {_options(kubelet['policy_options'])}, {_managers(kubelet)}",
         *_profile_lines(preview["profile"]),
         "",
         f"  reserved {reservation['cpus']}   ({reservation['summary']})",
@@ -207,12 +219,20 @@ def _profile_lines(profile: Data) -> list[str]:
     return [*lines, *(f"    {reason}" for reason in profile["memory_reasons"])]
 
 
+def _managers(kubelet: Data) -> str:
+    """The policies that decide on NUMA nodes."""
+    policy, memory = kubelet["topology_manager_policy"], kubelet["memory_manager_policy"]
+    scope = f" per {kubelet['topology_manager_scope']}" if policy != "none" else ""
+    return f"topology manager {policy}{scope}" + (f", memory manager {memory}" if memory != "None" else "")
+
+
 def _pod_lines(preview: Data) -> list[str]:
     if preview["pods_unknown"]:
         return [f"  which CPUs pods get is not known: {preview['pods_unknown']}", ""]
     pods, inside = preview["pods"], preview["inside"]
     title = "these pods" if preview["pods_given"] else f"as many pods of {preview['room']['pod_cpus']} as fit"
-    rows = [["", "request", "CPUs", "L3", "NUMA", "beside GPUs"]]
+    beside = any(pod["memory_nodes"] or pod["device_nodes"] for pod in pods)
+    rows = [["", "request", "CPUs", "L3", "NUMA", "beside GPUs", *(["memory on", "devices on"] if beside else [])]]
     for number, pod in enumerate(pods):
         cpus = pod["cpus"] or ("REFUSED" if pod["refused"] else "shared pool")
         rows.append(
@@ -223,6 +243,7 @@ def _pod_lines(preview: Data) -> list[str]:
                 format_cpuset(pod["l3_groups"]) or "-",
                 format_cpuset(pod["numa_nodes"]) or "-",
                 str(len(pod["beside_gpus"])) if pod["cpus"] else "-",
+                *([format_cpuset(pod[name]) or "-" for name in ("memory_nodes", "device_nodes")] if beside else []),
             ]
         )
     if not pods:
@@ -233,7 +254,7 @@ def _pod_lines(preview: Data) -> list[str]:
             "less.",
             "",
         ]
-    refused = [f"  {pod['pod']} would be refused: {pod['refused']}" for pod in pods if pod["refused"]]
+    refused = [line for pod in pods if pod["refused"] for line in _refusal_lines(pod)]
     return [
         f"  what kubelet {preview['kubelet']['version']} gives {title}, in this order, on an empty node:",
         *_table(rows),
@@ -242,6 +263,13 @@ def _pod_lines(preview: Data) -> list[str]:
         f"node, {inside['beside_gpu']} beside a GPU",
         "",
     ]
+
+
+def _refusal_lines(pod: Data) -> list[str]:
+    """Why a pod is refused, and what would let it in."""
+    enough = ", ".join(f"{remedy['what']} {remedy['value']}" for remedy in pod["remedies"])
+    lines = [f"  {pod['pod']} would be refused: {pod['refused']}"]
+    return [*lines, f"    any of these would let it in: {enough}"] if enough else lines
 
 
 def _advice_lines(preview: Data) -> list[str]:

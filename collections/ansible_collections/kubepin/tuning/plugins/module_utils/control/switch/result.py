@@ -138,7 +138,7 @@ def plan_fact(
             name: kubelet.get(name)
             for name in (
                 *("policy", "policy_before", "reservation", "exclusive_cpus", "threads_per_core"),
-                *("pod_scope", "full_pcpus_only"),
+                *("pod_scope", "full_pcpus_only", "kubelet_after"),
             )
         },
         **{name: kubelet.get(name) or [] for name in ("leftovers", "remaining")},

@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.lab
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
+    ADMITS_BY,
     MANAGED,
     aligns_whole_pods,
     takes_whole_cores,
@@ -264,6 +265,7 @@ class SwitchRun:
                 plan_id=self._plan_id(plan.files),
                 pod_scope=aligns_whole_pods(after),
                 full_pcpus_only=takes_whole_cores(after),
+                kubelet_after={"version": self._kubelet.version, **{name: after.get(name) for name in ADMITS_BY}},
             )
 
     def _add_changes(self, changes: t.Sequence[FileChange]) -> None:

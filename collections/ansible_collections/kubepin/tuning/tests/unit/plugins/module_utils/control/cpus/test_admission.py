@@ -7,12 +7,18 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Admission, Supplies, preview
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import (
+    Admission,
+    Supplies,
+    admit_all,
+    rules_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignment import REFUSED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     AllocationError,
     Container,
     Pod,
+    machine_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, NumaNode, Topology
@@ -47,7 +53,7 @@ def pod(name: str, cpu: str, memory: str = "", gpus: int = 0, guaranteed: bool =
 def admit(
     *pods: Pod, policy: str = "single-numa-node", scope: str = "container", supplies: Supplies = SUPPLIES
 ) -> list[Admission]:
-    return preview(TOPOLOGY, "1.36.3", [0], pods, None, policy, scope, supplies=supplies).admissions
+    return admit_all(machine_of(TOPOLOGY), rules_of("1.36.3", [0], None, policy, scope), pods, supplies).admissions
 
 
 def test_all_resources_of_a_pod_come_from_one_numa_node() -> None:

@@ -4,7 +4,7 @@ cpu_assignment_test.go and policy_static_test.go (Apache License 2.0); the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admiss
     Books,
     Preview,
     Supplies,
-    preview,
+    admit_all,
+    rules_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     ENDLESS,
@@ -39,6 +40,13 @@ UNCORE = "prefer-align-cpus-by-uncorecache"
 def admit(machine: Machine, rules: Rules, shared: CpuSet, pod: Pod) -> Admission:
     """One pod on a machine of which only these CPUs are free."""
     return replace(Books.of(machine, rules, Supplies()), shared=shared).admit(pod)
+
+
+def preview(
+    topology: Topology, version: str, reserved: Iterable[int], pods: Sequence[Pod], *args: Any, **kwargs: Any
+) -> Preview:
+    """Pods on an empty machine, by the further arguments of `rules_of`."""
+    return admit_all(machine_of(topology), rules_of(version, reserved, *args, **kwargs), pods)
 
 
 def topology(

@@ -78,6 +78,14 @@ def test_without_preferences_of_the_plugin_the_nodes_are_not_certain() -> None:
     assert manager(*ALTERNATING, lowest_first=True).allocate("p", "c", False, {GPU: 1}, NO_HINT)
 
 
+def test_below_1_22_it_is_not_certain_where_a_device_on_several_nodes_counts() -> None:
+    devices = {"d1": frozenset({0, 1}), "d2": frozenset({1}), "d3": frozenset({1})}
+    for minor in (21, 22):
+        found = DeviceManager(minor, frozenset({0, 1}), {GPU: DevicePlugin(GPU, devices, lowest_first=True)})
+        assert found.allocate("p", "c", False, {GPU: 1}, hint(1)) == (minor == 22)
+        assert found.allocate("q", "c", False, {GPU: 2}, hint(1))
+
+
 def test_too_few_devices_are_refused_by_number() -> None:
     found = manager(*ALTERNATING, given="d1 d2 d3")
     with pytest.raises(

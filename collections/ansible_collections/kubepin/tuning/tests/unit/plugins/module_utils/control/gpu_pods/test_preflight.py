@@ -44,7 +44,8 @@ def pod(
 
 def audit(pods: Any, *template: Any) -> dict[str, Any]:
     owner = {"namespace": "ml", "kind": "Deployment", "name": "serve", "containers": list(template), "patch": {"p": 1}}
-    return {"pods": pods, "owners": [{**owner, "cpus_per_node": {}}] if template else [], "problems": UNREAD}
+    owners = [{**owner, "cpus_per_node": {}}] if template else []
+    return {"pods": pods, "owners": owners, "requests": {}, "problems": UNREAD}
 
 
 def stack(evicted: Any = ("ml/serve-1",), **plan: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ SHARED = container(reasons=["fractional_cpu"])
 
 
 def test_a_pod_in_danger_is_a_problem_with_its_way_out() -> None:
-    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False)
+    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(), {}], False, accept_refused=False)
     plan = found["plans"]["gpu-01"]
     (problem,) = plan["problems"]
     assert plan["outcome"] == "refused"
@@ -85,25 +86,25 @@ def test_a_pod_in_danger_is_a_problem_with_its_way_out() -> None:
 @pytest.mark.parametrize(("pool", "in_danger"), [("pod", False), ("node", True)])
 def test_what_a_pod_has_to_itself_is_shared_with_no_other_pod(pool: str, in_danger: bool) -> None:
     holder = {**container(reasons=["no_cpu_limit"]), "pool": pool}
-    found = gpu_pods_preflight(audit([pod(holder)], holder), [stack()], accept_risk=False)
+    found = gpu_pods_preflight(audit([pod(holder)], holder), [stack()], accept_risk=False, accept_refused=False)
     assert bool(found["plans"]) == in_danger
 
 
 def test_accepted_it_is_a_warning() -> None:
-    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True)
+    found = gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack()], True, accept_refused=False)
     assert found["plans"] == {}
     assert "gpu_qos_accept_risk is true, so the run goes on" in found["warnings"][0]
 
 
 def test_what_is_unknown_is_a_danger_and_named() -> None:
     cause = {**UPDATE, "unknown": ["runc_version"]}
-    found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False)
+    found = gpu_pods_preflight(audit([pod(SHARED, causes=[cause])], SHARED), [stack()], False, accept_refused=False)
     assert "depends on what is unknown: runc_version" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
 @pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
 def test_on_a_safe_stack_it_is_listed_only(causes: Any) -> None:
-    found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False)
+    found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False, accept_refused=False)
     assert found["plans"] == {}
     assert found["audit"]["summary"]["not_exclusive"] == 1
 
@@ -125,7 +126,7 @@ def test_on_a_safe_stack_it_is_listed_only(causes: Any) -> None:
 def test_the_owners_template_counts_for_pods_that_are_evicted(
     now: list[Any], template: list[Any], pinned: bool
 ) -> None:
-    found = gpu_pods_preflight(audit([pod(*now)], *template), [stack()], False)
+    found = gpu_pods_preflight(audit([pod(*now)], *template), [stack()], False, accept_refused=False)
     assert bool(found["plans"]) is not pinned
 
 
@@ -133,12 +134,12 @@ def test_the_owners_template_counts_for_pods_that_are_evicted(
     "plan", [{"changed": False}, {"policy_before": "static"}, {"policy": "none", "policy_before": "static"}]
 )
 def test_a_node_that_is_not_switched_to_static_stops_nothing(plan: dict[str, Any]) -> None:
-    assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False)["plans"] == {}
+    assert gpu_pods_preflight(audit([pod(SHARED)], SHARED), [stack(**plan)], False, accept_refused=False)["plans"] == {}
 
 
 def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart() -> None:
     staying = pod(container(), causes=[{**UPDATE, "unknown": ["runc_version"]}, RELOAD], owner="DaemonSet/watch")
-    found = gpu_pods_preflight(audit([staying]), [stack(evicted=[])], False)
+    found = gpu_pods_preflight(audit([staying]), [stack(evicted=[])], False, accept_refused=False)
     assert found["plans"] == {}
     (warning,) = found["warnings"]
     assert "gpu-01: ml/serve-1 stays through the drain" in warning
@@ -147,7 +148,9 @@ def test_a_pod_that_stays_may_lose_its_gpu_by_the_restart() -> None:
 
 def test_many_pods_are_counted() -> None:
     pods = [pod(SHARED, name=f"serve-{number}") for number in range(10)]
-    found = gpu_pods_preflight(audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False)
+    found = gpu_pods_preflight(
+        audit(pods, SHARED), [stack([f"ml/serve-{n}" for n in range(10)])], False, accept_refused=False
+    )
     assert "ml/serve-0, ml/serve-1, ml/serve-2 and 7 more" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import PreviewRequest, preview_node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import (
+    PodRequest,
+    PreviewRequest,
+    preview_node,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import topology_of
@@ -24,8 +28,9 @@ def generated(name: str) -> Topology:
     return Topology.of(topology_of(Memory(tree(MACHINES[name]))))
 
 
-def requested(pods: tuple[str, ...] = (), pod_cpus: int = 12, **desired: Any) -> PreviewRequest:
-    return PreviewRequest(DesiredSettings("static", **desired), pod_cpus, pods)
+def requested(pods: tuple[str | PodRequest, ...] = (), pod_cpus: int = 12, **desired: Any) -> PreviewRequest:
+    full = tuple(PodRequest(pod) if isinstance(pod, str) else pod for pod in pods)
+    return PreviewRequest(DesiredSettings("static", **desired), pod_cpus, full)
 
 
 def previewed(name: str, version: str = "1.22.17", **request: Any) -> dict[str, Any]:
@@ -118,7 +123,10 @@ def test_a_topology_policy_refuses_the_pods_that_fit_into_no_numa_node() -> None
     aligned, refused = preview["pods"]
     assert (len(aligned["numa_nodes"]), aligned["refused"]) == (1, None)
     assert refused["refused"] == "TopologyAffinityError: Resources cannot be allocated with Topology locality"
-    assert any("aligned by their CPUs alone" in note for note in preview["notes"])
+    assert refused["remedies"] == [
+        {"what": "cpu", "value": "32"},
+        {"what": "topologyManagerPolicy", "value": "restricted"},
+    ]
 
 
 def test_the_nodes_own_settings_count() -> None:

@@ -43,6 +43,28 @@ def text(*nodes: dict[str, Any], **settings: Any) -> str:
     return preview_text(preview_nodes([{**one, "settings": {**SETTINGS, **settings}} for one in nodes]))
 
 
+def test_a_refused_pod_is_explained_with_what_would_let_it_in() -> None:
+    pods = [{"cpu": 8, "nvidia.com/gpu": 1}, {"cpu": "8", "nvidia.com/gpu": 2}, "33"]
+    shown = text(node("gpu-01"), pods=pods, topology_manager_policy="single-numa-node", kubelet_version="1.36.3")
+    assert "pod 1  8, 1 nvidia.com/gpu" in shown
+    assert (
+        "  pod 2 would be refused: TopologyAffinityError: Resources cannot be allocated with Topology locality\n"
+        "    any of these would let it in: nvidia.com/gpu 1, topologyManagerPolicy best-effort\n"
+    ) in shown
+    assert "    any of these would let it in: cpu 32, topologyManagerPolicy restricted\n" in shown
+
+
+def test_memory_is_previewed_with_the_memory_manager() -> None:
+    memory = {"memory_manager_policy": "Static", "reserved_memory": [{"numa_node": 0, "limits": {"memory": "1124Mi"}}]}
+    kubelet = {"effective": {**DEFAULTS, "kubeReserved": {"memory": "1Gi"}}}
+    one = node("gpu-01", kubelet=kubelet)
+    shown = text(one, pods=[{"cpu": 4, "memory": "120Gi"}, {"cpu": 4, "memory": "200Gi"}], **memory)
+    lines = [line.split() for line in shown.splitlines() if line.strip()[1:3] == "  " and "pod " in line]
+    assert [line[-2:] for line in lines] == [["0", "-"], ["1-2", "-"]]
+    assert "Pods without a memory request" not in shown
+    assert "Pods without a memory request" in text(one, pods=["4"], **memory)
+
+
 def test_the_drawing_shows_each_cpu_once() -> None:
     lines = preview_nodes([node("gpu-01", "one-socket")])[0]["drawing"]
     assert lines == [
@@ -112,7 +134,7 @@ def test_same_nodes_share_a_text() -> None:
                      id="nothing better"),
         pytest.param("epyc-7773x-nps1", {"pod_cpus": "16", "reserved_cpus": "0-7,128-135"}, "advice: nothing to change. All 15 pods",
                      id="nothing to change"),
-        pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "The pods are aligned by their CPUs alone", id="aligned"),
+        pytest.param("one-socket", {"topology_manager_policy": "restricted"}, "topology manager restricted per container", id="aligned"),
         pytest.param("one-socket", {"pod_cpus": "x", "policy_options": "y"},
                      'problem: pod_cpus "x" is invalid: expected a whole number of CPUs.',
                      id="no number"),
