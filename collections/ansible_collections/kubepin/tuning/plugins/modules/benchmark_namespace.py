@@ -73,7 +73,8 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.namespace import BenchmarkNamespace
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
@@ -99,7 +100,7 @@ def read_program(folder: str) -> dict[str, str]:
     """
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.py"))}
     if not files:
-        raise TuningError(f'program is "{folder}": expected a folder with the benchmark\'s .py files.')
+        raise TuningError(problems.program_missing(folder))
     return files
 
 
@@ -118,7 +119,8 @@ def run(module: Module) -> None:
             kept = namespace.reason_to_keep()
             changed = kept is None and namespace.remove()
     except (TuningError, OSError) as error:
-        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
+        module.fail_json(msg=str(failed), **failed.details)
     module.exit_json(changed=changed, kept=kept)
 
 

@@ -340,6 +340,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants impo
     Barrier,
     busy_threads,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import problems as benchmark_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     CONTAINER,
     START_ANNOTATION,
@@ -442,7 +443,7 @@ class PodFailed(TuningError):
     """A pod that failed; *code* identifies the failure for programs."""
 
     def __init__(self, why: Failure) -> None:
-        super().__init__(why.message)
+        super().__init__(benchmark_problems.pod_refused(why.code, why.message))
         self.code = why.code
 
 
@@ -469,12 +470,12 @@ class PodFiles:
         except FileNotFoundError:
             return ()
         except (OSError, UnicodeDecodeError) as error:
-            raise TuningError(f'"{path}" cannot be read: {error}.') from error
+            raise TuningError(benchmark_problems.timings_unreadable(str(path), str(error))) from error
 
     def check_folder(self) -> None:
         """:raises TuningError: if the folder does not exist"""
         if not self._folder.is_dir():
-            raise TuningError(f'`folder` "{self._folder}" does not exist: make it first.')
+            raise TuningError(benchmark_problems.folder_missing(str(self._folder)))
 
     def add(self, read: PodLog) -> None:
         """Save what a new reading of the log adds; each file is replaced atomically.
@@ -492,7 +493,9 @@ class PodFiles:
             if self.recorded.others != known.others:
                 _replace(self.path(self._request.rounds[0]).with_suffix(".log"), self.recorded.others)
         except OSError as error:
-            raise TuningError(f'"{error.filename}" cannot be written: {error.strerror}.') from error
+            raise TuningError(
+                benchmark_problems.timings_not_writable(str(error.filename), str(error.strerror))
+            ) from error
 
     def finished(self) -> list[int]:
         """The rounds that the pod has finished, in order."""
@@ -584,7 +587,7 @@ class BenchmarkPod:
         """
         leftover = self._api.pod(self._namespace, self._name)
         if leftover and not is_ours(leftover):
-            raise PodFailed(Failure("refused", not_ours(leftover)))
+            raise PodFailed(Failure("refused", not_ours(leftover).text))
         self.remove()
         self.created = time.monotonic()
         pod = self._create()
@@ -954,7 +957,7 @@ def run(module: Module) -> None:
             measured = measure(connect(module), dataclasses.replace(request, rounds=lacking), folder, messages)
             kept = [KeptRound.read(request, folder, number) for number in request.rounds]
     except TuningError as error:
-        measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.details)
+        measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.facts)
     result = {"changed": changed, "benchmark": facts(request, kept, measured), **measured.details}
     if measured.why:
         module.fail_json(msg=measured.why.message, **result)

@@ -319,6 +319,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
     BUSY,
     LOADS,
@@ -327,6 +328,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants impo
     Phase,
     shares_node,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.engine import (
     CgroupEngine,
     ContainerEngine,
@@ -441,9 +443,7 @@ def one_at_a_time() -> t.Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise TuningError(
-                f"another probe runs on this host right now ({LOCK} is locked): wait for it to end."
-            ) from exc
+            raise TuningError(problems.another_probe(LOCK)) from exc
         yield
 
 
@@ -453,9 +453,7 @@ def end_on_signals() -> None:
     def end(number: int, _frame: object) -> t.NoReturn:
         for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
-        raise TuningError(
-            f"ended by {signal.Signals(number).name}; what was running is removed, the lines so far are kept."
-        )
+        raise TuningError(problems.probe_interrupted(signal.Signals(number).name))
 
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, end)
@@ -679,7 +677,7 @@ class Probe:
             tenants.start()
         except (OSError, subprocess.SubprocessError) as exc:
             tenants.stop()
-            raise TuningError(f"round {number} of {arm} could not be started: {exc}") from exc
+            raise TuningError(problems.round_not_started(number, arm, str(exc))) from exc
         in_time = False
         try:
             in_time = self._wait(tenants, conductor, arm, started + self._timeout, lines)
@@ -688,9 +686,7 @@ class Probe:
                 conductor.quiet()
             code = tenants.stop()
         if lines.failure is not None:
-            raise TuningError(
-                f"{self._request.output} cannot be written: {lines.failure}. Free space there, or name another file."
-            )
+            raise TuningError(problems.output_not_writable(self._request.output, str(lines.failure)))
         self.rounds.append(
             {
                 "round": number,
@@ -701,15 +697,11 @@ class Probe:
             }
         )
         if lines.problems:
-            raise TuningError(
-                f"round {number} was ended, because an arm is not what its name says. {' '.join(lines.problems)}"
-            )
+            raise TuningError(problems.arm_not_as_named(number, lines.problems))
         if not in_time:
-            raise TuningError(
-                f"round {number} of {arm} did not end within {self._timeout:.0f} s: raise timeout. {lines.last_lines()}"
-            )
+            raise TuningError(problems.round_timed_out(number, arm, self._timeout, lines.last_lines()))
         if BAD_ARGUMENTS in tenants.codes or code >= FIRST_ENGINE_FAILURE or lines.ended[arm] == before:
-            raise TuningError(f"round {number} of {arm} ended with exit code {code}: {lines.last_lines()}")
+            raise TuningError(problems.round_failed(number, arm, code, lines.last_lines()))
 
     def _wait(
         self, tenants: Tenants, conductor: t.Optional[Conductor], arm: str, deadline: float, lines: Lines
@@ -778,7 +770,8 @@ def main() -> None:
     request, found = look(module.params, module.check_mode)
     plan = plan_probe(request, found)
     if plan.problems:
-        module.fail_json(msg="nothing was run. " + " ".join(plan.problems), problems=plan.problems)
+        refused = [problems.plan_refused(text) for text in plan.problems]
+        module.fail_json(msg=f"nothing was run. {joined(refused)}", problems=to_dicts(refused))
     probe = Probe(request, found, plan, module.params["timeout"])
     if module.check_mode:
         module.exit_json(changed=True, **as_facts(request, found, plan, probe))

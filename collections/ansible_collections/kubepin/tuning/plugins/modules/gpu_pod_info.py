@@ -379,6 +379,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import DEFAULT_PREFIXES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Source
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource, FileSource
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
@@ -409,7 +410,7 @@ def run(module: Module) -> None:
     params = module.params
     try:
         if params["cpu_multiple"] < 1:
-            raise TuningError(f"cpu_multiple is {params['cpu_multiple']}: expected a whole number above 0, such as 1.")
+            raise TuningError(problems.multiple_invalid(params["cpu_multiple"]))
         result = audit(source_of(module), params["nodes"], params["gpu_resource_prefixes"], params["cpu_multiple"])
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)

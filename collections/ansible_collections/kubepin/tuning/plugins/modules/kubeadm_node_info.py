@@ -133,9 +133,10 @@ kubeadm_node:
       type: list
       elements: dict
     source_problems:
-      description: Everything that keeps O(versions) from being installed from O(source).
+      description: Everything that keeps O(versions) from being installed from O(source). C(code) is for programs, C(text)
+        for people.
       type: list
-      elements: str
+      elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -218,7 +218,7 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """:raises TuningError: for invalid batch sizes, or if the API cannot be read"""
     problems = batch_problems(params["batches"])
     if problems:
-        raise TuningError.of(problems)
+        raise TuningError(*problems)
     request = UpgradeRequest(
         target=params["target"] or None,
         patches={str(minor): str(version) for minor, version in params["patches"].items()},

@@ -384,6 +384,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import (
@@ -410,9 +411,7 @@ def refuse_unsupported(kubelet: t.Mapping[str, t.Any]) -> None:
     manager, service = kubelet["manager"], kubelet["service"]["name"]
     if manager in EMBEDDING.values() and not _has_drop_ins(kubelet["version"]):
         raise TuningError(
-            f"This node runs {manager} {kubelet['version']} (service '{service}'). kubepin manages {manager} from "
-            f"1.{DROP_INS_MINOR} on, where its kubelet takes settings from files that can be read. Leave the node out with --limit, or "
-            "set `fail_on_unsupported` to `false` to look at it all the same.",
+            problems.distribution_too_old(manager, str(kubelet["version"]), service, f"1.{DROP_INS_MINOR}"),
             manager=manager,
             service=service,
         )
@@ -431,11 +430,9 @@ def refuse_another_process(service: t.Mapping[str, t.Any], pid: int, log: t.Sequ
     if service["main_pid"] == pid:
         return
     cause = first_cause(log) or Cause("", "")
-    quoted = f' It said: "{cause.line}"' if cause.line else ""
-    means = f" That means: {cause.meaning}." if cause.meaning else ""
+    state = f"{service['active_state']} ({service['sub_state']})"
     raise TuningError(
-        f"the kubelet did not stay up: process {pid} has ended since it was verified, and the service is {service['active_state']} "
-        f"({service['sub_state']}).{quoted}{means}",
+        problems.another_process(pid, state, cause.line, cause.meaning or ""),
         first_cause=cause.line or f"process {pid} ended",
         meaning=cause.meaning,
     )

@@ -260,7 +260,7 @@ class Transaction:
                 node = self._node(Endpoint(**self._params["endpoint"]))
                 Removal(node, self._journal).run(self._params["archived"], self._params["folders"])
             except OSError as exc:
-                raise TuningError.of([problems.not_removed(str(exc.filename), str(exc.strerror))]) from exc
+                raise TuningError(problems.not_removed(str(exc.filename), str(exc.strerror))) from exc
         return {"changed": True}
 
 

@@ -92,6 +92,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_unreadable
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
@@ -129,7 +131,8 @@ def main() -> None:
         if module.params["upgrades"]:
             facts["upgrades"] = upgrade_facts(node)
     except OSError as exc:
-        module.fail_json(msg=f"{exc.filename} cannot be read: {exc.strerror}.")
+        problem = file_unreadable(str(exc.filename), str(exc.strerror))
+        module.fail_json(msg=problem.text, problems=to_dicts([problem]))
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, **facts)

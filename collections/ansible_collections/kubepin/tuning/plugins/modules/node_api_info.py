@@ -398,6 +398,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import running_containers
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
@@ -510,10 +511,7 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
         if not missing:
             return round(waited, 1)
         if waited > wanted["timeout"]:
-            raise TuningError(
-                f"node {name} did not reach the wanted state within {wanted['timeout']} s: {'; '.join(missing)}",
-                unmet=missing,
-            )
+            raise TuningError(problems.state_not_reached(name, wanted["timeout"], missing), unmet=missing)
         time.sleep(1)
 
 
@@ -587,11 +585,12 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
 
     def read(question: dict[str, t.Any]) -> dict[str, t.Any]:
         if question["node"] not in found:
-            return {"msg": str(api.without_node(question["node"], found))}
+            missing = api.without_node(question["node"], found)
+            return {"msg": str(missing), **missing.details}
         try:
             this = settled(api, question, found[question["node"]])
         except ApiError as error:
-            return {"msg": str(error)}
+            return {"msg": str(error), **error.details}
         node = {**node_facts(this, None, _NOT_ASKED, question["gpu_resource"]), **in_hand(this, question["work"])}
         if question["configz"]:
             configz = read_configz(api, question["node"]) if node["ready"] else (None, _NOT_READY)
@@ -602,7 +601,7 @@ def read_many(api: KubernetesApi, questions: list[dict[str, t.Any]]) -> dict[str
             )
             containers = {"containers": read_containers(api, this, node["configz"])} if question["containers"] else {}
         except TuningError as error:
-            return {"msg": str(error)}
+            return {"msg": str(error), **error.details}
         return {"node": {**node, **drain, **containers}}
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -141,7 +141,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
@@ -205,7 +206,7 @@ class Drain:
         pods = self._api.pods_on(self._node)
         plan = plan_drain(pods, [], self._api.daemon_sets(), **self._allowed)
         if plan.problems:
-            raise TuningError.of(plan.problems)
+            raise TuningError(*plan.problems)
         return plan, pods
 
     def run(self, timeout: float, tell: t.Callable[[list[str]], None], stop: t.Callable[[], bool]) -> Drained:
@@ -226,7 +227,7 @@ class Drain:
             with self._api.until(deadline, on_outage):
                 return self._run(deadline, timeout, remaining, tell, stop)
         except ApiError as error:
-            error.details["remaining"] = list(remaining)
+            error.facts["remaining"] = list(remaining)
             raise
 
     def _run(
@@ -262,11 +263,7 @@ class Drain:
                 return Drained(evicted, arrivals(pods, first, self._api.daemon_sets()))
             tell(remaining)
             if time.monotonic() > deadline:
-                raise TuningError(
-                    f"node {self._node} was not empty after {timeout:g} s: {'; '.join(remaining)}. Allow more time, "
-                    "relax the budgets, or look at the pods' finalizers and grace periods.",
-                    remaining=list(remaining),
-                )
+                raise TuningError(problems.drain_timed_out(self._node, timeout, remaining), remaining=list(remaining))
             time.sleep(1)
             pods = self._api.pods_on(self._node)
 
@@ -277,9 +274,7 @@ class Drain:
     def _end_if(self, stop: t.Callable[[], bool], remaining: list[str]) -> None:
         """:raises TuningError: if the drain is to stop while pods remain"""
         if remaining and stop():
-            raise TuningError(
-                f"the drain of node {self._node} was stopped as asked: {'; '.join(remaining)}.", remaining=remaining
-            )
+            raise TuningError(problems.drain_stopped(self._node, remaining), remaining=remaining)
 
 
 def _name_of(pod: Pod) -> str:
@@ -360,7 +355,8 @@ def run(module: Module) -> None:
             drained = drain(module, api)
             result = {**drained, "changed": drained["changed"] or result["changed"]}
     except (TuningError, OSError) as error:
-        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
+        module.fail_json(msg=str(failed), **failed.details)
     module.exit_json(**result)
 
 

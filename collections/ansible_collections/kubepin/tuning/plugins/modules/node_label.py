@@ -64,7 +64,7 @@ labels:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     JsonObject,
@@ -100,7 +100,8 @@ def run(module: Module) -> None:
     try:
         changed = change_node(connect(module), params["node"], change, module.check_mode)
     except (TuningError, OSError) as error:
-        module.fail_json(msg=str(error), **getattr(error, "details", {}))
+        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
+        module.fail_json(msg=str(failed), **failed.details)
     module.exit_json(changed=changed, labels=after, diff={"before": before, "after": after})
 
 

@@ -219,6 +219,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     ApiError,
@@ -319,10 +321,10 @@ class Probe:
                 time.sleep(_RETRY_SECONDS)
                 pod = self._create(request)
         except TuningError as error:
-            error.details.update(
+            error.facts.update(
                 probe=self._facts(pod, request), log=self._log.splitlines()[-_LOG_LINES:], events=self._events(pod)
             )
-            error.details.update(self._clean_up(pod, wait=not isinstance(error, KubeletEndedError)))
+            error.facts.update(self._clean_up(pod, wait=not isinstance(error, KubeletEndedError)))
             raise
 
     def await_report(self, request: ProbeRequest, since: float, deadline: float) -> None:
@@ -343,16 +345,14 @@ class Probe:
             if not missing:
                 return
             if time.monotonic() > deadline:
-                raise TuningError(
-                    f"no probe pod was started on node {request.node} within {request.timeout} s: {missing[0]}"
-                )
+                raise TuningError(problems.probe_not_begun(request.node, request.timeout, missing[0]))
             time.sleep(_POLL_SECONDS)
 
     def _see_kubelet(self, kubelet: KubeletWatch, node: str) -> None:
         """:raises KubeletEndedError: if it has stopped"""
         kubelet.note(self._api.kubelet_listens(node), time.monotonic())
         if kubelet.has_ended(time.monotonic()):
-            raise KubeletEndedError(f"the kubelet of node {node} has ended: it refuses the API server's connections.")
+            raise KubeletEndedError(problems.kubelet_ended(node))
 
     def _create(self, request: ProbeRequest) -> dict[str, t.Any]:
         try:
@@ -360,10 +360,7 @@ class Probe:
         except ApiError as error:
             if error.outage or error.status in (None, 401):
                 raise
-            raise TuningError(
-                f"the API server refuses the probe pod {self._namespace}/{self._name}: {error.answer}. "
-                "Allow it there, or choose another `namespace`."
-            ) from error
+            raise TuningError(problems.probe_refused(f"{self._namespace}/{self._name}", error.answer)) from error
 
     def _watch(self, created: dict[str, t.Any], request: ProbeRequest, deadline: float) -> dict[str, t.Any]:
         """The pod after it was observed for long enough, or as the node rejected it if that may be retried."""
@@ -375,7 +372,7 @@ class Probe:
             try:
                 pod = self._api.pod(self._namespace, self._name)
                 if pod is None or pod["metadata"]["uid"] != created["metadata"]["uid"]:
-                    raise TuningError(f"the probe pod {self._namespace}/{self._name} was deleted by someone else.")
+                    raise TuningError(problems.probe_deleted(f"{self._namespace}/{self._name}"))
                 if is_unseen(pod):
                     pod = as_rejected(pod, self._api.pod_events(self._namespace, pod["metadata"]["uid"]))
                 if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed"):
@@ -392,9 +389,13 @@ class Probe:
                 return pod
             if time.monotonic() > deadline:
                 raise TuningError(
-                    f"the probe pod {self._namespace}/{self._name} was observed for {observation.seconds_observed} s "
-                    f"of {request.observe_seconds} s within {request.timeout} s: {last_error or progress(pod)}. "
-                    "See its events, or raise `timeout`."
+                    problems.probe_timed_out(
+                        f"{self._namespace}/{self._name}",
+                        observation.seconds_observed,
+                        request.observe_seconds,
+                        request.timeout,
+                        last_error or progress(pod),
+                    )
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -441,7 +442,8 @@ def run(module: Module) -> None:
     request = ProbeRequest(**{name: params[name] for name in ProbeRequest.__dataclass_fields__})
     sound = request.cpus >= 1 and request.gpus >= 0 and request.observe_seconds < request.timeout
     if params["state"] == "present" and not sound:
-        module.fail_json(msg="`cpus` must be at least 1, `gpus` at least 0, and `observe_seconds` less than `timeout`.")
+        invalid = problems.probe_options_invalid()
+        module.fail_json(msg=invalid.text, problems=to_dicts([invalid]))
     result: dict[str, t.Any] = {"changed": True}
     deadline = time.monotonic() + request.timeout
     try:

@@ -69,7 +69,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.problems import report_not_writable
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -117,9 +119,8 @@ def run(module: Module) -> None:
                 control_node.replace(str(file.path), file.text)
             control_node.replace(str(summary), f"{module.params['summary']}\n")
     except OSError as error:
-        module.fail_json(
-            msg=f"the report of this run cannot be written to {folder}: {error.strerror}. Name another folder in kubepin_runs."
-        )
+        problem = report_not_writable(str(folder), str(error.strerror))
+        module.fail_json(msg=problem.text, problems=to_dicts([problem]))
     module.exit_json(
         changed=False,
         files=[str(path) for path in (*(file.path for file in files), summary)],

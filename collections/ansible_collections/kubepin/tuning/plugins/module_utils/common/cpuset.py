@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 MAX_CPUS = 65536
 """CPU numbers are below this, so that a typing error cannot fill the memory. The kernel's own limit (NR_CPUS) is 8192
@@ -18,8 +18,10 @@ _MAX_DIGITS = 18
 _PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+)/(\d+))?)?", re.ASCII)
 
 
-class CpusetError(TuningError):
+class CpusetError(InvalidText):
     """The text is not a CPU list."""
+
+    code = "cpuset_invalid"
 
 
 def parse_cpuset(text: str) -> t.FrozenSet[int]:

@@ -9,8 +9,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 
 _TAIL_LINES = 15
 
-E = t.TypeVar("E", bound="TuningError")
-
 
 def output_tail(output: str, errors: str) -> str:
     """The last lines of a command's output, where the reason for a failure is."""
@@ -21,19 +19,39 @@ def output_tail(output: str, errors: str) -> str:
 class TuningError(Exception):
     """An error to report to the user; modules end with ``fail_json(msg=str(exc), **exc.details)``.
 
-    The message names the subject, its value, what was expected and the remedy. `details` holds the same for programs.
+    :param problems: the first cause comes first
+    :param facts: further values for programs, in the result beside the problems
     """
 
-    problems: t.Tuple[Problem, ...] = ()
-    """Those that `of` was given."""
+    def __init__(self, *problems: Problem, **facts: t.Any) -> None:
+        super().__init__(joined(problems))
+        self.problems = problems
+        self.facts: t.Dict[str, t.Any] = facts
 
-    def __init__(self, message: str, **details: t.Any) -> None:
-        super().__init__(message)
-        self.details: t.Dict[str, t.Any] = details
+    @property
+    def details(self) -> t.Dict[str, t.Any]:
+        """What programs read: the problems as objects, and the facts."""
+        return {"problems": to_dicts(self.problems), **self.facts}
 
-    @classmethod
-    def of(cls: t.Type[E], problems: t.Sequence[Problem]) -> E:
-        """One error with all *problems*; `details` holds them as `problems`."""
-        error = cls(joined(problems), problems=to_dicts(problems))
-        error.problems = tuple(problems)
-        return error
+
+class InvalidText(TuningError):
+    """A text that cannot be parsed: one problem with the class's code. `str` is the reason alone, for use in a clause."""
+
+    code: t.ClassVar[str]
+    remedy: t.ClassVar[str] = ""
+
+    def __init__(self, reason: str, **facts: t.Any) -> None:
+        super().__init__(Problem(self.code, "", reason, self.remedy), **facts)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.remedy}".rstrip()
+
+
+def causes(exc: BaseException) -> t.Tuple[Problem, ...]:
+    """Why something failed: the problems of a TuningError, or one that quotes any other exception."""
+    if isinstance(exc, TuningError):
+        return exc.problems
+    subject = str(exc.filename) if isinstance(exc, OSError) and exc.filename else ""
+    finding = str(exc.strerror) if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return (Problem("system_error", f"{subject}:" if subject else "", finding or type(exc).__name__),)

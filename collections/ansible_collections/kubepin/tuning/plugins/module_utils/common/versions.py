@@ -68,7 +68,7 @@ def parse_version(text: str) -> Version:
     """
     match = re.fullmatch(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:[-+].*)?", text.strip(), re.ASCII)
     if not match:
-        raise VersionError.of([problems.not_a_version(text)])
+        raise VersionError(problems.not_a_version(text))
     return Version(*(int(number) for number in match.groups()))
 
 
@@ -85,11 +85,11 @@ def choose_target(current: Version, wanted: t.Optional[str]) -> Version:
         )
     target = parse_version(wanted)
     if str(target) in BROKEN:
-        raise VersionError.of(
-            [problems.target_refused(target, BROKEN[str(target)], DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED)]
+        raise VersionError(
+            problems.target_refused(target, BROKEN[str(target)], DEFAULT_BELOW_FIRST_WITHOUT_RECONCILE_OF_PINNED)
         )
     if current.line < OLDEST:
-        raise VersionError.of([problems.start_too_old(current, ".".join(map(str, OLDEST)))])
+        raise VersionError(problems.start_too_old(current, ".".join(map(str, OLDEST))))
     return target
 
 
@@ -112,7 +112,7 @@ def path_between(current: Version, target: Version, patches: t.Mapping[str, str]
         except VersionError as exc:
             found += exc.problems
     if found:
-        raise VersionError.of(found)
+        raise VersionError(*found)
     return [*path, target]
 
 
@@ -121,11 +121,11 @@ def _patch_of(minor: int, patches: t.Mapping[str, str]) -> Version:
     chosen = patches.get(line)
     if chosen is None:
         if minor not in LAST_PATCHES:
-            raise VersionError.of([problems.patch_unknown(line)])
+            raise VersionError(problems.patch_unknown(line))
         return Version(1, minor, LAST_PATCHES[minor])
     version = parse_version(chosen)
     if version.line != (1, minor):
-        raise VersionError.of([problems.patch_of_other_minor(chosen, line)])
+        raise VersionError(problems.patch_of_other_minor(chosen, line))
     if str(version) in BROKEN:
-        raise VersionError.of([problems.patch_refused(chosen, line, BROKEN[str(version)])])
+        raise VersionError(problems.patch_refused(chosen, line, BROKEN[str(version)]))
     return version

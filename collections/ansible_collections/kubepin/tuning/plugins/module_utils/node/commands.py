@@ -7,7 +7,7 @@ import errno
 import time
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 """Runs a command without a shell; returns its exit code, output and error output."""
@@ -21,8 +21,10 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """The exit codes of sh for a program that does not exist or cannot be executed (POSIX XCU 2.8.2)."""
 
 
-class CannotRun(TuningError):
+class CannotRun(InvalidText):
     """The machine has no process or memory for a command."""
+
+    code = "command_not_started"
 
 
 def runner(

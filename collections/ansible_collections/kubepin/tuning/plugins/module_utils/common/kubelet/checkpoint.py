@@ -7,7 +7,7 @@ import json
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 CORRUPTED = "checkpoint is corrupted"
 """The kubelet's message for a checksum that does not match (pkg/kubelet/checkpointmanager/errors)."""
@@ -25,8 +25,11 @@ class Refusal:
     """In the kubelet's words, for people."""
 
 
-class StateFileError(TuningError):
+class StateFileError(InvalidText):
     """The text is not a state file that the kubelet could have written."""
+
+    code = "state_file_invalid"
+    remedy = WAY_OUT
 
 
 def go_map(entries: t.Mapping[t.Any, str]) -> str:
@@ -51,9 +54,9 @@ def json_object(text: str, what: str) -> t.Dict[str, t.Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise StateFileError(f"{what} is not JSON: {exc}. {WAY_OUT}") from exc
+        raise StateFileError(f"{what} is not JSON: {exc}") from exc
     if not isinstance(data, dict):
-        raise StateFileError(f"{what} holds {data!r}; expected a JSON object. {WAY_OUT}")
+        raise StateFileError(f"{what} holds {data!r}; expected a JSON object")
     return data
 
 
@@ -64,7 +67,7 @@ def text_of(data: t.Mapping[str, t.Any], key: str) -> str:
     """
     value = data.get(key, "")
     if not isinstance(value, str):
-        raise StateFileError(f"state file: '{key}' is {value!r}; expected text. {WAY_OUT}")
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected text")
     return value
 
 
@@ -77,7 +80,7 @@ def mapping_of(data: t.Mapping[str, t.Any], key: str) -> t.Dict[str, t.Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise StateFileError(f"state file: '{key}' is {value!r}; expected a mapping. {WAY_OUT}")
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected a mapping")
     return value
 
 
@@ -88,7 +91,7 @@ def number_of(data: t.Mapping[str, t.Any], key: str) -> int:
     """
     value = data.get(key, 0)
     if not isinstance(value, int):
-        raise StateFileError(f"state file: '{key}' is {value!r}; expected a whole number. {WAY_OUT}")
+        raise StateFileError(f"state file: '{key}' is {value!r}; expected a whole number")
     return value
 
 

@@ -12,7 +12,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
     CORRUPTED,
-    WAY_OUT,
     Refusal,
     StateFileError,
     fnv32a,
@@ -67,9 +66,9 @@ def parse_state(text: str, minor: int, pod_level: bool) -> CpuManagerState:
     found = mapping_of(data, "entries")
     v1_entries = {name: cpus for name, cpus in found.items() if isinstance(cpus, str)}
     if v1_entries and len(v1_entries) != len(found):
-        raise StateFileError(f"state file: 'entries' mixes the formats V1 (text) and V2 (mappings). {WAY_OUT}")
+        raise StateFileError("state file: 'entries' mixes the formats V1 (text) and V2 (mappings)")
     if v1_entries and minor >= V4_MINOR:
-        raise StateFileError(f"state file: 'entries' has the format V1, which no kubelet since 1.37 reads. {WAY_OUT}")
+        raise StateFileError("state file: 'entries' has the format V1, which no kubelet since 1.37 reads")
     entries = {uid: {"": cpus} for uid, cpus in v1_entries.items()} or _entries_of(found)
     checksum = number_of(data, "checksum")
     if minor >= V4_MINOR and is_sealed(data):
@@ -246,4 +245,4 @@ def _check_cpus(text: str) -> None:
     try:
         parse_cpuset(text)
     except CpusetError as exc:
-        raise StateFileError(f"state file: {exc} {WAY_OUT}") from exc
+        raise StateFileError(f"state file: {exc}") from exc

@@ -7,7 +7,7 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 EXTRA_ARGS = "KUBELET_EXTRA_ARGS"
 
@@ -59,8 +59,10 @@ _SECRET_NAME = re.compile(r"(?!.*(?:ARGS|OPTS|OPTIONS)$).*(?:PASS|SECRET|TOKEN|C
 _COMMENTED = re.compile(r"^([ \t]*[#;][#; \t]*)([A-Za-z_]\w*)=(.*)$", re.ASCII | re.MULTILINE)
 
 
-class FlagError(TuningError):
+class FlagError(InvalidText):
     """The kubelet would refuse a flag, or systemd could not parse an environment file."""
+
+    code = "flag_invalid"
 
 
 class _Flag(t.NamedTuple):

@@ -8,7 +8,6 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import (
     CORRUPTED,
-    WAY_OUT,
     Refusal,
     StateFileError,
     fnv32a,
@@ -77,7 +76,7 @@ def parse_memory_state(text: str, minor: int, pod_level: bool) -> MemoryManagerS
         v2 = memory_checksum_of(policy, machine, entries, pod_entries) if minor >= V3_MINOR or pod_level else v1
         with_pods = {**entries, **_of_whole_pods(entries, pod_entries)}
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise StateFileError(f"memory_manager_state is none that a kubelet writes: {exc!r}. {WAY_OUT}") from exc
+        raise StateFileError(f"memory_manager_state is none that a kubelet writes: {exc!r}") from exc
     checksum_ok = is_sealed_well(data) if sealed else None if checksum == 0 else checksum in (v1, v2)
     counts_pods = pod_level and (sealed or checksum == v2)
     return {

@@ -647,3 +647,45 @@ def topology_option_invalid(name: str, value: object, expected: str) -> Problem:
 
 def reconcile_period(reason: object) -> Problem:
     return Problem("reconcile_period_invalid", "cpuManagerReconcilePeriod:", str(reason))
+
+
+def no_kubelet(services: t.Sequence[str]) -> Problem:
+    return Problem(
+        "no_kubelet",
+        "This machine",
+        f"has no kubelet: systemd knows none of the services {', '.join(services)}",
+        "Install Kubernetes on it, or leave it out with --limit.",
+    )
+
+
+def settings_elsewhere(distribution: str, service: str, place: str) -> Problem:
+    """:param place: where the distribution takes the settings from"""
+    return Problem(
+        "kubelet_settings_elsewhere",
+        "This machine's kubelet",
+        f"is run by {distribution} ({service}), whose settings kubepin cannot make last on the node",
+        f"Set them in {place}, or leave the node out with --limit.",
+    )
+
+
+def distribution_too_old(manager: str, version: str, service: str, oldest: str) -> Problem:
+    return Problem(
+        "distribution_too_old",
+        "This node",
+        f"runs {manager} {version} (service '{service}'). kubepin manages {manager} from {oldest} on, where its kubelet "
+        "takes settings from files that can be read",
+        "Leave the node out with --limit, or set `fail_on_unsupported` to `false` to look at it all the same.",
+    )
+
+
+def another_process(pid: int, state: str, line: str, meaning: str) -> Problem:
+    """:param line: the first cause that the process logged, empty if it logged none
+    :param meaning: what that means, empty if it is not known"""
+    quoted = f'. It said: "{line}"' if line else ""
+    means = f" That means: {meaning}" if meaning else ""
+    return Problem(
+        "kubelet_not_staying_up",
+        "the kubelet",
+        f"did not stay up: process {pid} has ended since it was verified, and the service is {state}{quoted}{means}",
+        "" if line else "See `journalctl --unit kubelet` on the node.",
+    )

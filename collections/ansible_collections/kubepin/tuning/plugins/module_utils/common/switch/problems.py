@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem that the transaction finds on a node before it changes anything."""
+"""The wording of every problem of the transaction on a node: before it changes anything, while it does, and when it is
+undone."""
 
 from __future__ import annotations
+
+from typing import Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
@@ -172,4 +175,167 @@ def file_attributes_unreadable(path: str, reason: str) -> Problem:
         path,
         f"has extended attributes (SELinux label, ACL) that cannot be read: {reason}",
         f"Look at `getfattr -d -m - {path}`.",
+    )
+
+
+def lock_not_writable(path: str, reason: str) -> Problem:
+    return Problem(
+        "lock_not_writable",
+        path,
+        f"cannot be written: {reason.rstrip('.')}. Nothing was changed",
+        "Make room there, or mount it writable.",
+    )
+
+
+def switch_unknown(directory: str, switch_id: str) -> Problem:
+    return Problem(
+        "switch_unknown", directory, f"has no switch {switch_id}", "Name the `switch_id` that the switch returned."
+    )
+
+
+def switch_undone_meanwhile(switch_id: str) -> Problem:
+    return Problem(
+        "switch_undone_meanwhile", f"the switch {switch_id}", "was undone meanwhile by another run", "Run again."
+    )
+
+
+def edited_since(switch_id: str, paths: Sequence[str], journal: str) -> Problem:
+    return Problem(
+        "files_edited_since",
+        f"the interrupted switch {switch_id}",
+        f"cannot be undone: {', '.join(paths)} was edited since",
+        f"Make the kubelet's configuration right by hand, then move {journal} away.",
+    )
+
+
+def switch_undone(verified: Sequence[str]) -> Problem:
+    return Problem(
+        "switch_undone",
+        "The old settings",
+        f"are back and verified ({'; '.join(verified)})",
+        "Remove the cause, and run again.",
+    )
+
+
+def interrupted_undone(switch_id: str) -> Problem:
+    """It is undone, and that could not be recorded."""
+    return Problem("switch_undone", f"the interrupted switch {switch_id}", "was undone")
+
+
+def switch_not_undone(journal: str) -> Problem:
+    return Problem("switch_not_undone", "Undoing it", "did not verify either", _next_run(journal))
+
+
+def interrupted_not_undone(switch_id: str, journal: str) -> Problem:
+    return Problem("switch_not_undone", f"the interrupted switch {switch_id}", "was not undone", _next_run(journal))
+
+
+def _next_run(journal: str) -> str:
+    return f"Everything that was to be replaced is in {journal}; the next run undoes the switch again first."
+
+
+def left_as_edited(path: str) -> Problem:
+    return Problem(
+        "file_left_as_edited",
+        path,
+        "was changed by someone else meanwhile, and stays as it is",
+        "Check that the kubelet's settings in it are right.",
+    )
+
+
+def journal_not_updated(path: str, reason: str) -> Problem:
+    return Problem(
+        "journal_not_updated",
+        path,
+        f"cannot be written ({reason}), and still says that the switch is unfinished",
+        "Make room there. The next run undoes the switch once more.",
+    )
+
+
+def file_not_restored(path: str, reason: str) -> Problem:
+    return Problem("file_not_restored", path, f"could not be restored: {reason}", "Remove the cause, and run again.")
+
+
+def guard_refused(unit: str, reason: str) -> Problem:
+    return Problem(
+        "guard_refused",
+        f"the guard for the kubelet (`systemd-run --unit {unit}`)",
+        f"was not started by systemd: {reason.rstrip('.')}. Nothing was changed",
+        "Repair systemd on this node (`systemctl status`), and run again.",
+    )
+
+
+def kubelet_not_stopped(service: str, state: str, pid: str) -> Problem:
+    return Problem(
+        "kubelet_not_stopped",
+        f"service {service}",
+        f"is {state} (PID {pid} is still there) after `systemctl stop`",
+        f"Find out what keeps it (`systemctl status {service}`), and run again.",
+    )
+
+
+def kubelet_not_ended(service: str, pid: int) -> Problem:
+    return Problem(
+        "kubelet_not_ended",
+        f"PID {pid} of service {service}",
+        "is still there after SIGKILL",
+        f"Find out what it waits for (`cat /proc/{pid}/stack`); a restart of the machine ends it.",
+    )
+
+
+def systemctl_failed(command: str, reason: str) -> Problem:
+    return Problem("systemctl_failed", f"`{command}`", f"failed: {reason.strip()}", "See `journalctl --unit kubelet`.")
+
+
+_SEE_LOG = "See `journalctl --unit kubelet` on the node."
+
+
+def _as_logged(code: str, subject: str, finding: str, line: str, meaning: str) -> Problem:
+    """:param line: the first cause that the kubelet logged, empty if it logged none
+    :param meaning: what that means, empty if it is not known"""
+    quoted = f'. The kubelet said: "{line}"' if line else ""
+    means = f" That means: {meaning}" if meaning else ""
+    return Problem(code, subject, f"{finding}{quoted}{means}", "" if line else _SEE_LOG)
+
+
+def kubelet_not_staying_up(line: str, meaning: str) -> Problem:
+    return _as_logged("kubelet_not_staying_up", "the kubelet", "does not stay up with these settings", line, meaning)
+
+
+def kubelet_not_stayed_up(line: str, meaning: str) -> Problem:
+    """It was up, and has ended since."""
+    return _as_logged("kubelet_not_staying_up", "the kubelet", "did not stay up with these settings", line, meaning)
+
+
+def kubelet_not_verified(seconds: float, missing: str, line: str, meaning: str) -> Problem:
+    """:param missing: what is not as expected"""
+    return _as_logged(
+        "kubelet_not_verified", "the kubelet", f"was not verified within {seconds:g} s: {missing}", line, meaning
+    )
+
+
+def machine_restarted() -> Problem:
+    return Problem(
+        "machine_restarted", "the machine", "was started anew since the switch", "Find out why, and run again."
+    )
+
+
+def healthz_silent() -> Problem:
+    return Problem("healthz_silent", "the kubelet's /healthz", "does not answer any more", _SEE_LOG)
+
+
+def state_not_as_planned(path: str, reason: str) -> Problem:
+    return Problem("state_not_as_planned", path, f"is not as planned: {reason}", _SEE_LOG)
+
+
+def state_missing(path: str) -> Problem:
+    return Problem("state_missing", path, "is not there yet", _SEE_LOG)
+
+
+def policy_not_in_force(pod_cpus: str, state_cpus: str) -> Problem:
+    return Problem(
+        "policy_not_in_force",
+        "the probe pod",
+        f"may run on CPUs {pod_cpus}, and the kubelet's state file gives it {state_cpus}: the policy is not in force for pods",
+        "Look at the runtime's log on the node.",
     )

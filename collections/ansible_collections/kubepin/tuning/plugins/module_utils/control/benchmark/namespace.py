@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     JsonObject,
     KubernetesApi,
@@ -112,5 +113,5 @@ class BenchmarkNamespace:
         deadline = time.monotonic() + self._timeout
         while not reached():
             if time.monotonic() > deadline:
-                raise TuningError(f"after {self._timeout:g} s, namespace {self._namespace} {otherwise}.")
+                raise TuningError(problems.namespace_not_ready(self._namespace, self._timeout, otherwise))
             time.sleep(_POLL_SECONDS)

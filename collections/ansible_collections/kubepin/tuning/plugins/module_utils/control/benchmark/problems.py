@@ -116,3 +116,35 @@ def library_missing(name: str) -> Problem:
 def labelled(label: str, problem: Problem) -> Problem:
     """The problem, with the label of its measurement in front."""
     return replace(problem, subject=f"{label}: {problem.subject}".rstrip())
+
+
+def program_missing(folder: str) -> Problem:
+    return Problem(
+        "benchmark_program_missing",
+        f'program "{folder}"',
+        "is invalid: expected a folder with the benchmark's .py files",
+    )
+
+
+def namespace_not_ready(namespace: str, seconds: float, state: str) -> Problem:
+    """:param state: what it still is or lacks, as a clause"""
+    return Problem(
+        "namespace_not_ready",
+        f"namespace {namespace}",
+        f"{state} after {seconds:g} s",
+        f"Look at it (`kubectl describe namespace {namespace}`), and check that kube-controller-manager runs.",
+    )
+
+
+def timings_unreadable(path: str, reason: str) -> Problem:
+    return Problem("timings_unreadable", f'"{path}"', f"cannot be read: {reason}", "Repair the file, or move it away.")
+
+
+def timings_not_writable(path: str, reason: str) -> Problem:
+    return Problem(
+        "timings_not_writable", f'"{path}"', f"cannot be written: {reason}", "Make room there, or name another folder."
+    )
+
+
+def folder_missing(path: str) -> Problem:
+    return Problem("folder_missing", f'`folder` "{path}"', "does not exist", "Make it first.")

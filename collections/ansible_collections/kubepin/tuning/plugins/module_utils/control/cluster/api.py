@@ -23,6 +23,8 @@ from urllib.parse import quote, urlencode
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.parameters import env_fallback
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 
 if t.TYPE_CHECKING:
     from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
@@ -64,8 +66,6 @@ _BUDGET_CAUSE, _TERMINATING_CAUSE = "DisruptionBudget", "NamespaceTerminating"
 _CREDENTIALS_SECONDS = 10
 """A refusal that comes this soon after the credentials were read is not due to their age."""
 
-_OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
-
 
 class Eviction(Enum):
     """How the API server answered the request to evict a pod."""
@@ -89,7 +89,7 @@ class ApiError(TuningError):
 
     def __init__(
         self,
-        message: str,
+        problem: Problem,
         status: int | None,
         answer: str,
         *,
@@ -98,7 +98,7 @@ class ApiError(TuningError):
         retry_after: float | None = None,
         may_be_done: bool = False,
     ) -> None:
-        super().__init__(message, status=status)
+        super().__init__(problem, status=status)
         self.status = status
         self.answer = answer
         self.causes = frozenset(causes)
@@ -152,10 +152,8 @@ def connect(module: Module) -> KubernetesApi:
     :raises TuningError: if the kubeconfig cannot be used
     """
     if IMPORT_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("kubernetes"),
-            exception=IMPORT_ERROR,
-        )
+        problem = problems.client_missing(missing_required_lib("kubernetes"))
+        module.fail_json(msg=problem.text, problems=to_dicts([problem]), exception=IMPORT_ERROR)
     return KubernetesApi(module.params["kubeconfig"], module.params["context"])
 
 
@@ -207,9 +205,7 @@ class KubernetesApi:
 
     def without_node(self, name: str, known: Iterable[str], answer: str = "") -> ApiError:
         """The error that the cluster has no node of this name, with the *known* names."""
-        return ApiError(
-            f'node "{name}" is not in the cluster of {self._who}. It has: {", ".join(sorted(known))}.', 404, answer
-        )
+        return ApiError(problems.node_unknown(name, self._who, sorted(known)), 404, answer)
 
     def patch_node(self, name: str, patch: Mapping[str, t.Any]) -> None:
         """Apply a merge patch (RFC 7386)."""
@@ -451,8 +447,7 @@ class KubernetesApi:
         except HTTPError as error:
             cause = _cause(error)
             raise ApiError(
-                f"{self._who} cannot be reached: {cause}. Check that the control plane is up and reachable from here, "
-                f"{_OTHER_KUBECONFIG}",
+                problems.api_unreachable(self._who, cause),
                 None,
                 cause,
                 outage=not _is_lasting(error),
@@ -484,27 +479,26 @@ class KubernetesApi:
             may_be_done=status in _OUTAGES,
         )
 
-    def _explanation(self, status: int, method: str, path: str, answer: str, causes: Iterable[str]) -> str:
+    def _explanation(self, status: int, method: str, path: str, answer: str, causes: Iterable[str]) -> Problem:
         if status == 401:
-            return f"{self._who} refuses the credentials: {answer}. Renew them, {_OTHER_KUBECONFIG}"
+            return problems.api_unauthorized(self._who, answer)
         if status == 403 and _TERMINATING_CAUSE in causes:
-            return f"{self._who} refuses it: {answer}. Wait until the namespace is gone."
+            return problems.namespace_terminating(self._who, answer)
         if status == 403:
-            return f"{self._who} forbids it: {answer}. Grant it, {_OTHER_KUBECONFIG}"
-        return f"{self._who} answers {status} to {method} {path.partition('?')[0]}: {answer}"
+            return problems.api_forbidden(self._who, answer)
+        return problems.api_refused(self._who, status, f"{method} {path.partition('?')[0]}", answer)
 
 
 def _load(kubeconfig: str, context: str | None) -> Configuration:
     """:raises TuningError: if a file is missing or unreadable, or the context is not in it"""
-    hint = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
     readable = [path for path in kubeconfig.split(os.pathsep) if os.path.exists(os.path.expanduser(path))]
     if not readable:
-        raise TuningError(f'kubeconfig "{kubeconfig}" does not exist. {hint}')
+        raise TuningError(problems.kubeconfig_missing(kubeconfig))
     configuration = Configuration()
     try:
         load_kube_config(kubeconfig, context, client_configuration=configuration, persist_config=False)
     except (ConfigException, OSError, YAMLError, TypeError, ValueError, KeyError) as error:
-        raise TuningError(f'kubeconfig "{kubeconfig}" cannot be used: {error}. {hint}') from error
+        raise TuningError(problems.kubeconfig_invalid(kubeconfig, str(error))) from error
     return configuration
 
 
@@ -584,8 +578,5 @@ def remove_pod(api: KubernetesApi, pod: Mapping[str, t.Any], timeout: float, wha
     deadline = time.monotonic() + timeout
     while (found := api.pod(namespace, name)) is not None and found["metadata"]["uid"] == metadata["uid"]:
         if time.monotonic() > deadline:
-            raise TuningError(
-                f"the {what} {namespace}/{name} is still there {timeout} s after its deletion. "
-                "Check that the node's kubelet runs."
-            )
+            raise TuningError(problems.pod_not_removed(what, f"{namespace}/{name}", timeout))
         time.sleep(0.25)

@@ -38,7 +38,7 @@ def cordon(api: KubernetesApi, name: str, mine: Mark, *, take_over: bool, check_
         if problem is None and unschedulable and mark is None:
             problem = problems.cordoned_meanwhile(name)
         if problem is not None and not (take_over and problem.waivable):
-            raise TuningError.of([problem])
+            raise TuningError(problem)
         if unschedulable and mark is not None and mark.belongs_to(mine):
             return None
         return {"metadata": {"annotations": {CORDON_ANNOTATION: mine.dump()}}, "spec": {"unschedulable": True}}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem and note about taking and draining a node."""
+"""The wording of every problem with the Kubernetes API, and of every problem and note about taking and draining a node
+and the pod that verifies it."""
 
 from __future__ import annotations
 
@@ -166,4 +167,231 @@ def other_cpu_manager(program: str, pod: str) -> Problem:
         program,
         f"assigns the CPUs of containers on this node (pod {pod}), and so would the static policy: both would overwrite each other",
         f"Use one of them: keep {program} off the node first, or leave the node out with --limit.",
+    )
+
+
+_OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
+_NAME_KUBECONFIG = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
+
+
+def client_missing(message: str) -> Problem:
+    """:param message: Ansible's, which names the library, the Python and the host"""
+    return Problem("client_missing", "", message, "Install what the requirements.txt of kubepin lists.")
+
+
+def kubeconfig_missing(path: str) -> Problem:
+    return Problem("kubeconfig_missing", f'kubeconfig "{path}"', "does not exist", _NAME_KUBECONFIG)
+
+
+def kubeconfig_invalid(path: str, reason: str) -> Problem:
+    return Problem("kubeconfig_invalid", f'kubeconfig "{path}"', f"cannot be used: {reason}", _NAME_KUBECONFIG)
+
+
+def api_unreachable(server: str, reason: str) -> Problem:
+    """:param server: the API server, in words"""
+    return Problem(
+        "api_unreachable",
+        server,
+        f"cannot be reached: {reason}",
+        f"Check that the control plane is up and reachable from here, {_OTHER_KUBECONFIG}",
+    )
+
+
+def api_unauthorized(server: str, answer: str) -> Problem:
+    return Problem("api_unauthorized", server, f"refuses the credentials: {answer}", f"Renew them, {_OTHER_KUBECONFIG}")
+
+
+def api_forbidden(server: str, answer: str) -> Problem:
+    return Problem("api_forbidden", server, f"forbids it: {answer}", f"Grant it, {_OTHER_KUBECONFIG}")
+
+
+def namespace_terminating(server: str, answer: str) -> Problem:
+    return Problem("namespace_terminating", server, f"refuses it: {answer}", "Wait until the namespace is gone.")
+
+
+def api_refused(server: str, status: int, request: str, answer: str) -> Problem:
+    return Problem(
+        "api_refused",
+        server,
+        f"answers {status} to {request}: {answer}",
+        "Look at the API server's log if the answer does not say enough.",
+    )
+
+
+def node_unknown(node: str, server: str, known: Sequence[str]) -> Problem:
+    return Problem(
+        "node_unknown", f'node "{node}"', f"is not in the cluster of {server}", f"It has: {', '.join(known)}."
+    )
+
+
+def pod_not_removed(what: str, pod: str, seconds: float) -> Problem:
+    """:param what: the kind of pod, such as "probe pod" """
+    return Problem(
+        "pod_not_removed",
+        f"the {what} {pod}",
+        f"is still there {seconds:g} s after its deletion",
+        "Check that the node's kubelet runs.",
+    )
+
+
+def pod_of_others(pod: str, label: str) -> Problem:
+    return Problem(
+        "pod_of_others",
+        f"pod {pod}",
+        f"is not kubepin's: it lacks the label {label}",
+        "Remove it, or choose another `namespace`.",
+    )
+
+
+def state_not_reached(node: str, seconds: float, unmet: Sequence[str]) -> Problem:
+    return Problem(
+        "node_state_not_reached",
+        f"node {node}",
+        f"did not reach the wanted state within {seconds:g} s: {'; '.join(unmet)}",
+        f"Look at its events and its kubelet (`kubectl describe node {node}`), or allow more time.",
+    )
+
+
+def drain_timed_out(node: str, seconds: float, remaining: Sequence[str]) -> Problem:
+    return Problem(
+        "drain_timed_out",
+        f"node {node}",
+        f"was not empty after {seconds:g} s: {'; '.join(remaining)}",
+        "Allow more time, relax the budgets, or look at the pods' finalizers and grace periods.",
+    )
+
+
+def drain_stopped(node: str, remaining: Sequence[str]) -> Problem:
+    return Problem(
+        "drain_stopped",
+        f"the drain of node {node}",
+        f"was stopped as asked: {'; '.join(remaining)}",
+        "Run again to go on.",
+    )
+
+
+def probe_options_invalid() -> Problem:
+    return Problem(
+        "probe_options_invalid",
+        "`cpus`, `gpus` or `observe_seconds`",
+        "is invalid: expected `cpus` of at least 1, `gpus` of at least 0, and `observe_seconds` less than `timeout`",
+        "Correct them.",
+    )
+
+
+def probe_not_begun(node: str, seconds: float, missing: str) -> Problem:
+    """:param missing: what keeps the kubelet from having reported"""
+    return Problem(
+        "probe_not_begun",
+        f"the probe pod of node {node}",
+        f"was not started within {seconds:g} s: {missing}",
+        f"Look at the node's kubelet (`kubectl describe node {node}`), or raise `timeout`.",
+    )
+
+
+def kubelet_ended(node: str) -> Problem:
+    return Problem(
+        "kubelet_ended",
+        f"the kubelet of node {node}",
+        "has ended: it refuses the API server's connections",
+        "See `journalctl --unit kubelet` on the node.",
+    )
+
+
+def probe_refused(pod: str, answer: str) -> Problem:
+    return Problem(
+        "probe_refused",
+        f"the probe pod {pod}",
+        f"is refused by the API server: {answer}",
+        "Allow it there, or choose another `namespace`.",
+    )
+
+
+def probe_deleted(pod: str) -> Problem:
+    return Problem(
+        "probe_deleted",
+        f"the probe pod {pod}",
+        "was deleted by someone else",
+        "Run again once the node is left alone.",
+    )
+
+
+def probe_timed_out(pod: str, observed: float, wanted: float, timeout: float, state: str) -> Problem:
+    """:param state: what the pod does, or the last error of the API"""
+    return Problem(
+        "probe_timed_out",
+        f"the probe pod {pod}",
+        f"was observed for {observed:g} s of {wanted:g} s within {timeout:g} s: {state}",
+        "See its events, or raise `timeout`.",
+    )
+
+
+def probe_rejected(node: str, wants: str, reason: str, meaning: str) -> Problem:
+    """:param meaning: of the kubelet's reason, a clause without a full stop"""
+    return Problem(
+        "probe_rejected", f"node {node}", f"rejects the probe pod with {wants}: {reason.rstrip('.')}", f"{meaning}."
+    )
+
+
+def probe_container_ended(image: str, code: object, reason: str) -> Problem:
+    """:param code: its exit code"""
+    return Problem(
+        "probe_container_ended",
+        "the probe's container",
+        f"ended with exit code {code} ({reason.rstrip('.')})",
+        f"Check that image {image} has /bin/sh, tr and sleep.",
+    )
+
+
+def probe_image_missing(node: str, image: str, reason: str) -> Problem:
+    return Problem(
+        "probe_image_missing",
+        f"node {node}",
+        f"cannot get the probe's image {image}: {reason}",
+        "Name one that it has or can pull with `image` and `image_pull_secrets`.",
+    )
+
+
+def probe_not_started(node: str, reason: str) -> Problem:
+    return Problem(
+        "probe_not_started",
+        f"node {node}",
+        f"cannot start the probe's container: {reason}",
+        "Look at the container runtime's log on the node.",
+    )
+
+
+def probe_not_guaranteed(qos: str, namespace: str) -> Problem:
+    return Problem(
+        "probe_not_guaranteed",
+        "the probe pod",
+        f"is {qos} instead of Guaranteed: an admission webhook or LimitRange of namespace {namespace} has changed it",
+        "Choose another `namespace`.",
+    )
+
+
+def probe_without_device(gpus: str, paths: str) -> Problem:
+    return Problem(
+        "probe_without_device",
+        "the probe pod",
+        f"got {gpus}, but no device file {paths} is in it",
+        "Name the GPU runtime with `runtime_class`, or what the node has with `gpu_resource` and `device_paths`.",
+    )
+
+
+def probe_device_closed(reason: str) -> Problem:
+    return Problem(
+        "probe_device_closed",
+        "the probe pod",
+        f"could not open its device from the start: {reason}",
+        "Run a GPU pod of your own on the node: the GPU driver and the container runtime need repair if it fails too.",
+    )
+
+
+def probe_lost_device(seconds: float, reason: str) -> Problem:
+    return Problem(
+        "probe_lost_device",
+        "the probe pod",
+        f"lost its device after {seconds:g} s: {reason}",
+        "The container runtime took it away when the kubelet updated the container's CPU set.",
     )

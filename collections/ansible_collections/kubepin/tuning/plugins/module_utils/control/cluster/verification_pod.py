@@ -8,6 +8,9 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
+
 CONTAINER = "probe"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kubepin"
@@ -237,13 +240,10 @@ def worth_another_try(pod: Mapping[str, t.Any], request: ProbeRequest) -> bool:
     return asked and status.get("phase") == "Failed" and status.get("reason") in reasons
 
 
-def not_ours(pod: Mapping[str, t.Any]) -> str:
+def not_ours(pod: Mapping[str, t.Any]) -> Problem:
     """Why an existing pod of this name is not replaced, with the remedy."""
     metadata = pod["metadata"]
-    return (
-        f"pod {metadata['namespace']}/{metadata['name']} is not kubepin's: it lacks the label "
-        f"{MANAGED_BY_LABEL}={MANAGED_BY}. Remove it, or choose another `namespace`."
-    )
+    return problems.pod_of_others(f"{metadata['namespace']}/{metadata['name']}", f"{MANAGED_BY_LABEL}={MANAGED_BY}")
 
 
 def parse_log(text: str) -> list[Reading]:
@@ -281,7 +281,7 @@ def observe(readings: Sequence[Reading]) -> Observation:
     return Observation(tuple(history), tuple(seen), lost_at, error, seconds)
 
 
-def failure(pod: Mapping[str, t.Any], observation: Observation, request: ProbeRequest) -> str | None:
+def failure(pod: Mapping[str, t.Any], observation: Observation, request: ProbeRequest) -> Problem | None:
     """Why the probe has failed permanently, with the remedy; None while it may still succeed."""
     return _pod_failure(pod, request) or _observation_failure(observation, request)
 
@@ -322,54 +322,39 @@ def describe_events(events: Iterable[Mapping[str, t.Any]]) -> list[str]:
     return [event.text for event in ordered_events(events)]
 
 
-def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> str | None:
+def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> Problem | None:
     status = pod.get("status") or {}
     state = _container_state(status)
     terminated, waiting = state.get("terminated"), state.get("waiting") or {}
     reason, message = status.get("reason"), _sentence(status.get("message"))
     if status.get("phase") == "Failed" and reason and not terminated:
         meaning = _REJECTIONS.get(reason) or (_NO_ROOM if reason.startswith("OutOf") else "The kubelet did not take it")
-        return f"node {request.node} rejects the probe pod with {_wants(request)}: {reason}: {message}. {meaning}."
+        return problems.probe_rejected(request.node, _wants(request), f"{reason}: {message}", meaning)
     if terminated:
         why = ": ".join(filter(None, (terminated.get("reason"), _sentence(terminated.get("message")) or message)))
-        return (
-            f"the probe's container ended with exit code {terminated.get('exitCode')} ({why or reason}). "
-            f"Check that image {request.image} has /bin/sh, tr and sleep."
-        )
+        return problems.probe_container_ended(request.image, terminated.get("exitCode"), why or str(reason))
     why = ": ".join(filter(None, (waiting.get("reason"), _sentence(waiting.get("message")))))
     if waiting.get("reason") in _IMAGE_ERRORS:
-        return (
-            f"node {request.node} cannot get the probe's image {request.image}: {why}. "
-            "Name one that it has or can pull with `image` and `image_pull_secrets`."
-        )
+        return problems.probe_image_missing(request.node, request.image, why)
     if cannot_start(waiting):
-        return f"node {request.node} cannot start the probe's container: {why}."
+        return problems.probe_not_started(request.node, why)
     qos = status.get("qosClass")
     if qos and qos != "Guaranteed":
-        return (
-            f"the probe pod is {qos} instead of Guaranteed: an admission webhook or LimitRange of namespace "
-            f"{request.namespace} has changed it. Choose another `namespace`."
-        )
+        return problems.probe_not_guaranteed(qos, request.namespace)
     return None
 
 
-def _observation_failure(observation: Observation, request: ProbeRequest) -> str | None:
+def _observation_failure(observation: Observation, request: ProbeRequest) -> Problem | None:
     if not request.gpus or not observation.cpus_allowed_history:
         return None
     if not observation.device_paths_seen:
         paths = " or ".join(request.device_paths)
-        return (
-            f"the probe pod got {request.gpus} {request.gpu_resource}, but no device file {paths} is in it. "
-            "Name the GPU runtime with `runtime_class`, or what the node has with `gpu_resource` and `device_paths`."
-        )
+        return problems.probe_without_device(f"{request.gpus} {request.gpu_resource}", paths)
     if observation.device_lost_at is None:
         return None
     if observation.device_lost_at == 0:
-        return f"the probe pod could not open its device from the start: {observation.device_error}."
-    return (
-        f"the probe pod lost its device after {observation.device_lost_at} s: {observation.device_error}. "
-        "The container runtime took it away when the kubelet updated the container's CPU set."
-    )
+        return problems.probe_device_closed(str(observation.device_error))
+    return problems.probe_lost_device(observation.device_lost_at, str(observation.device_error))
 
 
 def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:

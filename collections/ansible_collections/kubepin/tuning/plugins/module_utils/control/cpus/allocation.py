@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignment import (
     Hint,
@@ -52,8 +52,10 @@ _MAX_PERMUTED_SOCKETS = 4
 _MAX_INSERTED = 6
 
 
-class AllocationError(TuningError):
+class AllocationError(InvalidText):
     """The request cannot be previewed."""
+
+    code = "allocation_not_previewed"
 
 
 @dataclass(frozen=True)

@@ -287,4 +287,4 @@ def _finding(place: str, value: object, expected: str) -> str:
 
 
 def _unreadable(found: list[str]) -> TuningError:
-    return TuningError.of([problems.topology_unreadable(found)])
+    return TuningError(problems.topology_unreadable(found))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.container_runtime import (
     RUNC_SHIMS,
     default_runc_version,
@@ -75,9 +76,7 @@ class KubeletOfNode:
                 start_problem=kubelet.get("start_problem"),
             )
         except (KeyError, TypeError) as error:
-            raise TuningError(
-                f"`kubelet` is not what kubepin.tuning.kubelet_info returns: {error}. Leave it out, and it is read."
-            ) from error
+            raise TuningError(problems.kubelet_facts_invalid(str(error))) from error
 
 
 @dataclass(frozen=True)

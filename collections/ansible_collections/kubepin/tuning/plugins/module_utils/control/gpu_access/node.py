@@ -96,7 +96,7 @@ def with_facts(node: Node, name: str, facts: Object) -> Node:
         except (ValueError, VersionError):
             found.append(problems.node_fact_invalid(name, key, value, expected))
     if found:
-        raise TuningError.of(found)
+        raise TuningError(*found)
     return node._replace(**known)
 
 

@@ -19,3 +19,12 @@ def node_fact_unknown(node: str, key: str, known: Iterable[str]) -> Problem:
 
 def node_fact_invalid(node: str, key: str, value: object, expected: str) -> Problem:
     return Problem("node_fact_invalid", f'fact {key} "{value}" of node {node}', f"is invalid: expected {expected}")
+
+
+def kubelet_facts_invalid(reason: str) -> Problem:
+    return Problem(
+        "kubelet_facts_invalid",
+        "`kubelet`",
+        f"is not what kubepin.tuning.kubelet_info returns: {reason}",
+        "Leave it out, and it is read.",
+    )

@@ -39,7 +39,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     resource,
     threads_follow_the_host,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import owner_malformed
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import (
+    owner_malformed,
+    pod_not_understood,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import request_of
 
 Key = t.Tuple[str, str, str, str]
@@ -237,7 +240,7 @@ def _request(item: Object, prefixes: t.Sequence[str]) -> t.Dict[str, t.Any]:
 
 
 def _not_understood(name: str, error: Exception) -> TuningError:
-    return TuningError(f"{name} cannot be understood: {error}. Expected an object as the API gives it.")
+    return TuningError(pod_not_understood(name, str(error)))
 
 
 def _assessed(name: str, spec: Object, node: Node, prefixes: t.Sequence[str]) -> t.Tuple[str, t.List[Verdict]]:

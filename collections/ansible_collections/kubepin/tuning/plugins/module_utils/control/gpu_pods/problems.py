@@ -129,3 +129,18 @@ def pod_refused(pod: str, reason: str, enough: Sequence[str]) -> Problem:
         f"{way_out}Or go on with -e gpu_qos_accept_refused=true.",
         waivable=True,
     )
+
+
+def pod_not_understood(name: str, reason: str) -> Problem:
+    return Problem(
+        "pod_not_understood",
+        name,
+        f"cannot be understood: {reason}",
+        "Expected an object as the API gives it: read it again with `kubectl get --output json`.",
+    )
+
+
+def multiple_invalid(value: int) -> Problem:
+    return Problem(
+        "cpu_multiple_invalid", f"cpu_multiple {value}", "is invalid: expected a whole number above 0, such as 1"
+    )

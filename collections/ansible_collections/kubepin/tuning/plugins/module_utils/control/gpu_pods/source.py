@@ -7,7 +7,7 @@ import json
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError, KubernetesApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import (
     Node,
@@ -110,7 +110,7 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise TuningError.of([problems.file_unreadable(path, str(error))]) from error
+        raise TuningError(problems.file_unreadable(path, str(error))) from error
     found: t.List[t.Dict[str, t.Any]] = []
     try:
         try:
@@ -120,7 +120,7 @@ def read_objects(path: str) -> t.List[t.Dict[str, t.Any]]:
         for document in documents:
             _unpack(path, document, found)
     except RecursionError as error:
-        raise TuningError.of([problems.nested_too_deeply(path)]) from error
+        raise TuningError(problems.nested_too_deeply(path)) from error
     return found
 
 
@@ -132,9 +132,7 @@ def _sound(path: str) -> t.List[t.Dict[str, t.Any]]:
     objects = read_objects(path)
     wrong = [problems.object_invalid(_name(item), fault) for item in objects for fault in faults(item)]
     if wrong:
-        named = [f"{problem.subject} {problem.finding}" for problem in wrong[:_NAMED]]
-        summary = problems.objects_invalid(path, named, max(0, len(wrong) - _NAMED))
-        raise TuningError(summary.text, problems=to_dicts(wrong))
+        raise TuningError(*wrong)
     return objects
 
 
@@ -148,11 +146,11 @@ def _yaml_documents(path: str, text: str) -> t.List[t.Any]:
     try:
         import yaml
     except ImportError as error:
-        raise TuningError.of([problems.yaml_missing(path, str(error))]) from error
+        raise TuningError(problems.yaml_missing(path, str(error))) from error
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
-        raise TuningError.of([problems.no_document(path, str(error))]) from error
+        raise TuningError(problems.no_document(path, str(error))) from error
 
 
 def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> None:
@@ -161,21 +159,21 @@ def _unpack(path: str, document: object, found: t.List[t.Dict[str, t.Any]]) -> N
             _unpack(path, item, found)
         return
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
-        raise TuningError.of([problems.not_an_object(path, _shown(document))])
+        raise TuningError(problems.not_an_object(path, _shown(document)))
     if not document["kind"].endswith("List"):
         metadata = document.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-            raise TuningError.of([problems.object_without_name(path, document["kind"])])
+            raise TuningError(problems.object_without_name(path, document["kind"]))
         found.append(document)
         return
     # items of a PodList have no kind, those of a List do
     kind = document["kind"][: -len("List")]
     items = document.get("items") or []
     if not isinstance(items, list):
-        raise TuningError.of([problems.items_not_a_list(path, document["kind"], _shown(items))])
+        raise TuningError(problems.items_not_a_list(path, document["kind"], _shown(items)))
     for item in items:
         if not isinstance(item, dict):
-            raise TuningError.of([problems.not_an_object(path, _shown(item))])
+            raise TuningError(problems.not_an_object(path, _shown(item)))
         _unpack(path, {**({"kind": kind, "apiVersion": document.get("apiVersion")} if kind else {}), **item}, found)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import (
     asks_for_gpu,
     thread_count,
@@ -79,7 +80,8 @@ def unset_threads(pods: Iterable[Data], namespaces: Iterable[Data], settings: Da
         try:
             containers = pod_threads(item["spec"], settings["resource_prefixes"], settings["thread_variables"])
         except ValueError as error:
-            raise TuningError(f"{metadata['namespace']}/{metadata['name']} cannot be understood: {error}.") from error
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            raise TuningError(problems.pod_not_understood(name, str(error))) from error
         if containers:
             found.append({"namespace": metadata["namespace"], "name": metadata["name"], "containers": containers})
     return sorted(found, key=lambda pod: (pod["namespace"], pod["name"]))

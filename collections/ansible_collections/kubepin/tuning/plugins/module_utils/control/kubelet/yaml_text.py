@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 try:
     import yaml
@@ -49,8 +49,10 @@ _LONGEST_NUMBER = 1000
 """Python's int() takes 4300 decimal digits at most; so many are no 64-bit integer anyway."""
 
 
-class YamlError(TuningError):
+class YamlError(InvalidText):
     """A kubelet cannot read the text, or it is nested too deep."""
+
+    code = "yaml_invalid"
 
     def __init__(self, line: int | None, what: str) -> None:
         super().__init__(what if line is None else f"line {line}: {what}", line=line)

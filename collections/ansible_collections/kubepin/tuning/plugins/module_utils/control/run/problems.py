@@ -24,3 +24,12 @@ def batch_invalid(size: object) -> Problem:
         "is not a number of nodes: expected a whole number from 1 on, or a percentage such as 25%",
         _AS_JSON.format('-e \'{"kubepin_batches": [1, "25%"]}\''),
     )
+
+
+def report_not_writable(folder: str, reason: str) -> Problem:
+    return Problem(
+        "report_not_writable",
+        f"the report of this run in {folder}",
+        f"cannot be written: {reason}",
+        "Name another folder in kubepin_runs.",
+    )

@@ -33,7 +33,7 @@ def write_archive(folder: str, archive: t.Mapping[str, str]) -> dict[str, str]:
             with Files().replacing(place, mode=0o600) as file:
                 file.write(content)
         except OSError as exc:
-            raise TuningError.of([problems.archive_not_writable(place, str(exc.strerror))]) from exc
+            raise TuningError(problems.archive_not_writable(place, str(exc.strerror))) from exc
         seals[path] = hashlib.sha256(content).hexdigest()
     return seals
 
@@ -43,5 +43,5 @@ def _below_home(path: str) -> str:
     parts = PurePosixPath(path).parts
     home = PurePosixPath(HOME).parts
     if parts[: len(home)] != home or len(parts) == len(home) or ".." in parts:
-        raise TuningError.of([problems.not_below_home(path, HOME)])
+        raise TuningError(problems.not_below_home(path, HOME))
     return os.path.join(*parts[len(home) :])

@@ -108,7 +108,7 @@ class SwitchRun:
         plan, undoes = self._plan_back_to_first() if state == "absent" else self._plan()
         self._record(plan)
         if plan.problems:
-            raise TuningError.of(plan.problems)
+            raise TuningError(*plan.problems)
         if plan.changed:
             self._apply(plan, undoes)
         removed = state == "absent" and self._remove()

@@ -8,7 +8,6 @@ import typing as t
 from dataclasses import asdict
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, KubeletState
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
@@ -20,6 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
     endpoint_of,
     plan_pins,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 
 MODULE = "kubeadm_node_upgrade"
 
@@ -73,10 +73,8 @@ class StepRun:
         back = [change.inverse("kubeadm kept the settings") for change in reversed(pins.files)]
         lost = dropped_settings(before, kubelet, back)
         if lost and pins.problems:
-            raise TuningError(
-                f"kubeadm rewrote {kubelet.layout.config_file}, and its {', '.join(lost)} cannot be kept: {joined(pins.problems)} The "
-                f"kubelet was not restarted. The old file is in {result['folder']}."
-            )
+            rewritten = problems.settings_not_kept(str(kubelet.layout.config_file), list(lost), result["folder"])
+            raise TuningError(rewritten, *pins.problems)
         if back and not lost:
             self._step(step="settings", files=_as_json(back))
         return {**result, "kept_settings": lost}

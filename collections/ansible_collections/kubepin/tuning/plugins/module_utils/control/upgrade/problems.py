@@ -349,8 +349,10 @@ def disk(node: str, system: Mapping[str, object], needed: int, reserve: int) -> 
     )
 
 
-def source(node: str, reason: str) -> Problem:
-    return _problem("source", node, f"cannot be upgraded from this source: {reason}", "")
+def source(node: str, problem: Problem) -> Problem:
+    return _problem(
+        "source", node, f"cannot be upgraded from this source: {problem.subject} {problem.finding}", problem.remedy
+    )
 
 
 def external_etcd(node: str) -> Problem:
@@ -359,4 +361,13 @@ def external_etcd(node: str) -> Problem:
         node,
         "does not run etcd as a static pod, so kubepin takes no snapshot of it",
         "Take one yourself.",
+    )
+
+
+def settings_not_kept(path: str, settings: Sequence[str], folder: str) -> Problem:
+    return Problem(
+        "settings_not_kept",
+        path,
+        f"was rewritten by kubeadm, and its {', '.join(settings)} cannot be kept",
+        f"The kubelet was not restarted. The old file is in {folder}.",
     )

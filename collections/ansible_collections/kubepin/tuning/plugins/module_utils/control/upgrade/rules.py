@@ -292,8 +292,8 @@ def _disk(context: UpgradeContext) -> Findings:
 
 def _source(context: UpgradeContext) -> Findings:
     for _host, node, facts in _facts(context):
-        for reason in facts["source_problems"]:
-            yield problems.source(node, reason)
+        for problem in facts["source_problems"]:
+            yield problems.source(node, Problem.from_dict(problem))
 
 
 def _node(context: UpgradeContext) -> Findings:

@@ -13,6 +13,7 @@ import time
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
     CGROUP,
     CONTAINER_ENGINES,
@@ -106,16 +107,16 @@ def _has_cdi_gpus() -> bool:
 
 
 def _find_cgroup(python: str, run: Run) -> Engine:
-    problems = []
+    wrong = []
     version, roots = read_cgroup_roots()
     if version == 0 or (version == 1 and "cpuset" not in roots):
-        problems.append("this host has no cgroup hierarchy with the controllers cpu and cpuset.")
+        wrong.append("this host has no cgroup hierarchy with the controllers cpu and cpuset.")
     code, out, err = run([python, "-c", "import torch, torchvision; print(torch.__version__)"], _IMPORT_SECONDS)
     if code != 0:
-        problems.append(
+        wrong.append(
             f"{python} cannot import torch and torchvision ({last_line(err or out)}): install them for it, or name another python."
         )
-    return Engine(CGROUP, f"v{version}", " ".join(problems))
+    return Engine(CGROUP, f"v{version}", " ".join(wrong))
 
 
 def read_cgroup_roots() -> t.Tuple[int, t.Dict[str, str]]:
@@ -150,7 +151,9 @@ class ContainerEngine:
             return
         code, out, err = self._run([self._name, "pull", t.cast(str, self._request.image)], _PULL_SECONDS)
         if code != 0:
-            raise TuningError(f"`{self._name} pull {self._request.image}` failed: {last_line(err or out)}")
+            raise TuningError(
+                problems.image_not_pulled(f"{self._name} pull {self._request.image}", last_line(err or out))
+            )
 
     def start(self, job: Job, output: t.IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a job; its lines come on stdout, everything else goes to `output`."""
@@ -175,12 +178,13 @@ class ContainerEngine:
             [self._name, "ps", "--all", "--quiet", "--filter", f"label={LABEL}"], _ANSWER_SECONDS
         )
         if code != 0:
-            raise TuningError(f"`{self._name} ps` failed: {last_line(err)}")
+            raise TuningError(problems.engine_failed(f"{self._name} ps", last_line(err)))
         containers = out.split()
         if containers:
             code, _out, err = self._run([self._name, "rm", "--force", *containers], _ANSWER_SECONDS)
             if code != 0:
-                raise TuningError(f"containers of a probe cannot be removed: {last_line(err)}")
+                by_hand = " ".join([self._name, "rm", "--force", *containers])
+                raise TuningError(problems.containers_not_removed(by_hand, last_line(err)))
         return containers
 
 
@@ -271,7 +275,7 @@ def _write(path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as exc:
-        raise TuningError(f"{path} does not take '{text}': {exc.strerror}") from exc
+        raise TuningError(problems.cgroup_refuses(path, text, str(exc.strerror))) from exc
 
 
 def _end_members(folder: str) -> bool:
@@ -296,7 +300,7 @@ def _remove(folder: str) -> None:
             return
         except OSError as exc:
             if time.monotonic() > deadline:
-                raise TuningError(f"the cgroup {folder} cannot be removed: {exc.strerror}") from exc
+                raise TuningError(problems.cgroup_not_removed(folder, str(exc.strerror))) from exc
             time.sleep(0.1)
         else:
             return

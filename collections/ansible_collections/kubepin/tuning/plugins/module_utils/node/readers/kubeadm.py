@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout impor
     RUNTIME_FOLDERS,
     UPGRADES,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_programs, read_sources
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import BEGUN
@@ -77,12 +78,14 @@ def read_node(run: Run, source: t.Optional[Source], versions: t.Sequence[str]) -
         "free_space": {path: _free(path) for path in (HOME, KUBERNETES, "/var/lib", *RUNTIME_FOLDERS.values())},
         "kubelet": read_sources(run),
         "programs": read_programs(run),
-        "source_problems": [
-            *package_problems(
-                run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]
-            ),
-            *(problem for version in versions for problem in source_problems(source, version, control_plane)),
-        ]
+        "source_problems": to_dicts(
+            [
+                *package_problems(
+                    run, source, versions, packages, [n for n in PROGRAMS if os.path.isfile(program_path(n))]
+                ),
+                *(problem for version in versions for problem in source_problems(source, version, control_plane)),
+            ]
+        )
         if source
         else [],
     }

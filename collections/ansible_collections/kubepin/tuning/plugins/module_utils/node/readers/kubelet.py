@@ -263,18 +263,13 @@ class _Reader:
         loaded = [unit for unit in units if unit.properties.get("LoadState") == "loaded"]
         running = [unit for unit in loaded if unit.properties.get("ActiveState") == "active"]
         if not loaded:
-            services = ", ".join(f"{name}.service" for name in names)
-            raise TuningError(
-                f"This machine has no kubelet: systemd knows none of the services {services}. Install Kubernetes on it, or "
-                "leave it out with --limit.",
-                looked_for=list(names),
-            )
+            services = [f"{name}.service" for name in names]
+            raise TuningError(problems.no_kubelet(services), looked_for=list(names))
         unit = (running or loaded)[0]
         if unit.name in _ELSEWHERE:
             distribution, place = _ELSEWHERE[unit.name]
             raise TuningError(
-                f"This machine's kubelet is run by {distribution} ({unit.name}.service), whose settings kubepin cannot make last on the "
-                f"node. Set them in {place}, or leave the node out with --limit.",
+                problems.settings_elsewhere(distribution, f"{unit.name}.service", place),
                 service=unit.name,
             )
         return unit

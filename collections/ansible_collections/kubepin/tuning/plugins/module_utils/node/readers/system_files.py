@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import MAX_CPUS, CpusetError, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 
 if t.TYPE_CHECKING:
     import tarfile
@@ -25,8 +25,10 @@ MAX_HELD = 256 * 1024**2
 _MARK = "sys/devices/system/cpu"
 
 
-class DumpError(TuningError):
+class DumpError(InvalidText):
     """A copy of another machine's files cannot be read."""
+
+    code = "machine_files_unreadable"
 
 
 class SystemFiles:

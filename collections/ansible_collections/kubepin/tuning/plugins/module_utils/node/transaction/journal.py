@@ -75,7 +75,7 @@ def load(files: Files, path: str, kind: t.Type[R], unreadable: t.Callable[[str],
         text = files.read(path)
         return None if text is None else Entry(files, path, parse(kind, text))
     except (OSError, ValueError) as exc:
-        raise TuningError.of([unreadable(str(exc))]) from exc
+        raise TuningError(unreadable(str(exc))) from exc
 
 
 class Journal:
@@ -129,9 +129,7 @@ class Journal:
         """
         record = next((record for record in self._records() if record.id == switch_id), None)
         if record is None:
-            raise TuningError(
-                f"{self.directory} has no switch {switch_id}: name the `switch_id` that the switch returned."
-            )
+            raise TuningError(problems.switch_unknown(self.directory, switch_id))
         return record
 
     def oldest_first(self) -> t.List[SwitchRecord]:

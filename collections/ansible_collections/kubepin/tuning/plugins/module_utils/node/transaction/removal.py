@@ -56,7 +56,7 @@ class Removal:
         journal.remove_drafts()
         lost = [path for path in _records(node) if _seal(node.content(path)) != archived.get(path)]
         if lost:
-            raise TuningError.of([problems.not_archived(path) for path in lost])
+            raise TuningError(*map(problems.not_archived, lost))
         newest_first = journal.oldest_first()[::-1]
         for record in newest_first:
             for change in record.files:

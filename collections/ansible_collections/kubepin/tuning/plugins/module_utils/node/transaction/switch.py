@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
@@ -59,7 +59,7 @@ def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> 
         waited = True
         node.sleep(1)
     if waited and record is None:
-        raise TuningError.of([problems.another_run_active()])
+        raise TuningError(problems.another_run_active())
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ class Switch:
         """
         found = preflight(self._node, changes.files, self._transaction.refused_state_files(changes.after))
         if found:
-            raise TuningError.of(found)
+            raise TuningError(*found)
 
     def apply(self, changes: Changes, hold_seconds: t.Optional[float] = None) -> t.Tuple[SwitchRecord, Outcome]:
         """Carry out the changes and verify them, or undo them.
@@ -104,7 +104,7 @@ class Switch:
         """
         unfinished = self._journal.unfinished()
         if unfinished is not None:
-            raise TuningError.of([problems.begun_meanwhile(unfinished.id)])
+            raise TuningError(problems.begun_meanwhile(unfinished.id))
         self.check(changes)
         record = SwitchRecord(
             id=self._journal.new_id(self._node.time()),
@@ -142,7 +142,7 @@ class Switch:
             the kubelet would read it at its next start
         """
         if record.status == UNDONE:
-            raise TuningError(f"the switch {record.id} was undone meanwhile by another run.", undone=True)
+            raise TuningError(problems.switch_undone_meanwhile(record.id), undone=True)
         if record.status == COMMITTED:
             return self._verify_again(record, pod)
         entry = self._journal.entry(record)
@@ -164,7 +164,7 @@ class Switch:
     def _refuse_put_back(self, record: SwitchRecord) -> None:
         found = put_back(self._node, record.files)
         if found:
-            raise TuningError.of(found)
+            raise TuningError(*found)
 
     def verification(self) -> Verification:
         return self._transaction.verification()
@@ -178,11 +178,7 @@ class Switch:
             change.path for change in record.files if self._node.read(change.path) not in (change.before, change.after)
         ]
         if edited:
-            raise TuningError(
-                f"the interrupted switch {record.id} cannot be undone: {', '.join(edited)} was edited since. Make the kubelet's "
-                f"configuration right by hand, then move {self._journal.path(record)} away.",
-                switch_id=record.id,
-            )
+            raise TuningError(problems.edited_since(record.id, edited, self._journal.path(record)), switch_id=record.id)
         return [change.inverse(f"switch {record.id} was interrupted") for change in reversed(record.files)]
 
     def undo(self, record: SwitchRecord, online: t.FrozenSet[int]) -> Outcome:
@@ -200,17 +196,16 @@ class Switch:
             try:
                 found = self._obstacles(record)
                 if found:
-                    raise TuningError.of(found)
+                    raise TuningError(*found)
                 outcome, remarks = to_the_end(lambda: self._undo(entry))
             except Exception as exc:
                 raise TuningError(
-                    f"the interrupted switch {record.id} was not undone: {exc} Everything that was to be replaced is in {entry.path}; "
-                    "the next run undoes the switch again first.",
-                    **_details(exc),
+                    *causes(exc), problems.interrupted_not_undone(record.id, entry.path), **_facts(exc)
                 ) from exc
         if entry.record.status != UNDONE:
             raise TuningError(
-                f"the interrupted switch {record.id} was undone. {' '.join(remarks)}",
+                problems.interrupted_undone(record.id),
+                *remarks,
                 undone=True,
                 started_at=outcome.started_at,
                 journal=entry.path,
@@ -224,7 +219,7 @@ class Switch:
             problem for change in due for problem in self._node.obstacles(change.path, removes=change.before is None)
         ]
 
-    def _undo(self, entry: Entry[SwitchRecord]) -> t.Tuple[Outcome, t.List[str]]:
+    def _undo(self, entry: Entry[SwitchRecord]) -> t.Tuple[Outcome, t.List[Problem]]:
         """Restore the old settings. A file that someone else changed meanwhile is left as it is.
 
         :returns: also remarks about what is not as it was, or could not be recorded
@@ -238,16 +233,13 @@ class Switch:
                     self._node.remove_draft(change.path, record.id)
                     before.append(TextFile(change.path, change.before))
                 else:
-                    undoing.remarks.append(f"{change.path} was changed by someone else meanwhile, and stays as it is.")
+                    undoing.remarks.append(problems.left_as_edited(change.path))
         outcome = self._transaction.undo(before, record.before, undoing)
         self._transaction.clean((), _files_of(record))
         try:
             entry.update(status=UNDONE)
         except OSError as exc:
-            undoing.remarks.append(
-                f"{entry.path} cannot be written ({exc.strerror}), and still says that the switch is unfinished: make room there. The "
-                "next run undoes the switch once more."
-            )
+            undoing.remarks.append(problems.journal_not_updated(entry.path, str(exc.strerror)))
         return outcome, undoing.remarks
 
     def _begin(self, entry: Entry[SwitchRecord]) -> None:
@@ -263,27 +255,30 @@ class Switch:
         except OSError as exc:
             with contextlib.suppress(OSError):  # the next run undoes what cannot be removed now
                 entry.forget()
-            raise TuningError.of([problems.file_not_writable(exc.filename or path, str(exc.strerror))]) from exc
+            raise TuningError(problems.file_not_writable(exc.filename or path, str(exc.strerror))) from exc
 
     def _undone(self, entry: Entry[SwitchRecord], exc: BaseException) -> TuningError:
         """Undo the switch; returns one error that says what happened, why, and what is in place now."""
-        details = {**_details(exc), "journal": entry.path}
+        first, facts = causes(exc), {**_facts(exc), "journal": entry.path}
         try:
             outcome, remarks = self._undo(entry)
         except Exception as second:
             return TuningError(
-                f"{exc} Undoing it did not verify either: {second} Everything that was to be replaced is in {entry.path}; "
-                "the next run undoes the switch again first.",
+                *first,
+                *causes(second),
+                problems.switch_not_undone(entry.path),
                 undone=False,
                 verified=[],
-                **details,
+                **facts,
             )
         return TuningError(
-            " ".join([f"{exc} The old settings are back and verified ({'; '.join(outcome.verified)}).", *remarks]),
+            *first,
+            problems.switch_undone(outcome.verified),
+            *remarks,
             undone=True,
             verified=outcome.verified,
             started_at=outcome.started_at,
-            **details,
+            **facts,
         )
 
 
@@ -295,5 +290,5 @@ def _files_of(record: SwitchRecord) -> t.List[TextFile]:
     return [TextFile(change.path, change.before) for change in record.files]
 
 
-def _details(exc: BaseException) -> t.Dict[str, t.Any]:
-    return {"first_cause": str(exc), "meaning": "", **(exc.details if isinstance(exc, TuningError) else {})}
+def _facts(exc: BaseException) -> t.Dict[str, t.Any]:
+    return {"first_cause": str(exc), "meaning": "", **(exc.facts if isinstance(exc, TuningError) else {})}

@@ -102,9 +102,7 @@ class Node(Files):
         if refusal is not None:
             if may_be_down:
                 self.start_anyway()
-            raise TuningError(
-                f"systemd does not start a guard for the kubelet (`systemd-run --unit {guard}`): {refusal} Nothing was changed."
-            )
+            raise TuningError(problems.guard_refused(guard, refusal))
         self._stopped = may_be_down
         try:
             yield
@@ -165,9 +163,7 @@ class Node(Files):
         self._systemctl("stop")
         if os.path.exists(f"/proc/{pid}") and pid != "0":
             state = self.service_state()
-            raise TuningError(
-                f"service {self._service} is {state['ActiveState']} (PID {pid} is still there) after `systemctl stop`."
-            )
+            raise TuningError(problems.kubelet_not_stopped(self._service, state["ActiveState"], pid))
         return asked_at
 
     def end_kubelet(self) -> None:
@@ -188,7 +184,7 @@ class Node(Files):
                 self.sleep(_END_PAUSE_SECONDS)
                 left = left & self._processes()
         if left:
-            raise TuningError(f"PID {min(left)} of service {self._service} is still there after SIGKILL.")
+            raise TuningError(problems.kubelet_not_ended(self._service, min(left)))
 
     def _processes(self) -> t.Set[int]:
         """The main process of the service, and what else of it init has for a child, found without a command."""
@@ -236,12 +232,12 @@ class Node(Files):
         if "NeedDaemonReload=yes" in out.splitlines():
             code, _out, err = self._run(["systemctl", "daemon-reload"])
             if code != 0:
-                raise TuningError(f"`systemctl daemon-reload` failed: {err.strip()}")
+                raise TuningError(problems.systemctl_failed("systemctl daemon-reload", err))
 
     def _systemctl(self, verb: str) -> None:
         code, _out, err = self._run(["systemctl", verb, self._service])
         if code != 0:
-            raise TuningError(f"`systemctl {verb} {self._service}` failed: {err.strip()}")
+            raise TuningError(problems.systemctl_failed(f"systemctl {verb} {self._service}", err))
 
     def service_state(self) -> t.Dict[str, str]:
         """ActiveState, SubState, MainPID and NRestarts of the service, as systemd words them."""
@@ -261,7 +257,7 @@ class Node(Files):
             ]
         )
         if code != 0:
-            raise TuningError(f"`systemctl show {self._service}` failed: {err.strip()}")
+            raise TuningError(problems.systemctl_failed(f"systemctl show {self._service}", err))
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
     def healthy(self, url: str) -> bool:
@@ -319,7 +315,7 @@ class NodeLock:
             if time.monotonic() >= deadline:
                 problem = _held_lock(self._file)
                 self._file.close()
-                raise TuningError.of([problem])
+                raise TuningError(problem)
             time.sleep(_LOCK_PAUSE_SECONDS)
 
     def _open(self) -> None:
@@ -327,7 +323,7 @@ class NodeLock:
             make_directory(HOME, mode=0o700)
             self._file = open(LOCK, "w", encoding="utf-8")  # noqa: SIM115 - closed with the lock
         except OSError as exc:
-            raise TuningError(f"{LOCK} cannot be written: {exc.strerror}. Nothing was changed.") from exc
+            raise TuningError(problems.lock_not_writable(LOCK, str(exc.strerror))) from exc
 
     def _is_taken(self) -> bool:
         """Whether the lock is ours: one on a file that an uninstallation has removed meanwhile locks nothing."""

@@ -137,9 +137,9 @@ class Transaction:
         try:
             outcome = self._start(expected, stopped_at)
         except TuningError as exc:
-            raise TuningError(f"{undoing.text} {exc}".strip(), **exc.details) from exc
+            raise TuningError(*undoing.problems, *exc.problems, **exc.facts) from exc
         if undoing.failed:
-            raise TuningError(undoing.text)
+            raise TuningError(*undoing.problems)
         self.clean((), before)
         return outcome
 

@@ -8,6 +8,8 @@ import typing as t
 from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import DesiredState, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
@@ -47,8 +49,8 @@ class Undoing:
     def __init__(self) -> None:
         self.failed: t.Dict[str, str] = {}
         """What could not be restored -> the reason."""
-        self.remarks: t.List[str] = []
-        """Whole sentences about what is not as it was, or could not be recorded."""
+        self.remarks: t.List[Problem] = []
+        """What is not as it was, or could not be recorded."""
 
     def stop(self, node: Node, is_due: t.Callable[[], bool]) -> float:
         """Stop the kubelet. If that fails, end its process without a command.
@@ -66,7 +68,7 @@ class Undoing:
             try:
                 node.end_kubelet()
             except TuningError as exc:
-                self.remarks.append(str(exc))
+                self.remarks += exc.problems
         return asked_at
 
     @contextlib.contextmanager
@@ -77,14 +79,9 @@ class Undoing:
             self.failed.setdefault(subject, str(exc))
 
     @property
-    def text(self) -> str:
+    def problems(self) -> t.List[Problem]:
         """What could not be restored, and the remarks."""
-        return " ".join(
-            [
-                *(f"{subject} could not be restored: {reason.rstrip('.')}." for subject, reason in self.failed.items()),
-                *self.remarks,
-            ]
-        )
+        return [*(problems.file_not_restored(path, reason) for path, reason in self.failed.items()), *self.remarks]
 
     def remove_state_files(self, node: Files, paths: t.Mapping[str, str], expected: DesiredState) -> None:
         """Remove the state files that a kubelet with the expected settings would refuse, while it is stopped.

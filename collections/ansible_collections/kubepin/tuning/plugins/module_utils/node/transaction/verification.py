@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
+from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
@@ -14,6 +15,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
     parse_state,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause, first_cause
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
     DesiredState,
     Endpoint,
@@ -24,6 +27,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sy
 
 POLL_SECONDS = 0.1
 HEALTH_POLL_SECONDS = 0.02
+
+
+_OfLog = t.Callable[[str, str], Problem]
 
 
 @dataclass
@@ -50,13 +56,14 @@ class PodCpus:
 
 
 class NotVerified(TuningError):
-    """The kubelet did not come up as planned; the message and the details contain the first cause that it logged."""
+    """The kubelet did not come up as planned; the problem and the facts contain the first cause that it logged."""
 
-    def __init__(self, message: str, cause: t.Optional[Cause] = None) -> None:
-        quoted = f' The kubelet said: "{cause.line}"' if cause else ""
-        means = f" That means: {cause.meaning}." if cause and cause.meaning else ""
-        details = {"first_cause": cause.line, "meaning": cause.meaning} if cause else {}
-        super().__init__(f"{message}{quoted}{means}", **details)
+    @classmethod
+    def logged(cls, of: _OfLog, cause: t.Optional[Cause]) -> NotVerified:
+        """:param of: the problem, by the first cause that the kubelet logged and its meaning"""
+        if cause is None:
+            return cls(of("", ""))
+        return cls(of(cause.line, cause.meaning or ""), first_cause=cause.line, meaning=cause.meaning)
 
 
 class Verification:
@@ -83,7 +90,7 @@ class Verification:
                 or state["ActiveState"] not in ("active", "activating")
                 or state["SubState"] == "auto-restart"
             ):
-                raise self._not_verified("the kubelet does not stay up with these settings.", started_at)
+                raise self._not_verified(problems.kubelet_not_staying_up, started_at)
             if outcome is None and not self._comes_up(state):
                 missing = f"/healthz does not answer (service {state['ActiveState']}, {state['SubState']})"
             else:
@@ -92,7 +99,7 @@ class Verification:
                 )
                 problem = self._state_problem(expected)
                 if problem:
-                    missing = problem
+                    missing = f"{problem.subject} {problem.finding}"
                 elif not settle:
                     outcome.verified = [*self._health(outcome), self._sets(expected)]
                     return outcome
@@ -104,7 +111,7 @@ class Verification:
                     missing = "the kubelet was not up long enough"
                 self._node.sleep(POLL_SECONDS)
             if self._node.monotonic() > deadline:
-                raise self._not_verified(f"not verified within {self._timeout:g} s: {missing}.", started_at)
+                raise self._not_verified(partial(problems.kubelet_not_verified, self._timeout, missing), started_at)
             state = self._node.service_state()
 
     def confirm(
@@ -116,20 +123,20 @@ class Verification:
         """
         if record and record.main_pid is not None and record.up_since is not None:
             if record.boot_id != self._node.boot_id():
-                raise NotVerified("the machine was started anew since the switch.")
+                raise NotVerified(problems.machine_restarted())
             started_at = self._node.time() - (self._node.monotonic() - record.up_since)
             while True:
                 state = self._node.service_state()
                 if state["ActiveState"] != "active" or int(state["MainPID"]) != record.main_pid:
-                    raise self._not_verified("the kubelet did not stay up with these settings.", started_at)
+                    raise self._not_verified(problems.kubelet_not_stayed_up, started_at)
                 if self._settled(record.up_since):
                     break
                 self._node.sleep(POLL_SECONDS)
         if not self._healthy():
-            raise NotVerified("/healthz does not answer any more.")
+            raise NotVerified(problems.healthz_silent())
         problem = self._state_problem(expected) or (pod and self._pod_problem(expected, pod))
         if problem:
-            raise NotVerified(f"{problem}.")
+            raise NotVerified(problem)
         return [self._uptime(record.up_since)] if record and record.up_since is not None else []
 
     def _settled(self, up_since: float) -> bool:
@@ -147,25 +154,22 @@ class Verification:
     def _healthy(self) -> bool:
         return self._endpoint.healthz_url is None or self._node.healthy(self._endpoint.healthz_url)
 
-    def _not_verified(self, message: str, started_at: float) -> NotVerified:
-        return NotVerified(message, first_cause(self._node.log_since(started_at)))
+    def _not_verified(self, of: _OfLog, started_at: float) -> NotVerified:
+        return NotVerified.logged(of, first_cause(self._node.log_since(started_at)))
 
-    def _state_problem(self, expected: DesiredState) -> t.Optional[str]:
+    def _state_problem(self, expected: DesiredState) -> t.Optional[Problem]:
         path = self._endpoint.state_paths["cpu_manager"]
         text = self._node.read(path)
         if text is None:
-            return f"{path} is not there yet"
+            return problems.state_missing(path)
         refusal = cpu_state_refusal(text, expected)
-        return f"{path} is not as planned: {refusal.reason}" if refusal else None
+        return problems.state_not_as_planned(path, refusal.reason) if refusal else None
 
-    def _pod_problem(self, expected: DesiredState, pod: PodCpus) -> t.Optional[str]:
+    def _pod_problem(self, expected: DesiredState, pod: PodCpus) -> t.Optional[Problem]:
         entry = self._state(expected)["entries"].get(pod.uid, {}).get(pod.container, "no exclusive CPUs")
         if pod.cpus == entry:
             return None
-        return (
-            f"the probe pod may run on CPUs {pod.cpus}, and the kubelet's state file gives it {entry}: the policy is not in force "
-            "for pods. Look at the runtime's log on the node"
-        )
+        return problems.policy_not_in_force(pod.cpus, entry)
 
     def _uptime(self, up_since: float) -> str:
         return f"service up for {self._node.monotonic() - up_since:.0f} s without a restart"
@@ -178,7 +182,7 @@ class Verification:
         try:
             return parse_state(text, expected.minor, expected.pod_level)
         except StateFileError as exc:
-            raise NotVerified(str(exc)) from exc
+            raise NotVerified(*exc.problems) from exc
 
     def _sets(self, expected: DesiredState) -> str:
         state = self._state(expected)

@@ -15,6 +15,7 @@ import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import durable_rename
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import problems
 
 URL = "https://127.0.0.1:2379/v3/maintenance/snapshot"
 PKI = "/etc/kubernetes/pki/etcd"
@@ -41,9 +42,7 @@ def save_snapshot(path: str) -> int:
             size = _copy(answer, file)
         durable_rename(draft, path)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as exc:
-        raise TuningError(
-            f"no snapshot of etcd could be made from {URL}: {exc}. Nothing was changed. Look at the etcd pod of this node."
-        ) from exc
+        raise TuningError(problems.no_etcd_snapshot(URL, str(exc))) from exc
     return size
 
 

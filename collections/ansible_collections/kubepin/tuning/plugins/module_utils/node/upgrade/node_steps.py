@@ -11,9 +11,10 @@ import time
 import typing as t
 from dataclasses import asdict, replace
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes, output_tail
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import KUBERNETES, UPGRADES
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, KubeletState
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import (
@@ -60,6 +61,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.un
     Undoing,
     undone_on_failure,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import problems as upgrade_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.etcd import save_snapshot
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.package_change import (
     PackageReplacement,
@@ -157,15 +159,13 @@ class NodeUpgrade:
     def _refuse_obstacles(self, kubelet: t.Mapping[str, t.Any]) -> None:
         found = upgrade_obstacles(self._node, kubelet["configured_command_line"], packaged=self._packages is not None)
         if found:
-            raise TuningError.of(found)
+            raise TuningError(*found)
 
     def _make_folder(self) -> None:
         try:
             make_directory(self._staged, mode=0o700)
         except OSError as exc:
-            raise TuningError(
-                f"{self._staged} cannot be made: {exc}. Make room there, and run the playbook again."
-            ) from exc
+            raise TuningError(upgrade_problems.folder_not_made(self._staged, str(exc))) from exc
 
     def _keep(self, path: str, name: str) -> t.Optional[str]:
         """Back up a file and return the path of the copy; None if there is no such file."""
@@ -188,7 +188,7 @@ class NodeUpgrade:
         """:raises TuningError: if the record is missing or cannot be read"""
         entry = read_entry(self._node, self.folder)
         if entry is None:
-            raise TuningError.of([problems.upgrade_not_prepared(record_path(self.folder))])
+            raise TuningError(problems.upgrade_not_prepared(record_path(self.folder)))
         return entry
 
     def _restore_settings(self) -> None:
@@ -208,10 +208,7 @@ class NodeUpgrade:
             path = f"{self._staged}/{program}"
             version = program_version(self._run, path)
             if version != self.version:
-                raise TuningError(
-                    f"the {program} that the source has for {self.version} says that it is {version or 'nothing'}: `{path}` does not "
-                    "run, or is another version. Correct the source. The installed programs were not touched."
-                )
+                raise TuningError(upgrade_problems.program_of_other_version(program, self.version, version or "", path))
         loaded = self._load_images(control_plane)
         installed = not self._packages and self._install("kubeadm")
         return {"changed": bool(loaded) or installed, "loaded": loaded}
@@ -228,10 +225,7 @@ class NodeUpgrade:
         try:
             self._fetch_packages(self._packages, names, entry)
         except OSError as exc:
-            raise TuningError(
-                f"the packages of {self.version} cannot be put into {self.folder}: {exc}. Make room there, and run the playbook again. "
-                "Nothing was installed."
-            ) from exc
+            raise TuningError(upgrade_problems.packages_not_put(self.version, self.folder, str(exc))) from exc
         return names
 
     def _fetch_packages(self, packages: Packages, names: t.Sequence[str], entry: Entry[UpgradeRecord]) -> None:
@@ -262,7 +256,7 @@ class NodeUpgrade:
                 continue
             code, output, errors = self._run(["ctr", *_SPACE, "images", "import", archive])
             if code != 0:
-                raise TuningError(f"the images in {archive} cannot be loaded: {output_tail(output, errors)}")
+                raise TuningError(upgrade_problems.images_not_loaded(archive, output_tail(output, errors)))
             loaded.append(archive)
         return loaded
 
@@ -304,8 +298,7 @@ class NodeUpgrade:
         code, output, errors = self._run(command)
         if code != 0:
             raise TuningError(
-                f"`{' '.join(command)}` failed: {output_tail(output, errors)} kubeadm puts the old manifests back where it can. Going on: "
-                "remove the cause and run the playbook again, it continues here. Going back: " + self._way_back(record),
+                upgrade_problems.kubeadm_failed(" ".join(command), output_tail(output, errors), self._way_back(record)),
                 kubeadm_output=output.splitlines()[-60:],
             )
         return {"changed": True, "settings": dict(record.before.settings)}
@@ -389,8 +382,7 @@ class NodeUpgrade:
             transaction.prepare(changes, self._files_before(entry.record))
         except OSError as exc:
             raise TuningError(
-                f"{exc.filename or path} cannot be written: {exc.strerror}. Make room there, and run the playbook again. The kubelet was "
-                "not touched."
+                upgrade_problems.kubelet_file_not_writable(exc.filename or path, str(exc.strerror))
             ) from exc
 
     def _program_changes(self, record: UpgradeRecord) -> t.List[Change]:
@@ -446,10 +438,7 @@ class NodeUpgrade:
             arguments = [word for word in arguments if word.lstrip("-").partition("=")[0] != name]
         needed = [name for name in dropped if name not in WITHOUT_EFFECT]
         if needed:
-            raise TuningError(
-                f"the kubelet of {self.version} refuses --{', --'.join(needed)}, which this node's kubelet runs with. Move the setting "
-                "into the kubelet's configuration file, or take the flag out. The kubelet was not touched."
-            )
+            raise TuningError(upgrade_problems.flags_removed(self.version, needed))
         changes = []
         for path in (FLAGS_FILE, kubelet["extra_args_file"]):
             text = self._node.read(path) if path else None
@@ -468,32 +457,33 @@ class NodeUpgrade:
         replacement = (
             self._replacement(self._packages, record) if self._packages and record.packages is not None else None
         )
-        problem = ""
+        not_restored: t.List[Problem] = []
 
         def restore_packages() -> None:
-            nonlocal problem
             try:
                 if replacement:
                     replacement.undo()
             except (TuningError, OSError) as second:
-                problem = f"; its packages are not: {second} Install those in {self._old_packages}"
+                not_restored.extend((*causes(second), upgrade_problems.packages_not_restored(self._old_packages)))
 
         try:
             outcome = transaction.undo(self._files_before(record), before, Undoing(), restore_packages)
         except Exception as second:
             return TuningError(
-                f"the kubelet of {self.version} did not run: {exc} Putting {record.kubelet_version} back did not verify either: {second} "
-                f"The node is cordoned. {way_back[0].upper()}{way_back[1:]}",
+                *causes(exc),
+                *causes(second),
+                upgrade_problems.upgrade_not_undone(self.version, record.kubelet_version, way_back),
                 undone=False,
             )
         finally:
-            if replacement and problem:  # else the next run would restore the settings of the new version
+            if replacement and not_restored:  # else the next run would restore the settings of the new version
                 with contextlib.suppress(OSError):
                     replacement.hold_settings()
         transaction.clean(changes, ())
         return TuningError(
-            f"the kubelet of {self.version} did not run: {exc} {record.kubelet_version} is back and verified "
-            f"({'; '.join(outcome.verified)}){problem}; {way_back}",
+            *causes(exc),
+            *not_restored,
+            upgrade_problems.upgrade_undone(self.version, record.kubelet_version, outcome.verified, way_back),
             undone=True,
         )
 
@@ -508,4 +498,4 @@ def _room_for(path: str) -> t.Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise TuningError(f"{path} cannot be written: {exc}. Make room there, and run the playbook again.") from exc
+        raise TuningError(upgrade_problems.no_room(path, str(exc))) from exc

@@ -14,6 +14,8 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, output_tail
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
     UNSIGNED,
@@ -88,30 +90,25 @@ def overwriting_warning(packages: t.Mapping[str, t.Optional[Package]]) -> t.Opti
     return f"{text} Hold them (`{way} {' '.join(free)}`) until packages of the new version are installed."
 
 
-def unpackaged_problems(packages: t.Mapping[str, t.Optional[Package]], present: t.Container[str]) -> t.List[str]:
+def unpackaged_problems(packages: t.Mapping[str, t.Optional[Package]], present: t.Container[str]) -> t.List[Problem]:
     """What keeps a node's programs from being upgraded as packages.
 
     Each program on the node must belong to the package of the same name.
 
     :param present: the programs on the node; kubectl may be missing
     """
-    problems = []
+    wrong = []
     for program in PROGRAMS:
         package = packages.get(program)
         if package and package["name"] == program:
             continue
         if package:
-            problems.append(f"its {program} belongs to package {package['name']}, not to {program}")
+            wrong.append(f"its {program} belongs to package {package['name']}, not to {program}")
         elif program in present:
-            problems.append(f"its {program} belongs to no package")
+            wrong.append(f"its {program} belongs to no package")
         elif program != "kubectl":
-            problems.append(f"it has no {program}")
-    if not problems:
-        return []
-    return [
-        f"packages cannot be upgraded on this node: {', '.join(problems)}. Install the packages of the version that it runs first, or "
-        "upgrade with kubeadm_upgrade_source: binaries."
-    ]
+            wrong.append(f"it has no {program}")
+    return [problems.not_packaged(wrong)] if wrong else []
 
 
 def newest(version: str, offered: t.Sequence[str]) -> t.Optional[str]:
@@ -152,7 +149,7 @@ class Packages:
         """The installed version of a package; None if it is not installed."""
         raise NotImplementedError
 
-    def problems(self, version: str) -> t.List[str]:
+    def problems(self, version: str) -> t.List[Problem]:
         """What keeps a version's packages from being installed here; read-only."""
         raise NotImplementedError
 
@@ -211,11 +208,11 @@ class Packages:
     def _new_file(self, url: str) -> t.Tuple[str, str]:
         raise NotImplementedError
 
-    def key_problem(self) -> t.Optional[str]:
+    def key_problem(self) -> t.Optional[Problem]:
         """What is wrong with the repository's key."""
         key = self._repository.key
         if key and key.startswith("/") and not os.path.isfile(key):
-            return f"the repository's key {key} is not on this node. Put it there, or correct kubeadm_upgrade_repository_key."
+            return problems.repository_key_missing(key)
         return None
 
     def _picked(self, version: str, offered: t.Mapping[str, t.Sequence[str]]) -> t.Dict[str, str]:
@@ -228,12 +225,8 @@ class Packages:
         if not missing:
             return {name: chosen for name, chosen in picked.items() if chosen}
         others = sorted({one for name in missing for one in offered[name]})
-        has = f"it has {', '.join(others[-5:])}" if others else "it has none of any version"
         url = filled(self._repository.url, version, self.kind)
-        raise TuningError(
-            f"{', '.join(missing)} {version}: {url} has no such package ({has}). Put the packages there, name a repository that has them "
-            "(kubeadm_upgrade_repository), or choose another patch (kubeadm_upgrade_patches)."
-        )
+        raise TuningError(problems.packages_missing(missing, version, url, others[-5:]))
 
     def do(self, command: t.List[str], pause: t.Callable[[float], None]) -> None:
         """Run a command that changes packages; waits while another process holds the package manager's lock.
@@ -247,12 +240,12 @@ class Packages:
             if "lock" not in errors or "another process" not in errors:
                 break
             pause(_LOCK_SECONDS)
-        raise TuningError(f"`{' '.join(command[:2])} ...` failed: {output_tail(output, errors)}")
+        raise TuningError(problems.package_command_failed(f"{' '.join(command[:2])} ...", output_tail(output, errors)))
 
     def _asked(self, command: t.List[str]) -> str:
         code, output, errors = self._run(command)
         if code != 0:
-            raise TuningError(f"`{command[0]}` failed: {output_tail(output, errors)}")
+            raise TuningError(problems.package_command_failed(command[0], output_tail(output, errors)))
         return output
 
 
@@ -323,13 +316,13 @@ class Apt(Packages):
         fixed = ["-y", "--no-remove", "--reinstall", "--allow-change-held-packages", "--allow-downgrades"]
         return ["apt-get", *options, *fixed, *more, "install", *(f"{name}={one}" for name, one in picked.items())]
 
-    def problems(self, version: str) -> t.List[str]:
+    def problems(self, version: str) -> t.List[Problem]:
         try:
             with self._view(version) as options:
                 picked = self._picked(version, self._offered(options, self.installed()))
                 self._asked(self._install(options, picked, "-qq", "--simulate"))
         except TuningError as exc:
-            return [f"packages of {version}: {exc}"]
+            return [problems.of_packages(version, problem) for problem in exc.problems]
         return []
 
     def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
@@ -347,7 +340,7 @@ class Apt(Packages):
                 if uri.startswith("file:"):  # apt reads these in place
                     shutil.copyfile(urllib.parse.unquote(uri[len("file:") :]), f"{folder}/{name}")
                 if not _is(f"{folder}/{name}", kind, digest):
-                    raise TuningError(f"{uri} is not what the repository's index says. Repair the repository.")
+                    raise TuningError(problems.package_differs(uri))
 
     def describe(self, path: str) -> t.Tuple[str, str]:
         form = "${Package}\t${Version}"
@@ -435,12 +428,12 @@ class Dnf(Packages):
             offered[name] = list(reversed(text.split()))  # dnf prints the newest last
         return offered
 
-    def problems(self, version: str) -> t.List[str]:
+    def problems(self, version: str) -> t.List[Problem]:
         try:
             with self._view(version) as dnf:
                 self._picked(version, self._offered(dnf, self.installed()))
         except TuningError as exc:
-            return [f"packages of {version}: {exc}"]
+            return [problems.of_packages(version, problem) for problem in exc.problems]
         return []
 
     def fetch(self, names: t.Sequence[str], version: str, folder: str) -> None:
@@ -473,10 +466,7 @@ class Dnf(Packages):
         try:
             self._asked([*_DNF, "reinstall", "--downloadonly", f"--downloaddir={folder}", *names])
         except TuningError as exc:
-            raise TuningError(
-                f"the packages that are installed cannot be fetched, and without them a failed upgrade could not be undone: {exc} Make "
-                "them available to this node. Nothing was installed."
-            ) from exc
+            raise TuningError(*exc.problems, problems.packages_not_kept()) from exc
 
     def install_command(self, paths: t.Sequence[str]) -> t.List[str]:
         return ["rpm", "--upgrade", "--oldpackage", "--replacepkgs", *paths]
@@ -516,9 +506,7 @@ def packages_here(run: Run, repository: Repository) -> Packages:
     for program, kind in (("apt-get", Apt), ("dnf", Dnf)):
         if shutil.which(program):
             return t.cast("t.Type[Packages]", kind)(run, repository)
-    raise TuningError(
-        "this node has neither apt-get nor dnf, so that it cannot be upgraded with packages. Use kubeadm_upgrade_source: binaries."
-    )
+    raise TuningError(problems.no_package_manager())
 
 
 def package_problems(
@@ -527,7 +515,7 @@ def package_problems(
     versions: t.Sequence[str],
     owners: t.Mapping[str, t.Optional[Package]],
     present: t.Container[str],
-) -> t.List[str]:
+) -> t.List[Problem]:
     """Everything that keeps the versions from being installed as packages; nothing for a source of files.
 
     :param owners: program -> its package, or None
@@ -538,28 +526,20 @@ def package_problems(
         return []
     found = unpackaged_problems(owners, present)
     if source.checksums:
-        found.append(
-            "kubeadm_upgrade_checksums are for binaries; packages are verified by their repository. Take them out."
-        )
+        found.append(problems.checksums_of_packages())
     if repository.unprotected:
-        found.append(
-            f"packages would come from {repository.url} over http and without a signature: whoever is on the way can replace them. Use "
-            "https, or a repository that is signed, with its key in kubeadm_upgrade_repository_key."
-        )
+        found.append(problems.repository_unprotected(repository.url))
     try:
         packages = packages_here(run, repository)
     except TuningError as exc:
-        return [*found, str(exc)]
+        return [*found, *exc.problems]
     key = packages.key_problem()
     if found or key:
         return [*found, *([key] if key else [])]
     for version in versions:
         minor = version.split(".")[1]
         if COMMUNITY in repository.url and int(minor) < COMMUNITY_OLDEST:
-            found.append(
-                f"packages of {version}: the community's repositories begin with 1.{COMMUNITY_OLDEST}, those of older minors are gone. "
-                "Name a mirror of your own (kubeadm_upgrade_repository), or use kubeadm_upgrade_source: binaries."
-            )
+            found.append(problems.repository_too_young(version, f"1.{COMMUNITY_OLDEST}"))
         else:
             found += packages.problems(version)
     return found

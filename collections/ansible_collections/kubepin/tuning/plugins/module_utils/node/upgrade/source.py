@@ -18,7 +18,9 @@ import urllib.error
 import urllib.request
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import durable_rename
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import problems
 
 UNSIGNED = "unsigned"
 """The `key` of a repository without signatures."""
@@ -137,9 +139,7 @@ def archives_of(source: Source, version: str, control_plane: bool) -> t.List[str
         found += paths
         missing += [] if paths else [pattern]
     if missing:
-        raise TuningError(
-            f"No image archive of {version} is at {', '.join(missing)} on this node. Put them there, or correct the pattern."
-        )
+        raise TuningError(problems.archives_missing(version, missing))
     return found
 
 
@@ -153,41 +153,47 @@ def images_in(archive: str) -> t.List[str]:
             manifest = tar.extractfile("manifest.json")
             return [name for image in json.load(manifest) for name in image["RepoTags"] or []] if manifest else []
     except (OSError, tarfile.TarError, KeyError, ValueError) as exc:
-        raise TuningError(f"{archive} is not an image archive as `docker save` writes it: {exc}.") from exc
+        raise TuningError(problems.archive_invalid(archive, str(exc))) from exc
 
 
-def source_problems(source: Source, version: str, control_plane: bool) -> t.List[str]:
-    """Every problem with taking a version's files from this source, joined into one text; local programs are hashed."""
-    found: t.Dict[str, str] = {}
+def source_problems(source: Source, version: str, control_plane: bool) -> t.List[Problem]:
+    """Every problem with taking a version's files from this source; local programs are hashed."""
+    found: t.Dict[str, Problem] = {}
     for program in () if source.packages else PROGRAMS:
         try:
             place = f"{source.folder(version)}/{program}"
             if not source.remote and not os.path.isfile(place):
-                raise TuningError(f"{place} is not on this node. Put it there with its .sha256, or correct the folder.")
+                raise TuningError(problems.program_missing(place))
             expected = checksum_of(source, version, program)
             if source.remote:
                 _open(place, "HEAD").close()
             else:
                 _compare(place, expected)
         except TuningError as exc:
-            found[program] = str(exc)
-    problems = _told_once(found)
+            found[program] = exc.problems[0]
+    listed = _named_once(found)
     try:
         for archive in archives_of(source, version, control_plane):
             images_in(archive)
     except TuningError as exc:
-        problems.append(str(exc))
-    return [" ".join(problems)] if problems else []
+        listed += exc.problems
+    return listed
 
 
-def _told_once(problems: t.Mapping[str, str]) -> t.List[str]:
-    """Merges texts that differ only in the program's name, which becomes a shell pattern such as
+def _named_once(found: t.Mapping[str, Problem]) -> t.List[Problem]:
+    """Merges problems that differ only in the program's name, which becomes a shell pattern such as
     `{kubeadm,kubelet}`."""
-    alike: t.Dict[str, t.List[str]] = {}
-    for program, text in problems.items():
-        alike.setdefault(text.replace(program, "\0"), []).append(program)
-    names = {text: ",".join(programs) for text, programs in alike.items()}
-    return [text.replace("\0", f"{{{name}}}" if "," in name else name) for text, name in names.items()]
+    alike: t.Dict[Problem, t.List[str]] = {}
+    for program, problem in found.items():
+        alike.setdefault(_renamed(problem, program, "\0"), []).append(program)
+    names = {problem: ",".join(programs) for problem, programs in alike.items()}
+    return [_renamed(problem, "\0", f"{{{name}}}" if "," in name else name) for problem, name in names.items()]
+
+
+def _renamed(problem: Problem, old: str, new: str) -> Problem:
+    return dataclasses.replace(
+        problem, subject=problem.subject.replace(old, new), finding=problem.finding.replace(old, new)
+    )
 
 
 def checksum_of(source: Source, version: str, program: str) -> str:
@@ -199,18 +205,12 @@ def checksum_of(source: Source, version: str, program: str) -> str:
     if given:
         return given
     if source.unprotected:
-        raise TuningError(
-            f"{program} {version} would come from {source.folder(version)} over http, and so would its checksum: whoever is on the way can "
-            "replace both. Use https, or name its SHA-256 in `checksums`."
-        )
+        raise TuningError(problems.checksum_unprotected(program, version, source.folder(version)))
     place = f"{source.folder(version)}/{program}.sha256"
     text = _read(place) if source.remote else _text(place)
     match = _SHA256.search(text or "")
     if not match:
-        raise TuningError(
-            f"{program} {version} has no checksum: {place} {'is not there' if text is None else 'holds no SHA-256'}. Put it there, "
-            "or name it in `checksums`."
-        )
+        raise TuningError(problems.checksum_missing(program, version, place, text is not None))
     return match[0]
 
 
@@ -229,7 +229,7 @@ def stage(source: Source, version: str, program: str, folder: str) -> str:
             shutil.copyfileobj(origin, copy, 1 << 20)
             os.fchmod(copy.fileno(), 0o755)
     except (OSError, http.client.HTTPException) as exc:
-        raise TuningError(f"{place} cannot be copied to {folder}: {exc}.") from exc
+        raise TuningError(problems.program_not_copied(place, folder, str(exc))) from exc
     _compare(draft, expected, place)
     durable_rename(draft, path)
     return path
@@ -247,11 +247,9 @@ def _compare(path: str, expected: str, origin: t.Optional[str] = None) -> None:
     try:
         found = sha256_of(path)
     except OSError as exc:
-        raise TuningError(f"{path} cannot be read on this node: {exc.strerror}. Put the program there.") from exc
+        raise TuningError(problems.program_unreadable(path, str(exc.strerror))) from exc
     if found != expected:
-        raise TuningError(
-            f"{origin or path} is not what its checksum says: SHA-256 {found}, expected {expected}. Fetch it again."
-        )
+        raise TuningError(problems.checksum_differs(origin or path, found, expected))
 
 
 def _text(path: str) -> t.Optional[str]:
@@ -267,7 +265,7 @@ def _read(url: str) -> t.Optional[str]:
         with _open(url, "GET") as answer:
             return str(answer.read().decode("ascii", "replace"))
     except TuningError as exc:
-        if exc.details.get("status") == 404:
+        if exc.facts.get("status") == 404:
             return None
         raise
 
@@ -286,11 +284,7 @@ def _open(url: str, method: str) -> t.Any:
     try:
         return opener.open(urllib.request.Request(url, method=method), timeout=_SECONDS)
     except urllib.error.HTTPError as exc:
-        raise TuningError(
-            f"{url} answers {exc.code} {exc.reason} to this node. Correct the URL.", status=exc.code
-        ) from exc
+        raise TuningError(problems.source_answers(url, exc.code, str(exc.reason)), status=exc.code) from exc
     except (urllib.error.URLError, http.client.HTTPException, OSError) as exc:
         reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
-        raise TuningError(
-            f"{url} cannot be reached from this node: {reason}. Open the way, or use a folder on the nodes."
-        ) from exc
+        raise TuningError(problems.source_unreachable(url, str(reason))) from exc

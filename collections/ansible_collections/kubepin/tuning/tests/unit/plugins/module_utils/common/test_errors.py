@@ -13,6 +13,6 @@ def test_the_reason_is_at_the_end_of_what_a_command_wrote() -> None:
 
 
 def test_an_error_names_all_problems_for_people_and_for_programs() -> None:
-    error = TuningError.of([Problem("a", "x", "is wrong", "Correct it."), Problem("b", "y", "is too")])
+    error = TuningError(Problem("a", "x", "is wrong", "Correct it."), Problem("b", "y", "is too"))
     assert str(error) == "x is wrong. Correct it. y is too."
     assert [problem["code"] for problem in error.details["problems"]] == ["a", "b"]

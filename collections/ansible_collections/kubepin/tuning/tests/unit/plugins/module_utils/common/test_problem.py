@@ -47,6 +47,6 @@ def test_several_problems_in_one_message_and_in_one_list() -> None:
 
 
 def test_an_error_has_all_problems_as_text_and_as_data() -> None:
-    error = TuningError.of([SPLIT, FAILED])
+    error = TuningError(SPLIT, FAILED)
     assert str(error) == f"{SPLIT.text} {FAILED.text}"
     assert error.details == {"problems": [SPLIT.to_dict(), FAILED.to_dict()]}

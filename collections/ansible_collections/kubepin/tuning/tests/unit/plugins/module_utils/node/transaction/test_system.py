@@ -33,7 +33,7 @@ def test_the_guard_waits_for_the_lock_and_is_gone_after_an_error_too() -> None:
 
 def test_without_a_guard_nothing_begins() -> None:
     node = Node(lambda argv: (1, "", "Failed to connect to bus"))
-    with pytest.raises(TuningError, match=r"guard .*Failed to connect to bus Nothing was changed"), node.guarded():
+    with pytest.raises(TuningError, match=r"guard .*Failed to connect to bus\. Nothing was changed"), node.guarded():
         pytest.fail("the switch began without its guard")
 
 
