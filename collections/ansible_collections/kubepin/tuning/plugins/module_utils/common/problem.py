@@ -6,6 +6,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass
 
+_MOST_IN_A_MESSAGE = 20
+"""A file of pods can have thousands. Programs get them all."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -61,5 +64,7 @@ def module_failed(message: str) -> Problem:
 
 
 def joined(problems: t.Iterable[Problem]) -> str:
-    """All problems in one message."""
-    return " ".join(problem.text for problem in problems)
+    """All problems in one message, or the first of them and how many more there are."""
+    texts = [problem.text for problem in problems]
+    more = len(texts) - _MOST_IN_A_MESSAGE
+    return " ".join([*texts[:_MOST_IN_A_MESSAGE], *([f"And {more} more."] if more > 0 else [])])

@@ -36,6 +36,14 @@ _SAMPLES: dict[str, Any] = {
 }
 """Annotation of a parameter -> a value of that type."""
 
+_NAMED = {"reason": "a reason that ends with a full stop.", "remedy": "What to do."}
+"""Name of a parameter -> a value of what it holds."""
+
+
+def a_problem(finding: str) -> Problem:
+    """A problem that only has to say this."""
+    return Problem("sample", "", finding)
+
 
 def wordings(module: ModuleType) -> dict[str, Problem]:
     """Name -> what each public function of *module* that returns a problem returns."""
@@ -52,7 +60,7 @@ def wordings(module: ModuleType) -> dict[str, Problem]:
 
 
 def _sample(parameter: inspect.Parameter) -> Any:
-    return "a reason that ends with a full stop." if parameter.name == "reason" else _SAMPLES[parameter.annotation]
+    return _NAMED.get(parameter.name) or _SAMPLES[parameter.annotation]
 
 
 def assert_proper(problem: Problem) -> None:

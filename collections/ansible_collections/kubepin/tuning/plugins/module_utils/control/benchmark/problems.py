@@ -122,7 +122,7 @@ def program_missing(folder: str) -> Problem:
     return Problem(
         "benchmark_program_missing",
         f'program "{folder}"',
-        "is invalid: expected a folder with the benchmark's .py files",
+        "is invalid: expected a folder with the benchmark's Python files",
     )
 
 

@@ -210,12 +210,7 @@ def namespace_terminating(server: str, answer: str) -> Problem:
 
 
 def api_refused(server: str, status: int, request: str, answer: str) -> Problem:
-    return Problem(
-        "api_refused",
-        server,
-        f"answers {status} to {request}: {answer}",
-        "Look at the API server's log if the answer does not say enough.",
-    )
+    return Problem("api_refused", server, f"answers {status} to {request}: {answer}")
 
 
 def node_unknown(node: str, server: str, known: Sequence[str]) -> Problem:
@@ -326,10 +321,10 @@ def probe_timed_out(pod: str, observed: float, wanted: float, timeout: float, st
     )
 
 
-def probe_rejected(node: str, wants: str, reason: str, meaning: str) -> Problem:
-    """:param meaning: of the kubelet's reason, a clause without a full stop"""
+def probe_rejected(node: str, wants: str, reason: str, remedy: str) -> Problem:
+    """:param remedy: what the kubelet's reason means, in a whole sentence"""
     return Problem(
-        "probe_rejected", f"node {node}", f"rejects the probe pod with {wants}: {reason.rstrip('.')}", f"{meaning}."
+        "probe_rejected", f"node {node}", f"rejects the probe pod with {wants}: {reason.rstrip('.')}", remedy
     )
 
 

@@ -329,7 +329,7 @@ def _pod_failure(pod: Mapping[str, t.Any], request: ProbeRequest) -> Problem | N
     reason, message = status.get("reason"), _sentence(status.get("message"))
     if status.get("phase") == "Failed" and reason and not terminated:
         meaning = _REJECTIONS.get(reason) or (_NO_ROOM if reason.startswith("OutOf") else "The kubelet did not take it")
-        return problems.probe_rejected(request.node, _wants(request), f"{reason}: {message}", meaning)
+        return problems.probe_rejected(request.node, _wants(request), f"{reason}: {message}", f"{meaning}.")
     if terminated:
         why = ": ".join(filter(None, (terminated.get("reason"), _sentence(terminated.get("message")) or message)))
         return problems.probe_container_ended(request.image, terminated.get("exitCode"), why or str(reason))

@@ -42,15 +42,9 @@ def items_not_a_list(path: str, kind: str, shown: str) -> Problem:
     return _not_as_printed(path, f"contains a {kind} whose items are not a list: {shown}")
 
 
-def objects_invalid(path: str, found: Sequence[str], more: int) -> Problem:
-    """:param more: how many further problems are not in *found*"""
-    rest = f"; and {more} more" if more else ""
-    return _not_as_printed(path, f"cannot be used: {'; '.join(found)}{rest}")
-
-
-def object_invalid(name: str, finding: str) -> Problem:
+def object_invalid(path: str, name: str, finding: str) -> Problem:
     """:param finding: what is wrong at which place in the object"""
-    return Problem("object_invalid", f"{name}:", finding)
+    return Problem("object_invalid", f'"{path}": {name}:', finding, _EXPECTED)
 
 
 def server_too_old(version: str, least: str) -> Problem:

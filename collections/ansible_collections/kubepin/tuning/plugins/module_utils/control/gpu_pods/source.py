@@ -22,8 +22,6 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.ow
     owner_kind,
 )
 
-_NAMED = 10
-"""How many faults of a file the message names; `problems` in the error's details has all."""
 _SHOWN = 60
 """Characters of a value that messages show."""
 
@@ -130,7 +128,7 @@ def _sound(path: str) -> t.List[t.Dict[str, t.Any]]:
     :raises TuningError: naming every object that is not, and what is wrong with it
     """
     objects = read_objects(path)
-    wrong = [problems.object_invalid(_name(item), fault) for item in objects for fault in faults(item)]
+    wrong = [problems.object_invalid(path, _name(item), fault) for item in objects for fault in faults(item)]
     if wrong:
         raise TuningError(*wrong)
     return objects

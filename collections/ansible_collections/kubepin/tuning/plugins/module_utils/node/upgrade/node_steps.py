@@ -472,7 +472,7 @@ class NodeUpgrade:
             return TuningError(
                 *causes(exc),
                 *causes(second),
-                upgrade_problems.upgrade_not_undone(self.version, record.kubelet_version, way_back),
+                upgrade_problems.upgrade_not_undone(self.version, str(record.kubelet_version), way_back),
                 undone=False,
             )
         finally:
@@ -483,7 +483,7 @@ class NodeUpgrade:
         return TuningError(
             *causes(exc),
             *not_restored,
-            upgrade_problems.upgrade_undone(self.version, record.kubelet_version, outcome.verified, way_back),
+            upgrade_problems.upgrade_undone(self.version, str(record.kubelet_version), outcome.verified, way_back),
             undone=True,
         )
 

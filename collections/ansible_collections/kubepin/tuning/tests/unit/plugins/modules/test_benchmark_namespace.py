@@ -20,4 +20,5 @@ def test_a_folder_without_a_program_is_refused_and_named(tmp_path: Path, name: s
     folder = tmp_path / name
     with pytest.raises(TuningError) as refused:
         read_program(str(folder))
-    assert str(refused.value) == f'program is "{folder}": expected a folder with the benchmark\'s .py files.'
+    [problem] = refused.value.problems
+    assert (problem.code, problem.subject) == ("benchmark_program_missing", f'program "{folder}"')

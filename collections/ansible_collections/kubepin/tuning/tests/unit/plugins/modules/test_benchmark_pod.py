@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api as cluster_api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 OURS = {"app.kubernetes.io/managed-by": "kubepin"}
 
@@ -205,7 +206,7 @@ def test_an_api_server_or_webhook_that_refuses_the_pod(measure: Any, monkeypatch
     cluster = Cluster([DONE])
 
     def refuse(manifest: Any) -> None:
-        raise ApiError("long", 403, "exceeded quota: gpus")
+        raise ApiError(a_problem("long"), 403, "exceeded quota: gpus")
 
     monkeypatch.setattr(cluster, "create_pod", refuse)
     _unused, _unused, why, _unused = measure(cluster)
@@ -266,7 +267,7 @@ def test_a_node_that_is_lost(measure: Any) -> None:
 
 def test_an_api_server_that_is_away_is_waited_for_but_not_for_ever(measure: Any, clock: Any) -> None:
     def away(cluster: Any) -> None:
-        raise ApiError("the API server cannot be reached", None, "refused", outage=True)
+        raise ApiError(a_problem("the API server cannot be reached"), None, "refused", outage=True)
 
     cluster = Cluster([STARTED, away, away, DONE], [f"{END}\n"])
     assert measure(cluster).why is None
@@ -296,7 +297,7 @@ def test_an_interrupted_run_removes_its_pod(measure: Any) -> None:
 def test_a_program_that_ends_too_early(measure: Any) -> None:
     _unused, _unused, why, _unused = measure(Cluster([DONE], [f"{line('block')}\n# bye\n"]))
     assert why.code == "incomplete"
-    assert why.message.endswith("It said: bye")
+    assert why.message.endswith("It said: bye.")
 
 
 class FullCluster:
@@ -476,7 +477,7 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         files.read(1)
     with pytest.raises(TuningError, match="cannot be written"):
         files.add(PodLog((line("block"),), ()))
-    with pytest.raises(TuningError, match="does not exist: make it first"):
+    with pytest.raises(TuningError, match="does not exist"):
         benchmark_pod.PodFiles(str(tmp_path / "none"), request()).check_folder()
 
 

@@ -32,7 +32,7 @@ def test_pods_of_a_file_are_audited(answer: Answer, pods: str, check_mode: bool)
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        pytest.param({"cpu_multiple": 0}, "cpu_multiple is 0: expected a whole number above 0", id="multiple"),
+        pytest.param({"cpu_multiple": 0}, "cpu_multiple 0 is invalid: expected a whole number above 0", id="multiple"),
         pytest.param({"pods_file": "absent.json"}, "absent.json", id="no such file"),
         pytest.param({"nodes": {"gpu-01": {"runc": "new"}}}, "gpu-01", id="unknown fact of a node"),
     ],

@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.modules import kubeadm_upgrade_info
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_cluster import CP, W1, W2, Cluster
 
 Result = t.Dict[str, t.Any]
@@ -90,7 +91,7 @@ def test_batches_that_are_no_sizes_are_refused(plan: Run) -> None:
 
 def test_an_api_that_cannot_be_read_fails_the_task(plan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(module: object) -> t.NoReturn:
-        raise TuningError("the API server cannot be reached", kubeconfig="/k")
+        raise TuningError(a_problem("the API server cannot be reached"), kubeconfig="/k")
 
     monkeypatch.setattr(kubeadm_upgrade_info, "connect", unreachable)
     result = plan()

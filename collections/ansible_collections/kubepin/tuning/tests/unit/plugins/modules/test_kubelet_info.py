@@ -9,6 +9,7 @@ import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
 Answer = t.Callable[..., t.Dict[str, t.Any]]
@@ -43,7 +44,7 @@ def test_kubelet(
 
 def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(run: object) -> t.NoReturn:
-        raise TuningError("This machine has no kubelet", looked_for=["kubelet"])
+        raise TuningError(a_problem("This machine has no kubelet"), looked_for=["kubelet"])
 
     monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_sources", nothing)
     result = answer("kubelet_info")

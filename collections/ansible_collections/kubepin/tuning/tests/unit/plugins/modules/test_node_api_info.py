@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mar
 from ansible_collections.kubepin.tuning.plugins.modules import node_api_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import api_server
 from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import StandIn, end, reset
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 
 class TwoNodes:
@@ -26,11 +27,11 @@ class TwoNodes:
         return [{"metadata": {"name": name}, "status": status} for name in ("gpu-01", "gpu-02", "mute")]
 
     def without_node(self, name: Any, known: Any) -> Any:
-        return TuningError(f'node "{name}" is not among {", ".join(known)}')
+        return TuningError(a_problem(f'node "{name}" is not among {", ".join(known)}'))
 
     def pods_on(self, name: Any) -> Any:
         if name == "mute":
-            raise TuningError("no pods of mute")
+            raise TuningError(a_problem("no pods of mute"))
         agent = {"metadata": {"namespace": "k", "name": f"koordlet-{name}", "labels": {"koord-app": "koordlet"}}}
         return [{**agent, "spec": {}}] if name == "gpu-02" else []
 
@@ -209,7 +210,7 @@ class ReadyNodes(TwoNodes):
     def configz(self, name: Any) -> dict[str, Any]:
         self.asked.append(f"configz of {name}")
         if name == "gpu-02":
-            raise ApiError("nodes/proxy is forbidden", 403, "")
+            raise ApiError(a_problem("nodes/proxy is forbidden"), 403, "")
         return {"maxPods": 110}
 
 

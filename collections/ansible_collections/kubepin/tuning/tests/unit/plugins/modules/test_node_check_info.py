@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.modules import container_cpus_info, kubelet_switch_info
 from ansible_collections.kubepin.tuning.tests.unit.samples import machines
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import OLD, SimulatedNode
 
 Run = t.Callable[..., t.Dict[str, t.Any]]
@@ -43,7 +44,7 @@ def test_the_plan_is_that_of_a_switch_with_the_same_arguments(plan: Run) -> None
 
 def test_a_node_without_a_kubelet_fails(plan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(run: object) -> t.NoReturn:
-        raise TuningError("This machine has no kubelet.")
+        raise TuningError(a_problem("This machine has no kubelet."))
 
     monkeypatch.setattr(kubelet_switch_info, "read_sources", none)
     result = plan("node_check_info", node="gpu-01", api=API)

@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import ProbeRequest
 from ansible_collections.kubepin.tuning.plugins.modules import pod_probe
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 NO_API: Any = None
 
@@ -82,7 +83,7 @@ class EndingKubelet(RejectingNode):
 
     def pod_log(self, namespace: Any, name: Any, container: Any) -> Any:
         if not self.kubelet_listens("n1"):
-            raise ApiError("the node's kubelet refuses the connection", 500, "connection refused")
+            raise ApiError(a_problem("the node's kubelet refuses the connection"), 500, "connection refused")
         lines = (f"kubepin-probe\t{second}\t1\t/dev/nvidia0=\n" for second in range(int(self.clock["now"]) + 1))
         return "".join(lines)
 
@@ -158,7 +159,9 @@ class SilentApi(EndingKubelet):
 
     def node(self, name: Any) -> dict[str, Any]:
         if self.clock["now"] < self.back_at:
-            raise ApiError("the API server cannot be reached: Connection refused", None, "Connection refused")
+            raise ApiError(
+                a_problem("the API server cannot be reached: Connection refused"), None, "Connection refused"
+            )
         heartbeat = {"type": "Ready", "status": "False", "lastHeartbeatTime": "2026-11-27T03:00:00Z"}
         return {"metadata": {"name": name}, "status": {"conditions": [heartbeat]}}
 

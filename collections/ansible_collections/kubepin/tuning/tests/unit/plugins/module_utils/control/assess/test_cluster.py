@@ -9,6 +9,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.clus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.reader import read_cluster
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import main, pod, side
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 if TYPE_CHECKING:
     from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource
@@ -164,7 +165,7 @@ class Api:
 
     def _answer(self, name: str, answer: Any) -> Any:
         if name in self._refused:
-            raise ApiError(f"{name} is forbidden", 403, "forbidden")
+            raise ApiError(a_problem(f"{name} is forbidden"), 403, "forbidden")
         return answer
 
     def nodes(self) -> Any:

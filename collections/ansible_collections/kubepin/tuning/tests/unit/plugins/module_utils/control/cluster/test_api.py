@@ -30,6 +30,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.api_server import (
     status_object,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.clock import Clock
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 pytest.importorskip("kubernetes")
 
@@ -416,16 +417,16 @@ def test_the_failure_of_a_kubelet_is_not_waited_for(server: StandIn, api: Kubern
 def test_an_answer_ends_an_outage_and_the_next_one_is_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    patience, error = Patience(10), ApiError("away", None, "away", outage=True)
+    patience, error = Patience(10), ApiError(a_problem("away"), None, "away", outage=True)
     patience.bear(error)
     clock[0] = 9
     patience.bear(error)
     patience.answered()
     clock[0] = 15
-    patience.bear(ApiError("away", None, "away", outage=True))
+    patience.bear(ApiError(a_problem("away"), None, "away", outage=True))
     clock[0] = 26
     with pytest.raises(ApiError, match="tried it for 11 s"):
-        patience.bear(ApiError("away", None, "away", outage=True))
+        patience.bear(ApiError(a_problem("away"), None, "away", outage=True))
 
 
 EXEC_PLUGIN = """#!/bin/sh

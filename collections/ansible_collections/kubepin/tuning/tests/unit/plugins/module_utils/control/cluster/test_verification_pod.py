@@ -319,7 +319,8 @@ WANTS = "node gpu-01 rejects the probe pod with 2 whole CPUs and 1 nvidia.com/gp
     ],
 )
 def test_failure(pod: Any, observation: Any, changes: Any, text: Any) -> None:
-    assert failure(pod, observation, request(**changes)) == text
+    found = failure(pod, observation, request(**changes))
+    assert (found and found.text) == text
 
 
 @pytest.mark.parametrize(

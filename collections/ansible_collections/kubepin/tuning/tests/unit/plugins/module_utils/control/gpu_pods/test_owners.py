@@ -26,6 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, main, pod
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 EXAMPLES = Path(__file__).parents[4] / "samples/owners"
 PREFIXES = ["nvidia.com/"]
@@ -310,7 +311,7 @@ class Api(ApiSource):
         self.asked.append(path)
         answer = self._answers.get(path, [])
         if isinstance(answer, int):
-            raise ApiError("no", answer, "forbidden to alice")
+            raise ApiError(a_problem("no"), answer, "forbidden to alice")
         yield from answer
 
 

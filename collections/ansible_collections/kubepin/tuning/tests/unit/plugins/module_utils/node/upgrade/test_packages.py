@@ -159,14 +159,14 @@ def test_dnf_trusts_the_key_beside_the_repository(monkeypatch: pytest.MonkeyPatc
 )
 def test_programs_of_no_or_another_package_are_refused(changes: dict[str, Any], reason: str) -> None:
     [problem] = unpackaged_problems({**OWNED, **changes}, list(OWNED))
-    assert reason in problem
-    assert "kubeadm_upgrade_source: binaries" in problem
+    assert problem.code == "programs_not_packaged"
+    assert reason in problem.finding
 
 
 def test_a_node_may_lack_kubectl_only() -> None:
     assert unpackaged_problems({**OWNED, "kubectl": None}, ["kubeadm", "kubelet"]) == []
     [problem] = unpackaged_problems({**OWNED, "kubeadm": None}, ["kubelet", "kubectl"])
-    assert "it has no kubeadm" in problem
+    assert "it has no kubeadm" in problem.finding
 
 
 def problems(source: Any, versions: Any) -> Any:
@@ -176,24 +176,23 @@ def problems(source: Any, versions: Any) -> Any:
 def test_minors_that_the_community_no_longer_has_are_named_without_asking(managers: Any) -> None:
     managers.add("apt-get")
     found = problems(Source(packages=COMMUNITY), ["1.22.17", "1.23.17"])
-    assert [text.split(":", 1)[0] for text in found] == ["packages of 1.22.17", "packages of 1.23.17"]
-    assert "begin with 1.24" in found[0]
+    assert [problem.subject for problem in found] == ["packages of 1.22.17:", "packages of 1.23.17:"]
+    assert {problem.code for problem in found} == {"repository_too_young"}
 
 
 def test_combinations_that_cannot_work_are_refused_all_at_once(managers: Any) -> None:
-    [checksums, nothing] = problems(Source(packages=COMMUNITY, checksums={"1.28.2": {}}), ["1.28.2"])
-    assert "kubeadm_upgrade_checksums are for binaries" in checksums
-    assert "neither apt-get nor dnf" in nothing
+    both = problems(Source(packages=COMMUNITY, checksums={"1.28.2": {}}), ["1.28.2"])
+    assert [problem.code for problem in both] == ["checksums_of_packages", "no_package_manager"]
     managers.add("apt-get")
     [key] = problems(Source(packages=Repository("https://m/{minor}", key="/nowhere.gpg")), ["1.28.2"])
-    assert "/nowhere.gpg is not on this node" in key
+    assert key.code == "repository_key_missing"
     assert problems(Source("/srv"), ["1.28.2"]) == []
 
 
 def test_packages_over_http_must_be_signed(managers: Any) -> None:
     managers.add("apt-get")
     [found] = problems(Source(packages=Repository("http://m/{minor}", key="unsigned")), ["1.28.2"])
-    assert "over http and without a signature" in found
+    assert found.code == "repository_unprotected"
 
 
 def test_what_a_repository_lacks_is_named_with_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -209,8 +208,9 @@ def test_what_a_repository_lacks_is_named_with_what_it_has(monkeypatch: pytest.M
         return 0, "1.21.14-00\tii " if argv[0] == "dpkg-query" else "", ""
 
     [problem] = Apt(run, Repository("https://m/{minor}")).problems("1.22.16")
-    assert "kubeadm, kubelet, kubectl 1.22.16: https://m/1.22 has no such package" in problem
-    assert "it has 1.22.15-00, 1.22.17-00" in problem
+    assert problem.code == "packages_missing"
+    assert "kubeadm, kubelet, kubectl 1.22.16" in problem.subject
+    assert "it has 1.22.15-00, 1.22.17-00" in problem.finding
 
 
 def test_dnf_moves_locks_that_name_a_version() -> None:
