@@ -195,3 +195,78 @@ def test_a_role_names_no_group_and_no_private_variable_of_another_role(role: str
 def test_what_a_role_may_not_name_is_found() -> None:
     text = "a: \"{{ groups['gpu_nodes'] + groups.all + plan.groups[:1] + __gpu_qos_audit + __report_folder }}\""
     assert role_breaches("report", text) == ["__gpu_qos_audit", "groups['gpu_nodes']", "groups.all"]
+
+
+PLUGINS = MODULE_UTILS.parent
+TEXT_ALLOWED = {
+    "filter/facts.py": "Ansible has only a text for a filter that is misused in a template",
+    "inventory/gpu_nodes.py": "an inventory has no result, only Ansible's error",
+    "plugin_utils/control_node.py": "the arguments, in the words of Ansible's own validator",
+}
+"""Files that fail with a text, and why."""
+
+ENDS = ("TuningError", "AnsibleError", "AnsibleActionFail", "AnsibleFilterError", "AnsibleParserError")
+"""Exceptions that end a task, an inventory or a template."""
+
+
+def texts(source: str) -> list[int]:
+    """The lines where a plugin fails with a text and without problems that a program could read."""
+    return [node.lineno for node in ast.walk(ast.parse(source)) if _fails_with_text(node)]
+
+
+def _fails_with_text(node: ast.AST) -> bool:
+    if isinstance(node, ast.Dict):
+        keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        return {"failed", "msg"} <= keys and "problems" not in keys and not _details(node.values)
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name == "fail_json":
+        named = [keyword.arg for keyword in node.keywords]
+        return "problems" not in named and not _details([keyword.value for keyword in node.keywords])
+    return name in ENDS and bool(node.args) and isinstance(node.args[0], (ast.JoinedStr, ast.Constant, ast.BinOp))
+
+
+def _details(values: list[ast.expr]) -> bool:
+    """Whether one of them is what programs read of a TuningError."""
+    return any(
+        isinstance(part, ast.Attribute) and part.attr == "details" for value in values for part in ast.walk(value)
+    )
+
+
+def test_no_plugin_fails_with_a_bare_text() -> None:
+    found = {
+        str(path.relative_to(PLUGINS)): lines
+        for path in sorted(PLUGINS.rglob("*.py"))
+        if (lines := texts(path.read_text()))
+    }
+    assert {name: lines for name, lines in found.items() if name not in TEXT_ALLOWED} == {}
+    assert set(TEXT_ALLOWED) <= set(found), "the exception is not needed any more"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'raise TuningError("it is full")',
+        'raise errors.AnsibleError(f"{name} is full")',
+        'raise TuningError("it is " + "full")',
+        "module.fail_json(msg=str(error))",
+        'answer = {"failed": True, "msg": "it is full"}',
+    ],
+)
+def test_a_bare_text_is_found(source: str) -> None:
+    assert texts(source) == [1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise TuningError(problems.full(path))",
+        "raise TuningError(*found)",
+        "module.fail_json(msg=str(error), **error.details)",
+        "module.fail_json(msg=problem.text, problems=to_dicts([problem]))",
+        'answer = {**known, "failed": True, "msg": str(exc), **exc.details}',
+    ],
+)
+def test_problems_are_no_bare_text(source: str) -> None:
+    assert texts(source) == []

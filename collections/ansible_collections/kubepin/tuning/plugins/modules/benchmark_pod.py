@@ -332,6 +332,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
     BUSY,
@@ -960,7 +961,8 @@ def run(module: Module) -> None:
         measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.facts)
     result = {"changed": changed, "benchmark": facts(request, kept, measured), **measured.details}
     if measured.why:
-        module.fail_json(msg=measured.why.message, **result)
+        problem = benchmark_problems.pod_refused(measured.why.code, measured.why.message)
+        module.fail_json(msg=measured.why.message, problems=to_dicts([problem]), **result)
     module.exit_json(**result)
 
 

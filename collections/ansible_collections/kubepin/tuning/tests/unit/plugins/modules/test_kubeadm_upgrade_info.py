@@ -95,4 +95,4 @@ def test_an_api_that_cannot_be_read_fails_the_task(plan: Run, monkeypatch: pytes
 
     monkeypatch.setattr(kubeadm_upgrade_info, "connect", unreachable)
     result = plan()
-    assert (result["failed"], result["msg"], result["kubeconfig"]) == (True, "the API server cannot be reached", "/k")
+    assert (result["failed"], result["msg"], result["kubeconfig"]) == (True, "the API server cannot be reached.", "/k")

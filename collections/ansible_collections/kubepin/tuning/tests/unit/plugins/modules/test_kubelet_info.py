@@ -48,7 +48,11 @@ def test_no_kubelet(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib.import_module(f"{MODULES}.kubelet_info"), "read_sources", nothing)
     result = answer("kubelet_info")
-    assert (result["failed"], result["msg"], result["looked_for"]) == (True, "This machine has no kubelet", ["kubelet"])
+    assert (result["failed"], result["msg"], result["looked_for"]) == (
+        True,
+        "This machine has no kubelet.",
+        ["kubelet"],
+    )
 
 
 def test_the_documentation_names_all_settings() -> None:

@@ -94,8 +94,8 @@ def test_many_nodes_are_read_with_their_own_questions_and_one_failure_is_no_othe
         for name, resource in resources.items()
     ]
     found = node_api_info.read_many(api, questions)
-    assert found["gone"] == {"msg": 'node "gone" is not among gpu-01, gpu-02, mute'}
-    assert found["mute"] == {"msg": "no pods of mute"}
+    assert found["gone"]["msg"] == 'node "gone" is not among gpu-01, gpu-02, mute.'
+    assert [problem["finding"] for problem in found["mute"]["problems"]] == ["no pods of mute"]
     assert [found[name]["node"]["allocatable"]["gpu"] for name in ("gpu-01", "gpu-02")] == [2, 0]
     assert found["gpu-01"]["node"]["drain"]["problems"] == []
     managers = [found[name]["node"]["drain"]["cpu_managers"] for name in ("gpu-01", "gpu-02")]
@@ -225,7 +225,7 @@ def test_kubelets_are_asked_once_and_only_those_of_ready_nodes() -> None:
     assert [found[name]["node"]["configz"] for name in names] == [{"maxPods": 110}, None, None]
     assert [found[name]["node"]["configz_error"] for name in names] == [
         None,
-        "nodes/proxy is forbidden",
+        "nodes/proxy is forbidden.",
         "the kubelet was not asked, because the node is not Ready",
     ]
     assert sorted(api.asked) == ["configz of gpu-01", "configz of gpu-02", "nodes"]

@@ -195,6 +195,6 @@ def test_only_ready_gpu_nodes_are_asked_for_their_configuration() -> None:
 def test_a_refused_request_costs_only_what_it_would_have_told() -> None:
     found = read_cluster(cast("ApiSource", Api("configz", "version", "pods", "owners")))
     assert (found.pods, found.version, found.owners) == (None, None, [])
-    assert found.configz_errors["gpu-01"] == "configz is forbidden"
+    assert found.configz_errors["gpu-01"] == "configz is forbidden."
     assert "pods is forbidden" in found.pods_error
     assert assess_cluster(found)["nodes"]

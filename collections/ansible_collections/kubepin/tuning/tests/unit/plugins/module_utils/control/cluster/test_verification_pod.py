@@ -263,7 +263,8 @@ WANTS = "node gpu-01 rejects the probe pod with 2 whole CPUs and 1 nvidia.com/gp
             ),
             NOTHING,
             {},
-            "node gpu-01 cannot start the probe's container: CreateContainerError: no seccomp.",
+            "node gpu-01 cannot start the probe's container: CreateContainerError: no seccomp. "
+            "Look at the container runtime's log on the node.",
             id="CreateContainerError",
         ),
         pytest.param(
@@ -305,7 +306,8 @@ WANTS = "node gpu-01 rejects the probe pod with 2 whole CPUs and 1 nvidia.com/gp
             status(),
             Observation(("8-9",), ("/dev/nvidia0",), 0, f"/dev/nvidia0: {DENIED}", 0),
             {},
-            f"the probe pod could not open its device from the start: /dev/nvidia0: {DENIED}.",
+            f"the probe pod could not open its device from the start: /dev/nvidia0: {DENIED}. "
+            "Run a GPU pod of your own on the node: the GPU driver and the container runtime need repair if it fails too.",
             id="never usable",
         ),
         pytest.param(

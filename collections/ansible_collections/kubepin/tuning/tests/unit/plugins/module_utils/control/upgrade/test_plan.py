@@ -14,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.pla
     plan_versions,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import CLUSTER, drain
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_cluster import ALL, CP, W1, W2, Cluster, Data, facts
 
 
@@ -93,7 +94,7 @@ def test_all_problems_at_once(cluster: Cluster) -> None:
         }
     }
     cluster.hosts[W2]["facts"]["disk"][0]["free_mb"] = 10
-    cluster.hosts[W2]["facts"]["source_problems"] = ["kubelet 1.21.14 has no checksum"]
+    cluster.hosts[W2]["facts"]["source_problems"] = [a_problem("kubelet 1.21.14 has no checksum").to_dict()]
     cluster.hosts[CP]["facts"]["certificates"][0]["days_left"] = 2.0
     assert cluster.problems() == [
         ("not_ready", W1),
