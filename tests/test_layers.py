@@ -211,10 +211,11 @@ ENDS = ("TuningError", "AnsibleError", "AnsibleActionFail", "AnsibleFilterError"
 
 def texts(source: str) -> list[int]:
     """The lines where a plugin fails with a text and without problems that a program could read."""
-    return [node.lineno for node in ast.walk(ast.parse(source)) if _fails_with_text(node)]
+    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr))
+    return [node.lineno for node in nodes if _fails_with_text(node)]
 
 
-def _fails_with_text(node: ast.AST) -> bool:
+def _fails_with_text(node: ast.expr) -> bool:
     if isinstance(node, ast.Dict):
         keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
         return {"failed", "msg"} <= keys and "problems" not in keys and not _details(node.values)

@@ -62,7 +62,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.problems import library_missing
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.metrics import metric_files
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.problems import metrics_unwritable
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -78,9 +78,9 @@ def run(module: Module) -> None:
     try:
         texts = metric_files(module.params["checks"], time.time())
     except ImportError as error:
-        module.fail_json(msg=library_missing(str(error.name)).text)
+        fail(module, library_missing(str(error.name)))
     if not os.path.isdir(directory):
-        module.fail_json(msg=metrics_unwritable(directory, "no such folder on the control node").text)
+        fail(module, metrics_unwritable(directory, "no such folder on the control node"))
     paths = {os.path.join(directory, name): text for name, text in texts.items()}
     try:
         if not module.check_mode:
@@ -88,7 +88,7 @@ def run(module: Module) -> None:
             for path, text in paths.items():
                 control_node.replace(path, text)
     except OSError as error:
-        module.fail_json(msg=metrics_unwritable(directory, error.strerror or str(error)).text)
+        fail(module, metrics_unwritable(directory, error.strerror or str(error)))
     module.exit_json(changed=False, files=list(paths))
 
 

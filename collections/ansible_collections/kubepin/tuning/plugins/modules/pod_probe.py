@@ -219,7 +219,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
@@ -246,7 +245,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.ver
     progress,
     worth_another_try,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -442,8 +441,7 @@ def run(module: Module) -> None:
     request = ProbeRequest(**{name: params[name] for name in ProbeRequest.__dataclass_fields__})
     sound = request.cpus >= 1 and request.gpus >= 0 and request.observe_seconds < request.timeout
     if params["state"] == "present" and not sound:
-        invalid = problems.probe_options_invalid()
-        module.fail_json(msg=invalid.text, problems=to_dicts([invalid]))
+        fail(module, problems.probe_options_invalid())
     result: dict[str, t.Any] = {"changed": True}
     deadline = time.monotonic() + request.timeout
     try:

@@ -69,8 +69,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.problems import report_not_writable
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 
@@ -119,8 +118,7 @@ def run(module: Module) -> None:
                 control_node.replace(str(file.path), file.text)
             control_node.replace(str(summary), f"{module.params['summary']}\n")
     except OSError as error:
-        problem = report_not_writable(str(folder), str(error.strerror))
-        module.fail_json(msg=problem.text, problems=to_dicts([problem]))
+        fail(module, report_not_writable(str(folder), str(error.strerror)))
     module.exit_json(
         changed=False,
         files=[str(path) for path in (*(file.path for file in files), summary)],

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, joined, to_dicts
+
 
 class Module(t.Protocol):
     """A module's parameters, and how it ends."""
@@ -17,3 +19,8 @@ class Module(t.Protocol):
 
     def fail_json(self, msg: str, **result: t.Any) -> t.NoReturn:
         """End with a failure."""
+
+
+def fail(module: Module, *problems: Problem, **result: t.Any) -> t.NoReturn:
+    """End with a failure for these problems."""
+    module.fail_json(msg=joined(problems), problems=to_dicts(problems), **result)
