@@ -223,8 +223,11 @@ def _fails_with_text(node: ast.expr) -> bool:
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name == "fail_json":
-        named = [keyword.arg for keyword in node.keywords]
-        return "problems" not in named and not _details([keyword.value for keyword in node.keywords])
+        values = [keyword.value for keyword in node.keywords]
+        named = {keyword.arg for keyword in node.keywords} | {
+            part.value for value in values for part in ast.walk(value) if isinstance(part, ast.Constant)
+        }
+        return "problems" not in named and not _details(values)
     return name in ENDS and bool(node.args) and isinstance(node.args[0], (ast.JoinedStr, ast.Constant, ast.BinOp))
 
 

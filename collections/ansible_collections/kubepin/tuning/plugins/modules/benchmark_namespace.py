@@ -67,6 +67,11 @@ kept:
   returned: success
   type: str
   sample: "pods of other runs are in namespace kubepin-benchmark: kubepin-benchmark-gpu-01"
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

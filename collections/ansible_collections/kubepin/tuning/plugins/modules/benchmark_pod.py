@@ -318,6 +318,11 @@ left_behind:
   description: Why the pod still exists.
   returned: failure to remove it
   type: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import dataclasses
@@ -446,6 +451,12 @@ class PodFailed(TuningError):
     def __init__(self, why: Failure) -> None:
         super().__init__(benchmark_problems.pod_refused(why.code, why.message))
         self.code = why.code
+
+
+class RequestRefused(TuningError):
+    """Options with which no pod is started."""
+
+    code = "request"
 
 
 class PodFiles:
@@ -948,7 +959,7 @@ def run(module: Module) -> None:
     changed = False
     try:
         if found := problems(request):
-            raise PodFailed(Failure("request", " ".join(found)))
+            raise RequestRefused(*found)
         kept = [KeptRound.read(request, folder, number) for number in request.rounds]
         lacking = [one.number for one in kept if not one.is_complete]
         changed = bool(lacking)
@@ -958,11 +969,11 @@ def run(module: Module) -> None:
             measured = measure(connect(module), dataclasses.replace(request, rounds=lacking), folder, messages)
             kept = [KeptRound.read(request, folder, number) for number in request.rounds]
     except TuningError as error:
-        measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.facts)
+        measured = Measured(None, {}, Failure(getattr(error, "code", "api"), str(error)), error.details)
     result = {"changed": changed, "benchmark": facts(request, kept, measured), **measured.details}
     if measured.why:
-        problem = benchmark_problems.pod_refused(measured.why.code, measured.why.message)
-        module.fail_json(msg=measured.why.message, problems=to_dicts([problem]), **result)
+        failed = benchmark_problems.pod_refused(measured.why.code, measured.why.message)
+        module.fail_json(msg=measured.why.message, **{"problems": to_dicts([failed]), **result})
     module.exit_json(**result)
 
 

@@ -71,6 +71,11 @@ folders:
   returned: success
   type: list
   elements: dict
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

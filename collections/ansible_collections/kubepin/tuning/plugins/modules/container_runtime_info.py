@@ -95,6 +95,11 @@ container_runtime:
       type: list
       elements: str
       sample: ["dev_char_links: there is no device /dev/nvidia*"]
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -253,6 +253,11 @@ topology:
         local_cpus:
           description: The CPUs near to it.
           type: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

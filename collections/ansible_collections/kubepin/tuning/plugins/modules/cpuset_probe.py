@@ -180,10 +180,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: All problems at once.
-  returned: refusal
+  description: All problems at once, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
   type: list
-  elements: str
+  elements: dict
 engine:
   description: The engine that was used.
   returned: success

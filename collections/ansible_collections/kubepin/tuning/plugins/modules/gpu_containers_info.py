@@ -55,6 +55,11 @@ sources:
   description: The answer of C(crictl ps), the containers, and when they were read.
   returned: success
   type: dict
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

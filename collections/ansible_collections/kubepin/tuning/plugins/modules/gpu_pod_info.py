@@ -291,9 +291,9 @@ owners:
       description: The LocalQueue of Kueue that it waits in, or null. Higher requests count against the quota.
       type: str
     problems:
-      description: Problems that the patch cannot solve and a person must.
+      description: Problems that the patch cannot solve and a person must. C(code) is for programs, C(text) for people.
       type: list
-      elements: str
+      elements: dict
     cpus_per_node:
       description: The cost of the patch, node to additional CPUs requested.
       type: dict

@@ -76,6 +76,11 @@ pods:
       description: Container to the variables that it leaves unset, with the values that they would have.
       type: dict
       sample: {main: {OMP_NUM_THREADS: "4"}}
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from typing import Any

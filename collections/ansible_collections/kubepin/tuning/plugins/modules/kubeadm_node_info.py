@@ -137,6 +137,11 @@ kubeadm_node:
         for people.
       type: list
       elements: dict
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

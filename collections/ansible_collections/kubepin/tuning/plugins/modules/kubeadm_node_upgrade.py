@@ -129,6 +129,11 @@ kubeadm_output:
   returned: failure of O(step=apply) and O(step=configure)
   type: list
   elements: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import json

@@ -168,6 +168,11 @@ problems_text:
   type: list
   elements: str
   sample: []
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

@@ -377,6 +377,11 @@ kubelet:
         text:
           description: The whole problem, for people.
           type: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import re

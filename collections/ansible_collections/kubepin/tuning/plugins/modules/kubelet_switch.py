@@ -145,6 +145,11 @@ journal:
   description: The file that holds everything that was replaced.
   returned: failure of a switch
   type: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import contextlib

@@ -388,6 +388,11 @@ unmet:
   type: list
   elements: str
   sample: ["allocatable nvidia.com/gpu is 0, wanted at least 8"]
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import time

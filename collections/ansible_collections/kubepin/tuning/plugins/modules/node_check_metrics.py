@@ -52,6 +52,11 @@ files:
   type: list
   elements: str
   sample: [/var/lib/prometheus/node-exporter/kubepin-gpu-01.prom]
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import os

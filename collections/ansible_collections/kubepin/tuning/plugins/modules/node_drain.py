@@ -131,6 +131,11 @@ remaining:
   returned: failure
   type: list
   elements: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import json

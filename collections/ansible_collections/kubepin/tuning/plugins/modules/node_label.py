@@ -59,6 +59,11 @@ labels:
   returned: success
   type: dict
   sample: {policy: static, plan: 3f8a0c51d2b7}
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t

@@ -212,6 +212,11 @@ left_behind:
   description: Why the pod of a failed probe still exists.
   returned: failure to remove it
   type: str
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import time

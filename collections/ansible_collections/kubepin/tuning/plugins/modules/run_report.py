@@ -61,6 +61,11 @@ new:
   type: list
   elements: str
   sample: [gpu-01]
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import json

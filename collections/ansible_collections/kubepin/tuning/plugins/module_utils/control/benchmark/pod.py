@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants import (
     BUSY,
@@ -22,6 +23,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants impo
     load_problem,
     measured_loads,
     shares_node,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.problems import (
+    loads_invalid,
+    option_invalid,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import offered_gpus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
@@ -138,41 +143,39 @@ def is_benchmark_of(pod: Mapping[str, t.Any], request: PodRequest) -> bool:
     return is_ours(pod) and metadata["namespace"] == request.namespace and name == _MARK
 
 
-def problems(request: PodRequest) -> list[str]:
-    """Every problem of a request, checked without the cluster; a sentence each."""
+def problems(request: PodRequest) -> list[Problem]:
+    """Every problem of a request, checked without the cluster."""
     found = []
     for name, text in (("cpu", request.cpu), ("memory", request.memory), ("shm_size", request.shm_size)):
         if text is not None and not _is_positive(text):
-            found.append(f'`{name}` is "{text}": expected a quantity above 0, such as {_EXAMPLES[name]}.')
+            found.append(option_invalid(name, text, f"a quantity above 0, such as {_EXAMPLES[name]}"))
     if request.gpus < 0:
-        found.append(f"`gpus` is {request.gpus}: expected 0 or more.")
+        found.append(option_invalid("gpus", request.gpus, "0 or more"))
+    named = ", ".join(map(str, request.rounds))
     if not request.rounds or min(request.rounds) < 1 or len(set(request.rounds)) < len(request.rounds):
-        named = ", ".join(map(str, request.rounds)) or "empty"
-        found.append(f"`rounds` is {named}: expected a list of numbers from 1, each once.")
+        found.append(option_invalid("rounds", named, "a list of numbers from 1, each once"))
     if request.shares_node and len(request.rounds) > 1:
-        named = ", ".join(map(str, request.rounds))
         found.append(
-            f"`rounds` is {named}: expected one, because the loads of a full node take turns from round to round."
+            option_invalid("rounds", named, "one, because the loads of a full node take turns from round to round")
         )
     if request.user < 1:
-        found.append(f"`user` is {request.user}: expected the number of a user that is not root, such as 1000.")
+        found.append(option_invalid("user", request.user, "the number of a user that is not root, such as 1000"))
     if not request.run_id:
-        found.append("`run_id` is empty: expected a text that names the run.")
+        found.append(option_invalid("run_id", "", "a text that names the run"))
     if not _GROUP.match(request.arm):
-        found.append(f'`arm` is "{request.arm}": expected letters, digits, dots and underlines, joined by hyphens.')
+        found.append(option_invalid("arm", request.arm, "letters, digits, dots and underlines, joined by hyphens"))
     bad = [text for text in request.threads if text not in _THREADS and not re.match(r"^[1-9]\d*$", text)]
     if bad or not request.threads:
-        named = ", ".join(bad) or "empty"
-        found.append(f"`threads` is {named}: expected a list of auto, cpus, or numbers from 1.")
+        found.append(option_invalid("threads", ", ".join(bad), "a list of auto, cpus, or numbers from 1"))
     if bad := [key for key in request.env if not _KEY.match(key)]:
-        found.append(f"`env` has the keys {', '.join(bad)}: expected letters, digits and underlines.")
+        found.append(option_invalid("env", ", ".join(bad), "keys of letters, digits and underlines"))
     if trouble := load_problem("`loads`", request.loads):
-        found.append(trouble)
+        found.append(loads_invalid(trouble))
     if request.tenants < 0:
-        found.append(f"`tenants` is {request.tenants}: expected 1 or more, or 0 for one on each GPU.")
+        found.append(option_invalid("tenants", request.tenants, "1 or more, or 0 for one on each GPU"))
     for name in ("schedule_timeout", "start_timeout", "timeout"):
         if getattr(request, name) < 1:
-            found.append(f"`{name}` is {getattr(request, name)}: expected seconds, 1 or more.")
+            found.append(option_invalid(name, getattr(request, name), "seconds, 1 or more"))
     return found
 
 

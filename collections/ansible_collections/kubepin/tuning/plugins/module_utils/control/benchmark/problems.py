@@ -148,3 +148,12 @@ def timings_not_writable(path: str, reason: str) -> Problem:
 
 def folder_missing(path: str) -> Problem:
     return Problem("folder_missing", f'`folder` "{path}"', "does not exist", "Make it first.")
+
+
+def option_invalid(name: str, value: object, expected: str) -> Problem:
+    """:param name: of the module's option"""
+    return Problem(f"{name}_invalid", f'`{name}` "{value}"', f"is invalid: expected {expected}")
+
+
+def loads_invalid(finding: str) -> Problem:
+    return Problem("loads_invalid", "", finding)

@@ -40,8 +40,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     threads_follow_the_host,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import (
+    gpu_requested_elsewhere,
+    of_template,
     owner_malformed,
     pod_not_understood,
+    template_fixed,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import request_of
 
@@ -269,7 +272,8 @@ def _owner_result(
     key: Key, owner: _Owner, nodes: Nodes, prefixes: t.Sequence[str], multiple: int
 ) -> t.Dict[str, t.Any]:
     namespace, _group, _kind, name = key
-    qualities, containers, problems = [], [], []
+    qualities, containers = [], []
+    found: t.List[Problem] = []
     changes: t.List[t.Tuple[FoundTemplate, ResourceChange]] = []
     costs: t.Dict[str, float] = {}
     for template in owner.templates:
@@ -278,17 +282,17 @@ def _owner_result(
         )
         qualities.append(quality)
         changes.append((template.found, change))
-        prefix = f"{template.found.path}: " if len(owner.templates) > 1 else ""
-        problems += [f"{prefix}{problem}" for problem in change.problems]
+        several = len(owner.templates) > 1
+        found += [of_template(template.found.path, each) if several else each for each in change.problems]
         containers += [{**_container(verdict), "template": template.found.path} for verdict in verdicts]
         for node, count in template.nodes.items():
             place = node or NOT_SCHEDULED
             costs[place] = costs.get(place, 0) + _plain(change.cpus * count)
     if not owner.templates:
-        problems.append(owner.row.elsewhere)
+        found.append(gpu_requested_elsewhere(owner.row.elsewhere))
     patch = build_patch(owner.item, owner.row, changes) if changes else ResourcePatch(None, None, "json")
     if owner.row.is_builtin and owner.row.change is Change.RECREATE and any(change.changed for _, change in changes):
-        problems.append(f"the template of a {owner.row.kind} cannot be changed: change what makes the {owner.row.kind}")
+        found.append(template_fixed(owner.row.kind))
     return {
         "namespace": namespace,
         "kind": owner.row.shown,
@@ -303,7 +307,7 @@ def _owner_result(
         "patch_type": patch.type,
         "change": owner.row.change.value,
         "effect": owner.row.effect,
-        "problems": problems,
+        "problems": to_dicts(found),
         "queue": (owner.item["metadata"].get("labels") or {}).get(KUEUE_LABEL),
         "cpus_per_node": costs if patch.patch else {},
     }

@@ -7,7 +7,9 @@ import math
 import typing as t
 from fractions import Fraction
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Object
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
     Change,
     FoundTemplate,
@@ -31,7 +33,7 @@ class ResourceChange(t.NamedTuple):
     """What a template would have to ask for; *problems* need a person."""
 
     changed: t.Tuple[t.Tuple[Container, Resources], ...]
-    problems: t.List[str]
+    problems: t.List[Problem]
     cpus: Fraction
     """CPUs that each pod would request in addition to its present request."""
 
@@ -56,12 +58,9 @@ def change_of(
     :param node: what the nodes of its pods have in common
     """
     as_a_whole = bool(own_resources(template) and node.pod_level)
-    problems = [] if as_a_whole else [_injected(name) for name in injected]
+    found = [] if as_a_whole else [problems.container_injected(name) for name in injected]
     if template.get("resources") and not as_a_whole:
-        problems.append(
-            "the pod's own resources (spec.resources) are not pinned without the kubelet's feature gate "
-            "PodLevelResourceManagers: give them to the containers"
-        )
+        found.append(problems.pod_resources_not_pinned())
     changed: t.Dict[str, t.Tuple[Container, Resources]] = {}
     after = []
     for container in containers:
@@ -69,18 +68,18 @@ def change_of(
             after.append(container)
             continue
         wanted, missing = _wanted(container, multiple)
-        problems.extend(missing)
+        found.extend(missing)
         if _differs(container.spec, wanted):
             changed[container.name] = container, wanted
         cpus = Fraction(wanted["limits"].get("cpu") or container.cpus)
         after.append(container._replace(cpus=cpus, spec=_changed(container.spec, wanted)))
     if as_a_whole:
-        problems.extend(_of_pod(reason) for reason in pod_reasons(_filled(template, after), after, node))
+        found.extend(_of_pod(reason) for reason in pod_reasons(_filled(template, after), after, node))
         too_small = _too_small(template, after)
         if too_small:
-            return ResourceChange((), [*problems, *too_small], Fraction(0))
+            return ResourceChange((), [*found, *too_small], Fraction(0))
     cpus = Fraction(0) if as_a_whole or not changed else pod_cpus(after) - pod_cpus(containers)
-    return ResourceChange(tuple(changed.values()), problems, cpus)
+    return ResourceChange(tuple(changed.values()), found, cpus)
 
 
 def build_patch(
@@ -130,11 +129,7 @@ def _pointer(keys: t.Iterable[t.Union[str, int]]) -> str:
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 
-def _injected(name: str) -> str:
-    return f"container {name} is not in the template: set its resources where it is injected"
-
-
-def _too_small(template: Object, containers: t.Sequence[Container]) -> t.List[str]:
+def _too_small(template: Object, containers: t.Sequence[Container]) -> t.List[Problem]:
     """The pod's own resources that are less than its containers request together, which the API server refuses
     (pkg/apis/core/validation, validatePodResourceConsistency)."""
     found = []
@@ -142,16 +137,13 @@ def _too_small(template: Object, containers: t.Sequence[Container]) -> t.List[st
         given = resource(template, "requests", name) or resource(template, "limits", name)
         asked = containers_request(containers, name)
         if given is not None and asked > given:
-            found.append(
-                f"its containers need {float(asked):.12g} {unit} and the pod itself (spec.resources) has {float(given):.12g}: raise these"
-            )
+            found.append(problems.pod_resources_too_small(f"{float(asked):.12g}", unit, f"{float(given):.12g}"))
     return found
 
 
-def _of_pod(reason: str) -> str:
-    return (
-        f"of the pod's own resources (spec.resources), {REASONS[reason]}" if reason in UNGUARANTEED else REASONS[reason]
-    )
+def _of_pod(reason: str) -> Problem:
+    word = problems.pod_resources_inexact if reason in UNGUARANTEED else problems.pod_not_pinned
+    return word(REASONS[reason])
 
 
 def _filled(template: Object, containers: t.Sequence[Container]) -> Object:
@@ -166,22 +158,22 @@ def _changed(container: Object, wanted: Resources) -> Object:
     return {**container, "resources": {**present, **fields}}
 
 
-def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[str]]:
+def _wanted(container: Container, multiple: int) -> t.Tuple[Resources, t.List[Problem]]:
     """The desired limits and requests, as far as the container's own numbers determine them."""
     values: t.Dict[str, t.Optional[str]] = {}
-    problems = []
+    missing = []
     cpu = resource(container.spec, "limits", "cpu") or resource(container.spec, "requests", "cpu")
     if cpu:
         values["cpu"] = str(math.ceil(cpu / multiple) * multiple)
     else:
-        problems.append(f"container {container.name} names no number of CPUs: choose one")
+        missing.append(problems.no_number_of_cpus(container.name))
     resources = container.spec.get("resources") or {}
     field = next((f for f in ("limits", "requests") if resource(container.spec, f, "memory")), None)
     if field:
         values["memory"] = str(resources[field]["memory"])
     else:
-        problems.append(f"container {container.name} names no amount of memory: choose one")
-    return {"limits": dict(values), "requests": dict(values)}, problems
+        missing.append(problems.no_amount_of_memory(container.name))
+    return {"limits": dict(values), "requests": dict(values)}, missing
 
 
 def _differs(container: Object, wanted: Resources) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
@@ -138,3 +139,59 @@ def multiple_invalid(value: int) -> Problem:
     return Problem(
         "cpu_multiple_invalid", f"cpu_multiple {value}", "is invalid: expected a whole number above 0, such as 1"
     )
+
+
+def container_injected(name: str) -> Problem:
+    return Problem(
+        "container_injected", f"container {name}", "is not in the template", "Set its resources where it is injected."
+    )
+
+
+def pod_resources_not_pinned() -> Problem:
+    return Problem(
+        "pod_resources_not_pinned",
+        "the pod's own resources (spec.resources)",
+        "are not pinned without the kubelet's feature gate PodLevelResourceManagers",
+        "Give them to the containers.",
+    )
+
+
+def pod_resources_too_small(needed: str, unit: str, given: str) -> Problem:
+    return Problem(
+        "pod_resources_too_small",
+        "the pod itself (spec.resources)",
+        f"has {given} {unit}, and its containers need {needed}",
+        "Raise the pod's own.",
+    )
+
+
+def pod_resources_inexact(finding: str) -> Problem:
+    """:param finding: why a pod gets no exclusive CPUs, in the words of the audit"""
+    return Problem("pod_resources_inexact", "of the pod's own resources (spec.resources),", finding)
+
+
+def pod_not_pinned(finding: str) -> Problem:
+    """:param finding: why a pod gets no exclusive CPUs, in the words of the audit"""
+    return Problem("pod_not_pinned", "", finding)
+
+
+def no_number_of_cpus(container: str) -> Problem:
+    return Problem("no_number_of_cpus", f"container {container}", "names no number of CPUs", "Choose one.")
+
+
+def no_amount_of_memory(container: str) -> Problem:
+    return Problem("no_amount_of_memory", f"container {container}", "names no amount of memory", "Choose one.")
+
+
+def gpu_requested_elsewhere(place: str) -> Problem:
+    """:param place: where, as a clause"""
+    return Problem("gpu_requested_elsewhere", "", place)
+
+
+def template_fixed(kind: str) -> Problem:
+    return Problem("template_fixed", f"the template of a {kind}", "cannot be changed", f"Change what makes the {kind}.")
+
+
+def of_template(path: str, problem: Problem) -> Problem:
+    """The problem, with the place of its template in front."""
+    return replace(problem, subject=f"{path}: {problem.subject}".rstrip())

@@ -163,7 +163,7 @@ def _owner_lines(audit: Data) -> list[str]:
     cost = _costs(summary["cpus_per_node"])
     lines = [f"patches: {summary['patches']} of {summary['owners']} templates; all together cost {cost}"]
     for owner in owners:
-        words = [*_patch_words(owner), *owner["problems"]]
+        words = [*_patch_words(owner), *(problem["text"].rstrip(".") for problem in owner["problems"])]
         lines.append(f"  {owner['namespace']} {owner['kind']}/{owner['name']}: " + "; ".join(words))
     if any(owner["queue"] for owner in owners):
         lines.append(f"  {_KUEUE}")

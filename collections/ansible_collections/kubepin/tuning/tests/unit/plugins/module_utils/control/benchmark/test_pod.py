@@ -209,31 +209,30 @@ def test_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "code"),
     [
-        pytest.param({"cpu": "many"}, '`cpu` is "many"', id="cpu"),
-        pytest.param({"cpu": "0"}, '`cpu` is "0"', id="no cpu"),
-        pytest.param({"memory": "30 GB"}, '`memory` is "30 GB"', id="memory"),
-        pytest.param({"shm_size": "-1Gi"}, '`shm_size` is "-1Gi"', id="shm"),
-        pytest.param({"gpus": -1}, "`gpus` is -1", id="gpus"),
-        pytest.param({"rounds": [0]}, "`rounds` is 0: expected a list of numbers from 1", id="round"),
-        pytest.param({"rounds": []}, "`rounds` is empty", id="no rounds"),
-        pytest.param({"rounds": [3, 3]}, "`rounds` is 3, 3", id="a round twice"),
-        pytest.param({"rounds": [1, 2], "loads": ["solo", "full"]}, "`rounds` is 1, 2: expected one", id="full node"),
-        pytest.param({"user": 0}, "`user` is 0", id="root"),
-        pytest.param({"run_id": ""}, "`run_id` is empty", id="run"),
-        pytest.param({"arm": "a b"}, '`arm` is "a b"', id="arm"),
-        pytest.param({"threads": []}, "`threads` is empty", id="no threads"),
-        pytest.param({"threads": ["auto", "0"]}, "`threads` is 0", id="threads"),
-        pytest.param({"env": {"a b": 1}}, "`env` has the keys a b", id="env"),
-        pytest.param({"timeout": 0}, "`timeout` is 0", id="timeout"),
-        pytest.param({"loads": []}, "`loads` is empty: expected some of solo, full, busy", id="loads"),
-        pytest.param({"tenants": -1}, "`tenants` is -1", id="tenants"),
+        pytest.param({"cpu": "many"}, "cpu_invalid", id="cpu"),
+        pytest.param({"cpu": "0"}, "cpu_invalid", id="no cpu"),
+        pytest.param({"memory": "30 GB"}, "memory_invalid", id="memory"),
+        pytest.param({"shm_size": "-1Gi"}, "shm_size_invalid", id="shm"),
+        pytest.param({"gpus": -1}, "gpus_invalid", id="gpus"),
+        pytest.param({"rounds": [0]}, "rounds_invalid", id="round"),
+        pytest.param({"rounds": []}, "rounds_invalid", id="no rounds"),
+        pytest.param({"rounds": [3, 3]}, "rounds_invalid", id="a round twice"),
+        pytest.param({"rounds": [1, 2], "loads": ["solo", "full"]}, "rounds_invalid", id="full node"),
+        pytest.param({"user": 0}, "user_invalid", id="root"),
+        pytest.param({"run_id": ""}, "run_id_invalid", id="run"),
+        pytest.param({"arm": "a b"}, "arm_invalid", id="arm"),
+        pytest.param({"threads": []}, "threads_invalid", id="no threads"),
+        pytest.param({"threads": ["auto", "0"]}, "threads_invalid", id="threads"),
+        pytest.param({"env": {"a b": 1}}, "env_invalid", id="env"),
+        pytest.param({"timeout": 0}, "timeout_invalid", id="timeout"),
+        pytest.param({"loads": []}, "loads_invalid", id="loads"),
+        pytest.param({"tenants": -1}, "tenants_invalid", id="tenants"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], said: str) -> None:
-    (problem,) = problems(request(**changes))
-    assert problem.startswith(said)
+def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], code: str) -> None:
+    assert [problem.code for problem in problems(request(**changes))] == [code]
 
 
 def test_all_problems_come_at_once_and_none_without_cause() -> None:

@@ -128,10 +128,10 @@ def test_the_containers_of_an_example_that_asks_for_gpus(name: Any, containers: 
 def test_numbers_that_an_example_does_not_name_are_not_invented() -> None:
     (owner,) = audited([], [example("pytorchjob")])["owners"]
     assert owner["patch"] is None
-    assert owner["problems"] == [
-        f"spec.pytorchReplicaSpecs.{role}.template.spec: container pytorch names no {what}: choose one"
+    assert [(problem["subject"], problem["code"]) for problem in owner["problems"]] == [
+        (f"spec.pytorchReplicaSpecs.{role}.template.spec: container pytorch", code)
         for role in ("Master", "Worker")
-        for what in ("number of CPUs", "amount of memory")
+        for code in ("no_number_of_cpus", "no_amount_of_memory")
     ]
 
 
@@ -237,7 +237,8 @@ def test_a_gpu_that_is_requested_elsewhere_is_named_with_where_to_set_it(name: A
     top, between, pods = chain(name)
     (owner,) = audited(pods, [*between, with_limits(top, {})])["owners"]
     assert (owner["patch"], owner["pods"]) == (None, 1)
-    assert words in owner["problems"][0]
+    assert [problem["code"] for problem in owner["problems"]] == ["gpu_requested_elsewhere"]
+    assert words in owner["problems"][0]["finding"]
 
 
 def test_jobs_of_two_projects_with_one_name_are_two() -> None:
