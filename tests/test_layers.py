@@ -197,7 +197,7 @@ def test_what_a_role_may_not_name_is_found() -> None:
     assert role_breaches("report", text) == ["__gpu_qos_audit", "groups['gpu_nodes']", "groups.all"]
 
 
-PLUGINS = MODULE_UTILS.parent
+PLUGIN_FOLDER = MODULE_UTILS.parent
 TEXT_ALLOWED = {
     "filter/facts.py": "Ansible has only a text for a filter that is misused in a template",
     "inventory/gpu_nodes.py": "an inventory has no result, only Ansible's error",
@@ -240,8 +240,8 @@ def _details(values: list[ast.expr]) -> bool:
 
 def test_no_plugin_fails_with_a_bare_text() -> None:
     found = {
-        str(path.relative_to(PLUGINS)): lines
-        for path in sorted(PLUGINS.rglob("*.py"))
+        str(path.relative_to(PLUGIN_FOLDER)): lines
+        for path in sorted(PLUGIN_FOLDER.rglob("*.py"))
         if (lines := texts(path.read_text()))
     }
     assert {name: lines for name, lines in found.items() if name not in TEXT_ALLOWED} == {}

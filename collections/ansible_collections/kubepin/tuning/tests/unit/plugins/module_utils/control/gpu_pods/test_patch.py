@@ -133,14 +133,14 @@ def test_of_a_pod_that_is_managed_as_a_whole_only_the_gpus_container_is_patched(
             whole("2 8Gi", main("1500m 1Gi"), side("100m 1Gi")),
             BY_CONTAINER,
             False,
-            "its containers need 2.1 CPUs and the pod itself (spec.resources) has 2: raise these",
+            "has 2 CPUs, and its containers need 2.1",
             id="no room for whole CPUs",
         ),
         pytest.param(
             whole("4 1Gi", main("2 1Gi", "2 512Mi"), side("1 512Mi")),
             BY_CONTAINER,
             False,
-            "its containers need 1610612736 bytes of memory and the pod itself (spec.resources) has 1073741824: raise these",
+            "has 1073741824 bytes of memory, and its containers need 1610612736",
             id="no room for equal memory",
         ),
         pytest.param(
