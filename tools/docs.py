@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from antsibull_docs_parser import dom
@@ -199,6 +201,68 @@ def _code(value: object) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
+class Code(NamedTuple):
+    """A problem's code, with where its wording stands and what it says."""
+
+    code: str
+    domain: str
+    says: str
+
+
+def codes() -> list[Code]:
+    """The codes that every `problems.py` and every class of unreadable texts writes out, each wording once."""
+    found = set()
+    for path in sorted((PLUGINS / "module_utils").rglob("*.py")):
+        domain = "/".join(path.relative_to(PLUGINS / "module_utils").parts[:-1])
+        tree = ast.parse(path.read_text())
+        named = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "InvalidText" for base in node.bases):
+                [code] = [
+                    part.value for part in node.body if isinstance(part, ast.Assign) and part.targets[0].id == "code"
+                ]  # type: ignore[attr-defined]   # a name
+                found.add(Code(str(ast.literal_eval(code)), domain, (ast.get_docstring(node) or "").split("\n")[0]))
+            elif path.name == "problems.py" and isinstance(node, ast.Call) and _words_a_problem(node):
+                code = named.get(getattr(node.args[0], "id", ""), getattr(node.args[0], "value", None))
+                if isinstance(code, str) and re.fullmatch("[a-z][a-z0-9_]+", code):
+                    found.add(Code(code, domain, " ".join(map(_template, node.args[1:3]))))
+    return sorted(found)
+
+
+def _words_a_problem(call: ast.Call) -> bool:
+    """Whether it makes a problem: `Problem` itself, or a helper of the file that takes the code first."""
+    name = getattr(call.func, "id", "")
+    return len(call.args) > 2 and (name == "Problem" or name.startswith("_"))
+
+
+def _template(text: ast.expr) -> str:
+    """A text of the code, with … in the place of what is filled in."""
+    if isinstance(text, ast.Constant):
+        return str(text.value)
+    parts = text.values if isinstance(text, ast.JoinedStr) else []
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts) or "…"
+
+
+def codes_page() -> str:
+    """All codes of problems."""
+    lines = [
+        "# Codes of problems",
+        "",
+        f"{WRITTEN} What a problem is: [facts.md](../facts.md#problems). A failing module has",
+        "them in `problems`, the first cause first. Options that are invalid have the code `OPTION_invalid`.",
+        "",
+    ]
+    lines += ["| code | domain | says |", "|---|---|---|"]
+    lines += [f"| `{code}` | {domain} | {says.replace('|', chr(92) + '|')} |" for code, domain, says in codes()]
+    return "\n".join(lines) + "\n"
+
+
 def _listed(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else value or []
 
@@ -220,6 +284,8 @@ def pages() -> dict[Path, str]:
             index.append(
                 f"| [{name.removeprefix(NAMESPACE + '.')}]({file}) | {Words(name, kind).of(page['doc']['short_description'])} |"
             )
+    found[REFERENCE / "problem-codes.md"] = codes_page()
+    index += ["", "Codes of problems: [problem-codes.md](problem-codes.md)."]
     found[REFERENCE / "README.md"] = "\n".join(index) + "\n"
     return found
 

@@ -8,10 +8,10 @@ import typing as t
 
 
 def shown(value: t.Any) -> str:
-    """The value of a kubelet setting as text: "unset", ``name=value`` for a mapping, amounts for each NUMA node for
+    """The value of a kubelet setting as text: "not set", ``name=value`` for a mapping, amounts for each NUMA node for
     reservedMemory, and anything else as JSON."""
     if value is None or value in ("", [], {}, ()):
-        return "unset"
+        return "not set"
     if isinstance(value, str):
         return value
     if isinstance(value, t.Mapping):

@@ -6,7 +6,6 @@ The plan is what a switch would write (`switch.desired.choose_settings`), so a c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_
     parse_state,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import DesiredState, state_changes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.pods import RunningContainer
@@ -229,16 +229,10 @@ def _settings(kubelet: Kubelet, chosen: ChosenSettings, switched: Switched) -> l
     if switched.committed is None and not same(policy, planned[policy], now[policy]):
         return [problems.untuned(now[policy], planned[policy])]
     return [
-        problems.setting_differs(name, _shown(now.get(name)), place_of(kubelet.sources[name]), _shown(value))
+        problems.setting_differs(name, shown(now.get(name)), place_of(kubelet.sources[name]), shown(value))
         for name, value in planned.items()
         if not same(name, value, now.get(name))
     ]
-
-
-def _shown(value: object) -> str:
-    if value in ("", None, {}, []):
-        return "not set"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _process(kubelet: Kubelet, api: InApi | None) -> list[Problem]:

@@ -10,8 +10,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "unset"),
-        ([], "unset"),
+        (None, "not set"),
+        ([], "not set"),
         ("static", "static"),
         (True, "true"),
         (2, "2"),

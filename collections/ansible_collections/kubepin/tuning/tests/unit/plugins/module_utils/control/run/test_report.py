@@ -120,8 +120,8 @@ LINES = {
         },
         [
             "settings changed   reserved 0",
-            "cpuManagerPolicyOptions: unset -> full-pcpus-only=true (SMT)",
-            "topologyManagerPolicy: unset -> restricted",
+            "cpuManagerPolicyOptions: not set -> full-pcpus-only=true (SMT)",
+            "topologyManagerPolicy: not set -> restricted",
         ],
     ),
     "a turn that has not come": ({}, ["not touched yet"]),
