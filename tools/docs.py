@@ -254,8 +254,8 @@ def codes_page() -> str:
     lines = [
         "# Codes of problems",
         "",
-        f"{WRITTEN} What a problem is: [facts.md](../facts.md#problems). A failing module has",
-        "them in `problems`, the first cause first. Options that are invalid have the code `OPTION_invalid`.",
+        f"{WRITTEN} What a problem is: [facts.md](../facts.md#problems).",
+        "A failing module has them in `problems`, the first cause first. `…` stands for what is filled in.",
         "",
     ]
     lines += ["| code | domain | says |", "|---|---|---|"]

@@ -23,6 +23,7 @@ description:
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.gpu_resources
   - kubepin.tuning.api
 attributes:
   check_mode:
@@ -50,17 +51,6 @@ options:
         (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
     type: dict
     default: {}
-  gpu_resource_prefixes:
-    description:
-      - Prefixes of GPU resource names. V(nvidia.com/) stands for the names of NVIDIA's GPUs, C(nvidia.com/gpu*) and
-        C(nvidia.com/mig-*), and not for network devices such as C(nvidia.com/hostdev). It also stands for the device
-        classes of NVIDIA's DRA driver as extended resources, such as
-        C(deviceclass.resource.kubernetes.io/gpu.nvidia.com).
-      - Claims of containers (DRA) always count as GPUs. They may be for other devices, which only the claims tell, and the
-        audit does not read claims.
-    type: list
-    elements: str
-    default: [nvidia.com/]
   cpu_multiple:
     description: Patches round CPUs up to a multiple of this number, or of the threads per core of a node with
       C(full-pcpus-only) if that is larger.

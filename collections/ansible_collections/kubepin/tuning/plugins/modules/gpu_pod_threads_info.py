@@ -18,6 +18,7 @@ description:
   - Runs on the control node and changes nothing.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.gpu_resources
   - kubepin.tuning.api
 attributes:
   check_mode:
@@ -40,11 +41,6 @@ options:
     description: Pods and namespaces with this label are ignored, C(KEY=VALUE).
     type: str
     default: kubepin.io/gpu-pod-policy=exempt
-  gpu_resource_prefixes:
-    description: Prefixes of GPU resource names, as for M(kubepin.tuning.gpu_pod_info).
-    type: list
-    elements: str
-    default: [nvidia.com/]
 seealso:
   - module: kubepin.tuning.gpu_pod_info
 """

@@ -23,6 +23,8 @@ description:
   - Drain the node first. The module does not look at pods, and never runs C(systemctl daemon-reload).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.confirmation
+  - kubepin.tuning.kubelet_settings
 version_added: 0.1.0
 author:
   - The kubepin developers (@kubepin)
@@ -59,88 +61,6 @@ options:
     description: RV(switch_id) of the caller's own switch, to confirm it, or to undo it with O(state=recovered) without
       waiting.
     type: str
-  pod:
-    description:
-      - The CPUs on which a pod with exclusive CPUs was seen to run. With O(state=confirmed), the kubelet's state file
-        must agree.
-    type: dict
-    suboptions:
-      uid:
-        description: The pod's UID.
-        type: str
-        required: true
-      container:
-        description: The container's name.
-        type: str
-        required: true
-      cpus:
-        description: Its CPUs as a list such as V(1,129).
-        type: str
-        required: true
-  policy:
-    description: The CPU manager policy.
-    type: str
-    choices: [none, static]
-    default: static
-  profile:
-    description:
-      - What the settings are that are not given, with O(policy=static). Each setting that is given wins over the profile.
-      - V(balanced) leaves them unchanged.
-      - V(numa) keeps CPUs, devices and memory of a container on as few NUMA nodes as possible, and refuses pods for which
-        there is no such place - O(topology_manager_policy=restricted) and O(memory_manager_policy=Static). V(auto) then
-        reserves a core on each NUMA node.
-      - V(l3) keeps CPUs inside L3 caches - C(prefer-align-cpus-by-uncorecache), if the kubelet takes it. V(auto) then
-        reserves whole L3 groups, but at most an eighth of the CPUs.
-    type: str
-    choices: [balanced, numa, l3]
-    default: balanced
-    version_added: 0.2.0
-  policy_options:
-    description: CPU manager policy options, name to V(true) or V(false). Unchanged if not given.
-    type: dict
-  reserved_cpus:
-    description:
-      - The CPUs reserved for the system as a list such as V(0,128), whole cores only, or V(auto).
-      - V(auto) keeps the node's current reservedSystemCPUs if it is valid. Otherwise it takes whole cores from the
-        NUMA node with the fewest GPUs, the lowest first, as many as GKE reserves for a node of this size, and no fewer
-        than kubeReserved and systemReserved require. On a machine with isolated CPUs (C(isolcpus)), which the system does
-        not use and the kubelet treats like others, it takes none of these. It prefers CPUs to which systemd's C(CPUAffinity)
-        and the kernel's C(nohz_full) and C(irqaffinity) keep the system.
-      - Used only with O(policy=static).
-    type: str
-    default: auto
-  reserved_cpu_count:
-    description: How many CPUs O(reserved_cpus=auto) takes; whole cores only.
-    type: int
-  topology_manager_policy:
-    description: The topology manager policy. Unchanged if not given.
-    type: str
-    choices: [none, best-effort, restricted, single-numa-node]
-  topology_manager_scope:
-    description: The topology manager scope. Unchanged if not given.
-    type: str
-    choices: [container, pod]
-  memory_manager_policy:
-    description: The memory manager policy. Unchanged if not given.
-    type: str
-    choices: [None, Static]
-  reserved_memory:
-    description:
-      - The memory that the memory manager reserves for the system on each NUMA node.
-      - If O(memory_manager_policy=Static), or a profile asks for it, and this is not given, it is computed. The sum is what the
-        kubelet demands - kubeReserved, systemReserved and the hard eviction threshold of C(memory.available) - and is
-        spread over the NUMA nodes with CPUs in proportion to their memory. The kubelet's own is kept if it is valid.
-    type: list
-    elements: dict
-    suboptions:
-      numa_node:
-        description: The NUMA node's number.
-        type: int
-        required: true
-      limits:
-        description: Kind of memory to quantity, such as V(memory) to V(1Gi).
-        type: dict
-        required: true
   running_config:
     description:
       - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz).

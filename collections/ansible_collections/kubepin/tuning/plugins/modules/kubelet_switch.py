@@ -13,6 +13,7 @@ description:
   - Refuses changes whose files no longer hold what they held when the switch was planned.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.confirmation
 version_added: 0.2.0
 author:
   - The kubepin developers (@kubepin)
@@ -55,22 +56,6 @@ options:
   switch_id:
     description: As O(kubepin.tuning.kubelet_cpu_manager#module:switch_id).
     type: str
-  pod:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:pod).
-    type: dict
-    suboptions:
-      uid:
-        description: The pod's UID.
-        type: str
-        required: true
-      container:
-        description: The container's name.
-        type: str
-        required: true
-      cpus:
-        description: Its CPUs as a list such as V(1,129).
-        type: str
-        required: true
   timeout:
     description: Seconds within which the kubelet must be up and show the planned settings.
     type: int

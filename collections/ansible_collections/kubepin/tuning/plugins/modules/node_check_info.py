@@ -15,6 +15,7 @@ description:
   - Does not wait for the run of another user, and changes nothing. Needs root.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
+  - kubepin.tuning.kubelet_settings
 version_added: 0.2.0
 author:
   - The kubepin developers (@kubepin)
@@ -29,52 +30,6 @@ options:
         result if it failed.
     type: dict
     required: true
-  policy:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:policy).
-    type: str
-    choices: [none, static]
-    default: static
-  policy_options:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:policy_options).
-    type: dict
-  reserved_cpus:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:reserved_cpus).
-    type: str
-    default: auto
-  reserved_cpu_count:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:reserved_cpu_count).
-    type: int
-  topology_manager_policy:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:topology_manager_policy).
-    type: str
-    choices: [none, best-effort, restricted, single-numa-node]
-  topology_manager_scope:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:topology_manager_scope).
-    type: str
-    choices: [container, pod]
-  profile:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:profile).
-    type: str
-    choices: [balanced, numa, l3]
-    default: balanced
-    version_added: 0.2.0
-  memory_manager_policy:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:memory_manager_policy).
-    type: str
-    choices: ["None", "Static"]
-  reserved_memory:
-    description: As O(kubepin.tuning.kubelet_cpu_manager#module:reserved_memory).
-    type: list
-    elements: dict
-    suboptions:
-      numa_node:
-        description: The NUMA node's number.
-        type: int
-        required: true
-      limits:
-        description: Kind of memory to quantity.
-        type: dict
-        required: true
 attributes:
   check_mode:
     support: full

@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import owner_kind, templates_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.patch import build_patch, change_of
@@ -18,7 +19,7 @@ NOWHERE = Node()
 class Patched(NamedTuple):
     patch: Any
     undo: Any
-    problems: list[str]
+    problems: list[Problem]
     cpus: Fraction
 
 
