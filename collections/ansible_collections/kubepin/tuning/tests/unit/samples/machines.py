@@ -17,6 +17,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
 
+UNSET = {
+    "profile": "",
+    "reserved_cpu_count": "",
+    "policy_options": "",
+    "topology_manager_policy": "",
+    "topology_manager_scope": "",
+    "memory_manager_policy": "",
+}
+"""Variables of the static policy that are not set, as a role passes them on."""
+
 
 def topology_facts(
     cores: int = 2,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_audit import AUDIT, CAUSE, OWNER, POD
 
 Evaluate = Callable[..., Any]
 SETTINGS = {
@@ -18,61 +19,19 @@ SETTINGS = {
     "thread_variables": ["OMP_NUM_THREADS"],
 }
 CONTAINER = {
-    "name": "main",
-    "kind": "container",
-    "gpus": ["nvidia.com/gpu"],
-    "cpus": 1.5,
-    "reasons": ["fractional_cpu"],
-    "no_thread_count": True,
+    **POD["containers"][0],
     "exclusive": False,
     "pool": "node",
     "template": "spec.template.spec",
 }
-CAUSE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": []}
-POD = {
-    "namespace": "ml",
-    "name": "serve-1",
-    "node": "gpu-01",
-    "owner": "Deployment/serve",
-    "template": None,
-    "gpus": [],
-    "qos": "Guaranteed",
-    "exclusive": False,
-    "containers": [CONTAINER],
-    "risk": {"grade": "high", "causes": [CAUSE], "unknown": []},
-}
-OWNER = {
-    "namespace": "ml",
-    "kind": "Deployment",
-    "name": "serve",
-    "resource": "deployment",
-    "api_version": "apps/v1",
-    "patch": {"p": 1},
-    "undo": {"u": 1},
-    "patch_type": "strategic",
-    "change": "in_place",
-    "effect": "",
-    "queue": None,
+RISK = {"grade": "high", "causes": [{**CAUSE, "unknown": []}], "unknown": []}
+AT_RISK = {**POD, "name": "serve-1", "template": None, "gpus": [], "containers": [CONTAINER], "risk": RISK}
+PREFLIGHT = {
+    **AUDIT,
+    "pods": [AT_RISK],
+    "owners": [{**OWNER, "containers": [CONTAINER]}],
     "problems": [],
-    "containers": [CONTAINER],
-    "cpus_per_node": {"gpu-01": 0.5},
-}
-AUDIT = {
-    "pods": [POD],
-    "owners": [OWNER],
-    "problems": [],
-    "summary": {
-        "pods": 1,
-        "exclusive": 0,
-        "not_exclusive": 1,
-        "finished": 0,
-        "gpus": {"whole": 1, "mig": 0, "shared": 0, "claim": 0},
-        "risk": {"high": 1, "low": 0, "none": 0, "unknown": 0},
-        "reasons": {"fractional_cpu": 1},
-        "owners": 1,
-        "patches": 1,
-        "cpus_per_node": {"gpu-01": 0.5},
-    },
+    "requests": {},
 }
 
 
@@ -107,7 +66,10 @@ def test_a_switch_that_takes_a_gpu_is_refused_unless_the_risk_is_accepted(
     }
     stacks = [{"node": "gpu-01", "runtime": {}, "plan": plan}]
     found = evaluate(
-        "audit | kubepin.tuning.gpu_pods_preflight(stacks, accept)", audit=AUDIT, stacks=stacks, accept=accept
+        "audit | kubepin.tuning.gpu_pods_preflight(stacks, accept, false)",
+        audit=PREFLIGHT,
+        stacks=stacks,
+        accept=accept,
     )
     plans = found["plans"].values()
     assert [problem["code"] for plan in plans for problem in plan["problems"]] == codes

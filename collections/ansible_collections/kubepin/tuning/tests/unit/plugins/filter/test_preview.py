@@ -7,18 +7,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.kubepin.tuning.tests.unit.samples.machines import topology_facts
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import UNSET, topology_facts
 
 Evaluate = Callable[..., Any]
-UNSET = (
-    "reserved_cpu_count",
-    "policy_options",
-    "topology_manager_policy",
-    "topology_manager_scope",
-    "memory_manager_policy",
-)
 SETTINGS = {
-    **dict.fromkeys(UNSET, ""),
+    **UNSET,
     "kubelet_version": "1.22.17",
     "reserved_cpus": "auto",
     "reserved_memory": "",
