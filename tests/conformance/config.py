@@ -238,7 +238,9 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
         entries = [(nodes[0], total // 2), (nodes[1], total - total // 2)]
     else:
         entries = [(dice.choice((nodes[0],) * 5 + (99,)), total)]
-    listed = [{"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0]
+    listed: list[dict[str, Any]] = [
+        {"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0
+    ]
     if listed and dice.random() < 0.1:
         listed[0]["limits"]["hugepages-2Mi"] = "4Mi"
     memory: dict[str, Any] = {"reservedMemory": listed} if dice.random() < 0.9 else {}
