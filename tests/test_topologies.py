@@ -30,6 +30,8 @@ def _read(name: str) -> Topology:
         pytest.param("one-socket", "0-31", 1, 1, 2, 16, id="one socket"),
         pytest.param("four-sockets", "0-191", 4, 4, 4, 96, id="four sockets"),
         pytest.param("adjacent-siblings", "0-127", 2, 2, 8, 32, id="adjacent siblings"),
+        pytest.param("xeon-8480c", "0-223", 2, 2, 2, 112, id="an L3 cache a socket"),
+        pytest.param("memory-only-node", "0-31", 2, 3, 4, 16, id="a NUMA node of memory alone"),
     ],
 )
 def test_generated_machines_read_as_told(
@@ -64,6 +66,11 @@ def test_numa_nodes_tell_memory_and_distance() -> None:
     assert "MemTotal:       134217728 kB" in files[f"{node}/meminfo"]
 
 
+def test_a_numa_node_of_memory_alone_has_no_cpu() -> None:
+    node = _read("memory-only-node")["numa_nodes"][2]
+    assert node == {"id": 2, "cpus": "", "memory": {"memory": 256 * 2**30, "hugepages-2Mi": 8 * 2**30}}
+
+
 def test_a_written_machine_reads_as_in_memory(tmp_path: Path) -> None:
     machine = Machine(sockets=1, cores_per_socket=4, l3_per_socket=2, numa_per_socket=2, gpus=(1,))
     write(tree(machine), tmp_path)
@@ -77,6 +84,7 @@ def test_a_written_machine_reads_as_in_memory(tmp_path: Path) -> None:
         pytest.param({"numa_per_socket": 3}, "numa_per_socket is 3", id="nodes do not divide the cores"),
         pytest.param({"l3_per_socket": 7}, "l3_per_socket is 7", id="caches do not divide the cores"),
         pytest.param({"gpus": (2,)}, "gpus is", id="no such node"),
+        pytest.param({"memory_mib": (1024,)}, "memory_mib is", id="a node without memory"),
     ],
 )
 def test_senseless_machines_are_refused(changes: dict[str, Any], message: str) -> None:

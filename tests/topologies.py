@@ -32,9 +32,9 @@ class Machine:
     """What a machine consists of. NUMA nodes and L3 caches divide the cores of a socket evenly, in their order.
 
     `gpus` holds the NUMA node of each GPU. `memory_mib` names the memory of each NUMA node; without it, they share
-    `memory_gib` evenly, and the tree has no /proc/meminfo. `huge_pages` is a number of pages of 2 MiB a node. With
-    `adjacent_siblings` the threads of a core have neighbouring numbers, as on POWER; otherwise all first threads come before
-    all second ones, as on x86.
+    `memory_gib` evenly, and the tree has no /proc/meminfo. Nodes that it has beyond those of the sockets have memory
+    alone (CXL, HBM). `huge_pages` is a number of pages of 2 MiB a node. With `adjacent_siblings` the threads of a core
+    have neighbouring numbers, as on POWER; otherwise all first threads come before all second ones, as on x86.
     """
 
     sockets: int = 2
@@ -58,9 +58,9 @@ class Machine:
         if any(node not in range(self.numa_nodes) for node in self.gpus):
             raise ValueError(f"gpus is {self.gpus}: expected NUMA nodes below {self.numa_nodes}")
 
-        if self.memory_mib and len(self.memory_mib) != self.numa_nodes:
+        if self.memory_mib and len(self.memory_mib) < self.numa_nodes:
             raise ValueError(
-                f"memory_mib is {self.memory_mib}: expected one number for each of {self.numa_nodes} NUMA nodes"
+                f"memory_mib is {self.memory_mib}: expected one number for each of {self.numa_nodes} NUMA nodes, or more"
             )
 
     @property
@@ -70,6 +70,11 @@ class Machine:
     @property
     def numa_nodes(self) -> int:
         return self.sockets * self.numa_per_socket
+
+    @property
+    def memory_nodes(self) -> int:
+        """The NUMA nodes with memory: those of the sockets, and those without CPUs."""
+        return max(self.numa_nodes, len(self.memory_mib))
 
     def cpus_of(self, core: int) -> list[int]:
         """The CPUs of a core, counted over the machine."""
@@ -100,8 +105,19 @@ MACHINES: Mapping[str, Machine] = {
     "adjacent-siblings": Machine(
         sockets=2, cores_per_socket=16, threads=4, l3_per_socket=4, adjacent_siblings=True, gpus=(1,)
     ),
+    "xeon-8480c": Machine(
+        cores_per_socket=56,
+        l3_per_socket=1,
+        gpus=_eight_gpus(2),
+        memory_gib=2048,
+        model="Intel(R) Xeon(R) Platinum 8480C",
+    ),
+    "memory-only-node": Machine(
+        cores_per_socket=8, l3_per_socket=2, gpus=(0, 1), memory_mib=(98304, 32768, 262144), huge_pages=4096
+    ),
 }
-"""Machines with a name. The EPYC ones are two sockets of 64 cores, 8 cores an L3 cache, with 8 GPUs."""
+"""Machines with a name. The EPYC ones are two sockets of 64 cores, 8 cores an L3 cache, with 8 GPUs; the Xeon ones two of 56
+cores, an L3 cache each."""
 
 
 def tree(machine: Machine) -> Tree:
@@ -110,7 +126,7 @@ def tree(machine: Machine) -> Tree:
     for core in range(machine.cores):
         for cpu in machine.cpus_of(core):
             files.update(_cpu(machine, core, cpu))
-    for node in range(machine.numa_nodes):
+    for node in range(machine.memory_nodes):
         files.update(_numa_node(machine, node))
     for number, node in enumerate(machine.gpus):
         files.update(_gpu(machine, number, node))
@@ -119,7 +135,7 @@ def tree(machine: Machine) -> Tree:
 
 def _memory(machine: Machine) -> Tree:
     """What the kernel says of the memory of all NUMA nodes together."""
-    pages = {f"{_PAGES}/hugepages-2048kB/nr_hugepages": str(machine.huge_pages * machine.numa_nodes)}
+    pages = {f"{_PAGES}/hugepages-2048kB/nr_hugepages": str(machine.huge_pages * machine.memory_nodes)}
     total = f"MemTotal: {sum(machine.memory_mib) * 1024} kB\nMemAvailable: {sum(machine.memory_mib) * 1024} kB"
     return {**pages, "proc/meminfo": f"{total}\nSwapTotal: 0 kB"} if machine.memory_mib else {}
 
@@ -137,12 +153,13 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 def _machine_wide(machine: Machine) -> Tree:
     cpus = f"0-{machine.cores * machine.threads - 1}"
-    nodes = f"0-{machine.numa_nodes - 1}" if machine.numa_nodes > 1 else "0"
+    nodes, with_cpus = (_list(range(count)) for count in (machine.memory_nodes, machine.numa_nodes))
     return {
         **{f"{_CPU}/{name}": cpus for name in ("online", "possible", "present")},
         f"{_CPU}/isolated": "",
         f"{_CPU}/smt/control": "on" if machine.threads > 1 else "off",
-        **{f"{_NODE}/{name}": nodes for name in ("online", "possible", "has_cpu", "has_memory")},
+        **{f"{_NODE}/{name}": nodes for name in ("online", "possible", "has_memory")},
+        f"{_NODE}/has_cpu": with_cpus,
     }
 
 
@@ -188,7 +205,7 @@ def _cpu(machine: Machine, core: int, cpu: int) -> Tree:
 
 
 def _numa_node(machine: Machine, node: int) -> Tree:
-    cpus = machine.cpus_of_part(node, machine.numa_nodes)
+    cpus = machine.cpus_of_part(node, machine.numa_nodes) if node < machine.numa_nodes else []
     evenly = machine.memory_gib * 1024 * 1024 // machine.numa_nodes
     kib = machine.memory_mib[node] * 1024 if machine.memory_mib else evenly
     folder = f"{_NODE}/node{node}"
@@ -197,7 +214,7 @@ def _numa_node(machine: Machine, node: int) -> Tree:
         **pages,
         f"{folder}/cpulist": _list(cpus),
         f"{folder}/cpumap": _mask(machine, cpus),
-        f"{folder}/distance": " ".join(str(_distance(machine, node, other)) for other in range(machine.numa_nodes)),
+        f"{folder}/distance": " ".join(str(_distance(machine, node, other)) for other in range(machine.memory_nodes)),
         f"{folder}/meminfo": f"Node {node} MemTotal:       {kib} kB\nNode {node} MemFree:        {kib} kB",
         **{f"{folder}/cpu{cpu}": f"-> ../../cpu/cpu{cpu}" for cpu in cpus},
     }

@@ -34,14 +34,19 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     setting_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.values import value_problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
+    DesiredSettings,
+    choose_settings,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan import desired_state
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import PROFILES
 
 from sandbox.settings import Version
 from tests.conformance import machines
 from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config
 
 NODE = "conformance-config"
-MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets")
+MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets", "memory-only-node")
 OPTIONS = (
     "full-pcpus-only",
     "distribute-cpus-across-numa",
@@ -59,6 +64,9 @@ GATES: Mapping[str, tuple[int, int]] = {
     "PodLevelResourceManagers": (36, 99),
 }
 """The minor versions of 1.x that know a feature gate, and let it be set."""
+PROFILE_SHARE = 0.2
+"""How many of the cases have the settings that kubepin chooses for a profile."""
+RESERVED = ("kubeReserved", "systemReserved")
 FLAGS_SHARE = 0.6
 """How many of the cases have kubepin's settings as flags, as kubepin puts them for kubelets before 1.30."""
 _QUANTITY = r"quantit|[Rr]eserved|[Ee]viction|total amount"
@@ -92,6 +100,7 @@ CAUSES: Mapping[str, str] = {
     "reserved_memory_invalid": rf"{_MEMORY}|{_QUANTITY}",
     "reserved_memory_missing": _MEMORY,
     "reserved_memory_sum": _MEMORY,
+    "reserved_memory_huge_pages": _MEMORY,
     "eviction_hard_invalid": r"eviction|total amount",
     "eviction_hard_percentage": rf"eviction|{_MEMORY}",
     "config_invalid": r"strict decoding|unmarshal|decode|no kind|Kind",
@@ -180,6 +189,8 @@ def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Cas
     config["featureGates"] = _settable(gates, version.minor) or None
     if config["memoryManagerPolicy"] == "Static" or dice.random() < 0.05:
         config.update(_draw_memory(dice, config, topology))
+    if dice.random() < PROFILE_SHARE:
+        config.update(_draw_profile(dice, config, topology, version))
     if version.minor in (21, 22) and not gates.get("MemoryManager", version.minor == 22):
         for name in ("memoryManagerPolicy", "reservedMemory"):  # without effect, whatever they say
             config[name] = None
@@ -190,6 +201,23 @@ def draw(seed: str, version: Version, topologies: Mapping[str, Topology]) -> Cas
             del config[name]
     flags = {name: config.pop(name) for name in MANAGED if flagged and name in config}
     return Case(seed, machine, config, flags, _draw_files(dice, {**config, **flags}, topology, version.minor))
+
+
+def _draw_profile(
+    dice: random.Random, config: Mapping[str, Any], topology: Topology, version: Version
+) -> dict[str, Any]:
+    """A sound start, and what kubepin makes of it for a profile. What it refuses remains as it was drawn."""
+    started: dict[str, Any] = {
+        **{name: {"memory": dice.choice(("1Gi", "1500M", "999999937", "7", "0"))} for name in RESERVED},
+        **dict.fromkeys((*MANAGED, *(f"{name}Cgroup" for name in RESERVED)), None),
+        "cpuManagerPolicy": "static",
+        "evictionHard": dice.choice(({"memory.available": "100Mi"}, {"memory.available": "1234567"}, None)),
+    }
+    base = {name: value for name, value in {**config, **started}.items() if value is not None}
+    now, _sources = effective_config("config", base, [], ["kubelet"])
+    desired = DesiredSettings("static", profile=dice.choice(PROFILES))
+    chosen = choose_settings(topology, now, str(version), desired)
+    return {**started, **({} if chosen.problems else chosen.settings)}
 
 
 def _settable(gates: dict[str, bool], minor: int) -> dict[str, bool]:
@@ -210,7 +238,11 @@ def _draw_memory(dice: random.Random, config: Mapping[str, Any], topology: Topol
         entries = [(nodes[0], total // 2), (nodes[1], total - total // 2)]
     else:
         entries = [(dice.choice((nodes[0],) * 5 + (99,)), total)]
-    listed = [{"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0]
+    listed: list[dict[str, Any]] = [
+        {"numaNode": node, "limits": {"memory": f"{amount}Mi"}} for node, amount in entries if amount >= 0
+    ]
+    if listed and dice.random() < 0.1:
+        listed[0]["limits"]["hugepages-2Mi"] = "4Mi"
     memory: dict[str, Any] = {"reservedMemory": listed} if dice.random() < 0.9 else {}
     return {**memory, "evictionHard": hard}
 

@@ -108,7 +108,10 @@ def _why_these(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
 
 def _why_spread(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
     if spread is Spread.NUMA:
-        return "The lowest cores of each NUMA node in turn, those with the fewest GPUs first: the nodes keep nearly the same room for pods."
+        return (
+            "The lowest cores of each NUMA node in turn, those with the fewest GPUs first. A lower reserved_cpu_count leaves whole NUMA "
+            "nodes to pods."
+        )
     if _is_whole_l3(topology, cpus):
         return "Whole L3 groups, of the NUMA nodes with the fewest GPUs: no pod shares its L3 cache with the system's reserved CPUs."
     return _why_this_node(topology, cpus)

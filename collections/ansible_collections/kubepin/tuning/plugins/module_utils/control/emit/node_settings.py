@@ -96,7 +96,11 @@ def settings_for(
         settings=settings,
         reservation=chosen.reservation.explanation,
         topology=example.topology,
-        notes=(*machine_notes(example.topology, chosen.reservation.cpus), *_untold(example, now, settings, version)),
+        notes=(
+            *chosen.notes,
+            *machine_notes(example.topology, chosen.reservation.cpus),
+            *_untold(example, now, settings, version),
+        ),
     )
     return found, []
 

@@ -137,6 +137,13 @@ def test_a_reserved_memory_of_a_dump_says_what_was_assumed() -> None:
     assert "checked against the kubelet's defaults" in note
 
 
+def test_a_profile_reaches_new_nodes_with_its_notes() -> None:
+    (numa,) = values(node(kubelet=kubelet(), kubelet_version="1.36.3", profile="numa"))
+    assert numa["topologyManagerPolicy"] == "restricted"
+    assert numa["reservedMemory"] == [{"numaNode": each, "limits": {"memory": "50Mi"}} for each in (0, 1)]
+    assert "does not align pods to L3 groups by itself" in notes(node(kubelet_version="1.22.17", profile="l3"))[0]
+
+
 def test_what_holds_only_beside_other_settings_of_the_node_is_said() -> None:
     gates = {"CPUManagerPolicyAlphaOptions": True}
     (note,) = notes(node(kubelet=kubelet(featureGates=gates), policy_options={"align-by-socket": True}))
