@@ -98,10 +98,11 @@ def conformance(version: str, configurations: int, sequences: int, *options: str
     )
 
 
-def cluster(name: str, version: str, *stages: Stage) -> tuple[Stage, ...]:
+def cluster(name: str, version: str, *stages: Stage, workers: int = 2) -> tuple[Stage, ...]:
     """Stages on a cluster of their own."""
+    fresh = ("tools/fresh-sandbox", name, version, str(workers))
     return (
-        Stage(f"{name}: cluster with Kubernetes {version}", ("tools/fresh-sandbox", name, version), required=True),
+        Stage(f"{name}: cluster with Kubernetes {version}", fresh, required=True),
         *stages,
         Stage(f"{name}: cluster removed", ("python3", "-m", "sandbox", "down", "--name", name), always=True),
     )
@@ -156,6 +157,7 @@ def everything() -> tuple[Lane, ...]:
     faults = campaign("all faults", "faults", "--output", "test-results/all-faults")
     permissions = campaign("permissions", "permissions", "--k8s", NEW)
     on_old = cluster("old", OLD, *scenarios("old", OLD, *ON_EVERY_VERSION, "refusals"))
+    on_three = cluster("three", NEW, *scenarios("three", NEW, "check"), workers=3)
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, checks, few_decisions = test()
@@ -167,7 +169,7 @@ def everything() -> tuple[Lane, ...]:
         *scenarios("drop-in", NEW, *ON_EVERY_VERSION, "benchmark_failures", "enforce", "uninstall", "kubespray"),
     )
     return (
-        replace(drop_in, stages=(*on_new, *on_newest, *on_old, faults, permissions)),
+        replace(drop_in, stages=(*on_new, *on_three, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
         replace(checks, stages=(*tests, SANITY, CORES, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),

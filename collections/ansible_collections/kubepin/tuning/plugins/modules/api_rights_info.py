@@ -31,7 +31,7 @@ options:
       - V(threads) covers what role C(gpu_pod_policy) needs in addition to V(enforce) to list the pods without a number of threads.
     type: list
     elements: str
-    choices: [check, audit, preview, tune, benchmark, patch, enforce, uninstall, threads, upgrade]
+    choices: [check, taint, audit, preview, tune, benchmark, patch, enforce, uninstall, threads, upgrade]
     required: true
   probe_namespace:
     description: Where the probe pod runs.

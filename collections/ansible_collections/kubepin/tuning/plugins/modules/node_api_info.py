@@ -220,9 +220,10 @@ node:
       description: Whether a run of kubepin cordoned it, according to the annotation C(kubepin.io/cordoned).
       type: bool
     labelled:
-      description: The CPU manager policy and the plan with which kubepin labelled it, null without a label.
+      description: The CPU manager policy and the plan with which kubepin labelled it, null without a label. C(untuned)
+        is whether it has the taint C(kubepin.io/untuned).
       type: dict
-      sample: {policy: static, plan: 3f8a0c51d2b7}
+      sample: {policy: static, plan: 3f8a0c51d2b7, untuned: false}
     boot_id:
       description: ID of the machine's current boot.
       type: str

@@ -7,11 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_label
-short_description: Label a node with its CPU manager policy, or remove the label
+short_description: Label a node with its CPU manager policy, taint it while it is untuned, or remove both
 version_added: 0.2.0
 author: The kubepin developers (@kubepin)
 description:
   - Sets the label C(kubepin.io/cpu-manager), by which pods can select nodes, and the annotation C(kubepin.io/plan).
+  - Sets or removes the taint C(kubepin.io/untuned=true:NoSchedule), which keeps new pods off a node that is not tuned.
+    Pods of DaemonSets need a toleration for it, too, such as those of the GPU's device plugin.
   - Runs on the control node.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
@@ -27,18 +29,22 @@ options:
     type: str
     required: true
   state:
-    description: V(present) sets label and annotation, V(absent) removes both.
+    description: V(present) sets what the other options name, V(absent) removes label, annotation and taint.
     type: str
     choices: [present, absent]
     default: present
   policy:
-    description: The CPU manager policy that was verified. Required with O(state=present).
+    description: The CPU manager policy that was verified. Not set - label and annotation stay as they are.
     type: str
     choices: [none, static]
   plan:
     description: The ID of the settings that were verified, as RV(kubepin.tuning.kubelet_cpu_manager#module:plan_id).
-      Required with O(state=present).
+      Required with O(policy).
     type: str
+  untuned:
+    description: Whether the node has the taint. Not set - the taint stays as it is.
+    type: bool
+    version_added: 0.2.0
 seealso:
   - module: kubepin.tuning.kubelet_cpu_manager
   - module: kubepin.tuning.node_api_info
@@ -51,14 +57,21 @@ EXAMPLES = r"""
     policy: static
     plan: 3f8a0c51d2b7
   delegate_to: localhost
+
+- name: Keep new pods off a node that is not tuned
+  kubepin.tuning.node_label:
+    node: gpu-02
+    untuned: true
+  delegate_to: localhost
 """
 
 RETURN = r"""
 labels:
-  description: The policy and the plan that the node has now, or would have in check mode; null if none.
+  description: The policy and the plan that the node has now, or would have in check mode; null if none. C(untuned) is
+    whether it has the taint.
   returned: success
   type: dict
-  sample: {policy: static, plan: 3f8a0c51d2b7}
+  sample: {policy: static, plan: 3f8a0c51d2b7, untuned: false}
 problems:
   description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
   returned: failure
@@ -76,7 +89,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api
     connect,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.cordon import change_node
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import label_patch, labels_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import (
+    UNLABELLED,
+    label_patch,
+    labels_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 OPTIONS: dict[str, t.Any] = {
@@ -86,21 +103,25 @@ OPTIONS: dict[str, t.Any] = {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "policy": {"type": "str", "choices": ["none", "static"]},
         "plan": {"type": "str"},
+        "untuned": {"type": "bool"},
     },
-    "required_if": [("state", "present", ["policy", "plan"])],
+    "required_together": [("policy", "plan")],
+    "required_if": [("state", "present", ["policy", "untuned"], True)],
 }
 
 
 def run(module: Module) -> None:
-    """Label the node, or remove the label."""
+    """Label or taint the node, or remove label and taint."""
     params = module.params
-    present = params["state"] == "present"
-    after = {name: params[name] if present else None for name in ("policy", "plan")}
+    given = {name: params[name] for name in UNLABELLED if params[name] is not None}
+    wanted = given if params["state"] == "present" else UNLABELLED
     before: dict[str, t.Any] = {}
+    after: dict[str, t.Any] = {}
 
     def change(node: JsonObject) -> JsonObject | None:
         before.update(labels_of(node))
-        return label_patch(node, **after)
+        after.update({**before, **wanted})
+        return label_patch(node, after)
 
     try:
         changed = change_node(connect(module), params["node"], change, module.check_mode)

@@ -80,7 +80,8 @@ _BUDGETS = Rule("policy", ("poddisruptionbudgets",), ("list",))
 _CHECK = (_NODES, _CONFIGZ, _PODS)
 _AUDIT = (*_CHECK, *_OWNERS)
 _PREVIEW = (*_AUDIT, _BUDGETS)
-_DRAIN = (Rule("", ("nodes",), ("patch",)), Rule("", ("pods/eviction",), ("create",)))
+_PATCH_NODES = Rule("", ("nodes",), ("patch",))
+_DRAIN = (_PATCH_NODES, Rule("", ("pods/eviction",), ("create",)))
 _POD_OF_OURS = (
     Rule("", ("pods",), ("create", "delete", "get")),
     Rule("", ("pods/log",), ("get",)),
@@ -117,6 +118,7 @@ _ENFORCE = (
 
 PURPOSES: Mapping[str, tuple[Rule, ...]] = {
     "check": _CHECK,
+    "taint": (_NODES, _PATCH_NODES),
     "audit": _AUDIT,
     "preview": _PREVIEW,
     "tune": _TUNE,

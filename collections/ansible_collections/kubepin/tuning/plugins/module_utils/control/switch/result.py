@@ -71,6 +71,7 @@ def plan_fact(
     take_over: bool = False,
     state: str = "present",
     accept_missing_gpus: bool = False,
+    taint_untuned: bool = False,
 ) -> dict[str, Any]:
     """The fact `kubepin_plan`: what would change on one node, or everything that prevents it.
 
@@ -85,6 +86,7 @@ def plan_fact(
     :param take_over: whether to work on a node that another run or program may still be working on
     :param state: `present`, `rolled_back` or `absent`, as requested
     :param accept_missing_gpus: whether to switch a node that should offer GPUs, and does not
+    :param taint_untuned: whether nodes without the static policy get a taint
     """
     node: Data = api.get("node") or {}
     work: Data = node.get("work") or {}
@@ -108,6 +110,7 @@ def plan_fact(
     watched = math.ceil(period) + PROBE_MARGIN_SECONDS if probe_seconds is None else int(probe_seconds)
     problems += [*period_problems, *_time_problems(watched, period, int(timeout))]
     drain: Data = node.get("drain") or {}
+    untuned = taint_untuned and state != "absent" and kubelet.get("policy") != "static"
     left_alone = [f"{problem.subject} {problem.finding}" for problem in occupied]
     gpus = (node.get("allocatable") or {}).get("gpu", 0)
     gpus_free = max(0, gpus - drain.get("gpus_kept", 0))
@@ -143,7 +146,13 @@ def plan_fact(
         },
         **{name: kubelet.get(name) or [] for name in ("leftovers", "remaining")},
         "plan_id": kubelet.get("plan_id"),
-        "relabels": not problems and (changed or _relabels(kubelet, node.get("labelled") or {}, state)),
+        "relabels": not problems and (changed or _relabels(kubelet, node.get("labelled") or {}, state, untuned)),
+        "untuned": untuned,
+        "taints": taint_untuned
+        and changed
+        and not problems
+        and state == "present"
+        and kubelet["policy_before"] != "static",
         "cordoned_before": bool(node.get("unschedulable")) and not node.get("cordoned_by_kubepin"),
         "gpu_resource": node.get("gpu_resource"),
         "gpus_before": gpus,
@@ -156,11 +165,12 @@ def plan_fact(
     }
 
 
-def _relabels(kubelet: Data, labelled: Data, state: str) -> bool:
+def _relabels(kubelet: Data, labelled: Data, state: str, untuned: bool) -> bool:
     """Whether the labels of a node that needs no switch are to change. A node that was never switched gets none."""
     if state == "absent":
         return any(labelled.values())
-    return state == "present" and labelled != {"policy": kubelet.get("policy"), "plan": kubelet.get("plan_id")}
+    wanted = {"policy": kubelet.get("policy"), "plan": kubelet.get("plan_id"), "untuned": untuned}
+    return state == "present" and labelled != wanted
 
 
 def _gpu_probe(kubelet: Data, node: Data, gpus_free: int) -> GpuProbe:
@@ -252,7 +262,7 @@ def host_facts(
 
 def _plan_of(asked: Data, kubelet: Data, api: Data) -> dict[str, Any]:
     answer = (api.get("nodes") or {}).get(asked["node"], api)
-    names = ("accept_old_kubelet", "probe_seconds", "timeout", "take_over", "state")
+    names = ("accept_old_kubelet", "probe_seconds", "timeout", "take_over", "state", "taint_untuned")
     # the way back to the old settings stays open
     accepted = asked["accept_missing_gpus"] or asked["state"] != "present"
     return plan_fact(kubelet, answer, accept_missing_gpus=accepted, **{name: asked[name] for name in names})

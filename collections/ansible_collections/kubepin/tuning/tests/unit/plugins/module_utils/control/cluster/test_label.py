@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import (
     PLAN_ANNOTATION,
     POLICY_LABEL,
+    UNLABELLED,
     label_patch,
     labels_of,
     plan_id,
@@ -29,8 +30,8 @@ def test_the_same_settings_have_the_same_id_whatever_their_order_and_what_is_uns
 
 
 def test_a_node_that_says_so_already_is_not_patched() -> None:
-    assert label_patch(node("static", "abc"), "static", "abc") is None
-    assert label_patch(node(), None, None) is None
+    assert label_patch(node("static", "abc"), {"policy": "static", "plan": "abc", "untuned": False}) is None
+    assert label_patch(node(), UNLABELLED) is None
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,11 @@ def test_a_node_that_says_so_already_is_not_patched() -> None:
     ],
 )
 def test_the_patch_sets_both_and_leaves_other_labels(before: Any, after: Any) -> None:
-    assert label_patch(node(*before), *after) == {
+    says = {"policy": after[0], "plan": after[1], "untuned": False}
+    assert label_patch(node(*before), says) == {
         "metadata": {"labels": {POLICY_LABEL: after[0]}, "annotations": {PLAN_ANNOTATION: after[1]}}
     }
-    assert labels_of(node(*after)) == {"policy": after[0], "plan": after[1]}
+    assert labels_of(node(*after)) == says
 
 
 def test_an_uninstallation_may_do_what_a_switch_may_and_remove_the_policy() -> None:

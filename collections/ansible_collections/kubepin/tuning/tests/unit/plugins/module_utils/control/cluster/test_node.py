@@ -46,7 +46,7 @@ def test_facts() -> None:
         "configz": CONFIGZ,
         "configz_error": None,
         "cordoned_by_kubepin": False,
-        "labelled": {"policy": None, "plan": None},
+        "labelled": {"policy": None, "plan": None, "untuned": False},
         "boot_id": None,
         "addresses": [{"type": "InternalIP", "address": "10.0.0.11"}],
         "taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}],

@@ -101,6 +101,7 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
             "timeout": 120,
             "take_over": False,
             "accept_missing_gpus": False,
+            "taint_untuned": False,
         }
         return {
             "inventory_hostname": name,
@@ -138,7 +139,13 @@ def test_all_hosts_are_planned_at_once_and_only_those_with_nothing_to_do_have_a_
 
 def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
     asked = {"node": "a", "state": "present", "accept_old_kubelet": False, "gpu_label": "GPU"}
-    asked |= {"probe_seconds": 15, "timeout": 120, "take_over": False, "accept_missing_gpus": False}
+    asked |= {
+        "probe_seconds": 15,
+        "timeout": 120,
+        "take_over": False,
+        "accept_missing_gpus": False,
+        "taint_untuned": False,
+    }
     host = {"inventory_hostname": "a", "__cpu_manager_asked": asked, "__cpu_manager_planned": KUBELET}
     facts = host_facts([host], {"failed": True, "msg": "no API"}, False)
     assert facts["a"]["kubepin_plan"]["problems"] == [module_failed("no API").to_dict()]
@@ -315,7 +322,7 @@ def result(**changes: Any) -> dict[str, Any]:
 
 def to_uninstall(labelled: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The plan for a node whose settings need not go back."""
-    node = {**NODE, "labelled": labelled or {"policy": None, "plan": None}}
+    node = {**NODE, "labelled": labelled or {"policy": None, "plan": None, "untuned": False}}
     return plan_fact({**KUBELET, "settings": [], **changes}, {"node": node}, state="absent")
 
 
@@ -332,7 +339,10 @@ def to_uninstall(labelled: dict[str, Any] | None = None, **changes: Any) -> dict
         ({"state": "absent", "check_mode": True}, "would_uninstall"),
         ({"state": "absent", "plan": to_uninstall(leftovers=["/var/lib/kubepin/lock"])}, "uninstalled"),
         ({"state": "absent", "plan": to_uninstall()}, "not_installed"),
-        ({"state": "absent", "plan": to_uninstall(labelled={"policy": "none", "plan": "abc"})}, "uninstalled"),
+        (
+            {"state": "absent", "plan": to_uninstall(labelled={"policy": "none", "plan": "abc", "untuned": False})},
+            "uninstalled",
+        ),
     ],
 )
 def test_outcome(changes: dict[str, Any], outcome: str) -> None:
@@ -405,7 +415,7 @@ def test_gpus_that_are_not_back_are_accepted_and_said_in_notes_and_verification(
 def test_only_nodes_that_change_and_whose_kubelet_was_just_started_are_waited_for() -> None:
     def host(name: str, state: str = "present", **kubelet: Any) -> dict[str, Any]:
         asked = {"node": name, "state": state, "accept_old_kubelet": False, "gpu_label": "GPU", "probe_seconds": None}
-        asked |= {"timeout": 90, "take_over": False, "accept_missing_gpus": False}
+        asked |= {"timeout": 90, "take_over": False, "accept_missing_gpus": False, "taint_untuned": False}
         return {
             "inventory_hostname": name,
             "__cpu_manager_asked": asked,
@@ -520,8 +530,43 @@ def test_when_the_labels_of_a_node_change(
     state: str, settings: list[Any], labelled: tuple[str | None, str | None], relabels: bool
 ) -> None:
     kubelet = {**KUBELET, "settings": settings, "plan_id": "abc"}
-    node = {**NODE, "labelled": dict(zip(("policy", "plan"), labelled, strict=True))}
+    node = {**NODE, "labelled": {**dict(zip(("policy", "plan"), labelled, strict=True)), "untuned": False}}
     assert plan_fact(kubelet, {"node": node}, state=state)["relabels"] is relabels
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "policies", "changed", "expected"),
+    [
+        pytest.param(True, "present", ("none", "static"), True, (True, False, True), id="tainted until it is tuned"),
+        pytest.param(False, "present", ("none", "static"), True, (False, False, True), id="not asked for"),
+        pytest.param(True, "present", ("static", "static"), True, (False, False, True), id="another reservation"),
+        pytest.param(True, "rolled_back", ("static", "none"), True, (False, True, True), id="rolled back"),
+        pytest.param(True, "absent", ("static", "none"), True, (False, False, True), id="uninstalled"),
+        pytest.param(True, "present", ("none", "none"), False, (False, True, True), id="planned without the policy"),
+        pytest.param(False, "present", ("static", "static"), False, (False, False, False), id="as planned"),
+    ],
+)
+def test_an_untuned_node_is_tainted_only_if_that_is_asked_for(
+    asked: bool, state: str, policies: tuple[str, str], changed: bool, expected: tuple[bool, bool, bool]
+) -> None:
+    kubelet = {
+        **KUBELET,
+        "settings": KUBELET["settings"] if changed else [],
+        "changes": KUBELET["changes"] if changed else [],
+        "policy_before": policies[0],
+        "policy": policies[1],
+        "plan_id": "abc",
+    }
+    node = {**NODE, "labelled": {"policy": policies[1], "plan": "abc", "untuned": False}}
+    plan = plan_fact(kubelet, {"node": node}, state=state, taint_untuned=asked)
+    assert (plan["taints"], plan["untuned"], plan["relabels"]) == expected
+
+
+def test_a_taint_that_is_left_is_removed_from_a_tuned_node() -> None:
+    kubelet = {**KUBELET, "settings": [], "changes": [], "plan_id": "abc"}
+    node = {**NODE, "labelled": {"policy": "static", "plan": "abc", "untuned": True}}
+    plan = plan_fact(kubelet, {"node": node})
+    assert (plan["relabels"], plan["untuned"]) == (True, False)
 
 
 def test_a_refused_node_is_not_labelled() -> None:
