@@ -224,15 +224,21 @@ def codes() -> list[Code]:
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "InvalidText" for base in node.bases):
-                [code] = [
-                    part.value for part in node.body if isinstance(part, ast.Assign) and part.targets[0].id == "code"
-                ]  # type: ignore[attr-defined]   # a name
-                found.add(Code(str(ast.literal_eval(code)), domain, (ast.get_docstring(node) or "").split("\n")[0]))
+                meaning = (ast.get_docstring(node) or "").split("\n")[0]
+                found |= {Code(code, domain, meaning) for code in _class_codes(node)}
             elif path.name == "problems.py" and isinstance(node, ast.Call) and _words_a_problem(node):
                 code = named.get(getattr(node.args[0], "id", ""), getattr(node.args[0], "value", None))
                 if isinstance(code, str) and re.fullmatch("[a-z][a-z0-9_]+", code):
                     found.add(Code(code, domain, " ".join(map(_template, node.args[1:3]))))
     return sorted(found)
+
+
+def _class_codes(node: ast.ClassDef) -> list[str]:
+    """The value of the class's `code`."""
+    values = (
+        part for part in node.body if isinstance(part, ast.Assign) and getattr(part.targets[0], "id", "") == "code"
+    )
+    return [str(ast.literal_eval(part.value)) for part in values]
 
 
 def _words_a_problem(call: ast.Call) -> bool:

@@ -10,9 +10,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import jsonschema
 import pytest
 import yaml
 
@@ -102,3 +106,55 @@ def test_the_pipeline_and_navigator_s_settings_are_yaml_of_the_expected_kind() -
     assert job["image"] == navigator["execution-environment"]["image"]
     (kept,) = job["artifacts"]["paths"]
     assert kept == "runs/audit/gpu-pods/"
+
+
+def test_the_rulebook_is_one_that_ansible_lint_s_schema_takes_and_runs_playbooks_that_there_are() -> None:
+    rulebook = yaml.safe_load((EXAMPLES / "eda/kubepin-rulebook.yml").read_text())
+    schema = json.loads(resources.files("ansiblelint").joinpath("schemas/rulebook.json").read_text())
+    jsonschema.validate(rulebook, schema)
+    names = [rule["action"]["run_playbook"]["name"] for rules in rulebook for rule in rules["rules"]]
+    assert all((PROJECT / f"playbooks/{name.removeprefix('kubepin.tuning.')}.yml").is_file() for name in names)
+    alerts = yaml.safe_load((EXAMPLES / "monitoring/kubepin-rules.yml").read_text())["groups"]
+    known = {rule["alert"] for group in alerts for rule in group["rules"]}
+    asked = re.findall(r'alertname == "(\w+)"', json.dumps(rulebook).replace('\\"', '"'))
+    assert asked == ["KubepinNodeUntuned"]
+    assert known.issuperset(asked)
+
+
+@pytest.mark.parametrize("name", ["awx-schedule.yml", "drift-webhook.yml"])
+def test_the_plays_are_ones_that_ansible_takes(name: str) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["ansible-playbook", "--syntax-check", str(EXAMPLES / name)]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class Webhook(BaseHTTPRequestHandler):
+    """Keeps what is sent to it."""
+
+    bodies: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+
+def test_the_webhook_gets_the_nodes_of_the_newest_report_that_are_not_as_planned(tmp_path: Path) -> None:
+    for run, outcomes in (("old", ["drifted"]), ("new", ["as_planned", "drifted", "not_checked"])):
+        folder = tmp_path / run / "check"
+        folder.mkdir(parents=True)
+        nodes = [{"node": f"gpu-{number}", "outcome": outcome} for number, outcome in enumerate(outcomes)]
+        (folder / "check.json").write_text(json.dumps({"schema": 1, "nodes": nodes}))
+    os.utime(tmp_path / "old/check/check.json", (0, 0))
+    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        given = {"kubepin_runs": str(tmp_path), "drift_webhook_url": f"http://127.0.0.1:{server.server_port}/"}
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        command = ["ansible-playbook", str(EXAMPLES / "drift-webhook.yml"), "-e", json.dumps(given)]
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (body,) = Webhook.bodies
+    assert [node["node"] for node in body["nodes"]] == ["gpu-1", "gpu-2"]
+    assert body["text"] == "GPU nodes that are not as planned: gpu-1, gpu-2"

@@ -61,6 +61,12 @@ options:
     description: RV(switch_id) of the caller's own switch, to confirm it, or to undo it with O(state=recovered) without
       waiting.
     type: str
+  boot_guard:
+    description:
+      - Whether a systemd unit, which runs before the kubelet at each boot, moves state files aside that the kubelet would refuse
+        because the machine has other CPUs or other memory than before. It moves them to C(/var/lib/kubepin/boot-guard).
+      - If it is not given, the guard stays as it is.
+    type: bool
   running_config:
     description:
       - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz).
@@ -308,6 +314,7 @@ ARGUMENT_SPEC = {
         "elements": "dict",
         "options": {"numa_node": {"type": "int", "required": True}, "limits": {"type": "dict", "required": True}},
     },
+    "boot_guard": {"type": "bool"},
     "running_config": {"type": "dict"},
     "accept_not_restarted": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},

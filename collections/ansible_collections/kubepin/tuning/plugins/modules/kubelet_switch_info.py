@@ -63,6 +63,10 @@ boot_id:
   description: The ID of this boot, which the API also shows for the node.
   returned: success
   type: str
+boot_guard:
+  description: The files of the boot guard, and their texts; null for a file that does not exist.
+  returned: success
+  type: dict
 unfinished:
   description: The ID of an interrupted switch, or null.
   returned: success
@@ -97,6 +101,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import GUARD_FILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_unreadable
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
@@ -129,6 +134,7 @@ def main() -> None:
             "topology": read_topology(),
             "sources": read_sources(run),
             "boot_id": node.boot_id(),
+            "boot_guard": {path: node.read(path) for path in GUARD_FILES},
             **journal_facts(journal, node),
         }
         if module.params["history"]:

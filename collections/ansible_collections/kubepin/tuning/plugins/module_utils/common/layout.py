@@ -17,6 +17,13 @@ DROP_IN_DIR = f"{KUBERNETES}/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 """kubepin's file in the kubelet's drop-in directory."""
 
+GUARD_PROGRAM = f"{HOME}/boot-guard.py"
+GUARD_UNIT = "/etc/systemd/system/kubepin-boot-guard.service"
+GUARD_DROP_IN = "/etc/systemd/system/multi-user.target.d/90-kubepin-boot-guard.conf"
+GUARD_FILES = (GUARD_PROGRAM, GUARD_UNIT, GUARD_DROP_IN)
+GUARD_FOLDER = f"{HOME}/boot-guard"
+"""Where the boot guard moves state files that the kubelet would refuse."""
+
 RUNTIME_FOLDERS = {
     "containerd": "/var/lib/containerd",
     "cri-o": "/var/lib/containers",

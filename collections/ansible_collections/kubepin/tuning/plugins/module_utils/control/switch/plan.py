@@ -66,6 +66,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     runs_memory_manager,
     version_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.boot_guard import (
+    DesiredGuard,
+    guard_changes,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     ChosenSettings,
     DesiredSettings,
@@ -153,11 +157,13 @@ def plan_switch(
     desired: DesiredSettings,
     running: Config | None = None,
     accept_not_restarted: bool = False,
+    guard: DesiredGuard | None = None,
 ) -> Plan:
     """The changes that make the kubelet run as desired, or every problem with that.
 
     :param running: the configuration that the kubelet runs with, as /configz says; None if unknown
     :param accept_not_restarted: whether it may differ from the files and flags in settings that the switch does not set
+    :param guard: None leaves the boot guard as it is
     """
     now: Config = kubelet.effective
     version = kubelet.version
@@ -174,6 +180,9 @@ def plan_switch(
     problems = [*_awakened(kubelet, files), *_overruled(kubelet, files, settings)]
     if problems:
         return Plan(problems=problems, reservation=reservation)
+    if guard:
+        after, _sources = effective_after(kubelet, files)
+        files += guard_changes(guard, desired_state(topology, after, version), endpoint_of(kubelet))
     plan = _complete(
         topology,
         kubelet,

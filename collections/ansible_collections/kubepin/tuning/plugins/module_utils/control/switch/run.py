@@ -11,7 +11,7 @@ from dataclasses import asdict, fields, replace
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, GUARD_DROP_IN
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     takes_whole_cores,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.boot_guard import DesiredGuard
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
     History,
@@ -78,12 +79,20 @@ class SwitchRun:
 
     :param call: runs a module on the node, in check mode if this run is in check mode
     :param result: grows with what is known
+    :param guard_program: the text of `node/boot_guard.py`
     """
 
     def __init__(
-        self, call: Call, params: t.Mapping[str, t.Any], check_mode: bool, result: Result, write_archive: WriteArchive
+        self,
+        call: Call,
+        params: t.Mapping[str, t.Any],
+        check_mode: bool,
+        result: Result,
+        write_archive: WriteArchive,
+        guard_program: str,
     ) -> None:
         self._call = call
+        self._guard_program = guard_program
         self._write_archive = write_archive
         self._params = params
         self._check_mode = check_mode
@@ -130,6 +139,7 @@ class SwitchRun:
         )
         self._topology = Topology.of(read["topology"])
         self._kubelet = decode_kubelet(read["sources"])
+        self._guard: dict[str, str | None] = read["boot_guard"]
         self._unfinished: str | None = read["unfinished"]
         self._committed: Result | None = read["committed"]
         if history:
@@ -196,7 +206,10 @@ class SwitchRun:
         committed = self._committed
         compared = (self._params["running_config"], self._params["accept_not_restarted"])
         if self._params["state"] == "present" or committed is None:
-            return plan_switch(self._topology, self._kubelet, desired_settings(self._params), *compared), None
+            wanted = self._params["boot_guard"]
+            program = self._guard_program if wanted else None
+            guard = None if wanted is None else DesiredGuard(program, self._guard)
+            return plan_switch(self._topology, self._kubelet, desired_settings(self._params), *compared, guard), None
         # a broken kubelet may not report its version
         version = self._kubelet.version or committed["kubelet_version"]
         self._kubelet = replace(self._kubelet, version=version)
@@ -242,7 +255,10 @@ class SwitchRun:
             made = self._kubelet.layout.config_dir is None and DROP_IN_DIR in map(
                 posixpath.dirname, self._history.paths
             )
-            folders, endpoint = [DROP_IN_DIR] if made else [], asdict(endpoint_of(self._kubelet))
+            folders = [DROP_IN_DIR] if made else []
+            if GUARD_DROP_IN in self._history.paths:
+                folders.append(posixpath.dirname(GUARD_DROP_IN))
+            endpoint = asdict(endpoint_of(self._kubelet))
             self._switch("removed", archived=archived, folders=folders, endpoint=endpoint)
             self.result["archive"] = self._params["archive"]
         return True

@@ -7,6 +7,7 @@ import json
 import typing as t
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import GUARD_FILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
@@ -217,3 +218,25 @@ def test_check_mode_confirms_nothing(node: SimulatedNode, run: Run) -> None:
 
 def test_a_switch_that_is_not_there_cannot_be_confirmed(run: Run) -> None:
     assert "has no switch 20260101T000000.000Z" in run(state="confirmed", switch_id="20260101T000000.000Z")["msg"]
+
+
+def test_the_boot_guard_is_a_part_of_the_switch_and_goes_with_it(node: SimulatedNode, run: Run) -> None:
+    before = dict(node.files)
+    assert run(boot_guard=True)["changed"]
+    assert all(path in node.files for path in GUARD_FILES)
+    assert not run(boot_guard=True)["changed"]
+    assert not run()["changed"]
+    run(state="rolled_back")
+    assert not any(path in node.files for path in GUARD_FILES)
+    assert {path: text for path, text in node.files.items() if path in before and path != STATE} == {
+        path: text for path, text in before.items() if path != STATE
+    }
+
+
+def test_a_node_that_has_a_boot_guard_and_is_to_have_none_loses_it(node: SimulatedNode, run: Run) -> None:
+    run(boot_guard=True)
+    result = run(boot_guard=False)
+    assert [(change["path"], change["action"]) for change in result["changes"]] == [
+        (path, "removed") for path in GUARD_FILES
+    ]
+    assert not any(path in node.files for path in GUARD_FILES)
