@@ -78,11 +78,11 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.namespace import BenchmarkNamespace
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import API_ARGUMENTS, connect
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail_for
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -124,8 +124,7 @@ def run(module: Module) -> None:
             kept = namespace.reason_to_keep()
             changed = kept is None and namespace.remove()
     except (TuningError, OSError) as error:
-        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
-        module.fail_json(msg=str(failed), **failed.details)
+        fail_for(module, error)
     module.exit_json(changed=changed, kept=kept)
 
 

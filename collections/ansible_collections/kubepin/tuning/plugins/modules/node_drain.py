@@ -146,7 +146,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
@@ -164,7 +164,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.dra
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.mark import Mark, new_mark
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.process import this_process
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail_for
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
@@ -360,8 +360,7 @@ def run(module: Module) -> None:
             drained = drain(module, api)
             result = {**drained, "changed": drained["changed"] or result["changed"]}
     except (TuningError, OSError) as error:
-        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
-        module.fail_json(msg=str(failed), **failed.details)
+        fail_for(module, error)
     module.exit_json(**result)
 
 

@@ -82,7 +82,7 @@ problems:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     JsonObject,
@@ -94,7 +94,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.lab
     label_patch,
     labels_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module, fail_for
 
 OPTIONS: dict[str, t.Any] = {
     "argument_spec": {
@@ -126,8 +126,7 @@ def run(module: Module) -> None:
     try:
         changed = change_node(connect(module), params["node"], change, module.check_mode)
     except (TuningError, OSError) as error:
-        failed = error if isinstance(error, TuningError) else TuningError(*causes(error))
-        module.fail_json(msg=str(failed), **failed.details)
+        fail_for(module, error)
     module.exit_json(changed=changed, labels=after, diff={"before": before, "after": after})
 
 

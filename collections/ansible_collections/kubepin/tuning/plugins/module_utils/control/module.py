@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, joined, to_dicts
 
 
@@ -24,3 +25,8 @@ class Module(t.Protocol):
 def fail(module: Module, *problems: Problem, **result: t.Any) -> t.NoReturn:
     """End with a failure for these problems."""
     module.fail_json(msg=joined(problems), problems=to_dicts(problems), **result)
+
+
+def fail_for(module: Module, error: Exception) -> t.NoReturn:
+    """End with a failure for what was raised, a TuningError or another."""
+    fail(module, *causes(error), **(error.facts if isinstance(error, TuningError) else {}))

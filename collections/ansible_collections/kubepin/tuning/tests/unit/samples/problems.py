@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.assess.installer import Installer
@@ -43,6 +47,15 @@ _NAMED = {"reason": "a reason that ends with a full stop.", "remedy": "What to d
 def a_problem(finding: str) -> Problem:
     """A problem that only has to say this."""
     return Problem("sample", "", finding)
+
+
+@contextmanager
+def refused(*codes: str) -> Iterator[pytest.ExceptionInfo[TuningError]]:
+    """A block that must fail with problems of these codes, in this order; others may come between."""
+    with pytest.raises(TuningError) as caught:
+        yield caught
+    found = iter(problem.code for problem in caught.value.problems)
+    assert all(code in found for code in codes), f"{codes} are not among {[p.code for p in caught.value.problems]}"
 
 
 def wordings(module: ModuleType) -> dict[str, Problem]:

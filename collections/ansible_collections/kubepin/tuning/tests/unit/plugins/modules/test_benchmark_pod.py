@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.pod import (
     Failure,
     PodLog,
@@ -20,7 +19,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import api as cluster_api
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.modules import benchmark_pod
-from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem, refused
 
 OURS = {"app.kubernetes.io/managed-by": "kubepin"}
 
@@ -473,11 +472,11 @@ def test_every_returned_field_is_documented() -> None:
 def test_a_file_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "static-round-1.jsonl").mkdir()
     files = benchmark_pod.PodFiles(str(tmp_path), request())
-    with pytest.raises(TuningError, match="cannot be read"):
+    with refused("timings_unreadable"):
         files.read(1)
-    with pytest.raises(TuningError, match="cannot be written"):
+    with refused("timings_not_writable"):
         files.add(PodLog((line("block"),), ()))
-    with pytest.raises(TuningError, match="does not exist"):
+    with refused("folder_missing"):
         benchmark_pod.PodFiles(str(tmp_path / "none"), request()).check_folder()
 
 

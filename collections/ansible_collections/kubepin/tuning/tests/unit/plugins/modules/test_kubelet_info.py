@@ -9,7 +9,7 @@ import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import sources
-from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem, refused
 
 MODULES = "ansible_collections.kubepin.tuning.plugins.modules"
 Answer = t.Callable[..., t.Dict[str, t.Any]]
@@ -68,6 +68,6 @@ def test_a_kubelet_that_ended_since_is_refused_with_its_own_words() -> None:
         {**service, "main_pid": 8},
         {"main_pid": None, "active_state": "activating", "sub_state": "auto-restart"},
     ):
-        with pytest.raises(TuningError, match="process 7 has ended since it was verified") as caught:
+        with refused("kubelet_not_staying_up") as caught:
             module.refuse_another_process(now, 7, ["I0101 started", "E0101 Failed to run kubelet: no room"])
         assert caught.value.details["first_cause"] == "E0101 Failed to run kubelet: no room"

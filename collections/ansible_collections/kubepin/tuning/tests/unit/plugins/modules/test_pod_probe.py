@@ -12,7 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.verification_pod import ProbeRequest
 from ansible_collections.kubepin.tuning.plugins.modules import pod_probe
-from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem, refused
 
 NO_API: Any = None
 
@@ -120,7 +120,7 @@ def test_a_rejection_that_only_an_event_tells_of_is_seen(monkeypatch: pytest.Mon
 
 def test_a_probe_that_is_rejected_until_the_timeout_says_so_and_leaves_no_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     node = RejectingNode(rejections=999)
-    with pytest.raises(TuningError, match=r"rejects the probe pod .* its device plugin is not back"):
+    with refused("probe_rejected"):
         probe_of(node, monkeypatch, retry_rejected=True)
     assert node.pods > 2
     assert node.live is None
@@ -128,7 +128,7 @@ def test_a_probe_that_is_rejected_until_the_timeout_says_so_and_leaves_no_pod(mo
 
 def test_a_probe_is_rejected_at_once_if_nobody_asked_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
     node = RejectingNode(rejections=1)
-    with pytest.raises(TuningError, match="rejects the probe pod"):
+    with refused("probe_rejected"):
         probe_of(node, monkeypatch)
     assert node.pods == 1
 
@@ -138,7 +138,7 @@ def test_a_probe_ends_as_soon_as_the_kubelet_has_ended_and_waits_for_nobody_to_r
 ) -> None:
     clock = {"now": 0.0}
     node = EndingKubelet(clock, ends_at=5)
-    with pytest.raises(TuningError, match="the kubelet of node n1 has ended"):
+    with refused("kubelet_ended"):
         probe_of(node, monkeypatch, clock)
     assert clock["now"] <= 7
     assert node.asked_to_remove

@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.records import BEGUN, COMMITTED, SCHEMA
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
 
 STATE = {
     "policy": "static",
@@ -130,5 +131,5 @@ def test_a_damaged_journal_is_named_with_the_way_out(tmp_path: Path, content: An
 
 def test_a_folder_with_the_name_of_a_journal_is_named_too(tmp_path: Path) -> None:
     (tmp_path / f"{FIRST}.json").mkdir()
-    with pytest.raises(TuningError, match=rf"{FIRST}\.json cannot be read as a journal"):
+    with refused("journal_unreadable"):
         Journal(Files(), str(tmp_path)).unfinished()

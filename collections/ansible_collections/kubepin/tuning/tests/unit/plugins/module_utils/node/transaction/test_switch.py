@@ -35,6 +35,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.sw
     wait_for_held_switch,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.verification import PodCpus
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
     OLD,
@@ -140,7 +141,7 @@ def test_a_held_switch_whose_kubelet_ended_meanwhile_is_undone_with_its_words() 
     node, switch, journal, record = held_switch()
     node.log.append("panic: late")
     node.boot()
-    with pytest.raises(TuningError, match="did not stay up") as caught:
+    with refused("kubelet_not_staying_up") as caught:
         switch.confirm(journal.of(record.id), None)
     assert (caught.value.details["undone"], caught.value.details["first_cause"]) == (True, "panic: late")
     assert (node.policy, node.running, journal.of(record.id).status) == ("none", True, UNDONE)
@@ -148,7 +149,7 @@ def test_a_held_switch_whose_kubelet_ended_meanwhile_is_undone_with_its_words() 
 
 def test_a_held_switch_is_undone_if_the_pod_did_not_get_its_cpus() -> None:
     node, switch, journal, record = held_switch()
-    with pytest.raises(TuningError, match="run on CPUs 0-1, and the kubelet's state file gives it no exclusive CPUs"):
+    with refused("policy_not_in_force"):
         switch.confirm(journal.of(record.id), PodCpus("uid-1", "probe", "0-1"))
     assert (node.policy, node.running) == ("none", True)
 
@@ -156,7 +157,7 @@ def test_a_held_switch_is_undone_if_the_pod_did_not_get_its_cpus() -> None:
 def test_a_held_switch_that_another_run_has_undone_is_no_success() -> None:
     node, switch, journal, record = held_switch()
     switch.undo(record, ONLINE)
-    with pytest.raises(TuningError, match="was undone meanwhile by another run"):
+    with refused("switch_undone_meanwhile"):
         switch.confirm(journal.of(record.id), None)
     assert node.policy == "none"
 
@@ -178,7 +179,7 @@ def test_a_run_is_refused_if_another_one_confirms_its_held_switch_meanwhile() ->
             switch.confirm(record, None)
 
     node.sleep = confirmed_meanwhile  # type: ignore[method-assign]  # the other run acts while this one sleeps
-    with pytest.raises(TuningError, match=r"another run is changing this node right now\. Wait for it to end"):
+    with refused("another_run_active"):
         wait_for_held_switch(node, journal, own=None)
 
 
@@ -197,7 +198,7 @@ def test_a_run_that_waited_for_the_lock_leaves_a_switch_alone_that_was_held_mean
     monkeypatch.setattr(switch_module, "NodeLock", locked_by_another_run)
     with sole_use(node, journal, own=None):
         assert 44 < node.clock < 60
-        with pytest.raises(TuningError, match="was begun by another run after this one was planned"):
+        with refused("switch_begun_meanwhile"):
             switch.apply(PLAN)
     assert (node.policy, journal.unfinished() is not None) == ("static", True)
 
@@ -214,13 +215,13 @@ def test_a_committed_switch_that_does_not_verify_any_more_is_told_and_left() -> 
     switch, journal = switch_on(node)
     record, _outcome = switch.apply(PLAN)
     node.boot()
-    with pytest.raises(TuningError, match="did not stay up"):
+    with refused("kubelet_not_staying_up"):
         switch.confirm(record, None)
     assert (node.policy, journal.committed()) == ("static", record)
 
 
 def test_a_switch_that_is_not_there_cannot_be_confirmed() -> None:
-    with pytest.raises(TuningError, match="has no switch 20260101T000000"):
+    with refused("switch_unknown"):
         switch_on(SimulatedNode())[1].of("20260101T000000.000Z")
 
 
@@ -243,7 +244,7 @@ def test_a_kubelet_that_fails_both_ways_stays_unfinished_for_the_next_run() -> N
     node.fails_with = "panic: broken"
     switch, journal = switch_on(node)
     node.boot = lambda: node.__dict__.update(running=False)  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match="Undoing it did not verify either") as caught:
+    with refused("switch_not_undone") as caught:
         switch.apply(PLAN)
     assert caught.value.details["undone"] is False
     assert node.files[ENV] == OLD
@@ -340,7 +341,7 @@ def test_settings_that_fail_are_undone_although_no_journal_can_be_written_any_mo
     assert (node.policy, node.running, node.drafts) == ("none", True, [])
     record = journal.unfinished()
     assert record is not None
-    with pytest.raises(TuningError, match=r"was undone\. .*Make room there") as caught:
+    with refused("switch_undone", "journal_not_updated") as caught:
         switch.undo(record, ONLINE)
     assert (caught.value.details["undone"], node.running) == (True, True)
     node.replace = replace  # type: ignore[method-assign]
@@ -351,7 +352,7 @@ def test_settings_that_fail_are_undone_although_no_journal_can_be_written_any_mo
 def test_a_held_switch_that_cannot_be_committed_on_a_full_disk_is_undone() -> None:
     node, switch, journal, record = held_switch()
     full_var(node, 0)
-    with pytest.raises(TuningError, match="The old settings are back and verified"):
+    with refused("switch_undone"):
         switch.confirm(record, None)
     assert (node.policy, node.running) == ("none", True)
     assert journal.unfinished() is not None
@@ -422,7 +423,7 @@ def test_settings_that_fail_are_undone_although_all_disks_are_full(plan: Changes
     node = SimulatedNode()
     node.fails_with = "panic: broken"
     full_from_the_start_on(node)
-    with pytest.raises(TuningError, match=r"The old settings are back and verified .*cannot be written") as caught:
+    with refused("switch_undone", "journal_not_updated") as caught:
         switch_on(node)[0].apply(plan)
     assert caught.value.details["undone"] is True
     assert (node.files[ENV], DROP_IN in node.files, node.running, node.drafts) == (OLD, False, True, [])
@@ -435,7 +436,7 @@ def test_an_interrupted_switch_is_undone_although_all_disks_are_full(plan: Chang
     switch, journal = switch_on(node)
     record = journal.unfinished()
     assert record is not None
-    with pytest.raises(TuningError, match=r"was undone\. .*Make room there"):
+    with refused("switch_undone", "journal_not_updated"):
         switch.undo(record, ONLINE)
     assert (node.files[ENV], DROP_IN in node.files, node.running, node.drafts) == (OLD, False, True, [])
 
@@ -701,7 +702,7 @@ def test_settings_that_do_not_run_are_taken_back_although_no_command_can_be_star
     node = SimulatedNode()
     node.fails_with = "panic: broken"
     node.cannot_fork = lasting(5)
-    with pytest.raises(TuningError, match="could not be started for 10 s") as caught:
+    with refused("command_not_started") as caught:
         switch_on(node)[0].apply(TWO_FILES)
     assert node.commands[3] == ["systemctl", "start", "kubelet"]
     assert caught.value.details["undone"] is False, "it could not be verified"
@@ -717,7 +718,7 @@ def test_a_running_kubelet_ends_before_its_files_are_restored_although_no_comman
     node, switch, _journal, record = held_switch()
     node.restarts = restarts
     node.cannot_fork = lasting(len(node.commands) + 2)
-    with pytest.raises(TuningError, match="could not be started for 10 s"):
+    with refused("command_not_started"):
         switch.confirm(record, None)
     assert node.steps.index("signal") < node.steps.index(f"remove {STATE}", node.steps.index("signal"))
     assert (node.files[ENV], node.running) == (OLD, restarts)
@@ -728,7 +729,7 @@ def test_a_running_kubelet_ends_before_its_files_are_restored_although_no_comman
 def test_a_kubelet_that_has_its_old_settings_is_left_alone_if_it_cannot_be_stopped() -> None:
     node = SimulatedNode()
     node.cannot_fork = lasting(2)
-    with pytest.raises(TuningError, match="could not be started for 10 s"):
+    with refused("command_not_started"):
         switch_on(node)[0].apply(TWO_FILES)
     assert (node.running, node.starts, "signal" in node.steps) == (True, 1, False)
     assert (node.files[ENV], DROP_IN in node.files) == (OLD, False)
@@ -740,7 +741,7 @@ def test_a_process_that_does_not_end_is_named_and_the_files_are_restored(monkeyp
     monkeypatch.setattr(node, "_signal", lambda _pid, _number: None)
     # the state file of a kubelet that hangs goes, too
     monkeypatch.setattr(node, "remove", lambda path: node.files.pop(path, None))
-    with pytest.raises(TuningError, match=r"PID 50[0-9]+ of service kubelet is still there after SIGKILL"):
+    with refused("kubelet_not_ended"):
         switch.confirm(record, None)
     assert node.files[ENV] == OLD
     assert journal.unfinished() is not None
@@ -792,7 +793,7 @@ def test_without_processes_nothing_begins() -> None:
 def test_the_last_resort_is_bounded() -> None:
     node = SimulatedNode()
     node.cannot_fork = lasting(4)
-    with pytest.raises(TuningError, match="Undoing it did not verify either"):
+    with refused("switch_not_undone"):
         switch_on(node)[0].apply(PLAN)
     assert node.clock < 120
     assert len(node.guards) == 1
@@ -843,7 +844,7 @@ def test_another_boot_with_the_same_process_number_is_no_confirmation() -> None:
     node, switch, _journal, record = held_switch()
     node.power_on()
     assert int(node.service_state()["MainPID"]) == record.main_pid
-    with pytest.raises(TuningError, match="the machine was started anew") as caught:
+    with refused("machine_restarted") as caught:
         switch.confirm(record, None)
     assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
@@ -893,7 +894,7 @@ def test_an_interrupted_switch_whose_file_became_immutable_is_told_and_the_kubel
     switch, journal = switch_on(node)
     unfinished = journal.unfinished()
     assert unfinished is not None
-    with pytest.raises(TuningError, match=r"immutable.* was not undone"):
+    with refused("file_immutable", "switch_not_undone"):
         switch.undo(unfinished, ONLINE)
     assert (node.running, node.files) == (True, files)
 
@@ -922,7 +923,7 @@ def test_a_file_that_is_put_back_during_the_hold_is_named_and_the_switch_undone(
         put_back()
     else:
         node.sleep = sleep_meanwhile  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match=f"{ENV} does not have the text that the switch wrote") as caught:
+    with refused("file_put_back") as caught:
         switch.confirm(record, None)
     codes = [problem.code for problem in caught.value.problems]
     assert codes[:2] == ["file_put_back", "switch_undone"]
@@ -938,6 +939,6 @@ def test_a_committed_switch_whose_file_was_put_back_is_told_and_left() -> None:
     switch, journal = switch_on(node)
     record, _outcome = switch.apply(PLAN)
     node.files[ENV] = OLD
-    with pytest.raises(TuningError, match=f"{ENV} does not have the text"):
+    with refused("file_put_back"):
         switch.confirm(record, None)
     assert journal.committed() == record

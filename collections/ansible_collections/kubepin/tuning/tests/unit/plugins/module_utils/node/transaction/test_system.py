@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction import system
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import LOCK, Node, NodeLock
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
 
 
 def test_the_guard_waits_for_the_lock_and_is_gone_after_an_error_too() -> None:
@@ -33,7 +34,7 @@ def test_the_guard_waits_for_the_lock_and_is_gone_after_an_error_too() -> None:
 
 def test_without_a_guard_nothing_begins() -> None:
     node = Node(lambda argv: (1, "", "Failed to connect to bus"))
-    with pytest.raises(TuningError, match=r"guard .*Failed to connect to bus\. Nothing was changed"), node.guarded():
+    with refused("guard_refused"), node.guarded():
         pytest.fail("the switch began without its guard")
 
 
@@ -186,7 +187,7 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(system, "HOME", str(tmp_path / "file"))
     monkeypatch.setattr(system, "LOCK", str(tmp_path / "file" / "lock"))
-    with pytest.raises(TuningError, match=r"file/lock cannot be written: .* Nothing was changed"):
+    with refused("lock_not_writable"):
         NodeLock().__enter__()
 
 

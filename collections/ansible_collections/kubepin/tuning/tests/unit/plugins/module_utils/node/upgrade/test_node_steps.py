@@ -39,6 +39,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.record
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     PROGRAMS,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
 from ansible_collections.kubepin.tuning.tests.unit.samples.upgrade_machine import (
     HEAD,
     NEW,
@@ -193,7 +194,7 @@ def test_a_kubelet_that_does_not_run_is_undone_to_what_stood_before(machine: Mac
     broken = f"kubelet {NEW} broken"
     machine.write(f"/source/{NEW}/kubelet", broken)
     machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(broken.encode()).hexdigest())
-    with pytest.raises(TuningError, match=f"{OLD} is back and verified") as caught:
+    with refused("upgrade_undone") as caught:
         machine.upgrade()
     assert caught.value.details["undone"] is True
     assert machine.state() == before
@@ -211,7 +212,7 @@ def test_where_neither_kubelet_runs_the_error_says_so_and_names_the_copies(machi
     node_upgrade.prepare(control_plane=False)
     node_upgrade.configure([])
     machine.boot = lambda: None  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match="did not verify either") as caught:
+    with refused("upgrade_not_undone") as caught:
         node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is False
     assert node_upgrade.folder in str(caught.value)
@@ -280,12 +281,12 @@ def test_killed_at_any_operation_the_next_run_ends_where_an_untroubled_one_does(
 def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
     make_machine: Callable[[str], Machine], trouble: Callable[..., int], sampled: Sampled
 ) -> None:
-    def refused(machine: Machine) -> None:
-        with pytest.raises(TuningError, match="is back and verified"):
+    def undoes(machine: Machine) -> None:
+        with refused("upgrade_undone"):
             machine.upgrade()
 
     first = _broken(make_machine("first"))
-    operations = trouble(first.root, 0, Killed(), lambda: refused(first), True)
+    operations = trouble(first.root, 0, Killed(), lambda: undoes(first), True)
     for number in sampled(range(1, operations + 1)):
         machine = _broken(make_machine(f"broken-{number}"))
         before = _relative(machine)
@@ -293,7 +294,7 @@ def test_killed_at_any_operation_with_a_broken_kubelet_the_next_run_undoes(
             trouble(machine.root, number, Killed(), machine.upgrade, True)
         machine.power_on()
         assert machine.running or machine.text("/usr/bin/kubelet") != f"kubelet {OLD}", number
-        refused(machine)
+        undoes(machine)
         assert (machine.running, _relative(machine)) == (OLD, before), number
         assert not _left_beside_files(machine), number
 
@@ -431,7 +432,7 @@ def test_commands_that_cannot_be_started_while_a_broken_kubelet_is_undone(
             _forks(machine, _fails(errno.EAGAIN, at, last))
             machine.module_ends()
             assert machine.running == OLD, (name, at)
-            with pytest.raises(TuningError, match="is back and verified"):
+            with refused("upgrade_undone"):
                 machine.upgrade()
             assert machine.running == OLD, (name, at)
             assert _kept(machine, CONFIG) == TUNED, (name, at)
@@ -471,7 +472,7 @@ def test_a_file_that_became_a_hard_link_is_told_before_the_kubelet_is_stopped(ma
     node_upgrade = _at_its_kubelet(machine)
     os.link(machine.path("/usr/bin/kubelet"), machine.path("/other"))
     before = machine.state()
-    with pytest.raises(TuningError, match="has 2 names"):
+    with refused("file_has_other_names"):
         node_upgrade.switch_kubelet()
     assert (machine.state(), machine.running, machine.guards) == (before, OLD, [])
 
@@ -568,7 +569,7 @@ def test_a_step_without_copies_is_refused(machine: Machine) -> None:
     node_upgrade = machine.node_upgrade()
     steps: tuple[Callable[[], object], ...] = (lambda: node_upgrade.configure([]), node_upgrade.switch_kubelet)
     for step in steps:
-        with pytest.raises(TuningError, match=r"record\.json is not there.*step `prepare` first"):
+        with refused("upgrade_not_prepared"):
             step()
     assert (machine.state(), machine.running) == (before, OLD)
 
@@ -590,7 +591,7 @@ def test_the_old_kubelet_is_restored_by_renames_when_all_disks_are_full(
         boot()
 
     machine.boot = fill  # type: ignore[method-assign]
-    with pytest.raises(TuningError, match=f"{OLD} is back and verified") as caught:
+    with refused("upgrade_undone") as caught:
         node_upgrade.switch_kubelet()
     assert caught.value.details["undone"] is True
     assert (machine.running, machine.text("/usr/bin/kubelet")) == (OLD, f"kubelet {OLD}")
@@ -660,12 +661,12 @@ def test_a_source_with_another_program_touches_nothing(machine: Machine) -> None
     before = machine.state()
     node_upgrade = machine.node_upgrade()
     node_upgrade.back_up()
-    with pytest.raises(TuningError, match="is not what its checksum says"):
+    with refused("checksum_differs"):
         node_upgrade.prepare(control_plane=False)
     other = f"kubelet {OLD}"
     machine.write(f"/source/{NEW}/kubelet", other)
     machine.write(f"/source/{NEW}/kubelet.sha256", hashlib.sha256(other.encode()).hexdigest())
-    with pytest.raises(TuningError, match=f"the kubelet that the source has for {NEW} says that it is {OLD}"):
+    with refused("program_of_other_version"):
         node_upgrade.prepare(control_plane=False)
     assert machine.state() == before
     assert machine.text("/usr/bin/kubeadm") == f"kubeadm {OLD}"
@@ -750,7 +751,7 @@ def test_a_flag_that_means_something_stops_the_hop_before_the_kubelet_is_touched
     node_upgrade.prepare(control_plane=False)
     node_upgrade.configure([])
     before = machine.state()
-    with pytest.raises(TuningError, match=f"refuses {UNKNOWN_TO_NEW}.*The kubelet was not touched"):
+    with refused("flags_removed"):
         node_upgrade.switch_kubelet()
     assert (machine.state(), machine.running) == (before, OLD)
 
@@ -806,7 +807,7 @@ def test_a_broken_package_is_undone_with_all_packages_and_goes_on_once_mended(
 ) -> None:
     machine = _breaking(make_packaged("node"))
     before = machine.state()
-    with pytest.raises(TuningError, match=f"{OLD} is back and verified"):
+    with refused("upgrade_undone"):
         machine.upgrade()
     assert (machine.packages(), machine.running) == (AS_BEFORE, OLD), "a package that came along is gone again"
     assert machine.state() == before
@@ -916,18 +917,18 @@ def test_killed_at_any_operation_of_the_kubelet_the_next_run_ends_with_all_packa
 def test_killed_with_a_broken_package_the_next_run_undoes_all_of_them(
     make_packaged: Callable[[str], PackagedMachine], trouble: Callable[..., int], sampled: Sampled
 ) -> None:
-    def refused(operation: Callable[[], object]) -> None:
-        with pytest.raises(TuningError, match="is back and verified"):
+    def undoes(operation: Callable[[], object]) -> None:
+        with refused("upgrade_undone"):
             operation()
 
     first = _breaking(make_packaged("first"))
     node_upgrade = _at_its_kubelet(first)
-    operations = trouble(first.root, 0, Killed(), lambda: refused(node_upgrade.switch_kubelet), True)
+    operations = trouble(first.root, 0, Killed(), lambda: undoes(node_upgrade.switch_kubelet), True)
     for number in sampled(range(1, operations + 1)):
         machine = _breaking(make_packaged(f"broken-{number}"))
         before = _relative(machine)
         node_upgrade = _at_its_kubelet(machine)
         with pytest.raises(Killed):
             trouble(machine.root, number, Killed(), node_upgrade.switch_kubelet, True)
-        refused(partial(_next_run, machine))
+        undoes(partial(_next_run, machine))
         assert (machine.running, machine.packages(), _relative(machine)) == (OLD, AS_BEFORE, before), number

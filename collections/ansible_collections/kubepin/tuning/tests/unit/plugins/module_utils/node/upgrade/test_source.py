@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import (
     Source,
     _KeepsHttps,
@@ -19,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source
     source_problems,
     stage,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_all_programs_lack_is_named_once(folder: Path) -> None:
 def test_given_checksums_count_before_those_beside_the_program(folder: Path, tmp_path: Path) -> None:
     source = Source(f"{folder}/{{version}}", {"1.22.17": {"kubelet": "0" * 64}})
     assert checksum_of(source, "1.22.17", "kubelet") == "0" * 64
-    with pytest.raises(TuningError, match="Fetch it again"):
+    with refused("checksum_differs"):
         stage(source, "1.22.17", "kubelet", str(tmp_path))
 
 
