@@ -23,7 +23,7 @@ from sandbox.settings import TEST_IMAGE
 from sandbox.shell import wait_for
 from tests.campaigns import fault_hook
 from tests.campaigns.api_proxy import AWAY, THROTTLED, UNAVAILABLE, ApiProxy, Upstream
-from tests.campaigns.base import expect, find_problem, find_text
+from tests.campaigns.base import expect, find_problem, find_text, problems_in
 from tests.campaigns.fault_checks import (
     Act,
     Fault,
@@ -154,7 +154,7 @@ def full_with_unsound_settings(full: Sequence[str]) -> Act:
             expect(bool(result.get("failed")), "the switch to settings that do not run has succeeded")
             expect(result.get("undone") is True, f"the switch was not undone: {result.get('msg')}")
             find_text(result["first_cause"], "broken for the campaign")
-            row.message = find_text(result["msg"], "No space left on device")
+            row.message = find_problem(problems_in([result]), "journal_not_updated")
             check_up(worker, row)
             expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
             expect(worker.text(ENVIRONMENT) == OWNED, f"{ENVIRONMENT} is not as before")

@@ -126,7 +126,7 @@ def disk_full_repair(worker: Worker, row: FaultResult) -> None:
         result = worker.module()
         expect(bool(result.get("failed")), "the undoing did not say that it cannot be recorded on a full disk")
         expect(result.get("undone") is True, f"the interrupted switch was not undone: {result.get('msg')}")
-        row.message = find_text(result["msg"], "No space left on device")
+        row.message = find_problem(problems_in([result]), "journal_not_updated")
         check_up(worker, row)
         expect(worker.policy() == "none", f"policy {worker.policy()} is left, expected the old one")
         check_cordon(worker, row)

@@ -45,7 +45,8 @@ def test_a_worker_with_a_source_that_has_the_version(machine: Machine, plan: Run
 def test_a_source_that_lacks_the_version_is_a_problem_of_the_source(machine: Machine, plan: Run) -> None:
     source = {"binaries": f"{machine.root}/nowhere/{{version}}"}
     (problem, *_others) = plan("kubeadm_node_info", versions=[NEW], source=source)["kubeadm_node"]["source_problems"]
-    assert f"{machine.root}/nowhere/{NEW}" in problem
+    assert problem["code"] == "program_missing"
+    assert f"{machine.root}/nowhere/{NEW}" in problem["subject"]
 
 
 def test_without_a_source_nothing_of_it_is_checked(machine: Machine, plan: Run) -> None:
