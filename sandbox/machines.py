@@ -50,10 +50,8 @@ def network_lines(address: str, subnet: str) -> str:
     return f"{address}/{network.prefixlen}\n{network[1]}\n"
 
 
-def qemu_command(
-    shape: Shape, accelerator: str, files: MachinePaths, builds: Path, tap: str, address: str
-) -> list[str]:
-    """The command that starts a machine in the background."""
+def hardware(shape: Shape, accelerator: str) -> list[str]:
+    """QEMU with CPUs and memory, and nothing else."""
     command = ["qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi"]
     # rdrand: else the first boot waits for entropy.
@@ -62,6 +60,14 @@ def qemu_command(
     for index, (cpus, memory) in enumerate(shape.numa_nodes):
         command += ["-object", f"memory-backend-ram,id=memory{index},size={memory}M"]
         command += ["-numa", f"node,nodeid={index},cpus={cpus[0]}-{cpus[-1]},memdev=memory{index}"]
+    return command
+
+
+def qemu_command(
+    shape: Shape, accelerator: str, files: MachinePaths, builds: Path, tap: str, address: str
+) -> list[str]:
+    """The command that starts a machine in the background."""
+    command = hardware(shape, accelerator)
     command += ["-kernel", str(files.kernel), "-initrd", str(files.initrd), "-append", KERNEL_PARAMETERS]
     # In this order: they are /dev/vda and /dev/vdb.
     command += ["-drive", f"if=virtio,format=raw,cache=writeback,file={files.disk}"]
@@ -71,6 +77,28 @@ def qemu_command(
     command += ["-device", "virtio-rng-pci"]
     command += ["-chardev", f"file,id=console,append=on,path={files.console}", "-serial", "chardev:console"]
     return [*command, "-daemonize", "-pidfile", str(files.pid)]
+
+
+def write_identity(
+    content: Path, name: str, network: str, address: str, host_key: Path, resolver: str, ssh_key: Path
+) -> None:
+    """Write what the script of the initial RAM disk expects to find there.
+
+    :param network: as `network_lines` has it
+    :param resolver: the text of resolv.conf
+    :param ssh_key: the public key of those who may log in as root
+    """
+    root = content / "identity"
+    for path in ("etc/ssh", "etc/sandbox", "root/.ssh"):
+        (root / path).mkdir(parents=True)
+    (content / "machine").write_text(network)
+    (root / "root/.ssh").chmod(0o700)
+    (root / "etc/hostname").write_text(f"{name}\n")
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
+    for source in (host_key, host_key.with_suffix(".pub")):
+        shutil.copy(source, root / "etc/ssh" / source.name)
+    (root / "etc/sandbox/resolv.conf").write_text(resolver)
+    shutil.copyfile(ssh_key, root / "root/.ssh/authorized_keys")
 
 
 def process_of(files: MachinePaths) -> int | None:
@@ -185,19 +213,16 @@ class Machine(Node):
             files.initrd.write_bytes(image.initrd.read_bytes() + archive.read_bytes())
 
     def _write_identity(self, content: Path) -> None:
-        """Write what the script of the initial RAM disk expects to find there."""
-        files, sandbox = self.files, self.paths.sandbox(self.sandbox.name)
-        root = content / "identity"
-        for path in ("etc/ssh", "etc/sandbox", "root/.ssh"):
-            (root / path).mkdir(parents=True)
-        (content / "machine").write_text(network_lines(self.address, self.sandbox.subnet))
-        (root / "root/.ssh").chmod(0o700)
-        (root / "etc/hostname").write_text(f"{self.name}\n")
-        (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
-        for source in (files.host_key, files.host_key.with_suffix(".pub")):
-            shutil.copy(source, root / "etc/ssh" / source.name)
-        shutil.copyfile(sandbox.resolver, root / "etc/sandbox/resolv.conf")
-        shutil.copyfile(sandbox.ssh_key.with_suffix(".pub"), root / "root/.ssh/authorized_keys")
+        sandbox = self.paths.sandbox(self.sandbox.name)
+        write_identity(
+            content,
+            self.name,
+            network_lines(self.address, self.sandbox.subnet),
+            self.address,
+            self.files.host_key,
+            sandbox.resolver.read_text(),
+            sandbox.ssh_key.with_suffix(".pub"),
+        )
 
     def start(self) -> None:
         """Start QEMU on the sandbox's network."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Breaks a program on a node exactly before one of its steps: kills or holds it, fills the disk, or refuses commands.
 
-For the campaign `faults` only. A .pth file makes every Python of the node import this; without a plan it does nothing.
+For the campaigns `faults` and `power-cuts` only. A .pth file makes every Python of the node import this; without a plan it does nothing.
 Python's audit events come before each write, rename, removal and command, so that no step can be missed, and the
 program needs no code for it. Before step N+1 is after step N.
 """
@@ -21,10 +21,14 @@ from typing import Any
 FOLDER = "/run/kubepin-fault"
 PLAN, TRACE, HELD, GO = (f"{FOLDER}/{name}" for name in ("plan.json", "trace", "held", "go"))
 # What the step is done to; other files and commands of Python are none.
-TREES = ("/var/lib/kubepin/switches/", "/etc/default/", "/etc/kubernetes/", "/var/lib/kubelet/")
+TREES = (
+    *("/var/lib/kubepin/switches/", "/var/lib/kubepin/upgrades/", "/etc/default/", "/etc/kubernetes/"),
+    *("/var/lib/kubelet/", "/usr/bin/kube", "/usr/bin/.kube"),
+)
 VERBS = ("stop", "start", "reset-failed")
 SERVICE = "kubelet"
 HOLD_SECONDS = 240
+EVENTS = ("open", "os.link", "os.rename", "os.remove", "subprocess.Popen")
 
 
 def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
@@ -33,6 +37,8 @@ def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
         path, _mode, flags = arguments
         if isinstance(path, str) and path.startswith(TREES) and flags & os.O_CREAT:
             return f"write {os.path.dirname(path)}"
+    if event == "os.link" and str(arguments[1]).startswith(TREES):
+        return f"link {arguments[0]}"
     if event == "os.rename" and str(arguments[1]).startswith(TREES):
         return f"rename {arguments[1]}{progress(arguments[0], arguments[1])}"
     if (
@@ -57,12 +63,12 @@ def command_of(event: str, arguments: tuple[Any, ...]) -> str | None:
 
 
 def progress(draft: str, path: str) -> str:
-    """How far a switch has come, from the draft that is about to take its journal's place."""
-    if "/switches/" not in path:
+    """How far a switch or an upgrade has come, from the draft that is about to take its record's place."""
+    if "/switches/" not in path and not path.endswith("/record.json"):
         return ""
     with open(draft, encoding="utf-8") as file:
         record = json.load(file)
-    return f" ({record['status']}{', held' if record['held_until'] else ''})"
+    return f" ({record['status']}{', held' if record.get('held_until') else ''})"
 
 
 def fill(paths: list[str]) -> None:
@@ -77,7 +83,10 @@ def fill(paths: list[str]) -> None:
 
 
 class Hook:
-    """Counts the steps that were taken since the fault was planned, and acts before the planned one."""
+    """Counts the steps that were taken since the fault was planned, and acts before the planned one.
+
+    That is the one with the number `step`, or the first one whose name contains `named`.
+    """
 
     def __init__(self, plan: dict[str, Any], taken: int) -> None:
         self.plan = plan
@@ -85,7 +94,7 @@ class Hook:
         self.busy = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.busy or event not in ("open", "os.rename", "os.remove", "subprocess.Popen"):
+        if self.busy or event not in EVENTS:
             return
         self.busy = True
         try:
@@ -94,21 +103,23 @@ class Hook:
                 self.steps += 1
                 with open(TRACE, "a", encoding="utf-8") as file:
                     file.write(f"{name}\n")
-                if self.steps == self.plan["step"]:
-                    self.act()
+                if self.steps == self.plan["step"] or self.plan.get("named", "\n") in name:
+                    self.act(name)
         finally:
             self.busy = False
 
-    def act(self) -> None:
+    def act(self, step: str) -> None:
+        """Do what is planned; `tell` and `hold` write the step's name to a file or device first."""
         with contextlib.suppress(FileNotFoundError):
             os.remove(PLAN)
         if self.plan["act"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.plan["act"] == "fill":
             fill(self.plan["paths"])
-        elif self.plan["act"] == "hold":
-            with open(HELD, "w", encoding="utf-8"):
-                pass
+        elif self.plan["act"] in ("hold", "tell"):
+            with open(self.plan.get("to", HELD), "w", encoding="utf-8") as file:
+                file.write(f"{step}\n")
+        if self.plan["act"] == "hold":
             deadline = time.monotonic() + HOLD_SECONDS
             while not os.path.exists(GO) and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -39,6 +39,8 @@ COMMANDS = {
 def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path: Path) -> None:
     draft = tmp_path / "draft"
     draft.write_text(json.dumps({"status": "begun", "held_until": 5.0}))
+    upgrade = tmp_path / "upgrade"
+    upgrade.write_text(json.dumps({"status": "committed"}))
     for event, arguments, name in (
         ("open", ("/etc/default/.kubelet.x", None, os.O_CREAT | os.O_RDWR), "write /etc/default"),
         ("open", ("/etc/default/kubelet", "r", os.O_RDONLY), None),
@@ -49,6 +51,13 @@ def test_the_hook_sees_writes_renames_removals_and_the_kubelets_service(tmp_path
             (str(draft), "/var/lib/kubepin/switches/1.json", -1, -1),
             "rename /var/lib/kubepin/switches/1.json (begun, held)",
         ),
+        (
+            "os.rename",
+            (str(upgrade), "/var/lib/kubepin/upgrades/1.36.4/record.json", -1, -1),
+            "rename /var/lib/kubepin/upgrades/1.36.4/record.json (committed)",
+        ),
+        ("os.link", ("/usr/bin/kubelet", "/usr/bin/.kubelet.before.kubepin", -1, -1), "link /usr/bin/kubelet"),
+        ("os.link", ("/usr/bin/kubelet", "/tmp/x", -1, -1), None),
         (
             "os.remove",
             ("/var/lib/kubelet/cpu_manager_state", -1),
@@ -107,6 +116,24 @@ for number in range(2):
     ends = [subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode for _ in range(3)]
     assert ends == [0, -signal.SIGKILL, 0]
     assert len((tmp_path / "trace").read_text().splitlines()) == 3
+
+
+def test_a_program_tells_which_step_comes_and_is_held_before_it(tmp_path: Path) -> None:
+    plan = {"step": 0, "named": "second", "act": "hold", "to": f"{tmp_path}/told"}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    program = f"""
+from tests.campaigns import fault_hook as hook
+hook.PLAN, hook.TRACE, hook.TREES = "{tmp_path}/plan.json", "{tmp_path}/trace", ("{tmp_path}/node/",)
+hook.GO, hook.HOLD_SECONDS = "{tmp_path}/go", 0.2
+hook.install()
+for name in ("first", "second", "third"):
+    open(f"{tmp_path}/node/{{name}}/file", "w").close()
+"""
+    for name in ("first", "second", "third"):
+        (tmp_path / "node" / name).mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    assert (tmp_path / "told").read_text() == f"write {tmp_path}/node/second\n"
+    assert (tmp_path / "node/third/file").exists()
 
 
 def test_every_step_is_a_row_and_every_write_meets_a_full_disk() -> None:

@@ -119,8 +119,8 @@ class Worker:
     def trace(self) -> list[str]:
         return self.node.run("cat", fault_hook.TRACE).splitlines()
 
-    def wait_held(self) -> None:
-        wait_for(f"{self.name}: the run is held", lambda: self.there(fault_hook.HELD), 180, 0.2)
+    def wait_held(self, seconds: float = 180) -> None:
+        wait_for(f"{self.name}: the run is held", lambda: self.there(fault_hook.HELD), seconds, 0.2)
 
     def text(self, path: str) -> str | None:
         """The text of a file, None if it does not exist."""
@@ -173,9 +173,10 @@ class Worker:
             == "200"
         )
 
-    def wait_up(self) -> float:
+    def wait_up(self, seconds: float = UP_SECONDS) -> float:
+        """Wait until the kubelet answers; after how many seconds it did."""
         started = time.monotonic()
-        wait_for(f"{self.name}: the kubelet is up", self.up, UP_SECONDS, 0.3)
+        wait_for(f"{self.name}: the kubelet is up", self.up, seconds, 0.3)
         return time.monotonic() - started
 
     def policy(self) -> str:
