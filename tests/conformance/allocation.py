@@ -325,9 +325,9 @@ def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result,
             f"{_describe_sequence(sequence)}: defaultCpuSet is {format_cpuset(real_ones.shared)}, expected "
             f"{format_cpuset(books.shared)}"
         )
-    if books.memory and _cells(books.memory) != real_ones.cells:
+    if books.memory and cells_of(books.memory) != real_ones.cells:
         count.disagreements.append(
-            f"{_describe_sequence(sequence)}: machineState is {real_ones.cells}, expected {_cells(books.memory)}"
+            f"{_describe_sequence(sequence)}: machineState is {real_ones.cells}, expected {cells_of(books.memory)}"
         )
 
 
@@ -402,7 +402,7 @@ def _free(tables: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {resource: (table["free"], table["reserved"]) for resource, table in tables.items()}
 
 
-def _cells(memory: MemoryManager) -> dict[str, Any]:
+def cells_of(memory: MemoryManager) -> dict[str, Any]:
     """The books as `_Real.cells`."""
     return {
         str(node): (

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Books, Supplies
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import Container, Pod, machine_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 
@@ -62,6 +64,46 @@ def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
     assert "seed 1 on one-socket" in other
     assert "preview: c 1,17; memory: -; devices: -\n  kubelet: c 1-2; memory" in other
     assert len(compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
+
+
+def test_memory_and_devices_of_another_node_are_a_disagreement(tmp_path: Path) -> None:
+    found = machines.make("numa-2", tmp_path / "numa-2")
+    places = {"gpu-0": frozenset({0}), "gpu-1": frozenset({1})}
+    supplies = Supplies(
+        memory={node.id: node.memory for node in found.numa_nodes},
+        reserved_memory=[{"numaNode": 0, "limits": {"memory": "1Gi"}}],
+        plugins=(DevicePlugin("example.com/gpu", places, lowest_first=True),),
+    )
+    pod = Pod("p0", (Container("c", "2", others={"memory": "1Gi", "example.com/gpu": "1"}),))
+    drawn = allocation.PodSequence("1", "numa-2", frozenset({0, 32}), (), "none", "container", (pod,), supplies)
+
+    def compared_with(node: int, device: str) -> list[str]:
+        state = {"policyName": "static", "defaultCpuSet": "0,2-32,34-63", "entries": {"p0": {"c": "1,33"}}}
+        books = Books.of(machine_of(found), drawn.rules(36), supplies)
+        books.admit(pod)
+        assert books.memory
+        cells = {
+            number: {
+                "cells": cells,
+                "numberOfAssignments": assignments,
+                "memoryMap": {what: {"free": free, "reserved": taken} for what, (free, taken) in tables.items()},
+            }
+            for number, (cells, assignments, tables) in allocation.cells_of(books.memory).items()
+        }
+        block = {"numaAffinity": [node], "type": "memory", "size": 1024**3}
+        entry = {"PodUID": "p0", "ContainerName": "c", "ResourceName": "example.com/gpu", "DeviceIDs": {"0": [device]}}
+        files = {
+            "cpu_manager_state": json.dumps(state),
+            "memory_manager_state": json.dumps({"entries": {"p0": {"c": [block]}}, "machineState": cells}),
+            "kubelet_internal_checkpoint": json.dumps({"Data": {"PodDeviceEntries": [entry]}}),
+        }
+        count = allocation.Count()
+        allocation.compare(drawn, machine_of(found), 36, Result("1", None, files, ""), count)
+        return count.disagreements
+
+    assert compared_with(0, "gpu-0") == []
+    assert "kubelet: c 1,33; memory: c memory 1073741824 in [1]" in compared_with(1, "gpu-0")[0]
+    assert "devices: c ['gpu-1']" in compared_with(0, "gpu-1")[0]
 
 
 def test_a_kubelet_that_does_not_end_agrees_with_a_preview_that_says_so(tmp_path: Path) -> None:
