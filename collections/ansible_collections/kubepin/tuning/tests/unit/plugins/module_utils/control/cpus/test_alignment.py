@@ -4,6 +4,8 @@ pkg/kubelet/cm/topologymanager/policy_test.go (Apache License 2.0)."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignment import (
     Hint,
@@ -11,6 +13,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignm
     fewest_nodes,
     hints_for,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def hint(nodes: tuple[int, ...] | None, preferred: bool = True) -> Hint:
@@ -85,3 +89,54 @@ def test_choices_are_not_enumerated() -> None:
     """The kubelet looks at 255 to the power of three choices, which would not end here."""
     hints = hints_for(dict.fromkeys(range(8), 8), {}, 8, 1)
     assert align("restricted", hints, hints, hints, nodes=8) == ([0], True)
+
+
+EVERY = frozenset(range(3))
+MASKS = [frozenset(mask) for size in (1, 2, 3) for mask in itertools.combinations(sorted(EVERY), size)]
+RESOURCES = st.lists(
+    st.lists(st.builds(Hint, st.sampled_from([None, *MASKS]), st.booleans()), min_size=1, max_size=5),
+    min_size=1,
+    max_size=4,
+)
+
+
+def narrower(one: frozenset[int], other: frozenset[int]) -> bool:
+    """bitmask.IsNarrowerThan"""
+    return (len(one), sum(1 << n for n in one)) < (len(other), sum(1 << n for n in other))
+
+
+def merged_one_by_one(resources: list[list[Hint]], minor: int) -> Hint:
+    """policy.go as it stands: every permutation, compared with the best one so far."""
+    best = Hint(EVERY, False) if minor < 24 else None
+    counts = [[hint.nodes for hint in hints if hint.nodes is not None] for hints in resources]
+    most = max((min(map(len, masks)) for masks in counts if masks), default=0)
+    for permutation in itertools.product(*resources):
+        masks = [hint.nodes for hint in permutation if hint.nodes is not None]
+        common = EVERY.intersection(*masks)
+        preferred = all(hint.preferred for hint in permutation) and (minor < 24 or len(set(masks)) < 2)
+        if common and (best is None or replaces(best, Hint(common, preferred), most, minor)):
+            best = Hint(common, preferred)
+    return best or Hint(EVERY, False)
+
+
+def replaces(best: Hint, new: Hint, most: int, minor: int) -> bool:
+    """Whether a merged hint takes the place of the best one: mergeFilteredHints before 1.24, HintMerger.compare since."""
+    assert best.nodes is not None
+    assert new.nodes is not None
+    if new.preferred != best.preferred:
+        return new.preferred
+    current, candidate = len(best.nodes), len(new.nodes)
+    if minor < 24 or best.preferred or current > most:
+        return narrower(new.nodes, best.nodes)
+    if current == most:
+        return candidate == most and narrower(new.nodes, best.nodes)
+    if candidate != current:
+        return current < candidate <= most
+    return narrower(new.nodes, best.nodes)
+
+
+@pytest.mark.parametrize("minor", [23, 24])
+@given(resources=RESOURCES)
+def test_hints_are_merged_as_if_every_permutation_were_looked_at(minor: int, resources: list[list[Hint]]) -> None:
+    expected = merged_one_by_one(resources, minor)
+    assert TopologyManager("restricted", "container", EVERY, minor).align(resources) == (expected, expected.preferred)
