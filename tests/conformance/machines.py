@@ -35,8 +35,9 @@ WITH_MEMORY = {
     "numa-6": Machine(2, 24, 1, 3, 3, memory_mib=(8192,) * 6),
     "numa-7": Machine(1, 28, 2, 7, 7, memory_mib=(4096,) * 7, huge_pages=64),
     "numa-8": Machine(2, 32, 2, 4, 4, memory_mib=(4096, 8192) * 4, huge_pages=128),
+    "numa-2-and-4": Machine(2, 24, 1, 1, 1, memory_mib=(16384, 16384, 8192, 8192, 8192, 8192)),
 }
-"""Machines of 1 to 8 NUMA nodes whose memory the kubelet gets to see too."""
+"""Machines of 1 to 8 NUMA nodes, in one of them 4 without CPUs, whose memory the kubelet gets to see too."""
 GENERATED = {**MACHINES, **WITH_MEMORY}
 NAMES = (*GENERATED, *DUMPED)
 
