@@ -289,7 +289,8 @@ owners:
       type: dict
       sample: {"gpu-01": 0.5}
 requests:
-  description: What every pod that has not finished asks of its node, for each node of O(nodes), with or without a GPU.
+  description: What every pod that neither has finished nor is being deleted asks of its node, for each node of O(nodes),
+    with or without a GPU.
   returned: success
   type: dict
   sample:

@@ -112,7 +112,8 @@ def audit(
         if key in controllers:  # LeaderWorkerSet: a group's leader controls the StatefulSet of its workers
             leaders[key] = {"kind": "Pod", "metadata": item["metadata"]}
         spec = item.get("spec") or {}
-        if spec.get("nodeName") in requests and not _has_finished(item):
+        leaves = _has_finished(item) or item["metadata"].get("deletionTimestamp")
+        if spec.get("nodeName") in requests and not leaves:
             requests[spec["nodeName"]].append(_request(item, prefixes))
         if not asks_for_gpu(spec, prefixes):
             continue

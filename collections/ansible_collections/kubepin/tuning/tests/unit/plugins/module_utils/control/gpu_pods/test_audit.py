@@ -66,6 +66,25 @@ def test_the_audit_follows_owners_and_counts_costs() -> None:
     json.dumps(result)
 
 
+def test_all_pods_of_a_named_node_are_listed_with_what_they_request() -> None:
+    here = {"nodeName": "gpu-01"}
+    going = named("going", {**WHOLE, **here})
+    going["metadata"]["deletionTimestamp"] = "2026-11-28T08:00:00Z"
+    pods = [
+        named("gpu", {**WHOLE, **here}),
+        named("web", {**pod(side("100m 64Mi")), **here}),
+        named("done", {**WHOLE, **here}, status={"phase": "Failed"}),
+        going,
+        named("elsewhere", {**WHOLE, "nodeName": "gpu-02"}),
+    ]
+    result = audit(Cluster(pods, [], NOTHING_KNOWN), {"gpu-01": {}, "gpu-03": {}}, PREFIXES, 1)
+    assert {node: [one["name"] for one in found] for node, found in result["requests"].items()} == {
+        "gpu-01": ["ml/gpu", "ml/web"],
+        "gpu-03": [],
+    }
+    assert result["requests"]["gpu-01"][1]["containers"][0]["requests"] == {"cpu": "100m", "memory": "64Mi"}
+
+
 def test_a_quantity_that_is_none_names_its_pod() -> None:
     with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
         audit(Cluster([named("odd", pod(main("two 1Gi")))], [], NOTHING_KNOWN), {}, PREFIXES, 1)
