@@ -149,8 +149,8 @@ class DeviceManager:
                 f"Available: {len(available)}"
             )
         aligned, others, nowhere = self._by_affinity(plugin, available, hint)
-        if self.minor < _SORTS_NODES and choice.needed < len(available) and hint.nodes:
-            choice.certain = all(plugin.devices[device] <= hint.nodes for device in aligned)
+        if self.minor < _SORTS_NODES and 0 < choice.needed < len(available) and hint.nodes:
+            choice.certain = choice.certain and all(plugin.devices[device] <= hint.nodes for device in aligned)
         choice.take(aligned, plugin.lowest_first)
         for pool in [others | nowhere] if plugin.lowest_first else [others, nowhere]:
             choice.take(pool, plugin.lowest_first)

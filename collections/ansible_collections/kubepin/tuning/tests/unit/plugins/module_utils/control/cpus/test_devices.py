@@ -78,6 +78,13 @@ def test_without_preferences_of_the_plugin_the_nodes_are_not_certain() -> None:
     assert manager(*ALTERNATING, lowest_first=True).allocate("p", "c", False, {GPU: 1}, NO_HINT)
 
 
+@pytest.mark.parametrize("minor", [21, 36])
+def test_which_of_an_init_containers_devices_is_given_again_is_not_certain(minor: int) -> None:
+    found = manager(*ALTERNATING, lowest_first=True, minor=minor)
+    assert found.allocate("p", "i", True, {GPU: 2}, hint(0, 1))
+    assert not found.allocate("p", "c", False, {GPU: 1}, hint(0, 1))
+
+
 def test_below_1_22_it_is_not_certain_where_a_device_on_several_nodes_counts() -> None:
     devices = {"d1": frozenset({0, 1}), "d2": frozenset({1}), "d3": frozenset({1})}
     for minor in (21, 22):
