@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -57,13 +58,15 @@ class Running:
     """A command of Ansible that goes on while its node is broken."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        # Not a pipe: nobody reads it before the end, and a run that fills it would stand still.
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  it outlives this method
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**os.environ, **environment, **JSON_LINES},
             stdin=subprocess.DEVNULL,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -71,11 +74,12 @@ class Running:
     def end(self, timeout: float = RUN_SECONDS) -> AnsibleRun:
         """Wait for it."""
         try:
-            output, _ = self.process.communicate(timeout=timeout)
+            code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise CheckFailed(f"the run did not end within {timeout:.0f} s") from None
-        return AnsibleRun.ended(self.process.returncode, output)
+        self._output.seek(0)
+        return AnsibleRun.ended(code, self._output.read())
 
     def kill(self) -> None:
         """SIGKILL for it and its children."""
