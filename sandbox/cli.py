@@ -128,6 +128,8 @@ def create(paths: Paths, request: Request) -> None:
             if steps:
                 artefacts.discard_unfinished()
             steps += [*sandbox.steps(artefacts), *torch_image.giving(with_torch, paths)]
+            if request.gpus:
+                steps += torch_image.giving(sandbox.container_workers, paths, with_host=True)
             run_steps(steps, Durations(paths.durations), shell.stop)
     except SandboxError as error:
         folder = collect(paths, request.name)
@@ -223,12 +225,10 @@ def down(paths: Paths, options: argparse.Namespace) -> int:
     shell = quiet_shell()
     names = [checked_name(options.name)]
     state = State.load(paths.sandbox(options.name))
-    if shutil.which("docker") and not (state and state.engine == "namespaces"):
+    if shutil.which("docker") and (options.all or not (state and state.engine == "namespaces")):
         host.require_engine(shell)
-        if options.all:
-            names = known_names(paths, shell)
-    elif options.all:
-        names = sorted(path.name for path in paths.sandboxes.glob("*"))
+    if options.all:
+        names = known_names(paths, shell)
     for name in names:
         with lock(paths.locks, f"sandbox-{name}"):
             existed = tear_down(paths, shell, name)
@@ -329,7 +329,7 @@ def read_bundles(paths: Paths, options: argparse.Namespace) -> int:
     tools = namespaces.tools_root(paths, quiet_shell()) / "host"
     print(f"export KUBEPIN_CACHE={paths.cache}")
     print(f"export PYTHONPATH={packages} PATH={packages}/bin:$PATH:{tools}")
-    print("export ANSIBLE_SSH_TRANSFER_METHOD=piped")
+    print(f"export ANSIBLE_SSH_TRANSFER_METHOD=piped LC_ALL=C.UTF-8 KUBEPIN_SANDBOX={options.name}")
     return 0
 
 
@@ -474,6 +474,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="an empty or new folder")
     command.add_argument("--without-dns", dest="dns", action="store_false", help="leave CoreDNS out")
     command = add("unpack", read_bundles, "fill the cache from bundles, and print the environment for playbooks")
+    add_name(command)
     command.add_argument("folder", type=Path, metavar="DIR", help="the folder that pack wrote")
     command = add("down", down, "remove a sandbox; the cache of built artefacts stays")
     add_name(command)

@@ -252,8 +252,11 @@ class Sandbox:
         self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
         if self.state.dns:
             self._pin_dns()
-        gpus = self.state.gpus
-        self.kubectl.apply(manifests.gpu_stand_in(manifests.real_gpus(gpus)) if gpus else manifests.gpu_stand_in())
+        if self.state.gpus:
+            options = manifests.real_gpus(self.state.gpus, namespaces.host_programs())
+            self.kubectl.apply(manifests.gpu_stand_in(options))
+        else:
+            self.kubectl.apply(manifests.gpu_stand_in())
 
     @property
     def _more_control_planes(self) -> bool:
@@ -437,7 +440,8 @@ def known_names(paths: Paths, shell: Shell) -> list[str]:
     """Names of all sandboxes of which anything is left."""
     names = {path.name for path in paths.sandboxes.glob("*") if path.is_dir()}
     form = f'{{{{.Label "{LABEL}"}}}}'
-    for listing in (["docker", "ps", "-a"], ["docker", "network", "ls"]):
+    listings = (["docker", "ps", "-a"], ["docker", "network", "ls"]) if shutil.which("docker") else ()
+    for listing in listings:
         names.update(shell.run([*listing, "--filter", f"label={LABEL}", "--format", form]).split())
     return sorted(names)
 

@@ -26,6 +26,8 @@ SOURCES = Path(__file__).parents[1]
 PYTHON = ("3.12", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 # In place of requirements.txt's `ansible`, of which the playbooks use one collection: this one, from this Python's own.
 COLLECTION = "ansible_collections/kubernetes/core"
+# What the campaign gpu-loss needs besides, as far as the cache has it.
+RUNTIMES = ("machine-runtime-*", "runc-*", "legacy-hook-*")
 REPLACED = ("ansible==", "numpy==", "scipy==")
 
 
@@ -64,6 +66,9 @@ def contents(artefacts: Artefacts) -> dict[str, dict[str, Path]]:
     binaries.append(artefacts.own_programs / "crictl")
     images = [path for path in sorted(artefacts.images.rglob("*.tar")) if artefacts.dns or path.parent.name != "dns"]
     parts = {"node": [root], "programs": binaries, "images": images}
+    runtimes = [path for pattern in RUNTIMES for path in sorted(cache.glob(f"builds/{pattern}"))]
+    if runtimes:
+        parts["runtimes"] = runtimes
     return {part: {str(path.relative_to(cache)): path for path in files} for part, files in parts.items()}
 
 

@@ -88,6 +88,21 @@ def build_image(paths: Paths, shell: Shell) -> str:
     return f"{size / 1e6:.0f} MB"
 
 
+def host_archive(paths: Paths) -> Path:
+    """An image of the same name without PyTorch, for nodes whose containers get the host's with each GPU."""
+    return paths.builds / "torch-of-host" / "torch.tar"
+
+
+def write_host_image(paths: Paths) -> None:
+    """Write that image: what the host's /usr and programs are mounted into."""
+    host_archive(paths).parent.mkdir(parents=True, exist_ok=True)
+    layer = Layer()
+    layer.folder("/tmp", 0o1777)
+    layer.folder("/etc", 0o755)
+    layer.link("/bin", "usr/bin")
+    write_image(host_archive(paths), [TORCH_IMAGE], layer, command=["python3"])
+
+
 def missing(paths: Paths, shell: Shell) -> list[Step]:
     """The step that builds the image, unless the cache has it."""
     if archive(paths).exists():
@@ -101,14 +116,16 @@ def lacking(workers: Iterable[Node], paths: Paths) -> list[Node]:
     return [worker for worker in workers if not worker.has_image(image_names(paths)[-1])]
 
 
-def giving(workers: Sequence[Node], paths: Paths) -> list[Step]:
-    """The step that gives the image to workers, once they run."""
+def giving(workers: Sequence[Node], paths: Paths, with_host: bool = False) -> list[Step]:
+    """The step that gives the image to workers, once they run; *with_host*: the one without PyTorch."""
     if not workers:
         return []
-    path = str(archive(paths).relative_to(paths.builds))
+    path = str((host_archive if with_host else archive)(paths).relative_to(paths.builds))
     title = f"{TORCH_IMAGE}: importing on {', '.join(worker.name for worker in workers)}"
 
     def give() -> None:
+        if with_host:
+            write_host_image(paths)
         in_parallel(lambda node: node.import_image(path), workers)
 
     return [Step("torch-import", title, give, ("torch", "boot"), seconds=12)]

@@ -36,6 +36,8 @@ type grants struct {
 	shared    []string
 	mounts    []string
 	variables []string
+	// If set, containers get the devices by CDI, as KIND=ID, instead of by their nodes.
+	cdiKind string
 }
 
 type standIn struct {
@@ -93,6 +95,13 @@ func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
 	nodes := append([]string{}, g.shared...)
 	for _, id := range ids {
 		nodes = append(nodes, g.devices[id])
+		if g.cdiKind != "" {
+			name := g.cdiKind + "=" + filepath.Base(g.devices[id])
+			answer.CdiDevices = append(answer.CdiDevices, &plugin.CDIDevice{Name: name})
+		}
+	}
+	if g.cdiKind != "" {
+		nodes = nil
 	}
 	slices.Sort(nodes)
 	for _, path := range slices.Compact(nodes) {
@@ -190,15 +199,21 @@ func main() {
 	granted := grants{devices: map[string]string{}}
 	resource := flag.String("resource", "nvidia.com/gpu", "name of the extended resource")
 	count := flag.Int("devices", 1, "number of devices to offer")
+	replicas := flag.Int("replicas", 1, "how often each device is offered, for so many containers to share it")
 	path := flag.String("path", "/dev/nvidia0", "device node that a container gets with a device; %d: the device's number")
 	folder := flag.String("folder", strings.TrimSuffix(plugin.DevicePluginPath, "/"), "the kubelet's device plugin folder")
+	flag.StringVar(&granted.cdiKind, "cdi", "", "VENDOR/CLASS: name devices by CDI, by the last part of their path")
 	flag.Var((*list)(&granted.shared), "shared", "a further device node that every container gets")
 	flag.Var((*list)(&granted.mounts), "mount", "HOST or HOST:CONTAINER: a path that every container gets, read-only")
 	flag.Var((*list)(&granted.variables), "env", "NAME=VALUE: a variable that every container gets")
 	flag.Parse()
 
 	for i := 0; i < *count; i++ {
-		granted.devices[fmt.Sprintf("GPU-stand-in-%d", i)] = strings.ReplaceAll(*path, "%d", strconv.Itoa(i))
+		node := strings.ReplaceAll(*path, "%d", strconv.Itoa(i))
+		granted.devices[fmt.Sprintf("GPU-stand-in-%d", i)] = node
+		for replica := 1; replica < *replicas; replica++ {
+			granted.devices[fmt.Sprintf("GPU-stand-in-%d-%d", i, replica)] = node
+		}
 	}
 	for {
 		if err := serve(*folder, *resource, granted); err != nil {
