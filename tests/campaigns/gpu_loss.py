@@ -25,7 +25,7 @@ from sandbox.nodes import Node
 from sandbox.progress import Durations, run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
-from tests.campaigns import legacy_gpu
+from tests.campaigns import gpu_loss_systemd, legacy_gpu
 from tests.campaigns.base import (
     ROOT,
     add_output_argument,
@@ -295,7 +295,7 @@ def gpu_loss_lab(paths: Paths, name: str) -> Iterator[GpuLossLab]:
         if legacy_gpu.missing(paths, sandbox.shell):
             with lock(paths.locks, "build"):
                 run_steps(legacy_gpu.missing(paths, sandbox.shell), Durations(paths.durations), sandbox.shell.stop)
-        yield GpuLossLab(sandbox, lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True))
+        yield GpuLossLab(sandbox, report)
 
 
 def measure(paths: Paths, name: str, folder: Path) -> None:
@@ -307,6 +307,22 @@ def measure(paths: Paths, name: str, folder: Path) -> None:
     hold(paths, name)
     playbook("diagnose-gpu-pods.yml", "-e", f"kubepin_run=gpu-loss-{version}")
     shutil.copy(ROOT / f"runs/gpu-loss-{version}/gpu-diagnosis/diagnosis.txt", folder / f"diagnosis-{version}.txt")
+
+
+def measure_systemd(paths: Paths, name: str, folder: Path) -> None:
+    """Measure on all workers of a sandbox with cgroup v2, keep what was found and print the table."""
+    with ready_sandbox(paths, name) as sandbox:
+        lab = gpu_loss_systemd.SystemdLab(sandbox, report)
+        facts, rows = lab.facts(), lab.run()
+    write_json(folder / "measured-systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
+    headings, lines = gpu_loss_systemd.HEADINGS, gpu_loss_systemd.lines(rows, facts["kubelet"])
+    print_table("The GPU of a container, by what happens on its node", headings, lines, red=["lost"])
+    (folder / "table-systemd.md").write_text(gpu_loss_systemd.markdown(rows, facts["kubelet"]))
+
+
+def report(text: str) -> None:
+    """Say what was found, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def hold(paths: Paths, name: str) -> None:
@@ -327,6 +343,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="one sandbox each (default: %(default)s)")
     parser.add_argument("--sandbox", metavar="NAME", help="measure on one that is ready, and stays, instead")
     parser.add_argument("--hold", action="store_true", help="only leave the pods of a diagnosis on --sandbox NAME")
+    parser.add_argument(
+        "--systemd", action="store_true", help="on --sandbox NAME with cgroup v2: all ways to give a GPU"
+    )
     add_output_argument(parser, NAME)
 
 
@@ -335,6 +354,11 @@ def run(options: argparse.Namespace) -> int:
     paths = Paths.from_environment()
     if options.hold and not options.sandbox:
         raise SandboxError("--hold needs --sandbox NAME: pods of a new sandbox would be removed with it")
+    if options.systemd and not options.sandbox:
+        raise SandboxError("--systemd needs --sandbox NAME: one of machines, or of namespaces on a host with cgroup v2")
+    if options.systemd:
+        measure_systemd(paths, options.sandbox, options.output)
+        return 0
     if options.hold:
         hold(paths, options.sandbox)
         return 0

@@ -7,6 +7,7 @@ A worker gets two more runtimes, each with a RuntimeClass of the same name. Its 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.cluster import Sandbox
@@ -15,7 +16,7 @@ from sandbox.hashing import hash_of_folder
 from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.plan import Step
 from sandbox.runc import build_runc
-from sandbox.settings import Paths
+from sandbox.settings import GPU_DEVICE, Paths
 from sandbox.shell import Shell, wait_for
 
 # The last but two before 1.0.0, which was the first to leave the device rules alone in an update; common in 2021.
@@ -77,11 +78,11 @@ def containerd_runtimes(runcs: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def specification_with_hook(specification: str, path: str) -> str:
-    """What containerd starts from for each container, with the hook in it."""
+def specification_with_hook(specification: str, path: str, devices: Sequence[str] = (GPU_DEVICE,)) -> str:
+    """What containerd starts from for each container, with the hook in it, which gives these devices."""
     content = json.loads(specification)
     content["process"].pop("rlimits", None)  # a container without CAP_SYS_RESOURCE may not raise them
-    content["hooks"] = {"prestart": [{"path": path, "args": ["legacy-hook"]}]}
+    content["hooks"] = {"prestart": [{"path": path, "args": ["legacy-hook", *devices]}]}
     return json.dumps(content)
 
 

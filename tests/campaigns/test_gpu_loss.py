@@ -86,7 +86,7 @@ def test_a_container_starts_from_containerds_specification_and_the_hook() -> Non
     assert made == {
         "process": {"cwd": "/"},
         "mounts": ["kept"],
-        "hooks": {"prestart": [{"path": "/opt/hook", "args": ["legacy-hook"]}]},
+        "hooks": {"prestart": [{"path": "/opt/hook", "args": ["legacy-hook", "/dev/nvidia0"]}]},
     }
 
 

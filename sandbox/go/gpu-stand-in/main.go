@@ -24,7 +24,6 @@ import (
 )
 
 const (
-	socketName       = "gpu-stand-in.sock"
 	registerTimeout  = 10 * time.Second
 	registerAttempts = 30
 	pollInterval     = 500 * time.Millisecond
@@ -121,6 +120,11 @@ func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
 	return answer
 }
 
+// socketName differs by resource, so that a node can have several of these plugins.
+func socketName(resource string) string {
+	return "gpu-stand-in-" + strings.ReplaceAll(resource, "/", "-") + ".sock"
+}
+
 func register(folder, resource string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), registerTimeout)
 	defer cancel()
@@ -132,7 +136,7 @@ func register(folder, resource string) error {
 	defer connection.Close()
 	_, err = plugin.NewRegistrationClient(connection).Register(ctx, &plugin.RegisterRequest{
 		Version:      plugin.Version,
-		Endpoint:     socketName,
+		Endpoint:     socketName(resource),
 		ResourceName: resource,
 	})
 	return err
@@ -140,7 +144,7 @@ func register(folder, resource string) error {
 
 // serve offers the devices until the kubelet restarts, which it shows by emptying the folder.
 func serve(folder, resource string, granted grants) error {
-	socket := filepath.Join(folder, socketName)
+	socket := filepath.Join(folder, socketName(resource))
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

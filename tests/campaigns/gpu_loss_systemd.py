@@ -1,0 +1,605 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The part of gpu-loss for nodes with cgroup v2 and the systemd driver: all runtimes and injections beside each other.
+
+Each worker runs a pod for each version of runc, each way to give it a GPU and each kind of CPU request. What happens,
+happens to all of them at once; pods that lost their GPU are started again before the next event. With real GPUs a pod
+asks nvidia-smi and computes with CUDA; with the stand-in it opens the device.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node as NodeFacts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import with_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
+
+from sandbox import machine_runtime, manifests, namespaces
+from sandbox.cluster import Sandbox, node_ready
+from sandbox.nodes import BUILDS_MOUNT, Node
+from sandbox.settings import GPU_DEVICE, GPU_RESOURCE, TEST_IMAGE, Paths, SandboxError
+from sandbox.shell import CommandFailed, wait_for
+from tests.campaigns import legacy_gpu
+from tests.campaigns.base import markdown_table
+
+# Old; the first with eBPF device rules that still writes them in an update; Debian 12's; after the fix of the links
+# (1.1.7); before and after that of the order of device properties (1.2.5); current.
+RUNCS = ("1.0.0-rc93", "1.1.15", "1.2.4")
+OWN_RUNC = "own"
+SPECS, CDI, HOOK = "device_specs", "cdi", "legacy"
+SHARED, FRACTIONAL, WHOLE = "shared", "fractional", "whole"
+KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 1.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
+CDI_KIND, CDI_RESOURCE = "kubepin.local/gpu", "kubepin.local/gpu"
+REPLICAS = 60
+MEMORY = "768Mi"
+START_SECONDS = 120
+
+START, SWITCH, NEIGHBOUR = "nothing", "switch to static", "a pod with whole CPUs starts"
+RESTART, RESIZE = "kubelet restarts", "resized in place"
+CONTAINERD, RELOAD = "containerd restarts", "daemon-reload"
+WATCH_SECONDS = {START: 12, SWITCH: 15, NEIGHBOUR: 14, RESTART: 15, RESIZE: 12, CONTAINERD: 10, RELOAD: 10}
+EVENTS = tuple(WATCH_SECONDS)
+REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
+
+# One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process
+# and one that has had its devices open since the start say.
+PROBE = r"""
+import ctypes, os, subprocess, sys, time
+def check(code):
+    if code: raise OSError(code)
+def context():
+    cuda = ctypes.CDLL("libcuda.so.1")
+    check(cuda.cuInit(0)); ctx = ctypes.c_void_p()
+    check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(ctx), 0)); check(cuda.cuCtxSetCurrent(ctx))
+    pointer = ctypes.c_void_p(); check(cuda.cuMemAlloc_v2(ctypes.byref(pointer), 1 << 20))
+    return cuda, pointer
+def compute(cuda, pointer):
+    check(cuda.cuMemsetD8_v2(pointer, 7, 1 << 20)); check(cuda.cuCtxSynchronize())
+    back = (ctypes.c_ubyte * 16)(); check(cuda.cuMemcpyDtoH_v2(back, pointer, 16))
+    if bytes(back) != b"\7" * 16: raise OSError("wrong result")
+def outcome(action):
+    try: action(); return "works"
+    except OSError as error: return "error_" + str(error).replace(" ", "_")
+if sys.argv[1:] == ["once"]:
+    print(outcome(lambda: compute(*context()))); sys.exit()
+def devices():
+    for path in os.environ["DEVICES"].split():
+        try: os.close(os.open(path, os.O_RDWR))
+        except PermissionError: return "refused"
+    return "open"
+def smi():
+    done = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return "works" if done.returncode == 0 else (done.stdout.strip().splitlines() or ["?"])[0].replace(" ", "_")
+def once():
+    done = subprocess.run([sys.executable, "-c", os.environ["PROBE"], "once"], stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip() or "ended_" + str(done.returncode)
+held = None; before = None
+while True:
+    now = devices()
+    words = [now, "nvidia-smi=" + smi(), "cuda=" + once()]
+    try:
+        held = held or context()
+        words.append("held=" + outcome(lambda: compute(*held)))
+    except OSError as error: words.append("held=error_" + str(error))
+    line = " ".join(words)
+    if line != before: print(int(time.time()), line, flush=True)
+    before = line
+    time.sleep(2)
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One container on one worker."""
+
+    worker: str
+    containerd: str
+    runc: str
+    injection: str
+    kind: str
+    handler: str
+
+    @property
+    def pod(self) -> str:
+        """Its pod's name."""
+        return f"{self.handler}-{self.injection.replace('_', '-')}-{self.kind}-{self.worker[-1]}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One container through one event; *outcome* is `kept`, `lost`, or why there is neither."""
+
+    containerd: str
+    runc: str
+    injection: str
+    links: bool
+    pod: str
+    event: str
+    outcome: str
+    seconds: int | None
+    words: str
+
+
+def table_name(config: str) -> str:
+    """The name of the CRI plugin in a configuration of containerd."""
+    return "io.containerd.cri.v1.runtime" if "version = 3" in config else "io.containerd.grpc.v1.cri"
+
+
+def runtimes(config: str, handlers: dict[str, tuple[str, bool]]) -> str:
+    """The lines for these handlers, each with its runc and whether it has the hook."""
+    lines = []
+    for name, (runc, hooked) in handlers.items():
+        table = f"plugins.'{table_name(config)}'.containerd.runtimes.{name}"
+        lines += ["", f"[{table}]", "runtime_type = 'io.containerd.runc.v2'"]
+        lines += [f"base_runtime_spec = '{legacy_gpu.BASE_SPECIFICATION}'"] if hooked else []
+        lines += [f"[{table}.options]", f"BinaryName = '{runc}'", "SystemdCgroup = true"]
+    return "\n".join(lines) + "\n"
+
+
+def cdi_specification(devices: Sequence[str], gpus: int) -> dict[str, Any]:
+    """What names the GPUs for CDI; all get the devices after the first, too."""
+    shared = [{"path": path} for path in devices[1:]]
+    named = [f"nvidia{number}" for number in range(max(gpus, 1))]
+    return {
+        "cdiVersion": "0.5.0",
+        "kind": CDI_KIND,
+        "devices": [
+            {"name": name, "containerEdits": {"deviceNodes": [{"path": f"/dev/{name}"}, *shared]}} for name in named
+        ],
+    }
+
+
+def manifest(subject: Subject, real: bool) -> dict[str, Any]:
+    """A pod that reports whether it has its GPU."""
+    cpu = {SHARED: "1", FRACTIONAL: "1500m", WHOLE: "1"}[subject.kind]
+    resources: dict[str, dict[str, Any]] = {"limits": {"cpu": cpu, "memory": MEMORY if real else "32Mi"}}
+    if subject.kind == SHARED:
+        resources["requests"] = {"cpu": "100m", "memory": "16Mi"}
+    env = {"DEVICES": " ".join(REAL_DEVICES if real else [GPU_DEVICE]), "PROBE": PROBE}
+    volumes: dict[str, str] = {}
+    if subject.injection == HOOK:
+        env["NVIDIA_VISIBLE_DEVICES"] = "0"
+        if real:  # what the device plugin adds elsewhere
+            options = [option[1:].partition("=") for option in manifests.real_gpus(1, namespaces.host_programs())]
+            volumes = {m.partition(":")[2]: m.partition(":")[0] for name, _, m in options if name == "mount"}
+            env |= {e.partition("=")[0]: e.partition("=")[2] for name, _, e in options if name == "env"}
+    else:
+        resources["limits"][CDI_RESOURCE if subject.injection == CDI else GPU_RESOURCE] = 1
+    command = ["python3", "-c", PROBE] if real else ["sh", "-c", STAND_IN_PROBE]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": subject.pod, "namespace": "default", "labels": {"campaign": "gpu-loss"}},
+        "spec": {
+            "nodeName": subject.worker,
+            "runtimeClassName": subject.handler,
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "containers": [
+                {
+                    "name": "main",
+                    "image": TEST_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "env": [{"name": name, "value": value} for name, value in env.items()],
+                    "command": command,
+                    "resources": resources,
+                    "volumeMounts": [
+                        {"name": f"v{index}", "mountPath": path, "readOnly": True} for index, path in enumerate(volumes)
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": f"v{index}", "hostPath": {"path": path}} for index, path in enumerate(volumes.values())
+            ],
+        },
+    }
+
+
+STAND_IN_PROBE = f"""
+before=
+while :; do
+  if (exec 3<>{GPU_DEVICE}) 2>/tmp/error; then now=open
+  elif grep -q 'not permitted' /tmp/error; then now=refused
+  else now=$(tr ' ' _ < /tmp/error); fi
+  [ "$now" = "$before" ] || echo "$(date +%s) $now"
+  before=$now
+  sleep 1
+done
+"""
+
+
+def neighbour(worker: str) -> dict[str, Any]:
+    """A pod without a GPU that takes a whole CPU from the shared pool."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"neighbour-{worker[-1]}", "namespace": "default", "labels": {"campaign": "gpu-loss"}},
+        "spec": {
+            "nodeName": worker,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": TEST_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "command": ["sleep", "100000"],
+                    "resources": {"limits": {"cpu": "1", "memory": "32Mi"}},
+                }
+            ],
+        },
+    }
+
+
+def parse_logs(text: str) -> dict[str, list[tuple[int, str]]]:
+    """What pods wrote, from `head` of their logs in /var/log/pods: by pod, the second and the words of each line."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    pod = ""
+    for line in text.splitlines():
+        title = re.fullmatch(r"==> /var/log/pods/default_([^_]+)_.*", line)
+        words = re.fullmatch(r"\S+ stdout F (\d+) (.+)", line)
+        if title:
+            pod = title[1]
+            found.setdefault(pod, [])
+        elif words:
+            found[pod].append((int(words[1]), words[2]))
+    return found
+
+
+def judged(lines: Sequence[tuple[int, str]], since: float) -> tuple[str, int | None, str]:
+    """The outcome after an event, the seconds until a loss, and the last words."""
+    if not lines:
+        return "no word", None, ""
+    lost = next(
+        (second for second, words in lines if second >= int(since) and words != "open" and words.split()[0] != "open"),
+        None,
+    )
+    last = lines[-1][1]
+    if lost is None:
+        return ("kept" if last.split()[0] == "open" else "lost before"), None, last
+    return "lost", lost - int(since), last
+
+
+class SystemdLab:
+    """All workers of a sandbox, each with its runtimes."""
+
+    def __init__(self, sandbox: Sandbox, report: Callable[[str], None]) -> None:
+        self.sandbox, self.report, self.kubectl = sandbox, report, sandbox.kubectl
+        self.workers: list[Node] = sandbox.workers
+        self.real = sandbox.state.gpus > 0
+        self.devices = REAL_DEVICES if self.real else (GPU_DEVICE,)
+        self.subjects: list[Subject] = []
+        self.dead: dict[str, str] = {}
+
+    def each(self, action: Callable[[Node], object]) -> None:
+        """On all workers at once."""
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            list(pool.map(action, self.workers))
+
+    # Preparing
+
+    def install(self) -> None:
+        """Give the workers their runtimes and device plugins; the last of several gets the current containerd."""
+        paths = self.sandbox.paths
+        for index, node in enumerate(self.workers):
+            if index and index == len(self.workers) - 1:
+                self._use_current_containerd(paths, node)
+            self._install_runtimes(paths, node)
+        for handler in sorted({subject.handler for subject in self.subjects}):
+            self.kubectl.apply(
+                {
+                    "apiVersion": "node.k8s.io/v1",
+                    "kind": "RuntimeClass",
+                    "metadata": {"name": handler},
+                    "handler": handler,
+                }
+            )
+        options = ["-devices=1", f"-path={GPU_DEVICE}"]
+        if self.real:
+            options = manifests.real_gpus(self.sandbox.state.gpus, namespaces.host_programs())
+        shared = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
+        self.kubectl.apply(shared)
+        by_cdi = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}", f"-cdi={CDI_KIND}"])
+        labels = {"app": "gpu-by-cdi"}
+        by_cdi["metadata"] |= {"name": "gpu-by-cdi", "labels": labels}
+        by_cdi["spec"]["selector"] = {"matchLabels": labels}
+        template = by_cdi["spec"]["template"]
+        template["metadata"]["labels"] = labels
+        arguments = template["spec"]["containers"][0]["args"]
+        arguments[0] = f"-resource={CDI_RESOURCE}"
+        self.kubectl.apply(by_cdi)
+
+        def offered() -> bool:
+            wanted = REPLICAS * max(self.sandbox.state.gpus, 1)
+            amounts = [
+                int(node["status"]["allocatable"].get(resource, "0"))
+                for node in self.kubectl.items("nodes")
+                if node["metadata"]["name"] in {worker.name for worker in self.workers}
+                for resource in (GPU_RESOURCE, CDI_RESOURCE)
+            ]
+            return all(amount == wanted for amount in amounts)
+
+        wait_for("the device plugins offer each GPU several times", offered, START_SECONDS)
+
+    def _use_current_containerd(self, paths: Paths, node: Node) -> None:
+        folder = f"{BUILDS_MOUNT}/{machine_runtime.runtime_folder(paths).relative_to(paths.builds)}/bin"
+        config = (
+            machine_runtime.Path(machine_runtime.__file__).parent / "machine-rootfs/etc/containerd/config.toml"
+        ).read_text()
+        extra = "\n[plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
+        extra += (
+            "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/usr/lib/cni']\nconf_dir = '/etc/cni/net.d'\n"
+        )
+        node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + extra)
+        unit = f"[Service]\nExecStart=\nExecStart={folder}/containerd\nEnvironment=PATH={folder}:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        node.write("/etc/systemd/system/containerd.service.d/current.conf", unit)
+        node.run("systemctl", "daemon-reload")
+
+    def _install_runtimes(self, paths: Paths, node: Node) -> None:
+        config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
+        current = machine_runtime.runtime_folder(paths)
+        runcs = {version: f"{BUILDS_MOUNT}/runc-{version}/bin/runc" for version in RUNCS}
+        runcs[OWN_RUNC] = node.run("sh", "-c", "command -v runc").strip()
+        runcs[machine_runtime.RUNC_VERSION] = f"{BUILDS_MOUNT}/{current.relative_to(paths.builds)}/bin/runc"
+        handlers: dict[str, tuple[str, bool]] = {}
+        for version, path in runcs.items():
+            name = version.replace(".", "-")
+            handlers |= {f"plain-{name}": (path, False), f"hook-{name}": (path, True)}
+        hook = f"{BUILDS_MOUNT}/{legacy_gpu.hook(paths).relative_to(paths.builds)}"
+        node.write(
+            legacy_gpu.BASE_SPECIFICATION,
+            legacy_gpu.specification_with_hook(node.run("ctr", "oci", "spec"), hook, self.devices),
+        )
+        node.write("/etc/cdi/kubepin.json", json.dumps(cdi_specification(self.devices, self.sandbox.state.gpus)))
+        if "plain-own" not in config:
+            node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + runtimes(config, handlers))
+        node.run("systemctl", "restart", "containerd")
+        wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), START_SECONDS)
+        server = node.run("ctr", "version").rpartition("Version:")[2].split()[0]
+        for version, path in runcs.items():
+            real = node.run(path, "--version").split()[2]
+            name = version.replace(".", "-")
+            for injection in (SPECS, HOOK, *([CDI] if server.startswith("2.") else [])):
+                handler = f"hook-{name}" if injection == HOOK else f"plain-{name}"
+                self.subjects += [Subject(node.name, server, real, injection, kind, handler) for kind in KINDS]
+
+    def set_links(self, there: bool) -> None:
+        """Make the links of the devices in /dev/char, or remove them."""
+        for node in self.workers:
+            for path in self.devices:
+                numbers = node.run("stat", "-c", "%Hr:%Lr", path).strip()
+                link = f"/dev/char/{numbers}"
+                command = f"mkdir -p /dev/char; ln -sf {path} {link}" if there else f"rm -f {link}"
+                node.run("sh", "-c", command)
+
+    def configuration(self, node: Node) -> dict[str, Any]:
+        """The running kubelet's configuration."""
+        answer = self.kubectl.run("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/configz")
+        found: dict[str, Any] = json.loads(answer)["kubeletconfig"]
+        return found
+
+    def use_policy(self, policy: str) -> None:
+        """Start the kubelets with this policy and no state of the one before; pods stay."""
+
+        def switch(node: Node) -> None:
+            flags = f"--cpu-manager-policy={policy}" + (" --reserved-cpus=0" if policy == "static" else "")
+            node.run("systemctl", "stop", "kubelet")
+            node.run("rm", "-f", "/var/lib/kubelet/cpu_manager_state")
+            node.write("/etc/default/kubelet", f"KUBELET_EXTRA_ARGS={flags}\n")
+            self.start_kubelet(node, lambda: self.configuration(node)["cpuManagerPolicy"] == policy)
+
+        self.each(switch)
+
+    def start_kubelet(self, node: Node, also: Callable[[], bool] = lambda: True) -> None:
+        """Start or restart a kubelet, until its node is Ready."""
+        started = datetime.now(UTC).replace(microsecond=0)
+        node.run("systemctl", "restart", "kubelet")
+
+        def ready() -> bool:
+            (item,) = [it for it in self.kubectl.items("nodes") if it["metadata"]["name"] == node.name]
+            return node_ready(item, started) and also()
+
+        wait_for(f"{node.name} is Ready", ready, START_SECONDS)
+
+    # Pods
+
+    def logs(self) -> dict[str, list[tuple[int, str]]]:
+        """What all pods wrote."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for node in self.workers:
+            script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'
+            found |= parse_logs(node.run("sh", "-c", script, check=False))
+        return found
+
+    def start(self, subjects: Sequence[Subject]) -> None:
+        """Start pods and wait until each has its GPU; those that never get it are reported, and left out from then on."""
+        items = [manifest(subject, self.real) for subject in subjects]
+        self.kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        names = {subject.pod for subject in subjects}
+
+        def ended() -> bool:
+            logs = self.logs()
+            return all(logs.get(name) for name in names - self._failed(names))
+
+        try:
+            wait_for("all pods have said whether they have their GPU", ended, START_SECONDS, 1)
+        except SandboxError as error:
+            self.report(str(error))
+        logs, failed = self.logs(), self._failed(names)
+        for name in sorted(names):
+            words = logs.get(name, [])
+            if not words or name in failed or words[0][1].split()[0] != "open":
+                why = words[0][1] if words else self._reason(name)
+                self.dead[name] = why
+                self.report(f"{name} does not start with its GPU: {why}")
+
+    def _failed(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names)
+        return {
+            pod["metadata"]["name"]
+            for pod in self.kubectl.items("pods")
+            if pod["metadata"]["name"] in wanted and pod["status"]["phase"] in ("Failed", "Succeeded")
+        }
+
+    def _reason(self, name: str) -> str:
+        try:
+            events = self.kubectl.items("events", "--field-selector", f"involvedObject.name={name},type=Warning")
+        except CommandFailed:
+            return "unknown"
+        return str(events[-1]["message"])[:300] if events else "unknown"
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove pods."""
+        listed = sorted(names)
+        if listed:
+            self.kubectl.run("delete", "pod", *listed, "--now", "--ignore-not-found", "--wait=true")
+
+    def alive(self) -> list[Subject]:
+        """The containers that had their GPU when they started last."""
+        return [subject for subject in self.subjects if subject.pod not in self.dead]
+
+    # Events
+
+    def resize(self) -> None:
+        """Give the shared pods another limit while they run."""
+
+        def patch(subject: Subject) -> None:
+            change = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "2"}}}]}}
+            try:
+                self.kubectl.run("patch", "pod", subject.pod, "--subresource=resize", "--patch", json.dumps(change))
+            except CommandFailed as error:
+                self.report(f"{subject.pod} cannot be resized: {error}")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(patch, [subject for subject in self.alive() if subject.kind == SHARED]))
+
+    def happen(self, event: str) -> None:
+        """Let something happen to all workers."""
+        if event == SWITCH:
+            self.use_policy("static")
+        elif event == NEIGHBOUR:
+            for node in self.workers:
+                self.kubectl.apply(neighbour(node.name))
+        elif event == RESTART:
+            self.each(self.start_kubelet)
+        elif event == RESIZE:
+            self.resize()
+        elif event == CONTAINERD:
+            self.each(lambda node: node.run("systemctl", "restart", "containerd"))
+        elif event == RELOAD:
+            self.each(lambda node: node.run("systemctl", "daemon-reload"))
+
+    def watch(self, event: str, links: bool) -> list[Result]:
+        """What an event does to all containers; those that lost their GPU are started again."""
+        watched = [it for it in self.alive() if event != RESIZE or it.kind == SHARED]
+        since = time.time()
+        self.happen(event)
+        time.sleep(WATCH_SECONDS[event])
+        logs = self.logs()
+        rows = []
+        for subject in watched:
+            outcome, seconds, words = judged(logs.get(subject.pod, []), since)
+            rows.append(
+                Result(
+                    *(subject.containerd, subject.runc, subject.injection, links, subject.kind, event),
+                    *(outcome, seconds, words),
+                )
+            )
+        lost = [it for it, row in zip(watched, rows, strict=True) if row.outcome != "kept"]
+        self.report(f"{event}: {len(lost)} of {len(watched)} lost their GPU: {', '.join(it.pod for it in lost)}")
+        self.remove(it.pod for it in lost)
+        if event != EVENTS[-1] and lost:
+            self.start(lost)
+        return rows
+
+    def trial(self, links: bool) -> list[Result]:
+        """All events, one after the other, beginning with policy none."""
+        self.dead = {}
+        self.set_links(links)
+        self.use_policy("none")
+        self.start(self.subjects)
+        rows = [
+            Result(
+                it.containerd, it.runc, it.injection, links, it.kind, START, "does not start", None, self.dead[it.pod]
+            )
+            for it in self.subjects
+            if it.pod in self.dead
+        ]
+        try:
+            for event in EVENTS:
+                rows += self.watch(event, links)
+        finally:
+            self.kubectl.run("delete", "pod", "-l", "campaign=gpu-loss", "--now", "--wait=true")
+        return rows
+
+    def facts(self) -> dict[str, str]:
+        """What the measurement ran on."""
+        node = self.workers[0]
+        driver = node.run("sh", "-c", "head -1 /proc/driver/nvidia/version", check=False).strip()
+        return {
+            "kubelet": self.sandbox.state.kubernetes,
+            "kernel": node.run("uname", "-r").strip(),
+            "systemd": node.run("systemctl", "--version").split()[1],
+            "cgroup": "v2" if "cgroup2fs" in node.run("stat", "-fc", "%T", "/sys/fs/cgroup") else "v1",
+            "cgroup_driver": str(self.configuration(node)["cgroupDriver"]),
+            "gpu": driver or "stand-in",
+        }
+
+    def run(self) -> list[Result]:
+        """With the links in /dev/char, and without."""
+        self.install()
+        return [*self.trial(links=True), *self.trial(links=False)]
+
+
+def grade(row: Result, kubelet: str) -> str:
+    """The audit's grade of such a container on a node with the static policy."""
+    known = {
+        "kubelet_version": kubelet,
+        "cpu_manager_policy": "static",
+        "runc_version": row.runc.partition("+")[0],
+        "cgroup_driver": "systemd",
+        "device_injection": row.injection,
+        "dev_char_links": row.links,
+    }
+    return str(risk_of(with_facts(NodeFacts(), "worker", known), exclusive=row.pod == WHOLE, privileged=False)["grade"])
+
+
+def measured_grade(rows: Iterable[Result]) -> str:
+    """The grade that a container's events ask for."""
+    lost = {row.event for row in rows if row.outcome == "lost"}
+    if lost & {START, NEIGHBOUR}:
+        return "high"
+    return "low" if lost else "none"
+
+
+HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "pod", *EVENTS, "audit")
+
+
+def lines(rows: Sequence[Result], kubelet: str) -> list[list[str]]:
+    """One line a container, one column an event; equal lines of the pod kinds are one."""
+    grouped: dict[tuple[str, str, str, bool, str], dict[str, Result]] = {}
+    for row in rows:
+        grouped.setdefault((row.containerd, row.runc, row.injection, row.links, row.pod), {})[row.event] = row
+    table = []
+    for key in sorted(grouped, key=str):
+        cells = grouped[key]
+        first = next(iter(cells.values()))
+        told = []
+        for event in EVENTS:
+            row = cells.get(event)
+            seconds = f", {row.seconds} s" if row and row.seconds is not None else ""
+            told.append(f"{row.outcome}{seconds}" if row else "-")
+        links = "links" if first.links else "none"
+        table.append([*key[:3], links, KINDS[key[4]], *told, grade(first, kubelet)])
+    return table
+
+
+def markdown(rows: Sequence[Result], kubelet: str) -> str:
+    """The table for a page."""
+    return markdown_table(HEADINGS, lines(rows, kubelet))
