@@ -72,6 +72,8 @@ class Container(t.NamedTuple):
     """When systemd reloaded its units since the container started; None if the journal does not reach back that far."""
     kubelet_starts: t.Optional[t.Sequence[float]]
     """When the kubelet was started since then."""
+    tried: bool = False
+    """Whether *allowed* only says which of *devices* a process in the cgroup may use, as with cgroup v2."""
     mounts: t.Sequence[str] = ()
     """The mount points in its specification."""
 
@@ -139,9 +141,10 @@ def diagnose(container: Container) -> t.Dict[str, t.Any]:
     findings = [weigh(container, lost) for weigh in (_update, _daemon_reload, _links)]
     took = sorted((finding for finding in findings if finding.verdict == "took"), key=lambda finding: finding.when)
     cause = took[0].code if took else "unknown"
+    nothing = "none of these devices, as a process that entered it saw" if container.tried else "no device"
     evidence = [
         f"{_names(lost)} is there, and its cgroup does not allow it",
-        f"its cgroup allows {', '.join(map(_rule, container.allowed)) or 'no device'}",
+        f"its cgroup allows {', '.join(map(_rule, container.allowed)) or nothing}",
         f"the container was started {moment(container.started) or 'at an unknown time'}",
         *(f"{finding.code} {_WORDS[finding.verdict]}: {finding.text}" for finding in [*took, *_others(findings)]),
     ]

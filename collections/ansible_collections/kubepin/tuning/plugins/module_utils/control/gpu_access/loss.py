@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.diagnosis import (
     Container,
     Device,
+    Rule,
     diagnose,
     moment,
     parse_rules,
@@ -184,13 +185,14 @@ class _Report:
         if data["devices"] == []:
             return None
         inspected = Inspected.of(data["inspected"])
+        devices = [Device(**device) for device in data["devices"]]
         specification = inspected.specification
         pod_uid, name = inspected.label("pod.uid"), inspected.label("container.name")
         exclusive = self._kubelet.exclusive
         allowed, not_read = (
             (None, "the host's /dev is mounted, so what it sees was not meant for it by itself")
             if data["hosts_dev"]
-            else _allowed(data["rules"])
+            else _allowed(data["rules"], devices)
         )
         reloads, starts = self._journal(data["journal"])
         return Container(
@@ -199,7 +201,7 @@ class _Report:
             name=name,
             id=data["id"],
             started=data["started"],
-            devices=[Device(**device) for device in data["devices"]],
+            devices=devices,
             allowed=allowed,
             not_read=not_read,
             specified=None if specification is None else specified_rules(specification.tables("devices")),
@@ -207,6 +209,7 @@ class _Report:
             node=self._stack(inspected, node),
             reloads=reloads,
             kubelet_starts=starts,
+            tried=bool(data["rules"] and data["rules"].get("usable")),
             mounts=[mount.text("destination") for mount in specification.tables("mounts")] if specification else [],
         )
 
@@ -247,10 +250,14 @@ class _Report:
             return None, None
 
 
-def _allowed(rules: Data) -> tuple[t.Any, str]:
-    """The rules of a container's cgroup, or why they are not known."""
-    if rules["path"] is None:
-        return None, "cgroup v2 keeps device rules in an eBPF program, which nobody can read back as rules"
+def _allowed(rules: Data, devices: t.Sequence[Device]) -> tuple[t.Any, str]:
+    """The rules of a container's cgroup, or why they are not known.
+
+    cgroup v2 keeps them in an eBPF program that nobody can read back: those of the devices that were tried stand for it.
+    """
+    usable = rules.get("usable")
+    if usable is not None:
+        return [Rule("c", device.major, device.minor, "rw") for device in devices if usable[device.path]], ""
     if rules["text"] is None:
         return None, f"{rules['path']} cannot be read: {rules['error']}"
     return parse_rules(rules["text"]), ""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node knows of its running containers with a GPU. Read-only: runs programs only to read, and opens no device.
+With cgroup v2, a process of its own enters a container's cgroup for a moment, to ask the kernel for its device rules.
 
 The control node decodes and diagnoses it (`control/gpu_access/loss.py`).
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 import glob
 import json
 import os
+import select
+import signal
 import stat
 import time
 import typing as t
@@ -16,6 +19,9 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import Machine, Report
 
 DEVICES_CGROUP = "/sys/fs/cgroup/devices"
+UNIFIED_CGROUPS = "/sys/fs/cgroup"
+
+_ANSWER_SECONDS = 5
 
 _RELOADED = ("Reloading.", "Reloading...", "Reexecuting.", "Reexecuting...")
 """The messages that systemd (219 to 257) logs when it reloads its units."""
@@ -55,18 +61,18 @@ class ContainerReader:
         try:
             found["devices"] = self._devices(pid, patterns)
             if found["devices"]:
-                found.update(self._traces(pid), inspected=inspected)
+                found.update(self._traces(pid, found["devices"]), inspected=inspected)
         except (OSError, ValueError, IndexError) as exc:
             found["error"] = str(exc)
         return found
 
-    def _traces(self, pid: int) -> Report:
+    def _traces(self, pid: int, devices: t.Sequence[Report]) -> Report:
         """What a process tells of its start, its device rules, and what happened since."""
         started, hosts_dev = self._started(pid), self._has_hosts_dev(pid)
         return {
             "started": started,
             "hosts_dev": hosts_dev,
-            "rules": None if hosts_dev else self._rules(pid),
+            "rules": None if hosts_dev else self._rules(pid, devices),
             "journal": self._journal(started),
         }
 
@@ -81,20 +87,36 @@ class ContainerReader:
                 devices.append({"path": path[len(top) :], "major": major, "minor": minor, "link": link})
         return devices
 
-    def _rules(self, pid: int) -> Report:
-        """The `path` of the cgroup's device rules, null without a devices cgroup, and their `text`, or the `error` that
-        keeps it from being read."""
+    def _rules(self, pid: int, devices: t.Sequence[Report]) -> Report:
+        """The `path` of the cgroup's device rules, and their `text`, or the `error` that keeps it from being read.
+
+        cgroup v2 has no such text, so `usable` says there which of the devices the cgroup allows.
+        """
         with open(self._machine.path(f"/proc/{pid}/cgroup"), encoding="utf-8") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
         folder = next((path for _unused, controllers, path in lines if "devices" in controllers.split(",")), None)
         if folder is None:
-            return {"path": None, "text": None, "error": None}
+            unified = next((path for number, _unused, path in lines if number == "0"), "")
+            return self._unified_rules(f"{UNIFIED_CGROUPS}{unified}", pid, devices)
         path = f"{DEVICES_CGROUP}{folder}/devices.list"
         try:
             with open(self._machine.path(path), encoding="utf-8") as file:
                 return {"path": path, "text": file.read(), "error": None}
         except OSError as exc:
             return {"path": path, "text": None, "error": exc.strerror}
+
+    def _unified_rules(self, path: str, pid: int, devices: t.Sequence[Report]) -> Report:
+        found: Report = {"path": path, "text": None, "error": None, "usable": None}
+        folder = self._machine.path(path)
+        try:
+            with open(f"{folder}/cgroup.freeze", encoding="utf-8") as file:
+                if file.read().strip() == "1":
+                    return {**found, "error": "the container is frozen"}
+            nodes = [self._machine.path(f"/proc/{pid}/root{device['path']}") for device in devices]
+            usable = usable_in_cgroup(folder, nodes)
+        except OSError as exc:
+            return {**found, "error": exc.strerror or str(exc)}
+        return {**found, "usable": {device["path"]: may for device, may in zip(devices, usable)}}
 
     def _has_hosts_dev(self, pid: int) -> bool:
         machine = self._machine
@@ -127,6 +149,38 @@ class ContainerReader:
         endpoint = self._endpoint or ""
         socket = endpoint if "://" in endpoint else f"unix://{endpoint}"
         return self._machine.answer("crictl", "--runtime-endpoint", socket, *arguments)
+
+
+def usable_in_cgroup(folder: str, nodes: t.Sequence[str]) -> t.List[bool]:
+    """Whether processes of a cgroup may read and write device nodes, as far as the cgroup decides it.
+
+    A child enters the cgroup, asks with access(2), and ends: the kernel asks the cgroup's device program without opening
+    the device (Linux, fs/namei.c, inode_permission).
+
+    :param folder: of the cgroup, of version 2
+    :raises OSError: if the child cannot enter it, or the node's own cgroup does not allow a device
+    """
+    if not all(os.access(node, os.R_OK | os.W_OK) for node in nodes):
+        raise OSError(f"the node itself may not use one of {', '.join(nodes)}")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with open(f"{folder}/cgroup.procs", "w", encoding="utf-8") as file:
+                file.write(str(os.getpid()))
+            os.write(writing, bytes(os.access(node, os.R_OK | os.W_OK) for node in nodes))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    ready = select.select([reading], [], [], _ANSWER_SECONDS)[0]
+    answer = os.read(reading, len(nodes)) if ready else b""
+    os.close(reading)
+    if not ready:
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if len(answer) != len(nodes):
+        raise OSError(f"no process can enter {folder}")
+    return [bool(value) for value in answer]
 
 
 def _without_output(answer: Report) -> Report:

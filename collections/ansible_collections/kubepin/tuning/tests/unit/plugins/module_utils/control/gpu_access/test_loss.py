@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.loss import loss_facts
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers import gpu_access
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.container_runtime import (
     Machine,
     read_programs,
@@ -121,11 +122,54 @@ def test_another_runtime_than_runc_has_no_known_version(machine: Path, monkeypat
     assert "container_update may take it: unknown: the version of runc" in found["evidence"]
 
 
-def test_cgroup_v2_is_unknown(machine: Path) -> None:
+def unified(machine: Path, freeze: str = "0") -> None:
+    """Put the container under cgroup v2."""
     (machine / "proc/7/cgroup").write_text("0::/kubepods/c1\n")
+    folder = machine / "sys/fs/cgroup/kubepods/c1"
+    folder.mkdir(parents=True)
+    (folder / "cgroup.freeze").write_text(f"{freeze}\n")
+
+
+@pytest.mark.parametrize(("usable", "state"), [(True, "kept"), (False, "lost")])
+def test_with_cgroup_v2_a_process_in_the_cgroup_tries(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, usable: bool, state: str
+) -> None:
+    unified(machine)
+    monkeypatch.setattr(gpu_access, "usable_in_cgroup", lambda folder, nodes: [usable] * len(nodes))
+    (found,) = read(machine)["containers"]
+    assert found["state"] == state
+    if not usable:
+        assert "its cgroup allows none of these devices, as a process that entered it saw" in found["evidence"]
+
+
+@pytest.mark.parametrize(("freeze", "reason"), [("1", "the container is frozen"), ("0", "no process can enter")])
+def test_a_cgroup_that_cannot_be_tried_is_unknown(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, freeze: str, reason: str
+) -> None:
+    unified(machine, freeze)
+
+    def refuse(folder: str, nodes: object) -> None:
+        raise OSError(f"no process can enter {folder}")
+
+    monkeypatch.setattr(gpu_access, "usable_in_cgroup", refuse)
     (found,) = read(machine)["containers"]
     assert found["state"] == "unknown"
-    assert "eBPF" in found["evidence"][0]
+    assert reason in found["evidence"][0]
+
+
+def test_the_child_enters_the_cgroup_and_says_what_it_may_use(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        file.write_text("")
+    (tmp_path / "cgroup.procs").write_text("")
+    assert gpu_access.usable_in_cgroup(str(tmp_path), [str(file) for file in files]) == [True, True]
+    assert int((tmp_path / "cgroup.procs").read_text()) != os.getpid()
+
+
+def test_a_cgroup_that_nobody_can_enter_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("")
+    with pytest.raises(OSError, match="no process can enter"):
+        gpu_access.usable_in_cgroup(str(tmp_path / "missing"), [str(tmp_path / "one")])
 
 
 def test_a_mounted_dev_of_the_host_is_unknown(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
