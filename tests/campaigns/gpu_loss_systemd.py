@@ -35,7 +35,7 @@ RUNCS = ("1.0.0-rc93", "1.1.15", "1.2.4")
 OWN_RUNC = "own"
 SPECS, CDI, HOOK = "device_specs", "cdi", "legacy"
 SHARED, FRACTIONAL, WHOLE = "shared", "fractional", "whole"
-KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 1.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
+KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 0.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
 CDI_KIND, CDI_RESOURCE = "kubepin.local/gpu", "kubepin.local/gpu"
 REPLICAS = 60
 MEMORY = "768Mi"
@@ -158,7 +158,7 @@ def cdi_specification(devices: Sequence[str], gpus: int) -> dict[str, Any]:
 
 def manifest(subject: Subject, real: bool) -> dict[str, Any]:
     """A pod that reports whether it has its GPU."""
-    cpu = {SHARED: "1", FRACTIONAL: "1500m", WHOLE: "1"}[subject.kind]
+    cpu = {SHARED: "1", FRACTIONAL: "500m", WHOLE: "1"}[subject.kind]
     resources: dict[str, dict[str, Any]] = {"limits": {"cpu": cpu, "memory": MEMORY if real else "32Mi"}}
     if subject.kind == SHARED:
         resources["requests"] = {"cpu": "100m", "memory": "16Mi"}
@@ -302,7 +302,7 @@ class SystemdLab:
             )
         options = ["-devices=1", f"-path={GPU_DEVICE}"]
         if self.real:
-            options = manifests.real_gpus(self.sandbox.state.gpus, namespaces.host_programs())
+            options = manifests.real_gpus(1, namespaces.host_programs())
         shared = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
         self.kubectl.apply(shared)
         by_cdi = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}", f"-cdi={CDI_KIND}"])
@@ -316,14 +316,13 @@ class SystemdLab:
         self.kubectl.apply(by_cdi)
 
         def offered() -> bool:
-            wanted = REPLICAS * max(self.sandbox.state.gpus, 1)
             amounts = [
                 int(node["status"]["allocatable"].get(resource, "0"))
                 for node in self.kubectl.items("nodes")
                 if node["metadata"]["name"] in {worker.name for worker in self.workers}
                 for resource in (GPU_RESOURCE, CDI_RESOURCE)
             ]
-            return all(amount == wanted for amount in amounts)
+            return all(amount == REPLICAS for amount in amounts)
 
         wait_for("the device plugins offer each GPU several times", offered, START_SECONDS)
 
