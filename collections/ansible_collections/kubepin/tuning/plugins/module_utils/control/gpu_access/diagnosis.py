@@ -21,8 +21,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 
 _DELETE = "Delete the pod: nothing gives a running container its GPU back."
 REMEDIES: t.Dict[str, str] = {
-    "container_update": f"{_DELETE} Against the next time: runc 1.0.0 or newer, or GPUs through CDI or the device plugin's device"
-    " specifications.",
+    "container_update": f"{_DELETE} Against the next time: GPUs through CDI or the device plugin's device specifications; under the"
+    " cgroup driver cgroupfs, runc 1.0.0 or newer is enough.",
     "daemon_reload": f"{_DELETE} Against the next time: GPUs through CDI or the device plugin's device specifications, or drain the node"
     " before a daemon-reload (packages do one, too).",
     "dev_char_links": "Run `nvidia-ctk system create-dev-char-symlinks --create-all` now and at every boot (a udev rule), or install"
@@ -132,9 +132,10 @@ def diagnose(container: Container) -> t.Dict[str, t.Any]:
         return {**result, "state": "kept", "evidence": ["it is privileged: its specification allows every device"]}
     if container.allowed is None:
         return {**result, "state": "unknown", "evidence": [container.not_read]}
-    lost = [device for device in container.devices if not allows(container.allowed, device)]
+    granted = _granted(container, container.allowed)
+    lost = [device for device in granted if not allows(container.allowed, device)]
     if not lost:
-        return {**result, "state": "kept", "evidence": [f"its cgroup allows {_names(container.devices)}"]}
+        return {**result, "state": "kept", "evidence": [f"its cgroup allows {_names(granted)}"]}
     if all(device.path in container.mounts for device in lost):
         text = f"{_names(lost)} is there as a volume, which allows nothing by itself; its cgroup does not allow it, and maybe never did"
         return {**result, "state": "unknown", "evidence": [text]}
@@ -149,6 +150,19 @@ def diagnose(container: Container) -> t.Dict[str, t.Any]:
         *(f"{finding.code} {_WORDS[finding.verdict]}: {finding.text}" for finding in [*took, *_others(findings)]),
     ]
     return {**result, "state": "lost", "cause": cause, "evidence": evidence, "remedy": REMEDIES[cause]}
+
+
+def _granted(container: Container, allowed: t.Sequence[Rule]) -> t.List[Device]:
+    """The devices that the container got, without those whose nodes NVIDIA's programs made in it: every container may make
+    nodes, so that nvidia-smi makes those of all GPUs of the host.
+
+    What a specification names is what was granted. What a hook added goes all at once, so that of devices of which some
+    are allowed, the others were never granted.
+    """
+    named = [device for device in container.devices if allows(container.specified or (), device)]
+    if named:
+        return named
+    return [device for device in container.devices if allows(allowed, device)] or list(container.devices)
 
 
 def moment(seconds: t.Optional[float]) -> t.Optional[str]:
@@ -171,10 +185,10 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
     specified = _specified(container, lost)
     if specified:
         return Finding(code, "ruled_out", 0, "the container's specification names the device, and an update keeps that")
-    if node.runc is not None and node.runc >= KEEPS_DEVICES:
-        return Finding(
-            code, "ruled_out", 0, f"runc {_version(node)} leaves devices alone in an update (1.0.0 and newer)"
-        )
+    old = node.runc is not None and node.runc < KEEPS_DEVICES
+    if node.cgroup_driver == "cgroupfs" and node.runc is not None and not old:
+        text = f"runc {_version(node)} leaves devices alone in an update (1.0.0 and newer), and the driver is cgroupfs"
+        return Finding(code, "ruled_out", 0, text)
     if node.policy not in (None, "static"):
         return Finding(
             code, "ruled_out", 0, f"the kubelet's CPU manager has the policy {node.policy}: it updates no container"
@@ -187,7 +201,8 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
         return Finding(code, "ruled_out", 0, text)
     unknown = [
         *(["whether a hook added the device"] if specified is None else []),
-        *(["the version of runc"] if node.runc is None else []),
+        *(["the version of runc"] if node.runc is None and node.cgroup_driver != "systemd" else []),
+        *(["the container's cgroup driver"] if node.cgroup_driver is None and not old else []),
         *(["the kubelet's policy"] if node.policy is None else []),
     ]
     if not noisy and container.exclusive is not False:
@@ -196,7 +211,15 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
         unknown += ["the kubelet's starts"] if starts is None else []
     if unknown:
         return Finding(code, "open", 0, f"unknown: {', '.join(unknown)}")
-    behind = f"a hook added the device behind runc's back, and runc {_version(node)} takes it out again in every update"
+    if old:
+        behind = (
+            f"a hook added the device behind runc's back, and runc {_version(node)} takes it out again in every update"
+        )
+    else:
+        behind = (
+            "a hook added the device without systemd's knowledge, and systemd (driver systemd) applies its own rules again"
+            " in every update"
+        )
     if noisy:
         why = f"kubelet {node.kubelet} with the static policy updates every container every 10 s"
     elif container.exclusive is False:
@@ -253,7 +276,10 @@ def _links(container: Container, lost: t.Sequence[Device]) -> Finding:
     if unknown:
         return Finding(code, "open", 0, f"unknown: {', '.join(unknown)}")
     missing = ", ".join(f"/dev/char/{device.major}:{device.minor}" for device in without)
-    text = f"{missing} is missing, and runc {_version(node)} gives systemd (driver systemd) no rule for such a device"
+    text = (
+        f"{missing} is missing, and runc {_version(node)} gives systemd (driver systemd) no rule for such a device, so that"
+        " a daemon-reload or an update of the container takes it"
+    )
     return Finding(code, "took", container.started or 0, text)
 
 

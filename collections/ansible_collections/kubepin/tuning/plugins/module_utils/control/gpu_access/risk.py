@@ -42,7 +42,7 @@ def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]
     :param exclusive: whether the containers that hold the GPU have exclusive CPUs
     :param privileged: whether they are privileged, and so not subject to device rules
     """
-    found = [] if privileged else [_update(node, exclusive), _daemon_reload(node), _links(node)]
+    found = [] if privileged else [_update(node, exclusive), _daemon_reload(node), _links(node, exclusive)]
     causes = [cause for cause in found if cause]
     worst = max((cause.grade for cause in causes), key=_ORDER.index, default="none")
     known = max((cause.grade for cause in causes if not cause.unknown), key=_ORDER.index, default="none")
@@ -54,13 +54,16 @@ def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]
 
 
 def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
-    """A container update rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771)."""
+    """A container update rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771): runc below 1.0.0
+    writes its own again, and under the systemd driver systemd does, with every runc (docs/evidence/gpu-loss.md)."""
     if node.policy not in (None, "static") or node.injection in _IN_THE_SPECIFICATION:
         return None
-    if node.runc is not None and node.runc >= KEEPS_DEVICES:
+    old = node.runc is not None and node.runc < KEEPS_DEVICES
+    if node.cgroup_driver == "cgroupfs" and node.runc is not None and not old:
         return None
-    unknown = _unknown(node, "kubelet", "policy", "runc", "injection")
-    if node.kubelet is None or node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED:
+    certain = old or node.cgroup_driver == "systemd"
+    unknown = _unknown(node, "kubelet", "policy", "injection", *(() if certain else ("runc", "cgroup_driver")))
+    if _reconciles_all(node):
         text = "kubelets below 1.22 with the static policy update every container every 10 s"
         return Cause("container_update", "high", text, unknown)
     if not exclusive:
@@ -79,15 +82,24 @@ def _daemon_reload(node: Node) -> t.Optional[Cause]:
     return Cause("daemon_reload", "low", text, _unknown(node, "cgroup_driver", "injection"))
 
 
-def _links(node: Node) -> t.Optional[Cause]:
-    """runc passes only devices with a link in /dev/char to systemd (opencontainers/runc#3708)."""
+def _links(node: Node, exclusive: bool) -> t.Optional[Cause]:
+    """runc passes only devices with a link in /dev/char to systemd (opencontainers/runc#3708). systemd applies its rules
+    without them at the next daemon-reload or container update."""
     if node.cgroup_driver == "cgroupfs" or node.injection == "legacy" or node.dev_char_links:
         return None
     if node.runc is not None and not SKIPS_MISSING_LINKS <= node.runc < CORRECTED:
         return None
     text = "runc 1.1.3 to 1.1.6 gives systemd no rule for a device without a link in /dev/char"
     unknown = _unknown(node, "cgroup_driver", "injection", "runc", "dev_char_links")
-    return Cause("dev_char_links", "low", text, unknown)
+    if node.policy != "static" or (exclusive and not _reconciles_all(node)):
+        return Cause("dev_char_links", "low", text, unknown)
+    text += ", and an update of the container by the static policy makes systemd apply its rules"
+    return Cause("dev_char_links", "high", text, unknown)
+
+
+def _reconciles_all(node: Node) -> bool:
+    """Whether the kubelet updates every container every 10 s under the static policy, or may do so."""
+    return node.kubelet is None or node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED
 
 
 _NAMES = {

@@ -62,10 +62,16 @@ QUIET = {"kubelet_version": "1.22.17"}
             id="own CPUs, kubelet restarted",
         ),
         pytest.param(
-            container(NEW_RUNC, reloads=[RELOADED]),
+            container({**NEW_RUNC, "cpu_manager_policy": "none"}, reloads=[RELOADED]),
             "daemon_reload",
             "systemd read its units again 2027-01-15T09:00:00Z",
             id="daemon-reload",
+        ),
+        pytest.param(
+            container({**QUIET, **NEW_RUNC}),
+            "container_update",
+            "systemd (driver systemd) applies",
+            id="driver systemd",
         ),
         pytest.param(
             container({**QUIET, **SYSTEMD}, exclusive=True, kubelet_starts=[RELOADED + 60], reloads=[RELOADED]),
@@ -89,7 +95,10 @@ QUIET = {"kubelet_version": "1.22.17"}
             container(QUIET, exclusive=True, kubelet_starts=None), "unknown", "the kubelet's starts", id="no journal"
         ),
         pytest.param(
-            container(NEW_RUNC, reloads=None), "unknown", "journal does not reach back", id="reloads not known"
+            container({**NEW_RUNC, "cpu_manager_policy": "none"}, reloads=None),
+            "unknown",
+            "journal does not reach back",
+            id="reloads not known",
         ),
         pytest.param(
             container({**SKIPPING, "cgroup_driver": None}, specified=NAMED),
@@ -147,3 +156,24 @@ def test_reading_alone_is_not_enough() -> None:
 def test_any_list_of_devices_has_rules(text: str) -> None:
     for rule in parse_rules(text):
         assert {*rule.access} <= {*"rwm"}
+
+
+MADE = Device("/dev/nvidia1", 195, 1, link=False)
+CONTROL = Device("/dev/nvidiactl", 195, 255, link=False)
+
+
+@pytest.mark.parametrize(
+    ("specification", "allowed", "state"),
+    [
+        pytest.param(NAMED, parse_rules("c 195:0 rw\n"), "kept", id="the one that is specified"),
+        pytest.param(NAMED, parse_rules("c 195:255 rw\n"), "lost", id="another than the specified one"),
+        pytest.param([], parse_rules("c 195:0 rw\nc 195:255 rw\n"), "kept", id="those of the hook"),
+        pytest.param([], WITHOUT, "lost", id="none of the hook"),
+    ],
+)
+def test_devices_that_a_program_made_in_the_container_were_never_granted(
+    specification: Any, allowed: Any, state: str
+) -> None:
+    found = diagnose(container(devices=[GPU, MADE, CONTROL], specified=specification, allowed=allowed))
+    assert found["state"] == state
+    assert state == "kept" or ("/dev/nvidia1" in found["evidence"][0]) == (specification == [])

@@ -10,6 +10,15 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 OLD = {"cpu_manager_policy": "static", "cgroup_driver": "cgroupfs", "device_injection": "legacy"}
 
 
+SYSTEMD = {
+    "kubelet_version": "1.36.3",
+    "cpu_manager_policy": "static",
+    "cgroup_driver": "systemd",
+    "runc_version": "1.5.3",
+}
+LINKLESS = {**SYSTEMD, "runc_version": "1.1.5", "device_injection": "device_specs", "dev_char_links": False}
+
+
 @pytest.mark.parametrize(
     ("known", "exclusive", "grade", "causes"),
     [
@@ -30,8 +39,16 @@ OLD = {"cpu_manager_policy": "static", "cgroup_driver": "cgroupfs", "device_inje
             {**OLD, "kubelet_version": "1.30.0", "runc_version": "1.1.5", "cgroup_driver": "systemd"},
             True,
             "low",
-            ["daemon_reload"],
+            ["container_update", "daemon_reload"],
         ),
+        # measured on a real GPU (docs/evidence/gpu-loss.md)
+        ({**SYSTEMD, "device_injection": "legacy"}, False, "high", ["container_update", "daemon_reload"]),
+        ({**SYSTEMD, "device_injection": "legacy"}, True, "low", ["container_update", "daemon_reload"]),
+        ({**SYSTEMD, "device_injection": "device_specs"}, False, "none", []),
+        ({**SYSTEMD, "device_injection": "cdi"}, False, "none", []),
+        (LINKLESS, False, "high", ["dev_char_links"]),
+        (LINKLESS, True, "low", ["dev_char_links"]),
+        ({**LINKLESS, "cpu_manager_policy": "none"}, False, "low", ["dev_char_links"]),
         (
             {"device_injection": "cdi", "runc_version": "1.1.5", "cgroup_driver": "systemd", "dev_char_links": False},
             True,
