@@ -958,7 +958,7 @@ def run(module: Module) -> None:
     measured = Measured(None, {}, None, {})
     changed = False
     try:
-        if found := problems(request):
+        if found := problems(request, looks_only=module.check_mode):
             raise RequestRefused(*found)
         kept = [KeptRound.read(request, folder, number) for number in request.rounds]
         lacking = [one.number for one in kept if not one.is_complete]

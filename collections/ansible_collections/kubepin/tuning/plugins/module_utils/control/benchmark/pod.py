@@ -143,8 +143,11 @@ def is_benchmark_of(pod: Mapping[str, t.Any], request: PodRequest) -> bool:
     return is_ours(pod) and metadata["namespace"] == request.namespace and name == _MARK
 
 
-def problems(request: PodRequest) -> list[Problem]:
-    """Every problem of a request, checked without the cluster."""
+def problems(request: PodRequest, looks_only: bool = False) -> list[Problem]:
+    """Every problem of a request, checked without the cluster.
+
+    :param looks_only: no pod will run: the request asks which of its rounds were measured
+    """
     found = []
     for name, text in (("cpu", request.cpu), ("memory", request.memory), ("shm_size", request.shm_size)):
         if text is not None and not _is_positive(text):
@@ -154,7 +157,7 @@ def problems(request: PodRequest) -> list[Problem]:
     named = ", ".join(map(str, request.rounds))
     if not request.rounds or min(request.rounds) < 1 or len(set(request.rounds)) < len(request.rounds):
         found.append(option_invalid("rounds", named, "a list of numbers from 1, each once"))
-    if request.shares_node and len(request.rounds) > 1:
+    if request.shares_node and len(request.rounds) > 1 and not looks_only:
         found.append(
             option_invalid("rounds", named, "one, because the loads of a full node take turns from round to round")
         )

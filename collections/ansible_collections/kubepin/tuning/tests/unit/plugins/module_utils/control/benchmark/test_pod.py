@@ -235,6 +235,10 @@ def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], code: str) 
     assert [problem.code for problem in problems(request(**changes))] == [code]
 
 
+def test_a_look_at_what_a_full_node_measured_takes_all_rounds() -> None:
+    assert problems(request(rounds=[1, 2], loads=["solo", "full"]), looks_only=True) == []
+
+
 def test_all_problems_come_at_once_and_none_without_cause() -> None:
     assert len(problems(request(cpu="x", memory="y", gpus=-1))) == 3
     assert problems(request(cpu="12001m", shm_size="8Gi", threads=["auto", "6"])) == []
