@@ -16,9 +16,9 @@ description:
     V(Unknown Error)).
   - Checks the three known causes against the container's specification, runc, the kubelet and systemd's journal.
   - The node sends what M(kubepin.tuning.gpu_containers_info) reads, which an action plugin diagnoses on the control node.
-  - Reads only. Opens no device, enters no container and changes nothing; check mode does the same.
-  - Containers are found with C(crictl). Under cgroup v2 the kernel shows no device rules, and the state is V(unknown)
-    unless the container is privileged.
+  - Reads only. Opens no device and changes nothing; check mode does the same. Under cgroup v2, which shows no device
+    rules, a process enters the container's cgroup for a moment and asks the kernel with access(2).
+  - Containers are found with C(crictl).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 options:
