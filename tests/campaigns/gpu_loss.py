@@ -50,19 +50,6 @@ EVENTS = (QUIET, AGAIN, NEIGHBOUR, RESTART)
 SHARED, WHOLE = "shared", "whole"
 PODS = {SHARED: "no CPU requested", WHOLE: "Guaranteed, 1 CPU"}
 
-# One line `SECONDS WORD` at each change, so that the log says when the device went, whenever it is read.
-OPEN_FOR_EVER = f"""
-before=
-while :; do
-  if (exec 3<>{GPU_DEVICE}) 2>/tmp/error; then now=open
-  elif grep -q 'not permitted' /tmp/error; then now=refused
-  else now=$(tr ' ' _ < /tmp/error); fi
-  [ "$now" = "$before" ] || echo "$(date +%s) $now"
-  before=$now
-  sleep 1
-done
-"""
-
 
 @dataclass(frozen=True)
 class GpuLossResult:
@@ -94,7 +81,7 @@ def manifest(name: str, node: str, runtime: str, kind: str) -> dict[str, Any]:
                     "image": TEST_IMAGE,
                     "imagePullPolicy": "Never",
                     "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}],
-                    "command": ["sh", "-c", OPEN_FOR_EVER],
+                    "command": ["sh", "-c", legacy_gpu.OPEN_FOR_EVER],
                     "resources": {"limits": limits},
                 }
             ],

@@ -29,8 +29,8 @@ from sandbox.shell import CommandFailed, wait_for
 from tests.campaigns import legacy_gpu
 from tests.campaigns.base import markdown_table
 
-# Old; the first with eBPF device rules that still writes them in an update; Debian 12's; after the fix of the links
-# (1.1.7); before and after that of the order of device properties (1.2.5); current.
+# Besides the node's own and that of virtual machines. Old; after the fix of the links (1.1.7); before that of the order of
+# device properties (1.2.5).
 RUNCS = ("1.0.0-rc93", "1.1.15", "1.2.4")
 OWN_RUNC = "own"
 SPECS, CDI, HOOK = "device_specs", "cdi", "legacy"
@@ -44,7 +44,8 @@ START_SECONDS = 120
 START, SWITCH, NEIGHBOUR = "nothing", "switch to static", "a pod with whole CPUs starts"
 RESTART, RESIZE = "kubelet restarts", "resized in place"
 CONTAINERD, RELOAD = "containerd restarts", "daemon-reload"
-WATCH_SECONDS = {START: 12, SWITCH: 15, NEIGHBOUR: 14, RESTART: 15, RESIZE: 12, CONTAINERD: 10, RELOAD: 10}
+# The kubelet's updates come late on a node with so many pods.
+WATCH_SECONDS = {START: 12, SWITCH: 40, NEIGHBOUR: 30, RESTART: 40, RESIZE: 20, CONTAINERD: 20, RELOAD: 20}
 EVENTS = tuple(WATCH_SECONDS)
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
 
@@ -172,7 +173,7 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
             env |= {e.partition("=")[0]: e.partition("=")[2] for name, _, e in options if name == "env"}
     else:
         resources["limits"][CDI_RESOURCE if subject.injection == CDI else GPU_RESOURCE] = 1
-    command = ["python3", "-c", PROBE] if real else ["sh", "-c", STAND_IN_PROBE]
+    command = ["python3", "-c", PROBE] if real else ["sh", "-c", legacy_gpu.OPEN_FOR_EVER]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -200,19 +201,6 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
             ],
         },
     }
-
-
-STAND_IN_PROBE = f"""
-before=
-while :; do
-  if (exec 3<>{GPU_DEVICE}) 2>/tmp/error; then now=open
-  elif grep -q 'not permitted' /tmp/error; then now=refused
-  else now=$(tr ' ' _ < /tmp/error); fi
-  [ "$now" = "$before" ] || echo "$(date +%s) $now"
-  before=$now
-  sleep 1
-done
-"""
 
 
 def neighbour(worker: str) -> dict[str, Any]:
@@ -252,12 +240,12 @@ def parse_logs(text: str) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
-def judged(lines: Sequence[tuple[int, str]], since: float) -> tuple[str, int | None, str]:
+def outcome_of(lines: Sequence[tuple[int, str]], since: float) -> tuple[str, int | None, str]:
     """The outcome after an event, the seconds until a loss, and the last words."""
     if not lines:
         return "no word", None, ""
     lost = next(
-        (second for second, words in lines if second >= int(since) and words != "open" and words.split()[0] != "open"),
+        (second for second, words in lines if second >= int(since) and words.split()[0] != "open"),
         None,
     )
     last = lines[-1][1]
@@ -503,7 +491,7 @@ class SystemdLab:
         logs = self.logs()
         rows = []
         for subject in watched:
-            outcome, seconds, words = judged(logs.get(subject.pod, []), since)
+            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), since)
             rows.append(
                 Result(
                     *(subject.containerd, subject.runc, subject.injection, links, subject.kind, event),
@@ -567,14 +555,6 @@ def grade(row: Result, kubelet: str) -> str:
         "dev_char_links": row.links,
     }
     return str(risk_of(with_facts(NodeFacts(), "worker", known), exclusive=row.pod == WHOLE, privileged=False)["grade"])
-
-
-def measured_grade(rows: Iterable[Result]) -> str:
-    """The grade that a container's events ask for."""
-    lost = {row.event for row in rows if row.outcome == "lost"}
-    if lost & {START, NEIGHBOUR}:
-        return "high"
-    return "low" if lost else "none"
 
 
 HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "pod", *EVENTS, "audit")

@@ -29,6 +29,19 @@ BASE_SPECIFICATION = "/etc/containerd/legacy-hook.json"
 CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
 START_SECONDS = 60
 
+# One line `SECONDS WORD` at each change, so that the log says when the device went, whenever it is read.
+OPEN_FOR_EVER = f"""
+before=
+while :; do
+  if (exec 3<>{GPU_DEVICE}) 2>/tmp/error; then now=open
+  elif grep -q 'not permitted' /tmp/error; then now=refused
+  else now=$(tr ' ' _ < /tmp/error); fi
+  [ "$now" = "$before" ] || echo "$(date +%s) $now"
+  before=$now
+  sleep 1
+done
+"""
+
 
 def old_runc(paths: Paths) -> Path:
     """Where the old runc lies once built."""
