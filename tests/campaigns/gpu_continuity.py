@@ -18,7 +18,7 @@ from sandbox.settings import GPU_RESOURCE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import wait_for
 from tests.campaigns import legacy_gpu
 from tests.campaigns.base import add_output_argument, markdown_table, new_sandbox, playbook, write_json
-from tests.campaigns.gpu_loss import OPEN_FOR_EVER, START_SECONDS, GpuLossLab, gpu_loss_lab, loss
+from tests.campaigns.gpu_loss import START_SECONDS, GpuLossLab, gpu_loss_lab, loss
 
 NAME = "gpu-continuity"
 BEFORE, AFTER = "1.21.14", "1.22.17"
@@ -60,7 +60,7 @@ def daemon_set(kind: str, node: str) -> dict[str, Any]:
                 "image": TEST_IMAGE,
                 "imagePullPolicy": "Never",
                 "env": granted,
-                "command": ["sh", "-c", OPEN_FOR_EVER],
+                "command": ["sh", "-c", legacy_gpu.OPEN_FOR_EVER],
                 "resources": {"limits": limits},
             }
         ],

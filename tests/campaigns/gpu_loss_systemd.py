@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node as NodeFacts
@@ -316,9 +317,7 @@ class SystemdLab:
 
     def _use_current_containerd(self, paths: Paths, node: Node) -> None:
         folder = f"{BUILDS_MOUNT}/{machine_runtime.runtime_folder(paths).relative_to(paths.builds)}/bin"
-        config = (
-            machine_runtime.Path(machine_runtime.__file__).parent / "machine-rootfs/etc/containerd/config.toml"
-        ).read_text()
+        config = (Path(machine_runtime.__file__).parent / "machine-rootfs/etc/containerd/config.toml").read_text()
         extra = "\n[plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"
         extra += (
             "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/usr/lib/cni']\nconf_dir = '/etc/cni/net.d'\n"
@@ -561,7 +560,7 @@ HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "pod", *EVENTS, "audit"
 
 
 def lines(rows: Sequence[Result], kubelet: str) -> list[list[str]]:
-    """One line a container, one column an event; equal lines of the pod kinds are one."""
+    """One line a container, one column an event."""
     grouped: dict[tuple[str, str, str, bool, str], dict[str, Result]] = {}
     for row in rows:
         grouped.setdefault((row.containerd, row.runc, row.injection, row.links, row.pod), {})[row.event] = row
@@ -569,13 +568,13 @@ def lines(rows: Sequence[Result], kubelet: str) -> list[list[str]]:
     for key in sorted(grouped, key=str):
         cells = grouped[key]
         first = next(iter(cells.values()))
-        told = []
+        outcomes = []
         for event in EVENTS:
-            row = cells.get(event)
-            seconds = f", {row.seconds} s" if row and row.seconds is not None else ""
-            told.append(f"{row.outcome}{seconds}" if row else "-")
+            found = cells.get(event)
+            seconds = f", {found.seconds} s" if found and found.seconds is not None else ""
+            outcomes.append(f"{found.outcome}{seconds}" if found else "-")
         links = "links" if first.links else "none"
-        table.append([*key[:3], links, KINDS[key[4]], *told, grade(first, kubelet)])
+        table.append([*key[:3], links, KINDS[key[4]], *outcomes, grade(first, kubelet)])
     return table
 
 
