@@ -216,7 +216,7 @@ def _unchecked(
         return [*found, problems.not_in_api(api_error)]
     if boot_id and api.boot_id and boot_id != api.boot_id:
         found.append(other_machine(node, boot_id, api.boot_id))
-    if api.running is None and kubelet.running:
+    if api.running is None and kubelet.running and not kubelet.start_problem:
         found.append(problems.configz_unread(api.configz_error or "no reason given"))
     return found
 
@@ -252,7 +252,7 @@ def _state_files(kubelet: Kubelet, state: DesiredState) -> list[Problem]:
         "memory_manager": (kubelet.memory_state.path, kubelet.memory_state.text),
     }
     found = [
-        problems.state_file_refused(change.path, change.reason.partition(": ")[2])
+        problems.state_file_refused(change.path, change.reason.partition(": ")[2], starts=kubelet.start_problem is None)
         for change in state_changes(texts, state)
     ]
     if kubelet.cpu_state.text is None and state.policy == "static":

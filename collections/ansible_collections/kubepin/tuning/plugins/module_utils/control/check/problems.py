@@ -89,12 +89,14 @@ def state_file_missing(path: str) -> Problem:
     )
 
 
-def state_file_refused(path: str, reason: str) -> Problem:
+def state_file_refused(path: str, reason: str, starts: bool) -> Problem:
+    """:param starts: False of a kubelet that is down, which `kubepin tune` leaves alone"""
+    by_tune = "Run `kubepin tune`, which removes it while the kubelet is stopped, once the node is drained."
     return Problem(
         "state_file_refused",
         path,
-        f"would keep the kubelet from its next start: {reason.rstrip('.')}",
-        "Run `kubepin tune`, which removes it while the kubelet is stopped, once the node is drained.",
+        f"would make the kubelet's next start fail: {reason.rstrip('.')}",
+        by_tune if starts else "Drain the node, and remove the file while the kubelet is stopped.",
     )
 
 

@@ -94,10 +94,12 @@ def check(
     cpus: Mapping[str, str] | None = None,
     cgroups: Mapping[str, Any] | None = None,
     wanted: Mapping[str, Any] | None = None,
+    process: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fact of a node that is tuned, except for what is given.
 
     :param node: other arguments of `sources`
+    :param process: what else the node sends of its kubelet
     :param api: the answer of node_api_info
     :param read: what the journal says
     :param cpus: ID of a container -> its CPUs by its cgroup
@@ -106,7 +108,7 @@ def check(
     answers = {
         "kubelet_switch_info": {
             "topology": topology_facts(cores=4),
-            "sources": sources(VERSION, **kubelet),
+            "sources": {**sources(VERSION, **kubelet), **(process or {})},
             "boot_id": "boot",
             **(journal() if read is None else read),
         },
@@ -264,36 +266,24 @@ def test_an_interrupted_switch_is_drift() -> None:
     assert (fact["outcome"], codes(fact)) == ("drifted", ["switch_unfinished"])
 
 
+DOWN = {"node": in_api(configz=None, configz_error="not Ready")}
+
+
 def test_a_stopped_kubelet_is_drift_and_needs_no_configz() -> None:
-    stopped = {**sources(VERSION, extra_args=NAMES_IT, drop_ins={DROP_IN: TUNED}, state=state()), "command_line": []}
-    answers = {
-        "kubelet_switch_info": {
-            "topology": topology_facts(cores=4),
-            "sources": stopped,
-            "boot_id": "boot",
-            **journal(),
-        },
-        "container_cpus_info": {"cgroups": {"version": 2, "error": None, "containers": []}},
-    }
-    params = {
-        "node": "gpu-01",
-        "api": {"node": in_api(configz=None, configz_error="not Ready")},
-        "policy": "static",
-        "reserved_cpus": "auto",
-        "policy_options": None,
-        "reserved_cpu_count": None,
-        "topology_manager_policy": None,
-        "topology_manager_scope": None,
-        "memory_manager_policy": None,
-        "reserved_memory": None,
-        "profile": "balanced",
-    }
-    fact = checked(lambda module, arguments: answers[module], params)
+    fact = check(process={"command_line": []}, api=DOWN)
     assert (fact["outcome"], codes(fact)) == ("drifted", ["kubelet_not_running"])
+
+
+@pytest.mark.parametrize("line", [[], ["/usr/bin/kubelet"]], ids=["ended", "just started once more"])
+def test_a_kubelet_that_does_not_stay_up_is_drift_and_needs_no_configz(line: list[str]) -> None:
     broken = does_not_start("activating, auto-restart", Cause("E0101 no room", "the disk is full", "Make room."))
-    answers["kubelet_switch_info"]["sources"]["start_problem"] = broken.to_dict()
-    fact = checked(lambda module, arguments: answers[module], params)
-    assert (codes(fact), fact["problems"][0]["remedy"]) == (["kubelet_does_not_start"], "Make room.")
+    process = {"command_line": line, "start_problem": broken.to_dict()}
+    fact = check(process=process, api=DOWN)
+    assert (fact["outcome"], codes(fact), codes(fact, "unchecked")) == ("drifted", ["kubelet_does_not_start"], [])
+    assert fact["problems"][0]["remedy"] == "Make room."
+    # `kubepin tune` would leave such a node alone
+    refused = check(node={"state": state("none", "")}, process=process, api=DOWN)["problems"][1]
+    assert (refused["code"], "kubepin tune" in refused["remedy"]) == ("state_file_refused", False)
 
 
 # Pods
