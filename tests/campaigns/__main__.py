@@ -13,6 +13,7 @@ from sandbox.settings import SandboxError
 from tests.campaigns import (
     faults,
     fuzz,
+    gpu_audit_owners,
     gpu_audit_time,
     gpu_continuity,
     gpu_loss,
@@ -52,6 +53,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
     "power-cuts": power_cuts,
     "switch-cost": switch_cost,
     "scale": scale,
+    "gpu-audit-owners": gpu_audit_owners,
     "gpu-audit-time": gpu_audit_time,
     "stand-in-downloads": stand_in_downloads,
 }

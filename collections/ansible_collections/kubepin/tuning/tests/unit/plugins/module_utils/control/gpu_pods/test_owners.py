@@ -7,56 +7,39 @@ import copy
 import json
 from collections.abc import Iterator
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import ApiError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
     OWNERS,
     owner_kind,
-    templates_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.report import (
     gpu_pods_patches,
     gpu_pods_text,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.source import ApiSource
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, main, pod
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_owners import (
+    FRACTIONAL,
+    GPU_POD,
+    NAMES,
+    chain,
+    child,
+    example,
+    pods_of,
+    with_limits,
+)
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, pod
 from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
-EXAMPLES = Path(__file__).parents[4] / "samples/owners"
 PREFIXES = ["nvidia.com/"]
-FRACTIONAL = {"cpu": "1500m", "memory": "1Gi", "nvidia.com/gpu": 1}
 
 
 def audited(pods: Any, owners: Any) -> Any:
     return audit(Cluster(pods, owners, Node()), {}, PREFIXES, 1)
-
-
-def example(name: Any) -> Any:
-    """The first object of a project's example."""
-    return next(yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text()))
-
-
-def value_at(item: Any, keys: Any) -> Any:
-    return reduce(lambda value, key: value[key], keys, item)
-
-
-def with_limits(item: Any, limits: Any = FRACTIONAL, containers: Any = None) -> Any:
-    """The example with these limits for each container, or those of these names."""
-    item = copy.deepcopy(item)
-    item["metadata"].setdefault("name", "example")
-    row = owner_kind(item)
-    assert row
-    for template in templates_of(item, row):
-        for name, keys in template.resources.items():
-            if containers is None or name in containers:
-                value_at(item, keys[:-1])[keys[-1]] = {"limits": dict(limits)}
-    return item
 
 
 def patched(item: Any, patch: Any) -> Any:
@@ -73,9 +56,6 @@ def patched(item: Any, patch: Any) -> Any:
             assert operation["op"] == "remove"
             del target[last]
     return item
-
-
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,52 +123,10 @@ def test_an_argo_pod_has_what_the_operator_calls_main_and_its_sidecars() -> None
     assert first.startswith("/spec/templates/0/container/resources")
 
 
-def child(kind: Any, name: Any, by: Any, api_version: Any = "apps/v1", spec: Any = None) -> Any:
-    reference = {"apiVersion": by["apiVersion"], "kind": by["kind"], "name": by["metadata"]["name"], "controller": True}
-    metadata = {"namespace": "default", "name": name, "ownerReferences": [reference]}
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec or {}}
-
-
-def pods_of(owner: Any, *templates: Any) -> Any:
-    """A pod of each pod specification."""
-    return [child("Pod", f"{owner['metadata']['name']}-{n}", owner, "v1", spec) for n, spec in enumerate(templates)]
-
-
-GPU_POD = pod(main("1500m 1Gi"))
-
-
-def job(by: Any) -> Any:
-    return child("Job", "job", by, "batch/v1", {"template": {"spec": GPU_POD}})
-
-
-def chain(name: Any) -> Any:
-    """A pod below an example, with everything between them that is not built of one step."""
-    top = with_limits(example(name))
-    top["metadata"]["namespace"] = "default"
-    if name in ("rayjob", "rayservice"):
-        between = [child("RayCluster", "cluster", top, "ray.io/v1", {"headGroupSpec": {"template": {"spec": GPU_POD}}})]
-    elif name == "trainjob":
-        jobset = child("JobSet", "set", top, "jobset.x-k8s.io/v1alpha2")
-        between = [jobset, job(jobset)]
-    elif name == "inferenceservice":
-        service = child("Service", "isvc", top, "serving.knative.dev/v1")
-        configuration = child("Configuration", "isvc", service, "serving.knative.dev/v1")
-        revision = child("Revision", "isvc-1", configuration, "serving.knative.dev/v1")
-        deployment = child("Deployment", "isvc-1", revision)
-        between = [service, configuration, revision, deployment, child("ReplicaSet", "isvc-1-a", deployment)]
-    elif name in ("jobset", "mpijob"):
-        between = [job(top)]
-    elif name == "notebook":
-        between = [child("StatefulSet", "book", top)]
-    else:
-        between = []
-    return top, between, pods_of(between[-1] if between else top, GPU_POD)
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "leaderworkerset"])
 def test_the_owner_of_a_pod_is_at_the_top_of_its_chain(name: Any) -> None:
-    top, between, pods = chain(name)
-    result = audited(pods, [*between, top])
+    top, *between = chain(name)
+    result = audited(pods_of([top, *between][-1], GPU_POD), [*between, top])
     kind = owner_kind(top)
     assert kind
     assert result["pods"][0]["owner"] == f"{kind.shown}/{top['metadata']['name']}"
@@ -197,9 +135,7 @@ def test_the_owner_of_a_pod_is_at_the_top_of_its_chain(name: Any) -> None:
 
 
 def test_the_workers_of_a_leader_worker_set_hang_on_the_groups_leader() -> None:
-    top = with_limits(example("leaderworkerset"))
-    top["metadata"]["namespace"] = "default"
-    leaders = child("StatefulSet", "vllm", top)
+    top, leaders = chain("leaderworkerset")
     (leader,) = pods_of(leaders, pod({"name": "vllm-leader", "resources": {"limits": FRACTIONAL}}))
     workers = child("StatefulSet", "vllm-0", leader, spec={"template": {"spec": GPU_POD}})
     (worker,) = pods_of(workers, pod({"name": "vllm-worker", "resources": {"limits": FRACTIONAL}}))
@@ -234,8 +170,8 @@ def test_a_pod_belongs_to_the_template_with_its_limits() -> None:
     ],
 )
 def test_a_gpu_that_is_requested_elsewhere_is_named_with_where_to_set_it(name: Any, words: Any) -> None:
-    top, between, pods = chain(name)
-    (owner,) = audited(pods, [*between, with_limits(top, {})])["owners"]
+    top, *between = chain(name)
+    (owner,) = audited(pods_of([top, *between][-1], GPU_POD), [*between, with_limits(top, {})])["owners"]
     assert (owner["patch"], owner["pods"]) == (None, 1)
     assert [problem["code"] for problem in owner["problems"]] == ["gpu_requested_elsewhere"]
     assert words in owner["problems"][0]["finding"]
