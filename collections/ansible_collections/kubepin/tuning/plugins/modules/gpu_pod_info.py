@@ -278,7 +278,8 @@ owners:
       description: What becomes of its pods when its templates change; empty if the object replaces them by its own strategy.
       type: str
     queue:
-      description: The LocalQueue of Kueue that it waits in, or null. Higher requests count against the quota.
+      description: The LocalQueue of Kueue that it, its jobs or its pods wait in, with commas between several, or null. Higher requests
+        count against the quota.
       type: str
     problems:
       description: Problems that the patch cannot solve and a person must. C(code) is for programs, C(text) for people.

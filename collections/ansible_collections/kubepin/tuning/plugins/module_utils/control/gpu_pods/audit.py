@@ -14,12 +14,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import requested_gpus, total_gpus
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
-    KUEUE_LABEL,
     Change,
     FoundTemplate,
     OwnerKind,
     group_of,
     owner_kind,
+    queues_of,
     shown_kind,
     templates_of,
 )
@@ -309,7 +309,7 @@ def _owner_result(
         "change": owner.row.change.value,
         "effect": owner.row.effect,
         "problems": to_dicts(found),
-        "queue": (owner.item["metadata"].get("labels") or {}).get(KUEUE_LABEL),
+        "queue": ", ".join(queues_of(owner.item, owner.row)) or None,
         "cpus_per_node": costs if patch.patch else {},
     }
 

@@ -293,7 +293,7 @@ _BY_NAME = {(row.group, row.kind): row for row in OWNERS}
 _GROUP_OF_BUILTIN = {row.kind: row.group for row in OWNERS if row.is_builtin}
 
 KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-"""Names the LocalQueue of a job (Kueue pkg/controller/constants)."""
+"""Names the LocalQueue of a job or a pod (Kueue pkg/controller/constants)."""
 
 
 def group_of(api_version: object, kind: str) -> str:
@@ -325,6 +325,28 @@ def templates_of(item: Object, row: OwnerKind) -> list[FoundTemplate]:
             if pod.resources:
                 found.append(pod)
     return found
+
+
+def queues_of(item: Object, row: OwnerKind) -> list[str]:
+    """The LocalQueues of Kueue that an object names: for itself, for the jobs that it creates, or for their pods.
+
+    A CronJob has the label in ``spec.jobTemplate.metadata``, an Argo Workflow in ``spec.podMetadata`` or in the ``metadata`` of a
+    template (Kueue site/content/en/docs/tasks/run/run_cronjobs.md, site/static/examples/pod-based-workloads).
+    """
+    queues = {_queue(item, "metadata")}
+    for template in row.templates:
+        for keys, _value in _at(item, template.path.split("."), ()):
+            value: Any = item
+            for key in keys:
+                value = value[key]
+                queues |= {_queue(value, "metadata"), _queue(value, "podMetadata")}
+    return sorted(filter(None, queues))
+
+
+def _queue(value: Any, field: str) -> str:
+    for name in (field, "labels", KUEUE_LABEL):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return str(value or "")
 
 
 def dotted(keys: Keys) -> str:

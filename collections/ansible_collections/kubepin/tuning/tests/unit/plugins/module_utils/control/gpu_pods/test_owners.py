@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owners of AI pods, by the examples of their projects (samples/owners). molecule/audit has real API servers take the patches."""
+"""Owners of AI pods, by the examples of their projects (samples/owners).
+
+The campaign gpu-audit-owners has a real API server take the patches under the projects' CRDs.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_owners import (
     pods_of,
     with_limits,
 )
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, pod
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_pods import Cluster, owner, pod
 from ansible_collections.kubepin.tuning.tests.unit.samples.problems import a_problem
 
 PREFIXES = ["nvidia.com/"]
@@ -219,6 +222,49 @@ def test_the_report_says_what_happens_to_the_object_and_to_kueues_quota() -> Non
     )
     assert "against the quota of its ClusterQueue" in text
     assert "Kueue" not in gpu_pods_text(audited([], [with_limits(example("jobset"))]))
+
+
+QUEUE = {"labels": {"kueue.x-k8s.io/queue-name": "gpus"}}
+
+
+def cron_job(metadata: Any) -> Any:
+    job_template = {"metadata": metadata, "spec": {"template": {"spec": GPU_POD}}}
+    return owner("CronJob", "nightly", {"jobTemplate": job_template}, "batch/v1")
+
+
+def labelled(name: Any, *way: Any, labels: Any = QUEUE) -> Any:
+    """An example with the label of a queue there."""
+    item = with_limits(example(name))
+    target = item
+    for key in way:
+        target = target[key] if isinstance(key, int) else target.setdefault(key, {})
+    target.update(copy.deepcopy(labels))
+    return item
+
+
+@pytest.mark.parametrize(
+    ("item", "queue"),
+    [
+        (cron_job(QUEUE), "gpus"),
+        (cron_job({"labels": {"app": "gpu"}}), None),
+        (cron_job("malformed"), None),
+        (labelled("pytorchjob", "metadata"), "gpus"),
+        (labelled("pytorchjob", "spec", "pytorchReplicaSpecs", "Worker", "template", "metadata"), "gpus"),
+        (labelled("workflow", "spec", "podMetadata"), "gpus"),
+        (labelled("workflow", "spec", "templates", 0, "metadata"), "gpus"),
+        (labelled("jobset", "metadata", labels={"labels": None}), None),
+    ],
+)
+def test_the_queue_of_an_owner_is_where_kueue_reads_it(item: Any, queue: Any) -> None:
+    (found,) = audited([], [item])["owners"]
+    assert found["queue"] == queue
+
+
+def test_all_queues_of_an_owner_are_named() -> None:
+    item = labelled("workflow", "spec", "podMetadata")
+    item["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "batch"}
+    (found,) = audited([], [item])["owners"]
+    assert found["queue"] == "batch, gpus"
 
 
 def test_an_object_that_no_operator_could_use_is_a_note_and_the_others_are_audited() -> None:
