@@ -11,6 +11,7 @@ import argparse
 import json
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -178,7 +179,11 @@ def measure(path: Path) -> None:
 def measure_playbook(path: Path) -> None:
     """Run the playbook on the file, and print what it took."""
     with tempfile.TemporaryDirectory() as runs:
-        variables = {"gpu_qos_pods_file": str(path), "kubepin_runs": runs}
+        variables = {
+            "gpu_qos_pods_file": str(path),
+            "kubepin_runs": runs,
+            "ansible_python_interpreter": sys.executable,
+        }
         started = time.perf_counter()
         done = subprocess.run(
             ["ansible-playbook", "-i", "localhost,", "audit-gpu-pods.yml", "-e", json.dumps(variables)],
@@ -218,7 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Needs no sandbox."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, objects in (("bare", bare_pods), ("owned", owned_pods)):
+        for name, objects in (("owned", owned_pods), ("bare", bare_pods)):
             path = Path(folder) / f"{name}.json"
             items = objects()
             write(path, items)
