@@ -174,6 +174,7 @@ def measure(path: Path) -> None:
             f" {summary['patches']} patches, {lines} lines in {formatted:.2f} s; peak of memory so far {_peak(resource.RUSAGE_SELF)}",
             flush=True,
         )
+        del source, result  # the next run would add to them
 
 
 def measure_playbook(path: Path) -> None:

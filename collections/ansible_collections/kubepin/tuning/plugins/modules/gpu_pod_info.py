@@ -188,8 +188,18 @@ pods:
           type: int
           sample: 2
         claim:
-          description: Namespace and name of a ResourceClaim that the pod names, so that other pods may share it, or null.
+          description:
+            - Namespace and name of the ResourceClaim that it comes by (DRA), also of one that backs an extended resource.
+            - Null without a claim, and until the claim is made.
           type: str
+          sample: ml/the-gpu
+        devices:
+          description:
+            - The devices that are allocated to the claim, each as driver, pool and device with slashes between.
+            - Null without a claim, and if they are unknown, because nothing is allocated yet or the claims may not be read.
+          type: list
+          elements: str
+          sample: [gpu.nvidia.com/node-1/gpu-0]
     risk:
       description: Whether it may lose its GPU while it runs.
       type: dict

@@ -23,6 +23,7 @@ POD: dict[str, Any] = {
             "no_thread_count": True,
         }
     ],
+    "gpus": [{"resource": "nvidia.com/gpu", "kind": "whole", "count": 1, "claim": None, "devices": None}],
     "risk": {"grade": "unknown", "causes": [CAUSE], "unknown": ["runc_version"]},
 }
 OWNER: dict[str, Any] = {

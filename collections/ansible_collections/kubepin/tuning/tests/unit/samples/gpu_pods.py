@@ -27,14 +27,17 @@ class Case(NamedTuple):
 class Cluster:
     """A source of an audit, from lists; *node* stands for every node."""
 
-    def __init__(self, pods: list[Any], owners: Any, node: Any) -> None:
-        self._pods, self._owners, self._node = pods, owners, node
+    def __init__(self, pods: list[Any], owners: Any, node: Any, claims: Any = ()) -> None:
+        self._pods, self._owners, self._node, self._claims = pods, owners, node, claims
 
     def pods(self) -> Iterator[dict[str, Any]]:
         return iter(self._pods)
 
     def owners(self) -> Iterator[dict[str, Any]]:
         return iter(self._owners)
+
+    def claims(self) -> Iterator[dict[str, Any]]:
+        return iter(self._claims)
 
     def unread(self) -> tuple[()]:
         return ()

@@ -73,6 +73,9 @@ class _Source:
     def owners(self) -> Iterator[Object]:
         return iter(self._seen.owners)
 
+    def claims(self) -> Iterator[Object]:
+        return iter(())
+
     def unread(self) -> Sequence[Problem]:
         return ()
 

@@ -159,8 +159,12 @@ class Source(t.Protocol):
 
     def owners(self) -> t.Iterator[Object]: ...
 
+    def claims(self) -> t.Iterator[Object]:
+        """ResourceClaims (DRA)."""
+        ...
+
     def unread(self) -> t.Sequence[Problem]:
-        """Kinds of owners that could not be read; complete once `owners` is exhausted."""
+        """Kinds of objects that could not be read; complete once `owners` and `claims` are exhausted."""
         ...
 
     def node_facts(self, name: str) -> Node: ...

@@ -11,7 +11,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Nodes, Object, Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES, risk_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import requested_gpus, total_gpus
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import (
+    allocated_devices,
+    requested_gpus,
+    total_gpus,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.manifest import faults
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.owners import (
     Change,
@@ -123,6 +127,7 @@ def audit(
         containers, pod = _pod(item, nodes, prefixes)
         found.append((item["metadata"], containers, pod))
     pods = [_with_owner(*each, owners, leaders) for each in found]
+    _name_devices(source, pods)
     tops = {key: owner for key, owner in owners.items() if _is_top(owner)}
     results = [_owner_result(key, tops[key], nodes, prefixes, multiple) for key in sorted(tops)]
     pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
@@ -226,10 +231,17 @@ def _pod(item: Object, nodes: Nodes, prefixes: t.Sequence[str]) -> t.Tuple[t.Lis
         "exclusive": not any(verdict.reasons for verdict in verdicts),
         "containers": [_container(verdict) for verdict in verdicts],
         "gpus": requested_gpus(
-            _namespace(item), spec, [verdict.container for verdict in verdicts], dict(node.products)
+            _namespace(item), item, [verdict.container for verdict in verdicts], dict(node.products)
         ),
         "risk": risk_of(node, all(verdict.pool != "node" for verdict in holders), privileged),
     }
+
+
+def _name_devices(source: Source, pods: t.Iterable[t.Mapping[str, t.Any]]) -> None:
+    gpus = [gpu for pod in pods for gpu in pod["gpus"] if gpu["claim"]]
+    allocated = allocated_devices(source.claims()) if gpus else {}
+    for gpu in gpus:
+        gpu["devices"] = allocated.get(gpu["claim"])
 
 
 def _has_finished(item: Object) -> bool:

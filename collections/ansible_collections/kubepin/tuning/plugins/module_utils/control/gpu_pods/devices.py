@@ -4,11 +4,14 @@
 Names tell MIG partitions (``nvidia.com/mig-*``) and renamed shares (``.shared``) of NVIDIA's device plugin. Without a name of
 their own (MIG strategy "single"; time-slicing without renameByDefault), the label ``RESOURCE.product`` of the node tells
 them: it ends with ``-SHARED``, or has ``-MIG-`` and the profile (k8s-device-plugin internal/lm/resource.go). A claim (DRA)
-counts as one, whatever it allocates, and once for all pods that name the same ResourceClaim.
+counts as one, whatever it allocates, and once for all pods that name the same ResourceClaim. Its devices are those of
+``status.allocation`` (staging/src/k8s.io/api/resource/v1/types.go, DeviceRequestAllocationResult); a pod's status names the
+claims that were made for it (core/v1, PodResourceClaimStatus; PodExtendedResourceClaimStatus, KEP-5004).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -50,19 +53,51 @@ def gpu_kind(name: str, products: Mapping[str, str]) -> str:
 
 
 def requested_gpus(
-    namespace: str, spec: Data, containers: Sequence[Container], products: Mapping[str, str]
+    namespace: str, pod: Data, containers: Sequence[Container], products: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """The GPUs that a pod requests at a time: ``resource``, ``kind``, ``count``, and of a claim that pods can share ``claim``."""
-    shared = {claim["name"]: claim.get("resourceClaimName") for claim in spec.get("resourceClaims") or []}
+    """The GPUs that a pod requests at a time: ``resource``, ``kind``, ``count``, the ``claim`` that they come by, and its ``devices``,
+    which are None until they are read from the claim."""
+    claims = _claims_of(pod)
     found = []
     for name in sorted({name for container in containers for name in container.gpus}):
         kind = gpu_kind(name, products)
-        claim = shared.get(name.removeprefix(CLAIM)) if kind == "claim" else None
+        claim = claims.get(name)
         count = Fraction(1) if kind == "claim" else peak((c.kind, _amount(c, name)) for c in containers)
         found.append(
-            {"resource": name, "kind": kind, "count": int(count), "claim": f"{namespace}/{claim}" if claim else None}
+            {
+                "resource": name,
+                "kind": kind,
+                "count": int(count),
+                "claim": f"{namespace}/{claim}" if claim else None,
+                "devices": None,
+            }
         )
     return found
+
+
+def allocated_devices(claims: Iterable[Data]) -> dict[str, list[str]]:
+    """Namespace and name of each ResourceClaim that is allocated -> its devices as ``DRIVER/POOL/DEVICE``."""
+    found = {}
+    for claim in claims:
+        metadata, allocation = claim["metadata"], (claim.get("status") or {}).get("allocation")
+        if allocation:
+            results = (allocation.get("devices") or {}).get("results") or []
+            found[f"{metadata.get('namespace') or 'default'}/{metadata['name']}"] = sorted(
+                f"{result['driver']}/{result['pool']}/{result['device']}" for result in results
+            )
+    return found
+
+
+def claimed_devices(pods: Iterable[Data]) -> tuple[dict[str, int], int]:
+    """How many devices of each driver the claims of the pods allocate, and how many claims have devices that are unknown."""
+    devices: set[str] = set()
+    unknown = 0
+    seen = set()
+    for gpu in (gpu for pod in pods for gpu in pod["gpus"] if gpu["claim"] or gpu["kind"] == "claim"):
+        devices.update(gpu["devices"] or ())
+        unknown += gpu["devices"] is None and gpu["claim"] not in seen
+        seen |= {gpu["claim"]} - {None}
+    return dict(sorted(Counter(device.partition("/")[0] for device in devices).items())), unknown
 
 
 def total_gpus(pods: Iterable[Data]) -> dict[str, int]:
@@ -70,10 +105,23 @@ def total_gpus(pods: Iterable[Data]) -> dict[str, int]:
     total = dict.fromkeys(KINDS, 0)
     seen = set()
     for gpu in (gpu for pod in pods for gpu in pod["gpus"]):
-        if gpu["claim"] is None or gpu["claim"] not in seen:
+        if gpu["kind"] != "claim" or gpu["claim"] is None or gpu["claim"] not in seen:
             total[gpu["kind"]] += gpu["count"]
         seen.add(gpu["claim"])
     return total
+
+
+def _claims_of(pod: Data) -> dict[str, str]:
+    """Resource, or ``claim/NAME`` -> the name of the ResourceClaim, as far as the pod names it."""
+    status = pod.get("status") or {}
+    entries = [*(pod["spec"].get("resourceClaims") or []), *(status.get("resourceClaimStatuses") or [])]
+    found = {
+        f"{CLAIM}{entry['name']}": entry["resourceClaimName"] for entry in entries if entry.get("resourceClaimName")
+    }
+    extended = status.get("extendedResourceClaimStatus") or {}
+    for mapping in extended.get("requestMappings") or []:
+        found[mapping["resourceName"]] = extended["resourceClaimName"]
+    return found
 
 
 def _amount(container: Container, name: str) -> Fraction:

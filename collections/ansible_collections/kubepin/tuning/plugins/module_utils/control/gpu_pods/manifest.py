@@ -120,6 +120,18 @@ _POD_SPEC = _Object(
         "resourceClaims": _Each(_Object({"name": _text}, {"resourceClaimName": _text})),
     },
 )
+_EXTENDED = _Object(
+    {"resourceClaimName": _text, "requestMappings": _Each(_Object({"resourceName": _text}))},
+)
+_POD_STATUS = _Object(
+    optional={
+        "phase": _text,
+        "resourceClaimStatuses": _Each(_Object({"name": _text}, {"resourceClaimName": _text})),
+        "extendedResourceClaimStatus": _EXTENDED,
+    }
+)
+_RESULT = _Object({"driver": _text, "pool": _text, "device": _text})
+_ALLOCATION = _Object(optional={"devices": _Object(optional={"results": _Each(_RESULT)})})
 _OWNER = _Object({"kind": _text, "name": _text}, {"controller": _flag, "apiVersion": _text})
 _METADATA = _Object({"name": _text}, {"namespace": _text, "ownerReferences": _Each(_OWNER), "labels": _texts})
 
@@ -173,7 +185,8 @@ def _owner_faults(item: Mapping[str, Any], row: OwnerKind) -> Iterator[str]:
 
 
 _SHAPES: Mapping[str, Check] = {
-    "Pod": _Object({"spec": _POD_SPEC}, {"status": _Object(optional={"phase": _text})}),
+    "Pod": _Object({"spec": _POD_SPEC}, {"status": _POD_STATUS}),
+    "ResourceClaim": _Object(optional={"status": _Object(optional={"allocation": _ALLOCATION})}),
     "Node": _Object(
         optional={
             "status": _Object(

@@ -109,6 +109,15 @@ def owners_unreadable(resource: str, answer: str) -> Problem:
     )
 
 
+def claims_unreadable(answer: str) -> Problem:
+    return Problem(
+        "claims_unreadable",
+        "resourceclaims.resource.k8s.io cannot be read",
+        f"({answer}), so the devices of claims are unknown",
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right.",
+    )
+
+
 def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
     return Problem(
         "owner_malformed", name, f"is not of the form that its kind has, so it gets no patch: {'; '.join(faults)}"

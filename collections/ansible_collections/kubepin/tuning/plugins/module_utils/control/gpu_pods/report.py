@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS, claimed_devices
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import CLAIM, REASONS
 
 Data = Mapping[str, Any]
@@ -35,6 +35,12 @@ def gpu_pods_text(audit: Data) -> str:
     gpus = ", ".join(f"{KINDS[kind]} {count}" for kind, count in summary["gpus"].items() if count)
     if gpus:
         lines.append(f"  requested: {gpus}")
+    drivers, unknown = claimed_devices(audit["pods"])
+    if drivers or unknown:
+        words = [f"{driver} {count}" for driver, count in drivers.items()]
+        lines.append(
+            f"  devices of claims: {', '.join([*words, *([f'unknown of {unknown} claims'] if unknown else [])])}"
+        )
     groups: dict[tuple[Any, ...], list[Data]] = {}
     for pod in audit["pods"]:
         if not pod["exclusive"] or pod["risk"]["grade"] != "none":

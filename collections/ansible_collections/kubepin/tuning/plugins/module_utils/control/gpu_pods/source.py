@@ -22,6 +22,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.ow
     owner_kind,
 )
 
+_CLAIMS_GROUP = "resource.k8s.io"
+_CLAIMS_VERSIONS = ("v1", "v1beta2", "v1beta1")
+"""Those whose allocation has the same form; Kubernetes 1.32 has the first of them."""
+
 _SHOWN = 60
 """Characters of a value that messages show."""
 
@@ -60,6 +64,19 @@ class ApiSource(KubernetesApi):
                 self._unread.append(problems.owners_unreadable(f"{row.plural}.{row.group}", str(error.answer)))
                 return
 
+    def claims(self) -> t.Iterator[Object]:
+        served = self.groups().get(_CLAIMS_GROUP, ())
+        for version in (version for version in _CLAIMS_VERSIONS if version in served):
+            try:
+                yield from self._items(f"/apis/{_CLAIMS_GROUP}/{version}/resourceclaims")
+            except ApiError as error:
+                if error.status == 404:
+                    continue
+                if error.status != 403:
+                    raise
+                self._unread.append(problems.claims_unreadable(str(error.answer)))
+            return
+
     def unread(self) -> t.Sequence[Problem]:
         return self._unread
 
@@ -91,6 +108,9 @@ class FileSource:
 
     def owners(self) -> t.Iterator[Object]:
         return (item for item in self._objects if owner_kind(item))
+
+    def claims(self) -> t.Iterator[Object]:
+        return (item for item in self._objects if item["kind"] == "ResourceClaim")
 
     def unread(self) -> t.Sequence[Problem]:
         return ()

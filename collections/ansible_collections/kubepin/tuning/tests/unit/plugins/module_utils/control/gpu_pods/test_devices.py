@@ -69,3 +69,79 @@ def test_a_claim_that_pods_share_is_one_and_a_template_makes_one_for_each_pod() 
 def test_the_report_tells_them_apart() -> None:
     _total, result = totals(pod(main("2 1Gi")), pod(main("2 1Gi", gpu="nvidia.com/mig-1g.5gb")))
     assert "  requested: whole GPUs 1, MIG partitions 1" in gpu_pods_text(result).splitlines()
+
+
+def allocated(name: str, *devices: str) -> Any:
+    """A ResourceClaim to which *devices* (DRIVER/POOL/DEVICE) are allocated."""
+    results = [
+        dict(zip(("request", "driver", "pool", "device"), ("gpu", *device.split("/")), strict=True))
+        for device in devices
+    ]
+    metadata = {"namespace": "ml", "name": name}
+    return {"kind": "ResourceClaim", "metadata": metadata, "status": {"allocation": {"devices": {"results": results}}}}
+
+
+def claiming_pod(name: str, spec: Any, **status: Any) -> Any:
+    return {"kind": "Pod", "metadata": {"namespace": "ml", "name": name}, "spec": spec, "status": status}
+
+
+OWN = claiming("2 1Gi", resourceClaimTemplateName="one-gpu")
+SHARED = claiming("2 1Gi", resourceClaimName="the-gpu")
+MADE = [{"name": "gpu", "resourceClaimName": "own-gpu-x7"}]
+FIRST, SECOND = "gpu.nvidia.com/n/gpu-0", "gpu.nvidia.com/n/gpu-1"
+
+
+def audited(pods: Any, claims: Any = ()) -> Any:
+    return audit(Cluster(pods, [], Node(), claims), {}, ["nvidia.com/"], 1)
+
+
+def test_the_devices_of_claims_are_those_that_are_allocated_to_them() -> None:
+    pods = [
+        claiming_pod("own", OWN, resourceClaimStatuses=MADE),
+        claiming_pod("pending", OWN),
+        claiming_pod("shared-1", SHARED),
+        claiming_pod("shared-2", SHARED),
+    ]
+    claims = [
+        allocated("own-gpu-x7", SECOND, FIRST),
+        allocated("the-gpu", "dra.net/n/nic-0"),
+        {"kind": "ResourceClaim", "metadata": {"namespace": "ml", "name": "another"}},
+    ]
+    result = audited(pods, claims)
+    assert {found["name"]: [(gpu["claim"], gpu["devices"]) for gpu in found["gpus"]] for found in result["pods"]} == {
+        "own": [("ml/own-gpu-x7", [FIRST, SECOND])],
+        "pending": [(None, None)],
+        "shared-1": [("ml/the-gpu", ["dra.net/n/nic-0"])],
+        "shared-2": [("ml/the-gpu", ["dra.net/n/nic-0"])],
+    }
+    assert result["summary"]["gpus"]["claim"] == 3
+    lines = gpu_pods_text(result).splitlines()
+    assert "  devices of claims: dra.net 1, gpu.nvidia.com 2, unknown of 1 claims" in lines
+
+
+def test_an_extended_resource_that_a_claim_backs_is_a_gpu_and_no_claim() -> None:
+    mappings = [{"containerName": "main", "resourceName": "nvidia.com/gpu", "requestName": "container-0-request-0"}]
+    status = {"resourceClaimName": "own-extended-resources-4", "requestMappings": mappings}
+    item = claiming_pod("own", pod(main("2 1Gi")), extendedResourceClaimStatus=status)
+    result = audited([item], [allocated("own-extended-resources-4", FIRST)])
+    assert result["summary"]["gpus"] == {"whole": 1, "mig": 0, "shared": 0, "claim": 0}
+    (gpu,) = result["pods"][0]["gpus"]
+    assert (gpu["count"], gpu["claim"], gpu["devices"]) == (1, "ml/own-extended-resources-4", [FIRST])
+
+
+def test_two_resources_of_one_claim_count_both() -> None:
+    mappings = [{"resourceName": name} for name in ("nvidia.com/gpu", "nvidia.com/mig-1g.5gb")]
+    status = {"resourceClaimName": "own", "requestMappings": mappings}
+    both = pod(main("2 1Gi"), container("1 1Gi", name="part", gpu="nvidia.com/mig-1g.5gb"))
+    gpus = audited([claiming_pod("own", both, extendedResourceClaimStatus=status)])["summary"]["gpus"]
+    assert (gpus["whole"], gpus["mig"]) == (1, 1)
+
+
+def test_devices_of_claims_that_cannot_be_read_are_unknown() -> None:
+    result = audited([claiming_pod("shared-1", SHARED), claiming_pod("shared-2", SHARED)])
+    assert [gpu["devices"] for found in result["pods"] for gpu in found["gpus"]] == [None, None]
+    assert "  devices of claims: unknown of 1 claims" in gpu_pods_text(result).splitlines()
+
+
+def test_nothing_is_said_of_claims_where_there_are_none() -> None:
+    assert "claims" not in gpu_pods_text(audited([claiming_pod("plain", pod(main("2 1Gi")))]))

@@ -336,6 +336,29 @@ def test_a_kind_that_the_installed_version_of_a_project_lacks_is_passed_over() -
     assert api.unread() == []
 
 
+@pytest.mark.parametrize(
+    ("served", "path"),
+    [(["v1", "v1beta2"], "v1"), (["v1beta1"], "v1beta1"), (["v1alpha3"], None), ([], None)],
+)
+def test_claims_are_read_in_a_version_that_the_server_has(served: Any, path: Any) -> None:
+    claim = {"metadata": {"name": "the-gpu"}}
+    api = Api({"resource.k8s.io": served}, {f"/apis/resource.k8s.io/{path}/resourceclaims": [claim]})
+    assert list(api.claims()) == ([claim] if path else [])
+
+
+def test_claims_that_may_not_be_read_are_a_note() -> None:
+    api = Api({"resource.k8s.io": ["v1"]}, {"/apis/resource.k8s.io/v1/resourceclaims": 403})
+    assert list(api.claims()) == []
+    (problem,) = api.unread()
+    assert problem.code == "claims_unreadable"
+    assert problem.text == (
+        "resourceclaims.resource.k8s.io cannot be read (forbidden to alice), so the devices of claims are unknown. "
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right."
+    )
+    with pytest.raises(ApiError):
+        list(Api({"resource.k8s.io": ["v1"]}, {"/apis/resource.k8s.io/v1/resourceclaims": 500}).claims())
+
+
 def test_no_two_rows_are_of_one_kind() -> None:
     names = [(row.group, row.kind) for row in OWNERS]
     assert len(names) == len(set(names))

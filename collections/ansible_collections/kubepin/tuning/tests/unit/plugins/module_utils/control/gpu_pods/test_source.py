@@ -113,6 +113,14 @@ def test_null_is_absent_as_in_the_api(tmp_path: Path) -> None:
             item(spec=pod({"name": "a", "resources": {"claims": ["gpu"]}})),
             'Pod default/x: spec.containers[0].resources.claims[0] is "gpu": expected an object',
         ),
+        (
+            item("ResourceClaim", status={"allocation": {"devices": {"results": [{"driver": "gpu.nvidia.com"}]}}}),
+            "ResourceClaim default/x: status.allocation.devices.results[0].pool is missing",
+        ),
+        (
+            item(spec=pod(main()), status={"resourceClaimStatuses": [{"name": 1}]}),
+            "Pod default/x: status.resourceClaimStatuses[0].name is 1: expected a text",
+        ),
         (item("Deployment", spec={"replicas": 1}), "Deployment default/x: spec.template is missing"),
         (item("Deployment", apiVersion=None), "Deployment default/x: apiVersion is missing"),
         (
