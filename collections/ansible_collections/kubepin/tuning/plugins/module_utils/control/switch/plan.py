@@ -10,6 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     extra_args_of,
+    flag_value,
     rewrite_extra_args,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
@@ -411,18 +412,25 @@ def effective_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> tuple[di
     """The kubelet's effective configuration once these files are in place, and the source of each value."""
     layout = kubelet.layout
     texts = {change.path: change.after for change in files}
-    argv = list(layout.command_line)
-    extra = layout.extra_args
-    if extra and extra.file in texts:
-        new = extra_args_of(texts[extra.file], extra.variable)
-        argv = _replace_arguments(argv, extra_args_of(extra.text, extra.variable), new)
-    path, _text = drop_in_of(kubelet)
+    argv = _command_line_after(kubelet, files)
+    path, unchanged = drop_in_of(kubelet)
     drop_ins = [drop_in for drop_in in layout.drop_ins if drop_in.path not in texts]
-    text = texts.get(path)
+    # kubepin's own drop-in may be there already, and come into use as its folder is named again
+    idle = path in layout.idle_drop_ins and flag_value(argv, "config-dir")
+    text = texts.get(path, unchanged if idle else None)
     if text is not None:
         fields, _problems = decode(text, path, kubelet.version or "", drop_in=True)
         drop_ins.append(DropIn(path, text, fields))
     return effective_config(layout.config_file, layout.config, drop_ins, argv)
+
+
+def _command_line_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> t.List[str]:
+    argv, extra = list(kubelet.layout.command_line), kubelet.layout.extra_args
+    texts = {change.path: change.after for change in files}
+    if extra is None or extra.file not in texts:
+        return argv
+    new = extra_args_of(texts[extra.file], extra.variable)
+    return _replace_arguments(argv, extra_args_of(extra.text, extra.variable), new)
 
 
 def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) -> t.List[str]:
@@ -437,7 +445,7 @@ def _awakened(kubelet: Kubelet, files: t.Sequence[FileChange]) -> t.List[Problem
     """Drop-ins of others that the kubelet does not read now, and would read once its drop-in directory is named."""
     path, _text = drop_in_of(kubelet)
     others = sorted(kubelet.layout.idle_drop_ins.keys() - {path})
-    return [idle_drop_ins(others)] if others and path in {change.path for change in files} else []
+    return [idle_drop_ins(others)] if others and flag_value(_command_line_after(kubelet, files), "config-dir") else []
 
 
 def _overruled(kubelet: Kubelet, files: t.Sequence[FileChange], settings: Settings) -> t.List[Problem]:

@@ -523,6 +523,16 @@ def test_a_drop_in_that_an_installers_run_left_behind_is_replaced() -> None:
     assert "topologyManagerPolicy" not in (plan.files[0].after or "")
 
 
+def test_a_drop_in_left_behind_that_has_the_planned_text_comes_into_use_again() -> None:
+    text = plan_switch(topology(), with_idle_drop_ins({}), STATIC).files[0].after
+    assert text is not None
+    plan = plan_switch(topology(), with_idle_drop_ins({DROP_IN: text}), STATIC)
+    assert plan.problems == []
+    assert [change.reason for change in plan.files] == ["names the drop-in directory"]
+    others = with_idle_drop_ins({DROP_IN: text, f"{DROP_IN_DIR}/50-site.conf": HEAD + "maxPods: 20\n"})
+    assert [problem.code for problem in plan_switch(topology(), others, STATIC).problems] == ["drop_ins_not_in_use"]
+
+
 def test_drop_ins_of_others_that_nobody_reads_must_not_come_into_force() -> None:
     found = with_idle_drop_ins({f"{DROP_IN_DIR}/50-site.conf": HEAD + "maxPods: 20\n"})
     [problem] = plan_switch(topology(), found, STATIC).problems
