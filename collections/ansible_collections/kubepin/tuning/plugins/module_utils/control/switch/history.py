@@ -85,7 +85,8 @@ def net_changes(history: History) -> tuple[list[FileChange], list[Problem]]:
     changes, and what prevents undoing it.
 
     A file that already has its original text needs no change. A file that was edited between two switches, or after the
-    last one, is a problem: restoring its original text would lose the edit.
+    last one, is a problem: restoring its original text would lose the edit. It is none if an installer, such as kubespray,
+    wrote the original text again before a later switch.
     """
     found = _missing_records(history)
     found += [problems.upgrade_unfinished(each.folder) for each in history.upgrades if not each.finished]
@@ -95,7 +96,9 @@ def net_changes(history: History) -> tuple[list[FileChange], list[Problem]]:
     for each in history.switches:
         for change in each.files:
             earlier = last.get(change.path)
-            if earlier and earlier.after != change.before:
+            if earlier and change.before == first[change.path]:
+                edited.pop(change.path, None)
+            elif earlier and earlier.after != change.before:
                 edited.setdefault(change.path, problems.changed_between(change.path, each.id))
             last[change.path] = change
             first.setdefault(change.path, change.before)

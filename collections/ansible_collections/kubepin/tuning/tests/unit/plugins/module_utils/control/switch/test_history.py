@@ -91,6 +91,14 @@ def test_every_file_that_was_edited_is_named() -> None:
     ]
 
 
+def test_an_installer_that_wrote_the_original_text_again_between_two_switches_has_lost_nothing() -> None:
+    again = switch("4", (ENV, "", "--config-dir"))
+    now = {DROP_IN: "reserved 1", ENV: "--config-dir"}
+    assert net(history(FIRST, SECOND, again, current=now)) == [(DROP_IN, None, "reserved 1"), (ENV, "", "--config-dir")]
+    edited = switch("3", (ENV, "--config-dir --v=4", "--config-dir --v=5"))
+    assert net(history(FIRST, SECOND, edited, again, current=now))[1] == (ENV, "", "--config-dir")
+
+
 def test_versions_and_backups_of_upgrades_stay() -> None:
     upgrades = (Upgrade("/up/1.22.17", "1.21.14", True), Upgrade("/up/1.23.17", None, True))
     found = remaining(history(FIRST, current={}, upgrades=upgrades), "v1.37.2")
