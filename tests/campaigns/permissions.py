@@ -216,7 +216,7 @@ def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> Ansi
 def missing_rights(run: AnsibleRun) -> list[str]:
     """The rights that a run was refused for."""
     checks = [result.values for result in run.results if result.values["action"] == "kubepin.tuning.api_rights_info"]
-    return [text for values in checks for text in values.get("problems") or ()]
+    return [text for values in checks for text in values.get("missing_text") or ()]
 
 
 def _output(*command: str, text: str = "") -> str:

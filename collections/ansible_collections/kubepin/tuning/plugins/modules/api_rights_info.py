@@ -54,8 +54,8 @@ EXAMPLES = r"""
 
 - name: Fail if permissions are missing
   ansible.builtin.assert:
-    that: rights.problems | length == 0
-    fail_msg: "{{ rights.problems | join('; ') }}"
+    that: rights.missing | length == 0
+    fail_msg: "{{ rights.missing_text | join('; ') }}"
   delegate_to: localhost
 """
 
@@ -66,7 +66,7 @@ missing:
   type: list
   elements: dict
   sample: [{"verb": "patch", "group": "", "resource": "nodes", "namespace": ""}]
-problems:
+missing_text:
   description: The same as text, with the verbs of a resource together. Empty if nothing is missing.
   returned: success
   type: list
@@ -82,6 +82,11 @@ kubeconfig:
   returned: success
   type: str
   sample: /etc/kubernetes/admin.conf
+problems:
+  description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
+  returned: failure
+  type: list
+  elements: dict
 """
 
 import typing as t
@@ -98,9 +103,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.per
     PURPOSES,
     SERVED,
     Right,
-    problems,
     review,
     rights,
+    texts_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
@@ -135,7 +140,7 @@ def run(module: Module) -> None:
     module.exit_json(
         changed=False,
         missing=[right._asdict() for right in missing],
-        problems=problems(missing),
+        missing_text=texts_of(missing),
         server=api.server,
         kubeconfig=api.kubeconfig,
     )

@@ -561,7 +561,7 @@ def memory_unreported(nodes: t.Iterable[int]) -> Problem:
         "numa_memory_unknown",
         "memoryManagerPolicy Static",
         f"needs the memory of each NUMA node, and the kernel reports none {'of node ' + which if which else 'at all'}",
-        "Use the profile balanced, or set memory_manager_policy None.",
+        "Use the profile balanced, or a memory_manager_policy other than Static.",
     )
 
 

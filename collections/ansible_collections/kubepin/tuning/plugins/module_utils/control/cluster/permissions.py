@@ -194,7 +194,7 @@ def review(right: Right) -> dict[str, t.Any]:
     return {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
 
 
-def problems(missing: Sequence[Right]) -> list[str]:
+def texts_of(missing: Sequence[Right]) -> list[str]:
     """A line with the missing verbs for each API group, resource and namespace with missing permissions."""
     verbs: dict[Right, list[str]] = {}
     for right in missing:

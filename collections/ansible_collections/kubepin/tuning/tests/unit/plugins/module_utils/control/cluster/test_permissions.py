@@ -10,9 +10,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.per
     Right,
     cluster_roles,
     namespaces,
-    problems,
     review,
     rights,
+    texts_of,
 )
 
 PLACES = {"probe": "kube-system", "benchmark": "bench", "system": "kube-system"}
@@ -68,7 +68,7 @@ def test_missing_verbs_of_one_resource_are_told_together() -> None:
         Right("create", "", "pods", "kubepin-probe"),
         Right("delete", "", "pods", "kubepin-probe"),
     ]
-    assert problems(missing) == [
+    assert texts_of(missing) == [
         "get nodes/proxy",
         "list poddisruptionbudgets.policy",
         "create, delete pods in namespace kubepin-probe",
