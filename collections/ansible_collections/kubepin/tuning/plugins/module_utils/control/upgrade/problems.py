@@ -101,7 +101,7 @@ def no_control_plane() -> Problem:
 
 def node_unreadable(node: str, host: str, reason: str) -> Problem:
     return _problem(
-        "node",
+        "node_unreadable",
         node,
         f"could not be read through host {host}: {reason.strip().rstrip('.')}",
         "Repair it, or correct the inventory.",
@@ -109,8 +109,9 @@ def node_unreadable(node: str, host: str, reason: str) -> Problem:
 
 
 def node_problem(node: str, problem: Problem) -> Problem:
-    return _problem(
-        "node", node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy
+    """The same code, with the node as the subject. Never waivable, whatever the code: the operator waives problems of upgrades."""
+    return Problem(
+        problem.code, node, f"has a problem with its kubelet: {problem.subject} {problem.finding}", problem.remedy
     )
 
 

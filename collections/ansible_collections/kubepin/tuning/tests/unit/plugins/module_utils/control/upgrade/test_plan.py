@@ -120,7 +120,7 @@ def test_another_machine_by_that_name(cluster: Cluster) -> None:
 
 def test_a_host_without_facts_blocks(cluster: Cluster) -> None:
     cluster.hosts[W1].update(facts={}, error="ssh: connect to host w1 port 22: Connection refused")
-    assert cluster.problems() == [("node", W1)]
+    assert cluster.problems() == [("node_unreadable", W1)]
     assert (
         "w1 could not be read through host w1: ssh: connect to host w1 port 22: Connection refused."
         in cluster.plan().problems[0].text
@@ -365,7 +365,7 @@ def test_no_drain_problem_suggests_to_leave_a_node_out() -> None:
 def test_what_is_wrong_with_a_node_stays_with_its_remedy(cluster: Cluster) -> None:
     cluster.hosts[W1]["facts"]["problems"] = [units_changed("kubelet.service").to_dict()]
     [found] = cluster.plan().problems
-    assert (found.code, found.subject) == ("node", W1)
+    assert (found.code, found.subject, found.waivable) == ("unit_files_changed", W1, False)
     assert (
         found.finding
         == "has a problem with its kubelet: the unit files of kubelet.service changed since systemd read them"
