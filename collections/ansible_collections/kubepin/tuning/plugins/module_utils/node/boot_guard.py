@@ -50,7 +50,7 @@ def other_cpus(text: str, online: CpuSet, strictly_reserved: CpuSet) -> t.Option
     """Why the CPU manager's state is of another machine; None if it is not, or does not matter to the kubelet.
 
     :param strictly_reserved: the CPUs that strict-cpu-reservation keeps out of the state
-    :raises ValueError: if the text is no such file
+    :raises ValueError: if the text is not a state file of this kind
     """
     state = content_of(text)
     default = parsed_cpus(state.get("defaultCpuSet") or "")
@@ -70,7 +70,7 @@ def other_memory(text: str, memory: Memory) -> t.Optional[str]:
     """Why the memory manager's state is of another machine; None if it is not, or does not matter to the kubelet.
 
     :param memory: empty if unknown
-    :raises ValueError: if the text is no such file
+    :raises ValueError: if the text is not a state file of this kind
     """
     state = content_of(text)
     machine = state.get("machineState") or {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An audit of one GPU pod that shares CPUs, and whose owner a patch would change."""
+"""An audit of one GPU pod that shares CPUs, and whose owner a patch would change; and the settings of an admission policy."""
 
 from __future__ import annotations
 
@@ -56,4 +56,12 @@ AUDIT: dict[str, Any] = {
         "patches": 1,
         "cpus_per_node": {"gpu-01": 0.5, "not scheduled": 2},
     },
+}
+POLICY: dict[str, Any] = {
+    "action": "Warn",
+    "exempt_namespaces": ["kube-system"],
+    "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
+    "resource_prefixes": ["nvidia.com/"],
+    "threads": False,
+    "thread_variables": ["OMP_NUM_THREADS"],
 }

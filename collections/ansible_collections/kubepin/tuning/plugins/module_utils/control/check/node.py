@@ -190,7 +190,7 @@ def _after_upgrades(file: Mapping[str, Any], texts: Sequence[Mapping[str, Any]])
     """What upgrades made of the text that a switch wrote to a file.
 
     :param texts: their changes of files, the oldest first; one that begins with another text is older than the switch,
-        or came after somebody else's edit
+        or was made after someone else edited the file
     """
     text: str | None = file["after"]
     for change in texts:

@@ -92,8 +92,11 @@ def _room(node: NumaNode) -> int:
 
 
 def _shares(needed: int, room: list[int]) -> list[int]:
-    """*needed* bytes in proportion to *room*, whose sum is no smaller. Each border between two nodes is rounded to the next
-    MiB, and nothing else, so that the sum is exact; if a node lacks room for whole MiB, to the byte below."""
+    """Split *needed* bytes in proportion to *room*, whose sum must be at least as large.
+
+    Only the borders between two nodes are rounded, each to the nearest MiB, so the sum stays exact. If a node lacks room
+    for whole MiB, its border is rounded down to a byte.
+    """
     borders = [Fraction(needed * total, sum(room)) for total in accumulate(room)]
     in_mib = [min(round(border / _MIB) * _MIB, needed) for border in borders[:-1]]
     shares = _between([*in_mib, needed])

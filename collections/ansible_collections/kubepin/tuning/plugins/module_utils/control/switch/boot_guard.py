@@ -38,7 +38,7 @@ class DesiredGuard:
 
 
 def guard_changes(guard: DesiredGuard, after: DesiredState, endpoint: Endpoint) -> list[FileChange]:
-    """What installs the guard, or removes it. A program of another version of kubepin is no reason for a switch.
+    """What installs the guard, or removes it. A guard of another kubepin version does not cause a switch.
 
     :param after: the state that the kubelet shows after the switch
     """

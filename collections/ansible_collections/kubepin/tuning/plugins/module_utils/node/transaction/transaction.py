@@ -167,7 +167,8 @@ def merged(earlier: t.Iterable[FileChange], now: t.Iterable[FileChange]) -> t.Tu
 def followed(earlier: t.Iterable[FileChange], now: t.Iterable[FileChange]) -> t.Tuple[FileChange, ...]:
     """The changes of earlier steps and of this one, each file once, from its first text to its last.
 
-    A change that does not begin with the text that an earlier step left begins anew: somebody else wrote in between.
+    If a change does not start with the text that an earlier step left, someone else edited the file in between, and the
+    earlier changes no longer count.
     """
     changes = {change.path: change for change in earlier}
     for change in now:

@@ -7,17 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_audit import AUDIT, CAUSE, OWNER, POD
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_audit import AUDIT, CAUSE, OWNER, POD, POLICY
 
 Evaluate = Callable[..., Any]
-SETTINGS = {
-    "action": "Warn",
-    "exempt_namespaces": ["kube-system"],
-    "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
-    "resource_prefixes": ["nvidia.com/"],
-    "threads": False,
-    "thread_variables": ["OMP_NUM_THREADS"],
-}
 CONTAINER = {
     **POD["containers"][0],
     "exclusive": False,
@@ -82,12 +74,12 @@ def test_the_nodes_of_an_audit_are_those_that_were_read(evaluate: Evaluate) -> N
 
 
 def test_the_policy_is_three_objects_and_another_s_is_not_replaced(evaluate: Evaluate) -> None:
-    made = evaluate("settings | kubepin.tuning.gpu_pod_policy", settings=SETTINGS)
+    made = evaluate("settings | kubepin.tuning.gpu_pod_policy", settings=POLICY)
     assert [item["kind"] for item in made] == ["ValidatingAdmissionPolicy", *["ValidatingAdmissionPolicyBinding"] * 2]
     call = "found | kubepin.tuning.gpu_pod_policy_problems(settings, version)"
-    assert evaluate(call, found=made, settings=SETTINGS, version="v1.36.3") == []
+    assert evaluate(call, found=made, settings=POLICY, version="v1.36.3") == []
     foreign = [{**made[0], "metadata": {"name": made[0]["metadata"]["name"]}}]
-    found = evaluate(call, found=foreign, settings=SETTINGS, version="v1.29.0")
+    found = evaluate(call, found=foreign, settings=POLICY, version="v1.29.0")
     assert [problem["code"] for problem in found] == ["server_too_old", "policy_of_others"]
 
 
@@ -105,7 +97,7 @@ def test_threads_are_set_where_the_server_can(evaluate: Evaluate) -> None:
         "admissionregistration.k8s.io/v1": {"MutatingAdmissionPolicy": {}, "MutatingAdmissionPolicyBinding": {}}
     }
     call = "settings | kubepin.tuning.gpu_pod_thread_policy(apis)"
-    wanted = evaluate(call, settings={**SETTINGS, "threads": True}, apis=apis)["wanted"]
+    wanted = evaluate(call, settings={**POLICY, "threads": True}, apis=apis)["wanted"]
     assert [item["kind"] for item in wanted] == ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
 
 

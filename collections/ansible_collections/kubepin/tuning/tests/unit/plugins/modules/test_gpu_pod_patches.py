@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.kubepin.tuning.plugins.modules.gpu_pod_patches import run
 
+Answer = Callable[..., dict[str, Any]]
 PATCH = {
     "name": "ml-deployment-serve",
     "command": "kubectl -n ml patch deployment serve",
@@ -17,37 +18,21 @@ PATCH = {
 }
 
 
-class _Ended(Exception):
-    pass
+@pytest.fixture
+def write(answer: Answer) -> Answer:
+    """Writes PATCH into a folder."""
+
+    def run(folder: Path, check_mode: bool = False) -> dict[str, Any]:
+        return answer("gpu_pod_patches", folder=str(folder), patches=[PATCH], _ansible_check_mode=check_mode)
+
+    return run
 
 
-class _Module:
-    """Keeps the result, as AnsibleModule ends the process."""
-
-    def __init__(self, folder: Path, check_mode: bool = False) -> None:
-        self.params: dict[str, Any] = {"folder": str(folder), "patches": [PATCH]}
-        self.check_mode = check_mode
-        self.result: dict[str, Any] = {}
-
-    def exit_json(self, **result: Any) -> Any:
-        self.result = result
-        raise _Ended
-
-    def fail_json(self, msg: str, **result: Any) -> Any:
-        self.result = {"msg": msg, **result}
-        raise _Ended
-
-
-def ended(module: _Module) -> dict[str, Any]:
-    with pytest.raises(_Ended):
-        run(module)
-    return module.result
-
-
-def test_each_patch_has_a_file_and_one_that_undoes_it(tmp_path: Path) -> None:
+def test_each_patch_has_a_file_and_one_that_undoes_it(write: Answer, tmp_path: Path) -> None:
     folder = tmp_path / "gpu-pods/patches"
     files = [folder / "ml-deployment-serve.yaml", folder / "ml-deployment-serve.undo.yaml"]
-    assert ended(_Module(folder)) == {"changed": False, "files": [str(path) for path in files]}
+    written = {name: value for name, value in write(folder).items() if name != "invocation"}
+    assert written == {"changed": False, "files": [str(path) for path in files]}
     assert [path.read_text().splitlines()[0] for path in files] == [
         f"# {PATCH['command']}",
         f"# {PATCH['undo_command']}",
@@ -55,13 +40,13 @@ def test_each_patch_has_a_file_and_one_that_undoes_it(tmp_path: Path) -> None:
     assert [yaml.safe_load(path.read_text()) for path in files] == [PATCH["patch"], PATCH["undo"]]
 
 
-def test_check_mode_writes_nothing(tmp_path: Path) -> None:
-    assert len(ended(_Module(tmp_path / "patches", check_mode=True))["files"]) == 2
+def test_check_mode_writes_nothing(write: Answer, tmp_path: Path) -> None:
+    assert len(write(tmp_path / "patches", check_mode=True)["files"]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(write: Answer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = ended(_Module(tmp_path / "file/patches"))
+    result = write(tmp_path / "file/patches")
     assert [problem["code"] for problem in result["problems"]] == ["report_not_writable"]
     assert f"{tmp_path}/file/patches cannot be written" in result["msg"]

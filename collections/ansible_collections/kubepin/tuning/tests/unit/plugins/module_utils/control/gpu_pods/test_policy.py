@@ -11,23 +11,15 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     gpu_pod_policy_faults,
     gpu_pod_policy_problems,
 )
-
-SETTINGS = {
-    "action": "Warn",
-    "exempt_namespaces": ["kube-system"],
-    "exempt_label": "kubepin.io/gpu-pod-policy=exempt",
-    "resource_prefixes": ["nvidia.com/"],
-    "threads": False,
-    "thread_variables": ["OMP_NUM_THREADS"],
-}
+from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_audit import POLICY
 
 
 def made(**settings: Any) -> Any:
-    return gpu_pod_policy({**SETTINGS, **settings})
+    return gpu_pod_policy({**POLICY, **settings})
 
 
 def problems(found: Any = (), version: str = "v1.30.0", **settings: Any) -> Any:
-    return gpu_pod_policy_problems(found, {**SETTINGS, **settings}, version)
+    return gpu_pod_policy_problems(found, {**POLICY, **settings}, version)
 
 
 @pytest.mark.parametrize(
