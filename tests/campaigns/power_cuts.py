@@ -368,7 +368,7 @@ class Campaign:
     def _check(self, guest: Guest, cut: Cut, learnt: Learnt, row: CutResult) -> None:
         found = guest.look()
         expect(found.up is not None, f"the kubelet does not come up: {found.log[-600:]}")
-        row.kubelet = f"up, policy {found.policy}"
+        row.kubelet = f"up, policy {found.policy}" if found.policy else "up, no state file yet"
         row.files = how_whole(learnt.before, learnt.after, found)
         refuse(file_problems(learnt.before, learnt.after, found))
         begun = interrupted(found)
