@@ -18,6 +18,9 @@ _OF_KUBESPRAY = {
 }
 """Variable -> the field that kubespray's template kubelet-config.v1beta1.yaml.j2 makes of it."""
 
+_OF_SNAPS = {"microk8s": "extraKubeletArgs", "k8s-snap": "extra-node-kubelet-args"}
+"""Format -> the key of its snap's file under which a flag of the kubelet is a key."""
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -45,6 +48,9 @@ def delivered(name: str, files: Mapping[str, str]) -> Delivery:
             return Delivery(drop_in=files[f"{folders[0].lstrip('/')}/90-kubepin.conf"])
         return Delivery(flags=tuple(arguments))
     (text,) = files.values()
+    if name in _OF_SNAPS:
+        arguments = yaml.safe_load(text)[_OF_SNAPS[name]]
+        return Delivery(flags=tuple(f"{flag}={value}" for flag, value in arguments.items()))
     if name in ("rke2", "k3s"):
         if f"var/lib/rancher/{name}/agent/etc/kubelet.conf.d/90-kubepin.conf" in files:
             return Delivery(drop_in=text)

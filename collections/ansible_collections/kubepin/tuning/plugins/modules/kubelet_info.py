@@ -81,7 +81,7 @@ kubelet:
       sample: 1
     manager:
       description: What set the node up, one of V(kubeadm), V(kubespray), V(nodeadm) (EKS), V(kops), V(openshift), V(k3s),
-        V(rke2) and V(unknown).
+        V(rke2), V(k0s), V(microk8s), V(k8s-snap) (Canonical Kubernetes) and V(unknown).
       type: str
       sample: kubeadm
     version:
@@ -162,7 +162,7 @@ kubelet:
       sample: /etc/default/kubelet
     extra_args_variable:
       description: The variable in it, E(KUBELET_EXTRA_ARGS) for kubeadm and E(KUBELET_ARGS) for kubespray; null if there is
-        no file.
+        no file, or if it holds nothing but arguments, as that of MicroK8s and Canonical Kubernetes.
       type: str
       sample: KUBELET_EXTRA_ARGS
     extra_args_text:

@@ -65,7 +65,7 @@ class FlagError(InvalidText):
     code = "flag_invalid"
 
 
-class _Flag(t.NamedTuple):
+class Flag(t.NamedTuple):
     """A flag in a list of arguments: its name, its value if it has one, and the range [start, end) of its arguments."""
 
     name: str
@@ -86,14 +86,14 @@ class _Assignment(t.NamedTuple):
 
 def flag_value(command_line: t.Sequence[str], name: str) -> t.Optional[str]:
     """The last value that a kubelet command line (program first) gives to the flag `name`; None if it does not."""
-    values = [flag.value for flag in _flags(command_line[1:]) if flag.name == name]
+    values = [flag.value for flag in flags_in(command_line[1:]) if flag.name == name]
     return values[-1] if values else None
 
 
 def flag_values(command_line: t.Sequence[str]) -> t.Dict[str, t.List[t.Optional[str]]]:
     """Flag -> its values in their order on a kubelet command line (program first); None for a flag without a value."""
     values: t.Dict[str, t.List[t.Optional[str]]] = {}
-    for flag in _flags(command_line[1:]):
+    for flag in flags_in(command_line[1:]):
         values.setdefault(flag.name, []).append(flag.value)
     return values
 
@@ -120,7 +120,7 @@ def fields_from_flags(command_line: t.Sequence[str]) -> t.Dict[str, t.Any]:
     :raises FlagError: for a value that the kubelet would refuse
     """
     fields: t.Dict[str, t.Any] = {}
-    for flag in _flags(command_line[1:]):
+    for flag in flags_in(command_line[1:]):
         if flag.name in FLAGS:
             field, kind = FLAGS[flag.name]
             value = _parse_value(flag, kind)
@@ -156,7 +156,7 @@ def _variables(text: str, comments_join: bool) -> t.Dict[str, str]:
 
 def split_arguments(text: str) -> t.List[str]:
     """Splits at unquoted, unescaped white space, as systemd splits ExecStart= and $NAME in it."""
-    return [word for _raw, word in _words(text)]
+    return [word for _raw, word in words_in(text)]
 
 
 def expand_command(words: t.Sequence[str], environment: t.Mapping[str, str]) -> t.List[str]:
@@ -205,10 +205,10 @@ def rewrite_extra_args(
         shown = mask_secrets(content)
         raise FlagError("the environment file ends within a quoted value; close the quote", text=shown)
     target = next((found for found in reversed(assignments) if found.name == variable), None)
-    words = _words(target.value) if target else []
+    words = words_in(target.value) if target else []
     gone = {
         index
-        for flag in _flags([word for _raw, word in words])
+        for flag in flags_in([word for _raw, word in words])
         if flag.name in remove
         for index in range(flag.start, flag.end)
     }
@@ -247,14 +247,14 @@ def mask_secrets(text: str) -> str:
     return _USERINFO.sub(_MASK, rest)
 
 
-def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:
+def flags_in(arguments: t.Sequence[str]) -> t.List[Flag]:
     """The flags in arguments without the program; "_" in names is "-" (component-base/cli/flag WordSepNormalizeFunc).
 
     A flag without ``=`` takes the next argument as its value unless it is boolean. For flags that are not in FLAGS,
     this is assumed if the next argument does not look like a flag, because the kubelet accepts no positional arguments
     (cmd/kubelet/app/server.go, "unknown command").
     """
-    flags: t.List[_Flag] = []
+    flags: t.List[Flag] = []
     index = 0
     while index < len(arguments) and arguments[index] != "--":
         start = index
@@ -274,11 +274,11 @@ def _flags(arguments: t.Sequence[str]) -> t.List[_Flag]:
         ):
             value = arguments[index]
             index += 1
-        flags.append(_Flag(name, value, start, index))
+        flags.append(Flag(name, value, start, index))
     return flags
 
 
-def _parse_value(flag: _Flag, kind: int) -> t.Any:
+def _parse_value(flag: Flag, kind: int) -> t.Any:
     if kind == BOOLEAN:
         return _boolean(flag, "true" if flag.value is None else flag.value)
     if flag.value is None:
@@ -305,7 +305,7 @@ def _parse_value(flag: _Flag, kind: int) -> t.Any:
     return result
 
 
-def _reserved_memory(flag: _Flag, text: str) -> t.Dict[str, t.Any]:
+def _reserved_memory(flag: Flag, text: str) -> t.Dict[str, t.Any]:
     node, _colon, limits = text.partition(":")
     pairs = [limit.partition("=") for limit in limits.split(",")]
     if not node.isdigit() or not all(kind and amount for kind, _equals, amount in pairs):
@@ -313,17 +313,17 @@ def _reserved_memory(flag: _Flag, text: str) -> t.Dict[str, t.Any]:
     return {"numaNode": int(node), "limits": {kind: amount for kind, _equals, amount in pairs}}
 
 
-def _boolean(flag: _Flag, text: str) -> bool:
+def _boolean(flag: Flag, text: str) -> bool:
     if text not in _BOOLEANS:
         raise _refused(flag, "true or false")
     return _BOOLEANS[text]
 
 
-def _refused(flag: _Flag, expected: str) -> FlagError:
+def _refused(flag: Flag, expected: str) -> FlagError:
     return FlagError(f"--{flag.name} is '{flag.value}'; expected {expected}", flag=flag.name, value=flag.value)
 
 
-def _words(text: str) -> t.List[t.Tuple[str, str]]:
+def words_in(text: str) -> t.List[t.Tuple[str, str]]:
     """The words of `text`, each as written and with its quotes removed (systemd, src/basic/extract-word.c)."""
     return [(word[0], "".join(_read_part(part) for part in _PART.finditer(word[0]))) for word in _WORD.finditer(text)]
 

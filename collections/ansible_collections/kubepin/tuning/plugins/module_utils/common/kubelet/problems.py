@@ -148,6 +148,8 @@ _OWN_WAY = {
     "emit-node-settings.yml writes it (format eks-nodeadm).",
     "kops": "kOps rewrites the kubelet's files at each boot and update. Set the policy in spec.kubelet of the instance group, which "
     "emit-node-settings.yml writes (format kops), and run `kops rolling-update cluster`.",
+    "k0s": "k0s writes the kubelet's configuration anew at each start, from a worker profile. emit-node-settings.yml writes the profile "
+    "(format k0s). Join new nodes with it.",
     "openshift": "The Machine Config Operator owns the kubelet's files. Apply a KubeletConfig, which emit-node-settings.yml writes (format "
     "openshift).",
 }
@@ -181,8 +183,33 @@ _OWN_UPGRADE = {
     "kubespray": "Upgrade the cluster with kubespray's own upgrade-cluster.yml. Put the settings of this node into its inventory first: "
     "emit-node-settings.yml writes them (format kubespray).",
     "nodeadm": "Replace the node by one with a newer image (AMI).",
+    "microk8s": "Upgrade it with `snap refresh microk8s`.",
+    "k8s-snap": "Upgrade it with `snap refresh k8s`.",
 }
 """Installer -> how it upgrades a node."""
+
+
+def no_child(service: str) -> Problem:
+    return Problem(
+        "no_command",
+        f"{service}.service",
+        "has no kubelet for a child, and what configures one is in no file",
+        f"Start it (`systemctl start {service}`), or leave the node out with --limit.",
+    )
+
+
+def no_argument_file(title: str, path: str) -> Problem:
+    """:param title: the snap's name for people"""
+    return Problem(
+        "no_argument_file",
+        path,
+        f"cannot be read, and {title} takes the kubelet's arguments from there",
+        "If this node has not joined a cluster yet, let it join, or leave it out with --limit.",
+    )
+
+
+def argument_file_invalid(path: str, reason: object) -> Problem:
+    return Problem("argument_file_invalid", f"{path}:", str(reason))
 
 
 def extra_args_in_braces(variable: str) -> Problem:
@@ -655,16 +682,6 @@ def no_kubelet(services: t.Sequence[str]) -> Problem:
         "This machine",
         f"has no kubelet: systemd knows none of the services {', '.join(services)}",
         "Install Kubernetes on it, or leave it out with --limit.",
-    )
-
-
-def settings_elsewhere(distribution: str, service: str, place: str) -> Problem:
-    """:param place: where the distribution takes the settings from"""
-    return Problem(
-        "kubelet_settings_elsewhere",
-        "This machine's kubelet",
-        f"is run by {distribution} ({service}), whose settings kubepin cannot make last on the node",
-        f"Set them in {place}, or leave the node out with --limit.",
     )
 
 

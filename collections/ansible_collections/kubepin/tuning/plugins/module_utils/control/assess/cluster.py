@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
@@ -212,7 +212,7 @@ def _findings(
     for node in nodes:
         if node["policy"] == "none":
             installer = installers[node["name"]]
-            by_way[Installer(installer.name, "", installer.way)].append(node["name"])
+            by_way[replace(installer, evidence="")].append(node["name"])
     found += [problems.policy_none(names, installer) for installer, names in by_way.items()]
     if names := [node["name"] for node in nodes if node["policy"] == "static"]:
         found.append(problems.policy_static(names))

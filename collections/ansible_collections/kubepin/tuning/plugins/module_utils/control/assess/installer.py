@@ -10,9 +10,12 @@ gardener/gardener, AKS and OpenShift; and the static pod kube-nginx of kubernete
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import EMBEDDED_DROP_INS_MINOR
 
 Object = Mapping[str, Any]
 
@@ -31,11 +34,8 @@ class Installer:
     """Where the API shows it; empty if it does not."""
     way: str
     """The next step to the static policy, as a sentence."""
-
-    @property
-    def by_tune(self) -> bool:
-        """Whether kubepin switches such nodes itself."""
-        return self.way == _TUNE
+    by_tune: bool = False
+    """Whether kubepin switches such nodes itself."""
 
 
 _TUNE = "Write an inventory, look at `kubepin preview`, and switch one node first: `kubepin tune --limit NODE`."
@@ -49,13 +49,13 @@ def _emit(format_name: str, apply: str) -> str:
 
 _IN_POOL = "Set cpuManagerPolicy to static in the kubelet configuration of the node pool, which replaces its nodes."
 _VERSIONS = (
-    ("+k3s", "k3s", _emit("k3s", "Put them on new nodes before the first start of k3s-agent.")),
-    ("+rke2", "RKE2", _emit("rke2", "Put them on new nodes before the first start of rke2-agent.")),
     ("+k0s", "k0s", _emit("k0s", "Add the worker profile to k0s.yaml.")),
     ("-eks-", "EKS", _emit("eks-nodeadm", "Add them to the user data of the node group, which replaces its nodes.")),
     ("-gke.", "GKE", _IN_POOL),
 )
 """What a kubelet's version contains -> installer, way."""
+_RANCHER = (("+k3s", "k3s"), ("+rke2", "RKE2"))
+"""What a kubelet's version contains -> distribution, which kubepin switches from 1.32 on."""
 _IMAGES = (
     ("Talos", "Talos", _emit("talos", "Apply the patch with talosctl.")),
     ("Bottlerocket", "Bottlerocket", "Set settings.kubernetes.cpu-manager-policy in the user data of new nodes."),
@@ -66,8 +66,8 @@ _LABELS = (
     ("kubernetes.azure.com/cluster", "AKS", _IN_POOL),
     ("worker.gardener.cloud/pool", "Gardener", _IN_POOL),
     ("kops.k8s.io/instancegroup", "kOps", _emit("kops", "Merge them into the instance group.")),
-    ("microk8s.io/cluster", "MicroK8s", "Add --cpu-manager-policy and --reserved-cpus to its args/kubelet."),
-    ("k8sd.io/role", "Canonical Kubernetes", "Add --cpu-manager-policy and --reserved-cpus to its args/kubelet."),
+    ("microk8s.io/cluster", "MicroK8s", _TUNE),
+    ("k8sd.io/role", "Canonical Kubernetes", _TUNE),
 )
 _MACHINE = "cluster.x-k8s.io/machine"
 _KUBESPRAY_POD = ("k8s-app", "kube-nginx")
@@ -103,6 +103,9 @@ def installer_of(node: Object, traces: Traces) -> Installer:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     info = (node.get("status") or {}).get("nodeInfo") or {}
     version, image = str(info.get("kubeletVersion")), str(info.get("osImage"))
+    for part, name in _RANCHER:
+        if part in version:
+            return _of_rancher(name, version, is_machine=_MACHINE in annotations)
     for part, name, way in _VERSIONS:
         if part in version:
             return Installer(name, f"version {version}", way)
@@ -111,12 +114,26 @@ def installer_of(node: Object, traces: Traces) -> Installer:
             return Installer(name, f"operating system {image}", way)
     for label, name, way in _LABELS:
         if label in labels:
-            return Installer(name, f"label {label}", way)
+            return Installer(name, f"label {label}", way, way == _TUNE)
     if _MACHINE in annotations:
         way = _emit("cluster-api", "Merge them into the KubeadmConfigTemplate, which replaces the machines.")
         return Installer("Cluster API", f"annotation {_MACHINE}", way)
     if metadata["name"] in traces.kubespray:
-        way = _emit("kubespray", "Copy the variables into its inventory and run it.")
-        return Installer("kubespray", traces.kubespray[metadata["name"]], way)
+        way = f"{_TUNE} Then put the variables that the plan names into kubespray's inventory, before kubespray runs again."
+        return Installer("kubespray", traces.kubespray[metadata["name"]], way, by_tune=True)
     evidence = f"annotation {_CRI_SOCKET}" if _CRI_SOCKET in annotations else traces.kubeadm
-    return Installer("kubeadm" if evidence else UNKNOWN, evidence, _TUNE)
+    return Installer("kubeadm" if evidence else UNKNOWN, evidence, _TUNE, by_tune=True)
+
+
+def _of_rancher(name: str, version: str, is_machine: bool) -> Installer:
+    """A node of k3s or RKE2, by its version such as v1.33.4+k3s1.
+
+    :param is_machine: whether Cluster API made it, and will replace it by another
+    """
+    minor = re.match(r"v?1\.(\d+)\.", version, re.ASCII)
+    evidence = f"version {version}"
+    if minor and int(minor[1]) >= EMBEDDED_DROP_INS_MINOR and not is_machine:
+        return Installer(name, evidence, _TUNE, by_tune=True)
+    return Installer(
+        name, evidence, _emit(name.lower(), f"Put them on new nodes before the first start of {name.lower()}-agent.")
+    )

@@ -194,15 +194,22 @@ def _rancher(name: str, node: NodeSettings) -> Emitted:
     return Emitted([File(path, _yaml(node, {"kubelet-arg+": arguments}))])
 
 
+_K0S_CLEARED = ("kubeReservedCgroup",)
+
+
 def k0s(node: NodeSettings) -> Emitted:
-    """A worker profile (k0sproject/k0s@dff90ce: pkg/apis/k0s/v1beta1/workerprofile.go, docs/worker-node-config.md)."""
+    """A worker profile (k0sproject/k0s@dff90ce: pkg/apis/k0s/v1beta1/workerprofile.go, docs/worker-node-config.md, and
+    pkg/component/controller/workerconfig/reconciler.go, which sets kubeReservedCgroup in every profile)."""
     content = {
         "apiVersion": "k0s.k0sproject.io/v1beta1",
         "kind": "ClusterConfig",
         "metadata": {"name": "k0s"},
-        "spec": {"workerProfiles": [{"name": node.name, "values": node.settings}]},
+        "spec": {
+            "workerProfiles": [{"name": node.name, "values": {**dict.fromkeys(_K0S_CLEARED, ""), **node.settings}}]
+        },
     }
-    return Emitted([File("k0s.yaml", _yaml(node, content))])
+    note = "k0s sets kubeReservedCgroup, with which the kubelet refuses reservedSystemCPUs. The profile empties it."
+    return Emitted([File("k0s.yaml", _yaml(node, content))], notes=[note])
 
 
 _EKS_CLEARED = ("kubeReservedCgroup", "systemReservedCgroup")
@@ -254,6 +261,39 @@ def cluster_api(node: NodeSettings) -> Emitted:
         return Emitted(problems=too_old)
     note = "v1beta2 came with Cluster API 1.11: with an older one, change the apiVersion to v1beta1."
     return Emitted([File("kubeadmconfigtemplate.yaml", _yaml(node, content))], notes=[note])
+
+
+_SNAP_SINCE = {"microk8s": 27, "k8s-snap": 30}
+"""Format -> the minor version of 1.x from which its snap takes a configuration file (microk8s.io/docs/ref-launch-config;
+the first release of the snap k8s)."""
+
+
+def microk8s(node: NodeSettings) -> Emitted:
+    """A launch configuration (canonical/microk8s@d099c90: snap/hooks/install, microk8s-resources/microk8s.default.yaml;
+    canonical/microk8s-cluster-agent: pkg/k8sinit/schema.go)."""
+    return _snap_arguments("microk8s", "microk8s.yaml", {"version": "0.1.0"}, "extraKubeletArgs", node)
+
+
+def k8s_snap(node: NodeSettings) -> Emitted:
+    """What `k8s bootstrap` and `k8s join-cluster` take (canonical/k8s-snap@d924cc2:
+    docs/canonicalk8s/_parts/worker_join_config.md; canonical/k8sd@1417866: pkg/k8sd/setup/kubelet.go)."""
+    return _snap_arguments("k8s-snap", "configuration.yaml", {}, "extra-node-kubelet-args", node)
+
+
+def _snap_arguments(name: str, file: str, head: dict[str, Any], key: str, node: NodeSettings) -> Emitted:
+    """A mapping of flags, in which each flag has one value."""
+    found = []
+    if node.minor < _SNAP_SINCE[name]:
+        found.append(problems.no_launch_configuration(name, node.version, _SNAP_SINCE[name]))
+    arguments: dict[str, str] = {}
+    for flag in as_flags(node.settings):
+        option, _equals, value = flag.partition("=")
+        # from 1.23 on, --reserved-memory takes several NUMA nodes (pkg/util/flag ReservedMemoryVar)
+        arguments[option] = f"{arguments[option]};{value}" if option in arguments else value
+    options = node.settings.get("cpuManagerPolicyOptions", {})
+    if len(options) > 1:  # the flag takes one option at a time (NewMapStringStringNoSplit)
+        found.append(problems.one_option_only(name, sorted(options)))
+    return Emitted([File(file, _yaml(node, {**head, key: arguments}))] if not found else [], found)
 
 
 _KOPS_FIELDS = ("cpuManagerPolicy", "topologyManagerPolicy")
@@ -329,9 +369,20 @@ FORMATS: Mapping[str, Format] = {
     "kubespray": Format(kubespray, "Copy it to the inventory, with new nodes in a group of the file's name."),
     "rke2": Format(rke2, "Put it on new nodes before the first start of rke2-agent."),
     "k3s": Format(k3s, "Put it on new nodes before the first start of k3s-agent."),
+    "microk8s": Format(
+        microk8s,
+        "Put it on new nodes as /etc/microk8s.yaml before the snap is installed. The file replaces the snap's own, so add what "
+        "your nodes have there, such as --cluster-dns and addons.",
+    ),
+    "k8s-snap": Format(
+        k8s_snap,
+        "Give it to new nodes when they join: `k8s join-cluster --file configuration.yaml TOKEN`. Merge it with the file that "
+        "they have already.",
+    ),
     "k0s": Format(
         k0s,
         "Add the profile to the controllers' k0s.yaml, apply that, and join new nodes with `k0s worker --profile {name}`.",
+        frozenset(_K0S_CLEARED),
     ),
     "eks-nodeadm": Format(
         eks_nodeadm,

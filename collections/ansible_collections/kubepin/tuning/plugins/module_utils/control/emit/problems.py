@@ -65,6 +65,26 @@ def no_config_directory(name: str, version: str, since: int) -> Problem:
     )
 
 
+def no_launch_configuration(name: str, version: str, since: int) -> Problem:
+    """:param since: the minor version of 1.x from which the snap takes a configuration file"""
+    return Problem(
+        "format_too_new",
+        f"format {name}",
+        f"cannot be used with kubelet {version}: the snap takes a configuration file from 1.{since} on",
+        "Refresh the snap to a newer version first.",
+    )
+
+
+def one_option_only(name: str, options: Sequence[str]) -> Problem:
+    """:param options: those of the CPU manager policy that are to be set"""
+    return Problem(
+        "format_cannot_say",
+        f"format {name}",
+        f"gives each flag one value, and the kubelet takes one policy option at a time: {', '.join(options)}",
+        "Leave all options but one out. Or let the node join, and switch it with tune-gpu-nodes.yml.",
+    )
+
+
 def kops_cannot_say(settings: Sequence[str]) -> Problem:
     """:param settings: those for which an instance group has no field"""
     return Problem(

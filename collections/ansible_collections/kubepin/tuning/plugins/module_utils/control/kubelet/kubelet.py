@@ -9,14 +9,23 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.argument_file import (
+    Snap,
+    arguments_in,
+    rewrite_arguments,
+    snap_of,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.checkpoint import StateFileError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.cpu_manager_state import parse_state
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
+    EXTRA_ARGS,
     FlagError,
+    extra_args_of,
     flag_path,
     flag_value,
     flag_values,
+    rewrite_extra_args,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     parse_memory_state,
@@ -53,11 +62,28 @@ class ExtraArgs:
     """Where a service takes further arguments for the kubelet's command line."""
 
     file: str
-    """An environment file."""
-    variable: str
-    """The variable in it."""
+    """An environment file, or a snap's file of arguments."""
+    variable: str | None
+    """The variable in it; None in a file of arguments."""
     text: str | None
     """The file's text; None if it does not exist."""
+    snap: Snap | None = None
+    """The snap whose file of arguments it is."""
+
+    def arguments(self, text: str | None) -> list[str]:
+        """The arguments in a text of this file."""
+        if self.snap:
+            return arguments_in(self.snap, text)
+        return extra_args_of(text, self.variable or EXTRA_ARGS)
+
+    def rewritten(self, remove: t.Collection[str], add: t.Sequence[str]) -> str:
+        """The text without the flags *remove*, and with the arguments *add*.
+
+        :raises FlagError: if nothing can be added to the text
+        """
+        if self.snap:
+            return rewrite_arguments(self.snap, self.text, remove, add)
+        return rewrite_extra_args(self.text, remove, add, self.variable or EXTRA_ARGS)
 
 
 @dataclass(frozen=True)
@@ -65,7 +91,7 @@ class Layout:
     """Where this kubelet's settings come from, where kubepin may put its own, and what runs the kubelet."""
 
     manager: str
-    """What set the node up: kubeadm, kubespray, nodeadm, kops, openshift, k3s, rke2 or unknown."""
+    """What set the node up: kubeadm, kubespray, nodeadm, kops, openshift, k3s, rke2, k0s, microk8s, k8s-snap or unknown."""
     service: str
     """The systemd service that a restart restarts."""
     restart_interval: float | None
@@ -224,7 +250,12 @@ class _Decoder:
         sources = self._sources
         if sources["extra_args_file"] is None:
             return None
-        return ExtraArgs(sources["extra_args_file"], sources["extra_args_variable"], sources["extra_args_text"])
+        return ExtraArgs(
+            sources["extra_args_file"],
+            sources["extra_args_variable"],
+            sources["extra_args_text"],
+            snap_of(sources["manager"]),
+        )
 
     def _distribution(self, path: str) -> t.Any:
         """The configuration of k3s or RKE2."""

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
-    extra_args_of,
-    flag_value,
-    rewrite_extra_args,
-)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     Machine,
     default_machine,
@@ -82,6 +79,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     inventory_lacks,
     not_restarted,
     restarts_more,
+    revert_takes_away,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import BALANCED
 
@@ -95,6 +93,8 @@ _OUTLIVES = {
     "kubeadm": "settings that outlive kubeadm upgrade node",
     "kubespray": "settings that last until kubespray's next run",
     **dict.fromkeys(EMBEDDED, "settings beside those that the distribution writes at each start"),
+    "microk8s": "arguments that a refresh of the snap keeps",
+    "k8s-snap": "arguments that k8sd and a refresh of the snap keep",
 }
 """Manager -> why files hold the settings."""
 _SOURCE_WORDS = {"default": "the kubelet's default", "flag": "a flag"}
@@ -194,6 +194,7 @@ def plan_switch(
             *_notes(kubelet, settings, differing),
             *_reasons(chosen, differing, desired.profile),
             *_installer_notes(kubelet, settings),
+            *(_snap_notes(kubelet) if differing else []),
             *(machine_notes(topology, reservation.cpus) if reservation else []),
             *(_costs(kubelet, version, settings) if "cpuManagerPolicy" in differing else []),
         ],
@@ -299,7 +300,7 @@ def _complete(
         expected,
     )
     plan = Plan(settings, files, state_files, [], notes, reservation, expected)
-    if plan.changed and kubelet.layout.manager in EMBEDDED:
+    if plan.changed and kubelet.layout.manager in (*EMBEDDED, "microk8s"):
         return replace(plan, notes=[*notes, restarts_more(kubelet.layout.service).text])
     return plan
 
@@ -366,7 +367,7 @@ def _file_changes(kubelet: Kubelet, version: str, settings: Settings) -> list[Fi
     written = {n: value for n, value in settings.items() if value not in ({}, []) and minor >= KNOWN_SINCE.get(n, 0)}
     flags = as_flags(written)
     placed = reason = _OUTLIVES.get(layout.manager, _OUTLIVES["kubeadm"])
-    if placed_in_drop_in(version):
+    if placed_in_drop_in(version) and not _is_of_snap(kubelet):
         path, before = drop_in_of(kubelet)
         earlier: Config = next((drop_in.config for drop_in in layout.drop_ins if drop_in.path == path), {})
         kept = {name: value for name, value in earlier.items() if name in MANAGED and name not in settings}
@@ -375,9 +376,15 @@ def _file_changes(kubelet: Kubelet, version: str, settings: Settings) -> list[Fi
         reason = "names the drop-in directory"
     extra = layout.extra_args
     if extra is not None:
-        text = rewrite_extra_args(extra.text, flags_of(settings), flags, extra.variable)
+        text = extra.rewritten(flags_of(settings), flags)
         changes.append(FileChange(extra.file, extra.text, text, reason))
     return [change for change in changes if change.before != change.after]
+
+
+def _is_of_snap(kubelet: Kubelet) -> bool:
+    """Whether a snap passes all settings as flags: MicroK8s and Canonical Kubernetes have neither a configuration file nor a
+    drop-in directory, and a strictly confined snap could not read one of kubepin's."""
+    return kubelet.layout.extra_args is not None and kubelet.layout.extra_args.snap is not None
 
 
 def drop_in_of(kubelet: Kubelet) -> t.Tuple[str, t.Optional[str]]:
@@ -429,8 +436,7 @@ def _command_line_after(kubelet: Kubelet, files: t.Sequence[FileChange]) -> t.Li
     texts = {change.path: change.after for change in files}
     if extra is None or extra.file not in texts:
         return argv
-    new = extra_args_of(texts[extra.file], extra.variable)
-    return _replace_arguments(argv, extra_args_of(extra.text, extra.variable), new)
+    return _replace_arguments(argv, extra.arguments(extra.text), extra.arguments(texts[extra.file]))
 
 
 def _replace_arguments(argv: t.List[str], old: t.List[str], new: t.List[str]) -> t.List[str]:
@@ -478,7 +484,7 @@ def _setting_changes(
     now: Config | None = None
     if running is not None:
         now = {**DEFAULTS, **running}
-    elif kubelet.running:
+    elif kubelet.running and not _is_of_another_program(kubelet):
         now, _sources = effective_config(
             kubelet.layout.config_file, kubelet.layout.config, kubelet.layout.drop_ins, kubelet.running
         )
@@ -489,6 +495,12 @@ def _setting_changes(
             if name not in differing and not same(name, now[name], value)
         ]
     return changes
+
+
+def _is_of_another_program(kubelet: Kubelet) -> bool:
+    """Whether the kubelet is no process of its own, so that its arguments cannot be seen."""
+    program, line = kubelet.running[0], kubelet.layout.command_line
+    return not line or posixpath.basename(program) != posixpath.basename(line[0])
 
 
 def _source(kubelet: Kubelet, name: str) -> str:
@@ -538,3 +550,11 @@ def _installer_notes(kubelet: Kubelet, settings: Settings) -> list[str]:
     written: Config = {**DEFAULTS, **(layout.config or {})}
     lost = {name: value for name, value in settings.items() if not same(name, value, written[name])}
     return [inventory_lacks(layout.extra_args.file, inventory_variables(lost)).text] if lost else []
+
+
+def _snap_notes(kubelet: Kubelet) -> list[str]:
+    """What takes the settings away from a snap that keeps its arguments once for each revision."""
+    extra = kubelet.layout.extra_args
+    if extra is None or extra.snap is None or not extra.file.startswith(f"{extra.snap.data}/"):
+        return []
+    return [revert_takes_away(extra.snap.title, kubelet.layout.root_dir).text]

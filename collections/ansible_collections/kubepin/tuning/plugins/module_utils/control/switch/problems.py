@@ -50,17 +50,31 @@ def changed_since(path: str) -> Problem:
 
 
 def restarts_more(service: str) -> Problem:
-    """:param service: of k3s or RKE2"""
-    server = not service.endswith("-agent")
-    with_it = (
-        "this server of the control plane and its agent"
-        if server
-        else "the agent, which also supervises the container runtime"
-    )
+    """:param service: of k3s, RKE2 or MicroK8s"""
+    if service.startswith("snap."):
+        with_it = (
+            "kube-proxy too and, unless this node joined as a worker, its API server, scheduler and controller manager"
+        )
+    elif service.endswith("-agent"):
+        with_it = "the agent, which also supervises the container runtime"
+    else:
+        with_it = "this server of the control plane and its agent"
     return Problem(
         "restarts_more",
         "the switch",
         f"restarts {service}.service: not only the kubelet, but {with_it}. Containers keep running",
+        waivable=True,
+    )
+
+
+def revert_takes_away(title: str, root_dir: str) -> Problem:
+    """:param title: the snap's name for people"""
+    return Problem(
+        "snap_revert_takes_settings",
+        title,
+        "keeps the settings when its snap is refreshed. `snap revert` to a revision of before the switch takes them back, and the kubelet "
+        "would then refuse its state file, and stay down",
+        f"Before such a revert, roll the switch back. If it is too late, remove {root_dir}/cpu_manager_state.",
         waivable=True,
     )
 

@@ -26,7 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.sta
 Facts = dict[str, t.Any]
 
 SCHEMA = 1
-_UPGRADED_OTHERWISE = ("kubespray", "nodeadm")
+_UPGRADED_OTHERWISE = ("kubespray", "nodeadm", "k0s", "microk8s", "k8s-snap")
 """Managers whose kubelet does not read what `kubeadm upgrade node` writes."""
 _PROGRAMS_MB = 500
 """Two sets of kubeadm, kubelet and kubectl, the new and the backed-up ones; packages need the same again."""

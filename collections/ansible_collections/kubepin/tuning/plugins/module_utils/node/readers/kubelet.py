@@ -14,8 +14,14 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.argument_file import (
+    SNAPS,
+    Snap,
+    arguments_in,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import (
     EXTRA_ARGS,
+    FlagError,
     absolute_path,
     ambiguous_variables,
     expand_command,
@@ -49,17 +55,11 @@ EMBEDDING = {"k3s": "k3s", "k3s-agent": "k3s", "rke2-server": "rke2", "rke2-agen
 DROP_IN_SUFFIX = ".conf"
 """The kubelet ignores other files in its --config-dir (cmd/kubelet/app/server.go, mergeKubeletConfigurations)."""
 
-_IN_ARGUMENTS = "{}, as --config-dir with the file that emit-node-settings.yml writes in the format drop-in"
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("k0sworker", "k0scontroller"),
-        ("k0s", "a worker profile, which emit-node-settings.yml writes in the format k0s"),
-    ),
-    "snap.microk8s.daemon-kubelite": ("MicroK8s", _IN_ARGUMENTS.format("/var/snap/microk8s/current/args/kubelet")),
-    "snap.k8s.kubelet": ("Canonical Kubernetes", _IN_ARGUMENTS.format("/var/snap/k8s/common/args/kubelet")),
-}
-"""Service -> distribution and where it takes the settings, for those whose kubelet's settings are in places of their own,
-which are not read."""
+_SNAPS = {snap.service: snap for snap in SNAPS}
+
+SUPERVISING = {"k0sworker": "k0s", "k0scontroller": "k0s"}
+"""Service -> distribution, for those whose kubelet is a child of the service's process and gets a command line that is in
+no file (k0sproject/k0s@dff90ce: pkg/component/worker/kubelet.go, pkg/supervisor)."""
 
 _INSTALLERS = {
     "kubespray": (KUBESPRAY_ENVIRONMENT, ""),
@@ -171,6 +171,16 @@ class _Unit(t.NamedTuple):
         return EMBEDDING.get(self.name)
 
     @property
+    def supervisor(self) -> t.Optional[str]:
+        """The distribution if the kubelet is a child of the service's process."""
+        return SUPERVISING.get(self.name)
+
+    @property
+    def snap(self) -> t.Optional[Snap]:
+        """The snap whose service it is."""
+        return _SNAPS.get(self.name)
+
+    @property
     def files(self) -> t.List[str]:
         return [path for path in (self.properties.get("FragmentPath", ""), *self.drop_ins) if path]
 
@@ -190,8 +200,18 @@ class _Reader:
         unit = self._find_unit()
         settings = parse_unit(text for text in map(self._text, unit.files) if text is not None)
         environment_files = self._environment_files(settings)
-        configured = self._configured_command_line(unit.name, settings, environment_files)
-        extra_args_file, extra_args_variable = self._extra_args(settings, environment_files)
+        if unit.snap:
+            configured, version = self._snap_command_line(unit.snap), self._snap_version(unit.snap)
+            extra_args_file: t.Optional[str] = unit.snap.arguments
+            extra_args_variable: t.Optional[str] = None
+        elif unit.supervisor:
+            configured = self._child_command_line(unit)
+            version = self.version(configured[0]) if configured else None
+            extra_args_file = extra_args_variable = None
+        else:
+            configured = self._configured_command_line(unit.name, settings, environment_files)
+            version = self.version(configured[0]) if configured else None
+            extra_args_file, extra_args_variable = self._extra_args(settings, environment_files)
         files, folders = self._configuration_paths(unit.manager, configured)
         drop_ins = {folder: self._drop_ins(folder) for folder in folders}
         root_dir = flag_path(configured, "root-dir") or ROOT_DIR
@@ -199,16 +219,16 @@ class _Reader:
             self._problems.append(problems.units_changed(unit.name))
         texts = {path: self._text(path) for path in [*files, *(path for paths in drop_ins.values() for path in paths)]}
         return {
-            "manager": unit.manager or self._installer(unit),
+            "manager": self._manager(unit),
             "embedded_configs": self._embedded_configs(unit.manager) if unit.manager else [],
-            "version": self.version(configured[0]) if configured else None,
+            "version": version,
             "service": {
                 **_service(unit),
                 "running_seconds": self._age(unit) if _is_active(unit) else None,
                 "environment_files": environment_files,
             },
             "start_problem": self._start_problem(unit),
-            "command_line": self._running_command_line(unit),
+            "command_line": configured if unit.supervisor else self._running_command_line(unit),
             "configured_command_line": configured,
             "extra_args_file": extra_args_file,
             "extra_args_variable": extra_args_variable,
@@ -258,21 +278,14 @@ class _Reader:
     # The service
 
     def _find_unit(self) -> _Unit:
-        names = ("kubelet", *EMBEDDING, *_ELSEWHERE)
+        names = ("kubelet", *EMBEDDING, *_SNAPS, *SUPERVISING)
         units = [_Unit(name, properties) for name, properties in zip(names, self._properties(names))]
         loaded = [unit for unit in units if unit.properties.get("LoadState") == "loaded"]
         running = [unit for unit in loaded if unit.properties.get("ActiveState") == "active"]
         if not loaded:
             services = [f"{name}.service" for name in names]
             raise TuningError(problems.no_kubelet(services), looked_for=list(names))
-        unit = (running or loaded)[0]
-        if unit.name in _ELSEWHERE:
-            distribution, place = _ELSEWHERE[unit.name]
-            raise TuningError(
-                problems.settings_elsewhere(distribution, f"{unit.name}.service", place),
-                service=unit.name,
-            )
-        return unit
+        return (running or loaded)[0]
 
     def _properties(self, names: t.Sequence[str]) -> t.List[t.Dict[str, str]]:
         """The properties of each service, which systemctl separates by empty lines; empty if systemctl fails."""
@@ -311,6 +324,9 @@ class _Reader:
         if _is_active(unit) and not cause:
             return None
         return (problems.does_not_start(words, cause) if cause else problems.does_not_run(words)).to_dict()
+
+    def _manager(self, unit: _Unit) -> str:
+        return unit.manager or unit.supervisor or (unit.snap.manager if unit.snap else self._installer(unit))
 
     def _installer(self, unit: _Unit) -> str:
         by_kubeadm = any(os.path.basename(path) == "10-kubeadm.conf" for path in unit.drop_ins)
@@ -358,9 +374,41 @@ class _Reader:
         command = settings["ExecStart"][-1].replace("%%", "%").lstrip("-@:+!|")
         return expand_command(split_arguments(command), environment)
 
+    def _snap_command_line(self, snap: Snap) -> t.List[str]:
+        """The arguments in the snap's file; a file that cannot be read is a problem."""
+        text = self._text(snap.arguments)
+        if text is None:
+            self._problems.append(problems.no_argument_file(snap.title, snap.arguments))
+        try:
+            return [snap.program, *arguments_in(snap, text)]
+        except FlagError as exc:
+            self._problems.append(problems.argument_file_invalid(snap.arguments, exc))
+            return [snap.program]
+
+    def _child_command_line(self, unit: _Unit) -> t.List[str]:
+        """The command line of the kubelet that the service's process has started; one that does not run is a problem."""
+        main_pid = unit.properties.get("MainPID", "0")
+        for path in sorted(glob.glob(glob.escape(self._path("/proc")) + "/[0-9]*/stat")):
+            pid = os.path.basename(os.path.dirname(path))
+            stat = self._text(f"/proc/{pid}/stat") or ""
+            name, _, fields = stat.partition("(")[2].rpartition(") ")  # PID (NAME) STATE PARENT ...
+            if name == "kubelet" and fields.split()[1:2] == [main_pid]:
+                return self._arguments_of(pid)
+        self._problems.append(problems.no_child(unit.name))
+        return []
+
+    def _snap_version(self, snap: Snap) -> t.Optional[str]:
+        """The snap's own version, which is that of its Kubernetes (part kubernetes-version of both snapcraft.yaml)."""
+        text = self._text(f"{snap.folder}/meta/snap.yaml") or ""
+        line = re.search(r"^version:(.*)$", text, re.MULTILINE)
+        return _first_version(line[1]) if line else None
+
     def _running_command_line(self, unit: _Unit) -> t.List[str]:
         pid = unit.properties.get("MainPID", "0")
-        text = self._text(f"/proc/{pid}/cmdline") if pid != "0" else None
+        return self._arguments_of(pid) if pid != "0" else []
+
+    def _arguments_of(self, pid: str) -> t.List[str]:
+        text = self._text(f"/proc/{pid}/cmdline")
         return text.rstrip("\0").split("\0") if text else []
 
     def _extra_args(

@@ -64,7 +64,7 @@ def test_nodes_have_their_settings_and_each_policy_its_next_step() -> None:
 
 
 def test_nodes_of_each_installer_have_a_next_step_of_their_own() -> None:
-    nodes = [node("gpu-01"), node("gpu-02", version="v1.36.4+rke2r1")]
+    nodes = [node("gpu-01"), node("gpu-02", version="v1.31.4+rke2r1")]
     found = assess_cluster(seen(nodes=nodes, configz={"gpu-01": NONE, "gpu-02": NONE}))
     steps = {one["subject"]: one["remedy"] for one in found["findings"] if one["code"] == "policy_none"}
     assert "kubepin emit --format rke2" in steps["1 GPU node (gpu-02)"]

@@ -86,6 +86,19 @@ kubelet_topology_manager_policy: restricted
 kubelet_config_extra_args:
   reservedSystemCPUs: "0,128"
 """,
+    ("microk8s", "microk8s.yaml"): """\
+version: "0.1.0"
+extraKubeletArgs:
+  --cpu-manager-policy: static
+  --reserved-cpus: "0,128"
+  --topology-manager-policy: restricted
+""",
+    ("k8s-snap", "configuration.yaml"): """\
+extra-node-kubelet-args:
+  --cpu-manager-policy: static
+  --reserved-cpus: "0,128"
+  --topology-manager-policy: restricted
+""",
     ("k0s", "k0s.yaml"): """\
 apiVersion: k0s.k0sproject.io/v1beta1
 kind: ClusterConfig
@@ -95,6 +108,7 @@ spec:
   workerProfiles:
   - name: gpu-nodes
     values:
+      kubeReservedCgroup: ""
       cpuManagerPolicy: static
       reservedSystemCPUs: "0,128"
       topologyManagerPolicy: restricted
@@ -164,12 +178,17 @@ def test_new_talos_nodes_join_the_cluster_that_there_is() -> None:
     assert "`talosctl machineconfig patch worker.yaml --patch @talos-patch.yaml" in FORMATS["talos"].use
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "kops"])
+SNAPS = ("microk8s", "k8s-snap")
+EMPTIED = {"eks-nodeadm": ("kubeReservedCgroup", "systemReservedCgroup"), "k0s": ("kubeReservedCgroup",)}
+"""What an installer sets otherwise, and with which the kubelet refuses reservedSystemCPUs."""
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("kops", *SNAPS)])
 def test_every_setting_arrives_as_the_kubelet_takes_it(name: str) -> None:
     delivery = delivered(name, emitted(name))
     said = yaml.safe_load(delivery.drop_in) if delivery.drop_in else {**KIND, **delivery.config}
     fields, problems = decode_value(said, name, "1.36.3")
-    emptied = {"kubeReservedCgroup": "", "systemReservedCgroup": ""} if name == "eks-nodeadm" else {}
+    emptied = dict.fromkeys(EMPTIED.get(name, ()), "")
     assert problems == []
     assert fields == {**SETTINGS, **emptied}
 
@@ -178,6 +197,23 @@ def test_every_setting_arrives_as_the_kubelet_takes_it(name: str) -> None:
 def test_a_drop_in_is_strictly_what_the_kubelet_decodes(name: str) -> None:
     (text,) = (text for path, text in emitted(name).items() if path.endswith(".conf"))
     assert decode(text, name, "1.36.3", drop_in=True) == (SETTINGS, [])
+
+
+@pytest.mark.parametrize("name", SNAPS)
+def test_a_snap_gets_each_flag_once(name: str) -> None:
+    flags = delivered(name, emitted(name)).flags
+    assert len({flag.partition("=")[0] for flag in flags}) == len(flags)
+    assert "--reserved-memory=0:memory=100Mi;1:memory=1Gi" in flags
+    assert fields_from_flags(["kubelet", *flags]) == SETTINGS
+
+
+@pytest.mark.parametrize("name", SNAPS)
+def test_a_snap_cannot_set_two_policy_options(name: str) -> None:
+    options = {"full-pcpus-only": "true", "strict-cpu-reservation": "true"}
+    node = replace(NODE, settings={**SETTINGS, "cpuManagerPolicyOptions": options})
+    assert codes(name, node) == ["format_cannot_say"]
+    (problem,) = FORMATS[name].write(node).problems
+    assert "full-pcpus-only, strict-cpu-reservation" in problem.text
 
 
 OLD = replace(NODE, version="1.29.14")
@@ -214,7 +250,14 @@ def test_user_data_is_a_cloud_config_of_files_that_everyone_can_read() -> None:
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("kubeadm-patch", "1.24.17"), ("cluster-api", "1.24.17"), ("rke2", "1.21.14"), ("k3s", "1.21.14")],
+    [
+        ("kubeadm-patch", "1.24.17"),
+        ("cluster-api", "1.24.17"),
+        ("rke2", "1.21.14"),
+        ("k3s", "1.21.14"),
+        ("microk8s", "1.26.15"),
+        ("k8s-snap", "1.29.14"),
+    ],
 )
 def test_a_version_without_the_mechanism_is_a_problem_with_a_way_out(name: str, version: str) -> None:
     node = replace(NODE, version=version)

@@ -47,7 +47,7 @@ def kubelet(version: str = "1.36.3", **effective: Any) -> dict[str, Any]:
     return {"version": version, "effective": {**DEFAULTS, **effective}}
 
 
-def codes(*nodes: dict[str, Any], formats: Any = "k0s", name: str = "gpu-nodes") -> list[str]:
+def codes(*nodes: dict[str, Any], formats: Any = "talos", name: str = "gpu-nodes") -> list[str]:
     result = node_settings(nodes, formats, name)
     if result["problems"]:
         assert result["files"] == []
@@ -55,14 +55,14 @@ def codes(*nodes: dict[str, Any], formats: Any = "k0s", name: str = "gpu-nodes")
 
 
 def values(*nodes: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the k0s profile of each machine type says."""
-    result = node_settings(nodes, "k0s", "gpu-nodes")
+    """What Talos' patch for each machine type says."""
+    result = node_settings(nodes, "talos", "gpu-nodes")
     assert result["problems"] == []
-    return [yaml.safe_load(file["content"])["spec"]["workerProfiles"][0]["values"] for file in result["files"]]
+    return [yaml.safe_load(file["content"])["machine"]["kubelet"]["extraConfig"] for file in result["files"]]
 
 
 def notes(*nodes: dict[str, Any]) -> list[str]:
-    return [note for each in node_settings(nodes, "k0s", "gpu-nodes")["machine_types"] for note in each["notes"]]
+    return [note for each in node_settings(nodes, "talos", "gpu-nodes")["machine_types"] for note in each["notes"]]
 
 
 def test_new_nodes_get_what_is_desired_and_what_the_node_already_has() -> None:
@@ -112,6 +112,7 @@ def test_text_of_one_machine_type() -> None:
             "",
             "  k0s: Add the profile to the controllers' k0s.yaml, apply that, and join new nodes with `k0s worker --profile gpu-nodes`.",
             "    gpu-nodes/k0s/k0s.yaml",
+            "    note: k0s sets kubeReservedCgroup, with which the kubelet refuses reservedSystemCPUs. The profile empties it.",
         ]
     )
 
@@ -160,8 +161,8 @@ def test_a_kubelet_that_cannot_be_read_is_a_note_if_the_version_is_given_and_a_p
 def test_cgroups_that_the_kubelet_refuses_beside_reserved_cpus_are_a_problem_unless_the_format_empties_them() -> None:
     has = kubelet(kubeReservedCgroup="/runtime", systemReservedCgroup="/system")
     assert codes(node(kubelet=has), formats="eks-nodeadm") == []
-    assert codes(node(kubelet=has), formats="k0s") == ["reserved_cpus_with_cgroup"] * 2
-    assert codes(node(kubelet=has), formats="openshift,eks-nodeadm") == ["reserved_cpus_with_cgroup"]
+    assert codes(node(kubelet=has), formats="talos") == ["reserved_cpus_with_cgroup"] * 2
+    assert codes(node(kubelet=has), formats="k0s,eks-nodeadm") == ["reserved_cpus_with_cgroup"]
 
 
 @pytest.mark.parametrize(

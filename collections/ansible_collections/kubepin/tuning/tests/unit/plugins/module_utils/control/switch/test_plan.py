@@ -33,6 +33,7 @@ from ansible_collections.kubepin.tuning.tests.unit.samples.machines import (
     sources,
     topology,
 )
+from ansible_collections.kubepin.tuning.tests.unit.samples.snaps import ARGUMENTS, of_snap
 
 DROP_IN = f"{DROP_IN_DIR}/90-kubepin.conf"
 TUNED = 'cpuManagerPolicy: static\nreservedSystemCPUs: "0"\n'
@@ -594,3 +595,47 @@ def test_an_argument_of_rke2_that_overrules_the_drop_in_is_a_problem() -> None:
     read["texts"] |= texts
     [problem] = plan_switch(topology(), decode_kubelet(read), STATIC).problems
     assert problem.code == "setting_overruled"
+
+
+@pytest.mark.parametrize(
+    ("manager", "service", "scope", "reverts"),
+    [
+        ("microk8s", "snap.microk8s.daemon-kubelite", "kube-proxy too and, unless this node joined as a worker", True),
+        ("k8s-snap", "snap.k8s.kubelet", None, False),
+    ],
+)
+def test_a_snap_gets_arguments_in_its_own_file(manager: str, service: str, scope: str | None, reverts: bool) -> None:
+    found = of_snap(manager)
+    plan = plan_switch(topology(), found, STATIC)
+    assert plan.problems == []
+    [change] = plan.files
+    assert (change.path, change.before) == (
+        found.layout.extra_args and found.layout.extra_args.file,
+        ARGUMENTS[manager],
+    )
+    added = set((change.after or "").splitlines()) - set(ARGUMENTS[manager].splitlines())
+    assert added == {"--cpu-manager-policy=static", "--reserved-cpus=0"}
+    assert [each.path for each in plan.state_files] == [f"{found.layout.root_dir}/cpu_manager_state"]
+    assert endpoint_of(found).service == service
+    restarts = [note for note in plan.notes if f"restarts {service}.service: not only the kubelet, but" in note]
+    assert [scope in note for note in restarts] == ([True] if scope else [])
+    assert any("`snap revert` to a revision of before the switch" in note for note in plan.notes) == reverts
+    switched = of_snap(manager, change.after, state=STATIC_STATE)
+    again = plan_switch(topology(), switched, STATIC)
+    assert (again.problems, again.changed, again.notes) == ([], False, [])
+    back = plan_rollback(topology(), switched, plan.files, {change.path: change.after}, switched=plan.settings)
+    assert [(each.path, each.after) for each in back.files] == [(change.path, ARGUMENTS[manager])]
+    assert back.settings[0].after == "none"
+
+
+def test_kubelite_s_own_arguments_are_not_taken_for_those_of_the_kubelet() -> None:
+    switched = plan_switch(topology(), of_snap("microk8s"), STATIC).files[0].after
+    plan = plan_switch(topology(), of_snap("microk8s", switched, state=STATIC_STATE), STATIC, running=None)
+    assert plan.settings == []
+
+
+def test_a_setting_that_a_snap_has_already_takes_the_place_of_its_argument() -> None:
+    found = of_snap("k8s-snap", ARGUMENTS["k8s-snap"] + '--cpu-manager-policy="none"\n--reserved-cpus="7"\n')
+    [change] = plan_switch(topology(), found, STATIC).files
+    assert "none" not in (change.after or "")
+    assert '--reserved-cpus="7"' not in (change.after or "")

@@ -15,6 +15,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubele
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.inputs import damaged
 from ansible_collections.kubepin.tuning.tests.unit.samples.problems import refused
+from ansible_collections.kubepin.tuning.tests.unit.samples.snaps import ARGUMENTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -438,21 +439,55 @@ def test_a_leftover_kubelet_unit_beside_k3s(node: Node) -> None:
     assert node.read()["manager"] == "rke2"
 
 
-@pytest.mark.parametrize(
-    ("service", "distribution", "place"),
-    [
-        ("k0sworker", "k0s", "a worker profile, which emit-node-settings.yml writes in the format k0s"),
-        ("snap.microk8s.daemon-kubelite", "MicroK8s", "/var/snap/microk8s/current/args/kubelet"),
-        ("snap.k8s.kubelet", "Canonical Kubernetes", "/var/snap/k8s/common/args/kubelet"),
-    ],
-)
-def test_a_kubelet_of_another_distribution_is_named(node: Node, service: str, distribution: str, place: str) -> None:
-    node.services["kubelet"]["ActiveState"] = "inactive"
-    node.services[service] = {**SHOWN, "FragmentPath": "", "DropInPaths": ""}
-    with pytest.raises(TuningError) as error:
-        node.read()
-    assert f"is run by {distribution} ({service}.service), whose settings kubepin cannot make last" in str(error.value)
-    assert f"Set them in {place}" in str(error.value)
+K0S_COMMAND = [
+    "/var/lib/k0s/bin/kubelet",
+    "--root-dir=/var/lib/k0s/kubelet",
+    "--config=/run/k0s/kubelet/config.yaml",
+    "--kubeconfig=/var/lib/k0s/kubelet.conf",
+    "--runtime-cgroups=/system.slice/containerd.service",
+]
+K0S_NODE = {
+    "/etc/systemd/system/k0sworker.service": "[Service]\nExecStart=/usr/local/bin/k0s worker --profile=gpu\n",
+    "/run/k0s/kubelet/config.yaml": HEAD
+    + "cpuManagerPolicy: static\nreservedSystemCPUs: '0'\nkubeReservedCgroup: ''\n",
+    "/proc/4711/stat": "4711 (k0s) S 1 4711\n",
+    "/proc/815/stat": "815 (containerd) S 4711 815\n",
+    "/proc/816/stat": "816 (kubelet) S 4711 816\n",
+    "/proc/816/cmdline": "\0".join(K0S_COMMAND) + "\0",
+    "/proc/817/stat": "817 (kubelet) S 9000 817\n",
+    "/proc/817/cmdline": "kubelet\0--in-a-container\0",
+    "/var/lib/k0s/bin/kubelet": "",
+    "/var/lib/k0s/kubelet/cpu_manager_state": KUBEADM_NODE["/var/lib/kubelet/cpu_manager_state"],
+}
+"""As k0sproject/k0s@dff90ce runs a worker (pkg/component/worker/kubelet.go), with fewer arguments."""
+
+
+@pytest.fixture
+def k0s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    monkeypatch.setitem(PROGRAMS, "/var/lib/k0s/bin/kubelet", "Kubernetes v1.36.3+k0s\n")
+    node = Node(tmp_path)
+    for name, text in K0S_NODE.items():
+        node.write(name, text)
+    node.path("/var/lib/k0s/bin/kubelet").chmod(0o755)
+    unit = "/etc/systemd/system/k0sworker.service"
+    node.services["k0sworker"] = {**SHOWN, "FragmentPath": unit, "DropInPaths": ""}
+    return node
+
+
+def test_a_node_of_k0s_is_read_from_the_process_that_it_started(k0s: Node) -> None:
+    report = k0s.read()
+    assert report["problems"] == []
+    assert (report["manager"], report["version"], report["service"]["name"]) == ("k0s", "1.36.3", "k0sworker")
+    assert report["command_line"] == report["configured_command_line"] == K0S_COMMAND
+    assert (report["effective"]["cpuManagerPolicy"], report["config_file"]) == ("static", K0S_COMMAND[2].split("=")[1])
+    assert report["state"]["cpu_manager"]["path"] == "/var/lib/k0s/kubelet/cpu_manager_state"
+    assert report["extra_args_file"] is None
+
+
+def test_a_kubelet_of_k0s_that_does_not_run_is_a_problem(k0s: Node) -> None:
+    k0s.path("/proc/816/stat").unlink()
+    [problem] = [each for each in k0s.read()["problems"] if each["code"] == "no_command"]
+    assert "k0sworker.service has no kubelet for a child" in problem["text"]
 
 
 @pytest.mark.parametrize(
@@ -516,6 +551,57 @@ def test_a_kubespray_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     assert (report["config_file"], report["effective"]["cpuManagerPolicy"]) == (KUBESPRAY_CONFIG, "none")
     assert (report["cgroup"]["driver"], report["effective"]["kubeReserved"]) == ("systemd", {"cpu": "100m"})
+
+
+SNAP_UNITS = {"microk8s": "snap.microk8s.daemon-kubelite", "k8s-snap": "snap.k8s.kubelet"}
+SNAP_FILES = {"microk8s": "/var/snap/microk8s/current/args/kubelet", "k8s-snap": "/var/snap/k8s/common/args/kubelet"}
+SNAP_FOLDERS = {"microk8s": "/snap/microk8s/current", "k8s-snap": "/snap/k8s/current"}
+
+
+def snap_node(root: Path, manager: str, text: str | None) -> Node:
+    """:param text: the file of arguments; None if there is none"""
+    node, unit = Node(root), f"/etc/systemd/system/{SNAP_UNITS[manager]}.service"
+    node.services[SNAP_UNITS[manager]] = {**SHOWN, "FragmentPath": unit, "DropInPaths": "", "RestartUSec": "100ms"}
+    command = SNAP_UNITS[manager].removeprefix("snap.")
+    node.write(unit, f"[Service]\nExecStart=/usr/bin/snap run {command}\nRestart=on-failure\n")
+    node.write(f"{SNAP_FOLDERS[manager]}/meta/snap.yaml", "name: x\nversion: v1.36.2\nbase: core22\n")
+    if text is not None:
+        node.write(SNAP_FILES[manager], text)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("manager", "root_dir", "driver"),
+    [
+        ("microk8s", "/var/snap/microk8s/common/var/lib/kubelet", "cgroupfs"),
+        ("k8s-snap", "/var/lib/kubelet", "systemd"),
+    ],
+)
+def test_a_node_of_a_snap(tmp_path: Path, manager: str, root_dir: str, driver: str) -> None:
+    node = snap_node(tmp_path, manager, ARGUMENTS[manager] + "--cpu-manager-policy=static\n--reserved-cpus=0\n")
+    node.write(f"{root_dir}/cpu_manager_state", KUBEADM_NODE["/var/lib/kubelet/cpu_manager_state"])
+    report = node.read()
+    assert report["problems"] == []
+    assert (report["manager"], report["version"]) == (manager, "1.36.2")
+    assert report["service"]["name"] == SNAP_UNITS[manager]
+    assert (report["extra_args_file"], report["extra_args_variable"]) == (SNAP_FILES[manager], None)
+    assert report["effective"]["cpuManagerPolicy"] == "static"
+    assert report["effective"]["evictionHard"]["memory.available"] == "100Mi"
+    assert report["cgroup"]["driver"] == driver
+    assert (report["root_dir"], report["state"]["cpu_manager"]["policy"]) == (root_dir, "none")
+    assert (report["config_file"], report["config_dir"]) == (None, None)
+
+
+def test_a_snap_that_has_not_joined_a_cluster_is_named(tmp_path: Path) -> None:
+    [problem] = snap_node(tmp_path, "k8s-snap", None).read()["problems"]
+    assert problem["code"] == "no_argument_file"
+    assert "Canonical Kubernetes takes the kubelet's arguments from there" in problem["text"]
+
+
+def test_a_file_of_arguments_that_a_shell_would_refuse_is_named(tmp_path: Path) -> None:
+    [problem] = snap_node(tmp_path, "k8s-snap", '--v="2\n').read()["problems"]
+    assert problem["code"] == "argument_file_invalid"
+    assert "a quote is not closed" in problem["text"]
 
 
 def test_no_kubelet(tmp_path: Path) -> None:
