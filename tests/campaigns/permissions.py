@@ -2,7 +2,8 @@
 """Run the playbooks with docs/rbac.yaml's rights only, and compare them with what the API server saw.
 
 For each purpose there is a user that kubeadm makes a kubeconfig for, and one without rights. The API server's audit log then shows what
-each of them asked for: a right that was never used is one too many. Writes OUTPUT/VERSION.md.
+each of them asked for: a right that was never used is one too many. Each playbook must refuse the user without rights before it changes
+anything, and the check of the rights must name each right that a user lacks who has all others. Writes OUTPUT/VERSION.md.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import KubernetesApi
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.permissions import (
     NAMESPACES,
+    OPTIONAL,
     PURPOSES,
     Right,
     rights,
 )
+from ansible_collections.kubepin.tuning.plugins.modules.api_rights_info import missing_rights as asked_rights
 
 from sandbox.settings import Paths
 from sandbox.state import State
@@ -74,13 +78,17 @@ UNPINNED = {
 }
 """What the purpose `patch` has to patch."""
 ENFORCES_FROM = 30
+ASSESS = "kubepin assess"
+TAINT = ("-e", '{"cpu_manager_taint_untuned": true}')
 # Purpose, playbook and arguments, in this order: the rollback finds what the tuning did.
 RUNS = (
     ("audit", "audit-gpu-pods.yml", ()),
+    ("audit", ASSESS, ()),
     ("preview", "tune-gpu-nodes.yml", ("--check",)),
-    ("tune", "tune-gpu-nodes.yml", ()),
+    ("tune", "tune-gpu-nodes.yml", ("-e", '{"cpu_manager_boot_guard": true, "cpu_manager_taint_untuned": true}')),
     ("benchmark", "benchmark-gpu-nodes.yml", ("-e", json.dumps(BENCHMARK))),
     ("check", "check-gpu-nodes.yml", ()),
+    ("taint", "check-gpu-nodes.yml", TAINT),
     ("tune", "rollback-gpu-nodes.yml", ()),
     ("patch", "audit-gpu-pods.yml", ("-e", '{"gpu_qos_apply": true}')),
     ("enforce", "enforce-gpu-pods.yml", ()),
@@ -89,7 +97,7 @@ RUNS = (
     ("uninstall", "uninstall-gpu-nodes.yml", ()),
     ("upgrade", "upgrade-cluster.yml", ("--check",)),
 )
-NEEDS = {"patch": ("audit", "patch"), "threads": ("enforce", "threads")}
+NEEDS = {"patch": ("audit", "patch"), "threads": ("enforce", "threads"), "taint": ("check", "taint")}
 """Purposes that another one is asked for with."""
 
 
@@ -158,6 +166,15 @@ class Cluster:
         path.chmod(0o600)
         return path
 
+    def grant(self, granted: Sequence[Right]) -> None:
+        """Give the group of WITHOUT these rights and no others."""
+        self.kubectl("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": roles(granted)}))
+
+    def taint(self) -> None:
+        """Set kubepin's taint on all workers, which a check then removes from those that are as planned."""
+        selector = "!node-role.kubernetes.io/control-plane"
+        self.kubectl("taint", "--overwrite", "nodes", "-l", selector, "kubepin.io/untuned=true:NoSchedule")
+
     def make_unpinned(self) -> None:
         """A Deployment with a GPU pod that no policy would pin."""
         self.kubectl("apply", "-f", "-", text=json.dumps(UNPINNED))
@@ -200,6 +217,78 @@ def covers(granted: Right, used: Right) -> bool:
     return granted[:3] == used[:3] and granted.namespace in ("", used.namespace)
 
 
+WITHOUT = "kubepin-without"
+"""User and group that have all rights of a purpose but one."""
+_RBAC = "rbac.authorization.k8s.io"
+_SEEN_SECONDS = 15
+"""How long a change of roles may take until the API server's answers follow it."""
+
+
+def lacked(granted: Sequence[Right], dropped: Right) -> list[Right]:
+    """What a user lacks who has all rights but one: nothing if another one of them covers it."""
+    kept = [right for right in granted if right != dropped]
+    return [right for right in granted if not any(covers(each, right) for each in kept)]
+
+
+def roles(granted: Sequence[Right]) -> list[dict[str, Any]]:
+    """Roles with these rights, and their bindings to the group of WITHOUT; empty ones take away what earlier ones gave."""
+    found = []
+    for namespace in ("", *NAMESPACES.values()):
+        kind = "Role" if namespace else "ClusterRole"
+        metadata = {"name": WITHOUT, **({"namespace": namespace} if namespace else {})}
+        rules = [_rule(right) for right in granted if right.namespace == namespace]
+        subject = {"kind": "Group", "name": WITHOUT, "apiGroup": _RBAC}
+        role = {"kind": kind, "name": WITHOUT, "apiGroup": _RBAC}
+        found += [
+            {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+            {
+                "apiVersion": f"{_RBAC}/v1",
+                "kind": f"{kind}Binding",
+                "metadata": metadata,
+                "subjects": [subject],
+                "roleRef": role,
+            },
+        ]
+    return found
+
+
+def _rule(right: Right) -> dict[str, Any]:
+    if right.resource.startswith("/"):
+        return {"nonResourceURLs": [right.resource], "verbs": [right.verb]}
+    return {"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]}
+
+
+def overlooked(cluster: Cluster, kubeconfig: Path, purposes: Iterable[str]) -> tuple[int, list[str]]:
+    """How many rights were taken away one by one, and for which the check of the rights did not name just that one.
+
+    A right that another one covers cannot be missed.
+    """
+    api, tried, wrong = KubernetesApi(str(kubeconfig), None), 0, []
+    for purpose in purposes:
+        together = list(NEEDS.get(purpose, (purpose,)))
+        granted = rights(together, NAMESPACES)
+        for dropped in granted:
+            expected = lacked(granted, dropped)
+            if not expected:
+                continue
+            tried += 1
+            cluster.grant([right for right in granted if right != dropped])
+            deadline = time.monotonic() + _SEEN_SECONDS
+            while (found := asked_rights(api, together, NAMESPACES["probe"], NAMESPACES["benchmark"])) != expected:
+                if time.monotonic() > deadline:
+                    wrong.append(f"{purpose} without {dropped}: {', '.join(map(str, found)) or 'nothing'} named")
+                    break
+                time.sleep(0.1)
+    return tried, wrong
+
+
+def assess(kubeconfig: Path) -> AnsibleRun:
+    """Look at the cluster as the user of a kubeconfig."""
+    command = ["bin/kubepin", "assess", "--kubeconfig", str(kubeconfig)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return AnsibleRun.ended(done.returncode, done.stdout + done.stderr)
+
+
 def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> AnsibleRun:
     """Run a playbook as the user of a kubeconfig."""
     variables = {
@@ -211,6 +300,11 @@ def play(playbook: str, kubeconfig: Path, folder: Path, *arguments: str) -> Ansi
     environment = {**os.environ, **JSON_LINES}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     return AnsibleRun.ended(done.returncode, done.stdout + done.stderr)
+
+
+def refuses(run: AnsibleRun) -> bool:
+    """Whether a run ended for missing rights, by their code, before it changed anything."""
+    return run.code not in (0, None) and not run.changed and "rights_missing" in run.problems()
 
 
 def missing_rights(run: AnsibleRun) -> list[str]:
@@ -228,17 +322,36 @@ def _output(*command: str, text: str = "") -> str:
 def table(everything: dict[str, set[Right]], forbidden: dict[str, set[Right]], ran: dict[str, list[str]]) -> list[str]:
     """A line for each purpose that ran."""
     lines = [
-        "| purpose | ran | rights | of them used | not used | asked for and forbidden |",
-        "|---|---|---|---|---|---|",
+        "| purpose | ran | rights | of them used | not used | optional rights used | asked for and forbidden |",
+        "|---|---|---|---|---|---|---|",
     ]
     for purpose, outcomes in ran.items():
         granted = rights(NEEDS.get(purpose, (purpose,)), NAMESPACES)
         idle = [right for right in granted if not any(covers(right, used) for used in everything[purpose])]
-        cells = [", ".join(map(str, idle)) or "none", ", ".join(map(str, sorted(forbidden[purpose]))) or "none"]
+        optional = [
+            right for right in optional_rights(purpose) if any(covers(right, used) for used in everything[purpose])
+        ]
+        cells = [_listed(idle), _listed(optional), _listed(sorted(forbidden[purpose]))]
         lines.append(
             f"| {purpose} | {', '.join(outcomes)} | {len(granted)} | {len(granted) - len(idle)} | {' | '.join(cells)} |"
         )
     return lines
+
+
+def optional_rights(purpose: str) -> list[Right]:
+    """The rights of a purpose that no run asks for beforehand, because it does without them."""
+    return [
+        Right(verb, rule.group, resource, "")
+        for each in NEEDS.get(purpose, (purpose,))
+        for rule in PURPOSES[each]
+        if rule.need == OPTIONAL
+        for resource in rule.resources
+        for verb in rule.verbs
+    ]
+
+
+def _listed(found: Sequence[Right]) -> str:
+    return ", ".join(map(str, found)) or "none"
 
 
 EVERY = list(dict.fromkeys(purpose for purpose, _playbook, _arguments in RUNS))
@@ -275,16 +388,25 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
     ran: dict[str, list[str]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        without_rights = play("tune-gpu-nodes.yml", cluster.kubeconfig(folder, "kubepin-none", "none"), folder)
-        missing = missing_rights(without_rights)
-        failed |= without_rights.code == 0 or without_rights.changed or not missing
+        nobody = cluster.kubeconfig(folder, "kubepin-none", "none")
+        missing = missing_rights(play("tune-gpu-nodes.yml", nobody, folder))
+        failed |= not missing
         for purpose, playbook, arguments in RUNS:
             if purpose not in chosen:
                 continue
             if purpose == "patch":
                 cluster.make_unpinned()
+            if purpose == "taint":
+                cluster.taint()
             groups = [f"kubepin:{each}" for each in NEEDS.get(purpose, (purpose,))]
-            done = play(playbook, cluster.kubeconfig(folder, f"kubepin-{purpose}", *groups), folder, *arguments)
+            kubeconfig = cluster.kubeconfig(folder, f"kubepin-{purpose}", *groups)
+            if playbook == ASSESS:
+                done = assess(kubeconfig)
+            else:
+                if not refuses(play(playbook, nobody, folder, *arguments)):
+                    failed = True
+                    print(f"{playbook} of a user without rights did not end with rights_missing", flush=True)
+                done = play(playbook, kubeconfig, folder, *arguments)
             outcome = "passed" if done.code == 0 else "FAILED"
             check = " --check" if "--check" in arguments else ""
             print(f"{playbook}{check} as kubepin-{purpose}: {outcome}", flush=True)
@@ -292,7 +414,10 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
             if done.code:
                 failed = True
                 print(done.error)
-    lines = table(*asked(cluster.requests()), ran)
+        lines = table(*asked(cluster.requests()), ran)
+        tried, wrong = overlooked(cluster, cluster.kubeconfig(folder, WITHOUT, WITHOUT), chosen)
+    failed |= bool(wrong)
+    lines += ["", f"Rights taken away one by one: {tried}. Not named: {'; '.join(wrong) or 'none'}."]
     text = "\n".join([*lines, "", "tune-gpu-nodes.yml of a user without rights:", "", "```", *missing, "```", ""])
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{state.kubernetes}.md").write_text(text)

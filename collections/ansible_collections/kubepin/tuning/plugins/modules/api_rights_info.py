@@ -84,7 +84,8 @@ kubeconfig:
   sample: /etc/kubernetes/admin.conf
 problems:
   description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
-  returned: failure
+    On success, one that names all missing permissions; empty if none is missing.
+  returned: always
   type: list
   elements: dict
 """
@@ -93,6 +94,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.api import (
     API_ARGUMENTS,
     KubernetesApi,
@@ -107,6 +109,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.per
     rights,
     texts_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.problems import rights_missing
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.module import Module
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -137,10 +140,13 @@ def run(module: Module) -> None:
         missing = missing_rights(api, module.params["purposes"], *namespaces)
     except TuningError as error:
         module.fail_json(msg=str(error), **error.details)
+    texts = texts_of(missing)
+    found = [rights_missing(api.kubeconfig, api.server, module.params["purposes"], texts)] if texts else []
     module.exit_json(
         changed=False,
         missing=[right._asdict() for right in missing],
-        missing_text=texts_of(missing),
+        missing_text=texts,
+        problems=to_dicts(found),
         server=api.server,
         kubeconfig=api.kubeconfig,
     )

@@ -390,3 +390,13 @@ def probe_lost_device(seconds: float, reason: str) -> Problem:
         f"lost its device after {seconds:g} s: {reason}",
         "The container runtime took it away when the kubelet updated the container's CPU set.",
     )
+
+
+def rights_missing(kubeconfig: str, server: str, purposes: Sequence[str], missing: Sequence[str]) -> Problem:
+    """:param missing: the rights, in words"""
+    return Problem(
+        "rights_missing",
+        f'the user of kubeconfig "{kubeconfig}"',
+        f"lacks rights at {server} for {', '.join(purposes)}: {'; '.join(missing)}",
+        "Grant them: docs/rbac.yaml has a ClusterRole for each purpose. Or name another kubeconfig in kubepin_kubeconfig.",
+    )
