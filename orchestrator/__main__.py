@@ -54,24 +54,28 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="kubepin",
-        description="Pin the GPU pods of a Kubernetes cluster to exclusive CPUs (Python API: orchestrator/README.md).",
+        description="Pin GPU pods to exclusive CPUs. Start with `kubepin assess`: it needs a kubeconfig only, and changes nothing.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shtab.add_argument_to(top, help="print the completion script of a shell")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, verb in VERBS.items():
-        command = verbs.add_parser(name, help=verb.help, description=f"{verb.help[0].upper()}{verb.help[1:]}.")
-        _add_play(command, name)
-        _add_output(command)
-    help_text = "show what a cluster's API says about its GPU nodes and pods"
-    command = verbs.add_parser("assess", help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+    command = verbs.add_parser(
+        "assess",
+        help="show a cluster's GPU nodes and pods, and what to do first",
+        description="Show a cluster's GPU nodes and pods, as its API has them, and what to do first. Needs a kubeconfig only: no "
+        "inventory, and no access to the nodes. Changes nothing.",
+    )
     kubeconfig = command.add_argument(
         "--kubeconfig", metavar="FILE", help="kubeconfig (default: $KUBECONFIG or ~/.kube/config)"
     )
     kubeconfig.complete = shtab.FILE  # type: ignore[attr-defined]
     command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
     _add_output(command, live=False)
+    for name, verb in VERBS.items():
+        command = verbs.add_parser(name, help=verb.help, description=f"{verb.help[0].upper()}{verb.help[1:]}.")
+        _add_play(command, name)
+        _add_output(command)
     command = verbs.add_parser("report", help="show the result of a run", description="Show the result of a run.")
     command.add_argument("run", metavar="RUN", nargs="?", default="last", help="name of the run (default: the newest)")
     _add_output(command, live=False)

@@ -38,7 +38,10 @@ class Installer:
     """Whether kubepin switches such nodes itself."""
 
 
-_TUNE = "Write an inventory, look at `kubepin preview`, and switch one node first: `kubepin tune --limit NODE`."
+_TUNE = (
+    "Write an inventory (`cp -r inventory/example inventory/lab`), look at `kubepin preview -i inventory/lab`, and switch one node first: "
+    "`kubepin tune -i inventory/lab --limit NODE`."
+)
 
 
 def _emit(format_name: str, apply: str) -> str:

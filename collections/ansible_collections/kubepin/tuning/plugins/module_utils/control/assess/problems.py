@@ -36,7 +36,7 @@ def policy_none(names: Sequence[str], installer: Installer) -> Problem:
     return Problem(
         "policy_none",
         _nodes(names),
-        f"installed by {installer.name} {_verb(len(names), 'runs', 'run')} with cpuManagerPolicy none: no pod has CPUs of its own there",
+        f"{_verb(len(names), 'runs', 'run')} with cpuManagerPolicy none (installed by {installer.name}): no pod has CPUs of its own there",
         installer.way,
     )
 

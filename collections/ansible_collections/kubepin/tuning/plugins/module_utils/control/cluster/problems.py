@@ -171,7 +171,10 @@ def other_cpu_manager(program: str, pod: str) -> Problem:
 
 
 _OTHER_KUBECONFIG = "or name another kubeconfig with `kubeconfig`."
-_NAME_KUBECONFIG = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
+_NAME_KUBECONFIG = (
+    "Name another one: `kubepin assess --kubeconfig FILE`, the variable kubepin_kubeconfig of a playbook, the option kubeconfig of a "
+    "module, or the environment variable KUBECONFIG."
+)
 
 
 def client_missing(message: str) -> Problem:

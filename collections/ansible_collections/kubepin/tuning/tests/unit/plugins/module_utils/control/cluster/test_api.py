@@ -42,7 +42,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return stand_in
 
 
-HINT = "Name a kubeconfig with `kubeconfig`, or in the environment variable KUBECONFIG."
+HINT = (
+    "Name another one: `kubepin assess --kubeconfig FILE`, the variable kubepin_kubeconfig of a playbook, the option kubeconfig of a "
+    "module, or the environment variable KUBECONFIG."
+)
 
 
 def kubeconfig(server: str = "https://127.0.0.1:6443") -> str:
