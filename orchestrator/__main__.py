@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
         prog="kubepin",
-        description="Pin GPU pods to exclusive CPUs. Start with `kubepin assess`: it needs a kubeconfig only, and changes nothing.",
+        description="Pin GPU pods to exclusive CPUs. Start with `kubepin assess`: it only reads, and needs a kubeconfig.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
