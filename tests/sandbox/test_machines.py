@@ -211,8 +211,9 @@ def test_kvm_counts_only_if_it_boots_the_kernel(
     assert image.accelerator == "tcg"
 
 
-def test_a_machine_uses_systemd_as_cgroup_driver() -> None:
-    assert json.loads(render_machine_patch()) == {"cgroupDriver": "systemd"}
+def test_a_machine_uses_systemd_as_cgroup_driver_and_has_memory_of_its_own() -> None:
+    patch = json.loads(render_machine_patch())
+    assert patch == {"cgroupDriver": "systemd", "evictionHard": {"memory.available": "100Mi"}}
     assert Path(KUBELET_PATCH).name.startswith("kubeletconfiguration")
 
 
