@@ -32,6 +32,8 @@ CONNECT_SECONDS = 30
 ALIVE_SECONDS, ALIVE_COUNT = 10, 3
 END_SECONDS = 30
 TAP_PREFIX = "kptap"
+# Above those that the firmware gives to bridges on the first bus, of which a machine has none.
+FIRST_GPU_BUS = 16
 
 
 def tap_name(machine: str) -> str:
@@ -63,18 +65,34 @@ def hardware(shape: Shape, accelerator: str) -> list[str]:
     return command
 
 
+def gpu_stand_ins(shape: Shape) -> list[str]:
+    """A PCI device for each NUMA node, which the script gpu-stand-ins makes look like a GPU.
+
+    An expander bus is a host bridge of its own, whose NUMA node the firmware's tables name; only bridges fit on it (QEMU
+    docs/pcie.txt, docs/pci_expander_bridge.txt). Two buses each: its own, and the one behind its root port.
+    """
+    options = []
+    for node in range(shape.numa):
+        bus = FIRST_GPU_BUS + 2 * node
+        options += ["-device", f"pxb-pcie,id=bus{node},bus=pcie.0,bus_nr={bus},numa_node={node}"]
+        options += ["-device", f"pcie-root-port,id=port{node},bus=bus{node},chassis={node + 1}"]
+        options += ["-device", f"pci-testdev,bus=port{node}"]
+    return options
+
+
 def qemu_command(
     shape: Shape, accelerator: str, files: MachinePaths, builds: Path, tap: str, address: str
 ) -> list[str]:
     """The command that starts a machine in the background."""
     command = hardware(shape, accelerator)
     command += ["-kernel", str(files.kernel), "-initrd", str(files.initrd), "-append", KERNEL_PARAMETERS]
-    # In this order: they are /dev/vda and /dev/vdb.
-    command += ["-drive", f"if=virtio,format=raw,cache=writeback,file={files.disk}"]
-    command += ["-drive", f"if=virtio,format=raw,readonly=on,file={builds}"]
+    # In this order: they are /dev/vda and /dev/vdb. With if=virtio, QEMU would look for a bus itself, and take a GPU's.
+    command += ["-drive", f"if=none,id=root,format=raw,cache=writeback,file={files.disk}"]
+    command += ["-drive", f"if=none,id=builds,format=raw,readonly=on,file={builds}"]
+    command += ["-device", "virtio-blk-pci,drive=root", "-device", "virtio-blk-pci,drive=builds"]
     command += ["-netdev", f"tap,id=network,ifname={tap},script=no,downscript=no"]
     command += ["-device", f"virtio-net-pci,netdev=network,mac={mac_address(address)},romfile="]
-    command += ["-device", "virtio-rng-pci"]
+    command += ["-device", "virtio-rng-pci", *gpu_stand_ins(shape)]
     command += ["-chardev", f"file,id=console,append=on,path={files.console}", "-serial", "chardev:console"]
     return [*command, "-daemonize", "-pidfile", str(files.pid)]
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.settings import GPU_DEVICE, GPU_IMAGE, GPU_RESOURCE, TEST_IMAGE
+from sandbox.settings import GPU_DEVICE, GPU_IMAGE, GPU_PCI, GPU_RESOURCE, TEST_IMAGE
 
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 CHECK_LABEL = {"app": "sandbox-check"}
 CHECK_SELECTOR = "app=sandbox-check"
 PLUGIN_FOLDER = "/var/lib/kubelet/device-plugins"
+# One device; on a machine, those on its PCI bus with their NUMA nodes. There is no /dev/nvidia1 in a container.
+STAND_IN_OPTIONS = ("-devices=1", "-path=/dev/nvidia%d", f"-pci={GPU_PCI}")
 
 # One replica, kept off the workers: its 100m of CPU would take a whole CPU from those who want exclusive ones.
 COREDNS_PATCH = {"spec": {"replicas": 1, "template": {"spec": {"nodeSelector": {CONTROL_PLANE_LABEL: ""}}}}}
@@ -46,7 +48,7 @@ def real_gpus(count: int, programs: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def gpu_stand_in(options: Sequence[str] = ("-devices=1", f"-path={GPU_DEVICE}")) -> dict[str, Any]:
+def gpu_stand_in(options: Sequence[str] = STAND_IN_OPTIONS) -> dict[str, Any]:
     """The device plugin on all workers, with options that say what it offers."""
     labels = {"app": "gpu-stand-in"}
     not_control_plane = {"matchExpressions": [{"key": CONTROL_PLANE_LABEL, "operator": "DoesNotExist"}]}

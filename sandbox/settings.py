@@ -31,6 +31,8 @@ TORCH_IMAGE = "kubepin.local/torch:1"
 GPU_IMAGE = "kubepin.local/gpu-stand-in:1"
 GPU_RESOURCE = "nvidia.com/gpu"
 GPU_DEVICE = "/dev/nvidia0"
+# What stands for a GPU on a machine's PCI bus: QEMU's pci-testdev, for which Linux has no driver (QEMU docs/specs/pci-ids).
+GPU_PCI = "0x1b36:0x0005"
 
 
 # Who runs the nodes: Docker, or this program itself in plain namespaces.

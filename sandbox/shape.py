@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 MAX_CPUS = 64
 MAX_THREADS = 2
+# Each has an expander bus for its GPU stand-in, and the first bus has room for 32 devices in all.
+MAX_NUMA = 16
 MIN_MEMORY_MIB = 2048
 MAX_MEMORY_MIB = 65536
 UNITS_MIB = {"M": 1, "G": 1024}
@@ -79,6 +81,8 @@ def _misfits(shape: Shape) -> list[str]:
         problems.append(f"threads={shape.threads} cannot be used: expected 1 or {MAX_THREADS} per core.")
     if shape.cpus > MAX_CPUS:
         problems.append(f"{shape.cpus} CPUs (sockets x cores x threads) cannot be used: expected at most {MAX_CPUS}.")
+    if shape.numa > MAX_NUMA:
+        problems.append(f"numa={shape.numa} cannot be used: expected at most {MAX_NUMA}.")
     if cores % shape.numa:
         problems.append(
             f"numa={shape.numa} cannot be used: {cores} cores (sockets x cores) cannot be shared out evenly among "

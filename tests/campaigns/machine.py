@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,6 +96,8 @@ def pinning_problems(values: Mapping[str, str], state: Mapping[str, Any]) -> lis
 class MachineLab:
     """The machine under test."""
 
+    NAME = NAME
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.machine: Machine = sandbox.machines[0]
@@ -121,12 +123,12 @@ class MachineLab:
             "driver": shell("grep cgroupDriver /var/lib/kubelet/config.yaml").split()[1],
         }
 
-    def start(self, playbook: str) -> Running:
-        return self.worker.start_playbook(*TIMEOUT, playbook=playbook)
+    def start(self, playbook: str, *arguments: str) -> Running:
+        return self.worker.start_playbook(*TIMEOUT, *arguments, playbook=playbook)
 
-    def succeed(self, playbook: str) -> AnsibleRun:
+    def succeed(self, playbook: str, *arguments: str) -> AnsibleRun:
         """Run a playbook to its end, which must be good."""
-        run = self.start(playbook).end(RUN_SECONDS)
+        run = self.start(playbook, *arguments).end(RUN_SECONDS)
         expect(run.code == 0, f"{playbook} failed: {run.error}")
         return run
 
@@ -193,17 +195,18 @@ def verdict(run: AnsibleRun, node: str) -> str:
     return ", ".join([result["outcome"], *words, *result["verified"]])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_machine_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """The options that `on_machine` needs."""
     parser.add_argument("--k8s", default=DEFAULT_KUBERNETES, metavar="VERSION", help="default: %(default)s")
     parser.add_argument("--sandbox", metavar="NAME", help="one with a machine that is ready, and stays; else a new one")
-    add_output_argument(parser, NAME)
+    add_output_argument(parser, name)
 
 
-def look(name: str, options: argparse.Namespace) -> int:
-    """The campaign on a sandbox that is there."""
+def look(name: str, options: argparse.Namespace, make: Callable[[Sandbox], MachineLab]) -> int:
+    """A campaign on a sandbox that is there."""
     with ready_sandbox(Paths.from_environment(), name) as sandbox:
         expect(bool(sandbox.machines), f'sandbox "{name}" has no machine')
-        lab = MachineLab(sandbox)
+        lab = make(sandbox)
         facts, failed = lab.facts(), ""
         try:
             lab.steps()
@@ -212,19 +215,28 @@ def look(name: str, options: argparse.Namespace) -> int:
         rows: Sequence[Sequence[str]] = [(row.what, str(row.seconds), row.found) for row in lab.rows]
         headings = ("what", "s", "found")
         write_json(
-            options.output / "machine.json",
+            options.output / f"{lab.NAME}.json",
             {"facts": facts, "rows": [asdict(row) for row in lab.rows], "failed": failed},
         )
-        (options.output / "machine.md").write_text(markdown_table(headings, rows))
+        (options.output / f"{lab.NAME}.md").write_text(markdown_table(headings, rows))
         print_table(", ".join(f"{key} {value}" for key, value in facts.items()), headings, rows)
         if failed:
             raise CheckFailed(failed)
     return 0
 
 
-def run(options: argparse.Namespace) -> int:
+def on_machine(name: str, options: argparse.Namespace, make: Callable[[Sandbox], MachineLab]) -> int:
+    """A campaign on the sandbox that the options ask for; a new one has the campaign's name, and is removed at the end."""
     if options.sandbox:
-        return look(options.sandbox, options)
+        return look(options.sandbox, options, make)
     run_sandbox("host-setup", "--machines")
-    with new_sandbox(NAME, options.k8s, 0, machines=1):
-        return look(NAME, options)
+    with new_sandbox(name, options.k8s, 0, machines=1):
+        return look(name, options, make)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_machine_arguments(parser, NAME)
+
+
+def run(options: argparse.Namespace) -> int:
+    return on_machine(NAME, options, MachineLab)

@@ -151,7 +151,7 @@ class Worker:
 
     def ready(self, since: datetime) -> bool:
         node = self.object()
-        return node_ready(node, since) and node["status"]["allocatable"].get(GPU_RESOURCE) == "1"
+        return node_ready(node, since) and node["status"]["allocatable"].get(GPU_RESOURCE, "0") != "0"
 
     def object(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.sandbox.kubectl.run("get", "node", self.name, "-o", "json"))

@@ -50,6 +50,7 @@ def test_a_shape_is_read_and_written(text: str, expected: Shape) -> None:
         ("sockets=9,cores=9,numa=1", "162 CPUs (sockets x cores x threads) cannot be used: expected at most 64"),
         ("sockets=1,cores=3", "numa=2 cannot be used: 3 cores (sockets x cores) cannot be shared out evenly"),
         ("numa=3,memory=6G", "numa=3 cannot be used: 4 cores"),
+        ("sockets=2,cores=16,threads=1,numa=32", "numa=32 cannot be used: expected at most 16"),
         ("memory=1G", "memory=1024M cannot be used: expected 2G to 64G"),
         ("memory=2049M", "memory=2049M cannot be shared out evenly among 2 NUMA nodes"),
         ("memory=4096", 'memory="4096" cannot be used: expected a whole number with M or G'),
@@ -163,6 +164,17 @@ def test_the_command_line_has_the_shape() -> None:
     assert "mac=52:54:00:1e:00:0c" in command
 
 
+def test_each_numa_node_has_a_gpu_stand_in_on_a_bus_of_its_own() -> None:
+    words = command_of(Shape(numa=4)).split()
+    devices = [dict(part.partition("=")[::2] for part in word.split(",")) for word in words if "," in word]
+    stand_ins = [device for device in devices if "pci-testdev" in device]
+    ports = {device["id"]: device["bus"] for device in devices if "pcie-root-port" in device}
+    buses = {device["id"]: device for device in devices if "pxb-pcie" in device}
+    assert [buses[ports[device["bus"]]]["numa_node"] for device in stand_ins] == ["0", "1", "2", "3"]
+    # the one behind a port has the next number
+    assert len({int(bus["bus_nr"]) + own for bus in buses.values() for own in (0, 1)}) == 8
+
+
 @pytest.mark.parametrize(("accelerator", "option"), [("tcg", "-accel tcg,thread=multi"), ("kvm", "-accel kvm -cpu")])
 def test_the_command_line_names_the_accelerator(accelerator: str, option: str) -> None:
     assert option in command_of(Shape(), accelerator)
@@ -199,8 +211,9 @@ def test_kvm_counts_only_if_it_boots_the_kernel(
     assert image.accelerator == "tcg"
 
 
-def test_a_machine_uses_systemd_as_cgroup_driver() -> None:
-    assert json.loads(render_machine_patch()) == {"cgroupDriver": "systemd"}
+def test_a_machine_uses_systemd_as_cgroup_driver_and_has_memory_of_its_own() -> None:
+    patch = json.loads(render_machine_patch())
+    assert patch == {"cgroupDriver": "systemd", "evictionHard": {"memory.available": "100Mi"}}
     assert Path(KUBELET_PATCH).name.startswith("kubeletconfiguration")
 
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name, or the
-// node's real GPUs: its options name the device nodes, folders and variables that a container gets.
+// node's real GPUs: its options name the device nodes, folders and variables that a container gets. Devices that stand
+// for GPUs on the PCI bus are offered with their NUMA nodes, as NVIDIA's plugin does.
 package main
 
 import (
@@ -29,9 +30,15 @@ const (
 	pollInterval     = 500 * time.Millisecond
 )
 
+// device is what a container gets with an ID: a device node, and the NUMA nodes that the kubelet learns of.
+type device struct {
+	path     string
+	topology *plugin.TopologyInfo
+}
+
 // grants is what containers get: by a device's ID its own node, and with any device what all share.
 type grants struct {
-	devices   map[string]string
+	devices   map[string]device
 	shared    []string
 	mounts    []string
 	variables []string
@@ -53,8 +60,8 @@ func (s *standIn) GetDevicePluginOptions(context.Context, *plugin.Empty) (*plugi
 // ListAndWatch reports the devices once: they never change. The stream stays open, since its end means their loss.
 func (s *standIn) ListAndWatch(_ *plugin.Empty, stream plugin.DevicePlugin_ListAndWatchServer) error {
 	var healthy []*plugin.Device
-	for id := range s.devices {
-		healthy = append(healthy, &plugin.Device{ID: id, Health: plugin.Healthy})
+	for id, offered := range s.devices {
+		healthy = append(healthy, &plugin.Device{ID: id, Health: plugin.Healthy, Topology: offered.topology})
 	}
 	if err := stream.Send(&plugin.ListAndWatchResponse{Devices: healthy}); err != nil {
 		return err
@@ -93,9 +100,9 @@ func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
 	}
 	nodes := append([]string{}, g.shared...)
 	for _, id := range ids {
-		nodes = append(nodes, g.devices[id])
+		nodes = append(nodes, g.devices[id].path)
 		if g.cdiKind != "" {
-			name := g.cdiKind + "=" + filepath.Base(g.devices[id])
+			name := g.cdiKind + "=" + filepath.Base(g.devices[id].path)
 			answer.CdiDevices = append(answer.CdiDevices, &plugin.CDIDevice{Name: name})
 		}
 	}
@@ -189,6 +196,39 @@ func serve(folder, resource string, granted grants) error {
 	}
 }
 
+// onBus returns, by their addresses, the NUMA nodes of the PCI devices with these numbers, VENDOR:DEVICE as the kernel
+// writes them. A node is nil where the firmware names none (the kernel says -1): such a device has no hint.
+func onBus(folder, numbers string) ([]*plugin.TopologyInfo, error) {
+	addresses, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil {
+		return nil, err
+	}
+	var found []*plugin.TopologyInfo
+	for _, address := range addresses {
+		values := map[string]string{}
+		for _, file := range []string{"vendor", "device", "numa_node"} {
+			text, err := os.ReadFile(filepath.Join(address, file))
+			if err != nil {
+				return nil, err
+			}
+			values[file] = strings.TrimSpace(string(text))
+		}
+		if values["vendor"]+":"+values["device"] != numbers {
+			continue
+		}
+		node, err := strconv.ParseInt(values["numa_node"], 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		var topology *plugin.TopologyInfo
+		if node >= 0 {
+			topology = &plugin.TopologyInfo{Nodes: []*plugin.NUMANode{{ID: node}}}
+		}
+		found = append(found, topology)
+	}
+	return found, nil
+}
+
 // list is an option that may be given several times.
 type list []string
 
@@ -200,11 +240,12 @@ func (l *list) Set(value string) error {
 }
 
 func main() {
-	granted := grants{devices: map[string]string{}}
+	granted := grants{devices: map[string]device{}}
 	resource := flag.String("resource", "nvidia.com/gpu", "name of the extended resource")
 	count := flag.Int("devices", 1, "number of devices to offer")
 	replicas := flag.Int("replicas", 1, "how often each device is offered, for so many containers to share it")
 	path := flag.String("path", "/dev/nvidia0", "device node that a container gets with a device; %d: the device's number")
+	numbers := flag.String("pci", "", "VENDOR:DEVICE: offer the PCI devices with these numbers instead, where there are any")
 	folder := flag.String("folder", strings.TrimSuffix(plugin.DevicePluginPath, "/"), "the kubelet's device plugin folder")
 	flag.StringVar(&granted.cdiKind, "cdi", "", "VENDOR/CLASS: name devices by CDI, by the last part of their path")
 	flag.Var((*list)(&granted.shared), "shared", "a further device node that every container gets")
@@ -212,11 +253,21 @@ func main() {
 	flag.Var((*list)(&granted.variables), "env", "NAME=VALUE: a variable that every container gets")
 	flag.Parse()
 
-	for i := 0; i < *count; i++ {
-		node := strings.ReplaceAll(*path, "%d", strconv.Itoa(i))
-		granted.devices[fmt.Sprintf("GPU-stand-in-%d", i)] = node
+	topologies := make([]*plugin.TopologyInfo, *count)
+	if *numbers != "" {
+		found, err := onBus("/sys/bus/pci/devices", *numbers)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if len(found) > 0 {
+			topologies = found
+		}
+	}
+	for i, topology := range topologies {
+		offered := device{strings.ReplaceAll(*path, "%d", strconv.Itoa(i)), topology}
+		granted.devices[fmt.Sprintf("GPU-stand-in-%d", i)] = offered
 		for replica := 1; replica < *replicas; replica++ {
-			granted.devices[fmt.Sprintf("GPU-stand-in-%d-%d", i, replica)] = node
+			granted.devices[fmt.Sprintf("GPU-stand-in-%d-%d", i, replica)] = offered
 		}
 	}
 	for {

@@ -548,8 +548,9 @@ def memory_nothing_reserved() -> Problem:
     return Problem(
         "reserved_memory_missing",
         "memoryManagerPolicy Static",
-        "needs reservedMemory",
-        "Set kubeReserved or systemReserved, and the same amount in reservedMemory.",
+        "needs memory to reserve, and kubeReserved, systemReserved and the threshold memory.available of evictionHard are 0",
+        "Set one of them in the kubelet's configuration, such as evictionHard memory.available 100Mi, which is no default as soon as "
+        "evictionHard has other thresholds.",
     )
 
 

@@ -26,7 +26,6 @@ class Spread(enum.Enum):
     """Which cores ``auto`` takes."""
 
     LOWEST = "the lowest cores of one NUMA node"
-    NUMA = "cores of every NUMA node"
     L3 = "whole L3 groups"
 
 
@@ -85,8 +84,7 @@ def _units(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
     """What the reservation consists of."""
     if spread is Spread.L3 and _is_whole_l3(topology, cpus):
         return "L3 groups"
-    cores = f"cores of {_threads(topology)}"
-    return f"{cores}, at least one on each NUMA node that has another" if spread is Spread.NUMA else cores
+    return f"cores of {_threads(topology)}"
 
 
 def _threads(topology: Topology) -> str:
@@ -97,24 +95,16 @@ def _threads(topology: Topology) -> str:
 
 def _why_these(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
     isolated = topology.isolated
-    these = _why_this_node(topology, cpus) if spread is Spread.LOWEST else _why_spread(topology, cpus, spread)
+    if spread is Spread.L3 and _is_whole_l3(topology, cpus):
+        these = "Whole L3 groups, of the NUMA nodes with the fewest GPUs: no pod shares its L3 cache with the system's reserved CPUs."
+    else:
+        these = _why_this_node(topology, cpus)
     if topology.housekeeping and cpus <= topology.system:
         settings, left = ", ".join(sorted(topology.housekeeping)), format_cpuset(topology.system)
         return f"{these} They are among those that are left to the system ({settings}): {left}."
     if isolated and not isolated & cpus:
         return f"{these} Isolated CPUs ({format_cpuset(isolated)}) are left out: the system runs on the others."
     return these
-
-
-def _why_spread(topology: Topology, cpus: CpuSet, spread: Spread) -> str:
-    if spread is Spread.NUMA:
-        return (
-            "The lowest cores of each NUMA node in turn, those with the fewest GPUs first. A lower reserved_cpu_count leaves whole NUMA "
-            "nodes to pods."
-        )
-    if _is_whole_l3(topology, cpus):
-        return "Whole L3 groups, of the NUMA nodes with the fewest GPUs: no pod shares its L3 cache with the system's reserved CPUs."
-    return _why_this_node(topology, cpus)
 
 
 def l3_rounding_note(topology: Topology, cpus: CpuSet) -> t.Optional[str]:
@@ -177,13 +167,7 @@ def _is_like(topology: Topology, kept: Reservation, chosen: t.Optional[Reservati
     """Whether a configured reservation is spread as the chosen one."""
     if spread is Spread.LOWEST or chosen is None:
         return True
-    if spread is Spread.NUMA:
-        return _nodes_of(topology, kept.cpus) >= _nodes_of(topology, chosen.cpus)
     return _is_whole_l3(topology, kept.cpus) or not _is_whole_l3(topology, chosen.cpus)
-
-
-def _nodes_of(topology: Topology, cpus: CpuSet) -> t.Set[t.Optional[int]]:
-    return {core.numa_node for core in topology.cores if core.cpus & cpus}
 
 
 def _listed(
@@ -239,28 +223,11 @@ def _automatic(
 def _taken(topology: Topology, needed: int, may_round: bool, spread: Spread) -> t.List[Core]:
     """The cores for *needed* CPUs or more.
 
-    :param may_round: whether more may be taken, for a core of each NUMA node or for whole L3 groups
+    :param may_round: whether more may be taken, for whole L3 groups
     """
-    order = _by_preference(topology)
-    if spread is not Spread.NUMA:
-        taken = _enough(order, needed)
-        whole = _rounded_to_l3(topology, taken) if spread is Spread.L3 and may_round else taken
-        return whole if sum(len(core.cpus) for core in whole) * _MOST_ROUNDED <= len(topology.online) else taken
-    turn: t.Dict[t.Optional[int], int] = {}
-    turns = []
-    for core in order:
-        turns.append(turn.setdefault(core.numa_node, 0))
-        turn[core.numa_node] += 1
-    usable = [bool(core.cpus & topology.isolated) for core in order]
-    in_turn = [core for _isolated, _turn, core in sorted(zip(usable, turns, order), key=lambda each: each[:2])]
-    taken = _enough(in_turn, needed)
-    if may_round:
-        several = {node for node, cores in turn.items() if cores > 1}
-        first = [
-            c for c, isolated, n in zip(order, usable, turns) if n == 0 and not isolated and c.numa_node in several
-        ]
-        taken += [core for core in first if core not in taken]
-    return taken
+    taken = _enough(_by_preference(topology), needed)
+    whole = _rounded_to_l3(topology, taken) if spread is Spread.L3 and may_round else taken
+    return whole if sum(len(core.cpus) for core in whole) * _MOST_ROUNDED <= len(topology.online) else taken
 
 
 def _enough(cores: t.Iterable[Core], needed: int) -> t.List[Core]:

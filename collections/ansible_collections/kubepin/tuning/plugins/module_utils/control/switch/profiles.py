@@ -46,14 +46,26 @@ def profile_settings(
     :param given: the policy options that the operator asks for, which replace those of the profile; None: none
     """
     if profile == NUMA:
-        return ProfileSettings(
-            Spread.NUMA,
-            {"topologyManagerPolicy": "restricted", "memoryManagerPolicy": "Static"},
-            problems=() if topology.numa_nodes else (problems.profile_without(NUMA, "NUMA nodes"),),
-        )
+        return _numa(topology)
     if profile == L3:
         return _l3(topology, now, minor_of(version), given)
     return ProfileSettings()
+
+
+def _numa(topology: Topology) -> ProfileSettings:
+    """Containers on as few NUMA nodes as can hold them, and the usual reserved CPUs.
+
+    No rule of the kubelet wants a reserved CPU on each NUMA node: the CPU manager counts them only (policy_static.go
+    NewStaticPolicy), the memory manager adds reservedMemory up over the nodes (memory_manager.go validateReservedMemory). And
+    it reckons with all CPUs of a NUMA node when it decides how many nodes a container needs (policy_static.go
+    generateCPUTopologyHints): a container of a whole node's CPUs would find none with so many free, and be refused.
+    OpenShift's Performance Profile Creator does not spread reserved CPUs by default either, and refuses to with
+    single-numa-node (openshift/cluster-node-tuning-operator, profilecreator/cmd/root.go).
+    """
+    return ProfileSettings(
+        settings={"topologyManagerPolicy": "restricted", "memoryManagerPolicy": "Static"},
+        problems=() if topology.numa_nodes else (problems.profile_without(NUMA, "NUMA nodes"),),
+    )
 
 
 def _l3(topology: Topology, now: Config, minor: int, given: Mapping[str, Any] | None) -> ProfileSettings:

@@ -259,7 +259,7 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
             "1.36.3",
             {**STATIC, "memoryManagerPolicy": "Static", "evictionHard": {}},
             "reserved_memory_missing",
-            "memoryManagerPolicy Static needs reservedMemory. Set kubeReserved or systemReserved",
+            "memoryManagerPolicy Static needs memory to reserve, and kubeReserved, systemReserved and the threshold memory.available",
             id="no memory reserved at all",
         ),
         pytest.param(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     choose_settings,
@@ -21,17 +20,13 @@ def desired(profile: str, **asked: Any) -> DesiredSettings:
     return DesiredSettings("static", profile=profile, **asked)
 
 
-def test_numa_restricts_pods_reserves_memory_and_a_core_on_each_node() -> None:
+def test_numa_restricts_pods_and_reserves_memory_on_each_node() -> None:
     chosen = choose_settings(NPS4, DEFAULTS, "1.36.3", desired("numa"))
     assert chosen.problems == []
     assert chosen.settings["topologyManagerPolicy"] == "restricted"
     assert "topologyManagerScope" not in chosen.settings
     assert chosen.settings["memoryManagerPolicy"] == "Static"
     assert len(chosen.settings["reservedMemory"]) == 8
-    reserved = parse_cpuset(chosen.settings["reservedSystemCPUs"])
-    assert [len(node.cpus & reserved) for node in NPS4.numa_nodes] == [2] * 8
-    assert all(core.cpus <= reserved for core in NPS4.cores if core.cpus & reserved)
-    assert "16 CPUs" in chosen.reasons["reservedSystemCPUs"][0]
     assert "100Mi in all" in chosen.reasons["reservedMemory"][0]
 
 
@@ -51,16 +46,13 @@ def test_what_the_operator_asks_for_wins_over_the_profile_and_is_named() -> None
     }
 
 
-def test_a_count_is_spread_and_not_exceeded() -> None:
-    chosen = choose_settings(NPS4, DEFAULTS, "1.36.3", desired("numa", reserved_cpu_count=6))
-    assert chosen.settings["reservedSystemCPUs"] == "0,16,32,128,144,160"
-
-
-def test_a_numa_node_of_a_single_core_keeps_it_for_pods() -> None:
-    made = topology(cores=4, numa_nodes=4)
-    chosen = choose_settings(made, DEFAULTS, "1.36.3", desired("numa"))
-    assert chosen.problems == []
-    assert chosen.settings["reservedSystemCPUs"] == "0"
+@pytest.mark.parametrize("count", [None, 6])
+def test_numa_reserves_no_more_cpus_than_balanced(count: int | None) -> None:
+    numa, balanced = (
+        choose_settings(NPS4, DEFAULTS, "1.36.3", desired(profile, reserved_cpu_count=count)).settings
+        for profile in ("numa", "balanced")
+    )
+    assert numa["reservedSystemCPUs"] == balanced["reservedSystemCPUs"]
 
 
 def test_the_memory_is_computed_whenever_the_static_memory_manager_is_asked_for() -> None:
@@ -81,7 +73,7 @@ def test_a_second_run_changes_nothing() -> None:
     ("profile", "configured", "kept"),
     [
         ("balanced", "0,128", True),
-        ("numa", "0,128", False),
+        ("numa", "0,128", True),
         ("l3", "0,128", False),
         ("l3", "8-15,136-143", True),
         ("numa", "1,17,33,49,65,81,97,113,129,145,161,177,193,209,225,241", True),
