@@ -67,6 +67,19 @@ options:
         because the machine has other CPUs or other memory than before. It moves them to C(/var/lib/kubepin/boot-guard).
       - If it is not given, the guard stays as it is.
     type: bool
+  system_slices:
+    description:
+      - Whether C(system.slice), C(user.slice) and C(init.scope) run on the reserved CPUs alone, with the kubelet and the
+        container runtime. Pods do not belong to them. Needs cgroup v2 and systemd 244.
+      - It is in force at once, and at each boot. C(systemctl daemon-reload) is not run.
+      - If it is not given, it stays as it is - where it was asked for before, it follows the reserved CPUs.
+    type: bool
+  irqbalance:
+    description:
+      - Whether the ban list of irqbalance (1.8 or newer) is the CPUs that are not reserved, so that it moves no interrupts there.
+        irqbalance is restarted if it runs.
+      - If it is not given, it stays as it is, like O(system_slices).
+    type: bool
   running_config:
     description:
       - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz).
@@ -315,6 +328,8 @@ ARGUMENT_SPEC = {
         "options": {"numa_node": {"type": "int", "required": True}, "limits": {"type": "dict", "required": True}},
     },
     "boot_guard": {"type": "bool"},
+    "system_slices": {"type": "bool"},
+    "irqbalance": {"type": "bool"},
     "running_config": {"type": "dict"},
     "accept_not_restarted": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 120},

@@ -32,6 +32,10 @@ options:
     description: Whether to return RV(upgrades).
     type: bool
     default: false
+  system_daemons:
+    description: Whether to return RV(system_daemons) also where kubepin has confined nothing.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -67,6 +71,23 @@ boot_guard:
   description: The files of the boot guard, and their texts; null for a file that does not exist.
   returned: success
   type: dict
+system_daemons:
+  description:
+    - What keeps system daemons and interrupts on some CPUs, and which CPUs system slices, interrupts, kernel threads and
+      workqueues use now. C(texts) has the files that kubepin may write for it. Interrupts and kernel threads are grouped by
+      their CPUs, with some of their names; kernel threads that are bound to their CPUs are left out.
+    - Null unless it is asked for, or kubepin has confined any of it.
+  returned: success
+  type: dict
+  sample:
+    cgroup_version: 2
+    has_cpusets: true
+    units: {system.slice: {allowed: 0-1, effective: 0-1}}
+    affinities: {}
+    irqbalance: {active: true, environment_files: [/etc/default/irqbalance], version: [1, 9]}
+    irqs: [{allowed: 0-7, effective: "3", count: 1, names: [24 nvme0q3]}]
+    kernel_threads: [{cpus: 0-7, count: 31, names: [kthreadd, kswapd0]}]
+    workqueues: 0-7
 unfinished:
   description: The ID of an interrupted switch, or null.
   returned: success
@@ -104,8 +125,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import GUARD_FILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_unreadable
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
+    DROP_INS,
+    IRQBALANCE_FILES,
+    is_ours,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import read_sources
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_daemons import read_system_daemons
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.facts import history_facts, journal_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Journal
@@ -118,6 +145,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "switch_id": {"type": "str"},
     "history": {"type": "bool", "default": False},
     "upgrades": {"type": "bool", "default": False},
+    "system_daemons": {"type": "bool", "default": False},
 }
 
 
@@ -130,11 +158,14 @@ def main() -> None:
     try:
         if module.params["wait"]:
             wait_for_held_switch(node, journal, module.params["switch_id"])
+        daemon_files = {path: node.read(path) for path in (*DROP_INS.values(), *IRQBALANCE_FILES)}
+        reads_daemons = module.params["system_daemons"] or any(map(is_ours, daemon_files.values()))
         facts = {
             "topology": read_topology(),
             "sources": read_sources(run),
             "boot_id": node.boot_id(),
             "boot_guard": {path: node.read(path) for path in GUARD_FILES},
+            "system_daemons": {**read_system_daemons(run), "texts": daemon_files} if reads_daemons else None,
             **journal_facts(journal, node),
         }
         if module.params["history"]:

@@ -30,6 +30,12 @@ options:
         result if it failed.
     type: dict
     required: true
+  system_slices:
+    description: As O(kubepin.tuning.kubelet_cpu_manager#module:system_slices).
+    type: bool
+  irqbalance:
+    description: As O(kubepin.tuning.kubelet_cpu_manager#module:irqbalance).
+    type: bool
 attributes:
   check_mode:
     support: full
@@ -100,6 +106,8 @@ ARGUMENT_SPEC = {
             "memory_manager_policy",
             "profile",
             "reserved_memory",
+            "system_slices",
+            "irqbalance",
         )
     },
 }

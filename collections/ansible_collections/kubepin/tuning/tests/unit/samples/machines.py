@@ -13,6 +13,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
     flag_value,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import UNITS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import effective_config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import Kubelet, decode_kubelet
@@ -89,6 +90,39 @@ def topology_facts(
             {"address": f"0000:{n:02x}:00.0", "numa_node": node, "local_cpus": cpus_of("numa_node", node)}
             for n, node in enumerate(gpus_on, 1)
         ],
+    }
+
+
+_RUNNING_IRQBALANCE = {"active": True, "environment_files": ["/etc/default/irqbalance"], "version": [1, 9]}
+
+
+def daemon_facts(
+    files: Mapping[str, str] | None = None, irqbalance_facts: object = _RUNNING_IRQBALANCE, **changed: Any
+) -> dict[str, Any]:
+    """What `read_system_daemons` returns of a machine with cgroup v2 and a running irqbalance.
+
+    :param files: of a simulated node, with the control groups of its units
+    """
+
+    def cpus_of(unit: str, name: str) -> str:
+        return ((files or {}).get(f"/sys/fs/cgroup/{unit}/{name}") or "").strip()
+
+    return {
+        "cgroup_version": 2,
+        "has_cpusets": True,
+        "units": {
+            unit: {
+                "allowed": cpus_of(unit, "cpuset.cpus"),
+                "effective": cpus_of(unit, "cpuset.cpus.effective") or "0-1",
+            }
+            for unit in UNITS
+        },
+        "affinities": {},
+        "irqbalance": irqbalance_facts,
+        "irqs": [],
+        "kernel_threads": [],
+        "workqueues": "",
+        **changed,
     }
 
 

@@ -8,7 +8,13 @@ import json
 import os
 from typing import Callable, NoReturn
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
+    DROP_INS,
+    UNITS,
+    allowed_cpus,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import NEW, draft_path, is_draft
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
@@ -57,6 +63,10 @@ class SimulatedNode(Node):
         self.problems: dict[str, list[Problem]] = {}
         self.full: Callable[[str], bool] = lambda _path: False
         """Whether the file system of a path has no room: nothing can be written there, and renames and removals can be done."""
+        self.refused_units: set[str] = set()
+        """The units whose properties systemd does not set."""
+        self.restarted_with: str | None = None
+        """The environment with which irqbalance was started again."""
         self.restarts = True
         """Whether systemd starts a kubelet anew that has ended by itself (Restart=always)."""
         self._restart_at: float | None = None
@@ -152,6 +162,16 @@ class SimulatedNode(Node):
             raise OSError(number, os.strerror(number))
         if argv[0] == "systemd-run":
             self.guards.append(argv[argv.index("--unit") + 1])
+        elif argv[:2] == ["systemctl", "set-property"]:
+            self._step(f"set-property {argv[3]}")
+            if argv[3] in self.refused_units:
+                return 1, "", f"Failed to set unit properties on {argv[3]}: Access denied\n"
+            self._set_allowed_cpus(argv[3], argv[4].partition("=")[2])
+        elif argv[:2] == ["systemctl", "try-restart"]:
+            self._step(f"restart {argv[2]}")
+            self.restarted_with = self.files.get("/etc/default/irqbalance")
+        elif argv[:3] == ["systemctl", "show", "irqbalance.service"]:
+            return 0, "MainPID=0\n", ""
         elif argv[:2] == ["systemctl", "show"]:
             return 0, "".join(f"{name}={value}\n" for name, value in self._shown().items()), ""
         elif argv[:2] == ["systemctl", "stop"] and argv[2] in self.guards:
@@ -167,6 +187,23 @@ class SimulatedNode(Node):
         elif argv[0] == "journalctl":
             return 0, "\n".join(self.log), ""
         return 0, "", ""
+
+    def add_control_groups(self) -> None:
+        """Of a machine with cgroup v2 and the CPUs 0 and 1, on which system daemons have all of them."""
+        for unit in UNITS:
+            folder = f"/sys/fs/cgroup/{unit}"
+            self.files.update({folder: "", f"{folder}/cpuset.cpus": "\n", f"{folder}/cpuset.cpus.effective": "0-1\n"})
+
+    def _set_allowed_cpus(self, unit: str, cpus: str) -> None:
+        """As systemd does, which leaves the control group as it is if there are none (systemd/systemd#43846)."""
+        folder = f"/sys/fs/cgroup/{unit}"
+        if cpus and folder in self.files:
+            self.files[f"{folder}/cpuset.cpus"] = self.files[f"{folder}/cpuset.cpus.effective"] = f"{cpus}\n"
+
+    def inherit_cpus(self, unit: str) -> None:
+        self._step(f"inherit {unit}")
+        folder = f"/sys/fs/cgroup/{unit}"
+        self.files[f"{folder}/cpuset.cpus"], self.files[f"{folder}/cpuset.cpus.effective"] = "\n", "0-1\n"
 
     def _shown(self) -> dict[str, str]:
         if self.running:
@@ -200,6 +237,10 @@ class SimulatedNode(Node):
         """The machine starts anew, after a power cut too: monotonic clock and process numbers begin again."""
         self._dead, self.power_cut_at = False, None
         self.guards, self.clock = [], 0.0
+        if f"/sys/fs/cgroup/{UNITS[0]}" in self.files:
+            self.add_control_groups()
+            for unit, path in DROP_INS.items():
+                self._set_allowed_cpus(unit, format_cpuset(allowed_cpus(self.files.get(path))))
         self.starts -= 1
         self.boots += 1
         self.boot()

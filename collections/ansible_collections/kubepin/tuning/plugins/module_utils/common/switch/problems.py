@@ -339,3 +339,38 @@ def policy_not_in_force(pod_cpus: str, state_cpus: str) -> Problem:
         f"may run on CPUs {pod_cpus}, and the kubelet's state file gives it {state_cpus}: the policy is not in force for pods",
         "Look at the runtime's log on the node.",
     )
+
+
+def unit_refused(command: str, reason: str) -> Problem:
+    return Problem(
+        "unit_refused", f"`{command}`", f"failed: {reason.strip().rstrip('.')}", "See `journalctl -b _PID=1`."
+    )
+
+
+def unit_not_confined(unit: str, cpus: str, wanted: str) -> Problem:
+    """:param cpus: where it may run
+    :param wanted: empty for all CPUs"""
+    return Problem(
+        "unit_not_confined",
+        unit,
+        f"runs on CPUs {cpus or 'unknown'} instead of {wanted or 'all'}",
+        f"Find out what else sets its CPUs: `systemctl show {unit} -p AllowedCPUs -p DropInPaths`.",
+    )
+
+
+def service_not_restarted(service: str, reason: str) -> Problem:
+    return Problem(
+        "service_not_restarted",
+        service,
+        f"was not restarted: {reason.strip().rstrip('.')}",
+        f"See `systemctl status {service}`.",
+    )
+
+
+def ban_not_in_force(service: str, pid: str) -> Problem:
+    return Problem(
+        "ban_not_in_force",
+        f"{service} (PID {pid})",
+        "does not have the ban list that its environment file says",
+        f"Look at its unit (`systemctl cat {service}`): something else sets its environment.",
+    )

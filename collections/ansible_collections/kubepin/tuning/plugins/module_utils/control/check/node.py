@@ -36,6 +36,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     other_machine,
     upgrade_unfinished,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.system_daemons import (
+    DaemonsPlan,
+    DesiredDaemons,
+    plan_daemons,
+)
 
 SCHEMA = 1
 _NONE: CpuSet = frozenset()
@@ -113,6 +118,7 @@ def check_node(
     api: InApi | None,
     api_error: str,
     cgroups: Cgroups,
+    daemons: DesiredDaemons,
 ) -> dict[str, Any]:
     """The fact `kubepin_check` of one node.
 
@@ -120,18 +126,24 @@ def check_node(
     :param api: None if the API does not know the node, for the reason *api_error*
     """
     chosen = choose_settings(topology, kubelet.effective, kubelet.version, desired)
-    unchecked = _unchecked(node, kubelet, chosen, boot_id, api, api_error)
+    reserved = chosen.reservation.cpus if chosen.reservation else None
+    confined = plan_daemons(daemons, topology, kubelet.effective, desired.policy, reserved)
+    unchecked = [*_unchecked(node, kubelet, chosen, boot_id, api, api_error), *confined.problems]
+    settings = _settings(kubelet, chosen, switched)
+    untuned = any(problem.code == "node_untuned" for problem in settings)
     found = [
         *([problems.switch_unfinished(switched.unfinished)] if switched.unfinished else []),
         *map(upgrade_unfinished, switched.unfinished_upgrades),
-        *_settings(kubelet, chosen, switched),
+        *settings,
         *(problems.file_changed(path, gone, switched.journal) for path, gone in switched.changed_files),
         *_process(kubelet, api),
+        *([] if untuned else _daemons(confined, switched, reserved or _NONE)),
     ]
     pinned: list[RunningContainer] = []
     notes: list[str] = [
         *(problem.text for problem in kubelet.problems if problem.waivable),
         *map(problems.rewritten_by_upgrade, switched.rewritten_files),
+        *confined.notes,
     ]
     if not unchecked and kubelet.version is not None:
         state = desired_state(topology, kubelet.effective, kubelet.version)
@@ -244,6 +256,16 @@ def _process(kubelet: Kubelet, api: InApi | None) -> list[Problem]:
         return [*broken, problems.kubelet_not_running(kubelet.layout.service)]
     found = differences(kubelet, api.running if api else None)
     return [*broken, *([problems.not_restarted(found)] if found else [])]
+
+
+def _daemons(plan: DaemonsPlan, switched: Switched, reserved: CpuSet) -> list[Problem]:
+    """What is wrong with the files that confine system daemons and interrupts, and else with where these run."""
+    reported = [path for path, _gone in switched.changed_files]
+    files = [change for change in plan.files if change.path not in reported]
+    if plan.files:
+        return [problems.daemons_differ(change.path, change.reason) for change in files]
+    planned = format_cpuset(reserved)
+    return [problems.unit_elsewhere(unit, format_cpuset(cpus), planned) for unit, cpus in plan.deviations.items()]
 
 
 def _state_files(kubelet: Kubelet, state: DesiredState) -> list[Problem]:

@@ -78,6 +78,21 @@ def switch_unfinished(switch_id: str) -> Problem:
     )
 
 
+def daemons_differ(path: str, planned: str) -> Problem:
+    """:param planned: what the file is to be for"""
+    return Problem("system_daemons_differ", path, f"is not as planned: {planned}", _TUNE)
+
+
+def unit_elsewhere(unit: str, cpus: str, planned: str) -> Problem:
+    return Problem(
+        "unit_not_confined",
+        unit,
+        f"runs on CPUs {cpus} instead of {planned}, although its drop-in file is as planned",
+        f"Find out what else sets its CPUs: `systemctl show {unit} -p AllowedCPUs -p DropInPaths`. "
+        f"`systemctl set-property --runtime {unit} AllowedCPUs={planned}` sets them until the next boot.",
+    )
+
+
 def state_file_missing(path: str) -> Problem:
     return Problem(
         "state_file_missing",

@@ -17,6 +17,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Call, Result
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.run import desired_settings
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.system_daemons import (
+    desired_daemons,
+    wants_daemons,
+)
 
 
 def checked(call: Call, params: Mapping[str, Any]) -> Result:
@@ -26,7 +30,8 @@ def checked(call: Call, params: Mapping[str, Any]) -> Result:
     :param params: the arguments of node_check_info
     :raises ModuleFailed: if the node cannot be read
     """
-    read = call("kubelet_switch_info", {"wait": False, "upgrades": True})
+    asked = {"wait": False, "upgrades": True, "system_daemons": wants_daemons(params)}
+    read = call("kubelet_switch_info", asked)
     cgroups = call("container_cpus_info", {})["cgroups"]
     answer = params["api"]
     return check_node(
@@ -39,6 +44,7 @@ def checked(call: Call, params: Mapping[str, Any]) -> Result:
         api=_in_api(answer["node"]) if answer.get("node") else None,
         api_error=str(answer.get("msg") or "no answer"),
         cgroups=Cgroups.of(cgroups),
+        daemons=desired_daemons(params, read["system_daemons"]),
     )
 
 

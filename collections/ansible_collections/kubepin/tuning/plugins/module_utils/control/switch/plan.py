@@ -82,6 +82,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prob
     revert_takes_away,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import BALANCED
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.system_daemons import (
+    DesiredDaemons,
+    plan_daemons,
+)
 
 EMBEDDED = ("k3s", "rke2")
 """Managers that run the kubelet inside, or as a child of, their own service."""
@@ -159,12 +163,14 @@ def plan_switch(
     running: Config | None = None,
     accept_not_restarted: bool = False,
     guard: DesiredGuard | None = None,
+    daemons: DesiredDaemons | None = None,
 ) -> Plan:
     """The changes that make the kubelet run as desired, or every problem with that.
 
     :param running: the configuration that the kubelet runs with, as /configz says; None if unknown
     :param accept_not_restarted: whether it may differ from the files and flags in settings that the switch does not set
     :param guard: None leaves the boot guard as it is
+    :param daemons: None leaves system daemons as they are
     """
     now: Config = kubelet.effective
     version = kubelet.version
@@ -173,8 +179,11 @@ def plan_switch(
         return Plan(problems=[*problems, *version_problems(version)])
     chosen = choose_settings(topology, now, version, desired)
     settings, reservation = chosen.settings, chosen.reservation
-    if chosen.problems:
-        return Plan(problems=chosen.problems, reservation=reservation)
+    reserved = reservation.cpus if reservation else None
+    confined = plan_daemons(daemons or DesiredDaemons(None), topology, now, desired.policy, reserved)
+    problems = [*chosen.problems, *confined.problems]
+    if problems:
+        return Plan(problems=problems, reservation=reservation)
     origins = chosen.origins if desired.profile != BALANCED else {}
     differing = [name for name in settings if not same(name, settings[name], now.get(name))]
     files = _file_changes(kubelet, version, settings) if differing else []
@@ -184,6 +193,7 @@ def plan_switch(
     if guard:
         after, _sources = effective_after(kubelet, files)
         files += guard_changes(guard, desired_state(topology, after, version), endpoint_of(kubelet))
+    files += confined.files
     plan = _complete(
         topology,
         kubelet,
@@ -197,6 +207,7 @@ def plan_switch(
             *(_snap_notes(kubelet) if differing else []),
             *(machine_notes(topology, reservation.cpus) if reservation else []),
             *(_costs(kubelet, version, settings) if "cpuManagerPolicy" in differing else []),
+            *confined.notes,
         ],
         reservation=reservation,
     )

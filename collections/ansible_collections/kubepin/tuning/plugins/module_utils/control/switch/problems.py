@@ -239,3 +239,94 @@ def timeout_too_short(timeout: int, watched: int) -> Problem:
         f"is too short: it must be longer than the {watched} s for which the probe pod watches its device",
         "Raise it.",
     )
+
+
+_WITHOUT_SLICES = "leave cpu_manager_system_slices out"
+_WITHOUT_BAN = "leave cpu_manager_irqbalance out"
+
+
+def nothing_reserved(option: str, policy: str) -> Problem:
+    """:param option: system_slices or irqbalance"""
+    return Problem(
+        "no_cpus_for_system",
+        f"{option} true",
+        f"needs reserved CPUs, and the policy {policy} reserves none",
+        f"Use the policy static, or leave cpu_manager_{option} out.",
+    )
+
+
+def no_cpusets() -> Problem:
+    return Problem(
+        "cgroup_without_cpusets",
+        "system_slices",
+        "needs cgroup v2 with the controller cpuset, and this machine has none: systemd restricts no CPUs on cgroup v1",
+        f"Boot with systemd.unified_cgroup_hierarchy=1, if the kubelet and the container runtime are set up for it, or {_WITHOUT_SLICES}.",
+    )
+
+
+def systemd_without_allowed_cpus() -> Problem:
+    return Problem(
+        "systemd_too_old",
+        "system_slices",
+        "needs systemd 244 or newer, which knows AllowedCPUs=",
+        f"Update the system, or {_WITHOUT_SLICES}.",
+    )
+
+
+def unit_restricted(unit: str, cpus: str) -> Problem:
+    return Problem(
+        "unit_already_restricted",
+        unit,
+        f"has AllowedCPUs={cpus}, which kubepin has not set",
+        f"Find out who did (`systemctl cat {unit}`) and take it away, or {_WITHOUT_SLICES}.",
+    )
+
+
+def pods_below_unit(unit: str, root: str) -> Problem:
+    return Problem(
+        "pods_in_system_slice",
+        f"cgroupRoot /{root}",
+        f"puts pods below {unit}, so they would be kept on the reserved CPUs, too",
+        f"Take cgroupRoot out of the kubelet's configuration, or {_WITHOUT_SLICES}.",
+    )
+
+
+def reserved_isolated(cpus: str) -> Problem:
+    return Problem(
+        "daemons_on_isolated_cpus",
+        f"reserved CPUs {cpus}",
+        "are isolated (isolcpus): the kernel does not spread the system's daemons over them",
+        "Reserve CPUs that are not isolated, or leave cpu_manager_system_slices and cpu_manager_irqbalance out.",
+    )
+
+
+def affinity_elsewhere(service: str, cpus: str, reserved: str) -> Problem:
+    """:param service: a service, or system.conf for the default of all services"""
+    return Problem(
+        "service_affinity_elsewhere",
+        service,
+        f"has CPUAffinity={cpus}, none of the reserved CPUs {reserved}: systemd could not start it",
+        f"Change its CPUAffinity=, reserve one of these CPUs, or {_WITHOUT_SLICES}.",
+    )
+
+
+def irqbalance_missing() -> Problem:
+    return Problem("irqbalance_missing", "irqbalance", "is not installed", f"Install it, or {_WITHOUT_BAN}.")
+
+
+def irqbalance_without_file(files: Iterable[str]) -> Problem:
+    return Problem(
+        "irqbalance_without_file",
+        "irqbalance.service",
+        f"reads its environment neither from {' nor from '.join(files)}",
+        f"Add an EnvironmentFile= to it, or {_WITHOUT_BAN}.",
+    )
+
+
+def irqbalance_old(version: str, first: str) -> Problem:
+    return Problem(
+        "irqbalance_too_old",
+        f"irqbalance {version}",
+        f"does not know IRQBALANCE_BANNED_CPULIST, which came with {first}",
+        f"Update it, or {_WITHOUT_BAN} and set IRQBALANCE_BANNED_CPUS by hand.",
+    )

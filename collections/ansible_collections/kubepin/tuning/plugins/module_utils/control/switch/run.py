@@ -14,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, GUARD_DROP_IN
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import DROP_INS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
@@ -43,6 +44,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.plan
     plan_switch,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import without_record
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.system_daemons import (
+    desired_daemons,
+    wants_daemons,
+)
 
 
 def desired_settings(params: t.Mapping[str, t.Any]) -> DesiredSettings:
@@ -135,11 +140,16 @@ class SwitchRun:
     def _read(self) -> None:
         history = True if self._params["state"] == "absent" else None
         read = self._ask(
-            "kubelet_switch_info", wait=not self._check_mode, switch_id=self._params["switch_id"], history=history
+            "kubelet_switch_info",
+            wait=not self._check_mode,
+            switch_id=self._params["switch_id"],
+            history=history,
+            system_daemons=wants_daemons(self._params),
         )
         self._topology = Topology.of(read["topology"])
         self._kubelet = decode_kubelet(read["sources"])
         self._guard: dict[str, str | None] = read["boot_guard"]
+        self._daemons: Result | None = read["system_daemons"]
         self._unfinished: str | None = read["unfinished"]
         self._committed: Result | None = read["committed"]
         if history:
@@ -209,7 +219,9 @@ class SwitchRun:
             wanted = self._params["boot_guard"]
             program = self._guard_program if wanted else None
             guard = None if wanted is None else DesiredGuard(program, self._guard)
-            return plan_switch(self._topology, self._kubelet, desired_settings(self._params), *compared, guard), None
+            daemons = desired_daemons(self._params, self._daemons)
+            desired = desired_settings(self._params)
+            return plan_switch(self._topology, self._kubelet, desired, *compared, guard, daemons), None
         # a broken kubelet may not report its version
         version = self._kubelet.version or committed["kubelet_version"]
         self._kubelet = replace(self._kubelet, version=version)
@@ -256,8 +268,8 @@ class SwitchRun:
                 posixpath.dirname, self._history.paths
             )
             folders = [DROP_IN_DIR] if made else []
-            if GUARD_DROP_IN in self._history.paths:
-                folders.append(posixpath.dirname(GUARD_DROP_IN))
+            drop_ins = self._history.paths & {GUARD_DROP_IN, *DROP_INS.values()}
+            folders += sorted(map(posixpath.dirname, drop_ins))
             endpoint = asdict(endpoint_of(self._kubelet))
             self._switch("removed", archived=archived, folders=folders, endpoint=endpoint)
             self.result["archive"] = self._params["archive"]

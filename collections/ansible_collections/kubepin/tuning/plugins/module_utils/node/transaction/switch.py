@@ -25,6 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
     SwitchRecord,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system_daemons import SystemDaemons
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import Transaction
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.undoing import (
     Undoing,
@@ -127,6 +128,7 @@ class Switch:
                 outcome = self._transaction.carry_out(
                     entry, _changes_of(record), record.after, settle=hold_seconds is None
                 )
+                outcome.verified += self._daemons(record).follow()
                 up = {"main_pid": outcome.main_pid, "up_since": outcome.up_since}
                 if hold_seconds is None:
                     self._commit(entry, **up)
@@ -159,7 +161,10 @@ class Switch:
         self._refuse_put_back(record)
         verified = self.verification().confirm(record.after, pod, record)
         self._refuse_put_back(record)  # it may have waited
-        return verified
+        return [*verified, *self._daemons(record).verified()]
+
+    def _daemons(self, record: SwitchRecord) -> SystemDaemons:
+        return SystemDaemons(self._node, [change.path for change in record.files])
 
     def _refuse_put_back(self, record: SwitchRecord) -> None:
         found = put_back(self._node, record.files)
@@ -234,13 +239,27 @@ class Switch:
                     before.append(TextFile(change.path, change.before))
                 else:
                     undoing.remarks.append(problems.left_as_edited(change.path))
-        outcome = self._transaction.undo(before, record.before, undoing)
+        outcome = self._undo_files(record, before, undoing)
         self._transaction.clean((), _files_of(record))
         try:
             entry.update(status=UNDONE)
         except OSError as exc:
             undoing.remarks.append(problems.journal_not_updated(entry.path, str(exc.strerror)))
         return outcome, undoing.remarks
+
+    def _undo_files(self, record: SwitchRecord, before: t.Sequence[TextFile], undoing: Undoing) -> Outcome:
+        """Restore the kubelet first, which matters most; then have the system daemons follow their files, too."""
+        daemons = self._daemons(record)
+        try:
+            outcome = self._transaction.undo(before, record.before, undoing)
+        except TuningError as exc:
+            try:
+                daemons.follow()
+            except TuningError as other:
+                raise TuningError(*exc.problems, *other.problems, **exc.facts) from exc
+            raise
+        outcome.verified += daemons.follow()
+        return outcome
 
     def _begin(self, entry: Entry[SwitchRecord]) -> None:
         """Write the journal, the drafts of all files, and their backups to disk while the kubelet still runs.

@@ -47,6 +47,10 @@ _END_PAUSE_SECONDS = 0.1
 _PATIENT = ["--property", "Restart=on-failure", "--property", "RestartSec=5"]
 """A guard that cannot start its commands tries again, as systemd starts it (systemd.service(5))."""
 
+CGROUP = "/sys/fs/cgroup"
+"""Where cgroup v2 is mounted (systemd: doc CGROUP_DELEGATION)."""
+CPUS = "cpuset.cpus"
+
 _INIT = 1
 """The parent of a service's main process."""
 
@@ -238,6 +242,41 @@ class Node(Files):
         code, _out, err = self._run(["systemctl", verb, self._service])
         if code != 0:
             raise TuningError(problems.systemctl_failed(f"systemctl {verb} {self._service}", err))
+
+    def set_allowed_cpus(self, unit: str, cpus: str) -> None:
+        """Set AllowedCPUs= of a unit until the next boot; empty for all CPUs.
+
+        It is in force at once, without a daemon-reload (systemd src/core/dbus-unit.c, bus_unit_set_properties, and
+        src/core/dbus-cgroup.c). A value written to the control group itself would not last: systemd writes its own there
+        whenever a pod with CPUs of its own starts beside it (src/core/cgroup.c, cgroup_context_apply).
+
+        :raises TuningError: if systemd refuses
+        """
+        command = ["systemctl", "set-property", "--runtime", unit, f"AllowedCPUs={cpus}"]
+        code, _out, err = self._run(command)
+        if code != 0:
+            raise TuningError(problems.unit_refused(" ".join(command), err))
+
+    def inherit_cpus(self, unit: str) -> None:
+        """Have the unit's control group inherit its CPUs, which systemd does not do where AllowedCPUs= becomes empty
+        (systemd/systemd#43846).
+
+        :raises OSError: if the kernel refuses
+        """
+        with contextlib.suppress(FileNotFoundError), open(f"{CGROUP}/{unit}/{CPUS}", "r+", encoding="ascii") as file:
+            file.write("\n")  # Documentation/admin-guide/cgroup-v2.rst, cpuset.cpus: empty is that of the parent
+
+    def restart_if_running(self, service: str) -> None:
+        """:raises TuningError: if it does not start again"""
+        code, _out, err = self._run(["systemctl", "try-restart", service])
+        if code != 0:
+            raise TuningError(problems.service_not_restarted(service, err))
+
+    def main_pid(self, service: str) -> t.Optional[int]:
+        """The main process of a service; None if it has none."""
+        code, out, _err = self._run(["systemctl", "show", service, "-p", "MainPID"])
+        pid = out.strip().partition("MainPID=")[2] if code == 0 else ""
+        return int(pid) if pid.isdigit() and pid != "0" else None
 
     def service_state(self) -> t.Dict[str, str]:
         """ActiveState, SubState, MainPID and NRestarts of the service, as systemd words them."""

@@ -9,6 +9,10 @@ import typing as t
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import GUARD_FILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
+    DROP_INS,
+    IRQBALANCE_FILES,
+)
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
     OLD,
@@ -240,3 +244,44 @@ def test_a_node_that_has_a_boot_guard_and_is_to_have_none_loses_it(node: Simulat
         (path, "removed") for path in GUARD_FILES
     ]
     assert not any(path in node.files for path in GUARD_FILES)
+
+
+def test_system_daemons_are_a_part_of_the_switch_and_go_with_it(node: SimulatedNode, run: Run) -> None:
+    node.add_control_groups()
+    before = dict(node.files)
+    planned = run(system_slices=True, irqbalance=True, _ansible_check_mode=True)
+    result = run(system_slices=True, irqbalance=True)
+    assert planned["changes"] == result["changes"]
+    assert {*DROP_INS.values(), IRQBALANCE_FILES[0]} <= {change["path"] for change in result["changes"]}
+    assert "system.slice, user.slice, init.scope on CPUs 0" in result["verified"]
+    assert any("AllowedCPUs=0" in diff["after"] for diff in result["diff"])
+    assert not run(system_slices=True, irqbalance=True)["changed"]
+    assert not run()["changed"], "without the option, it stays as it is"
+    run(state="rolled_back")
+    assert {path: text for path, text in node.files.items() if path in before and path != STATE} == {
+        path: text for path, text in before.items() if path != STATE
+    }
+    assert not any(path in node.files for path in (*DROP_INS.values(), *IRQBALANCE_FILES))
+
+
+def test_system_daemons_follow_other_reserved_cpus_and_are_freed_by_the_policy_none(
+    node: SimulatedNode, run: Run
+) -> None:
+    node.add_control_groups()
+    run(system_slices=True)
+    run(reserved_cpus="1")
+    assert "AllowedCPUs=1\n" in node.files[DROP_INS["system.slice"]]
+    run(policy="none")
+    assert not any(path in node.files for path in DROP_INS.values())
+    assert node.files["/sys/fs/cgroup/system.slice/cpuset.cpus"] == "\n"
+
+
+def test_every_problem_with_system_daemons_comes_with_the_others(node: SimulatedNode, run: Run) -> None:
+    result = run(policy="none", system_slices=True, irqbalance=True)
+    assert [problem["code"] for problem in result["problems"]] == ["no_cpus_for_system", "no_cpus_for_system"]
+    node.files[DROP_INS["user.slice"]] = "[Slice]\nAllowedCPUs=0\n"
+    node.add_control_groups()
+    node.files["/sys/fs/cgroup/user.slice/cpuset.cpus"] = "0\n"
+    result = run(reserved_cpus="0-1", system_slices=True)
+    assert [problem["code"] for problem in result["problems"]] == ["no_cpu_left_for_pods", "unit_already_restricted"]
+    assert node.steps == []

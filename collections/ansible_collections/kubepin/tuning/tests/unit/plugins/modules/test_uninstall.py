@@ -288,3 +288,12 @@ def test_an_upgrade_that_has_not_ended_comes_first(node: SimulatedNode, run: Run
     node.files["/var/lib/kubepin/upgrades/packages-in-hand"] = "{}"
     assert codes(remove()) == ["upgrade_unfinished"]
     assert node.policy == "static"
+
+
+def test_system_daemons_are_free_again(node: SimulatedNode, run: Run, remove: Run) -> None:
+    node.add_control_groups()
+    before = dict(node.files)
+    run(system_slices=True, irqbalance=True)
+    run(reserved_cpus="1")
+    remove()
+    assert node.files == before

@@ -110,6 +110,7 @@ def check(
             "topology": topology_facts(cores=4),
             "sources": {**sources(VERSION, **kubelet), **(process or {})},
             "boot_id": "boot",
+            "system_daemons": None,
             **(journal() if read is None else read),
         },
         "container_cpus_info": {
@@ -128,6 +129,8 @@ def check(
         "topology_manager_scope",
         "memory_manager_policy",
         "reserved_memory",
+        "system_slices",
+        "irqbalance",
     )
     params = {
         "node": "gpu-01",

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has system daemons and irqbalance follow their files at once, as they do from the next boot on."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
+    CpusetError,
+    format_cpuset,
+    parse_cpuset,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
+    BANNED_LIST,
+    DROP_INS,
+    IRQBALANCE_FILES,
+    CpuSet,
+    allowed_cpus,
+    banned_cpus,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import CGROUP, CPUS, Node
+
+CONFINE_SECONDS = 10
+"""How long systemd may take to change a control group, which it does after it has answered."""
+
+_PAUSE_SECONDS = 0.1
+_IRQBALANCE = "irqbalance.service"
+_UNITS = {path: unit for unit, path in DROP_INS.items()}
+
+
+class SystemDaemons:
+    """The system daemons of a node whose files a switch has changed, or taken back.
+
+    :param paths: of all files of the switch; those of others do not matter
+    """
+
+    def __init__(self, node: Node, paths: t.Iterable[str]) -> None:
+        self._node = node
+        self._paths = [path for path in paths if path in _UNITS or path in IRQBALANCE_FILES]
+
+    def follow(self) -> t.List[str]:
+        """Do what the files say. Every step is done, whatever becomes of the others.
+
+        :returns: what was verified
+        :raises TuningError: with everything that does not follow
+        """
+        found: t.List[Problem] = []
+        for path in self._paths:
+            try:
+                text = self._node.read(path)
+                if path in _UNITS:
+                    self._confine(_UNITS[path], allowed_cpus(text))
+                else:
+                    self._node.restart_if_running(_IRQBALANCE)
+            except (OSError, TuningError) as exc:
+                found += causes(exc)
+        if found:
+            raise TuningError(*found)
+        return self.verified()
+
+    def verified(self) -> t.List[str]:
+        """What is as the files say.
+
+        :raises TuningError: with everything that is not
+        """
+        found: t.List[Problem] = []
+        confined: t.Dict[CpuSet, t.List[str]] = {}
+        lines = []
+        for path in self._paths:
+            text = self._node.read(path)
+            if path not in _UNITS:
+                found += self._ban_problems(text)
+                banned = banned_cpus(text)
+                lines += [f"irqbalance keeps interrupts off CPUs {format_cpuset(banned)}"] if banned else []
+                continue
+            unit, wanted = _UNITS[path], allowed_cpus(text)
+            if not self._is_confined(unit, wanted):
+                found.append(problems.unit_not_confined(unit, self._effective(unit), format_cpuset(wanted)))
+            confined.setdefault(wanted, []).append(unit)
+        if found:
+            raise TuningError(*found)
+        on = [(units, format_cpuset(cpus)) for cpus, units in confined.items()]
+        return [*(f"{', '.join(units)} on {f'CPUs {cpus}' if cpus else 'all CPUs'}" for units, cpus in on), *lines]
+
+    def _confine(self, unit: str, wanted: CpuSet) -> None:
+        """The command is left out where nothing is to do, because it leaves a file in /run until the next boot."""
+        node = self._node
+        if self._is_confined(unit, wanted):
+            return
+        node.set_allowed_cpus(unit, format_cpuset(wanted))
+        if not wanted and self._own(unit):
+            node.inherit_cpus(unit)
+        deadline = node.monotonic() + CONFINE_SECONDS
+        while not self._is_confined(unit, wanted):
+            if node.monotonic() >= deadline:
+                raise TuningError(problems.unit_not_confined(unit, self._effective(unit), format_cpuset(wanted)))
+            node.sleep(_PAUSE_SECONDS)
+
+    def _is_confined(self, unit: str, wanted: CpuSet) -> bool:
+        """Whether the unit's processes have these CPUs (none: those of its parent); also if it has no processes."""
+        if not self._node.exists(f"{CGROUP}/{unit}"):
+            return True
+        text = self._effective(unit) if wanted else self._own(unit)
+        try:
+            return parse_cpuset(text) == wanted
+        except CpusetError:
+            return False
+
+    def _own(self, unit: str) -> str:
+        return (self._node.read(f"{CGROUP}/{unit}/{CPUS}") or "").strip()
+
+    def _effective(self, unit: str) -> str:
+        return (self._node.read(f"{CGROUP}/{unit}/{CPUS}.effective") or "").strip()
+
+    def _ban_problems(self, text: t.Optional[str]) -> t.List[Problem]:
+        """What is wrong with the ban list of the running irqbalance; nothing if none runs."""
+        banned = banned_cpus(text)
+        pid = self._node.main_pid(_IRQBALANCE)
+        environment = (self._node.read(f"/proc/{pid}/environ") or "").split("\0") if pid else []
+        if not any(environment) or banned is None or f"{BANNED_LIST}={format_cpuset(banned)}" in environment:
+            return []
+        return [problems.ban_not_in_force(_IRQBALANCE, str(pid))]
