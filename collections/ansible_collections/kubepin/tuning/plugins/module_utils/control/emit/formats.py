@@ -7,7 +7,7 @@ sources that each function names; of these installers only the kubelet itself wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import rewrite_extra_args
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, DROP_IN_NAME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import DROP_INS
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import drop_in as confining
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     AllocationError,
     machine_of,
@@ -72,6 +74,8 @@ class Format:
     write: Callable[[NodeSettings], Emitted]
     use: str
     cleared: frozenset[str] = frozenset()
+    places_files: bool = False
+    """Whether new nodes get files besides the kubelet's settings by it."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -115,6 +119,23 @@ def _node_files(node: NodeSettings) -> list[File]:
     return [drop_in, _extra_args(node, [f"--config-dir={DROP_IN_DIR}"])]
 
 
+def _daemon_files(node: NodeSettings) -> list[File]:
+    """The same files with which kubepin confines system daemons when it switches a node."""
+    if not node.system_slices:
+        return []
+    cpus = parse_cpuset(node.settings["reservedSystemCPUs"])
+    return [File(path, confining(unit, cpus)) for unit, path in DROP_INS.items()]
+
+
+def _owned(file: File) -> dict[str, str]:
+    """A file as cloud-init and Cluster API take it."""
+    return {"path": file.path, "owner": "root:root", "permissions": "0644", "content": file.text}
+
+
+def _below_root(files: Iterable[File]) -> list[File]:
+    return [File(file.path.lstrip("/"), file.text) for file in files]
+
+
 def _extra_args(node: NodeSettings, arguments: list[str]) -> File:
     return File(EXTRA_ARGS_FILE, _header(node) + rewrite_extra_args(None, (), arguments))
 
@@ -127,18 +148,12 @@ _EXTRA_ARGS_NOTE = (
 
 def drop_in(node: NodeSettings) -> Emitted:
     """A kubeadm node's own files (KEP-3983; service drop-in 10-kubeadm.conf of kubernetes/release)."""
-    files = [File(file.path.lstrip("/"), file.text) for file in _node_files(node)]
-    return Emitted(files, notes=[_EXTRA_ARGS_NOTE])
+    return Emitted(_below_root([*_node_files(node), *_daemon_files(node)]), notes=[_EXTRA_ARGS_NOTE])
 
 
 def cloud_init(node: NodeSettings) -> Emitted:
     """The same files as user data (module write_files; canonical/cloud-init: cloudinit/config/cc_write_files.py)."""
-    content = {
-        "write_files": [
-            {"path": file.path, "owner": "root:root", "permissions": "0644", "content": file.text}
-            for file in _node_files(node)
-        ]
-    }
+    content = {"write_files": [_owned(file) for file in (*_node_files(node), *_daemon_files(node))]}
     return Emitted([File("user-data.yaml", _yaml(node, content, first="#cloud-config\n"))], notes=[_EXTRA_ARGS_NOTE])
 
 
@@ -186,12 +201,13 @@ def k3s(node: NodeSettings) -> Emitted:
 def _rancher(name: str, node: NodeSettings) -> Emitted:
     if node.minor >= EMBEDDED_DROP_INS_MINOR:
         path = f"var/lib/rancher/{name}/agent/etc/kubelet.conf.d/{DROP_IN_NAME}"
-        return Emitted([File(path, _header(node) + render_drop_in(node.settings))])
+        settings = File(path, _header(node) + render_drop_in(node.settings))
+        return Emitted([settings, *_below_root(_daemon_files(node))])
     if node.minor < _RANCHER_CONFIG_DIR:
         return Emitted(problems=[problems.no_config_directory(name, node.version, _RANCHER_CONFIG_DIR)])
     arguments = [flag.removeprefix("--") for flag in as_flags(node.settings)]
     path = f"etc/rancher/{name}/config.yaml.d/90-kubepin.yaml"
-    return Emitted([File(path, _yaml(node, {"kubelet-arg+": arguments}))])
+    return Emitted([File(path, _yaml(node, {"kubelet-arg+": arguments})), *_below_root(_daemon_files(node))])
 
 
 _K0S_CLEARED = ("kubeReservedCgroup",)
@@ -237,6 +253,7 @@ def cluster_api(node: NodeSettings) -> Emitted:
     """What a KubeadmConfigTemplate needs for kubeadm's patch (kubernetes-sigs/cluster-api@ae7ff04:
     docs/book/src/tasks/bootstrap/kubeadm-bootstrap/kubelet-config.md)."""
     too_old = _without_patches("cluster-api", node)
+    patch = File(f"{PATCHES_DIR}/{PATCH_NAME}", _yaml(node, _configuration(node)))
     content = {
         "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2",
         "kind": "KubeadmConfigTemplate",
@@ -244,14 +261,7 @@ def cluster_api(node: NodeSettings) -> Emitted:
         "spec": {
             "template": {
                 "spec": {
-                    "files": [
-                        {
-                            "path": f"{PATCHES_DIR}/{PATCH_NAME}",
-                            "owner": "root:root",
-                            "permissions": "0644",
-                            "content": _yaml(node, _configuration(node)),
-                        }
-                    ],
+                    "files": [_owned(file) for file in (patch, *_daemon_files(node))],
                     "joinConfiguration": {"patches": {"directory": PATCHES_DIR}},
                 }
             }
@@ -360,15 +370,19 @@ def openshift(node: NodeSettings) -> Emitted:
 
 
 FORMATS: Mapping[str, Format] = {
-    "drop-in": Format(drop_in, "Put the files into the image of new kubeadm nodes, before the kubelet's first start."),
+    "drop-in": Format(
+        drop_in,
+        "Put the files into the image of new kubeadm nodes, before the kubelet's first start.",
+        places_files=True,
+    ),
     "kubeadm-patch": Format(
         kubeadm_patch,
         "Put it into a folder FOLDER on new nodes and run `kubeadm join --patches FOLDER`, and every `kubeadm upgrade node` with the same "
         "option.",
     ),
     "kubespray": Format(kubespray, "Copy it to the inventory, with new nodes in a group of the file's name."),
-    "rke2": Format(rke2, "Put it on new nodes before the first start of rke2-agent."),
-    "k3s": Format(k3s, "Put it on new nodes before the first start of k3s-agent."),
+    "rke2": Format(rke2, "Put it on new nodes before the first start of rke2-agent.", places_files=True),
+    "k3s": Format(k3s, "Put it on new nodes before the first start of k3s-agent.", places_files=True),
     "microk8s": Format(
         microk8s,
         "Put it on new nodes as /etc/microk8s.yaml before the snap is installed. The file replaces the snap's own, so add what "
@@ -391,7 +405,9 @@ FORMATS: Mapping[str, Format] = {
         frozenset(_EKS_CLEARED),
     ),
     "cluster-api": Format(
-        cluster_api, "Merge it into the KubeadmConfigTemplate of the machine deployment, which replaces its machines."
+        cluster_api,
+        "Merge it into the KubeadmConfigTemplate of the machine deployment, which replaces its machines.",
+        places_files=True,
     ),
     "kops": Format(kops, "Merge it into the instance group: `kops edit instancegroup {name}`."),
     "talos": Format(
@@ -404,6 +420,8 @@ FORMATS: Mapping[str, Format] = {
         "Label the machine config pool of new nodes with pools.operator.machineconfiguration.openshift.io/{name}, then apply it.",
         frozenset({"systemReservedCgroup"}),
     ),
-    "cloud-init": Format(cloud_init, "Use it as user data of new kubeadm nodes, or merge it into theirs."),
+    "cloud-init": Format(
+        cloud_init, "Use it as user data of new kubeadm nodes, or merge it into theirs.", places_files=True
+    ),
 }
 """Name -> format, in the order in which they are listed."""

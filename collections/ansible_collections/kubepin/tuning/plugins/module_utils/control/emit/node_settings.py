@@ -25,6 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     DesiredSettings,
     choose_settings,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import reserved_isolated
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class NodeSettings:
     """What the reserved CPUs are, in words."""
     topology: Topology
     notes: tuple[str, ...]
+    system_slices: bool = False
+    """Whether system daemons run on the reserved CPUs alone."""
 
     @property
     def minor(self) -> int:
@@ -65,7 +68,7 @@ class NodeSettings:
 
 
 def settings_for(
-    example: Example, desired: DesiredSettings, cleared: frozenset[str] = frozenset()
+    example: Example, desired: DesiredSettings, cleared: frozenset[str] = frozenset(), system_slices: bool = False
 ) -> tuple[NodeSettings | None, list[Problem]]:
     """The settings for new nodes like *example*, or every problem with them.
 
@@ -73,6 +76,7 @@ def settings_for(
     earlier setting that could stay as it is.
 
     :param cleared: fields that the format or its installer sets to "", whatever the example has
+    :param system_slices: whether system daemons are to run on the reserved CPUs alone
     """
     version = example.version
     if version is None:
@@ -81,6 +85,9 @@ def settings_for(
     chosen = choose_settings(example.topology, now, version, desired)
     if chosen.problems or chosen.reservation is None:
         return None, chosen.problems
+    isolated = chosen.reservation.cpus & example.topology.isolated
+    if system_slices and isolated:
+        return None, [reserved_isolated(format_cpuset(isolated))]
     minor = minor_of(version)
     kept = {name: now[name] for name in MANAGED if now[name] != DEFAULTS[name]}
     effective = {**kept, **chosen.settings}
@@ -101,6 +108,7 @@ def settings_for(
             *machine_notes(example.topology, chosen.reservation.cpus),
             *_untold(example, now, settings, version),
         ),
+        system_slices=system_slices,
     )
     return found, []
 

@@ -69,7 +69,7 @@ def node_settings(nodes: Sequence[Data], formats: str | Sequence[str], name: str
                     {
                         "format": format_name,
                         "use": FORMATS[format_name].use.replace("{name}", node.name),
-                        "notes": one.notes,
+                        "notes": [*one.notes, *_unplaced(node, format_name)],
                         "files": [f"{node.name}/{format_name}/{file.path}" for file in one.files],
                     }
                     for format_name, one in written
@@ -112,9 +112,18 @@ def _of_node(node: Data, formats: Sequence[str]) -> tuple[NodeSettings | None, l
     example = Example(name, topology, version, kubelet.get("effective"), node["kubelet_error"])
     settings = None
     for cleared in dict.fromkeys(FORMATS[each].cleared for each in formats) or [frozenset[str]()]:
-        settings, refused = settings_for(example, desired, cleared)
+        settings, refused = settings_for(example, desired, cleared, variables["system_slices"])
         found += [problem for problem in refused if problem not in found]
     return settings, [problems.of_node(name, problem) for problem in found]
+
+
+def _unplaced(node: NodeSettings, format_name: str) -> list[str]:
+    if not node.system_slices or FORMATS[format_name].places_files:
+        return []
+    return [
+        "The files that keep system daemons on the reserved CPUs are not among these, which hold the kubelet's settings only: write "
+        "them with the format drop-in, or run tune-gpu-nodes.yml on new nodes."
+    ]
 
 
 def node_settings_text(result: Data) -> str:

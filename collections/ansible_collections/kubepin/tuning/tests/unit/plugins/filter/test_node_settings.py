@@ -20,6 +20,7 @@ NODE = {
         "kubelet_version": "1.36.3",
         "reserved_cpus": "auto",
         "reserved_memory": [],
+        "system_slices": False,
     },
 }
 CALL = "nodes | kubepin.tuning.node_settings(formats, 'gpu-nodes')"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import DROP_INS, drop_in
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.report import (
     node_settings,
@@ -27,6 +28,7 @@ VARIABLES = {
     "memory_manager_policy": "",
     "reserved_memory": [],
     "profile": "",
+    "system_slices": False,
 }
 MEMORY = [{"numa_node": 0, "limits": {"memory": "100Mi"}}]
 
@@ -197,3 +199,25 @@ def test_all_problems_are_told_and_nothing_is_written(
 def test_a_problem_names_its_node() -> None:
     text = node_settings_text(node_settings([node("gpu-07", error="unreachable")], "k0s", "gpu-nodes"))
     assert text == "gpu-07: unreachable."
+
+
+def test_formats_that_carry_files_confine_system_daemons_as_a_switch_does_and_the_others_say_so() -> None:
+    result = node_settings([node(system_slices=True)], ["drop-in", "k3s", "talos"], "gpu-nodes")
+    expected = {path: drop_in(unit, frozenset({0, 128})) for unit, path in DROP_INS.items()}
+    for name in ("drop-in", "k3s"):
+        files = {file["path"]: file["content"] for file in result["files"]}
+        assert {path: files.get(f"gpu-nodes/{name}{path}") for path in DROP_INS.values()} == expected
+    notes = {each["format"]: each["notes"] for each in result["machine_types"][0]["formats"]}
+    assert [name for name in notes if any("system daemons" in note for note in notes[name])] == ["talos"]
+
+
+@pytest.mark.parametrize("name", ["cloud-init", "cluster-api"])
+def test_formats_with_the_texts_of_files_have_them_too(name: str) -> None:
+    (file,) = node_settings([node(system_slices=True)], name, "gpu-nodes")["files"]
+    assert all(f"path: {path}\n" in file["content"] for path in DROP_INS.values())
+
+
+def test_system_daemons_are_not_confined_to_isolated_cpus() -> None:
+    isolated = {**generated("epyc-7773x-nps1"), "isolated": "0-3,128-131"}
+    on_them = node(topology=isolated, reserved_cpus="0,128", system_slices=True)
+    assert codes(on_them) == ["daemons_on_isolated_cpus"]
