@@ -128,7 +128,8 @@ class Switch:
                 outcome = self._transaction.carry_out(
                     entry, _changes_of(record), record.after, settle=hold_seconds is None
                 )
-                outcome.verified += self._daemons(record).follow()
+                daemons = self._daemons(record).follow()
+                outcome.verified += daemons if hold_seconds is None else []  # else the confirmation says it
                 up = {"main_pid": outcome.main_pid, "up_since": outcome.up_since}
                 if hold_seconds is None:
                     self._commit(entry, **up)
