@@ -41,6 +41,8 @@ _FLAGS_FIELD = 6
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S+)$", re.MULTILINE)
 _SLICE_OF_UNITS = re.compile(r"(?:system|user)[-.]")
 """system.slice, user.slice, and those below them (systemd.slice(5))."""
+_ENVIRONMENT_FILE = re.compile(r"^EnvironmentFiles=(/\S+)", re.MULTILINE)
+"""A line for each file."""
 _VERSION = re.compile(r"(\d+)\.(\d+)", re.ASCII)
 
 
@@ -90,14 +92,17 @@ def _show(run: Run, units: t.List[str], names: t.List[str]) -> t.List[t.Dict[str
 
 def _irqbalance(run: Run) -> t.Optional[Report]:
     """Whether irqbalance runs, which files name its environment, and its version; None if it is not installed."""
-    found = _show(run, ["irqbalance.service"], ["LoadState", "ActiveState", "EnvironmentFiles"])[0]
+    _code, shown, _err = run(
+        ["systemctl", "show", "irqbalance.service", "-p", "LoadState", "-p", "ActiveState", "-p", "EnvironmentFiles"]
+    )
+    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if found.get("LoadState") != "loaded":
         return None
     code, out, err = run(["irqbalance", "--version"])
     match = _VERSION.search(out or err) if code == 0 else None
     return {
         "active": found.get("ActiveState") == "active",
-        "environment_files": re.findall(r"(/\S+)", found.get("EnvironmentFiles", "")),
+        "environment_files": _ENVIRONMENT_FILE.findall(shown),
         "version": [int(match[1]), int(match[2])] if match else None,
     }
 

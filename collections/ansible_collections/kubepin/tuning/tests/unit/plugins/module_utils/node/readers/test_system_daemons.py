@@ -31,7 +31,11 @@ Id=getty@tty1.service
 CPUAffinity=7
 Slice=system-getty.slice
 """
-IRQBALANCE = "LoadState=loaded\nActiveState=active\nEnvironmentFiles=/etc/default/irqbalance (ignore_errors=yes)\n"
+IRQBALANCE = """EnvironmentFiles=/etc/default/irqbalance (ignore_errors=yes)
+EnvironmentFiles=/usr/lib/irqbalance/defaults.env (ignore_errors=yes)
+LoadState=loaded
+ActiveState=active
+"""
 
 
 class Systemctl:
@@ -84,7 +88,8 @@ def test_what_a_machine_says(root: Path) -> None:
         "init.scope": {"allowed": "0-1 4", "effective": "0-1"},
     }
     assert found["affinities"] == {"dpdk.service": "4-5", "getty@tty1.service": "7"}
-    assert found["irqbalance"] == {"active": True, "environment_files": ["/etc/default/irqbalance"], "version": [1, 9]}
+    files = ["/etc/default/irqbalance", "/usr/lib/irqbalance/defaults.env"]
+    assert found["irqbalance"] == {"active": True, "environment_files": files, "version": [1, 9]}
 
 
 def test_interrupts_of_devices_by_their_cpus(root: Path) -> None:
