@@ -143,7 +143,6 @@ def check_node(
     notes: list[str] = [
         *(problem.text for problem in kubelet.problems if problem.waivable),
         *map(problems.rewritten_by_upgrade, switched.rewritten_files),
-        *confined.notes,
     ]
     if not unchecked and kubelet.version is not None:
         state = desired_state(topology, kubelet.effective, kubelet.version)
