@@ -67,7 +67,9 @@ def preview(machine: str, profile: str, pods: Pods) -> Mapping[str, Any]:
         "pods": pods.requests(),
     }
     topology = read_topology(str(machine_dump(machine)))
-    (found,) = preview_nodes([{"node": machine, "topology": topology, "kubelet": {}, "settings": settings, "error": ""}])
+    (found,) = preview_nodes(
+        [{"node": machine, "topology": topology, "kubelet": {}, "settings": settings, "error": ""}]
+    )
     return found
 
 
