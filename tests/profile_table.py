@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.report import preview_nodes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import PROFILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import UNSET
 
 from orchestrator.machines import machine_dump
 
@@ -60,12 +61,8 @@ ASKED: Mapping[str, Sequence[Pods]] = {
 
 def preview(machine: str, profile: str, pods: Pods) -> Mapping[str, Any]:
     """The preview of a machine type."""
-    settings = {
-        **dict.fromkeys(("reserved_cpu_count", "policy_options", "topology_manager_policy"), ""),
-        **dict.fromkeys(("topology_manager_scope", "memory_manager_policy", "pod_cpus"), ""),
-        **{"reserved_cpus": "auto", "reserved_memory": [], "profile": profile, "kubelet_version": VERSION},
-        "pods": pods.requests(),
-    }
+    asked = {"profile": profile, "reserved_cpus": "auto", "reserved_memory": [], "kubelet_version": VERSION}
+    settings = {**UNSET, **asked, "pod_cpus": "", "pods": pods.requests()}
     topology = read_topology(str(machine_dump(machine)))
     (found,) = preview_nodes(
         [{"node": machine, "topology": topology, "kubelet": {}, "settings": settings, "error": ""}]

@@ -151,11 +151,17 @@ def _forecast(
             refused.append(Refusal(pod.name, reason, tuple(remedies(machine, rules, supplies, before, pod))))
         before.append(pod)
     together = books.copied()
+    alone: dict[str, Refusal | None] = {}
     for pod in (_pod(request) for request in by_age if request["name"] in evicted):
-        alone = refusal(books.copied(), pod)
         reason = refusal(together, pod)
-        if alone:
-            refused.append(Refusal(pod.name, alone, tuple(remedies(machine, rules, supplies, before, pod))))
+        kind = repr(replace(pod, name=""))  # a Deployment has many pods of one kind
+        if kind not in alone:
+            by_itself = refusal(books.copied(), pod)
+            enough = tuple(remedies(machine, rules, supplies, before, pod)) if by_itself else ()
+            alone[kind] = Refusal("", by_itself, enough) if by_itself else None
+        found = alone[kind]
+        if found:
+            refused.append(replace(found, pod=pod.name))
         elif reason:
             no_room.append(Refusal(pod.name, reason))
     return Forecast(tuple(refused), tuple(no_room))

@@ -16,22 +16,15 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import topology_of
+from ansible_collections.kubepin.tuning.tests.unit.samples.machines import UNSET
 
 from tests.topologies import Machine, tree
 
 GPU = "nvidia.com/gpu"
 TOPOLOGY = topology_of(Memory(tree(Machine(2, 8, 2, 1, 1, gpus=(0, 1), memory_mib=(16384, 16384)))))
 AFFINITY = "TopologyAffinityError: Resources cannot be allocated with Topology locality"
-SETTINGS = {
-    "profile": "balanced",
-    "reserved_cpus": "auto",
-    "reserved_cpu_count": "",
-    "policy_options": "",
-    "topology_manager_policy": "",
-    "topology_manager_scope": "",
-    "memory_manager_policy": "",
-    "reserved_memory": [],
-}
+OF_DAEMON_SET = [{"kind": "DaemonSet", "name": "agent", "controller": True}]
+SETTINGS = {**UNSET, "profile": "balanced", "reserved_cpus": "auto", "reserved_memory": []}
 
 
 def request(name: str, cpu: str, gpus: int = 0, **metadata: Any) -> dict[str, Any]:
@@ -90,8 +83,7 @@ def test_gpus_count_if_the_node_offers_all_of_its_bus() -> None:
 
 
 def test_pods_that_a_drain_leaves_come_first() -> None:
-    daemon = {"ownerReferences": [{"kind": "DaemonSet", "name": "agent", "controller": True}]}
-    pods = [request("first", "16"), request("agent", "16", **daemon)]
+    pods = [request("first", "16"), request("agent", "16", ownerReferences=OF_DAEMON_SET)]
     assert list(refused(forecast(*pods))) == ["ml/first"]
     found = forecast(request("a", "16"), request("b", "16"))
     assert ([one["pod"] for one in found["no_room"]], found["refused"]) == (["ml/b"], [])
@@ -149,8 +141,7 @@ def test_the_report_names_each_pod_and_what_would_let_it_in() -> None:
 
 
 def test_by_the_api_alone_a_pod_of_all_cpus_is_too_big_for_its_node() -> None:
-    daemon = {"ownerReferences": [{"kind": "DaemonSet", "name": "agent", "controller": True}]}
-    pods = [request("all", "32"), request("most", "31"), request("agent", "500m", **daemon)]
+    pods = [request("all", "32"), request("most", "31"), request("agent", "500m", ownerReferences=OF_DAEMON_SET)]
     assert too_big(pods, 32, {}, "1.36.3") == ["ml/all", "ml/most"]
     assert too_big(pods[:2], 32, {}, "1.36.3") == ["ml/all"]
     assert too_big(pods[:2], 32, {"kubeReserved": {"cpu": "2"}}, "1.36.3") == ["ml/all", "ml/most"]
