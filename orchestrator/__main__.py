@@ -18,7 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import shtab
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import PROFILES
 
+from orchestrator.machines import MACHINES, machine_dump
 from orchestrator.model import (
     EXIT_CODES,
     PROJECT,
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from orchestrator.conductor import Control
     from orchestrator.console import JsonView, LiveView, PlainView
 
+_WITH_PROFILE = ("tune", "preview", "emit", "audit")
+_OF_A_MACHINE = {"preview": "node_preview", "emit": "node_settings"}
+"""Verbs that take a machine type instead of nodes, and their roles."""
 _TOGETHER = "\N{NO-BREAK SPACE}"
 _CODES = {**{code: verdict.replace("_", " ") for verdict, code in EXIT_CODES.items()}, USAGE_EXIT_CODE: "cannot start"}
 _EXITS = textwrap.fill(
@@ -114,6 +119,19 @@ def _add_play(command: argparse.ArgumentParser, verb: str) -> None:
     command.add_argument(
         "--with-changes", action="store_true", help="resume although the inventory or variables differ"
     )
+    if verb in _WITH_PROFILE:
+        command.add_argument(
+            "--profile",
+            choices=PROFILES,
+            help="what the settings are that the inventory leaves open (docs/operations.md)",
+        )
+    if verb in _OF_A_MACHINE:
+        command.add_argument(
+            "--machine",
+            choices=MACHINES,
+            metavar="TYPE",
+            help=f"a machine of this type instead of nodes: {', '.join(MACHINES)} (roles/node_preview/files/machines/README.md)",
+        )
     if verb == "emit":
         command.add_argument(
             "--format",
@@ -227,6 +245,11 @@ def request(options: argparse.Namespace, project: Path) -> RunRequest:
         variables["gpu_benchmark_contrast"] = True
     if load := getattr(options, "load", None):
         variables["gpu_benchmark_load"] = load.split(",")
+    if profile := getattr(options, "profile", None):
+        variables["cpu_manager_profile"] = profile
+    if machine := getattr(options, "machine", None):
+        role = _OF_A_MACHINE[options.verb]
+        variables |= {f"{role}_dump": str(machine_dump(machine)), f"{role}_node_name": machine}
     if formats := getattr(options, "format", None):
         variables["node_settings_formats"] = formats.split(",")
     return RunRequest(

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
@@ -27,6 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Pod,
     Rules,
     machine_of,
+    pod_request,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin, Ids
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import Block, MemoryManager
@@ -72,6 +74,10 @@ MOST_NODES_FOR_ALL = 6
 LITTLE_MEMORY = "8Mi"
 MEMORY_SHARES = (0.05, 0.05, 0.1, 0.1, 0.2, 0.3, 0.5, 0.6, 0.9, 1.2, 1.6, 2.5)
 """What containers request of the memory of a NUMA node, beside little."""
+KNOWS_WHOLE_PODS = 34
+"""The minor version of 1.x since which pods have resources of their own without a feature gate (KEP-2837)."""
+INVALID = re.compile(r"invalid pod: [^\n]{0,300}")
+"""A manifest that a kubelet ignores (pkg/kubelet/config/common.go)."""
 EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-standalone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
 
 
@@ -105,6 +111,8 @@ class Count:
     undetermined: int = 0
     undetermined_alike: int = 0
     hung: int = 0
+    whole: int = 0
+    """Pods with resources of their own."""
     disagreements: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -116,6 +124,7 @@ class Count:
 def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
     """A sequence of pods, a reservation, policy options and supplies, at random but always the same for a seed."""
     dice, others = random.Random(seed), random.Random(f"{seed} beside CPUs")
+    wholes = random.Random(f"{seed} of whole pods")
     machine = machine_of(topology)
     options = dice.choice([options for since, options in OPTION_SETS if since <= minor and _fits(options, machine)])
     reserved = _draw_reserved(dice, machine, minor)
@@ -123,7 +132,7 @@ def draw(seed: str, name: str, topology: Topology, minor: int) -> PodSequence:
     policy = dice.choice([policy for policy in POLICIES if _starts(policy, options, machine)])
     supplies = _draw_supplies(others, name, topology, minor, policy)
     memory = [node.memory["memory"] // MIB for node in topology.numa_nodes] if name in machines.WITH_MEMORY else []
-    full = tuple(_with_others(others, pod, memory, supplies) for pod in pods)
+    full = tuple(_with_own(wholes, _with_others(others, pod, memory, supplies), minor) for pod in pods)
     return PodSequence(seed, name, reserved, options, policy, dice.choice(SCOPES), full, supplies)
 
 
@@ -229,6 +238,24 @@ def _with_others(dice: random.Random, pod: Pod, memory: Sequence[int], supplies:
     return replace(pod, containers=tuple(replace(container, others=others()) for container in pod.containers))
 
 
+def _with_own(dice: random.Random, pod: Pod, minor: int) -> Pod:
+    """The pod, or one in seven with resources of its own: at least what its containers request, which may be nothing but
+    devices."""
+    if minor < KNOWS_WHOLE_PODS or dice.random() > 1 / 7:
+        return pod
+    factor = dice.choice((Fraction(1), Fraction(1), Fraction(3, 2), Fraction(2)))
+    cpu, memory = (pod_request(pod, minor, resource) * factor for resource in ("cpu", "memory"))
+    own = {"cpu": f"{int(cpu * 1000)}m", "memory": f"{-(-memory // MIB)}Mi"}
+    if dice.random() < 0.5:
+        bare = (replace(c, cpu="0", others=_devices_of(c)) for c in pod.containers)
+        return replace(pod, containers=tuple(bare), own=own)
+    return replace(pod, own=own)
+
+
+def _devices_of(container: Container) -> dict[str, str]:
+    return {resource: amount for resource, amount in container.others.items() if resource in DEVICES}
+
+
 def job_of(sequence: PodSequence, version: Version) -> Job:
     """How a kubelet is given a sequence."""
     config = {
@@ -263,7 +290,7 @@ def _plugin_arguments(plugin: DevicePlugin) -> list[str]:
 
 def _manifest(pod: Pod) -> dict[str, Any]:
     def manifest_of(container: Container) -> dict[str, Any]:
-        requests = {"cpu": container.cpu, **container.others}
+        requests = {**({} if container.cpu == "0" else {"cpu": container.cpu}), **container.others}
         limits = {what: amount for what, amount in requests.items() if pod.guaranteed or what not in ("cpu", "memory")}
         resources = {"requests": requests, "limits": limits}
         always = {"restartPolicy": "Always"} if container.role == "sidecar" else {}
@@ -271,7 +298,8 @@ def _manifest(pod: Pod) -> dict[str, Any]:
 
     starting = [manifest_of(container) for container in pod.containers if container.role != "app"]
     running = [manifest_of(container) for container in pod.containers if container.role == "app"]
-    return {"name": pod.name, "spec": {"initContainers": starting, "containers": running}}
+    own = {"requests": pod.own, **({"limits": pod.own} if pod.guaranteed else {})} if pod.own else None
+    return {"name": pod.name, "spec": {"initContainers": starting, "containers": running, "resources": own}}
 
 
 def _worded(expected: Admission) -> Admission:
@@ -309,10 +337,13 @@ def compare(sequence: PodSequence, machine: Machine, minor: int, result: Result,
             f"{_describe_sequence(sequence)}: the kubelet did not run: {result.exit}, {first_cause(result.log.splitlines())}"
         )
         return
+    for ignored in INVALID.findall(result.log):
+        count.disagreements.append(f"{_describe_sequence(sequence)}: a pod was not tried: {ignored}")
     real_ones = _Real.of(result)
     books = Books.of(machine, rules, sequence.supplies)
     for pod in sequence.pods:
         shared = books.shared
+        count.whole += bool(pod.own)
         expected = _worded(books.admit(pod))
         real = real_ones.admission(pod.name)
         _count(sequence, pod, expected, real, count, f"free before: {format_cpuset(shared)}")
@@ -530,12 +561,15 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
                     "undetermined",
                     "undetermined_alike",
                     "hung",
+                    "whole",
                 ):
                     setattr(total, column, getattr(total, column) + getattr(count, column))
                 total.disagreements += count.disagreements
                 total.reasons += count.reasons
             _print_row(str(version), "all", total, None)
             print(", ".join(f"{reason}: {number}" for reason, number in total.reasons.most_common()), flush=True)
+            if total.whole:
+                print(f"{total.whole} of the pods have resources of their own (spec.resources)", flush=True)
             if total.hung:
                 print(f"{total.hung} sequences that the kubelet does not end, as previewed", flush=True)
             for text in total.disagreements:

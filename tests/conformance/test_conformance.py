@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Books, Supplies
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import Container, Pod, machine_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
+    Container,
+    Pod,
+    machine_of,
+    pod_request,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
@@ -64,6 +69,22 @@ def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
     assert "seed 1 on one-socket" in other
     assert "preview: c 1,17; memory: -; devices: -\n  kubelet: c 1-2; memory" in other
     assert len(compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", "").disagreements) == 1
+
+
+def test_a_pod_that_the_kubelet_ignores_is_a_disagreement(topology: Topology) -> None:
+    ignored = 'E1 file_linux.go:61] "Unable to process watch event" err="invalid pod: [spec.resources: Forbidden]"'
+    log = "\n".join([ignored, event("p1", "UnexpectedAdmissionError", NOT_ENOUGH)])
+    (found,) = compared(topology, {"p0": {"c": "1,17"}}, "0,2-16,18-31", log).disagreements
+    assert found.endswith('a pod was not tried: invalid pod: [spec.resources: Forbidden]"')
+
+
+def test_pods_with_resources_of_their_own_are_drawn_for_kubelets_that_know_them(topology: Topology) -> None:
+    for minor, some in ((33, False), (34, True)):
+        drawn = [allocation.draw(str(seed), "one-socket", topology, minor) for seed in range(20)]
+        pods = [pod for sequence in drawn for pod in sequence.pods if pod.own]
+        assert bool(pods) is some
+        for pod in pods:
+            assert pod_request(pod, minor) >= pod_request(replace(pod, own={}), minor)
 
 
 def test_memory_and_devices_of_another_node_are_a_disagreement(tmp_path: Path) -> None:

@@ -89,6 +89,22 @@ def test_the_loads_of_a_benchmark_are_a_variable_of_its_role(words: list[str], v
     assert request(options, PROJECT).variables == variables
 
 
+def test_a_machine_type_is_the_dump_of_its_role() -> None:
+    for verb, role in (("preview", "node_preview"), ("emit", "node_settings")):
+        options = parser().parse_args([verb, "--machine", "epyc-7773x-2s-nps4", "--profile", "numa"])
+        found = request(options, PROJECT).variables
+        assert Path(found[f"{role}_dump"]).is_file()
+        assert (found[f"{role}_node_name"], found["cpu_manager_profile"]) == ("epyc-7773x-2s-nps4", "numa")
+
+
+def test_a_machine_type_that_there_is_not_is_refused_with_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["preview", "--machine", "cray-1"])
+    assert "invalid choice: 'cray-1' (choose from 'epyc-7451-2s', 'epyc-7773x-2s-nps1'" in capsys.readouterr().err
+
+
 def test_the_formats_of_emit_are_a_variable_of_its_role() -> None:
     options = parser().parse_args(["emit", "--format", "kubeadm-patch,rke2"])
     assert request(options, PROJECT).variables == {"node_settings_formats": ["kubeadm-patch", "rke2"]}

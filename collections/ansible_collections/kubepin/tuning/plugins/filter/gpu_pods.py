@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.outlook import gpu_pods_forecast
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.policy import (
     gpu_pod_policy,
     gpu_pod_policy_faults,
@@ -36,6 +37,7 @@ class FilterModule:
             "gpu_pod_policy_problems": gpu_pod_policy_problems,
             "gpu_pod_thread_policy": gpu_pod_thread_policy,
             "gpu_pod_threads_text": gpu_pod_threads_text,
+            "gpu_pods_forecast": gpu_pods_forecast,
             "gpu_pods_nodes": gpu_pods_nodes,
             "gpu_pods_patches": gpu_pods_patches,
             "gpu_pods_preflight": gpu_pods_preflight,

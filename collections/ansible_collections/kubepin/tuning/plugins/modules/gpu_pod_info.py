@@ -301,7 +301,7 @@ owners:
       sample: {"gpu-01": 0.5}
 requests:
   description: What every pod that neither has finished nor is being deleted asks of its node, for each node of O(nodes),
-    with or without a GPU.
+    with or without a GPU. C(stays) is whether a drain leaves it there, C(own) what the pod itself requests (spec.resources).
   returned: success
   type: dict
   sample:
@@ -309,8 +309,14 @@ requests:
       - name: ml/trainer-0
         created: "2026-11-28T08:00:00Z"
         qos: Guaranteed
-        as_a_whole: false
+        stays: false
+        own: {}
         containers: [{name: main, role: app, requests: {cpu: "12", memory: 64Gi, nvidia.com/gpu: "1"}}]
+whole_gpus:
+  description: How many GPUs each node of O(nodes) offers as C(nvidia.com/gpu), or null if it offers none so, or is unknown.
+  returned: success
+  type: dict
+  sample: {"gpu-01": 8}
 problems:
   description: Kinds of owners that the user may not read, and owners that are malformed. Their pods are audited nevertheless.
   returned: success

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     FIRST_WITHOUT_RECONCILE_OF_PINNED,
 )
@@ -30,6 +32,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
     node_from_api,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import audit
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.outlook import too_big
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 
 SCHEMA = 1
@@ -95,7 +98,8 @@ def assess_cluster(seen: Seen) -> dict[str, Any]:
     nodes = [_node(node, seen, installers[node["metadata"]["name"]]) for node in gpu_nodes]
     static = {node["metadata"]["name"]: {"cpu_manager_policy": "static"} for node in seen.nodes}
     now = audit(_Source(seen), {}, DEFAULT_PREFIXES, 1)["pods"]
-    then = audit(_Source(seen), static, DEFAULT_PREFIXES, 1)["pods"]
+    if_static = audit(_Source(seen), static, DEFAULT_PREFIXES, 1)
+    then, refused = if_static["pods"], _too_big(seen, nodes, if_static["requests"])
     owners = _owners(seen, now, then)
     return {
         "schema": SCHEMA,
@@ -111,7 +115,7 @@ def assess_cluster(seen: Seen) -> dict[str, Any]:
         if seen.pods is not None
         else None,
         "owners": owners,
-        "findings": to_dicts(_findings(seen, nodes, installers, now, then, owners)),
+        "findings": to_dicts(_findings(seen, nodes, installers, now, then, owners, refused)),
         "unseen": to_dicts(_unseen(seen)),
     }
 
@@ -195,6 +199,7 @@ def _findings(
     now: Sequence[Mapping[str, Any]],
     then: Sequence[Mapping[str, Any]],
     owners: Sequence[Mapping[str, Any]],
+    refused: Sequence[str],
 ) -> list[Problem]:
     """The findings with the next step, in the order in which to take them."""
     if not nodes:
@@ -214,6 +219,8 @@ def _findings(
             installer = installers[node["name"]]
             by_way[replace(installer, evidence="")].append(node["name"])
     found += [problems.policy_none(names, installer) for installer, names in by_way.items()]
+    if refused:
+        found.append(problems.pods_too_big(refused))
     if names := [node["name"] for node in nodes if node["policy"] == "static"]:
         found.append(problems.policy_static(names))
     if seen.pods is not None and not now:
@@ -222,6 +229,23 @@ def _findings(
         found.append(problems.pods_wait_for_policy(pods))
     if pods := sum(not pod["exclusive"] for pod in then):
         found.append(problems.pods_not_exclusive(pods, sum(bool(owner["reasons_if_static"]) for owner in owners)))
+    return found
+
+
+def _too_big(
+    seen: Seen, nodes: Sequence[Mapping[str, Any]], requests: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[str]:
+    """The pods that are certainly too big for their node after a switch, of nodes whose configuration could be read."""
+    found = []
+    for node in nodes:
+        if node["policy"] != "none" or node["kubelet_version"] is None:
+            continue
+        try:
+            cpus = int(parse_quantity(node["cpus"] or "0"))
+            configz = seen.configz[node["name"]]
+            found += too_big(requests[node["name"]], cpus, configz, node["kubelet_version"].removeprefix("v"))
+        except TuningError:
+            continue  # tune says why such a node cannot be switched
     return found
 
 

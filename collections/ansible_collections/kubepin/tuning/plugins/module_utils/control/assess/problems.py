@@ -41,6 +41,17 @@ def policy_none(names: Sequence[str], installer: Installer) -> Problem:
     )
 
 
+def pods_too_big(pods: Sequence[str]) -> Problem:
+    return Problem(
+        "pods_too_big",
+        f"{counted(len(pods), 'pod')} ({listed(pods, _MOST)})",
+        f"{_verb(len(pods), 'requests', 'request')} more CPUs than the static policy would leave to pods on "
+        f"{_verb(len(pods), 'its', 'their')} node: the kubelet would refuse {_verb(len(pods), 'it', 'them')} after the switch",
+        "Run `kubepin audit` with an inventory: it says for each pod of each node whether it would be refused, also for its NUMA nodes "
+        "and whole cores, and what would let it in. `kubepin tune` stops before it changes anything for such a pod.",
+    )
+
+
 def policy_static(names: Sequence[str]) -> Problem:
     return Problem(
         "policy_static",

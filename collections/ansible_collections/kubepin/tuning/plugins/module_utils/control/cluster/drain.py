@@ -129,6 +129,13 @@ def _asks_to_stay(pod: JsonObject) -> list[str]:
     ]
 
 
+def stays_through_drain(pod: JsonObject) -> bool:
+    """Whether a drain leaves the pod on its node, as if the DaemonSets that pods name were all there."""
+    controller = _controller(pod)
+    of_daemon_set = controller is not None and controller["kind"] == "DaemonSet" and not _finished(pod)
+    return of_daemon_set or _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {})
+
+
 def _stays(pod: JsonObject, daemon_sets: Collection[tuple[str, str]]) -> str | None:
     """Why a drain leaves the pod on the node; None if it does not."""
     if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):

@@ -11,7 +11,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity imp
 
 DEFAULT_PREFIXES = ("nvidia.com/",)
 AUTO = "auto"
-_WHOLE_GPUS = "nvidia.com/gpu"
+WHOLE_GPUS = "nvidia.com/gpu"
+"""The resource of the GPUs on the PCI bus. NVIDIA's device plugin names their NUMA nodes as the kernel does."""
 
 _DEVICE_CLASS = "deviceclass.resource.kubernetes.io/"
 """The domain of extended resources that stand for a device class (DRA; Kubernetes API ResourceDeviceClassPrefix)."""
@@ -65,7 +66,7 @@ def counted_resource(status: Mapping[str, Any], wanted: str) -> str:
     if wanted != AUTO:
         return wanted
     offered = offered_gpus(status)
-    return max(offered, key=lambda name: offered[name], default=_WHOLE_GPUS)
+    return max(offered, key=lambda name: offered[name], default=WHOLE_GPUS)
 
 
 def gpus_expected_by(node: Mapping[str, Any], resource: str) -> str | None:

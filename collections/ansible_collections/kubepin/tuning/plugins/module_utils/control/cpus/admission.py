@@ -205,7 +205,8 @@ class Books:
 
     def copied(self) -> Books:
         """The same books once more, to try something."""
-        return copy.deepcopy(self)
+        never_change = (self.machine, self.rules, self.supplies, *self.supplies.plugins)
+        return copy.deepcopy(self, {id(one): one for one in never_change})
 
 
 def _counted(pod: Pod, minor: int, resource: str) -> int:
@@ -286,9 +287,9 @@ class _Admitting:
         return hint
 
     def _amounts(self, container: Container) -> dict[str, int]:
-        """What the memory manager counts for a container: nothing unless the pod is Guaranteed (policy_static.go
-        getContainerRequestedResources, GetTopologyHints)."""
-        asked = filter(is_memory, container.others) if self._pod.guaranteed else ()
+        """What the memory manager counts for a container: nothing unless the pod is Guaranteed, and nothing of a pod with
+        resources of its own (policy_static.go getContainerRequestedResources, GetTopologyHints, Allocate)."""
+        asked = filter(is_memory, container.others) if self._pod.pinned else ()
         return {resource: int(amount_of(self._pod, container, resource)) for resource in asked}
 
     def _devices(self, container: Container) -> dict[str, int]:

@@ -74,11 +74,22 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod in the order of its admission. Only containers of Guaranteed pods get exclusive CPUs."""
+    """One pod in the order of its admission. Only containers of Guaranteed pods get exclusive CPUs.
+
+    `own` maps CPUs, memory and huge pages to what the pod itself requests (spec.resources, KEP-2837). The CPU and memory
+    managers then neither align nor pin anything (policy_static.go Allocate, GetTopologyHints, GetPodTopologyHints),
+    unless the feature gate PodLevelResourceManagers is on, which is not previewed.
+    """
 
     name: str
     containers: t.Tuple[Container, ...]
     guaranteed: bool = True
+    own: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the CPU and memory managers give its containers anything of their own."""
+        return self.guaranteed and not self.own
 
 
 class _Place(t.NamedTuple):
@@ -273,28 +284,32 @@ def amount_of(pod: Pod, container: Container, resource: str) -> Fraction:
 
     :raises AllocationError: for anything but a quantity of 0 or more
     """
-    what = "CPUs" if resource == "cpu" else resource
     asked = container.cpu if resource == "cpu" else container.others.get(resource, "0")
+    return _amount(f"container {container.name} of pod {pod.name}", resource, asked)
+
+
+def _amount(who: str, resource: str, asked: str) -> Fraction:
+    what = "CPUs" if resource == "cpu" else resource
     try:
         amount = parse_quantity(asked)
     except ValueError as exc:
-        raise AllocationError(f"container {container.name} of pod {pod.name}: {exc}.", value=asked) from exc
+        raise AllocationError(f"{who}: {exc}.", value=asked) from exc
     if amount < 0:
-        raise AllocationError(
-            f'container {container.name} of pod {pod.name} asks for "{asked}" {what}: expected none or more.',
-            value=asked,
-        )
+        raise AllocationError(f'{who} asks for "{asked}" {what}: expected none or more.', value=asked)
     return amount
 
 
 def whole_cpus(pod: Pod, container: Container) -> int:
     """The number of exclusive CPUs; 0 for a container in the shared pool (policy_static.go guaranteedCPUs)."""
     request = amount_of(pod, container, "cpu")
-    return int(request) if pod.guaranteed and request.denominator == 1 else 0
+    return int(request) if pod.pinned and request.denominator == 1 else 0
 
 
 def pod_request(pod: Pod, minor: int, resource: str = "cpu") -> Fraction:
-    """What a pod requests of a resource (k8s.io/component-helpers/resource PodRequests)."""
+    """What a pod requests of a resource (k8s.io/component-helpers/resource PodRequests): what it requests itself counts
+    rather than what its containers do."""
+    if resource in pod.own:
+        return _amount(f"pod {pod.name}", resource, pod.own[resource])
     return pod_total(pod, minor, lambda of, container: amount_of(of, container, resource))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,11 +11,11 @@ from fractions import Fraction
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Books, Supplies
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     FULL_PCPUS,
-    Container,
     Machine,
     Pod,
     Rules,
     amount_of,
+    pod_request,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import is_memory
 
@@ -33,19 +34,17 @@ class Remedy:
 
 
 def remedies(machine: Machine, rules: Rules, supplies: Supplies, before: Sequence[Pod], pod: Pod) -> list[Remedy]:
-    """What would let in a pod with one container, after the pods that come before it.
+    """What would let in a pod, after the pods that come before it.
 
-    Smaller requests of the same pod, the largest that is found for each resource; then the same requests with another scope,
-    and with the strictest policy that admits them. With a scope or policy changed, the pods before may be elsewhere too.
+    Of a pod with one container or with resources of its own, smaller requests, the largest that is found for each resource;
+    then the same requests with another scope, and with the strictest policy that admits them. With a scope or policy changed,
+    the pods before may be elsewhere too.
     """
     books = Books.of(machine, rules, supplies)
     for earlier in before:
         books.admit(earlier)
-    found = []
-    if len(pod.containers) == 1:
-        found = [
-            remedy for resource in ("cpu", *pod.containers[0].others) if (remedy := _smaller(books, pod, resource))
-        ]
+    single = ("cpu", *pod.containers[0].others) if len(pod.containers) == 1 else ()
+    found = [remedy for resource in dict.fromkeys((*pod.own, *single)) if (remedy := _smaller(books, pod, resource))]
     if rules.policy == "none":
         return found
 
@@ -65,17 +64,18 @@ def remedies(machine: Machine, rules: Rules, supplies: Supplies, before: Sequenc
 
 def _smaller(books: Books, pod: Pod, resource: str) -> Remedy | None:
     """The largest request of this resource alone that would do, found by halving."""
-    container = pod.containers[0]
-    amount = amount_of(pod, container, resource)
+    minor, own = books.rules.minor, resource in pod.own
+    amount = pod_request(pod, minor, resource) if own else amount_of(pod, pod.containers[0], resource)
+    needed = pod_request(replace(pod, own={}), minor, resource) if own else 0
     unit, step = _unit(books, resource, amount)
+    size = Fraction(_UNITS.get(unit, 1) * step)
 
     def admits(count: int) -> bool:
-        smaller = _asking(container, resource, f"{count * step}{unit}")
-        return books.copied().admit(replace(pod, containers=(smaller,))).refused is None
+        return books.copied().admit(_asking(pod, resource, f"{count * step}{unit}")).refused is None
 
-    size = Fraction(_UNITS.get(unit, 1) * step)
-    most = _last(int((amount - 1) / size) if amount > 1 else 0, admits)
-    return Remedy(resource, f"{most * step}{unit}") if most else None
+    most = _last(math.ceil(amount / size) - 1, admits)
+    # a pod requests no less than its containers (pkg/apis/core/validation/validation.go)
+    return Remedy(resource, f"{most * step}{unit}") if most and most * size >= needed else None
 
 
 def _unit(books: Books, resource: str, amount: Fraction) -> tuple[str, int]:
@@ -85,10 +85,13 @@ def _unit(books: Books, resource: str, amount: Fraction) -> tuple[str, int]:
     return "", books.machine.cpus_per_core if whole_cores else 1
 
 
-def _asking(container: Container, resource: str, amount: str) -> Container:
+def _asking(pod: Pod, resource: str, amount: str) -> Pod:
+    if resource in pod.own:
+        return replace(pod, own={**pod.own, resource: amount})
+    container = pod.containers[0]
     if resource == "cpu":
-        return replace(container, cpu=amount)
-    return replace(container, others={**container.others, resource: amount})
+        return replace(pod, containers=(replace(container, cpu=amount),))
+    return replace(pod, containers=(replace(container, others={**container.others, resource: amount}),))
 
 
 def _last(most: int, admits: Callable[[int], bool]) -> int:

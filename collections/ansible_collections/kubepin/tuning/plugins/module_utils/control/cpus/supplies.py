@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import WHOLE_GPUS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Supplies
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.devices import DevicePlugin
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import HUGE_PAGES, MEMORY
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import runs_memory_manager
-
-WHOLE_GPUS = "nvidia.com/gpu"
-"""The resource of the GPUs on the PCI bus. NVIDIA's device plugin names their NUMA nodes as the kernel does."""
 
 
 def supplies_of(topology: Topology, settings: Mapping[str, Any], minor: int) -> Supplies:

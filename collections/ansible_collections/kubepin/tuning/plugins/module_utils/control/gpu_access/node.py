@@ -11,6 +11,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feat
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, VersionError, parse_version
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import (
+    WHOLE_GPUS,
+    offered_gpus,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import (
     aligns_whole_pods,
@@ -46,6 +50,8 @@ class Node(t.NamedTuple):
     """How devices get into containers: through CDI, through the device plugin's device specifications, or through the
     legacy hook, which the runtime does not know about."""
     dev_char_links: t.Optional[bool] = None
+    whole_gpus: t.Optional[int] = None
+    """How many GPUs it offers that are neither partitioned nor of another resource's name."""
     products: t.Tuple[t.Tuple[str, str], ...] = ()
     """GPU resources with the product that NVIDIA's GPU feature discovery names (label ``RESOURCE.product``)."""
 
@@ -61,6 +67,7 @@ def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
     known = Node(
         kubelet=_known_version((status.get("nodeInfo") or {}).get("kubeletVersion")),
         cpus=None if allocatable is None else int(parse_quantity(allocatable)),
+        whole_gpus=offered_gpus(status).get(WHOLE_GPUS),
         products=tuple(
             (label[: -len(_PRODUCT)], str(value))
             for label, value in ((node.get("metadata") or {}).get("labels") or {}).items()

@@ -136,6 +136,7 @@ def audit(
         "pods": pods,
         "owners": results,
         "requests": requests,
+        "whole_gpus": {name: nodes.get(name).whole_gpus for name in facts},
         "problems": to_dicts([*source.unread(), *malformed]),
         "summary": summary_of(pods, results, finished),
     }

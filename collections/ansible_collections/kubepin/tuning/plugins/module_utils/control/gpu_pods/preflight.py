@@ -6,11 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
+    Forecast,
     forecast,
     refusal_problems,
+    whole_gpus,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import listed
@@ -93,7 +97,7 @@ def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[li
     """The problems with pods that the kubelet would refuse under the static policy, and warnings."""
     if stack["plan"]["policy"] != "static" or not (stack.get("topology") and stack["plan"].get("kubelet_after")):
         return [], []
-    node, coming = stack["node"], forecast(stack, requests)
+    node, coming = stack["node"], _forecast(stack, requests)
     problems = refusal_problems(coming)
     warnings = [
         f"{node}: {problem.subject} {problem.finding}. gpu_qos_accept_refused is true, so the run goes on."
@@ -108,6 +112,16 @@ def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[li
     if coming.unknown:
         warnings.append(f"{node}: it is not known which pods the kubelet would refuse: {coming.unknown}")
     return [] if accepted else problems, warnings
+
+
+def _forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
+    plan = stack["plan"]
+    try:
+        topology = Topology.of(stack["topology"])
+    except TuningError as exc:
+        return Forecast(unknown=str(exc))
+    gpus = whole_gpus(plan.get("gpu_resource"), plan.get("gpus_before"))
+    return forecast(topology, plan["kubelet_after"], requests, plan["pods_to_evict"], gpus)
 
 
 _REMEDY = (

@@ -124,6 +124,12 @@ def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
     )
 
 
+REFUSED_REMEDY = (
+    "tune-gpu-nodes.yml stops before it changes anything for such a pod (problem code pod_refused), and goes on with "
+    "-e gpu_qos_accept_refused=true."
+)
+
+
 def pod_refused(pod: str, reason: str, enough: Sequence[str]) -> Problem:
     way_out = f"Any of these would let it in: {', '.join(enough)}. " if enough else ""
     return Problem(

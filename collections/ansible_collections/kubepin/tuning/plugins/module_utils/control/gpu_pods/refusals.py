@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.drain import stays_through_drain
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import WHOLE_GPUS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Books, Supplies, rules_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     Container,
@@ -20,7 +23,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import is_memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.remedies import Remedy, remedies
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.supplies import WHOLE_GPUS, supplies_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.supplies import supplies_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import Container as Specified
@@ -36,20 +39,26 @@ def request_of(item: Data, containers: Sequence[Specified]) -> dict[str, Any]:
     :param item: the pod as the API gives it
     """
     spec, metadata = item["spec"], item["metadata"]
+    own = own_resources(spec).get("resources") or {}
     return {
         "name": f"{metadata.get('namespace') or 'default'}/{metadata['name']}",
         "created": metadata.get("creationTimestamp") or "",
         "qos": qos(spec, containers),
-        "as_a_whole": bool(own_resources(spec)),
+        "stays": stays_through_drain(item),
+        "own": _amounts(own),
         "containers": [
-            {"name": one.name, "role": _ROLES.get(one.kind, one.kind), "requests": _requests(one)} for one in containers
+            {
+                "name": one.name,
+                "role": _ROLES.get(one.kind, one.kind),
+                "requests": _amounts(one.spec.get("resources") or {}),
+            }
+            for one in containers
         ],
     }
 
 
-def _requests(container: Specified) -> dict[str, str]:
+def _amounts(resources: Data) -> dict[str, str]:
     """CPU, memory, huge pages and extended resources; a missing request is the limit."""
-    resources = container.spec.get("resources") or {}
     asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
     counted = ((name, str(amount)) for name, amount in asked.items() if amount is not None)
     return {name: amount for name, amount in counted if name == "cpu" or is_memory(name) or "/" in name}
@@ -63,6 +72,10 @@ class Refusal:
     reason: str
     remedies: tuple[Remedy, ...] = ()
 
+    def to_facts(self) -> dict[str, Any]:
+        """The refusal as plain data."""
+        return {"pod": self.pod, "reason": self.reason, "remedies": [asdict(remedy) for remedy in self.remedies]}
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -73,21 +86,30 @@ class Forecast:
     no_room: tuple[Refusal, ...] = ()
     unknown: str = ""
 
+    def to_facts(self) -> dict[str, Any]:
+        """The forecast as plain data, without why it is unknown."""
+        return {
+            "refused": [one.to_facts() for one in self.refused],
+            "no_room": [one.to_facts() for one in self.no_room],
+        }
 
-def forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
-    """What the kubelet does with the pods of a node when it starts with the planned settings.
+
+def forecast(
+    topology: Topology, settings: Data, requests: Sequence[Data], evicted: Collection[str], gpus: int | None
+) -> Forecast:
+    """What the kubelet does with the pods of a node when it starts with other settings.
 
     Pods that stay through the drain are admitted again, the oldest first (pkg/kubelet/kubelet.go HandlePodAdditions). The others
-    may come back, and are each tried beside those. Pods with resources of their own (spec.resources) take room and are not
-    tried.
+    may come back, and are each tried beside those. With the feature gate PodLevelResourceManagers, pods with resources of
+    their own (spec.resources) take room and are not tried.
 
-    :param stack: a node as in `preflight.Stacks`, with its `topology`
-    :param requests: `request_of` each of its pods
+    :param settings: the kubelet's `version`, and the fields of its configuration that decide which pods it admits
+    :param requests: `request_of` each of the node's pods
+    :param evicted: the names of those that the drain evicts
+    :param gpus: how many whole GPUs the node offers; None if it offers others, or that is unknown. They count if these are
+        all GPUs on its bus.
     """
-    plan = stack["plan"]
     try:
-        topology = Topology.of(stack["topology"])
-        settings = plan["kubelet_after"]
         rules = rules_of(
             settings["version"],
             parse_cpuset(settings["reservedSystemCPUs"] or ""),
@@ -96,52 +118,53 @@ def forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
             settings["topologyManagerScope"],
             settings["topologyManagerPolicyOptions"],
         )
-        supplies = _known(supplies_of(topology, settings, rules.minor), plan)
-        return _forecast(machine_of(topology), rules, supplies, requests, plan["pods_to_evict"])
+        supplies = supplies_of(topology, settings, rules.minor)
+        known = replace(supplies, plugins=tuple(each for each in supplies.plugins if gpus == len(each.devices)))
+        managed = manages_pod_level(settings["featureGates"], rules.minor)
+        return _forecast(machine_of(topology), rules, known, requests, evicted, managed)
     except TuningError as exc:
         return Forecast(unknown=str(exc))
 
 
-def _known(supplies: Supplies, plan: Data) -> Supplies:
-    """Without GPUs unless the node offers exactly those on its bus, whole."""
-    whole = plan.get("gpu_resource") == WHOLE_GPUS
-    plugins = tuple(plugin for plugin in supplies.plugins if whole and plan.get("gpus_before") == len(plugin.devices))
-    return replace(supplies, plugins=plugins)
-
-
 def _forecast(
-    machine: Machine, rules: Rules, supplies: Supplies, requests: Sequence[Data], evicted: Iterable[str]
+    machine: Machine,
+    rules: Rules,
+    supplies: Supplies,
+    requests: Sequence[Data],
+    evicted: Collection[str],
+    manages_whole_pods: bool,
 ) -> Forecast:
-    coming = set(evicted)
     by_age = sorted(requests, key=lambda request: (request["created"], request["name"]))
-    staying = [request for request in by_age if request["name"] not in coming]
+    staying = [request for request in by_age if request["name"] not in evicted]
     books = Books.of(machine, rules, supplies)
     before: list[Pod] = []
     refused, no_room = [], []
-    for request in staying:
-        pod = _pod(request)
-        reason = _reason(books, pod, request)
+
+    def refusal(tried: Books, pod: Pod) -> str | None:
+        """Why a pod is certainly refused, if it is."""
+        admission = tried.admit(pod)
+        return admission.refused if admission.certain and not (pod.own and manages_whole_pods) else None
+
+    for pod in map(_pod, staying):
+        reason = refusal(books, pod)
         if reason:
             refused.append(Refusal(pod.name, reason, tuple(remedies(machine, rules, supplies, before, pod))))
         before.append(pod)
     together = books.copied()
-    for request in by_age:
-        if request["name"] not in coming:
-            continue
-        pod = _pod(request)
-        alone = _reason(books.copied(), pod, request)
-        reason = _reason(together, pod, request)
-        if alone:
-            refused.append(Refusal(pod.name, alone, tuple(remedies(machine, rules, supplies, before, pod))))
+    alone: dict[str, Refusal | None] = {}
+    for pod in (_pod(request) for request in by_age if request["name"] in evicted):
+        reason = refusal(together, pod)
+        kind = repr(replace(pod, name=""))  # a Deployment has many pods of one kind
+        if kind not in alone:
+            by_itself = refusal(books.copied(), pod)
+            enough = tuple(remedies(machine, rules, supplies, before, pod)) if by_itself else ()
+            alone[kind] = Refusal("", by_itself, enough) if by_itself else None
+        found = alone[kind]
+        if found:
+            refused.append(replace(found, pod=pod.name))
         elif reason:
             no_room.append(Refusal(pod.name, reason))
     return Forecast(tuple(refused), tuple(no_room))
-
-
-def _reason(books: Books, pod: Pod, request: Data) -> str | None:
-    """Why a pod is certainly refused, if it is."""
-    admission = books.admit(pod)
-    return admission.refused if admission.certain and not request["as_a_whole"] else None
 
 
 def _pod(request: Data) -> Pod:
@@ -149,7 +172,16 @@ def _pod(request: Data) -> Pod:
     for container in request["containers"]:
         others = dict(container["requests"])
         containers.append(Container(container["name"], others.pop("cpu", "0"), container["role"], others))
-    return Pod(request["name"], tuple(containers), request["qos"] == "Guaranteed" and not request["as_a_whole"])
+    return Pod(request["name"], tuple(containers), request["qos"] == "Guaranteed", request["own"])
+
+
+def whole_gpus(resource: str | None, number: int | None) -> int | None:
+    """The argument `gpus` of `forecast`.
+
+    :param resource: the resource that counts the node's GPUs
+    :param number: how many it offers
+    """
+    return number if resource == WHOLE_GPUS else None
 
 
 def refusal_problems(found: Forecast) -> list[Problem]:

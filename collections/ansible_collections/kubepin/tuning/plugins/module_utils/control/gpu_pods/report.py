@@ -9,6 +9,7 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS, claimed_devices
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.outlook import forecast_lines
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import CLAIM, REASONS
 
 Data = Mapping[str, Any]
@@ -51,7 +52,8 @@ def gpu_pods_text(audit: Data) -> str:
         lines.append("  " + _GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         lines.extend(f"      {line}" for line in containers)
     notes = [f"note: {problem['text']}" for problem in audit.get("problems", [])]
-    return "\n".join([*lines, *_legend(audit), *_owner_lines(audit), *notes])
+    forecast = forecast_lines(audit.get("forecast", ()))
+    return "\n".join([*lines, *_legend(audit), *_owner_lines(audit), *forecast, *notes])
 
 
 def gpu_pods_patches(audit: Data) -> list[dict[str, Any]]:

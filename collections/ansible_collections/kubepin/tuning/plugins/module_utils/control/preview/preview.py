@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alloca
     Pod,
     machine_of,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import MEMORY
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import MEMORY, is_memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.notes import machine_notes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.remedies import Remedy, remedies
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.supplies import supplies_of
@@ -45,15 +45,34 @@ _MOST_RESERVED = 8
 
 @dataclass(frozen=True)
 class PodRequest:
-    """A Guaranteed pod with one container: quantities of CPUs, and of memory, huge pages and devices by name."""
+    """A Guaranteed pod with one container: quantities of CPUs, and of memory, huge pages and devices by name.
+
+    `own` are those of the pod itself (spec.resources); its container then needs no CPUs.
+    """
 
     cpu: str
     others: t.Mapping[str, str] = field(default_factory=dict)
+    own: t.Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         """The request in one cell of a table."""
-        return ", ".join([self.cpu, *(f"{amount} {resource}" for resource, amount in self.others.items())])
+        own = [f"pod of {' and '.join(f'{amount} {resource}' for resource, amount in self.own.items())}"]
+        cpu = [self.cpu] if self.cpu or not self.own else []
+        others = [f"{amount} {resource}" for resource, amount in self.others.items()]
+        return ", ".join([*(own if self.own else []), *cpu, *others])
+
+    def named(self, name: str) -> Pod:
+        """The pod."""
+        return Pod(name, (Container("c", self.cpu or "0", others=self.others),), own=self.own)
+
+    @property
+    def amounts(self) -> t.Iterator[t.Tuple[str, str]]:
+        """Each quantity with the resource that it is of."""
+        if self.cpu or not self.own:
+            yield "cpu", self.cpu
+        yield from self.others.items()
+        yield from ((f"pod.{resource}", amount) for resource, amount in self.own.items())
 
 
 @dataclass(frozen=True)
@@ -223,7 +242,16 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
             Problem("pod_cpus_invalid", f"pod_cpus {request.pod_cpus}", "is invalid: expected 1 or more whole CPUs")
         )
     for number, pod in enumerate(request.pods):
-        for resource, amount in {"cpu": pod.cpu, **pod.others}.items():
+        unknown = [resource for resource in pod.own if resource != "cpu" and not is_memory(resource)]
+        problems += [
+            Problem(
+                "pods_invalid",
+                f"pods[{number}] pod.{resource}",
+                "is invalid: expected what a pod itself can request, which is cpu, memory and hugepages-SIZE",
+            )
+            for resource in unknown
+        ]
+        for resource, amount in pod.amounts:
             try:
                 valid = parse_quantity(amount) > 0
             except ValueError:
@@ -297,10 +325,7 @@ def _admitted(
         )
         machine = machine_of(node.topology)
         supplies = supplies_of(node.topology, after, rules.minor)
-        pods = [
-            Pod(f"pod {number}", (Container("c", request.cpu, others=request.others),))
-            for number, request in enumerate(requests, 1)
-        ]
+        pods = [request.named(f"pod {number}") for number, request in enumerate(requests, 1)]
         admissions = admit_all(machine, rules, pods, supplies).admissions
     except AllocationError as exc:
         return [], str(exc)
@@ -436,10 +461,15 @@ def _notes(node: _Node, reserved: CpuSet, wanted: t.Sequence[PodRequest]) -> t.L
     static = node.after["memoryManagerPolicy"] == "Static"
     if static and not supplies_of(topology, node.after, minor_of(node.version)).memory:
         notes.append("The memory of the NUMA nodes is not known: memory is not previewed.")
-    elif static and any(MEMORY not in pod.others for pod in wanted):
+    elif static and any(not pod.own and MEMORY not in pod.others for pod in wanted):
         notes.append(
             "Pods without a memory request are previewed as if there were no memory manager, which may confine them to "
             "fewer NUMA nodes, or refuse them."
+        )
+    if any(pod.own for pod in wanted):
+        notes.append(
+            "Pods with resources of their own (spec.resources) share CPUs, and no manager but that of devices looks for a NUMA node for "
+            "them, unless the kubelet's feature gate PodLevelResourceManagers is on, which is not previewed."
         )
     if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")

@@ -91,11 +91,16 @@ def _request(desired: DesiredSettings, settings: Data) -> PreviewRequest:
 
 
 def _pod_request(pod: object) -> PodRequest:
-    """A CPU request, or quantities by resource."""
+    """A CPU request, or quantities by resource; `pod` holds those of the pod itself."""
     if not isinstance(pod, Mapping):
         return PodRequest(str(pod).strip())
-    amounts = {str(resource): str(amount).strip() for resource, amount in pod.items()}
-    return PodRequest(amounts.pop("cpu", ""), amounts)
+    own = pod.get("pod", {})
+    amounts = _amounts({resource: amount for resource, amount in pod.items() if resource != "pod"})
+    return PodRequest(amounts.pop("cpu", ""), amounts, _amounts(own if isinstance(own, Mapping) else {"cpu": own}))
+
+
+def _amounts(quantities: Mapping[Any, object]) -> dict[str, str]:
+    return {str(resource): str(amount).strip() for resource, amount in quantities.items()}
 
 
 def _drawing(topology: Topology, preview: Data) -> Iterator[str]:

@@ -95,6 +95,18 @@ def test_pods_are_counted_as_they_are_and_as_they_would_be() -> None:
     assert (wait["subject"], shared["subject"]) == ("1 GPU pod", "1 GPU pod")
 
 
+def test_pods_that_a_switch_would_refuse_for_their_size_are_named_before_it() -> None:
+    pods = [placed("whole", pod(main("64 1Gi"))), placed("fits", pod(main("60 1Gi")))]
+    found = assess_cluster(seen(pods=pods))
+    (problem,) = (one for one in found["findings"] if one["code"] == "pods_too_big")
+    assert problem["subject"] == "1 pod (ml/whole)"
+    assert "requests more CPUs than the static policy would leave to pods on its node" in problem["finding"]
+    # what is static already, and what cannot be read, says nothing
+    there = [placed("whole", pod(main("64 1Gi")), on="gpu-02"), placed("other", pod(main("64 1Gi")), on="cpu-01")]
+    assert "pods_too_big" not in codes(assess_cluster(seen(pods=there)))
+    assert "pods_too_big" not in codes(assess_cluster(seen(pods=pods, configz={})))
+
+
 def test_pods_of_one_owner_are_one_row() -> None:
     deployment = {
         "apiVersion": "apps/v1",

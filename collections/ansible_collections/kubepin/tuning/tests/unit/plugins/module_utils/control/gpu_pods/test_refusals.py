@@ -4,13 +4,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import containers_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.preflight import gpu_pods_preflight
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
     Forecast,
-    forecast,
     refusal_problems,
     request_of,
+    whole_gpus,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
+    forecast as forecast_of,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.system_files import Memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import topology_of
@@ -21,6 +25,9 @@ from tests.topologies import Machine, tree
 GPU = "nvidia.com/gpu"
 TOPOLOGY = topology_of(Memory(tree(Machine(2, 8, 2, 1, 1, gpus=(0, 1), memory_mib=(16384, 16384)))))
 AFFINITY = "TopologyAffinityError: Resources cannot be allocated with Topology locality"
+
+
+AUDIT: dict[str, Any] = {"pods": [], "owners": [], "problems": []}
 
 
 def request(name: str, cpu: str, created: int = 1, gpus: int = 0, limits: bool = True, **spec: Any) -> dict[str, Any]:
@@ -46,13 +53,19 @@ def stack(*evicted: str, topology: Any = TOPOLOGY, gpus: int = 2, **settings: An
     return {"node": "gpu-01", "runtime": {}, "plan": plan, "topology": topology}
 
 
+def forecast(node: dict[str, Any], requests: list[dict[str, Any]]) -> Forecast:
+    plan = node["plan"]
+    gpus = whole_gpus(plan["gpu_resource"], plan["gpus_before"])
+    return forecast_of(Topology.of(node["topology"]), plan["kubelet_after"], requests, plan["pods_to_evict"], gpus)
+
+
 def refused(found: Forecast) -> list[tuple[str, str, list[str]]]:
     return [(one.pod, one.reason, [f"{r.what} {r.value}" for r in one.remedies]) for one in found.refused]
 
 
 def test_what_a_pod_requests_is_read_from_its_specification() -> None:
     found = request("a", "4", gpus=1, initContainers=[{"name": "log", "restartPolicy": "Always"}])
-    assert (found["name"], found["qos"], found["as_a_whole"]) == ("ml/a", "Burstable", False)
+    assert (found["name"], found["qos"], found["own"], found["stays"]) == ("ml/a", "Burstable", {}, False)
     assert found["containers"] == [
         {"name": "log", "role": "sidecar", "requests": {}},
         {"name": "main", "role": "app", "requests": {"cpu": "4", "memory": "1Gi", GPU: "1"}},
@@ -91,21 +104,56 @@ def test_gpus_count_if_the_node_offers_those_on_its_bus() -> None:
     assert forecast(stack("two", gpus=8), pods) == Forecast()  # shared by time-slicing
 
 
-def test_a_pod_with_resources_of_its_own_is_not_tried() -> None:
-    own = {"limits": {"cpu": "30", "memory": "2Gi"}}
-    assert forecast(stack("whole"), [request("whole", "30", resources=own)]) == Forecast()
+@pytest.mark.parametrize(
+    ("metadata", "stays"),
+    [
+        ({"ownerReferences": [{"kind": "DaemonSet", "name": "agent", "controller": True}]}, True),
+        ({"annotations": {"kubernetes.io/config.mirror": "1"}}, True),
+        ({"ownerReferences": [{"kind": "ReplicaSet", "name": "web-1", "controller": True}]}, False),
+    ],
+    ids=["daemon set", "static pod", "deployment"],
+)
+def test_who_stays_through_a_drain_is_known(metadata: dict[str, Any], stays: bool) -> None:
+    item = {"metadata": {"name": "a", **metadata}, "spec": {"containers": []}}
+    assert request_of(item, [])["stays"] is stays
+
+
+def test_a_pod_with_resources_of_its_own_is_not_aligned_but_takes_its_room() -> None:
+    own = {field: {"cpu": "20", "memory": "2Gi"} for field in ("limits", "requests")}
+    whole = request("whole", "2", resources=own)
+    assert forecast(stack("whole"), [whole]) == Forecast()
+    small = request("small", "11", created=2)
+    assert [one.pod for one in forecast(stack("whole", "small"), [whole, small]).no_room] == ["ml/small"]
+
+
+def test_a_pod_with_too_much_of_its_own_is_let_in_with_less_but_no_less_than_its_containers_request() -> None:
+    def found(container: str) -> list[tuple[str, str, list[str]]]:
+        own = {field: {"cpu": "40", "memory": "2Gi"} for field in ("limits", "requests")}
+        return refused(forecast(stack("whole"), [request("whole", container, resources=own)]))
+
+    [(_pod, reason, enough)] = found("2")
+    assert reason.startswith("OutOfcpu")
+    assert enough == ["cpu 30"]
+    assert found("35")[0][2] == []
+
+
+def test_with_pod_level_managers_a_pod_with_resources_of_its_own_is_not_tried() -> None:
+    own = {field: {"cpu": "40", "memory": "2Gi"} for field in ("limits", "requests")}
+    node = stack("whole", featureGates={"PodLevelResourceManagers": True})
+    assert forecast(node, [request("whole", "2", resources=own)]) == Forecast()
 
 
 def test_what_cannot_be_predicted_is_named() -> None:
     options = {"prefer-closest-numa-nodes": "true"}
     assert "prefer-closest-numa-nodes is on" in forecast(stack(topologyManagerPolicyOptions=options), []).unknown
-    assert "schema" in forecast(stack(topology={"schema": 7}), []).unknown
+    unread = gpu_pods_preflight({**AUDIT, "requests": {}}, [stack(topology={"schema": 7})], False, False)
+    assert "it is not known which pods the kubelet would refuse" in unread["warnings"][0]
 
 
 def verdict(accepted: bool, **changes: Any) -> dict[str, Any]:
     node = stack("big")
     node["plan"].update(changes)
-    audit = {"pods": [], "owners": [], "problems": [], "requests": {"gpu-01": [request("big", "20")]}}
+    audit = {**AUDIT, "requests": {"gpu-01": [request("big", "20")]}}
     return gpu_pods_preflight(audit, [node], False, accepted)
 
 

@@ -129,6 +129,24 @@ def test_a_topology_policy_refuses_the_pods_that_fit_into_no_numa_node() -> None
     ]
 
 
+def test_a_pod_with_resources_of_its_own_is_not_aligned_but_takes_its_room() -> None:
+    own = PodRequest("", {"nvidia.com/gpu": "1"}, {"cpu": "200", "memory": "64Gi"})
+    preview = previewed("epyc-7773x-nps4", topology_manager_policy="single-numa-node", pods=(own, "32", "32"))
+    whole, aligned, refused = preview["pods"]
+    assert (whole["request"], whole["cpus"], whole["refused"], whole["device_nodes"]) == (
+        "pod of 200 cpu and 64Gi memory, 1 nvidia.com/gpu",
+        "",
+        None,
+        [0],
+    )
+    assert (aligned["numa_nodes"], aligned["refused"]) == ([1], None)
+    assert refused["refused"].startswith(
+        "OutOfcpu: Node didn't have enough resource: cpu, requested: 32000, used: 232000"
+    )
+    assert any("PodLevelResourceManagers" in note for note in preview["notes"])
+    assert not any("PodLevelResourceManagers" in note for note in previewed("epyc-7773x-nps4")["notes"])
+
+
 def test_the_nodes_own_settings_count() -> None:
     effective = {**DEFAULTS, "kubeReserved": {"cpu": "3500m"}, "cpuManagerPolicyOptions": {"full-pcpus-only": "true"}}
     preview = preview_node(generated("epyc-7773x-nps1"), "1.36.3", effective, requested())
@@ -143,6 +161,9 @@ def test_the_nodes_own_settings_count() -> None:
         pytest.param("one-socket", "1.22.17", {"pod_cpus": 0, "pods": ("12", "x", "-1")},
                      ["pod_cpus 0 is invalid: expected 1 or more", 'pods[1] "x" is invalid', 'pods[2] "-1" is invalid'],
                      id="pods, all at once"),
+        pytest.param("one-socket", "1.36.3", {"pods": (PodRequest("", {}, {"cpu": "x", "nvidia.com/gpu": "1"}),)},
+                     ["pods[0] pod.nvidia.com/gpu is invalid: expected what a pod itself can request", 'pods[0] pod.cpu "x" is invalid'],
+                     id="a pod's own resources"),
         pytest.param("one-socket", None, {}, ["the kubelet's version could not be read"], id="no version"),
         pytest.param("one-socket", "1.19.16", {"reserved_cpus": "0"}, ["kubelet 1.19.16 is older", "splits core 0"],
                      id="version and reservation"),

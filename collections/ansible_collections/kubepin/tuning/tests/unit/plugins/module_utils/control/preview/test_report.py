@@ -65,6 +65,12 @@ def test_memory_is_previewed_with_the_memory_manager() -> None:
     assert "Pods without a memory request" in text(one, pods=["4"], **memory)
 
 
+def test_what_a_pod_itself_requests_is_named_beside_what_its_container_does() -> None:
+    shown = text(node("gpu-01"), pods=[{"pod": {"cpu": 12, "memory": "64Gi"}, "nvidia.com/gpu": 1}, {"pod": 4}])
+    assert "pod of 12 cpu and 64Gi memory, 1 nvidia.com/gpu  shared pool" in shown
+    assert "pod of 4 cpu" in shown
+
+
 def test_the_drawing_shows_each_cpu_once() -> None:
     lines = preview_nodes([node("gpu-01", "one-socket")])[0]["drawing"]
     assert lines == [

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pure: which pods a switch to the static policy would refuse, on nodes for which it is not planned yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import (
+    Core,
+    Cpu,
+    CpuGroup,
+    NumaNode,
+    Topology,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import Forecast, forecast
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS, Config
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import ADMITS_BY
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
+    DesiredSettings,
+    choose_settings,
+    static_policy_of,
+)
+
+Data = Mapping[str, Any]
+
+
+def gpu_pods_forecast(audit: Data, stacks: Sequence[Data]) -> dict[str, Any]:
+    """The audit with `forecast`: for each node that was read, the pods that its kubelet would refuse after a switch with the
+    settings asked for, and what would let each of them in.
+
+    :param stacks: as `preflight.Stacks`; of nodes whose `switch` was read, which is `topology`, `kubelet`, `settings` (the
+        variables of role cpu_manager without their prefix), and why it could not be read as `error`
+    """
+    return {**audit, "forecast": [_of_node(audit, stack) for stack in stacks if stack.get("switch")]}
+
+
+def _of_node(audit: Data, stack: Data) -> dict[str, Any]:
+    node, switch = stack["node"], stack["switch"]
+    requests = audit["requests"].get(node, [])
+    found: Forecast | None = None
+    unknown: Sequence[Problem] = ()
+    try:
+        found = _forecast(switch, requests, audit["whole_gpus"].get(node))
+    except TuningError as exc:
+        unknown = exc.problems
+    if found and found.unknown:
+        unknown = [module_failed(found.unknown)]
+    return {
+        "node": node,
+        "profile": switch["settings"]["profile"],
+        "pods": len(requests),
+        "in_effect": found is None and not unknown,
+        **(found or Forecast()).to_facts(),
+        "problems": to_dicts(unknown),
+    }
+
+
+def _forecast(switch: Data, requests: Sequence[Data], gpus: int | None) -> Forecast | None:
+    """None if the kubelet runs with these settings already.
+
+    :raises TuningError: if the node could not be read, or cannot be switched as asked
+    """
+    if switch["error"]:
+        raise TuningError(module_failed(switch["error"]))
+    desired, found = static_policy_of(switch["settings"])
+    if desired is None:
+        raise TuningError(*found)
+    kubelet = switch["kubelet"]
+    now = {**DEFAULTS, **(kubelet.get("effective") or {})}
+    topology = Topology.of(switch["topology"])
+    after = _settings_after(topology, now, kubelet.get("version"), desired)
+    if all(after[name] == now.get(name) for name in ADMITS_BY):
+        return None
+    return forecast(topology, after, requests, _evicted(requests), gpus)
+
+
+def _settings_after(topology: Topology, now: Config, version: str | None, desired: DesiredSettings) -> dict[str, Any]:
+    chosen = choose_settings(topology, now, version, desired)
+    if chosen.problems:
+        raise TuningError(*chosen.problems)
+    after = {**now, **chosen.settings}
+    return {"version": version, **{name: after.get(name) for name in ADMITS_BY}}
+
+
+def _evicted(requests: Sequence[Data]) -> frozenset[str]:
+    return frozenset(request["name"] for request in requests if not request["stays"])
+
+
+def too_big(requests: Sequence[Data], cpus: int, now: Config, version: str) -> list[str]:
+    """The names of pods that certainly request more CPUs than a switch leaves to them, by what the API says of their node.
+
+    The machine is taken for one of single-threaded cores on one NUMA node: no other machine with as many CPUs reserves
+    fewer, as reservations are rounded up to whole cores, or refuses fewer pods.
+
+    :param requests: `refusals.request_of` each of the node's pods
+    :param cpus: how many CPUs it has
+    :param now: the kubelet's effective configuration
+    :raises TuningError: if its kubelet cannot be switched
+    """
+    machine = _flat(cpus)
+    after = _settings_after(machine, {**DEFAULTS, **now}, version, DesiredSettings("static"))
+    counted = {**after, "cpuManagerPolicyOptions": None, "topologyManagerPolicy": "none"}
+    found = forecast(machine, counted, requests, _evicted(requests), None)
+    return [refusal.pod for refusal in found.refused]
+
+
+def _flat(cpus: int) -> Topology:
+    every = frozenset(range(cpus))
+    return Topology(
+        cpus=tuple(Cpu(cpu, online=True, socket=0, core=cpu, numa_node=0, l3=0) for cpu in range(cpus)),
+        online=every,
+        offline=frozenset(),
+        isolated=frozenset(),
+        sockets=(CpuGroup(0, every),),
+        numa_nodes=(NumaNode(0, every, {}),),
+        l3_groups=(CpuGroup(0, every),),
+        cores=tuple(Core(0, 0, 0, frozenset({cpu})) for cpu in range(cpus)),
+        gpus=(),
+    )
+
+
+def forecast_lines(forecasts: Sequence[Data]) -> list[str]:
+    """The forecast for people, a line for each node and one for each pod that would be refused."""
+    if not forecasts:
+        return []
+    lines = ["after a switch to the static policy, with the settings asked for:"]
+    for one in forecasts:
+        lines.append(f"  {one['node']}, profile {one['profile']}: {_verdict(one)}")
+        lines += [f"    {_refusal(refusal)}" for refusal in one["refused"]]
+        lines += [f"    if all pods come back: {_refusal(refusal)}" for refusal in one["no_room"]]
+    if any(one["refused"] for one in forecasts):
+        lines.append(f"  {problems.REFUSED_REMEDY}")
+    return lines
+
+
+def _verdict(one: Data) -> str:
+    if one["problems"]:
+        return "not known: " + " ".join(problem["text"] for problem in one["problems"])
+    if one["in_effect"]:
+        return "these are in effect already"
+    return f"{len(one['refused'])} of {one['pods']} pods would be refused"
+
+
+def _refusal(refusal: Data) -> str:
+    enough = ", ".join(f"{remedy['what']} {remedy['value']}" for remedy in refusal["remedies"])
+    reason = f"{refusal['pod']}: {refusal['reason']}"
+    return f"{reason}; any of these would let it in: {enough}" if enough else reason
