@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark i
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import ANALYSES, MOST_ROUNDS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems, with_waived
 
 Data = Mapping[str, Any]
 GroupRound = tuple[str, int]
@@ -338,6 +339,22 @@ def _outcome(runs: Mapping[str, Data]) -> Outcome:
         return Outcome.MEASURED
     begun = any(one["complete"] for run in runs.values() for pod in run["pods"] for one in pod["rounds"])
     return Outcome.PARTLY_MEASURED if begun else Outcome.NOT_BEGUN
+
+
+def with_measurement(plan: Data, benchmark: Data, label: str, accept: bool) -> dict[str, Any]:
+    """The fact `kubepin_plan`, with a problem if the node would be switched and the measurement before is not complete.
+
+    After the switch it could not be made up for: the old policy is gone.
+
+    :param benchmark: the fact `kubepin_benchmark`
+    :param label: of the measurement before the switch
+    :param accept: whether to switch the node anyway, with a note
+    """
+    run: Data = benchmark["runs"][label]
+    if not plan["changed"] or run["complete"]:
+        return dict(plan)
+    problem = wording.not_measured_before([cause["text"] for cause in run["problems"]], benchmark["run"])
+    return with_waived(plan, problem) if accept else with_problems(plan, [problem])
 
 
 def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
@@ -110,6 +111,21 @@ def library_missing(name: str) -> Problem:
         f"the Python library {name}",
         "is missing on the control node: expected what the requirements.txt of kubepin lists",
         "Install it for the Python that runs Ansible.",
+    )
+
+
+def not_measured_before(causes: Sequence[str], run: str) -> Problem:
+    """:param causes: the texts of what prevented the measurement
+    :param run: its name, with which another run continues it
+    """
+    why = " ".join(causes)
+    return Problem(
+        "not_measured_before",
+        "the measurement before the switch",
+        f"is not complete: {why}" if why else "is not complete",
+        f"Remove the cause and run again with -e kubepin_run={run}, which measures only what is missing. To switch the "
+        "node without it, set gpu_benchmark_accept_unmeasured.",
+        waivable=True,
     )
 
 
