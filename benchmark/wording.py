@@ -134,6 +134,21 @@ def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
     )
 
 
+def device_changed(arm: str, rounds: Mapping[str, Iterable[int]]) -> str:
+    """:param rounds: device -> the rounds that computed on it"""
+    where = " and ".join(
+        f"on {_DEVICES.get(device, device)} in round {', '.join(map(str, sorted(numbers)))}"
+        for device, numbers in sorted(rounds.items(), reverse=True)
+    )
+    return (
+        f'The arm "{arm}" computed {where}: its pod lost the GPU. Find out why (diagnose-gpu-pods.yml), and measure the arm '
+        f"again."
+    )
+
+
+_DEVICES = {"cuda": "the GPU", "cpu": "the CPU"}
+
+
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
         f'The arm "{arm}" is not what it stands for ({terms.arm(role, {}).detail}): {"; ".join(findings)}. Correct the pod or '

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python3 -m pod round ...` or `python3 -m pod original ...`.
 
-Exit codes: 0 done; 2 bad arguments, nothing was run; 3 a process failed (no device, no cell timed, ended early) and
-printed the reason; 128 plus the signal's number if a signal ended it.
+Exit codes: 0 done; 2 bad arguments, nothing was run; 3 a process failed (no cell timed, ended early) and printed the
+reason; 5 there is no GPU; 6 there was one, and it does not work any more; 128 plus the signal's number if a signal ended
+it.
 """
 
 import os
