@@ -14,6 +14,7 @@ from typing import List, NoReturn, Sequence
 from .options import BadArguments, RoundOptions, parse_original, parse_round
 from .original import run_original
 from .rounds import run_rounds
+from .words import count
 
 BAD_ARGUMENTS = 2
 COMMANDS = ("round", "original")
@@ -33,8 +34,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def _refuse(problems: Sequence[str]) -> int:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    print(f"# pod: nothing was run. {count}:", file=sys.stderr)
+    print(f"# pod: nothing was run. {count(len(problems), 'problem')}:", file=sys.stderr)
     for problem in problems:
         print(f"#   {problem}", file=sys.stderr)
     return BAD_ARGUMENTS

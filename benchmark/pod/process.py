@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from . import cgroup, counters, environment, gpu, loader, measure, models, slots
 from .cells import GRAPH_MODE, Cell, controls, grouped_order, matrix_cells
+from .words import count
 
 SCHEMA = 1
 # Exit codes: with the last three, no further process of the pod can do better.
@@ -318,7 +319,7 @@ def _outcome(values: Dict[str, Any]) -> str:
     if values["status"] != "ok":
         return f"{values['status']}: {values['reason']}"
     steps = values["iter_ms"]
-    return f"{len(steps)} steps, mean {sum(steps) / len(steps):.2f} ms"
+    return f"{count(len(steps), 'step')}, mean {sum(steps) / len(steps):.2f} ms"
 
 
 def run_task(task: Task, emit: Emit, began: float) -> int:
@@ -337,7 +338,10 @@ def run_task(task: Task, emit: Emit, began: float) -> int:
     torch.backends.cudnn.benchmark = True  # as the original
     bench = Bench(torch, torchvision, device, task)
     found = bench.environment
-    print(f"{found['gpu'] or found['cpu_model']}, torch {found['torch']}, {found['threads']} threads", flush=True)
+    print(
+        f"{found['gpu'] or found['cpu_model']}, torch {found['torch']}, {count(torch.get_num_threads(), 'thread')}",
+        flush=True,
+    )
     cells = task.cells
     if cells is None:
         cells = matrix_cells(task.matrix or DEFAULT_MATRIX[device], cuda=bench.cuda, graphs=bench.graphs)
@@ -390,7 +394,7 @@ def run_phase(
     emit({**head, "kind": "process", "began": round(began, 3), "env": bench.environment})
     if task.warm_up:
         worked = warm_up_cells(bench, order)
-        print(f"warm-up of the machine: {worked} cells ran, nothing counts", flush=True)
+        print(f"warm-up of the machine: {count(worked, 'cell')} ran, nothing counts", flush=True)
     else:
         worked = time_cells(bench, order, lambda line: emit({**head, **line}), control)
     if not worked:

@@ -213,7 +213,7 @@ def test_a_family_that_the_original_times_by_default(run: Run, tmp_path: Path) -
 def test_the_original_says_what_its_workers_need(run: Run) -> None:
     done = run("original", "-b", "10000000", "--device", "cpu")
     assert done.returncode == 3
-    assert "need" in done.stderr
+    assert "with 2 batches of" in done.stderr
     assert "MB. Mount a memory-backed volume on /dev/shm" in done.stderr
 
 

@@ -21,6 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems, with_waived
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 GroupRound = tuple[str, int]
@@ -446,8 +447,9 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     if not measured:
         return []
     failed = [host for host in measured if facts[host]["problems"] or (comparisons.get(host) or {}).get("problems")]
-    nodes = f"{len(measured)} node{'s' if len(measured) != 1 else ''}"
-    lines = [f"benchmark: {nodes}: {len(measured) - len(failed)} measured, {len(failed)} with problems"]
+    lines = [
+        f"benchmark: {counted(len(measured), 'node')}: {len(measured) - len(failed)} measured, {len(failed)} with problems"
+    ]
     lines += [f"  {line}" for line in _nodes_table(measured, comparisons)]
     width = max(map(len, measured))
     for host in measured:
@@ -505,11 +507,7 @@ def _host_lines(fact: Data, comparison: Data) -> list[str]:
     for label, run in fact["runs"].items():
         if run["arms"]:
             found = [(arm, run["arms"][arm]) for arm in natural_sort(run["arms"])]
-            arms = "; ".join(f"{own.get('shown_name', arm)}: {_rounds(own['rounds'])}" for arm, own in found)
+            arms = "; ".join(f"{own.get('shown_name', arm)}: {counted(own['rounds'], 'round')}" for arm, own in found)
             lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
     lines += [f"PROBLEM {problem['text']}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
     return lines or ["nothing was measured"]
-
-
-def _rounds(count: int) -> str:
-    return f"{count} round{'s' if count != 1 else ''}"

@@ -37,6 +37,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.ver
     managed_pod,
     pod_name,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 CONTAINER = "benchmark"
 JSON_START = '{"schema"'
@@ -317,8 +318,8 @@ def no_room(node: Mapping[str, t.Any], others: Sequence[Mapping[str, t.Any]], re
     most = int((left - Fraction(request.tenants, 1000)) / request.tenants)
     return Failure(
         "unschedulable",
-        f"node {request.node} has {_number(left)} CPUs free, not enough for {request.tenants} benchmark pods with cpu "
-        f"{request.cpu} each: set `cpu` to {most} or less, or free some.",
+        f"node {request.node} has {counted(float(left), 'CPU')} free, not enough for {counted(request.tenants, 'benchmark pod')} "
+        f"with cpu {request.cpu} each: set `cpu` to {most} or less, or free some.",
     )
 
 

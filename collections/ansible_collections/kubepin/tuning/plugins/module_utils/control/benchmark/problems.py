@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 
 def setting_invalid(name: str, value: object, expected: str) -> Problem:
@@ -67,7 +68,7 @@ def other_policy(folder: str, node: str, begun: str, now: str, lacking: int, ask
     return Problem(
         "other_policy",
         f"the measurement in {folder}",
-        f'began with the CPU manager policy "{begun}" and lacks {lacking} of {asked} rounds, and node {node} has "{now}" now',
+        f'began with the CPU manager policy "{begun}" and lacks {lacking} of {counted(asked, "round")}, and node {node} has "{now}" now',
         "The complete rounds are used. To measure the others, restore the policy; otherwise start another run.",
     )
 
