@@ -26,6 +26,7 @@ from .evaluate import (
     report_sides,
 )
 from .experiment import Experiment
+from .pod.words import count
 from .render import to_text
 from .results import InputError
 from .statistics import MARGIN, PRECISION
@@ -232,8 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except InputError as error:
-        count = "1 problem" if len(error.problems) == 1 else f"{len(error.problems)} problems"
-        print(f"benchmark: {nothing}. {count}:", file=sys.stderr)
+        print(f"benchmark: {nothing}. {count(len(error.problems), 'problem')}:", file=sys.stderr)
         for problem in error.problems:
             print(f"  {problem}", file=sys.stderr)
         return BAD_INPUT

@@ -11,6 +11,7 @@ from .analysis import Advice, AdviceCode, CauseCode, Verdict
 from .causes import THROTTLED_PERIODS, numa_nodes
 from .experiment import ArmRole, Experiment, Load, Question, Recommendation
 from .figures import share
+from .pod.words import count
 from .roles import cpu_count, number, split
 from .sentences import is_whole
 from .statistics import next_analysis
@@ -127,15 +128,15 @@ def _quota(experiment: Experiment) -> Iterator[Advice]:
     if quota is None or not (own_cpus or last is ArmRole.EXCLUSIVE):
         return
     text = (
-        f"{_start(experiment, last)}, there still is a CFS quota of {quota:g} CPUs: Kubernetes below 1.33 keeps it under "
+        f"{_start(experiment, last)}, there still is a CFS quota of {count(quota, 'CPU')}: Kubernetes below 1.33 keeps it under "
         "the static policy, later versions drop it (DisableCPUQuotaWithExclusiveCPUs)."
     )
     rates = [cell.b.rates for contrast in experiment.contrasts[:1] for cell in contrast.cells if cell.b is not None]
     periods, throttled = (math.fsum(own.get(key, 0.0) for own in rates) for key in ("periods", "throttled_periods"))
     if periods and throttled > THROTTLED_PERIODS * periods:
         text += (
-            f" The pod was still throttled in {throttled:.0f} of {periods:.0f} CFS periods: set OMP_NUM_THREADS to the CPU limit "
-            "there too."
+            f" The pod was still throttled in {throttled:.0f} of {count(round(periods), 'CFS period')}: set OMP_NUM_THREADS to the CPU "
+            "limit there too."
         )
     yield Advice(AdviceCode.QUOTA_REMAINS, text)
 

@@ -22,6 +22,7 @@ BY_DESIGN = frozenset(
     }
 )
 _RED_FLAGS = {
+    "device": "the GPU on one side, the CPU on the other",
     "gpu": "another GPU model: the differences are not due to the CPU alone",
     "gpu_uuid": "another card: two cards of one model differ by 2 to 5 %",
     "driver": "another GPU driver",

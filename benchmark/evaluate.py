@@ -16,6 +16,7 @@ from . import report
 from .assess import assess, assess_sides
 from .experiment import Experiment
 from .page.nodes import NodeReport
+from .pod.words import count
 from .readers import has_arms, locate, read, read_arms, read_runs, texts
 from .results import REPORT_SCHEMA, InputError, ResultSet
 from .roles import split
@@ -279,7 +280,7 @@ def _read_two(sides: Sides) -> tuple[ResultSet, ResultSet]:
         except InputError as error:
             more = len(error.problems) - PROBLEMS_SHOWN
             problems += error.problems[:PROBLEMS_SHOWN]
-            problems += [f"{source}: and {more} more problems"] if more > 0 else []
+            problems += [f"{source}: and {count(more, 'more problem')}"] if more > 0 else []
     if problems:
         raise InputError(problems)
     a, b = found

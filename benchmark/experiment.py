@@ -94,6 +94,8 @@ class InvalidCode(StrEnum):
 
     ARM_NOT_AS_NAMED = "arm_not_as_named"
     CONTROL_MOVED = "control_moved"
+    DEVICE_CHANGED = "device_changed"
+    DEVICE_DIFFERS = "device_differs"
     GPU_DIFFERS = "gpu_differs"
     GPU_SLOWED = "gpu_slowed"
     OTHER_LOAD = "other_load"

@@ -32,11 +32,6 @@ def share(value: float | None) -> str:
     return f"{text.removesuffix('.0')}%"
 
 
-def count(value: int, noun: str) -> str:
-    """Such as "1 round" or "3 rounds"."""
-    return f"{value} {noun}{'' if value == 1 else 's'}"
-
-
 def ratio_text(value: Estimate | None, digits: int = 3) -> str:
     """The ratio with `digits` decimals and its interval, if known: "1.63x [1.52, 1.75]"."""
     if value is None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from . import terms, wording
 from .experiment import ArmRole, Question
 from .pod.cpulist import parse_list
+from .pod.words import count
 from .results import InputError, ResultSet, Scalar
 
 AUTO = "auto"
@@ -48,7 +49,7 @@ def shown_name(arm: str) -> str:
     own, threads = role(arm), split(arm)[1]
     if own is None:
         return arm
-    return terms.arm(own, {}).short + (f", {threads} threads" if threads.isdigit() else "")
+    return terms.arm(own, {}).short + (f", {count(int(threads), 'thread')}" if threads.isdigit() else "")
 
 
 def by_role(arms: Mapping[str, ResultSet]) -> dict[ArmRole, str]:

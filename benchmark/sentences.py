@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from . import terms
 from .decide import decisive
 from .experiment import Contrast, Experiment, Load, Question, Recommendation
-from .figures import count
+from .pod.words import count
 from .roles import COMPARED, STEPS
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from .analysis import ArmCell
 from .measures import arm_cell
 from .pod.cells import Cell
+from .pod.words import count
 from .results import REPORT_SCHEMA, Note, ResultSet
 from .roles import shown_name
 from .wording import note_line
@@ -57,7 +58,7 @@ def to_text(arms: Mapping[str, ResultSet]) -> str:
     """One table per arm; "~" marks a value that was not recorded."""
     parts = []
     for name, arm in summarise(arms)["arms"].items():
-        rounds = "1 round" if arm["rounds"] == 1 else f"{arm['rounds']} rounds"
+        rounds = count(arm["rounds"], "round")
         rows = [["model", "precision", "mode", "batch", "steps", "mean", "p50", "p99", "images/s", "throttled"]]
         rows += [_row(cell) for cell in arm["cells"]]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

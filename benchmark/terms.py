@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from .analysis import Estimate, Verdict
 from .experiment import ArmRole, Experiment, Family, Load, Question, Recommendation
-from .figures import UNKNOWN, count, share
+from .figures import UNKNOWN, share
+from .pod.words import count
 from .results import ResultSet
 from .statistics import INTERIM_ANALYSES
 

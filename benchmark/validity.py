@@ -4,6 +4,7 @@
 - An arm is what its name says, by what its processes read back: CPUs (cpuset.cpus.effective and the affinity mask),
   quota and number of threads.
 - The settings in SETTINGS are equal, except those that are allowed to differ by name.
+- All processes of an arm computed on the same device. A pod that loses its GPU must not go on with the CPU.
 - On a node with one tenant, work of others does not differ much between the arms, nor, as far as the rounds prove it,
   does the speed of a CPU: a program beside one half of a measurement once made it say 5.90x. On a full node the others
   are a part of what is measured.
@@ -26,7 +27,9 @@ from .roles import cpu_count, cpu_limit, number, role, split
 from .statistics import estimate, geometric_mean
 
 GPU = "gpu"
-SETTINGS = (GPU, "driver", "torch", "cudnn", "image_size", "workers")
+DEVICE = "device"
+_OF_DEVICE = frozenset({GPU, "driver", "cudnn", "image_size", "workers"})
+SETTINGS = (DEVICE, GPU, "driver", "torch", "cudnn", "image_size", "workers")
 """Keys of the environment on which arms must agree. The batch size is a part of each cell."""
 OTHERS_PER_CPU = 0.3
 """CPUs that others keep busy, for each CPU that the arm may use: a larger difference is invalid."""
@@ -46,6 +49,7 @@ def invalid(
     allowed = set(allow_different)
     for arm in arms:
         yield from not_as_named(arm)
+        yield from _several_devices(arm)
     for a, b in combinations(arms, 2):
         yield from _settings(a, b, allowed)
         if load is Load.SOLO:
@@ -67,16 +71,30 @@ def values(arm: ResultSet, key: str) -> frozenset[Scalar]:
 
 
 def differing(a: ResultSet, b: ResultSet) -> list[str]:
-    """The settings that both arms know and on which they disagree."""
-    return [key for key in SETTINGS if values(a, key) and values(b, key) and values(a, key) != values(b, key)]
+    """The settings that both arms know and on which they disagree. What follows from another device is not named again."""
+    found = [key for key in SETTINGS if values(a, key) and values(b, key) and values(a, key) != values(b, key)]
+    return [key for key in found if key not in _OF_DEVICE] if DEVICE in found else found
+
+
+_CODES = {DEVICE: InvalidCode.DEVICE_DIFFERS, GPU: InvalidCode.GPU_DIFFERS}
 
 
 def _settings(a: ResultSet, b: ResultSet, allowed: set[str]) -> Iterator[Invalid]:
     for key in differing(a, b):
         if key not in allowed:
-            code = InvalidCode.GPU_DIFFERS if key == GPU else InvalidCode.SETTINGS_DIFFER
+            code = _CODES.get(key, InvalidCode.SETTINGS_DIFFER)
             texts = [", ".join(sorted(map(str, values(arm, key)))) for arm in (a, b)]
             yield Invalid(code, wording.settings_differ(key, (a.where, texts[0]), (b.where, texts[1])))
+
+
+def _several_devices(arm: ResultSet) -> Iterator[Invalid]:
+    """Whether an arm's processes computed on the GPU in some rounds and on the CPU in others."""
+    rounds: dict[str, set[int]] = {}
+    for process in arm.processes:
+        if device := process.environment.get(DEVICE):
+            rounds.setdefault(str(device), set()).add(process.round)
+    if len(rounds) > 1:
+        yield Invalid(InvalidCode.DEVICE_CHANGED, wording.device_changed(arm.label, rounds))
 
 
 def not_as_named(arm: ResultSet) -> Iterator[Invalid]:

@@ -13,6 +13,7 @@ from .analysis import Arm, CauseCode, Estimate, Gap, GradientCode, Trend
 from .experiment import ArmRole
 from .figures import ratio_text
 from .pod.cells import Cell
+from .pod.words import count
 from .results import Note, NoteCode, ResultSet
 from .statistics import GRADIENT_CELLS
 
@@ -49,7 +50,7 @@ _NOTES: Mapping[NoteCode, str] = {
     ),
     NoteCode.NO_SYSTEM_INFO: "{name}: no system_info.txt: only the GPU's name is known of its environment",
     NoteCode.ONE_RUN: "steps of one run are not replicates: an interval needs {first} rounds of fresh processes",
-    NoteCode.PROCESSES_ENDED_EARLY: "{arm}: {ended} of {started} processes ended early; their complete blocks count",
+    NoteCode.PROCESSES_ENDED_EARLY: "{arm}: processes that ended early: {ended} of {started}; their complete blocks count",
     NoteCode.SAME_NUMBERS: "both sides contain the same numbers: is it the same run twice?",
     NoteCode.SEVERAL_GPU_CARDS: "{arm}: several GPU cards ({cards}): cards of one model differ by 2 to 5 %",
     NoteCode.SHIFT_MEASURED: (
@@ -134,6 +135,21 @@ def settings_differ(key: str, a: tuple[str, str], b: tuple[str, str]) -> str:
     )
 
 
+def device_changed(arm: str, rounds: Mapping[str, Iterable[int]]) -> str:
+    """:param rounds: device -> the rounds that computed on it"""
+    where = " and ".join(
+        f"on {_DEVICES.get(device, device)} in round {', '.join(map(str, sorted(numbers)))}"
+        for device, numbers in sorted(rounds.items(), reverse=True)
+    )
+    return (
+        f'The arm "{arm}" computed {where}: its pod lost the GPU. Find out why (diagnose-gpu-pods.yml), and measure the arm '
+        f"again."
+    )
+
+
+_DEVICES = {"cuda": "the GPU", "cpu": "the CPU"}
+
+
 def not_as_named(arm: str, role: ArmRole, findings: Sequence[str]) -> str:
     return (
         f'The arm "{arm}" is not what it stands for ({terms.arm(role, {}).detail}): {"; ".join(findings)}. Correct the pod or '
@@ -145,15 +161,15 @@ NO_QUOTA = "it has no CPU quota"
 
 
 def narrow_mask(cpus: float, quota: float) -> str:
-    return f"it has {cpus:g} CPUs for a quota of {quota:g}, as if they were its own"
+    return f"it has {count(cpus, 'CPU')} for a quota of {quota:g}, as if they were its own"
 
 
 def wide_mask(cpus: float, quota: float) -> str:
-    return f"it has {cpus:g} CPUs for a quota of {quota:g}, so it shares them"
+    return f"it has {count(cpus, 'CPU')} for a quota of {quota:g}, so it shares them"
 
 
 def other_cpus(cpus: float, asked: int) -> str:
-    return f"it has {cpus:g} CPUs, and asked for {asked}"
+    return f"it has {count(cpus, 'CPU')}, and asked for {asked}"
 
 
 def whole_machine(cpus: float) -> str:
@@ -161,7 +177,7 @@ def whole_machine(cpus: float) -> str:
 
 
 def other_threads(found: float, wanted: int) -> str:
-    return f"it ran {found:g} threads, not {wanted}"
+    return f"it ran {count(found, 'thread')}, not {wanted}"
 
 
 def control_moved(control: Estimate) -> str:
@@ -216,7 +232,7 @@ def gradient_conclusion(trends: Sequence[Trend], code: GradientCode) -> str:
 def trend_line(trend: Trend) -> str:
     return (
         f"{trend.precision} {trend.mode}: smallest models {trend.small:.2f}x, largest {trend.large:.2f}x "
-        f"(rank correlation {trend.rho:.2f}, {trend.cells} cells)"
+        f"(rank correlation {trend.rho:.2f}, {count(trend.cells, 'cell')})"
     )
 
 
@@ -250,7 +266,7 @@ def _periods(arm: Arm, *, short: bool = False) -> str:
         return "an unknown number" if time is None else f"{time:.0f} ms of CPU time per second"
     if short:
         return f"{throttled:.0f} of {periods:.0f}" if periods else "none (no quota)"
-    return f"{throttled:.0f} of {periods:.0f} CFS periods"
+    return f"{throttled:.0f} of {count(round(periods), 'CFS period')}"
 
 
 def stalls(gap: Gap, slow_ms: float, fast_ms: float, least_ms: float) -> str:
@@ -268,7 +284,7 @@ def run_delay(gap: Gap, slow: float, fast: float) -> str:
 
 
 def crowded(gap: Gap, threads: int, cpus: float) -> str:
-    return f"{threads} threads on {cpus:g} CPUs {gap.slow.where}"
+    return f"{count(threads, 'thread')} on {count(cpus, 'CPU')} {gap.slow.where}"
 
 
 NO_FIXED_ARM = "no arm with a fixed number of threads shows their part"
@@ -278,13 +294,13 @@ def fixed_threads(gap: Gap, fixed: Arm, threads: float) -> str:
     """What the arm with a fixed number of threads shows."""
     slow, fast = gap.slow, gap.fast
     if fixed == fast:
-        return f"with {threads:g} threads a step takes {fixed.mean_ms:.2f} ms instead of {slow.mean_ms:.2f} ms {slow.where}"
+        return f"with {count(threads, 'thread')} a step takes {fixed.mean_ms:.2f} ms instead of {slow.mean_ms:.2f} ms {slow.where}"
     if fast.mean_ms <= fixed.mean_ms <= slow.mean_ms:
         return (
-            f"with {threads:g} threads a step takes {fixed.mean_ms:.2f} ms, "
+            f"with {count(threads, 'thread')} a step takes {fixed.mean_ms:.2f} ms, "
             f"between {slow.mean_ms:.2f} ms {slow.where} and {fast.mean_ms:.2f} ms {fast.where}"
         )
-    return f"a step takes {fixed.mean_ms:.2f} ms with {threads:g} threads, {slow.mean_ms:.2f} ms {slow.where}"
+    return f"a step takes {fixed.mean_ms:.2f} ms with {count(threads, 'thread')}, {slow.mean_ms:.2f} ms {slow.where}"
 
 
 def waiting(gap: Gap, slow: float, fast: float) -> str:

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from .. import terms
 from ..analysis import CellResult, Estimate, Verdict
 from ..experiment import Contrast, Experiment, Family, FamilyEstimate, Load, Question
-from ..figures import count, share
+from ..figures import share
+from ..pod.words import count
 from ..roles import COMPARED
 from ..statistics import MARGIN
 from . import charts

@@ -14,7 +14,8 @@ from .. import sentences, terms
 from ..analysis import Estimate
 from ..decide import CROWDED
 from ..experiment import DECISIVE, ArmRole, Experiment, Load, Question, Recommendation, Throughput
-from ..figures import count, gpu_minutes, number, share
+from ..figures import gpu_minutes, number, share
+from ..pod.words import count
 from ..roles import COMPARED, STEPS
 from . import charts
 

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from .. import terms
 from ..analysis import Estimate, Verdict
 from ..experiment import ArmRole, Load, Question, Recommendation
-from ..figures import UNKNOWN, count, number
+from ..figures import UNKNOWN, number
+from ..pod.words import count
 from ..results import REPORT_SCHEMA
 from ..roles import COMPARED
 from ..statistics import MARGIN

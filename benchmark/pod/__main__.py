@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python3 -m pod round ...` or `python3 -m pod original ...`.
 
-Exit codes: 0 done; 2 bad arguments, nothing was run; 3 a process failed (no device, no cell timed, ended early) and
-printed the reason; 128 plus the signal's number if a signal ended it.
+Exit codes: 0 done; 2 bad arguments, nothing was run; 3 a process failed (no cell timed, ended early) and printed the
+reason; 5 there is no GPU; 6 there was one, and it does not work any more; 128 plus the signal's number if a signal ended
+it.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import List, NoReturn, Sequence
 from .options import BadArguments, RoundOptions, parse_original, parse_round
 from .original import run_original
 from .rounds import run_rounds
+from .words import count
 
 BAD_ARGUMENTS = 2
 COMMANDS = ("round", "original")
@@ -32,8 +34,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def _refuse(problems: Sequence[str]) -> int:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    print(f"# pod: nothing was run. {count}:", file=sys.stderr)
+    print(f"# pod: nothing was run. {count(len(problems), 'problem')}:", file=sys.stderr)
     for problem in problems:
         print(f"#   {problem}", file=sys.stderr)
     return BAD_ARGUMENTS

@@ -6,6 +6,7 @@ import os
 from typing import Any, Optional
 
 from .environment import SHM
+from .words import count
 
 POOL = 64  # different images; workers fork, so they share one pool
 PREFETCH = 2  # batches in flight per worker, torch's default
@@ -49,8 +50,8 @@ def shm_shortage(free: Optional[int], batch: int, size: int, workers: int, remed
         return None
     state = "is missing" if free is None else f"has {_mb(free)} MB free"
     return (
-        f"{SHM} {state}: {workers} workers that prefetch {PREFETCH} batches of {_mb(batch_bytes(batch, size))} MB each "
-        f"need {_mb(needed)} MB. Mount a memory-backed volume on {SHM} (emptyDir with medium: Memory), or use "
+        f"{SHM} {state}: expected {_mb(needed)} MB for {count(workers, 'worker')}, each with {PREFETCH} batches of "
+        f"{_mb(batch_bytes(batch, size))} MB. Mount a memory-backed volume on {SHM} (emptyDir with medium: Memory), or use "
         f"docker run --shm-size={math.ceil(needed / 1e9)}g{remedy}."
     )
 

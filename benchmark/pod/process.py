@@ -17,9 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from . import cgroup, counters, environment, gpu, loader, measure, models, slots
 from .cells import GRAPH_MODE, Cell, controls, grouped_order, matrix_cells
+from .words import count
 
 SCHEMA = 1
-DONE, NOTHING_TIMED, DEVICE_MISSING = 0, 3, 4
+# Exit codes: with the last three, no further process of the pod can do better.
+DONE, NOTHING_TIMED, NO_TORCH, DEVICE_MISSING, DEVICE_LOST = 0, 3, 4, 5, 6
 DEFAULT_MATRIX = {"cuda": "default", "cpu": "cpu"}
 DEFAULT_IMAGE_SIZE = {"cuda": 224, "cpu": 32}
 DEFAULT_WORKERS = {"cuda": 8, "cpu": 2}
@@ -70,6 +72,10 @@ class DeviceMissing(Exception):
     """The requested device does not exist."""
 
 
+class DeviceLost(Exception):
+    """CUDA worked, and does not any more."""
+
+
 def find_device(torch: Any, requested: str) -> str:
     """`cuda` or `cpu`. Raises DeviceMissing with torch's message if CUDA is requested but has no device."""
     if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
@@ -82,6 +88,22 @@ def find_device(torch: Any, requested: str) -> str:
             f"device cuda: {models.first_line(error)}. Give the pod a GPU and its driver, or use --device cpu."
         ) from error
     return "cuda"
+
+
+def recover(torch: Any, *, cuda: bool) -> None:
+    """Frees memory after a cell failed. Call it when no exception is referenced any more.
+
+    Raises DeviceLost with torch's message if the GPU failed, rather than the cell: it fell off the bus, or its context
+    is corrupt, after which every call fails (cudaErrorECCUncorrectable and others in the CUDA Runtime API).
+    """
+    gc.collect()
+    if not cuda:
+        return
+    try:
+        torch.cuda.empty_cache()
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        raise DeviceLost(f"device cuda stopped working: {models.first_line(error)}") from error
 
 
 class Bench:
@@ -230,14 +252,11 @@ class Bench:
         event.record()
         return event
 
-    def free(self) -> None:
-        """Frees memory after a cell ran out of it. Call it when no exception is referenced any more."""
-        gc.collect()
-        if self.cuda:
-            self.torch.cuda.empty_cache()
-
     def try_cell(self, cell: Cell, model: Any, run: Callable[[Cell, Any], Dict[str, Any]]) -> Dict[str, Any]:
-        """Values of a block, whatever its status; `model` builds or returns the model, `run` is a method of this."""
+        """Values of a block, whatever its status; `model` builds or returns the model, `run` is a method of this.
+
+        Raises DeviceLost.
+        """
         started = {"started": round(time.time(), 3)}
         reason = self.obstacle(cell)
         if reason is not None:
@@ -247,7 +266,7 @@ class Bench:
         except (RuntimeError, ValueError, MemoryError, NotImplementedError) as error:
             status = "oom" if models.is_out_of_memory(error) else "skipped"
             reason = models.first_line(error)
-        self.free()
+        recover(self.torch, cuda=self.cuda)
         return {"status": status, "reason": reason, **started}
 
 
@@ -300,7 +319,7 @@ def _outcome(values: Dict[str, Any]) -> str:
     if values["status"] != "ok":
         return f"{values['status']}: {values['reason']}"
     steps = values["iter_ms"]
-    return f"{len(steps)} steps, mean {sum(steps) / len(steps):.2f} ms"
+    return f"{count(len(steps), 'step')}, mean {sum(steps) / len(steps):.2f} ms"
 
 
 def run_task(task: Task, emit: Emit, began: float) -> int:
@@ -310,7 +329,7 @@ def run_task(task: Task, emit: Emit, began: float) -> int:
         import torchvision
     except ImportError as error:
         print(f"torch and torchvision cannot be imported: {error}. Use an image that has both.", flush=True)
-        return DEVICE_MISSING
+        return NO_TORCH
     try:
         device = find_device(torch, task.device)
     except DeviceMissing as error:
@@ -319,22 +338,28 @@ def run_task(task: Task, emit: Emit, began: float) -> int:
     torch.backends.cudnn.benchmark = True  # as the original
     bench = Bench(torch, torchvision, device, task)
     found = bench.environment
-    print(f"{found['gpu'] or found['cpu_model']}, torch {found['torch']}, {found['threads']} threads", flush=True)
+    print(
+        f"{found['gpu'] or found['cpu_model']}, torch {found['torch']}, {count(torch.get_num_threads(), 'thread')}",
+        flush=True,
+    )
     cells = task.cells
     if cells is None:
         cells = matrix_cells(task.matrix or DEFAULT_MATRIX[device], cuda=bench.cuda, graphs=bench.graphs)
     order = grouped_order(cells, f"{task.run_id} {task.arm} {task.round}")
     control = controls(cells, cuda=bench.cuda, graphs=bench.graphs)
-    if task.place.start_file is not None and not task.warm_up:
-        warm_up_cells(bench, order)  # cuDNN's search takes longer than a slot has
     worked = False
-    for load in (slots.SOLO,) if task.warm_up else task.place.loads:
-        try:
+    try:
+        if task.place.start_file is not None and not task.warm_up:
+            warm_up_cells(bench, order)  # cuDNN's search takes longer than a slot has
+        for load in (slots.SOLO,) if task.warm_up else task.place.loads:
             worked = run_phase(bench, task, load, order, control, emit, began) or worked
-        except slots.NotStarted as error:
-            print(error, flush=True)
-            return NOTHING_TIMED
-        began = time.time()
+            began = time.time()
+    except slots.NotStarted as error:
+        print(error, flush=True)
+        return NOTHING_TIMED
+    except DeviceLost as error:
+        print(error, flush=True)
+        return DEVICE_LOST
     if not worked:
         print("no cell could be timed: see the reasons above", flush=True)
         return NOTHING_TIMED
@@ -353,6 +378,7 @@ def run_phase(
     """Times every cell under one load, or warms the machine; returns whether any cell ran, or was another tenant's.
 
     :raises slots.NotStarted: if nobody announces when the phase begins
+    :raises DeviceLost: if the GPU stops working
     """
     place = task.place
     head = {"schema": SCHEMA, "run_id": task.run_id, "arm": task.arm, "round": task.round, "process": 0}
@@ -368,7 +394,7 @@ def run_phase(
     emit({**head, "kind": "process", "began": round(began, 3), "env": bench.environment})
     if task.warm_up:
         worked = warm_up_cells(bench, order)
-        print(f"warm-up of the machine: {worked} cells ran, nothing counts", flush=True)
+        print(f"warm-up of the machine: {count(worked, 'cell')} ran, nothing counts", flush=True)
     else:
         worked = time_cells(bench, order, lambda line: emit({**head, **line}), control)
     if not worked:

@@ -13,7 +13,7 @@ from typing import IO, Dict, List, NamedTuple, Optional, Sequence, cast
 from . import cgroup
 from .environment import SHM, usable_cpus
 from .options import RoundOptions
-from .process import DEVICE_MISSING, DONE, NOTHING_TIMED, Task, write_all
+from .process import DEVICE_LOST, DEVICE_MISSING, DONE, NO_TORCH, NOTHING_TIMED, Task, write_all
 
 _CHUNK = 1 << 16
 _POLL_S = 0.1
@@ -155,7 +155,7 @@ class Child:
 
 def _ending(code: int) -> Optional[str]:
     """Why a process ended early; None if it printed the reason itself."""
-    if code in (DONE, NOTHING_TIMED, DEVICE_MISSING):
+    if code in (DONE, NOTHING_TIMED, NO_TORCH, DEVICE_MISSING, DEVICE_LOST):
         return None
     if code > 0:
         return f"ended early with exit code {code}: see the reason above"
@@ -166,7 +166,8 @@ def _ending(code: int) -> Optional[str]:
 def run_rounds(options: RoundOptions, descriptors: Sequence[int]) -> int:
     """Times the rounds one after the other and writes their lines to `descriptors`.
 
-    Returns 0, or 3 if any process of a round failed: the rounds after that one are not begun.
+    Returns 0; DEVICE_MISSING if the first process finds no GPU, DEVICE_LOST if a later one does not; or 3 if any process
+    of a round failed otherwise. The rounds after one that failed are not begun.
 
     The first process on a machine is slower in every arm, because its memory and its caches are cold: one that warms
     the machine comes before the first round, if the options say so.
@@ -178,15 +179,19 @@ def run_rounds(options: RoundOptions, descriptors: Sequence[int]) -> int:
         allowed=len(os.sched_getaffinity(0)),
         quota=cgroup.quota_cpus(cgroup.own_group()),
     )
+    had_device = False
     for number in options.rounds:
         order = rotated(settings, options.run_id, number)
         warms = options.warm_up and number == options.rounds[0]
         result = DONE
         for setting, warm_up in [(order[0], True)] * warms + [(setting, False) for setting in order]:
             code = _run_process(_task(options, number, setting, warm_up), setting, writer)
+            if code in (DEVICE_MISSING, DEVICE_LOST):
+                return DEVICE_LOST if had_device else code
+            had_device = had_device or code in (DONE, NOTHING_TIMED)
             if code != DONE:
                 result = NOTHING_TIMED
-            if code == DEVICE_MISSING:
+            if code == NO_TORCH:
                 break
         if result != DONE:
             return result

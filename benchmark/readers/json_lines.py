@@ -36,8 +36,8 @@ from typing import Any, NamedTuple, get_args
 
 from .. import wording
 from ..experiment import Load
-from ..figures import count
 from ..pod.cells import PRECISIONS, Cell
+from ..pod.words import count
 from ..results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
 from ..roles import shown_name
 from .original_log import is_log
@@ -297,7 +297,7 @@ def _block_problems(block: dict[str, Any], *, sound: bool) -> list[str]:
     if not sound:
         return []
     lengths = [
-        f"{key} has {len(block[key])} values: expected {len(block['iter_ms'])}, as iter_ms has. Remove {key}."
+        f"{key} has {count(len(block[key]), 'value')}: expected {len(block['iter_ms'])}, as iter_ms has. Remove {key}."
         for key in _PARTS_KEYS
         if block.get(key) is not None and len(block[key]) != len(block["iter_ms"])
     ]

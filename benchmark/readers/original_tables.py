@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from .. import wording
 from ..pod.cells import PRECISIONS, Cell
+from ..pod.words import count
 from ..results import InputError, Note, NoteCode, Process, ResultSet, Scalar, Timing
 from .original_log import END, MODES, parse_environment, parse_failures
 from .plausible import LEAST_STEPS, LONGEST_MS, SHORTEST_MS, constant, is_constant, unit_problem
@@ -61,7 +62,7 @@ def parse_csv_folder(
             counts = sorted({setup.partition(" x ")[0] for setup in setups})
             if len(counts) == 1 and counts != [str(gpus)]:
                 problems.append(
-                    f"{name}/config.json: is of a run on {gpus} GPUs, the tables are of {counts[0]}: expected those of one "
+                    f"{name}/config.json: is of a run on {count(gpus, 'GPU')}, the tables are of {counts[0]}: expected those of one "
                     f"run, because the batch grows with the GPUs. Remove it, and give the batch with --batch."
                 )
     if problems:
@@ -129,7 +130,7 @@ def _parse_csv(text: str, place: str, problems: list[str]) -> _Columns:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             problems.append(
-                f"{place}: row {number} has {len(row)} values: expected {len(header)}, one per model. "
+                f"{place}: row {number} has {count(len(row), 'value')}: expected {len(header)}, one per model. "
                 f"Remove the row, or run it again."
             )
             continue
@@ -144,7 +145,9 @@ def _parse_csv(text: str, place: str, problems: list[str]) -> _Columns:
                 )
     for model, values in columns.items():
         wrong = [value for value in values if not SHORTEST_MS <= value <= LONGEST_MS]
-        if wrong and (problem := unit_problem(f"{place}: column {model!r}, {len(wrong)} values, first", wrong[0])):
+        if wrong and (
+            problem := unit_problem(f"{place}: column {model!r}, {count(len(wrong), 'value')}, first", wrong[0])
+        ):
             problems.append(problem)
         elif is_constant(values):
             problems.append(f"{place}: column {model!r}: {constant(values)}")

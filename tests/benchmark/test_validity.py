@@ -106,11 +106,34 @@ def test_what_is_not_known_is_not_held_against_an_arm(name: str, environment: Ma
 @pytest.mark.parametrize("key", SETTINGS)
 def test_a_setting_that_differs_is_invalid_unless_it_is_allowed(key: str) -> None:
     a, b = arm("x", {"gpu": "H100", key: "1"}), arm("y", {"gpu": "H100", key: "2"})
-    expected = InvalidCode.GPU_DIFFERS if key == "gpu" else InvalidCode.SETTINGS_DIFFER
+    named = {"gpu": InvalidCode.GPU_DIFFERS, "device": InvalidCode.DEVICE_DIFFERS}
+    expected = named.get(key, InvalidCode.SETTINGS_DIFFER)
     reason = next(iter(invalid([a, b], Load.SOLO, None)))
     assert (reason.code, codes(a, b, allow=[key])) == (expected, [])
     assert f"{key} differs: 1 on x, 2 on y" in reason.text
     assert f"--allow-different {key}" in reason.text
+
+
+ON_GPU: Mapping[str, Scalar] = {"device": "cuda", "gpu": "H100", "driver": "550", "image_size": 224, "workers": 8}
+ON_CPU: Mapping[str, Scalar] = {"device": "cpu", "image_size": 32, "workers": 2}
+
+
+def test_a_side_that_computed_on_the_cpu_is_named_and_what_follows_from_it_is_not() -> None:
+    a, b = arm("x", ON_GPU), arm("y", ON_CPU)
+    (reason,) = invalid([a, b], Load.SOLO, None)
+    assert reason.code == InvalidCode.DEVICE_DIFFERS
+    assert "device differs: cuda on x, cpu on y" in reason.text
+
+
+def test_an_arm_whose_pod_lost_its_gpu_between_two_rounds_is_invalid_even_if_both_arms_did() -> None:
+    def lost(name: str) -> ResultSet:
+        before, after = arm(name, ON_GPU), arm(name, ON_CPU)
+        (first,), (second,) = before.processes, after.processes
+        return replace(before, processes=(first, replace(second, round=2)))
+
+    found = list(invalid([lost("x"), lost("y")], Load.SOLO, None))
+    assert [reason.code for reason in found] == [InvalidCode.DEVICE_CHANGED] * 2
+    assert 'The arm "x" computed on the GPU in round 1 and on the CPU in round 2' in found[0].text
 
 
 def test_a_setting_that_one_side_does_not_know_is_no_difference() -> None:

@@ -110,6 +110,8 @@ JSON_LINES = {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "
 _STARTS = ("v2_playbook_on_task_start", "v2_playbook_on_handler_task_start", "v2_runner_on_start")
 _RESULTS = ("v2_runner_on_ok", "v2_runner_on_failed", "v2_runner_on_unreachable", "v2_runner_on_skipped")
 _FACTS = "kubepin_"
+_LISTS_OF_PROBLEMS = ("problems", "blocked", "unchecked")
+"""In results and facts (docs/facts.md)."""
 _TAIL = 600
 
 
@@ -227,7 +229,8 @@ class AnsibleRun:
 
 def problems_in(results: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Code -> text of all problems in results of kubepin's modules, or in its facts."""
-    return {problem["code"]: problem["text"] for result in results for problem in result.get("problems") or ()}
+    lists = (result.get(name) or () for result in results for name in _LISTS_OF_PROBLEMS)
+    return {problem["code"]: problem["text"] for problems in lists for problem in problems}
 
 
 def find_problem(found: Mapping[str, str], *codes: str) -> str:

@@ -124,6 +124,8 @@ def test_a_run_without_a_result_is_no_success() -> None:
 
 
 def test_a_problem_is_found_by_its_code_and_its_absence_fails() -> None:
+    found = base.problems_in([{"problems": [LOCKED]}, {}, {"blocked": [IN_USE]}])
+    assert found.keys() == {"node_locked", "node_in_use"}
     found = base.problems_in([{"problems": [LOCKED]}, {}])
     assert base.find_problem(found, "another_run_active", "node_locked") == LOCKED["text"]
     with pytest.raises(base.CheckFailed, match="expected the problem node_in_use, found"):

@@ -16,7 +16,13 @@ def test_a_batch_of_64_has_38_mb() -> None:
 def test_too_little_shared_memory_is_reported_with_figures_and_remedy(free: int | None) -> None:
     said = shm_shortage(free, 64, 224, 8, ", or fewer --workers")
     assert said is not None
-    for part in ("need 655.1 MB", "8 workers", "medium: Memory", "--shm-size=1g", "or fewer --workers"):
+    for part in (
+        "expected 655.1 MB for 8 workers",
+        "8 workers",
+        "medium: Memory",
+        "--shm-size=1g",
+        "or fewer --workers",
+    ):
         assert part in said
     assert ("is missing" if free is None else f"has {free / 1e6:.1f} MB free") in said
 

@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmark.pod.environment import usable_cpus
+from benchmark.pod.process import DeviceLost, recover
 from benchmark.pod.rounds import Lines, Setting, child_environment, rotated, thread_settings
 
 LEAST = ["round", "--run-id", "r1", "--arm", "none", "--round", "1"]
@@ -110,6 +112,57 @@ def test_no_torch_is_said_once(run: Run, fake_torch: Callable[[str], Path]) -> N
     assert done.returncode == 3
     assert done.stdout.count("torch and torchvision cannot be imported: No module named torch") == 1
     assert all(line.startswith("# ") for line in done.stdout.splitlines())
+
+
+# Finds a GPU in its first process only, and ends as soon as it has found one.
+ONE_PROCESS_HAS_A_GPU = """
+import os
+FIRST = not os.path.exists("seen")
+open("seen", "w").close()
+class cuda:
+    def init():
+        if not FIRST or os.path.exists("never"):
+            raise RuntimeError("No CUDA GPUs are available")
+    def get_device_name(_):
+        raise SystemExit(3)
+"""
+
+
+@pytest.fixture
+def fake_cuda(fake_torch: Callable[[str], Path]) -> Path:
+    folder = fake_torch(ONE_PROCESS_HAS_A_GPU)
+    (folder / "torchvision.py").touch()
+    return folder
+
+
+def test_without_a_gpu_that_was_asked_for_nothing_is_measured_on_the_cpu(
+    run: Run, fake_cuda: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "never").touch()
+    done = run(*LEAST, "--device", "cuda", path=fake_cuda)
+    assert done.returncode == 5
+    assert done.stdout.count("device cuda: No CUDA GPUs are available") == 1
+
+
+def test_a_gpu_that_goes_away_between_two_processes_ends_the_measurement(run: Run, fake_cuda: Path) -> None:
+    done = run(*LEAST[:-1], "1,2", "--device", "cuda", "--threads", "auto,1", path=fake_cuda)
+    assert done.returncode == 6
+    assert done.stdout.count("device cuda: No CUDA GPUs are available") == 1
+
+
+def cuda_that(works: bool) -> SimpleNamespace:
+    def call() -> None:
+        if not works:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be")
+
+    return SimpleNamespace(cuda=SimpleNamespace(empty_cache=call, synchronize=call))
+
+
+def test_a_gpu_that_stops_working_is_not_taken_for_a_cell_that_fails() -> None:
+    recover(cuda_that(works=True), cuda=True)
+    recover(cuda_that(works=False), cuda=False)
+    with pytest.raises(DeviceLost, match=r"device cuda stopped working: CUDA error: unspecified launch failure$"):
+        recover(cuda_that(works=False), cuda=True)
 
 
 def test_a_process_that_dies_is_named_with_its_signal(run: Run, fake_torch: Callable[[str], Path]) -> None:

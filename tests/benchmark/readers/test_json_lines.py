@@ -41,7 +41,7 @@ def test_json_lines() -> None:
     assert result.environment == {"gpu": "NVIDIA H200", "threads": "12, 128"}
     assert result.notes == (
         Note(NoteCode.LAST_LINE_CUT, "f:6: the last line is incomplete and was ignored"),
-        Note(NoteCode.PROCESSES_ENDED_EARLY, "x: 2 of 2 processes ended early; their complete blocks count"),
+        Note(NoteCode.PROCESSES_ENDED_EARLY, "x: processes that ended early: 2 of 2; their complete blocks count"),
     )
 
 
@@ -214,7 +214,7 @@ LINE_OUT = "Correct it, or remove the line."
         ),
         pytest.param(
             lines(BLOCK | {"wait_ms": [1.0]}),
-            ["f:1: wait_ms has 1 values: expected 2, as iter_ms has. Remove wait_ms."],
+            ["f:1: wait_ms has 1 value: expected 2, as iter_ms has. Remove wait_ms."],
             id="lengths",
         ),
         pytest.param(

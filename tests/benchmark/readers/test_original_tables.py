@@ -42,7 +42,7 @@ def test_the_original_folder(published: Path) -> None:
             [
                 f"run/{TABLE}: row 3, column 'resnet34': 'n/a' is not a number: expected ms. "
                 "Remove the column, or run it again.",
-                f"run/{TABLE}: row 4 has 1 values: expected 2, one per model. Remove the row, or run it again.",
+                f"run/{TABLE}: row 4 has 1 value: expected 2, one per model. Remove the row, or run it again.",
             ],
             id="no-number-and-short-row",
         ),
@@ -133,7 +133,7 @@ def test_the_original_folder(published: Path) -> None:
             {TABLE.replace("A_1", "A_4"): "resnet18\n20\n"},
             CONFIG,
             [
-                "run/config.json: is of a run on 1 GPUs, the tables are of 4: expected those of one run, because the batch "
+                "run/config.json: is of a run on 1 GPU, the tables are of 4: expected those of one run, because the batch "
                 "grows with the GPUs. Remove it, and give the batch with --batch."
             ],
             id="config-of-another-number-of-gpus",

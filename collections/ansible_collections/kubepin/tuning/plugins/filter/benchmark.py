@@ -26,5 +26,6 @@ class FilterModule:
             "comparison_fact": facts.comparison_fact,
             "benchmark_statistics": facts.benchmark_statistics,
             "benchmark_summary": benchmark_summary,
+            "plan_with_measurement": facts.with_measurement,
             "measurement_progress": progress.measurement_progress,
         }

@@ -67,6 +67,13 @@ options:
     type: list
     elements: str
     default: [auto, cpus]
+  device:
+    description:
+      - What PyTorch computes on. V(auto) is V(cuda) if the pod gets O(gpus), and V(cpu) if not.
+      - With V(cuda), a pod that has no GPU, or loses it, fails. It never goes on with the CPU.
+    type: str
+    choices: [auto, cuda, cpu]
+    default: auto
   arguments:
     description: Other arguments for the program in the pod.
     type: list
@@ -297,9 +304,10 @@ benchmark:
       type: str
     failure_code:
       description:
-        - RV(benchmark.failure) as a code, one of C(no_free_gpu), C(unschedulable), C(image), C(rejected), C(refused),
-          C(start), C(out_of_memory), C(shared_memory), C(evicted), C(deadline), C(deleted), C(node_lost),
-          C(arguments), C(nothing_timed), C(program), C(incomplete), C(timeout), C(interrupted), C(api), C(request).
+        - RV(benchmark.failure) as a code, one of C(no_free_gpu), C(gpu_missing), C(gpu_lost), C(unschedulable), C(image),
+          C(rejected), C(refused), C(start), C(out_of_memory), C(shared_memory), C(evicted), C(deadline), C(deleted),
+          C(node_lost), C(arguments), C(nothing_timed), C(program), C(incomplete), C(timeout), C(interrupted), C(api),
+          C(request).
           None if it did not fail.
       type: str
       sample: no_free_gpu
@@ -405,6 +413,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "arm": {"type": "str", "required": True},
     "rounds": {"type": "list", "elements": "int", "required": True},
     "threads": {"type": "list", "elements": "str", "default": ["auto", "cpus"]},
+    "device": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
     "arguments": {"type": "list", "elements": "str", "default": []},
     "loads": {"type": "list", "elements": "str", "choices": list(LOADS), "default": [SOLO]},
     "tenants": {"type": "int", "default": 0},

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, joined, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import (
+    Problem,
+    joined,
+    system_error,
+    to_dicts,
+)
 
 _TAIL_LINES = 15
 
@@ -52,6 +57,6 @@ def causes(exc: BaseException) -> t.Tuple[Problem, ...]:
     """Why something failed: the problems of a TuningError, or one that quotes any other exception."""
     if isinstance(exc, TuningError):
         return exc.problems
-    subject = str(exc.filename) if isinstance(exc, OSError) and exc.filename else ""
-    finding = str(exc.strerror) if isinstance(exc, OSError) and exc.strerror else str(exc)
-    return (Problem("system_error", f"{subject}:" if subject else "", finding or type(exc).__name__),)
+    if isinstance(exc, OSError):
+        return (system_error(exc),)
+    return (Problem("system_error", "", str(exc) or type(exc).__name__),)

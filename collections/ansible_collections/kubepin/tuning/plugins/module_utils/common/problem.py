@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import typing as t
 from dataclasses import asdict, dataclass
 
@@ -61,6 +62,31 @@ def problems_of(result: t.Mapping[str, t.Any]) -> t.List[Problem]:
 def module_failed(message: str) -> Problem:
     """The problem of a module that failed without one of its own."""
     return Problem("module_failed", "", message)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room on its file system (`df -h`, and `df -i` for inodes).",
+    errno.EDQUOT: "Make room within the disk quota of its user, or raise the quota.",
+    errno.EROFS: "Its file system is mounted read-only: look for disk errors (`dmesg`), and mount it writable again.",
+    errno.EACCES: "Give the user of the run access to the file and the folders above it (`namei -l`).",
+    errno.EPERM: "Look for what protects it: its owner, the flag immutable (`lsattr`), SELinux or AppArmor.",
+    errno.ENOENT: "Create it, or correct the path.",
+    errno.ENOTDIR: "A part of the path is not a folder: correct the path, or move that file away.",
+    errno.EISDIR: "A folder is in the place of the file: correct the path, or move the folder away.",
+    errno.EIO: "The disk or its controller fails: look for disk errors (`dmesg`).",
+    errno.ETXTBSY: "A program runs from it: end that program.",
+    errno.EMFILE: "Raise the limit of open files (`ulimit -n`).",
+    errno.ENFILE: "Raise the machine's limit of open files (`sysctl fs.file-max`).",
+    errno.ENOMEM: "Free memory, or end other programs.",
+}
+"""Number of an error of the kernel -> what to do (errno(3))."""
+
+
+def system_error(error: OSError) -> Problem:
+    """What the kernel refused, in its own words, with the file if it names one."""
+    subject = f"{error.filename}:" if error.filename else ""
+    finding = error.strerror or str(error) or type(error).__name__
+    return Problem("system_error", subject, str(finding), _REMEDIES.get(error.errno or 0, ""))
 
 
 def joined(problems: t.Iterable[Problem]) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.words import counted
+
+__all__ = ["counted", "duration", "listed"]
+
 
 def duration(seconds: float) -> str:
     """A duration as text, such as 8 s, 3 min 5 s, 2 h 10 min."""
@@ -19,8 +23,3 @@ def listed(names: Sequence[str], most: int) -> str:
     """The first *most* names, separated by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as 1 node or 2 nodes."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,6 +8,7 @@ import typing as t
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.start_errors import Cause
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.words import counted
 
 _LINE = 400
 """Characters of a log line that a problem shows."""
@@ -354,7 +355,7 @@ def reserved_too_high(reserved: str, online: int, minor: int) -> Problem:
     return Problem(
         "reserved_cpus_too_high",
         f'reservedSystemCPUs "{reserved}"',
-        f"is refused: with {online} CPUs online, kubelet 1.{minor} takes numbers below {online} only",
+        f"is refused: with {counted(online, 'CPU')} online, kubelet 1.{minor} takes numbers below {online} only",
         "Reserve lower ones, or upgrade to 1.22.",
     )
 

@@ -20,6 +20,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark i
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.progress import ANALYSES, MOST_ROUNDS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems, with_waived
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 GroupRound = tuple[str, int]
@@ -340,6 +342,22 @@ def _outcome(runs: Mapping[str, Data]) -> Outcome:
     return Outcome.PARTLY_MEASURED if begun else Outcome.NOT_BEGUN
 
 
+def with_measurement(plan: Data, benchmark: Data, label: str, accept: bool) -> dict[str, Any]:
+    """The fact `kubepin_plan`, with a problem if the node would be switched and the measurement before is not complete.
+
+    After the switch it could not be made up for: the old policy is gone.
+
+    :param benchmark: the fact `kubepin_benchmark`
+    :param label: of the measurement before the switch
+    :param accept: whether to switch the node anyway, with a note
+    """
+    run: Data = benchmark["runs"][label]
+    if not plan["changed"] or run["complete"]:
+        return dict(plan)
+    problem = wording.not_measured_before([cause["text"] for cause in run["problems"]], benchmark["run"])
+    return with_waived(plan, problem) if accept else with_problems(plan, [problem])
+
+
 def _main_arms(asked: Sequence[Data], measured: Sequence[str]) -> dict[str, str]:
     """For each group, the measured arm to compare: the one with torch's default number of threads, else the first."""
     chosen = {}
@@ -429,8 +447,9 @@ def benchmark_summary(facts: Mapping[str, Data], comparisons: Mapping[str, Data]
     if not measured:
         return []
     failed = [host for host in measured if facts[host]["problems"] or (comparisons.get(host) or {}).get("problems")]
-    nodes = f"{len(measured)} node{'s' if len(measured) != 1 else ''}"
-    lines = [f"benchmark: {nodes}: {len(measured) - len(failed)} measured, {len(failed)} with problems"]
+    lines = [
+        f"benchmark: {counted(len(measured), 'node')}: {len(measured) - len(failed)} measured, {len(failed)} with problems"
+    ]
     lines += [f"  {line}" for line in _nodes_table(measured, comparisons)]
     width = max(map(len, measured))
     for host in measured:
@@ -488,11 +507,7 @@ def _host_lines(fact: Data, comparison: Data) -> list[str]:
     for label, run in fact["runs"].items():
         if run["arms"]:
             found = [(arm, run["arms"][arm]) for arm in natural_sort(run["arms"])]
-            arms = "; ".join(f"{own.get('shown_name', arm)}: {_rounds(own['rounds'])}" for arm, own in found)
+            arms = "; ".join(f"{own.get('shown_name', arm)}: {counted(own['rounds'], 'round')}" for arm, own in found)
             lines.append(f"{label}: policy {run['policy']}: {arms}; {run['folder']}")
     lines += [f"PROBLEM {problem['text']}" for problem in (*fact["problems"], *(comparison.get("problems") or ()))]
     return lines or ["nothing was measured"]
-
-
-def _rounds(count: int) -> str:
-    return f"{count} round{'s' if count != 1 else ''}"

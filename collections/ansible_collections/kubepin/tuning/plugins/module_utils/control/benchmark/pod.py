@@ -37,6 +37,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.ver
     managed_pod,
     pod_name,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 CONTAINER = "benchmark"
 JSON_START = '{"schema"'
@@ -63,7 +64,7 @@ _REJECTIONS = {
 }
 _NO_ROOM = "Pods that run there hold it: wait for them, or ask for less"
 _BAD_IMAGE = frozenset({"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"})
-_ARGUMENTS_REFUSED, _NOTHING_TIMED, _BUS_ERROR = 2, 3, 135
+_ARGUMENTS_REFUSED, _NOTHING_TIMED, _DEVICE_MISSING, _DEVICE_LOST, _BUS_ERROR = 2, 3, 5, 6, 135
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ class PodRequest:
     slot_seconds: float = 6.0
     tenants: int = 0
     tenant: int = 0
+    device: str = "auto"
+
+    @property
+    def computes_on(self) -> str:
+        """``cuda`` or ``cpu``: without a word, what the pod gets. Never left to torch, which takes a CPU if a GPU is lost."""
+        return ("cuda" if self.gpus else "cpu") if self.device == "auto" else self.device
 
     @property
     def shares_node(self) -> bool:
@@ -311,8 +318,8 @@ def no_room(node: Mapping[str, t.Any], others: Sequence[Mapping[str, t.Any]], re
     most = int((left - Fraction(request.tenants, 1000)) / request.tenants)
     return Failure(
         "unschedulable",
-        f"node {request.node} has {_number(left)} CPUs free, not enough for {request.tenants} benchmark pods with cpu "
-        f"{request.cpu} each: set `cpu` to {most} or less, or free some.",
+        f"node {request.node} has {counted(float(left), 'CPU')} free, not enough for {counted(request.tenants, 'benchmark pod')} "
+        f"with cpu {request.cpu} each: set `cpu` to {most} or less, or free some.",
     )
 
 
@@ -326,6 +333,7 @@ def command(request: PodRequest) -> list[str]:
     """The program's command line."""
     line = ["python3", "-m", "pod", "round", "--run-id", request.run_id, "--arm", request.arm]
     line += ["--round", ",".join(map(str, request.rounds)), "--threads", ",".join(request.threads)]
+    line += ["--device", request.computes_on]
     if request.shares_node:
         loads = load_order(measured_loads(request.loads, max(1, request.tenants)), request.run_id, request.rounds[0])
         line += ["--tenant", str(request.tenant), "--tenants", str(max(1, request.tenants)), "--load", ",".join(loads)]
@@ -484,6 +492,18 @@ def _exit_failure(ended: Mapping[str, t.Any], request: PodRequest, others: Seque
         return Failure("arguments", f"the benchmark refuses its arguments: {output}")
     if code == _NOTHING_TIMED:
         return Failure("nothing_timed", f"the benchmark on node {request.node} could time nothing: {output}")
+    if code == _DEVICE_MISSING:
+        return Failure(
+            "gpu_missing",
+            f"{_who(request)} got {request.gpus} {request.gpu_resource}, and PyTorch finds no GPU: {output} "
+            "Name an `image` whose PyTorch supports CUDA, or the `runtime_class` of the GPUs; `device` cpu times the CPU.",
+        )
+    if code == _DEVICE_LOST:
+        return Failure(
+            "gpu_lost",
+            f"{_who(request)} lost its GPU while it measured: {output} diagnose-gpu-pods.yml finds what takes GPUs from "
+            "running pods; Xid lines in the kernel's log name failures of the GPU itself.",
+        )
     if code == _BUS_ERROR or "Bus error" in output or "bus error" in output:
         limit = request.shm_size or request.memory
         return Failure(

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 
 def setting_invalid(name: str, value: object, expected: str) -> Problem:
@@ -66,7 +68,7 @@ def other_policy(folder: str, node: str, begun: str, now: str, lacking: int, ask
     return Problem(
         "other_policy",
         f"the measurement in {folder}",
-        f'began with the CPU manager policy "{begun}" and lacks {lacking} of {asked} rounds, and node {node} has "{now}" now',
+        f'began with the CPU manager policy "{begun}" and lacks {lacking} of {counted(asked, "round")}, and node {node} has "{now}" now',
         "The complete rounds are used. To measure the others, restore the policy; otherwise start another run.",
     )
 
@@ -110,6 +112,21 @@ def library_missing(name: str) -> Problem:
         f"the Python library {name}",
         "is missing on the control node: expected what the requirements.txt of kubepin lists",
         "Install it for the Python that runs Ansible.",
+    )
+
+
+def not_measured_before(causes: Sequence[str], run: str) -> Problem:
+    """:param causes: the texts of what prevented the measurement
+    :param run: its name, with which another run continues it
+    """
+    why = " ".join(causes)
+    return Problem(
+        "not_measured_before",
+        "the measurement before the switch",
+        f"is not complete: {why}" if why else "is not complete",
+        f"Remove the cause and run again with -e kubepin_run={run}, which measures only what is missing. To switch the "
+        "node without it, set gpu_benchmark_accept_unmeasured.",
+        waivable=True,
     )
 
 

@@ -113,6 +113,6 @@ def _then(target: int | None, ending: Ending | None, limits: Data, seconds_left:
     return {
         Ending.PRECISE: "This is as precise as asked for.",
         Ending.INVALID: "More rounds cannot make it valid.",
-        Ending.BUDGET: f"Another round would exceed the budget of {budget} minutes: raise it for more precision.",
+        Ending.BUDGET: f"Another round would exceed the budget of {counted(budget, 'minute')}: raise it for more precision.",
         Ending.ROUNDS: f"That is the most rounds that may be measured ({limits['rounds']}).",
     }[ending]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 CONTAINER = "probe"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -363,7 +364,7 @@ def _container_state(status: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
 
 
 def _wants(request: ProbeRequest) -> str:
-    cpus = f"{request.cpus} whole CPU{'s' if request.cpus != 1 else ''}"
+    cpus = counted(request.cpus, "whole CPU")
     return f"{cpus} and {request.gpus} {request.gpu_resource}" if request.gpus else cpus
 
 

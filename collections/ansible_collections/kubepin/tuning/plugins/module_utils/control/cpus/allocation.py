@@ -22,6 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.alignm
     unexpected,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Cpu, Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 CpuSet = t.FrozenSet[int]
 
@@ -212,7 +213,7 @@ def reserved_of(machine: Machine, minor: int, options: t.FrozenSet[str], count: 
     try:
         return _take(machine, Rules(minor, frozenset(), options), machine.cpus, count).cpus
     except Refused as exc:
-        raise AllocationError(f"{count} CPUs cannot be reserved: {exc}.", value=count) from exc
+        raise AllocationError(f"{counted(count, 'CPU')} cannot be reserved: {exc}.", value=count) from exc
 
 
 @dataclass

@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 _MOST_TOLD = 10
 
@@ -77,7 +78,7 @@ def too_few_cores(cores: int, online: str) -> Problem:
     return Problem(
         "too_few_cores",
         "this node",
-        f"has {cores} core{'s' if cores != 1 else ''} online (CPUs {online or 'unknown'}), and the static policy needs one for the "
+        f"has {counted(cores, 'core')} online (CPUs {online or 'unknown'}), and the static policy needs one for the "
         "system and one for pods",
         "Leave the node out with --limit.",
     )
@@ -104,7 +105,7 @@ def count_splits_core(count: int, threads: str, lower: int, higher: int) -> Prob
 def isolated_needed(needed: int, system: str, isolated: str) -> Problem:
     return Problem(
         "reserved_cpus_isolated",
-        f"a reservation of {needed} CPUs",
+        f"a reservation of {counted(needed, 'CPU')}",
         f"takes more than the CPUs on which the system runs ({system}): the others are isolated (isolcpus: {isolated})",
         "Lower reserved_cpu_count, or the node's kubeReserved and systemReserved; name the CPUs in reserved_cpus; or boot with fewer "
         "isolated CPUs.",
@@ -114,7 +115,7 @@ def isolated_needed(needed: int, system: str, isolated: str) -> Problem:
 def count_leaves_nothing(needed: int, online: str) -> Problem:
     return Problem(
         "no_cpu_left_for_pods",
-        f"a reservation of {needed} CPUs",
+        f"a reservation of {counted(needed, 'CPU')}",
         f"leaves no core for pods (online: {online})",
         "Lower reserved_cpu_count, or the node's kubeReserved and systemReserved.",
     )

@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Core, CpuSet, Topology
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 AUTO = "auto"
 _MOST_ROUNDED = 8
@@ -73,9 +74,9 @@ def reservation_reasons(
         many = f"reserved_cpu_count is {count}."
     else:
         many = (
-            f"{auto_millicores(online):.0f} millicores for {online} CPUs online (6 % of the first, 1 % of the second, 0.5 % of the next "
-            f"two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in whole "
-            f"{_units(topology, reservation.cpus, spread)}: {total} CPU{'s' * (total != 1)}."
+            f"{auto_millicores(online):.0f} millicores for {counted(online, 'CPU')} online (6 % of the first, 1 % of the second, 0.5 % of "
+            f"the next two, 0.25 % of the rest); kubeReserved and systemReserved ask for {millicores_configured}. The larger of both, in "
+            f"whole {_units(topology, reservation.cpus, spread)}: {counted(total, 'CPU')}."
         )
     return [many, _why_these(topology, reservation.cpus, spread)]
 
@@ -280,7 +281,7 @@ def _numbers(values: t.Iterable[t.Optional[int]]) -> t.List[int]:
 
 def _describe(topology: Topology, taken: t.Sequence[Core]) -> str:
     """A description such as ``1 core, L3 0, NUMA 0, no GPU``; unknown parts are left out."""
-    parts = [f"{len(taken)} core" + ("s" if len(taken) != 1 else "")]
+    parts = [counted(len(taken), "core")]
     l3 = _numbers(core.l3 for core in taken)
     if l3:
         parts.append(f"L3 {format_cpuset(l3)}")
@@ -288,5 +289,5 @@ def _describe(topology: Topology, taken: t.Sequence[Core]) -> str:
     if nodes:
         gpus = sum(_gpus_on(topology, node) for node in nodes)
         parts.append(f"NUMA {format_cpuset(nodes)}")
-        parts.append(f"{gpus} GPU" + ("s" if gpus != 1 else "") if gpus else "no GPU")
+        parts.append(counted(gpus, "GPU") if gpus else "no GPU")
     return ", ".join(parts)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
+
 Data = Mapping[str, Any]
 
 _GAP = "   "
@@ -22,7 +24,7 @@ def gpu_loss_text(nodes: Sequence[Data]) -> str:
     states = [container["state"] for _unused, container in found]
     counts = ", ".join(f"{states.count(state)} {words}" for state, words in _STATES.items())
     lines = [
-        f"kubepin: {len(found)} running containers with a GPU on {len(nodes)} node{'s' * (len(nodes) != 1)}: {counts}. Nothing was changed."
+        f"kubepin: {counted(len(found), 'running container')} with a GPU on {counted(len(nodes), 'node')}: {counts}. Nothing was changed."
     ]
     for node, container in found:
         if container["state"] == "kept":

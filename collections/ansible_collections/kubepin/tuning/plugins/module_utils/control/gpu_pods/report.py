@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.au
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS, claimed_devices
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.outlook import forecast_lines
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import CLAIM, REASONS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -30,8 +31,8 @@ def gpu_pods_text(audit: Data) -> str:
     summary = audit["summary"]
     grades = ", ".join(f"{count} {grade}" for grade, count in summary["risk"].items())
     lines = [
-        f"kubepin: {summary['pods']} GPU pods: {summary['exclusive']} with exclusive CPUs, {summary['not_exclusive']} not."
-        f" Risk of losing the GPU: {grades}. {summary['finished']} finished ones are left out."
+        f"kubepin: {counted(summary['pods'], 'GPU pod')}: {summary['exclusive']} with exclusive CPUs, {summary['not_exclusive']} not."
+        f" Risk of losing the GPU: {grades}. Finished and left out: {summary['finished']}."
     ]
     gpus = ", ".join(f"{KINDS[kind]} {count}" for kind, count in summary["gpus"].items() if count)
     if gpus:
@@ -39,9 +40,8 @@ def gpu_pods_text(audit: Data) -> str:
     drivers, unknown = claimed_devices(audit["pods"])
     if drivers or unknown:
         words = [f"{driver} {count}" for driver, count in drivers.items()]
-        lines.append(
-            f"  devices of claims: {', '.join([*words, *([f'unknown of {unknown} claims'] if unknown else [])])}"
-        )
+        words += [f"unknown of {counted(unknown, 'claim')}"] if unknown else []
+        lines.append(f"  devices of claims: {', '.join(words)}")
     groups: dict[tuple[Any, ...], list[Data]] = {}
     for pod in audit["pods"]:
         if not pod["exclusive"] or pod["risk"]["grade"] != "none":
@@ -98,9 +98,10 @@ def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
     summary = audit["summary"]
     risky = summary["pods"] - summary["risk"]["none"]
     if fail_on == "at_risk" and risky:
-        return f"{risky} of {summary['pods']} GPU pods may lose their GPU, or it is unknown whether they do."
+        return f"{risky} of {counted(summary['pods'], 'GPU pod')} may lose their GPU, or it is unknown whether they do."
     if fail_on == "not_exclusive" and summary["not_exclusive"]:
-        return f"{summary['not_exclusive']} of {summary['pods']} GPU pods have containers without exclusive CPUs."
+        pods = counted(summary["pods"], "GPU pod")
+        return f"Containers without exclusive CPUs are in {summary['not_exclusive']} of {pods}."
     return ""
 
 
@@ -118,7 +119,7 @@ def _cells(pods: Sequence[Data]) -> list[str]:
     nodes = {pod["node"] for pod in pods}
     return [
         f"{namespace}/{pods[0]['name']}" + (f" and {len(pods) - 1} more" if len(pods) > 1 else ""),
-        f"{len(nodes)} nodes" if len(nodes) > 1 else pods[0]["node"] or "no node yet",
+        counted(len(nodes), "node") if len(nodes) > 1 else pods[0]["node"] or "no node yet",
         owner or ("bare pods" if len(pods) > 1 else "bare pod"),
         qos,
         risk,
@@ -131,9 +132,7 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 def _container_line(container: Data) -> str:
     hint = "; no OMP_NUM_THREADS" if container["no_thread_count"] else ""
-    return (
-        f"{container['kind']} {container['name']}, {container['cpus']:g} CPUs: {', '.join(container['reasons'])}{hint}"
-    )
+    return f"{container['kind']} {container['name']}, {counted(float(container['cpus']), 'CPU')}: {', '.join(container['reasons'])}{hint}"
 
 
 def _legend(audit: Data) -> list[str]:
@@ -169,7 +168,7 @@ def _owner_lines(audit: Data) -> list[str]:
     if not owners:
         return []
     cost = _costs(summary["cpus_per_node"])
-    lines = [f"patches: {summary['patches']} of {summary['owners']} templates; all together cost {cost}"]
+    lines = [f"patches: {summary['patches']} of {counted(summary['owners'], 'template')}; all together cost {cost}"]
     for owner in owners:
         words = [*_patch_words(owner), *(problem["text"].rstrip(".") for problem in owner["problems"])]
         lines.append(f"  {owner['namespace']} {owner['kind']}/{owner['name']}: " + "; ".join(words))
@@ -193,7 +192,12 @@ def _patch_words(owner: Data) -> list[str]:
 
 def _costs(cpus_per_node: Data) -> str:
     where = {node: f"for pods {node}" if node == NOT_SCHEDULED else f"on {node}" for node in cpus_per_node}
-    return ", ".join(f"{cpus:+g} CPUs {where[node]}" for node, cpus in cpus_per_node.items() if cpus) or "nothing now"
+    return ", ".join(f"{_more(cpus)} {where[node]}" for node, cpus in cpus_per_node.items() if cpus) or "nothing now"
+
+
+def _more(cpus: float) -> str:
+    """Such as "+2 CPUs" or "-1 CPU"."""
+    return ("-" if cpus < 0 else "+") + counted(float(abs(cpus)), "CPU")
 
 
 def _name(owner: Data) -> str:

@@ -31,6 +31,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.po
     match_resources,
     policy_object,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -114,7 +115,10 @@ def gpu_pod_threads_text(pods: Sequence[Data]) -> str:
         f"  {namespace}/{names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") + f"   {set_}"
         for (namespace, set_), names in groups.items()
     ]
-    head = f"kubepin: in {len(pods)} running GPU pods, the policy would have set the number of threads. They stay as they are."
+    head = (
+        f"kubepin: the policy would have set the number of threads in {counted(len(pods), 'running GPU pod')}. Running pods stay as "
+        "they are."
+    )
     return "\n".join([head, *lines])
 
 

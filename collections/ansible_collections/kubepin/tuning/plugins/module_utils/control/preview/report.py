@@ -203,8 +203,8 @@ def _node_lines(preview: Data) -> list[str]:
                 ),
             ]
         ),
-        f"  room for pods of {size} CPUs: {room['anywhere']} anywhere; each inside one NUMA node {room['numa_nodes']}, inside one L3 group "
-        f"{room['l3_groups']}, beside a GPU {room['beside_gpu']}",
+        f"  room for pods of {counted(size, 'CPU')}: {room['anywhere']} anywhere; each inside one NUMA node {room['numa_nodes']}, "
+        f"inside one L3 group {room['l3_groups']}, beside a GPU {room['beside_gpu']}",
         "",
         *preview["drawing"],
         f"  {_LEGEND}",
@@ -285,20 +285,25 @@ def _advice_lines(preview: Data) -> list[str]:
         if not preview["largest_inside"]:
             return ["  advice: none is needed. The node has one NUMA node and one L3 group: every pod is inside.", ""]
         return [
-            f"  advice: none. Pods of {size} CPUs fit into no L3 group or NUMA node that is one of several here. Set "
+            f"  advice: none. Pods of {counted(size, 'CPU')} fit into no L3 group or NUMA node that is one of several here. Set "
             f"node_preview_pod_cpus to {preview['largest_inside']} or less.",
             "",
         ]
     planned, *better = preview["advice"]
-    level = planned["level"]
+    level, pods = planned["level"], counted(planned["pods"], "pod")
     if planned["kept_inside"] == planned["pods"]:
+        stay = (
+            f"All {pods} of {counted(size, 'CPU')} stay"
+            if planned["pods"] > 1
+            else f"A pod of {counted(size, 'CPU')} stays"
+        )
         return [
-            f"  advice: nothing to change. All {counted(planned['pods'], 'pod')} of {size} stay inside one {level}.",
+            f"  advice: nothing to change. {stay} inside one {level}.",
             "",
         ]
     if not better:
         return [
-            f"  advice: {planned['kept_inside']} of {planned['pods']} pods of {size} stay inside one {level}; no reservation, pod size or "
+            f"  advice: {planned['kept_inside']} of {pods} of {counted(size, 'CPU')} stay inside one {level}; no reservation, pod size or "
             "policy option that was tried does better.",
             "",
         ]
@@ -317,12 +322,12 @@ def _advice_lines(preview: Data) -> list[str]:
             ]
         )
     return [
-        f"  advice: {_does(best, planned)}: {best['kept_inside']} of {best['pods']} pods stay inside one {level}, instead of "
+        f"  advice: {_does(best, planned)}: {best['kept_inside']} of {counted(best['pods'], 'pod')} stay inside one {level}, instead of "
         f"{planned['kept_inside']} of {planned['pods']}.",
         f"    {_why(best, planned)}",
         *(
             [
-                f"    With pods of {size}: {_does(same_size, planned)}: {same_size['kept_inside']} of {same_size['pods']}."
+                f"    With pods of {counted(size, 'CPU')}: {_does(same_size, planned)}: {same_size['kept_inside']} of {same_size['pods']}."
             ]
             if same_size and same_size != best
             else []
@@ -338,7 +343,7 @@ def _does(choice: Data, planned: Data) -> str:
     if choice["reserved"] != planned["reserved"]:
         parts.append(f"reserve {choice['reserved']} (cpu_manager_reserved_cpus)")
     if choice["pod_cpus"] != planned["pod_cpus"]:
-        parts.append(f"ask for {choice['pod_cpus']} CPUs a pod")
+        parts.append(f"ask for {counted(choice['pod_cpus'], 'CPU')} a pod")
     if choice["policy_options"] != planned["policy_options"]:
         parts.append(f"set {_options(choice['policy_options'])} (cpu_manager_policy_options)")
     return ", ".join(parts)

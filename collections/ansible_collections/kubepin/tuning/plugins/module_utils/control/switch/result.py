@@ -118,7 +118,7 @@ def plan_fact(
     if changed and gpu_probe is GpuProbe.NOT_BACK and not kubelet.get("recovered"):
         missing = _missing_gpus(kubelet, node, int(timeout))
         if accept_missing_gpus:
-            accepted = [*accepted, f"accepted ({missing.code}): {missing.subject} {missing.finding}"]
+            accepted = [*accepted, _waived(missing)]
         else:
             problems.append(missing)
     return {
@@ -225,6 +225,15 @@ def with_problems(plan: Data, problems: Sequence[Problem]) -> dict[str, Any]:
     return {**plan, "outcome": _plan_outcome(known, plan["changed"]), "problems": known}
 
 
+def with_waived(plan: Data, problem: Problem) -> dict[str, Any]:
+    """The fact `kubepin_plan` with a note of a problem that the operator accepts."""
+    return {**plan, "notes": [*plan["notes"], _waived(problem)]}
+
+
+def _waived(problem: Problem) -> str:
+    return f"accepted ({problem.code}): {problem.subject} {problem.finding}".rstrip(".")
+
+
 def with_failure(plan: Data, result: Data) -> dict[str, Any]:
     """The fact `kubepin_plan` with the problems for which a module failed.
 
@@ -280,8 +289,7 @@ def _occupied(work: Data, take_over: bool) -> tuple[list[Problem], list[str]]:
     """Why the node has to be left alone, and notes about the reasons that are waived."""
     found = [Problem.from_dict(problem) for problem in work.get("problems", [])]
     waived = [problem for problem in found if take_over and problem.waivable]
-    notes = [f"accepted ({problem.code}): {problem.subject} {problem.finding}" for problem in waived]
-    return [problem for problem in found if problem not in waived], notes
+    return [problem for problem in found if problem not in waived], list(map(_waived, waived))
 
 
 def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touched: bool) -> list[Problem]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.quantity import parse_quantity
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import requested, untolerated
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Object = Mapping[str, t.Any]
 
@@ -43,8 +44,9 @@ def preemptions(
             ]
             if victims:
                 found.append(
-                    f"pod {own} (priority {_priority(pod)}) leaves {name} when it is drained, and no other node has {float(wanted):g} CPUs "
-                    f"free for it: it may preempt {' or '.join(victims)}. Leave room, or give pods with exclusive CPUs a priority class."
+                    f"pod {own} (priority {_priority(pod)}) leaves {name} when it is drained, and no other node has "
+                    f"{counted(float(wanted), 'CPU')} free for it: it may preempt {' or '.join(victims)}. Leave room, or give "
+                    "pods with exclusive CPUs a priority class."
                 )
     return found
 

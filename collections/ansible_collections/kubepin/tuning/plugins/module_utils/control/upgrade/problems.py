@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 CLUSTER = "cluster"
 """The subject of a problem that is not about a single node."""
@@ -179,7 +180,8 @@ def kubelet_too_old(node: str, kubelet: object, allowed: int, server: object) ->
 
 def certificates(node: str, days: int, expiring: Sequence[tuple[str, float]]) -> Problem:
     listed = ", ".join(
-        f"{path} ({f'expired {-left:g} days ago' if left < 0 else f'{left:g} days'})" for path, left in expiring
+        f"{path} ({'expired ' if left < 0 else ''}{counted(abs(left), 'day')}{' ago' if left < 0 else ''})"
+        for path, left in expiring
     )
     return _problem(
         "certificates",

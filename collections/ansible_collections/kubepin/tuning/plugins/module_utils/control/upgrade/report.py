@@ -92,7 +92,8 @@ def upgrade_failure_text(
     return " ".join(
         [
             f"{node}: the step to {step['version']} ({_ACTIONS[step['action']]}) {what}",
-            f"{done} of {len(steps)} steps are done; nodes that were not reached run as before, {node} stays cordoned if it was drained.",
+            f"Done: {done} of {counted(len(steps), 'step')}; nodes that were not reached run as before, {node} stays cordoned if it was "
+            "drained.",
             "Going on: remove the cause and run upgrade-cluster.yml again, it sees where each node is.",
             f"Kept: {'; '.join(kept)}." if kept else "" if unreachable else "Nothing had been replaced on this node.",
         ]
@@ -132,7 +133,7 @@ def upgrade_summary_text(results: Mapping[str, Data], plan: Data, check_mode: bo
     if check_mode:
         return [f"kubepin: nothing was changed (check mode). The way to {plan['target']} has {_steps(plan)}."]
     total = sum(float(entry["seconds"]) for result in results.values() for entry in result["steps"])
-    lines = [f"kubepin: the cluster is at {plan['target']}. {_steps(plan)}, {total:.0f} node-seconds"]
+    lines = [f"kubepin: the cluster is at {plan['target']}. {_steps(plan)}, {counted(round(total), 'node-second')}"]
     width = max(map(len, results), default=0)
     for version in plan["versions"]:
         for host, result in results.items():

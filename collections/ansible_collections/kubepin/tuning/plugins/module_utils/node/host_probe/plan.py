@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.tenants impo
     measured_loads,
     shares_node,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.words import counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import UNKNOWN, Core, Topology
 
 SHARED, EXCLUSIVE = "quota", "cpuset"
@@ -241,7 +242,7 @@ def _last_if_unknown(number: t.Optional[int]) -> int:
 
 
 def _explanation(used: t.Sequence[Core], whole: int, split: bool, gpu_node: t.Optional[int]) -> str:
-    words = f"{whole} whole core{'' if whole == 1 else 's'}" if whole else ""
+    words = counted(whole, "whole core") if whole else ""
     if split:
         words += " and a part of one" if whole else "a part of one core"
     nodes = sorted({core["numa_node"] for core in used if core["numa_node"] is not None})
@@ -429,7 +430,7 @@ def _pick_cpus(
             return choices, [], []
         remedy = "name them with cpuset." if tenants == 1 else "ask for fewer."
         who = "" if tenants == 1 else f" for each of {tenants} tenants"
-        return [], [f"cpus is {request.cpus}{who}, and only {chosen} CPUs are not isolated: {remedy}"], []
+        return [], [f"cpus is {request.cpus}{who}, and isolation leaves only {counted(chosen, 'CPU')}: {remedy}"], []
     try:
         given = parse_cpuset(request.cpuset)
     except CpusetError as exc:
@@ -449,7 +450,7 @@ def _pick_cpus(
         )
     if len(given) != request.cpus:
         problems.append(
-            f"cpuset '{request.cpuset}' names {len(given)} CPU{'' if len(given) == 1 else 's'}, and cpus is {request.cpus}: expected "
+            f"cpuset '{request.cpuset}' names {counted(len(given), 'CPU')}, and cpus is {request.cpus}: expected "
             f"the same number, so that the arms differ in one thing only."
         )
     split = [core["cpus"] for core in topology["cores"] if 0 < len(parse_cpuset(core["cpus"]) - given) < _size(core)]

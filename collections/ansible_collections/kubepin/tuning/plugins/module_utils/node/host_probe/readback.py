@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.words import counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.host_probe.plan import (
     EXCLUSIVE,
     described,
@@ -53,7 +54,7 @@ def arm_problems(arm: str, environment: t.Mapping[str, t.Any], cpus: int, cpuset
     threads = environment.get("threads")
     if threads_of(arm).isdigit() and threads is not None and threads != int(threads_of(arm)):
         problems.append(
-            f"{process} computes with {threads} threads (torch.get_num_threads()): expected {threads_of(arm)}, as OMP_NUM_THREADS "
-            "says. Something in the image sets another number: take another image or python."
+            f"{process} computes with {counted(threads, 'thread')} (torch.get_num_threads()): expected {threads_of(arm)}, as "
+            "OMP_NUM_THREADS says. Something in the image sets another number: take another image or python."
         )
     return problems

@@ -7,6 +7,7 @@ The control node decodes them (`control/kubelet/kubelet.py`).
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import time
@@ -82,12 +83,16 @@ _PROPERTIES = (
     "DropInPaths",
     "NeedDaemonReload",
     "ExecMainStartTimestampMonotonic",
+    "InactiveExitTimestampMonotonic",
 )
 _PROGRAM_DIRS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _VERSIONED = ("containerd", "crio", "docker", "runc")
 _YOUNG_SECONDS = 30
 """A kubelet that systemd restarted by itself and that is younger than this may be about to end again."""
+_RESTART_SCHEDULED = "5eb03494b6584870a536b337290809b3"
+"""systemd's message before it starts a service again by itself (SD_MESSAGE_UNIT_RESTART_SCHEDULED, sd-messages.h)."""
+_LOGGED_WITHIN_SECONDS = 0.5
 _LOG_LINES = "4000"
 _EMBEDDED_PATH = re.compile(r"\b(config|config-dir|data-dir)[\"']?[=:]\s*[\"']?([^\s\"',\]]+)")
 """A file or folder that k3s or RKE2 may pass on; which of them count is decided on the control node."""
@@ -303,16 +308,30 @@ class _Reader:
         started = int(text) if text.isdigit() else 0
         return round(max(0.0, self._monotonic() - started * 1e-6), 1) if started else None
 
+    def _was_restarted(self, unit: _Unit) -> bool:
+        """Whether systemd started the service's last process by itself, because the one before it had ended.
+
+        NRestarts does not say so: it stays if a service is stopped while it waits for its next start, and then started
+        (service_enter_dead and service_stop in systemd's src/core/service.c). So the last announcement of such a start
+        counts, if no start by anyone followed it.
+        """
+        if unit.properties.get("NRestarts", "0") in ("", "0"):
+            return False
+        match = (f"UNIT={unit.name}.service", f"MESSAGE_ID={_RESTART_SCHEDULED}")
+        options = ("--quiet", "--no-pager", "--boot", "--lines", "1", "--output", "json")
+        entry = json.loads(self._output("journalctl", *options, *match) or "{}")
+        announced = int(entry.get("__MONOTONIC_TIMESTAMP", 0)) * 1e-6
+        started = int(unit.properties.get("InactiveExitTimestampMonotonic") or 0) * 1e-6
+        return announced > started - _LOGGED_WITHIN_SECONDS
+
     def _start_problem(self, unit: _Unit) -> t.Optional[Report]:
         """Why the service does not run, or does not stay up, as a problem; None if it runs.
 
         Of a kubelet that systemd keeps restarting, the log of the process that ended last counts.
         """
         age, state = self._age(unit), unit.properties.get("SubState", "")
-        if _is_active(unit):
-            restarts = unit.properties.get("NRestarts", "0")
-            if restarts in ("", "0") or age is None or age > _YOUNG_SECONDS:
-                return None
+        if _is_active(unit) and (age is None or age > _YOUNG_SECONDS or not self._was_restarted(unit)):
+            return None
         active_state = unit.properties.get("ActiveState")
         words = f"{active_state}, {state}"
         since = f"-{_YOUNG_SECONDS + (age or 0):.0f}s"

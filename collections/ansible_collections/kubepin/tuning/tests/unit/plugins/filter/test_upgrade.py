@@ -46,4 +46,4 @@ def test_the_summary_names_each_host_and_what_was_verified(evaluate: Evaluate) -
 def test_a_failure_names_the_task_its_message_and_the_node(evaluate: Evaluate) -> None:
     call = "plan | kubepin.tuning.upgrade_failure_text(step, 'w1', {}, 'Drain', 'it did not end.')"
     text = evaluate(call, plan=PLAN, step=STEP)
-    assert all(part in text for part in ("w1", "'Drain'", "it did not end.", "0 of 1 steps are done"))
+    assert all(part in text for part in ("w1", "'Drain'", "it did not end.", "Done: 0 of 1 step;"))

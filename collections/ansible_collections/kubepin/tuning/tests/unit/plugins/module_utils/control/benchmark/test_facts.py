@@ -15,6 +15,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.f
     benchmark_todo,
     comparison_fact,
     comparison_sources,
+    with_measurement,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.problems import timings_unusable
 
@@ -397,6 +398,49 @@ def test_a_node_that_could_not_be_planned_has_a_fact_too() -> None:
     found = benchmark_fact({}, plan, ALL, [], [], SKIPPED, [], [])
     assert texts(found) == ["before: no such node."]
     assert found["runs"]["before"]["complete"] is False
+
+
+PLAN = {"changed": True, "problems": [], "notes": ["first"], "outcome": "not_begun"}
+
+
+def unmeasured() -> Any:
+    """The fact of a node whose first pod found no GPU."""
+    plan = benchmark_plan(settings(), api(), {}, FOLDER)
+    pods = looked(plan, failure="node gpu-01 has no free GPU")
+    return benchmark_fact({}, plan, ALL, looked(plan), pods, SKIPPED, [], [])
+
+
+def test_a_node_that_was_not_measured_before_is_not_switched() -> None:
+    found = with_measurement(PLAN, unmeasured(), "before", accept=False)
+    assert found["outcome"] == "refused"
+    (problem,) = found["problems"]
+    assert (problem["code"], problem["waivable"]) == ("not_measured_before", True)
+    assert "node gpu-01 has no free GPU" in problem["text"]
+    assert "-e kubepin_run=lab" in problem["remedy"]
+    assert "gpu_benchmark_accept_unmeasured" in problem["remedy"]
+
+
+def test_rounds_that_are_missing_are_a_reason_too() -> None:
+    (problem,) = with_measurement(PLAN, fact(complete=(1, 2)), "before", accept=False)["problems"]
+    assert problem["code"] == "not_measured_before"
+
+
+def test_a_node_that_was_not_measured_is_switched_if_that_is_accepted() -> None:
+    found = with_measurement(PLAN, unmeasured(), "before", accept=True)
+    assert (found["outcome"], found["problems"]) == ("not_begun", [])
+    assert found["notes"][0] == "first"
+    assert found["notes"][1].startswith("accepted (not_measured_before): ")
+
+
+@pytest.mark.parametrize(
+    ("plan", "measured"),
+    [
+        pytest.param(PLAN, fact, id="measured"),
+        pytest.param({**PLAN, "changed": False}, unmeasured, id="no change, so nothing to compare"),
+    ],
+)
+def test_other_plans_stay_as_they_are(plan: Any, measured: Any) -> None:
+    assert with_measurement(plan, measured(), "before", accept=False) == plan
 
 
 def test_statistics_for_a_workflow_are_small() -> None:

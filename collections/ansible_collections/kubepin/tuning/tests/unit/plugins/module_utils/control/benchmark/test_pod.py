@@ -81,6 +81,15 @@ def test_the_manifest_is_guaranteed_and_passes_the_restricted_pod_security_stand
     assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} == {"configMap", "emptyDir"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "device"),
+    [({}, "cuda"), ({"gpus": 0}, "cpu"), ({"device": "cpu"}, "cpu"), ({"gpus": 0, "device": "cuda"}, "cuda")],
+)
+def test_the_device_is_never_left_to_torch(changes: dict[str, Any], device: str) -> None:
+    line = " ".join(pod_manifest(request(**changes))["spec"]["containers"][0]["command"])
+    assert f"--device {device}" in line
+
+
 FULL = {"loads": ["solo", "full", "busy"], "tenants": 2, "tenant": 1}
 
 
@@ -202,7 +211,7 @@ def test_the_manifest_holds_what_a_site_needs() -> None:
 def test_the_command_line() -> None:
     line = command(request(env={"policy": "static", "pod_cpu": 12}, arguments=["--matrix", "resnets"]))
     assert " ".join(line) == (
-        "python3 -m pod round --run-id lab --arm static --round 2 --threads auto,cpus "
+        "python3 -m pod round --run-id lab --arm static --round 2 --threads auto,cpus --device cuda "
         "--env policy=static --env pod_cpu=12 --matrix resnets"
     )
     assert "--round 3,4,5 --threads" in " ".join(command(request(rounds=[3, 4, 5])))
@@ -443,6 +452,18 @@ def test_no_failure(pod: Any) -> None:
             "nothing_timed",
             "the benchmark on node gpu-01 could time nothing: models: no resnet19 / see --help",
             id="exit 3",
+        ),
+        pytest.param(
+            exited(5),
+            "gpu_missing",
+            f"{POD} got 1 {GPU}, and PyTorch finds no GPU: models: no resnet19 / see --help",
+            id="exit 5",
+        ),
+        pytest.param(
+            exited(6),
+            "gpu_lost",
+            f"{POD} lost its GPU while it measured: models: no resnet19 / see --help",
+            id="exit 6",
         ),
         pytest.param(
             exited(135),

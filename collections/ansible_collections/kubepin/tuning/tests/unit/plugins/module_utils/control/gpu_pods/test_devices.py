@@ -116,7 +116,7 @@ def test_the_devices_of_claims_are_those_that_are_allocated_to_them() -> None:
     }
     assert result["summary"]["gpus"]["claim"] == 3
     lines = gpu_pods_text(result).splitlines()
-    assert "  devices of claims: dra.net 1, gpu.nvidia.com 2, unknown of 1 claims" in lines
+    assert "  devices of claims: dra.net 1, gpu.nvidia.com 2, unknown of 1 claim" in lines
 
 
 def test_an_extended_resource_that_a_claim_backs_is_a_gpu_and_no_claim() -> None:
@@ -140,7 +140,7 @@ def test_two_resources_of_one_claim_count_both() -> None:
 def test_devices_of_claims_that_cannot_be_read_are_unknown() -> None:
     result = audited([claiming_pod("shared-1", SHARED), claiming_pod("shared-2", SHARED)])
     assert [gpu["devices"] for found in result["pods"] for gpu in found["gpus"]] == [None, None]
-    assert "  devices of claims: unknown of 1 claims" in gpu_pods_text(result).splitlines()
+    assert "  devices of claims: unknown of 1 claim" in gpu_pods_text(result).splitlines()
 
 
 def test_nothing_is_said_of_claims_where_there_are_none() -> None:

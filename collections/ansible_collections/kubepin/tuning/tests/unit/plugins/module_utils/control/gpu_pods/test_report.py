@@ -27,13 +27,13 @@ GOOD = {
 
 def test_the_text_names_pods_reasons_and_what_mends_them() -> None:
     text = gpu_pods_text(AUDIT)
-    assert text.startswith("kubepin: 1 GPU pods: 0 with exclusive CPUs, 1 not.")
+    assert text.startswith("kubepin: 1 GPU pod: 0 with exclusive CPUs, 1 not.")
     for line in (
         "  ml/serve   gpu-01   Deployment/serve   Guaranteed   risk unknown (container_update)",
         "      container main, 1.5 CPUs: fractional_cpu; no OMP_NUM_THREADS",
         "  fractional_cpu: its CPU request is not a whole number (pods: 1)",
         "  unknown of some nodes: runc_version. Whoever knows them puts them into gpu_qos_nodes.",
-        "patches: 1 of 1 templates; all together cost +0.5 CPUs on gpu-01, +2 CPUs for pods not scheduled",
+        "patches: 1 of 1 template; all together cost +0.5 CPUs on gpu-01, +2 CPUs for pods not scheduled",
         "  ml Deployment/serve: cost +0.5 CPUs on gpu-01",
     ):
         assert line in text.splitlines()

@@ -147,7 +147,7 @@ def test_a_pod_that_cannot_be_understood_is_named() -> None:
 def test_equal_pods_are_one_line() -> None:
     text = gpu_pod_threads_text(listed(*({"spec": pod(main("4 1Gi"))} for _n in range(3))))
     assert text.splitlines() == [
-        "kubepin: in 3 running GPU pods, the policy would have set the number of threads. They stay as they are.",
+        "kubepin: the policy would have set the number of threads in 3 running GPU pods. Running pods stay as they are.",
         "  ml/p0 and 2 more   main: OMP_NUM_THREADS=4",
     ]
     assert gpu_pod_threads_text([]) == "kubepin: no running GPU pod leaves its number of threads unset."

@@ -119,7 +119,7 @@ def test_text_of_a_node() -> None:
         "of 21 with exclusive CPUs: 6 inside one L3 group, 14 inside one NUMA node, 14 beside a GPU",
         "advice: reserve 0-7,128-135 (cpu_manager_reserved_cpus), ask for 16 CPUs a pod: 15 of 15 pods stay inside one L3 group, "
         "instead of 6 of 21.",
-        "With pods of 12: reserve 0-1,128-129 (cpu_manager_reserved_cpus): 11 of 21.",
+        "With pods of 12 CPUs: reserve 0-1,128-129 (cpu_manager_reserved_cpus): 11 of 21.",
     ):
         assert part in shown
 
@@ -136,7 +136,8 @@ def test_same_nodes_share_a_text() -> None:
         pytest.param("one-socket", {"pods": "12,40"}, "pod 2 would be refused: UnexpectedAdmissionError", id="refused"),
         pytest.param("one-socket", {"pods": ["500m"]}, "shared pool", id="a fraction"),
         pytest.param("one-socket", {"pod_cpus": 20}, "advice: none. Pods of 20 CPUs fit into no L3 group", id="too large a pod"),
-        pytest.param("one-socket", {"pod_cpus": 13}, "advice: 1 of 2 pods of 13 stay inside one L3 group; no reservation",
+        pytest.param("one-socket", {"pod_cpus": 1}, "room for pods of 1 CPU: ", id="one CPU"),
+        pytest.param("one-socket", {"pod_cpus": 13}, "advice: 1 of 2 pods of 13 CPUs stay inside one L3 group; no reservation",
                      id="nothing better"),
         pytest.param("epyc-7773x-nps1", {"pod_cpus": "16", "reserved_cpus": "0-7,128-135"}, "advice: nothing to change. All 15 pods",
                      id="nothing to change"),
@@ -201,7 +202,7 @@ def test_a_small_node_is_previewed_with_pods_that_fit() -> None:
     assert (preview["room"]["pod_cpus"], preview["room"]["anywhere"], len(preview["pods"])) == (2, 3, 3)
     shown = preview_text([preview])
     assert "as many pods of 2 as fit" in shown
-    assert "All 3 pods of 2 stay inside one L3 group" in shown
+    assert "All 3 pods of 2 CPUs stay inside one L3 group" in shown
     assert preview_nodes([node("large", settings={**SETTINGS, "pod_cpus": ""})])[0]["room"]["pod_cpus"] == 12
 
 

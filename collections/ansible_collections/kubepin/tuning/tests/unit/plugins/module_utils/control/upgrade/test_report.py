@@ -74,7 +74,7 @@ def test_a_failure_says_where_the_cluster_is_and_where_the_copies_are() -> None:
     prepared = {"folder": "/var/lib/kubepin/upgrades/1.21.14", "etcd_snapshot": {"path": "/s.db", "bytes": 1}}
     text = upgrade_failure_text(PLAN, STEP, "w1", prepared, "Drain", "it did not end.")
     assert "ended at 'Drain': it did not end." in text
-    assert "1 of 2 steps are done" in text
+    assert "Done: 1 of 2 steps" in text
     assert "/s.db" in text
     assert "Nothing had been replaced" in upgrade_failure_text(PLAN, STEP, "w1", {}, "Prepare", "no source.")
 

@@ -253,7 +253,7 @@ SMALL = dataclasses.replace(FOUND, topology=machine(offline=(2,)), gpus=())
         (
             dataclasses.replace(SMALL, topology=machine(cores=4, isolated="2-3")),
             {**FULL, "cpus": 1, "tenants": 3},
-            "cpus is 1 for each of 3 tenants, and only 2 CPUs are not isolated: ask for fewer",
+            "cpus is 1 for each of 3 tenants, and isolation leaves only 2 CPUs: ask for fewer",
         ),
         (FOUND, {"memory": "30Gi"}, "memory is '30Gi': expected a number with b, k, m or g"),
         (FOUND, {"shm_size": "much"}, "shm_size is 'much'"),
@@ -271,7 +271,7 @@ SMALL = dataclasses.replace(FOUND, topology=machine(offline=(2,)), gpus=())
         (
             dataclasses.replace(SMALL, topology=machine(cores=4, isolated="1-3")),
             {"cpus": 2},
-            "only 1 CPUs are not isolated",
+            "isolation leaves only 1 CPU",
         ),
         (FOUND, {"cpuset": "4-"}, "'4-' is neither a CPU number nor a range"),
         (SMALL, {"cpus": 1, "cpuset": "7"}, "this host has no CPU 7. Online are 0-1"),

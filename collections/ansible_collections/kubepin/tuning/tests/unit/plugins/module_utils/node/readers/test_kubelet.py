@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class Node:
         self.root = root
         self.services: dict[str, dict[str, str]] = {}
         self.journal = ""
+        self.restart_scheduled_at = 0
         for name in ("/usr/bin/systemctl", "/usr/bin/journalctl", *PROGRAMS):
             self.write(name, "")
             self.path(name).chmod(0o755)
@@ -83,6 +85,9 @@ class Node:
             names = [word.removesuffix(".service") for word in argv[2 : argv.index("-p")]]
             shown = (self.services.get(name, ABSENT) for name in names)
             return 0, "\n".join("".join(f"{key}={value}\n" for key, value in each.items()) for each in shown), ""
+        if argv[0] == "/usr/bin/journalctl" and "UNIT=kubelet.service" in argv:
+            entry = {"__MONOTONIC_TIMESTAMP": str(self.restart_scheduled_at), "MESSAGE": "Scheduled restart job"}
+            return 0, json.dumps(entry) if self.restart_scheduled_at else "", ""
         if argv[0] == "/usr/bin/journalctl":
             return 0, self.journal, ""
         assert argv[1:] == ["--version"]
@@ -144,6 +149,29 @@ def test_what_keeps_a_kubelet_from_starting_is_named(
     problem = node.read()["start_problem"]
     assert (problem and problem["code"]) == code
     assert words in (problem or {"text": ""})["text"]
+
+
+BY_ITSELF, BY_HAND = 4994900000, 4980000000
+
+
+@pytest.mark.parametrize(
+    ("announced", "code"),
+    [
+        pytest.param(BY_ITSELF, "kubelet_does_not_start", id="started by systemd again"),
+        pytest.param(BY_HAND, None, id="repaired and started by hand, and the counter is as it was"),
+        pytest.param(0, None, id="nothing in the journal"),
+    ],
+)
+def test_an_old_counter_of_restarts_says_nothing_of_a_kubelet_that_was_repaired(
+    node: Node, announced: int, code: str | None
+) -> None:
+    node.journal = MEMORY
+    node.restart_scheduled_at = announced
+    node.services["kubelet"].update(
+        NRestarts="7", ExecMainStartTimestampMonotonic="4995000000", InactiveExitTimestampMonotonic="4995000000"
+    )
+    problem = node.read()["start_problem"]
+    assert (problem and problem["code"]) == code
 
 
 def test_how_long_a_kubelet_has_been_running(node: Node) -> None:
