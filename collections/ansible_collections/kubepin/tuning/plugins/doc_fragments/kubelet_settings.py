@@ -17,8 +17,7 @@ options:
       - What the settings are that are not given, with O(policy=static). Each setting that is given wins over the profile.
       - V(balanced) leaves them unchanged.
       - V(numa) keeps CPUs, devices and memory of a container on as few NUMA nodes as possible, and rejects pods that
-        do not fit there - O(topology_manager_policy=restricted) and O(memory_manager_policy=Static). V(auto) then
-        reserves a core on each NUMA node.
+        do not fit there - O(topology_manager_policy=restricted) and O(memory_manager_policy=Static).
       - V(l3) keeps CPUs inside L3 caches - C(prefer-align-cpus-by-uncorecache), if the kubelet takes it. V(auto) then
         reserves whole L3 groups, but at most an eighth of the CPUs.
     type: str
