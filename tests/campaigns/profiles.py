@@ -3,7 +3,8 @@
 
 On a sandbox of its own: a control plane in a container, one worker that is a QEMU machine with two NUMA nodes and a GPU stand-in on
 each. For each profile, the preview predicts a sequence of Guaranteed pods with CPUs, memory and a GPU. Then the node is tuned and gets
-these pods. CPUs and memory are read from their control groups, the GPU from their device file. Emulated on two cores, a profile takes
+these pods. CPUs and memory are read from their control groups, the GPU from their device file. Before `numa`, a pod that it would
+refuse stops the switch. Emulated on two cores, a profile takes
 some 6 minutes.
 """
 
@@ -22,8 +23,16 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from sandbox.cluster import Sandbox
 from sandbox.settings import GPU_RESOURCE, TEST_IMAGE
 from sandbox.shell import wait_for
-from tests.campaigns.base import expect
-from tests.campaigns.machine import START_SECONDS, MachineLab, add_machine_arguments, on_machine, scope, verdict
+from tests.campaigns.base import expect, find_problem
+from tests.campaigns.machine import (
+    RUN_SECONDS,
+    START_SECONDS,
+    MachineLab,
+    add_machine_arguments,
+    on_machine,
+    scope,
+    verdict,
+)
 
 NAME = "profiles"
 # Three CPUs fit on either NUMA node of four at first, of which one has two reserved. The second pod finds three free CPUs,
@@ -63,9 +72,14 @@ class Got:
         return f"{values}; CPUs of NUMA {format_cpuset(self.numa_nodes)}, {gpus}"
 
 
-def manifest(name: str, node: str, limits: Mapping[str, str]) -> dict[str, Any]:
-    """A Guaranteed pod with a GPU."""
-    container = {"name": "main", "image": TEST_IMAGE, "imagePullPolicy": "Never", "command": ["sleep", "100000"]}
+def manifest(name: str, node: str, limits: Mapping[str, str], containers: int = 1) -> dict[str, Any]:
+    """A Guaranteed pod with a GPU in each container."""
+    container = {
+        "image": TEST_IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "100000"],
+        "resources": {"limits": {**limits, GPU_RESOURCE: "1"}},
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -75,7 +89,7 @@ def manifest(name: str, node: str, limits: Mapping[str, str]) -> dict[str, Any]:
             "nodeSelector": {"kubernetes.io/hostname": node},
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
-            "containers": [{**container, "resources": {"limits": {**limits, GPU_RESOURCE: "1"}}}],
+            "containers": [{"name": f"main-{number}", **container} for number in range(1, containers + 1)],
         },
     }
 
@@ -139,9 +153,9 @@ class ProfileLab(MachineLab):
     def phase(self, name: str) -> str:
         return self.sandbox.kubectl.run("get", "pod", name, "-o", "jsonpath={.status.phase}")
 
-    def admit(self, name: str, limits: Mapping[str, str]) -> dict[str, Any]:
+    def admit(self, name: str, limits: Mapping[str, str], containers: int = 1) -> dict[str, Any]:
         """Make a pod and wait until the kubelet has started or refused it."""
-        self.sandbox.kubectl.apply(manifest(name, self.machine.name, limits))
+        self.sandbox.kubectl.apply(manifest(name, self.machine.name, limits, containers))
         wait_for(f"pod {name} runs or is refused", lambda: self.phase(name) in ("Running", "Failed"), START_SECONDS)
         return dict(json.loads(self.sandbox.kubectl.run("get", "pod", name, "-o", "json")))
 
@@ -179,6 +193,25 @@ class ProfileLab(MachineLab):
             expect(not problems, f"{what}: {'; '.join(problems)}")
             self.note(what, started, f"as predicted: {got}")
 
+    def delete(self, *names: str) -> None:
+        self.sandbox.kubectl.run("delete", "pod", "--ignore-not-found", *names)
+
+    def stopped(self) -> None:
+        """A running pod whose second container would find no three CPUs on a NUMA node stops a switch before it begins."""
+        name, started = f"{NAME}-two", time.monotonic()
+        pod = self.admit(name, _LARGE, containers=2)
+        try:
+            expect(pod["status"]["phase"] == "Running", f"with policy none, the pod does not run: {pod['status']}")
+            more = ("-e", "cpu_manager_profile=numa", "-e", "cpu_manager_drain_force=true")
+            run = self.start("tune-gpu-nodes.yml", *more).end(RUN_SECONDS)
+            text = find_problem(run.problems(), "pod_refused")
+            expect(self.phase(name) == "Running", "the pod was evicted")
+            expect(self.worker.cordoned() == (False, False), "the node is cordoned or marked")
+            expect(self.worker.policy() == "none", f"the policy is {self.worker.policy()}")
+        finally:
+            self.delete(name)
+        self.note("numa: tune beside a pod of two such containers", started, f"refused, nothing changed: {text}")
+
     def profile(self, profile: str) -> None:
         """Tune, look at pods, check, roll back, and compare the node's files."""
         option = ("-e", f"cpu_manager_profile={profile}")
@@ -187,6 +220,8 @@ class ProfileLab(MachineLab):
         gpus = [f"NUMA {node['id']}: {', '.join(node['gpus'])}" for node in preview["numa_nodes"]]
         expect(all(len(node["gpus"]) == 1 for node in preview["numa_nodes"]), f"expected a GPU on each node: {gpus}")
         self.note(f"{profile}: preview", started, f"GPUs {'; '.join(gpus)}; {_settings(preview)}")
+        if profile == "numa":
+            self.stopped()
         started = time.monotonic()
         run = self.succeed("tune-gpu-nodes.yml", *option)
         self.note(f"{profile}: tune", started, verdict(run, self.machine.name))
@@ -198,8 +233,7 @@ class ProfileLab(MachineLab):
             expect(outcome == "as_planned", f"the check says {outcome}")
             self.note(f"{profile}: check, with these pods", started, outcome)
         finally:
-            names = [f"{NAME}-{number}" for number in range(1, len(PODS[profile]) + 1)]
-            self.sandbox.kubectl.run("delete", "pod", "--ignore-not-found", *names)
+            self.delete(*(f"{NAME}-{number}" for number in range(1, len(PODS[profile]) + 1)))
         started = time.monotonic()
         run = self.succeed("rollback-gpu-nodes.yml")
         changed = sorted(before ^ self.files())

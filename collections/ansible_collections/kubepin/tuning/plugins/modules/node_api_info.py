@@ -129,6 +129,14 @@ options:
       cpu_manager_policy:
         description: C(cpuManagerPolicy) of the configuration that the kubelet runs with.
         type: str
+      topology_manager_policy:
+        description: C(topologyManagerPolicy) of the same.
+        type: str
+        version_added: 0.2.0
+      memory_manager_policy:
+        description: C(memoryManagerPolicy) of the same; V(None) if the kubelet has no memory manager.
+        type: str
+        version_added: 0.2.0
       allocatable_cpu:
         description: Exactly this many CPUs are allocatable.
         type: int
@@ -461,6 +469,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "options": {
             "ready": {"type": "bool"},
             "cpu_manager_policy": {"type": "str"},
+            "topology_manager_policy": {"type": "str"},
+            "memory_manager_policy": {"type": "str"},
             "allocatable_cpu": {"type": "int"},
             "gpu": {"type": "int"},
             "reported_since": {"type": "float"},

@@ -88,12 +88,19 @@ def work_facts(
     }
 
 
+def manager_policy(configz: Mapping[str, t.Any], manager: str) -> str:
+    """The policy of the ``CPU``, ``topology`` or ``memory`` manager that a kubelet runs with. One without such a manager, or
+    that does not name it, has its default."""
+    return str(configz.get(f"{manager.lower()}ManagerPolicy") or ("None" if manager == "memory" else "none"))
+
+
 def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     """The *wanted* states that do not hold, each with its last value; a state that is None is not checked.
 
-    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at
-    least this many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which heartbeats use too:
-    a kubelet reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds).
+    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``topology_manager_policy``, ``memory_manager_policy``,
+    ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at least this many devices), and ``reported_since`` (seconds
+    since 1970 by the node's clock, which heartbeats use too: a kubelet reports as soon as it is up,
+    pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds).
     """
     missing = []
     since = wanted.get("reported_since")
@@ -102,11 +109,16 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
         state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
         missing.append(f"the node is {state} ({facts['ready_reason']}), wanted {aim}")
-    policy = wanted.get("cpu_manager_policy")
-    if policy is not None and facts["configz"] is None:
-        missing.append(f'the CPU manager policy is unknown, wanted "{policy}": {facts["configz_error"]}')
-    elif policy is not None and facts["configz"].get("cpuManagerPolicy") != policy:
-        missing.append(f'the CPU manager policy is "{facts["configz"].get("cpuManagerPolicy")}", wanted "{policy}"')
+    for manager in ("CPU", "topology", "memory"):
+        policy = wanted.get(f"{manager.lower()}_manager_policy")
+        if policy is None:
+            continue
+        if facts["configz"] is None:
+            missing.append(f'the {manager} manager policy is unknown, wanted "{policy}": {facts["configz_error"]}')
+            break  # for the same reason
+        found = manager_policy(facts["configz"], manager)
+        if found != policy:
+            missing.append(f'the {manager} manager policy is "{found}", wanted "{policy}"')
     cpu, aim_cpu = facts["allocatable"]["cpu"], wanted.get("allocatable_cpu")
     if aim_cpu is not None and (cpu is None or parse_quantity(cpu) != aim_cpu):
         missing.append(f"allocatable cpu is {cpu}, wanted {aim_cpu}")

@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
     VersionError,
     parse_version,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import manager_policy
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     gpus_not_back,
@@ -451,8 +452,7 @@ def _verified(
     lines = [str(line) for result in on_node for line in result.get("verified") or []]
     if api and api.get("node") and not api.get("failed"):
         node = api["node"]
-        policy = (node.get("configz") or {}).get("cpuManagerPolicy", "unknown")
-        lines += ["Ready", f"configz policy {policy}", f"allocatable cpu {node['allocatable']['cpu']}"]
+        lines += ["Ready", _configured(node.get("configz")), f"allocatable cpu {node['allocatable']['cpu']}"]
         gpus = node["allocatable"]["gpu"]
         lines += [f"{gpu_label} allocatable {gpus}"] if gpus else []
     seen = (probe or {}).get("probe")
@@ -461,6 +461,15 @@ def _verified(
         lines.append(f"probe pod on CPUs {seen['cpus_allowed_list']}{device} after {seen['seconds_observed']} s")
         lines += [_NO_GPU_CHECKED[GpuProbe(gpu_probe)].format(gpu_label)] if gpu_probe != GpuProbe.PLANNED.value else []
     return lines
+
+
+def _configured(configz: Data | None) -> str:
+    """The policies that the kubelet runs with; those of topology and memory manager unless they are the default."""
+    if configz is None:
+        return "configz policy unknown"
+    policies = {manager: manager_policy(configz, manager) for manager in ("topology", "memory")}
+    others = [f"{manager} manager {policy}" for manager, policy in policies.items() if policy.lower() != "none"]
+    return ", ".join([f"configz policy {manager_policy(configz, 'CPU')}", *others])
 
 
 def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:

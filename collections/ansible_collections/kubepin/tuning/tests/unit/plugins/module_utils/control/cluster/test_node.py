@@ -129,6 +129,28 @@ def test_a_node_that_never_reported() -> None:
             id="configz unreadable",
         ),
         pytest.param(
+            {},
+            None,
+            {"topology_manager_policy": "restricted", "memory_manager_policy": "Static"},
+            ['the topology manager policy is unknown, wanted "restricted": connection refused'],
+            id="configz unreadable, once for all",
+        ),
+        pytest.param(
+            {},
+            {**CONFIGZ, "topologyManagerPolicy": "best-effort"},
+            {
+                "cpu_manager_policy": "static",
+                "topology_manager_policy": "restricted",
+                "memory_manager_policy": "Static",
+            },
+            [
+                'the topology manager policy is "best-effort", wanted "restricted"',
+                'the memory manager policy is "None", wanted "Static"',
+            ],
+            id="other managers",
+        ),
+        pytest.param({}, CONFIGZ, {"memory_manager_policy": "None"}, [], id="a kubelet without a memory manager"),
+        pytest.param(
             {"allocatable": {}}, CONFIGZ, {"allocatable_cpu": 1}, ["allocatable cpu is None, wanted 1"], id="no cpu"
         ),
     ],

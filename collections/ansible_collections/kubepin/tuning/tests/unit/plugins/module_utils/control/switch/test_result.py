@@ -360,6 +360,14 @@ def test_what_was_verified_names_a_stand_in_as_one() -> None:
     ]
 
 
+def test_what_was_verified_names_the_policies_of_the_other_managers() -> None:
+    configz = {"cpuManagerPolicy": "static", "topologyManagerPolicy": "restricted", "memoryManagerPolicy": "Static"}
+    verified = result(api={"node": {**NODE, "configz": configz}})["verified"]
+    assert "configz policy static, topology manager restricted, memory manager Static" in verified
+    without = {**configz, "topologyManagerPolicy": "none", "memoryManagerPolicy": "None"}
+    assert "configz policy static" in result(api={"node": {**NODE, "configz": without}})["verified"]
+
+
 def test_gpus_that_pods_keep_through_the_drain_are_not_free_for_the_probe() -> None:
     plan = plan_fact(KUBELET, {"node": {**NODE, "drain": {**NODE["drain"], "gpus_kept": 1}}})
     assert (plan["gpus_before"], plan["gpus_free"]) == (1, 0)
