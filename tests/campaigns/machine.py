@@ -51,19 +51,24 @@ class Row:
     found: str
 
 
-def manifest(node: str) -> dict[str, Any]:
-    """A Guaranteed pod with whole CPUs and a GPU stand-in."""
-    limits = {"cpu": str(POD_CPUS), "memory": "64Mi", GPU_RESOURCE: "1"}
-    container = {"name": POD, "image": TEST_IMAGE, "imagePullPolicy": "Never", "command": ["sleep", "100000"]}
+def manifest(name: str, node: str, limits: Mapping[str, str], containers: int = 1) -> dict[str, Any]:
+    """A Guaranteed pod with a GPU in each container."""
+    container = {
+        "image": TEST_IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "100000"],
+        "resources": {"limits": {**limits, GPU_RESOURCE: "1"}},
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": POD, "namespace": "default"},
+        "metadata": {"name": name, "namespace": "default"},
         "spec": {
-            # Not nodeName: the device may still be that of the probe pod that is ending.
+            # Not nodeName: the scheduler waits until the probe pod's device is free again.
             "nodeSelector": {"kubernetes.io/hostname": node},
+            "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
-            "containers": [{**container, "resources": {"limits": limits}}],
+            "containers": [{"name": f"main-{number}", **container} for number in range(1, containers + 1)],
         },
     }
 
@@ -135,7 +140,7 @@ class MachineLab:
     def pod(self) -> str:
         """Look at a pod with exclusive CPUs; return its cgroup's values."""
         kubectl = self.sandbox.kubectl
-        kubectl.apply(manifest(self.machine.name))
+        kubectl.apply(manifest(POD, self.machine.name, {"cpu": str(POD_CPUS), "memory": "64Mi"}))
 
         def phase() -> str:
             return kubectl.run("get", "pod", POD, "-o", "jsonpath={.status.phase}")

@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
 
 from sandbox.cluster import Sandbox
-from sandbox.settings import GPU_RESOURCE, TEST_IMAGE
+from sandbox.settings import GPU_RESOURCE
 from sandbox.shell import wait_for
 from tests.campaigns.base import expect, find_problem
 from tests.campaigns.machine import (
@@ -29,6 +29,7 @@ from tests.campaigns.machine import (
     START_SECONDS,
     MachineLab,
     add_machine_arguments,
+    manifest,
     on_machine,
     scope,
     verdict,
@@ -70,28 +71,6 @@ class Got:
         values = ", ".join(f"{name} {value or 'empty'}" for name, value in self.cgroup.items())
         gpus = ", ".join(f"{file} of NUMA {node}" for file, node in self.gpus.items())
         return f"{values}; CPUs of NUMA {format_cpuset(self.numa_nodes)}, {gpus}"
-
-
-def manifest(name: str, node: str, limits: Mapping[str, str], containers: int = 1) -> dict[str, Any]:
-    """A Guaranteed pod with a GPU in each container."""
-    container = {
-        "image": TEST_IMAGE,
-        "imagePullPolicy": "Never",
-        "command": ["sleep", "100000"],
-        "resources": {"limits": {**limits, GPU_RESOURCE: "1"}},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            # Not nodeName: the scheduler waits until the probe pod's device is free again.
-            "nodeSelector": {"kubernetes.io/hostname": node},
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": f"main-{number}", **container} for number in range(1, containers + 1)],
-        },
-    }
 
 
 def differences(profile: str, predicted: Mapping[str, Any], got: Got) -> list[str]:
