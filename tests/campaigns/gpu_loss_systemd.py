@@ -317,6 +317,7 @@ class SystemdLab:
         if self.real:
             options = manifests.real_gpus(1, namespaces.host_programs())
         shared = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
+        shared["spec"]["updateStrategy"] = {"rollingUpdate": {"maxUnavailable": "100%"}}
         self.kubectl.apply(shared)
         by_cdi = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}", f"-cdi={CDI_KIND}"])
         labels = {"app": "gpu-by-cdi"}
