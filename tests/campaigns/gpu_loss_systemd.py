@@ -292,6 +292,7 @@ class SystemdLab:
         self.settings: dict[str, Setting] = {}
         self.dead: dict[str, str] = {}
         self.lost: list[Subject] = []
+        self.started: dict[str, float] = {}
 
     def each(self, action: Callable[[Node], object], nodes: Sequence[Node] | None = None) -> None:
         """On all workers, or these, at once."""
@@ -419,15 +420,19 @@ class SystemdLab:
     # Pods
 
     def logs(self) -> dict[str, list[tuple[int, str]]]:
-        """What all pods wrote."""
+        """What all pods wrote since they were started last: the logs of removed ones stay for a while."""
         found: dict[str, list[tuple[int, str]]] = {}
         for node in self.workers:
             script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'
             found |= parse_logs(node.run("sh", "-c", script, check=False))
-        return found
+        return {
+            pod: sorted(line for line in lines if line[0] >= int(self.started.get(pod, 0)))
+            for pod, lines in found.items()
+        }
 
     def start(self, subjects: Sequence[Subject]) -> None:
         """Start pods and wait until each has its GPU; those that never get it are reported, and left out from then on."""
+        self.started |= {subject.pod: time.time() for subject in subjects}
         items = [manifest(subject, self.real) for subject in subjects]
         self.kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         names = {subject.pod for subject in subjects}
@@ -530,7 +535,9 @@ class SystemdLab:
         logs = self.logs()
         rows = []
         for subject in watched:
-            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), since)
+            # Nothing happens in the first event, so what counts is the time since the start.
+            from_then_on = self.started[subject.pod] if event == START else since
+            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), from_then_on)
             setting = self.settings[subject.worker]
             policy = "static" if event == SWITCH else setting.policy
             rows.append(

@@ -149,3 +149,15 @@ def test_an_event_counts_only_for_the_containers_to_which_it_happens(event: str,
     lab = lab_of({"w-1": campaign.Setting("none", links=False), "w-2": campaign.Setting("static", links=False)})
     found = [subject.worker for subject in lab.concerned(event)]
     assert {worker: found.count(worker) for worker in concerned} == concerned
+
+
+def test_a_pod_that_was_started_again_is_not_taken_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Node:
+        def run(self, *_: str, check: bool) -> str:
+            folder = "==> /var/log/pods/default_hook-own-legacy-shared-1_"
+            return f"{folder}9\nx stdout F 100 open\nx stdout F 110 {REFUSED}\n{folder}0\nx stdout F 131 open\n"
+
+    lab = lab_of({})
+    monkeypatch.setattr(lab, "workers", [Node()], raising=False)
+    lab.started = {"hook-own-legacy-shared-1": 130.5}
+    assert lab.logs() == {"hook-own-legacy-shared-1": [(131, "open")]}
