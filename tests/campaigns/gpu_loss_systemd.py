@@ -40,7 +40,7 @@ SHARED, FRACTIONAL, WHOLE = "shared", "fractional", "whole"
 KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 0.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
 CDI_KIND, CDI_RESOURCE = "kubepin.local/gpu", "kubepin.local/gpu"
 REPLICAS = 60
-MEMORY = "768Mi"
+MEMORY, MORE_MEMORY = "768Mi", "800Mi"
 START_SECONDS = 120
 
 START, NEIGHBOUR, RESTART = "nothing", "a pod with whole CPUs starts", "kubelet restarts"
@@ -224,9 +224,9 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
     }
 
 
-def cpu_of(amount: str) -> dict[str, dict[str, str]]:
-    """The resources of a Guaranteed container."""
-    return {"requests": {"cpu": amount}, "limits": {"cpu": amount}}
+def guaranteed(resource: str, amount: str) -> dict[str, dict[str, str]]:
+    """What a Guaranteed container asks for of a resource."""
+    return {"requests": {resource: amount}, "limits": {resource: amount}}
 
 
 def neighbour(worker: str) -> dict[str, Any]:
@@ -492,11 +492,15 @@ class SystemdLab:
         return found
 
     def resize(self, subjects: Iterable[Subject]) -> None:
-        """Give pods more CPU while they run."""
+        """Give pods more CPU while they run; those with whole CPUs more memory, so that they keep one CPU."""
 
         def patch(subject: Subject) -> None:
-            cpu = {SHARED: {"limits": {"cpu": "2"}}, FRACTIONAL: cpu_of("600m"), WHOLE: cpu_of("2")}[subject.kind]
-            change = {"spec": {"containers": [{"name": "main", "resources": cpu}]}}
+            resources = {
+                SHARED: {"limits": {"cpu": "2"}},
+                FRACTIONAL: guaranteed("cpu", "600m"),
+                WHOLE: guaranteed("memory", MORE_MEMORY),
+            }[subject.kind]
+            change = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
             try:
                 self.kubectl.run("patch", "pod", subject.pod, "--subresource=resize", "--patch", json.dumps(change))
             except CommandFailed as error:
