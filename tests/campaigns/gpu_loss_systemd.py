@@ -632,9 +632,10 @@ def measured_grade(rows: Sequence[Result]) -> str | None:
     lost = {row.event for row in rows if row.outcome == "lost"}
     if lost & BY_ITSELF:
         return "high"
-    if not {RESTART, RELOAD} <= {row.event for row in rows if row.outcome in ("kept", "lost")}:
-        return None
-    return "low" if lost else "none"
+    kept = {row.event for row in rows if row.outcome == "kept"}
+    if lost and START in kept:
+        return "low"
+    return "none" if {START, RESTART, RELOAD} <= kept else None
 
 
 HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "policy", "pod", *EVENTS, "audit")
