@@ -542,14 +542,7 @@ class SystemdLab:
             # Nothing happens in the first event, so what counts is the time since the start.
             from_then_on = self.started[subject.pod] if event == START else since
             outcome, seconds, words = outcome_of(logs.get(subject.pod, []), from_then_on)
-            setting = self.settings[subject.worker]
-            policy = "static" if event == SWITCH else setting.policy
-            rows.append(
-                Result(
-                    *(subject.containerd, subject.runc, subject.injection, setting.links, policy, subject.kind),
-                    *(event, outcome, seconds, words),
-                )
-            )
+            rows.append(self.result(subject, event, outcome, seconds, words))
         self.lost = [it for it, row in zip(watched, rows, strict=True) if row.outcome != "kept"]
         names = ", ".join(it.pod for it in self.lost)
         self.report(f"{event}: {len(self.lost)} of {len(watched)} lost their GPU: {names}")
@@ -573,13 +566,26 @@ class SystemdLab:
         self.each(prepare, [node for node in self.workers if node.name in self.settings])
         self.start(self.alive())
         return [
-            Result(
-                *(it.containerd, it.runc, it.injection, self.settings[it.worker].links),
-                *(self.settings[it.worker].policy, it.kind, START, "does not start", None, self.dead[it.pod]),
-            )
+            self.result(it, START, "does not start", None, self.dead[it.pod])
             for it in self.subjects
             if it.pod in self.dead
         ]
+
+    def result(self, subject: Subject, event: str, outcome: str, seconds: int | None, words: str) -> Result:
+        """One container through one event."""
+        setting = self.settings[subject.worker]
+        return Result(
+            containerd=subject.containerd,
+            runc=subject.runc,
+            injection=subject.injection,
+            links=setting.links,
+            policy="static" if event == SWITCH else setting.policy,
+            pod=subject.kind,
+            event=event,
+            outcome=outcome,
+            seconds=seconds,
+            words=words,
+        )
 
     def trial(self, settings: Sequence[Setting]) -> list[Result]:
         """All events, one after the other."""
