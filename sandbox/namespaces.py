@@ -116,13 +116,16 @@ class NamespaceNode(Container):
         shutil.copy(source, f"{self.root}{path}")
 
     def create(self, sandbox: str, image: str, address: str | None, builds: Path) -> None:
-        """Unpack the root and write the node's name, address and cgroup driver; `image` is the root's tar."""
+        """Unpack the root and write the node's name, address and cgroup driver; `image` is the root's tar.
+
+        Without an address, it has no network.
+        """
         del sandbox, builds
         self.root.mkdir(parents=True)
         self.shell.run(["tar", "-C", str(self.root), "--numeric-owner", "-xpf", image])
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address} {self.name}\n")
-        (self.folder / "address").write_text(f"{address}\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address or '127.0.0.1'} {self.name}\n")
+        (self.folder / "address").write_text(f"{address or ''}\n")
         if unified_cgroups():
             config = self.root / "etc/containerd/config.toml"
             config.write_text(config.read_text().replace("SystemdCgroup = false", "SystemdCgroup = true"))
@@ -167,21 +170,24 @@ class NamespaceNode(Container):
         wait_for(f"node {self.name}: systemd", lambda: systemd.read_text() == "systemd\n", START_SECONDS, 0.1)
 
     def _connect(self, pid: int) -> None:
-        """Give the node eth0 on the sandbox's bridge."""
-        port = f"v{hash_of(self.name)[:10]}"
-        address = (self.folder / "address").read_text().strip()
-        gateway = IPv4Network(f"{address}/24", strict=False)[1]
-        outer = ["chroot", str(self.root), "ip"]
-        inner = ["nsenter", "--target", str(pid), "--net", *outer]
-        bridge = bridge_name(self.sandbox)
-        self.shell.run([*outer, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
-        self.shell.run([*outer, "link", "set", port, "master", bridge, "up"])
-        for words in ("link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up"):
-            self.shell.run([*inner, *words.split()])
-        self.shell.run([*inner, "route", "add", "default", "via", str(gateway)])
+        """Give the node its name and, with an address, eth0 on the sandbox's bridge."""
         self.shell.run(
             ["nsenter", "--target", str(pid), "--uts", "sh", "-c", f"echo {self.name} > /proc/sys/kernel/hostname"]
         )
+        outer = ["chroot", str(self.root), "ip"]
+        inner = ["nsenter", "--target", str(pid), "--net", *outer]
+        self.shell.run([*inner, "link", "set", "lo", "up"])
+        address = (self.folder / "address").read_text().strip()
+        if not address:
+            return
+        port = f"v{hash_of(self.name)[:10]}"
+        gateway = IPv4Network(f"{address}/24", strict=False)[1]
+        bridge = bridge_name(self.sandbox)
+        self.shell.run([*outer, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid)])
+        self.shell.run([*outer, "link", "set", port, "master", bridge, "up"])
+        for words in (f"addr add {address}/24 dev eth0", "link set eth0 up"):
+            self.shell.run([*inner, *words.split()])
+        self.shell.run([*inner, "route", "add", "default", "via", str(gateway)])
 
     def state(self) -> str:
         """`running`, `exited` or `missing`, in Docker's words."""

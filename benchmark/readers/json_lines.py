@@ -438,7 +438,8 @@ def _arm(found: _Lines, label: str, arm: str | None) -> ResultSet:
 
 
 def _assemble(lines: list[_Line], label: str, notes: list[Note]) -> ResultSet:
-    """Processes from valid lines of one arm. A key on which their environments differ keeps all its values."""
+    """Processes from valid lines of one arm. A key on which their environments differ keeps all its values, sorted: which
+    tenant of a full node got which card is chance."""
     written: dict[_Origin, list[_Line]] = {}
     for line in lines:
         written.setdefault(line.origin, []).append(line)
@@ -450,10 +451,10 @@ def _assemble(lines: list[_Line], label: str, notes: list[Note]) -> ResultSet:
     environment: dict[str, Scalar] = {}
     for key, values in _environment_values(lines).items():
         first = next(iter(values.values()))
-        environment[key] = first if len(values) == 1 or key == "started" else ", ".join(values)
+        environment[key] = first if len(values) == 1 or key == "started" else ", ".join(sorted(values))
     arm = lines[0].origin.arm
     named = shown_name(arm) if label == arm else label
-    cards = _cards_of_one_tenant(lines)
+    cards = _cards_by_round(lines)
     if cards:
         notes.append(wording.note(NoteCode.SEVERAL_GPU_CARDS, arm=named, cards=", ".join(cards)))
     started = {line.origin for line in lines if line.kind == "process"}
@@ -516,14 +517,16 @@ def _environment_values(lines: Iterable[_Line]) -> dict[str, dict[str, Scalar]]:
     return found
 
 
-def _cards_of_one_tenant(lines: Iterable[_Line]) -> list[str]:
-    """The GPU cards that one tenant ran on, if there are several; each tenant of a full node has its own card."""
-    cards: dict[int, list[str]] = {}
+def _cards_by_round(lines: Iterable[_Line]) -> list[str]:
+    """All GPU cards, if the processes of one load did not have the same each time; the tenants of a full node share all."""
+    cards: dict[str, dict[_Origin, set[str]]] = {}
     for line in lines:
         card = line.values["env"].get("gpu_uuid") if line.kind == "process" else None
-        if card is not None and str(card) not in cards.setdefault(line.origin.tenant, []):
-            cards[line.origin.tenant].append(str(card))
-    return next((own for own in cards.values() if len(own) > 1), [])
+        if card is not None:
+            times = cards.setdefault(line.origin.load, {})
+            times.setdefault(line.origin._replace(tenant=0), set()).add(str(card))
+    unlike = [sets for sets in ([*times.values()] for times in cards.values()) if any(own != sets[0] for own in sets)]
+    return sorted(set().union(*unlike[0])) if unlike else []
 
 
 def _timings(cells: Mapping[Cell, list[dict[str, Any]]]) -> dict[Cell, Timing]:

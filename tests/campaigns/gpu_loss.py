@@ -301,7 +301,7 @@ def measure_systemd(paths: Paths, name: str, folder: Path) -> None:
     with ready_sandbox(paths, name) as sandbox:
         lab = gpu_loss_systemd.SystemdLab(sandbox, report)
         facts, rows = lab.facts(), lab.run()
-    write_json(folder / "measured-systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
+    write_json(folder / "systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
     headings, lines = gpu_loss_systemd.HEADINGS, gpu_loss_systemd.lines(rows, facts["kubelet"])
     print_table("The GPU of a container, by what happens on its node", headings, lines, red=["lost"])
     (folder / "table-systemd.md").write_text(gpu_loss_systemd.markdown(rows, facts["kubelet"]))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of gpu-loss for nodes with cgroup v2 and the systemd driver: all runtimes and injections beside each other.
 
-Each worker runs a pod for each version of runc, each way to give it a GPU and each kind of CPU request. What happens,
-happens to all of them at once; pods that lost their GPU are started again before the next event. With real GPUs a pod
-asks nvidia-smi and computes with CUDA; with the stand-in it opens the device.
+Each worker has a policy, and links in /dev/char or none. It runs a pod for each version of runc, each way to give it a
+GPU and each kind of CPU request. What happens, happens to all of them at once; pods that lost their GPU are started again
+before the next event. With real GPUs a pod asks nvidia-smi and computes with CUDA; with the stand-in it opens the device.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,22 @@ SHARED, FRACTIONAL, WHOLE = "shared", "fractional", "whole"
 KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 0.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
 CDI_KIND, CDI_RESOURCE = "kubepin.local/gpu", "kubepin.local/gpu"
 REPLICAS = 60
-MEMORY = "768Mi"
+MEMORY, MORE_MEMORY = "768Mi", "800Mi"
 START_SECONDS = 120
 
-START, SWITCH, NEIGHBOUR = "nothing", "switch to static", "a pod with whole CPUs starts"
-RESTART, RESIZE = "kubelet restarts", "resized in place"
-CONTAINERD, RELOAD = "containerd restarts", "daemon-reload"
-# The kubelet's updates come late on a node with so many pods.
-WATCH_SECONDS = {START: 12, SWITCH: 40, NEIGHBOUR: 30, RESTART: 40, RESIZE: 20, CONTAINERD: 20, RELOAD: 20}
+START, NEIGHBOUR, RESTART = "nothing", "a pod with whole CPUs starts", "kubelet restarts"
+RESIZE, CONTAINERD, RELOAD = "resized in place", "containerd restarts", "daemon-reload"
+SWITCH = "switch to static"
+# The kubelet looks at its containers every 10 s, and its updates come late on a node with so many pods.
+WATCH_SECONDS = {START: 22, NEIGHBOUR: 15, RESTART: 25, RESIZE: 15, CONTAINERD: 15, RELOAD: 15, SWITCH: 30}
 EVENTS = tuple(WATCH_SECONDS)
+BY_ITSELF = frozenset({START, NEIGHBOUR})
+"""The events in which nobody does anything to the container, the kubelet or the node."""
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
 
 # One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process
-# and one that has had its devices open since the start say.
+# and one that has had its devices open since the start say. These three are asked at each change only: a hundred pods that
+# ask all the time keep a node from its own work.
 PROBE = r"""
 import ctypes, os, subprocess, sys, time
 def check(code):
@@ -85,16 +89,28 @@ def once():
 held = None; before = None
 while True:
     now = devices()
-    words = [now, "nvidia-smi=" + smi(), "cuda=" + once()]
-    try:
-        held = held or context()
-        words.append("held=" + outcome(lambda: compute(*held)))
-    except OSError as error: words.append("held=error_" + str(error))
-    line = " ".join(words)
-    if line != before: print(int(time.time()), line, flush=True)
-    before = line
-    time.sleep(2)
+    if now != before:
+        second = int(time.time())
+        words = [now, "nvidia-smi=" + smi(), "cuda=" + once()]
+        try:
+            held = held or context()
+            words.append("held=" + outcome(lambda: compute(*held)))
+        except OSError as error: words.append("held=error_" + str(error))
+        print(second, " ".join(words), flush=True)
+    before = now
+    time.sleep(1)
 """
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a worker is while its pods run."""
+
+    policy: str
+    links: bool
+
+
+SETTINGS = tuple(Setting(policy, links) for links, policy in product((False, True), ("none", "static")))
 
 
 @dataclass(frozen=True)
@@ -116,12 +132,16 @@ class Subject:
 
 @dataclass(frozen=True)
 class Result:
-    """One container through one event; *outcome* is `kept`, `lost`, or why there is neither."""
+    """One container through one event; *outcome* is `kept`, `lost`, or why there is neither.
+
+    *policy* is that of the kubelet during the event: a switch to static is one under the static policy.
+    """
 
     containerd: str
     runc: str
     injection: str
     links: bool
+    policy: str
     pod: str
     event: str
     outcome: str
@@ -204,6 +224,11 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
     }
 
 
+def guaranteed(resource: str, amount: str) -> dict[str, dict[str, str]]:
+    """What a Guaranteed container asks for of a resource."""
+    return {"requests": {resource: amount}, "limits": {resource: amount}}
+
+
 def neighbour(worker: str) -> dict[str, Any]:
     """A pod without a GPU that takes a whole CPU from the shared pool."""
     return {
@@ -264,22 +289,22 @@ class SystemdLab:
         self.real = sandbox.state.gpus > 0
         self.devices = REAL_DEVICES if self.real else (GPU_DEVICE,)
         self.subjects: list[Subject] = []
+        self.settings: dict[str, Setting] = {}
         self.dead: dict[str, str] = {}
+        self.lost: list[Subject] = []
+        self.started: dict[str, float] = {}
 
-    def each(self, action: Callable[[Node], object]) -> None:
-        """On all workers at once."""
+    def each(self, action: Callable[[Node], object], nodes: Sequence[Node] | None = None) -> None:
+        """On all workers, or these, at once."""
         with ThreadPoolExecutor(len(self.workers)) as pool:
-            list(pool.map(action, self.workers))
+            list(pool.map(action, self.workers if nodes is None else nodes))
 
     # Preparing
 
     def install(self) -> None:
-        """Give the workers their runtimes and device plugins; the last of several gets the current containerd."""
+        """Give the workers the current containerd, which knows CDI, their runtimes and device plugins."""
         paths = self.sandbox.paths
-        for index, node in enumerate(self.workers):
-            if index and index == len(self.workers) - 1:
-                self._use_current_containerd(paths, node)
-            self._install_runtimes(paths, node)
+        self.each(lambda node: self._install_runtimes(paths, node))
         for handler in sorted({subject.handler for subject in self.subjects}):
             self.kubectl.apply(
                 {
@@ -293,6 +318,7 @@ class SystemdLab:
         if self.real:
             options = manifests.real_gpus(1, namespaces.host_programs())
         shared = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
+        shared["spec"]["updateStrategy"] = {"rollingUpdate": {"maxUnavailable": "100%"}}
         self.kubectl.apply(shared)
         by_cdi = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}", f"-cdi={CDI_KIND}"])
         labels = {"app": "gpu-by-cdi"}
@@ -323,12 +349,15 @@ class SystemdLab:
             "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/usr/lib/cni']\nconf_dir = '/etc/cni/net.d'\n"
         )
         node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + extra)
-        unit = f"[Service]\nExecStart=\nExecStart={folder}/containerd\nEnvironment=PATH={folder}:/usr/sbin:/usr/bin:/sbin:/bin\n"
-        node.write("/etc/systemd/system/containerd.service.d/current.conf", unit)
-        node.run("systemctl", "daemon-reload")
+        # In place of the node's own: the audit asks the containerd and the runc in the PATH.
+        programs = [f"{folder}/{name}" for name in ("containerd", "containerd-shim-runc-v2")]
+        node.run("install", "-m755", *programs, "/usr/bin/")
 
     def _install_runtimes(self, paths: Paths, node: Node) -> None:
         config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
+        if "version = 3" not in config:
+            self._use_current_containerd(paths, node)
+            config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
         current = machine_runtime.runtime_folder(paths)
         runcs = {version: f"{BUILDS_MOUNT}/runc-{version}/bin/runc" for version in RUNCS}
         runcs[OWN_RUNC] = node.run("sh", "-c", "command -v runc").strip()
@@ -355,14 +384,13 @@ class SystemdLab:
                 handler = f"hook-{name}" if injection == HOOK else f"plain-{name}"
                 self.subjects += [Subject(node.name, server, real, injection, kind, handler) for kind in KINDS]
 
-    def set_links(self, there: bool) -> None:
+    def set_links(self, node: Node, there: bool) -> None:
         """Make the links of the devices in /dev/char, or remove them."""
-        for node in self.workers:
-            for path in self.devices:
-                numbers = node.run("stat", "-c", "%Hr:%Lr", path).strip()
-                link = f"/dev/char/{numbers}"
-                command = f"mkdir -p /dev/char; ln -sf {path} {link}" if there else f"rm -f {link}"
-                node.run("sh", "-c", command)
+        for path in self.devices:
+            numbers = node.run("stat", "-c", "%Hr:%Lr", path).strip()
+            link = f"/dev/char/{numbers}"
+            command = f"mkdir -p /dev/char; ln -sf {path} {link}" if there else f"rm -f {link}"
+            node.run("sh", "-c", command)
 
     def configuration(self, node: Node) -> dict[str, Any]:
         """The running kubelet's configuration."""
@@ -370,17 +398,13 @@ class SystemdLab:
         found: dict[str, Any] = json.loads(answer)["kubeletconfig"]
         return found
 
-    def use_policy(self, policy: str) -> None:
-        """Start the kubelets with this policy and no state of the one before; pods stay."""
-
-        def switch(node: Node) -> None:
-            flags = f"--cpu-manager-policy={policy}" + (" --reserved-cpus=0" if policy == "static" else "")
-            node.run("systemctl", "stop", "kubelet")
-            node.run("rm", "-f", "/var/lib/kubelet/cpu_manager_state")
-            node.write("/etc/default/kubelet", f"KUBELET_EXTRA_ARGS={flags}\n")
-            self.start_kubelet(node, lambda: self.configuration(node)["cpuManagerPolicy"] == policy)
-
-        self.each(switch)
+    def use_policy(self, node: Node, policy: str) -> None:
+        """Start the kubelet with this policy and no state of the one before; pods stay."""
+        flags = f"--cpu-manager-policy={policy}" + (" --reserved-cpus=0" if policy == "static" else "")
+        node.run("systemctl", "stop", "kubelet")
+        node.run("rm", "-f", "/var/lib/kubelet/cpu_manager_state")
+        node.write("/etc/default/kubelet", f"KUBELET_EXTRA_ARGS={flags}\n")
+        self.start_kubelet(node, lambda: self.configuration(node)["cpuManagerPolicy"] == policy)
 
     def start_kubelet(self, node: Node, also: Callable[[], bool] = lambda: True) -> None:
         """Start or restart a kubelet, until its node is Ready."""
@@ -396,15 +420,19 @@ class SystemdLab:
     # Pods
 
     def logs(self) -> dict[str, list[tuple[int, str]]]:
-        """What all pods wrote."""
+        """What all pods wrote since they were started last: the logs of removed ones stay for a while."""
         found: dict[str, list[tuple[int, str]]] = {}
         for node in self.workers:
             script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'
             found |= parse_logs(node.run("sh", "-c", script, check=False))
-        return found
+        return {
+            pod: sorted(line for line in lines if line[0] >= int(self.started.get(pod, 0)))
+            for pod, lines in found.items()
+        }
 
     def start(self, subjects: Sequence[Subject]) -> None:
         """Start pods and wait until each has its GPU; those that never get it are reported, and left out from then on."""
+        self.started |= {subject.pod: time.time() for subject in subjects}
         items = [manifest(subject, self.real) for subject in subjects]
         self.kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         names = {subject.pod for subject in subjects}
@@ -448,78 +476,125 @@ class SystemdLab:
 
     def alive(self) -> list[Subject]:
         """The containers that had their GPU when they started last."""
-        return [subject for subject in self.subjects if subject.pod not in self.dead]
+        return [
+            subject for subject in self.subjects if subject.worker in self.settings and subject.pod not in self.dead
+        ]
 
     # Events
 
-    def resize(self) -> None:
-        """Give the shared pods another limit while they run."""
+    def concerned(self, event: str) -> list[Subject]:
+        """The containers to which an event happens."""
+        found = self.alive()
+        if event == SWITCH:
+            return [it for it in found if self.settings[it.worker].policy == "none"]
+        if event == RESIZE:  # the static policy refuses it for Guaranteed pods
+            return [it for it in found if it.kind == SHARED or self.settings[it.worker].policy == "none"]
+        return found
+
+    def resize(self, subjects: Iterable[Subject]) -> None:
+        """Give pods more CPU while they run; those with whole CPUs more memory, so that they keep one CPU."""
 
         def patch(subject: Subject) -> None:
-            change = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"cpu": "2"}}}]}}
+            resources = {
+                SHARED: {"limits": {"cpu": "2"}},
+                FRACTIONAL: guaranteed("cpu", "600m"),
+                WHOLE: guaranteed("memory", MORE_MEMORY),
+            }[subject.kind]
+            change = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
             try:
                 self.kubectl.run("patch", "pod", subject.pod, "--subresource=resize", "--patch", json.dumps(change))
             except CommandFailed as error:
                 self.report(f"{subject.pod} cannot be resized: {error}")
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(patch, [subject for subject in self.alive() if subject.kind == SHARED]))
+            list(pool.map(patch, subjects))
 
     def happen(self, event: str) -> None:
-        """Let something happen to all workers."""
+        """Let something happen to all workers, and a switch to those with the policy none."""
         if event == SWITCH:
-            self.use_policy("static")
+            switched = [
+                node
+                for node in self.workers
+                if node.name in self.settings and self.settings[node.name].policy == "none"
+            ]
+            self.each(lambda node: self.use_policy(node, "static"), switched)
         elif event == NEIGHBOUR:
-            for node in self.workers:
-                self.kubectl.apply(neighbour(node.name))
+            for name in self.settings:
+                self.kubectl.apply(neighbour(name))
         elif event == RESTART:
             self.each(self.start_kubelet)
         elif event == RESIZE:
-            self.resize()
+            self.resize(self.concerned(RESIZE))
         elif event == CONTAINERD:
             self.each(lambda node: node.run("systemctl", "restart", "containerd"))
         elif event == RELOAD:
             self.each(lambda node: node.run("systemctl", "daemon-reload"))
 
-    def watch(self, event: str, links: bool) -> list[Result]:
-        """What an event does to all containers; those that lost their GPU are started again."""
-        watched = [it for it in self.alive() if event != RESIZE or it.kind == SHARED]
+    def observe(self, event: str) -> list[Result]:
+        """What an event does to all containers; `lost` has those that lost their GPU."""
+        watched = self.concerned(event)
         since = time.time()
         self.happen(event)
         time.sleep(WATCH_SECONDS[event])
         logs = self.logs()
         rows = []
         for subject in watched:
-            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), since)
-            rows.append(
-                Result(
-                    *(subject.containerd, subject.runc, subject.injection, links, subject.kind, event),
-                    *(outcome, seconds, words),
-                )
-            )
-        lost = [it for it, row in zip(watched, rows, strict=True) if row.outcome != "kept"]
-        self.report(f"{event}: {len(lost)} of {len(watched)} lost their GPU: {', '.join(it.pod for it in lost)}")
-        self.remove(it.pod for it in lost)
-        if event != EVENTS[-1] and lost:
-            self.start(lost)
+            # Nothing happens in the first event, so what counts is the time since the start.
+            from_then_on = self.started[subject.pod] if event == START else since
+            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), from_then_on)
+            rows.append(self.result(subject, event, outcome, seconds, words))
+        self.lost = [it for it, row in zip(watched, rows, strict=True) if row.outcome != "kept"]
+        names = ", ".join(it.pod for it in self.lost)
+        self.report(f"{event}: {len(self.lost)} of {len(watched)} lost their GPU: {names}")
         return rows
 
-    def trial(self, links: bool) -> list[Result]:
-        """All events, one after the other, beginning with policy none."""
+    def renew(self) -> None:
+        """Start those that lost their GPU again."""
+        self.remove(it.pod for it in self.lost)
+        if self.lost:
+            self.start(self.lost)
+
+    def begin(self, settings: Sequence[Setting]) -> list[Result]:
+        """Give the workers their settings, the first to the first, and start the pods; those that do not start."""
+        self.settings = {node.name: setting for node, setting in zip(self.workers, settings, strict=False)}
         self.dead = {}
-        self.set_links(links)
-        self.use_policy("none")
-        self.start(self.subjects)
-        rows = [
-            Result(
-                it.containerd, it.runc, it.injection, links, it.kind, START, "does not start", None, self.dead[it.pod]
-            )
+
+        def prepare(node: Node) -> None:
+            self.set_links(node, self.settings[node.name].links)
+            self.use_policy(node, self.settings[node.name].policy)
+
+        self.each(prepare, [node for node in self.workers if node.name in self.settings])
+        self.start(self.alive())
+        return [
+            self.result(it, START, "does not start", None, self.dead[it.pod])
             for it in self.subjects
             if it.pod in self.dead
         ]
+
+    def result(self, subject: Subject, event: str, outcome: str, seconds: int | None, words: str) -> Result:
+        """One container through one event."""
+        setting = self.settings[subject.worker]
+        return Result(
+            containerd=subject.containerd,
+            runc=subject.runc,
+            injection=subject.injection,
+            links=setting.links,
+            policy="static" if event == SWITCH else setting.policy,
+            pod=subject.kind,
+            event=event,
+            outcome=outcome,
+            seconds=seconds,
+            words=words,
+        )
+
+    def trial(self, settings: Sequence[Setting]) -> list[Result]:
+        """All events, one after the other."""
         try:
+            rows = self.begin(settings)
             for event in EVENTS:
-                rows += self.watch(event, links)
+                rows += self.observe(event)
+                if event != EVENTS[-1]:
+                    self.renew()
         finally:
             self.kubectl.run("delete", "pod", "-l", "campaign=gpu-loss", "--now", "--wait=true")
         return rows
@@ -538,16 +613,18 @@ class SystemdLab:
         }
 
     def run(self) -> list[Result]:
-        """With the links in /dev/char, and without."""
+        """All settings, as many at once as there are workers."""
         self.install()
-        return [*self.trial(links=True), *self.trial(links=False)]
+        size = len(self.workers)
+        batches = [SETTINGS[first : first + size] for first in range(0, len(SETTINGS), size)]
+        return [row for batch in batches for row in self.trial(batch)]
 
 
 def grade(row: Result, kubelet: str) -> str:
-    """The audit's grade of such a container on a node with the static policy."""
+    """The audit's grade of such a container."""
     known = {
         "kubelet_version": kubelet,
-        "cpu_manager_policy": "static",
+        "cpu_manager_policy": row.policy,
         "runc_version": row.runc.partition("+")[0],
         "cgroup_driver": "systemd",
         "device_injection": row.injection,
@@ -556,17 +633,37 @@ def grade(row: Result, kubelet: str) -> str:
     return str(risk_of(with_facts(NodeFacts(), "worker", known), exclusive=row.pod == WHOLE, privileged=False)["grade"])
 
 
-HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "pod", *EVENTS, "audit")
+def measured_grade(rows: Sequence[Result]) -> str | None:
+    """The grade that the audit should give to a container, by what was seen of it; None if that is not enough."""
+    lost = {row.event for row in rows if row.outcome == "lost"}
+    if lost & BY_ITSELF:
+        return "high"
+    kept = {row.event for row in rows if row.outcome == "kept"}
+    if lost and START in kept:
+        return "low"
+    return "none" if {START, RESTART, RELOAD} <= kept else None
 
 
-def lines(rows: Sequence[Result], kubelet: str) -> list[list[str]]:
-    """One line a container, one column an event."""
-    grouped: dict[tuple[str, str, str, bool, str], dict[str, Result]] = {}
+HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "policy", "pod", *EVENTS, "audit")
+
+
+Key = tuple[str, str, str, bool, str, str]
+
+
+def by_container(rows: Iterable[Result]) -> dict[Key, list[Result]]:
+    """The rows of each container."""
+    grouped: dict[Key, list[Result]] = {}
     for row in rows:
-        grouped.setdefault((row.containerd, row.runc, row.injection, row.links, row.pod), {})[row.event] = row
+        key = (row.containerd, row.runc, row.injection, row.links, row.policy, row.pod)
+        grouped.setdefault(key, []).append(row)
+    return dict(sorted(grouped.items(), key=str))
+
+
+def lines(rows: Iterable[Result], kubelet: str) -> list[list[str]]:
+    """One line a container, one column an event."""
     table = []
-    for key in sorted(grouped, key=str):
-        cells = grouped[key]
+    for key, found_rows in by_container(rows).items():
+        cells = {row.event: row for row in found_rows}
         first = next(iter(cells.values()))
         outcomes = []
         for event in EVENTS:
@@ -574,10 +671,10 @@ def lines(rows: Sequence[Result], kubelet: str) -> list[list[str]]:
             seconds = f", {found.seconds} s" if found and found.seconds is not None else ""
             outcomes.append(f"{found.outcome}{seconds}" if found else "-")
         links = "links" if first.links else "none"
-        table.append([*key[:3], links, KINDS[key[4]], *outcomes, grade(first, kubelet)])
+        table.append([*key[:3], links, first.policy, KINDS[first.pod], *outcomes, grade(first, kubelet)])
     return table
 
 
-def markdown(rows: Sequence[Result], kubelet: str) -> str:
+def markdown(rows: Iterable[Result], kubelet: str) -> str:
     """The table for a page."""
     return markdown_table(HEADINGS, lines(rows, kubelet))

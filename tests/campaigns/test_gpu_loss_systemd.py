@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.campaigns import gpu_loss_systemd as campaign
 from tests.campaigns.gpu_loss_systemd import CDI, HOOK, SHARED, SPECS, START, WHOLE, Result, Subject
+
+MEASURED = sorted((Path(__file__).parent / "data/gpu-loss").glob("systemd-*.json"))
 
 REFUSED = "refused nvidia-smi=Failed_to_initialize_NVML:_Unknown_Error cuda=error_100 held=works"
 
@@ -76,20 +80,84 @@ def test_a_cdi_device_comes_with_the_devices_that_all_share() -> None:
     assert nodes == ["/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm"]
 
 
+def read(path: Path) -> tuple[str, list[Result]]:
+    """The kubelet's version and the rows of one measurement."""
+    data = json.loads(path.read_text())
+    return data["kubelet"], [Result(**row) for row in data["rows"]]
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_the_audit_grades_each_container_as_it_was_measured(path: Path) -> None:
+    kubelet, rows = read(path)
+    seen = {key: (found[0], campaign.measured_grade(found)) for key, found in campaign.by_container(rows).items()}
+    known = {key: (row, grade) for key, (row, grade) in seen.items() if grade is not None}
+    assert {grade for _, grade in known.values()} >= {"low", "high"}
+    graded = {key: campaign.grade(row, kubelet) for key, (row, _) in known.items()}
+    assert graded == {key: grade for key, (_, grade) in known.items()}
+
+
+def row(event: str, outcome: str, kind: str = SHARED) -> Result:
+    return Result("2.4.2", "1.1.5", SPECS, False, "static", kind, event, outcome, None, "open")
+
+
 @pytest.mark.parametrize(
-    ("injection", "links", "runc", "kind", "grade"),
+    ("lost", "grade"),
+    [((), "none"), ((campaign.RELOAD,), "low"), ((campaign.RELOAD, campaign.NEIGHBOUR), "high")],
+)
+def test_a_loss_without_an_act_grades_higher_than_one_by_an_act(lost: tuple[str, ...], grade: str) -> None:
+    rows = [row(event, "lost" if event in lost else "kept") for event in campaign.EVENTS]
+    assert campaign.measured_grade(rows) == grade
+
+
+def test_a_container_of_which_too_little_was_seen_has_no_grade() -> None:
+    assert campaign.measured_grade([row(START, "kept"), row(campaign.RESTART, "kept")]) is None
+
+
+def test_a_line_of_the_table_has_each_event_and_the_grade_of_the_audit() -> None:
+    (line,) = campaign.lines([row(START, "kept", WHOLE), row(campaign.RELOAD, "lost", WHOLE)], "1.36.3")
+    cells = dict(zip(campaign.HEADINGS, line, strict=True))
+    assert (cells[START], cells[campaign.RESIZE], cells[campaign.RELOAD], cells["audit"]) == (
+        "kept",
+        "-",
+        "lost",
+        "low",
+    )
+
+
+def test_all_settings_run_at_once_where_there_are_workers_enough() -> None:
+    assert len({(setting.policy, setting.links) for setting in campaign.SETTINGS}) == 4
+
+
+def lab_of(settings: dict[str, campaign.Setting]) -> campaign.SystemdLab:
+    lab = object.__new__(campaign.SystemdLab)
+    lab.settings, lab.dead = settings, {}
+    lab.subjects = [
+        Subject(worker, "2.4.2", "1.5.3", SPECS, kind, "plain-1-5-3") for worker in settings for kind in campaign.KINDS
+    ]
+    return lab
+
+
+@pytest.mark.parametrize(
+    ("event", "concerned"),
     [
-        (SPECS, True, "1.1.5+ds1", SHARED, "none"),
-        (CDI, True, "1.5.3", SHARED, "none"),
-        (HOOK, True, "1.5.3", SHARED, "high"),
-        (HOOK, True, "1.5.3", WHOLE, "low"),
-        (SPECS, False, "1.1.5+ds1", SHARED, "high"),
-        (SPECS, False, "1.1.5+ds1", WHOLE, "low"),
+        (campaign.RELOAD, {"w-1": 3, "w-2": 3}),
+        (campaign.SWITCH, {"w-1": 3, "w-2": 0}),
+        (campaign.RESIZE, {"w-1": 3, "w-2": 1}),
     ],
 )
-def test_the_audit_grades_what_was_measured(injection: str, links: bool, runc: str, kind: str, grade: str) -> None:
-    row = Result("1.6.20", runc, injection, links, kind, START, "kept", None, "open")
-    assert campaign.grade(row, "1.36.3") == grade
-    (line,) = campaign.lines([row], "1.36.3")
-    assert line[-1] == grade
-    assert line[5:8] == ["kept", "-", "-"]
+def test_an_event_counts_only_for_the_containers_to_which_it_happens(event: str, concerned: dict[str, int]) -> None:
+    lab = lab_of({"w-1": campaign.Setting("none", links=False), "w-2": campaign.Setting("static", links=False)})
+    found = [subject.worker for subject in lab.concerned(event)]
+    assert {worker: found.count(worker) for worker in concerned} == concerned
+
+
+def test_a_pod_that_was_started_again_is_not_taken_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Node:
+        def run(self, *_: str, check: bool) -> str:
+            folder = "==> /var/log/pods/default_hook-own-legacy-shared-1_"
+            return f"{folder}9\nx stdout F 100 open\nx stdout F 110 {REFUSED}\n{folder}0\nx stdout F 131 open\n"
+
+    lab = lab_of({})
+    monkeypatch.setattr(lab, "workers", [Node()], raising=False)
+    lab.started = {"hook-own-legacy-shared-1": 130.5}
+    assert lab.logs() == {"hook-own-legacy-shared-1": [(131, "open")]}

@@ -8,6 +8,7 @@ import sys
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import allocation, config, emit, machines
+from tests.conformance.standalone_kubelet import Place
 
 VERSIONS = "1.20.15,1.21.14,1.22.17,1.36.3,1.37.2"
 
@@ -29,14 +30,28 @@ def main() -> int:
     command.add_argument("--seed", type=int, default=1, help="the same seed, the same cases (default: %(default)s)")
     command = commands.add_parser("emit", help="what `kubepin emit` writes, with real kubelets")
     command.add_argument("--k8s", default=VERSIONS, metavar="VERSIONS", help="built releases (default: %(default)s)")
+    for name, command in commands.choices.items():
+        command.add_argument(
+            "--engine",
+            choices=("docker", "namespaces"),
+            default="docker",
+            help="who runs the node (default: %(default)s)",
+        )
+        command.add_argument(
+            "--node",
+            default=f"conformance-{name}",
+            metavar="NAME",
+            help="name of the node; two runs at once need different ones (default: %(default)s)",
+        )
     options = parser.parse_args()
+    place = Place(options.node, options.engine)
     versions = [Version.parse(text) for text in options.k8s.split(",")]
     try:
         if options.command == "config":
-            return config.run(versions, options.cases, options.seed)
+            return config.run(versions, options.cases, options.seed, place)
         if options.command == "emit":
-            return emit.run(versions)
-        return allocation.run(versions, options.machines.split(","), options.sequences, options.seed)
+            return emit.run(versions, place)
+        return allocation.run(versions, options.machines.split(","), options.sequences, options.seed, place)
     except SandboxError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2

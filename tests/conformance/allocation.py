@@ -41,9 +41,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config
+from tests.conformance.standalone_kubelet import Job, Place, Result, StandaloneNode, base_config
 
-NODE = "conformance-allocation"
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 12, 12, 16, 16, 24, 32, 48, 64, 96, 128)
 FRACTIONS = ("500m", "1500m", "250m")
 OPTION_SETS: Sequence[tuple[int, tuple[str, ...]]] = (
@@ -535,14 +534,14 @@ def compare_version(
         yield name, count
 
 
-def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed: int) -> int:
+def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed: int, place: Place) -> int:
     """Compares `sequences` sequences per version, spread over the machines; prints a table; 1 on any disagreement."""
     unknown = [name for name in names if name not in machines.NAMES]
     if unknown:
         raise SandboxError(f"machine {', '.join(unknown)} is unknown: expected {', '.join(machines.NAMES)}.")
     per_machine = -(-sequences // len(names))
     disagreements = 0
-    with machines.node_with(names, versions, NODE) as (node, topologies):
+    with machines.node_with(names, versions, place) as (node, topologies):
         print(
             f"{'kubelet':<10} {'machine':<24} {'sequences':>9} {'pods':>5} {'granted':>8} {'shared':>7} {'refused':>8} "
             f"{'undetermined':>13} {'disagree':>9} {'seconds':>8}"

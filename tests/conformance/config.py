@@ -43,9 +43,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.prof
 
 from sandbox.settings import Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import Job, Result, StandaloneNode, base_config
+from tests.conformance.standalone_kubelet import Job, Place, Result, StandaloneNode, base_config
 
-NODE = "conformance-config"
 MACHINES = ("one-socket", "epyc-7773x-nps4", "epyc-7773x-l3-as-numa", "four-sockets", "memory-only-node")
 OPTIONS = (
     "full-pcpus-only",
@@ -427,10 +426,10 @@ def compare_version(
         yield count
 
 
-def run(versions: Sequence[Version], number: int, seed: int) -> int:
+def run(versions: Sequence[Version], number: int, seed: int, place: Place) -> int:
     """Compares `number` cases per version; prints a table; 1 on any disagreement."""
     disagreements = 0
-    with machines.node_with(tuple(MACHINES), versions, NODE) as (node, topologies):
+    with machines.node_with(tuple(MACHINES), versions, place) as (node, topologies):
         print(f"{'kubelet':<10} {'cases':>6} {'start':>6} {'fail':>6} {'disagree':>9} {'seconds':>8}")
         for version in versions:
             started = time.monotonic()

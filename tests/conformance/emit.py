@@ -25,10 +25,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
 
 from sandbox.settings import Version
 from tests.conformance import machines
-from tests.conformance.standalone_kubelet import WORK, Job, Result, StandaloneNode, base_config
+from tests.conformance.standalone_kubelet import WORK, Job, Place, Result, StandaloneNode, base_config
 from tests.emitted import delivered
 
-NODE = "conformance-emit"
 MACHINES = ("one-socket", "epyc-7773x-nps4")
 OTHERS = {"systemReserved": {"memory": "1Gi"}}
 """What the kubelets have besides: `reservedMemory` must add up with it."""
@@ -100,10 +99,10 @@ def _faults(node: StandaloneNode, version: Version, topologies: Mapping[str, Top
             yield of_machine[result.id], fault(of_machine[result.id], result)
 
 
-def run(versions: Sequence[Version]) -> int:
+def run(versions: Sequence[Version], place: Place) -> int:
     """Starts a kubelet for each case; prints a table; 1 on any disagreement."""
     disagreements = 0
-    with machines.node_with(tuple(MACHINES), versions, NODE) as (node, topologies):
+    with machines.node_with(tuple(MACHINES), versions, place) as (node, topologies):
         print(f"{'kubelet':<10} {'cases':>6} {'disagree':>9} {'seconds':>8}")
         for version in versions:
             started = time.monotonic()

@@ -15,7 +15,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 
 from sandbox.settings import Version
-from tests.conformance.standalone_kubelet import StandaloneNode, standalone_node
+from tests.conformance.standalone_kubelet import Place, StandaloneNode, standalone_node
 from tests.topologies import MACHINES, Machine, tree, write
 
 DUMPS = Path("collections/ansible_collections/kubepin/tuning/tests/unit/fixtures/topology")
@@ -44,13 +44,13 @@ NAMES = (*GENERATED, *DUMPED)
 
 @contextmanager
 def node_with(
-    machines: Sequence[str], versions: Sequence[Version], container: str
+    machines: Sequence[str], versions: Sequence[Version], place: Place
 ) -> Iterator[tuple[StandaloneNode, dict[str, Topology]]]:
     """A node outside any cluster that has these machines' files, and how kubepin reads each machine.
 
     :raises SandboxError: if a version is not built
     """
-    with tempfile.TemporaryDirectory() as folder, standalone_node(container) as node:
+    with tempfile.TemporaryDirectory() as folder, standalone_node(place) as node:
         for version in versions:
             node.require(version)
         topologies = {name: make(name, Path(folder) / name) for name in machines}

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox import host, node_image
+from sandbox import host, namespaces, node_image
 from sandbox.cluster import labelled
-from sandbox.gobuild import OWN_SOURCES, Go
+from sandbox.gobuild import OWN_SOURCES, Go, discard_others, replacing
+from sandbox.hashing import hash_of, hash_of_folder
+from sandbox.namespaces import NamespaceNode
 from sandbox.nodes import BUILDS_MOUNT, Container
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
@@ -86,6 +88,14 @@ def base_flags(version: Version) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a node outside any cluster runs: *engine* is docker or namespaces; two at once need names of their own."""
+
+    name: str
+    engine: str = "docker"
+
+
+@dataclass(frozen=True)
 class StandaloneNode:
     """The node container."""
 
@@ -103,14 +113,17 @@ class StandaloneNode:
     def put_tree(self, name: str, tree: Path) -> None:
         """Copies a machine's files into the node, for `run` to show."""
         self.node.run("mkdir", "-p", "/root/trees")
-        self.node.copy_in(tree, f"/root/trees/{name}")
+        archive = tree.parent / f"{name}.tar"
+        self.node.shell.run(["tar", "-C", str(tree), "-cf", str(archive), "."])
+        self.node.copy_in(archive, f"/root/trees/{name}.tar")
+        self.node.run("sh", "-c", f"mkdir /root/trees/{name} && tar -C /root/trees/{name} -xf /root/trees/{name}.tar")
 
     def run(self, version: Version, jobs: Sequence[Job], tree: str | None = None) -> Iterator[Result]:
         """Runs jobs one after the other with the kubelet of a version, on the machine `tree` or on the real one."""
         kubelet = self.require(version)
-        command = ["docker", "exec", "-i", self.node.name, "unshare", "--mount", "python3", f"/root/{PROGRAM.name}"]
+        command = ["unshare", "--mount", "python3", f"/root/{PROGRAM.name}", *([f"/root/trees/{tree}"] if tree else [])]
         process = subprocess.Popen(
-            [*command, *([f"/root/trees/{tree}"] if tree else [])],
+            self.node.command(*command, stdin=True),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -135,25 +148,38 @@ class StandaloneNode:
             process.wait()
 
 
-def _device_plugin(go: Go, folder: Path) -> Path:
-    """Compiles the device plugin with the modules of the sandbox's own programs."""
-    for source in (OWN_SOURCES / "go.mod", OWN_SOURCES / "go.sum", DEVICE_PLUGIN / "main.go"):
-        shutil.copy(source, folder)
-    program = folder / DEVICE_PLUGIN.name
-    go.build(".", program, cwd=folder, flags=["-mod=readonly"])
+def _device_plugin(paths: Paths, shell: Shell) -> Path:
+    """The device plugin, compiled with the modules of the sandbox's own programs unless the cache has it."""
+    modules = [OWN_SOURCES / "go.mod", OWN_SOURCES / "go.sum"]
+    version = hash_of(hash_of_folder(DEVICE_PLUGIN), *(path.read_text() for path in modules))
+    program = paths.builds / f"device-plugin-{version}" / "bin" / DEVICE_PLUGIN.name
+    if program.exists():
+        return program
+    with tempfile.TemporaryDirectory() as folder, replacing(program.parents[1]) as result:
+        for source in (*modules, DEVICE_PLUGIN / "main.go"):
+            shutil.copy(source, folder)
+        Go(paths, shell).build(".", result / "bin" / program.name, cwd=Path(folder), flags=["-mod=readonly"])
+    discard_others(program.parents[1], "device-plugin-*")
     return program
 
 
 @contextmanager
-def standalone_node(name: str) -> Iterator[StandaloneNode]:
+def standalone_node(place: Place) -> Iterator[StandaloneNode]:
     """A node outside any cluster, as long as the block lasts."""
-    paths = Paths.from_environment()
+    paths, name = Paths.from_environment(), place.name
     shell = Shell(Log(paths.cache / "standalone-kubelet.log"))
-    host.require_engine(shell)
-    image = node_image.image_name(paths)
-    node = Container(name, shell)
+    node: Container
+    if place.engine == "namespaces":
+        node, image = NamespaceNode(name, shell, paths, name, gpus=False), str(namespaces.node_tar(paths))
+    else:
+        host.require_engine(shell)
+        node, image = Container(name, shell), node_image.image_name(paths)
 
     def remove() -> None:
+        if isinstance(node, NamespaceNode):
+            node.remove()
+            shutil.rmtree(paths.sandbox(name).folder, ignore_errors=True)
+            return
         containers = labelled(shell, "container", name)
         if containers:
             shell.run(["docker", "rm", "--force", "--volumes", *containers])
@@ -165,8 +191,7 @@ def standalone_node(name: str) -> Iterator[StandaloneNode]:
         # Its own kubelet has no program and no configuration here.
         node.run("systemctl", "disable", "--now", "kubelet")
         node.copy_in(PROGRAM, f"/root/{PROGRAM.name}")
-        with tempfile.TemporaryDirectory() as folder:
-            node.copy_in(_device_plugin(Go(paths, shell), Path(folder)), f"/root/{DEVICE_PLUGIN.name}")
+        node.copy_in(_device_plugin(paths, shell), f"/root/{DEVICE_PLUGIN.name}")
         yield StandaloneNode(paths, node)
     finally:
         remove()

@@ -22,7 +22,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.format
 
 from sandbox.settings import SandboxError, Version
 from tests.conformance import allocation, config, emit, machines
-from tests.conformance.standalone_kubelet import Result
+from tests.conformance.standalone_kubelet import Place, Result
 
 V1_22 = Version(1, 22, 17)
 NOT_ENOUGH = "Allocate failed due to not enough cpus available to satisfy request, which is unexpected"
@@ -203,4 +203,4 @@ def test_dumps_are_made_whole(tmp_path: Path) -> None:
 
 def test_an_unknown_machine_is_refused_before_anything_is_made() -> None:
     with pytest.raises(SandboxError, match="machine no-such is unknown"):
-        allocation.run([V1_22], ["no-such"], 1, 1)
+        allocation.run([V1_22], ["no-such"], 1, 1, Place("unused"))

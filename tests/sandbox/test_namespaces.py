@@ -79,6 +79,14 @@ def test_containerds_cgroup_driver_follows_the_host(
     assert node.state() == "exited"
 
 
+def test_a_node_without_an_address_has_its_name_at_the_loopback_address(node: NamespaceNode, tmp_path: Path) -> None:
+    (tmp_path / "source/etc").mkdir(parents=True)
+    tar = tmp_path / "root.tar"
+    node.shell.run(["tar", "-C", str(tmp_path / "source"), "-cf", str(tar), "."])
+    node.create("conformance", str(tar), None, tmp_path)
+    assert "127.0.0.1 gpu-worker-1" in (node.root / "etc/hosts").read_text()
+
+
 def test_a_cgroup_is_removed_with_those_below_it(tmp_path: Path) -> None:
     (tmp_path / "group/kubepods/pod").mkdir(parents=True)
     assert namespaces.removed(tmp_path / "group")

@@ -306,13 +306,23 @@ def test_the_tenants_of_a_full_node_are_processes_of_their_own() -> None:
     ]
 
 
-def test_the_cards_of_a_full_nodes_tenants_may_differ() -> None:
+@pytest.mark.parametrize(
+    ("second_round", "codes"),
+    [((1, 0), []), ((1, 2), [NoteCode.SEVERAL_GPU_CARDS])],
+    ids=["the same cards in another order", "another card"],
+)
+def test_the_tenants_of_a_full_node_have_its_cards_in_any_order(
+    second_round: tuple[int, int], codes: list[NoteCode]
+) -> None:
     text = "".join(
-        lines(PROCESS | place | {"env": {"gpu_uuid": f"GPU-{tenant}"}}, BLOCK | place, END_LINE | place)
-        for tenant in (0, 1)
-        for place in [{"load": "full", "tenants": 2, "tenant": tenant}]
+        lines(PROCESS | place | {"env": {"gpu_uuid": f"GPU-{card}"}}, BLOCK | place, END_LINE | place)
+        for number, cards in ((1, (0, 1)), (2, second_round))
+        for tenant, card in enumerate(cards)
+        for place in [{"load": "full", "tenants": 2, "tenant": tenant, "round": number}]
     )
-    assert parse_json_lines({"f": text}, "x").notes == ()
+    found = parse_json_lines({"f": text}, "x")
+    assert [note.code for note in found.notes] == codes
+    assert str(found.environment["gpu_uuid"]).startswith("GPU-0, GPU-1")
 
 
 def test_when_a_process_ran_and_in_which_environment() -> None:

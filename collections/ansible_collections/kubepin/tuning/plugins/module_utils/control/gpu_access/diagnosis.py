@@ -17,6 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
     CORRECTED,
     KEEPS_DEVICES,
     SKIPS_MISSING_LINKS,
+    resizes_in_place,
 )
 
 _DELETE = "Delete the pod: nothing gives a running container its GPU back."
@@ -190,9 +191,10 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
         text = f"runc {_version(node)} leaves devices alone in an update (1.0.0 and newer), and the driver is cgroupfs"
         return Finding(code, "ruled_out", 0, text)
     if node.policy not in (None, "static"):
-        return Finding(
-            code, "ruled_out", 0, f"the kubelet's CPU manager has the policy {node.policy}: it updates no container"
-        )
+        text = f"the kubelet's CPU manager has the policy {node.policy}: it updates no container"
+        if resizes_in_place(node):
+            return Finding(code, "open", 0, f"{text}, unless somebody resized the pod in place")
+        return Finding(code, "ruled_out", 0, text)
     noisy = node.kubelet is not None and node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED
     quiet = node.kubelet is not None and not noisy
     starts = container.kubelet_starts

@@ -11,10 +11,11 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import FIRST_WITHOUT_RECONCILE_OF_PINNED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import RESIZES_IN_PLACE
 
 GRADES: t.Dict[str, str] = {
     "high": "the kubelet takes it by itself",
-    "low": "taken by an act: a restart of the kubelet or a daemon-reload",
+    "low": "taken by an act: a restart of the kubelet, a daemon-reload or a resize of the pod in place",
     "none": "nothing known takes it",
     "unknown": "what is not known of the node may take it",
 }
@@ -56,13 +57,17 @@ def risk_of(node: Node, exclusive: bool, privileged: bool) -> t.Dict[str, t.Any]
 def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
     """A container update rewrites its device rules (k8s-device-plugin#145; kubernetes/kubernetes#101771): runc below 1.0.0
     writes its own again, and under the systemd driver systemd does, with every runc (docs/evidence/gpu-loss.md)."""
-    if node.policy not in (None, "static") or node.injection in _IN_THE_SPECIFICATION:
+    if node.injection in _IN_THE_SPECIFICATION:
         return None
     old = node.runc is not None and node.runc < KEEPS_DEVICES
     if node.cgroup_driver == "cgroupfs" and node.runc is not None and not old:
         return None
     certain = old or node.cgroup_driver == "systemd"
     unknown = _unknown(node, "kubelet", "policy", "injection", *(() if certain else ("runc", "cgroup_driver")))
+    if node.policy not in (None, "static"):
+        if not resizes_in_place(node):
+            return None
+        return Cause("container_update", "low", "a resize of the pod in place updates the container", unknown)
     if _reconciles_all(node):
         text = "kubelets below 1.22 with the static policy update every container every 10 s"
         return Cause("container_update", "high", text, unknown)
@@ -95,6 +100,12 @@ def _links(node: Node, exclusive: bool) -> t.Optional[Cause]:
         return Cause("dev_char_links", "low", text, unknown)
     text += ", and an update of the container by the static policy makes systemd apply its rules"
     return Cause("dev_char_links", "high", text, unknown)
+
+
+def resizes_in_place(node: Node) -> bool:
+    """Whether the kubelet resizes pods in place by default: that updates a container under every policy
+    (docs/evidence/gpu-loss.md)."""
+    return node.kubelet is not None and node.kubelet.line >= (1, RESIZES_IN_PLACE)
 
 
 def _reconciles_all(node: Node) -> bool:

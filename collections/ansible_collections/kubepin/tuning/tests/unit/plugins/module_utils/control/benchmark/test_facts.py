@@ -66,6 +66,11 @@ def api(policy: str = "none") -> dict[str, Any]:
             id="whole contrast",
         ),
         pytest.param(
+            {"contrast": "auto", "fractional_cpu": "999m"},
+            'gpu_benchmark_fractional_cpu "999m" is invalid: expected less than 1 CPU more or less than gpu_benchmark_cpu (12)',
+            id="contrast of unlike amounts",
+        ),
+        pytest.param(
             {"contrast": True, "arms": [{"group": "a"}]},
             "gpu_benchmark_contrast is set together with gpu_benchmark_arms",
             id="both",
@@ -93,6 +98,7 @@ def test_all_wrong_settings_are_named_at_once_and_good_ones_not() -> None:
     assert len(benchmark_settings_problems(settings(image="", cpu="x", rounds=0))) == 3
     assert benchmark_settings_problems(settings()) == []
     assert benchmark_settings_problems(settings(contrast=True, cpu="1", fractional_cpu="999m")) == []
+    assert benchmark_settings_problems(settings(contrast=False, fractional_cpu="999m")) == []
     assert benchmark_settings_problems(settings(arms=[{"group": "small", "cpu": "500m"}], threads=[6])) == []
 
 

@@ -108,6 +108,13 @@ QUIET = {"kubelet_version": "1.22.17"}
         ),
         pytest.param(container({"cpu_manager_policy": "none"}), "unknown", "it updates no container", id="policy none"),
         pytest.param(
+            container({"cpu_manager_policy": "none", "kubelet_version": "1.33.0"}),
+            "unknown",
+            "container_update may take it: the kubelet's CPU manager has the policy none: it updates no container, "
+            "unless somebody resized the pod in place",
+            id="policy none, resized perhaps",
+        ),
+        pytest.param(
             container({**NEW_RUNC}, specified=NAMED), "unknown", "needs no links", id="nothing fits, runc 1.1.9"
         ),
         pytest.param(

@@ -46,6 +46,18 @@ LINKLESS = {**SYSTEMD, "runc_version": "1.1.5", "device_injection": "device_spec
         ({**SYSTEMD, "device_injection": "legacy"}, True, "low", ["container_update", "daemon_reload"]),
         ({**SYSTEMD, "device_injection": "device_specs"}, False, "none", []),
         ({**SYSTEMD, "device_injection": "cdi"}, False, "none", []),
+        (
+            {**SYSTEMD, "cpu_manager_policy": "none", "device_injection": "legacy"},
+            True,
+            "low",
+            ["container_update", "daemon_reload"],
+        ),
+        (
+            {**SYSTEMD, "cpu_manager_policy": "none", "device_injection": "legacy", "kubelet_version": "1.32.0"},
+            True,
+            "low",
+            ["daemon_reload"],
+        ),
         (LINKLESS, False, "high", ["dev_char_links"]),
         (LINKLESS, True, "low", ["dev_char_links"]),
         ({**LINKLESS, "cpu_manager_policy": "none"}, False, "low", ["dev_char_links"]),
