@@ -401,7 +401,9 @@ def _runs(options: argparse.Namespace, console: Console, project: Path) -> int:
 def _assess(options: argparse.Namespace, console: Console, project: Path) -> int:
     from orchestrator.assess import assessment, screen
 
-    found = assessment(options.kubeconfig, options.context)
+    # an API server that does not answer is asked again for a minute
+    with console.status("reading the API server ..."):
+        found = assessment(options.kubeconfig, options.context)
     if options.json:
         console.file.write(json.dumps(found, indent=2) + "\n")
     else:

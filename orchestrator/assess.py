@@ -57,7 +57,9 @@ def _head(found: Data) -> Text:
         ("kubepin assess  ", "bold"), f"{found['server']}  Kubernetes {(found['version'] or '?').removeprefix('v')}\n"
     )
     head.append(f"{counted(len(nodes), 'node')} with GPUs, {found['other_nodes']} without. ")
-    if pods:
+    if pods and not pods["total"]:
+        head.append("No GPU pods. ")
+    elif pods:
         head.append(
             f"{counted(pods['total'], 'GPU pod')}: {pods['exclusive']} with exclusive CPUs, "
             f"{pods['exclusive_if_static']} would have them if the policy were static everywhere. "
@@ -78,8 +80,8 @@ def _table(*headings: str) -> Table:
 
 
 def _nodes(nodes: Sequence[Data]) -> Table:
-    """Nodes that differ in nothing but their names share a row."""
-    table = _table("nodes", "GPUs", "CPUs", "kubelet, runtime", "CPU manager", "reserved", "topology, memory", "by")
+    """Nodes that differ in nothing but their names share a row. The columns fit into 80 characters."""
+    table = _table("nodes", "CPUs, GPUs", "kubelet", "settings")
     groups: dict[str, list[Data]] = {}
     for node in nodes:
         alike = {key: value for key, value in node.items() if key not in ("name", "installer", "configz_error")}
@@ -91,39 +93,42 @@ def _nodes(nodes: Sequence[Data]) -> Table:
                 listed([one["name"] for one in same], _MOST_NODES) + ("" if node["ready"] else "\nnot Ready"),
                 style="" if node["ready"] else "red",
             ),
-            Text(_gpus(node)),
-            Text(str(node["cpus"])),
-            Text(f"{node['kubelet_version']}\n{str(node['container_runtime']).replace('://', ' ')}"),
-            _policy(node),
-            Text(node["reserved"] or "nothing") if node["policy"] else _UNKNOWN,
-            _managers(node),
-            Text(node["installer"]["name"]) if node["installer"]["evidence"] else _UNKNOWN,
+            Text(f"{node['cpus']} CPUs\n{_gpus(node)}"),
+            _kubelet(node),
+            _settings(node),
         )
     return table
 
 
 def _gpus(node: Data) -> str:
     offered = [f"{number} {name.removeprefix('nvidia.com/')}" for name, number in node["gpus"].items()]
-    return ", ".join(offered or ["by label"]) + (f"\n{node['gpu_model']}" if node["gpu_model"] else "")
+    return ", ".join(offered or ["GPUs by label"]) + (f"\n{node['gpu_model']}" if node["gpu_model"] else "")
 
 
-def _policy(node: Data) -> Text:
+def _kubelet(node: Data) -> Text:
+    installer = f"by {node['installer']['name']}" if node["installer"]["evidence"] else "installer unknown"
+    runtime = str(node["container_runtime"]).replace("://", " ")
+    return Text(f"{node['kubelet_version']}\n{installer}\n{runtime}")
+
+
+def _settings(node: Data) -> Text:
+    """What the running kubelet has, a line for each of its managers."""
     if not node["policy"]:
-        return _UNKNOWN
+        return Text.assemble("CPU manager ", _UNKNOWN)
     options = [name for name, value in node["policy_options"].items() if str(value).lower() == "true"]
-    return Text("\n".join([node["policy"], *options]), style=_POLICY_STYLES.get(node["policy"], ""))
-
-
-def _managers(node: Data) -> Text:
+    policy = " + ".join([node["policy"], *options])
     topology = node["topology_manager"]
-    if topology is None:
-        return _UNKNOWN
     scope = f" ({topology['scope']})" if topology["policy"] != "none" else ""
-    return Text(f"{topology['policy']}{scope}\nmemory {node['memory_manager_policy']}")
+    return Text.assemble(
+        "CPU manager ",
+        (policy, _POLICY_STYLES.get(node["policy"], "")),
+        f"\nreserved {node['reserved'] or 'nothing'}\n"
+        f"topology {topology['policy']}{scope}, memory {node['memory_manager_policy']}",
+    )
 
 
 def _pods(found: Data) -> Table:
-    table = _table("workload", "pods", "on", "exclusive now", "if static", "why not")
+    table = _table("workload", "pods", "on", "exclusive", "if static", "why not")
     for owner in found["owners"]:
         threads = ["no OMP_NUM_THREADS"] if owner["no_thread_count"] else []
         table.add_row(
@@ -132,7 +137,7 @@ def _pods(found: Data) -> Table:
             Text(listed(owner["nodes"], _MOST_NODES) or "no node yet"),
             _share(owner["exclusive"], owner["pods"]),
             _share(owner["exclusive_if_static"], owner["pods"]),
-            Text(", ".join([*owner["reasons"], *threads])),
+            Text("\n".join([*owner["reasons"], *threads])),
         )
     return table
 

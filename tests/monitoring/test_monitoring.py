@@ -9,9 +9,13 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +161,73 @@ def test_node_exporter_reads_the_files(tmp_path: Path) -> None:
     assert "node_textfile_scrape_error 0" in lines
     assert 'kubepin_node_problems{code="exclusive_cpus_lost",node="gpu-01"} 1' in lines
     assert 'kubepin_node_checked{node="gpu-02"} 0' in lines
+
+
+KUBELET = """\
+kubelet_cpu_manager_exclusive_cpu_allocation_count{node="gpu-01"} 3
+kubelet_cpu_manager_shared_pool_size_millicores{node="gpu-01"} 13000
+kubelet_cpu_manager_pinning_errors_total{node="gpu-01"} 0
+kubelet_topology_manager_admission_errors_total{node="gpu-01"} 0
+"""
+"""A stand-in for what a kubelet serves, with names and types of Kubernetes' pkg/kubelet/metrics/metrics.go."""
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[str]:
+    """The address of a Prometheus that scrapes the files of a check, and the stand-in, every 100 ms."""
+    written = "".join(metric_files(CHECKS, int(time.time()) - 60).values()) + KUBELET
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(written.encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as target:
+        threading.Thread(target=target.serve_forever, daemon=True).start()
+        jobs = [{"job_name": "kubepin", "static_configs": [{"targets": [f"127.0.0.1:{target.server_port}"]}]}]
+        config = {"global": {"scrape_interval": "100ms", "scrape_timeout": "100ms"}, "scrape_configs": jobs}
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+        files = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+        command = [program("prometheus"), *files, f"--web.listen-address={address}"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                answer(f"http://{address}/-/ready", process)
+                yield f"http://{address}"
+            finally:
+                process.terminate()
+                target.shutdown()
+
+
+def value(server: str, expression: str) -> list[dict[str, Any]]:
+    """What Prometheus answers to an expression now."""
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{server}/api/v1/query?{query}", timeout=10) as response:
+        result: list[dict[str, Any]] = json.loads(response.read())["data"]["result"]
+        return result
+
+
+@pytest.mark.component
+def test_every_panel_shows_data_of_a_prometheus_that_scrapes_a_check(prometheus: str) -> None:
+    deadline = time.monotonic() + 30
+    while len(value(prometheus, "count_over_time(kubepin_node_as_planned[1m]) > 1")) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    shown = {
+        title: [value(prometheus, expression.replace("$node", ".*")) for expression in expressions]
+        for title, expressions in queries().items()
+    }
+    assert [title for title, results in shown.items() if not all(results)] == []
+    (differ,) = shown["Nodes that differ"]
+    assert differ[0]["value"][1] == "1"
+    (now,) = shown["Problems now"]
+    assert sorted((each["metric"]["node"], each["metric"]["code"]) for each in now) == [
+        ("gpu-01", "exclusive_cpus_lost"),
+        ("gpu-02", "node_unread"),
+    ]

@@ -23,7 +23,7 @@ options:
     type: str
     choices: [balanced, numa, l3]
     default: balanced
-    version_added: 0.2.0
+    version_added: 1.0.0
   policy_options:
     description: CPU manager policy options, name to V(true) or V(false). Unchanged if not given.
     type: dict

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 name: gpu_nodes
 short_description: Find the nodes of a Kubernetes cluster, GPU nodes first
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Reads the nodes from the API and groups them as kubepin's playbooks expect - V(control_plane), V(gpu_nodes),

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: api_rights_info
 short_description: Find which permissions for a purpose are missing
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Checks every permission that a purpose needs with a SelfSubjectAccessReview, and lists all that the kubeconfig's

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: benchmark_index
 short_description: Write one page about the reports of several nodes
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Writes C(index.html) with a row for each node, with what to do there, the contrasts that this follows from, and a link

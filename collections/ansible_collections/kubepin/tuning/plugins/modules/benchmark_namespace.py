@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: benchmark_namespace
 short_description: Create or delete the namespace and the ConfigMap that all benchmark pods share
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Creates the namespace if it does not exist, with the restricted Pod Security Standard enforced, and stores the

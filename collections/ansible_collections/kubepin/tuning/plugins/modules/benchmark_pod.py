@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: benchmark_pod
 short_description: Measure rounds of the benchmark in one pod on one node
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Starts a Guaranteed pod on one node, measures rounds in it one after the other, saves their timings on the control

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: benchmark_report
 short_description: Evaluate a measurement of the benchmark, or compare two
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - "Given the timings of an experiment (O(source)): says which remedy helps on this node, setting the number of threads

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: benchmark_timings_info
 short_description: Read what each arm of a benchmark run measured
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Summarizes the JSON lines of the benchmark without comparing arms. Times are milliseconds for each step over all

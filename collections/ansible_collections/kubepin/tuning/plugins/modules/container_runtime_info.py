@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 ---
 module: container_runtime_info
 short_description: Read how a node's container runtime starts GPU containers
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 description:

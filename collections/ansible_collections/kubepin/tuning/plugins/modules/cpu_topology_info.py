@@ -14,7 +14,7 @@ description:
     containers often lack cache, NUMA or clock information.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

@@ -24,7 +24,7 @@ description:
   - Evaluate the arms with M(kubepin.tuning.benchmark_report).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

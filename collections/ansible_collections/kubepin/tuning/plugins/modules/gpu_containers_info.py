@@ -14,7 +14,7 @@ description:
   - Changes nothing. Needs root.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
-version_added: 0.2.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

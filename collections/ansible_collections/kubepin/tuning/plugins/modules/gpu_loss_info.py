@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 ---
 module: gpu_loss_info
 short_description: Find the running containers of a node that have lost their GPU, and the cause
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 description:

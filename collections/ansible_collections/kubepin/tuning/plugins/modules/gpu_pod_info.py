@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: gpu_pod_info
 short_description: Find which GPU pods get exclusive CPUs, why others do not, and which may lose their GPU
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Reads all pods that request a GPU, and the templates of their owners, from the Kubernetes API or from a file.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: gpu_pod_patches
 short_description: Write the patches of an audit of GPU pods, and those that undo them
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Writes C(NAME.yaml) and C(NAME.undo.yaml) for each patch. The first line of a file is the command that applies it.

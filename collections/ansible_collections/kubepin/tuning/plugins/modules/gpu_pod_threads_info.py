@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: gpu_pod_threads_info
 short_description: Find the running GPU pods in which the admission policy would have set the number of threads
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Reads all pods and namespaces from the Kubernetes API.

@@ -15,7 +15,7 @@ description:
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.upgrade_source
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

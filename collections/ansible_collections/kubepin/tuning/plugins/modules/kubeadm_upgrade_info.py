@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: kubeadm_upgrade_info
 short_description: Plan the upgrade of a kubeadm cluster, or list everything that prevents it
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Runs on the control node. Reads the cluster from the API, and plans the upgrade to a version, one minor at a time.

@@ -25,7 +25,7 @@ extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.confirmation
   - kubepin.tuning.kubelet_settings
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

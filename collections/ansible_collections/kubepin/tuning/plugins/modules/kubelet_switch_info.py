@@ -13,7 +13,7 @@ description:
   - Changes nothing. Needs permission to read the kubelet's files, which usually means root.
 extends_documentation_fragment:
   - kubepin.tuning.attributes
-version_added: 0.2.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: node_api_info
 short_description: Read nodes from the Kubernetes API
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Reads a node object, the configuration that its kubelet runs with, and what a drain of the node would do. Reading

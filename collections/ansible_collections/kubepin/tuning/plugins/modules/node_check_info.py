@@ -16,7 +16,7 @@ description:
 extends_documentation_fragment:
   - kubepin.tuning.attributes
   - kubepin.tuning.kubelet_settings
-version_added: 0.2.0
+version_added: 1.0.0
 author:
   - The kubepin developers (@kubepin)
 options:

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: node_check_metrics
 short_description: Write what a check found as metrics for node_exporter's textfile collector
-version_added: 0.2.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Writes a file C(kubepin-NODE.prom) for each node in Prometheus' text format, each atomically.

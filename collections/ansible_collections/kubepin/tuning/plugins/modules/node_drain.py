@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: node_drain
 short_description: Evict a node's pods as kubectl drain does, and wait until they are gone; uncordon the node
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Evicts exactly the pods that M(kubepin.tuning.node_api_info) names in RV(kubepin.tuning.node_api_info#module:node.drain.evicted),

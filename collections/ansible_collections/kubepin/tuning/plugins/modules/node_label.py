@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: node_label
 short_description: Label a node with its CPU manager policy, taint it while it is untuned, or remove both
-version_added: 0.2.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Sets the label C(kubepin.io/cpu-manager), by which pods can select nodes, and the annotation C(kubepin.io/plan).
@@ -44,7 +44,7 @@ options:
   untuned:
     description: Whether the node has the taint. Not set - the taint stays as it is.
     type: bool
-    version_added: 0.2.0
+    version_added: 1.0.0
 seealso:
   - module: kubepin.tuning.kubelet_cpu_manager
   - module: kubepin.tuning.node_api_info

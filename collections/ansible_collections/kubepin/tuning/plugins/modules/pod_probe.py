@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: pod_probe
 short_description: Check from inside a pod which CPUs a node gives it, and that it keeps its GPU
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Starts a Guaranteed pod with whole CPUs on one node and reads every second which CPUs it may run on and whether its

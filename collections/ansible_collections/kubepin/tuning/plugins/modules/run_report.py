@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: run_report
 short_description: Write the results of a run's hosts, and its summary, to the run's folder
-version_added: 0.1.0
+version_added: 1.0.0
 author: The kubepin developers (@kubepin)
 description:
   - Writes the fact C(kubepin_result) of each host to a separate file, and the run's summary to the same folder, each

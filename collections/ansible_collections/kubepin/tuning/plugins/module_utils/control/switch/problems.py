@@ -74,7 +74,8 @@ def revert_takes_away(title: str, root_dir: str) -> Problem:
         title,
         "keeps the settings when its snap is refreshed. `snap revert` to a revision of before the switch takes them back, and the kubelet "
         "would then refuse its state file, and stay down",
-        f"Before such a revert, roll the switch back. If it is too late, remove {root_dir}/cpu_manager_state.",
+        "Before such a revert, roll the switch back. If the kubelet is down already, drain the node, stop the service, move "
+        f"{root_dir}/cpu_manager_state away, and start it.",
         waivable=True,
     )
 

@@ -581,6 +581,61 @@ def test_a_kubespray_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (report["cgroup"]["driver"], report["effective"]["kubeReserved"]) == ("systemd", {"cpu": "100m"})
 
 
+OWN_SERVICES = {
+    "nodeadm": {
+        "/etc/systemd/system/kubelet.service": (
+            "[Service]\nSlice=runtime.slice\nEnvironmentFile=/etc/eks/kubelet/environment\n"
+            "ExecStart=/usr/bin/kubelet $NODEADM_KUBELET_ARGS\n"
+        ),
+        "/etc/eks/kubelet/environment": (
+            "NODEADM_KUBELET_ARGS=--config=/etc/kubernetes/kubelet/config.json "
+            "--config-dir=/etc/kubernetes/kubelet/config.json.d --kubeconfig=/var/lib/kubelet/kubeconfig\n"
+        ),
+        "/etc/kubernetes/kubelet/config.json": (
+            '{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cgroupDriver": "systemd", '
+            '"kubeReservedCgroup": "/runtime", "systemReservedCgroup": "/system"}'
+        ),
+        "/etc/kubernetes/kubelet/config.json.d/40-nodeadm.conf": (
+            '{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "cpuManagerPolicy": "static", '
+            '"reservedSystemCPUs": "0", "kubeReservedCgroup": "", "systemReservedCgroup": ""}'
+        ),
+    },
+    "kops": {
+        "/etc/systemd/system/kubelet.service": (
+            '[Service]\nEnvironmentFile=/etc/sysconfig/kubelet\nExecStart=/usr/bin/kubelet "$DAEMON_ARGS"\nRestart=always\n'
+        ),
+        "/etc/sysconfig/kubelet": (
+            'DAEMON_ARGS="--config=/var/lib/kubelet/kubelet.conf --kubeconfig=/var/lib/kubelet/kubeconfig --v=2"\nHOME="/root"\n'
+        ),
+        "/var/lib/kubelet/kubelet.conf": HEAD
+        + "cgroupDriver: systemd\ncpuManagerPolicy: static\nkubeReserved:\n  cpu: '2'\n",
+    },
+}
+"""As awslabs/amazon-eks-ami@81fec2e (nodeadm/internal/kubelet, templates/al2023) and kubernetes/kops@268927e
+(nodeup/pkg/model/kubelet.go) write them, but for shorter texts."""
+
+
+@pytest.mark.parametrize(
+    ("manager", "sets", "reserved"),
+    [
+        ("nodeadm", "/etc/kubernetes/kubelet/config.json.d/40-nodeadm.conf", {"reservedSystemCPUs": "0"}),
+        ("kops", "/var/lib/kubelet/kubelet.conf", {"kubeReserved": {"cpu": "2"}}),
+    ],
+)
+def test_a_node_of_eks_or_kops_is_read(tmp_path: Path, manager: str, sets: str, reserved: dict[str, t.Any]) -> None:
+    node, unit = Node(tmp_path), "/etc/systemd/system/kubelet.service"
+    for name, text in OWN_SERVICES[manager].items():
+        node.write(name, text)
+    node.services["kubelet"] = {**SHOWN, "FragmentPath": unit, "DropInPaths": ""}
+    report = node.read()
+    assert (report["problems"], report["manager"], report["extra_args_file"]) == ([], manager, None)
+    assert report["effective"]["cpuManagerPolicy"] == "static"
+    assert report["sources"]["cpuManagerPolicy"].endswith(f":{sets}")
+    assert report["cgroup"]["driver"] == "systemd"
+    assert reserved.items() <= report["effective"].items()
+    assert report["effective"]["kubeReservedCgroup"] == ""
+
+
 SNAP_UNITS = {"microk8s": "snap.microk8s.daemon-kubelite", "k8s-snap": "snap.k8s.kubelet"}
 SNAP_FILES = {"microk8s": "/var/snap/microk8s/current/args/kubelet", "k8s-snap": "/var/snap/k8s/common/args/kubelet"}
 SNAP_FOLDERS = {"microk8s": "/snap/microk8s/current", "k8s-snap": "/snap/k8s/current"}
