@@ -73,7 +73,7 @@ def node_ready(node: Json, since: datetime | None = None) -> bool:
 
 def counted(number: int, noun: str) -> str:
     """`1 worker`, `2 workers`."""
-    return f"{number} {noun}{'s' if number > 1 else ''}"
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def in_parallel(action: Callable[[AnyNode], object], nodes: Iterable[AnyNode]) -> None:
