@@ -281,8 +281,8 @@ def _advice(found: SystemDaemons, ban: bool) -> str:
         return " irqbalance is not installed: each stays where /proc/irq/N/smp_affinity_list says."
     banned = format_cpuset(_banned_now(found) or ())
     if ban:
-        running = "" if balance.active else ", once it runs: it is not active"
-        return f" irqbalance moves those that can be moved{running}; the kernel places those that it manages itself."
+        started = "" if balance.active else " It is not running: start it."
+        return f" irqbalance will keep off those CPUs what it places; interrupts that the kernel manages itself stay.{started}"
     return f" irqbalance bans {f'CPUs {banned}' if banned else 'no CPUs by its own file'}: cpu_manager_irqbalance adds them."
 
 

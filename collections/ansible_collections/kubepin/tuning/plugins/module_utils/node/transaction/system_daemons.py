@@ -74,7 +74,7 @@ class SystemDaemons:
             if path not in _UNITS:
                 found += self._ban_problems(text)
                 banned = banned_cpus(text)
-                lines += [f"irqbalance keeps interrupts off CPUs {format_cpuset(banned)}"] if banned else []
+                lines += [f"irqbalance bans CPUs {format_cpuset(banned)}"] if banned else []
                 continue
             unit, wanted = _UNITS[path], allowed_cpus(text)
             if not self._is_confined(unit, wanted):

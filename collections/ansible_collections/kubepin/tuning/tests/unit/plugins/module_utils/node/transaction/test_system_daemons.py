@@ -86,7 +86,7 @@ def test_daemons_move_at_once_and_without_a_daemon_reload(node: SimulatedNode) -
     assert node.restarted_with == node.files[BALANCE]
     assert outcome.verified[-2:] == [
         "system.slice, user.slice, init.scope on CPUs 0",
-        "irqbalance keeps interrupts off CPUs 1",
+        "irqbalance bans CPUs 1",
     ]
     assert not any("daemon-reload" in command for command in node.commands)
     down = node.steps[node.steps.index("stop") : node.steps.index("start")]
