@@ -116,7 +116,7 @@ class DesiredDaemons:
     slices: bool | None = None
     """Whether system daemons run on the reserved CPUs alone."""
     irqbalance: bool | None = None
-    """Whether irqbalance keeps interrupts off the exclusive CPUs."""
+    """Whether irqbalance bans the exclusive CPUs."""
 
 
 @dataclass(frozen=True)
