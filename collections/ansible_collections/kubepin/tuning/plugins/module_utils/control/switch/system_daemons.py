@@ -91,7 +91,7 @@ class SystemDaemons:
             effective={unit: parse_cpuset(each["effective"]) for unit, each in units if each["effective"] is not None},
             affinities={service: systemd_cpus(cpus) for service, cpus in facts["affinities"].items()},
             irqbalance=_irqbalance(balance) if balance else None,
-            irqs=tuple(_work(each, each["effective"]) for each in facts["irqs"]),
+            irqs=tuple(_work(each, each["allowed"]) for each in facts["irqs"]),
             kernel_threads=tuple(_work(each, each["cpus"]) for each in facts["kernel_threads"]),
             workqueues=parse_cpuset(facts["workqueues"]),
         )
@@ -257,7 +257,7 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
     irqs, threads = _on(found.irqs, exclusive), _on(found.kernel_threads, exclusive)
     if irqs.count:
         total = sum(each.count for each in found.irqs)
-        notes.append(f"{irqs.count} of {total} interrupts go to the exclusive CPUs {cpus} now ({_examples(irqs)}).")
+        notes.append(f"{irqs.count} of {total} interrupts may go to the exclusive CPUs {cpus} ({_examples(irqs)}).")
         notes[-1] += _advice(found, ban)
     if threads.count:
         notes.append(
