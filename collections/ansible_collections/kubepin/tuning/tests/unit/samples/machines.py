@@ -97,23 +97,24 @@ _RUNNING_IRQBALANCE = {"active": True, "environment_files": ["/etc/default/irqba
 
 
 def daemon_facts(
-    files: Mapping[str, str] | None = None, irqbalance_facts: object = _RUNNING_IRQBALANCE, **changed: Any
+    files: Mapping[str, str] | None = None,
+    allowed: Mapping[str, str] | None = None,
+    irqbalance_facts: object = _RUNNING_IRQBALANCE,
+    **changed: Any,
 ) -> dict[str, Any]:
     """What `read_system_daemons` returns of a machine with cgroup v2 and a running irqbalance.
 
     :param files: of a simulated node, with the control groups of its units
+    :param allowed: unit -> AllowedCPUs=
     """
-
-    def cpus_of(unit: str, name: str) -> str:
-        return ((files or {}).get(f"/sys/fs/cgroup/{unit}/{name}") or "").strip()
 
     return {
         "cgroup_version": 2,
         "has_cpusets": True,
         "units": {
             unit: {
-                "allowed": cpus_of(unit, "cpuset.cpus"),
-                "effective": cpus_of(unit, "cpuset.cpus.effective") or "0-1",
+                "allowed": (allowed or {}).get(unit, ""),
+                "effective": (files or {}).get(f"/sys/fs/cgroup/{unit}/cpuset.cpus.effective", "0-1").strip(),
             }
             for unit in UNITS
         },

@@ -63,6 +63,8 @@ class SimulatedNode(Node):
         self.problems: dict[str, list[Problem]] = {}
         self.full: Callable[[str], bool] = lambda _path: False
         """Whether the file system of a path has no room: nothing can be written there, and renames and removals can be done."""
+        self.allowed_cpus_of: dict[str, str] = {}
+        """Unit -> AllowedCPUs=, as systemd has it."""
         self.refused_units: set[str] = set()
         """The units whose properties systemd does not set."""
         self.restarted_with: str | None = None
@@ -170,6 +172,8 @@ class SimulatedNode(Node):
         elif argv[:2] == ["systemctl", "try-restart"]:
             self._step(f"restart {argv[2]}")
             self.restarted_with = self.files.get("/etc/default/irqbalance")
+        elif argv[:2] == ["systemctl", "show"] and argv[2] in UNITS:
+            return 0, f"AllowedCPUs={self.allowed_cpus_of.get(argv[2], '')}\n", ""
         elif argv[:3] == ["systemctl", "show", "irqbalance.service"]:
             return 0, "MainPID=0\n", ""
         elif argv[:2] == ["systemctl", "show"]:
@@ -190,20 +194,17 @@ class SimulatedNode(Node):
 
     def add_control_groups(self) -> None:
         """Of a machine with cgroup v2 and the CPUs 0 and 1, on which system daemons have all of them."""
+        self.files["/sys/devices/system/cpu/possible"] = self.files["/sys/fs/cgroup/cpuset.cpus.effective"] = "0-1\n"
         for unit in UNITS:
             folder = f"/sys/fs/cgroup/{unit}"
-            self.files.update({folder: "", f"{folder}/cpuset.cpus": "\n", f"{folder}/cpuset.cpus.effective": "0-1\n"})
+            self.files.update({folder: "", f"{folder}/cpuset.cpus.effective": "0-1\n"})
 
     def _set_allowed_cpus(self, unit: str, cpus: str) -> None:
         """As systemd does, which leaves the control group as it is if there are none (systemd/systemd#43846)."""
+        self.allowed_cpus_of[unit] = cpus
         folder = f"/sys/fs/cgroup/{unit}"
         if cpus and folder in self.files:
-            self.files[f"{folder}/cpuset.cpus"] = self.files[f"{folder}/cpuset.cpus.effective"] = f"{cpus}\n"
-
-    def inherit_cpus(self, unit: str) -> None:
-        self._step(f"inherit {unit}")
-        folder = f"/sys/fs/cgroup/{unit}"
-        self.files[f"{folder}/cpuset.cpus"], self.files[f"{folder}/cpuset.cpus.effective"] = "\n", "0-1\n"
+            self.files[f"{folder}/cpuset.cpus.effective"] = f"{cpus}\n"
 
     def _shown(self) -> dict[str, str]:
         if self.running:

@@ -91,7 +91,7 @@ class SystemDaemons:
             effective={unit: parse_cpuset(each["effective"]) for unit, each in units if each["effective"] is not None},
             affinities={service: systemd_cpus(cpus) for service, cpus in facts["affinities"].items()},
             irqbalance=_irqbalance(balance) if balance else None,
-            irqs=tuple(_work(each, each["effective"]) for each in facts["irqs"]),
+            irqs=tuple(_work(each, each["allowed"]) for each in facts["irqs"]),
             kernel_threads=tuple(_work(each, each["cpus"]) for each in facts["kernel_threads"]),
             workqueues=parse_cpuset(facts["workqueues"]),
         )
@@ -116,7 +116,7 @@ class DesiredDaemons:
     slices: bool | None = None
     """Whether system daemons run on the reserved CPUs alone."""
     irqbalance: bool | None = None
-    """Whether irqbalance keeps interrupts off the exclusive CPUs."""
+    """Whether irqbalance bans the exclusive CPUs."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
     irqs, threads = _on(found.irqs, exclusive), _on(found.kernel_threads, exclusive)
     if irqs.count:
         total = sum(each.count for each in found.irqs)
-        notes.append(f"{irqs.count} of {total} interrupts go to the exclusive CPUs {cpus} now ({_examples(irqs)}).")
+        notes.append(f"{irqs.count} of {total} interrupts may go to the exclusive CPUs {cpus} ({_examples(irqs)}).")
         notes[-1] += _advice(found, ban)
     if threads.count:
         notes.append(
@@ -281,8 +281,8 @@ def _advice(found: SystemDaemons, ban: bool) -> str:
         return " irqbalance is not installed: each stays where /proc/irq/N/smp_affinity_list says."
     banned = format_cpuset(_banned_now(found) or ())
     if ban:
-        running = "" if balance.active else ", once it runs: it is not active"
-        return f" irqbalance moves those that can be moved{running}; the kernel places those that it manages itself."
+        started = "" if balance.active else " It is not running: start it."
+        return f" irqbalance will keep off those CPUs what it places; interrupts that the kernel manages itself stay.{started}"
     return f" irqbalance bans {f'CPUs {banned}' if banned else 'no CPUs by its own file'}: cpu_manager_irqbalance adds them."
 
 

@@ -47,10 +47,6 @@ _END_PAUSE_SECONDS = 0.1
 _PATIENT = ["--property", "Restart=on-failure", "--property", "RestartSec=5"]
 """A guard that cannot start its commands tries again, as systemd starts it (systemd.service(5))."""
 
-CGROUP = "/sys/fs/cgroup"
-"""Where cgroup v2 is mounted (systemd: doc CGROUP_DELEGATION)."""
-CPUS = "cpuset.cpus"
-
 _INIT = 1
 """The parent of a service's main process."""
 
@@ -243,8 +239,13 @@ class Node(Files):
         if code != 0:
             raise TuningError(problems.systemctl_failed(f"systemctl {verb} {self._service}", err))
 
+    def allowed_cpus(self, unit: str) -> str:
+        """AllowedCPUs= of a unit as systemd has it; empty for none, or if systemd cannot be asked."""
+        _code, out, _err = self._run(["systemctl", "show", unit, "-p", "AllowedCPUs"])
+        return out.strip().partition("AllowedCPUs=")[2]
+
     def set_allowed_cpus(self, unit: str, cpus: str) -> None:
-        """Set AllowedCPUs= of a unit until the next boot; empty for all CPUs.
+        """Set AllowedCPUs= of a unit until the next boot; empty for none, which does not widen a running unit.
 
         It is in force at once, without a daemon-reload (systemd src/core/dbus-unit.c, bus_unit_set_properties, and
         src/core/dbus-cgroup.c). A value written to the control group itself would not last: systemd writes its own there
@@ -256,15 +257,6 @@ class Node(Files):
         code, _out, err = self._run(command)
         if code != 0:
             raise TuningError(problems.unit_refused(" ".join(command), err))
-
-    def inherit_cpus(self, unit: str) -> None:
-        """Have the unit's control group inherit its CPUs, which systemd does not do where AllowedCPUs= becomes empty
-        (systemd/systemd#43846).
-
-        :raises OSError: if the kernel refuses
-        """
-        with contextlib.suppress(FileNotFoundError), open(f"{CGROUP}/{unit}/{CPUS}", "r+", encoding="ascii") as file:
-            file.write("\n")  # Documentation/admin-guide/cgroup-v2.rst, cpuset.cpus: empty is that of the parent
 
     def restart_if_running(self, service: str) -> None:
         """:raises TuningError: if it does not start again"""

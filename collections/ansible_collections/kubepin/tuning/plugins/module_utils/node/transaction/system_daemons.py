@@ -20,13 +20,18 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
     CpuSet,
     allowed_cpus,
     banned_cpus,
+    systemd_cpus,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import CGROUP, CPUS, Node
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 CONFINE_SECONDS = 10
 """How long systemd may take to change a control group, which it does after it has answered."""
 
 _PAUSE_SECONDS = 0.1
+_CGROUP = "/sys/fs/cgroup"
+"""Where systemd mounts cgroup v2."""
+_EFFECTIVE = "cpuset.cpus.effective"
+_POSSIBLE = "/sys/devices/system/cpu/possible"
 _IRQBALANCE = "irqbalance.service"
 _UNITS = {path: unit for unit, path in DROP_INS.items()}
 
@@ -74,11 +79,11 @@ class SystemDaemons:
             if path not in _UNITS:
                 found += self._ban_problems(text)
                 banned = banned_cpus(text)
-                lines += [f"irqbalance keeps interrupts off CPUs {format_cpuset(banned)}"] if banned else []
+                lines += [f"irqbalance bans CPUs {format_cpuset(banned)}"] if banned else []
                 continue
             unit, wanted = _UNITS[path], allowed_cpus(text)
-            if not self._is_confined(unit, wanted):
-                found.append(problems.unit_not_confined(unit, self._effective(unit), format_cpuset(wanted)))
+            if not self._has(unit, wanted):
+                found.append(problems.unit_not_confined(unit, self._cpus(unit), format_cpuset(wanted)))
             confined.setdefault(wanted, []).append(unit)
         if found:
             raise TuningError(*found)
@@ -86,34 +91,43 @@ class SystemDaemons:
         return [*(f"{', '.join(units)} on {f'CPUs {cpus}' if cpus else 'all CPUs'}" for units, cpus in on), *lines]
 
     def _confine(self, unit: str, wanted: CpuSet) -> None:
-        """The command is left out where nothing is to do, because it leaves a file in /run until the next boot."""
-        node = self._node
-        if self._is_confined(unit, wanted):
+        """The command is left out where nothing is to do, because it leaves a file in /run until the next boot.
+
+        A unit is freed in two steps. While it has processes, systemd leaves its control group as it is where AllowedCPUs=
+        becomes empty (systemd/systemd#43846), and the kernel refuses to empty it (ENOSPC: kernel/cgroup/cpuset.c,
+        validate_change). So it gets every CPU that the machine can have, and then AllowedCPUs= is empty as before.
+        """
+        if self._has(unit, wanted) and systemd_cpus(self._node.allowed_cpus(unit)) == wanted:
             return
-        node.set_allowed_cpus(unit, format_cpuset(wanted))
-        if not wanted and self._own(unit):
-            node.inherit_cpus(unit)
+        self._set(unit, format_cpuset(wanted) or self._read(_POSSIBLE), wanted)
+        if not wanted:
+            self._set(unit, "", wanted)
+
+    def _set(self, unit: str, cpus: str, wanted: CpuSet) -> None:
+        node = self._node
+        node.set_allowed_cpus(unit, cpus)
         deadline = node.monotonic() + CONFINE_SECONDS
-        while not self._is_confined(unit, wanted):
+        while not self._has(unit, wanted):
             if node.monotonic() >= deadline:
-                raise TuningError(problems.unit_not_confined(unit, self._effective(unit), format_cpuset(wanted)))
+                raise TuningError(problems.unit_not_confined(unit, self._cpus(unit), format_cpuset(wanted)))
             node.sleep(_PAUSE_SECONDS)
 
-    def _is_confined(self, unit: str, wanted: CpuSet) -> bool:
-        """Whether the unit's processes have these CPUs (none: those of its parent); also if it has no processes."""
-        if not self._node.exists(f"{CGROUP}/{unit}"):
+    def _has(self, unit: str, wanted: CpuSet) -> bool:
+        """Whether the unit's processes have these CPUs (none: all of the machine); also if it has no processes."""
+        if not self._node.exists(f"{_CGROUP}/{unit}"):
             return True
-        text = self._effective(unit) if wanted else self._own(unit)
         try:
-            return parse_cpuset(text) == wanted
+            expected = wanted or parse_cpuset(self._read(f"{_CGROUP}/{_EFFECTIVE}"))
+            # without the file, the controller is off, and nothing is restricted
+            return parse_cpuset(self._cpus(unit)) in (expected, *([] if wanted else [frozenset()]))
         except CpusetError:
             return False
 
-    def _own(self, unit: str) -> str:
-        return (self._node.read(f"{CGROUP}/{unit}/{CPUS}") or "").strip()
+    def _cpus(self, unit: str) -> str:
+        return self._read(f"{_CGROUP}/{unit}/{_EFFECTIVE}")
 
-    def _effective(self, unit: str) -> str:
-        return (self._node.read(f"{CGROUP}/{unit}/{CPUS}.effective") or "").strip()
+    def _read(self, path: str) -> str:
+        return (self._node.read(path) or "").strip()
 
     def _ban_problems(self, text: t.Optional[str]) -> t.List[Problem]:
         """What is wrong with the ban list of the running irqbalance; nothing if none runs."""

@@ -120,7 +120,9 @@ def node(monkeypatch: pytest.MonkeyPatch) -> SimulatedNode:
     monkeypatch.setattr(switch, "NodeLock", contextlib.nullcontext)
     monkeypatch.setattr(kubelet_switch_info, "read_topology", machines.topology_facts)
     monkeypatch.setattr(kubelet_switch_info, "read_sources", read_sources)
-    monkeypatch.setattr(kubelet_switch_info, "read_system_daemons", lambda run: machines.daemon_facts(node.files))
+    monkeypatch.setattr(
+        kubelet_switch_info, "read_system_daemons", lambda run: machines.daemon_facts(node.files, node.allowed_cpus_of)
+    )
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest needs its own
     return node
 

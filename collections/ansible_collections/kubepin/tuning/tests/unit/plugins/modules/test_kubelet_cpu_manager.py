@@ -273,7 +273,7 @@ def test_system_daemons_follow_other_reserved_cpus_and_are_freed_by_the_policy_n
     assert "AllowedCPUs=1\n" in node.files[DROP_INS["system.slice"]]
     run(policy="none")
     assert not any(path in node.files for path in DROP_INS.values())
-    assert node.files["/sys/fs/cgroup/system.slice/cpuset.cpus"] == "\n"
+    assert node.files["/sys/fs/cgroup/system.slice/cpuset.cpus.effective"] == "0-1\n"
 
 
 def test_every_problem_with_system_daemons_comes_with_the_others(node: SimulatedNode, run: Run) -> None:
@@ -281,7 +281,7 @@ def test_every_problem_with_system_daemons_comes_with_the_others(node: Simulated
     assert [problem["code"] for problem in result["problems"]] == ["no_cpus_for_system", "no_cpus_for_system"]
     node.files[DROP_INS["user.slice"]] = "[Slice]\nAllowedCPUs=0\n"
     node.add_control_groups()
-    node.files["/sys/fs/cgroup/user.slice/cpuset.cpus"] = "0\n"
+    node.allowed_cpus_of["user.slice"] = "0"
     result = run(reserved_cpus="0-1", system_slices=True)
     assert [problem["code"] for problem in result["problems"]] == ["no_cpu_left_for_pods", "unit_already_restricted"]
     assert node.steps == []
