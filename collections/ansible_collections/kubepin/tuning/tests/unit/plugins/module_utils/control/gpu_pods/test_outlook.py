@@ -67,7 +67,7 @@ def test_a_running_pod_is_tried_with_the_settings_asked_for() -> None:
     found = forecast(*pods, profile="numa")
     assert (found["profile"], found["pods"], found["in_effect"], found["problems"]) == ("numa", 2, False, [])
     assert found["refused"][0]["reason"] == AFFINITY
-    assert refused(found) == {"ml/wide": ["cpu 14", "topologyManagerPolicy best-effort"]}
+    assert refused(found) == {"ml/wide": ["cpu 16", "topologyManagerPolicy best-effort"]}
 
 
 def test_a_pod_of_half_a_core_is_refused_where_only_whole_cores_are_given() -> None:
@@ -130,7 +130,7 @@ def test_the_report_names_each_pod_and_what_would_let_it_in() -> None:
     assert forecast_lines([found]) == [
         "after a switch to the static policy, with the settings asked for:",
         "  gpu-01, profile numa: 1 of 4 pods would be refused",
-        f"    ml/wide: {AFFINITY}; any of these would let it in: cpu 14, topologyManagerPolicy best-effort",
+        f"    ml/wide: {AFFINITY}; any of these would let it in: cpu 16, topologyManagerPolicy best-effort",
         f"    if all pods come back: ml/c: {AFFINITY}",
         "  tune-gpu-nodes.yml stops before it changes anything for such a pod (problem code pod_refused), and goes on with "
         "-e gpu_qos_accept_refused=true.",
