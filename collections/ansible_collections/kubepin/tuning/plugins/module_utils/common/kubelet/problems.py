@@ -57,7 +57,7 @@ def version_broken(version: str) -> Problem:
     )
 
 
-def does_not_run(state: str) -> Problem:
+def does_not_run(state: str, service: str = "kubelet") -> Problem:
     """A kubelet without a word in its log.
 
     :param state: of the service, in systemd's words
@@ -66,11 +66,11 @@ def does_not_run(state: str) -> Problem:
         "kubelet_does_not_run",
         "the kubelet",
         f"does not run (service {state}), and its log says nothing",
-        "Start it with `systemctl start kubelet`, or leave the node out with --limit.",
+        f"Start it with `systemctl start {service}`, or leave the node out with --limit.",
     )
 
 
-def does_not_start(state: str, cause: Cause) -> Problem:
+def does_not_start(state: str, cause: Cause, service: str = "kubelet") -> Problem:
     """:param state: of the service, in systemd's words"""
     means = f". That means: {cause.meaning}" if cause.meaning else ""
     line = cause.line if len(cause.line) <= _LINE else f"{cause.line[:_LINE]}..."
@@ -78,7 +78,7 @@ def does_not_start(state: str, cause: Cause) -> Problem:
         "kubelet_does_not_start",
         "the kubelet",
         f'does not stay up (service {state}): "{line}"{means}',
-        cause.remedy or "Remove the cause (`journalctl -u kubelet`), or leave the node out with --limit.",
+        cause.remedy or f"Remove the cause (`journalctl -u {service}`), or leave the node out with --limit.",
     )
 
 

@@ -342,7 +342,9 @@ class _Reader:
             cause = None  # it runs, or was stopped by someone: any line of a log is not a cause
         if _is_active(unit) and not cause:
             return None
-        return (problems.does_not_start(words, cause) if cause else problems.does_not_run(words)).to_dict()
+        if cause:
+            return problems.does_not_start(words, cause, unit.name).to_dict()
+        return problems.does_not_run(words, unit.name).to_dict()
 
     def _manager(self, unit: _Unit) -> str:
         return unit.manager or unit.supervisor or (unit.snap.manager if unit.snap else self._installer(unit))

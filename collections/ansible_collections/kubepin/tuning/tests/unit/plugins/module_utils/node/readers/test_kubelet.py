@@ -681,6 +681,14 @@ def test_a_snap_that_has_not_joined_a_cluster_is_named(tmp_path: Path) -> None:
     assert "Canonical Kubernetes takes the kubelet's arguments from there" in problem["text"]
 
 
+def test_a_snap_s_service_that_does_not_run_is_named_as_it_is(tmp_path: Path) -> None:
+    node = snap_node(tmp_path, "microk8s", ARGUMENTS["microk8s"])
+    node.services[SNAP_UNITS["microk8s"]].update({"ActiveState": "inactive", "SubState": "dead", "MainPID": "0"})
+    problem = node.read()["start_problem"]
+    assert problem["code"] == "kubelet_does_not_run"
+    assert "`systemctl start snap.microk8s.daemon-kubelite`" in problem["remedy"]
+
+
 def test_a_file_of_arguments_that_a_shell_would_refuse_is_named(tmp_path: Path) -> None:
     [problem] = snap_node(tmp_path, "k8s-snap", '--v="2\n').read()["problems"]
     assert problem["code"] == "argument_file_invalid"
