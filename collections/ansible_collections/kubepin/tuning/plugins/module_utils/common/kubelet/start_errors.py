@@ -17,16 +17,13 @@ class Cause:
     remedy: str = ""
 
 
-_RESTART = "`systemctl stop kubelet; rm {}; systemctl start kubelet`"
-_CPU_STATE = f"Remove the state file on the node: {_RESTART.format('/var/lib/kubelet/cpu_manager_state')}."
+_RESTART = "`systemctl stop {service}; rm {root_dir}/%s; systemctl start {service}`"
+_CPU_STATE = f"Remove the state file on the node: {_RESTART % 'cpu_manager_state'}."
 _MEMORY_STATE = (
-    f"Remove the state file on the node: {_RESTART.format('/var/lib/kubelet/memory_manager_state')}. If the machine's memory "
+    f"Remove the state file on the node: {_RESTART % 'memory_manager_state'}. If the machine's memory "
     "is to stay as it is now, check that reservedMemory still fits it."
 )
-_STATE = (
-    "Remove the state file that the line names, cpu_manager_state or memory_manager_state: "
-    f"{_RESTART.format('/var/lib/kubelet/FILE')}."
-)
+_STATE = f"Remove the state file that the line names, cpu_manager_state or memory_manager_state: {_RESTART % 'FILE'}."
 _SETTING = "Correct it in the kubelet's configuration file, drop-ins or KUBELET_EXTRA_ARGS on the node, and restart the kubelet."
 _SYSCTL = "Raise it with `sysctl -w fs.inotify.max_user_instances=1024`, and in /etc/sysctl.d."
 _CGROUP_V1 = "Boot the machine with cgroup v2, or set failCgroupV1 to false."
@@ -34,9 +31,9 @@ _CGROUP_DRIVER = (
     "Set cgroupDriver of the kubelet and SystemdCgroup of the runtime to the same driver, and restart both."
 )
 
-# (what the kubelet logs, what it means, what to do). Sources: pkg/kubelet/cm/cpumanager/{policy_static,policy_none,cpu_manager,
-# policy_options}.go, state/state_checkpoint.go, cm/topologymanager/topology_manager.go, cm/memorymanager,
-# cmd/kubelet/app/server.go, apis/config/validation/validation.go
+# (what the kubelet logs, what it means, what to do with {service} and {root_dir}).
+# Sources: pkg/kubelet/cm/cpumanager/{policy_static,policy_none,cpu_manager,policy_options}.go, state/state_checkpoint.go,
+# cm/topologymanager/topology_manager.go, cm/memorymanager, cmd/kubelet/app/server.go, apis/config/validation/validation.go
 _KNOWN: t.Tuple[t.Tuple[str, str, str], ...] = (
     (
         "configured policy .* differs from state checkpoint policy",
@@ -181,16 +178,20 @@ _KLOG = re.compile(r"^[IWEF]\d{4} ")
 _KLOG_ERROR = re.compile(r"^[EF]\d{4} ")
 
 
-def first_cause(lines: t.Sequence[str]) -> t.Optional[Cause]:
+def first_cause(
+    lines: t.Sequence[str], service: str = "kubelet", root_dir: str = "/var/lib/kubelet"
+) -> t.Optional[Cause]:
     """The first line that explains why the kubelet ended; None if it logged nothing at all.
 
     :param lines: the kubelet's messages since it was started, oldest first (`journalctl -o cat`)
+    :param service: the systemd service that runs it
+    :param root_dir: its --root-dir, which holds its state files
     """
     lines = [line for line in _without_configuration(lines) if not _FALLBACK.search(line)]
     for line in lines:
         for pattern, meaning, remedy in _KNOWN:
             if re.search(pattern, line):
-                return Cause(line.strip(), meaning, remedy)
+                return Cause(line.strip(), meaning, remedy.format(service=service, root_dir=root_dir))
     for test in (_FATAL, _KLOG_ERROR):
         for line in lines:
             if test.search(line):

@@ -232,7 +232,7 @@ class _Reader:
                 "running_seconds": self._age(unit) if _is_active(unit) else None,
                 "environment_files": environment_files,
             },
-            "start_problem": self._start_problem(unit),
+            "start_problem": self._start_problem(unit, root_dir),
             "command_line": configured if unit.supervisor else self._running_command_line(unit),
             "configured_command_line": configured,
             "extra_args_file": extra_args_file,
@@ -324,7 +324,7 @@ class _Reader:
         started = int(unit.properties.get("InactiveExitTimestampMonotonic") or 0) * 1e-6
         return announced > started - _LOGGED_WITHIN_SECONDS
 
-    def _start_problem(self, unit: _Unit) -> t.Optional[Report]:
+    def _start_problem(self, unit: _Unit, root_dir: str) -> t.Optional[Report]:
         """Why the service does not run, or does not stay up, as a problem; None if it runs.
 
         Of a kubelet that systemd keeps restarting, the log of the process that ended last counts.
@@ -337,7 +337,7 @@ class _Reader:
         since = f"-{_YOUNG_SECONDS + (age or 0):.0f}s"
         options = ("--no-pager", "--output", "cat", "--since", since, "--lines", _LOG_LINES)
         log = self._output("journalctl", "--unit", unit.name, *options)
-        cause = first_cause((log or "").splitlines())
+        cause = first_cause((log or "").splitlines(), unit.name, root_dir)
         if active_state in ("active", "inactive") and cause and not cause.meaning:
             cause = None  # it runs, or was stopped by someone: any line of a log is not a cause
         if _is_active(unit) and not cause:

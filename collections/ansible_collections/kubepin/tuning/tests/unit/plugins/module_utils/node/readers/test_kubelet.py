@@ -689,6 +689,16 @@ def test_a_snap_s_service_that_does_not_run_is_named_as_it_is(tmp_path: Path) ->
     assert "`systemctl start snap.microk8s.daemon-kubelite`" in problem["remedy"]
 
 
+def test_the_remedy_of_a_refused_state_file_names_the_snap_s_service_and_its_file(tmp_path: Path) -> None:
+    node = snap_node(tmp_path, "microk8s", ARGUMENTS["microk8s"])
+    node.services[SNAP_UNITS["microk8s"]].update(CRASHED)
+    node.journal = MEMORY
+    remedy = node.read()["start_problem"]["remedy"]
+    path = "/var/snap/microk8s/common/var/lib/kubelet/memory_manager_state"
+    service = "snap.microk8s.daemon-kubelite"
+    assert f"`systemctl stop {service}; rm {path}; systemctl start {service}`" in remedy
+
+
 def test_a_file_of_arguments_that_a_shell_would_refuse_is_named(tmp_path: Path) -> None:
     [problem] = snap_node(tmp_path, "k8s-snap", '--v="2\n').read()["problems"]
     assert problem["code"] == "argument_file_invalid"
