@@ -9,14 +9,14 @@ import shlex
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sandbox import kubeadm
 from sandbox.hashing import hash_of
 from sandbox.inventory import ssh_options
+from sandbox.machine_disk import KUBELET_AT_BOOT
 from sandbox.machine_image import machine_image, write_cpio
 from sandbox.network import bridge_name
 from sandbox.nodes import Node
@@ -216,13 +216,15 @@ class Machine(Node):
         comment = f"root@{self.name}"
         self.shell.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(self.files.host_key)])
 
-    def create(self) -> None:
+    def create(self, disk: Path) -> None:
         """Make its disk and the initial RAM disk with its identity.
 
         They and the kernel are copies: the cache's may be replaced while this machine is there.
+
+        :param disk: what its own is a copy of
         """
         image, files = machine_image(self.paths), self.files
-        self.shell.run(["cp", "--sparse=always", "--reflink=auto", str(image.disk), str(files.disk)])
+        self.shell.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(files.disk)])
         shutil.copyfile(image.kernel, files.kernel)
         with tempfile.TemporaryDirectory(dir=files.folder) as name:
             content, archive = Path(name) / "content", Path(name) / "identity.cpio"
@@ -241,6 +243,9 @@ class Machine(Node):
             sandbox.resolver.read_text(),
             sandbox.ssh_key.with_suffix(".pub"),
         )
+        patch = content / "identity" / kubeadm.KUBELET_PATCH.lstrip("/")
+        patch.parent.mkdir(parents=True)
+        patch.write_text(kubeadm.render_machine_patch())
 
     def start(self) -> None:
         """Start QEMU on the sandbox's network."""
@@ -254,16 +259,9 @@ class Machine(Node):
         shape, accelerator = self.sandbox.machine_shape, self.sandbox.accelerator
         self.shell.run(qemu_command(shape, accelerator, self.files, builds, self.tap, self.address))
 
-    def install(self, binaries: Sequence[str], archives: Sequence[str]) -> None:
-        """As on any node, but with all archives at once: most of an import is a program's start, which is slow here.
-
-        A kubelet without a configuration would start every 10 s meanwhile; kubeadm starts it when it has one.
-        """
-        self.run("systemctl", "stop", "kubelet")
-        super().install(binaries, [])
-        with ThreadPoolExecutor(len(archives)) as pool:
-            for imported in [pool.submit(self.import_image, archive) for archive in archives]:
-                imported.result()
+    def enable_kubelet(self) -> None:
+        """Have the kubelet started at each boot. Its first start is kubeadm's, which makes systemd look again."""
+        self.run("ln", "-s", "/etc/systemd/system/kubelet.service", f"/{KUBELET_AT_BOOT}")
 
     # What happens to real machines
 

@@ -288,8 +288,9 @@ def test_files_of_a_machine_that_is_off_come_from_its_disk(lab: Sandbox, tmp_pat
 
 def test_machines_are_installed_beside_the_control_plane_and_join_with_the_others(lab: Sandbox) -> None:
     steps = {step.name: step for step in lab.steps(Artefacts(lab.paths, lab.shell, lab.state.version))}
-    assert "machine-image" in steps["boot-machines"].after
-    assert "install-machines" in steps["join"].after
+    assert steps["boot-machines"].after == ("network", "machine-disk-1.36.3")
+    assert "machine-image" in steps["machine-disk-1.36.3"].after
+    assert "boot-machines" in steps["join"].after
     assert steps["join"].title.startswith("2 workers: ")
     assert steps["install-workers"].title == "1 worker: installing"
 
