@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from sandbox import kubeadm, machine_disk, machine_image, machines, manifests, namespaces, network, node_image
 from sandbox.artefacts import Artefacts
-from sandbox.inventory import render_inventory, ssh_options
+from sandbox.inventory import Hardware, render_inventory, ssh_options
 from sandbox.locks import lock
 from sandbox.machines import Machine
 from sandbox.namespaces import NamespaceNode
@@ -272,10 +272,15 @@ class Sandbox:
         """Write the configuration of `kubeadm init` on the first control plane node; return its path there."""
         node, path = self.control_plane, "/run/kubeadm-init.yaml"
         key = self._certificate_key if self._more_control_planes else None
-        systemd = self.state.engine == "namespaces" and namespaces.unified_cgroups()
-        driver = "systemd" if systemd else "cgroupfs"
-        node.write(path, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key, driver))
+        address, driver = self.state.nodes[node.name], self._cgroup_driver
+        node.write(path, kubeadm.render_init(self.state.version, address, key, driver))
         return path
+
+    @property
+    def _cgroup_driver(self) -> str:
+        """That of the nodes that are not machines."""
+        systemd = self.state.engine == "namespaces" and namespaces.unified_cgroups()
+        return "systemd" if systemd else "cgroupfs"
 
     def _pin_dns(self) -> None:
         patch = json.dumps(manifests.COREDNS_PATCH)
@@ -401,7 +406,12 @@ class Sandbox:
         in_parallel(lambda node: self.shell.run([*self.ssh_command(node.name), "true"], timeout=30), self.nodes)
 
     def _finish(self) -> None:
-        inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane_names)
+        state = self.state
+        hardware = {name: Hardware.of_container(self._cgroup_driver) for name in state.worker_names}
+        hardware |= {name: Hardware.of_machine(state.machine_shape) for name in state.machine_names}
+        inventory = render_inventory(
+            self.files, state.nodes, state.control_plane_names, hardware, state.machine_names, state.shape
+        )
         self.files.inventory.write_text(json.dumps(inventory, indent=2) + "\n")
         self.files.resolver.unlink()
         self.state.phase = "ready"
