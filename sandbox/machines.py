@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import tempfile
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -34,6 +35,15 @@ END_SECONDS = 30
 TAP_PREFIX = "kptap"
 # Above those that the firmware gives to bridges on the first bus, of which a machine has none.
 FIRST_GPU_BUS = 16
+FILLING = "/var/lib/sandbox-filling"
+# Most of it is allocated without being written, so that the disk's file on the host stays small. Root's share counts too.
+FILL_DISK = f"""
+mkdir -p {FILLING}
+fallocate -l $(($(stat -f -c '%f * %S' {FILLING}) * 99 / 100)) {FILLING}/most
+dd if=/dev/zero of={FILLING}/rest bs=4k 2>/dev/null || true
+sync
+if dd if=/dev/zero of={FILLING}/proof bs=4k count=1 conv=fsync 2>/dev/null; then exit 1; fi
+"""
 
 
 def tap_name(machine: str) -> str:
@@ -297,3 +307,21 @@ class Machine(Node):
         """Let packets through again."""
         self.require_running()
         self.shell.run(["ip", "link", "set", self.tap, "up"])
+
+    def fill_disk(self) -> None:
+        """Leave no block of its disk free, not even those that only root may use."""
+        self.require_running()
+        self.run("sh", "-ec", FILL_DISK)
+
+    def free_disk(self) -> None:
+        """Take back what filled the disk."""
+        self.require_running()
+        self.run("rm", "-rf", FILLING)
+
+    def step_clock(self, seconds: int) -> None:
+        """Set its clock at once to the host's and some seconds; 0 sets it right. Nothing else in it sets the clock.
+
+        A boot sets it right too, as QEMU's clock on the board is the host's.
+        """
+        self.require_running()
+        self.run("date", "--utc", f"--set=@{time.time() + seconds:.0f}")
