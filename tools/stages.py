@@ -104,8 +104,9 @@ def conformance(version: str, configurations: int, sequences: int, *options: str
 
 def cluster(name: str, version: str, *stages: Stage, workers: int = 2, machines: int = 0) -> tuple[Stage, ...]:
     """Stages on a cluster of their own."""
-    fresh = ("tools/fresh-sandbox", name, version, "--workers", str(workers), "--machines", str(machines))
-    fresh += ("--machine-shape", MACHINE_SHAPE) if machines else ()
+    shape = ("--machine-shape", MACHINE_SHAPE) if machines else ()
+    options = ("--workers", str(workers), "--machines", str(machines), *shape)
+    fresh = ("tools/fresh-sandbox", name, version, *options)
     return (
         Stage(f"{name}: cluster with Kubernetes {version}", fresh, required=True),
         *stages,
