@@ -114,14 +114,16 @@ def cluster(name: str, version: str, *stages: Stage, workers: int = 2, machines:
     )
 
 
-def scenarios(sandbox: str, version: str, *names: str) -> tuple[Stage, ...]:
+def scenarios(sandbox: str, version: str, *names: str, options: tuple[str, ...] = ()) -> tuple[Stage, ...]:
     """Molecule scenarios on a sandbox, a stage each."""
-    return tuple(Stage(f"{sandbox}: molecule {name}", ("tools/scenario", sandbox, version, name)) for name in names)
+    return tuple(
+        Stage(f"{sandbox}: molecule {name}", ("tools/scenario", sandbox, version, name, *options)) for name in names
+    )
 
 
-def machine_lane(*names: str) -> Lane:
+def machine_lane(*names: str, options: tuple[str, ...] = ()) -> Lane:
     """Molecule scenarios on a virtual machine: a kernel of its own, cgroup v2, the systemd cgroup driver, NUMA nodes."""
-    stages = cluster("virtual", NEW, *scenarios("virtual", NEW, *names), workers=0, machines=1)
+    stages = cluster("virtual", NEW, *scenarios("virtual", NEW, *names, options=options), workers=0, machines=1)
     return Lane("virtual", stages, needs_engine=True, needs_machines=True)
 
 
@@ -145,7 +147,7 @@ def test() -> tuple[Lane, ...]:
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
-        machine_lane("tune_gpu_nodes", "rollback"),
+        machine_lane("tune_gpu_nodes", "rollback", options=("--once",)),
         Lane("checks", (LINT, UNIT, COMPONENT)),
         Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
