@@ -407,7 +407,7 @@ class Sandbox:
 
     def _finish(self) -> None:
         state = self.state
-        hardware = {name: Hardware.of_container(self._cgroup_driver) for name in state.worker_names}
+        hardware = {name: Hardware.of_container(self._cgroup_driver, state.gpus or 1) for name in state.worker_names}
         hardware |= {name: Hardware.of_machine(state.machine_shape) for name in state.machine_names}
         inventory = render_inventory(
             self.files, state.nodes, state.control_plane_names, hardware, state.machine_names, state.shape

@@ -29,23 +29,24 @@ def read_cpus(text: str) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a test may expect of a worker: its CPUs, those of its first core, the driver of its control groups."""
+    """What a test may expect of a worker: its CPUs, those of its first core, the driver of its control groups, its GPUs."""
 
     cpus: frozenset[int]
     first_core: frozenset[int]
     cgroup_driver: str
+    gpus: int = 1
 
     @classmethod
     def of_machine(cls, shape: Shape) -> Hardware:
         """A machine's. QEMU numbers the threads of a core one after the other."""
-        return cls(frozenset(range(shape.cpus)), frozenset(range(shape.threads)), "systemd")
+        return cls(frozenset(range(shape.cpus)), frozenset(range(shape.threads)), "systemd", gpus=shape.numa)
 
     @classmethod
-    def of_container(cls, cgroup_driver: str, folder: Path = HOST_CPUS) -> Hardware:
+    def of_container(cls, cgroup_driver: str, gpus: int = 1, folder: Path = HOST_CPUS) -> Hardware:
         """A container's: the host's CPUs."""
         online = read_cpus((folder / "online").read_text())
         siblings = read_cpus((folder / "cpu0/topology/thread_siblings_list").read_text())
-        return cls(online, siblings & online, cgroup_driver)
+        return cls(online, siblings & online, cgroup_driver, gpus)
 
     def variables(self) -> dict[str, object]:
         """As variables of a host. `next` is the first CPU behind the first core, `others` are all but that one."""
@@ -53,6 +54,7 @@ class Hardware:
         following = min(further, default=None)
         return {
             "sandbox_cgroup_driver": self.cgroup_driver,
+            "sandbox_gpus": self.gpus,
             "sandbox_cpus": {
                 "all": write_cpus(self.cpus),
                 "first_core": write_cpus(self.first_core),

@@ -45,17 +45,19 @@ def test_groups_and_variables(tmp_path: Path) -> None:
 def test_what_tests_may_expect_of_workers(tmp_path: Path) -> None:
     assert Hardware(frozenset({0, 1}), frozenset({0}), "cgroupfs").variables() == {
         "sandbox_cgroup_driver": "cgroupfs",
+        "sandbox_gpus": 1,
         "sandbox_cpus": {"all": "0-1", "first_core": "0", "further": "1", "next": "1", "others": "0"},
     }
     assert Hardware.of_machine(Shape()).variables() == {
         "sandbox_cgroup_driver": "systemd",
+        "sandbox_gpus": 2,
         "sandbox_cpus": {"all": "0-7", "first_core": "0-1", "further": "6", "next": "2", "others": "0-1,3-7"},
     }
     (tmp_path / "cpu0/topology").mkdir(parents=True)
     (tmp_path / "online").write_text("0-3\n")
     (tmp_path / "cpu0/topology/thread_siblings_list").write_text("0,2\n")
     expected = Hardware(frozenset(range(4)), frozenset({0, 2}), "cgroupfs")
-    assert Hardware.of_container("cgroupfs", tmp_path) == expected
+    assert Hardware.of_container("cgroupfs", folder=tmp_path) == expected
     one = Hardware(frozenset({0}), frozenset({0}), "cgroupfs").variables()["sandbox_cpus"]
     assert one == {"all": "0", "first_core": "0", "further": "0", "next": "", "others": "0"}
 
