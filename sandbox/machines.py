@@ -41,6 +41,10 @@ KERNEL_PARAMETERS = " ".join(
 # An emulated machine that is busy takes long to answer.
 CONNECT_SECONDS = 30
 ALIVE_SECONDS, ALIVE_COUNT = 10, 3
+# A connection is kept: the handshake of a new one took a busy emulated machine 8 to 17 s.
+KEPT_SECONDS = 60
+# Linux' 107 bytes for the address of a socket, less what ssh appends while it makes it.
+MAX_SOCKET_PATH = 90
 END_SECONDS = 30
 TAP_PREFIX = "kptap"
 # Above those that the firmware gives to bridges on the first bus, of which a machine has none.
@@ -207,6 +211,9 @@ class Machine(Node):
             *("BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={CONNECT_SECONDS}"),
             *(f"ServerAliveInterval={ALIVE_SECONDS}", f"ServerAliveCountMax={ALIVE_COUNT}"),
         ]
+        socket = self.files.ssh_socket
+        if len(os.fsencode(socket)) <= MAX_SOCKET_PATH:
+            settings += ["ControlMaster=auto", f"ControlPath={socket}", f"ControlPersist={KEPT_SECONDS}"]
         more = [word for setting in settings for word in ("-o", setting)]
         return ["-i", str(sandbox.ssh_key), *ssh_options(sandbox), *more]
 
@@ -271,6 +278,8 @@ class Machine(Node):
         """Start QEMU on the sandbox's network."""
         if self.running():
             return
+        # Else a connection from before a power cut would be used.
+        self.files.ssh_socket.unlink(missing_ok=True)
         if not Path(f"/sys/class/net/{self.tap}").exists():
             self.shell.run(["ip", "tuntap", "add", "dev", self.tap, "mode", "tap"])
         bridge = bridge_name(self.shell, self.sandbox.name)

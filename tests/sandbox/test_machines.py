@@ -272,6 +272,16 @@ def test_a_machine_is_reached_with_its_host_key_checked(lab: Sandbox) -> None:
     assert "-n" not in lab.machines[0].command("cat", stdin=True)
 
 
+def test_a_connection_is_kept_where_its_socket_can_have_a_name(tmp_path: Path) -> None:
+    state = State.new(validate("lab", "1.36.3", 0, machines=1))
+    state.nodes = dict.fromkeys(state.node_names, "172.30.0.10")
+    kept = {}
+    for cache in (Path("/c"), Path("/c" * 60)):
+        (machine,) = Sandbox(Paths(cache), Answers(tmp_path), state).machines
+        kept[cache] = [word for word in machine.command("true") if word.startswith("ControlPath=")]
+    assert list(kept.values()) == [["ControlPath=/c/sandboxes/lab/machines/lab-machine-1/ssh"], []]
+
+
 def test_a_machine_is_off_or_missing(lab: Sandbox) -> None:
     (machine,) = lab.machines
     assert machine.state() == "missing"
