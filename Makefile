@@ -33,7 +33,7 @@ check: ## Lint, types and unit tests: what to run before a commit
 	@tools/setup venv
 	@python -m tools.run_tests check
 
-test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
+test: ## What guards main: check, component tests, Molecule and faults on real clusters, one on a virtual machine, conformance
 	@tools/setup venv
 	@tools/setup torch
 	@tools/setup monitoring
@@ -57,10 +57,10 @@ unit: ## Unit and component tests: make unit ARGS=--thorough for all that make t
 	@tools/setup venv
 	@python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
-molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="tune_gpu_nodes audit"
+molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="audit"; MACHINES=1: on a virtual machine
 	@tools/setup venv
-	@tools/setup sandbox
-	@tools/molecule "$(K8S)" $(SCENARIOS)
+	@tools/setup $(if $(filter 0,$(MACHINES)),sandbox,machines)
+	@SHAPE="$(SHAPE)" tools/molecule "$(K8S)" "$(MACHINES)" $(SCENARIOS)
 
 campaign: ## A long run against real clusters: make campaign WHAT=faults ARGS="--k8s 1.36.3"; without WHAT, the list
 	@tools/setup venv

@@ -372,19 +372,33 @@ def host_setup(paths: Paths, options: argparse.Namespace) -> int:
     return host.setup(paths, Shell(Log(paths.cache / "host-setup.log")), packages)
 
 
+STEP_CLOCK = "step-clock"
 MACHINE_ACTIONS: Mapping[str, tuple[Callable[[Machine], object], str]] = {
     "start": (Machine.boot, "start it and wait until systemd has booted"),
     "reboot": (Machine.reboot, "reboot it in order and wait until systemd has booted"),
     "power-cut": (Machine.power_cut, "end it at once; what it has not written to its disk is lost"),
     "freeze-network": (Machine.freeze_network, "drop all its packets; connections are not closed"),
     "thaw-network": (Machine.thaw_network, "let its packets through again"),
+    "fill-disk": (Machine.fill_disk, "leave no block of its disk free"),
+    "free-disk": (Machine.free_disk, "take back what filled its disk"),
 }
+
+
+def machine_action(name: str, seconds: int | None) -> Callable[[Machine], object]:
+    """What an action does to a machine."""
+    if name == STEP_CLOCK:
+        if seconds is None:
+            raise SandboxError(f"machine {name}: expected --seconds N, such as --seconds -3600, or 0 to set it right.")
+        return lambda machine: machine.step_clock(seconds)
+    if seconds is not None:
+        raise SandboxError(f"machine {name}: --seconds {seconds} cannot be used: only {STEP_CLOCK} takes it.")
+    return MACHINE_ACTIONS[name][0]
 
 
 def machine(paths: Paths, options: argparse.Namespace) -> int:
     """Do to a virtual machine what happens to real ones."""
     name = checked_name(options.name)
-    act, _ = MACHINE_ACTIONS[options.action_name]
+    act = machine_action(options.action_name, options.seconds)
     with ready_sandbox(paths, name) as sandbox:
         found = {machine.name: machine for machine in sandbox.machines}
         if options.node not in found:
@@ -495,9 +509,13 @@ def parser() -> argparse.ArgumentParser:
     command = add("machine", machine, "do to a virtual machine what happens to real ones")
     command.add_argument(
         "action_name",
-        choices=list(MACHINE_ACTIONS),
+        choices=[*MACHINE_ACTIONS, STEP_CLOCK],
         metavar="ACTION",
-        help="; ".join(f"{name}: {text}" for name, (_, text) in MACHINE_ACTIONS.items()),
+        help="; ".join(f"{name}: {text}" for name, (_, text) in MACHINE_ACTIONS.items())
+        + f"; {STEP_CLOCK}: set its clock to the host's and --seconds",
+    )
+    command.add_argument(
+        "--seconds", type=int, metavar="N", help="how far to set the clock: -3600, or 0 to set it right"
     )
     command.add_argument("node", metavar="NODE", help="the machine, such as kubepin-machine-1")
     add_name(command)

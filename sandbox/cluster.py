@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox import kubeadm, machine_image, machines, manifests, namespaces, network, node_image
+from sandbox import kubeadm, machine_disk, machine_image, machines, manifests, namespaces, network, node_image
 from sandbox.artefacts import Artefacts
-from sandbox.inventory import render_inventory, ssh_options
+from sandbox.inventory import Hardware, render_inventory, ssh_options
 from sandbox.locks import lock
 from sandbox.machines import Machine
 from sandbox.namespaces import NamespaceNode
@@ -134,8 +134,14 @@ class Sandbox:
         def install_workers() -> None:
             self._install(artefacts, self.container_workers, everywhere)
 
-        def install_machines() -> None:
-            self._install(artefacts, self.machines, everywhere)
+        def make_disk() -> None:
+            machine_disk.make_release_disk(self.paths, self.shell, *self._to_install(artefacts, everywhere))
+
+        def disk_made() -> bool:
+            return machine_disk.release_disk(self.paths, *self._to_install(artefacts, everywhere)).exists()
+
+        def boot_machines() -> str:
+            return self._boot_machines(*self._to_install(artefacts, everywhere))
 
         steps = [
             Step("network", "network and SSH key: making", self._prepare, seconds=1),
@@ -153,19 +159,18 @@ class Sandbox:
             title = f"{containers}: installing"
             steps.append(Step("install-workers", title, install_workers, ("boot", *built), 10))
         if self.machines:
+            before = ("machine-image", "own-programs", *built)
+            title = f"machine: making a disk with Kubernetes {release}"
             count = counted(len(self.machines), "machine")
-            before = ("network", "machine-image", "own-programs", *built)
             steps += [
-                Step(
-                    "boot-machines", f"{count}: booting", lambda: self._boot_machines(artefacts, everywhere), before, 90
-                ),
-                Step("install-machines", f"{count}: installing", install_machines, ("boot-machines",), 90),
+                Step(f"machine-disk-{release}", title, make_disk, before, 15, unless=disk_made),
+                Step("boot-machines", f"{count}: booting", boot_machines, ("network", f"machine-disk-{release}"), 60),
             ]
         if further:
             title = f"{further} more of the control plane: kubeadm join"
             steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
         checked = "GPU stand-in, DNS, services, SSH" if self.state.dns else "GPU stand-in, services, SSH"
-        before_join = ("init", "install-workers", "install-machines", "join-control-planes")
+        before_join = ("init", "install-workers", "boot-machines", "join-control-planes")
         return [
             *steps,
             Step("join", f"{workers}: kubeadm join, pod network", self._join, before_join, 8),
@@ -211,16 +216,17 @@ class Sandbox:
         with self.files.known_hosts.open("a") as file:
             file.write(self._known_hosts(self.containers))
 
-    def _boot_machines(self, artefacts: Artefacts, kinds: Sequence[str]) -> str:
-        binaries, archives = self._to_install(artefacts, kinds)
-        machine_image.write_builds(self.shell, self.paths.builds, [*binaries, *archives], self.files.machine_builds)
+    def _boot_machines(self, binaries: Sequence[Path], archives: Sequence[Path]) -> str:
+        later = machine_disk.later_releases(self.paths.builds, self.state.version)
+        machine_disk.write_builds(self.shell, self.paths.builds, later, self.files.machine_builds)
+        disk = machine_disk.release_disk(self.paths, binaries, archives)
         self.state.accelerator = machine_image.machine_image(self.paths).accelerator
         self.state.save(self.files)
 
         def boot(machine: Machine) -> None:
-            machine.create()
+            machine.create(disk)
             machine.boot()
-            machine.write(kubeadm.KUBELET_PATCH, kubeadm.render_machine_patch())
+            machine.enable_kubelet()
 
         in_parallel(boot, self.machines)
         return self.state.accelerator
@@ -266,10 +272,15 @@ class Sandbox:
         """Write the configuration of `kubeadm init` on the first control plane node; return its path there."""
         node, path = self.control_plane, "/run/kubeadm-init.yaml"
         key = self._certificate_key if self._more_control_planes else None
-        systemd = self.state.engine == "namespaces" and namespaces.unified_cgroups()
-        driver = "systemd" if systemd else "cgroupfs"
-        node.write(path, kubeadm.render_init(self.state.version, self.state.nodes[node.name], key, driver))
+        address, driver = self.state.nodes[node.name], self._cgroup_driver
+        node.write(path, kubeadm.render_init(self.state.version, address, key, driver))
         return path
+
+    @property
+    def _cgroup_driver(self) -> str:
+        """That of the nodes that are not machines."""
+        systemd = self.state.engine == "namespaces" and namespaces.unified_cgroups()
+        return "systemd" if systemd else "cgroupfs"
 
     def _pin_dns(self) -> None:
         patch = json.dumps(manifests.COREDNS_PATCH)
@@ -395,7 +406,12 @@ class Sandbox:
         in_parallel(lambda node: self.shell.run([*self.ssh_command(node.name), "true"], timeout=30), self.nodes)
 
     def _finish(self) -> None:
-        inventory = render_inventory(self.files, self.state.nodes, self.state.control_plane_names)
+        state = self.state
+        hardware = {name: Hardware.of_container(self._cgroup_driver, state.gpus or 1) for name in state.worker_names}
+        hardware |= {name: Hardware.of_machine(state.machine_shape) for name in state.machine_names}
+        inventory = render_inventory(
+            self.files, state.nodes, state.control_plane_names, hardware, state.machine_names, state.shape
+        )
         self.files.inventory.write_text(json.dumps(inventory, indent=2) + "\n")
         self.files.resolver.unlink()
         self.state.phase = "ready"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
 import platform
 import shutil
 import tarfile
@@ -86,8 +85,13 @@ class MachineImage:
 
     @property
     def disk(self) -> Path:
-        """A disk with one ext4 file system, copied for each machine."""
+        """A disk with one ext4 file system, without Kubernetes."""
         return self.folder / "disk.raw"
+
+    @property
+    def root(self) -> Path:
+        """The same files as a tar, of which the disks of Kubernetes releases are made."""
+        return self.folder / "root.tar"
 
     @property
     def accelerator_file(self) -> Path:
@@ -194,6 +198,7 @@ def build(paths: Paths, shell: Shell) -> str:
         node_image.trim(root, TRIMMED)
         machine_runtime.install(paths, root)
         lay_over(shell, root, (node_image.ROOTFS, ROOTFS))
+        node_image.write_root(shell, root, made.root)
         write_disk(shell, root, "root", made.disk, DISK_SIZE)
         shutil.rmtree(root)
         made.accelerator_file.write_text(usable_accelerator(shell, made))
@@ -208,18 +213,3 @@ def missing(paths: Paths, shell: Shell) -> list[Step]:
     title = "machine: installing Debian with a kernel"
     made = Step("machine-image", title, lambda: build(paths, shell), ("machine-runtime",), seconds=90)
     return [*machine_runtime.missing(paths, shell), made]
-
-
-def write_builds(shell: Shell, builds: Path, wanted: Iterable[Path], output: Path) -> None:
-    """Write a disk with these files of the builds folder, under the paths that they have in it.
-
-    Containers see the folder itself; Debian's cloud kernel knows no file system that a host could share.
-    """
-    with tempfile.TemporaryDirectory(prefix=".machine-builds-", dir=builds) as name:
-        for path in wanted:
-            link = Path(name) / path.relative_to(builds)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, link)
-        total = sum(path.stat().st_size for path in Path(name).rglob("*"))
-        output.unlink(missing_ok=True)
-        write_disk(shell, Path(name), "builds", output, f"{total // 2**20 * 11 // 10 + 32}M", "-O", "^has_journal")

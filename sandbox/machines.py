@@ -9,14 +9,15 @@ import shlex
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sandbox import kubeadm
 from sandbox.hashing import hash_of
 from sandbox.inventory import ssh_options
+from sandbox.machine_disk import KUBELET_AT_BOOT
 from sandbox.machine_image import machine_image, write_cpio
 from sandbox.network import bridge_name
 from sandbox.nodes import Node
@@ -25,15 +26,38 @@ from sandbox.shape import Shape
 from sandbox.shell import Shell, wait_for
 from sandbox.state import State
 
+# Units that a virtual machine has no use for, and that an emulated one takes long to start.
+NEEDLESS_UNITS = (
+    *(f"modprobe@{module}.service" for module in ("configfs", "dm_mod", "drm", "efi_pstore", "fuse", "loop")),
+    *("systemd-binfmt.service", "systemd-logind.service", "systemd-pstore.service"),
+)
 # As the guest's kernel: one serial console, `eth0` whatever the bus, no work for security that emulation makes slow.
-KERNEL_PARAMETERS = "console=ttyS0 net.ifnames=0 mitigations=off quiet audit=0"
+KERNEL_PARAMETERS = " ".join(
+    (
+        *("console=ttyS0", "net.ifnames=0", "mitigations=off", "quiet", "audit=0"),
+        *(f"systemd.mask={unit}" for unit in NEEDLESS_UNITS),
+    )
+)
 # An emulated machine that is busy takes long to answer.
 CONNECT_SECONDS = 30
 ALIVE_SECONDS, ALIVE_COUNT = 10, 3
+# A connection is kept: the handshake of a new one took a busy emulated machine 8 to 17 s.
+KEPT_SECONDS = 60
+# Linux' 107 bytes for the address of a socket, less what ssh appends while it makes it.
+MAX_SOCKET_PATH = 90
 END_SECONDS = 30
 TAP_PREFIX = "kptap"
 # Above those that the firmware gives to bridges on the first bus, of which a machine has none.
 FIRST_GPU_BUS = 16
+FILLING = "/var/lib/sandbox-filling"
+# Most of it is allocated without being written, so that the disk's file on the host stays small. Root's share counts too.
+FILL_DISK = f"""
+mkdir -p {FILLING}
+fallocate -l $(($(stat -f -c '%f * %S' {FILLING}) * 99 / 100)) {FILLING}/most
+dd if=/dev/zero of={FILLING}/rest bs=4k 2>/dev/null || true
+sync
+if dd if=/dev/zero of={FILLING}/proof bs=4k count=1 conv=fsync 2>/dev/null; then exit 1; fi
+"""
 
 
 def tap_name(machine: str) -> str:
@@ -187,6 +211,9 @@ class Machine(Node):
             *("BatchMode=yes", "LogLevel=ERROR", f"ConnectTimeout={CONNECT_SECONDS}"),
             *(f"ServerAliveInterval={ALIVE_SECONDS}", f"ServerAliveCountMax={ALIVE_COUNT}"),
         ]
+        socket = self.files.ssh_socket
+        if len(os.fsencode(socket)) <= MAX_SOCKET_PATH:
+            settings += ["ControlMaster=auto", f"ControlPath={socket}", f"ControlPersist={KEPT_SECONDS}"]
         more = [word for setting in settings for word in ("-o", setting)]
         return ["-i", str(sandbox.ssh_key), *ssh_options(sandbox), *more]
 
@@ -216,13 +243,15 @@ class Machine(Node):
         comment = f"root@{self.name}"
         self.shell.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(self.files.host_key)])
 
-    def create(self) -> None:
+    def create(self, disk: Path) -> None:
         """Make its disk and the initial RAM disk with its identity.
 
         They and the kernel are copies: the cache's may be replaced while this machine is there.
+
+        :param disk: what its own is a copy of
         """
         image, files = machine_image(self.paths), self.files
-        self.shell.run(["cp", "--sparse=always", "--reflink=auto", str(image.disk), str(files.disk)])
+        self.shell.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(files.disk)])
         shutil.copyfile(image.kernel, files.kernel)
         with tempfile.TemporaryDirectory(dir=files.folder) as name:
             content, archive = Path(name) / "content", Path(name) / "identity.cpio"
@@ -241,11 +270,16 @@ class Machine(Node):
             sandbox.resolver.read_text(),
             sandbox.ssh_key.with_suffix(".pub"),
         )
+        patch = content / "identity" / kubeadm.KUBELET_PATCH.lstrip("/")
+        patch.parent.mkdir(parents=True)
+        patch.write_text(kubeadm.render_machine_patch())
 
     def start(self) -> None:
         """Start QEMU on the sandbox's network."""
         if self.running():
             return
+        # Else a connection from before a power cut would be used.
+        self.files.ssh_socket.unlink(missing_ok=True)
         if not Path(f"/sys/class/net/{self.tap}").exists():
             self.shell.run(["ip", "tuntap", "add", "dev", self.tap, "mode", "tap"])
         bridge = bridge_name(self.shell, self.sandbox.name)
@@ -254,16 +288,9 @@ class Machine(Node):
         shape, accelerator = self.sandbox.machine_shape, self.sandbox.accelerator
         self.shell.run(qemu_command(shape, accelerator, self.files, builds, self.tap, self.address))
 
-    def install(self, binaries: Sequence[str], archives: Sequence[str]) -> None:
-        """As on any node, but with all archives at once: most of an import is a program's start, which is slow here.
-
-        A kubelet without a configuration would start every 10 s meanwhile; kubeadm starts it when it has one.
-        """
-        self.run("systemctl", "stop", "kubelet")
-        super().install(binaries, [])
-        with ThreadPoolExecutor(len(archives)) as pool:
-            for imported in [pool.submit(self.import_image, archive) for archive in archives]:
-                imported.result()
+    def enable_kubelet(self) -> None:
+        """Have the kubelet started at each boot. Its first start is kubeadm's, which makes systemd look again."""
+        self.run("ln", "-s", "/etc/systemd/system/kubelet.service", f"/{KUBELET_AT_BOOT}")
 
     # What happens to real machines
 
@@ -299,3 +326,21 @@ class Machine(Node):
         """Let packets through again."""
         self.require_running()
         self.shell.run(["ip", "link", "set", self.tap, "up"])
+
+    def fill_disk(self) -> None:
+        """Leave no block of its disk free, not even those that only root may use."""
+        self.require_running()
+        self.run("sh", "-ec", FILL_DISK)
+
+    def free_disk(self) -> None:
+        """Take back what filled the disk."""
+        self.require_running()
+        self.run("rm", "-rf", FILLING)
+
+    def step_clock(self, seconds: int) -> None:
+        """Set its clock at once to the host's and some seconds; 0 sets it right. Nothing else in it sets the clock.
+
+        A boot sets it right too, as QEMU's clock on the board is the host's.
+        """
+        self.require_running()
+        self.run("date", "--utc", f"--set=@{time.time() + seconds:.0f}")

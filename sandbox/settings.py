@@ -315,6 +315,11 @@ class MachinePaths:
         return self.folder / "ssh_host_ed25519_key"
 
     @property
+    def ssh_socket(self) -> Path:
+        """What `ssh` reaches a connection by that it keeps."""
+        return self.folder / "ssh"
+
+    @property
     def console(self) -> Path:
         """What its kernel and systemd wrote to the serial console, of all its boots."""
         return self.folder / "console.log"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ LOG_LINES_IN_SUMMARY = 15
 MESSAGE_LINES_IN_SUMMARY = 3
 TESTS_IN_SUMMARY = 20
 EXIT_NO_ENGINE = 3
+MACHINE_HOST = "x86_64"
 MEMORY_FOR_TESTS = 4 << 30
 """In bytes: far more than the temporary folders of a run take."""
 
@@ -173,12 +175,16 @@ def execute(board: Board, stage: Stage) -> int:
 def run_lane(board: Board, lane: Lane, no_engine: str) -> None:
     """Run a lane's stages in order. After a stage that the others need has failed, they are not run."""
     missing = no_engine if lane.needs_engine else ""
+    if lane.needs_machines and platform.machine() != MACHINE_HOST:
+        missing = f"virtual machines are made for {MACHINE_HOST} hosts only, and this one is {platform.machine()}"
+    begun = False
     for stage in lane.stages:
         if board.stopped:
             missing = "stopped"
-        if missing and not (stage.always and missing != no_engine):
+        if missing and not (stage.always and begun):
             board.end(Result(stage, lane.name, Outcome.NOT_RUN, reason=missing))
             continue
+        begun = True
         board.begin(stage)
         started = time.monotonic()
         status = execute(board, stage)
@@ -188,12 +194,13 @@ def run_lane(board: Board, lane: Lane, no_engine: str) -> None:
             missing = f'"{stage.name}" failed'
 
 
-def set_up_engine() -> str:
-    """Prepare the host for sandboxes; return why there can be none, or nothing.
+def set_up_engine(machines: bool) -> str:
+    """Prepare the host for sandboxes, and for virtual machines in them if asked; return why there can be none, or nothing.
 
     Raises SystemExit if the set-up itself failed.
     """
-    status = subprocess.run(["tools/setup", "sandbox"], cwd=ROOT, check=False).returncode
+    what = "machines" if machines else "sandbox"
+    status = subprocess.run(["tools/setup", what], cwd=ROOT, check=False).returncode
     if status == EXIT_NO_ENGINE:
         return "this machine cannot run a Docker engine (see above), so no kubelet was switched"
     if status:
@@ -284,20 +291,21 @@ def run(
     lanes: Sequence[Lane],
     folder: Path = RESULTS,
     durations: Path = DURATIONS,
-    prepare_engine: Callable[[], str] = set_up_engine,
+    prepare_engine: Callable[[bool], str] = set_up_engine,
 ) -> int:
     """Run all lanes side by side; return the exit status.
 
     :param folder: where logs and junit.xml go; those of an earlier run are removed
     :param durations: the file that keeps how long stages take
-    :param prepare_engine: called if a lane needs an engine; returns why there is none, or nothing
+    :param prepare_engine: called if a lane needs an engine, with whether one needs machines; returns why there is none, or nothing
     """
     folder.mkdir(exist_ok=True)
     for old in (*folder.glob("*.log"), *folder.glob("*.xml")):
         old.unlink()
     record = Durations(durations)
     board = Board(lanes, folder, record.read())
-    no_engine = prepare_engine() if any(lane.needs_engine for lane in lanes) else ""
+    needs_machines = any(lane.needs_machines for lane in lanes) and platform.machine() == MACHINE_HOST
+    no_engine = prepare_engine(needs_machines) if any(lane.needs_engine for lane in lanes) else ""
     threads = [threading.Thread(target=run_lane, args=(board, lane, no_engine), name=lane.name) for lane in lanes]
     for thread in threads:
         thread.start()

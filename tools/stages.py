@@ -14,6 +14,8 @@ NEWEST = "1.37.2"
 """The newest release: its state files have another format."""
 IN_BACKGROUND = ("nice", "-n", "10")
 """Checks that only compute give way to clusters, whose time-outs are real."""
+MACHINE_SHAPE = "sockets=2,cores=1,threads=2,numa=2,memory=3G"
+"""The smallest with sockets, threads and NUMA nodes: each emulated CPU takes time from all others."""
 ON_EVERY_VERSION = ("tune_gpu_nodes", "benchmark", "rollback", "failed_switch", "audit")
 
 
@@ -43,6 +45,8 @@ class Lane:
     name: str
     stages: tuple[Stage, ...]
     needs_engine: bool = False
+    needs_machines: bool = False
+    """Whether its cluster has virtual machines, for which the host needs QEMU."""
 
 
 LINT = Stage("lint and types", (*IN_BACKGROUND, "tools/lint"))
@@ -98,9 +102,11 @@ def conformance(version: str, configurations: int, sequences: int, *options: str
     )
 
 
-def cluster(name: str, version: str, *stages: Stage, workers: int = 2) -> tuple[Stage, ...]:
+def cluster(name: str, version: str, *stages: Stage, workers: int = 2, machines: int = 0) -> tuple[Stage, ...]:
     """Stages on a cluster of their own."""
-    fresh = ("tools/fresh-sandbox", name, version, str(workers))
+    shape = ("--machine-shape", MACHINE_SHAPE) if machines else ()
+    options = ("--workers", str(workers), "--machines", str(machines), *shape)
+    fresh = ("tools/fresh-sandbox", name, version, *options)
     return (
         Stage(f"{name}: cluster with Kubernetes {version}", fresh, required=True),
         *stages,
@@ -108,9 +114,17 @@ def cluster(name: str, version: str, *stages: Stage, workers: int = 2) -> tuple[
     )
 
 
-def scenarios(sandbox: str, version: str, *names: str) -> tuple[Stage, ...]:
+def scenarios(sandbox: str, version: str, *names: str, options: tuple[str, ...] = ()) -> tuple[Stage, ...]:
     """Molecule scenarios on a sandbox, a stage each."""
-    return tuple(Stage(f"{sandbox}: molecule {name}", ("tools/scenario", sandbox, version, name)) for name in names)
+    return tuple(
+        Stage(f"{sandbox}: molecule {name}", ("tools/scenario", sandbox, version, name, *options)) for name in names
+    )
+
+
+def machine_lane(*names: str, options: tuple[str, ...] = ()) -> Lane:
+    """Molecule scenarios on a virtual machine: a kernel of its own, cgroup v2, the systemd cgroup driver, NUMA nodes."""
+    stages = cluster("virtual", NEW, *scenarios("virtual", NEW, *names, options=options), workers=0, machines=1)
+    return Lane("virtual", stages, needs_engine=True, needs_machines=True)
 
 
 def check() -> tuple[Lane, ...]:
@@ -133,6 +147,7 @@ def test() -> tuple[Lane, ...]:
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
+        machine_lane("tune_gpu_nodes", "rollback", options=("--once",)),
         Lane("checks", (LINT, UNIT, COMPONENT)),
         Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
@@ -160,7 +175,7 @@ def everything() -> tuple[Lane, ...]:
     on_three = cluster("three", NEW, *scenarios("three", NEW, "check"), workers=3)
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
-    drop_in, flags, checks, few_decisions = test()
+    drop_in, flags, _, checks, few_decisions = test()
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     # kubespray is the last: its worker stays in that layout
     on_new = cluster(
@@ -171,6 +186,7 @@ def everything() -> tuple[Lane, ...]:
     return (
         replace(drop_in, stages=(*on_new, *on_three, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
+        machine_lane("tune_gpu_nodes", "rollback", "failed_switch", "audit", "enforce"),
         replace(checks, stages=(*tests, SANITY, CORES, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.machine_image import MachineImage, write_builds, write_cpio
+from sandbox.machine_disk import write_builds
+from sandbox.machine_image import MachineImage, write_cpio
 from sandbox.machines import KERNEL_PARAMETERS, hardware, write_identity
 from sandbox.nodes import BUILDS_MOUNT
 from sandbox.settings import Paths, SandboxError, Version

@@ -18,9 +18,10 @@ from sandbox import cli, host, machine_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, tear_down
 from sandbox.kubeadm import KUBELET_PATCH, render_machine_patch
+from sandbox.machine_disk import later_releases, release_disk
 from sandbox.machine_image import MachineImage, module_files, usable_accelerator
 from sandbox.machines import end_process, mac_address, network_lines, qemu_command, tap_name
-from sandbox.settings import MachinePaths, Paths, SandboxError, validate
+from sandbox.settings import MachinePaths, Paths, SandboxError, Version, validate
 from sandbox.shape import Shape, read_shape
 from sandbox.shell import CommandFailed, Log, Shell, wait_for
 from sandbox.state import State
@@ -271,6 +272,16 @@ def test_a_machine_is_reached_with_its_host_key_checked(lab: Sandbox) -> None:
     assert "-n" not in lab.machines[0].command("cat", stdin=True)
 
 
+def test_a_connection_is_kept_where_its_socket_can_have_a_name(tmp_path: Path) -> None:
+    state = State.new(validate("lab", "1.36.3", 0, machines=1))
+    state.nodes = dict.fromkeys(state.node_names, "172.30.0.10")
+    kept = {}
+    for cache in (Path("/c"), Path("/c" * 60)):
+        (machine,) = Sandbox(Paths(cache), Answers(tmp_path), state).machines
+        kept[cache] = [word for word in machine.command("true") if word.startswith("ControlPath=")]
+    assert list(kept.values()) == [["ControlPath=/c/sandboxes/lab/machines/lab-machine-1/ssh"], []]
+
+
 def test_a_machine_is_off_or_missing(lab: Sandbox) -> None:
     (machine,) = lab.machines
     assert machine.state() == "missing"
@@ -288,8 +299,9 @@ def test_files_of_a_machine_that_is_off_come_from_its_disk(lab: Sandbox, tmp_pat
 
 def test_machines_are_installed_beside_the_control_plane_and_join_with_the_others(lab: Sandbox) -> None:
     steps = {step.name: step for step in lab.steps(Artefacts(lab.paths, lab.shell, lab.state.version))}
-    assert "machine-image" in steps["boot-machines"].after
-    assert "install-machines" in steps["join"].after
+    assert steps["boot-machines"].after == ("network", "machine-disk-1.36.3")
+    assert "machine-image" in steps["machine-disk-1.36.3"].after
+    assert "boot-machines" in steps["join"].after
     assert steps["join"].title.startswith("2 workers: ")
     assert steps["install-workers"].title == "1 worker: installing"
 
@@ -322,6 +334,62 @@ def test_only_machines_of_the_sandbox_can_be_cut_off(
     monkeypatch.setenv("KUBEPIN_CACHE", str(lab.paths.cache))
     assert cli.main(["machine", "power-cut", "lab-worker-1", "--name", "lab"]) == 1
     assert 'no machine "lab-worker-1": its machines are: lab-machine-1' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["step-clock"], "expected --seconds N, such as --seconds -3600"),
+        (["reboot", "--seconds", "5"], "machine reboot: --seconds 5 cannot be used: only step-clock takes it"),
+    ],
+)
+def test_only_a_step_of_the_clock_has_a_length(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path))
+    assert cli.main(["machine", *words, "lab-machine-1", "--name", "lab"]) == 1
+    assert problem in capsys.readouterr().err
+
+
+def test_a_machine_that_is_off_has_no_clock_and_no_disk_to_fill(lab: Sandbox) -> None:
+    (machine,) = lab.machines
+    machine.files.folder.mkdir(parents=True)
+    machine.files.disk.touch()
+    for action in (machine.fill_disk, machine.free_disk, lambda: machine.step_clock(60)):
+        with pytest.raises(SandboxError, match="machine lab-machine-1 is off: start it"):
+            action()
+
+
+# The disk of a release
+
+
+def test_later_releases_of_the_cache_are_what_an_upgrade_needs(tmp_path: Path) -> None:
+    files = [
+        *("kubernetes-1.36.3/bin/kubelet", "kubernetes-1.37.2/bin/kubelet", "kubernetes-1.37.2/bin/kubelet.sha256"),
+        *("kubernetes-1.37.2/bin/kube-apiserver", "kubernetes-1.37.2/images-1/every-node/kube-proxy.tar"),
+        *("kubernetes-1.37.2/images-1/control-plane/etcd.tar", "kubernetes-1.9.0/bin/kubelet"),
+    ]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    found = [str(path.relative_to(tmp_path)) for path in later_releases(tmp_path, Version.parse("1.36.3"))]
+    assert found == [files[1], files[2], files[4]]
+
+
+def test_another_program_or_image_needs_another_disk(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    binaries, archive = (
+        [paths.builds / "kubernetes-1.36.3/bin/kubeadm"],
+        paths.builds / "kubernetes-1.36.3/images-1/a.tar",
+    )
+    disk = release_disk(paths, binaries, [archive])
+    assert disk.name.startswith("kubernetes-1.36.3-")
+    assert disk == release_disk(paths, binaries, [archive])
+    assert disk != release_disk(paths, binaries, [paths.builds / "kubernetes-1.36.3/images-2/a.tar"])
 
 
 def test_host_setup_installs_what_machines_need_only_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
