@@ -11,6 +11,7 @@ from fractions import Fraction
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.admission import Books, Supplies
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import (
     FULL_PCPUS,
+    Container,
     Machine,
     Pod,
     Rules,
@@ -26,8 +27,8 @@ _UNITS = {"Gi": 1024**3, "Mi": 1024**2}
 
 @dataclass(frozen=True)
 class Remedy:
-    """One change that would be enough: `what` is a resource of the pod, ``topologyManagerPolicy`` or
-    ``topologyManagerScope``."""
+    """One change that would be enough: `what` is a resource of the pod, with its container if the pod has several,
+    ``topologyManagerPolicy`` or ``topologyManagerScope``."""
 
     what: str
     value: str
@@ -36,15 +37,15 @@ class Remedy:
 def remedies(machine: Machine, rules: Rules, supplies: Supplies, before: Sequence[Pod], pod: Pod) -> list[Remedy]:
     """What would let in a pod, after the pods that come before it.
 
-    Of a pod with one container or with resources of its own, smaller requests, the largest that is found for each resource;
-    then the same requests with another scope, and with the strictest policy that admits them. With a scope or policy changed,
-    the pods before may be elsewhere too.
+    Smaller requests, the largest that is found for each resource: of the pod itself if it has resources of its own, or of
+    the container that requests most. Then the same requests with another scope, and with the strictest policy that admits
+    them. With a scope or policy changed, the pods before may be elsewhere too.
     """
     books = Books.of(machine, rules, supplies)
     for earlier in before:
         books.admit(earlier)
-    single = ("cpu", *pod.containers[0].others) if len(pod.containers) == 1 else ()
-    found = [remedy for resource in dict.fromkeys((*pod.own, *single)) if (remedy := _smaller(books, pod, resource))]
+    asked = ("cpu", *(resource for container in pod.containers for resource in container.others))
+    found = [remedy for resource in dict.fromkeys((*pod.own, *asked)) if (remedy := _smaller(books, pod, resource))]
     if rules.policy == "none":
         return found
 
@@ -65,17 +66,22 @@ def remedies(machine: Machine, rules: Rules, supplies: Supplies, before: Sequenc
 def _smaller(books: Books, pod: Pod, resource: str) -> Remedy | None:
     """The largest request of this resource alone that would do, found by halving."""
     minor, own = books.rules.minor, resource in pod.own
-    amount = pod_request(pod, minor, resource) if own else amount_of(pod, pod.containers[0], resource)
+    largest = max(pod.containers, key=lambda container: amount_of(pod, container, resource))
+    amount = pod_request(pod, minor, resource) if own else amount_of(pod, largest, resource)
     needed = pod_request(replace(pod, own={}), minor, resource) if own else 0
     unit, step = _unit(books, resource, amount)
     size = Fraction(_UNITS.get(unit, 1) * step)
 
     def admits(count: int) -> bool:
-        return books.copied().admit(_asking(pod, resource, f"{count * step}{unit}")).refused is None
+        smaller = _asking(pod, None if own else largest, resource, f"{count * step}{unit}")
+        return books.copied().admit(smaller).refused is None
 
     most = _last(math.ceil(amount / size) - 1, admits)
     # a pod requests no less than its containers (pkg/apis/core/validation/validation.go)
-    return Remedy(resource, f"{most * step}{unit}") if most and most * size >= needed else None
+    if not most or most * size < needed:
+        return None
+    what = resource if own or len(pod.containers) == 1 else f"{resource} of container {largest.name}"
+    return Remedy(what, f"{most * step}{unit}")
 
 
 def _unit(books: Books, resource: str, amount: Fraction) -> tuple[str, int]:
@@ -85,13 +91,13 @@ def _unit(books: Books, resource: str, amount: Fraction) -> tuple[str, int]:
     return "", books.machine.cpus_per_core if whole_cores else 1
 
 
-def _asking(pod: Pod, resource: str, amount: str) -> Pod:
-    if resource in pod.own:
+def _asking(pod: Pod, container: Container | None, resource: str, amount: str) -> Pod:
+    """The pod with another request of one container, or of its own."""
+    if container is None:
         return replace(pod, own={**pod.own, resource: amount})
-    container = pod.containers[0]
-    if resource == "cpu":
-        return replace(pod, containers=(replace(container, cpu=amount),))
-    return replace(pod, containers=(replace(container, others={**container.others, resource: amount}),))
+    others = {**container.others, resource: amount}
+    changed = replace(container, cpu=amount) if resource == "cpu" else replace(container, others=others)
+    return replace(pod, containers=tuple(changed if one is container else one for one in pod.containers))
 
 
 def _last(most: int, admits: Callable[[int], bool]) -> int:

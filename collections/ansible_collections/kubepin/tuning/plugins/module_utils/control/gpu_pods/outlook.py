@@ -24,8 +24,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
     static_policy_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, listed
 
 Data = Mapping[str, Any]
+_MOST = 5
+"""Nodes that a line names."""
 
 
 def gpu_pods_forecast(audit: Data, stacks: Sequence[Data]) -> dict[str, Any]:
@@ -124,14 +127,17 @@ def _flat(cpus: int) -> Topology:
 
 
 def forecast_lines(forecasts: Sequence[Data]) -> list[str]:
-    """The forecast for people, a line for each node and one for each pod that would be refused."""
+    """The forecast for people. Nodes with the same result share a line; each pod that would be refused has one of its own."""
     if not forecasts:
         return []
-    lines = ["after a switch to the static policy, with the settings asked for:"]
+    groups: dict[tuple[str, ...], list[str]] = {}
     for one in forecasts:
-        lines.append(f"  {one['node']}, profile {one['profile']}: {_verdict(one)}")
-        lines += [f"    {_refusal(refusal)}" for refusal in one["refused"]]
-        lines += [f"    if all pods come back: {_refusal(refusal)}" for refusal in one["no_room"]]
+        refused = [f"    {_refusal(refusal)}" for refusal in one["refused"]]
+        refused += [f"    if all pods come back: {_refusal(refusal)}" for refusal in one["no_room"]]
+        groups.setdefault((f"profile {one['profile']}: {_verdict(one)}", *refused), []).append(one["node"])
+    lines = ["after a switch to the static policy, with the settings asked for:"]
+    for (verdict, *refused), nodes in groups.items():
+        lines += [f"  {listed(nodes, _MOST)}, {verdict}", *refused]
     if any(one["refused"] for one in forecasts):
         lines.append(f"  {problems.REFUSED_REMEDY}")
     return lines
@@ -142,7 +148,9 @@ def _verdict(one: Data) -> str:
         return "not known: " + " ".join(problem["text"] for problem in one["problems"])
     if one["in_effect"]:
         return "these are in effect already"
-    return f"{len(one['refused'])} of {one['pods']} pods would be refused"
+    if not one["refused"]:
+        return "no pod would be refused"
+    return f"{len(one['refused'])} of {counted(one['pods'], 'pod')} would be refused"
 
 
 def _refusal(refusal: Data) -> str:

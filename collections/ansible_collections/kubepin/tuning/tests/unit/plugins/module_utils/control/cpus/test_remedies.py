@@ -70,6 +70,15 @@ def test_what_is_enough(refused: Pod, expected: list[str]) -> None:
     assert enough(refused) == expected
 
 
+def test_of_several_containers_the_largest_is_made_smaller() -> None:
+    main, side = Container("main", "24", others={"memory": "1Gi"}), Container("side", "2", others={"memory": "1Gi"})
+    assert enough(Pod("p", (side, main))) == ["cpu of container main 16", "topologyManagerPolicy best-effort"]
+    assert enough(Pod("p", (side, main)), scope="pod") == [
+        "cpu of container main 14",
+        "topologyManagerPolicy best-effort",
+    ]
+
+
 def test_whole_cores_are_advised_where_the_kubelet_takes_no_others() -> None:
     assert "cpu 16" in enough(pod("18", memory="1Gi"), options={"full-pcpus-only": "true"})
 
@@ -81,7 +90,11 @@ def test_the_pods_before_count() -> None:
 
 def test_another_scope_may_do() -> None:
     two = Pod("p", (Container("a", "10"), Container("b", "10")))
-    assert enough(two, scope="pod") == ["topologyManagerScope container", "topologyManagerPolicy restricted"]
+    assert enough(two, scope="pod") == [
+        "cpu of container a 6",
+        "topologyManagerScope container",
+        "topologyManagerPolicy restricted",
+    ]
 
 
 def test_a_machine_has_what_the_kubelet_counts() -> None:

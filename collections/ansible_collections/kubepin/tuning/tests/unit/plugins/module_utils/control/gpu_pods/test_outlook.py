@@ -140,6 +140,17 @@ def test_the_report_names_each_pod_and_what_would_let_it_in() -> None:
     assert forecast_lines([]) == []
 
 
+def test_nodes_with_the_same_result_share_a_line() -> None:
+    admitted, refusing = forecast(request("a", "4")), forecast(request("wide", "31"))
+    nodes = [{**admitted, "node": f"gpu-{number:02}", "pods": number} for number in range(7)]
+    lines = forecast_lines([*nodes, {**refusing, "node": "gpu-07"}])
+    assert lines[1] == (
+        "  gpu-00, gpu-01, gpu-02, gpu-03, gpu-04 and 2 more, profile balanced: no pod would be refused"
+    )
+    assert lines[2] == "  gpu-07, profile balanced: 1 of 1 pod would be refused"
+    assert len(lines) == 5
+
+
 def test_by_the_api_alone_a_pod_of_all_cpus_is_too_big_for_its_node() -> None:
     pods = [request("all", "32"), request("most", "31"), request("agent", "500m", ownerReferences=OF_DAEMON_SET)]
     assert too_big(pods, 32, {}, "1.36.3") == ["ml/all", "ml/most"]
