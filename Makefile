@@ -33,7 +33,7 @@ check: ## Lint, types and unit tests: what to run before a commit
 	@tools/setup venv
 	@python -m tools.run_tests check
 
-test: ## What guards main: check, component tests, Molecule and faults on real clusters, one on a virtual machine, conformance
+test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
 	@tools/setup venv
 	@tools/setup torch
 	@tools/setup monitoring
