@@ -132,11 +132,11 @@ options:
       topology_manager_policy:
         description: C(topologyManagerPolicy) of the same.
         type: str
-        version_added: 0.2.0
+        version_added: 1.0.0
       memory_manager_policy:
         description: C(memoryManagerPolicy) of the same; V(None) if the kubelet has no memory manager.
         type: str
-        version_added: 0.2.0
+        version_added: 1.0.0
       allocatable_cpu:
         description: Exactly this many CPUs are allocatable.
         type: int
