@@ -24,6 +24,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desi
     choose_settings,
     static_policy_of,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
 
@@ -142,7 +143,7 @@ def _verdict(one: Data) -> str:
         return "not known: " + " ".join(problem["text"] for problem in one["problems"])
     if one["in_effect"]:
         return "these are in effect already"
-    return f"{len(one['refused'])} of {one['pods']} pods would be refused"
+    return f"{len(one['refused'])} of {counted(one['pods'], 'pod')} would be refused"
 
 
 def _refusal(refusal: Data) -> str:
