@@ -28,6 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 FIRST_WITH_BAN_LIST = (1, 8)
 """The first irqbalance that knows IRQBALANCE_BANNED_CPULIST."""
@@ -257,7 +258,9 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
     irqs, threads = _on(found.irqs, exclusive), _on(found.kernel_threads, exclusive)
     if irqs.count:
         total = sum(each.count for each in found.irqs)
-        notes.append(f"{irqs.count} of {total} interrupts may go to the exclusive CPUs {cpus} ({_examples(irqs)}).")
+        notes.append(
+            f"{irqs.count} of {counted(total, 'interrupt')} may go to the exclusive CPUs {cpus} ({_examples(irqs)})."
+        )
         notes[-1] += _advice(found, ban)
     if threads.count:
         notes.append(
