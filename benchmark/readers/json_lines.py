@@ -416,7 +416,8 @@ def _arm(found: _Lines, label: str, arm: str | None) -> ResultSet:
     lines = [line for line in found.lines if arm is None or line.origin.arm == arm]
     where, arms = found.where, found.arms()
     if not any(line.kind == "block" for line in lines):
-        wanted = f"of arm {arm!r} (it has {', '.join(arms) or 'none'})" if arm else "at all"
+        measured = dict.fromkeys(line.origin.arm for line in found.lines if line.kind == "block")
+        wanted = f"of arm {arm!r} (it has {', '.join(measured) or 'none'})" if arm else "at all"
         raise InputError([f"{where}: has no block {wanted}: expected lines of kind block. Name another arm or file."])
     problems = []
     runs = sorted({line.origin.run_id for line in lines})

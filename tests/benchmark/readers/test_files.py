@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.pod.cells import Cell
 from benchmark.readers import read, read_arms, read_runs
-from tests.benchmark.readers.samples import BLOCK, CELL, END, HEAD, TABLE, TIME, measured, refused
+from tests.benchmark.readers.samples import BLOCK, CELL, END, HEAD, PROCESS, TABLE, TIME, lines, measured, refused
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -63,6 +63,14 @@ def test_one_arm_of_several(tmp_path: Path) -> None:
         "Name another arm or file."
     ]
     assert read(f"{tmp_path}@static").label == "static"
+
+
+def test_an_arm_that_has_other_lines_and_no_block(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text(measured(BLOCK) + lines(PROCESS | {"arm": "none"}))
+    assert refused(lambda: read(f"{file}@none")) == [
+        f"{file}: has no block of arm 'none' (it has static): expected lines of kind block. Name another arm or file."
+    ]
 
 
 def test_the_arms_of_each_run(tmp_path: Path) -> None:
