@@ -336,7 +336,8 @@ def _between_lines(lines: Sequence[_Line], *, complete: bool) -> list[str]:
     blocks = [line for line in lines if line.kind == "block"]
     problems = _repeated(blocks)
     if not problems:
-        problems = [*_copied(blocks), *_unequal(blocks)]
+        on_cpu = {line.origin for line in lines if line.kind == "process" and line.values["env"].get("device") == "cpu"}
+        problems = [*_copied(blocks), *_unequal(block for block in blocks if block.origin not in on_cpu)]
     return [*(_orphans(lines) if complete else []), *problems]
 
 

@@ -268,6 +268,12 @@ def test_a_ratio_that_no_cpu_explains_is_refused(factor: float) -> None:
     ]
 
 
+def test_a_cpu_that_computes_may_be_as_much_slower() -> None:
+    on_cpu = {"gpu": None, "device": "cpu"}
+    result = compare(arm("none", [{CELL: 210.0}] * 6, on_cpu), arm("static", [{CELL: 10.0}] * 6, on_cpu))
+    assert result.contrasts[0].headline.estimate.ratio == pytest.approx(21.0)
+
+
 def test_another_model_of_gpu_may_be_as_much_faster_and_is_invalid() -> None:
     other = {"gpu": "NVIDIA TITAN Xp"}
     result = compare(arm("old", [{CELL: 310.0}], other), arm("new", [{CELL: 10.0}]))

@@ -93,6 +93,13 @@ def test_a_pair_around_a_switch_has_a_run_an_arm() -> None:
     ]
 
 
+def test_rounds_on_a_cpu_may_differ_by_more_than_those_on_a_gpu() -> None:
+    first, second = (PROCESS | {"round": number, "env": {"gpu": None, "device": "cpu"}} for number in (1, 2))
+    text = lines(first, BLOCK, second, BLOCK | {"round": 2, "iter_ms": [300.0, 500.0]})
+    found = parse_json_lines({"f": text}, "x")
+    assert [process.timings[CELL].iter_ms for process in found.processes] == [(3.0, 5.0), (300.0, 500.0)]
+
+
 def test_several_cards_of_one_kind_are_noted() -> None:
     card = {"gpu": "NVIDIA H200", "gpu_uuid": "GPU-1"}
     other = PROCESS | {"round": 2, "env": card | {"gpu_uuid": "GPU-2"}}
