@@ -5,9 +5,10 @@
   quota and number of threads.
 - The settings in SETTINGS are equal, except those that are allowed to differ by name.
 - All processes of an arm computed on the same device. A pod that loses its GPU must not go on with the CPU.
-- On a node with one tenant, work of others does not differ much between the arms, nor, as far as the rounds prove it,
-  does the speed of a CPU: a program beside one half of a measurement once made it say 5.90x. On a full node the others
-  are a part of what is measured.
+- On a node with one tenant, work of others does not differ much between the arms: a program beside one half of a
+  measurement once made it say 5.90x. On a full node the others are a part of what is measured.
+- With one tenant and on a full node, the speed of a CPU does not differ, as far as the rounds prove it. With busy neighbours
+  it cannot be compared: they always have the other thread of a shared core, and never that of an exclusive one.
 - Heat or the power supply slows the GPU about as often in each arm, and the control does not move.
 """
 
@@ -54,6 +55,8 @@ def invalid(
         yield from _settings(a, b, allowed)
         if load is Load.SOLO:
             yield from _other_load(a, b)
+        if load is not Load.BUSY:
+            yield from _speed_differs(a, b, load)
         yield from _gpu_slowed(a, b, load)
     if control is not None and control.verdict in (Verdict.BEATS, Verdict.WORSE) and GPU not in allowed:
         yield Invalid(InvalidCode.CONTROL_MOVED, wording.control_moved(control))
@@ -172,19 +175,17 @@ def _other_load(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
     for key, text in (("others_busy_cpus", wording.others_busy), ("steal_cpus", wording.stolen)):
         if all(key in own for own in found) and abs(found[0][key] - found[1][key]) > most:
             yield Invalid(InvalidCode.OTHER_LOAD, text((a.where, found[0][key]), (b.where, found[1][key])))
-    if values(a, "cpu_model") == values(b, "cpu_model"):  # two platforms are not equally fast
-        yield from _speed_differs(a, b)
 
 
-def _speed_differs(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
-    """Whether the rounds prove that a CPU was slower beside one arm.
+def _speed_differs(a: ResultSet, b: ResultSet, load: Load) -> Iterator[Invalid]:
+    """Whether the rounds prove that a CPU was slower beside one arm. Two platforms need not be equally fast.
 
     In a virtual machine, the other thread of a core belongs to others at times: the loop then takes twice as long in some
     blocks of every arm, and two arms differ by chance.
     """
-    loops = [_loops(arm) for arm in (a, b)]
+    loops = [_loops(arm, load) for arm in (a, b)]
     rounds = sorted(loops[0].keys() & loops[1].keys())
-    if not rounds:
+    if not rounds or values(a, "cpu_model") != values(b, "cpu_model"):
         return
     logs = [[math.log(own[number]) for number in rounds] for own in loops]
     found = estimate([first - second for first, second in zip(*logs)], SPEED)
@@ -193,15 +194,25 @@ def _speed_differs(a: ResultSet, b: ResultSet) -> Iterator[Invalid]:
         yield Invalid(InvalidCode.OTHER_LOAD, wording.speed_differs((a.where, means[0]), (b.where, means[1])))
 
 
-def _loops(arm: ResultSet) -> Mapping[int, float]:
-    """The reference loop in ms by round: the geometric mean over the blocks of cells without a loader, alone on the node."""
+def _loops(arm: ResultSet, load: Load) -> Mapping[int, float]:
+    """The reference loop in ms by round, a geometric mean over the blocks of cells without a loader.
+
+    On a full node, it is one over the tenants, each with its best block. The loop counts CPU time, not waiting, and all
+    tenants run theirs as a slot begins, when the node has no other work of theirs (pod/slots.py). What a late step of
+    another tenant still slows is not in the best block, while a slow clock is in all of them.
+    """
     found: dict[int, list[float]] = {}
     for process in arm.processes:
-        for cell, timing in process.timings.items():
-            if process.load == Load.SOLO and not timing.derived and not cell.loads:
-                own = [block.counters["canary_ms"] for block in timing.blocks if "canary_ms" in block.counters]
-                found.setdefault(process.round, []).extend(own)
-    return {number: geometric_mean(values) for number, values in found.items() if values}
+        own = [
+            block.counters["canary_ms"]
+            for cell, timing in process.timings.items()
+            if process.load == load and not timing.derived and not cell.loads
+            for block in timing.blocks
+            if "canary_ms" in block.counters
+        ]
+        if own:
+            found.setdefault(process.round, []).extend(own if load is Load.SOLO else [min(own)])
+    return {number: geometric_mean(values) for number, values in found.items()}
 
 
 def _gpu_slowed(a: ResultSet, b: ResultSet, load: Load) -> Iterator[Invalid]:

@@ -163,16 +163,22 @@ def test_a_small_difference_of_other_work_is_accepted(counters: Mapping[str, flo
 
 def in_rounds(own: ResultSet, *loops_ms: float, cell: Cell = CELL) -> ResultSet:
     """The arm with a round for each time of the reference loop, taken beside `cell`."""
+    return tenants_in_rounds(own, *(((loop,),) for loop in loops_ms), cell=cell)
+
+
+def tenants_in_rounds(own: ResultSet, *rounds: Sequence[Sequence[float]], cell: Cell = CELL) -> ResultSet:
+    """The arm with a process for each tenant of each round, which has these times of the reference loop in its blocks."""
     (process,) = own.processes
+
+    def blocks(loops_ms: Sequence[float]) -> tuple[Block, ...]:
+        return tuple(Block((10.0,), counters={**QUIET, "canary_ms": loop}) for loop in loops_ms)
+
     return replace(
         own,
         processes=tuple(
-            replace(
-                process,
-                round=number,
-                timings={cell: Timing("ok", (10.0,), blocks=(Block((10.0,), counters={**QUIET, "canary_ms": loop}),))},
-            )
-            for number, loop in enumerate(loops_ms, start=1)
+            replace(process, round=number, timings={cell: Timing("ok", (10.0,), blocks=blocks(loops_ms))})
+            for number, tenants in enumerate(rounds, start=1)
+            for loops_ms in tenants
         ),
     )
 
@@ -205,6 +211,33 @@ def test_beside_the_workers_of_a_loader_a_cpu_may_be_slower() -> None:
     """On exclusive CPUs, the workers run on the siblings of the launching thread's core."""
     loader = CELL._replace(mode="train-loader")
     assert codes(in_rounds(TODAY, *STEADY, cell=loader), in_rounds(THREADS, *SLOWER, cell=loader)) == []
+
+
+FULL_TODAY = arm("none-auto", SHARED, load=Load.FULL)
+FULL_THREADS = arm("none-4", {**SHARED, "threads": 4}, load=Load.FULL)
+
+
+def on_full_node(own: ResultSet, slower: float = 1.0, disturbed: float = 1.0) -> ResultSet:
+    """The arm with two tenants in each round, all CPUs this much slower; others' work disturbs one block of each."""
+    tenant = (2.0 * slower * disturbed, 2.0 * slower)
+    return tenants_in_rounds(own, *[(tenant, tenant)] * 5)
+
+
+def test_a_full_node_whose_cpus_were_slower_beside_one_arm_is_invalid() -> None:
+    a, b = on_full_node(FULL_TODAY, disturbed=1.9), on_full_node(FULL_THREADS, slower=1.2)
+    found = list(invalid([a, b], Load.FULL, None))
+    assert [reason.code for reason in found] == [InvalidCode.OTHER_LOAD]
+    assert "took 2.00 ms on none-auto, and 2.40 ms on none-4" in found[0].text
+
+
+def test_what_other_tenants_slow_at_times_is_no_slower_cpu() -> None:
+    a, b = on_full_node(FULL_TODAY, disturbed=1.9), on_full_node(FULL_THREADS)
+    assert codes(a, b, load=Load.FULL) == []
+
+
+def test_beside_busy_neighbours_an_exclusive_core_is_faster_and_that_is_measured() -> None:
+    shared, exclusive = arm("none-auto", SHARED, load=Load.BUSY), arm("static-4", OWN, load=Load.BUSY)
+    assert codes(on_full_node(shared, slower=1.9), on_full_node(exclusive), load=Load.BUSY) == []
 
 
 def test_two_models_of_cpu_need_not_be_equally_fast() -> None:
