@@ -252,6 +252,11 @@ verified:
   returned: changed and not in check mode, or O(state=confirmed)
   type: list
   elements: str
+lasting:
+  description: Those of RV(verified) that O(state=confirmed) finds anew, such as how long the service has been up.
+  returned: changed and not in check mode
+  type: list
+  elements: str
 rollback:
   description: What O(state=rolled_back) would restore, and the journal that it would read.
   returned: always

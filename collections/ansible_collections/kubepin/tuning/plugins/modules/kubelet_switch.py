@@ -102,6 +102,11 @@ verified:
   returned: not in check mode
   type: list
   elements: str
+lasting:
+  description: Those of RV(verified) that O(state=confirmed) finds anew, such as how long the service has been up.
+  returned: O(state=applied) and not in check mode
+  type: list
+  elements: str
 downtime_ms:
   description: Milliseconds from the stop of the kubelet to the first answer of its health endpoint.
   returned: O(state=applied) and not in check mode
@@ -218,6 +223,7 @@ class Transaction:
             "files": [asdict(change) for change in (*record.state_files, *record.files)],
             "downtime_ms": round(outcome.downtime_ms, 1),
             "verified": outcome.verified,
+            "lasting": outcome.lasting,
             "main_pid": outcome.main_pid,
             "started_at": outcome.started_at,
         }

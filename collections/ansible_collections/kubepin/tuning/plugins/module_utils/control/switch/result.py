@@ -405,7 +405,7 @@ def result_fact(
         "reserved": plan.get("reservation"),
         "exclusive_cpus": plan.get("exclusive_cpus"),
         "downtime_ms": kubelet.get("downtime_ms"),
-        "verified": _verified([kubelet, confirmed or {}], api, probe, gpu_label, plan["gpu_probe"]),
+        "verified": _verified(kubelet, confirmed or {}, api, probe, gpu_label, plan["gpu_probe"]),
         "gpu_probe": plan["gpu_probe"],
         "probe": (probe or {}).get("probe"),
         "first_cause": failure["first_cause"] if failure else None,
@@ -447,9 +447,11 @@ _NO_GPU_CHECKED = {
 
 
 def _verified(
-    on_node: Sequence[Data], api: Data | None, probe: Data | None, gpu_label: str, gpu_probe: str
+    kubelet: Data, confirmed: Data, api: Data | None, probe: Data | None, gpu_label: str, gpu_probe: str
 ) -> list[str]:
-    lines = [str(line) for result in on_node for line in result.get("verified") or []]
+    again = confirmed.get("verified") or []
+    found_anew = (kubelet.get("lasting") or []) if again else []
+    lines = [*(line for line in kubelet.get("verified") or [] if line not in found_anew), *again]
     if api and api.get("node") and not api.get("failed"):
         node = api["node"]
         lines += ["Ready", _configured(node.get("configz")), f"allocatable cpu {node['allocatable']['cpu']}"]

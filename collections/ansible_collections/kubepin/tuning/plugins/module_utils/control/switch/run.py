@@ -305,5 +305,5 @@ class SwitchRun:
         hold = self._params["hold"] if self._params["state"] == "present" else None
         changes = changes_of(plan, self._topology, self._kubelet, undoes)
         answer = self._switch("applied", changes=json.dumps(changes.to_dict()), hold=hold)
-        outcome = ("downtime_ms", "verified", "main_pid", "started_at", "switch_id")
+        outcome = ("downtime_ms", "verified", "lasting", "main_pid", "started_at", "switch_id")
         self.result.update({name: answer[name] for name in outcome if name in answer})

@@ -129,7 +129,9 @@ class Switch:
                     entry, _changes_of(record), record.after, settle=hold_seconds is None
                 )
                 daemons = self._daemons(record).follow()
-                outcome.verified += daemons if hold_seconds is None else []  # else the confirmation says it
+                if hold_seconds is None:  # else the confirmation says it
+                    outcome.lasting += daemons
+                    outcome.verified += daemons
                 up = {"main_pid": outcome.main_pid, "up_since": outcome.up_since}
                 if hold_seconds is None:
                     self._commit(entry, **up)

@@ -44,6 +44,8 @@ class Outcome:
     main_pid: int
     """The process that was verified."""
     verified: t.List[str] = field(default_factory=list)
+    lasting: t.List[str] = field(default_factory=list)
+    """Those of `verified` that a confirmation finds anew, such as how long the service has been up."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Verification:
                     return outcome
                 elif self._settled(up_since) and self._healthy():
                     outcome.main_pid = int(state["MainPID"])
-                    outcome.verified = [self._uptime(up_since), *self._health(outcome), self._sets(expected)]
+                    outcome.lasting = [self._uptime(up_since)]
+                    outcome.verified = [*outcome.lasting, *self._health(outcome), self._sets(expected)]
                     return outcome
                 else:
                     missing = "the kubelet was not up long enough"

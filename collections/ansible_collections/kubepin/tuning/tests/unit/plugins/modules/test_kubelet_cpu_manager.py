@@ -135,6 +135,9 @@ def test_a_switch_is_rolled_back_once(node: SimulatedNode, run: Run) -> None:
     back = run(state="rolled_back")
     assert (back["changed"], back["policy_before"], back["policy"]) == (True, "static", "none")
     assert (node.files[ENV], node.running) == (OLD, True)
+    confirmed = run(state="confirmed", switch_id=back["switch_id"])
+    assert len(confirmed["verified"]) == len(back["lasting"]) == 1
+    assert back["lasting"][0] in back["verified"]
     again = run(state="rolled_back")
     assert (again["changed"], again["rollback"]) == (False, {})
 

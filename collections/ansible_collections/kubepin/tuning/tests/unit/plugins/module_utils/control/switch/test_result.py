@@ -360,6 +360,14 @@ def test_what_was_verified_names_a_stand_in_as_one() -> None:
     ]
 
 
+def test_what_a_confirmation_finds_anew_is_not_said_twice() -> None:
+    up = "service up for 19 s without a restart"
+    kubelet = {**KUBELET, "verified": [up, "state file: policy none"], "lasting": [up]}
+    later = {"verified": ["service up for 98 s without a restart"]}
+    assert result(kubelet=kubelet, confirmed=later)["verified"] == ["state file: policy none", *later["verified"]]
+    assert result(kubelet=kubelet)["verified"] == kubelet["verified"]
+
+
 def test_what_was_verified_names_the_policies_of_the_other_managers() -> None:
     configz = {"cpuManagerPolicy": "static", "topologyManagerPolicy": "restricted", "memoryManagerPolicy": "Static"}
     verified = result(api={"node": {**NODE, "configz": configz}})["verified"]
