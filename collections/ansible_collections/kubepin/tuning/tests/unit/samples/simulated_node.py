@@ -23,6 +23,7 @@ ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
 OLD = "KUBELET_EXTRA_ARGS=\n"
 _FIRST_PID = 5_000_000
 """Above every pid_max, so that /proc of this machine has nothing of it."""
+IRQBALANCE_PID = _FIRST_PID - 1
 _RESTART_SECONDS = 10
 """The RestartSec of kubeadm's unit."""
 
@@ -69,6 +70,9 @@ class SimulatedNode(Node):
         """The units whose properties systemd does not set."""
         self.restarted_with: str | None = None
         """The environment with which irqbalance was started again."""
+        self.irqbalance_runs = False
+        self.irqbalance_ignores_file = False
+        self._irqbalance_execs_at = 0.0
         self.restarts = True
         """Whether systemd starts a kubelet anew that has ended by itself (Restart=always)."""
         self._restart_at: float | None = None
@@ -97,6 +101,9 @@ class SimulatedNode(Node):
 
     def read(self, path: str) -> str | None:
         self._alive()
+        if path == f"/proc/{IRQBALANCE_PID}/environ":
+            has_file = self.clock >= self._irqbalance_execs_at and not self.irqbalance_ignores_file
+            return "\0".join(["HOME=/", *(self.restarted_with or "").splitlines()] if has_file else ["HOME=/"])
         return f"boot-{self.boots}\n" if path.endswith("/boot_id") else self.files.get(path)
 
     def names(self, directory: str) -> list[str]:
@@ -172,10 +179,11 @@ class SimulatedNode(Node):
         elif argv[:2] == ["systemctl", "try-restart"]:
             self._step(f"restart {argv[2]}")
             self.restarted_with = self.files.get("/etc/default/irqbalance")
+            self._irqbalance_execs_at = self.clock + 0.3  # systemd answers before
         elif argv[:2] == ["systemctl", "show"] and argv[2] in UNITS:
             return 0, f"AllowedCPUs={self.allowed_cpus_of.get(argv[2], '')}\n", ""
         elif argv[:3] == ["systemctl", "show", "irqbalance.service"]:
-            return 0, "MainPID=0\n", ""
+            return 0, f"MainPID={IRQBALANCE_PID if self.irqbalance_runs else 0}\n", ""
         elif argv[:2] == ["systemctl", "show"]:
             return 0, "".join(f"{name}={value}\n" for name, value in self._shown().items()), ""
         elif argv[:2] == ["systemctl", "stop"] and argv[2] in self.guards:

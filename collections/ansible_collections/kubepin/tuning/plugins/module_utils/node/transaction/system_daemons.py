@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import typing as t
+from functools import partial
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import (
     CpusetError,
@@ -24,8 +25,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
-CONFINE_SECONDS = 10
-"""How long systemd may take to change a control group, which it does after it has answered."""
+FOLLOW_SECONDS = 10
+"""How long systemd may take to change a control group, or to have a restarted service run its program: it has answered before
+(systemd.service(5), Type=simple)."""
 
 _PAUSE_SECONDS = 0.1
 _CGROUP = "/sys/fs/cgroup"
@@ -60,6 +62,7 @@ class SystemDaemons:
                     self._confine(_UNITS[path], allowed_cpus(text))
                 else:
                     self._node.restart_if_running(_IRQBALANCE)
+                    self._wait_for(partial(self._bans, text))  # `verified` says what is wrong
             except (OSError, TuningError) as exc:
                 found += causes(exc)
         if found:
@@ -104,13 +107,18 @@ class SystemDaemons:
             self._set(unit, "", wanted)
 
     def _set(self, unit: str, cpus: str, wanted: CpuSet) -> None:
-        node = self._node
-        node.set_allowed_cpus(unit, cpus)
-        deadline = node.monotonic() + CONFINE_SECONDS
-        while not self._has(unit, wanted):
-            if node.monotonic() >= deadline:
-                raise TuningError(problems.unit_not_confined(unit, self._cpus(unit), format_cpuset(wanted)))
-            node.sleep(_PAUSE_SECONDS)
+        self._node.set_allowed_cpus(unit, cpus)
+        if not self._wait_for(lambda: self._has(unit, wanted)):
+            raise TuningError(problems.unit_not_confined(unit, self._cpus(unit), format_cpuset(wanted)))
+
+    def _wait_for(self, follows: t.Callable[[], bool]) -> bool:
+        """Whether it follows within FOLLOW_SECONDS."""
+        deadline = self._node.monotonic() + FOLLOW_SECONDS
+        while not follows():
+            if self._node.monotonic() >= deadline:
+                return False
+            self._node.sleep(_PAUSE_SECONDS)
+        return True
 
     def _has(self, unit: str, wanted: CpuSet) -> bool:
         """Whether the unit's processes have these CPUs (none: all of the machine); also if it has no processes."""
@@ -128,6 +136,9 @@ class SystemDaemons:
 
     def _read(self, path: str) -> str:
         return (self._node.read(path) or "").strip()
+
+    def _bans(self, text: t.Optional[str]) -> bool:
+        return not self._ban_problems(text)
 
     def _ban_problems(self, text: t.Optional[str]) -> t.List[Problem]:
         """What is wrong with the ban list of the running irqbalance; nothing if none runs."""

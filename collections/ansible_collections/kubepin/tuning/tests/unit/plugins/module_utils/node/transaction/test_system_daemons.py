@@ -89,6 +89,21 @@ def test_daemons_move_at_once_and_without_a_daemon_reload(node: SimulatedNode) -
     assert not any("set-property" in step for step in down), "the kubelet was down for longer than it needs to be"
 
 
+def test_irqbalance_has_its_ban_list_as_soon_as_its_program_runs(node: SimulatedNode) -> None:
+    node.irqbalance_runs = True
+    _record, outcome = switch_on(node)[0].apply(PLAN)
+    assert outcome.verified[-1] == "irqbalance bans CPUs 1"
+
+
+def test_an_irqbalance_that_ignores_its_file_undoes_the_switch(node: SimulatedNode) -> None:
+    node.irqbalance_runs = node.irqbalance_ignores_file = True
+    switch, journal = switch_on(node)
+    with refused("ban_not_in_force", "switch_undone"):
+        switch.apply(PLAN)
+    assert is_as_found(node)
+    assert journal.unfinished() is None
+
+
 def test_they_are_confined_after_a_boot_too_and_then_nothing_is_to_do(node: SimulatedNode) -> None:
     record, _outcome = switch_on(node)[0].apply(PLAN)
     node.power_on()
