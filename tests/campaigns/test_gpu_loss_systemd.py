@@ -124,10 +124,6 @@ def test_a_line_of_the_table_has_each_event_and_the_grade_of_the_audit() -> None
     )
 
 
-def test_all_settings_run_at_once_where_there_are_workers_enough() -> None:
-    assert len({(setting.policy, setting.links) for setting in campaign.SETTINGS}) == 4
-
-
 def lab_of(settings: dict[str, campaign.Setting]) -> campaign.SystemdLab:
     lab = object.__new__(campaign.SystemdLab)
     lab.settings, lab.dead = settings, {}
@@ -135,6 +131,20 @@ def lab_of(settings: dict[str, campaign.Setting]) -> campaign.SystemdLab:
         Subject(worker, "2.4.2", "1.5.3", SPECS, kind, "plain-1-5-3") for worker in settings for kind in campaign.KINDS
     ]
     return lab
+
+
+@pytest.mark.parametrize(("workers", "batches"), [(4, [4]), (3, [3, 1]), (1, [1, 1, 1, 1])])
+def test_each_setting_is_tried_once_and_as_many_at_once_as_there_are_workers(
+    monkeypatch: pytest.MonkeyPatch, workers: int, batches: list[int]
+) -> None:
+    tried: list[list[campaign.Setting]] = []
+    lab = lab_of({})
+    monkeypatch.setattr(lab, "workers", [None] * workers, raising=False)
+    monkeypatch.setattr(lab, "install", lambda: None)
+    monkeypatch.setattr(lab, "trial", lambda settings: tried.append(settings) or [])
+    lab.run()
+    assert [len(batch) for batch in tried] == batches
+    assert [setting for batch in tried for setting in batch] == [*campaign.SETTINGS]
 
 
 @pytest.mark.parametrize(

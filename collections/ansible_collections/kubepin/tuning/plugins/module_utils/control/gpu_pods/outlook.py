@@ -106,8 +106,8 @@ def too_big(requests: Sequence[Data], cpus: int, now: Config, version: str) -> l
     """
     machine = _flat(cpus)
     after = _settings_after(machine, {**DEFAULTS, **now}, version, DesiredSettings("static"))
-    counted = {**after, "cpuManagerPolicyOptions": None, "topologyManagerPolicy": "none"}
-    found = forecast(machine, counted, requests, _evicted(requests), None)
+    by_number_alone = {**after, "cpuManagerPolicyOptions": None, "topologyManagerPolicy": "none"}
+    found = forecast(machine, by_number_alone, requests, _evicted(requests), None)
     return [refusal.pod for refusal in found.refused]
 
 
