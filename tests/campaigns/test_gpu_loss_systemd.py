@@ -138,10 +138,15 @@ def test_each_setting_is_tried_once_and_as_many_at_once_as_there_are_workers(
     monkeypatch: pytest.MonkeyPatch, workers: int, batches: list[int]
 ) -> None:
     tried: list[list[campaign.Setting]] = []
+
+    def trial(settings: list[campaign.Setting]) -> list[Result]:
+        tried.append(settings)
+        return []
+
     lab = lab_of({})
     monkeypatch.setattr(lab, "workers", [None] * workers, raising=False)
     monkeypatch.setattr(lab, "install", lambda: None)
-    monkeypatch.setattr(lab, "trial", lambda settings: tried.append(settings) or [])
+    monkeypatch.setattr(lab, "trial", trial)
     lab.run()
     assert [len(batch) for batch in tried] == batches
     assert [setting for batch in tried for setting in batch] == [*campaign.SETTINGS]
