@@ -74,7 +74,7 @@ LITTLE_MEMORY = "8Mi"
 MEMORY_SHARES = (0.05, 0.05, 0.1, 0.1, 0.2, 0.3, 0.5, 0.6, 0.9, 1.2, 1.6, 2.5)
 """What containers request of the memory of a NUMA node, beside little."""
 KNOWS_WHOLE_PODS = 34
-"""The minor version of 1.x since which pods have resources of their own without a feature gate (KEP-2837)."""
+"""The minor version of 1.x since which pods have pod-level resources without a feature gate (KEP-2837)."""
 INVALID = re.compile(r"invalid pod: [^\n]{0,300}")
 """A manifest that a kubelet ignores (pkg/kubelet/config/common.go)."""
 EVENT = re.compile(r'"Event occurred" object="default/(\S+?)-standalone".* reason="(\w+)" message="((?:[^"\\]|\\.)*)"')
@@ -111,7 +111,7 @@ class Count:
     undetermined_alike: int = 0
     hung: int = 0
     whole: int = 0
-    """Pods with resources of their own."""
+    """Pods with pod-level resources."""
     disagreements: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -238,7 +238,7 @@ def _with_others(dice: random.Random, pod: Pod, memory: Sequence[int], supplies:
 
 
 def _with_own(dice: random.Random, pod: Pod, minor: int) -> Pod:
-    """The pod, or one in seven with resources of its own: at least what its containers request, which may be nothing but
+    """The pod, or one in seven with pod-level resources: at least what its containers request, which may be nothing but
     devices."""
     if minor < KNOWS_WHOLE_PODS or dice.random() > 1 / 7:
         return pod
@@ -568,7 +568,7 @@ def run(versions: Sequence[Version], names: Sequence[str], sequences: int, seed:
             _print_row(str(version), "all", total, None)
             print(", ".join(f"{reason}: {number}" for reason, number in total.reasons.most_common()), flush=True)
             if total.whole:
-                print(f"{total.whole} of the pods have resources of their own (spec.resources)", flush=True)
+                print(f"{total.whole} of the pods have pod-level resources (spec.resources)", flush=True)
             if total.hung:
                 print(f"{total.hung} sequences that the kubelet does not end, as previewed", flush=True)
             for text in total.disagreements:

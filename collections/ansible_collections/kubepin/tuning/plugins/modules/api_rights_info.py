@@ -84,7 +84,7 @@ kubeconfig:
   sample: /etc/kubernetes/admin.conf
 problems:
   description: Why the module failed, the first cause first, as C(code), C(subject), C(finding), C(remedy), C(waivable) and C(text).
-    On success, one that names all missing permissions; empty if none is missing.
+    On success, a problem that names all missing permissions, or an empty list.
   returned: always
   type: list
   elements: dict

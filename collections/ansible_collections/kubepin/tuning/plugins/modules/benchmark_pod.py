@@ -69,8 +69,8 @@ options:
     default: [auto, cpus]
   device:
     description:
-      - What PyTorch computes on. V(auto) is V(cuda) if the pod gets O(gpus), and V(cpu) if not.
-      - With V(cuda), a pod that has no GPU, or loses it, fails. It never goes on with the CPU.
+      - What PyTorch computes on. V(auto) means V(cuda) if the pod gets O(gpus), otherwise V(cpu).
+      - With V(cuda), the measurement fails if the pod has no GPU or loses it. It never continues on the CPU.
     type: str
     choices: [auto, cuda, cpu]
     default: auto

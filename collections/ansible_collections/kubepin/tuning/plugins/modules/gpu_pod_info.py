@@ -113,7 +113,7 @@ pods:
     exclusive:
       description:
         - Whether all its containers get exclusive CPUs. Unknown facts about the node are assumed not to prevent it.
-        - In a pod with resources of its own, on a node with the feature gate C(PodLevelResourceManagers), whether those with
+        - In a pod with pod-level resources, on a node with the feature gate C(PodLevelResourceManagers), whether those with
           a GPU do.
       type: bool
     containers:
@@ -266,7 +266,7 @@ owners:
       type: int
     containers:
       description: As in RV(pods[].containers), for a node about which nothing is known but how the nodes of its pods manage
-        pods with resources of their own; and in C(template), where in the object the container is.
+        pods with pod-level resources; and in C(template), where in the object the container is.
       type: list
       elements: dict
     patch:
@@ -301,7 +301,7 @@ owners:
       sample: {"gpu-01": 0.5}
 requests:
   description: What every pod that neither has finished nor is being deleted asks of its node, for each node of O(nodes),
-    with or without a GPU. C(stays) is whether a drain leaves it there, C(own) what the pod itself requests (spec.resources).
+    with or without a GPU. C(stays) is whether a drain leaves it there, C(own) its pod-level resources (spec.resources).
   returned: success
   type: dict
   sample:
@@ -313,7 +313,7 @@ requests:
         own: {}
         containers: [{name: main, role: app, requests: {cpu: "12", memory: 64Gi, nvidia.com/gpu: "1"}}]
 whole_gpus:
-  description: How many GPUs each node of O(nodes) offers as C(nvidia.com/gpu), or null if it offers none so, or is unknown.
+  description: How many GPUs each node of O(nodes) offers as C(nvidia.com/gpu). Null if it offers none, or is unknown.
   returned: success
   type: dict
   sample: {"gpu-01": 8}

@@ -69,16 +69,16 @@ options:
     type: bool
   system_slices:
     description:
-      - Whether C(system.slice), C(user.slice) and C(init.scope) run on the reserved CPUs alone, with the kubelet and the
-        container runtime. Pods do not belong to them. Needs cgroup v2 and systemd 244.
-      - It is in force at once, and at each boot. C(systemctl daemon-reload) is not run.
-      - If it is not given, it stays as it is - where it was asked for before, it follows the reserved CPUs.
+      - Whether to confine C(system.slice), C(user.slice) and C(init.scope), and with them the kubelet and the container
+        runtime, to the reserved CPUs. Pods are not in these units. Needs cgroup v2 and systemd 244.
+      - It takes effect at once, and at each boot. The module does not run C(systemctl daemon-reload).
+      - If it is not set, the node keeps its setting, and units that are confined follow the reserved CPUs.
     type: bool
   irqbalance:
     description:
-      - Whether the ban list of irqbalance (1.8 or newer) is the CPUs that are not reserved, so that it moves no interrupts there.
-        irqbalance is restarted if it runs.
-      - If it is not given, it stays as it is, like O(system_slices).
+      - Whether irqbalance (1.8 or newer) bans all CPUs that are not reserved, so that it moves no interrupts there. If it
+        runs, it is restarted.
+      - If it is not set, the node keeps its setting, as with O(system_slices).
     type: bool
   running_config:
     description:

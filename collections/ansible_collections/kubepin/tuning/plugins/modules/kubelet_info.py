@@ -162,7 +162,7 @@ kubelet:
       sample: /etc/default/kubelet
     extra_args_variable:
       description: The variable in it, E(KUBELET_EXTRA_ARGS) for kubeadm and E(KUBELET_ARGS) for kubespray; null if there is
-        no file, or if it holds nothing but arguments, as that of MicroK8s and Canonical Kubernetes.
+        no file, or if it only contains arguments, as on MicroK8s and Canonical Kubernetes.
       type: str
       sample: KUBELET_EXTRA_ARGS
     extra_args_text:

@@ -33,7 +33,7 @@ options:
     type: bool
     default: false
   system_daemons:
-    description: Whether to return RV(system_daemons) also where kubepin has confined nothing.
+    description: Whether to return RV(system_daemons) even if kubepin has confined nothing.
     type: bool
     default: false
 attributes:
@@ -73,10 +73,10 @@ boot_guard:
   type: dict
 system_daemons:
   description:
-    - What keeps system daemons and interrupts on some CPUs, and which CPUs system slices, interrupts, kernel threads and
-      workqueues use now. C(texts) has the files that kubepin may write for it. Interrupts and kernel threads are grouped by
-      their CPUs, with some of their names; kernel threads that are bound to their CPUs are left out.
-    - Null unless it is asked for, or kubepin has confined any of it.
+    - What confines system daemons and interrupts, and which CPUs system slices, interrupts, kernel threads and workqueues
+      use now. C(texts) has the files that kubepin may write to confine them. Interrupts and kernel threads are grouped by
+      their CPUs, with some of their names. Kernel threads that are bound to their CPUs are omitted.
+    - Null unless O(system_daemons=true), or kubepin has confined any of them.
   returned: success
   type: dict
   sample:

@@ -130,11 +130,11 @@ options:
         description: C(cpuManagerPolicy) of the configuration that the kubelet runs with.
         type: str
       topology_manager_policy:
-        description: C(topologyManagerPolicy) of the same.
+        description: C(topologyManagerPolicy) in the same configuration.
         type: str
         version_added: 1.0.0
       memory_manager_policy:
-        description: C(memoryManagerPolicy) of the same; V(None) if the kubelet has no memory manager.
+        description: C(memoryManagerPolicy) in the same configuration; V(None) if the kubelet has no memory manager.
         type: str
         version_added: 1.0.0
       allocatable_cpu:

@@ -149,7 +149,7 @@ _OWN_WAY = {
     "emit-node-settings.yml writes it (format eks-nodeadm).",
     "kops": "kOps rewrites the kubelet's files at each boot and update. Set the policy in spec.kubelet of the instance group, which "
     "emit-node-settings.yml writes (format kops), and run `kops rolling-update cluster`.",
-    "k0s": "k0s writes the kubelet's configuration anew at each start, from a worker profile. emit-node-settings.yml writes the profile "
+    "k0s": "k0s rewrites the kubelet's configuration at each start, from a worker profile. emit-node-settings.yml writes the profile "
     "(format k0s). Join new nodes with it.",
     "openshift": "The Machine Config Operator owns the kubelet's files. Apply a KubeletConfig, which emit-node-settings.yml writes (format "
     "openshift).",
@@ -194,7 +194,7 @@ def no_child(service: str) -> Problem:
     return Problem(
         "no_command",
         f"{service}.service",
-        "has no kubelet for a child, and what configures one is in no file",
+        "runs no kubelet as a child process, and no file contains the arguments of one",
         f"Start it (`systemctl start {service}`), or leave the node out with --limit.",
     )
 
@@ -204,8 +204,8 @@ def no_argument_file(title: str, path: str) -> Problem:
     return Problem(
         "no_argument_file",
         path,
-        f"cannot be read, and {title} takes the kubelet's arguments from there",
-        "If this node has not joined a cluster yet, let it join, or leave it out with --limit.",
+        f"cannot be read, and {title} reads the kubelet's arguments from it",
+        "If this node has not joined a cluster yet, join it, or leave it out with --limit.",
     )
 
 
@@ -549,8 +549,8 @@ def memory_nothing_reserved() -> Problem:
     return Problem(
         "reserved_memory_missing",
         "memoryManagerPolicy Static",
-        "needs memory to reserve, and kubeReserved, systemReserved and the threshold memory.available of evictionHard are 0",
-        "Set one of them in the kubelet's configuration, such as evictionHard memory.available 100Mi, which is no default as soon as "
+        "needs memory to reserve, but kubeReserved, systemReserved and the evictionHard threshold memory.available are 0",
+        "Set one of them in the kubelet's configuration, such as memory.available: 100Mi in evictionHard. It has no default if "
         "evictionHard has other thresholds.",
     )
 

@@ -371,6 +371,6 @@ def ban_not_in_force(service: str, pid: str) -> Problem:
     return Problem(
         "ban_not_in_force",
         f"{service} (PID {pid})",
-        "does not have the ban list that its environment file says",
-        f"Look at its unit (`systemctl cat {service}`): something else sets its environment.",
+        "does not use the ban list in its environment file",
+        f"Check its unit (`systemctl cat {service}`): something else sets its environment.",
     )

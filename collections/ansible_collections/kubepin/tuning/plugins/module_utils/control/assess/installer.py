@@ -39,7 +39,7 @@ class Installer:
 
 
 _TUNE = (
-    "Write an inventory (`cp -r inventory/example inventory/lab`), look at `kubepin preview -i inventory/lab`, and switch one node first: "
+    "Write an inventory (`cp -r inventory/example inventory/lab`), run `kubepin preview -i inventory/lab`, and switch one node first: "
     "`kubepin tune -i inventory/lab --limit NODE`."
 )
 

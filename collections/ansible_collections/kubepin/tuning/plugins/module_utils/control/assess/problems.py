@@ -36,7 +36,7 @@ def policy_none(names: Sequence[str], installer: Installer) -> Problem:
     return Problem(
         "policy_none",
         _nodes(names),
-        f"{_verb(len(names), 'runs', 'run')} with cpuManagerPolicy none (installed by {installer.name}): no pod has CPUs of its own there",
+        f"{_verb(len(names), 'runs', 'run')} with cpuManagerPolicy none (installed by {installer.name}): no pod has exclusive CPUs there",
         installer.way,
     )
 
@@ -47,8 +47,8 @@ def pods_too_big(pods: Sequence[str]) -> Problem:
         f"{counted(len(pods), 'pod')} ({listed(pods, _MOST)})",
         f"{_verb(len(pods), 'requests', 'request')} more CPUs than the static policy would leave to pods on "
         f"{_verb(len(pods), 'its', 'their')} node: the kubelet would refuse {_verb(len(pods), 'it', 'them')} after the switch",
-        "Run `kubepin audit` with an inventory: it says for each pod of each node whether it would be refused, also for its NUMA nodes "
-        "and whole cores, and what would let it in. `kubepin tune` stops before it changes anything for such a pod.",
+        "Run `kubepin audit` with an inventory: it forecasts for each pod whether it would be refused, also because of NUMA nodes or "
+        "whole cores, and what would let it in. `kubepin tune` stops before it changes anything if a pod would be refused.",
     )
 
 

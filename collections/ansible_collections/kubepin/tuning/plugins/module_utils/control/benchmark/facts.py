@@ -65,8 +65,8 @@ def benchmark_settings_problems(settings: Data) -> list[dict[str, Any]]:
     elif settings["contrast"] and not settings["arms"] and fractional and cpu and abs(fractional - cpu) >= 1:
         fault(
             "fractional_cpu",
-            f"less than 1 CPU more or less than gpu_benchmark_cpu ({settings['cpu']}), because pods with different amounts "
-            "of CPU say nothing about exclusive CPUs",
+            f"less than 1 CPU away from gpu_benchmark_cpu ({settings['cpu']}), because comparing pods with different "
+            "amounts of CPU says nothing about exclusive CPUs",
         )
     groups = [str(arm.get("group") or "") for arm in settings["arms"]]
     if "" in groups or len(set(groups)) < len(groups):

@@ -495,8 +495,8 @@ def _exit_failure(ended: Mapping[str, t.Any], request: PodRequest, others: Seque
     if code == _DEVICE_MISSING:
         return Failure(
             "gpu_missing",
-            f"{_who(request)} got {request.gpus} {request.gpu_resource}, and PyTorch finds no GPU: {output} "
-            "Name an `image` whose PyTorch supports CUDA, or the `runtime_class` of the GPUs; `device` cpu times the CPU.",
+            f"{_who(request)} got {request.gpus} {request.gpu_resource}, but PyTorch finds no GPU: {output} "
+            "Set an `image` whose PyTorch supports CUDA, or the `runtime_class` of the GPUs. To time the CPU, set `device` to cpu.",
         )
     if code == _DEVICE_LOST:
         return Failure(

@@ -124,8 +124,8 @@ def not_measured_before(causes: Sequence[str], run: str) -> Problem:
         "not_measured_before",
         "the measurement before the switch",
         f"is not complete: {why}" if why else "is not complete",
-        f"Remove the cause and run again with -e kubepin_run={run}, which measures only what is missing. To switch the "
-        "node without it, set gpu_benchmark_accept_unmeasured.",
+        f"Fix the cause and run again with -e kubepin_run={run}, which measures only what is missing. To switch the "
+        "node without a measurement, set gpu_benchmark_accept_unmeasured.",
         waivable=True,
     )
 

@@ -288,7 +288,7 @@ class _Admitting:
 
     def _amounts(self, container: Container) -> dict[str, int]:
         """What the memory manager counts for a container: nothing unless the pod is Guaranteed, and nothing of a pod with
-        resources of its own (policy_static.go getContainerRequestedResources, GetTopologyHints, Allocate)."""
+        pod-level resources (policy_static.go getContainerRequestedResources, GetTopologyHints, Allocate)."""
         asked = filter(is_memory, container.others) if self._pod.pinned else ()
         return {resource: int(amount_of(self._pod, container, resource)) for resource in asked}
 

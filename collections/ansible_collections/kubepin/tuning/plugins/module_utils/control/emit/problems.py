@@ -80,8 +80,8 @@ def one_option_only(name: str, options: Sequence[str]) -> Problem:
     return Problem(
         "format_cannot_say",
         f"format {name}",
-        f"gives each flag one value, and the kubelet takes one policy option at a time: {', '.join(options)}",
-        "Leave all options but one out. Or let the node join, and switch it with tune-gpu-nodes.yml.",
+        f"gives each flag only one value, and each policy option needs its own: {', '.join(options)}",
+        "Set only one option. Or join the node, and switch it with tune-gpu-nodes.yml.",
     )
 
 

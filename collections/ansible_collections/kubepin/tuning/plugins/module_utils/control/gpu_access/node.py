@@ -39,7 +39,7 @@ class Node(t.NamedTuple):
     full_pcpus_only: t.Optional[bool] = None
     threads_per_core: t.Optional[int] = None
     pod_level: t.Optional[bool] = None
-    """Whether its CPU manager pins containers of pods with resources of their own (spec.resources)."""
+    """Whether its CPU manager pins containers of pods with pod-level resources (spec.resources)."""
     pod_scope: t.Optional[bool] = None
     """Whether its topology manager aligns whole pods: scope ``pod``, and a policy other than ``none``, which has no scope."""
     cpus: t.Optional[int] = None

@@ -135,7 +135,7 @@ def forecast_lines(forecasts: Sequence[Data]) -> list[str]:
         refused = [f"    {_refusal(refusal)}" for refusal in one["refused"]]
         refused += [f"    if all pods come back: {_refusal(refusal)}" for refusal in one["no_room"]]
         groups.setdefault((f"profile {one['profile']}: {_verdict(one)}", *refused), []).append(one["node"])
-    lines = ["after a switch to the static policy, with the settings asked for:"]
+    lines = ["after a switch to the static policy, with the requested settings:"]
     for (verdict, *refused), nodes in groups.items():
         lines += [f"  {listed(nodes, _MOST)}, {verdict}", *refused]
     if any(one["refused"] for one in forecasts):
@@ -147,7 +147,7 @@ def _verdict(one: Data) -> str:
     if one["problems"]:
         return "not known: " + " ".join(problem["text"] for problem in one["problems"])
     if one["in_effect"]:
-        return "these are in effect already"
+        return "these settings are already in effect"
     if not one["refused"]:
         return "no pod would be refused"
     return f"{len(one['refused'])} of {counted(one['pods'], 'pod')} would be refused"

@@ -4,7 +4,7 @@
 Pure: plain pod specifications in, plain data out. The rules are those of Kubernetes pkg/apis/core/v1/helper/qos/qos.go
 and pkg/kubelet/cm/cpumanager/policy_static.go.
 
-Pods with resources of their own (spec.resources) are managed as a whole by kubelets with the feature gate
+Pods with pod-level resources (spec.resources) are managed as a whole by kubelets with the feature gate
 PodLevelResourceManagers (KEP-5526; 1.36.3 and 1.37.2 have the same rules). There, containers with whole CPUs and equal
 requests and limits get exclusive CPUs, and the others need none: they share what is left of the pod's CPUs (topology
 manager with scope ``pod``), or the CPUs of the node (any other).
@@ -28,7 +28,7 @@ REASONS: t.Dict[str, str] = {
     "memory_request_differs": "its memory request is not its memory limit",
     "fractional_cpu": "its CPU request is not a whole number",
     "other_container": "another container of the pod has unequal or missing limits, so the whole pod is not Guaranteed",
-    "pod_level_resources": "the pod has resources of its own (spec.resources), for which kubelets pin nothing unless their "
+    "pod_level_resources": "the pod has pod-level resources (spec.resources), for which kubelets pin nothing unless their "
     "feature gate PodLevelResourceManagers is on",
     "pod_fractional_cpu": "the CPUs of the pod itself (spec.resources) are not a whole number, and a kubelet whose topology "
     "manager has the scope pod then pins none of its containers",
@@ -107,7 +107,7 @@ def asks_for_gpu(spec: Object, prefixes: t.Sequence[str]) -> bool:
 
 def assess(spec: Object, containers: t.Sequence[Container], node: Node) -> t.List[Verdict]:
     """What the kubelet of *node* does with each container, assuming that unknown facts do not prevent pinning; only the
-    feature gate for pods with resources of their own, which is off by default, is off if unknown."""
+    feature gate for pods with pod-level resources, which is off by default, is off if unknown."""
     own = own_resources(spec)
     of_pod = pod_reasons(spec, containers, node)
     refused: t.List[str] = []

@@ -125,7 +125,7 @@ def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
 
 
 REFUSED_REMEDY = (
-    "tune-gpu-nodes.yml stops before it changes anything for such a pod (problem code pod_refused), and goes on with "
+    "If a pod would be refused, tune-gpu-nodes.yml stops before it changes anything (problem code pod_refused). To continue, use "
     "-e gpu_qos_accept_refused=true."
 )
 

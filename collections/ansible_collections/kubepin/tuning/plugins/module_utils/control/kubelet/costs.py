@@ -54,7 +54,7 @@ def static_policy_costs(minor: int, after: t.Mapping[str, t.Any]) -> t.List[str]
         if manages_pod_level(gates, minor):
             # pkg/kubelet/cm/container_manager_linux.go, PodHasExclusiveCPUs
             notes.append(
-                "A pod with resources of its own (spec.resources) keeps its CFS quota unless all of its containers have exclusive CPUs: "
+                "A pod with pod-level resources (spec.resources) keeps its CFS quota unless all of its containers have exclusive CPUs: "
                 "PodLevelResourceManagers is on."
             )
     else:

@@ -247,7 +247,7 @@ def _request_problems(request: PreviewRequest) -> t.List[Problem]:
             Problem(
                 "pods_invalid",
                 f"pods[{number}] pod.{resource}",
-                "is invalid: expected what a pod itself can request, which is cpu, memory and hugepages-SIZE",
+                "is invalid: expected a pod-level resource: cpu, memory or hugepages-SIZE",
             )
             for resource in unknown
         ]
@@ -468,8 +468,8 @@ def _notes(node: _Node, reserved: CpuSet, wanted: t.Sequence[PodRequest]) -> t.L
         )
     if any(pod.own for pod in wanted):
         notes.append(
-            "Pods with resources of their own (spec.resources) share CPUs, and no manager but that of devices looks for a NUMA node for "
-            "them, unless the kubelet's feature gate PodLevelResourceManagers is on, which is not previewed."
+            "Pods with pod-level resources (spec.resources) share CPUs, and only their devices are aligned, unless the kubelet's feature "
+            "gate PodLevelResourceManagers is on, which the preview does not cover."
         )
     if not topology.gpus:
         notes.append("No NVIDIA GPU was found on the PCI bus.")

@@ -53,7 +53,7 @@ def restarts_more(service: str) -> Problem:
     """:param service: of k3s, RKE2 or MicroK8s"""
     if service.startswith("snap."):
         with_it = (
-            "kube-proxy too and, unless this node joined as a worker, its API server, scheduler and controller manager"
+            "also kube-proxy and, unless this node joined as a worker, its API server, scheduler and controller manager"
         )
     elif service.endswith("-agent"):
         with_it = "the agent, which also supervises the container runtime"
@@ -72,8 +72,8 @@ def revert_takes_away(title: str, root_dir: str) -> Problem:
     return Problem(
         "snap_revert_takes_settings",
         title,
-        "keeps the settings when its snap is refreshed. `snap revert` to a revision of before the switch takes them back, and the kubelet "
-        "would then refuse its state file, and stay down",
+        "keeps the settings when its snap is refreshed. `snap revert` to a revision from before the switch removes them, and the "
+        "kubelet would then refuse its state file, and stay down",
         "Before such a revert, roll the switch back. If the kubelet is down already, drain the node, stop the service, move "
         f"{root_dir}/cpu_manager_state away, and start it.",
         waivable=True,
@@ -251,7 +251,7 @@ def nothing_reserved(option: str, policy: str) -> Problem:
     return Problem(
         "no_cpus_for_system",
         f"{option} true",
-        f"needs reserved CPUs, and the policy {policy} reserves none",
+        f"needs reserved CPUs, but the policy {policy} reserves none",
         f"Use the policy static, or leave cpu_manager_{option} out.",
     )
 
@@ -260,7 +260,7 @@ def no_cpusets() -> Problem:
     return Problem(
         "cgroup_without_cpusets",
         "system_slices",
-        "needs cgroup v2 with the controller cpuset, and this machine has none: systemd restricts no CPUs on cgroup v1",
+        "needs cgroup v2 with the cpuset controller, which this machine does not have: on cgroup v1, systemd restricts no CPUs",
         f"Boot with systemd.unified_cgroup_hierarchy=1, if the kubelet and the container runtime are set up for it, or {_WITHOUT_SLICES}.",
     )
 
@@ -278,8 +278,8 @@ def unit_restricted(unit: str, cpus: str) -> Problem:
     return Problem(
         "unit_already_restricted",
         unit,
-        f"has AllowedCPUs={cpus}, which kubepin has not set",
-        f"Find out who did (`systemctl cat {unit}`) and take it away, or {_WITHOUT_SLICES}.",
+        f"has AllowedCPUs={cpus}, which kubepin did not set",
+        f"Find the file that sets it (`systemctl cat {unit}`) and remove the line, or {_WITHOUT_SLICES}.",
     )
 
 
@@ -287,8 +287,8 @@ def pods_below_unit(unit: str, root: str) -> Problem:
     return Problem(
         "pods_in_system_slice",
         f"cgroupRoot /{root}",
-        f"puts pods below {unit}, so they would be kept on the reserved CPUs, too",
-        f"Take cgroupRoot out of the kubelet's configuration, or {_WITHOUT_SLICES}.",
+        f"puts pods into {unit}, which would confine them to the reserved CPUs",
+        f"Remove cgroupRoot from the kubelet's configuration, or {_WITHOUT_SLICES}.",
     )
 
 
@@ -296,7 +296,7 @@ def reserved_isolated(cpus: str) -> Problem:
     return Problem(
         "daemons_on_isolated_cpus",
         f"reserved CPUs {cpus}",
-        "are isolated (isolcpus): the kernel does not spread the system's daemons over them",
+        "are isolated (isolcpus): the kernel does not spread system daemons over them",
         "Reserve CPUs that are not isolated, or leave cpu_manager_system_slices and cpu_manager_irqbalance out.",
     )
 
@@ -306,7 +306,7 @@ def affinity_elsewhere(service: str, cpus: str, reserved: str) -> Problem:
     return Problem(
         "service_affinity_elsewhere",
         service,
-        f"has CPUAffinity={cpus}, none of the reserved CPUs {reserved}: systemd could not start it",
+        f"has CPUAffinity={cpus}, which contains none of the reserved CPUs {reserved}: systemd could not start it",
         f"Change its CPUAffinity=, reserve one of these CPUs, or {_WITHOUT_SLICES}.",
     )
 
@@ -328,6 +328,6 @@ def irqbalance_old(version: str, first: str) -> Problem:
     return Problem(
         "irqbalance_too_old",
         f"irqbalance {version}",
-        f"does not know IRQBALANCE_BANNED_CPULIST, which came with {first}",
+        f"does not support IRQBALANCE_BANNED_CPULIST, which {first} introduced",
         f"Update it, or {_WITHOUT_BAN} and set IRQBALANCE_BANNED_CPUS by hand.",
     )

@@ -265,12 +265,12 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
     if threads.count:
         notes.append(
             f"{threads.count} kernel threads that are not bound to a CPU may run on the exclusive CPUs {cpus} "
-            f"({_examples(threads)}). kubepin does not move them: nohz_full or isolcpus at boot does, or `taskset`."
+            f"({_examples(threads)}). kubepin does not move them. To move them, boot with nohz_full or isolcpus, or use `taskset`."
         )
     if found.workqueues & exclusive:
         notes.append(
-            f"Workqueues of the kernel that are not bound to a CPU run on CPUs {format_cpuset(found.workqueues)}, exclusive ones "
-            f"among them. To move them until the next boot, write a mask to /sys/devices/virtual/workqueue/cpumask."
+            f"Unbound workqueues of the kernel run on CPUs {format_cpuset(found.workqueues)}, which include exclusive ones."
+            f" To move them until the next boot, write a mask to /sys/devices/virtual/workqueue/cpumask."
         )
     missing = [unit for unit in UNITS if slices and unit not in found.allowed]
     if missing:
@@ -281,11 +281,11 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
 def _advice(found: SystemDaemons, ban: bool) -> str:
     balance = found.irqbalance
     if balance is None:
-        return " irqbalance is not installed: each stays where /proc/irq/N/smp_affinity_list says."
+        return " irqbalance is not installed: each stays on the CPUs in /proc/irq/N/smp_affinity_list."
     banned = format_cpuset(_banned_now(found) or ())
     if ban:
         started = "" if balance.active else " It is not running: start it."
-        return f" irqbalance will keep off those CPUs what it places; interrupts that the kernel manages itself stay.{started}"
+        return f" irqbalance will keep the interrupts that it places off those CPUs. Those that the kernel manages itself stay.{started}"
     return f" irqbalance bans {f'CPUs {banned}' if banned else 'no CPUs by its own file'}: cpu_manager_irqbalance adds them."
 
 

@@ -67,7 +67,7 @@ def api(policy: str = "none") -> dict[str, Any]:
         ),
         pytest.param(
             {"contrast": "auto", "fractional_cpu": "999m"},
-            'gpu_benchmark_fractional_cpu "999m" is invalid: expected less than 1 CPU more or less than gpu_benchmark_cpu (12)',
+            'gpu_benchmark_fractional_cpu "999m" is invalid: expected less than 1 CPU away from gpu_benchmark_cpu (12)',
             id="contrast of unlike amounts",
         ),
         pytest.param(

@@ -456,7 +456,7 @@ def test_no_failure(pod: Any) -> None:
         pytest.param(
             exited(5),
             "gpu_missing",
-            f"{POD} got 1 {GPU}, and PyTorch finds no GPU: models: no resnet19 / see --help",
+            f"{POD} got 1 {GPU}, but PyTorch finds no GPU: models: no resnet19 / see --help",
             id="exit 5",
         ),
         pytest.param(

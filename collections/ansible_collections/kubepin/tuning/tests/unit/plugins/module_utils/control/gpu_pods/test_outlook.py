@@ -128,15 +128,15 @@ def test_what_is_not_known_is_said(given: dict[str, Any], says: str) -> None:
 def test_the_report_names_each_pod_and_what_would_let_it_in() -> None:
     found = forecast(request("wide", "20"), request("a", "14"), request("b", "14"), request("c", "14"), profile="numa")
     assert forecast_lines([found]) == [
-        "after a switch to the static policy, with the settings asked for:",
+        "after a switch to the static policy, with the requested settings:",
         "  gpu-01, profile numa: 1 of 4 pods would be refused",
         f"    ml/wide: {AFFINITY}; any of these would let it in: cpu 16, topologyManagerPolicy best-effort",
         f"    if all pods come back: ml/c: {AFFINITY}",
-        "  tune-gpu-nodes.yml stops before it changes anything for such a pod (problem code pod_refused), and goes on with "
+        "  If a pod would be refused, tune-gpu-nodes.yml stops before it changes anything (problem code pod_refused). To continue, use "
         "-e gpu_qos_accept_refused=true.",
     ]
     in_effect = {**found, "refused": [], "no_room": [], "in_effect": True}
-    assert forecast_lines([in_effect])[1:] == ["  gpu-01, profile numa: these are in effect already"]
+    assert forecast_lines([in_effect])[1:] == ["  gpu-01, profile numa: these settings are already in effect"]
     assert forecast_lines([]) == []
 
 

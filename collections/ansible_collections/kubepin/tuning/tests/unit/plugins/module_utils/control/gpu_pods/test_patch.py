@@ -113,7 +113,7 @@ BY_CONTAINER, AS_ONE = Node(pod_level=True), Node(pod_level=True, pod_scope=True
 
 
 def whole(text: Any, *containers: Any) -> Any:
-    """A pod with resources of its own."""
+    """A pod with pod-level resources."""
     return pod(*containers, resources={"limits": amounts(text), "requests": amounts(text)})
 
 

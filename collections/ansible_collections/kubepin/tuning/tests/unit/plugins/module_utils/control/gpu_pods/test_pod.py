@@ -91,7 +91,7 @@ def test_what_the_node_makes_of_it(spec: Any, known: dict[str, Any], expected: d
 
 
 def whole(text: Any, *containers: Any, init: Any = ()) -> Any:
-    """A pod with resources of its own."""
+    """A pod with pod-level resources."""
     return pod(*containers, init=init, resources={"limits": amounts(text), "requests": amounts(text)})
 
 

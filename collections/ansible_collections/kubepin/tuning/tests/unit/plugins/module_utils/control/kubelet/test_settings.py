@@ -259,7 +259,7 @@ def test_accepted(version: str, after: dict[str, object]) -> None:
             "1.36.3",
             {**STATIC, "memoryManagerPolicy": "Static", "evictionHard": {}},
             "reserved_memory_missing",
-            "memoryManagerPolicy Static needs memory to reserve, and kubeReserved, systemReserved and the threshold memory.available",
+            "Static needs memory to reserve, but kubeReserved, systemReserved and the evictionHard threshold memory.available are 0",
             id="no memory reserved at all",
         ),
         pytest.param(

@@ -162,7 +162,7 @@ def test_the_nodes_own_settings_count() -> None:
                      ["pod_cpus 0 is invalid: expected 1 or more", 'pods[1] "x" is invalid', 'pods[2] "-1" is invalid'],
                      id="pods, all at once"),
         pytest.param("one-socket", "1.36.3", {"pods": (PodRequest("", {}, {"cpu": "x", "nvidia.com/gpu": "1"}),)},
-                     ["pods[0] pod.nvidia.com/gpu is invalid: expected what a pod itself can request", 'pods[0] pod.cpu "x" is invalid'],
+                     ["pods[0] pod.nvidia.com/gpu is invalid: expected a pod-level resource: cpu", 'pods[0] pod.cpu "x" is invalid'],
                      id="a pod's own resources"),
         pytest.param("one-socket", None, {}, ["the kubelet's version could not be read"], id="no version"),
         pytest.param("one-socket", "1.19.16", {"reserved_cpus": "0"}, ["kubelet 1.19.16 is older", "splits core 0"],

@@ -600,7 +600,7 @@ def test_an_argument_of_rke2_that_overrules_the_drop_in_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("manager", "service", "scope", "reverts"),
     [
-        ("microk8s", "snap.microk8s.daemon-kubelite", "kube-proxy too and, unless this node joined as a worker", True),
+        ("microk8s", "snap.microk8s.daemon-kubelite", "also kube-proxy and, unless this node joined as a worker", True),
         ("k8s-snap", "snap.k8s.kubelet", None, False),
     ],
 )
@@ -620,7 +620,7 @@ def test_a_snap_gets_arguments_in_its_own_file(manager: str, service: str, scope
     restarts = [note for note in plan.notes if f"restarts {service}.service: not only the kubelet, but" in note]
     assert all(scope is not None and scope in note for note in restarts)
     assert len(restarts) == bool(scope)
-    assert any("`snap revert` to a revision of before the switch" in note for note in plan.notes) == reverts
+    assert any("`snap revert` to a revision from before the switch" in note for note in plan.notes) == reverts
     switched = of_snap(manager, change.after, state=STATIC_STATE)
     again = plan_switch(topology(), switched, STATIC)
     assert (again.problems, again.changed, again.notes) == ([], False, [])

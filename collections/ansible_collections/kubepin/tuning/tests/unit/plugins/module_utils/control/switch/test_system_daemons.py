@@ -174,7 +174,7 @@ def test_what_still_runs_on_exclusive_cpus_is_named() -> None:
     assert threads.startswith(
         "9 kernel threads that are not bound to a CPU may run on the exclusive CPUs 2-7 (kthreadd, ...)."
     )
-    assert "run on CPUs 0-7, exclusive ones among them" in queues
+    assert "run on CPUs 0-7, which include exclusive ones" in queues
 
 
 def test_a_machine_that_is_quiet_there_needs_no_note() -> None:

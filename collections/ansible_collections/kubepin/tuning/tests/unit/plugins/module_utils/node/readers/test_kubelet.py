@@ -515,7 +515,7 @@ def test_a_node_of_k0s_is_read_from_the_process_that_it_started(k0s: Node) -> No
 def test_a_kubelet_of_k0s_that_does_not_run_is_a_problem(k0s: Node) -> None:
     k0s.path("/proc/816/stat").unlink()
     [problem] = [each for each in k0s.read()["problems"] if each["code"] == "no_command"]
-    assert "k0sworker.service has no kubelet for a child" in problem["text"]
+    assert "k0sworker.service runs no kubelet as a child process" in problem["text"]
 
 
 @pytest.mark.parametrize(
@@ -678,7 +678,7 @@ def test_a_node_of_a_snap(tmp_path: Path, manager: str, root_dir: str, driver: s
 def test_a_snap_that_has_not_joined_a_cluster_is_named(tmp_path: Path) -> None:
     [problem] = snap_node(tmp_path, "k8s-snap", None).read()["problems"]
     assert problem["code"] == "no_argument_file"
-    assert "Canonical Kubernetes takes the kubelet's arguments from there" in problem["text"]
+    assert "Canonical Kubernetes reads the kubelet's arguments from it" in problem["text"]
 
 
 def test_a_snap_s_service_that_does_not_run_is_named_as_it_is(tmp_path: Path) -> None:
