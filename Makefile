@@ -33,7 +33,7 @@ check: ## Lint, types and unit tests: what to run before a commit
 	@tools/setup venv
 	@python -m tools.run_tests check
 
-test: ## What guards main: check, component tests, Molecule and faults on two real clusters, conformance
+test: ## What guards main: check, component tests, Molecule on two clusters and a virtual machine, faults, conformance
 	@tools/setup venv
 	@tools/setup torch
 	@tools/setup monitoring

@@ -147,6 +147,7 @@ def test() -> tuple[Lane, ...]:
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
+        machine_lane("tune_gpu_nodes", options=("--once",)),
         Lane("checks", (LINT, UNIT, COMPONENT)),
         Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
@@ -174,7 +175,7 @@ def everything() -> tuple[Lane, ...]:
     on_three = cluster("three", NEW, *scenarios("three", NEW, "check"), workers=3)
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
-    drop_in, flags, checks, few_decisions = test()
+    drop_in, flags, _, checks, few_decisions = test()
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     # kubespray is the last: its worker stays in that layout
     on_new = cluster(
