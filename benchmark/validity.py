@@ -74,17 +74,19 @@ def values(arm: ResultSet, key: str) -> frozenset[Scalar]:
 
 
 def differing(a: ResultSet, b: ResultSet) -> list[str]:
-    """The settings that both arms know and on which they disagree. What follows from another device is not named again."""
-    found = [key for key in SETTINGS if values(a, key) and values(b, key) and values(a, key) != values(b, key)]
-    return [key for key in found if key not in _OF_DEVICE] if DEVICE in found else found
+    """The settings that both arms know and on which they disagree."""
+    return [key for key in SETTINGS if values(a, key) and values(b, key) and values(a, key) != values(b, key)]
 
 
 _CODES = {DEVICE: InvalidCode.DEVICE_DIFFERS, GPU: InvalidCode.GPU_DIFFERS}
 
 
 def _settings(a: ResultSet, b: ResultSet, allowed: set[str]) -> Iterator[Invalid]:
-    for key in differing(a, b):
-        if key not in allowed:
+    """What follows from another device is not named beside it. A device that may differ excuses nothing else."""
+    found = differing(a, b)
+    implied = _OF_DEVICE if DEVICE in found and DEVICE not in allowed else frozenset()
+    for key in found:
+        if key not in allowed and key not in implied:
             code = _CODES.get(key, InvalidCode.SETTINGS_DIFFER)
             texts = [", ".join(sorted(map(str, values(arm, key)))) for arm in (a, b)]
             yield Invalid(code, wording.settings_differ(key, (a.where, texts[0]), (b.where, texts[1])))

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.report import preview_nodes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.profiles import PROFILES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.topology import read_topology
 from ansible_collections.kubepin.tuning.tests.unit.samples.machines import UNSET
 
@@ -44,7 +45,7 @@ class Pods:
     gpus: int
 
     def __str__(self) -> str:
-        return f"{self.number} of {self.cpu} CPUs, {self.memory}Gi, {self.gpus} GPU{'s' * (self.gpus > 1)}"
+        return f"{self.number} of {self.cpu} CPUs, {self.memory}Gi, {counted(self.gpus, 'GPU')}"
 
     def requests(self) -> list[dict[str, str]]:
         """The pods as node_preview_pods has them."""

@@ -125,6 +125,12 @@ def test_a_side_that_computed_on_the_cpu_is_named_and_what_follows_from_it_is_no
     assert "device differs: cuda on x, cpu on y" in reason.text
 
 
+def test_a_device_that_may_differ_excuses_no_other_image_size() -> None:
+    found = list(invalid([arm("x", ON_GPU), arm("y", ON_CPU)], Load.SOLO, None, ["device"]))
+    assert [reason.code for reason in found] == [InvalidCode.SETTINGS_DIFFER] * 2
+    assert "image_size differs: 224 on x, 32 on y" in found[0].text
+
+
 def test_an_arm_whose_pod_lost_its_gpu_between_two_rounds_is_invalid_even_if_both_arms_did() -> None:
     def lost(name: str) -> ResultSet:
         before, after = arm(name, ON_GPU), arm(name, ON_CPU)

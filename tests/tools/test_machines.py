@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from pathlib import Path
 
 import pytest
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
@@ -53,4 +52,3 @@ def test_the_readme_names_the_source_of_each() -> None:
     for machine in MACHINES:
         family, _, variant = machine.rpartition("-nps")
         assert f"`{machine}`" in table or f"`-nps{variant}`" in table.split(f"`{family}-nps1`")[1], machine
-    assert Path(FOLDER).is_dir()
