@@ -210,7 +210,9 @@ def no_argument_file(title: str, path: str) -> Problem:
 
 
 def argument_file_invalid(path: str, reason: object) -> Problem:
-    return Problem("argument_file_invalid", f"{path}:", str(reason))
+    return Problem(
+        "argument_file_invalid", f"{path}:", str(reason), "Correct the file, or leave the node out with --limit."
+    )
 
 
 def extra_args_in_braces(variable: str) -> Problem:

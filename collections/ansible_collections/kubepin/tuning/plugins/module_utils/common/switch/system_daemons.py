@@ -12,7 +12,6 @@ import re
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset, parse_cpuset
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import InvalidText
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import parse_environment
 
 CpuSet = t.FrozenSet[int]
@@ -34,10 +33,8 @@ _BLOCK = re.compile(rf"^{_MARK}: .*\n(?:IRQBALANCE_\w+=.*\n)*", re.MULTILINE)
 _ALLOWED = re.compile(r"^[ \t]*AllowedCPUs[ \t]*=(.*)$", re.MULTILINE)
 
 
-class BanRefused(InvalidText):
-    """Nothing can be added to the environment of irqbalance."""
-
-    code = "irqbalance_file_unusual"
+class BanRefused(ValueError):
+    """Nothing can be added to the environment of irqbalance, for this reason."""
 
 
 def is_ours(text: t.Optional[str]) -> bool:
@@ -95,7 +92,7 @@ def with_ban(text: t.Optional[str], cpus: CpuSet) -> str:
     mask = f"{BANNED_MASK}=\n" if parse_environment(content).get(BANNED_MASK) else ""
     result = f"{content}{_MARK}: the CPUs of pods.\n{BANNED_LIST}={format_cpuset(cpus)}\n{mask}"
     if banned_cpus(result) != cpus:
-        raise BanRefused("the file ends within a quoted value; close the quote")
+        raise BanRefused("it ends within a quoted value")
     return result
 
 

@@ -324,6 +324,15 @@ def irqbalance_without_file(files: Iterable[str]) -> Problem:
     )
 
 
+def irqbalance_file_unusual(path: str, reason: str) -> Problem:
+    return Problem(
+        "irqbalance_file_unusual",
+        path,
+        f"cannot get a ban list: {reason}",
+        f"Close the quote, or {_WITHOUT_BAN}.",
+    )
+
+
 def irqbalance_old(version: str, first: str) -> Problem:
     return Problem(
         "irqbalance_too_old",

@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
     format_cpuset,
     parse_cpuset,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
@@ -164,7 +165,7 @@ def plan_daemons(
             *(_confined(found, reserved or frozenset()) if slices else _freed(found)),
             *(_banned(found, exclusive) if ban else _unbanned(found)),
         ]
-    except BanRefused as exc:
+    except TuningError as exc:
         return DaemonsPlan(problems=exc.problems)
     return DaemonsPlan(
         files=files,
@@ -234,9 +235,14 @@ def _freed(found: SystemDaemons) -> list[FileChange]:
 
 
 def _banned(found: SystemDaemons, exclusive: CpuSet) -> list[FileChange]:
+    """:raises TuningError: if nothing can be added to the file"""
     assert found.irqbalance is not None, "else there is a problem"
     path = str(found.irqbalance.file)
-    return _changes({path: with_ban(found.texts[path], exclusive)}, found, "no interrupts on the exclusive CPUs")
+    try:
+        text = with_ban(found.texts[path], exclusive)
+    except BanRefused as exc:
+        raise TuningError(problems.irqbalance_file_unusual(path, str(exc))) from exc
+    return _changes({path: text}, found, "no interrupts on the exclusive CPUs")
 
 
 def _unbanned(found: SystemDaemons) -> list[FileChange]:

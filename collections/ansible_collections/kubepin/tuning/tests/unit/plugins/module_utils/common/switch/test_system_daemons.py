@@ -92,5 +92,5 @@ def test_a_mask_overrules_a_list_and_is_emptied() -> None:
 
 
 def test_a_file_that_ends_within_a_quote_is_refused() -> None:
-    with pytest.raises(BanRefused, match="close the quote"):
+    with pytest.raises(BanRefused, match="ends within a quoted value"):
         with_ban('IRQBALANCE_ARGS="--debug\n', frozenset({1}))

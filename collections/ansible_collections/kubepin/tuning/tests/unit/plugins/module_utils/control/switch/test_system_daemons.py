@@ -141,7 +141,13 @@ def test_what_cannot_be_done_is_refused_with_a_way_out(code: str, machine: dict[
     plan = planned(**machine)
     assert [problem.code for problem in plan.problems] == [code]
     assert plan.files == ()
-    assert plan.problems[0].remedy or code == "irqbalance_file_unusual"
+    assert plan.problems[0].remedy
+
+
+def test_a_file_that_cannot_get_a_ban_list_is_named() -> None:
+    _code, machine = REFUSED["an open quote"]
+    (problem,) = planned(**machine).problems
+    assert problem.text.startswith(f"{BALANCE} cannot get a ban list: it ends within a quoted value.")
 
 
 def test_all_problems_come_at_once() -> None:
