@@ -28,7 +28,7 @@ from .experiment import Family, FamilyEstimate, Load
 from .figures import ratio_text
 from .measures import arm_cell
 from .pod.cells import Cell, family
-from .readers.plausible import LARGEST_RATIO
+from .readers.plausible import largest_ratio
 from .results import InputError, Note, NoteCode, Process, ResultSet, Status
 from .statistics import BEFORE_AFTER_MARGIN, CONTROL_MARGIN, estimate, trend
 from .validity import DEVICE, GPU
@@ -171,8 +171,7 @@ class Pair:
 def pair(a: Side, b: Side, selection: Selection) -> Pair:
     """Pairs the rounds of two arms by number.
 
-    :raises InputError: if a cell's times differ by more than LARGEST_RATIO on one model of GPU. Without a GPU they may:
-        throttled threads that wait for each other were 21 times as slow on a busy machine.
+    :raises InputError: if a cell's times differ by more than `largest_ratio` on one model of GPU, or on CPUs
     """
     raw = {
         cell: {n: a.logs[cell][n] - b.logs[cell][n] for n in sorted(a.logs[cell].keys() & b.logs[cell].keys())}
@@ -180,8 +179,8 @@ def pair(a: Side, b: Side, selection: Selection) -> Pair:
     }
     one_model = a.results.environment.get(GPU) == b.results.environment.get(GPU)
     on_cpu = "cpu" in {side.results.environment.get(DEVICE) for side in (a, b)}
-    if one_model and not on_cpu:  # in double precision, a published A100 takes 1/31 of a Titan Xp's time
-        _refuse_impossible(a, b, raw)
+    if one_model:  # in double precision, a published A100 takes 1/31 of a Titan Xp's time
+        _refuse_impossible(a, b, raw, largest_ratio(on_cpu=on_cpu))
     other_cards = frozenset(
         number
         for number in a.cards.keys() & b.cards.keys()
@@ -200,12 +199,12 @@ def pair(a: Side, b: Side, selection: Selection) -> Pair:
     return Pair(a, b, ratios, other_cards, frozenset(shift))
 
 
-def _refuse_impossible(a: Side, b: Side, ratios: Mapping[Cell, _BY_ROUND]) -> None:
+def _refuse_impossible(a: Side, b: Side, ratios: Mapping[Cell, _BY_ROUND], most: float) -> None:
     far = {cell: fmean(by_round.values()) for cell, by_round in ratios.items() if by_round}
     problems = [
-        wording.impossible_ratio(a.results.where, b.results.where, cell, math.exp(mean), LARGEST_RATIO)
+        wording.impossible_ratio(a.results.where, b.results.where, cell, math.exp(mean), most)
         for cell, mean in far.items()
-        if abs(mean) > math.log(LARGEST_RATIO)
+        if abs(mean) > math.log(most)
     ]
     if problems:
         raise InputError(problems)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, get_args
@@ -41,7 +41,7 @@ from ..pod.words import count
 from ..results import SCHEMA, Block, InputError, Note, NoteCode, Process, ResultSet, Scalar, Status, Timing
 from ..roles import shown_name
 from .original_log import is_log
-from .plausible import LARGEST_RATIO, LEAST_STEPS, LONGEST_MS, SHORTEST_MS, constant, is_constant, short
+from .plausible import LEAST_STEPS, LONGEST_MS, SHORTEST_MS, constant, is_constant, largest_ratio, short
 
 # Counters span the steps and the time between them, so steps cannot take longer, nor almost none of that time. The same
 # holds for the parts of a step.
@@ -337,7 +337,7 @@ def _between_lines(lines: Sequence[_Line], *, complete: bool) -> list[str]:
     problems = _repeated(blocks)
     if not problems:
         on_cpu = {line.origin for line in lines if line.kind == "process" and line.values["env"].get("device") == "cpu"}
-        problems = [*_copied(blocks), *_unequal(block for block in blocks if block.origin not in on_cpu)]
+        problems = [*_copied(blocks), *_unequal(blocks, on_cpu)]
     return [*(_orphans(lines) if complete else []), *problems]
 
 
@@ -390,20 +390,22 @@ def _copied(blocks: Iterable[_Line]) -> list[str]:
     ]
 
 
-def _unequal(blocks: Iterable[_Line]) -> list[str]:
-    """Cells whose mean step differs between blocks of an arm and load as only units differ."""
-    cells: dict[tuple[str, str, Cell], list[tuple[float, str]]] = {}
+def _unequal(blocks: Iterable[_Line], on_cpu: Set[_Origin]) -> list[str]:
+    """Cells whose mean step differs between blocks of an arm, load and device as only units differ."""
+    cells: dict[tuple[str, str, Cell, bool], list[tuple[float, str]]] = {}
     for block in blocks:
         if block.steps:
             mean = math.fsum(block.steps) / len(block.steps)
-            cells.setdefault((block.origin.arm, block.origin.load, block.cell), []).append((mean, block.place))
+            key = (block.origin.arm, block.origin.load, block.cell, block.origin in on_cpu)
+            cells.setdefault(key, []).append((mean, block.place))
     problems = []
-    for (arm, _load, cell), means in cells.items():
+    for (arm, _load, cell, cpu), means in cells.items():
         (least, quick), (most, slow) = min(means), max(means)
-        if most > LARGEST_RATIO * least:
+        times = largest_ratio(on_cpu=cpu)
+        if most > times * least:
             problems.append(
                 f"{slow}: {cell} of arm {arm} takes {most:g} ms a step, but {least:g} ms in {quick}: expected the same "
-                f"unit, and at most {LARGEST_RATIO:g} times as long. Convert the lines to ms, or measure again."
+                f"unit, and at most {times:g} times as long. Convert the lines to ms, or measure again."
             )
     return problems
 

@@ -12,8 +12,17 @@ LONGEST_MS = 1e6
 LARGEST_RATIO = 20.0
 """On the same GPU model, CPUs cannot cause a larger ratio: it means a different unit or a different program."""
 
+LARGEST_RATIO_ON_CPU = 500.0
+"""The same where a CPU computes. Throttled threads that wait for each other were 21 times as slow on a busy machine; another
+unit is another 1000 times."""
+
 LEAST_STEPS = 5
 """Equal times of fewer steps may be a coincidence. A block has ten steps (`pod.measure`), a table fifty."""
+
+
+def largest_ratio(*, on_cpu: bool) -> float:
+    """How many times as long a step may take as another one of the same cell."""
+    return LARGEST_RATIO_ON_CPU if on_cpu else LARGEST_RATIO
 
 
 def unit_problem(place: str, value: float) -> str | None:

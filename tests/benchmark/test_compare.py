@@ -274,6 +274,12 @@ def test_a_cpu_that_computes_may_be_as_much_slower() -> None:
     assert result.contrasts[0].headline.estimate.ratio == pytest.approx(21.0)
 
 
+def test_another_unit_is_refused_on_a_cpu_too() -> None:
+    on_cpu = {"gpu": None, "device": "cpu"}
+    with pytest.raises(InputError, match=r"1e\+03 times as long on none as on static: expected 0.002 to 500"):
+        compare(arm("none", [{CELL: 10000.0}], on_cpu), arm("static", [{CELL: 10.0}], on_cpu))
+
+
 def test_another_model_of_gpu_may_be_as_much_faster_and_is_invalid() -> None:
     other = {"gpu": "NVIDIA TITAN Xp"}
     result = compare(arm("old", [{CELL: 310.0}], other), arm("new", [{CELL: 10.0}]))

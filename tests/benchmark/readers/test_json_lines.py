@@ -98,6 +98,9 @@ def test_rounds_on_a_cpu_may_differ_by_more_than_those_on_a_gpu() -> None:
     text = lines(first, BLOCK, second, BLOCK | {"round": 2, "iter_ms": [300.0, 500.0]})
     found = parse_json_lines({"f": text}, "x")
     assert [process.timings[CELL].iter_ms for process in found.processes] == [(3.0, 5.0), (300.0, 500.0)]
+    seconds = lines(first, BLOCK, second, BLOCK | {"round": 2, "iter_ms": [3000.0, 5000.0]})
+    (problem,) = refused(lambda: parse_json_lines({"f": seconds}, "x"))
+    assert "takes 4000 ms a step, but 4 ms in f:2: expected the same unit, and at most 500 times as long" in problem
 
 
 def test_several_cards_of_one_kind_are_noted() -> None:
