@@ -391,7 +391,7 @@ FORMATS: Mapping[str, Format] = {
     "k8s-snap": Format(
         k8s_snap,
         "Give it to new nodes when they join: `k8s join-cluster --file configuration.yaml TOKEN`. Merge it with the file that "
-        "they have already.",
+        "you already use.",
     ),
     "k0s": Format(
         k0s,
