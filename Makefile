@@ -57,7 +57,7 @@ unit: ## Unit and component tests: make unit ARGS=--thorough for all that make t
 	@tools/setup venv
 	@python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
-molecule: ## Molecule scenarios on a sandbox of their own: make molecule K8S=1.36.3 SCENARIOS="audit"; MACHINES=1: on a virtual machine
+molecule: ## Molecule scenarios on a separate sandbox: make molecule K8S=1.36.3 SCENARIOS="audit"; MACHINES=1: on a virtual machine
 	@tools/setup venv
 	@tools/setup $(if $(filter 0,$(MACHINES)),sandbox,machines)
 	@SHAPE="$(SHAPE)" tools/molecule "$(K8S)" "$(MACHINES)" $(SCENARIOS)

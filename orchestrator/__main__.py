@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     command = verbs.add_parser(
         "assess",
         help="show a cluster's GPU nodes and pods, and what to do first",
-        description="Show a cluster's GPU nodes and pods, as its API has them, and what to do first. Needs a kubeconfig only: no "
+        description="Show a cluster's GPU nodes and pods, as the API reports them, and what to do first. Needs only a kubeconfig: no "
         "inventory, and no access to the nodes. Changes nothing.",
     )
     kubeconfig = command.add_argument(
@@ -123,7 +123,7 @@ def _add_play(command: argparse.ArgumentParser, verb: str) -> None:
         command.add_argument(
             "--profile",
             choices=PROFILES,
-            help="what the settings are that the inventory leaves open (docs/operations.md)",
+            help="choose the settings that the inventory does not set (docs/operations.md)",
         )
     if verb in _OF_A_MACHINE:
         command.add_argument(

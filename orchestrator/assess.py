@@ -80,7 +80,7 @@ def _table(*headings: str) -> Table:
 
 
 def _nodes(nodes: Sequence[Data]) -> Table:
-    """Nodes that differ in nothing but their names share a row. The columns fit into 80 characters."""
+    """Nodes that differ only in their names share a row. The columns fit into 80 characters."""
     table = _table("nodes", "CPUs, GPUs", "kubelet", "settings")
     groups: dict[str, list[Data]] = {}
     for node in nodes:

@@ -379,8 +379,8 @@ MACHINE_ACTIONS: Mapping[str, tuple[Callable[[Machine], object], str]] = {
     "power-cut": (Machine.power_cut, "end it at once; what it has not written to its disk is lost"),
     "freeze-network": (Machine.freeze_network, "drop all its packets; connections are not closed"),
     "thaw-network": (Machine.thaw_network, "let its packets through again"),
-    "fill-disk": (Machine.fill_disk, "leave no block of its disk free"),
-    "free-disk": (Machine.free_disk, "take back what filled its disk"),
+    "fill-disk": (Machine.fill_disk, "fill every block of its disk"),
+    "free-disk": (Machine.free_disk, "free its disk again"),
 }
 
 
@@ -388,7 +388,7 @@ def machine_action(name: str, seconds: int | None) -> Callable[[Machine], object
     """What an action does to a machine."""
     if name == STEP_CLOCK:
         if seconds is None:
-            raise SandboxError(f"machine {name}: expected --seconds N, such as --seconds -3600, or 0 to set it right.")
+            raise SandboxError(f"machine {name}: expected --seconds N, such as --seconds -3600, or 0 to correct it.")
         return lambda machine: machine.step_clock(seconds)
     if seconds is not None:
         raise SandboxError(f"machine {name}: --seconds {seconds} cannot be used: only {STEP_CLOCK} takes it.")
@@ -512,10 +512,10 @@ def parser() -> argparse.ArgumentParser:
         choices=[*MACHINE_ACTIONS, STEP_CLOCK],
         metavar="ACTION",
         help="; ".join(f"{name}: {text}" for name, (_, text) in MACHINE_ACTIONS.items())
-        + f"; {STEP_CLOCK}: set its clock to the host's and --seconds",
+        + f"; {STEP_CLOCK}: step its clock to --seconds ahead of the host's",
     )
     command.add_argument(
-        "--seconds", type=int, metavar="N", help="how far to set the clock: -3600, or 0 to set it right"
+        "--seconds", type=int, metavar="N", help="seconds ahead of the host's clock: -3600, or 0 to correct it"
     )
     command.add_argument("node", metavar="NODE", help="the machine, such as kubepin-machine-1")
     add_name(command)

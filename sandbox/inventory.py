@@ -22,7 +22,7 @@ def write_cpus(cpus: Iterable[int]) -> str:
 
 
 def read_cpus(text: str) -> frozenset[int]:
-    """Read what the kernel writes."""
+    """Parse CPU numbers as the kernel writes them."""
     ends = [part.split("-") for part in text.strip().split(",")]
     return frozenset(cpu for end in ends for cpu in range(int(end[0]), int(end[-1]) + 1))
 

@@ -25,7 +25,7 @@ from sandbox.shell import Shell
 STORE = "var/lib/containerd"
 # kubeadm starts the kubelet. Without a configuration it would start every 10 s until then.
 KUBELET_AT_BOOT = "etc/systemd/system/multi-user.target.wants/kubelet.service"
-# Runs a containerd in a mount and process namespace of its own, imports archives, and ends it.
+# Runs a containerd in separate mount and process namespaces, imports archives, and ends it.
 IMPORT = """
 containerd=$1 config=$2 socket=$3
 shift 3

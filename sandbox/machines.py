@@ -338,7 +338,7 @@ class Machine(Node):
         self.run("rm", "-rf", FILLING)
 
     def step_clock(self, seconds: int) -> None:
-        """Set its clock at once to the host's and some seconds; 0 sets it right. Nothing else in it sets the clock.
+        """Step its clock to some seconds ahead of the host's; 0 corrects it. Nothing else in the machine sets the clock.
 
         A boot sets it right too, as QEMU's clock on the board is the host's.
         """

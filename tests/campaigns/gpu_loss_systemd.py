@@ -50,7 +50,7 @@ SWITCH = "switch to static"
 WATCH_SECONDS = {START: 22, NEIGHBOUR: 15, RESTART: 25, RESIZE: 15, CONTAINERD: 15, RELOAD: 15, SWITCH: 30}
 EVENTS = tuple(WATCH_SECONDS)
 BY_ITSELF = frozenset({START, NEIGHBOUR})
-"""The events in which nobody does anything to the container, the kubelet or the node."""
+"""The events in which nothing is done to the container, the kubelet or the node."""
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
 
 # One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tune a virtual machine (cgroup v2, systemd driver, NUMA), cut its power in the middle of a rollback, and roll it back.
 
-On a sandbox of its own: a control plane in a container, one worker that is a QEMU machine. Ansible is killed with the machine, so that
+On a separate sandbox: a control plane in a container, one worker that is a QEMU machine. Ansible is killed with the machine, so that
 nobody is left to clean up. Emulated on two cores, it takes some 20 minutes.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tune a virtual machine with each profile: what pods get there, what the preview said they would, and that a rollback leaves nothing.
 
-On a sandbox of its own: a control plane in a container, one worker that is a QEMU machine with two NUMA nodes and a GPU stand-in on
+On a separate sandbox: a control plane in a container, one worker that is a QEMU machine with two NUMA nodes and a GPU stand-in on
 each. For each profile, the preview predicts a sequence of Guaranteed pods with CPUs, memory and a GPU. Then the node is tuned and gets
 these pods. CPUs and memory are read from their control groups, the GPU from their device file. Before `numa`, a pod that it would
 refuse stops the switch. Emulated on two cores, a profile takes

@@ -89,7 +89,7 @@ def base_flags(version: Version) -> list[str]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node outside any cluster runs: *engine* is docker or namespaces; two at once need names of their own."""
+    """Where a node outside any cluster runs: *engine* is docker or namespaces; two at once need different names."""
 
     name: str
     engine: str = "docker"

@@ -206,8 +206,8 @@ pods:
       contains:
         grade:
           description:
-            - V(high) if the kubelet alone causes the loss, V(low) if a restart of the kubelet, a daemon-reload or a
-              resize in place does, or V(none).
+            - V(high) if the kubelet alone causes the loss, V(low) if a restart of the kubelet, a daemon-reload or an
+              in-place resize does, or V(none).
             - V(unknown) if it depends on something that is unknown about the node.
           type: str
           sample: high

@@ -253,7 +253,7 @@ verified:
   type: list
   elements: str
 lasting:
-  description: Those of RV(verified) that O(state=confirmed) finds anew, such as how long the service has been up.
+  description: Those of RV(verified) that O(state=confirmed) determines again, such as how long the service has been up.
   returned: changed and not in check mode
   type: list
   elements: str

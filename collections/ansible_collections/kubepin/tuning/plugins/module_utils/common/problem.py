@@ -79,7 +79,7 @@ _REMEDIES = {
     errno.ENFILE: "Raise the machine's limit of open files (`sysctl fs.file-max`).",
     errno.ENOMEM: "Free memory, or end other programs.",
 }
-"""Number of an error of the kernel -> what to do (errno(3))."""
+"""Error number of the kernel -> what to do (errno(3))."""
 
 
 def system_error(error: OSError) -> Problem:

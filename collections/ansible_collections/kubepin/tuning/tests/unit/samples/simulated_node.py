@@ -208,7 +208,7 @@ class SimulatedNode(Node):
             self.files.update({folder: "", f"{folder}/cpuset.cpus.effective": "0-1\n"})
 
     def _set_allowed_cpus(self, unit: str, cpus: str) -> None:
-        """As systemd does, which leaves the control group as it is if there are none (systemd/systemd#43846)."""
+        """As systemd does, which does not change the cgroup if there are none (systemd/systemd#43846)."""
         self.allowed_cpus_of[unit] = cpus
         folder = f"/sys/fs/cgroup/{unit}"
         if cpus and folder in self.files:

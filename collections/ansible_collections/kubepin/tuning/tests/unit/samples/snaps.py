@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of arguments of MicroK8s and Canonical Kubernetes, as their snaps write them, and nodes that have one.
 
-No real one was at hand. MicroK8s: canonical/microk8s@d099c90, microk8s-resources/default-args/kubelet, with the line that
+No real one was available. MicroK8s: canonical/microk8s@d099c90, microk8s-resources/default-args/kubelet, with the line that
 its wrapper adds. Canonical Kubernetes: canonical/k8sd@1417866, pkg/k8sd/setup/kubelet.go, as a worker's. Lists of cipher
 suites are shortened.
 """

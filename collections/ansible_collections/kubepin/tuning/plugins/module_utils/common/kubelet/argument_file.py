@@ -16,7 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 
 _PLAIN = re.compile(r"[\w./:=,@%+-]*", re.ASCII)
 _ALWAYS_PLAIN = " \t\"'\\`$"
-"""What neither of the two can pass on as it is."""
+"""What neither of the two can pass to the kubelet literally."""
 
 
 class Snap(t.NamedTuple):
@@ -32,7 +32,7 @@ class Snap(t.NamedTuple):
     folder: str
     """Where the snap is mounted ($SNAP)."""
     data: str
-    """What a refresh copies, and `snap revert` takes back ($SNAP_DATA)."""
+    """What a refresh copies, and `snap revert` restores ($SNAP_DATA)."""
     common: str
     """What stays the same in all revisions ($SNAP_COMMON)."""
     arguments: str
@@ -88,10 +88,10 @@ def arguments_in(snap: Snap, text: t.Optional[str]) -> t.List[str]:
 
 
 def rewrite_arguments(snap: Snap, text: t.Optional[str], remove: t.Collection[str], add: t.Sequence[str]) -> str:
-    """*text* (None: no file) without some flags, and with others, each in a line of its own.
+    """*text* (None: no file) with some flags removed, and others added on separate lines.
 
-    Every other line, and every other argument, stays byte for byte. Where all lines are sorted, as k8sd leaves them, the
-    new ones are too, so that k8sd's next update does not change the text. A text that already has these arguments is
+    All other lines and arguments keep every byte. If all lines are sorted, as k8sd leaves them, the new ones are sorted
+    too, so that k8sd's next update does not change the text. A text that already has these arguments is
     returned unchanged.
 
     :param remove: names of flags (``reserved-cpus``), written as ``--flag=value`` or ``--flag value``
@@ -122,7 +122,7 @@ def _lines(text: str) -> t.List[str]:
 def _line(argument: str) -> str:
     name, _equals, value = argument.partition("=")
     if any(sign in value for sign in _ALWAYS_PLAIN):
-        raise FlagError(f"{name} is '{value}', which a file of arguments cannot pass on", flag=name, value=value)
+        raise FlagError(f"{name} is '{value}', which a file of arguments cannot express", flag=name, value=value)
     return argument if _PLAIN.fullmatch(value) else f'{name}="{value}"'
 
 

@@ -200,7 +200,7 @@ def no_child(service: str) -> Problem:
 
 
 def no_argument_file(title: str, path: str) -> Problem:
-    """:param title: the snap's name for people"""
+    """:param title: the human-readable name of the snap"""
     return Problem(
         "no_argument_file",
         path,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pure: the files that keep system daemons and interrupts off the exclusive CPUs, and what they say.
 
-A drop-in of kubepin's own, rather than the files of a persistent `systemctl set-property`: the journal knows its path and
-text, a rename undoes it, and it also lasts for init.scope, whose properties systemd keeps until the next boot only
+kubepin writes its own drop-in file, instead of a persistent `systemctl set-property`: the journal knows its path and text,
+a rename undoes it, and it also persists for init.scope, whose properties systemd only keeps until the next boot
 (systemd/systemd#31150).
 """
 
@@ -17,7 +17,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flag
 CpuSet = t.FrozenSet[int]
 
 UNITS = ("system.slice", "user.slice", "init.scope")
-"""Everything that systemd runs but pods: these are siblings of kubepods.slice, or of /kubepods (systemd.special(7),
+"""Everything that systemd runs, except pods: these are siblings of kubepods.slice, or of /kubepods (systemd.special(7),
 pkg/kubelet/cm/node_container_manager_linux.go)."""
 
 DROP_INS = {unit: f"/etc/systemd/system/{unit}.d/90-kubepin.conf" for unit in UNITS}
@@ -26,7 +26,7 @@ IRQBALANCE_FILES = ("/etc/default/irqbalance", "/etc/sysconfig/irqbalance")
 """Of Debian and of Red Hat: the environment of irqbalance.service."""
 
 BANNED_LIST, BANNED_MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
-"""The mask, if it is not empty, wins over the list (irqbalance cputree.c, setup_banned_cpus)."""
+"""The mask, if it is not empty, takes precedence over the list (irqbalance cputree.c, setup_banned_cpus)."""
 
 _MARK = "# Written by kubepin"
 _BLOCK = re.compile(rf"^{_MARK}: .*\n(?:IRQBALANCE_\w+=.*\n)*", re.MULTILINE)
@@ -43,7 +43,7 @@ def is_ours(text: t.Optional[str]) -> bool:
 
 
 def drop_in(unit: str, cpus: CpuSet) -> str:
-    """The drop-in that keeps a unit on these CPUs. Without the empty assignment, they would be added to those of other
+    """The drop-in that confines a unit to these CPUs. Without the empty assignment, they would be added to those of other
     drop-ins (systemd.resource-control(5), AllowedCPUs=)."""
     section = "Scope" if unit.endswith(".scope") else "Slice"
     return f"{_MARK}.\n[{section}]\nAllowedCPUs=\nAllowedCPUs={format_cpuset(cpus)}\n"

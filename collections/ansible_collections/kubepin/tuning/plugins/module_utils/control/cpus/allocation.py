@@ -89,7 +89,7 @@ class Pod:
 
     @property
     def pinned(self) -> bool:
-        """Whether the CPU and memory managers give its containers anything of their own."""
+        """Whether the CPU and memory managers assign anything to its containers exclusively."""
         return self.guaranteed and not self.own
 
 

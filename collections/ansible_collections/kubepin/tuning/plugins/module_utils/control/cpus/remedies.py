@@ -92,7 +92,7 @@ def _unit(books: Books, resource: str, amount: Fraction) -> tuple[str, int]:
 
 
 def _asking(pod: Pod, container: Container | None, resource: str, amount: str) -> Pod:
-    """The pod with another request of one container, or of its own."""
+    """The pod with another request of one container, or another pod-level request."""
     if container is None:
         return replace(pod, own={**pod.own, resource: amount})
     others = {**container.others, resource: amount}

@@ -75,7 +75,7 @@ class Format:
     use: str
     cleared: frozenset[str] = frozenset()
     places_files: bool = False
-    """Whether new nodes get files besides the kubelet's settings by it."""
+    """Whether the format can place files besides the kubelet's settings on new nodes."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -120,7 +120,7 @@ def _node_files(node: NodeSettings) -> list[File]:
 
 
 def _daemon_files(node: NodeSettings) -> list[File]:
-    """The same files with which kubepin confines system daemons when it switches a node."""
+    """The files with which kubepin also confines system daemons when it switches a node."""
     if not node.system_slices:
         return []
     cpus = parse_cpuset(node.settings["reservedSystemCPUs"])
@@ -391,7 +391,7 @@ FORMATS: Mapping[str, Format] = {
     "k8s-snap": Format(
         k8s_snap,
         "Give it to new nodes when they join: `k8s join-cluster --file configuration.yaml TOKEN`. Merge it with the file that "
-        "they have already.",
+        "you already use.",
     ),
     "k0s": Format(
         k0s,

@@ -59,7 +59,7 @@ class NodeSettings:
     topology: Topology
     notes: tuple[str, ...]
     system_slices: bool = False
-    """Whether system daemons run on the reserved CPUs alone."""
+    """Whether system daemons are confined to the reserved CPUs."""
 
     @property
     def minor(self) -> int:

@@ -121,8 +121,8 @@ def _unplaced(node: NodeSettings, format_name: str) -> list[str]:
     if not node.system_slices or FORMATS[format_name].places_files:
         return []
     return [
-        "The files that keep system daemons on the reserved CPUs are not among these, which hold the kubelet's settings only: write "
-        "them with the format drop-in, or run tune-gpu-nodes.yml on new nodes."
+        "These files only contain the kubelet's settings, not those that confine system daemons to the reserved CPUs. Write the latter "
+        "with the format drop-in, or run tune-gpu-nodes.yml on new nodes."
     ]
 
 

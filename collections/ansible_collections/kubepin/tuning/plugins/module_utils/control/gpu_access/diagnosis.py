@@ -193,7 +193,7 @@ def _update(container: Container, lost: t.Sequence[Device]) -> Finding:
     if node.policy not in (None, "static"):
         text = f"the kubelet's CPU manager has the policy {node.policy}: it updates no container"
         if resizes_in_place(node):
-            return Finding(code, "open", 0, f"{text}, unless somebody resized the pod in place")
+            return Finding(code, "open", 0, f"{text}, unless the pod was resized in place")
         return Finding(code, "ruled_out", 0, text)
     noisy = node.kubelet is not None and node.kubelet.line < FIRST_WITHOUT_RECONCILE_OF_PINNED
     quiet = node.kubelet is not None and not noisy

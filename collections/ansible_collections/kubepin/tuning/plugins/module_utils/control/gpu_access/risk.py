@@ -14,10 +14,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.costs import RESIZES_IN_PLACE
 
 GRADES: t.Dict[str, str] = {
-    "high": "the kubelet takes it by itself",
-    "low": "taken by an act: a restart of the kubelet, a daemon-reload or a resize of the pod in place",
+    "high": "the kubelet alone takes it",
+    "low": "taken by an action: a restart of the kubelet, a daemon-reload or an in-place resize of the pod",
     "none": "nothing known takes it",
-    "unknown": "what is not known of the node may take it",
+    "unknown": "unknown properties of the node may take it",
 }
 
 KEEPS_DEVICES = (1, 0, 0, True)
@@ -67,7 +67,7 @@ def _update(node: Node, exclusive: bool) -> t.Optional[Cause]:
     if node.policy not in (None, "static"):
         if not resizes_in_place(node):
             return None
-        return Cause("container_update", "low", "a resize of the pod in place updates the container", unknown)
+        return Cause("container_update", "low", "an in-place resize of the pod updates the container", unknown)
     if _reconciles_all(node):
         text = "kubelets below 1.22 with the static policy update every container every 10 s"
         return Cause("container_update", "high", text, unknown)

@@ -33,7 +33,7 @@ _MOST = 5
 
 def gpu_pods_forecast(audit: Data, stacks: Sequence[Data]) -> dict[str, Any]:
     """The audit with `forecast`: for each node that was read, the pods that its kubelet would refuse after a switch with the
-    settings asked for, and what would let each of them in.
+    requested settings, and what would let each of them in.
 
     :param stacks: as `preflight.Stacks`; of nodes whose `switch` was read, which is `topology`, `kubelet`, `settings` (the
         variables of role cpu_manager without their prefix), and why it could not be read as `error`
@@ -127,7 +127,7 @@ def _flat(cpus: int) -> Topology:
 
 
 def forecast_lines(forecasts: Sequence[Data]) -> list[str]:
-    """The forecast for people. Nodes with the same result share a line; each pod that would be refused has one of its own."""
+    """The forecast as text. Nodes with the same result share a line; each pod that would be refused has a separate line."""
     if not forecasts:
         return []
     groups: dict[tuple[str, ...], list[str]] = {}

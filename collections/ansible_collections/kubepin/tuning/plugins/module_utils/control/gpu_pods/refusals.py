@@ -100,8 +100,8 @@ def forecast(
     """What the kubelet does with the pods of a node when it starts with other settings.
 
     Pods that stay through the drain are admitted again, the oldest first (pkg/kubelet/kubelet.go HandlePodAdditions). The others
-    may come back, and are each tried beside those. With the feature gate PodLevelResourceManagers, pods with resources of
-    their own (spec.resources) take room and are not tried.
+    may come back, and are each tried beside those. With the feature gate PodLevelResourceManagers, pods with pod-level
+    resources (spec.resources) take room and are not tried.
 
     :param settings: the kubelet's `version`, and the fields of its configuration that decide which pods it admits
     :param requests: `request_of` each of the node's pods

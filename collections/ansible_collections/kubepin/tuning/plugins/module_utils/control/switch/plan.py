@@ -509,7 +509,7 @@ def _setting_changes(
 
 
 def _is_of_another_program(kubelet: Kubelet) -> bool:
-    """Whether the kubelet is no process of its own, so that its arguments cannot be seen."""
+    """Whether the kubelet runs inside another program's process, which hides its arguments."""
     program, line = kubelet.running[0], kubelet.layout.command_line
     return not line or posixpath.basename(program) != posixpath.basename(line[0])
 

@@ -68,7 +68,7 @@ def restarts_more(service: str) -> Problem:
 
 
 def revert_takes_away(title: str, root_dir: str) -> Problem:
-    """:param title: the snap's name for people"""
+    """:param title: the human-readable name of the snap"""
     return Problem(
         "snap_revert_takes_settings",
         title,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""System daemons on the reserved CPUs, and interrupts off the exclusive ones: changes of a switch, and what stays. Pure."""
+"""System daemons on the reserved CPUs, and interrupts off the exclusive CPUs: what a switch changes, and what remains. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 FIRST_WITH_BAN_LIST = (1, 8)
-"""The first irqbalance that knows IRQBALANCE_BANNED_CPULIST."""
+"""The first irqbalance that supports IRQBALANCE_BANNED_CPULIST."""
 
 _MOST_NAMES = 4
 """How many examples a note has."""
@@ -111,12 +111,12 @@ def _work(facts: t.Mapping[str, t.Any], cpus: str) -> Work:
 
 @dataclass(frozen=True)
 class DesiredDaemons:
-    """What the operator asks for; None leaves it as it is: a node that has it keeps it, on the CPUs that are reserved then."""
+    """What the operator asks for. None keeps the node's setting, and applies it to the CPUs that will be reserved."""
 
     found: SystemDaemons | None
     """None if nothing is asked for, and the node has nothing of it."""
     slices: bool | None = None
-    """Whether system daemons run on the reserved CPUs alone."""
+    """Whether system daemons are confined to the reserved CPUs."""
     irqbalance: bool | None = None
     """Whether irqbalance bans the exclusive CPUs."""
 
@@ -129,13 +129,13 @@ class DaemonsPlan:
     problems: t.Sequence[Problem] = ()
     notes: t.Sequence[str] = ()
     deviations: t.Mapping[str, CpuSet] = field(default_factory=dict)
-    """Unit that is to be confined -> the CPUs on which it runs instead."""
+    """Unit that should be confined -> the CPUs on which it runs instead."""
 
 
 def plan_daemons(
     desired: DesiredDaemons, topology: Topology, now: Config, policy: str, reserved: CpuSet | None
 ) -> DaemonsPlan:
-    """What confines system daemons and interrupts, or sets them free again.
+    """What confines system daemons and interrupts, or releases them.
 
     :param now: the kubelet's effective configuration
     :param policy: the CPU manager policy that is desired
@@ -258,7 +258,7 @@ def _changes(texts: t.Mapping[str, str | None], found: SystemDaemons, reason: st
 
 
 def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> list[str]:
-    """What may still run on the exclusive CPUs, and how to move it. kubepin leaves kernel threads and interrupts alone."""
+    """What may still run on the exclusive CPUs, and how to move it. kubepin itself moves neither kernel threads nor interrupts."""
     notes = []
     cpus = format_cpuset(exclusive)
     irqs, threads = _on(found.irqs, exclusive), _on(found.kernel_threads, exclusive)
@@ -280,7 +280,7 @@ def _notes(found: SystemDaemons, exclusive: CpuSet, slices: bool, ban: bool) -> 
         )
     missing = [unit for unit in UNITS if slices and unit not in found.allowed]
     if missing:
-        notes.append(f"systemd does not know {', '.join(missing)}, which therefore stays as it is.")
+        notes.append(f"systemd does not know {', '.join(missing)}, so kubepin does not confine it.")
     return notes
 
 

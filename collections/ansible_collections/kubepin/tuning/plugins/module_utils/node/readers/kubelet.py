@@ -91,7 +91,7 @@ _VERSIONED = ("containerd", "crio", "docker", "runc")
 _YOUNG_SECONDS = 30
 """A kubelet that systemd restarted by itself and that is younger than this may be about to end again."""
 _RESTART_SCHEDULED = "5eb03494b6584870a536b337290809b3"
-"""systemd's message before it starts a service again by itself (SD_MESSAGE_UNIT_RESTART_SCHEDULED, sd-messages.h)."""
+"""systemd's message before it restarts a service automatically (SD_MESSAGE_UNIT_RESTART_SCHEDULED, sd-messages.h)."""
 _LOGGED_WITHIN_SECONDS = 0.5
 _LOG_LINES = "4000"
 _EMBEDDED_PATH = re.compile(r"\b(config|config-dir|data-dir)[\"']?[=:]\s*[\"']?([^\s\"',\]]+)")
@@ -309,7 +309,7 @@ class _Reader:
         return round(max(0.0, self._monotonic() - started * 1e-6), 1) if started else None
 
     def _was_restarted(self, unit: _Unit) -> bool:
-        """Whether systemd started the service's last process by itself, because the one before it had ended.
+        """Whether systemd started the service's last process automatically, after the previous one had ended.
 
         NRestarts does not say so: it stays if a service is stopped while it waits for its next start, and then started
         (service_enter_dead and service_stop in systemd's src/core/service.c). So the last announcement of such a start

@@ -35,7 +35,7 @@ _IRQ_FILES = {
 }
 """Beside these, the folder of an interrupt has one for each device that uses it (kernel/irq/proc.c)."""
 _KERNEL_THREAD, _FIXED = 0x00200000, 0x04000000
-"""PF_KTHREAD and PF_NO_SETAFFINITY (include/linux/sched.h): whose CPUs nobody may change."""
+"""PF_KTHREAD and PF_NO_SETAFFINITY (include/linux/sched.h): whose CPUs cannot be changed."""
 _FLAGS_FIELD = 6
 """Of /proc/PID/stat, counted from the state on."""
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S+)$", re.MULTILINE)

@@ -247,9 +247,9 @@ class Node(Files):
     def set_allowed_cpus(self, unit: str, cpus: str) -> None:
         """Set AllowedCPUs= of a unit until the next boot; empty for none, which does not widen a running unit.
 
-        It is in force at once, without a daemon-reload (systemd src/core/dbus-unit.c, bus_unit_set_properties, and
-        src/core/dbus-cgroup.c). A value written to the control group itself would not last: systemd writes its own there
-        whenever a pod with CPUs of its own starts beside it (src/core/cgroup.c, cgroup_context_apply).
+        It takes effect at once, without a daemon-reload (systemd src/core/dbus-unit.c, bus_unit_set_properties, and
+        src/core/dbus-cgroup.c). A value written to the cgroup itself would not last: systemd overwrites it
+        whenever a pod with exclusive CPUs starts (src/core/cgroup.c, cgroup_context_apply).
 
         :raises TuningError: if systemd refuses
         """

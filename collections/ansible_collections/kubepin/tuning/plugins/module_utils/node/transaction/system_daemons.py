@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has system daemons and irqbalance follow their files at once, as they do from the next boot on."""
+"""Makes systemd and irqbalance apply their files at once. From the next boot on, they do so themselves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 FOLLOW_SECONDS = 10
-"""How long systemd may take to change a control group, or to have a restarted service run its program: it has answered before
+"""How long systemd may take, after its answer, to change a cgroup, or until a restarted service runs its program
 (systemd.service(5), Type=simple)."""
 
 _PAUSE_SECONDS = 0.1
@@ -39,9 +39,9 @@ _UNITS = {path: unit for unit, path in DROP_INS.items()}
 
 
 class SystemDaemons:
-    """The system daemons of a node whose files a switch has changed, or taken back.
+    """The system daemons of a node whose files a switch has changed or restored.
 
-    :param paths: of all files of the switch; those of others do not matter
+    :param paths: of all files of the switch; files of other purposes are ignored
     """
 
     def __init__(self, node: Node, paths: t.Iterable[str]) -> None:
@@ -49,10 +49,10 @@ class SystemDaemons:
         self._paths = [path for path in paths if path in _UNITS or path in IRQBALANCE_FILES]
 
     def follow(self) -> t.List[str]:
-        """Do what the files say. Every step is done, whatever becomes of the others.
+        """Apply the files. A failed step does not prevent the others.
 
         :returns: what was verified
-        :raises TuningError: with everything that does not follow
+        :raises TuningError: with everything that could not be applied
         """
         found: t.List[Problem] = []
         for path in self._paths:
@@ -70,7 +70,7 @@ class SystemDaemons:
         return self.verified()
 
     def verified(self) -> t.List[str]:
-        """What is as the files say.
+        """What agrees with the files.
 
         :raises TuningError: with everything that is not
         """
@@ -94,9 +94,9 @@ class SystemDaemons:
         return [*(f"{', '.join(units)} on {f'CPUs {cpus}' if cpus else 'all CPUs'}" for units, cpus in on), *lines]
 
     def _confine(self, unit: str, wanted: CpuSet) -> None:
-        """The command is left out where nothing is to do, because it leaves a file in /run until the next boot.
+        """The command is omitted if nothing has to change, because it leaves a file in /run until the next boot.
 
-        A unit is freed in two steps. While it has processes, systemd leaves its control group as it is where AllowedCPUs=
+        A unit is freed in two steps. While it has processes, systemd does not change its cgroup when AllowedCPUs=
         becomes empty (systemd/systemd#43846), and the kernel refuses to empty it (ENOSPC: kernel/cgroup/cpuset.c,
         validate_change). So it gets every CPU that the machine can have, and then AllowedCPUs= is empty as before.
         """
@@ -112,7 +112,7 @@ class SystemDaemons:
             raise TuningError(problems.unit_not_confined(unit, self._cpus(unit), format_cpuset(wanted)))
 
     def _wait_for(self, follows: t.Callable[[], bool]) -> bool:
-        """Whether it follows within FOLLOW_SECONDS."""
+        """Whether it is done within FOLLOW_SECONDS."""
         deadline = self._node.monotonic() + FOLLOW_SECONDS
         while not follows():
             if self._node.monotonic() >= deadline:

@@ -45,7 +45,7 @@ class Outcome:
     """The process that was verified."""
     verified: t.List[str] = field(default_factory=list)
     lasting: t.List[str] = field(default_factory=list)
-    """Those of `verified` that a confirmation finds anew, such as how long the service has been up."""
+    """Those of `verified` that a confirmation determines again, such as how long the service has been up."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ QUIET = {"kubelet_version": "1.22.17"}
             container({"cpu_manager_policy": "none", "kubelet_version": "1.33.0"}),
             "unknown",
             "container_update may take it: the kubelet's CPU manager has the policy none: it updates no container, "
-            "unless somebody resized the pod in place",
+            "unless the pod was resized in place",
             id="policy none, resized perhaps",
         ),
         pytest.param(
