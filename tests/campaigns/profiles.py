@@ -172,6 +172,10 @@ class ProfileLab(MachineLab):
             expect(not problems, f"{what}: {'; '.join(problems)}")
             self.note(what, started, f"as predicted: {got}")
 
+    def all_shared(self) -> bool:
+        """Whether no pod has exclusive CPUs: the kubelet shares those of a deleted pod again some seconds later."""
+        return not json.loads(self.worker.shell("cat /var/lib/kubelet/cpu_manager_state")).get("entries")
+
     def delete(self, *names: str) -> None:
         self.sandbox.kubectl.run("delete", "pod", "--ignore-not-found", *names)
 
@@ -204,6 +208,7 @@ class ProfileLab(MachineLab):
         started = time.monotonic()
         run = self.succeed("tune-gpu-nodes.yml", *option)
         self.note(f"{profile}: tune", started, verdict(run, self.machine.name))
+        wait_for("the probe pod's CPUs are shared again", self.all_shared, START_SECONDS)
         try:
             self.pods(profile, preview["pods"])
             started = time.monotonic()
