@@ -112,7 +112,7 @@ def _kubelet(node: Data) -> Text:
 
 
 def _settings(node: Data) -> Text:
-    """What the running kubelet has, a line for each of its managers."""
+    """The running kubelet's settings, one line for each of its managers."""
     if not node["policy"]:
         return Text.assemble("CPU manager ", _UNKNOWN)
     options = [name for name, value in node["policy_options"].items() if str(value).lower() == "true"]

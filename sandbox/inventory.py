@@ -29,7 +29,7 @@ def read_cpus(text: str) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a test may expect of a worker: its CPUs, those of its first core, the driver of its control groups, its GPUs."""
+    """What a test may expect of a worker: its CPUs, those of its first core, its cgroup driver, its GPUs."""
 
     cpus: frozenset[int]
     first_core: frozenset[int]
@@ -49,7 +49,7 @@ class Hardware:
         return cls(online, siblings & online, cgroup_driver, gpus)
 
     def variables(self) -> dict[str, object]:
-        """As variables of a host. `next` is the first CPU behind the first core, `others` are all but that one."""
+        """As variables of a host. `next` is the first CPU after the first core, `others` are all but that one."""
         further = self.cpus - self.first_core
         following = min(further, default=None)
         return {

@@ -87,7 +87,7 @@ def render_init(
 
 
 def render_machine_patch() -> str:
-    """What a machine's kubelet has unlike the others: the cgroup driver that suits its systemd and cgroup v2, and the kubelet's
+    """How a machine's kubelet differs from the others: the cgroup driver that suits its systemd and cgroup v2, and the kubelet's
     default threshold for memory, since a machine's memory is its own. The memory manager needs one.
     """
     return json.dumps({"cgroupDriver": "systemd", "evictionHard": {"memory.available": "100Mi"}}) + "\n"

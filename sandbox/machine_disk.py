@@ -91,7 +91,7 @@ def release_disk(paths: Paths, binaries: Sequence[Path], archives: Sequence[Path
 
 
 def make_release_disk(paths: Paths, shell: Shell, binaries: Sequence[Path], archives: Sequence[Path]) -> Path:
-    """Make the disk of a release, unless the cache has it: Debian, programs in /usr/bin, images in containerd's folder."""
+    """Create the disk of a release, unless the cache has it: Debian, programs in /usr/bin, images in containerd's folder."""
     disk = release_disk(paths, binaries, archives)
     with lock(paths.locks, "machine-disk"):
         if disk.exists():

@@ -328,7 +328,7 @@ class Machine(Node):
         self.shell.run(["ip", "link", "set", self.tap, "up"])
 
     def fill_disk(self) -> None:
-        """Leave no block of its disk free, not even those that only root may use."""
+        """Fill every block of its disk, also those reserved for root."""
         self.require_running()
         self.run("sh", "-ec", FILL_DISK)
 

@@ -316,7 +316,7 @@ class MachinePaths:
 
     @property
     def ssh_socket(self) -> Path:
-        """What `ssh` reaches a connection by that it keeps."""
+        """The path of the socket of a persistent SSH connection."""
         return self.folder / "ssh"
 
     @property

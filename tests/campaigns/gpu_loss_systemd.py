@@ -399,7 +399,7 @@ class SystemdLab:
         return found
 
     def use_policy(self, node: Node, policy: str) -> None:
-        """Start the kubelet with this policy and no state of the one before; pods stay."""
+        """Start the kubelet with this policy, and without the state of the previous one; pods stay."""
         flags = f"--cpu-manager-policy={policy}" + (" --reserved-cpus=0" if policy == "static" else "")
         node.run("systemctl", "stop", "kubelet")
         node.run("rm", "-f", "/var/lib/kubelet/cpu_manager_state")
@@ -420,7 +420,7 @@ class SystemdLab:
     # Pods
 
     def logs(self) -> dict[str, list[tuple[int, str]]]:
-        """What all pods wrote since they were started last: the logs of removed ones stay for a while."""
+        """What all pods wrote since their last start: the logs of removed pods stay for a while."""
         found: dict[str, list[tuple[int, str]]] = {}
         for node in self.workers:
             script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'

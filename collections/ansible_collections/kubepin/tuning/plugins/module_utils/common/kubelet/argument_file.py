@@ -23,7 +23,7 @@ class Snap(t.NamedTuple):
     """A snap that runs a kubelet."""
 
     manager: str
-    """Its name in kubepin: as it names a layout, and a format of `kubepin emit`."""
+    """Its name in kubepin, as a layout and as a format of `kubepin emit`."""
     title: str
     service: str
     """The systemd service."""
@@ -80,7 +80,7 @@ class _Word(t.NamedTuple):
 
 
 def arguments_in(snap: Snap, text: t.Optional[str]) -> t.List[str]:
-    """The arguments that a file's text (None: no file) gives to the kubelet.
+    """The kubelet's arguments in a file's text (None: no file).
 
     :raises FlagError: if a shell reads it and a quote is not closed
     """
@@ -153,6 +153,6 @@ def _is_open(raw: str) -> bool:
 
 
 def _expanded(snap: Snap, word: str) -> str:
-    """The word with the variables of a snap that name its folders; others stay as they are."""
+    """The word with the variables of a snap that name its folders; others are kept."""
     values = {"SNAP": snap.folder, "SNAP_DATA": snap.data, "SNAP_COMMON": snap.common}
     return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda match: values.get(match[1] or match[2], match[0]), word)

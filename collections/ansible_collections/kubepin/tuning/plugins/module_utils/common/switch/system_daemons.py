@@ -23,7 +23,7 @@ pkg/kubelet/cm/node_container_manager_linux.go)."""
 DROP_INS = {unit: f"/etc/systemd/system/{unit}.d/90-kubepin.conf" for unit in UNITS}
 
 IRQBALANCE_FILES = ("/etc/default/irqbalance", "/etc/sysconfig/irqbalance")
-"""Of Debian and of Red Hat: the environment of irqbalance.service."""
+"""The environment files of irqbalance.service on Debian and Red Hat."""
 
 BANNED_LIST, BANNED_MASK = "IRQBALANCE_BANNED_CPULIST", "IRQBALANCE_BANNED_CPUS"
 """The mask, if it is not empty, takes precedence over the list (irqbalance cputree.c, setup_banned_cpus)."""
@@ -50,7 +50,7 @@ def drop_in(unit: str, cpus: CpuSet) -> str:
 
 
 def allowed_cpus(text: t.Optional[str]) -> CpuSet:
-    """The CPUs that a drop-in allows; none if it restricts nothing, or there is none.
+    """The CPUs that a drop-in allows; none if it does not exist, or restricts nothing.
 
     :raises CpusetError: if it names something else
     """
@@ -69,7 +69,7 @@ def systemd_cpus(text: str) -> CpuSet:
 
 
 def banned_cpus(text: t.Optional[str]) -> t.Optional[CpuSet]:
-    """The CPUs of irqbalance's ban list; None without a list, or if a mask overrules it.
+    """The CPUs of irqbalance's ban list; None without a list, or if a mask overrides it.
 
     :raises CpusetError: if the list names something else
     """

@@ -106,7 +106,7 @@ class PodRequest:
 
     @property
     def computes_on(self) -> str:
-        """``cuda`` or ``cpu``: without a word, what the pod gets. Never left to torch, which takes a CPU if a GPU is lost."""
+        """``cuda`` or ``cpu``; by default, what the pod gets. Never left to torch, which falls back to the CPU if a GPU is lost."""
         return ("cuda" if self.gpus else "cpu") if self.device == "auto" else self.device
 
     @property

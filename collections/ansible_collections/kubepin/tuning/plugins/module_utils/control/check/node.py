@@ -258,7 +258,7 @@ def _process(kubelet: Kubelet, api: InApi | None) -> list[Problem]:
 
 
 def _daemons(plan: DaemonsPlan, switched: Switched, reserved: CpuSet) -> list[Problem]:
-    """What is wrong with the files that confine system daemons and interrupts, and else with where these run."""
+    """What is wrong with the files that confine system daemons and interrupts; if nothing is, with their CPUs."""
     reported = [path for path, _gone in switched.changed_files]
     files = [change for change in plan.files if change.path not in reported]
     if plan.files:

@@ -307,8 +307,8 @@ def whole_cpus(pod: Pod, container: Container) -> int:
 
 
 def pod_request(pod: Pod, minor: int, resource: str = "cpu") -> Fraction:
-    """What a pod requests of a resource (k8s.io/component-helpers/resource PodRequests): what it requests itself counts
-    rather than what its containers do."""
+    """What a pod requests of a resource (k8s.io/component-helpers/resource PodRequests): its pod-level requests count
+    instead of those of its containers."""
     if resource in pod.own:
         return _amount(f"pod {pod.name}", resource, pod.own[resource])
     return pod_total(pod, minor, lambda of, container: amount_of(of, container, resource))

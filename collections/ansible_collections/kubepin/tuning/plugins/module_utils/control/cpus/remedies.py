@@ -35,7 +35,7 @@ class Remedy:
 
 
 def remedies(machine: Machine, rules: Rules, supplies: Supplies, before: Sequence[Pod], pod: Pod) -> list[Remedy]:
-    """What would let in a pod, after the pods that come before it.
+    """What would let a pod in, after the pods that come before it.
 
     Smaller requests, the largest that is found for each resource: of the pod itself if it has pod-level resources, or of
     the container that requests most. Then the same requests with another scope, and with the strictest policy that admits

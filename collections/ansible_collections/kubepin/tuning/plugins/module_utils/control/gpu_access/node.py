@@ -51,7 +51,7 @@ class Node(t.NamedTuple):
     legacy hook, which the runtime does not know about."""
     dev_char_links: t.Optional[bool] = None
     whole_gpus: t.Optional[int] = None
-    """How many GPUs it offers that are neither partitioned nor of another resource's name."""
+    """How many GPUs it offers that are not partitioned and have no other resource name."""
     products: t.Tuple[t.Tuple[str, str], ...] = ()
     """GPU resources with the product that NVIDIA's GPU feature discovery names (label ``RESOURCE.product``)."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pure: which pods a switch to the static policy would refuse, on nodes for which it is not planned yet."""
+"""Pure: which pods the kubelet would refuse after a switch to the static policy, on nodes without a planned switch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _of_node(audit: Data, stack: Data) -> dict[str, Any]:
 
 
 def _forecast(switch: Data, requests: Sequence[Data], gpus: int | None) -> Forecast | None:
-    """None if the kubelet runs with these settings already.
+    """None if the kubelet already runs with these settings.
 
     :raises TuningError: if the node could not be read, or cannot be switched as asked
     """

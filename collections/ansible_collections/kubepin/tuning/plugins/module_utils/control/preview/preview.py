@@ -68,7 +68,7 @@ class PodRequest:
 
     @property
     def amounts(self) -> t.Iterator[t.Tuple[str, str]]:
-        """Each quantity with the resource that it is of."""
+        """Each quantity with its resource."""
         if self.cpu or not self.own:
             yield "cpu", self.cpu
         yield from self.others.items()

@@ -91,7 +91,7 @@ def _request(desired: DesiredSettings, settings: Data) -> PreviewRequest:
 
 
 def _pod_request(pod: object) -> PodRequest:
-    """A CPU request, or quantities by resource; `pod` holds those of the pod itself."""
+    """A CPU request, or quantities by resource; `pod` holds pod-level resources."""
     if not isinstance(pod, Mapping):
         return PodRequest(str(pod).strip())
     own = pod.get("pod", {})

@@ -564,7 +564,7 @@ def _installer_notes(kubelet: Kubelet, settings: Settings) -> list[str]:
 
 
 def _snap_notes(kubelet: Kubelet) -> list[str]:
-    """What takes the settings away from a snap that keeps its arguments once for each revision."""
+    """What removes the settings from a snap that keeps a copy of its arguments for each revision."""
     extra = kubelet.layout.extra_args
     if extra is None or extra.snap is None or not extra.file.startswith(f"{extra.snap.data}/"):
         return []

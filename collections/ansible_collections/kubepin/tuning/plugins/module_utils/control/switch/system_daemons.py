@@ -44,7 +44,7 @@ class Irqbalance:
 
     active: bool
     file: str | None
-    """The file of its environment; None if that is none of the known ones."""
+    """Its environment file; None if it is not one of the known files."""
     version: tuple[int, int] | None
 
 
@@ -69,14 +69,14 @@ class SystemDaemons:
     allowed: t.Mapping[str, CpuSet]
     """Unit -> AllowedCPUs=, empty if it is not restricted; empty if systemd does not know it."""
     effective: t.Mapping[str, CpuSet]
-    """Unit -> the CPUs on which its processes run; without those that have no control group with CPU sets."""
+    """Unit -> the CPUs on which its processes run; without units that have no cgroup with CPU sets."""
     affinities: t.Mapping[str, CpuSet]
     """Service -> CPUAffinity=."""
     irqbalance: Irqbalance | None
     irqs: tuple[Work, ...]
     kernel_threads: tuple[Work, ...]
     workqueues: CpuSet
-    """Where workqueues that are not bound to a CPU run; empty if unknown."""
+    """The CPUs of unbound workqueues; empty if unknown."""
 
     @classmethod
     def of(cls, facts: t.Mapping[str, t.Any]) -> SystemDaemons:
@@ -114,7 +114,7 @@ class DesiredDaemons:
     """What the operator asks for. None keeps the node's setting, and applies it to the CPUs that will be reserved."""
 
     found: SystemDaemons | None
-    """None if nothing is asked for, and the node has nothing of it."""
+    """None if nothing is requested, and the node has none of it."""
     slices: bool | None = None
     """Whether system daemons are confined to the reserved CPUs."""
     irqbalance: bool | None = None
@@ -193,7 +193,7 @@ def _unit_problems(found: SystemDaemons, now: Config) -> t.Iterator[Problem]:
 def _reservation_problems(
     found: SystemDaemons, topology: Topology, reserved: CpuSet, slices: bool
 ) -> t.Iterator[Problem]:
-    """systemd sets CPUAffinity= when it starts a service, which the kernel refuses if the control group has none of these
+    """systemd sets CPUAffinity= when it starts a service, which the kernel refuses if the cgroup has none of these
     CPUs (kernel/sched/syscalls.c, __sched_setaffinity): the service would not start."""
     isolated = reserved & topology.isolated
     if isolated:
@@ -314,11 +314,11 @@ def _examples(work: Work) -> str:
 
 
 def wants_daemons(params: t.Mapping[str, t.Any]) -> bool:
-    """Whether the arguments of kubelet_cpu_manager or node_check_info ask for anything of this."""
+    """Whether the arguments of kubelet_cpu_manager or node_check_info request any of this."""
     return params["system_slices"] is not None or params["irqbalance"] is not None
 
 
 def desired_daemons(params: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any] | None) -> DesiredDaemons:
-    """What the arguments ask for, on a node with these facts (None: nothing is asked for, or there)."""
+    """What the arguments ask for, on a node with these facts (None: nothing is requested, or present)."""
     found = SystemDaemons.of(facts) if facts else None
     return DesiredDaemons(found, params["system_slices"], params["irqbalance"])

@@ -59,8 +59,8 @@ DROP_IN_SUFFIX = ".conf"
 _SNAPS = {snap.service: snap for snap in SNAPS}
 
 SUPERVISING = {"k0sworker": "k0s", "k0scontroller": "k0s"}
-"""Service -> distribution, for those whose kubelet is a child of the service's process and gets a command line that is in
-no file (k0sproject/k0s@dff90ce: pkg/component/worker/kubelet.go, pkg/supervisor)."""
+"""Service -> distribution, for those whose kubelet is a child of the service's process and gets a command line that no
+file contains (k0sproject/k0s@dff90ce: pkg/component/worker/kubelet.go, pkg/supervisor)."""
 
 _INSTALLERS = {
     "kubespray": (KUBESPRAY_ENVIRONMENT, ""),
@@ -407,7 +407,7 @@ class _Reader:
             return [snap.program]
 
     def _child_command_line(self, unit: _Unit) -> t.List[str]:
-        """The command line of the kubelet that the service's process has started; one that does not run is a problem."""
+        """The command line of the kubelet that the service's process has started; a problem if none runs."""
         main_pid = unit.properties.get("MainPID", "0")
         for path in sorted(glob.glob(glob.escape(self._path("/proc")) + "/[0-9]*/stat")):
             pid = os.path.basename(os.path.dirname(path))

@@ -33,11 +33,11 @@ _IRQ_FILES = {
     "smp_affinity_list",
     "spurious",
 }
-"""Beside these, the folder of an interrupt has one for each device that uses it (kernel/irq/proc.c)."""
+"""Besides these files, the folder of an interrupt has a folder for each device that uses it (kernel/irq/proc.c)."""
 _KERNEL_THREAD, _FIXED = 0x00200000, 0x04000000
 """PF_KTHREAD and PF_NO_SETAFFINITY (include/linux/sched.h): whose CPUs cannot be changed."""
 _FLAGS_FIELD = 6
-"""Of /proc/PID/stat, counted from the state on."""
+"""The index in /proc/PID/stat, counted from the state on."""
 _ALLOWED = re.compile(r"^Cpus_allowed_list:\s*(\S+)$", re.MULTILINE)
 _SLICE_OF_UNITS = re.compile(r"(?:system|user)[-.]")
 """system.slice, user.slice, and those below them (systemd.slice(5))."""
@@ -47,9 +47,9 @@ _VERSION = re.compile(r"(\d+)\.(\d+)", re.ASCII)
 
 
 def read_system_daemons(run: Run, root: str = "/") -> Report:
-    """Everything that keeps system work on some CPUs, and what may run where.
+    """Everything that confines system work to some CPUs, and what may run where.
 
-    ``allowed`` and ``effective`` of a unit are null if systemd does not know AllowedCPUs=, or the unit has no control group
+    ``allowed`` and ``effective`` of a unit are null if systemd does not know AllowedCPUs=, or the unit has no cgroup
     with CPU sets. Interrupts and kernel threads are grouped by their CPUs, with some of their names. Kernel threads that are
     bound to their CPUs are left out.
 
@@ -83,7 +83,7 @@ def read_system_daemons(run: Run, root: str = "/") -> Report:
 
 
 def _show(run: Run, units: t.List[str], names: t.List[str]) -> t.List[t.Dict[str, str]]:
-    """Properties of units; those that systemd does not know are left out."""
+    """Properties of units; unknown ones are omitted."""
     properties = [argument for name in names for argument in ("-p", name)]
     _code, out, _err = run(["systemctl", "show", *units, *properties])
     blocks = out.split("\n\n")

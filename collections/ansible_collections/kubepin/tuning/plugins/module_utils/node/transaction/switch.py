@@ -251,7 +251,7 @@ class Switch:
         return outcome, undoing.remarks
 
     def _undo_files(self, record: SwitchRecord, before: t.Sequence[TextFile], undoing: Undoing) -> Outcome:
-        """Restore the kubelet first, which matters most; then have the system daemons follow their files, too."""
+        """Restore the kubelet first, which matters most; then apply the files of system daemons."""
         daemons = self._daemons(record)
         try:
             outcome = self._transaction.undo(before, record.before, undoing)

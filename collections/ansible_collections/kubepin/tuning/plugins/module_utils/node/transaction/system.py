@@ -240,7 +240,7 @@ class Node(Files):
             raise TuningError(problems.systemctl_failed(f"systemctl {verb} {self._service}", err))
 
     def allowed_cpus(self, unit: str) -> str:
-        """AllowedCPUs= of a unit as systemd has it; empty for none, or if systemd cannot be asked."""
+        """AllowedCPUs= of a unit according to systemd; empty if there is none, or systemd does not answer."""
         _code, out, _err = self._run(["systemctl", "show", unit, "-p", "AllowedCPUs"])
         return out.strip().partition("AllowedCPUs=")[2]
 

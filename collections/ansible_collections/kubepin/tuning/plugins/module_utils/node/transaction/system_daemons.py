@@ -121,7 +121,7 @@ class SystemDaemons:
         return True
 
     def _has(self, unit: str, wanted: CpuSet) -> bool:
-        """Whether the unit's processes have these CPUs (none: all of the machine); also if it has no processes."""
+        """Whether the unit's processes have these CPUs (none: all of the machine); true if it has no processes."""
         if not self._node.exists(f"{_CGROUP}/{unit}"):
             return True
         try:

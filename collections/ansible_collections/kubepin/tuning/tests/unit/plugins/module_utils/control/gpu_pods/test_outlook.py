@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which pods a switch would refuse on nodes for which none is planned."""
+"""Which pods kubelets would refuse after a switch, on nodes without a planned switch."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_they_are_confined_after_a_boot_too_and_then_nothing_is_to_do(node: Simu
 
 
 def test_a_unit_of_which_systemd_says_something_else_than_its_control_group_is_set_again(node: SimulatedNode) -> None:
-    """As a rollback that failed halfway leaves it: systemd would free the unit at the next occasion."""
+    """As a rollback that failed halfway leaves it: systemd would release the unit at the next opportunity."""
     record, _outcome = switch_on(node)[0].apply(PLAN)
     node.allowed_cpus_of["init.scope"] = ""
     SystemDaemons(node, [change.path for change in record.files]).follow()
