@@ -89,7 +89,7 @@ def test_what_the_kernel_does_not_tell_is_none() -> None:
 def test_the_sampler_sees_this_thread_work() -> None:
     sampler = Sampler(None)
     before = sampler.before()
-    end = time.process_time() + 0.05
+    end = time.process_time() + 0.06  # the kernel rounds its counters: a little more than what is asserted
     while time.process_time() < end:
         pass
     found = between(before, sampler.after())
