@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a command of Ansible and prints what came of it as JSON, for Molecule: codes of problems, and texts for people."""
+"""Runs a command of Ansible and prints its outcome as JSON, for Molecule: codes of problems, and texts for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def outcome(run: AnsibleRun) -> dict[str, Any]:
     """What a run that has ended found and said.
 
     `codes`: of all problems, sorted. `outcomes`: the last one of each host (docs/facts.md). `said`: the lines of messages
-    and failures. `recap`: as Ansible has it. `other`: output that is no event.
+    and failures. `recap`: the play recap. `other`: lines of output that are not events.
     """
     outcomes = {
         result.host: fact["outcome"]
