@@ -65,6 +65,8 @@ class StandIn:
     files: dict[str, File] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
+    began: threading.Event = field(default_factory=threading.Event)
+    """Set once the first byte of a program that trickles is on its way."""
     ended: threading.Event = field(default_factory=threading.Event)
     most_at_once: int = 0
     at_once: int = 0
@@ -135,6 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if here.ended.wait(0.05):
                     return
                 self.wfile.write(bytes([byte]))
+                here.began.set()
         else:
             with here.lock:
                 here.at_once += 1
@@ -172,8 +175,8 @@ def kubelet(tmp_path: Path) -> Program:
 
 
 def nothing_left(folder: Path) -> bool:
-    """Whether a folder has no program, whole or unfinished."""
-    return {path.name for path in folder.iterdir()} <= {ORIGINS}
+    """Whether a folder has no program, whole or unfinished, or is not even there."""
+    return not folder.exists() or {path.name for path in folder.iterdir()} <= {ORIGINS}
 
 
 def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
@@ -345,9 +348,16 @@ def test_a_slow_server_is_given_up(
 
 def test_a_stopped_run_ends_its_downloads(hosts: StandIn, shell: Shell, kubelet: Program) -> None:
     hosts.publish(kubelet, trickles=True)
-    threading.Timer(0.2, shell.stop).start()
+
+    def stop() -> None:
+        hosts.began.wait(120)
+        shell.stop()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
     with pytest.raises(download.Cancelled):
         Releases(shell, hosts.url).get([kubelet])
+    stopping.join()
     assert nothing_left(kubelet.output.parent)
 
 
