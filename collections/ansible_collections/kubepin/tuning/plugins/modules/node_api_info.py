@@ -362,11 +362,11 @@ node:
             - code: pod_without_controller
               subject: pod ml/tool
               finding: has no controller, so nothing would start it again
-              remedy: Delete it, allow its deletion with `force`, or leave the node out with --limit.
+              remedy: Delete it, allow its deletion with cpu_manager_drain_force: true, or leave the node out with --limit.
               waivable: false
               text: >-
                 pod ml/tool has no controller, so nothing would start it again.
-                Delete it, allow its deletion with `force`, or leave the node out with --limit.
+                Delete it, allow its deletion with cpu_manager_drain_force: true, or leave the node out with --limit.
         blocked:
           description: Every eviction that a disruption budget forbids now and may allow later, in the same form.
           type: list

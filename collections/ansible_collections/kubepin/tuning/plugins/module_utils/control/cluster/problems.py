@@ -16,7 +16,7 @@ def no_controller(pod: str) -> Problem:
         "pod_without_controller",
         f"pod {pod}",
         "has no controller, so nothing would start it again",
-        f"Delete it, allow its deletion with `force`, {_SKIP_NODE}",
+        f"Delete it, allow its deletion with cpu_manager_drain_force: true, {_SKIP_NODE}",
     )
 
 
@@ -25,7 +25,7 @@ def daemon_set_missing(pod: str, daemon_set: str) -> Problem:
         "pod_without_controller",
         f"pod {pod}",
         f"belongs to DaemonSet {daemon_set}, which does not exist, so nothing would start it again",
-        f"Delete it, allow its deletion with `force`, {_SKIP_NODE}",
+        f"Delete it, allow its deletion with cpu_manager_drain_force: true, {_SKIP_NODE}",
     )
 
 
@@ -34,7 +34,7 @@ def local_data(pod: str, volumes: Sequence[str]) -> Problem:
         "pod_local_data",
         f"pod {pod}",
         f"would lose the data of its emptyDir volume{'s' if len(volumes) != 1 else ''} {', '.join(volumes)}",
-        f"Save it and allow this with `delete_emptydir_data`, {_SKIP_NODE}",
+        f"Save it and allow this with cpu_manager_drain_delete_emptydir_data: true, {_SKIP_NODE}",
     )
 
 

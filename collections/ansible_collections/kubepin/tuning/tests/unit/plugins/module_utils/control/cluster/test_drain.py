@@ -69,7 +69,7 @@ UNREADY = (
 )
 BARE = (
     "pod ml/trainer-0 has no controller, so nothing would start it again. "
-    f"Delete it, allow its deletion with `force`, {END}"
+    f"Delete it, allow its deletion with cpu_manager_drain_force: true, {END}"
 )
 
 
@@ -88,7 +88,7 @@ BARE = (
             ["pod_without_controller"],
             [
                 "pod ml/trainer-0 belongs to DaemonSet gone, which does not exist, so nothing would start it again. "
-                f"Delete it, allow its deletion with `force`, {END}"
+                f"Delete it, allow its deletion with cpu_manager_drain_force: true, {END}"
             ],
             id="a pod of a DaemonSet that is gone",
         ),
@@ -100,7 +100,7 @@ BARE = (
             ["pod_local_data"],
             [
                 "pod ml/trainer-0 would lose the data of its emptyDir volume scratch. "
-                f"Save it and allow this with `delete_emptydir_data`, {END}"
+                f"Save it and allow this with cpu_manager_drain_delete_emptydir_data: true, {END}"
             ],
             id="an emptyDir",
         ),
@@ -119,7 +119,7 @@ BARE = (
             ["pod_local_data"],
             [
                 "pod ml/trainer-0 would lose the data of its emptyDir volumes a, b. "
-                f"Save it and allow this with `delete_emptydir_data`, {END}"
+                f"Save it and allow this with cpu_manager_drain_delete_emptydir_data: true, {END}"
             ],
             id="two emptyDirs and a hostPath",
         ),
@@ -250,7 +250,7 @@ BARE = (
             [
                 BARE,
                 "pod ml/trainer-0 would lose the data of its emptyDir volume scratch. "
-                f"Save it and allow this with `delete_emptydir_data`, {END}",
+                f"Save it and allow this with cpu_manager_drain_delete_emptydir_data: true, {END}",
                 f"{BLOCKED} (currently 1 healthy of 1 desired). Scale its owner up, relax the budget, {END}",
             ],
             id="everything at once",
