@@ -362,7 +362,7 @@ node:
             - code: pod_without_controller
               subject: pod ml/tool
               finding: has no controller, so nothing would start it again
-              remedy: Delete it, allow its deletion with cpu_manager_drain_force: true, or leave the node out with --limit.
+              remedy: "Delete it, allow its deletion with cpu_manager_drain_force: true, or leave the node out with --limit."
               waivable: false
               text: >-
                 pod ml/tool has no controller, so nothing would start it again.
