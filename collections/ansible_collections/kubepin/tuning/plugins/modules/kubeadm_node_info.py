@@ -26,6 +26,9 @@ options:
     default: []
   source:
     description: Where programs and images come from. Not checked if not given.
+  patches_directory:
+    description: The folder of kubeadm's patches that the upgrade is to use, checked if given.
+    type: path
   running_config:
     description:
       - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz). An action
@@ -128,8 +131,8 @@ kubeadm_node:
       elements: dict
       sample: [{paths: [/var/lib/kubepin], needed_mb: 500, free_mb: 60000}]
     problems:
-      description: The parts of the kubelet's setup that could not be read, and the files that an upgrade could not
-        replace. C(code) is for programs, C(text) for people.
+      description: The parts of the kubelet's setup that could not be read, the files that an upgrade could not
+        replace, and what is wrong with O(patches_directory). C(code) is for programs, C(text) for people.
       type: list
       elements: dict
     source_problems:
@@ -152,11 +155,15 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubead
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.packages import overwriting_warning
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.targets import upgrade_obstacles
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.targets import (
+    patches_problems,
+    upgrade_obstacles,
+)
 
 ARGUMENT_SPEC = {
     "versions": {"type": "list", "elements": "str", "default": []},
     "source": SOURCE,
+    "patches_directory": {"type": "path"},
     "running_config": {"type": "dict"},
 }
 
@@ -168,7 +175,10 @@ def main() -> None:
     try:
         read = read_node(runner(module.run_command), source, module.params["versions"])
         command_line, by_packages = read["kubelet"]["configured_command_line"], bool(source and source.packages)
-        read["obstacles"] = to_dicts(upgrade_obstacles(Files(), command_line, by_packages))
+        obstacles = upgrade_obstacles(Files(), command_line, by_packages)
+        directory = module.params["patches_directory"]
+        unusable = patches_problems(directory, module.params["versions"]) if directory else []
+        read["obstacles"] = to_dicts([*obstacles, *unusable])
     except TuningError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     overwrites = module.params["versions"] and source and not source.packages

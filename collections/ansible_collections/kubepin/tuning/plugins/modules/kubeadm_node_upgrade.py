@@ -49,6 +49,11 @@ options:
     type: list
     elements: str
     default: []
+  patches_directory:
+    description:
+      - A folder on the node with patches, which kubeadm applies to what it writes (C(--patches)).
+      - Without it, C(kubeadm upgrade) loses what C(kubeadm init --patches) or C(kubeadm join --patches) had changed.
+    type: path
   kubelet:
     description: The kubelet's settings, and the state and endpoint that follow from them. The action plugin sets it.
     type: dict
@@ -146,7 +151,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, KubeletState
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
-from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import NodeUpgrade
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.node_steps import (
+    KubeadmOptions,
+    NodeUpgrade,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import SOURCE, Source
 
 ARGUMENT_SPEC: t.Dict[str, t.Any] = {
@@ -155,6 +163,7 @@ ARGUMENT_SPEC: t.Dict[str, t.Any] = {
     "source": {**SOURCE, "required": True},
     "control_plane": {"type": "bool", "default": False},
     "ignore_preflight_errors": {"type": "list", "elements": "str", "default": []},
+    "patches_directory": {"type": "path"},
     "kubelet": {"type": "dict"},
     # no_log keeps texts of files, which may hold credentials, from the node's system log
     "files": {"type": "json", "no_log": True, "default": "[]"},
@@ -172,10 +181,9 @@ def run_step(upgrade: NodeUpgrade, params: t.Mapping[str, t.Any]) -> t.Dict[str,
         kept = upgrade.back_up(KubeletState.from_dict(params["kubelet"]))
         fetched = upgrade.prepare(params["control_plane"])
         return {**kept, **fetched, "changed": kept["changed"] or fetched["changed"]}
-    if step == "apply":
-        return upgrade.apply(params["ignore_preflight_errors"], files)
-    if step == "configure":
-        return upgrade.configure(params["ignore_preflight_errors"], files)
+    if step in ("apply", "configure"):
+        options = KubeadmOptions(params["ignore_preflight_errors"], params["patches_directory"])
+        return upgrade.apply(options, files) if step == "apply" else upgrade.configure(options, files)
     if step == "settings":
         upgrade.write(files)
         return {"changed": bool(files)}

@@ -373,8 +373,8 @@ class Hop:
     def prepare(self, control_plane: bool) -> dict[str, Any]:
         return self._upgrade.prepare(control_plane)
 
-    def configure(self, ignored: list[str]) -> dict[str, Any]:
-        return self._step("configure", ignore_preflight_errors=ignored)
+    def configure(self, ignored: list[str], patches_directory: str | None = None) -> dict[str, Any]:
+        return self._step("configure", ignore_preflight_errors=ignored, patches_directory=patches_directory)
 
     def switch_kubelet(self) -> dict[str, Any]:
         return self._step("kubelet")

@@ -88,6 +88,22 @@ _DRAFT = "new"
 """The name of the drafts that replace files under the stopped kubelet."""
 
 
+class KubeadmOptions(t.NamedTuple):
+    """What the operator gives to `kubeadm upgrade`."""
+
+    ignore_preflight_errors: t.Sequence[str] = ()
+    patches_directory: t.Optional[str] = None
+
+    def arguments(self) -> t.List[str]:
+        """As kubeadm takes them."""
+        arguments = []
+        if self.ignore_preflight_errors:
+            arguments.append(f"--ignore-preflight-errors={','.join(self.ignore_preflight_errors)}")
+        if self.patches_directory:
+            arguments.append(f"--patches={self.patches_directory}")
+        return arguments
+
+
 class NodeUpgrade:
     """The upgrade of one machine to one version. Backups of everything that it replaces are in `folder`."""
 
@@ -270,17 +286,15 @@ class NodeUpgrade:
 
     # kubeadm
 
-    def apply(self, ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]) -> Data:
+    def apply(self, options: KubeadmOptions, pins: t.Sequence[FileChange]) -> Data:
         """`kubeadm upgrade apply` on the first control plane node."""
-        return self._kubeadm(["apply", f"v{self.version}", "--yes"], ignore_preflight_errors, pins)
+        return self._kubeadm(["apply", f"v{self.version}", "--yes"], options, pins)
 
-    def configure(self, ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]) -> Data:
+    def configure(self, options: KubeadmOptions, pins: t.Sequence[FileChange]) -> Data:
         """`kubeadm upgrade node`: further control plane nodes and workers."""
-        return self._kubeadm(["node"], ignore_preflight_errors, pins)
+        return self._kubeadm(["node"], options, pins)
 
-    def _kubeadm(
-        self, arguments: t.List[str], ignore_preflight_errors: t.Sequence[str], pins: t.Sequence[FileChange]
-    ) -> Data:
+    def _kubeadm(self, arguments: t.List[str], options: KubeadmOptions, pins: t.Sequence[FileChange]) -> Data:
         """Run kubeadm.
 
         :param pins: put the settings where kubeadm does not write. They come first: a kubelet that starts when kubeadm
@@ -292,9 +306,8 @@ class NodeUpgrade:
             with _room_for(entry.path):
                 entry.update(status=BEGUN)
         self._write(entry, pins)
-        command = [f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm"), "upgrade", *arguments]
-        if ignore_preflight_errors:
-            command.append(f"--ignore-preflight-errors={','.join(ignore_preflight_errors)}")
+        program = f"{self._staged}/kubeadm" if self._packages else program_path("kubeadm")
+        command = [program, "upgrade", *arguments, *options.arguments()]
         code, output, errors = self._run(command)
         if code != 0:
             raise TuningError(

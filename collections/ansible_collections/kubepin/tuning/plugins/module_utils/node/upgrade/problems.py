@@ -235,6 +235,25 @@ def kubelet_file_not_writable(path: str, reason: str) -> Problem:
     return Problem("file_not_writable", path, f"cannot be written: {reason}", f"{_MAKE_ROOM} {_KUBELET_UNTOUCHED}")
 
 
+def no_patches_directory(path: str) -> Problem:
+    return Problem(
+        "patches_directory_missing",
+        f"the folder of kubeadm's patches {path}",
+        "is not on this node",
+        "Put it there, or correct kubeadm_upgrade_patches_directory.",
+    )
+
+
+def patches_unknown(version: str, since: str) -> Problem:
+    """:param since: the first minor whose kubeadm has --patches"""
+    return Problem(
+        "patches_unknown",
+        f"kubeadm {version}",
+        f"has no --patches, which comes with {since}",
+        f"Leave kubeadm_upgrade_patches_directory unset up to {since}, and set it in a second run.",
+    )
+
+
 def no_etcd_snapshot(url: str, reason: str) -> Problem:
     return Problem(
         "etcd_snapshot_failed",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that an upgrade replaces on a node, and whether they can be replaced."""
+"""What an upgrade needs on a node: files that can be replaced, and patches that kubeadm can use."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import parse_version
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubeadm import FLAGS_FILE, program_path
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.readers.kubelet import EXTRA_ARGS_FILES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.upgrade.source import PROGRAMS
+
+_PATCHES_SINCE = 22
+"""The first minor version of 1.x whose kubeadm has --patches (kubernetes/kubernetes:
+cmd/kubeadm/app/cmd/options/constant.go)."""
 
 
 def upgrade_obstacles(files: Files, command_line: t.Sequence[str], packaged: bool) -> t.List[Problem]:
@@ -27,3 +33,13 @@ def upgrade_obstacles(files: Files, command_line: t.Sequence[str], packaged: boo
         if path and os.path.lexists(path):
             found += files.obstacles(path)
     return list(dict.fromkeys(found))
+
+
+def patches_problems(directory: str, versions: t.Sequence[str]) -> t.List[Problem]:
+    """What keeps `kubeadm upgrade --patches` from working; reads only.
+
+    :param versions: those to upgrade to, whose kubeadm reads the patches
+    """
+    found = [] if os.path.isdir(directory) else [problems.no_patches_directory(directory)]
+    too_old = [version for version in versions if parse_version(version).minor < _PATCHES_SINCE]
+    return [*found, *(problems.patches_unknown(version, f"1.{_PATCHES_SINCE}") for version in too_old)]
