@@ -29,6 +29,7 @@ options:
   patches_directory:
     description: The folder of kubeadm's patches that the upgrade is to use, checked if given.
     type: path
+    version_added: 1.1.0
   running_config:
     description:
       - The configuration that the kubelet runs with, as RV(kubepin.tuning.node_api_info#module:node.configz). An action

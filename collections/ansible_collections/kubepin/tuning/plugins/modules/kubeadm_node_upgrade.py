@@ -54,6 +54,7 @@ options:
       - A folder on the node with patches, which kubeadm applies to what it writes (C(--patches)).
       - Without it, C(kubeadm upgrade) loses what C(kubeadm init --patches) or C(kubeadm join --patches) had changed.
     type: path
+    version_added: 1.1.0
   kubelet:
     description: The kubelet's settings, and the state and endpoint that follow from them. The action plugin sets it.
     type: dict

@@ -59,6 +59,8 @@ class Machine:
         self.restart_at: float | None = None
         """When systemd starts a kubelet anew that was ended by a signal."""
         self.guards: list[str] = []
+        self.kubeadm_runs: list[list[str]] = []
+        """The arguments of each `kubeadm upgrade`."""
         self.forks = 0
         self.cannot_fork: Callable[[int], int | None] = lambda _number: None
         """Number of a command of the module, from 1 -> the error with which it is not started."""
@@ -174,6 +176,7 @@ class Machine:
         if name == "exe":
             return 0, f"Kubernetes v{self.running}\n", ""
         if name == "kubeadm" and argv[1] == "upgrade":
+            self.kubeadm_runs.append(argv[1:])
             return self._kubeadm()
         if name in PROGRAMS:
             version = self._version(argv[0])

@@ -49,6 +49,24 @@ def test_a_source_that_lacks_the_version_is_a_problem_of_the_source(machine: Mac
     assert f"{machine.root}/nowhere/{NEW}" in problem["subject"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "versions", "codes"),
+    [
+        ("etc", [NEW], []),
+        ("etc", [OLD, NEW], ["patches_unknown"]),
+        ("nowhere", [NEW], ["patches_directory_missing"]),
+        ("nowhere", [OLD, NEW], ["patches_directory_missing", "patches_unknown"]),
+        (None, [OLD, NEW], []),
+    ],
+)
+def test_patches_that_kubeadm_could_not_use_are_problems(
+    machine: Machine, plan: Run, folder: str | None, versions: list[str], codes: list[str]
+) -> None:
+    options = {"patches_directory": f"{machine.root}/{folder}"} if folder else {}
+    problems = plan("kubeadm_node_info", versions=versions, **options)["kubeadm_node"]["problems"]
+    assert [problem["code"] for problem in problems] == codes
+
+
 def test_without_a_source_nothing_of_it_is_checked(machine: Machine, plan: Run) -> None:
     assert plan("kubeadm_node_info", versions=[NEW])["kubeadm_node"]["source_problems"] == []
 

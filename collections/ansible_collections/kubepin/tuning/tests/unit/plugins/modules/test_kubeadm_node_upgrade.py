@@ -67,6 +67,26 @@ def test_the_steps_of_a_worker_end_with_the_new_kubelet_and_its_tuning(machine: 
     assert switched["verified"]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("configure", {}, ["upgrade", "node"]),
+        ("configure", {"patches_directory": "/etc/p"}, ["upgrade", "node", "--patches=/etc/p"]),
+        (
+            "apply",
+            {"patches_directory": "/etc/p", "ignore_preflight_errors": ["Swap", "Mem"]},
+            ["upgrade", "apply", f"v{NEW}", "--yes", "--ignore-preflight-errors=Swap,Mem", "--patches=/etc/p"],
+        ),
+    ],
+)
+def test_kubeadm_gets_what_the_operator_gave_for_it(
+    machine: Machine, step: Run, name: str, options: Result, expected: list[str]
+) -> None:
+    step("prepare")
+    step(name, **options)
+    assert machine.kubeadm_runs == [expected]
+
+
 @pytest.mark.parametrize("name", ["prepare", "kubelet"])
 def test_a_step_that_was_done_changes_nothing(step: Run, name: str) -> None:
     for done in ("prepare", "configure", "kubelet"):
