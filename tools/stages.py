@@ -86,11 +86,18 @@ def thorough(stage: Stage) -> Stage:
 UNIT, COMPONENT = marked_tests("unit", "not component"), marked_tests("component", "component", *COMPONENT_TESTS)
 
 
+def build(version: str) -> Stage:
+    """A release in the cache."""
+    return Stage(
+        f"Kubernetes {version}: build", (*IN_BACKGROUND, "python3", "-m", "sandbox", "build", "--k8s", version)
+    )
+
+
 def conformance(version: str, configurations: int, sequences: int, *options: str) -> tuple[Stage, ...]:
     """kubepin's decisions against a real kubelet."""
     program = (*IN_BACKGROUND, "python", "-m", "tests.conformance")
     return (
-        Stage(f"Kubernetes {version}: build", (*IN_BACKGROUND, "python3", "-m", "sandbox", "build", "--k8s", version)),
+        build(version),
         Stage(
             f"conformance: {configurations} random configurations on kubelet {version}",
             (*program, "config", "--k8s", version, "--cases", str(configurations)),
@@ -125,6 +132,18 @@ def machine_lane(*names: str, options: tuple[str, ...] = ()) -> Lane:
     """Molecule scenarios on a virtual machine: a kernel of its own, cgroup v2, the systemd cgroup driver, NUMA nodes."""
     stages = cluster("virtual", NEW, *scenarios("virtual", NEW, *names, options=options), workers=0, machines=1)
     return Lane("virtual", stages, needs_engine=True, needs_machines=True)
+
+
+def upgraded_machine() -> tuple[Stage, ...]:
+    """A machine goes to the newest release tuned; there it is rolled back and tuned again.
+
+    The newest release is built before the machine is made, since its disk of later releases is written then.
+    """
+    name = "virtual-upgrade"
+    program = ("env", f"KUBEPIN_MOLECULE_TARGET={NEWEST}", "tools/scenario")
+    upgrade = Stage(f"{name}: molecule upgrade to {NEWEST}", (*program, name, NEW, "upgrade"), required=True)
+    there = scenarios(name, NEWEST, "tune_gpu_nodes")
+    return (build(NEWEST), *cluster(name, NEW, upgrade, *there, workers=0, machines=1))
 
 
 def check() -> tuple[Lane, ...]:
@@ -176,6 +195,7 @@ def everything() -> tuple[Lane, ...]:
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
     drop_in, flags, _, checks, few_decisions = test()
+    machines = machine_lane("tune_gpu_nodes", "rollback", "failed_switch", "audit", "enforce")
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     # kubespray is the last: its worker stays in that layout
     on_new = cluster(
@@ -186,7 +206,7 @@ def everything() -> tuple[Lane, ...]:
     return (
         replace(drop_in, stages=(*on_new, *on_three, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        machine_lane("tune_gpu_nodes", "rollback", "failed_switch", "audit", "enforce"),
+        replace(machines, stages=(*machines.stages, *upgraded_machine())),
         replace(checks, stages=(*tests, SANITY, CORES, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )

@@ -14,4 +14,5 @@ class ActionModule(DecodingAction):
 
     def decode(self, read: Result, params: Result) -> Result:
         by_packages = bool((params["source"] or {}).get("packages"))
-        return {"kubeadm_node": node_facts(read, by_packages, params["running_config"])}
+        facts = node_facts(read, by_packages, params["running_config"], params["patches_directory"])
+        return {"kubeadm_node": facts}

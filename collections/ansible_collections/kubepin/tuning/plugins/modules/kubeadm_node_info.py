@@ -100,6 +100,13 @@ kubeadm_node:
       description: The feature gates that the kubelet's configuration and flags set.
       type: dict
       sample: {MemoryManager: true}
+    config_file:
+      description: The fields that the kubelet's configuration file sets, without C(staticPodURLHeader).
+      type: dict
+      sample: {cgroupDriver: systemd, maxPods: 250}
+    patches_directory:
+      description: As given; null if it was not.
+      type: str
     event_record_qps:
       description: The kubelet's C(eventRecordQPS) as configured; null if it is not.
       type: int

@@ -41,7 +41,8 @@ _AMOUNTS = (
     "systemReserved",
 )
 """Fields of texts in which the kubelet reads quantities or durations."""
-_SECRET = ("staticPodURLHeader", "--manifest-url-header")
+SECRET_FIELDS = ("staticPodURLHeader",)
+_SECRET = (*SECRET_FIELDS, "--manifest-url-header")
 _MASK = "********"
 _LONGEST = 120
 """Characters of a value that a difference shows."""

@@ -73,6 +73,7 @@ class UpgradeApi(KubernetesApi):
         leaving = {name: [f"{pod['namespace']}/{pod['name']}" for pod in d["evicted"]] for name, d in drains.items()}
         return {
             "kubelet_configs": {name: _fields(text) for name, text in config_maps.items()},
+            "kubelet_fields": {name: _whole(text) for name, text in config_maps.items()},
             "kubelet_gates": {name: sorted(_mapping(text, "featureGates")) for name, text in config_maps.items()},
             "deprecated_requests": self._deprecated_requests(),
             "old_objects": [entry for api in REMOVED if api.minor in minors for entry in self._old_objects(api)],
@@ -172,12 +173,17 @@ def component_arguments(text: str) -> dict[str, dict[str, str]]:
 
 def _mapping(text: str, field: str) -> dict[str, t.Any]:
     """A mapping in a YAML configuration; empty if it is not there or cannot be read."""
+    value = _whole(text).get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(text: str) -> dict[str, t.Any]:
+    """A YAML configuration; empty if it cannot be read."""
     try:
         whole = parse_yaml_text(text).value
     except YamlError:
         return {}
-    value = whole.get(field) if isinstance(whole, dict) else None
-    return value if isinstance(value, dict) else {}
+    return whole if isinstance(whole, dict) else {}
 
 
 def _tag(image: str) -> str:

@@ -19,7 +19,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kub
     control_groups,
     decode_kubelet,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import differences
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import (
+    SECRET_FIELDS,
+    differences,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.static_pods import api_references
 
@@ -34,12 +37,18 @@ _IMAGES_MB = 1000
 """The control plane's images of one version, unpacked."""
 
 
-def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config | None = None) -> Facts:
+def node_facts(
+    read: t.Mapping[str, t.Any],
+    by_packages: bool,
+    running: Config | None = None,
+    patches_directory: str | None = None,
+) -> Facts:
     """The facts that the module kubeadm_node_info documents.
 
     :param read: as `read_node` returns it, with `obstacles`: the problems of files that cannot be replaced
     :param by_packages: whether the upgrade installs packages
     :param running: the configuration that the kubelet runs with, as /configz says; None if unknown
+    :param patches_directory: the folder of kubeadm's patches that the upgrade is to use; None if none was named
     """
     kubelet = decode_kubelet(read["kubelet"])
     # an interrupted upgrade drained the node before it changed unit files, and this run completes it
@@ -63,10 +72,14 @@ def node_facts(read: t.Mapping[str, t.Any], by_packages: bool, running: Config |
         "runtime": container_runtime(kubelet, read["programs"]),
         "cgroup": control_groups(kubelet),
         "feature_gates": kubelet.effective["featureGates"],
+        "config_file": {
+            name: value for name, value in (kubelet.layout.config or {}).items() if name not in SECRET_FIELDS
+        },
         "event_record_qps": kubelet.configured.get("eventRecordQPS"),
         "static_pod_references": {
             path: references for path, text in read["static_pods"].items() if (references := api_references(text))
         },
+        "patches_directory": patches_directory,
         "tuning": {name: kubelet.effective[name] for name in MANAGED},
         "tuning_sources": {name: kubelet.sources[name] for name in MANAGED},
         # kubeadm has rewritten the files for a kubelet that is yet to be started, and those of before were compared

@@ -336,6 +336,14 @@ def events_unlimited(node: str) -> str:
     )
 
 
+def config_overwritten(node: str, config_map: str, fields: Sequence[str]) -> str:
+    return (
+        f"the configuration file of the kubelet of {node} differs from ConfigMap kube-system/{config_map} in {', '.join(fields)}: "
+        "kubeadm will write the ConfigMap's values. To keep those of patches, name the patches' folder in "
+        "kubeadm_upgrade_patches_directory"
+    )
+
+
 def drain(node: str, problem: Problem) -> Problem:
     remedy = _DRAIN_REMEDIES.get(problem.code, problem.remedy)
     return _problem("drain", node, f"cannot be drained: {problem.subject} {problem.finding}", remedy)

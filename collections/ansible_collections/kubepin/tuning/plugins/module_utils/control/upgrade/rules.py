@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.upgrade.flags import WITHOUT_EFFECT, flag_names
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import Version, parse_version
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.decode import ROOT
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.fields import FIELDS
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.running import Difference, same
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import MANAGED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_apis import sort_requests
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.removed_settings import (
@@ -39,6 +42,24 @@ _REGISTRY_MOVED = {20: 99, 21: 99, 22: 17, 23: 15, 24: 9}
 _EVENTS_UNLIMITED_SINCE = 37
 """The first minor version of 1.x in which `eventRecordQPS: 0` means no limit; before, it means client-go's default
 (kubernetes/kubernetes#117119)."""
+
+
+_OF_THE_NODE = ("containerRuntimeEndpoint", "resolvConf")
+"""Fields that kubeadm writes for each node (kubernetes/kubernetes: cmd/kubeadm/app/componentconfigs/kubelet.go Mutate, and
+cmd/kubeadm/app/phases/kubelet/config.go WriteInstanceConfigToDisk)."""
+_SET_BY_KUBEADM = (
+    "authentication",
+    "authorization",
+    "cgroupDriver",
+    "clusterDNS",
+    "clusterDomain",
+    "healthzBindAddress",
+    "healthzPort",
+    "rotateCertificates",
+    "staticPodPath",
+)
+"""Fields that kubeadm sets if the ConfigMap does not (kubernetes/kubernetes: cmd/kubeadm/app/componentconfigs/kubelet.go
+Default)."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +183,39 @@ def notes(context: UpgradeContext) -> list[str]:
         for _host, node, facts in _facts(context)
         if context.crosses(_EVENTS_UNLIMITED_SINCE) and facts["event_record_qps"] == 0
     ]
-    return [*requests, *context.cluster["preemptions"], *marks, *evictions, *unread, *events]
+    return [
+        *requests,
+        *context.cluster["preemptions"],
+        *marks,
+        *evictions,
+        *unread,
+        *events,
+        *_overwritten(context),
+    ]
+
+
+def _overwritten(context: UpgradeContext) -> Iterator[str]:
+    """The settings of single nodes that kubeadm replaces: it writes the ConfigMap, changed by patches, over a node's file
+    (kubernetes/kubernetes: cmd/kubeadm/app/phases/kubelet/config.go WriteConfigToDisk)."""
+    versioned = f"kubelet-config-1.{parse_version(context.cluster['api_server']).minor}"  # before 1.24
+    name = versioned if versioned in context.cluster["kubelet_fields"] else "kubelet-config"
+    shared = context.cluster["kubelet_fields"].get(name)
+    if not shared:
+        return
+    for _host, node, facts in _facts(context):
+        if facts["patches_directory"] is None and _is_restarted(context, node):
+            fields = [
+                field for field, value in sorted(facts["config_file"].items()) if _is_replaced(field, value, shared)
+            ]
+            if fields:
+                yield problems.config_overwritten(node, name, fields)
+
+
+def _is_replaced(field: str, value: object, shared: Data) -> bool:
+    """Whether the ConfigMap *shared* has another value of a field than a node. Managed settings are kept anyway."""
+    if field in (*MANAGED, *_OF_THE_NODE) or field not in FIELDS[ROOT]:
+        return False
+    return (field in shared or field not in _SET_BY_KUBEADM) and not same(field, value, shared.get(field))
 
 
 def _resource(request: Mapping[str, str]) -> str:

@@ -77,6 +77,16 @@ def test_what_the_running_kubelet_has_otherwise_is_compared_on_the_control_node(
     assert [difference["name"] for difference in facts["differences"]] == ["reservedSystemCPUs"]
 
 
+def test_what_the_configuration_file_sets_is_read_without_its_secret(machine: Machine, plan: Run) -> None:
+    secret = "staticPodURLHeader:\n  Authorization: [secret]\n"
+    machine.write(
+        "/var/lib/kubelet/config.yaml", machine.text("/var/lib/kubelet/config.yaml") + "maxPods: 250\n" + secret
+    )
+    facts = plan("kubeadm_node_info", patches_directory=f"{machine.root}/etc")["kubeadm_node"]
+    assert (facts["config_file"]["maxPods"], facts["patches_directory"]) == (250, f"{machine.root}/etc")
+    assert "secret" not in str(facts)
+
+
 def test_two_sources_are_refused(machine: Machine, plan: Run) -> None:
     result = plan("kubeadm_node_info", source={"binaries": "/b", "packages": {"url": "http://packages"}})
     assert result["failed"] is True

@@ -240,6 +240,56 @@ def test_events_without_a_limit_are_a_note(cluster: Cluster) -> None:
     assert [note for note in cluster.plan().notes if "eventRecordQPS: 0" in note and W1 in note]
 
 
+def overwritten(cluster: Cluster) -> list[str]:
+    """The notes on settings of single nodes that kubeadm replaces."""
+    return [note for note in cluster.plan().notes if "kubeadm_upgrade_patches_directory" in note]
+
+
+def test_settings_of_a_node_that_kubeadm_replaces_are_a_note(cluster: Cluster) -> None:
+    shared = {
+        "cgroupDriver": "cgroupfs",
+        "evictionHard": {"nodefs.available": "0%"},
+        "maxPods": 110,
+        "resolvConf": "/run/a",
+    }
+    cluster.api["kubelet_fields"] = {"kubelet-config-1.20": shared, "kubelet-config": {}}
+    own = {
+        **shared,
+        "evictionHard": {"nodefs.available": "0%", "memory.available": "100Mi"},
+        "podPidsLimit": 4096,
+        "resolvConf": "/run/b",  # kubeadm's own, like clusterDNS
+        "clusterDNS": ["10.96.0.10"],
+        "cpuManagerPolicy": "static",  # kept in any case
+    }
+    cluster.hosts[W1]["facts"]["config_file"] = own
+    cluster.hosts[W2]["facts"]["config_file"] = shared
+    (note,) = overwritten(cluster)
+    assert W1 in note
+    assert "kube-system/kubelet-config-1.20 in evictionHard, podPidsLimit:" in note
+    cluster.hosts[W1]["facts"]["patches_directory"] = "/etc/patches"
+    assert overwritten(cluster) == []
+
+
+def test_a_node_that_has_the_version_keeps_its_settings(cluster: Cluster) -> None:
+    cluster.api["kubelet_fields"] = {"kubelet-config": {"maxPods": 110}}
+    for host in (W1, W2):
+        cluster.hosts[host]["facts"]["config_file"] = {"maxPods": 250}
+    cluster.control_plane_at("1.21.14")
+    cluster.kubelets_at("1.21.14", CP, W1)
+    cluster.request["target"] = "1.21.14"
+    (note,) = overwritten(cluster)
+    assert W2 in note
+
+
+def test_settings_spelt_otherwise_are_the_same(cluster: Cluster) -> None:
+    cluster.api["kubelet_fields"] = {"kubelet-config": {"streamingConnectionIdleTimeout": "4h", "memorySwap": {}}}
+    cluster.hosts[W1]["facts"]["config_file"] = {
+        "streamingConnectionIdleTimeout": "4h0m0s",
+        "evictionPressureTransitionPeriod": "0s",
+    }
+    assert overwritten(cluster) == []
+
+
 def test_frozen_registry_blocks_until_accepted(cluster: Cluster) -> None:
     cluster.request["images_from_registry"] = True
     assert cluster.problems() == [("image_repository", CLUSTER)]
