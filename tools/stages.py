@@ -143,7 +143,8 @@ def upgraded_machine() -> tuple[Stage, ...]:
     program = ("env", f"KUBEPIN_MOLECULE_TARGET={NEWEST}", "tools/scenario")
     upgrade = Stage(f"{name}: molecule upgrade to {NEWEST}", (*program, name, NEW, "upgrade"), required=True)
     there = scenarios(name, NEWEST, "tune_gpu_nodes")
-    return (build(NEWEST), *cluster(name, NEW, upgrade, *there, workers=0, machines=1))
+    built = replace(build(NEWEST), name=f"{name}: Kubernetes {NEWEST}")
+    return (built, *cluster(name, NEW, upgrade, *there, workers=0, machines=1))
 
 
 def check() -> tuple[Lane, ...]:
