@@ -28,7 +28,7 @@ TREES = (
 VERBS = ("stop", "start", "reset-failed")
 SERVICE = "kubelet"
 HOLD_SECONDS = 240
-EVENTS = ("open", "os.link", "os.rename", "os.remove", "subprocess.Popen")
+EVENTS = ("open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "subprocess.Popen")
 
 
 def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
@@ -47,6 +47,8 @@ def name_of(event: str, arguments: tuple[Any, ...]) -> str | None:
         and not os.path.basename(arguments[0]).startswith(".")
     ):
         return f"remove {arguments[0]}"
+    if event in ("os.mkdir", "os.rmdir") and str(arguments[0]).startswith(TREES):
+        return f"{event[3:]} {arguments[0]}"
     if event == "subprocess.Popen":
         command = [os.fsdecode(word) for word in arguments[1]]
         if os.path.basename(command[0]) == "systemctl" and command[1] in VERBS and command[-1] == SERVICE:

@@ -52,8 +52,6 @@ find /etc /usr/local /opt /root /var/lib/kubelet -xdev \\( -path /var/lib/kubele
   -o -path /var/lib/kubelet/pod-resources -o -path /root/.ansible -o -name '*_pods_state' \\) -prune \\
   -o \\( -type f -exec sha256sum {} + , -printf '%M %U:%G %p %l\\n' \\) | LC_ALL=C sort
 """
-EMPTY_FOLDER = " /etc/kubernetes/kubelet.conf.d "
-"""The kubelet's drop-in folder, which a first switch makes: it stays, empty, until kubepin is uninstalled."""
 LIST_GPUS = """
 for device in /sys/bus/pci/devices/*; do
   [ "$(cat "$device/vendor")" != 0x10de ] || echo "${device##*/} $(cat "$device/numa_node")"
@@ -224,7 +222,7 @@ class ProfileLab(MachineLab):
             self.delete(*(f"{NAME}-{number}" for number in range(1, len(PODS[profile]) + 1)))
         started = time.monotonic()
         run = self.succeed("rollback-gpu-nodes.yml")
-        changed = sorted(line for line in before ^ self.files() if EMPTY_FOLDER not in line)
+        changed = sorted(before ^ self.files())
         expect(not changed, f"after the rollback, files differ from those before the switch: {changed}")
         self.note(
             f"{profile}: rollback", started, f"{verdict(run, self.machine.name)}; {len(before)} lines, no file differs"

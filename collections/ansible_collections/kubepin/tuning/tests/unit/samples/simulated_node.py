@@ -6,9 +6,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import PurePosixPath
 from typing import Callable, NoReturn
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_path
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import HOME
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import (
     DROP_INS,
@@ -17,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import NEW, draft_path, is_draft
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import SWITCHES
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
@@ -24,6 +28,8 @@ OLD = "KUBELET_EXTRA_ARGS=\n"
 _FIRST_PID = 5_000_000
 """Above every pid_max, so that /proc of this machine has nothing of it."""
 IRQBALANCE_PID = _FIRST_PID - 1
+_EARLIER = ("/etc/kubernetes/admin.conf", "/etc/systemd/system/kubelet.service", f"{HOME}/lock", f"{SWITCHES}/1.json")
+"""Files whose folders are there from the beginning."""
 _RESTART_SECONDS = 10
 """The RestartSec of kubeadm's unit."""
 
@@ -46,6 +52,7 @@ class SimulatedNode(Node):
     def __init__(self) -> None:
         super().__init__(runner(self._run_command, self.sleep, self.monotonic))
         self.files: dict[str, str] = {ENV: OLD, STATE: state_of("none")}
+        self.folders = {str(parent) for path in (*self.files, *_EARLIER) for parent in PurePosixPath(path).parents}
         self.running = True
         self.starts = 1
         self.boots = 1
@@ -119,12 +126,23 @@ class SimulatedNode(Node):
         return path in self.files
 
     def remove_empty_folders(self, directory: str) -> None:
-        """Folders are not simulated."""
+        """Of kubepin's own: they are not simulated."""
+
+    def remove_folder(self, path: str) -> None:
+        if path in self.folders and not any(PurePosixPath(path) in PurePosixPath(file).parents for file in self.files):
+            self._step(f"rmdir {path}")
+            self.folders.remove(path)
+
+    def missing_folders(self, path: str) -> list[str]:
+        return [folder for parent in PurePosixPath(path).parents if (folder := str(parent)) not in self.folders]
 
     def obstacles(self, path: str, removes: bool = False) -> list[Problem]:
         return self.problems.get(path, [])
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
+        for folder in reversed(self.missing_folders(path)):
+            self._step(f"mkdir {folder}")
+            self.folders.add(folder)
         self._step(f"write {path}")
         if self.full(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -234,6 +252,10 @@ class SimulatedNode(Node):
         self.running, self._restart_at = False, None
         if self.fails_with and self.policy == self.fails_under:
             self.log.append(self.fails_with)
+            return
+        config_dir = flag_path(["kubelet", *self.files.get(ENV, "").partition("=")[2].split()], "config-dir")
+        if config_dir is not None and config_dir not in self.folders:
+            self.log.append(f"failed to walk through kubelet dropin directory {config_dir!r}")
             return
         if STATE in self.files and json.loads(self.files[STATE])["policyName"] != self.policy:
             self.log.append(f'configured policy "{self.policy}" differs from state checkpoint policy')

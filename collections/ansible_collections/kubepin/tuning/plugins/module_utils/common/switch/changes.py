@@ -117,6 +117,10 @@ class Changes:
     kubelet_version: t.Optional[str]
     undoes: t.Optional[str] = None
     """The id of the switch that these changes roll back."""
+    config_dir: t.Optional[str] = None
+    """The drop-in directory that the kubelet already has: no undo removes it, even if it is missing now."""
+    folders: t.Sequence[str] = ()
+    """Folders that a switch made, the deepest first: they are removed after the files, if they are empty."""
 
     def to_dict(self) -> t.Dict[str, t.Any]:
         """The changes as JSON can hold them."""
@@ -133,7 +137,14 @@ class Changes:
             endpoint=Endpoint(**data["endpoint"]),
             kubelet_version=data["kubelet_version"],
             undoes=data["undoes"],
+            config_dir=data["config_dir"],
+            folders=data["folders"],
         )
+
+
+def contains(folder: str, path: t.Optional[str]) -> bool:
+    """Whether the path is the folder, or in it at any depth."""
+    return path is not None and f"{path}/".startswith(f"{folder}/")
 
 
 def state_changes(texts: t.Mapping[str, t.Tuple[str, t.Optional[str]]], expected: DesiredState) -> t.List[FileChange]:

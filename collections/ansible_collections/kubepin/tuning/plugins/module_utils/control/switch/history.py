@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, GUARD_DROP_IN
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
+    FileChange,
+    SettingChange,
+    contains,
+)
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import DROP_INS
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions import (
     Version,
     VersionError,
@@ -24,6 +31,8 @@ class Committed:
     kubelet_version: str | None
     files: tuple[FileChange, ...]
     settings: tuple[SettingChange, ...] = ()
+    folders: tuple[str, ...] | None = None
+    """Those that it made; None if its journal is of 1.0, and does not say."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class History:
                     each["kubelet_version"],
                     tuple(FileChange(**file) for file in each["files"]),
                     tuple(SettingChange(**setting) for setting in each["settings"]),
+                    None if each["folders"] is None else tuple(each["folders"]),
                 )
                 for each in facts["switches"]
             ),
@@ -123,6 +133,20 @@ def net_settings(history: History) -> list[SettingChange]:
             first = net.get(change.name, change)
             net[change.name] = SettingChange(change.name, first.before, change.after, change.reason)
     return list(net.values())
+
+
+def folders_made(history: History, config_dir: str | None) -> list[str]:
+    """The folders outside of kubepin's own that switches have made, the deepest first. If a journal does not say, these are
+    all folders that kubepin may make.
+
+    :param config_dir: the kubelet's drop-in directory, which it does not start without
+    """
+    made = {folder for each in history.switches for folder in each.folders or ()}
+    for each in history.switches:
+        if each.folders is None:
+            folders = {posixpath.dirname(change.path) for change in each.files}
+            made |= folders & {DROP_IN_DIR, *map(posixpath.dirname, (GUARD_DROP_IN, *DROP_INS.values()))}
+    return sorted((folder for folder in made if not contains(folder, config_dir)), key=len, reverse=True)
 
 
 def _missing_records(history: History) -> list[Problem]:

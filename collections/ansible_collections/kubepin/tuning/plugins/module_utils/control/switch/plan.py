@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import parse_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.feature_gates import manages_pod_level
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_value
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import flag_path, flag_value
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.memory_manager_state import (
     Machine,
     default_machine,
@@ -28,6 +28,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     Endpoint,
     FileChange,
     SettingChange,
+    contains,
     state_changes,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.allocation import machine_of, reserved_of
@@ -118,6 +119,8 @@ class Plan:
     notes: t.List[str] = field(default_factory=list)
     reservation: t.Optional[Reservation] = None
     expected: t.Optional[DesiredState] = None
+    folders: t.Sequence[str] = ()
+    """Folders that go after the files, if they are empty."""
 
     @property
     def changed(self) -> bool:
@@ -139,6 +142,8 @@ def changes_of(plan: Plan, topology: Topology, kubelet: Kubelet, undoes: str | N
         endpoint=endpoint_of(kubelet),
         kubelet_version=kubelet.version,
         undoes=undoes,
+        config_dir=kubelet.layout.config_dir,
+        folders=plan.folders,
     )
 
 
@@ -255,6 +260,7 @@ def plan_rollback(
     running: Config | None = None,
     accept_not_restarted: bool = False,
     switched: t.Sequence[SettingChange] = (),
+    folders: t.Sequence[str] = (),
 ) -> Plan:
     """The plan to roll back a committed switch. A file that has its old text already, as after an installer's run, stays.
 
@@ -263,6 +269,7 @@ def plan_rollback(
     :param files: the switch's file changes, from its journal
     :param current: path -> current text (None: absent) of those files
     :param switched: the switch's settings, from its journal
+    :param folders: the folders that the switch made, from its journal
     """
     problems = _node_problems(kubelet)
     problems += [
@@ -287,7 +294,11 @@ def plan_rollback(
         for name in MANAGED
         if not same(name, now.get(name), after.get(name))
     ]
-    plan = _complete(topology, kubelet, version, files=back, settings=settings, notes=[], reservation=None)
+    config_dir = flag_path(_command_line_after(kubelet, back), "config-dir")
+    removable = [folder for folder in folders if not contains(folder, config_dir)]
+    notes = [f"{folder}: removed if it is empty, because the switch made it" for folder in removable]
+    plan = _complete(topology, kubelet, version, files=back, settings=settings, notes=notes, reservation=None)
+    plan = replace(plan, folders=removable)
     return _if_restarted(plan, kubelet, running, MANAGED, accept_not_restarted)
 
 

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import json
-import posixpath
 import typing as t
 from dataclasses import asdict, fields, replace
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset import format_cpuset
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.kubelet.flags import mask_secrets
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import DROP_IN_DIR, GUARD_DROP_IN
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import FileChange, SettingChange
-from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.system_daemons import DROP_INS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.label import plan_id
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import decode_kubelet
@@ -29,6 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.boot
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import DesiredSettings
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.history import (
     History,
+    folders_made,
     net_changes,
     net_settings,
     remaining,
@@ -227,7 +225,9 @@ class SwitchRun:
         self._kubelet = replace(self._kubelet, version=version)
         files = [FileChange(**change) for change in committed["files"]]
         switched = [SettingChange(**setting) for setting in committed["settings"]]
-        plan = plan_rollback(self._topology, self._kubelet, files, committed["current"], *compared, switched)
+        plan = plan_rollback(
+            self._topology, self._kubelet, files, committed["current"], *compared, switched, committed["folders"] or ()
+        )
         return plan, committed["id"]
 
     def _plan_back_to_first(self) -> tuple[Plan, str | None]:
@@ -264,12 +264,7 @@ class SwitchRun:
         self._add_changes([FileChange(path, "", None, "a record of kubepin") for path in self.result["leftovers"]])
         if not self._check_mode:
             archived = self._write_archive(self._params["archive"], self._archive)
-            made = self._kubelet.layout.config_dir is None and DROP_IN_DIR in map(
-                posixpath.dirname, self._history.paths
-            )
-            folders = [DROP_IN_DIR] if made else []
-            drop_ins = self._history.paths & {GUARD_DROP_IN, *DROP_INS.values()}
-            folders += sorted(map(posixpath.dirname, drop_ins))
+            folders = folders_made(self._history, self._kubelet.layout.config_dir)
             endpoint = asdict(endpoint_of(self._kubelet))
             self._switch("removed", archived=archived, folders=folders, endpoint=endpoint)
             self.result["archive"] = self._params["archive"]

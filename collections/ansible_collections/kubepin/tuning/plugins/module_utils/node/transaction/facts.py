@@ -55,6 +55,7 @@ def _switch(record: SwitchRecord) -> Facts:
         "kubelet_version": record.kubelet_version,
         "files": [asdict(change) for change in record.files],
         "settings": [asdict(setting) for setting in record.settings],
+        "folders": record.folders_made,
     }
 
 

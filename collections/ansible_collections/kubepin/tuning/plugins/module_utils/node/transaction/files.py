@@ -85,6 +85,21 @@ class Files:
                 os.rmdir(folder)
                 sync_directory(os.path.dirname(folder))
 
+    def remove_folder(self, path: str) -> None:
+        """Remove the folder if it is empty. The kubelet must not have been started with it as --config-dir, nor be about
+        to: it does not start without it (cmd/kubelet/app/server.go mergeKubeletConfigurations)."""
+        with contextlib.suppress(OSError):  # not empty, or gone
+            os.rmdir(path)
+            sync_directory(os.path.dirname(path))
+
+    def missing_folders(self, path: str) -> t.List[str]:
+        """The folders that have to be made before the file can be written, the deepest first."""
+        missing, folder = [], os.path.dirname(os.path.realpath(path))
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        return missing
+
     def obstacles(self, path: str, removes: bool = False) -> t.List[Problem]:
         """Everything that prevents replacing the file without a loss, or with *removes* its removal; changes nothing."""
         return list(_obstacles(os.path.realpath(path), removes))

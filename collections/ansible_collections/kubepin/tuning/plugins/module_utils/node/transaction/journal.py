@@ -138,8 +138,16 @@ class Journal:
 
     def committed(self) -> t.Optional[SwitchRecord]:
         """The last committed switch; None if it was a rollback, which only another switch undoes."""
-        newest = next((record for record in self._newest_first() if record.status == COMMITTED), None)
+        newest = self._last_committed()
         return newest if newest and newest.undoes is None else None
+
+    def folders_to_remove(self) -> t.Tuple[str, ...]:
+        """The folders that the last rollback removes, unless a power cut came between its commit and that."""
+        newest = self._last_committed()
+        return newest.folders_removed if newest else ()
+
+    def _last_committed(self) -> t.Optional[SwitchRecord]:
+        return next((record for record in self._newest_first() if record.status == COMMITTED), None)
 
     def _newest_first(self) -> t.List[SwitchRecord]:
         return sorted(self._records(), key=lambda record: (record.sequence, record.id), reverse=True)

@@ -48,7 +48,7 @@ class Removal:
         """Remove drafts next to the kubelet's files, guards, records, and at the end the lock.
 
         :param archived: path -> SHA-256 of the content that is safe on the control node
-        :param folders: folders outside of kubepin's own that are removed if they are empty
+        :param folders: folders outside of kubepin's own, the deepest first, that are removed if they are empty
         :raises TuningError: if a file is not in the archive as it is; nothing was removed then
         :raises OSError: if a file cannot be removed; the next run goes on there
         """
@@ -64,7 +64,7 @@ class Removal:
                     node.remove_draft(change.path, name)
         node.remove_guards()
         for folder in folders:
-            node.remove_empty_folders(folder)
+            node.remove_folder(folder)
         for record in newest_first:
             node.remove(journal.path(record))
         for path in _records(node):

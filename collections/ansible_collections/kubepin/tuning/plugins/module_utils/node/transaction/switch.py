@@ -14,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.chang
     Changes,
     Endpoint,
     FileChange,
+    contains,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.changes import TextChange, TextFile
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import Entry, Journal
@@ -120,6 +121,8 @@ class Switch:
             sequence=self._journal.next_sequence(),
             undoes=changes.undoes,
             boot_id=self._node.boot_id(),
+            folders_made=self._folders_made(changes),
+            folders_removed=tuple(changes.folders),
         )
         entry = self._journal.entry(record)
         with self._node.guarded():
@@ -140,6 +143,16 @@ class Switch:
                     entry.update(**up, held_seconds=hold_seconds, held_until=held_until)
         return entry.record, outcome
 
+    def _folders_made(self, changes: Changes) -> t.Tuple[str, ...]:
+        """The folders that are there because of these changes: those that are missing now, and those that a rollback was
+        about to remove when the power was cut."""
+        written = [change.path for change in changes.files if change.after is not None]
+        left = self._journal.folders_to_remove()
+        made = {folder for path in written for folder in self._node.missing_folders(path)}
+        made |= {folder for folder in left if any(contains(folder, path) for path in written)}
+        kept = {folder for folder in made if contains(folder, changes.config_dir)}
+        return tuple(sorted(made - kept, key=len, reverse=True))
+
     def confirm(self, record: SwitchRecord, pod: t.Optional[PodCpus]) -> t.List[str]:
         """Verify a switch again. A held one is committed, or undone if it no longer verifies.
 
@@ -159,6 +172,12 @@ class Switch:
     def _commit(self, entry: Entry[SwitchRecord], **changes: t.Any) -> None:
         entry.update(status=COMMITTED, **changes)
         self._transaction.clean((), _files_of(entry.record))
+        self._remove_folders(entry.record.folders_removed)
+
+    def _remove_folders(self, folders: t.Iterable[str]) -> None:
+        """Only after the kubelet was seen running with files that do not name them, and after their drafts and backups."""
+        for folder in folders:
+            self._node.remove_folder(folder)
 
     def _verify_again(self, record: SwitchRecord, pod: t.Optional[PodCpus]) -> t.List[str]:
         self._refuse_put_back(record)
@@ -244,6 +263,8 @@ class Switch:
                     undoing.remarks.append(problems.left_as_edited(change.path))
         outcome = self._undo_files(record, before, undoing)
         self._transaction.clean((), _files_of(record))
+        if len(before) == len(record.files):  # a file that someone else changed may name them
+            self._remove_folders(record.folders_made or ())
         try:
             entry.update(status=UNDONE)
         except OSError as exc:
@@ -275,6 +296,7 @@ class Switch:
             entry.save()
             self._transaction.prepare(_changes_of(record), _files_of(record))
         except OSError as exc:
+            self._remove_folders(record.folders_made or ())
             with contextlib.suppress(OSError):  # the next run undoes what cannot be removed now
                 entry.forget()
             raise TuningError(problems.file_not_writable(exc.filename or path, str(exc.strerror))) from exc

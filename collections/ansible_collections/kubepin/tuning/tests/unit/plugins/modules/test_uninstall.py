@@ -292,8 +292,18 @@ def test_an_upgrade_that_has_not_ended_comes_first(node: SimulatedNode, run: Run
 
 def test_system_daemons_are_free_again(node: SimulatedNode, run: Run, remove: Run) -> None:
     node.add_control_groups()
-    before = dict(node.files)
+    before, folders = dict(node.files), set(node.folders)
     run(system_slices=True, irqbalance=True)
     run(reserved_cpus="1")
+    assert node.folders > folders
     remove()
-    assert node.files == before
+    assert (node.files, node.folders) == (before, folders)
+
+
+def test_the_folders_of_system_daemons_go_with_a_rollback_too(node: SimulatedNode, run: Run) -> None:
+    node.add_control_groups()
+    folders = set(node.folders)
+    run(system_slices=True)
+    assert node.folders > folders
+    run(state="rolled_back")
+    assert node.folders == folders

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.hist
     Committed,
     History,
     Upgrade,
+    folders_made,
     net_changes,
     net_settings,
     remaining,
 )
 
-DROP_IN, ENV = "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf", "/etc/default/kubelet"
+FOLDER = "/etc/kubernetes/kubelet.conf.d"
+DROP_IN, ENV = f"{FOLDER}/90-kubepin.conf", "/etc/default/kubelet"
 
 
 def switch(name: str, *changes: tuple[str, str | None, str | None], version: str = "1.36.3") -> Committed:
@@ -36,6 +39,22 @@ def history(*switches: Committed, current: Mapping[str, str | None], **changes: 
 
 FIRST = switch("1", (DROP_IN, None, "reserved 0"), (ENV, "", "--config-dir"))
 SECOND = switch("2", (DROP_IN, "reserved 0", "reserved 1"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "config_dir", "made"),
+    [
+        pytest.param((), None, [], id="it was there before"),
+        pytest.param((FOLDER, "/etc/kubernetes"), None, [FOLDER, "/etc/kubernetes"], id="the deepest first"),
+        pytest.param((FOLDER, "/etc/kubernetes"), FOLDER, [], id="the kubelet needs it"),
+        pytest.param(None, None, [FOLDER], id="a journal of 1.0 does not say"),
+    ],
+)
+def test_the_folders_that_switches_made(
+    folders: tuple[str, ...] | None, config_dir: str | None, made: list[str]
+) -> None:
+    of = history(replace(FIRST, folders=folders), replace(SECOND, folders=()), current={})
+    assert folders_made(of, config_dir) == made
 
 
 def net(of: History) -> list[tuple[str, str | None, str | None]]:

@@ -351,6 +351,18 @@ def test_rollback_is_the_exact_inverse(version: str) -> None:
     assert [(c.name, c.after) for c in back.settings] == [("cpuManagerPolicy", "none"), ("reservedSystemCPUs", "")]
 
 
+def test_rollback_removes_the_folder_that_the_switch_made_unless_the_kubelet_needs_it() -> None:
+    plan = plan_switch(topology(), kubelet("1.36.3"), STATIC)
+    current = {change.path: change.after for change in plan.files}
+    back = plan_rollback(topology(), after(plan, "1.36.3"), plan.files, current, folders=[DROP_IN_DIR])
+    assert (back.folders, back.notes) == (
+        [DROP_IN_DIR],
+        [f"{DROP_IN_DIR}: removed if it is empty, because the switch made it"],
+    )
+    named = kubelet("1.36.3", line=[f"--config-dir={DROP_IN_DIR}/"])
+    assert plan_rollback(topology(), named, plan.files, current, folders=[DROP_IN_DIR]).folders == []
+
+
 def test_rollback_refuses_to_overwrite_later_edits() -> None:
     plan = plan_switch(topology(), kubelet(), STATIC)
     tuned = after(plan)

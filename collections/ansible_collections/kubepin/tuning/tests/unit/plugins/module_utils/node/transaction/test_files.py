@@ -335,6 +335,20 @@ def test_only_empty_folders_are_removed(tmp_path: Path) -> None:
     FILES.remove_empty_folders(str(tmp_path / "home"))
 
 
+def test_the_folders_that_a_file_needs_are_named_and_removed_if_they_are_empty(tmp_path: Path) -> None:
+    file = str(tmp_path / "a" / "b" / "file")
+    made = FILES.missing_folders(file)
+    assert made == [str(tmp_path / "a" / "b"), str(tmp_path / "a")]
+    FILES.replace(file, "text")
+    assert FILES.missing_folders(file) == []
+    FILES.remove_folder(made[0])
+    assert FILES.read(file) == "text"
+    FILES.remove(file)
+    for folder in (*made, *made):
+        FILES.remove_folder(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_files_below_a_folder_are_found_without_following_links(tmp_path: Path) -> None:
     (tmp_path / "home" / "deep").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()

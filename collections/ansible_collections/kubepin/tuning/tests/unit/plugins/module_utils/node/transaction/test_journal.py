@@ -90,6 +90,14 @@ def test_a_journal_of_schema_2_is_read(tmp_path: Path) -> None:
     assert record.held_for("abc", 4010.5) == 35
 
 
+def test_a_journal_of_1_0_does_not_say_which_folders_the_switch_made(tmp_path: Path) -> None:
+    data = {name: value for name, value in SCHEMA_1.items() if name != "steps"}
+    endpoint: dict[str, Any] = {"healthz_url": None, "state_paths": {}, "stay_up_seconds": 12}
+    record = write(tmp_path, {**data, "schema": 3, "kind": "switch", "sequence": 1, "endpoint": endpoint}).committed()
+    assert record is not None
+    assert (record.folders_made, record.folders_removed) == (None, ())
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -72,7 +72,8 @@ PLAN = Changes(
 def back_from(record: SwitchRecord) -> Changes:
     """The changes that roll a switch back."""
     files = [change.inverse("as before") for change in reversed(record.files)]
-    return dataclasses.replace(PLAN, files=files, before=AFTER, after=BEFORE, undoes=record.id)
+    folders = record.folders_made or ()
+    return dataclasses.replace(PLAN, files=files, before=AFTER, after=BEFORE, undoes=record.id, folders=folders)
 
 
 def switch_on(node: SimulatedNode, stay_up_seconds: float = 12) -> tuple[Switch, Journal]:
@@ -400,9 +401,14 @@ def test_an_unforeseen_error_is_undone_too() -> None:
     assert (caught.value.details["undone"], node.policy, node.running) == (True, "none", True)
 
 
-DROP_IN = "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf"
+FOLDER = "/etc/kubernetes/kubelet.conf.d"
+DROP_IN = f"{FOLDER}/90-kubepin.conf"
 TWO_FILES = dataclasses.replace(
-    PLAN, files=[FileChange(DROP_IN, None, "cpuManagerPolicy: static\n", "settings"), *PLAN.files]
+    PLAN,
+    files=[
+        FileChange(DROP_IN, None, "cpuManagerPolicy: static\n", "settings"),
+        FileChange(ENV, OLD, f"{NEW.strip()} --config-dir={FOLDER}\n", "names the drop-in directory"),
+    ],
 )
 HOLDS = pytest.mark.parametrize("hold", [None, 45], ids=["committed", "held"])
 PLANS = pytest.mark.parametrize("plan", [PLAN, TWO_FILES], ids=["one file", "two files"])
@@ -503,6 +509,7 @@ def test_after_a_power_cut_at_any_operation_the_kubelet_boots_and_the_next_run_r
             switch.undo(unfinished, ONLINE)
             assert (node.policy, node.running, journal.of(unfinished.id).status) == ("none", True, UNDONE)
             assert DROP_IN not in node.files
+            assert FOLDER not in node.folders
             assert not node.drafts, node.steps
             node.clock += 1
             switch.apply(plan)
@@ -522,7 +529,7 @@ def test_power_cut_while_undoing_is_recovered_from_too(plan: Changes) -> None:
         if unfinished := journal.unfinished():
             switch.undo(unfinished, ONLINE)
             assert not node.drafts, node.steps
-        assert (node.running, node.policy) == (True, "none"), node.steps
+        assert (node.running, node.policy, FOLDER in node.folders) == (True, "none", False), node.steps
 
 
 def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
@@ -530,7 +537,7 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
         files = dict(first.files)
         for cut in itertools.count(1):
             node = SimulatedNode()
-            node.files, node.power_cut_at = dict(files), cut
+            node.files, node.folders, node.power_cut_at = dict(files), set(first.folders), cut
             switch, journal = switch_on(node)
             unfinished = journal.unfinished()
             if unfinished is None:
@@ -543,8 +550,93 @@ def test_an_undoing_that_is_cut_again_and_again_ends_once_it_is_let() -> None:
                 if left := journal.unfinished():
                     switch.undo(left, ONLINE)
                 assert (node.running, node.policy, node.drafts) == (True, "none", [])
+                assert FOLDER not in node.folders
                 continue
             break
+
+
+def tuned(*theirs: str) -> tuple[SimulatedNode, Switch, SwitchRecord]:
+    """:param theirs: files that were there before"""
+    node = SimulatedNode()
+    for path in theirs:
+        node.replace(path, "theirs")
+    switch, _journal = switch_on(node)
+    record, _outcome = switch.apply(TWO_FILES)
+    node.clock += 60
+    return node, switch, record
+
+
+def test_a_rollback_removes_the_folder_that_the_switch_made_once_the_kubelet_runs_without_it() -> None:
+    node, switch, record = tuned()
+    assert FOLDER in node.folders
+    switch.apply(back_from(record))
+    assert FOLDER not in node.folders
+    assert node.steps[-1] == f"rmdir {FOLDER}"
+
+
+def test_a_folder_that_was_there_before_the_switch_stays() -> None:
+    node, switch, record = tuned(f"{FOLDER}/README")
+    node.remove(f"{FOLDER}/README")
+    switch.apply(back_from(record))
+    assert (record.folders_made, FOLDER in node.folders) == ((), True)
+
+
+def test_a_folder_that_is_used_by_others_stays() -> None:
+    node, switch, record = tuned()
+    node.replace(f"{FOLDER}/50-site.conf", "theirs")
+    switch.apply(back_from(record))
+    assert f"{FOLDER}/50-site.conf" in node.files
+
+
+def test_a_folder_that_the_kubelet_named_before_stays_although_it_was_missing() -> None:
+    node = SimulatedNode()
+    node.files[ENV] = before = f"KUBELET_EXTRA_ARGS=--config-dir={FOLDER}\n"
+    node.fails_with = "panic: broken"
+    env = dataclasses.replace(TWO_FILES.files[1], before=before)
+    with refused("switch_undone"):
+        switch_on(node)[0].apply(dataclasses.replace(TWO_FILES, files=[TWO_FILES.files[0], env], config_dir=FOLDER))
+    assert (node.running, FOLDER in node.folders) == (True, True)
+
+
+def test_a_folder_stays_if_someone_else_edited_a_file_that_may_name_it() -> None:
+    node = SimulatedNode()
+    switch, journal = switch_on(node)
+    record, _outcome = switch.apply(TWO_FILES, hold_seconds=45)
+    node.files[ENV] = f"KUBELET_EXTRA_ARGS=--config-dir={FOLDER}\n"
+    with pytest.raises(TuningError):
+        switch.confirm(journal.of(record.id), None)
+    assert (node.running, DROP_IN in node.files, FOLDER in node.folders) == (True, False, True)
+
+
+def test_a_folder_is_made_in_vain_on_a_full_disk_and_goes_at_once() -> None:
+    node = SimulatedNode()
+    node.full = lambda path: path.startswith(FOLDER)
+    switch, journal = switch_on(node)
+    with refused("file_not_writable"):
+        switch.apply(TWO_FILES)
+    assert (FOLDER in node.folders, journal.unfinished()) == (False, None)
+
+
+def test_after_a_power_cut_at_any_step_of_a_rollback_another_one_leaves_everything_as_found() -> None:
+    found = SimulatedNode().folders
+    for cut in itertools.count(1):
+        node, switch, record = tuned()
+        node.power_cut_at = len(node.steps) + cut
+        try:
+            switch.apply(back_from(record))
+        except PowerCut:
+            node.power_on()
+            assert node.running, (node.steps[-1], node.log)
+            switch, journal = switch_on(node)
+            if unfinished := journal.unfinished():
+                switch.undo(unfinished, ONLINE)
+            if (last := journal.committed()) is None:
+                last, _outcome = switch.apply(TWO_FILES)
+            switch.apply(back_from(last))
+            assert (node.running, node.files[ENV], node.folders, node.drafts) == (True, OLD, found, [])
+            continue
+        assert cut > 5, "nothing was cut"
+        break
 
 
 def test_a_rolled_back_switch_is_not_rolled_back_again() -> None:
@@ -621,7 +713,7 @@ def prepared(operation: str, sound: bool) -> SimulatedNode:
     node = SimulatedNode()
     switch, _journal = switch_on(node, stay_up_seconds=0.3)
     if operation == "undo":
-        node.power_cut_at = 10  # the settings are in their places
+        node.power_cut_at = 11  # the settings are in their places
         with pytest.raises(PowerCut):
             switch.apply(TWO_FILES)
         node.fails_with = None if sound else "panic: broken"
