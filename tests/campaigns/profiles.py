@@ -168,9 +168,7 @@ class ProfileLab(MachineLab):
                 continue
             expect(status["status"]["phase"] == "Running", f"{what}: {status['status']}, predicted that it runs")
             got = self.got(status)
-            # a pod is certain if those before it got what was predicted, which an uncertain one may not have
-            certain = all(before["certain"] for before in predicted[:number])
-            problems = differences(profile, {**prediction, "certain": certain}, got)
+            problems = differences(profile, prediction, got)
             expect(not problems, f"{what}: {'; '.join(problems)}")
             self.note(what, started, f"as predicted: {got}")
 

@@ -368,6 +368,7 @@ def _goes_on(books: Books, shared: frozenset[int], expected: Admission, real: Ad
     if real.refused is None:
         books.shared = shared.difference(*real.cpus.values())
         books.devices.replace(real.pod, real.devices)
+    books.undecided.clear()
     return True
 
 

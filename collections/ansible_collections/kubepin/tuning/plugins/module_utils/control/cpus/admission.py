@@ -88,17 +88,25 @@ class Admission:
 
     `cpus` maps containers to their exclusive CPUs, `memory` to what the memory manager gives them, and `devices` to their
     devices by resource; all are empty for a refused pod. `refused` is None, or the reason and message that the pod's
-    status would show, and `missing` what it is about if the node's total is too small. `certain` is False if the choice
-    depends on the order of a Go map or on the sort algorithm of the Go version: then this is one possible result.
+    status would show, and `missing` what it is about if the node's total is too small.
+
+    If `uncertain` has any resources, this is one of several possible results. It maps each resource of which the pod may get
+    others to the reason: None if the choice depends on the order of a Go map or on the sort algorithm of the Go version, or
+    else the earlier pod whose choice decides.
     """
 
     pod: str
     cpus: dict[str, CpuSet] = field(default_factory=dict)
     refused: str | None = None
-    certain: bool = True
+    uncertain: Mapping[str, str | None] = field(default_factory=dict)
     memory: dict[str, tuple[Block, ...]] = field(default_factory=dict)
     devices: dict[str, dict[str, Ids]] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether this is the only possible result."""
+        return not self.uncertain
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,7 @@ class Books:
     """What a kubelet has given to whom. Pods are admitted one right after the other: none has ended before the next.
 
     `shared` are the CPUs that are not exclusive to any container (defaultCpuSet), `used` what the admitted pods request.
+    `undecided` maps resources to the first pod that may have others than these books say.
     """
 
     machine: Machine
@@ -161,6 +170,7 @@ class Books:
     devices: DeviceManager
     memory: MemoryManager | None
     used: Counter[str] = field(default_factory=Counter)
+    undecided: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, machine: Machine, rules: Rules, supplies: Supplies) -> Books:
@@ -184,6 +194,8 @@ class Books:
         refused pod got is free again when the next one is admitted.
         """
         admission = _Admitting(self, pod).admit()
+        for resource in admission.uncertain:
+            self.undecided.setdefault(resource, pod.name)
         if admission.refused is not None:
             self.devices.release(pod.name)
             if self.memory:
@@ -220,7 +232,7 @@ class _Admitting:
     def __init__(self, books: Books, pod: Pod) -> None:
         self._books, self._pod, self._rules = books, pod, books.rules
         self._pool = Pool(books.machine, books.rules, books.shared)
-        self._certain = True
+        self._uncertain: dict[str, str | None] = {}
         rules = books.rules
         self._manager = (
             TopologyManager(rules.policy, rules.scope, books.machine.numa_nodes, rules.minor)
@@ -246,26 +258,44 @@ class _Admitting:
                 self._note(self._books.devices.allocate(name, container.name, ends, devices, hint))
                 if wanted:
                     answer = self._pool.give(wanted, container.role, hint.nodes)
-                    self._note(answer.certain)
+                    self._note(() if answer.certain else ("cpu",))
                     cpus[container.name] = answer.cpus
                 if self._books.memory and amounts:
                     self._books.memory.allocate(name, container.name, ends, amounts, hint)
         except Refused as exc:
-            return Admission(name, {}, str(exc), self._certain and exc.certain)
+            self._note(() if exc.certain else self._pod_devices())
+            return Admission(name, {}, str(exc), self._with_earlier(refused=True))
         missing = self._books.missing(self._pod)
         if missing:
-            return Admission(name, {}, str(missing[0]), self._certain, missing=tuple(missing))
+            return Admission(name, {}, str(missing[0]), self._with_earlier(refused=True), missing=tuple(missing))
         return Admission(
             name,
             cpus,
             None,
-            self._certain,
+            self._with_earlier(refused=False),
             dict(self._books.memory.blocks.get(name, {})) if self._books.memory else {},
             {c: dict(found) for c, found in self._books.devices.given.get(name, {}).items() if found},
         )
 
-    def _note(self, certain: bool) -> None:
-        self._certain = self._certain and certain
+    def _note(self, resources: Iterable[str]) -> None:
+        """Of these resources, the kubelet may as well give others."""
+        self._uncertain.update(dict.fromkeys(resources))
+
+    def _with_earlier(self, refused: bool) -> dict[str, str | None]:
+        """`Admission.uncertain`, with what earlier pods decide.
+
+        Without a topology manager, each resource is given by itself, and devices are refused by their number alone. A
+        topology manager chooses NUMA nodes for all resources of a pod, by what is left of each.
+        """
+        devices = self._pod_devices()
+        cpus = any(whole_cpus(self._pod, container) for container in self._pod.containers)
+        wanted = [*(["cpu"] if cpus else []), *devices, *(self._pod_amounts() if self._books.memory else ())]
+        undecided = {name: self._books.undecided[name] for name in wanted if name in self._books.undecided}
+        if undecided and self._manager:
+            undecided = {**dict.fromkeys(wanted, next(iter(undecided.values()))), **undecided}
+        elif refused:
+            undecided = {name: pod for name, pod in undecided.items() if name not in devices}
+        return {**undecided, **self._uncertain}
 
     def _align(
         self, manager: TopologyManager, cpus: int, amounts: Amounts, devices: Mapping[str, int], whole_pod: bool

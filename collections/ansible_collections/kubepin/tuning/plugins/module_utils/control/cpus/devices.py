@@ -111,8 +111,10 @@ class DeviceManager:
     def _used(self, resource: str) -> list[Ids]:
         return [found.get(resource, frozenset()) for containers in self.given.values() for found in containers.values()]
 
-    def allocate(self, pod: str, container: str, reused_later: bool, wanted: Mapping[str, int], hint: Hint) -> bool:
-        """Gives a container its devices (Allocate); returns whether they are certain, and so is a refusal.
+    def allocate(
+        self, pod: str, container: str, reused_later: bool, wanted: Mapping[str, int], hint: Hint
+    ) -> frozenset[str]:
+        """Gives a container its devices (Allocate); returns the resources of which it may as well get others.
 
         :param reused_later: whether it ends before the next container starts, as init containers do
         :param hint: the topology manager's
@@ -120,7 +122,7 @@ class DeviceManager:
         """
         self._reusable = {uid: found for uid, found in self._reusable.items() if uid == pod}
         reusable = self._reusable.setdefault(pod, {})
-        certain = True
+        open_choices = set()
         mine = self.given.setdefault(pod, {}).setdefault(container, {})
         refusals = []
         for resource, number in wanted.items():  # Kubernetes: in any order
@@ -130,13 +132,14 @@ class DeviceManager:
                 refusals.append(str(exc))
                 continue
             mine[resource] = frozenset(choice.ids)
-            certain = certain and choice.certain
+            if not choice.certain:
+                open_choices.add(resource)
         if refusals:
             raise Refused(refusals[0], certain=len(refusals) == 1)
         for resource, ids in mine.items():
             before = reusable.get(resource, frozenset())
             reusable[resource] = before | ids if reused_later else before - ids
-        return certain
+        return frozenset(open_choices)
 
     def _choose(self, plugin: DevicePlugin, reusable: Ids, wanted: int, hint: Hint) -> _Choice:
         """devicesToAllocate: what init containers had, then devices on these NUMA nodes, then others."""

@@ -118,6 +118,8 @@ class _Placement:
     cpus: CpuSet
     refused: t.Optional[str]
     certain: bool
+    uncertain: t.Mapping[str, t.Optional[str]]
+    """`Admission.uncertain`"""
     l3_groups: t.List[int]
     numa_nodes: t.List[int]
     beside_gpus: t.List[str]
@@ -349,6 +351,7 @@ def _admitted(
                 cpus=cpus,
                 refused=admission.refused,
                 certain=admission.certain,
+                uncertain=admission.uncertain,
                 l3_groups=_touched(node, "l3_groups", cpus),
                 numa_nodes=_touched(node, "numa_nodes", cpus),
                 beside_gpus=node.gpus_near(cpus),

@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.cpuset impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, module_failed, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.memory import is_memory
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import CpuGroup, CpuSet, Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.preview import (
     PodRequest,
@@ -240,15 +241,17 @@ def _pod_lines(preview: Data) -> list[str]:
     rows = [["", "request", "CPUs", "L3", "NUMA", "beside GPUs", *(["memory on", "devices on"] if beside else [])]]
     for number, pod in enumerate(pods):
         cpus = pod["cpus"] or ("REFUSED" if pod["refused"] else "shared pool")
+        of_cpus, of_memory, of_devices = _marks(pod)
         rows.append(
             [
                 f"{_letter(number)}  {pod['pod']}",
                 pod["request"],
-                cpus + ("" if pod["certain"] else " (one of several)"),
+                cpus + of_cpus,
                 format_cpuset(pod["l3_groups"]) or "-",
                 format_cpuset(pod["numa_nodes"]) or "-",
                 str(len(pod["beside_gpus"])) if pod["cpus"] else "-",
-                *([format_cpuset(pod[name]) or "-" for name in ("memory_nodes", "device_nodes")] if beside else []),
+                *([(format_cpuset(pod["memory_nodes"]) or "-") + of_memory] if beside else []),
+                *([(format_cpuset(pod["device_nodes"]) or "-") + of_devices] if beside else []),
             ]
         )
     if not pods:
@@ -264,10 +267,35 @@ def _pod_lines(preview: Data) -> list[str]:
         f"  what kubelet {preview['kubelet']['version']} gives {title}, in this order, on an empty node:",
         *_table(rows),
         *refused,
+        *(_uncertain_line(pod) for pod in pods if not pod["certain"]),
         f"  of {inside['pods']} with exclusive CPUs: {inside['l3_groups']} inside one L3 group, {inside['numa_nodes']} inside one NUMA "
         f"node, {inside['beside_gpu']} beside a GPU",
         "",
     ]
+
+
+def _marks(pod: Data) -> list[str]:
+    """What is added to a pod's CPUs, memory and devices: whether others are possible."""
+    uncertain: Iterable[str] = pod["uncertain"]
+    kinds = {"cpu" if name == "cpu" else "memory" if is_memory(name) else "devices" for name in uncertain}
+    if pod["refused"] and kinds:
+        kinds = {"cpu"}
+    return [" (one of several)" if kind in kinds else "" for kind in ("cpu", "memory", "devices")]
+
+
+def _uncertain_line(pod: Data) -> str:
+    """Why a pod's result is one of several."""
+    by_decider: dict[str | None, list[str]] = {}
+    for resource, decider in pod["uncertain"].items():
+        noun = "CPUs" if resource == "cpu" else resource if is_memory(resource) else f"{resource} devices"
+        by_decider.setdefault(decider, []).append(noun)
+    reasons = [
+        f"the kubelet may choose other {' and '.join(nouns)}"
+        if decider is None
+        else f"its {' and '.join(nouns)} depend on what {decider} gets"
+        for decider, nouns in by_decider.items()
+    ]
+    return f"  {pod['pod']} is one of several possible results: {', and '.join(reasons)}"
 
 
 def _refusal_lines(pod: Data) -> list[str]:

@@ -121,3 +121,26 @@ def test_a_request_that_is_no_quantity_is_named() -> None:
         admit(pod("a", "2", "much"))
     with pytest.raises(AllocationError, match=r'asks for "-1" nvidia\.com/gpu: expected none or more'):
         admit(Pod("a", (Container("c", "2", others={GPU: "-1"}),)))
+
+
+TWO_EACH = replace(
+    SUPPLIES, plugins=(DevicePlugin(GPU, {f"gpu{number}": frozenset({number % 2}) for number in range(4)}),)
+)
+
+
+def test_without_a_topology_manager_a_pod_decides_which_devices_are_left_for_the_next_one() -> None:
+    found = admit(pod("a", "2", gpus=1), pod("b", "2", gpus=1), pod("c", "2"), pod("d", "2", gpus=1), policy="none")
+    assert [each.uncertain for each in found] == [{GPU: None}, {GPU: "a"}, {}, {}]
+    assert found[3].refused is not None, "however they are given, there is none left"
+
+
+def test_a_topology_manager_chooses_cpus_by_the_devices_that_are_left() -> None:
+    found = admit(
+        pod("a", "2", gpus=3), pod("b", "2", "1Gi", 1), pod("c", "2"), policy="best-effort", supplies=TWO_EACH
+    )
+    assert [each.uncertain for each in found] == [{GPU: None}, {"cpu": "a", GPU: "a", "memory": "a"}, {"cpu": "b"}]
+
+
+def test_pods_before_one_that_may_get_other_devices_are_certain() -> None:
+    found = admit(pod("a", "2"), pod("b", "2", gpus=1), pod("c", "2", gpus=1))
+    assert all(each.certain for each in found)

@@ -67,30 +67,30 @@ def test_devices_on_the_chosen_nodes_come_first(
     found: DeviceManager, wanted: int, on: tuple[int, ...], expected: str
 ) -> None:
     """TestTopologyAlignedAllocation"""
-    assert found.allocate("p", "c", False, {GPU: wanted}, hint(*on))
+    assert not found.allocate("p", "c", False, {GPU: wanted}, hint(*on))
     assert found.given["p"]["c"][GPU] == frozenset(expected.split())
 
 
 def test_without_preferences_of_the_plugin_the_nodes_are_not_certain() -> None:
-    assert not manager(*ALTERNATING).allocate("p", "c", False, {GPU: 1}, NO_HINT)
-    assert manager(0, 0, 0).allocate("p", "c", False, {GPU: 1}, NO_HINT)
-    assert manager(*ALTERNATING).allocate("p", "c", False, {GPU: 4}, NO_HINT)
-    assert manager(*ALTERNATING, lowest_first=True).allocate("p", "c", False, {GPU: 1}, NO_HINT)
+    assert manager(*ALTERNATING).allocate("p", "c", False, {GPU: 1}, NO_HINT) == {GPU}
+    assert not manager(0, 0, 0).allocate("p", "c", False, {GPU: 1}, NO_HINT)
+    assert not manager(*ALTERNATING).allocate("p", "c", False, {GPU: 4}, NO_HINT)
+    assert not manager(*ALTERNATING, lowest_first=True).allocate("p", "c", False, {GPU: 1}, NO_HINT)
 
 
 @pytest.mark.parametrize("minor", [21, 36])
 def test_which_of_an_init_containers_devices_is_given_again_is_not_certain(minor: int) -> None:
     found = manager(*ALTERNATING, lowest_first=True, minor=minor)
-    assert found.allocate("p", "i", True, {GPU: 2}, hint(0, 1))
-    assert not found.allocate("p", "c", False, {GPU: 1}, hint(0, 1))
+    assert not found.allocate("p", "i", True, {GPU: 2}, hint(0, 1))
+    assert found.allocate("p", "c", False, {GPU: 1}, hint(0, 1)) == {GPU}
 
 
 def test_below_1_22_it_is_not_certain_where_a_device_on_several_nodes_counts() -> None:
     devices = {"d1": frozenset({0, 1}), "d2": frozenset({1}), "d3": frozenset({1})}
     for minor in (21, 22):
         found = DeviceManager(minor, frozenset({0, 1}), {GPU: DevicePlugin(GPU, devices, lowest_first=True)})
-        assert found.allocate("p", "c", False, {GPU: 1}, hint(1)) == (minor == 22)
-        assert found.allocate("q", "c", False, {GPU: 2}, hint(1))
+        assert found.allocate("p", "c", False, {GPU: 1}, hint(1)) == (set() if minor == 22 else {GPU})
+        assert not found.allocate("q", "c", False, {GPU: 2}, hint(1))
 
 
 def test_too_few_devices_are_refused_by_number() -> None:

@@ -54,6 +54,20 @@ def test_a_refused_pod_is_explained_with_what_would_let_it_in() -> None:
     assert "    any of these would let it in: cpu 32, topologyManagerPolicy restricted\n" in shown
 
 
+def test_a_pod_whose_devices_depend_on_an_earlier_one_says_so() -> None:
+    pods = [{"cpu": 8, "nvidia.com/gpu": 7}, {"cpu": 8, "nvidia.com/gpu": 1}, {"cpu": 8}]
+    shown = text(node("gpu-01"), pods=pods, kubelet_version="1.36.3")
+    first, second, third = (line for line in shown.splitlines() if line.startswith(("    a  ", "    b  ", "    c  ")))
+    assert first.endswith("(one of several)")
+    assert second.endswith("7 (one of several)")
+    assert "one of several" not in third
+    assert (
+        "  pod 1 is one of several possible results: the kubelet may choose other nvidia.com/gpu devices\n"
+        "  pod 2 is one of several possible results: its nvidia.com/gpu devices depend on what pod 1 gets\n"
+    ) in shown
+    assert "pod 3 is one of" not in shown
+
+
 def test_memory_is_previewed_with_the_memory_manager() -> None:
     memory = {"memory_manager_policy": "Static", "reserved_memory": [{"numa_node": 0, "limits": {"memory": "1124Mi"}}]}
     kubelet = {"effective": {**DEFAULTS, "kubeReserved": {"memory": "1Gi"}}}
