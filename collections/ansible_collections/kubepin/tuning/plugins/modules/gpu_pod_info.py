@@ -313,7 +313,8 @@ requests:
         own: {}
         containers: [{name: main, role: app, requests: {cpu: "12", memory: 64Gi, nvidia.com/gpu: "1"}}]
 whole_gpus:
-  description: How many GPUs each node of O(nodes) offers as C(nvidia.com/gpu). Null if it offers none, or is unknown.
+  description: How many GPUs each node of O(nodes) offers as C(nvidia.com/gpu). Null if it offers none, if that is unknown,
+    or if none of its pods requests any.
   returned: success
   type: dict
   sample: {"gpu-01": 8}

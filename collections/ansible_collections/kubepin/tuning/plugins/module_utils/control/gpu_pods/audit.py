@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.gpu_resources import WHOLE_GPUS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node, Nodes, Object, Source
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES, risk_of
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import (
@@ -136,7 +137,9 @@ def audit(
         "pods": pods,
         "owners": results,
         "requests": requests,
-        "whole_gpus": {name: nodes.get(name).whole_gpus for name in facts},
+        "whole_gpus": {
+            name: nodes.get(name).whole_gpus if _ask_for_whole_gpus(asked) else None for name, asked in requests.items()
+        },
         "problems": to_dicts([*source.unread(), *malformed]),
         "summary": summary_of(pods, results, finished),
     }
@@ -254,6 +257,11 @@ def _request(item: Object, prefixes: t.Sequence[str]) -> t.Dict[str, t.Any]:
         return request_of(item, containers_of(item["spec"], prefixes))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _not_understood(f"{_namespace(item)}/{item['metadata']['name']}", error) from error
+
+
+def _ask_for_whole_gpus(requests: t.Iterable[Object]) -> bool:
+    """Whether it matters how many GPUs the pods' node offers, for which the API and the kubelet are asked."""
+    return any(WHOLE_GPUS in container["requests"] for request in requests for container in request["containers"])
 
 
 def _not_understood(name: str, error: Exception) -> TuningError:

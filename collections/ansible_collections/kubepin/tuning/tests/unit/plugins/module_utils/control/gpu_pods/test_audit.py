@@ -85,6 +85,30 @@ def test_all_pods_of_a_named_node_are_listed_with_what_they_request() -> None:
     assert result["requests"]["gpu-01"][1]["containers"][0]["requests"] == {"cpu": "100m", "memory": "64Mi"}
 
 
+class CountedCluster(Cluster):
+    """Notes the nodes that the API and their kubelets are asked about."""
+
+    def __init__(self, pods: list[Any]) -> None:
+        super().__init__(pods, [], Node(whole_gpus=8))
+        self.asked: list[str] = []
+
+    def node_facts(self, name: str) -> Any:
+        self.asked.append(name)
+        return super().node_facts(name)
+
+
+def test_nodes_are_read_only_if_their_pods_request_a_gpu() -> None:
+    cluster = CountedCluster(
+        [
+            named("gpu", {**WHOLE, "nodeName": "gpu-01"}),
+            named("web", {**pod(side("100m 64Mi")), "nodeName": "gpu-02"}),
+        ]
+    )
+    result = audit(cluster, {"gpu-01": {}, "gpu-02": {}, "gpu-03": {}}, PREFIXES, 1)
+    assert cluster.asked == ["gpu-01"]
+    assert result["whole_gpus"] == {"gpu-01": 8, "gpu-02": None, "gpu-03": None}
+
+
 def test_a_quantity_that_is_none_names_its_pod() -> None:
     with pytest.raises(TuningError, match=r'ml/odd cannot be understood: "two" is not a Kubernetes quantity'):
         audit(Cluster([named("odd", pod(main("two 1Gi")))], [], NOTHING_KNOWN), {}, PREFIXES, 1)
