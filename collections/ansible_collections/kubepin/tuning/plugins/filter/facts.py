@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run import report
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.reading import node_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import (
     awaited_nodes,
     failure_fact,
@@ -41,6 +42,7 @@ class FilterModule:
             "awaited_nodes": awaited_nodes,
             "failure_fact": failure_fact,
             "host_facts": host_facts,
+            "node_facts": node_facts,
             "plan_with_failure": with_failure,
             "preflight_problems": preflight_problems,
             "result_fact": result_fact,

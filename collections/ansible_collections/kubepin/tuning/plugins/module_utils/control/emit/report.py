@@ -32,8 +32,8 @@ _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 def node_settings(nodes: Sequence[Data], formats: str | Sequence[str], name: str) -> dict[str, Any]:
     """The files that give new nodes the settings, in each format, or every problem with that.
 
-    :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty if not read), why they could
-        not be read as `error` and `kubelet_error`, and role node_settings' variables without their prefix as `settings`
+    :param nodes: for each node its name as `node`, what `node_facts` says of it, and role node_settings' variables without
+        their prefix as `settings`
     :param formats: names of FORMATS; a text joins them by commas
     :param name: names the machine type, where a format needs a name
     """

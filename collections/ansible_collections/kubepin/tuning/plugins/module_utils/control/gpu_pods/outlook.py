@@ -35,8 +35,8 @@ def gpu_pods_forecast(audit: Data, stacks: Sequence[Data]) -> dict[str, Any]:
     """The audit with `forecast`: for each node that was read, the pods that its kubelet would refuse after a switch with the
     requested settings, and what would let each of them in.
 
-    :param stacks: as `preflight.Stacks`; of nodes whose `switch` was read, which is `topology`, `kubelet`, `settings` (the
-        variables of role cpu_manager without their prefix), and why it could not be read as `error`
+    :param stacks: as `preflight.Stacks`; of nodes whose `switch` was read, which is what `node_facts` says, and `settings` (the
+        variables of role cpu_manager without their prefix)
     """
     return {**audit, "forecast": [_of_node(audit, stack) for stack in stacks if stack.get("switch")]}
 
@@ -67,8 +67,9 @@ def _forecast(switch: Data, requests: Sequence[Data], gpus: int | None) -> Forec
 
     :raises TuningError: if the node could not be read, or cannot be switched as asked
     """
-    if switch["error"]:
-        raise TuningError(module_failed(switch["error"]))
+    error = switch["error"] or switch.get("kubelet_error")
+    if error:
+        raise TuningError(module_failed(error))
     desired, found = static_policy_of(switch["settings"])
     if desired is None:
         raise TuningError(*found)

@@ -40,8 +40,8 @@ _ROW = 64
 def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
     """The preview of each node.
 
-    :param nodes: for each node its name as `node`, `topology` and `kubelet` as read (empty if not read), `error`, and
-        role node_preview's variables without their prefix as `settings`
+    :param nodes: for each node its name as `node`, what `node_facts` says of it, and role node_preview's variables without
+        their prefix as `settings`
     """
     previews = []
     for node in nodes:
@@ -62,8 +62,9 @@ def preview_nodes(nodes: Sequence[Data]) -> list[dict[str, Any]]:
 
 def _read(node: Data) -> tuple[Topology | None, DesiredSettings | None, list[dict[str, Any]]]:
     """The node's topology and what is desired, and every problem with what was read and set."""
-    if node["error"]:
-        return None, None, to_dicts([module_failed(node["error"])])
+    error = node["error"] or node.get("kubelet_error")
+    if error:
+        return None, None, to_dicts([module_failed(error)])
     desired, found = static_policy_of(node["settings"])
     problems = to_dicts([*_setting_problems(node["settings"]), *found])
     try:
