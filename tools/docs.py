@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write what the code says itself: docs/reference from the documentation of modules and roles, docs/rbac.yaml from the rights."""
+"""Write what the code says itself: docs/reference from the documentation of modules and roles, docs/rbac.yaml from the permissions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Data = Mapping[str, Any]
 
 RBAC_HEAD = """\
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Written by `make docs` from what kubepin asks the API server for before a run; docs/operations.md ("Rights") tells how to use it.
+# Written by `make docs` from what kubepin asks the API server for before a run; docs/operations.md ("Permissions") tells how to use it.
 # For each purpose a ClusterRole, and one more for what it takes in a single namespace; the groups kubepin:PURPOSE have them.
 # Below Kubernetes 1.23, the labels of the namespaces do nothing: whoever may create pods there is root on every node.
 """
 
 
 def rbac() -> str:
-    """The manifest of the rights."""
+    """The manifest of the permissions."""
     bindings = [
         _binding(purpose, place)
         for purpose, rules in rights.PURPOSES.items()

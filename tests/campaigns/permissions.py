@@ -322,7 +322,7 @@ def _output(*command: str, text: str = "") -> str:
 def table(everything: dict[str, set[Right]], forbidden: dict[str, set[Right]], ran: dict[str, list[str]]) -> list[str]:
     """A line for each purpose that ran."""
     lines = [
-        "| purpose | ran | rights | of them used | not used | optional rights used | asked for and forbidden |",
+        "| purpose | ran | permissions | of them used | not used | optional permissions used | asked for and forbidden |",
         "|---|---|---|---|---|---|---|",
     ]
     for purpose, outcomes in ran.items():
@@ -405,7 +405,7 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
             else:
                 if not refuses(play(playbook, nobody, folder, *arguments)):
                     failed = True
-                    print(f"{playbook} of a user without rights did not end with rights_missing", flush=True)
+                    print(f"{playbook} of a user without permissions did not end with rights_missing", flush=True)
                 done = play(playbook, kubeconfig, folder, *arguments)
             outcome = "passed" if done.code == 0 else "FAILED"
             check = " --check" if "--check" in arguments else ""
@@ -417,8 +417,8 @@ def run_on(name: str, purposes: Sequence[str], output: Path) -> int:
         lines = table(*asked(cluster.requests()), ran)
         tried, wrong = overlooked(cluster, cluster.kubeconfig(folder, WITHOUT, WITHOUT), chosen)
     failed |= bool(wrong)
-    lines += ["", f"Rights taken away one by one: {tried}. Not named: {'; '.join(wrong) or 'none'}."]
-    text = "\n".join([*lines, "", "tune-gpu-nodes.yml of a user without rights:", "", "```", *missing, "```", ""])
+    lines += ["", f"Permissions removed one by one: {tried}. Not named: {'; '.join(wrong) or 'none'}."]
+    text = "\n".join([*lines, "", "tune-gpu-nodes.yml of a user without permissions:", "", "```", *missing, "```", ""])
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{state.kubernetes}.md").write_text(text)
     print(text)

@@ -125,7 +125,7 @@ def configz_unseen(names: Sequence[str], reason: str) -> Problem:
         "configz_unseen",
         f"the policy, options and reserved CPUs of {_nodes(names)}",
         f"are unknown: {reason.rstrip('.')}",
-        "This needs the right to `get nodes/proxy` (ClusterRole kubepin-check in docs/rbac.yaml), and nodes that are Ready.",
+        "This needs the permission to `get nodes/proxy` (ClusterRole kubepin-check in docs/rbac.yaml), and nodes that are Ready.",
     )
 
 
@@ -134,7 +134,7 @@ def pods_unseen(reason: str) -> Problem:
         "pods_unseen",
         "the GPU pods",
         f"are unknown: {reason.rstrip('.')}",
-        "This needs the right to `list pods` in all namespaces.",
+        "This needs the permission to `list pods` in all namespaces.",
     )
 
 
@@ -143,7 +143,7 @@ def owners_unseen(reason: str) -> Problem:
         "owners_unseen",
         "the templates of GPU pods",
         f"are unknown, so pods are listed without their Deployment: {reason.rstrip('.')}",
-        "This needs the rights of ClusterRole kubepin-audit in docs/rbac.yaml.",
+        "This needs the permissions of ClusterRole kubepin-audit in docs/rbac.yaml.",
     )
 
 

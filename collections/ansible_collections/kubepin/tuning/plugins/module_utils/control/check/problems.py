@@ -158,7 +158,7 @@ def configz_unread(reason: str) -> Problem:
         "configz_unread",
         "the running kubelet",
         f"was not compared with its files and flags: {reason.rstrip('.')}",
-        "It needs a node that is Ready, and the right to `get nodes/proxy`.",
+        "It needs a node that is Ready, and the permission to `get nodes/proxy`.",
     )
 
 

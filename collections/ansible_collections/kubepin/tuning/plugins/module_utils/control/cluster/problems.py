@@ -396,10 +396,10 @@ def probe_lost_device(seconds: float, reason: str) -> Problem:
 
 
 def rights_missing(kubeconfig: str, server: str, purposes: Sequence[str], missing: Sequence[str]) -> Problem:
-    """:param missing: the rights, in words"""
+    """:param missing: the permissions, in words"""
     return Problem(
         "rights_missing",
         f'the user of kubeconfig "{kubeconfig}"',
-        f"lacks rights at {server} for {', '.join(purposes)}: {'; '.join(missing)}",
+        f"lacks permissions at {server} for {', '.join(purposes)}: {'; '.join(missing)}",
         "Grant them: docs/rbac.yaml has a ClusterRole for each purpose. Or name another kubeconfig in kubepin_kubeconfig.",
     )

@@ -105,7 +105,7 @@ def owners_unreadable(resource: str, answer: str) -> Problem:
         "owners_unreadable",
         f"{resource} cannot be read",
         f"({answer}), so their pods are audited, but not what makes them",
-        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right.",
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the permission.",
     )
 
 
@@ -114,7 +114,7 @@ def claims_unreadable(answer: str) -> Problem:
         "claims_unreadable",
         "resourceclaims.resource.k8s.io cannot be read",
         f"({answer}), so the devices of claims are unknown",
-        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right.",
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the permission.",
     )
 
 

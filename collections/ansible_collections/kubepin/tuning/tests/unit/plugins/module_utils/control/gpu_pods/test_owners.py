@@ -324,7 +324,7 @@ def test_what_may_not_be_read_is_a_note_but_for_kubernetes_own_kinds() -> None:
     assert problem.code == "owners_unreadable"
     assert problem.text == (
         "jobsets.jobset.x-k8s.io cannot be read (forbidden to alice), so their pods are audited, but not what makes them. "
-        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right."
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the permission."
     )
     with pytest.raises(ApiError):
         list(Api(BUILTIN, {"/apis/apps/v1/deployments": 403}).owners())
@@ -353,7 +353,7 @@ def test_claims_that_may_not_be_read_are_a_note() -> None:
     assert problem.code == "claims_unreadable"
     assert problem.text == (
         "resourceclaims.resource.k8s.io cannot be read (forbidden to alice), so the devices of claims are unknown. "
-        "The ClusterRole kubepin-audit in docs/rbac.yaml has the right."
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the permission."
     )
     with pytest.raises(ApiError):
         list(Api({"resource.k8s.io": ["v1"]}, {"/apis/resource.k8s.io/v1/resourceclaims": 500}).claims())
