@@ -8,8 +8,15 @@ from abc import abstractmethod
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import joined, to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.kubelet import kubelet_facts
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import ModuleFailed, Result
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import (
+    TEMPORARY_FOLDERS,
+    ModuleFailed,
+    Result,
+    found_no_room,
+    full_file_systems,
+)
 
 COLLECTION = "kubepin.tuning"
 _INTERNAL = ("invocation", "changed")
@@ -54,8 +61,17 @@ class PlanningAction(ActionBase):
             module_name=f"{COLLECTION}.{module}", module_args=arguments, task_vars=self._task_vars
         )
         if result.get("failed"):
-            raise ModuleFailed(result)
+            raise ModuleFailed(self._explained(result))
         return result
+
+    def _explained(self, result: Result) -> Result:
+        """The result with the file systems as its problems, if one is so full that no module can run."""
+        if not found_no_room(result):
+            return result
+        command = " ".join(["df", "-Pk", *TEMPORARY_FOLDERS])
+        answer = self._low_level_execute_command(command, sudoable=False)  # type: ignore[no-untyped-call]   # as above
+        full = full_file_systems(answer["stdout"])
+        return {**result, "msg": joined(full), "problems": to_dicts(full)} if full else result
 
     def kubelet(self) -> Result:
         """The node's kubelet, as the module kubelet_info documents it.

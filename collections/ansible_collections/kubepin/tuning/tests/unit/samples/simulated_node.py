@@ -21,6 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import runner
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import NEW, draft_path, is_draft
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.journal import SWITCHES
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.room import Room
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node
 
 ENV, STATE = "/etc/default/kubelet", "/var/lib/kubelet/cpu_manager_state"
@@ -71,6 +72,8 @@ class SimulatedNode(Node):
         self.problems: dict[str, list[Problem]] = {}
         self.full: Callable[[str], bool] = lambda _path: False
         """Whether the file system of a path has no room: nothing can be written there, and renames and removals can be done."""
+        self.free = 1 << 30
+        """What its one file system says that it has, in bytes."""
         self.allowed_cpus_of: dict[str, str] = {}
         """Unit -> AllowedCPUs=, as systemd has it."""
         self.refused_units: set[str] = set()
@@ -138,6 +141,9 @@ class SimulatedNode(Node):
 
     def obstacles(self, path: str, removes: bool = False) -> list[Problem]:
         return self.problems.get(path, [])
+
+    def room(self, path: str) -> Room:
+        return Room("/", block=4096, free=self.free, free_inodes=None)
 
     def replace(self, path: str, text: str, mode: int = 0o644) -> None:
         for folder in reversed(self.missing_folders(path)):

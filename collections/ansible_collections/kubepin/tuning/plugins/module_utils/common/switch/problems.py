@@ -138,6 +138,30 @@ def file_read_only(path: str) -> Problem:
     return Problem("file_read_only", path, "is on a file system that is mounted read-only", "Mount it writable.")
 
 
+def file_system_full(mount_point: str, free: int, needed: int, folders: Sequence[str]) -> Problem:
+    """:param free: in bytes, as *needed*"""
+    return Problem(
+        "file_system_full",
+        f"file system {mount_point}",
+        f"is too full: {_kib(free)} are free, and {_kib(needed)} are needed in {', '.join(folders)}",
+        f"Make room (`df -h {mount_point}`), and run again.",
+    )
+
+
+def inodes_used_up(mount_point: str, free: int, needed: int, folders: Sequence[str]) -> Problem:
+    """:param free: how many files fit"""
+    return Problem(
+        "inodes_used_up",
+        f"file system {mount_point}",
+        f"has too few inodes: {free} are free, and {needed} are needed in {', '.join(folders)}",
+        f"Remove files (`df -i {mount_point}`), and run again.",
+    )
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.0f} KiB"
+
+
 def file_immutable(path: str) -> Problem:
     return Problem(
         "file_immutable",

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import tempfile
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
@@ -25,6 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.re
     UNDONE,
     SwitchRecord,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.room import NewFile, shortages
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system import Node, NodeLock
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.system_daemons import SystemDaemons
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.transaction import Transaction
@@ -38,6 +41,13 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.ve
     PodCpus,
     Verification,
 )
+
+RECORD_BYTES = 16 << 10
+"""The most that a record has besides the texts of files."""
+STATE_BYTES = 64 << 10
+"""The state file of a kubelet with hundreds of containers."""
+ANSIBLE_BYTES = 1 << 20
+"""Ansible's program of the next step, of the undoing too: 0.3 MB, and its unpacked parts."""
 
 
 def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> None:
@@ -94,8 +104,23 @@ class Switch:
         :raises TuningError: with every problem; nothing was changed
         """
         found = preflight(self._node, changes.files, self._transaction.refused_state_files(changes.after))
+        found += shortages(self._new_files(changes), self._node.room)
         if found:
             raise TuningError(*found)
+
+    def _new_files(self, changes: Changes) -> t.Iterator[NewFile]:
+        """What a switch and its undoing write, without the files that are renamed."""
+        texts = [text for change in changes.files for text in (change.before, change.after) if text is not None]
+        record = os.path.join(self._journal.directory, "switch.json")
+        for name in ("record", "new record"):  # a record is replaced by a new one
+            yield NewFile(f"{record}.{name}", 2 * _size(*texts) + RECORD_BYTES)
+        for change in changes.files:
+            for text in (change.before, change.after):  # backup and draft
+                if text is not None:
+                    yield NewFile(change.path, _size(text))
+        for path in self._transaction.endpoint.state_paths.values():
+            yield NewFile(path, STATE_BYTES)
+        yield NewFile(os.path.join(tempfile.gettempdir(), "ansible"), ANSIBLE_BYTES)
 
     def apply(self, changes: Changes, hold_seconds: t.Optional[float] = None) -> t.Tuple[SwitchRecord, Outcome]:
         """Carry out the changes and verify them, or undo them.
@@ -324,6 +349,10 @@ class Switch:
             started_at=outcome.started_at,
             **facts,
         )
+
+
+def _size(*texts: str) -> int:
+    return sum(len(text.encode("utf-8", "surrogateescape")) for text in texts)
 
 
 def _changes_of(record: SwitchRecord) -> t.List[TextChange]:

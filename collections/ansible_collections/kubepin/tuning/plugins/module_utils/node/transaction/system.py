@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem impo
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.commands import Run
 from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.files import Files, make_directory
+from ansible_collections.kubepin.tuning.plugins.module_utils.node.transaction.room import Room, room_of
 
 LOCK = os.path.join(HOME, "lock")
 
@@ -316,6 +317,10 @@ class Node(Files):
                 return file.read().decode("utf-8", "replace")
         except OSError:
             return ""
+
+    def room(self, path: str) -> Room:
+        """What the file system of a path still has."""
+        return room_of(path)
 
     def boot_id(self) -> str:
         """Identifies this boot of the machine: times of `monotonic` are comparable within it only."""

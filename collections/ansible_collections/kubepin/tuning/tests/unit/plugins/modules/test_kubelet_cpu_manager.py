@@ -122,6 +122,18 @@ def test_files_that_cannot_be_replaced_are_found_before_also_in_check_mode(
     assert (result["failed"], node.steps, node.commands) == (True, [], [])
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_disk_that_is_too_full_is_found_before_also_in_check_mode(
+    node: SimulatedNode, run: Run, check_mode: bool
+) -> None:
+    node.free = 64 << 10
+    result = run(_ansible_check_mode=check_mode)
+    [problem] = result["problems"]
+    assert problem["code"] == "file_system_full"
+    assert "file system / is too full: 64 KiB are free" in result["msg"]
+    assert (result["failed"], node.steps, node.commands) == (True, [], [])
+
+
 def test_a_kubelet_that_fails_is_undone_and_quoted(node: SimulatedNode, run: Run) -> None:
     node.fails_with = FAILURE
     result = run()
