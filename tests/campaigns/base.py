@@ -125,6 +125,7 @@ class TaskResult:
     seconds: float
     values: Mapping[str, Any]
     """What the task returned; `action` is its full name."""
+    ended: datetime | None = None
 
     @property
     def failed(self) -> bool:
@@ -169,7 +170,10 @@ class AnsibleRun:
         elif kind in _RESULTS:
             task = event["task"]
             self.results += [
-                TaskResult(self._play, task["name"], host, _seconds(task["duration"]), values)
+                TaskResult(
+                    *(self._play, task["name"], host, _seconds(task["duration"]), values),
+                    ended=datetime.fromisoformat(task["duration"]["end"]),
+                )
                 for host, values in event["hosts"].items()
             ]
         elif kind == "v2_playbook_on_stats":

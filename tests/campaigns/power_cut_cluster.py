@@ -3,23 +3,31 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sandbox.cluster import Sandbox
 from sandbox.machines import Machine
 from sandbox.settings import SandboxError
+from sandbox.shell import wait_for
+from tests.campaigns import fault_hook, power_cut_look
 from tests.campaigns.base import AnsibleRun, CheckFailed, expect
 from tests.campaigns.fault_checks import FaultResult, check_left_cordoned
+from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted, refuse
 from tests.campaigns.power_cut_results import CONFIRMATION, CutResult, keep
-from tests.campaigns.worker import PLACED, Worker
+from tests.campaigns.worker import PLACED, Running, Worker
 
 TUNE, ROLL_BACK = "tune-gpu-nodes.yml", "rollback-gpu-nodes.yml"
 # Each wait of a run: an emulated machine's kubelet is slow.
 TIMEOUT = ("-e", "cpu_manager_timeout=240")
 RUN_SECONDS = 900
+UP_SECONDS = 300
+# As docs/operations.md says, and some for two CPUs that are busy.
+NOTICED_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,18 @@ class ClusterCut:
     playbook: str
     step: str
     policy: str
+    cordoned: bool = False
+    """Whether another user has cordoned the node before."""
+
+    @property
+    def title(self) -> str:
+        """When the cut is."""
+        return f"{self.playbook}, before: {self.step}" + (" (node cordoned by another user)" if self.cordoned else "")
 
 
 CUTS = (
     ClusterCut("held switch", TUNE, PLACED, "static"),
-    ClusterCut("rollback", ROLL_BACK, "remove /var/lib/kubelet/cpu_manager_state", "none"),
+    ClusterCut("rollback", ROLL_BACK, "remove /var/lib/kubelet/cpu_manager_state", "none", cordoned=True),
     ClusterCut(CONFIRMATION, TUNE, "(committed, held)", "static"),
     ClusterCut("rollback", ROLL_BACK, "(committed)", "none"),
 )
@@ -49,64 +64,112 @@ class ClusterCuts:
         self.machine: Machine = sandbox.machines[0]
         self.worker = Worker(sandbox, self.machine)
         self.folder = folder
+        self._ends: dict[str, Look] = {}
+        """Policy -> the machine when it first had it: at the start, or at the end of a row."""
 
     def run(self, deadline: float) -> list[CutResult]:
         """All rows that begin before the deadline, by the monotonic clock; the first one that fails is the last one."""
         self.worker.install_hook()
+        self.machine.run("sync")  # a cut loses what the kernel has not written yet
+        start = self.look()
         rows: list[CutResult] = []
         for cut in CUTS:
             if time.monotonic() > deadline or (rows and rows[-1].failed):
                 break
-            rows.append(self._row(cut))
-            keep(rows[-1], self.folder)
-            print(f"{time.strftime('%H:%M:%S')} {rows[-1].outcome}", flush=True)
+            self._ends.setdefault(str(start.policy), start)
+            row, start = self._row(cut, start)
+            rows.append(row)
+            keep(row, self.folder)
+            print(f"{time.strftime('%H:%M:%S')} {row.outcome}", flush=True)
         if self.machine.running():
             self.worker.remove_hook()
         return rows
 
-    def _row(self, cut: ClusterCut) -> CutResult:
-        row = CutResult(cut.kind, f"{cut.playbook}, before: {cut.step}", "writeback")
-        started = time.monotonic()
+    def look(self) -> Look:
+        """The machine's files, once its kubelet answers."""
+        text = Path(power_cut_look.__file__).read_text()
+        return Look(**json.loads(self.machine.run("python3", "-", str(UP_SECONDS), stdin=text)))
+
+    def _row(self, cut: ClusterCut, before: Look) -> tuple[CutResult, Look]:
+        """The row, and the machine after it; as before if the row failed."""
+        row = CutResult(cut.kind, cut.title, "writeback")
+        started, after = time.monotonic(), before
         try:
-            interrupted = self._cut(cut)
-            row.message = interrupted.fact("kubepin_result", self.worker.name)["first_cause"]
-            self._check(cut, row, interrupted)
+            after = self._check(cut, row, before)
         except (CheckFailed, SandboxError, KeyError, ValueError) as error:
             row.failed = str(error)
         row.seconds = round(time.monotonic() - started)
-        return row
+        return row, after
 
-    def _cut(self, cut: ClusterCut) -> AnsibleRun:
-        """Cut the power before the step; what the playbook, which goes on without the machine, says."""
+    def _cut(self, cut: ClusterCut) -> tuple[AnsibleRun, datetime]:
+        """Cut the power before the step; what the playbook, which goes on without the machine, reports, and when the cut
+        was."""
         self.worker.arm(0, "hold", named=cut.step)
         running = self.worker.start_playbook(*TIMEOUT, playbook=cut.playbook)
         try:
-            self.worker.wait_held(RUN_SECONDS)
+            self._wait_held(running)
+            cut_at = datetime.now(UTC)
             self.machine.power_cut()
             run = running.end(RUN_SECONDS)
         finally:
             if running.process.poll() is None:
                 running.kill()
         expect(run.code != 0, "the run did not fail")
-        return run
+        return run, cut_at
 
-    def _check(self, cut: ClusterCut, row: CutResult, interrupted: AnsibleRun) -> None:
+    def _wait_held(self, running: Running) -> None:
+        """Raises CheckFailed if the run ends before the step."""
+
+        def held() -> bool:
+            if running.process.poll() is not None:
+                raise CheckFailed(f"the run ends before the step: {running.end().error}")
+            return self.worker.there(fault_hook.HELD)
+
+        wait_for(f"{self.worker.name}: the run is held", held, RUN_SECONDS, 0.5)
+
+    def _check(self, cut: ClusterCut, row: CutResult, before: Look) -> Look:
         worker = self.worker
+        if cut.cordoned:
+            worker.cordon()
+        run, cut_at = self._cut(cut)
+        row.message = message_of(run, worker.name, cut_at)
         self.machine.boot()
-        worker.wait_up(self.machine.BOOT_SECONDS)
-        row.kubelet = f"up, policy {worker.policy()}"
-        row.files = f"{len(worker.drafts())} drafts"
+        found = self.look()
+        expect(found.up is not None, f"the kubelet does not come up: {found.log[-600:]}")
+        row.kubelet = f"up, policy {found.policy}" if found.policy else "up, no state file yet"
         left = FaultResult("run", cut.step)
-        check_left_cordoned(worker, left, interrupted)
-        begun = worker.unfinished()
-        run = worker.start_playbook(*TIMEOUT, playbook=cut.playbook).end(RUN_SECONDS)
-        expect(run.code == 0, f"the next run fails: {run.error}")
-        expect(worker.policy() == cut.policy and worker.up(), "the next run left another policy, or no kubelet")
-        expect(worker.cordoned() == (False, False), f"cordoned and marked after the next run: {worker.cordoned()}")
-        expect(not worker.unfinished(), "a journal is still unfinished")
-        expect(not worker.drafts(), f"left after the next run: {worker.drafts()}")
-        row.cordon = f"{left.cordon}; taken off by the next run"
+        check_left_cordoned(worker, left, run, before=cut.cordoned)
+        begun = interrupted(found)
+        again = worker.start_playbook(*TIMEOUT, playbook=cut.playbook).end(RUN_SECONDS)
+        expect(again.code == 0, f"the next run fails: {again.error}")
+        after = self.look()
+        row.files = how_whole(before, after, found)
+        refuse(file_problems(before, after, found))
+        # A rollback leaves what was there before the tune.
+        refuse(end_problems(self._ends.get(cut.policy, after), after))
+        expect(after.policy == cut.policy, f"the next run left the policy {after.policy}, not {cut.policy}")
+        expected = (cut.cordoned, False)
+        expect(worker.cordoned() == expected, f"cordoned and marked after the next run: {worker.cordoned()}")
+        if cut.cordoned:
+            worker.uncordon()
+        row.cordon = "the other user's, kept" if cut.cordoned else "kubepin's, reported; taken off by the next run"
         row.next_run = "undoes the interrupted switch, converges" if begun else "converges"
+        return after
+
+
+def message_of(run: AnsibleRun, node: str, cut_at: datetime) -> str:
+    """What an interrupted run reports as the first cause, and how long after the cut it noticed, and ended.
+
+    Raises CheckFailed if the cause is not the loss of the node, or this was not noticed in time.
+    """
+    cause = str(run.fact("kubepin_result", node).get("first_cause"))
+    gone = [result.ended for result in run.results if result.host == node and result.values.get("unreachable")]
+    expect(bool(gone) and "cannot be reached" in cause, f"the run does not report that the node is gone: {cause}")
+    noticed, ended = (
+        (moment - cut_at).total_seconds() for moment in (gone[0] or cut_at, run.results[-1].ended or cut_at)
+    )
+    expect(noticed <= NOTICED_SECONDS, f"noticed {noticed:.0f} s after the cut, expected {NOTICED_SECONDS} s at most")
+    return f"{cause[:120]} (noticed after {noticed:.0f} s, the run ends after {ended:.0f} s)"
 
 
 def rows_of(sandbox: Sandbox, folder: Path, deadline: float) -> Sequence[CutResult]:

@@ -28,6 +28,7 @@ from sandbox.shape import Shape
 from sandbox.shell import Shell, wait_for
 from tests.campaigns import power_cut_look
 from tests.campaigns.base import expect
+from tests.campaigns.power_cut_checks import Look
 from tests.campaigns.worker import Running
 
 NAME = "cut"
@@ -135,20 +136,6 @@ class Laboratory:
                 checksum = self.shell.run(["sha256sum", str(folder / program)]).split()[0]
                 (folder / f"{program}.sha256").write_text(checksum)
         write_builds(self.shell, builds, [path for path in builds.rglob("*") if path.is_file()], self.programs)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What `power_cut_look` found on a machine."""
-
-    up: float | None
-    """After how many seconds the kubelet answered."""
-    files: Mapping[str, Sequence[Any]]
-    drafts: Sequence[str]
-    records: Mapping[str, str]
-    """File -> status."""
-    policy: str | None
-    log: str
 
 
 class Guest:

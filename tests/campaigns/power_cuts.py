@@ -30,7 +30,8 @@ from sandbox.settings import DEFAULT_KUBERNETES, Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 from tests.campaigns import power_cut_cluster
 from tests.campaigns.base import AnsibleRun, CheckFailed, add_output_argument, expect
-from tests.campaigns.power_cut_guest import Guest, Laboratory, Look, Saved, wait_told
+from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted, refuse
+from tests.campaigns.power_cut_guest import Guest, Laboratory, Saved, wait_told
 from tests.campaigns.power_cut_results import CONFIRMATION, CutResult, keep, show
 from tests.campaigns.worker import PLACED, Running
 
@@ -40,7 +41,6 @@ RUN_SECONDS = 420
 TIMEOUT = 180
 HOLD_SECONDS = 60
 END_SECONDS = 90
-BEGUN = "begun"
 HELD = "(begun, held)"
 
 
@@ -149,53 +149,6 @@ def cuts_of(kind: Kind, learnt: Learnt, moments: int, seed: int) -> list[Cut]:
 
 
 # What must hold
-
-
-def file_problems(before: Look, after: Look, found: Look) -> list[str]:
-    """What of a machine is neither as before nor as after, right after its boot."""
-    problems = []
-    for path in sorted({*before.files, *after.files, *found.files}):
-        allowed = (before.files.get(path), after.files.get(path))
-        if found.files.get(path) not in allowed:
-            problems.append(f"{path} is {found.files.get(path)}, neither as before nor as after: {allowed}")
-    problems += [f"{path} is {status}" for path, status in found.records.items() if "unreadable" in status]
-    if found.policy not in (before.policy, after.policy, None):
-        problems.append(f"the policy is {found.policy}, neither {before.policy} nor {after.policy}")
-    return problems
-
-
-def end_problems(after: Look, found: Look) -> list[str]:
-    """What of a machine is not as after an undisturbed run, once the next run has ended."""
-    problems = [
-        f"{path} is {found.files.get(path)} after the next run, not {after.files.get(path)}"
-        for path in sorted({*after.files, *found.files})
-        if found.files.get(path) != after.files.get(path)
-    ]
-    problems += [f"left after the next run: {path}" for path in found.drafts]
-    problems += [f"{path} still says {status}" for path, status in found.records.items() if unfinished(status)]
-    if found.policy != after.policy:
-        problems.append(f"the policy is {found.policy} after the next run, not {after.policy}")
-    if found.up is None:
-        problems.append(f"no kubelet after the next run: {found.log[-600:]}")
-    return problems
-
-
-def unfinished(status: str) -> bool:
-    """Whether a record says that something was begun, or cannot be read."""
-    return status not in ("committed", "undone", "prepared")
-
-
-def interrupted(found: Look) -> bool:
-    """Whether a switch is unfinished."""
-    return any("/switches/" in path and status == BEGUN for path, status in found.records.items())
-
-
-def how_whole(before: Look, after: Look, found: Look) -> str:
-    """How many of the files that change had their old, and how many their new text."""
-    changed = [path for path in {*before.files, *after.files} if before.files.get(path) != after.files.get(path)]
-    new = sum(found.files.get(path) == after.files.get(path) for path in changed)
-    drafts = f", {len(found.drafts)} drafts" if found.drafts else ""
-    return f"{len(changed) - new} old, {new} new{drafts}"
 
 
 def message_of(run: AnsibleRun) -> str:
@@ -387,11 +340,6 @@ def next_run(kind: Kind, changed: bool, begun: bool) -> str:
     if begun:
         return "reports and undoes the interrupted switch" + ("" if kind is UNDOING else ", converges")
     return "converges" if changed else "nothing to do"
-
-
-def refuse(problems: Sequence[str]) -> None:
-    """Raise CheckFailed with all problems, if there are any."""
-    expect(not problems, "; ".join(problems))
 
 
 def succeed(running: Running) -> Mapping[str, Any]:

@@ -4,23 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from sandbox.settings import SandboxError, Version
 from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult
-from tests.campaigns.power_cut_guest import Look, after_upgrade, with_version
+from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted
+from tests.campaigns.power_cut_cluster import message_of as cluster_message_of
+from tests.campaigns.power_cut_guest import after_upgrade, with_version
 from tests.campaigns.power_cut_results import CutResult, ordered
 from tests.campaigns.power_cuts import (
     HELD_SWITCH,
     SWITCH,
     Learnt,
     cuts_of,
-    end_problems,
-    file_problems,
-    how_whole,
-    interrupted,
     message_of,
     shown,
     wanted_kinds,
@@ -29,6 +28,7 @@ from tests.campaigns.power_cuts import (
 CONFIG, DROP_IN = "/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf.d/90-kubepin.conf"
 JOURNAL = "/var/lib/kubepin/switches/20261128T083311.552Z.json"
 OLD, NEW, HALF = (["6 bytes, 1", 0, 0, 0o644], ["7 bytes, 2", 0, 0, 0o644], ["3 bytes, 3", 0, 0, 0o644])
+NODE, CUT_AT = "lab-machine-1", datetime(2026, 11, 28, tzinfo=UTC)
 BEFORE = Look(up=0.1, files={CONFIG: OLD}, drafts=[], records={}, policy="none", log="")
 AFTER = Look(
     up=0.1, files={CONFIG: NEW, DROP_IN: NEW}, drafts=[], records={JOURNAL: "committed"}, policy="static", log=""
@@ -91,6 +91,34 @@ def test_an_interrupted_run_must_say_that_the_node_is_gone() -> None:
     assert message_of(ended(0, changed=True)) == "the run had ended"
     with pytest.raises(CheckFailed, match="does not say that the node is gone: no idea"):
         message_of(ended(2, failed=True, msg="no idea"))
+
+
+def lost_node(cause: str, **gone: Any) -> AnsibleRun:
+    """A playbook that goes on for two minutes without its node, which is lost half a minute after the cut."""
+    results = [
+        TaskResult("Switch", "Kubelet", NODE, 30.0, gone, ended=CUT_AT + timedelta(seconds=34)),
+        TaskResult("Switch", "Result", NODE, 0.1, {"ansible_facts": {"kubepin_result": {"first_cause": cause}}}),
+        TaskResult("Switch", "Undo", NODE, 0.1, {"failed": True}, ended=CUT_AT + timedelta(seconds=120)),
+    ]
+    run = AnsibleRun()
+    run.code, run.results = 2, results
+    return run
+
+
+def test_a_playbook_must_report_soon_that_the_node_is_gone() -> None:
+    run = lost_node(f"{NODE} cannot be reached any more", unreachable=True)
+    said = cluster_message_of(run, NODE, CUT_AT)
+    assert said == f"{NODE} cannot be reached any more (noticed after 34 s, the run ends after 120 s)"
+    with pytest.raises(CheckFailed, match="noticed 94 s after the cut, expected 60 s at most"):
+        cluster_message_of(run, NODE, CUT_AT - timedelta(seconds=60))
+
+
+@pytest.mark.parametrize(
+    "run", [lost_node("it cannot be reached"), lost_node("no idea", unreachable=True)], ids=["reachable", "other cause"]
+)
+def test_a_playbook_that_reports_another_cause_fails_its_row(run: AnsibleRun) -> None:
+    with pytest.raises(CheckFailed, match="does not report that the node is gone"):
+        cluster_message_of(run, NODE, CUT_AT)
 
 
 def test_each_step_is_a_row_with_one_cache_and_the_other_in_turn() -> None:
