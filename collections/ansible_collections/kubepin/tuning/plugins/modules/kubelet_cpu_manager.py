@@ -216,6 +216,11 @@ boot_id:
   description: The ID of this boot, which the API also shows for the node.
   returned: unless a switch was confirmed
   type: str
+clock_ahead:
+  description: How many seconds the node's clock is ahead of the control node's, negative if it is behind. 0 if it can be
+    the same.
+  returned: unless a switch was confirmed
+  type: float
 running_seconds:
   description: How long the kubelet's process had been running when the node was read; null if none runs.
   returned: unless a switch was confirmed

@@ -67,6 +67,10 @@ boot_id:
   description: The ID of this boot, which the API also shows for the node.
   returned: success
   type: str
+clock:
+  description: The node's clock, in seconds since 1970.
+  returned: success
+  type: float
 boot_guard:
   description: The files of the boot guard, and their texts; null for a file that does not exist.
   returned: success
@@ -164,6 +168,7 @@ def main() -> None:
             "topology": read_topology(),
             "sources": read_sources(run),
             "boot_id": node.boot_id(),
+            "clock": node.time(),
             "boot_guard": {path: node.read(path) for path in GUARD_FILES},
             "system_daemons": {**read_system_daemons(run), "texts": daemon_files} if reads_daemons else None,
             **journal_facts(journal, node),

@@ -209,6 +209,19 @@ def not_ready(reason: str) -> Problem:
     )
 
 
+def clock_wrong(seconds: float) -> Problem:
+    """:param seconds: how far it is ahead, negative if it is behind"""
+    hours, rest = divmod(round(abs(seconds)), 3600)
+    amount = f"{hours} h {rest // 60} min"
+    return Problem(
+        "clock_wrong",
+        "the node's clock",
+        f"is {amount} {'ahead of' if seconds > 0 else 'behind'} the control node's. A kubelet with a wrong clock takes "
+        "certificates for expired or not yet valid",
+        "Correct it (`timedatectl`, `chronyc tracking`), and run again.",
+    )
+
+
 def gpus_not_back(resource: str, expected: str, waited: int) -> Problem:
     """:param expected: what says that the node has GPUs
     :param waited: seconds

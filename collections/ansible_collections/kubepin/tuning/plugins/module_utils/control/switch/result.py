@@ -27,6 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import manager_policy
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    clock_wrong,
     gpus_not_back,
     not_ready,
     other_machine,
@@ -46,6 +47,9 @@ PROBE_MARGIN_SECONDS = 2
 
 HOLD_MARGIN_SECONDS = 30
 """What the tasks of a verification take besides its waits."""
+CLOCK_SECONDS = 300
+"""Certificates are made valid from so long before their time on, for clocks that differ (Kubernetes:
+pkg/controller/certificates/signer/signer.go, `Backdate`)."""
 SETTLE_SECONDS = 600
 """How long after its kubelet's start a node may be without GPUs: a driver may have to be loaded, or installed."""
 
@@ -133,7 +137,13 @@ def plan_fact(
         "notes": [
             *(kubelet.get("notes") or []),
             *(
-                [*_not_compared(node), *accepted, *work.get("notes", []), *drain.get("notes", [])]
+                [
+                    *_not_compared(node),
+                    *_clock_notes(kubelet, node),
+                    *accepted,
+                    *work.get("notes", []),
+                    *drain.get("notes", []),
+                ]
                 if changed
                 else left_alone
             ),
@@ -213,6 +223,16 @@ def awaited_nodes(hosts: Iterable[Data], api: Data) -> list[dict[str, Any]]:
         if plan["changed"] and plan["gpu_probe"] == GpuProbe.NOT_BACK.value and _has_just_started(kubelet):
             questions.append({**host["__cpu_manager_question"], "settle": int(asked["timeout"]), "gpus": 1})
     return questions
+
+
+def _clock_problems(kubelet: Data) -> list[Problem]:
+    seconds = kubelet.get("clock_ahead") or 0
+    return [clock_wrong(seconds)] if abs(seconds) >= CLOCK_SECONDS else []
+
+
+def _clock_notes(kubelet: Data, node: Data) -> list[str]:
+    """A wrong clock, if nothing has suffered from it yet."""
+    return [problem.text for problem in _clock_problems(kubelet)] if node.get("ready") else []
 
 
 def _not_compared(node: Data) -> list[str]:
@@ -302,6 +322,8 @@ def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touch
     if broken:
         problems.append(Problem.from_dict(broken))
     if touched:
+        if not node["ready"]:
+            problems += _clock_problems(kubelet)
         if not broken and not node["ready"] and not kubelet.get("recovered"):
             problems.append(not_ready(node.get("ready_reason") or "no reason given"))
         problems += occupied

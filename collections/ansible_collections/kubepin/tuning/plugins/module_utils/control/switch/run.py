@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 from dataclasses import asdict, fields, replace
 
@@ -73,6 +74,16 @@ def diff_of(changes: t.Sequence[FileChange]) -> list[dict[str, str]]:
     ]
 
 
+def seconds_ahead(clock: float, asked: float, answered: float) -> float:
+    """How far a node's clock is ahead of this one's, negative if it is behind; 0 if it is between question and answer.
+
+    :param clock: what the node answered, in seconds since 1970
+    :param asked: when it was asked, by this machine's clock
+    :param answered: when it had answered
+    """
+    return clock - min(max(clock, asked), answered)
+
+
 WriteArchive = t.Callable[[str, t.Mapping[str, str]], t.Mapping[str, str]]
 """Writes files of a node to a folder of the control node, as `write_archive` does."""
 
@@ -137,6 +148,7 @@ class SwitchRun:
 
     def _read(self) -> None:
         history = True if self._params["state"] == "absent" else None
+        asked = time.time()
         read = self._ask(
             "kubelet_switch_info",
             wait=not self._check_mode,
@@ -161,6 +173,7 @@ class SwitchRun:
             reconcile_period=effective["cpuManagerReconcilePeriod"],
             threads_per_core=self._topology.threads_as_counted or 1,
             boot_id=read["boot_id"],
+            clock_ahead=round(seconds_ahead(read["clock"], asked, time.time()), 1),
             running_seconds=self._kubelet.running_seconds,
             start_problem=self._kubelet.start_problem.to_dict() if self._kubelet.start_problem else None,
             nvidia_gpus=len(self._topology.gpus),

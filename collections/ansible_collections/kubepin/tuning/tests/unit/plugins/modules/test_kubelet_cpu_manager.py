@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.syste
     DROP_INS,
     IRQBALANCE_FILES,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.run import seconds_ahead
 from ansible_collections.kubepin.tuning.tests.unit.samples.simulated_node import (
     ENV,
     OLD,
@@ -132,6 +134,15 @@ def test_a_disk_that_is_too_full_is_found_before_also_in_check_mode(
     assert problem["code"] == "file_system_full"
     assert "file system / is too full: 64 KiB are free" in result["msg"]
     assert (result["failed"], node.steps, node.commands) == (True, [], [])
+
+
+def test_the_result_says_how_wrong_the_clock_is(node: SimulatedNode, run: Run) -> None:
+    node.date = time.time() + 86400
+    assert run()["clock_ahead"] == pytest.approx(86400 + node.clock, abs=60)
+
+
+def test_a_clock_that_may_be_the_same_is_not_wrong() -> None:
+    assert [seconds_ahead(clock, 100.0, 130.0) for clock in (90.0, 100.0, 115.0, 130.0, 190.0)] == [-10, 0, 0, 0, 60]
 
 
 def test_a_kubelet_that_fails_is_undone_and_quoted(node: SimulatedNode, run: Run) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.pro
     other_work,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
+    clock_wrong,
     not_ready,
     other_machine,
     version_stays,
@@ -181,6 +182,12 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
             id="another machine's node name",
         ),
         pytest.param(
+            {**KUBELET, "clock_ahead": -3600.0},
+            {"node": {**NODE, "ready": False, "ready_reason": "NodeStatusUnknown"}},
+            [clock_wrong(-3600.0), not_ready("NodeStatusUnknown")],
+            id="a node whose kubelet takes certificates for not yet valid",
+        ),
+        pytest.param(
             {**KUBELET, "recovered": "20261123T000000.000Z"},
             {"node": {**NODE, "ready": False}},
             [],
@@ -196,6 +203,17 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
 )
 def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[Problem]) -> None:
     assert plan_fact(kubelet, api)["problems"] == to_dicts(problems)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(86400.0, "is 24 h 0 min ahead of"), (-3660.0, "is 1 h 1 min behind"), (299.0, None), (0.0, None)],
+)
+def test_a_clock_from_which_nothing_suffers_is_a_note(seconds: float, words: str | None) -> None:
+    plan = plan_fact({**KUBELET, "clock_ahead": seconds}, {"node": NODE})
+    notes = [note for note in plan["notes"] if "the node's clock" in note]
+    assert plan["problems"] == []
+    assert [str(words) in note for note in notes] == ([True] if words else [])
 
 
 @pytest.mark.parametrize(
