@@ -12,6 +12,7 @@ from tests.campaigns.base import markdown_table, print_table
 
 CONFIRMATION = "confirmation"
 ORDER = ("switch", "held switch", CONFIRMATION, "rollback", "upgrade", "undoing")
+ROWS = "rows.jsonl"
 HEADINGS = ("what", "power cut", "disk cache", "kubelet", "files after the boot", "cordon", "next run", "message", "s")
 
 
@@ -39,8 +40,15 @@ class CutResult:
 
 def keep(row: CutResult, folder: Path) -> None:
     """Put a row behind the others."""
-    with (folder / "rows.jsonl").open("a") as file:
+    with (folder / ROWS).open("a") as file:
         file.write(json.dumps(asdict(row)) + "\n")
+
+
+def passed(folder: Path) -> list[CutResult]:
+    """The rows of an earlier run that did not fail."""
+    file = folder / ROWS
+    rows = [CutResult(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+    return [row for row in rows if not row.failed]
 
 
 def cells(row: CutResult) -> list[str]:

@@ -32,7 +32,7 @@ from tests.campaigns import power_cut_cluster
 from tests.campaigns.base import AnsibleRun, CheckFailed, add_output_argument, expect
 from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted, refuse
 from tests.campaigns.power_cut_guest import Guest, Laboratory, Saved, wait_told
-from tests.campaigns.power_cut_results import CONFIRMATION, CutResult, keep, show
+from tests.campaigns.power_cut_results import CONFIRMATION, ROWS, CutResult, keep, show
 from tests.campaigns.worker import PLACED, Running
 
 CACHES = ("writeback", "none")
@@ -355,6 +355,12 @@ def succeed(running: Running) -> Mapping[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--sandbox", metavar="NAME", help="cut whole playbooks on its machine instead: four rows")
+    parser.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="with --sandbox: leave out rows that passed in FOLDER before",
+    )
     parser.add_argument("--k8s", default=DEFAULT_KUBERNETES, metavar="VERSION", help="default: %(default)s")
     parser.add_argument("--machines", type=int, default=1, metavar="N", help="at the same time (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=7200, help="no row begins later (default: %(default)s)")
@@ -384,7 +390,12 @@ def run(options: argparse.Namespace) -> int:
     kinds = wanted_kinds(options.kinds)
     deadline = time.monotonic() + options.seconds
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "rows.jsonl").unlink(missing_ok=True)
+    expect(
+        not options.go_on or bool(options.sandbox), "--continue needs --sandbox: other rows do not build on each other"
+    )
+    if not options.go_on:
+        for name in (ROWS, power_cut_cluster.ENDS):
+            (options.output / name).unlink(missing_ok=True)
     paths = Paths.from_environment()
     if options.sandbox:
         with ready_sandbox(paths, options.sandbox) as sandbox:
