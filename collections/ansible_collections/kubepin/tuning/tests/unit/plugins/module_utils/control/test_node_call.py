@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,17 +26,15 @@ ROOMY = "/dev/vdb          5925648 1925648   4000000      33% /var\n"
 def action(result: dict[str, Any], report: str, monkeypatch: pytest.MonkeyPatch) -> ActionModule:
     """An action on a node where a module ends like this, and `df` prints this."""
     unused: Any = None
-    made = ActionModule(SimpleNamespace(), unused, unused, unused, unused, unused)
+    made = ActionModule(unused, unused, unused, unused, unused, unused)
     made._task_vars = {}
-    commands: list[str] = []
 
     def execute(command: str, **_: Any) -> dict[str, Any]:
-        commands.append(command)
+        assert command == f"df -Pk {' '.join(TEMPORARY_FOLDERS)}"
         return {"rc": 0, "stdout": report, "stderr": ""}
 
     monkeypatch.setattr(made, "_execute_module", lambda **_: result)
     monkeypatch.setattr(made, "_low_level_execute_command", execute)
-    made.commands = commands
     return made
 
 
@@ -51,7 +48,6 @@ def test_a_module_that_cannot_unpack_itself_names_the_full_file_system(monkeypat
     made = action(DIED, f"{HEADING}{FULL}{FULL}", monkeypatch)
     result = failure(made)
     [problem] = result["problems"]
-    assert made.commands == [f"df -Pk {' '.join(TEMPORARY_FOLDERS)}"]
     assert problem["code"] == "file_system_full"
     assert result["msg"] == problem["text"]
     assert "file system / is too full: 0 KiB are free, and 1,024 KiB are needed in /tmp, /var/tmp" in result["msg"]
