@@ -394,8 +394,7 @@ def run(options: argparse.Namespace) -> int:
         not options.go_on or bool(options.sandbox), "--continue needs --sandbox: other rows do not build on each other"
     )
     if not options.go_on:
-        for name in (ROWS, power_cut_cluster.ENDS):
-            (options.output / name).unlink(missing_ok=True)
+        (options.output / ROWS).unlink(missing_ok=True)
     paths = Paths.from_environment()
     if options.sandbox:
         with ready_sandbox(paths, options.sandbox) as sandbox:

@@ -12,6 +12,7 @@ import pytest
 from sandbox.settings import SandboxError, Version
 from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult
 from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted
+from tests.campaigns.power_cut_cluster import CUTS, next_cut
 from tests.campaigns.power_cut_cluster import message_of as cluster_message_of
 from tests.campaigns.power_cut_guest import after_upgrade, with_version
 from tests.campaigns.power_cut_results import CutResult, ordered
@@ -119,6 +120,21 @@ def test_a_playbook_must_report_soon_that_the_node_is_gone() -> None:
 def test_a_playbook_that_reports_another_cause_fails_its_row(run: AnsibleRun) -> None:
     with pytest.raises(CheckFailed, match="does not report that the node is gone"):
         cluster_message_of(run, NODE, CUT_AT)
+
+
+def test_each_row_begins_with_the_policy_that_the_one_before_it_left() -> None:
+    left, policy = list(CUTS), "none"
+    while cut := next_cut(left, policy):
+        assert cut is left.pop(0)
+        policy = cut.policy
+    assert left == []
+
+
+def test_on_a_new_machine_the_campaign_goes_on_with_a_row_that_begins_there() -> None:
+    left = list(CUTS[1:])
+    assert next_cut(left, "none") is CUTS[2]
+    assert next_cut(left, "static") is CUTS[1]
+    assert next_cut([CUTS[0]], "static") is None
 
 
 def test_each_step_is_a_row_with_one_cache_and_the_other_in_turn() -> None:

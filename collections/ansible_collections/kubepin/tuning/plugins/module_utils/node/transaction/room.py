@@ -53,11 +53,11 @@ def shortages(files: t.Iterable[NewFile], room_of: t.Callable[[str], Room]) -> t
 
 
 def room_of(path: str) -> Room:
-    """What the file system of a path has left for the user of this process.
+    """What the file system of a path has left, as `df` shows it.
 
-    Root may also use the blocks that are reserved for it (statvfs(3): `f_bfree` and `f_bavail`). A file system without
-    a limit has no blocks at all (tmpfs, Documentation/filesystems/tmpfs.rst), one without a table of inodes no inodes
-    (btrfs).
+    Root could use some more blocks, but how many is not known: of ext4's `f_bfree`, up to 4096 are for nobody
+    (fs/ext4/super.c, `ext4_calculate_resv_clusters`). A file system without a limit has no blocks at all (tmpfs,
+    Documentation/filesystems/tmpfs.rst), one without a table of inodes no inodes (btrfs).
 
     :raises OSError: if the file system does not answer
     """
@@ -65,12 +65,11 @@ def room_of(path: str) -> Room:
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     status = os.statvfs(folder)
-    blocks = status.f_bfree if os.geteuid() == 0 else status.f_bavail
     while not os.path.ismount(folder):
         folder = os.path.dirname(folder)
     return Room(
         mount_point=folder,
         block=status.f_frsize,
-        free=blocks * status.f_frsize if status.f_blocks else None,
+        free=status.f_bavail * status.f_frsize if status.f_blocks else None,
         free_inodes=status.f_ffree if status.f_files else None,
     )

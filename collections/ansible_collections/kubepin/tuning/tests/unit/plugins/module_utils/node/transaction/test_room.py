@@ -49,12 +49,10 @@ def test_the_room_of_a_file_that_is_not_there_yet_is_that_of_the_folder_above(tm
     assert found.block
 
 
-@pytest.mark.parametrize(("user", "blocks"), [(0, 100), (1000, 90)])
-def test_blocks_for_root_are_only_room_for_root(monkeypatch: pytest.MonkeyPatch, user: int, blocks: int) -> None:
-    status = os.statvfs_result((4096, 4096, 1000, 100, 90, 1000, 50, 50, 0, 255))
+def test_blocks_that_are_reserved_are_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.statvfs_result((4096, 4096, 2554693, 4321, 0, 655360, 645702, 645702, 0, 255))  # a full ext4
     monkeypatch.setattr(os, "statvfs", lambda path: status)
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    assert room.room_of("/etc/x").free == blocks * 4096
+    assert room.room_of("/etc/x").free == 0
 
 
 def test_a_file_system_without_a_limit_has_room_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
