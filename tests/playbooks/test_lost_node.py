@@ -58,7 +58,7 @@ PLAY = """
   gather_facts: false
   tasks:
     - block:
-        - ansible.builtin.fail: {msg: gpu-01 cannot be reached any more}
+        - ansible.builtin.fail: {msg: "gpu-01 cannot be reached any more, says ssh:"}
       rescue:
         - ansible.builtin.include_role: {name: cpu_manager, tasks_from: undo}
 """
@@ -89,7 +89,8 @@ def test_a_node_that_is_lost_during_the_verification_is_not_waited_for(tmp_path:
         text=True,
     )
     output = " ".join((ended.stdout + ended.stderr).split())
-    assert "Node gpu-01 could not be put back and verified, and stays cordoned: it cannot be reached." in output
+    assert "any more, says ssh. Node gpu-01 could not be put back and verified, and stays cordoned:" in output
+    assert "stays cordoned: it cannot be reached. If its switch" in output
     assert "If its switch was not confirmed, the next run undoes it." in output
     assert "Wait until the API shows the old settings" not in output
 

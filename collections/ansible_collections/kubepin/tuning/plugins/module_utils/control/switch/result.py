@@ -496,6 +496,12 @@ def _configured(configz: Data | None) -> str:
     return ", ".join([f"configz policy {manager_policy(configz, 'CPU')}", *others])
 
 
+def _sentence(message: str) -> str:
+    """A message that others follow. Ansible's own ends with a colon if ssh said nothing more."""
+    text = message.strip().rstrip(":")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str, str]:
     """The failure as text, with the remedy."""
     if left["outcome"] == "undone":
@@ -514,4 +520,4 @@ def _failure_text(plan: Data, node: str, failure: Data, left: Data) -> tuple[str
             f"Look at `journalctl -u kubelet` on the node.{journal} Then run the same command again: it undoes an unfinished switch "
             "first, and gives the node back once it verifies."
         )
-    return f"{failure['task']}: {failure['msg']} {state} {step}", step
+    return f"{failure['task']}: {_sentence(failure['msg'])} {state} {step}", step
