@@ -57,7 +57,6 @@ TESTED_WITH = {
     "control/kubelet/fields.py": "control/kubelet/test_decode.py",
     "control/kubelet/kubelet.py": "node/readers/test_kubelet.py",
     "control/module.py": "control/benchmark/test_namespace.py",
-    "control/node_call.py": "control/upgrade/test_node_run.py",
     "control/run/outcome.py": "control/switch/test_result.py",
     "control/switch/run.py": "../modules/test_kubelet_cpu_manager.py",
     "control/upgrade/removed_settings.py": "control/upgrade/test_plan.py",

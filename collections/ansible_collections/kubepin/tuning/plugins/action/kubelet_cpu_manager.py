@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.node_call import Result
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.archive import write_archive
@@ -16,4 +17,4 @@ class ActionModule(PlanningAction):
 
     def plan(self, params: Result, known: Result) -> Result:
         program = inspect.getsource(boot_guard)
-        return SwitchRun(self.call, params, self._task.check_mode, known, write_archive, program).run()
+        return SwitchRun(self.call, params, self._task.check_mode, known, write_archive, program, time.time).run()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 import typing as t
 from dataclasses import asdict, fields, replace
 
@@ -94,6 +93,7 @@ class SwitchRun:
     :param call: runs a module on the node, in check mode if this run is in check mode
     :param result: grows with what is known
     :param guard_program: the text of `node/boot_guard.py`
+    :param clock: this machine's, in seconds since 1970
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class SwitchRun:
         result: Result,
         write_archive: WriteArchive,
         guard_program: str,
+        clock: t.Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._call = call
         self._guard_program = guard_program
         self._write_archive = write_archive
@@ -148,7 +150,7 @@ class SwitchRun:
 
     def _read(self) -> None:
         history = True if self._params["state"] == "absent" else None
-        asked = time.time()
+        asked = self._clock()
         read = self._ask(
             "kubelet_switch_info",
             wait=not self._check_mode,
@@ -173,7 +175,7 @@ class SwitchRun:
             reconcile_period=effective["cpuManagerReconcilePeriod"],
             threads_per_core=self._topology.threads_as_counted or 1,
             boot_id=read["boot_id"],
-            clock_ahead=round(seconds_ahead(read["clock"], asked, time.time()), 1),
+            clock_ahead=round(seconds_ahead(read["clock"], asked, self._clock()), 1),
             running_seconds=self._kubelet.running_seconds,
             start_problem=self._kubelet.start_problem.to_dict() if self._kubelet.start_problem else None,
             nvidia_gpus=len(self._topology.gpus),
