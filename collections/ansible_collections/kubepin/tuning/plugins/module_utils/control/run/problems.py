@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wording of every problem with variables of a run."""
+"""The wording of every problem with variables, inventory and limit of a run."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 
@@ -32,4 +34,42 @@ def report_not_writable(folder: str, reason: str) -> Problem:
         f"the report of this run in {folder}",
         f"cannot be written: {reason}",
         "Name another folder in kubepin_runs.",
+    )
+
+
+def no_nodes() -> Problem:
+    return Problem(
+        "inventory_without_nodes",
+        "The group `gpu_nodes` of the inventory",
+        "has no hosts, so there is nothing to do",
+        "Without -i, kubepin works on the sandbox: start it with `make sandbox-up`. For your own cluster, copy inventory/example to "
+        "inventory/<site>, fill in control_plane and gpu_nodes, and run `ansible-playbook -i inventory/<site> tune-gpu-nodes.yml`.",
+    )
+
+
+def limit_without_nodes(limit: str, groups: Sequence[str], hosts: Sequence[str]) -> Problem:
+    """:param hosts: of the groups"""
+    return Problem(
+        "limit_without_nodes",
+        f'--limit "{limit}"',
+        f"leaves no host of the group {', '.join(groups)}, so there is nothing to do",
+        f"Limit the run to hosts of that group: {', '.join(hosts)}.",
+    )
+
+
+def limit_without_localhost(limit: str) -> Problem:
+    return Problem(
+        "limit_without_localhost",
+        f'--limit "{limit}"',
+        "leaves out localhost, so nothing was done: this playbook works on the cluster, not on hosts",
+        "Run it without --limit.",
+    )
+
+
+def groups_not_comparable(group_a: str, group_b: str) -> Problem:
+    return Problem(
+        "groups_not_comparable",
+        f'compare_platforms_a "{group_a}" and compare_platforms_b "{group_b}"',
+        "are invalid: expected two different groups of the inventory, each with hosts, of which --limit leaves some",
+        "Name them on the command line, such as -e compare_platforms_a=amd -e compare_platforms_b=intel.",
     )
