@@ -517,10 +517,13 @@ def wait(api: KubernetesApi, name: str, gpu_resource: str, wanted: dict[str, t.A
     :raises TuningError: naming everything still missing after ``wanted["timeout"]`` seconds
     """
     started = time.monotonic()
+    first: float | None = None
     while True:
         try:
             with api.until(started + wanted["timeout"]):
-                missing = unmet(read_node(api, name, gpu_resource), wanted)
+                facts = read_node(api, name, gpu_resource)
+            first = facts["reported_at"] if first is None else first
+            missing = unmet(facts, {**wanted, "first_report": first})
         except ApiError as error:
             missing = [str(error)]
         waited = time.monotonic() - started

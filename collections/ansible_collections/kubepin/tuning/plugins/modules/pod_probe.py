@@ -337,13 +337,15 @@ class Probe:
         :raises TuningError: if it has not within the timeout, or the kubelet has stopped
         """
         kubelet = KubeletWatch()
+        first: float | None = None
         while True:
             self._see_kubelet(kubelet, request.node)
             try:
                 with self._api.until(deadline):
                     node = self._api.node(request.node)
                 facts = node_facts(node, None, None, request.gpu_resource)
-                missing = unmet(facts, {"reported_since": since})
+                first = facts["reported_at"] if first is None else first
+                missing = unmet(facts, {"reported_since": since, "first_report": first})
             except ApiError as error:
                 missing = [str(error)]
             if not missing:

@@ -100,11 +100,12 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``topology_manager_policy``, ``memory_manager_policy``,
     ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at least this many devices), and ``reported_since`` (seconds
     since 1970 by the node's clock, which heartbeats use too: a kubelet reports as soon as it is up,
-    pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds).
+    pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds). That clock may be set back meanwhile, so a
+    heartbeat other than ``first_report``, which was seen first, is a newer one, too.
     """
     missing = []
     since = wanted.get("reported_since")
-    if since is not None and (facts["reported_at"] is None or facts["reported_at"] < int(since)):
+    if since is not None and not _is_newer(facts["reported_at"], since, wanted.get("first_report")):
         missing.append("the API has not heard of the node since its kubelet was started")
     if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
         state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
@@ -126,6 +127,12 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     if aim_gpu is not None and gpu < aim_gpu:
         missing.append(f"allocatable {facts['gpu_resource']} is {gpu}, wanted at least {aim_gpu}")
     return missing
+
+
+def _is_newer(reported: float | None, since: float, first: float | None) -> bool:
+    if reported is None:
+        return False
+    return reported >= int(since) or (first is not None and reported != first)
 
 
 def requested(resource: str, pods: Iterable[Mapping[str, t.Any]]) -> dict[str, Fraction]:

@@ -256,3 +256,14 @@ def test_a_wait_outlasts_an_outage(server: StandIn, kubeconfig_file: str, answer
     waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for={"ready": True, "timeout": 30})
     assert waited["node"]["ready"]
     assert waited["waited_seconds"] < 10
+
+
+def test_a_wait_does_not_wait_for_a_clock_that_was_set_back(
+    server: StandIn, kubeconfig_file: str, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-27T03:00:00Z"}
+    server.add_node()["status"] = {"conditions": [ready]}
+    monkeypatch.setattr(time, "sleep", lambda seconds: ready.update(lastHeartbeatTime="2026-11-27T02:00:00Z"))
+    wait_for = {"ready": True, "reported_since": 1795748460.0, "timeout": 5}
+    waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for=wait_for)
+    assert waited["node"]["ready"]

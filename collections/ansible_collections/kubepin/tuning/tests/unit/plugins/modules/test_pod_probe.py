@@ -193,3 +193,19 @@ def test_a_probe_waits_for_the_report_of_the_kubelet_that_was_started(
         with pytest.raises(TuningError, match=message):
             probe.await_report(REQUEST, since, REQUEST.timeout)
     assert node.pods == 0
+
+
+class SetBack(SilentApi):
+    """A stand-in for the API of a node whose clock is set back by an hour after 10 s."""
+
+    def node(self, name: Any) -> dict[str, Any]:
+        node = super().node(name)
+        if self.clock["now"] >= 10:
+            node["status"]["conditions"][0]["lastHeartbeatTime"] = "2026-11-27T02:00:10Z"
+        return node
+
+
+def test_a_probe_does_not_wait_for_a_clock_that_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"now": 0.0}
+    probe_on(SetBack(clock, 0, ends_at=999), monkeypatch, clock).await_report(REQUEST, REPORT + 5, REQUEST.timeout)
+    assert 10 <= clock["now"] < 12

@@ -95,6 +95,20 @@ def test_a_node_that_never_reported() -> None:
             ["the API has not heard of the node since its kubelet was started"],
             id="news from before the start",
         ),
+        pytest.param(
+            {},
+            CONFIGZ,
+            {"reported_since": 1795593608.1, "first_report": 1795593607},
+            ["the API has not heard of the node since its kubelet was started"],
+            id="no news since the first look",
+        ),
+        pytest.param(
+            {},
+            CONFIGZ,
+            {"reported_since": 1795680000.0, "first_report": 1795679990},
+            [],
+            id="news from a node whose clock was set back by a day",
+        ),
         pytest.param({}, CONFIGZ, {"gpu": 4}, [], id="more GPUs than asked"),
         pytest.param({"allocatable": {"cpu": "254000m"}}, CONFIGZ, {"allocatable_cpu": 254}, [], id="milli CPUs"),
         pytest.param(
