@@ -75,7 +75,7 @@ def building(paths: Paths, missing: Callable[[], list[Step]]) -> Iterator[list[S
 def described(state: State) -> str:
     """What a sandbox is made of."""
     text = f"Kubernetes {state.kubernetes}, {state.control_planes} control plane node(s) and {state.workers} worker(s)"
-    return f"{text} and {state.machines} machine(s) of shape {state.shape}" if state.machines else text
+    return f"{text} and {state.machines} machine(s) of shape {state.machine_shape}" if state.machines else text
 
 
 def reuse(sandbox: Sandbox, request: Request) -> bool:
@@ -120,7 +120,7 @@ def create(paths: Paths, request: Request) -> None:
         if with_torch:
             steps += torch_image.missing(paths, shell)
         if request.machines:
-            steps += machine_image.missing(paths, shell)
+            steps += machine_image.missing(paths, shell, request.shape.debian)
         return steps
 
     try:

@@ -127,6 +127,7 @@ class Sandbox:
         workers = counted(len(self.workers), "worker")
         built = (f"images-{release}", f"checksums-{release}", f"dns-{release}")
         everywhere = ["every-node", *(["dns"] if self.state.dns else [])]
+        debian = self.state.machine_shape.debian
 
         def install_control_planes() -> None:
             self._install(artefacts, self.control_planes, [*everywhere, "control-plane"])
@@ -135,10 +136,10 @@ class Sandbox:
             self._install(artefacts, self.container_workers, everywhere)
 
         def make_disk() -> None:
-            machine_disk.make_release_disk(self.paths, self.shell, *self._to_install(artefacts, everywhere))
+            machine_disk.make_release_disk(self.paths, self.shell, debian, *self._to_install(artefacts, everywhere))
 
         def disk_made() -> bool:
-            return machine_disk.release_disk(self.paths, *self._to_install(artefacts, everywhere)).exists()
+            return machine_disk.release_disk(self.paths, debian, *self._to_install(artefacts, everywhere)).exists()
 
         def boot_machines() -> str:
             return self._boot_machines(*self._to_install(artefacts, everywhere))
@@ -160,7 +161,7 @@ class Sandbox:
             steps.append(Step("install-workers", title, install_workers, ("boot", *built), 10))
         if self.machines:
             before = ("machine-image", "own-programs", *built)
-            title = f"machine: making a disk with Kubernetes {release}"
+            title = f"machine: making a disk with Debian {debian} and Kubernetes {release}"
             count = counted(len(self.machines), "machine")
             steps += [
                 Step(f"machine-disk-{release}", title, make_disk, before, 15, unless=disk_made),
@@ -217,10 +218,11 @@ class Sandbox:
             file.write(self._known_hosts(self.containers))
 
     def _boot_machines(self, binaries: Sequence[Path], archives: Sequence[Path]) -> str:
+        debian = self.state.machine_shape.debian
         later = machine_disk.later_releases(self.paths.builds, self.state.version)
         machine_disk.write_builds(self.shell, self.paths.builds, later, self.files.machine_builds)
-        disk = machine_disk.release_disk(self.paths, binaries, archives)
-        self.state.accelerator = machine_image.machine_image(self.paths).accelerator
+        disk = machine_disk.release_disk(self.paths, debian, binaries, archives)
+        self.state.accelerator = machine_image.machine_image(self.paths, debian).accelerator
         self.state.save(self.files)
 
         def boot(machine: Machine) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks of virtual machines: one that they start from for each Kubernetes release, and one with later releases.
+"""Disks of virtual machines: those that they start from, one for each release of Kubernetes and Debian, and one with
+later releases of Kubernetes.
 
 The images of a release are imported on the host, by the machines' own containerd. In a machine, whose CPUs may be
 emulated, that took 94 s.
@@ -13,7 +14,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sandbox import machine_runtime
 from sandbox.artefacts import NODE_PROGRAMS
 from sandbox.gobuild import discard_others
 from sandbox.hashing import hash_of
@@ -25,74 +25,79 @@ from sandbox.shell import Shell
 STORE = "var/lib/containerd"
 # kubeadm starts the kubelet. Without a configuration it would start every 10 s until then.
 KUBELET_AT_BOOT = "etc/systemd/system/multi-user.target.wants/kubelet.service"
-# Runs a containerd in separate mount and process namespaces, imports archives, and ends it.
+IMPORT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+# Runs a root's containerd in separate mount and process namespaces, imports archives, and ends it.
 IMPORT = """
-containerd=$1 config=$2 socket=$3
-shift 3
-"$containerd/containerd" --config "$config" &
+root=$1 folder=$2
+shift 2
+mount -t proc proc "$root/proc"
+chroot "$root" containerd --config "$folder/config.toml" &
 tries=0
-until "$containerd/ctr" --address "$socket" version; do
+until chroot "$root" ctr --address "$folder/containerd.sock" version; do
     kill -0 $! || exit 1
     tries=$((tries + 1))
     [ $tries -lt 300 ] || exit 1
     sleep 0.1
 done >/dev/null 2>&1
 for archive; do
-    "$containerd/ctr" --address "$socket" --namespace k8s.io images import "$archive"
+    chroot "$root" ctr --address "$folder/containerd.sock" --namespace k8s.io images import - < "$archive"
 done
 kill $!
 wait $! || true
 """
 
 
-def import_config(store: Path, work: Path) -> str:
-    """containerd's configuration while images are imported: no CRI, and nothing outside its folders.
+def import_config(folder: str) -> str:
+    """containerd's configuration while images are imported: no CRI.
 
-    Source of the names: docs/PLUGINS.md of containerd, and `containerd config default`.
+    Releases from 1.6 on read version 2. Source of the names: docs/PLUGINS.md of containerd, and `containerd config
+    default`.
+
+    :param folder: for what only the import needs
     """
-    return f"""version = 3
-root = "{store}"
-state = "{work}/state"
+    return f"""version = 2
+root = "/{STORE}"
+state = "{folder}/state"
 disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
 [grpc]
-address = "{work}/containerd.sock"
+address = "{folder}/containerd.sock"
 [ttrpc]
-address = "{work}/containerd.ttrpc.sock"
+address = "{folder}/containerd.ttrpc.sock"
 """
 
 
-def import_images(shell: Shell, programs: Path, archives: Sequence[Path], store: Path) -> None:
-    """Import image archives into a containerd's folder, with the containerd and ctr of a folder of programs."""
-    # Not below the store: a socket's path may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="kubepin-import-") as name:
-        work = Path(name)
-        config = work / "config.toml"
-        config.write_text(import_config(store, work))
+def import_images(shell: Shell, root: Path, archives: Sequence[Path]) -> None:
+    """Import image archives into the store of a root file system, with the containerd and ctr in it."""
+    with tempfile.TemporaryDirectory(prefix="import-", dir=root / "tmp") as name:
+        inside = f"/{Path(name).relative_to(root)}"
+        (Path(name) / "config.toml").write_text(import_config(inside))
         own_namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        words = [str(programs), str(config), str(work / "containerd.sock"), *map(str, archives)]
-        shell.run([*own_namespaces, "sh", "-ec", IMPORT, "sh", *words], timeout=600)
+        words = [str(root), inside, *map(str, archives)]
+        shell.run([*own_namespaces, "sh", "-ec", IMPORT, "sh", *words], timeout=600, env={"PATH": IMPORT_PATH})
     # The name of this containerd: each machine's is to have its own.
-    shutil.rmtree(store / "io.containerd.grpc.v1.introspection", ignore_errors=True)
+    shutil.rmtree(root / STORE / "io.containerd.grpc.v1.introspection", ignore_errors=True)
 
 
-def release_disk(paths: Paths, binaries: Sequence[Path], archives: Sequence[Path]) -> Path:
-    """The disk that machines of a release start from.
+def release_disk(paths: Paths, debian: int, binaries: Sequence[Path], archives: Sequence[Path]) -> Path:
+    """The disk that machines with a release of Debian and one of Kubernetes start from.
 
     It lies with the image that it is made of, and is discarded with it. Programs and archives are named by the folders
     that they lie in, which tell what they were made of.
 
-    :param binaries: the release's first
+    :param binaries: Kubernetes' first
     """
     release = binaries[0].relative_to(paths.builds).parts[0]
     key = hash_of(
         *(str(path.relative_to(paths.builds)) for path in (*binaries, *archives)), Path(__file__).read_bytes()
     )
-    return machine_image(paths).folder / f"{release}-{key}.raw"
+    return machine_image(paths, debian).folder / f"{release}-{key}.raw"
 
 
-def make_release_disk(paths: Paths, shell: Shell, binaries: Sequence[Path], archives: Sequence[Path]) -> Path:
+def make_release_disk(
+    paths: Paths, shell: Shell, debian: int, binaries: Sequence[Path], archives: Sequence[Path]
+) -> Path:
     """Create the disk of a release, unless the cache has it: Debian, programs in /usr/bin, images in containerd's folder."""
-    disk = release_disk(paths, binaries, archives)
+    disk = release_disk(paths, debian, binaries, archives)
     with lock(paths.locks, "machine-disk"):
         if disk.exists():
             return disk
@@ -106,7 +111,7 @@ def make_release_disk(paths: Paths, shell: Shell, binaries: Sequence[Path], arch
                 shutil.copyfile(binary, root / "usr/bin" / binary.name)
                 (root / "usr/bin" / binary.name).chmod(0o755)
             (root / STORE).mkdir(parents=True, exist_ok=True)
-            import_images(shell, machine_runtime.runtime_folder(paths) / "bin", archives, root / STORE)
+            import_images(shell, root, archives)
             write_disk(shell, root, "root", made, DISK_SIZE)
             made.rename(disk)
         discard_others(disk, f"{disk.name.rpartition('-')[0]}-*")

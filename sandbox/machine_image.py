@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What virtual machines start from: a kernel, an initial RAM disk and a disk with Debian, made once and kept."""
+"""What virtual machines start from: a kernel, an initial RAM disk and a disk with Debian, made once for each release and kept."""
 
 from __future__ import annotations
 
 import io
+import lzma
 import platform
 import shutil
 import tarfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import machine_runtime, node_image
+from sandbox.debian import RELEASES, Debian
 from sandbox.gobuild import discard, discard_others, replacing
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.host import have
@@ -21,13 +23,13 @@ from sandbox.settings import Paths, SandboxError
 from sandbox.shell import CommandFailed, Shell
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-# Without Debian's own runtime; libseccomp2 is what runc is linked with, udev names devices in /dev.
-PACKAGES = (
-    *(package for package in node_image.PACKAGES if package not in ("containerd", "runc")),
-    *(KERNEL_PACKAGE, "libseccomp2", "udev"),
-)
+# libseccomp2 is what runc is linked with, udev names devices in /dev.
+PACKAGES = (*node_image.PACKAGES, KERNEL_PACKAGE, "libseccomp2", "udev")
+RUNTIME_PACKAGES = ("containerd", "runc")
 TRIMMED = (*node_image.TRIMMED, "boot/*", "initrd.img*", "vmlinuz*", "usr/share/initramfs-tools")
 ROOTFS = Path(__file__).parent / "machine-rootfs"
+# In addition to ROOTFS, where containerd and runc are Debian's.
+PACKAGED_RUNTIME_ROOTFS = Path(__file__).parent / "machine-rootfs-packaged-runtime"
 INITRD = Path(__file__).parent / "machine-initrd"
 # What the initial RAM disk loads, with all that they need, before it can mount the disk and configure the network.
 DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")
@@ -104,12 +106,29 @@ class MachineImage:
         return "kvm" if KVM.exists() and self.accelerator_file.read_text() == "kvm" else "tcg"
 
 
-def machine_image(paths: Paths) -> MachineImage:
-    """The image as this source makes it."""
+def machine_image(paths: Paths, release: int) -> MachineImage:
+    """The image with a release of Debian, as this source makes it."""
+    debian = RELEASES[release]
     sources = [Path(__file__).read_bytes(), Path(node_image.__file__).read_bytes()]
-    folders = [hash_of_folder(folder) for folder in (node_image.ROOTFS, ROOTFS, INITRD)]
-    runtime = machine_runtime.runtime_folder(paths).name
-    return MachineImage(paths.machine_image / hash_of(*sources, *folders, runtime))
+    folders = [hash_of_folder(folder) for folder in (*rootfs(debian), INITRD)]
+    runtime = "packaged" if debian.packaged_runtime else machine_runtime.runtime_folder(paths).name
+    return MachineImage(paths.machine_image / f"{_prefix(release)}{hash_of(*sources, *folders, debian.suite, runtime)}")
+
+
+def _prefix(release: int) -> str:
+    return f"debian{release}-"
+
+
+def packages(debian: Debian) -> tuple[str, ...]:
+    """What is installed."""
+    left_out = () if debian.packaged_runtime else RUNTIME_PACKAGES
+    return tuple(package for package in PACKAGES if package not in left_out)
+
+
+def rootfs(debian: Debian) -> tuple[Path, ...]:
+    """The folders with the sandbox's own files, a later one before an earlier one."""
+    own = (node_image.ROOTFS, ROOTFS)
+    return (*own, PACKAGED_RUNTIME_ROOTFS) if debian.packaged_runtime else own
 
 
 def kernel_version(root: Path) -> str:
@@ -126,6 +145,15 @@ def module_files(listings: Iterable[str]) -> list[Path]:
     return [Path(name) for name in dict.fromkeys(line[1] for line in words if line[0] == "insmod")]
 
 
+def unpack_module(module: Path, folder: Path) -> Path:
+    """Copy a module into a folder, uncompressed: busybox loads no other. Debian compresses them from release 13 on."""
+    if module.suffix != ".xz":
+        return Path(shutil.copy(module, folder / module.name))
+    unpacked = folder / module.stem
+    unpacked.write_bytes(lzma.decompress(module.read_bytes()))
+    return unpacked
+
+
 def write_initrd(shell: Shell, root: Path, output: Path) -> None:
     """Write the initial RAM disk: a static busybox, drivers and the init script."""
     version = kernel_version(root)
@@ -140,9 +168,8 @@ def write_initrd(shell: Shell, root: Path, output: Path) -> None:
         (folder / "modules").mkdir()
         shutil.copy(root / "bin/busybox", folder / "bin/busybox")
         shutil.copy(INITRD / "init", folder / "init")
-        for module in modules:
-            shutil.copy(module, folder / "modules" / module.name)
-        (folder / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))
+        unpacked = [unpack_module(module, folder / "modules") for module in modules]
+        (folder / "modules/order").write_text("".join(f"{module.name}\n" for module in unpacked))
         write_cpio(shell, folder, output)
 
 
@@ -184,32 +211,33 @@ def usable_accelerator(shell: Shell, image: MachineImage) -> str:
     return "kvm"
 
 
-def build(paths: Paths, shell: Shell) -> str:
+def build(paths: Paths, shell: Shell, release: int) -> str:
     """Install Debian with a kernel and keep it as a disk; return how this host will run it."""
-    target = machine_image(paths).folder
+    debian, target = RELEASES[release], machine_image(paths, release).folder
     discard(paths.machine_image.glob(".*"))
     with replacing(target) as folder:
         made, root = MachineImage(folder), folder / "root"
         # The kernel's own initial RAM disk would be made by a hook that this variable is for; ours is smaller.
-        node_image.install_debian(shell, PACKAGES, root, env={"INITRD": "No"})
+        node_image.install_debian(shell, packages(debian), root, {"INITRD": "No"}, debian.suite)
         (kernel,) = (root / "boot").glob("vmlinuz-*")
         shutil.copyfile(kernel, made.kernel)
         write_initrd(shell, root, made.initrd)
         node_image.trim(root, TRIMMED)
-        machine_runtime.install(paths, root)
-        lay_over(shell, root, (node_image.ROOTFS, ROOTFS))
+        if not debian.packaged_runtime:
+            machine_runtime.install(paths, root)
+        lay_over(shell, root, rootfs(debian))
         node_image.write_root(shell, root, made.root)
         write_disk(shell, root, "root", made.disk, DISK_SIZE)
         shutil.rmtree(root)
         made.accelerator_file.write_text(usable_accelerator(shell, made))
-    discard_others(target, "*")
-    return f"accelerator {machine_image(paths).accelerator}"
+    discard_others(target, f"{_prefix(release)}*")
+    return f"accelerator {machine_image(paths, release).accelerator}"
 
 
-def missing(paths: Paths, shell: Shell) -> list[Step]:
-    """The steps that make the image, unless the cache has it."""
-    if machine_image(paths).folder.exists():
+def missing(paths: Paths, shell: Shell, release: int) -> list[Step]:
+    """The steps that make the image with a release of Debian, unless the cache has it."""
+    if machine_image(paths, release).folder.exists():
         return []
-    title = "machine: installing Debian with a kernel"
-    made = Step("machine-image", title, lambda: build(paths, shell), ("machine-runtime",), seconds=90)
-    return [*machine_runtime.missing(paths, shell), made]
+    title = f"machine: installing Debian {release} with a kernel"
+    made = Step("machine-image", title, lambda: build(paths, shell, release), ("machine-runtime",), seconds=90)
+    return [*([] if RELEASES[release].packaged_runtime else machine_runtime.missing(paths, shell)), made]

@@ -250,7 +250,7 @@ class Machine(Node):
 
         :param disk: what its own is a copy of
         """
-        image, files = machine_image(self.paths), self.files
+        image, files = machine_image(self.paths, self.sandbox.machine_shape.debian), self.files
         self.shell.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(files.disk)])
         shutil.copyfile(image.kernel, files.kernel)
         with tempfile.TemporaryDirectory(dir=files.folder) as name:

@@ -151,12 +151,14 @@ def busybox(shell: Shell, root: Path) -> Layer:
     return layer
 
 
-def install_debian(shell: Shell, packages: Sequence[str], root: Path, env: Mapping[str, str] | None = None) -> None:
+def install_debian(
+    shell: Shell, packages: Sequence[str], root: Path, env: Mapping[str, str] | None = None, suite: str = SUITE
+) -> None:
     """Install Debian with these packages into a folder, their scripts with these variables too."""
     # Namespaces of its own: whatever ends this run also ends mmdebstrap's children and its mounts.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     command += ["mmdebstrap", "--mode=root", "--variant=minbase"]
-    command += [*(f"--hook-dir={hook}" for hook in HOOKS), f"--include={','.join(packages)}", SUITE, str(root)]
+    command += [*(f"--hook-dir={hook}" for hook in HOOKS), f"--include={','.join(packages)}", suite, str(root)]
     mirror = os.environ.get(MIRROR_VARIABLE)
     shell.run([*command, mirror] if mirror else command, env=env)
 

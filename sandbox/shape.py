@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shape of a virtual machine: sockets, cores, threads, NUMA nodes, memory, CPU model. Pure."""
+"""The shape of a virtual machine: sockets, cores, threads, NUMA nodes, memory, CPU model, Debian. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+
+from sandbox.debian import RELEASES
 
 MAX_CPUS = 64
 MAX_THREADS = 2
@@ -28,6 +30,7 @@ class Shape:
     :param numa: NUMA nodes
     :param memory: MiB in all
     :param cpu: a CPU model of QEMU's
+    :param debian: a release of Debian, by its number
     """
 
     sockets: int = 2
@@ -36,6 +39,7 @@ class Shape:
     numa: int = 2
     memory: int = 4096
     cpu: str = "Westmere"
+    debian: int = 12
 
     @property
     def cpus(self) -> int:
@@ -66,10 +70,15 @@ def _model(text: str) -> str | None:
     return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", text) else None
 
 
+def _release(text: str) -> int | None:
+    return next((number for number in RELEASES if text == str(number)), None)
+
+
 READERS: Mapping[str, tuple[Callable[[str], int | str | None], str]] = {
     **dict.fromkeys(("sockets", "cores", "threads", "numa"), (_count, "a whole number from 1 on")),
     "memory": (_memory, "a whole number with M or G, such as 4G"),
     "cpu": (_model, "a CPU model of QEMU's, such as Westmere"),
+    "debian": (_release, f"a release of Debian: {' or '.join(map(str, RELEASES))}"),
 }
 
 
@@ -98,7 +107,7 @@ def _misfits(shape: Shape) -> list[str]:
 
 
 def read_shape(text: str) -> Shape | list[str]:
-    """Read `sockets=2,cores=2,threads=2,numa=2,memory=4G,cpu=Westmere`; what is not named keeps its default.
+    """Read `sockets=2,cores=2,threads=2,numa=2,memory=4G,cpu=Westmere,debian=12`; what is not named keeps its default.
 
     Returns every problem instead, if there is any.
     """

@@ -31,7 +31,7 @@ from sandbox.shell import Log, Shell
 from tests.campaigns import power_cut_cluster
 from tests.campaigns.base import AnsibleRun, CheckFailed, add_output_argument, expect
 from tests.campaigns.power_cut_checks import Look, end_problems, file_problems, how_whole, interrupted, refuse
-from tests.campaigns.power_cut_guest import Guest, Laboratory, Saved, wait_told
+from tests.campaigns.power_cut_guest import SHAPE, Guest, Laboratory, Saved, wait_told
 from tests.campaigns.power_cut_results import CONFIRMATION, ROWS, CutResult, keep, show
 from tests.campaigns.worker import PLACED, Running
 
@@ -401,7 +401,7 @@ def run(options: argparse.Namespace) -> int:
             rows = power_cut_cluster.rows_of(sandbox, options.output, deadline)
         return int(show(rows, options.output) > 0 or not rows)
     shell = Shell(Log(options.output / "commands.log"))
-    image = machine_image(paths)
+    image = machine_image(paths, SHAPE.debian)
     expect(image.folder.exists(), "there is no machine image: `python3 -m sandbox up --machines 1` makes it")
     with tempfile.TemporaryDirectory(prefix="power-cuts-") as folder:
         consoles = options.output / "consoles"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from sandbox import cli, host, machine_image
+from sandbox import cli, host, machine_image, node_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, tear_down
+from sandbox.debian import RELEASES
 from sandbox.kubeadm import KUBELET_PATCH, render_machine_patch
 from sandbox.machine_disk import later_releases, release_disk
-from sandbox.machine_image import MachineImage, module_files, usable_accelerator
+from sandbox.machine_image import MachineImage, module_files, unpack_module, usable_accelerator
 from sandbox.machines import end_process, mac_address, network_lines, qemu_command, tap_name
 from sandbox.settings import MachinePaths, Paths, SandboxError, Version, validate
 from sandbox.shape import Shape, read_shape
@@ -37,6 +39,7 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
         ("", Shape()),
         ("sockets=1,cores=4,threads=1,numa=4,memory=8G,cpu=EPYC", Shape(1, 4, 1, 4, 8192, "EPYC")),
         ("memory=3000M", Shape(memory=3000)),
+        ("debian=13", Shape(debian=13)),
     ],
 )
 def test_a_shape_is_read_and_written(text: str, expected: Shape) -> None:
@@ -59,6 +62,8 @@ def test_a_shape_is_read_and_written(text: str, expected: Shape) -> None:
         ("cores", 'cores="" cannot be used'),
         ("cpu=max,+avx", '"+avx" is not known: expected NAME=VALUE with one of sockets, cores'),
         ("cpu=a b", 'cpu="a b" cannot be used: expected a CPU model'),
+        ("debian=11", 'debian="11" cannot be used: expected a release of Debian: 12 or 13'),
+        ("debian=trixie", 'debian="trixie" cannot be used: expected a release of Debian'),
         ("disk=4G", '"disk=4G" is not known'),
         ("cores=2,cores=2", "cores is given twice"),
     ],
@@ -212,6 +217,47 @@ def test_kvm_counts_only_if_it_boots_the_kernel(
     assert image.accelerator == "tcg"
 
 
+def test_modules_are_uncompressed_for_the_initial_ram_disk(tmp_path: Path) -> None:
+    packed, plain = tmp_path / "ext4.ko.xz", tmp_path / "virtio_blk.ko"
+    packed.write_bytes(lzma.compress(b"module"))
+    plain.write_bytes(b"other")
+    target = tmp_path / "modules"
+    target.mkdir()
+    assert unpack_module(packed, target) == target / "ext4.ko"
+    assert unpack_module(plain, target) == target / "virtio_blk.ko"
+    assert [path.read_bytes() for path in sorted(target.iterdir())] == [b"module", b"other"]
+
+
+@pytest.mark.parametrize(("release", "steps"), [(12, ["machine-runtime", "machine-image"]), (13, ["machine-image"])])
+def test_only_a_runtime_that_debian_does_not_bring_is_compiled(tmp_path: Path, release: int, steps: list[str]) -> None:
+    missing = machine_image.missing(Paths(tmp_path), Answers(tmp_path), release)
+    assert [step.name for step in missing] == steps
+    packaged = {"containerd", "runc"} & set(machine_image.packages(RELEASES[release]))
+    assert bool(packaged) == ("machine-runtime" not in steps)
+
+
+def test_an_image_is_kept_when_that_of_another_release_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(tmp_path)
+    earlier = [paths.machine_image / "debian12-0", paths.machine_image / "debian13-0"]
+    for folder in earlier:
+        folder.mkdir(parents=True)
+
+    def install(shell: Shell, packages: Sequence[str], root: Path, env: object, suite: str) -> None:
+        assert suite == "trixie"
+        kernel = root / "boot/vmlinuz-6.12"
+        kernel.parent.mkdir(parents=True)
+        kernel.touch()
+
+    monkeypatch.setattr(node_image, "install_debian", install)
+    monkeypatch.setattr(machine_image, "write_initrd", lambda *_: None)
+    monkeypatch.setattr(machine_image, "KVM", tmp_path / "none")
+    machine_image.build(paths, Answers(tmp_path), 13)
+    kept = sorted(path.name for path in paths.machine_image.iterdir())
+    assert kept == ["debian12-0", machine_image.machine_image(paths, 13).folder.name]
+
+
 def test_a_machine_uses_systemd_as_cgroup_driver_and_has_memory_of_its_own() -> None:
     patch = json.loads(render_machine_patch())
     assert patch == {"cgroupDriver": "systemd", "evictionHard": {"memory.available": "100Mi"}}
@@ -314,6 +360,14 @@ def test_a_sandbox_of_machines_only_installs_no_container_worker(tmp_path: Path)
     assert "boot-machines" in names
 
 
+def test_a_sandbox_from_before_machines_had_a_choice_of_debian_is_the_same(
+    lab: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.state.shape = "sockets=2,cores=2,threads=2,numa=2,memory=4096M,cpu=Westmere"
+    monkeypatch.setattr(lab, "missing_nodes", lambda: ["lab-machine-1"])
+    assert not cli.reuse(lab, validate("lab", "1.36.3", 1, machines=1))
+
+
 def test_another_shape_needs_another_sandbox(lab: Sandbox) -> None:
     with pytest.raises(SandboxError, match=r"exists with .*threads=2.*asked for .*threads=1"):
         cli.reuse(lab, validate("lab", "1.36.3", 1, machines=1, shape="threads=1"))
@@ -386,10 +440,11 @@ def test_another_program_or_image_needs_another_disk(tmp_path: Path) -> None:
         [paths.builds / "kubernetes-1.36.3/bin/kubeadm"],
         paths.builds / "kubernetes-1.36.3/images-1/a.tar",
     )
-    disk = release_disk(paths, binaries, [archive])
+    disk = release_disk(paths, 12, binaries, [archive])
     assert disk.name.startswith("kubernetes-1.36.3-")
-    assert disk == release_disk(paths, binaries, [archive])
-    assert disk != release_disk(paths, binaries, [paths.builds / "kubernetes-1.36.3/images-2/a.tar"])
+    assert disk == release_disk(paths, 12, binaries, [archive])
+    assert disk != release_disk(paths, 12, binaries, [paths.builds / "kubernetes-1.36.3/images-2/a.tar"])
+    assert disk.parent != release_disk(paths, 13, binaries, [archive]).parent
 
 
 def test_host_setup_installs_what_machines_need_only_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
