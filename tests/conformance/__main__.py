@@ -33,9 +33,9 @@ def main() -> int:
     for name, command in commands.choices.items():
         command.add_argument(
             "--engine",
-            choices=("docker", "namespaces"),
+            choices=("docker", "namespaces", "machine"),
             default="docker",
-            help="who runs the node (default: %(default)s)",
+            help="who runs the node; machine: it is the virtual machine NAME of a sandbox (default: %(default)s)",
         )
         command.add_argument(
             "--node",

@@ -2,8 +2,8 @@
 """A node outside any cluster, in which real kubelets are started alone, one after the other, with any configuration.
 
 A kubelet takes over the device plugins and the pods' cgroups of the machine that it finds itself on. So this is a node
-container of its own, without a network and without a cluster. The kubelets have no API server: their pods are static,
-and their containers need not start.
+container of its own, without a network and without a cluster, or a virtual machine of a sandbox whose own kubelet is
+stopped. The kubelets have no API server: their pods are static, and their containers need not start.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from sandbox import host, namespaces, node_image
 from sandbox.cluster import labelled
 from sandbox.gobuild import OWN_SOURCES, Go, discard_others, replacing
 from sandbox.hashing import hash_of, hash_of_folder
+from sandbox.machines import Machine
 from sandbox.namespaces import NamespaceNode
-from sandbox.nodes import BUILDS_MOUNT, Container
+from sandbox.nodes import BUILDS_MOUNT, Container, Node
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
+from sandbox.state import State
 
 PROGRAM = Path(__file__).with_name("standalone_kubelet_node.py")
 DEVICE_PLUGIN = Path(__file__).with_name("device-plugin")
 SOCKET = "unix:///run/containerd/containerd.sock"
 SECONDS = 30
+# An emulated one takes ten times as long as a container on the same CPUs.
+MACHINE_SECONDS = 300
 WORK = "/var/tmp/standalone-kubelet"
 
 Json = dict[str, Any]
@@ -68,7 +72,6 @@ def base_config(version: Version) -> Json:
         "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
-        "cgroupDriver": "cgroupfs",
         "staticPodPath": f"{WORK}/pods",
         "port": 20250,
         "healthzPort": 20248,
@@ -89,7 +92,10 @@ def base_flags(version: Version) -> list[str]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node outside any cluster runs: *engine* is docker or namespaces; two at once need different names."""
+    """Where a node outside any cluster runs; two at once need different names.
+
+    :param engine: docker, namespaces, or machine for the virtual machine of that name, which a sandbox has
+    """
 
     name: str
     engine: str = "docker"
@@ -97,25 +103,38 @@ class Place:
 
 @dataclass(frozen=True)
 class StandaloneNode:
-    """The node container."""
+    """The node, and what its kubelets need."""
 
     paths: Paths
-    node: Container
+    node: Node
+    cgroup_driver: str = "cgroupfs"
+    seconds: int = SECONDS
+    only: Version | None = None
+    """The release in /usr/bin, where there is no other."""
 
     def require(self, version: Version) -> str:
-        """The kubelet's path in the node; raises SandboxError if it is not built."""
+        """The kubelet's path in the node; raises SandboxError if it is not there."""
+        if self.only:
+            if self.only != version:
+                raise SandboxError(f"{self.node.name} has the kubelet {self.only} only: {version} cannot be run there.")
+            return "/usr/bin/kubelet"
         if not (self.paths.kubernetes(version) / "bin" / "kubelet").exists():
             raise SandboxError(
                 f"the kubelet {version} is not built. Run `python3 -m sandbox build --k8s {version}` first."
             )
         return f"{BUILDS_MOUNT}/kubernetes-{version}/bin/kubelet"
 
+    def put(self, source: Path, path: str) -> None:
+        """Copies a file into the node, as a program."""
+        command = self.node.command("install", "-m755", "/dev/stdin", path, stdin=True)
+        self.node.shell.run(command, stdin=source.read_bytes())
+
     def put_tree(self, name: str, tree: Path) -> None:
         """Copies a machine's files into the node, for `run` to show."""
         self.node.run("mkdir", "-p", "/root/trees")
         archive = tree.parent / f"{name}.tar"
         self.node.shell.run(["tar", "-C", str(tree), "-cf", str(archive), "."])
-        self.node.copy_in(archive, f"/root/trees/{name}.tar")
+        self.put(archive, f"/root/trees/{name}.tar")
         self.node.run("sh", "-c", f"mkdir /root/trees/{name} && tar -C /root/trees/{name} -xf /root/trees/{name}.tar")
 
     def run(self, version: Version, jobs: Sequence[Job], tree: str | None = None) -> Iterator[Result]:
@@ -133,8 +152,9 @@ class StandaloneNode:
         try:
             for job in jobs:
                 line = {
-                    **{"id": job.id, "kubelet": kubelet, "config": dict(job.config), "files": dict(job.files)},
-                    **{"flags": [*base_flags(version), *job.flags], "pods": list(job.pods), "seconds": SECONDS},
+                    **{"id": job.id, "kubelet": kubelet, "files": dict(job.files), "pods": list(job.pods)},
+                    "config": {**job.config, "cgroupDriver": self.cgroup_driver},
+                    **{"flags": [*base_flags(version), *job.flags], "seconds": self.seconds},
                     "plugins": {resource: list(arguments) for resource, arguments in job.plugins.items()},
                 }
                 process.stdin.write(json.dumps(line) + "\n")
@@ -168,6 +188,10 @@ def standalone_node(place: Place) -> Iterator[StandaloneNode]:
     """A node outside any cluster, as long as the block lasts."""
     paths, name = Paths.from_environment(), place.name
     shell = Shell(Log(paths.cache / "standalone-kubelet.log"))
+    if place.engine == "machine":
+        with standalone_machine(paths, shell, name) as machine:
+            yield machine
+        return
     node: Container
     if place.engine == "namespaces":
         node, image = NamespaceNode(name, shell, paths, name, gpus=False), str(namespaces.node_tar(paths))
@@ -190,8 +214,30 @@ def standalone_node(place: Place) -> Iterator[StandaloneNode]:
         node.boot()
         # Its own kubelet has no program and no configuration here.
         node.run("systemctl", "disable", "--now", "kubelet")
-        node.copy_in(PROGRAM, f"/root/{PROGRAM.name}")
-        node.copy_in(_device_plugin(paths, shell), f"/root/{DEVICE_PLUGIN.name}")
-        yield StandaloneNode(paths, node)
+        yield prepared(StandaloneNode(paths, node))
     finally:
         remove()
+
+
+def prepared(node: StandaloneNode) -> StandaloneNode:
+    """The same node, with the programs that run there."""
+    node.put(PROGRAM, f"/root/{PROGRAM.name}")
+    node.put(_device_plugin(node.paths, node.node.shell), f"/root/{DEVICE_PLUGIN.name}")
+    return node
+
+
+@contextmanager
+def standalone_machine(paths: Paths, shell: Shell, name: str) -> Iterator[StandaloneNode]:
+    """A virtual machine of a sandbox, with cgroup v2 and the systemd cgroup driver. Its own kubelet is stopped meanwhile."""
+    sandbox = name.rpartition("-machine-")[0]
+    state = State.load(paths.sandbox(sandbox)) if sandbox else None
+    if state is None or name not in state.machine_names:
+        raise SandboxError(f'node "{name}" is no virtual machine of a sandbox: expected a name such as lab-machine-1.')
+    machine = Machine(name, shell, paths, state)
+    machine.require_running()
+    machine.run("systemctl", "stop", "kubelet")
+    try:
+        machine.run("rm", "-rf", "/root/trees")
+        yield prepared(StandaloneNode(paths, machine, "systemd", MACHINE_SECONDS, state.version))
+    finally:
+        machine.run("systemctl", "start", "kubelet")

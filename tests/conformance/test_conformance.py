@@ -20,9 +20,12 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.device
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.emit.formats import FORMATS
 
-from sandbox.settings import SandboxError, Version
+from sandbox import nodes
+from sandbox.settings import Paths, SandboxError, Version, validate
+from sandbox.shell import Log, Shell
+from sandbox.state import State
 from tests.conformance import allocation, config, emit, machines
-from tests.conformance.standalone_kubelet import Place, Result
+from tests.conformance.standalone_kubelet import Place, Result, StandaloneNode, standalone_node
 
 V1_22 = Version(1, 22, 17)
 NOT_ENOUGH = "Allocate failed due to not enough cpus available to satisfy request, which is unexpected"
@@ -59,6 +62,27 @@ def compared(topology: Topology, entries: dict[str, Any], default: str, log: str
     count = allocation.Count()
     allocation.compare(drawn, machine_of(topology), 22, Result("1", None, {"cpu_manager_state": state}, log), count)
     return count
+
+
+@pytest.mark.parametrize("name", ["conformance-config", "lab-machine-2"])
+def test_only_a_machine_of_a_sandbox_can_be_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("KUBEPIN_CACHE", str(tmp_path))
+    state = State.new(validate("lab", "1.36.3", 0, machines=1))
+    state.save(Paths(tmp_path).sandbox("lab"))
+    with (
+        pytest.raises(SandboxError, match=f'node "{name}" is no virtual machine of a sandbox'),
+        standalone_node(Place(name, "machine")),
+    ):
+        pass
+
+
+def test_a_machine_runs_its_own_kubelet_only(tmp_path: Path) -> None:
+    node = StandaloneNode(Paths(tmp_path), nodes.Container("lab", Shell(Log(tmp_path / "log"))), only=Version(1, 36, 3))
+    assert node.require(Version(1, 36, 3)) == "/usr/bin/kubelet"
+    with pytest.raises(SandboxError, match=r"has the kubelet 1\.36\.3 only: 1\.22\.17 cannot be run there"):
+        node.require(V1_22)
 
 
 def test_agreement_and_disagreement_on_allocations(topology: Topology) -> None:
