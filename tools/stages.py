@@ -16,6 +16,7 @@ IN_BACKGROUND = ("nice", "-n", "10")
 """Checks that only compute give way to clusters, whose time-outs are real."""
 MACHINE_SHAPE = "sockets=2,cores=1,threads=2,numa=2,memory=3G"
 """The smallest with sockets, threads and NUMA nodes: each emulated CPU takes time from all others."""
+ONCE = ("--once",)
 ON_EVERY_VERSION = ("tune_gpu_nodes", "benchmark", "rollback", "failed_switch", "audit")
 
 
@@ -109,10 +110,10 @@ def conformance(version: str, configurations: int, sequences: int, *options: str
     )
 
 
-def cluster(name: str, version: str, *stages: Stage, workers: int = 2, machines: int = 0) -> tuple[Stage, ...]:
-    """Stages on a cluster of their own."""
-    shape = ("--machine-shape", MACHINE_SHAPE) if machines else ()
-    options = ("--workers", str(workers), "--machines", str(machines), *shape)
+def cluster(name: str, version: str, *stages: Stage, workers: int = 2, shape: str = "") -> tuple[Stage, ...]:
+    """Stages on a cluster of their own; with the shape of a virtual machine, that is a worker too."""
+    machine = ("--machine-shape", shape) if shape else ()
+    options = ("--workers", str(workers), "--machines", "1" if shape else "0", *machine)
     fresh = ("tools/fresh-sandbox", name, version, *options)
     return (
         Stage(f"{name}: cluster with Kubernetes {version}", fresh, required=True),
@@ -128,9 +129,13 @@ def scenarios(sandbox: str, version: str, *names: str, options: tuple[str, ...] 
     )
 
 
-def machine_lane(*names: str, options: tuple[str, ...] = ()) -> Lane:
+def on_machine(sandbox: str, shape: str, *names: str, options: tuple[str, ...] = ()) -> tuple[Stage, ...]:
     """Molecule scenarios on a virtual machine: a kernel of its own, cgroup v2, the systemd cgroup driver, NUMA nodes."""
-    stages = cluster("virtual", NEW, *scenarios("virtual", NEW, *names, options=options), workers=0, machines=1)
+    return cluster(sandbox, NEW, *scenarios(sandbox, NEW, *names, options=options), workers=0, shape=shape)
+
+
+def machine_lane(*stages: Stage) -> Lane:
+    """Stages on one virtual machine after the other."""
     return Lane("virtual", stages, needs_engine=True, needs_machines=True)
 
 
@@ -144,7 +149,7 @@ def upgraded_machine() -> tuple[Stage, ...]:
     upgrade = Stage(f"{name}: molecule upgrade to {NEWEST}", (*program, name, NEW, "upgrade"), required=True)
     there = scenarios(name, NEWEST, "tune_gpu_nodes")
     built = replace(build(NEWEST), name=f"{name}: Kubernetes {NEWEST}")
-    return (built, *cluster(name, NEW, upgrade, *there, workers=0, machines=1))
+    return (built, *cluster(name, NEW, upgrade, *there, workers=0, shape=MACHINE_SHAPE))
 
 
 def check() -> tuple[Lane, ...]:
@@ -167,7 +172,7 @@ def test() -> tuple[Lane, ...]:
     return (
         Lane("drop-in", drop_in, needs_engine=True),
         Lane("flags", cluster("flags", BEFORE_OLD, *on_flags), needs_engine=True),
-        machine_lane("tune_gpu_nodes", options=("--once",)),
+        machine_lane(*on_machine("virtual", MACHINE_SHAPE, "tune_gpu_nodes", options=ONCE)),
         Lane("checks", (LINT, UNIT, COMPONENT)),
         Lane("conformance", conformance(OLD, 8, 6, *machines), needs_engine=True),
     )
@@ -195,8 +200,11 @@ def everything() -> tuple[Lane, ...]:
     on_three = cluster("three", NEW, *scenarios("three", NEW, "check"), workers=3)
     on_newest = cluster("newest", NEWEST, *scenarios("newest", NEWEST, *ON_EVERY_VERSION, "enforce"))
     decisions = tuple(stage for version in (NEWEST, NEW, "1.35.6", OLD) for stage in conformance(version, 500, 110))
+    on_debian_12 = on_machine(
+        "virtual", MACHINE_SHAPE, "tune_gpu_nodes", "rollback", "failed_switch", "audit", "enforce"
+    )
+    on_debian_13 = on_machine("debian-13", f"{MACHINE_SHAPE},debian=13", "tune_gpu_nodes", "rollback", options=ONCE)
     drop_in, flags, _, checks, few_decisions = test()
-    machines = machine_lane("tune_gpu_nodes", "rollback", "failed_switch", "audit", "enforce")
     tests = (LINT, thorough(UNIT), thorough(COMPONENT))
     # kubespray is the last: its worker stays in that layout
     on_new = cluster(
@@ -207,7 +215,7 @@ def everything() -> tuple[Lane, ...]:
     return (
         replace(drop_in, stages=(*on_new, *on_three, *on_newest, *on_old, faults, permissions)),
         replace(flags, stages=(*flags.stages, *upgrades)),
-        replace(machines, stages=(*machines.stages, *upgraded_machine())),
+        machine_lane(*on_debian_12, *on_debian_13, *upgraded_machine()),
         replace(checks, stages=(*tests, SANITY, CORES, *TABLES, campaign("inputs at random", "fuzz"))),
         replace(few_decisions, stages=decisions),
     )
