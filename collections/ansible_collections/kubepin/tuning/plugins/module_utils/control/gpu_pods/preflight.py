@@ -64,7 +64,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
         if pod["node"] in switched and not _pinned(pod, template):
             unpinned.append(pod)
     for node in switched:
-        in_danger = [pod for pod in unpinned if pod["node"] == node and _update(pod)]
+        in_danger = [pod for pod in unpinned if pod["node"] == node and _added(pod)]
         if in_danger and accept_risk:
             warnings.append(
                 f"{node}: {_named(in_danger)} {_effect(in_danger)}. gpu_qos_accept_risk is true, so the run goes on."
@@ -126,8 +126,8 @@ def _forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
 
 _REMEDY = (
     "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
-    "devices (CDI, device specifications, runc 1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with "
-    "-e gpu_qos_accept_risk=true."
+    "devices (CDI, device specifications, runc 1.0.0 or newer; links in /dev/char for runc 1.1.3 to 1.1.6) or say in gpu_qos_nodes what "
+    "it is; or go on with -e gpu_qos_accept_risk=true."
 )
 
 
@@ -165,9 +165,14 @@ def _pinned(pod: Data, template: Data | None) -> bool:
     )
 
 
-def _update(pod: Data) -> Data | None:
-    """The cause that the static policy adds, updates of containers. The other causes exist under any policy."""
-    return next((cause for cause in pod["risk"]["causes"] if cause["code"] == "container_update"), None)
+def _added(pod: Data) -> list[Data]:
+    """The causes that the static policy adds: updates of containers, also where missing links make them take the GPU.
+    A daemon-reload does the same under any policy."""
+    return [
+        cause
+        for cause in pod["risk"]["causes"]
+        if cause["code"] == "container_update" or (cause["code"] == "dev_char_links" and cause["grade"] == "high")
+    ]
 
 
 def _named(pods: Sequence[Data]) -> str:
@@ -175,8 +180,7 @@ def _named(pods: Sequence[Data]) -> str:
 
 
 def _effect(pods: Sequence[Data]) -> str:
-    causes = [cause for cause in map(_update, pods) if cause]
-    unknown = sorted({name for cause in causes for name in cause["unknown"]})
+    unknown = sorted({name for pod in pods for cause in _added(pod) for name in cause["unknown"]})
     if unknown:
         return f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
     return "would share CPUs, and the static policy would take their GPU on this node"

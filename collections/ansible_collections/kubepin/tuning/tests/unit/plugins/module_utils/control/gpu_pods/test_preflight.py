@@ -11,6 +11,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pr
 
 UPDATE = {"code": "container_update", "grade": "high", "text": "it is updated", "unknown": []}
 UNREAD = [{"code": "owners_unread", "text": "jobs of a kind cannot be read"}]
+LINKS = {"code": "dev_char_links", "grade": "high", "text": "no rule for a device without a link", "unknown": []}
 RELOAD = {"code": "daemon_reload", "grade": "low", "text": "rules again", "unknown": []}
 
 
@@ -102,7 +103,19 @@ def test_what_is_unknown_is_a_danger_and_named() -> None:
     assert "depends on what is unknown: runc_version" in found["plans"]["gpu-01"]["problems"][0]["text"]
 
 
-@pytest.mark.parametrize("causes", [(), (RELOAD,)], ids=["none", "the same under any policy"])
+def test_missing_links_are_a_danger_where_the_static_policy_updates_the_container() -> None:
+    """Measured: it took the GPU of every pod without exclusive CPUs (docs/evidence/gpu-loss.md)."""
+    found = gpu_pods_preflight(audit([pod(SHARED, causes=[LINKS])], SHARED), [stack()], False, accept_refused=False)
+    (problem,) = found["plans"]["gpu-01"]["problems"]
+    assert problem["code"] == "gpu_access_risk"
+    assert "links in /dev/char" in problem["remedy"]
+
+
+@pytest.mark.parametrize(
+    "causes",
+    [(), (RELOAD,), ({**LINKS, "grade": "low"},)],
+    ids=["none", "the same under any policy", "links that only an action would need"],
+)
 def test_on_a_safe_stack_it_is_listed_only(causes: Any) -> None:
     found = gpu_pods_preflight(audit([pod(SHARED, causes=causes)], SHARED), [stack()], False, accept_refused=False)
     assert found["plans"] == {}
