@@ -227,6 +227,10 @@ class Machine(Node):
             return ["scp", "-r", *self._connection, f"root@{self.address}:{path}", str(target)]
         return ["debugfs", "-R", f"rdump {path} {target.parent}", str(self.files.disk)]
 
+    def copy_in(self, source: Path, path: str) -> None:
+        """Copy a file into the running machine."""
+        self.shell.run(["scp", *self._connection, str(source), f"root@{self.address}:{path}"])
+
     def state(self) -> str:
         """`running`, `off`, or `missing` without a disk."""
         if process_of(self.files) is not None:

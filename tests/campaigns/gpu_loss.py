@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sandbox.nodes import Node
 from sandbox.progress import Durations, run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
-from tests.campaigns import gpu_loss_systemd, legacy_gpu
+from tests.campaigns import gpu_loss_machine, gpu_loss_systemd, legacy_gpu
 from tests.campaigns.base import (
     ROOT,
     add_output_argument,
@@ -275,13 +276,19 @@ def read_rows(folder: Path) -> list[GpuLossResult]:
     return [GpuLossResult(**row) for file in files for row in json.loads(file.read_text())["rows"]]
 
 
+def build_missing(sandbox: Sandbox, runcs: Sequence[str]) -> None:
+    """Build what the cache lacks of the hook and these releases of runc."""
+    paths, shell = sandbox.paths, sandbox.shell
+    if legacy_gpu.missing(paths, shell, runcs):
+        with lock(paths.locks, "build"):
+            run_steps(legacy_gpu.missing(paths, shell, runcs), Durations(paths.durations), shell.stop)
+
+
 @contextmanager
 def gpu_loss_lab(paths: Paths, name: str) -> Iterator[GpuLossLab]:
     """The first worker of a sandbox, for as long as it takes."""
     with ready_sandbox(paths, name) as sandbox:
-        if legacy_gpu.missing(paths, sandbox.shell):
-            with lock(paths.locks, "build"):
-                run_steps(legacy_gpu.missing(paths, sandbox.shell), Durations(paths.durations), sandbox.shell.stop)
+        build_missing(sandbox, [legacy_gpu.OLD_RUNC])
         yield GpuLossLab(sandbox, report)
 
 
@@ -296,12 +303,18 @@ def measure(paths: Paths, name: str, folder: Path) -> None:
     shutil.copy(ROOT / f"runs/gpu-loss-{version}/gpu-diagnosis/diagnosis.txt", folder / f"diagnosis-{version}.txt")
 
 
-def measure_systemd(paths: Paths, name: str, folder: Path) -> None:
-    """Measure on all workers of a sandbox with cgroup v2, keep what was found and print the table."""
+def measure_systemd(paths: Paths, name: str, folder: Path, machine: bool) -> None:
+    """Measure on all workers of a sandbox with cgroup v2, keep what was found and print the table.
+
+    :param machine: on its virtual machine, with kubepin's switch
+    """
     with ready_sandbox(paths, name) as sandbox:
-        lab = gpu_loss_systemd.SystemdLab(sandbox, report)
+        make = partial(gpu_loss_machine.MachineLab, output=folder) if machine else gpu_loss_systemd.SystemdLab
+        lab = make(sandbox, report=report)
+        build_missing(sandbox, lab.RUNCS)
         facts, rows = lab.facts(), lab.run()
-    write_json(folder / "systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
+    if not machine:
+        write_json(folder / "systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
     headings, lines = gpu_loss_systemd.HEADINGS, gpu_loss_systemd.lines(rows, facts["kubelet"])
     print_table("The GPU of a container, by what happens on its node", headings, lines, red=["lost"])
     (folder / "table-systemd.md").write_text(gpu_loss_systemd.markdown(rows, facts["kubelet"]))
@@ -333,6 +346,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systemd", action="store_true", help="on --sandbox NAME with cgroup v2: all ways to give a GPU"
     )
+    parser.add_argument(
+        "--machine",
+        action="store_true",
+        help="with --systemd: on the virtual machine of --sandbox NAME, with kubepin's switch, audit and diagnosis;"
+        " goes on from what the output folder has",
+    )
     add_output_argument(parser, NAME)
 
 
@@ -343,8 +362,10 @@ def run(options: argparse.Namespace) -> int:
         raise SandboxError("--hold needs --sandbox NAME: pods of a new sandbox would be removed with it")
     if options.systemd and not options.sandbox:
         raise SandboxError("--systemd needs --sandbox NAME: one of machines, or of namespaces on a host with cgroup v2")
+    if options.machine and not options.systemd:
+        raise SandboxError("--machine is a way of --systemd: give both")
     if options.systemd:
-        measure_systemd(paths, options.sandbox, options.output)
+        measure_systemd(paths, options.sandbox, options.output.absolute(), options.machine)
         return 0
     if options.hold:
         hold(paths, options.sandbox)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +51,10 @@ WATCH_SECONDS = {START: 22, NEIGHBOUR: 15, RESTART: 25, RESIZE: 15, CONTAINERD: 
 EVENTS = tuple(WATCH_SECONDS)
 BY_ITSELF = frozenset({START, NEIGHBOUR})
 """The events in which nothing is done to the container, the kubelet or the node."""
+OPEN = "open"
+NO_DRIVER = "No such device or address"
+"""ENXIO, the answer of a device whose number has no driver. The kernel asks the cgroup first, so whoever gets it may use
+the device (Linux, fs/namei.c, do_open; fs/char_dev.c, chrdev_open)."""
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
 
 # One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process
@@ -224,6 +228,19 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
     }
 
 
+def device_plugin(name: str, resource: str, options: Sequence[str]) -> dict[str, Any]:
+    """A device plugin that offers its GPU many times."""
+    plugin = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
+    labels = {"app": name}
+    plugin["metadata"] |= {"name": name, "labels": labels}
+    spec = plugin["spec"]
+    spec["selector"] = {"matchLabels": labels}
+    spec["updateStrategy"] = {"rollingUpdate": {"maxUnavailable": "100%"}}
+    spec["template"]["metadata"]["labels"] = labels
+    spec["template"]["spec"]["containers"][0]["args"][0] = f"-resource={resource}"
+    return plugin
+
+
 def guaranteed(resource: str, amount: str) -> dict[str, dict[str, str]]:
     """What a Guaranteed container asks for of a resource."""
     return {"requests": {resource: amount}, "limits": {resource: amount}}
@@ -251,37 +268,50 @@ def neighbour(worker: str) -> dict[str, Any]:
     }
 
 
-def parse_logs(text: str) -> dict[str, list[tuple[int, str]]]:
-    """What pods wrote, from `head` of their logs in /var/log/pods: by pod, the second and the words of each line."""
+def parse_logs(text: str, subject_of: Callable[[str], str] = str) -> dict[str, list[tuple[int, str]]]:
+    """What pods wrote, from `head` of their logs in /var/log/pods: the second and the words of each line.
+
+    :param subject_of: the pod's name -> the key of its lines
+    """
     found: dict[str, list[tuple[int, str]]] = {}
     pod = ""
     for line in text.splitlines():
         title = re.fullmatch(r"==> /var/log/pods/default_([^_]+)_.*", line)
         words = re.fullmatch(r"\S+ stdout F (\d+) (.+)", line)
         if title:
-            pod = title[1]
+            pod = subject_of(title[1])
             found.setdefault(pod, [])
         elif words:
             found[pod].append((int(words[1]), words[2]))
     return found
 
 
-def outcome_of(lines: Sequence[tuple[int, str]], since: float) -> tuple[str, int | None, str]:
-    """The outcome after an event, the seconds until a loss, and the last words."""
+def outcome_of(lines: Sequence[tuple[int, str]], since: float, granted: str = OPEN) -> tuple[str, int | None, str]:
+    """The outcome after an event, the seconds until a loss, and the last words.
+
+    :param granted: how words begin that say that the container may use its device
+    """
     if not lines:
         return "no word", None, ""
     lost = next(
-        (second for second, words in lines if second >= int(since) and words.split()[0] != "open"),
+        (second for second, words in lines if second >= int(since) and not words.startswith(granted)),
         None,
     )
     last = lines[-1][1]
     if lost is None:
-        return ("kept" if last.split()[0] == "open" else "lost before"), None, last
+        return ("kept" if last.startswith(granted) else "lost before"), None, last
     return "lost", lost - int(since), last
 
 
 class SystemdLab:
     """All workers of a sandbox, each with its runtimes."""
+
+    RUNCS: Sequence[str] = RUNCS
+    PODS: Sequence[str] = tuple(KINDS)
+    WATCH_SECONDS: Mapping[str, int] = WATCH_SECONDS
+    START_SECONDS = START_SECONDS
+    RESOURCES: Sequence[str] = (GPU_RESOURCE, CDI_RESOURCE)
+    GRANTED = OPEN
 
     def __init__(self, sandbox: Sandbox, report: Callable[[str], None]) -> None:
         self.sandbox, self.report, self.kubectl = sandbox, report, sandbox.kubectl
@@ -317,29 +347,30 @@ class SystemdLab:
         options = ["-devices=1", f"-path={GPU_DEVICE}"]
         if self.real:
             options = manifests.real_gpus(1, namespaces.host_programs())
-        shared = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}"])
-        shared["spec"]["updateStrategy"] = {"rollingUpdate": {"maxUnavailable": "100%"}}
-        self.kubectl.apply(shared)
-        by_cdi = manifests.gpu_stand_in([*options, f"-replicas={REPLICAS}", f"-cdi={CDI_KIND}"])
-        labels = {"app": "gpu-by-cdi"}
-        by_cdi["metadata"] |= {"name": "gpu-by-cdi", "labels": labels}
-        by_cdi["spec"]["selector"] = {"matchLabels": labels}
-        template = by_cdi["spec"]["template"]
-        template["metadata"]["labels"] = labels
-        arguments = template["spec"]["containers"][0]["args"]
-        arguments[0] = f"-resource={CDI_RESOURCE}"
-        self.kubectl.apply(by_cdi)
+        for plugin in self.plugins(options):
+            self.kubectl.apply(plugin)
 
         def offered() -> bool:
             amounts = [
                 int(node["status"]["allocatable"].get(resource, "0"))
                 for node in self.kubectl.items("nodes")
                 if node["metadata"]["name"] in {worker.name for worker in self.workers}
-                for resource in (GPU_RESOURCE, CDI_RESOURCE)
+                for resource in self.RESOURCES
             ]
             return all(amount == REPLICAS for amount in amounts)
 
-        wait_for("the device plugins offer each GPU several times", offered, START_SECONDS)
+        wait_for("the device plugins offer each GPU several times", offered, self.START_SECONDS)
+
+    def plugins(self, options: Sequence[str]) -> list[dict[str, Any]]:
+        """The device plugins; *options* say what a GPU is."""
+        return [
+            device_plugin("gpu-stand-in", GPU_RESOURCE, options),
+            device_plugin("gpu-by-cdi", CDI_RESOURCE, [*options, f"-cdi={CDI_KIND}"]),
+        ]
+
+    def program(self, _node: Node, built: Path) -> str:
+        """Where a node has a program of the builds folder."""
+        return f"{BUILDS_MOUNT}/{built.relative_to(self.sandbox.paths.builds)}"
 
     def _use_current_containerd(self, paths: Paths, node: Node) -> None:
         folder = f"{BUILDS_MOUNT}/{machine_runtime.runtime_folder(paths).relative_to(paths.builds)}/bin"
@@ -358,15 +389,16 @@ class SystemdLab:
         if "version = 3" not in config:
             self._use_current_containerd(paths, node)
             config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
-        current = machine_runtime.runtime_folder(paths)
-        runcs = {version: f"{BUILDS_MOUNT}/runc-{version}/bin/runc" for version in RUNCS}
+        runcs = {version: self.program(node, legacy_gpu.runc(paths, version)) for version in self.RUNCS}
         runcs[OWN_RUNC] = node.run("sh", "-c", "command -v runc").strip()
-        runcs[machine_runtime.RUNC_VERSION] = f"{BUILDS_MOUNT}/{current.relative_to(paths.builds)}/bin/runc"
+        if node.run(runcs[OWN_RUNC], "--version").split()[2] != machine_runtime.RUNC_VERSION:
+            current = machine_runtime.runtime_folder(paths) / "bin/runc"
+            runcs[machine_runtime.RUNC_VERSION] = self.program(node, current)
         handlers: dict[str, tuple[str, bool]] = {}
         for version, path in runcs.items():
             name = version.replace(".", "-")
             handlers |= {f"plain-{name}": (path, False), f"hook-{name}": (path, True)}
-        hook = f"{BUILDS_MOUNT}/{legacy_gpu.hook(paths).relative_to(paths.builds)}"
+        hook = self.program(node, legacy_gpu.hook(paths))
         node.write(
             legacy_gpu.BASE_SPECIFICATION,
             legacy_gpu.specification_with_hook(node.run("ctr", "oci", "spec"), hook, self.devices),
@@ -375,14 +407,14 @@ class SystemdLab:
         if "plain-own" not in config:
             node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + runtimes(config, handlers))
         node.run("systemctl", "restart", "containerd")
-        wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), START_SECONDS)
+        wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), self.START_SECONDS)
         server = node.run("ctr", "version").rpartition("Version:")[2].split()[0]
         for version, path in runcs.items():
             real = node.run(path, "--version").split()[2]
             name = version.replace(".", "-")
             for injection in (SPECS, HOOK, *([CDI] if server.startswith("2.") else [])):
                 handler = f"hook-{name}" if injection == HOOK else f"plain-{name}"
-                self.subjects += [Subject(node.name, server, real, injection, kind, handler) for kind in KINDS]
+                self.subjects += [Subject(node.name, server, real, injection, kind, handler) for kind in self.PODS]
 
     def set_links(self, node: Node, there: bool) -> None:
         """Make the links of the devices in /dev/char, or remove them."""
@@ -415,40 +447,60 @@ class SystemdLab:
             (item,) = [it for it in self.kubectl.items("nodes") if it["metadata"]["name"] == node.name]
             return node_ready(item, started) and also()
 
-        wait_for(f"{node.name} is Ready", ready, START_SECONDS)
+        wait_for(f"{node.name} is Ready", ready, self.START_SECONDS)
 
     # Pods
+
+    def subject_of(self, pod: str) -> str:
+        """The name of the subject that a pod is."""
+        return pod
+
+    def pod_name(self, subject: Subject) -> str:
+        """The name of a subject's pod."""
+        return subject.pod
+
+    def now(self) -> float:
+        """The time, in seconds since 1970, by the clock that pods write."""
+        return time.time()
 
     def logs(self) -> dict[str, list[tuple[int, str]]]:
         """What all pods wrote since their last start: the logs of removed pods stay for a while."""
         found: dict[str, list[tuple[int, str]]] = {}
         for node in self.workers:
             script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'
-            found |= parse_logs(node.run("sh", "-c", script, check=False))
+            found |= parse_logs(node.run("sh", "-c", script, check=False), self.subject_of)
         return {
             pod: sorted(line for line in lines if line[0] >= int(self.started.get(pod, 0)))
             for pod, lines in found.items()
         }
 
     def start(self, subjects: Sequence[Subject]) -> None:
-        """Start pods and wait until each has its GPU; those that never get it are reported, and left out from then on."""
-        self.started |= {subject.pod: time.time() for subject in subjects}
-        items = [manifest(subject, self.real) for subject in subjects]
+        """Start pods and wait until each has its GPU."""
+        now = self.now()
+        self.started |= {subject.pod: now for subject in subjects}
+        items = [self.object_of(subject) for subject in subjects]
         self.kubectl.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-        names = {subject.pod for subject in subjects}
+        self.wait_started({subject.pod for subject in subjects})
+
+    def object_of(self, subject: Subject) -> dict[str, Any]:
+        """What makes a subject's pod."""
+        return manifest(subject, self.real)
+
+    def wait_started(self, names: Set[str]) -> None:
+        """Wait until each has its GPU; those that never get it are reported, and left out from then on."""
 
         def ended() -> bool:
             logs = self.logs()
             return all(logs.get(name) for name in names - self._failed(names))
 
         try:
-            wait_for("all pods have said whether they have their GPU", ended, START_SECONDS, 1)
+            wait_for("all pods have said whether they have their GPU", ended, self.START_SECONDS, 1)
         except SandboxError as error:
             self.report(str(error))
         logs, failed = self.logs(), self._failed(names)
         for name in sorted(names):
             words = logs.get(name, [])
-            if not words or name in failed or words[0][1].split()[0] != "open":
+            if not words or name in failed or not words[0][1].startswith(self.GRANTED):
                 why = words[0][1] if words else self._reason(name)
                 self.dead[name] = why
                 self.report(f"{name} does not start with its GPU: {why}")
@@ -498,11 +550,13 @@ class SystemdLab:
             resources = {
                 SHARED: {"limits": {"cpu": "2"}},
                 FRACTIONAL: guaranteed("cpu", "600m"),
-                WHOLE: guaranteed("memory", MORE_MEMORY),
+                WHOLE: guaranteed("memory", MORE_MEMORY if self.real else "40Mi"),
             }[subject.kind]
             change = {"spec": {"containers": [{"name": "main", "resources": resources}]}}
             try:
-                self.kubectl.run("patch", "pod", subject.pod, "--subresource=resize", "--patch", json.dumps(change))
+                self.kubectl.run(
+                    "patch", "pod", self.pod_name(subject), "--subresource=resize", "--patch", json.dumps(change)
+                )
             except CommandFailed as error:
                 self.report(f"{subject.pod} cannot be resized: {error}")
 
@@ -533,15 +587,15 @@ class SystemdLab:
     def observe(self, event: str) -> list[Result]:
         """What an event does to all containers; `lost` has those that lost their GPU."""
         watched = self.concerned(event)
-        since = time.time()
+        since = self.now()
         self.happen(event)
-        time.sleep(WATCH_SECONDS[event])
+        time.sleep(self.WATCH_SECONDS[event])
         logs = self.logs()
         rows = []
         for subject in watched:
             # Nothing happens in the first event, so what counts is the time since the start.
             from_then_on = self.started[subject.pod] if event == START else since
-            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), from_then_on)
+            outcome, seconds, words = outcome_of(logs.get(subject.pod, []), from_then_on, self.GRANTED)
             rows.append(self.result(subject, event, outcome, seconds, words))
         self.lost = [it for it, row in zip(watched, rows, strict=True) if row.outcome != "kept"]
         names = ", ".join(it.pod for it in self.lost)
@@ -596,8 +650,12 @@ class SystemdLab:
                 if event != EVENTS[-1]:
                     self.renew()
         finally:
-            self.kubectl.run("delete", "pod", "-l", "campaign=gpu-loss", "--now", "--wait=true")
+            self.remove_all()
         return rows
+
+    def remove_all(self) -> None:
+        """Remove all pods."""
+        self.kubectl.run("delete", "daemonset,pod", "-l", "campaign=gpu-loss", "--now", "--wait=true")
 
     def facts(self) -> dict[str, str]:
         """What the measurement ran on."""

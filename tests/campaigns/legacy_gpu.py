@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sandbox.cluster import Sandbox
@@ -29,13 +30,17 @@ BASE_SPECIFICATION = "/etc/containerd/legacy-hook.json"
 CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
 START_SECONDS = 60
 
-# One line `SECONDS WORD` at each change, so that the log says when the device went, whenever it is read.
+# One line `SECONDS ANSWER` at each change, so that the log says when the device went, whenever it is read. The answer to
+# an error that is not a refusal is the kernel's own. Almost without processes: a virtual machine is slow to start them.
 OPEN_FOR_EVER = f"""
 before=
 while :; do
-  if (exec 3<>{GPU_DEVICE}) 2>/tmp/error; then now=open
-  elif grep -q 'not permitted' /tmp/error; then now=refused
-  else now=$(tr ' ' _ < /tmp/error); fi
+  error=$( (exec 3<>{GPU_DEVICE}) 2>&1 )
+  case $error in
+    '') now=open ;;
+    *'not permitted'*) now=refused ;;
+    *) now=${{error##*: }} ;;
+  esac
   [ "$now" = "$before" ] || echo "$(date +%s) $now"
   before=$now
   sleep 1
@@ -43,9 +48,9 @@ done
 """
 
 
-def old_runc(paths: Paths) -> Path:
-    """Where the old runc lies once built."""
-    return paths.builds / f"runc-{OLD_RUNC}" / "bin" / "runc"
+def runc(paths: Paths, version: str) -> Path:
+    """Where a release of runc lies once built."""
+    return paths.builds / f"runc-{version}" / "bin" / "runc"
 
 
 def hook(paths: Paths) -> Path:
@@ -53,10 +58,10 @@ def hook(paths: Paths) -> Path:
     return paths.builds / f"legacy-hook-{hash_of_folder(HOOK_SOURCES)}" / "bin" / "legacy-hook"
 
 
-def build_old_runc(go: Go) -> None:
-    """Compile the old runc."""
-    with replacing(old_runc(go.paths).parents[1]) as result:
-        build_runc(go, OLD_RUNC, result / "bin" / "runc")
+def build_release(go: Go, version: str) -> None:
+    """Compile a release of runc."""
+    with replacing(runc(go.paths, version).parents[1]) as result:
+        build_runc(go, version, result / "bin" / "runc")
 
 
 def build_hook(go: Go) -> None:
@@ -67,12 +72,14 @@ def build_hook(go: Go) -> None:
     discard_others(target, "legacy-hook-*")
 
 
-def missing(paths: Paths, shell: Shell) -> list[Step]:
-    """The steps that build what the cache lacks."""
+def missing(paths: Paths, shell: Shell, releases: Sequence[str] = (OLD_RUNC,)) -> list[Step]:
+    """The steps that build what the cache lacks of the hook and these releases of runc."""
     go = Go(paths, shell)
-    steps = []
-    if not old_runc(paths).exists():
-        steps.append(Step("old-runc", f"runc {OLD_RUNC}: building", lambda: build_old_runc(go), seconds=20))
+    steps = [
+        Step(f"runc-{version}", f"runc {version}: building", partial(build_release, go, version), seconds=20)
+        for version in releases
+        if not runc(paths, version).exists()
+    ]
     if not hook(paths).exists():
         steps.append(Step("legacy-hook", "legacy hook: building", lambda: build_hook(go)))
     return steps
@@ -101,7 +108,7 @@ def specification_with_hook(specification: str, path: str, devices: Sequence[str
 
 def runc_paths(paths: Paths) -> dict[str, str]:
     """The runtimes and their runc, as a node sees it."""
-    return {OLD: f"{BUILDS_MOUNT}/{old_runc(paths).relative_to(paths.builds)}", OWN: "/usr/sbin/runc"}
+    return {OLD: f"{BUILDS_MOUNT}/{runc(paths, OLD_RUNC).relative_to(paths.builds)}", OWN: "/usr/sbin/runc"}
 
 
 def install(sandbox: Sandbox, node: Node) -> None:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GPUs on a virtual machine: what a device without a driver answers, and whether audit and diagnosis say what happened."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.settings import GPU_DEVICE, SandboxError
+from tests.campaigns import gpu_loss, gpu_loss_machine, legacy_gpu
+from tests.campaigns.__main__ import parser
+from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings, Trial
+from tests.campaigns.gpu_loss_systemd import (
+    HOOK,
+    NO_DRIVER,
+    RELOAD,
+    RESIZE,
+    RESTART,
+    SHARED,
+    SPECS,
+    START,
+    SWITCH,
+    WHOLE,
+    Result,
+    Setting,
+    Subject,
+    outcome_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        ([(100, NO_DRIVER)], "kept"),
+        ([(100, NO_DRIVER), (208, "refused")], "lost"),
+        ([(100, NO_DRIVER), (208, "No such file or directory")], "lost"),
+        ([(100, NO_DRIVER), (120, "refused")], "lost before"),
+    ],
+)
+def test_a_device_without_a_driver_is_granted_if_the_kernel_says_that_it_has_none(words: Any, outcome: str) -> None:
+    assert outcome_of(words, since=200.9, granted=NO_DRIVER)[0] == outcome
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/dev/null", "open"), ("/", "Is a directory"), ("/proc/nothing", "No such file or directory")],
+)
+def test_a_pod_writes_the_kernels_own_answer(path: str, answer: str) -> None:
+    command = ["sh", "-c", legacy_gpu.OPEN_FOR_EVER.replace(GPU_DEVICE, path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pod:
+        assert pod.stdout is not None
+        second, _, words = pod.stdout.readline().partition(" ")
+        pod.kill()
+    assert second.isdigit()
+    # dash says "nonexistent" for some files
+    assert words.strip() in (answer, "Directory nonexistent")
+
+
+def subject(injection: str) -> Subject:
+    return Subject("gpu-machine-1", "2.4.2", "1.1.5", injection, WHOLE, "hook-1-1-5")
+
+
+def test_a_pod_on_a_machine_belongs_to_a_daemon_set_and_counts_as_a_gpu_pod() -> None:
+    found = gpu_loss_machine.daemon_set(subject(HOOK))
+    template = found["spec"]["template"]
+    assert template["metadata"]["labels"].items() >= found["spec"]["selector"]["matchLabels"].items()
+    assert template["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "gpu-machine-1"}
+    assert "restartPolicy" not in template["spec"]
+    prefixes = tuple(gpu_loss_machine.OPTIONS["gpu_qos_resource_prefixes"])
+    for injection in (HOOK, SPECS):
+        (container,) = gpu_loss_machine.daemon_set(subject(injection))["spec"]["template"]["spec"]["containers"]
+        assert [name for name in container["resources"]["limits"] if name.startswith(prefixes)]
+
+
+def test_the_last_default_runtime_counts() -> None:
+    config = 'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]\nruntime_type = "x"\n'
+    text = gpu_loss_machine.with_default(gpu_loss_machine.with_default(config, "plain-own"), "plain-1-1-5")
+    settings = tomllib.loads(text)["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]
+    assert settings["default_runtime_name"] == "plain-1-1-5"
+    assert "runc" in settings["runtimes"]
+
+
+def row(event: str, outcome: str, policy: str = "static", **more: Any) -> Result:
+    values = {"runc": "1.1.5+ds1", "injection": SPECS, "links": False, "pod": WHOLE, **more}
+    return Result("2.4.2", policy=policy, event=event, outcome=outcome, seconds=None, words="", **values)
+
+
+def diagnosed(event: str, outcome: str, state: str, cause: str | None, injection: str = HOOK) -> Diagnosed:
+    policy = "none" if event == RESIZE else "static"
+    return Diagnosed("1.1.5", injection, False, policy, WHOLE, event, outcome, state, cause)
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [
+        (diagnosed(START, "kept", "kept", None), True),
+        (diagnosed(START, "kept", "lost", "container_update"), False),
+        (diagnosed(RESTART, "lost", "kept", None), False),
+        (diagnosed(RESTART, "lost", "lost", "container_update"), True),
+        (diagnosed(RESTART, "lost", "lost", "daemon_reload"), False),
+        (diagnosed(RELOAD, "lost", "lost", "daemon_reload"), True),
+        (diagnosed(RELOAD, "lost", "lost", "dev_char_links", SPECS), True),
+        (diagnosed(RESIZE, "lost", "lost", "unknown"), True),
+        (diagnosed(RESIZE, "kept", "missing", None), False),
+    ],
+)
+def test_a_diagnosis_agrees_if_it_names_what_took_the_gpu(said: Diagnosed, agrees: bool) -> None:
+    assert said.agrees is agrees
+
+
+def test_the_audit_is_compared_with_all_that_was_seen_of_a_container() -> None:
+    audited = Audited("1.1.5+ds1", SPECS, False, "static", WHOLE, "none", [], None)
+    found = Findings({}, audited=[audited]).with_rows([row(START, "kept")])
+    assert (found.audited[0].measured, found.audited[0].agrees) == (None, True)
+    found = found.with_rows([row(RELOAD, "lost")])
+    assert (found.audited[0].measured, found.audited[0].agrees) == ("low", False)
+
+
+def test_a_trial_that_was_cut_off_is_made_again_and_one_that_ended_is_not(tmp_path: Path) -> None:
+    found = Findings({}).with_rows([row(START, "kept", "none", pod=SHARED)])
+    trial = Trial(Setting("none", links=False), OLD)
+    assert not found.has(trial, "1.1.5")
+    found = found.with_rows([row(START, "lost", "none", pod=SHARED), row(SWITCH, "lost", pod=SHARED)])
+    assert [it.outcome for it in found.rows] == ["lost", "lost"]
+    assert found.has(trial, "1.1.5")
+    assert not found.has(trial, "1.5.3")
+    assert not found.has(Trial(Setting("none", links=True), OLD), "1.1.5")
+    file = tmp_path / "found.json"
+    parts = {"rows": [asdict(it) for it in found.rows], "audited": [], "diagnosed": [], "switches": []}
+    file.write_text(json.dumps(parts))
+    assert Findings.read(file, {}).has(trial, "1.1.5")
+
+
+def test_a_machine_needs_the_systemd_part() -> None:
+    options = parser().parse_args(["gpu-loss", "--machine", "--sandbox", "x"])
+    with pytest.raises(SandboxError, match="--systemd"):
+        gpu_loss.run(options)
