@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,7 +129,7 @@ def cause_of(lost: Diagnosed) -> str:
     return "unknown" if lost.event == RESIZE and lost.policy == "none" else "container_update"
 
 
-Kind = TypeVar("Kind", Result, Audited, Diagnosed)
+Kind = TypeVar("Kind", bound="Result | Audited | Diagnosed")
 _CONTAINER = ("runc", "injection", "links", "policy", "pod")
 
 
@@ -173,11 +173,8 @@ class Findings:
         seen: dict[tuple[Any, ...], list[Result]] = {}
         for row in merged_rows:
             seen.setdefault(key(row)[:-1], []).append(row)
-        audited = [
-            Audited(**{**asdict(item), "measured": measured_grade(seen.get(key(item)[:-1], []))})
-            for item in self.audited
-        ]
-        return Findings(self.facts, merged_rows, audited, self.diagnosed, self.switches)
+        audited = [replace(item, measured=measured_grade(seen.get(key(item)[:-1], []))) for item in self.audited]
+        return replace(self, rows=merged_rows, audited=audited)
 
     def has(self, trial: Trial, runc: str) -> bool:
         """Whether the last event of a trial was observed.
@@ -251,7 +248,6 @@ class MachineLab(SystemdLab):
         """As on any worker, and the device."""
         self.machine.run("rm", "-f", GPU_DEVICE)
         self.machine.run("mknod", "-m", "666", GPU_DEVICE, "c", *NUMBERS)
-        self.machine.run("mkdir", "-p", PROGRAMS)
         super().install()
         self.config = self.machine.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
         self.all_subjects = self.subjects
@@ -265,9 +261,10 @@ class MachineLab(SystemdLab):
 
     def program(self, _node: Node, built: Path) -> str:
         """Copied: a machine has no folder of the host."""
-        path = f"{PROGRAMS}/{built.parents[1].name}"
-        self.machine.copy_in(built, path)
-        return path
+        folder = f"{PROGRAMS}/{built.parents[1].name}"
+        self.machine.run("mkdir", "-p", folder)
+        self.machine.copy_in(built, f"{folder}/{built.name}")
+        return f"{folder}/{built.name}"
 
     def use_policy(self, node: Node, policy: str) -> None:
         """Switch the node, or roll it back, if it has another policy."""
@@ -325,10 +322,10 @@ class MachineLab(SystemdLab):
             "problems": problems,
             "outcome": result.get("outcome"),
             "verified": result.get("verified"),
-            "warnings": result.get("warnings"),
+            "warnings": run.fact("__gpu_qos_preflight").get("warnings", []),
         }
         switches = [*self.findings.switches, switched]
-        self.findings = Findings(**{**vars(self.findings), "switches": switches})
+        self.findings = replace(self.findings, switches=switches)
         self.report(f"switch: {sorted(problems)}, {result.get('outcome')}")
         expect(run.code == 0, f"the switch failed: {run.error}")
 
@@ -363,7 +360,7 @@ class MachineLab(SystemdLab):
                 if subject.pod in risks and (subject.injection == HOOK) == (name == "hook")
             ]
             found = merged(self.findings.audited, audited)
-            self.findings = Findings(**{**vars(self.findings), "audited": found})
+            self.findings = replace(self.findings, audited=found)
 
     def diagnose(self, rows: Sequence[Result]) -> None:
         """Keep what the diagnosis says of the containers of *rows* after their event."""
@@ -385,7 +382,7 @@ class MachineLab(SystemdLab):
                 diagnosed.append(Diagnosed(**container, state=found["state"], cause=found["cause"]))
                 if not diagnosed[-1].agrees:
                     self.report(f"differs: {diagnosed[-1]}: {found.get('evidence')}")
-        self.findings = Findings(**{**vars(self.findings), "diagnosed": merged(self.findings.diagnosed, diagnosed)})
+        self.findings = replace(self.findings, diagnosed=merged(self.findings.diagnosed, diagnosed))
 
     def _container(self, subject: Subject) -> dict[str, Any]:
         setting = self.settings[subject.worker]
