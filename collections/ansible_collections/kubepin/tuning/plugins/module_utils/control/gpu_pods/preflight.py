@@ -126,8 +126,8 @@ def _forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
 
 _REMEDY = (
     "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
-    "devices (CDI, device specifications, runc 1.0.0 or newer; links in /dev/char for runc 1.1.3 to 1.1.6) or say in gpu_qos_nodes what "
-    "it is; or go on with -e gpu_qos_accept_risk=true."
+    "devices (CDI or device specifications, for runc 1.1.3 to 1.1.6 with links in /dev/char; under the cgroup driver cgroupfs, runc "
+    "1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with -e gpu_qos_accept_risk=true."
 )
 
 
