@@ -330,9 +330,11 @@ class MachineLab(SystemdLab):
         expect(run.code == 0, f"the switch failed: {run.error}")
 
     def happen(self, event: str) -> None:
-        """The switch is kubepin's."""
+        """The switch is kubepin's; while nothing happens, it audits, which takes longer than the kubelet's next update."""
         if event == SWITCH:
             self.switch()
+        elif event == START:
+            self.audit()
         else:
             super().happen(event)
 
@@ -426,8 +428,6 @@ class MachineLab(SystemdLab):
             for event in EVENTS[trial.setting.policy]:
                 rows = self.observe(event)
                 self.keep(rows)
-                if event == START:
-                    self.audit()
                 if event == START or self.lost:
                     self.diagnose(rows)
                 self.keep([])
