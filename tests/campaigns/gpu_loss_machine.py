@@ -176,17 +176,14 @@ class Findings:
         audited = [replace(item, measured=measured_grade(seen.get(key(item)[:-1], []))) for item in self.audited]
         return replace(self, rows=merged_rows, audited=audited)
 
-    def has(self, trial: Trial, runc: str) -> bool:
-        """Whether the last event of a trial was observed.
+    def of(self, event: str, setting: Setting, runc: str) -> list[Result]:
+        """The rows of an event.
 
         :param runc: its version
         """
-        last, setting = EVENTS[trial.setting.policy][-1], trial.setting
-        policy = "static" if last == SWITCH else setting.policy
-        return any(
-            (row.event, row.policy, row.links, row.runc.partition("+")[0]) == (last, policy, setting.links, runc)
-            for row in self.rows
-        )
+        policy = "static" if event == SWITCH else setting.policy
+        wanted = (event, policy, setting.links, runc)
+        return [row for row in self.rows if (row.event, row.policy, row.links, row.runc.partition("+")[0]) == wanted]
 
 
 def daemon_set(subject: Subject) -> dict[str, Any]:
@@ -420,30 +417,38 @@ class MachineLab(SystemdLab):
         self.machine.run("systemctl", "restart", "containerd")
         return self.subjects[0].runc.partition("+")[0]
 
-    def one(self, trial: Trial) -> None:
-        """All events of a trial. A container that loses its GPU by itself is not made again: it would lose it again."""
-        self.report(f"{trial}")
+    def one(self, setting: Setting, events: Sequence[str], before: Sequence[Result]) -> None:
+        """The events of a trial, the first of which may have been observed *before*."""
         try:
-            self.keep(self.begin([trial.setting]))
-            for event in EVENTS[trial.setting.policy]:
+            self.keep(self.begin([setting]))
+            self.leave_out(before)
+            for event in events:
                 rows = self.observe(event)
                 self.keep(rows)
                 if event == START or self.lost:
                     self.diagnose(rows)
                 self.keep([])
                 if event == START:
-                    self.dead |= {it.pod: "lost by itself" for it in self.lost}
-                elif event != EVENTS[trial.setting.policy][-1]:
+                    self.leave_out(rows)
+                elif event != events[-1]:
                     self.renew()
         finally:
             self.remove_all()
 
+    def leave_out(self, rows: Sequence[Result]) -> None:
+        """Leave out the containers that lost their GPU by themselves: started again, they would lose it again."""
+        lost = {(row.injection, row.pod) for row in rows if row.outcome == "lost"}
+        self.dead |= {it.pod: "lost by itself" for it in self.subjects if (it.injection, it.kind) in lost}
+
     def run(self) -> list[Result]:
-        """The trials that were not made before."""
+        """What was not observed before."""
         self.install()
         for trial in TRIALS:
-            if not self.findings.has(trial, self.use_runc(trial.runc)):
-                self.one(trial)
+            setting, runc = trial.setting, self.use_runc(trial.runc)
+            events = [it for it in EVENTS[setting.policy] if not self.findings.of(it, setting, runc)]
+            if events:
+                self.report(f"runc {runc}, {setting}: {', '.join(events)}")
+                self.one(setting, events, self.findings.of(START, setting, runc))
         return list(self.findings.rows)
 
 

@@ -15,14 +15,13 @@ import pytest
 from sandbox.settings import GPU_DEVICE, SandboxError
 from tests.campaigns import gpu_loss, gpu_loss_machine, legacy_gpu
 from tests.campaigns.__main__ import parser
-from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings, Trial
+from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings
 from tests.campaigns.gpu_loss_systemd import (
     HOOK,
     NO_DRIVER,
     RELOAD,
     RESIZE,
     RESTART,
-    SHARED,
     SPECS,
     START,
     SWITCH,
@@ -122,19 +121,18 @@ def test_the_audit_is_compared_with_all_that_was_seen_of_a_container() -> None:
     assert (found.audited[0].measured, found.audited[0].agrees) == ("low", False)
 
 
-def test_a_trial_that_was_cut_off_is_made_again_and_one_that_ended_is_not(tmp_path: Path) -> None:
-    found = Findings({}).with_rows([row(START, "kept", "none", pod=SHARED)])
-    trial = Trial(Setting("none", links=False), OLD)
-    assert not found.has(trial, "1.1.5")
-    found = found.with_rows([row(START, "lost", "none", pod=SHARED), row(SWITCH, "lost", pod=SHARED)])
-    assert [it.outcome for it in found.rows] == ["lost", "lost"]
-    assert found.has(trial, "1.1.5")
-    assert not found.has(trial, "1.5.3")
-    assert not found.has(Trial(Setting("none", links=True), OLD), "1.1.5")
+def test_a_campaign_goes_on_with_what_was_not_observed(tmp_path: Path) -> None:
+    found = Findings({}).with_rows([row(START, "kept", "none"), row(START, "lost", "none"), row(SWITCH, "lost")])
     file = tmp_path / "found.json"
-    parts = {"rows": [asdict(it) for it in found.rows], "audited": [], "diagnosed": [], "switches": []}
-    file.write_text(json.dumps(parts))
-    assert Findings.read(file, {}).has(trial, "1.1.5")
+    rows = [asdict(it) for it in found.rows]
+    file.write_text(json.dumps({"rows": rows, "audited": [], "diagnosed": [], "switches": []}))
+    found = Findings.read(file, {})
+    setting = Setting("none", links=False)
+    assert [it.outcome for it in found.of(START, setting, OLD)] == ["lost"]
+    assert len(found.of(SWITCH, setting, OLD)) == 1
+    assert not found.of(RESTART, setting, OLD)
+    assert not found.of(START, setting, "1.5.3")
+    assert not found.of(START, Setting("none", links=True), OLD)
 
 
 def test_a_machine_needs_the_systemd_part() -> None:
