@@ -467,7 +467,7 @@ class SystemdLab:
         """What all pods wrote since their last start: the logs of removed pods stay for a while."""
         found: dict[str, list[tuple[int, str]]] = {}
         for node in self.workers:
-            script = 'for f in /var/log/pods/default_*/main/0.log; do echo "==> $f"; cat $f; done'
+            script = 'for f in /var/log/pods/default_*/main/*.log; do echo "==> $f"; cat $f; done'
             found |= parse_logs(node.run("sh", "-c", script, check=False), self.subject_of)
         return {
             pod: sorted(line for line in lines if line[0] >= int(self.started.get(pod, 0)))
