@@ -33,10 +33,12 @@ from tests.campaigns.gpu_loss_systemd import (
     START,
     SWITCH,
     WHOLE,
+    Container,
     Result,
     Setting,
     Subject,
     SystemdLab,
+    by_container,
     device_plugin,
     manifest,
     measured_grade,
@@ -80,14 +82,9 @@ TRIALS = tuple(
 
 
 @dataclass(frozen=True)
-class Audited:
+class Audited(Container):
     """What the audit says of a container, beside its measured grade; None if not enough was seen for one."""
 
-    runc: str
-    injection: str
-    links: bool
-    policy: str
-    pod: str
     grade: str
     causes: Sequence[str]
     measured: str | None
@@ -99,14 +96,9 @@ class Audited:
 
 
 @dataclass(frozen=True)
-class Diagnosed:
+class Diagnosed(Container):
     """What the diagnosis says of a container after an event, beside what happened."""
 
-    runc: str
-    injection: str
-    links: bool
-    policy: str
-    pod: str
     event: str
     outcome: str
     state: str
@@ -129,18 +121,12 @@ def cause_of(lost: Diagnosed) -> str:
     return "unknown" if lost.event == RESIZE and lost.policy == "none" else "container_update"
 
 
-Kind = TypeVar("Kind", bound="Result | Audited | Diagnosed")
-_CONTAINER = ("runc", "injection", "links", "policy", "pod")
-
-
-def key(item: Result | Audited | Diagnosed) -> tuple[Any, ...]:
-    """What an item is about."""
-    return tuple(getattr(item, name, None) for name in (*_CONTAINER, "event"))
+Kind = TypeVar("Kind", bound=Container)
 
 
 def merged(before: Iterable[Kind], new: Iterable[Kind]) -> list[Kind]:
-    """The items, of each two about the same the new one."""
-    return list({key(item): item for item in (*before, *new)}.values())
+    """The items, of each two about the same container and event the new one."""
+    return list({(item.key, getattr(item, "event", None)): item for item in (*before, *new)}.values())
 
 
 @dataclass(frozen=True)
@@ -170,10 +156,8 @@ class Findings:
     def with_rows(self, rows: Sequence[Result]) -> Findings:
         """With these, and the grades that follow from them."""
         merged_rows = merged(self.rows, rows)
-        seen: dict[tuple[Any, ...], list[Result]] = {}
-        for row in merged_rows:
-            seen.setdefault(key(row)[:-1], []).append(row)
-        audited = [replace(item, measured=measured_grade(seen.get(key(item)[:-1], []))) for item in self.audited]
+        seen = by_container(merged_rows)
+        audited = [replace(item, measured=measured_grade(seen.get(item.key, []))) for item in self.audited]
         return replace(self, rows=merged_rows, audited=audited)
 
     def of(self, event: str, setting: Setting, runc: str) -> list[Result]:
@@ -354,7 +338,7 @@ class MachineLab(SystemdLab):
             data = json.loads((self.output / "runs" / folder / "gpu-pods/audit.json").read_text())
             risks = {self.subject_of(pod["name"]): pod["risk"] for pod in data["pods"]}
             audited = [
-                Audited(**self._container(subject), **_grade(risks[subject.pod]), measured=None)
+                Audited(*self.container(subject, START).key, *_grade(risks[subject.pod]), measured=None)
                 for subject in self.subjects
                 if subject.pod in risks and (subject.injection == HOOK) == (name == "hook")
             ]
@@ -377,21 +361,10 @@ class MachineLab(SystemdLab):
         for row in rows:
             found = said.get(names[row.runc, row.injection, row.pod], {"state": "missing", "cause": None})
             if row.outcome in ("kept", "lost"):
-                container = {name: getattr(row, name) for name in (*_CONTAINER, "event", "outcome")}
-                diagnosed.append(Diagnosed(**container, state=found["state"], cause=found["cause"]))
+                diagnosed.append(Diagnosed(*row.key, row.event, row.outcome, found["state"], found["cause"]))
                 if not diagnosed[-1].agrees:
                     self.report(f"differs: {diagnosed[-1]}: {found.get('evidence')}")
         self.findings = replace(self.findings, diagnosed=merged(self.findings.diagnosed, diagnosed))
-
-    def _container(self, subject: Subject) -> dict[str, Any]:
-        setting = self.settings[subject.worker]
-        return {
-            "runc": subject.runc,
-            "injection": subject.injection,
-            "links": setting.links,
-            "policy": setting.policy,
-            "pod": subject.kind,
-        }
 
     # Trials
 
@@ -452,5 +425,5 @@ class MachineLab(SystemdLab):
         return list(self.findings.rows)
 
 
-def _grade(risk: Mapping[str, Any]) -> dict[str, Any]:
-    return {"grade": risk["grade"], "causes": [cause["code"] for cause in risk["causes"]]}
+def _grade(risk: Mapping[str, Any]) -> tuple[str, list[str]]:
+    return risk["grade"], [cause["code"] for cause in risk["causes"]]

@@ -134,9 +134,12 @@ class Subject:
         return f"{self.handler}-{self.injection.replace('_', '-')}-{self.kind}-{self.worker[-1]}"
 
 
+Key = tuple[str, str, str, bool, str, str]
+
+
 @dataclass(frozen=True)
-class Result:
-    """One container through one event; *outcome* is `kept`, `lost`, or why there is neither.
+class Container:
+    """A container, by what is different about it.
 
     *policy* is that of the kubelet during the event: a switch to static is one under the static policy.
     """
@@ -147,6 +150,17 @@ class Result:
     links: bool
     policy: str
     pod: str
+
+    @property
+    def key(self) -> Key:
+        """What makes it the same as another one."""
+        return self.containerd, self.runc, self.injection, self.links, self.policy, self.pod
+
+
+@dataclass(frozen=True)
+class Result(Container):
+    """One container through one event; *outcome* is `kept`, `lost`, or why there is neither."""
+
     event: str
     outcome: str
     seconds: int | None
@@ -625,21 +639,15 @@ class SystemdLab:
             if it.pod in self.dead
         ]
 
+    def container(self, subject: Subject, event: str) -> Container:
+        """The container of a subject during an event."""
+        setting = self.settings[subject.worker]
+        policy = "static" if event == SWITCH else setting.policy
+        return Container(subject.containerd, subject.runc, subject.injection, setting.links, policy, subject.kind)
+
     def result(self, subject: Subject, event: str, outcome: str, seconds: int | None, words: str) -> Result:
         """One container through one event."""
-        setting = self.settings[subject.worker]
-        return Result(
-            containerd=subject.containerd,
-            runc=subject.runc,
-            injection=subject.injection,
-            links=setting.links,
-            policy="static" if event == SWITCH else setting.policy,
-            pod=subject.kind,
-            event=event,
-            outcome=outcome,
-            seconds=seconds,
-            words=words,
-        )
+        return Result(*self.container(subject, event).key, event, outcome, seconds, words)
 
     def trial(self, settings: Sequence[Setting]) -> list[Result]:
         """All events, one after the other."""
@@ -705,15 +713,11 @@ def measured_grade(rows: Sequence[Result]) -> str | None:
 HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "policy", "pod", *EVENTS, "audit")
 
 
-Key = tuple[str, str, str, bool, str, str]
-
-
 def by_container(rows: Iterable[Result]) -> dict[Key, list[Result]]:
     """The rows of each container."""
     grouped: dict[Key, list[Result]] = {}
     for row in rows:
-        key = (row.containerd, row.runc, row.injection, row.links, row.policy, row.pod)
-        grouped.setdefault(key, []).append(row)
+        grouped.setdefault(row.key, []).append(row)
     return dict(sorted(grouped.items(), key=str))
 
 

@@ -92,7 +92,7 @@ def row(event: str, outcome: str, policy: str = "static", **more: Any) -> Result
 
 def diagnosed(event: str, outcome: str, state: str, cause: str | None, injection: str = HOOK) -> Diagnosed:
     policy = "none" if event == RESIZE else "static"
-    return Diagnosed("1.1.5", injection, False, policy, WHOLE, event, outcome, state, cause)
+    return Diagnosed("2.4.2", "1.1.5", injection, False, policy, WHOLE, event, outcome, state, cause)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_diagnosis_agrees_if_it_names_what_took_the_gpu(said: Diagnosed, agree
 
 
 def test_the_audit_is_compared_with_all_that_was_seen_of_a_container() -> None:
-    audited = Audited("1.1.5+ds1", SPECS, False, "static", WHOLE, "none", [], None)
+    audited = Audited("2.4.2", "1.1.5+ds1", SPECS, False, "static", WHOLE, "none", [], None)
     found = Findings({}, audited=[audited]).with_rows([row(START, "kept")])
     assert (found.audited[0].measured, found.audited[0].agrees) == (None, True)
     found = found.with_rows([row(RELOAD, "lost")])
