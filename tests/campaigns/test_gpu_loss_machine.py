@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from sandbox.settings import GPU_DEVICE, SandboxError
 from tests.campaigns import gpu_loss, gpu_loss_machine, legacy_gpu
 from tests.campaigns.__main__ import parser
+from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult, write_json
 from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings
 from tests.campaigns.gpu_loss_systemd import (
     HOOK,
@@ -139,3 +142,74 @@ def test_a_machine_needs_the_systemd_part() -> None:
     options = parser().parse_args(["gpu-loss", "--machine", "--sandbox", "x"])
     with pytest.raises(SandboxError, match="--systemd"):
         gpu_loss.run(options)
+
+
+class Playbooks:
+    """Stand-ins for kubepin's playbooks: what they were called with, and reports that they write."""
+
+    def __init__(self, output: Path, problems: Sequence[str] = ()) -> None:
+        self.output, self.problems = output, problems
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, name: str, **variables: Any) -> AnsibleRun:
+        self.calls.append((name, variables))
+        run = AnsibleRun.ended(0, "")
+        if name == "audit-gpu-pods.yml":
+            hooked = {"device_injection": HOOK} in variables["gpu_qos_nodes"].values()
+            risk = {"grade": "high" if hooked else "low", "causes": [{"code": "daemon_reload"}]}
+            self.write(variables, "gpu-pods/audit.json", {"pods": [{"name": f"{p}-x7", "risk": risk} for p in PODS]})
+        elif name == "diagnose-gpu-pods.yml":
+            containers = [{"pod": f"{PODS[0]}-x7", "state": "lost", "cause": "daemon_reload", "evidence": []}]
+            node = {"error": "", "gpu_loss": {"containers": containers, "unknown": []}}
+            self.write(variables, "gpu-diagnosis/diagnosis.json", {"nodes": [node]})
+        elif self.problems and "gpu_qos_accept_risk" not in variables:
+            listed = [{"code": code, "text": "t"} for code in self.problems]
+            facts = {"kubepin_plan": {"problems": listed}, "kubepin_result": {"outcome": "refused"}}
+            run.code, run.results = 2, [TaskResult("p", "t", "gpu-machine-1", 0.0, {"ansible_facts": facts})]
+        return run
+
+    def write(self, variables: dict[str, Any], path: str, value: Any) -> None:
+        write_json(self.output / "runs" / variables["kubepin_run"] / path, value)
+
+
+PODS = [subject(injection).pod for injection in (HOOK, SPECS)]
+
+
+def lab_of(output: Path, playbooks: Playbooks) -> gpu_loss_machine.MachineLab:
+    lab = object.__new__(gpu_loss_machine.MachineLab)
+    lab.subjects = [subject(HOOK), subject(SPECS)]
+    lab.settings = {"gpu-machine-1": Setting("none", links=False)}
+    lab.findings, lab.output, lab.report = Findings({}), output, lambda _text: None
+    lab.machine = lab.worker = SimpleNamespace(name="gpu-machine-1")  # type: ignore[assignment]
+    lab.playbook = playbooks  # type: ignore[method-assign]
+    return lab
+
+
+def test_the_audit_of_the_hooks_pods_knows_that_a_hook_gives_the_gpu(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, Playbooks(tmp_path))
+    lab.audit()
+    assert {it.injection: (it.grade, it.causes) for it in lab.findings.audited} == {
+        SPECS: ("low", ["daemon_reload"]),
+        HOOK: ("high", ["daemon_reload"]),
+    }
+
+
+def test_a_container_that_the_diagnosis_does_not_name_differs(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, Playbooks(tmp_path))
+    lab.diagnose([lab.result(it, RELOAD, "lost", 8, "refused") for it in lab.subjects])
+    said = {it.injection: (it.state, it.agrees) for it in lab.findings.diagnosed}
+    assert said == {HOOK: ("lost", True), SPECS: ("missing", False)}
+
+
+@pytest.mark.parametrize(("problems", "calls"), [([gpu_loss_machine.RISK], 2), ([], 1)])
+def test_a_risk_is_accepted_only_if_kubepin_names_it(tmp_path: Path, problems: list[str], calls: int) -> None:
+    playbooks = Playbooks(tmp_path, problems)
+    lab = lab_of(tmp_path, playbooks)
+    lab.happen(SWITCH)
+    assert len(playbooks.calls) == calls
+    assert [[*it["problems"]] for it in lab.findings.switches] == [problems]
+
+
+def test_a_switch_that_is_refused_for_another_reason_ends_the_campaign(tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match="the switch failed"):
+        lab_of(tmp_path, Playbooks(tmp_path, ["node_not_ready"])).happen(SWITCH)
