@@ -25,6 +25,7 @@ from tests.campaigns.gpu_loss_systemd import (
     HOOK,
     NEIGHBOUR,
     NO_DRIVER,
+    NVIDIA_NUMBERS,
     OWN_RUNC,
     RELOAD,
     RESIZE,
@@ -39,6 +40,7 @@ from tests.campaigns.gpu_loss_systemd import (
     Subject,
     SystemdLab,
     by_container,
+    cause_of,
     device_plugin,
     manifest,
     measured_grade,
@@ -51,8 +53,6 @@ OLD = "1.1.5"
 """runc as Debian 12 has it, one of the releases that need links in /dev/char."""
 PROGRAMS = "/opt/gpu-loss"
 HOOK_RESOURCE = "kubepin.local/gpu-by-hook"
-# NVIDIA's first GPU. The kernel has no driver for these numbers here, and does not list them in /sys/dev/char.
-NUMBERS = ("195", "0")
 EVENTS: Mapping[str, Sequence[str]] = {
     "none": (START, CONTAINERD, RELOAD, RESTART, RESIZE, SWITCH),
     "static": (START, CONTAINERD, RELOAD, RESTART, NEIGHBOUR, RESIZE),
@@ -109,16 +109,7 @@ class Diagnosed(Container):
         """Whether the diagnosis says what happened, and names what did it."""
         if self.outcome != "lost":
             return self.state == self.outcome
-        return self.state == "lost" and self.cause == cause_of(self)
-
-
-def cause_of(lost: Diagnosed) -> str:
-    """The code of what took a GPU. Nothing on a node shows afterwards that a pod was resized in place."""
-    if lost.injection != HOOK:
-        return "dev_char_links"
-    if lost.event == RELOAD:
-        return "daemon_reload"
-    return "unknown" if lost.event == RESIZE and lost.policy == "none" else "container_update"
+        return self.state == "lost" and self.cause == cause_of(self, self.event)
 
 
 Kind = TypeVar("Kind", bound=Container)
@@ -226,9 +217,9 @@ class MachineLab(SystemdLab):
         return {**super().facts(), "accelerator": state.accelerator, "shape": state.shape}
 
     def install(self) -> None:
-        """As on any worker, and the device."""
+        """As on any worker, and the device: the kernel has no driver for it, and does not list it in /sys/dev/char."""
         self.machine.run("rm", "-f", GPU_DEVICE)
-        self.machine.run("mknod", "-m", "666", GPU_DEVICE, "c", *NUMBERS)
+        self.machine.run("mknod", "-m", "666", GPU_DEVICE, "c", *map(str, NVIDIA_NUMBERS))
         super().install()
         self.config = self.machine.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
         self.all_subjects = self.subjects

@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import diagnosis as gpu_diagnosis
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import Node as NodeFacts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
@@ -55,6 +56,8 @@ OPEN = "open"
 NO_DRIVER = "No such device or address"
 """ENXIO, the answer of a device whose number has no driver. The kernel asks the cgroup first, so whoever gets it may use
 the device (Linux, fs/namei.c, do_open; fs/char_dev.c, chrdev_open)."""
+NVIDIA_NUMBERS = (195, 0)
+_STARTED = 1_000_000.0
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
 
 # One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process
@@ -686,8 +689,7 @@ class SystemdLab:
         return [row for batch in batches for row in self.trial(batch)]
 
 
-def grade(row: Result, kubelet: str) -> str:
-    """The audit's grade of such a container."""
+def _node(row: Result, kubelet: str) -> NodeFacts:
     known = {
         "kubelet_version": kubelet,
         "cpu_manager_policy": row.policy,
@@ -696,7 +698,44 @@ def grade(row: Result, kubelet: str) -> str:
         "device_injection": row.injection,
         "dev_char_links": row.links,
     }
-    return str(risk_of(with_facts(NodeFacts(), "worker", known), exclusive=row.pod == WHOLE, privileged=False)["grade"])
+    return with_facts(NodeFacts(), "worker", known)
+
+
+def grade(row: Result, kubelet: str) -> str:
+    """The audit's grade of such a container."""
+    return str(risk_of(_node(row, kubelet), exclusive=row.pod == WHOLE, privileged=False)["grade"])
+
+
+def cause_of(lost: Container, event: str) -> str:
+    """The code of what took a GPU. Nothing on a node shows afterwards that a pod was resized in place."""
+    if lost.injection != HOOK:
+        return "dev_char_links"
+    if event == RELOAD:
+        return "daemon_reload"
+    return "unknown" if event == RESIZE and lost.policy == "none" else "container_update"
+
+
+def diagnosis(row: Result, kubelet: str) -> dict[str, Any]:
+    """What the diagnosis says of a container that lost its GPU in an event, if the node has a journal."""
+    gpu = gpu_diagnosis.Device(GPU_DEVICE, *NVIDIA_NUMBERS, link=row.links)
+    named = [gpu_diagnosis.Rule("c", *NVIDIA_NUMBERS, "rw")]
+    container = gpu_diagnosis.Container(
+        namespace="default",
+        pod=row.pod,
+        name="main",
+        id=row.pod,
+        started=_STARTED,
+        devices=[gpu],
+        allowed=[],
+        not_read="",
+        specified=[] if row.injection == HOOK else named,
+        exclusive=row.pod == WHOLE and row.policy == "static",
+        node=_node(row, kubelet),
+        reloads=[_STARTED + 60] if row.event == RELOAD else [],
+        kubelet_starts=[_STARTED + 60] if row.event in (RESTART, SWITCH) else [],
+        tried=True,
+    )
+    return gpu_diagnosis.diagnose(container)
 
 
 def measured_grade(rows: Sequence[Result]) -> str | None:

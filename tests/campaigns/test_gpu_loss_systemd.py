@@ -96,6 +96,18 @@ def test_the_audit_grades_each_container_as_it_was_measured(path: Path) -> None:
     assert graded == {key: grade for key, (_, grade) in known.items()}
 
 
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_the_diagnosis_names_what_took_each_gpu_that_was_lost(path: Path) -> None:
+    kubelet, rows = read(path)
+    lost = [row for row in rows if row.outcome == "lost"]
+    assert {row.event for row in lost} >= {START, campaign.RESTART}
+    said = {row: campaign.diagnosis(row, kubelet) for row in lost}
+    assert {found["state"] for found in said.values()} == {"lost"}
+    assert {row: found["cause"] for row, found in said.items()} == {
+        row: campaign.cause_of(row, row.event) for row in lost
+    }
+
+
 def row(event: str, outcome: str, kind: str = SHARED) -> Result:
     return Result("2.4.2", "1.1.5", SPECS, False, "static", kind, event, outcome, None, "open")
 
