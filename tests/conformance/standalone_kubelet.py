@@ -24,7 +24,7 @@ from sandbox.gobuild import OWN_SOURCES, Go, discard_others, replacing
 from sandbox.hashing import hash_of, hash_of_folder
 from sandbox.machines import Machine
 from sandbox.namespaces import NamespaceNode
-from sandbox.nodes import BUILDS_MOUNT, Container, Node
+from sandbox.nodes import BUILDS_MOUNT, Container
 from sandbox.settings import Paths, SandboxError, Version
 from sandbox.shell import Log, Shell
 from sandbox.state import State
@@ -106,7 +106,7 @@ class StandaloneNode:
     """The node, and what its kubelets need."""
 
     paths: Paths
-    node: Node
+    node: Container | Machine
     cgroup_driver: str = "cgroupfs"
     seconds: int = SECONDS
     only: Version | None = None
@@ -124,17 +124,12 @@ class StandaloneNode:
             )
         return f"{BUILDS_MOUNT}/kubernetes-{version}/bin/kubelet"
 
-    def put(self, source: Path, path: str) -> None:
-        """Copies a file into the node, as a program."""
-        command = self.node.command("install", "-m755", "/dev/stdin", path, stdin=True)
-        self.node.shell.run(command, stdin=source.read_bytes())
-
     def put_tree(self, name: str, tree: Path) -> None:
         """Copies a machine's files into the node, for `run` to show."""
         self.node.run("mkdir", "-p", "/root/trees")
         archive = tree.parent / f"{name}.tar"
         self.node.shell.run(["tar", "-C", str(tree), "-cf", str(archive), "."])
-        self.put(archive, f"/root/trees/{name}.tar")
+        self.node.copy_in(archive, f"/root/trees/{name}.tar")
         self.node.run("sh", "-c", f"mkdir /root/trees/{name} && tar -C /root/trees/{name} -xf /root/trees/{name}.tar")
 
     def run(self, version: Version, jobs: Sequence[Job], tree: str | None = None) -> Iterator[Result]:
@@ -221,8 +216,8 @@ def standalone_node(place: Place) -> Iterator[StandaloneNode]:
 
 def prepared(node: StandaloneNode) -> StandaloneNode:
     """The same node, with the programs that run there."""
-    node.put(PROGRAM, f"/root/{PROGRAM.name}")
-    node.put(_device_plugin(node.paths, node.node.shell), f"/root/{DEVICE_PLUGIN.name}")
+    node.node.copy_in(PROGRAM, f"/root/{PROGRAM.name}")
+    node.node.copy_in(_device_plugin(node.paths, node.node.shell), f"/root/{DEVICE_PLUGIN.name}")
     return node
 
 
