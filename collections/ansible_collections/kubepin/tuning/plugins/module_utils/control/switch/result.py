@@ -231,8 +231,15 @@ def _clock_problems(kubelet: Data) -> list[Problem]:
 
 
 def _clock_notes(kubelet: Data, node: Data) -> list[str]:
-    """A wrong clock, if nothing has suffered from it yet."""
-    return [problem.text for problem in _clock_problems(kubelet)] if node.get("ready") else []
+    return [] if _suffers(node) else [problem.text for problem in _clock_problems(kubelet)]
+
+
+def _suffers(node: Data) -> bool:
+    """Whether a wrong clock may be why kubelet and API server do not accept each other's certificates.
+
+    The connections of a kubelet that runs stay: only its next start fails.
+    """
+    return not node.get("ready") or bool(node.get("configz_error"))
 
 
 def _not_compared(node: Data) -> list[str]:
@@ -322,7 +329,7 @@ def _node_problems(kubelet: Data, node: Data, occupied: Sequence[Problem], touch
     if broken:
         problems.append(Problem.from_dict(broken))
     if touched:
-        if not node["ready"]:
+        if _suffers(node):
             problems += _clock_problems(kubelet)
         if not broken and not node["ready"] and not kubelet.get("recovered"):
             problems.append(not_ready(node.get("ready_reason") or "no reason given"))

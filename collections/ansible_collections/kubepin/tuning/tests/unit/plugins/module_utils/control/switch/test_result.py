@@ -188,6 +188,12 @@ def test_an_api_that_does_not_answer_is_a_problem_of_each_host() -> None:
             id="a node whose kubelet takes certificates for not yet valid",
         ),
         pytest.param(
+            {**KUBELET, "clock_ahead": -3600.0},
+            {"node": {**NODE, "configz": None, "configz_error": "Unauthorized"}},
+            [clock_wrong(-3600.0)],
+            id="a kubelet that could not connect to the API server again",
+        ),
+        pytest.param(
             {**KUBELET, "recovered": "20261123T000000.000Z"},
             {"node": {**NODE, "ready": False}},
             [],
