@@ -211,12 +211,12 @@ def not_ready(reason: str) -> Problem:
 
 def clock_wrong(seconds: float) -> Problem:
     """:param seconds: how far it is ahead, negative if it is behind"""
-    hours, rest = divmod(round(abs(seconds)), 3600)
-    amount = f"{hours} h {rest // 60} min"
+    hours, minutes = divmod(int(abs(seconds)) // 60, 60)
+    amount = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     return Problem(
         "clock_wrong",
         "the node's clock",
-        f"is {amount} {'ahead of' if seconds > 0 else 'behind'} the control node's. A kubelet with a wrong clock takes "
+        f"is at least {amount} {'ahead of' if seconds > 0 else 'behind'} the control node's. A kubelet with a wrong clock takes "
         "certificates for expired or not yet valid",
         "Correct it (`timedatectl`, `chronyc tracking`), and run again.",
     )

@@ -213,7 +213,13 @@ def test_plan(kubelet: dict[str, Any], api: dict[str, Any], problems: list[Probl
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(86400.0, "is 24 h 0 min ahead of"), (-3660.0, "is 1 h 1 min behind"), (299.0, None), (0.0, None)],
+    [
+        (86400.0, "is at least 24 h 0 min ahead of"),
+        (-3660.0, "is at least 1 h 1 min behind"),
+        (-3490.0, "is at least 58 min behind"),
+        (299.0, None),
+        (0.0, None),
+    ],
 )
 def test_a_clock_from_which_nothing_suffers_is_a_note(seconds: float, words: str | None) -> None:
     plan = plan_fact({**KUBELET, "clock_ahead": seconds}, {"node": NODE})
