@@ -8,6 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: refuse
 short_description: Fail if there are problems, with their codes
+version_added: 1.1.0
 author: The kubepin developers (@kubepin)
 description:
   - Fails like M(ansible.builtin.fail) if O(problems) has any, and returns them as all modules of this collection do, so that
