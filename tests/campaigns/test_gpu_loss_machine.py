@@ -20,6 +20,7 @@ from tests.campaigns.__main__ import parser
 from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult, write_json
 from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings
 from tests.campaigns.gpu_loss_systemd import (
+    CDI,
     HOOK,
     NO_DRIVER,
     RELOAD,
@@ -32,6 +33,11 @@ from tests.campaigns.gpu_loss_systemd import (
     Result,
     Setting,
     Subject,
+    by_container,
+    cause_of,
+    diagnosis,
+    grade,
+    measured_grade,
     outcome_of,
 )
 
@@ -213,3 +219,16 @@ def test_a_risk_is_accepted_only_if_kubepin_names_it(tmp_path: Path, problems: l
 def test_a_switch_that_is_refused_for_another_reason_ends_the_campaign(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="the switch failed"):
         lab_of(tmp_path, Playbooks(tmp_path, ["node_not_ready"])).happen(SWITCH)
+
+
+def test_a_daemon_reload_without_links_is_graded_and_named_as_it_was_measured() -> None:
+    path = Path(gpu_loss_machine.__file__).parent / "data/gpu-loss/machine.json"
+    found = Findings.read(path, {})
+    kubelet = json.loads(path.read_text())["kubelet"]
+    lost = [it for it in found.rows if it.outcome == "lost"]
+    assert {(it.injection, it.event) for it in lost} == {(name, RELOAD) for name in (SPECS, CDI, HOOK)}
+    for it in lost:
+        seen = by_container(found.rows)[it.key]
+        assert measured_grade(seen) == grade(it, kubelet) == "low"
+        assert diagnosis(it, kubelet)["cause"] == cause_of(it, RELOAD)
+    assert {it.injection for it in found.diagnosed if it.agrees} == {SPECS, CDI}
