@@ -216,7 +216,10 @@ def torch(paths: Paths, options: argparse.Namespace) -> int:
             raise SandboxError(f"{', '.join(stopped)} does not run. Run `python3 -m sandbox up --name {name}` first.")
         given = give_torch(sandbox, count)
     names = ", ".join(sandbox.state.worker_names[:count])
-    print(f'sandbox "{name}": {TORCH_IMAGE} is on {names or "no worker"}{"" if given else " already"}')
+    if not names:
+        print(f'sandbox "{name}": {TORCH_IMAGE} is for containers, of which no worker is one')
+        return 0
+    print(f'sandbox "{name}": {TORCH_IMAGE} is on {names}{"" if given else " already"}')
     return 0
 
 
