@@ -164,7 +164,7 @@ def test_check_mode_names_both_commands_and_runs_nothing(tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert "--arm quota" in done.stdout
     assert "--arm cpuset" in done.stdout
-    assert "in each the arms in random order: 1" in done.stdout
+    assert "each with these commands in random order: 1" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
