@@ -186,7 +186,7 @@ def _unit_problems(found: SystemDaemons, now: Config) -> t.Iterator[Problem]:
             yield problems.unit_restricted(unit, format_cpuset(cpus))
     root = str(now.get("cgroupRoot") or "/").strip("/")
     for unit in UNITS:
-        if root.split("/")[0] in (unit, unit.partition(".")[0]):
+        if root.partition("/")[0] in (unit, unit.partition(".")[0]):
             yield problems.pods_below_unit(unit, root)
 
 

@@ -412,7 +412,7 @@ class _Reader:
         for path in sorted(glob.glob(glob.escape(self._path("/proc")) + "/[0-9]*/stat")):
             pid = os.path.basename(os.path.dirname(path))
             stat = self._text(f"/proc/{pid}/stat") or ""
-            name, _, fields = stat.partition("(")[2].rpartition(") ")  # PID (NAME) STATE PARENT ...
+            name, _unused, fields = stat.partition("(")[2].rpartition(") ")  # PID (NAME) STATE PARENT ...
             if name == "kubelet" and fields.split()[1:2] == [main_pid]:
                 return self._arguments_of(pid)
         self._problems.append(problems.no_child(unit.name))

@@ -126,7 +126,7 @@ def _irqs(files: SystemFiles) -> t.List[Report]:
 def _kernel_threads(files: SystemFiles) -> t.List[Report]:
     groups: t.Dict[str, t.List[str]] = {}
     for pid in files.numbered("proc", ""):
-        name, _, rest = (files.text(f"proc/{pid}/stat") or "").partition("(")[2].rpartition(") ")
+        name, _unused, rest = (files.text(f"proc/{pid}/stat") or "").partition("(")[2].rpartition(") ")
         fields = rest.split()
         flags = int(fields[_FLAGS_FIELD]) if len(fields) > _FLAGS_FIELD else 0
         if not flags & _KERNEL_THREAD or flags & _FIXED:
