@@ -142,6 +142,11 @@ def small_disk(worker: Worker) -> Iterator[None]:
         worker.shell(LARGE_DISK)
 
 
+def steps_on_small_disk(steps: Sequence[str]) -> list[str]:
+    """The steps of the same switch there: the folders exist, as they are mounted."""
+    return [step for step in steps if not step.startswith("mkdir ")]
+
+
 def full_with_unsound_settings(full: Sequence[str]) -> Act:
     """Folders are full when a kubelet is started that does not run with the new settings."""
 
@@ -149,7 +154,7 @@ def full_with_unsound_settings(full: Sequence[str]) -> Act:
         worker.node.write(ENVIRONMENT, OWNED)
         worker.wrap(AT_ONCE)
         with small_disk(worker):
-            worker.arm([*worker.steps].index(START) + 1, "fill", paths=[*full])
+            worker.arm(steps_on_small_disk(worker.steps).index(START) + 1, "fill", paths=[*full])
             result = worker.switch()
             expect(bool(result.get("failed")), "the switch to settings that do not run has succeeded")
             expect(result.get("undone") is True, f"the switch was not undone: {result.get('msg')}")

@@ -54,6 +54,7 @@ from tests.campaigns.fault_surroundings import (
     UNSOUND_ON_FULL_DISK,
     shortages,
     small_disk,
+    steps_on_small_disk,
 )
 from tests.campaigns.worker import PLACED, RUN_SECONDS, SMALL_FOLDERS, Running, Worker
 
@@ -411,7 +412,7 @@ def faults_of(steps: Sequence[str], commands: Mapping[bool, Sequence[str]], grou
                 Fault(
                     "disk",
                     f"full from: {short.replace('/var/lib/kubepin/switches', 'journal')}, {count}.",
-                    disk_full(number),
+                    disk_full(len(steps_on_small_disk(steps[:number]))),
                 )
             )
         else:
