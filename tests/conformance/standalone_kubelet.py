@@ -110,7 +110,7 @@ class StandaloneNode:
     cgroup_driver: str = "cgroupfs"
     seconds: int = SECONDS
     only: Version | None = None
-    """The release in /usr/bin, where there is no other."""
+    """The release in /usr/bin, the only one of the machine."""
 
     def require(self, version: Version) -> str:
         """The kubelet's path in the node; raises SandboxError if it is not there."""
@@ -227,7 +227,9 @@ def standalone_machine(paths: Paths, shell: Shell, name: str) -> Iterator[Standa
     sandbox = name.rpartition("-machine-")[0]
     state = State.load(paths.sandbox(sandbox)) if sandbox else None
     if state is None or name not in state.machine_names:
-        raise SandboxError(f'node "{name}" is no virtual machine of a sandbox: expected a name such as lab-machine-1.')
+        raise SandboxError(
+            f'node "{name}" is not a virtual machine of a sandbox: expected a name such as lab-machine-1.'
+        )
     machine = Machine(name, shell, paths, state)
     machine.require_running()
     machine.run("systemctl", "stop", "kubelet")

@@ -72,7 +72,7 @@ def test_only_a_machine_of_a_sandbox_can_be_the_node(
     state = State.new(validate("lab", "1.36.3", 0, machines=1))
     state.save(Paths(tmp_path).sandbox("lab"))
     with (
-        pytest.raises(SandboxError, match=f'node "{name}" is no virtual machine of a sandbox'),
+        pytest.raises(SandboxError, match=f'node "{name}" is not a virtual machine of a sandbox'),
         standalone_node(Place(name, "machine")),
     ):
         pass

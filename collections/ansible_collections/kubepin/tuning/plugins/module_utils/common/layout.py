@@ -17,6 +17,9 @@ DROP_IN_DIR = f"{KUBERNETES}/kubelet.conf.d"
 DROP_IN_NAME = "90-kubepin.conf"
 """kubepin's file in the kubelet's drop-in directory."""
 
+PROGRAM_BYTES = 1 << 20
+"""What Ansible's program of a module takes in the folder for temporary files: 0.3 MB, and its unpacked parts."""
+
 GUARD_PROGRAM = f"{HOME}/boot-guard.py"
 GUARD_UNIT = "/etc/systemd/system/kubepin-boot-guard.service"
 GUARD_DROP_IN = "/etc/systemd/system/multi-user.target.d/90-kubepin-boot-guard.conf"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import PROGRAM_BYTES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.problems import file_system_full
 
@@ -23,8 +24,6 @@ class ModuleFailed(Exception):
 
 TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")
 """Where Python makes temporary files unless the environment says otherwise (tempfile.gettempdir)."""
-PROGRAM_BYTES = 1 << 20
-"""What Ansible's program of a module takes there: 0.3 MB, and its unpacked parts."""
 _NO_ROOM = ("No space left on device", "No usable temporary directory")
 """ENOSPC, and what `tempfile` makes of it (Python: Lib/tempfile.py)."""
 

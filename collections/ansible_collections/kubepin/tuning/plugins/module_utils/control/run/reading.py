@@ -12,8 +12,8 @@ Data = Mapping[str, Any]
 def node_facts(topology: Data, kubelet: Data) -> dict[str, Any]:
     """What was read of a node, with `error` and `kubelet_error` if its topology or its kubelet could not be read.
 
-    :param topology: the result of cpu_topology_info, failed or not
-    :param kubelet: the result of kubelet_info, failed or not; skipped if there is no kubelet to read
+    :param topology: the result of cpu_topology_info, also of a failed task
+    :param kubelet: the result of kubelet_info, also of a failed task; that of a skipped task if the node has no kubelet
     """
     return {
         "topology": topology.get("topology", {}),

@@ -10,6 +10,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError, causes
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.layout import PROGRAM_BYTES
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.switch.changes import (
@@ -46,8 +47,6 @@ RECORD_BYTES = 16 << 10
 """The most that a record has besides the texts of files."""
 STATE_BYTES = 64 << 10
 """The state file of a kubelet with hundreds of containers."""
-ANSIBLE_BYTES = 1 << 20
-"""Ansible's program of the next step, of the undoing too: 0.3 MB, and its unpacked parts."""
 
 
 def wait_for_held_switch(node: Node, journal: Journal, own: t.Optional[str]) -> None:
@@ -120,7 +119,7 @@ class Switch:
                     yield NewFile(change.path, _size(text))
         for path in self._transaction.endpoint.state_paths.values():
             yield NewFile(path, STATE_BYTES)
-        yield NewFile(os.path.join(tempfile.gettempdir(), "ansible"), ANSIBLE_BYTES)
+        yield NewFile(os.path.join(tempfile.gettempdir(), "ansible"), PROGRAM_BYTES)  # of the next step, or of the undo
 
     def apply(self, changes: Changes, hold_seconds: t.Optional[float] = None) -> t.Tuple[SwitchRecord, Outcome]:
         """Carry out the changes and verify them, or undo them.
