@@ -131,10 +131,11 @@ class SimulatedNode(Node):
     def remove_empty_folders(self, directory: str) -> None:
         """Of kubepin's own: they are not simulated."""
 
-    def remove_folder(self, path: str) -> None:
+    def remove_folder(self, path: str) -> bool:
         if path in self.folders and not any(PurePosixPath(path) in PurePosixPath(file).parents for file in self.files):
             self._step(f"rmdir {path}")
             self.folders.remove(path)
+        return path not in self.folders
 
     def missing_folders(self, path: str) -> list[str]:
         return [folder for parent in PurePosixPath(path).parents if (folder := str(parent)) not in self.folders]

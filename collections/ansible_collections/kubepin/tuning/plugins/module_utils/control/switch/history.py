@@ -33,6 +33,8 @@ class Committed:
     settings: tuple[SettingChange, ...] = ()
     folders: tuple[str, ...] | None = None
     """Those that it made; None if its journal is of 1.0, and does not say."""
+    folders_removed: tuple[str, ...] = ()
+    """Those of earlier switches that it removed."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class History:
                     tuple(FileChange(**file) for file in each["files"]),
                     tuple(SettingChange(**setting) for setting in each["settings"]),
                     None if each["folders"] is None else tuple(each["folders"]),
+                    tuple(each["folders_removed"]),
                 )
                 for each in facts["switches"]
             ),
@@ -136,17 +139,21 @@ def net_settings(history: History) -> list[SettingChange]:
 
 
 def folders_made(history: History, config_dir: str | None) -> list[str]:
-    """The folders outside of kubepin's own that switches have made, the deepest first. If a journal does not say, these are
-    all folders that kubepin may make.
+    """The folders outside of kubepin's own that switches have made and that no rollback has removed since, the deepest first.
+    If a journal does not say which it made, these are all folders that kubepin may make.
 
     :param config_dir: the kubelet's drop-in directory, which it does not start without
     """
-    made = {folder for each in history.switches for folder in each.folders or ()}
+    made: set[str] = set()
     for each in history.switches:
-        if each.folders is None:
-            folders = {posixpath.dirname(change.path) for change in each.files}
-            made |= folders & {DROP_IN_DIR, *map(posixpath.dirname, (GUARD_DROP_IN, *DROP_INS.values()))}
+        made |= _may_have_made(each) if each.folders is None else {*each.folders}
+        made -= {*each.folders_removed}
     return sorted((folder for folder in made if not contains(folder, config_dir)), key=len, reverse=True)
+
+
+def _may_have_made(switch: Committed) -> set[str]:
+    folders = {posixpath.dirname(change.path) for change in switch.files}
+    return folders & {DROP_IN_DIR, *map(posixpath.dirname, (GUARD_DROP_IN, *DROP_INS.values()))}
 
 
 def _missing_records(history: History) -> list[Problem]:

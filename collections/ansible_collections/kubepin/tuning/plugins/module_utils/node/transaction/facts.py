@@ -56,6 +56,7 @@ def _switch(record: SwitchRecord) -> Facts:
         "files": [asdict(change) for change in record.files],
         "settings": [asdict(setting) for setting in record.settings],
         "folders": record.folders_made,
+        "folders_removed": record.folders_removed,
     }
 
 

@@ -85,12 +85,13 @@ class Files:
                 os.rmdir(folder)
                 sync_directory(os.path.dirname(folder))
 
-    def remove_folder(self, path: str) -> None:
-        """Remove the folder if it is empty. The kubelet must not have been started with it as --config-dir, nor be about
-        to: it does not start without it (cmd/kubelet/app/server.go mergeKubeletConfigurations)."""
+    def remove_folder(self, path: str) -> bool:
+        """Remove the folder if it is empty; returns whether it is gone. The kubelet must not have been started with it as
+        --config-dir, nor be about to: it does not start without it (cmd/kubelet/app/server.go mergeKubeletConfigurations)."""
         with contextlib.suppress(OSError):  # not empty, or gone
             os.rmdir(path)
             sync_directory(os.path.dirname(path))
+        return not os.path.isdir(path)
 
     def missing_folders(self, path: str) -> t.List[str]:
         """The folders that have to be made before the file can be written, the deepest first."""

@@ -142,9 +142,9 @@ class Journal:
         return newest if newest and newest.undoes is None else None
 
     def folders_to_remove(self) -> t.Tuple[str, ...]:
-        """The folders that the last rollback removes, unless a power cut came between its commit and that."""
+        """The folders that the last rollback was to remove and did not: the power was cut before that, or they were in use."""
         newest = self._last_committed()
-        return newest.folders_removed if newest else ()
+        return tuple(path for path in newest.folders_to_remove if path not in newest.folders_removed) if newest else ()
 
     def _last_committed(self) -> t.Optional[SwitchRecord]:
         return next((record for record in self._newest_first() if record.status == COMMITTED), None)

@@ -59,8 +59,10 @@ class SwitchRecord:
     """When that time is over, by the monotonic clock, in seconds."""
     folders_made: t.Optional[t.Tuple[str, ...]] = None
     """The folders that its files need and that were missing, the deepest first; None in journals of 1.0, which do not say."""
-    folders_removed: t.Tuple[str, ...] = ()
+    folders_to_remove: t.Tuple[str, ...] = ()
     """The folders that are removed once it is committed, if they are empty: an earlier switch made them."""
+    folders_removed: t.Tuple[str, ...] = ()
+    """Those of them that were removed; in journals of 1.1.0, all of them."""
 
     def held_for(self, boot_id: str, monotonic: float) -> float:
         """For how many seconds more the switch is held; 0 if it is not, or if the machine was started anew since."""

@@ -146,7 +146,7 @@ class Switch:
             undoes=changes.undoes,
             boot_id=self._node.boot_id(),
             folders_made=self._folders_made(changes),
-            folders_removed=tuple(changes.folders),
+            folders_to_remove=tuple(changes.folders),
         )
         entry = self._journal.entry(record)
         with self._node.guarded():
@@ -196,12 +196,16 @@ class Switch:
     def _commit(self, entry: Entry[SwitchRecord], **changes: t.Any) -> None:
         entry.update(status=COMMITTED, **changes)
         self._transaction.clean((), _files_of(entry.record))
-        self._remove_folders(entry.record.folders_removed)
+        removed = self._remove_folders(entry.record.folders_to_remove)
+        with contextlib.suppress(OSError):  # of a full disk: the switch is committed, and must not be undone for this
+            entry.update(folders_removed=removed)
 
-    def _remove_folders(self, folders: t.Iterable[str]) -> None:
-        """Only after the kubelet was seen running with files that do not name them, and after their drafts and backups."""
-        for folder in folders:
-            self._node.remove_folder(folder)
+    def _remove_folders(self, folders: t.Iterable[str]) -> t.Tuple[str, ...]:
+        """Only after the kubelet was seen running with files that do not name them, and after their drafts and backups.
+
+        :returns: those that were removed
+        """
+        return tuple(folder for folder in folders if self._node.remove_folder(folder))
 
     def _verify_again(self, record: SwitchRecord, pod: t.Optional[PodCpus]) -> t.List[str]:
         self._refuse_put_back(record)

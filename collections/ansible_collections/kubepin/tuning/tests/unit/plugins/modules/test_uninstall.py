@@ -307,3 +307,14 @@ def test_the_folders_of_system_daemons_go_with_a_rollback_too(node: SimulatedNod
     assert node.folders > folders
     run(state="rolled_back")
     assert node.folders == folders
+
+
+def test_a_folder_that_someone_makes_again_after_the_rollback_stays(node: SimulatedNode, run: Run, remove: Run) -> None:
+    node.add_control_groups()
+    found = set(node.folders)
+    run(system_slices=True)
+    made = node.folders - found
+    run(state="rolled_back")
+    node.folders |= made
+    remove()
+    assert node.folders == found | made

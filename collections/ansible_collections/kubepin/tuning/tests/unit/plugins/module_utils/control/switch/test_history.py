@@ -57,6 +57,44 @@ def test_the_folders_that_switches_made(
     assert folders_made(of, config_dir) == made
 
 
+BACK = switch("3", (ENV, "--config-dir", ""), (DROP_IN, "reserved 1", None))
+AGAIN = switch("4", (DROP_IN, None, "reserved 0"), (ENV, "", "--config-dir"))
+
+
+@pytest.mark.parametrize(
+    ("switches", "made"),
+    [
+        pytest.param(
+            [replace(FIRST, folders=(FOLDER,)), replace(BACK, folders=(), folders_removed=(FOLDER,))], [], id="removed"
+        ),
+        pytest.param([FIRST, replace(BACK, folders=(), folders_removed=(FOLDER,))], [], id="of a journal of 1.0"),
+        pytest.param(
+            [replace(FIRST, folders=(FOLDER,)), replace(BACK, folders=())], [FOLDER], id="in use at the rollback"
+        ),
+        pytest.param(
+            [
+                replace(FIRST, folders=(FOLDER,)),
+                replace(BACK, folders=(), folders_removed=(FOLDER,)),
+                replace(AGAIN, folders=(FOLDER,)),
+            ],
+            [FOLDER],
+            id="made again by kubepin",
+        ),
+        pytest.param(
+            [
+                replace(FIRST, folders=(FOLDER,)),
+                replace(BACK, folders=(), folders_removed=(FOLDER,)),
+                replace(AGAIN, folders=()),
+            ],
+            [],
+            id="made again by someone else",
+        ),
+    ],
+)
+def test_a_folder_that_a_rollback_removed_is_not_kubepins_any_more(switches: list[Committed], made: list[str]) -> None:
+    assert folders_made(history(*switches, current={}), None) == made
+
+
 def net(of: History) -> list[tuple[str, str | None, str | None]]:
     changes, found = net_changes(of)
     assert found == []

@@ -341,11 +341,10 @@ def test_the_folders_that_a_file_needs_are_named_and_removed_if_they_are_empty(t
     assert made == [str(tmp_path / "a" / "b"), str(tmp_path / "a")]
     FILES.replace(file, "text")
     assert FILES.missing_folders(file) == []
-    FILES.remove_folder(made[0])
+    assert not FILES.remove_folder(made[0])
     assert FILES.read(file) == "text"
     FILES.remove(file)
-    for folder in (*made, *made):
-        FILES.remove_folder(folder)
+    assert all(FILES.remove_folder(folder) for folder in (*made, *made))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -98,6 +98,15 @@ def test_a_journal_of_1_0_does_not_say_which_folders_the_switch_made(tmp_path: P
     assert (record.folders_made, record.folders_removed) == (None, ())
 
 
+def test_the_folders_of_a_journal_of_1_1_0_count_as_removed(tmp_path: Path) -> None:
+    data = {name: value for name, value in SCHEMA_1.items() if name != "steps"}
+    endpoint: dict[str, Any] = {"healthz_url": None, "state_paths": {}, "stay_up_seconds": 12}
+    newer = {"schema": 3, "kind": "switch", "sequence": 1, "endpoint": endpoint, "folders_removed": ["/etc/a"]}
+    journal = write(tmp_path, {**data, **newer})
+    assert journal.oldest_first()[0].folders_removed == ("/etc/a",)
+    assert journal.folders_to_remove() == ()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

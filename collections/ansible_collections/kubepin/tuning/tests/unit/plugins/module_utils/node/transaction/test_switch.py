@@ -571,7 +571,46 @@ def test_a_rollback_removes_the_folder_that_the_switch_made_once_the_kubelet_run
     assert FOLDER in node.folders
     switch.apply(back_from(record))
     assert FOLDER not in node.folders
-    assert node.steps[-1] == f"rmdir {FOLDER}"
+    removal = node.steps.index(f"rmdir {FOLDER}")
+    assert not {"stop", "start", f"place {ENV}"} & {*node.steps[removal:]}
+    assert "start" in node.steps[:removal]
+
+
+def test_a_folder_that_someone_makes_again_after_the_rollback_is_not_kubepins_any_more() -> None:
+    node, switch, record = tuned()
+    switch.apply(back_from(record))
+    node.folders.add(FOLDER)
+    node.clock += 60
+    again, _outcome = switch.apply(TWO_FILES)
+    node.clock += 60
+    switch.apply(back_from(again))
+    assert (again.folders_made, FOLDER in node.folders) == ((), True)
+
+
+def test_a_folder_that_was_in_use_at_the_rollback_is_still_kubepins() -> None:
+    node, switch, record = tuned()
+    node.replace(f"{FOLDER}/50-site.conf", "theirs")
+    back, _outcome = switch.apply(back_from(record))
+    assert (back.folders_to_remove, back.folders_removed) == ((FOLDER,), ())
+    node.remove(f"{FOLDER}/50-site.conf")
+    node.clock += 60
+    again, _outcome = switch.apply(TWO_FILES)
+    node.clock += 60
+    switch.apply(back_from(again))
+    assert FOLDER not in node.folders
+
+
+def test_a_rollback_stands_even_if_the_removal_of_a_folder_cannot_be_recorded() -> None:
+    node, switch, record = tuned()
+    removed = node.remove_folder
+
+    def remove_folder(path: str) -> bool:
+        node.full = lambda _path: True
+        return removed(path)
+
+    node.remove_folder = remove_folder  # type: ignore[method-assign]
+    back, _outcome = switch.apply(back_from(record))
+    assert (back.status, node.policy, node.running, FOLDER in node.folders) == (COMMITTED, "none", True, False)
 
 
 def test_a_folder_that_was_there_before_the_switch_stays() -> None:
