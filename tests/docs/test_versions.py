@@ -44,3 +44,25 @@ def test_whatever_is_new_came_with_a_release_or_comes_with_this_one() -> None:
     }
     assert {(path, version) for path, version in named if version not in released | {VERSION}} == set()
     assert len(named) > 50
+
+
+def test_the_changelog_names_every_plugin_of_a_release() -> None:
+    releases = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())["releases"]
+    named = {
+        (version, each["name"])
+        for version, release in releases.items()
+        for each in [*release.get("modules", []), *(p for kind in release.get("plugins", {}).values() for p in kind)]
+    }
+    documented = [
+        *(COLLECTION / "plugins/modules").glob("*.py"),
+        *(COLLECTION / "plugins/filter").glob("*.yml"),
+        *(COLLECTION / "plugins/inventory").glob("*.py"),
+    ]
+    # of the module or plugin itself; those of options are indented further
+    new = {
+        (version, path.stem)
+        for path in documented
+        for version in re.findall(r"^(?:  )?version_added: *[\"']?([\d.]+)", path.read_text(), re.MULTILINE)
+    }
+    assert {(version, name) for version, name in new if version in releases} == named
+    assert len(named) > 50
