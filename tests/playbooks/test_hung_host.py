@@ -17,24 +17,51 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.mark.component
-def test_the_report_names_a_host_that_does_not_answer_in_time(tmp_path: Path) -> None:
-    hangs = tmp_path / "python"
+def host_that_hangs(folder: Path) -> str:
+    """An inventory with a node whose Python does not answer."""
+    hangs = folder / "python"
     hangs.write_text("#!/bin/sh\nexec sleep 60\n")
     hangs.chmod(0o755)
-    given = {
-        "gpu_diagnosis_timeout": 1,
-        "kubepin_runs": str(tmp_path / "runs"),
-        "kubepin_run": "here",
-    }
-    hosts = tmp_path / "hosts"
+    hosts = folder / "hosts"
     hosts.write_text(f"[gpu_nodes]\ngpu-01 ansible_connection=local ansible_python_interpreter={hangs}\n")
-    command = ["ansible-playbook", "-i", str(hosts), "diagnose-gpu-pods.yml", "-e", json.dumps(given)]
+    return str(hosts)
+
+
+def play(folder: Path, playbook: str, **given: Any) -> subprocess.CompletedProcess[str]:
+    variables = {"kubepin_read_timeout": 1, "kubepin_runs": str(folder / "runs"), "kubepin_run": "here", **given}
+    command = ["ansible-playbook", "-i", host_that_hangs(folder), playbook, "-e", json.dumps(variables)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.component
+@pytest.mark.parametrize(
+    ("playbook", "given", "variable"),
+    [
+        ("diagnose-gpu-pods.yml", {}, "gpu_diagnosis_timeout"),
+        ("preview-gpu-nodes.yml", {}, "kubepin_read_timeout"),
+        ("emit-node-settings.yml", {"node_settings_formats": "drop-in"}, "kubepin_read_timeout"),
+        ("audit-gpu-pods.yml", {"gpu_qos_pods_file": "pods.json"}, "kubepin_read_timeout"),
+    ],
+)
+def test_the_report_names_a_host_that_does_not_answer_in_time(
+    tmp_path: Path, playbook: str, given: Mapping[str, str], variable: str
+) -> None:
+    (tmp_path / "pods.json").write_text('{"kind": "List", "items": []}')
+    files = {name: str(tmp_path / value) for name, value in given.items() if name.endswith("_file")}
+    done = play(tmp_path, playbook, **{**given, **files})
+    said = " ".join(done.stdout.split())
+    assert "gpu-01" in said
+    assert "did not answer within 1 s" in said, done.stdout + done.stderr
+    assert f"raise {variable}" in said
+
+
+@pytest.mark.component
+def test_a_diagnosis_goes_on_without_a_host_that_hangs(tmp_path: Path) -> None:
+    done = play(tmp_path, "diagnose-gpu-pods.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "runs/here/gpu-diagnosis/diagnosis.json").read_text())
-    assert [(node["node"], "Timed out" in node["error"]) for node in report["nodes"]] == [("gpu-01", True)]
+    assert [(node["node"], "did not answer" in node["error"]) for node in report["nodes"]] == [("gpu-01", True)]
     assert "gpu-01" in (tmp_path / "runs/here/gpu-diagnosis/diagnosis.txt").read_text()
 
 
@@ -55,3 +82,15 @@ def test_a_task_whose_failure_is_reported_reports_a_time_out_too() -> None:
     ]
     assert bounded
     assert [(path, task["name"]) for path, task in bounded if task.get("ignore_errors") is not True] == []
+
+
+def test_users_can_raise_every_time_limit_of_the_roles_that_only_read() -> None:
+    limits = [
+        (path.relative_to(PROJECT), task["timeout"])
+        for role in ("gpu_diagnosis", "gpu_qos", "node_check", "node_preview", "node_settings")
+        for path in sorted(PROJECT.glob(f"roles/{role}/tasks/*.yml"))
+        for task in tasks_of(yaml.safe_load(path.read_text()))
+        if "timeout" in task
+    ]
+    assert len(limits) >= 9
+    assert [(path, limit) for path, limit in limits if "_timeout" not in str(limit)] == []

@@ -179,14 +179,14 @@ def check_node(
     }
 
 
-def not_checked(node: str, reason: str) -> dict[str, Any]:
+def not_checked(node: str, reason: Problem) -> dict[str, Any]:
     """The fact `kubepin_check` of a node that could not be read."""
     return {
         "schema": SCHEMA,
         "node": node,
         "outcome": Outcome.NOT_CHECKED.value,
         "problems": [],
-        "unchecked": to_dicts([problems.node_unread(reason)]),
+        "unchecked": to_dicts([reason]),
         "settings": [],
         "policy": None,
         "reserved": None,

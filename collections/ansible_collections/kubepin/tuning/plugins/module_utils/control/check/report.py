@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.node import not_checked
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.check.problems import node_unread
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.pod import REASONS
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.reading import READ_TIMEOUT, timed_out
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
 
 Data = Mapping[str, Any]
@@ -28,7 +30,8 @@ def _fact(host: Data) -> dict[str, Any]:
     read = host.get("__node_check_read") or {}
     if "check" in read:
         return dict(read["check"])
-    return not_checked(host.get("__node_check_name") or host["inventory_hostname"], str(read.get("msg") or "no answer"))
+    problem = timed_out(read, READ_TIMEOUT) or node_unread(str(read.get("msg") or "no answer"))
+    return not_checked(host.get("__node_check_name") or host["inventory_hostname"], problem)
 
 
 def check_text(checks: Sequence[Data]) -> str:

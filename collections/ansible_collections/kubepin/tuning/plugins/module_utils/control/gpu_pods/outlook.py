@@ -16,6 +16,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topolo
     Topology,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.preflight import unread_runtimes
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import Forecast, forecast
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.config import DEFAULTS, Config
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.settings import ADMITS_BY
@@ -33,12 +34,17 @@ _MOST = 5
 
 def gpu_pods_forecast(audit: Data, stacks: Sequence[Data]) -> dict[str, Any]:
     """The audit with `forecast`: for each node that was read, the pods that its kubelet would refuse after a switch with the
-    requested settings, and what would let each of them in.
+    requested settings, and what would let each of them in; and with a problem for each node whose container runtime could not
+    be read.
 
     :param stacks: as `preflight.Stacks`; of nodes whose `switch` was read, which is what `node_facts` says, and `settings` (the
         variables of role cpu_manager without their prefix)
     """
-    return {**audit, "forecast": [_of_node(audit, stack) for stack in stacks if stack.get("switch")]}
+    return {
+        **audit,
+        "forecast": [_of_node(audit, stack) for stack in stacks if stack.get("switch")],
+        "problems": [*audit["problems"], *to_dicts(unread_runtimes(stacks))],
+    }
 
 
 def _of_node(audit: Data, stack: Data) -> dict[str, Any]:

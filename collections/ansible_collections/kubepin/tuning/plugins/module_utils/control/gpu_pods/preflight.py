@@ -10,6 +10,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import runtime_unread
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
     Forecast,
     forecast,
@@ -22,8 +23,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.words impor
 Data = Mapping[str, Any]
 Stacks = Sequence[Data]
 """For each node that was read, its name as ``node``, the result of container_runtime_info as ``runtime``, that of
-cpu_topology_info as ``topology``, the fact kubepin_plan as ``plan``, and in check mode the version that an upgrade would
-install as ``kubelet_version``; all but the name may be empty. A node that was not read is an empty dictionary."""
+cpu_topology_info as ``topology``, why they could not be read as ``runtime_error`` and ``topology_error``, the fact kubepin_plan as
+``plan``, and in check mode the version that an upgrade would install as ``kubelet_version``; all but the name may be empty. A
+node that was not read is an empty dictionary."""
 
 _NOT_FACTS = ("schema", "runtime", "unknown")
 _BY_THE_NODE = ("too_many_cpus", "smt_alignment")
@@ -73,6 +75,7 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
             problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
             found[node] = [problem]
     for node, stack in restarted.items():
+        warnings += [problem.text for problem in unread_runtimes([stack])]
         refused, warned = _refusals(stack, audit["requests"].get(node, []), accept_refused)
         found[node] = [*found.get(node, []), *refused]
         warnings += warned
@@ -93,9 +96,18 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
     }
 
 
+def unread_runtimes(stacks: Stacks) -> list[Problem]:
+    """The nodes whose container runtime could not be read, so that the risk of their pods may be unknown."""
+    return [
+        runtime_unread(stack["node"], stack["runtime_error"])
+        for stack in stacks
+        if stack and stack.get("runtime_error")
+    ]
+
+
 def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[list[Problem], list[str]]:
     """The problems with pods that the kubelet would refuse under the static policy, and warnings."""
-    if stack["plan"]["policy"] != "static" or not (stack.get("topology") and stack["plan"].get("kubelet_after")):
+    if stack["plan"]["policy"] != "static" or not stack["plan"].get("kubelet_after"):
         return [], []
     node, coming = stack["node"], _forecast(stack, requests)
     problems = refusal_problems(coming)
@@ -116,6 +128,8 @@ def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[li
 
 def _forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
     plan = stack["plan"]
+    if not stack.get("topology"):
+        return Forecast(unknown=stack.get("topology_error") or "its CPUs were not read")
     try:
         topology = Topology.of(stack["topology"])
     except TuningError as exc:

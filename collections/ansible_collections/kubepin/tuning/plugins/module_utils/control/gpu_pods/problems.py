@@ -48,6 +48,12 @@ def object_invalid(path: str, name: str, finding: str) -> Problem:
     return Problem("object_invalid", f'"{path}": {name}:', finding, _EXPECTED)
 
 
+def runtime_unread(node: str, reason: str) -> Problem:
+    return Problem(
+        "runtime_unread", f"how {node} starts GPU containers", f"is unknown: {reason}", "Or say it in gpu_qos_nodes."
+    )
+
+
 def server_too_old(version: str, least: str) -> Problem:
     return Problem(
         "server_too_old",

@@ -37,6 +37,16 @@ def report_not_writable(folder: str, reason: str) -> Problem:
     )
 
 
+def not_read_in_time(seconds: int, variable: str) -> Problem:
+    """:param variable: sets the time limit"""
+    return Problem(
+        "host_timed_out",
+        "the host",
+        f"did not answer within {seconds} s",
+        f"If it is slow or overloaded, raise {variable}; otherwise find out what hangs on it.",
+    )
+
+
 def no_nodes() -> Problem:
     return Problem(
         "inventory_without_nodes",

@@ -16,6 +16,7 @@ SHARED = (
     "kubepin_kubeconfig",
     "kubepin_node_name",
     "kubepin_progress_directory",
+    "kubepin_read_timeout",
     "kubepin_run",
     "kubepin_runs",
     "kubepin_stop_file",

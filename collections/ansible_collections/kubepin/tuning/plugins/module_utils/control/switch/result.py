@@ -26,6 +26,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.versions imp
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster.node import manager_policy
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.reading import reading_problems, timed_out
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.problems import (
     clock_wrong,
     gpus_not_back,
@@ -39,6 +40,8 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.words impor
 Data = Mapping[str, Any]
 
 SCHEMA = 2
+_TIME_LIMIT = "cpu_manager_timeout"
+"""The variable that sets the time limit of role cpu_manager's tasks on nodes."""
 _AGAIN = "Remove the cause and run the same command again; nodes that are done are left alone."
 DEFAULT_RECONCILE_PERIOD = "10s"
 PROBE_MARGIN_SECONDS = 2
@@ -101,7 +104,7 @@ def plan_fact(
     interrupted = bool(kubelet.get("recovered") or (node.get("cordoned_by_kubepin") and may_resume))
     planned = "policy" in kubelet
     changed = planned and (interrupted or bool(kubelet["settings"] or kubelet["changes"]))
-    problems = [] if planned else problems_of(kubelet)
+    problems = [] if planned else reading_problems(kubelet, _TIME_LIMIT)
     if node:
         problems += _node_problems(kubelet, node, occupied, changed or bool(problems))
         if changed and kubelet["policy"] == "static" != kubelet["policy_before"] and not accept_old_kubelet:
@@ -364,14 +367,18 @@ def _old_kubelet(version: str) -> list[Problem]:
     return [touches_pinned_containers(version.lstrip("v"))] if old else []
 
 
-def failure_fact(result: Data, task: str) -> dict[str, str]:
+def failure_fact(result: Data, task: str, time_limit: str = "") -> dict[str, str]:
     """A failed task's name, message, first cause with its meaning, and a journal that names what was replaced.
 
     A module that was killed on the node returns nothing; Ansible then reports missing JSON (`module_stdout`, `rc`).
 
     :param result: the registered result of the failed task
+    :param time_limit: the variable that sets the task's time limit; empty if none does
     """
     message = str(result.get("msg") or "unknown")
+    late = timed_out(result, time_limit) if time_limit else None
+    if late:
+        message = late.text
     if "module_stdout" in result and result.get("rc"):
         status = int(result["rc"])
         killed = f"was killed by signal {status - 128}" if status > 128 else f"ended with exit status {status}"

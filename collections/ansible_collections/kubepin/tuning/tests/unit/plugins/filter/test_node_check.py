@@ -23,6 +23,15 @@ def test_a_host_that_was_not_read_is_not_checked_with_the_reason(evaluate: Evalu
     assert "no route" in fact["unchecked"][0]["text"]
 
 
+def test_a_host_that_was_not_checked_in_time_names_the_variable_to_raise(evaluate: Evaluate) -> None:
+    late = {"failed": True, "msg": "Timed out after 120 second(s).", "timedout": {"frame": "", "period": 120}}
+    hosts = [{"inventory_hostname": "w1", "__node_check_name": "gpu-01", "__node_check_read": late}]
+    (fact,) = evaluate("hosts | kubepin.tuning.check_facts", hosts=hosts).values()
+    assert (fact["node"], fact["outcome"]) == ("gpu-01", "not_checked")
+    assert [problem["code"] for problem in fact["unchecked"]] == ["host_timed_out"]
+    assert "kubepin_read_timeout" in fact["unchecked"][0]["remedy"]
+
+
 def test_the_text_counts_nodes_and_lists_what_differs(evaluate: Evaluate) -> None:
     checks = [fact("gpu-01", "as_planned"), fact("gpu-02", "drifted", "kubelet_not_restarted")]
     lines = evaluate("checks | kubepin.tuning.check_text", checks=checks).splitlines()

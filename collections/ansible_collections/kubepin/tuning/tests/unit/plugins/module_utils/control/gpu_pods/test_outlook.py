@@ -44,7 +44,7 @@ def forecast(
     error: str = "",
     **settings: Any,
 ) -> dict[str, Any]:
-    audit = {"pods": [], "requests": {"gpu-01": [*requests]}, "whole_gpus": {"gpu-01": gpus}}
+    audit = {"pods": [], "requests": {"gpu-01": [*requests]}, "whole_gpus": {"gpu-01": gpus}, "problems": []}
     switch = {
         "topology": topology,
         "kubelet": {"version": "1.36.3", "effective": DEFAULTS} if kubelet is None else kubelet,
@@ -163,3 +163,12 @@ def test_by_the_api_alone_a_pod_of_all_cpus_is_too_big_for_its_node() -> None:
 )
 def test_only_what_is_certain_by_the_api_is_too_big(settings: dict[str, Any]) -> None:
     assert too_big([request("odd", "3"), request("wide", "30")], 32, settings, "1.36.3") == []
+
+
+def test_a_node_whose_container_runtime_could_not_be_read_is_named_with_the_reason() -> None:
+    audit = {"requests": {}, "whole_gpus": {}, "problems": []}
+    stacks = [{"node": "gpu-01", "runtime_error": "the host did not answer."}, {"node": "gpu-02", "runtime_error": ""}]
+    (problem,) = gpu_pods_forecast(audit, [*stacks, {}])["problems"]
+    assert problem["code"] == "runtime_unread"
+    assert "gpu-01" in problem["text"]
+    assert "the host did not answer" in problem["text"]

@@ -193,3 +193,12 @@ def test_the_topology_that_the_same_switch_sets_counts_and_not_that_of_today(sco
     facts = gpu_pods_nodes([planned], {"gpu-01": {"pod_scope": not scope}})["gpu-01"]
     assert (facts["pod_scope"], facts["full_pcpus_only"]) == (scope, not scope)
     assert facts["cpu_manager_policy"] == "static"
+
+
+def test_a_node_that_could_not_be_read_is_a_warning_with_the_reason() -> None:
+    unread = {**stack(), "runtime_error": "the host did not answer within 120 s."}
+    found = gpu_pods_preflight(audit([]), [unread, {}], False, accept_refused=False)
+    (warning,) = found["warnings"]
+    assert "how gpu-01 starts GPU containers is unknown" in warning
+    assert "120 s" in warning
+    assert found["plans"] == {}

@@ -559,6 +559,15 @@ def test_the_result_of_a_failed_task_is_kept() -> None:
     assert failure_fact({}, "Switch")["first_cause"] == "unknown"
 
 
+def test_a_task_at_its_time_limit_names_the_variable_to_raise() -> None:
+    late = {"msg": "Task failed: Timed out after 480 second(s).", "timedout": {"frame": "", "period": 480}}
+    failure = failure_fact(late, "Switch", "cpu_manager_timeout")
+    assert failure["msg"] == failure["first_cause"]
+    assert "480 s" in failure["msg"]
+    assert "raise cpu_manager_timeout" in failure["msg"]
+    assert failure_fact(late, "Switch")["msg"] == late["msg"]
+
+
 @pytest.mark.parametrize(
     ("state", "settings", "labelled", "relabels"),
     [
