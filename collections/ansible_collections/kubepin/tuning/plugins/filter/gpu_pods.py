@@ -20,6 +20,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
     gpu_pods_patches,
     gpu_pods_text,
     gpu_pods_verdict,
+    gpu_qos_settings_problems,
 )
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.threads import (
     gpu_pod_thread_policy,
@@ -43,4 +44,5 @@ class FilterModule:
             "gpu_pods_preflight": gpu_pods_preflight,
             "gpu_pods_text": gpu_pods_text,
             "gpu_pods_verdict": gpu_pods_verdict,
+            "gpu_qos_settings_problems": gpu_qos_settings_problems,
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.variables import (
     BATCHES,
     misspelt,
@@ -19,11 +20,11 @@ def misspelt_variables(names: Iterable[str], roles: str) -> list[str]:
     return misspelt(names, role_variables(Path(roles)))
 
 
-def variable_problems(hosts: Iterable[Mapping[str, Any]], roles: str) -> list[str]:
+def variable_problems(hosts: Iterable[Mapping[str, Any]], roles: str) -> list[dict[str, Any]]:
     """The problems of the hosts' variables, each once."""
     kinds = variable_kinds(Path(roles))
-    found = (problem.text for host in hosts for problem in type_problems(_values(host, [*kinds, BATCHES]), kinds))
-    return list(dict.fromkeys(found))
+    found = (problem for host in hosts for problem in type_problems(_values(host, [*kinds, BATCHES]), kinds))
+    return to_dicts(dict.fromkeys(found))
 
 
 def _values(host: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -58,5 +59,5 @@ def role_variables(roles: Path) -> dict[str, list[str]]:
 class FilterModule:
     """kubepin's filters."""
 
-    def filters(self) -> dict[str, Callable[..., list[str]]]:
+    def filters(self) -> dict[str, Callable[..., list[Any]]]:
         return {"misspelt_variables": misspelt_variables, "variable_problems": variable_problems}

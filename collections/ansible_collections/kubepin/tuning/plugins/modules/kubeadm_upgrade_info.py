@@ -28,6 +28,10 @@ options:
       - The version to upgrade to. Without it, V(1.22.17) for a cluster below 1.22; any other cluster is not upgraded.
       - V(1.22.0) and V(1.22.1) are rejected.
     type: str
+  server_at_least:
+    description: Fail if all API servers have an older version than this one.
+    type: str
+    version_added: 1.2.0
   patches:
     description: >-
       The patch release for an intermediate minor, such as V({"1.21": "1.21.14"}). Without it, the last patch release of
@@ -188,8 +192,9 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.pla
     batch_problems,
     plan_upgrade,
     plan_versions,
+    server_version,
 )
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import WAIVABLE
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.problems import WAIVABLE, server_older
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.report import (
     upgrade_plan_text,
     upgrade_problems_text,
@@ -198,6 +203,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.upgrade.rep
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **API_ARGUMENTS,
     "target": {"type": "str"},
+    "server_at_least": {"type": "str"},
     "patches": {"type": "dict", "default": {}},
     "hosts": {"type": "dict"},
     "batches": {"type": "list", "elements": "raw", "default": [1]},
@@ -220,7 +226,7 @@ OPTIONS: dict[str, t.Any] = {"argument_spec": ARGUMENT_SPEC}
 
 
 def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """:raises TuningError: for invalid batch sizes, or if the API cannot be read"""
+    """:raises TuningError: for invalid batch sizes, if the API cannot be read, or if its server is too old"""
     problems = batch_problems(params["batches"])
     if problems:
         raise TuningError(*problems)
@@ -235,6 +241,9 @@ def plan(api: UpgradeApi, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     )
     drain = {name: bool((params["drain"] or {}).get(name)) for name in ("delete_emptydir_data", "force")}
     seen = api.versions(params["gpu_resource"], params["run"])
+    least, newest = params["server_at_least"], server_version(seen)
+    if least and newest < parse_version(least):
+        raise TuningError(server_older(str(newest), least))
     if params["hosts"] is None:
         server, target, path = plan_versions(seen, request)
         return {"current": str(server), "target": str(target), "versions": list(map(str, path))}

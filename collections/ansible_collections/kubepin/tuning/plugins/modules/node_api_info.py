@@ -126,6 +126,10 @@ options:
       ready:
         description: The node is Ready, or is not.
         type: bool
+      kubelet_version:
+        description: The kubelet's version, such as C(v1.36.3).
+        type: str
+        version_added: 1.2.0
       cpu_manager_policy:
         description: C(cpuManagerPolicy) of the configuration that the kubelet runs with.
         type: str
@@ -468,6 +472,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "type": "dict",
         "options": {
             "ready": {"type": "bool"},
+            "kubelet_version": {"type": "str"},
             "cpu_manager_policy": {"type": "str"},
             "topology_manager_policy": {"type": "str"},
             "memory_manager_policy": {"type": "str"},

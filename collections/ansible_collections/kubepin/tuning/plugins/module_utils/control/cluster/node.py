@@ -97,11 +97,11 @@ def manager_policy(configz: Mapping[str, t.Any], manager: str) -> str:
 def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     """The *wanted* states that do not hold, each with its last value; a state that is None is not checked.
 
-    *wanted* has the keys ``ready``, ``cpu_manager_policy``, ``topology_manager_policy``, ``memory_manager_policy``,
-    ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at least this many devices), and ``reported_since`` (seconds
-    since 1970 by the node's clock, which heartbeats use too: a kubelet reports as soon as it is up,
-    pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds). That clock may be set back meanwhile, so a
-    heartbeat other than ``first_report``, which was seen first, is a newer one, too.
+    *wanted* has the keys ``ready``, ``kubelet_version`` (as the API shows it), ``cpu_manager_policy``,
+    ``topology_manager_policy``, ``memory_manager_policy``, ``allocatable_cpu`` (exactly this many CPUs), ``gpu`` (at least
+    this many devices), and ``reported_since`` (seconds since 1970 by the node's clock, which heartbeats use too: a kubelet
+    reports as soon as it is up, pkg/kubelet/kubelet_node_status.go; heartbeats are in whole seconds). That clock may be set
+    back meanwhile, so a heartbeat other than ``first_report``, which was seen first, is a newer one, too.
     """
     missing = []
     since = wanted.get("reported_since")
@@ -110,6 +110,9 @@ def unmet(facts: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[str]:
     if wanted.get("ready") is not None and facts["ready"] != wanted["ready"]:
         state, aim = ("Ready" if ready else "not Ready" for ready in (facts["ready"], wanted["ready"]))
         missing.append(f"the node is {state} ({facts['ready_reason']}), wanted {aim}")
+    version = wanted.get("kubelet_version")
+    if version is not None and facts["kubelet_version"] != version:
+        missing.append(f"the kubelet's version is {facts['kubelet_version']}, wanted {version}")
     for manager in ("CPU", "topology", "memory"):
         policy = wanted.get(f"{manager.lower()}_manager_policy")
         if policy is None:

@@ -105,13 +105,13 @@ def gpu_pod_policy_problems(
     return to_dicts(wrong)
 
 
-def gpu_pod_policy_faults(policy: Data) -> list[str] | None:
-    """The cluster's type checking warnings for the policy; None until the cluster has checked it."""
+def gpu_pod_policy_faults(policy: Data) -> list[dict[str, Any]] | None:
+    """The cluster's type checking warnings for the policy, as facts carry problems; None until the cluster has checked it."""
     status = policy.get("status") or {}
     if status.get("observedGeneration") != policy["metadata"]["generation"]:
         return None
     warnings = (status.get("typeChecking") or {}).get("expressionWarnings") or []
-    return [f"{warning['fieldRef']}: {warning['warning']}" for warning in warnings]
+    return to_dicts(problems.policy_not_checked(warning["fieldRef"], warning["warning"]) for warning in warnings)
 
 
 def policy_object(kind: str, name: str, spec: dict[str, Any], api: str = API) -> dict[str, Any]:

@@ -64,6 +64,46 @@ def server_too_old(version: str, least: str) -> Problem:
     )
 
 
+def patches_from_file(path: str) -> Problem:
+    return Problem(
+        "patches_from_file",
+        f'gpu_qos_apply with gpu_qos_pods_file "{path}"',
+        "is not possible: the file may be out of date, so patches are only applied to what the API shows",
+        "Omit gpu_qos_pods_file to audit the cluster and apply the patches, or gpu_qos_apply to only write them.",
+    )
+
+
+_LISTED_ABOVE = "They are listed above, with their patches; gpu_qos_fail_on is {}, so the run fails."
+
+
+def pods_at_risk(risky: int, total: int) -> Problem:
+    return Problem(
+        "gpu_pods_at_risk",
+        f"{risky} of {total} GPU pods",
+        "may lose their GPU, or it is unknown whether they do",
+        _LISTED_ABOVE.format("at_risk"),
+    )
+
+
+def pods_not_exclusive(shared: int, total: int) -> Problem:
+    return Problem(
+        "gpu_pods_not_exclusive",
+        f"{shared} of {total} GPU pods",
+        "have containers without exclusive CPUs",
+        _LISTED_ABOVE.format("not_exclusive"),
+    )
+
+
+def policy_not_checked(place: str, warning: str) -> Problem:
+    """:param place: the expression that the cluster's type check warns of"""
+    return Problem(
+        "policy_type_check",
+        place,
+        f"fails the cluster's type check, so the policy would not check all pods: {warning}",
+        "No binding was written, so the policy has no effect. Remove it with gpu_pod_policy_state=absent, and report this.",
+    )
+
+
 def exempt_label_invalid(label: str) -> Problem:
     return Problem(
         "exempt_label_invalid",

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import to_dicts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import GRADES
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import NOT_SCHEDULED
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.devices import KINDS, claimed_devices
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.outlook import forecast_lines
@@ -90,19 +92,28 @@ def _command(owner: Data, file: str) -> str:
     )
 
 
-def gpu_pods_verdict(audit: Data, fail_on: str) -> str:
-    """Why the run fails under the policy *fail_on* (``none``, ``at_risk``, ``not_exclusive``); empty if it does not.
+def gpu_qos_settings_problems(settings: Data) -> list[dict[str, Any]]:
+    """Why the variables of role gpu_qos cannot be used together, as facts carry problems.
+
+    :param settings: ``apply`` and ``pods_file`` (empty if not set), as the role names them without its prefix
+    """
+    outdated = settings["apply"] and settings["pods_file"]
+    return to_dicts([problems.patches_from_file(settings["pods_file"])] if outdated else [])
+
+
+def gpu_pods_verdict(audit: Data, fail_on: str) -> list[dict[str, Any]]:
+    """Why the run fails under the policy *fail_on* (``none``, ``at_risk``, ``not_exclusive``), as facts carry problems; empty if
+    it does not.
 
     A risk that depends on something unknown counts as one.
     """
     summary = audit["summary"]
-    risky = summary["pods"] - summary["risk"]["none"]
+    total, risky = summary["pods"], summary["pods"] - summary["risk"]["none"]
     if fail_on == "at_risk" and risky:
-        return f"{risky} of {counted(summary['pods'], 'GPU pod')} may lose their GPU, or it is unknown whether they do."
+        return to_dicts([problems.pods_at_risk(risky, total)])
     if fail_on == "not_exclusive" and summary["not_exclusive"]:
-        pods = counted(summary["pods"], "GPU pod")
-        return f"Containers without exclusive CPUs are in {summary['not_exclusive']} of {pods}."
-    return ""
+        return to_dicts([problems.pods_not_exclusive(summary["not_exclusive"], total)])
+    return []
 
 
 def _verdict(pod: Data) -> tuple[Any, ...]:

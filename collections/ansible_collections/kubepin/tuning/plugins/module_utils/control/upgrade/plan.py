@@ -78,6 +78,11 @@ class UpgradePlan:
         return {"schema": SCHEMA, **asdict(self), "problems": to_dicts(self.problems)}
 
 
+def server_version(cluster: Data) -> Version:
+    """The version of the newest API server: while an upgrade is in progress, the others may be older."""
+    return max(parse_version(version) for version in (cluster["api_server"], *cluster["api_servers"].values()))
+
+
 def plan_versions(cluster: Data, request: UpgradeRequest) -> tuple[Version, Version, list[Version]]:
     """The cluster's version, the target version, and the versions on the upgrade path.
 
@@ -85,7 +90,7 @@ def plan_versions(cluster: Data, request: UpgradeRequest) -> tuple[Version, Vers
 
     :raises VersionError: for a target or an upgrade path that does not exist
     """
-    server = max(parse_version(version) for version in (cluster["api_server"], *cluster["api_servers"].values()))
+    server = server_version(cluster)
     target = choose_target(server, request.target)
     behind = _unfinished(cluster, server)
     if target <= server:

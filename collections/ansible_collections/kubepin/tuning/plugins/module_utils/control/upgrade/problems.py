@@ -366,6 +366,15 @@ def source(node: str, problem: Problem) -> Problem:
     )
 
 
+def server_older(current: str, least: str) -> Problem:
+    return Problem(
+        "server_older",
+        "the API server",
+        f"is still at {current}, and the kubelet of {least} must not be newer",
+        "Nothing was changed on this node. Find out why the control plane was not upgraded, and run again.",
+    )
+
+
 def external_etcd(node: str) -> Problem:
     return _problem(
         "external_etcd",

@@ -89,7 +89,13 @@ def test_the_server_s_type_check_is_waited_for_and_quoted(evaluate: Evaluate) ->
     assert evaluate(call, policy={"metadata": {"generation": 1}}) is None
     status = {"observedGeneration": 1, "typeChecking": {"expressionWarnings": [warning]}}
     (fault,) = evaluate(call, policy={"metadata": {"generation": 1}, "status": status})
-    assert "undefined field" in fault
+    assert "undefined field" in fault["text"]
+
+
+def test_patches_of_a_file_are_refused(evaluate: Evaluate) -> None:
+    call = "settings | kubepin.tuning.gpu_qos_settings_problems"
+    (problem,) = evaluate(call, settings={"apply": True, "pods_file": "pods.json"})
+    assert problem["code"] == "patches_from_file"
 
 
 def test_threads_are_set_where_the_server_can(evaluate: Evaluate) -> None:

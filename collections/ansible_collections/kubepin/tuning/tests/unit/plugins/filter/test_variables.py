@@ -20,5 +20,6 @@ def test_a_misspelt_variable_is_named_with_the_right_one(evaluate: Evaluate) -> 
 
 def test_a_list_that_is_a_text_is_named_once_for_all_hosts(evaluate: Evaluate) -> None:
     hosts = [{"kubepin_batches": "[1]"}, {"kubepin_batches": "[1]"}, {}]
-    (text,) = evaluate("hosts | kubepin.tuning.variable_problems(roles)", hosts=hosts, roles=ROLES)
-    assert "kubepin_batches" in text
+    (problem,) = evaluate("hosts | kubepin.tuning.variable_problems(roles)", hosts=hosts, roles=ROLES)
+    assert problem["code"] == "batches_invalid"
+    assert "kubepin_batches" in problem["text"]

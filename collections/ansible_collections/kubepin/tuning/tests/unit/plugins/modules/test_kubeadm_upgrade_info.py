@@ -96,3 +96,12 @@ def test_an_api_that_cannot_be_read_fails_the_task(plan: Run, monkeypatch: pytes
     monkeypatch.setattr(kubeadm_upgrade_info, "connect", unreachable)
     result = plan()
     assert (result["failed"], result["msg"], result["kubeconfig"]) == (True, "the API server cannot be reached.", "/k")
+
+
+def test_a_node_is_not_upgraded_while_the_api_server_is_older(cluster: Cluster, answer: Run) -> None:
+    cluster.api.update({"api_server": "v1.20.15", "api_servers": {CP: "v1.21.14", W1: "v1.20.15"}})
+    failed = answer("kubeadm_upgrade_info", server_at_least="1.22.17")
+    assert [problem["code"] for problem in failed["problems"]] == ["server_older"]
+    assert "1.21.14" in failed["msg"]
+    for version in ("1.21.14", "1.20.15"):
+        assert answer("kubeadm_upgrade_info", server_at_least=version)["plan"]["current"] == "1.21.14"

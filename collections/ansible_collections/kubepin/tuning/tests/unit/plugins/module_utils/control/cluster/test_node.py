@@ -163,6 +163,16 @@ def test_a_node_that_never_reported() -> None:
             ],
             id="other managers",
         ),
+        pytest.param(
+            {"nodeInfo": {"kubeletVersion": "v1.21.14"}},
+            CONFIGZ,
+            {"kubelet_version": "v1.22.17"},
+            ["the kubelet's version is v1.21.14, wanted v1.22.17"],
+            id="the kubelet is still the old one",
+        ),
+        pytest.param(
+            {"nodeInfo": {"kubeletVersion": "v1.22.17"}}, CONFIGZ, {"kubelet_version": "v1.22.17"}, [], id="upgraded"
+        ),
         pytest.param({}, CONFIGZ, {"memory_manager_policy": "None"}, [], id="a kubelet without a memory manager"),
         pytest.param(
             {"allocatable": {}}, CONFIGZ, {"allocatable_cpu": 1}, ["allocatable cpu is None, wanted 1"], id="no cpu"

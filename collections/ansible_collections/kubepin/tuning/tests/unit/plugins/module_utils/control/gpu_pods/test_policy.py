@@ -103,4 +103,6 @@ def test_faults_are_those_of_the_policy_as_it_is_now() -> None:
     assert gpu_pod_policy_faults(policy(1, fault)) is None
     assert gpu_pod_policy_faults({"metadata": {"generation": 1}}) is None
     assert gpu_pod_policy_faults(policy(2)) == []
-    assert gpu_pod_policy_faults(policy(2, fault)) == ["spec.validations[0].expression: undefined field"]
+    (problem,) = gpu_pod_policy_faults(policy(2, fault)) or []
+    assert (problem["code"], problem["subject"]) == ("policy_type_check", "spec.validations[0].expression")
+    assert "undefined field" in problem["text"]

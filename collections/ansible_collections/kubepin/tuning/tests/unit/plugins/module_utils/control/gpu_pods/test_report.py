@@ -8,6 +8,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.re
     gpu_pods_patches,
     gpu_pods_text,
     gpu_pods_verdict,
+    gpu_qos_settings_problems,
 )
 from ansible_collections.kubepin.tuning.tests.unit.samples.gpu_audit import AUDIT, OWNER, POD
 
@@ -78,17 +79,29 @@ def test_patches_with_the_names_of_their_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("audit", "fail_on", "fails"),
+    ("audit", "fail_on", "codes"),
     [
-        (AUDIT, "none", False),
-        (AUDIT, "at_risk", True),
-        (AUDIT, "not_exclusive", True),
-        (GOOD, "at_risk", False),
-        (GOOD, "not_exclusive", False),
+        (AUDIT, "none", []),
+        (AUDIT, "at_risk", ["gpu_pods_at_risk"]),
+        (AUDIT, "not_exclusive", ["gpu_pods_not_exclusive"]),
+        (GOOD, "at_risk", []),
+        (GOOD, "not_exclusive", []),
     ],
 )
-def test_the_verdict_by_policy(audit: Any, fail_on: str, fails: bool) -> None:
-    assert bool(gpu_pods_verdict(audit, fail_on)) is fails
+def test_the_verdict_by_policy(audit: Any, fail_on: str, codes: list[str]) -> None:
+    found = gpu_pods_verdict(audit, fail_on)
+    assert [problem["code"] for problem in found] == codes
+    assert all(f"gpu_qos_fail_on is {fail_on}" in problem["text"] for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("apply", "pods_file", "codes"),
+    [(True, "pods.json", ["patches_from_file"]), (True, "", []), (False, "pods.json", [])],
+)
+def test_patches_of_a_file_are_not_applied(apply: bool, pods_file: str, codes: list[str]) -> None:
+    found = gpu_qos_settings_problems({"apply": apply, "pods_file": pods_file})
+    assert [problem["code"] for problem in found] == codes
+    assert all(pods_file in problem["subject"] and "gpu_qos_apply" in problem["remedy"] for problem in found)
 
 
 def test_pods_that_only_have_a_claim_are_named_as_such() -> None:

@@ -79,4 +79,4 @@ def test_all_problems_of_all_hosts_are_listed_once() -> None:
         {"gpu_benchmark_cells": "a", "gpu_qos_nodes": "{}"},
     ]
     found = variable_problems(hosts, str(PROJECT / "roles"))
-    assert [text.split(" ")[0] for text in found] == ["gpu_benchmark_cells", "gpu_qos_nodes"]
+    assert [problem["text"].split(" ")[0] for problem in found] == ["gpu_benchmark_cells", "gpu_qos_nodes"]
