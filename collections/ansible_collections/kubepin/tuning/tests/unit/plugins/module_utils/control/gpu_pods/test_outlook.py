@@ -166,7 +166,7 @@ def test_only_what_is_certain_by_the_api_is_too_big(settings: dict[str, Any]) ->
 
 
 def test_a_node_whose_container_runtime_could_not_be_read_is_named_with_the_reason() -> None:
-    audit = {"requests": {}, "whole_gpus": {}, "problems": []}
+    audit: dict[str, Any] = {"requests": {}, "whole_gpus": {}, "problems": []}
     stacks = [{"node": "gpu-01", "runtime_error": "the host did not answer."}, {"node": "gpu-02", "runtime_error": ""}]
     (problem,) = gpu_pods_forecast(audit, [*stacks, {}])["problems"]
     assert problem["code"] == "runtime_unread"
