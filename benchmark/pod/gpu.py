@@ -3,7 +3,7 @@
 
 import ctypes
 import subprocess
-from typing import Dict, NamedTuple, Optional, Union
+from typing import Any, Dict, NamedTuple, Optional, Union
 
 from .cgroup import read_text
 
@@ -11,6 +11,19 @@ GpuSample = Dict[str, Union[int, float, None]]
 
 _TEXT_BYTES = 96
 _SM_CLOCK, _GPU_TEMPERATURE = 1, 0  # NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
+
+
+def name_of(environment: Dict[str, Any]) -> Optional[str]:
+    """How people find the GPU of a process again: its model, UUID and PCI address. None if it computed on the CPU.
+
+    `environment` is that of the process, as its first line has it (`environment.of_torch`).
+    """
+    model = environment.get("gpu")
+    if not model:
+        return None
+    uuid, pci = environment.get("gpu_uuid"), environment.get("gpu_pci")
+    details = ", ".join(filter(None, (uuid, f"PCI address {pci}" if pci else None)))
+    return f"{model} ({details})" if details else str(model)
 
 
 class GpuIdentity(NamedTuple):

@@ -25,7 +25,7 @@ from .cgroup import read_text
 from .environment import parse_cpu_model
 from .options import BadArguments, OriginalOptions
 from .original_lines import batch_line, failure_line
-from .process import DONE, NOTHING_TIMED, DeviceMissing, find_device
+from .process import DEVICE_LOST, DEVICE_MISSING, DONE, NOTHING_TIMED, DeviceLost, DeviceMissing, find_device, recover
 
 PRECISIONS = ("float", "half", "double")
 WORKERS = 8
@@ -169,6 +169,7 @@ class Original:
         return durations
 
     def _cell(self, name: str, build: Callable[[], Any], precision: str, *, train: bool) -> Optional[List[float]]:
+        """ms of each step; None if the cell cannot be timed. Raises DeviceLost."""
         word = "train" if train else "inference"
         print(f"Benchmarking {'Training' if train else 'Inference'} {precision} precision type {name} ", flush=True)
         try:
@@ -179,12 +180,14 @@ class Original:
         else:
             print(f"{name} model average {word} time : {sum(durations) / len(durations)}ms", flush=True)
             return durations
-        if self._device == "cuda":
-            self._torch.cuda.empty_cache()
+        recover(self._torch, cuda=self._device == "cuda")
         return None
 
     def run(self, prefix: str) -> int:
-        """Times all cells, writes each table to `prefix` and its name, and returns the number of timed cells."""
+        """Times all cells, writes each table to `prefix` and its name, and returns the number of timed cells.
+
+        Raises DeviceLost; the tables then have what was timed before.
+        """
         timed = 0
         for precision in self._options.precisions or PRECISIONS:
             for train in (True, False):
@@ -213,7 +216,9 @@ def _now() -> str:
 
 
 def run_original(options: OriginalOptions) -> int:
-    """Runs everything; returns 0, or 3 after printing why nothing can be timed. Raises BadArguments for the folder.
+    """Runs everything; returns 0, or after printing why: 3 if nothing can be timed, DEVICE_MISSING or DEVICE_LOST.
+
+    Raises BadArguments for the folder.
 
     The original would overwrite an earlier run's tables in the folder one by one; here they are refused.
     """
@@ -228,7 +233,7 @@ def run_original(options: OriginalOptions) -> int:
         device = find_device(torch, options.device)
     except (ImportError, DeviceMissing) as error:
         print(f"{error}", file=sys.stderr)
-        return NOTHING_TIMED
+        return DEVICE_MISSING if isinstance(error, DeviceMissing) else NOTHING_TIMED
     batch = options.batch * options.gpus
     visible = torch.cuda.device_count() if device == "cuda" else 0
     shortage = loader.shm_shortage(loader.shm_free(), batch, IMAGE_SIZE, WORKERS, "")
@@ -256,7 +261,11 @@ def run_original(options: OriginalOptions) -> int:
         with open(info, "a") as file:
             file.write(line + "\n")
 
-    timed = Original(torch, torchvision, device, options, tell).run(prefix)
+    try:
+        timed = Original(torch, torchvision, device, options, tell).run(prefix)
+    except DeviceLost as error:
+        print(f"{name} is lost: {error}", file=sys.stderr)
+        return DEVICE_LOST
     if not timed:
         print("no cell could be timed: see the reasons above", file=sys.stderr)
         return NOTHING_TIMED

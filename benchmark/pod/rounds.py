@@ -3,6 +3,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import selectors
 import signal
@@ -10,13 +11,14 @@ import subprocess
 import sys
 from typing import IO, Dict, List, NamedTuple, Optional, Sequence, cast
 
-from . import cgroup
+from . import cgroup, gpu
 from .environment import SHM, usable_cpus
 from .options import RoundOptions
 from .process import DEVICE_LOST, DEVICE_MISSING, DONE, NO_TORCH, NOTHING_TIMED, Task, write_all
 
 _CHUNK = 1 << 16
 _POLL_S = 0.1
+_OF_PROCESS = b'"kind": "process"'
 _LIKELY = {
     signal.SIGBUS: f". Most likely {SHM} is too small: mount a memory-backed volume on it",
     signal.SIGKILL: ". Most likely the pod's memory limit was reached: raise it",
@@ -89,10 +91,13 @@ class Writer:
         The first gets its JSON line last, so that a line it shows is already stored.
         """
         self._descriptors = descriptors
+        self.gpu: Optional[str] = None  # of the last process that named one
 
     def json(self, line: bytes) -> None:
         for descriptor in reversed(self._descriptors):
             write_all(descriptor, line + b"\n")
+        if _OF_PROCESS in line:  # the others are long, and decoding them would disturb what is timed
+            self.gpu = gpu.name_of(json.loads(line)["env"]) or self.gpu
 
     def message(self, line: bytes) -> None:
         write_all(self._descriptors[0], b"# " + line + b"\n")
@@ -166,8 +171,8 @@ def _ending(code: int) -> Optional[str]:
 def run_rounds(options: RoundOptions, descriptors: Sequence[int]) -> int:
     """Times the rounds one after the other and writes their lines to `descriptors`.
 
-    Returns 0; DEVICE_MISSING if the first process finds no GPU, DEVICE_LOST if a later one does not; or 3 if any process
-    of a round failed otherwise. The rounds after one that failed are not begun.
+    Returns 0; DEVICE_MISSING if the first process finds no GPU, DEVICE_LOST if a later one does not, after naming the GPU that
+    is lost; or 3 if any process of a round failed otherwise. The rounds after one that failed are not begun.
 
     The first process on a machine is slower in every arm, because its memory and its caches are cold: one that warms
     the machine comes before the first round, if the options say so.
@@ -186,8 +191,11 @@ def run_rounds(options: RoundOptions, descriptors: Sequence[int]) -> int:
         result = DONE
         for setting, warm_up in [(order[0], True)] * warms + [(setting, False) for setting in order]:
             code = _run_process(_task(options, number, setting, warm_up), setting, writer)
-            if code in (DEVICE_MISSING, DEVICE_LOST):
-                return DEVICE_LOST if had_device else code
+            if code == DEVICE_LOST or (code == DEVICE_MISSING and had_device):
+                writer.message(f"the GPU is lost: {writer.gpu or 'no process had named it yet'}.".encode())
+                return DEVICE_LOST
+            if code == DEVICE_MISSING:
+                return code
             had_device = had_device or code in (DONE, NOTHING_TIMED)
             if code != DONE:
                 result = NOTHING_TIMED

@@ -99,3 +99,16 @@ def test_without_a_driver_nothing_is_known(libraries: dict[str, Any]) -> None:
     device = gpu.Gpu()
     assert device.identity == (None, None, None, None)
     assert device.sample() == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"gpu": "H100", "gpu_uuid": "GPU-1", "gpu_pci": "0000:1b:00.0"}, "H100 (GPU-1, PCI address 0000:1b:00.0)"),
+        ({"gpu": "H100", "gpu_uuid": None, "gpu_pci": "0000:1b:00.0"}, "H100 (PCI address 0000:1b:00.0)"),
+        ({"gpu": "H100"}, "H100"),
+        ({"gpu": None, "gpu_uuid": None, "gpu_pci": None}, None),
+    ],
+)
+def test_a_gpu_is_named_so_that_people_find_it(environment: dict[str, str | None], name: str | None) -> None:
+    assert gpu.name_of(environment) == name

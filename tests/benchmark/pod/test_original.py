@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 from benchmark.pod.models import FAMILIES
 from benchmark.pod.options import parse_original
@@ -89,3 +93,53 @@ def test_a_table_is_one_of_the_original(tmp_path: Path) -> None:
     assert path.read_text() == "resnet18,resnet34\n15.0,25.0\n15.25,25.125\n"
     timings = read(str(tmp_path)).processes[0].timings
     assert [timing.iter_ms for timing in timings.values()] == [(15.0, 15.25), (25.0, 25.125)]
+
+
+# Finds a GPU if the file is there, and loses it with the first model.
+A_GPU_THAT_IS_LOST = """
+import os
+__version__ = "2.4"
+FOUND = os.path.exists("found")
+def fail(*_arguments):
+    raise RuntimeError("CUDA error: uncorrectable ECC error encountered\\nCUDA kernel errors might be")
+class backends:
+    class cudnn:
+        version = lambda: 9
+class version:
+    cuda = "12.4"
+class utils:
+    class data:
+        DataLoader = lambda *_arguments, **_options: []
+class cuda:
+    init = lambda: None if FOUND else fail()
+    get_device_name = lambda _device: "H100"
+    device_count = lambda: 1
+    is_available = lambda: True
+    empty_cache = synchronize = fail
+randn = lambda *_shape: None
+class models:
+    class resnet:
+        __all__ = ["ResNet", "resnet18"]
+        resnet18 = fail
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "said"),
+    [
+        (True, 6, "H100 is lost: device cuda stopped working: CUDA error: uncorrectable ECC error encountered"),
+        (False, 5, "device cuda: CUDA error"),
+    ],
+)
+def test_a_gpu_that_is_lost_or_missing_ends_the_original(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, found: bool, code: int, said: str
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/torch.py").write_text(A_GPU_THAT_IS_LOST)
+    (tmp_path / "modules/torchvision.py").write_text("from torch import models")
+    if found:
+        (tmp_path / "found").touch()
+    done = run("original", "-b", "1", "-f", "out", "--device", "cuda", path=tmp_path / "modules")
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -114,9 +114,10 @@ def test_no_torch_is_said_once(run: Run, fake_torch: Callable[[str], Path]) -> N
     assert all(line.startswith("# ") for line in done.stdout.splitlines())
 
 
-# Finds a GPU in its first process only, and ends as soon as it has found one.
+# Finds a GPU in its first process only, and ends as soon as it has found and named one.
 ONE_PROCESS_HAS_A_GPU = """
-import os
+import os, sys
+LINE = b'{"kind": "process", "env": {"gpu": "NVIDIA H100 PCIe", "gpu_uuid": "GPU-1", "gpu_pci": "0000:1b:00.0"}}'
 FIRST = not os.path.exists("seen")
 open("seen", "w").close()
 class cuda:
@@ -124,6 +125,7 @@ class cuda:
         if not FIRST or os.path.exists("never"):
             raise RuntimeError("No CUDA GPUs are available")
     def get_device_name(_):
+        os.write(int(sys.argv[1]), LINE + b"\\n")
         raise SystemExit(3)
 """
 
@@ -148,6 +150,8 @@ def test_a_gpu_that_goes_away_between_two_processes_ends_the_measurement(run: Ru
     done = run(*LEAST[:-1], "1,2", "--device", "cuda", "--threads", "auto,1", path=fake_cuda)
     assert done.returncode == 6
     assert done.stdout.count("device cuda: No CUDA GPUs are available") == 1
+    last = done.stdout.splitlines()[-1]
+    assert last == "# the GPU is lost: NVIDIA H100 PCIe (GPU-1, PCI address 0000:1b:00.0)."
 
 
 def cuda_that(works: bool) -> SimpleNamespace:
