@@ -78,6 +78,10 @@ _REMEDIES = {
     errno.EMFILE: "Raise the limit of open files (`ulimit -n`).",
     errno.ENFILE: "Raise the machine's limit of open files (`sysctl fs.file-max`).",
     errno.ENOMEM: "Free memory, or end other programs.",
+    errno.EAGAIN: "The limit of processes may be reached: end programs, or raise it (`ulimit -u`, `sysctl kernel.pid_max`).",
+    errno.EBUSY: "Something uses it: find out what (`fuser -v`), and end that first.",
+    errno.ELOOP: "Symbolic links on its path lead back to themselves: correct them (`namei -l`).",
+    errno.ESTALE: "Its network file system was replaced on the server: mount it again.",
 }
 """Error number of the kernel -> what to do (errno(3))."""
 

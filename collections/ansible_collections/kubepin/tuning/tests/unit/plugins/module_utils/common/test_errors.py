@@ -30,6 +30,12 @@ def test_an_error_names_all_problems_for_people_and_for_programs() -> None:
         (errno.EACCES, "access to the file"),
         (errno.ENOENT, "correct the path"),
         (errno.EIO, "disk errors"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOMEM, "Free memory"),
+        (errno.EAGAIN, "limit of processes"),
+        (errno.EBUSY, "Something uses it"),
+        (errno.ELOOP, "Symbolic links"),
+        (errno.ESTALE, "mount it again"),
     ],
 )
 def test_what_the_kernel_refused_has_a_remedy(number: int, remedy: str) -> None:
