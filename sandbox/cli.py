@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sandbox import host, kubespray, machine_image, namespaces, pack, releases, torch_image
+from sandbox import gpu_nodes, host, kubespray, machine_image, namespaces, nvidia, pack, releases, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.cluster import Sandbox, known_names, labelled, node_ready, ready_sandbox, tear_down
 from sandbox.diagnostics import collect
@@ -115,6 +115,8 @@ def create(paths: Paths, request: Request) -> None:
     def missing() -> list[Step]:
         if without_docker:
             pack.require(artefacts)
+            if request.gpus:
+                nvidia.require(paths)
             return []
         steps = artefacts.missing()
         if with_torch:
@@ -145,6 +147,7 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
         *(options.machines, options.machine_shape),
     )
     problems = engine_problems(options.engine, options.gpus, request.machines, request.torch_workers)
+    problems += gpu_nodes.host_problems(options.gpus) if options.gpus and not problems else []
     if problems:
         raise SandboxError("\n".join(problems))
     request = replace(request, engine=options.engine, gpus=options.gpus)
@@ -321,7 +324,11 @@ def write_bundles(paths: Paths, options: argparse.Namespace) -> int:
     if problems:
         raise SandboxError("\n".join(problems))
     shell = Shell(Log(paths.build_log))
-    for path in pack.pack(Artefacts(paths, shell, Version.parse(options.k8s), options.dns), options.output):
+    artefacts = Artefacts(paths, shell, Version.parse(options.k8s), options.dns)
+    pack.require(artefacts)
+    with building(paths, lambda: nvidia.missing(paths, shell)) as steps:
+        run_steps(steps, Durations(paths.durations), shell.stop)
+    for path in pack.pack(artefacts, options.output):
         print(f"{path.stat().st_size / 1e6:6.1f} MB  {path}")
     return 0
 
@@ -484,7 +491,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="each worker offers the host's first N GPUs in place of the stand-in; for the engine namespaces",
+        help="each worker offers the host's N GPUs in place of the stand-in; for the engine namespaces",
     )
     command = add("pack", write_bundles, "write bundles for a machine without network and Docker")
     add_version(command)

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox import kubeadm, machine_disk, machine_image, machines, manifests, namespaces, network, node_image
+from sandbox import gpu_nodes, kubeadm, machine_disk, machine_image, machines, manifests, namespaces, network, node_image
 from sandbox.artefacts import Artefacts
 from sandbox.inventory import Hardware, render_inventory, ssh_options
 from sandbox.locks import lock
@@ -134,6 +134,8 @@ class Sandbox:
 
         def install_workers() -> None:
             self._install(artefacts, self.container_workers, everywhere)
+            if self.state.gpus:
+                in_parallel(lambda node: gpu_nodes.prepare(node, self.paths), self.container_workers)
 
         def make_disk() -> None:
             machine_disk.make_release_disk(self.paths, self.shell, debian, *self._to_install(artefacts, everywhere))
@@ -260,11 +262,14 @@ class Sandbox:
         self.files.kubeconfig.write_text(node.run("cat", "/etc/kubernetes/admin.conf"))
         if self.state.dns:
             self._pin_dns()
+        for item in self._device_plugin():
+            self.kubectl.apply(item)
+
+    def _device_plugin(self) -> list[Json]:
+        """What the cluster gets for its GPUs."""
         if self.state.gpus:
-            options = manifests.real_gpus(self.state.gpus, namespaces.host_programs())
-            self.kubectl.apply(manifests.gpu_stand_in(options))
-        else:
-            self.kubectl.apply(manifests.gpu_stand_in())
+            return [gpu_nodes.runtime_class(), *gpu_nodes.device_plugin()]
+        return [manifests.gpu_stand_in()]
 
     @property
     def _more_control_planes(self) -> bool:
@@ -390,9 +395,9 @@ class Sandbox:
         wait_for("every node is Ready, every worker offers its GPU stand-in", ready, self._ready_seconds)
 
     def _check(self) -> None:
-        pods = {worker.name: manifests.check_pod(worker.name, self.state.dns) for worker in self.workers}
-        for pod in pods.values():
-            self.kubectl.apply(pod)
+        runtime_class = gpu_nodes.RUNTIME_CLASS if self.state.gpus else None
+        for worker in self.workers:
+            self.kubectl.apply(manifests.check_pod(worker.name, self.state.dns, runtime_class))
         selector = ("pods", "-n", "default", "-l", manifests.CHECK_SELECTOR)
 
         def finished() -> bool:
@@ -409,7 +414,7 @@ class Sandbox:
 
     def _finish(self) -> None:
         state = self.state
-        hardware = {name: Hardware.of_container(self._cgroup_driver, state.gpus or 1) for name in state.worker_names}
+        hardware = {name: Hardware.of_container(self._cgroup_driver, state.gpus) for name in state.worker_names}
         hardware |= {name: Hardware.of_machine(state.machine_shape) for name in state.machine_names}
         inventory = render_inventory(
             self.files, state.nodes, state.control_plane_names, hardware, state.machine_names, state.shape

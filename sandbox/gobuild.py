@@ -410,13 +410,15 @@ def requiring(go: Go, module: str, version: str, source: str) -> Iterator[Path]:
         yield folder
 
 
-def build_programs(go: Go, module: str, version: str, packages: Sequence[str], output: Path, stamp: str) -> None:
-    """Compile several main packages of a module into a folder, with a linker flag that stamps their version."""
+def build_programs(
+    go: Go, module: str, version: str, packages: Sequence[str], output: Path, stamp: str, **env: str
+) -> None:
+    """Compile several main packages of a module into a folder, with linker flags that stamp their version."""
     with requiring(go, module, version, "package build\n") as folder:
         output.mkdir(parents=True)
         flags = [*COMPILE_FLAGS, "-ldflags", f"{LINK_FLAGS} {stamp}"]
         go.run(["get", *(f"{package}@{version}" for package in packages)], cwd=folder)
-        go.run(["build", *flags, "-o", f"{output}/", *packages], cwd=folder)
+        go.run(["build", *flags, "-o", f"{output}/", *packages], cwd=folder, **env)
 
 
 def own_programs_folder(paths: Paths) -> Path:

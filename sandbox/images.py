@@ -77,6 +77,7 @@ def write_image(
     base: Path | None = None,
     entrypoint: Sequence[str] = (),
     command: Sequence[str] = (),
+    env: Sequence[str] = (SEARCH_PATH,),
 ) -> None:
     """Write an archive that `ctr images import` and `docker load` take."""
     layer_file = output.with_suffix(".layer")
@@ -84,7 +85,7 @@ def write_image(
     with layer_file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     machine = platform.machine()
-    settings: dict[str, object] = {"Env": [SEARCH_PATH], "WorkingDir": "/"}
+    settings: dict[str, object] = {"Env": [*env], "WorkingDir": "/"}
     if entrypoint:
         settings["Entrypoint"] = list(entrypoint)
     if command:

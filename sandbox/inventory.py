@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from sandbox.gpu_nodes import RUNTIME_CLASS
 from sandbox.settings import SandboxPaths
 from sandbox.shape import Shape
 
 HOST_CPUS = Path("/sys/devices/system/cpu")
+# In place of inventory/sandbox/group_vars, which describe the stand-in and PyTorch for CPUs.
+REAL_GPUS = {
+    "cpu_manager_gpu_label": "GPU",
+    "cpu_manager_probe_runtime_class": RUNTIME_CLASS,
+    "gpu_benchmark_runtime_class": RUNTIME_CLASS,
+    "gpu_benchmark_device": "cuda",
+    "gpu_benchmark_matrix": "default",
+    "gpu_benchmark_auto_threads": "found",
+}
 
 
 def write_cpus(cpus: Iterable[int]) -> str:
@@ -29,12 +39,16 @@ def read_cpus(text: str) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a test may expect of a worker: its CPUs, those of its first core, its cgroup driver, its GPUs."""
+    """What a test may expect of a worker: its CPUs, those of its first core, its cgroup driver, its GPUs.
+
+    *real*: its GPUs are no stand-ins.
+    """
 
     cpus: frozenset[int]
     first_core: frozenset[int]
     cgroup_driver: str
     gpus: int = 1
+    real: bool = False
 
     @classmethod
     def of_machine(cls, shape: Shape) -> Hardware:
@@ -42,11 +56,11 @@ class Hardware:
         return cls(frozenset(range(shape.cpus)), frozenset(range(shape.threads)), "systemd", gpus=shape.numa)
 
     @classmethod
-    def of_container(cls, cgroup_driver: str, gpus: int = 1, folder: Path = HOST_CPUS) -> Hardware:
+    def of_container(cls, cgroup_driver: str, real_gpus: int = 0, folder: Path = HOST_CPUS) -> Hardware:
         """A container's: the host's CPUs."""
         online = read_cpus((folder / "online").read_text())
         siblings = read_cpus((folder / "cpu0/topology/thread_siblings_list").read_text())
-        return cls(online, siblings & online, cgroup_driver, gpus)
+        return cls(online, siblings & online, cgroup_driver, real_gpus or 1, real_gpus > 0)
 
     def variables(self) -> dict[str, object]:
         """As variables of a host. `next` is the first CPU after the first core, `others` are all but that one."""
@@ -62,6 +76,7 @@ class Hardware:
                 "next": "" if following is None else str(following),
                 "others": write_cpus(self.cpus - {following}),
             },
+            **(REAL_GPUS if self.real else {}),
         }
 
 

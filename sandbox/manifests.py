@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sandbox.settings import GPU_DEVICE, GPU_IMAGE, GPU_PCI, GPU_RESOURCE, TEST_IMAGE
@@ -48,17 +48,18 @@ def real_gpus(count: int, programs: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def gpu_stand_in(options: Sequence[str] = STAND_IN_OPTIONS) -> dict[str, Any]:
-    """The device plugin on all workers, with options that say what it offers."""
-    labels = {"app": "gpu-stand-in"}
+def worker_daemon_set(name: str, container: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A device plugin on all workers."""
+    labels = {"app": name}
     not_control_plane = {"matchExpressions": [{"key": CONTROL_PLANE_LABEL, "operator": "DoesNotExist"}]}
     affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [not_control_plane]}}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": "gpu-stand-in", "namespace": "kube-system", "labels": labels},
+        "metadata": {"name": name, "namespace": "kube-system", "labels": labels},
         "spec": {
             "selector": {"matchLabels": labels},
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
@@ -69,25 +70,29 @@ def gpu_stand_in(options: Sequence[str] = STAND_IN_OPTIONS) -> dict[str, Any]:
                     "tolerations": [
                         {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"}
                     ],
-                    # The default of 30 s would hold up every restart: the program has nothing to finish.
+                    # The default of 30 s would hold up every restart: a device plugin has nothing to finish.
                     "terminationGracePeriodSeconds": 1,
-                    "containers": [
-                        {
-                            "name": "gpu-stand-in",
-                            "image": GPU_IMAGE,
-                            "imagePullPolicy": "Never",
-                            "args": [f"-resource={GPU_RESOURCE}", *options],
-                            "volumeMounts": [{"name": "plugins", "mountPath": PLUGIN_FOLDER}],
-                        }
-                    ],
-                    "volumes": [{"name": "plugins", "hostPath": {"path": PLUGIN_FOLDER}}],
+                    "containers": [container],
+                    "volumes": [*volumes],
                 },
             },
         },
     }
 
 
-def check_pod(node: str, dns: bool) -> dict[str, Any]:
+def gpu_stand_in(options: Sequence[str] = STAND_IN_OPTIONS) -> dict[str, Any]:
+    """The stand-in's device plugin on all workers, with options that say what it offers."""
+    container = {
+        "name": "gpu-stand-in",
+        "image": GPU_IMAGE,
+        "imagePullPolicy": "Never",
+        "args": [f"-resource={GPU_RESOURCE}", *options],
+        "volumeMounts": [{"name": "plugins", "mountPath": PLUGIN_FOLDER}],
+    }
+    return worker_daemon_set("gpu-stand-in", container, [{"name": "plugins", "hostPath": {"path": PLUGIN_FOLDER}}])
+
+
+def check_pod(node: str, dns: bool, runtime_class: str | None = None) -> dict[str, Any]:
     """A pod that ends well only if the device opens, DNS (if any) answers and a service is reached on that node."""
     return {
         "apiVersion": "v1",
@@ -95,6 +100,7 @@ def check_pod(node: str, dns: bool) -> dict[str, Any]:
         "metadata": {"name": f"sandbox-check-{node}", "namespace": "default", "labels": CHECK_LABEL},
         "spec": {
             "restartPolicy": "Never",
+            "runtimeClassName": runtime_class,
             "terminationGracePeriodSeconds": 0,
             "nodeSelector": {"kubernetes.io/hostname": node},
             "containers": [

@@ -26,8 +26,8 @@ SOURCES = Path(__file__).parents[1]
 PYTHON = ("3.12", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 # In place of requirements.txt's `ansible`, of which the playbooks use one collection: this one, from this Python's own.
 COLLECTION = "ansible_collections/kubernetes/core"
-# What the campaign gpu-loss and the conformance runs need besides, as far as the cache has it.
-RUNTIMES = ("machine-runtime-*", "runc-*", "legacy-hook-*", "device-plugin-*")
+# What real GPUs need, and, as far as the cache has it, the campaign gpu-loss and the conformance runs.
+RUNTIMES = ("nvidia-*", "machine-runtime-*", "runc-*", "legacy-hook-*", "device-plugin-*")
 REPLACED = ("ansible==", "numpy==", "scipy==")
 
 

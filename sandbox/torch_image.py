@@ -89,18 +89,36 @@ def build_image(paths: Paths, shell: Shell) -> str:
 
 
 def host_archive(paths: Paths) -> Path:
-    """An image of the same name without PyTorch, for nodes whose containers get the host's with each GPU."""
+    """An image of the same name without PyTorch, for containers that get the host's in /host."""
     return paths.builds / "torch-of-host" / "torch.tar"
 
 
-def write_host_image(paths: Paths) -> None:
-    """Write that image: what the host's /usr and programs are mounted into."""
-    host_archive(paths).parent.mkdir(parents=True, exist_ok=True)
+def host_layer(root: Path = Path("/")) -> Layer:
+    """Links to what the host has in /usr and /opt, and in the places that are links to /usr there.
+
+    /usr/local/nvidia is left out: the driver's libraries are not part of an image.
+    """
     layer = Layer()
     layer.folder("/tmp", 0o1777)
-    layer.folder("/etc", 0o755)
-    layer.link("/bin", "usr/bin")
-    write_image(host_archive(paths), [TORCH_IMAGE], layer, command=["python3"])
+    layer.folder("/etc")
+    for top in sorted(path for path in root.iterdir() if path.is_symlink()):
+        if top.readlink().parts[0] == "usr":
+            layer.link(f"/{top.name}", str(top.readlink()))
+    for folder, up, left_out in (("usr", "..", "local"), ("usr/local", "../..", "nvidia"), ("opt", "..", "")):
+        layer.folder(f"/{folder}")
+        for name in sorted(path.name for path in (root / folder).iterdir() if path.name != left_out):
+            layer.link(f"/{folder}/{name}", f"{up}/host/{folder}/{name}")
+    return layer
+
+
+def write_host_image(paths: Paths) -> None:
+    """Write that image. Its variables are those of NVIDIA's CUDA images, and PyTorch's path."""
+    host_archive(paths).parent.mkdir(parents=True, exist_ok=True)
+    env = [
+        "PATH=/opt/torch/.venv/bin:/usr/local/nvidia/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
+    ]
+    write_image(host_archive(paths), [TORCH_IMAGE], host_layer(), command=["python3"], env=env)
 
 
 def missing(paths: Paths, shell: Shell) -> list[Step]:
