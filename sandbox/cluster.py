@@ -16,7 +16,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox import gpu_nodes, kubeadm, machine_disk, machine_image, machines, manifests, namespaces, network, node_image
+from sandbox import (
+    gpu_nodes,
+    kubeadm,
+    machine_disk,
+    machine_image,
+    machines,
+    manifests,
+    namespaces,
+    network,
+    node_image,
+)
 from sandbox.artefacts import Artefacts
 from sandbox.inventory import Hardware, render_inventory, ssh_options
 from sandbox.locks import lock

@@ -24,7 +24,7 @@ from sandbox.shell import Shell
 DEVICE_PLUGIN, DEVICE_PLUGIN_VERSION = "github.com/NVIDIA/k8s-device-plugin", "0.17.4"
 TOOLKIT, TOOLKIT_VERSION = "github.com/NVIDIA/nvidia-container-toolkit", "1.19.1"
 PLUGIN_PROGRAM = "nvidia-device-plugin"
-TOOLKIT_PROGRAMS = ("nvidia-container-runtime", "nvidia-cdi-hook", "nvidia-ctk")
+TOOLKIT_PROGRAMS = ("nvidia-container-runtime", "nvidia-ctk")
 PLUGIN_IMAGE = f"kubepin.local/nvidia-device-plugin:{DEVICE_PLUGIN_VERSION}"
 # They load NVML when it is needed, and so must not resolve its symbols at their start: both projects' Makefiles.
 LAZY = "-extldflags=-Wl,-z,lazy"
