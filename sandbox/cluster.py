@@ -119,6 +119,11 @@ class Sandbox:
         return NamespaceNode(name, self.shell, self.paths, self.state.name, gpus)
 
     @property
+    def _gpu(self) -> str:
+        """What its workers offer."""
+        return "GPU" if self.state.gpus else "GPU stand-in"
+
+    @property
     def _ready_seconds(self) -> int:
         """How long workers may take for what they do in the cluster."""
         return MACHINE_READY_SECONDS if self.machines else READY_SECONDS
@@ -182,12 +187,13 @@ class Sandbox:
         if further:
             title = f"{further} more of the control plane: kubeadm join"
             steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
-        checked = "GPU stand-in, DNS, services, SSH" if self.state.dns else "GPU stand-in, services, SSH"
+        gpu = self._gpu
+        checked = f"{gpu}, DNS, services, SSH" if self.state.dns else f"{gpu}, services, SSH"
         before_join = ("init", "install-workers", "boot-machines", "join-control-planes")
         return [
             *steps,
             Step("join", f"{workers}: kubeadm join, pod network", self._join, before_join, 8),
-            Step("ready", "nodes and GPU stand-ins: waiting until all are ready", lambda: self.wait_ready(), ("join",)),
+            Step("ready", f"nodes and {gpu}s: waiting until all are ready", lambda: self.wait_ready(), ("join",)),
             Step("check", f"{checked}: checking from every worker", self._check, ("ready",)),
             Step("inventory", "inventory: writing", self._finish, ("check",), 1),
         ]
@@ -393,7 +399,7 @@ class Sandbox:
         return subnet
 
     def wait_ready(self, restarted: Mapping[str, datetime] | None = None) -> None:
-        """Wait until every node is Ready and every worker offers its GPU stand-in.
+        """Wait until every node is Ready and every worker offers its GPU or stand-in.
 
         Of nodes that were `restarted` only a word from after that time counts: the API server goes on to show the last
         one from before for 40 s.
@@ -402,7 +408,7 @@ class Sandbox:
         def ready() -> bool:
             return not self.node_problems(restarted)
 
-        wait_for("every node is Ready, every worker offers its GPU stand-in", ready, self._ready_seconds)
+        wait_for(f"every node is Ready, every worker offers its {self._gpu}", ready, self._ready_seconds)
 
     def _check(self) -> None:
         runtime_class = gpu_nodes.RUNTIME_CLASS if self.state.gpus else None

@@ -146,4 +146,6 @@ def giving(workers: Sequence[Node], paths: Paths, with_host: bool = False) -> li
             write_host_image(paths)
         in_parallel(lambda node: node.import_image(path), workers)
 
-    return [Step("torch-import", title, give, ("torch", "boot"), seconds=12)]
+    # With real GPUs, the installation restarts containerd.
+    before = "install-workers" if with_host else "boot"
+    return [Step("torch-import", title, give, ("torch", before), seconds=12)]
