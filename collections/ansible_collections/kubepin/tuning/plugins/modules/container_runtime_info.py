@@ -13,11 +13,12 @@ author:
 description:
   - Runs on the node. Reads facts that the API does not provide and that determine whether GPU containers keep their
     devices.
-  - GPU pods run under the container runtime's default handler, or through a RuntimeClass under a handler that is
-    C(nvidia-container-runtime). A fact on which these handlers differ is unknown.
+  - A pod runs under the container runtime's default handler, or under that of its RuntimeClass.
+    RV(container_runtime.handlers) has the facts of each. The same facts without a handler are those on which the default
+    handler and those of C(nvidia-container-runtime) agree. A fact on which these differ is unknown.
   - The node sends texts, which an action plugin decodes on the control node. Credentials of registries stay on the
     node.
-  - Unknown facts are null, with the reason in RV(container_runtime.unknown).
+  - Unknown facts are null, most with the reason in RV(container_runtime.unknown).
 extends_documentation_fragment:
   - kubepin.tuning.attributes
 options:
@@ -90,8 +91,18 @@ container_runtime:
       description: Hardware threads per core as the kubelet counts them, the average of all cores, rounded down.
       type: int
       sample: 2
+    default_handler:
+      description: The handler of pods without a RuntimeClass.
+      type: str
+      sample: runc
+    handlers:
+      description:
+        - Handler to its C(runc_version), C(device_injection) and C(cgroup_driver).
+        - What is not known of a handler is null, such as everything of one that starts virtual machines.
+      type: dict
+      sample: {nvidia: {runc_version: 1.1.5, device_injection: cdi, cgroup_driver: systemd}}
     unknown:
-      description: Each fact that is null, with the reason.
+      description: Each fact that is null, with the reason. Those of RV(container_runtime.handlers) are not listed.
       type: list
       elements: str
       sample: ["dev_char_links: there is no device /dev/nvidia*"]

@@ -48,7 +48,9 @@ options:
         Keys are C(kubelet_version), C(cpu_manager_policy), C(full_pcpus_only), C(pod_level_managers) (whether its feature gate
         C(PodLevelResourceManagers) is on), C(pod_scope) (whether its topology manager has the scope V(pod), and a policy other
         than V(none)), C(threads_per_core), C(allocatable_cpu), C(runc_version), C(cgroup_driver)
-        (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)) and C(dev_char_links).
+        (V(systemd) or V(cgroupfs)), C(device_injection) (V(cdi), V(device_specs) or V(legacy)), C(dev_char_links),
+        C(default_handler) (the container runtime's handler for pods without a RuntimeClass) and C(handlers) (handler to its
+        C(runc_version), C(cgroup_driver) and C(device_injection), which count for the pods that it starts).
     type: dict
     default: {}
   cpu_multiple:

@@ -39,6 +39,9 @@ class Cluster:
     def claims(self) -> Iterator[dict[str, Any]]:
         return iter(self._claims)
 
+    def runtime_classes(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
     def unread(self) -> tuple[()]:
         return ()
 

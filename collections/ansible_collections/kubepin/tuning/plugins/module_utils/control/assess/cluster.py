@@ -79,6 +79,9 @@ class _Source:
     def claims(self) -> Iterator[Object]:
         return iter(())
 
+    def runtime_classes(self) -> Iterator[Object]:
+        return iter(())
+
     def unread(self) -> Sequence[Problem]:
         return ()
 

@@ -2,12 +2,13 @@
 """How a node's container runtime starts GPU containers, decoded from what its node sent
 (`node/readers/container_runtime.py`). A fact that is not certain is None.
 
-GPU pods run under the default handler, or through a RuntimeClass under an NVIDIA handler. A fact on which these
-handlers differ is unknown.
+A pod runs under the default handler, or under that of its RuntimeClass. Of a GPU pod whose handler is not known, only
+those facts are known on which the default handler and NVIDIA's agree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 import typing as t
@@ -56,11 +57,17 @@ class Handler:
 class Runtime:
     """What the configuration of a container runtime says."""
 
+    default: str
+    """The handler of pods without a RuntimeClass."""
     handlers: tuple[Handler, ...]
-    """The handlers that GPU pods may run under."""
     cdi: bool
     hook_folders: tuple[str, ...]
     """The folders of the hooks that the runtime adds by itself."""
+
+    @property
+    def for_gpus(self) -> tuple[Handler, ...]:
+        """The handlers that GPU pods usually run under."""
+        return tuple(it for it in self.handlers if it.name == self.default or _is_nvidia(it.program or ""))
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,8 @@ def containerd_runtime(dump: str) -> Runtime:
     default, runtimes = settings.text("default_runtime_name") or "runc", settings.table("runtimes")
     if default not in runtimes.values:
         raise Unknown(f'`containerd config dump` names no runtime "{default}" of the CRI plugin')
-    handlers = [_containerd_handler(name, runtimes.table(name)) for name in runtimes.values]
-    return Runtime(_for_gpus(handlers, default), cri.flag("enable_cdi", _CRI_PLUGINS[plugin]), ())
+    handlers = tuple(_containerd_handler(name, runtimes.table(name)) for name in runtimes.values)
+    return Runtime(default, handlers, cri.flag("enable_cdi", _CRI_PLUGINS[plugin]), ())
 
 
 def crio_runtime(config: str) -> Runtime:
@@ -100,8 +107,9 @@ def crio_runtime(config: str) -> Runtime:
     if default not in runtimes.values:
         raise Unknown(f'`crio status config` names no runtime "{default}"')
     driver = settings.text("cgroup_manager")
-    handlers = [Handler(name, runtimes.table(name).text("runtime_path") or name, driver) for name in runtimes.values]
-    return Runtime(_for_gpus(handlers, default), True, tuple(settings.texts("hooks_dir")))
+    paths = {name: runtimes.table(name).text("runtime_path") or name for name in runtimes.values}
+    handlers = tuple(Handler(name, path, driver) for name, path in paths.items())
+    return Runtime(default, handlers, True, tuple(settings.texts("hooks_dir")))
 
 
 def docker_runtime(info: str) -> Runtime:
@@ -115,7 +123,7 @@ def docker_runtime(info: str) -> Runtime:
         raise Unknown("`docker info` names no default runtime")
     # dockershim supports no other handler
     handler = Handler(default, runtimes.table(default).text("path"), data.text("CgroupDriver"))
-    return Runtime((handler,), False, ())
+    return Runtime(default, (handler,), False, ())
 
 
 def nvidia_settings(text: str) -> NvidiaSettings:
@@ -160,7 +168,7 @@ def runtime_facts(call: Call, runtime: str, device_patterns: t.Sequence[str]) ->
             facts[name] = read()
         except Unknown as why:
             unknown.append(f"{name}: {why}")
-    return {**facts, "unknown": unknown}
+    return {**facts, **_by_handler(sources, programs), "unknown": unknown}
 
 
 def default_runc_version(sources: t.Mapping[str, t.Any], programs: Programs) -> str:
@@ -189,6 +197,25 @@ def runc_version(program: str, programs: Programs) -> str:
         return parse_runc_version(programs.version(program))
     except Unknown as why:
         raise Unknown(f"{program}: {why}") from why
+
+
+def _by_handler(sources: t.Mapping[str, t.Any], programs: Programs) -> Facts:
+    """What differs between the handlers of a container runtime. What is not certain of one is None."""
+    try:
+        runtime = _decoded(sources)
+    except Unknown:
+        return {"default_handler": None, "handlers": {}}
+    readers: dict[str, t.Callable[[Handler], t.Any]] = {
+        "runc_version": lambda handler: runc_version(handler.known_program(), programs),
+        "device_injection": lambda handler: _handlers_injection(handler, runtime, programs),
+        "cgroup_driver": _cgroup_driver,
+    }
+    handlers: dict[str, Facts] = {handler.name: dict.fromkeys(readers) for handler in runtime.handlers}
+    for handler in runtime.handlers:
+        for name, read in readers.items():
+            with contextlib.suppress(Unknown):
+                handlers[handler.name][name] = read(handler)
+    return {"default_handler": runtime.default, "handlers": handlers}
 
 
 _DECODERS: dict[str, t.Callable[[str], Runtime]] = {
@@ -297,12 +324,8 @@ def _containerd_handler(name: str, runtime: Table) -> Handler:
     return Handler(name, options.text("BinaryName") or "runc", driver)
 
 
-def _for_gpus(handlers: t.Sequence[Handler], default: str) -> tuple[Handler, ...]:
-    return tuple(handler for handler in handlers if handler.name == default or _is_nvidia(handler.program or ""))
-
-
 def _agreed(runtime: Runtime, read: t.Callable[[Handler], t.Any]) -> t.Any:
-    found = {handler.name: read(handler) for handler in runtime.handlers}
+    found = {handler.name: read(handler) for handler in runtime.for_gpus}
     if len(set(found.values())) > 1:
         different = ", ".join(f"{value} under {name}" for name, value in found.items())
         raise Unknown(f"the handlers that GPU pods may run under differ: {different}")

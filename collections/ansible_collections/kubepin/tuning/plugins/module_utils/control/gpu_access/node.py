@@ -54,6 +54,14 @@ class Node(t.NamedTuple):
     """How many GPUs it offers that are not partitioned and have no other resource name."""
     products: t.Tuple[t.Tuple[str, str], ...] = ()
     """GPU resources with the product that NVIDIA's GPU feature discovery names (label ``RESOURCE.product``)."""
+    default_handler: t.Optional[str] = None
+    """The container runtime's handler for pods without a RuntimeClass."""
+    handlers: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+    """For each handler, the fields that are its own: ``runc``, ``injection`` and ``cgroup_driver``; None is unknown."""
+
+    def under(self, handler: t.Optional[str]) -> Node:
+        """The node as it is for a pod that this handler starts; the same node if nothing is known of the handler."""
+        return self._replace(**self.handlers[handler]) if handler in self.handlers else self
 
 
 def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
@@ -144,6 +152,29 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def _handlers(value: object) -> t.Dict[str, t.Dict[str, t.Any]]:
+    """Raises ValueError or VersionError for anything but facts by handler."""
+    if not isinstance(value, dict):
+        raise ValueError(value)
+    return {_name(name): _handler(facts) for name, facts in value.items()}
+
+
+def _handler(facts: object) -> t.Dict[str, t.Any]:
+    if not isinstance(facts, dict) or not {*facts} <= {*HANDLER_FACTS}:
+        raise ValueError(facts)
+    read = {name: _READERS[name] for name in facts}
+    return {field: None if facts[name] is None else reader(facts[name]) for name, (field, _, reader) in read.items()}
+
+
+HANDLER_FACTS = ("runc_version", "cgroup_driver", "device_injection")
+"""The facts that may differ between the handlers of a container runtime."""
+
 _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
     "kubelet_version": ("kubelet", "a version such as 1.22.17", lambda value: parse_version(str(value))),
     "cpu_manager_policy": ("policy", "none or static", _one_of("none", "static")),
@@ -156,6 +187,8 @@ _READERS: t.Dict[str, t.Tuple[str, str, t.Callable[[t.Any], t.Any]]] = {
     "cgroup_driver": ("cgroup_driver", " or ".join(CGROUP_DRIVERS), _one_of(*CGROUP_DRIVERS)),
     "device_injection": ("injection", ", ".join(INJECTIONS), _one_of(*INJECTIONS)),
     "dev_char_links": ("dev_char_links", "true or false", _flag),
+    "default_handler": ("default_handler", "the name of a handler", _name),
+    "handlers": ("handlers", f"a dictionary of handlers, each with {', '.join(HANDLER_FACTS)}", _handlers),
 }
 
 
@@ -170,8 +203,10 @@ class Source(t.Protocol):
         """ResourceClaims (DRA)."""
         ...
 
+    def runtime_classes(self) -> t.Iterator[Object]: ...
+
     def unread(self) -> t.Sequence[Problem]:
-        """Kinds of objects that could not be read; complete once `owners` and `claims` are exhausted."""
+        """Kinds of objects that could not be read; complete once `owners`, `claims` and `runtime_classes` are exhausted."""
         ...
 
     def node_facts(self, name: str) -> Node: ...

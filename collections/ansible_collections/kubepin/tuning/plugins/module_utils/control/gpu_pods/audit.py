@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 from fractions import Fraction
+from functools import cached_property
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors import TuningError
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem, to_dicts
@@ -105,7 +106,7 @@ def audit(
     :param multiple: patches round CPUs up to a multiple of this number
     :raises TuningError: for an input that cannot be read or parsed
     """
-    nodes = Nodes(source, facts)
+    nodes, classes = Nodes(source, facts), _RuntimeClasses(source)
     malformed: t.List[Problem] = []
     owners = _owners(source, prefixes, malformed)
     controllers = {reference for owner in owners.values() if (reference := _controller_key(owner.item)) is not None}
@@ -125,7 +126,7 @@ def audit(
         if _has_finished(item):
             finished += 1
             continue
-        containers, pod = _pod(item, nodes, prefixes)
+        containers, pod = _pod(item, nodes, classes, prefixes)
         found.append((item["metadata"], containers, pod))
     pods = [_with_owner(*each, owners, leaders) for each in found]
     _name_devices(source, pods)
@@ -219,11 +220,31 @@ def _with_owner(
     return {**pod, "owner": shown, "template": template.found.path if template else None}
 
 
-def _pod(item: Object, nodes: Nodes, prefixes: t.Sequence[str]) -> t.Tuple[t.List[Container], t.Dict[str, t.Any]]:
+class _RuntimeClasses:
+    """The RuntimeClasses of a source, read once, when the first pod names one on a node whose handlers are known."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @cached_property
+    def _handlers(self) -> t.Dict[str, str]:
+        return {item["metadata"]["name"]: item["handler"] for item in self._source.runtime_classes()}
+
+    def node_of(self, spec: Object, node: Node) -> Node:
+        """The *node* as it is for a pod with this specification."""
+        if not node.handlers:
+            return node
+        name = spec.get("runtimeClassName")
+        return node.under(self._handlers.get(name) if name else node.default_handler)
+
+
+def _pod(
+    item: Object, nodes: Nodes, classes: _RuntimeClasses, prefixes: t.Sequence[str]
+) -> t.Tuple[t.List[Container], t.Dict[str, t.Any]]:
     """Its containers, and the pod as the audit returns it, without its owner."""
     spec = item["spec"]
     name = f"{_namespace(item)}/{item['metadata']['name']}"
-    node = nodes.get(spec.get("nodeName"))
+    node = classes.node_of(spec, nodes.get(spec.get("nodeName")))
     quality, verdicts = _assessed(name, spec, node, prefixes)
     holders = [verdict for verdict in verdicts if verdict.container.gpus]
     privileged = all((v.container.spec.get("securityContext") or {}).get("privileged") for v in holders)

@@ -116,6 +116,7 @@ _POD_SPEC = _Object(
     {
         "initContainers": _Each(_CONTAINER),
         "nodeName": _text,
+        "runtimeClassName": _text,
         "resources": _RESOURCES,
         "resourceClaims": _Each(_Object({"name": _text}, {"resourceClaimName": _text})),
     },
@@ -187,6 +188,7 @@ def _owner_faults(item: Mapping[str, Any], row: OwnerKind) -> Iterator[str]:
 _SHAPES: Mapping[str, Check] = {
     "Pod": _Object({"spec": _POD_SPEC}, {"status": _POD_STATUS}),
     "ResourceClaim": _Object(optional={"status": _Object(optional={"allocation": _ALLOCATION})}),
+    "RuntimeClass": _Object({"handler": _text}),
     "Node": _Object(
         optional={
             "status": _Object(

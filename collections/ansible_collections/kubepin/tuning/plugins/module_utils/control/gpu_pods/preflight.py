@@ -36,13 +36,21 @@ _NAMED = 3
 def gpu_pods_nodes(stacks: Stacks, supplied: Data) -> dict[str, dict[str, Any]]:
     """The option ``nodes`` of gpu_pod_info.
 
-    Precedence, lowest first: facts read from the node, the operator's facts, the plan.
+    Precedence, lowest first: facts read from the node, the operator's facts, the plan. What the operator says of a node
+    counts for all handlers of its container runtime, unless the operator names the handlers too.
     """
     nodes = {name: dict(facts) for name, facts in supplied.items()}
     for stack in filter(None, stacks):
         read = {key: value for key, value in stack["runtime"].items() if key not in _NOT_FACTS and value is not None}
-        nodes[stack["node"]] = {**read, **supplied.get(stack["node"], {}), **_after(stack)}
+        of_operator = supplied.get(stack["node"], {})
+        if "handlers" in read:
+            read["handlers"] = {name: _without(facts, of_operator) for name, facts in read["handlers"].items()}
+        nodes[stack["node"]] = {**read, **of_operator, **_after(stack)}
     return {name: facts for name, facts in nodes.items() if facts}
+
+
+def _without(facts: Data, others: Data) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in others}
 
 
 def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_refused: bool) -> dict[str, Any]:

@@ -164,6 +164,15 @@ def claims_unreadable(answer: str) -> Problem:
     )
 
 
+def runtime_classes_unreadable(answer: str) -> Problem:
+    return Problem(
+        "runtime_classes_unreadable",
+        "runtimeclasses.node.k8s.io cannot be read",
+        f"({answer}), so the container runtime's handlers of pods with a RuntimeClass are unknown",
+        "The ClusterRole kubepin-audit in docs/rbac.yaml has the permission.",
+    )
+
+
 def owner_malformed(name: str, faults: Sequence[str]) -> Problem:
     return Problem(
         "owner_malformed", name, f"is not of the form that its kind has, so it gets no patch: {'; '.join(faults)}"

@@ -77,6 +77,16 @@ class ApiSource(KubernetesApi):
                 self._unread.append(problems.claims_unreadable(str(error.answer)))
             return
 
+    def runtime_classes(self) -> t.Iterator[Object]:
+        try:
+            yield from self._items("/apis/node.k8s.io/v1/runtimeclasses")
+        except ApiError as error:
+            if error.status == 404:
+                return
+            if error.status != 403:
+                raise
+            self._unread.append(problems.runtime_classes_unreadable(str(error.answer)))
+
     def unread(self) -> t.Sequence[Problem]:
         return self._unread
 
@@ -111,6 +121,9 @@ class FileSource:
 
     def claims(self) -> t.Iterator[Object]:
         return (item for item in self._objects if item["kind"] == "ResourceClaim")
+
+    def runtime_classes(self) -> t.Iterator[Object]:
+        return (item for item in self._objects if item["kind"] == "RuntimeClass")
 
     def unread(self) -> t.Sequence[Problem]:
         return ()

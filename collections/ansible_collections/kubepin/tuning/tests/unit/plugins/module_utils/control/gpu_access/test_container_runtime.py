@@ -257,6 +257,37 @@ def test_handlers_that_differ_make_a_fact_unknown(machine: Any) -> None:
     report = machine.read()
     assert facts(report) == {"runc_version": "1.0.0-rc93", "device_injection": None, "cgroup_driver": "systemd"}
     assert any("legacy under nvidia, device_specs under runc" in why for why in report["unknown"])
+    assert report["default_handler"] == "runc"
+    same = {"runc_version": "1.0.0-rc93", "cgroup_driver": "systemd"}
+    assert report["handlers"] == {
+        "nvidia": {**same, "device_injection": "legacy"},
+        "runc": {**same, "device_injection": "device_specs"},
+    }
+
+
+def test_other_handlers_do_not_make_a_fact_unknown(machine: Any) -> None:
+    """Of a handler that starts virtual machines, nothing is known; one with another runc counts for its own pods."""
+    runtimes = "plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes"
+    others = f"""
+[{runtimes}.kata]
+runtime_type = "io.containerd.kata.v2"
+[{runtimes}.old]
+runtime_type = "io.containerd.runc.v2"
+[{runtimes}.old.options]
+BinaryName = "/opt/old/runc"
+"""
+    dump = CONTAINERD_1.format(default="runc", nvidia="/usr/bin/nvidia-container-runtime.legacy", cdi="false")
+    containerd(machine, runc="1.2.4").program("/usr/bin/containerd", config_dump=dump + others)
+    machine.program("/opt/old/runc")
+    machine.answers["/opt/old/runc"] = {"--version": RUNC.format("1.1.5")}
+    report = machine.read()
+    assert report["runc_version"] == "1.2.4"
+    assert report["handlers"]["old"] == {
+        "runc_version": "1.1.5",
+        "device_injection": "device_specs",
+        "cgroup_driver": "cgroupfs",
+    }
+    assert report["handlers"]["kata"] == {"runc_version": None, "device_injection": None, "cgroup_driver": None}
 
 
 @pytest.mark.parametrize(
@@ -321,6 +352,7 @@ def test_nothing_is_known_of_a_machine_without_a_runtime(machine: Any) -> None:
     assert len(report["unknown"]) == 4
     assert all("none of containerd, CRI-O and Docker" in why for why in report["unknown"][:3])
     assert "there is no device /dev/nvidia*" in report["unknown"][3]
+    assert (report["default_handler"], report["handlers"]) == (None, {})
 
 
 def test_a_failing_program_is_named_with_its_words(machine: Any) -> None:

@@ -72,6 +72,11 @@ def test_the_scope_of_the_topology_manager_counts_with_a_policy_only(policy: str
         ("cgroup_driver", "cgroup", "expected systemd or cgroupfs"),
         ("device_injection", "hook", "expected cdi, device_specs, legacy"),
         ("dev_char_links", 1, "expected true or false"),
+        ("default_handler", "", "expected the name of a handler"),
+        ("handlers", ["nvidia"], "expected a dictionary of handlers, each with runc_version"),
+        ("handlers", {"nvidia": "cdi"}, "expected a dictionary of handlers"),
+        ("handlers", {"nvidia": {"dev_char_links": True}}, "expected a dictionary of handlers"),
+        ("handlers", {"nvidia": {"device_injection": "hook"}}, "expected a dictionary of handlers"),
     ],
 )
 def test_facts_that_are_refused(key: str, value: Any, words: str) -> None:
@@ -80,3 +85,11 @@ def test_facts_that_are_refused(key: str, value: Any, words: str) -> None:
     assert words in str(refused.value)
     (problem,) = refused.value.problems
     assert problem.code == ("node_fact_unknown" if key == "kernel" else "node_fact_invalid")
+
+
+def test_a_handlers_facts_count_for_its_pods_and_what_it_lacks_is_the_nodes() -> None:
+    handlers = {"nvidia": {"device_injection": "cdi", "runc_version": "1.1.5"}, "kata": {"device_injection": None}}
+    node = facts(device_injection="legacy", cgroup_driver="systemd", handlers=handlers)
+    assert node.under("nvidia") == node._replace(injection="cdi", runc=(1, 1, 5, True))
+    assert node.under("kata").injection is None
+    assert node.under(None) == node.under("not-there") == node

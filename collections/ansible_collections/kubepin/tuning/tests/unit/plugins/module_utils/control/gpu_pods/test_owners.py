@@ -359,6 +359,22 @@ def test_claims_that_may_not_be_read_are_a_note() -> None:
         list(Api({"resource.k8s.io": ["v1"]}, {"/apis/resource.k8s.io/v1/resourceclaims": 500}).claims())
 
 
+def test_runtime_classes_that_may_not_be_read_are_a_note() -> None:
+    path = "/apis/node.k8s.io/v1/runtimeclasses"
+    runtime_class = {"metadata": {"name": "nvidia"}, "handler": "nvidia"}
+    assert list(Api({}, {path: [runtime_class]}).runtime_classes()) == [runtime_class]
+    api = Api({}, {path: 403})
+    assert list(api.runtime_classes()) == []
+    (problem,) = api.unread()
+    assert problem.code == "runtime_classes_unreadable"
+    assert "handlers of pods with a RuntimeClass are unknown" in problem.text
+    missing = Api({}, {path: 404})
+    assert list(missing.runtime_classes()) == []
+    assert missing.unread() == []
+    with pytest.raises(ApiError):
+        list(Api({}, {path: 500}).runtime_classes())
+
+
 def test_no_two_rows_are_of_one_kind() -> None:
     names = [(row.group, row.kind) for row in OWNERS]
     assert len(names) == len(set(names))

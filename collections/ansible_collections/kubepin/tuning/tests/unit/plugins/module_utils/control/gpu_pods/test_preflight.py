@@ -202,3 +202,14 @@ def test_a_node_that_could_not_be_read_is_a_warning_with_the_reason() -> None:
     assert "how gpu-01 starts GPU containers is unknown" in warning
     assert "120 s" in warning
     assert found["plans"] == {}
+
+
+def test_what_the_operator_says_of_a_node_counts_for_all_its_handlers() -> None:
+    """Of what the operator did not say, that of the handler counts."""
+    handlers = {"runc": {"device_injection": "device_specs", "runc_version": "1.1.5"}}
+    read = {"node": "gpu-01", "runtime": {"default_handler": "runc", "handlers": handlers}, "plan": {}}
+    facts = gpu_pods_nodes([read], {"gpu-01": {"device_injection": "legacy"}})["gpu-01"]
+    assert facts["device_injection"] == "legacy"
+    assert facts["handlers"] == {"runc": {"runc_version": "1.1.5"}}
+    named = {"handlers": {"runc": {"device_injection": "cdi"}}}
+    assert gpu_pods_nodes([read], {"gpu-01": named})["gpu-01"]["handlers"] == named["handlers"]

@@ -155,6 +155,35 @@ def test_objects_that_own_each_other_are_no_endless_chain(tmp_path: Path) -> Non
     assert time.thread_time() - started < 5
 
 
+def test_the_risk_is_that_of_the_handler_of_the_pods_runtime_class(tmp_path: Path) -> None:
+    """Pods without a RuntimeClass have the default handler; of one whose RuntimeClass is not in the file, the handler is
+    unknown, and so is what differs between handlers."""
+    handlers = {"runc": {"device_injection": "legacy"}, "nv": {"device_injection": "cdi"}}
+    known = {"kubelet_version": "1.36.3", "cpu_manager_policy": "static", "cgroup_driver": "systemd"}
+    facts = {**known, "runc_version": "1.2.4", "default_handler": "runc", "handlers": handlers}
+    shared = {**pod(main("3500m 1Gi")), "nodeName": "gpu-01"}
+    pods = [
+        item(metadata={"name": "default"}, spec=shared),
+        item(metadata={"name": "by-cdi"}, spec={**shared, "runtimeClassName": "nvidia"}),
+        item(metadata={"name": "other"}, spec={**shared, "runtimeClassName": "not-in-the-file"}),
+    ]
+    file = tmp_path / "objects.json"
+    runtime_class = {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": "nvidia"},
+        "handler": "nv",
+    }
+    file.write_text(json.dumps({"kind": "List", "items": [*pods, runtime_class]}))
+    result = audit(FileSource(str(file), None), {"gpu-01": facts}, ["nvidia.com/"], 1)
+    grades = {it["name"]: (it["risk"]["grade"], it["risk"]["unknown"]) for it in result["pods"]}
+    assert grades == {
+        "default": ("high", []),
+        "by-cdi": ("none", []),
+        "other": ("unknown", ["device_injection"]),
+    }
+
+
 def places(value: Any, path: Any = ()) -> Iterator[Any]:
     """The paths to everything in a value."""
     yield path
