@@ -411,14 +411,17 @@ def requiring(go: Go, module: str, version: str, source: str) -> Iterator[Path]:
 
 
 def build_programs(
-    go: Go, module: str, version: str, packages: Sequence[str], output: Path, stamp: str, **env: str
+    go: Go, module: str, version: str, packages: Sequence[str], output: Path, stamp: str, *, c: bool = False
 ) -> None:
-    """Compile several main packages of a module into a folder, with linker flags that stamp their version."""
+    """Compile several main packages of a module into a folder, with linker flags that stamp their version.
+
+    :param c: whether they have parts in C
+    """
     with requiring(go, module, version, "package build\n") as folder:
         output.mkdir(parents=True)
         flags = [*COMPILE_FLAGS, "-ldflags", f"{LINK_FLAGS} {stamp}"]
         go.run(["get", *(f"{package}@{version}" for package in packages)], cwd=folder)
-        go.run(["build", *flags, "-o", f"{output}/", *packages], cwd=folder, **env)
+        go.run(["build", *flags, "-o", f"{output}/", *packages], cwd=folder, CGO_ENABLED=str(int(c)))
 
 
 def own_programs_folder(paths: Paths) -> Path:

@@ -61,7 +61,7 @@ def build(go: Go) -> str:
         for module, version, names, output in modules:
             stamp = f"-X {module}/internal/info.version={version.removeprefix('v')} {LAZY}"
             packages = [f"{module}/cmd/{name}" for name in names]
-            build_programs(go, module, version, packages, output, stamp, CGO_ENABLED="1")
+            build_programs(go, module, version, packages, output, stamp, c=True)
         write_plugin_image(go.paths, Path(scratch), result / plugin_archive(go.paths).name)
     discard_others(folder(go.paths), "nvidia-*")
     return f"device plugin {DEVICE_PLUGIN_VERSION}, container toolkit {TOOLKIT_VERSION}"

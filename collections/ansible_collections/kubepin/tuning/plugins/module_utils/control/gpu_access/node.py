@@ -61,7 +61,9 @@ class Node(t.NamedTuple):
 
     def under(self, handler: t.Optional[str]) -> Node:
         """The node as it is for a pod that this handler starts; the same node if nothing is known of the handler."""
-        return self._replace(**self.handlers[handler]) if handler in self.handlers else self
+        if handler is None or handler not in self.handlers:
+            return self
+        return self._replace(**self.handlers[handler])
 
 
 def node_from_api(node: Object, configz: t.Optional[Object]) -> Node:
