@@ -72,6 +72,18 @@ def building(paths: Paths, missing: Callable[[], list[Step]]) -> Iterator[list[S
         yield missing()
 
 
+def build_missing(artefacts: Artefacts, missing: Callable[[], list[Step]]) -> None:
+    """Make what the cache lacks; the log is that of builds."""
+    paths, shell = artefacts.paths, artefacts.shell
+    try:
+        with building(paths, missing) as steps:
+            if steps:
+                artefacts.discard_unfinished()
+            run_steps(steps, Durations(paths.durations), shell.stop)
+    except SandboxError as error:
+        raise SandboxError(f"{error}\ncomplete log: {paths.build_log}") from error
+
+
 def described(state: State) -> str:
     """What a sandbox is made of."""
     text = f"Kubernetes {state.kubernetes}, {state.control_planes} control plane node(s) and {state.workers} worker(s)"
@@ -307,13 +319,7 @@ def build(paths: Paths, options: argparse.Namespace) -> int:
     shell = Shell(Log(paths.build_log))
     host.require_engine(shell)
     artefacts = Artefacts(paths, shell, Version.parse(options.k8s))
-    try:
-        with building(paths, artefacts.missing) as steps:
-            if steps:
-                artefacts.discard_unfinished()
-            run_steps(steps, Durations(paths.durations), shell.stop)
-    except SandboxError as error:
-        raise SandboxError(f"{error}\ncomplete log: {paths.build_log}") from error
+    build_missing(artefacts, artefacts.missing)
     print(f"Kubernetes {options.k8s}: everything is built under {paths.builds}")
     return 0
 
@@ -326,8 +332,7 @@ def write_bundles(paths: Paths, options: argparse.Namespace) -> int:
     shell = Shell(Log(paths.build_log))
     artefacts = Artefacts(paths, shell, Version.parse(options.k8s), options.dns)
     pack.require(artefacts)
-    with building(paths, lambda: nvidia.missing(paths, shell)) as steps:
-        run_steps(steps, Durations(paths.durations), shell.stop)
+    build_missing(artefacts, lambda: nvidia.missing(paths, shell))
     for path in pack.pack(artefacts, options.output):
         print(f"{path.stat().st_size / 1e6:6.1f} MB  {path}")
     return 0
