@@ -280,9 +280,8 @@ def status(paths: Paths, options: argparse.Namespace) -> int:
             problems += sandbox.node_problems()
         except CommandFailed as error:
             problems.append(f"the API server does not answer: {error}")
-    print(
-        f"{'node':<28} {'address':<15} {'kind':<10} {'state':<10} {'ready':<6} {'kubelet':<10} GPU stand-in allocatable"
-    )
+    titles = f"{'node':<28} {'address':<15} {'kind':<10} {'state':<10} {'ready':<6} {'kubelet':<10}"
+    print(f"{titles} {state.gpu_label} allocatable")
     for node in sandbox.nodes:
         item = found.get(node.name)
         ready = "-" if item is None else "yes" if node_ready(item) else "no"

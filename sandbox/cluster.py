@@ -119,11 +119,6 @@ class Sandbox:
         return NamespaceNode(name, self.shell, self.paths, self.state.name, gpus)
 
     @property
-    def _gpu(self) -> str:
-        """What its workers offer."""
-        return "GPU" if self.state.gpus else "GPU stand-in"
-
-    @property
     def _ready_seconds(self) -> int:
         """How long workers may take for what they do in the cluster."""
         return MACHINE_READY_SECONDS if self.machines else READY_SECONDS
@@ -187,7 +182,7 @@ class Sandbox:
         if further:
             title = f"{further} more of the control plane: kubeadm join"
             steps.append(Step("join-control-planes", title, self._join_control_planes, ("init",), 30))
-        gpu = self._gpu
+        gpu = self.state.gpu_label
         checked = f"{gpu}, DNS, services, SSH" if self.state.dns else f"{gpu}, services, SSH"
         before_join = ("init", "install-workers", "boot-machines", "join-control-planes")
         return [
@@ -408,7 +403,7 @@ class Sandbox:
         def ready() -> bool:
             return not self.node_problems(restarted)
 
-        wait_for(f"every node is Ready, every worker offers its {self._gpu}", ready, self._ready_seconds)
+        wait_for(f"every node is Ready, every worker offers its {self.state.gpu_label}", ready, self._ready_seconds)
 
     def _check(self) -> None:
         runtime_class = gpu_nodes.RUNTIME_CLASS if self.state.gpus else None

@@ -62,6 +62,11 @@ class State:
         return Version.parse(self.kubernetes)
 
     @property
+    def gpu_label(self) -> str:
+        """What its workers offer."""
+        return "GPU" if self.gpus else "GPU stand-in"
+
+    @property
     def control_plane(self) -> str:
         """The node that kubeadm init ran on."""
         return f"{self.name}-control-plane"
@@ -73,7 +78,7 @@ class State:
 
     @property
     def worker_names(self) -> list[str]:
-        """The containers with the GPU stand-in."""
+        """The containers with the GPUs or the GPU stand-in."""
         return [f"{self.name}-worker-{number}" for number in range(1, self.workers + 1)]
 
     @property

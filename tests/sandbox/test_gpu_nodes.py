@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import tomllib
 
-from sandbox import cli, gpu_nodes, node_image, nvidia, torch_image
+from sandbox import cli, gpu_nodes, node_image, nvidia, pack, torch_image
 from sandbox.images import write_layer
 from sandbox.inventory import Hardware
+from sandbox.plan import Step
 from sandbox.settings import GPU_RESOURCE, Paths, SandboxError
 from sandbox.shell import Log, Shell
 
@@ -175,6 +176,20 @@ def test_what_is_built_is_not_built_again(tmp_path: Path) -> None:
     nvidia.folder(paths).mkdir(parents=True)
     assert nvidia.missing(paths, shell) == []
     nvidia.require(paths)
+
+
+def test_pack_builds_them_before_it_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def missing(paths: Paths, shell: Shell) -> list[Step]:
+        return [] if done else [Step("nvidia", "NVIDIA: building", lambda: done.append("built"))]
+
+    monkeypatch.setattr(nvidia, "missing", missing)
+    monkeypatch.setattr(pack, "require", lambda artefacts: done.clear())
+    monkeypatch.setattr(pack, "pack", lambda artefacts, output: done.append("packed") or [])
+    options = cli.parser().parse_args(["pack", "--output", str(tmp_path / "bundles")])
+    assert cli.write_bundles(Paths(tmp_path), options) == 0
+    assert done == ["built", "packed"]
 
 
 def test_up_refuses_gpus_that_the_host_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
