@@ -199,6 +199,15 @@ def runc_version(program: str, programs: Programs) -> str:
         raise Unknown(f"{program}: {why}") from why
 
 
+def adds_devices(program: str, programs: Programs) -> bool:
+    """Whether an OCI runtime adds devices to the specification of a container before runc gets it, as NVIDIA's does in the
+    modes for CDI.
+
+    :raises Unknown: if its mode is not known
+    """
+    return _is_nvidia(program) and _nvidia_injection(program, programs) == "cdi"
+
+
 def _by_handler(sources: t.Mapping[str, t.Any], programs: Programs) -> Facts:
     """What differs between the handlers of a container runtime. What is not certain of one is None."""
     try:

@@ -64,7 +64,7 @@ class Container(t.NamedTuple):
     """The rules of its cgroup; if None, *not_read* holds the reason."""
     not_read: str
     specified: t.Optional[t.Sequence[Rule]]
-    """The rules in its specification."""
+    """The rules in its specification, as the container runtime wrote it."""
     exclusive: t.Optional[bool]
     """Whether it has exclusive CPUs."""
     node: Node
@@ -77,6 +77,8 @@ class Container(t.NamedTuple):
     """Whether *allowed* only says which of *devices* a process in the cgroup may use, as with cgroup v2."""
     mounts: t.Sequence[str] = ()
     """The mount points in its specification."""
+    completed: t.Optional[bool] = False
+    """Whether NVIDIA's container runtime added the GPUs to the specification, before runc got it."""
 
 
 class Finding(t.NamedTuple):
@@ -288,7 +290,7 @@ def _links(container: Container, lost: t.Sequence[Device]) -> Finding:
 def _specified(container: Container, lost: t.Sequence[Device]) -> t.Optional[bool]:
     if container.specified is None:
         return None
-    return all(allows(container.specified, device) for device in lost)
+    return all(allows(container.specified, device) for device in lost) or container.completed
 
 
 def _version(node: Node) -> str:

@@ -12,6 +12,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access import problems
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.container_runtime import (
     RUNC_SHIMS,
+    adds_devices,
     default_runc_version,
     runc_version,
 )
@@ -211,7 +212,15 @@ class _Report:
             kubelet_starts=starts,
             tried=bool(data["rules"] and data["rules"].get("usable")),
             mounts=[mount.text("destination") for mount in specification.tables("mounts")] if specification else [],
+            completed=self._is_completed(inspected),
         )
+
+    def _is_completed(self, inspected: Inspected) -> bool | None:
+        """Whether the container's OCI runtime adds devices to the specification; None if that is not known."""
+        try:
+            return bool(inspected.program) and adds_devices(inspected.program or "", self._programs)
+        except Unknown:
+            return None
 
     def _stack(self, inspected: Inspected, node: Node) -> Node:
         """*node* with this container's runc and cgroup driver."""

@@ -90,6 +90,18 @@ QUIET = {"kubelet_version": "1.22.17"}
         ),
         pytest.param(container({"runc_version": None}), "unknown", "unknown: the version of runc", id="runc not known"),
         pytest.param(container(specified=None), "unknown", "unknown: whether a hook", id="specification not known"),
+        pytest.param(
+            container(SKIPPING, completed=True, reloads=[RELOADED]),
+            "dev_char_links",
+            "/dev/char/195:0 is missing",
+            id="NVIDIA's runtime added the device to the specification",
+        ),
+        pytest.param(
+            container(SKIPPING, completed=None, reloads=[RELOADED]),
+            "unknown",
+            "unknown: whether a hook added the device",
+            id="NVIDIA's runtime may have added it",
+        ),
         pytest.param(container({"cpu_manager_policy": None}), "unknown", "the kubelet's policy", id="policy not known"),
         pytest.param(
             container(QUIET, exclusive=True, kubelet_starts=None), "unknown", "the kubelet's starts", id="no journal"

@@ -122,6 +122,25 @@ def test_another_runtime_than_runc_has_no_known_version(machine: Path, monkeypat
     assert "container_update may take it: unknown: the version of runc" in found["evidence"]
 
 
+@pytest.mark.parametrize(
+    ("variant", "cause", "words"),
+    [
+        ("cdi", "unknown", "container_update does not: the container's specification names the device"),
+        ("legacy", "container_update", "container_update takes it: a hook added the device"),
+        ("real", "unknown", "container_update may take it: unknown: whether a hook added the device"),
+    ],
+)
+def test_what_nvidias_runtime_adds_to_the_specification_is_not_a_hooks(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, variant: str, cause: str, words: str
+) -> None:
+    """containerd does not know the specification that runc then gets."""
+    program = f"/usr/bin/nvidia-container-runtime.{variant}"
+    monkeypatch.setitem(INFO, "runtimeOptions", {"binary_name": program})
+    (found,) = read(machine)["containers"]
+    assert found["cause"] == cause
+    assert any(line.startswith(words) for line in found["evidence"])
+
+
 def unified(machine: Path, freeze: str = "0") -> None:
     """Put the container under cgroup v2."""
     (machine / "proc/7/cgroup").write_text("0::/kubepods/c1\n")
