@@ -12,6 +12,7 @@ import pytest
 import tomllib
 
 from sandbox import cli, gpu_nodes, node_image, nvidia, pack, torch_image
+from sandbox.artefacts import Artefacts
 from sandbox.images import write_layer
 from sandbox.inventory import Hardware
 from sandbox.plan import Step
@@ -184,10 +185,15 @@ def test_pack_builds_them_before_it_packs(tmp_path: Path, monkeypatch: pytest.Mo
     def missing(paths: Paths, shell: Shell) -> list[Step]:
         return [] if done else [Step("nvidia", "NVIDIA: building", lambda: done.append("built"))]
 
+    def packed(artefacts: Artefacts, output: Path) -> list[Path]:
+        done.append("packed")
+        return [output]
+
     monkeypatch.setattr(nvidia, "missing", missing)
     monkeypatch.setattr(pack, "require", lambda artefacts: done.clear())
-    monkeypatch.setattr(pack, "pack", lambda artefacts, output: done.append("packed") or [])
-    options = cli.parser().parse_args(["pack", "--output", str(tmp_path / "bundles")])
+    monkeypatch.setattr(pack, "pack", packed)
+    (tmp_path / "bundle").touch()
+    options = cli.parser().parse_args(["pack", "--output", str(tmp_path / "bundle")])
     assert cli.write_bundles(Paths(tmp_path), options) == 0
     assert done == ["built", "packed"]
 
