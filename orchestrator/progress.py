@@ -15,6 +15,7 @@ from orchestrator.values import as_object
 
 _LONGEST = 100
 _PLANNED = {Outcome.REFUSED: "refused", Outcome.NOT_BEGUN: "to change", Outcome.OK: "nothing to do"}
+_PLANNING = "planning"
 CANCEL_HINT = "Press Ctrl-C again to cancel immediately."
 
 
@@ -52,6 +53,7 @@ class Progress:
                 self.run, self.verb, self.started = data["run"], data["verb"], event.time
             case "play":
                 self.play, self.batch, self.in_progress, self.task = data["name"], data["batch"], [], ""
+                self._end_planning()
             case "task":
                 self.task, self.task_since = data["name"], event.time
             case "host_begins":
@@ -74,9 +76,15 @@ class Progress:
                 pass
 
     def _host(self, name: str, event: Event, state: str = "", note: str = "") -> None:
-        host = self.hosts.setdefault(name, HostProgress(state="planning", since=event.time))
+        host = self.hosts.setdefault(name, HostProgress(state=_PLANNING, since=event.time))
         if state:
             host.state, host.note, host.since = state, short(note), event.time
+
+    def _end_planning(self) -> None:
+        """A host that got no plan in its play, such as a control plane node, is not planned any more."""
+        for host in self.hosts.values():
+            if host.state == _PLANNING:
+                host.state = ""
 
     def _fact(self, event: Event) -> None:
         name, value, host = event.data["name"], as_object(event.data["value"]), event.data["host"]

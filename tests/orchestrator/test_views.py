@@ -64,6 +64,15 @@ def test_the_live_view_shows_batch_nodes_step_drain_and_measurement(monkeypatch:
     assert "Stopping: w. Press Ctrl-C again to cancel immediately." in seen(over, color_system=None)
 
 
+def test_a_host_without_a_plan_is_not_shown_as_planning_after_its_play() -> None:
+    play = Event("play", {"name": "Read the cluster", "batch": 1}, 101.0)
+    begun = (EVENTS[0], play, Event("host_begins", {"host": "control-1", "play": "Read", "batch": 1}, 101.0))
+    assert "planning" in seen(begun, color_system=None)
+    after = seen((*begun, Event("play", {"name": "Switch", "batch": 1}, 102.0)), color_system=None)
+    assert "control-1" in after
+    assert "planning" not in after
+
+
 def test_colours_are_off_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[32m" in seen(EVENTS, color_system="standard")
     assert "\x1b[32m" not in seen(EVENTS, color_system="standard", no_color=True)

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.words import counted
 
-__all__ = ["counted", "duration", "listed"]
+__all__ = ["counted", "duration", "listed", "wrapped"]
+
+WIDTH = 110
+"""Columns of a line of a report, without what stands before it, such as the node's name."""
 
 
 def duration(seconds: float) -> str:
@@ -23,3 +27,10 @@ def listed(names: Sequence[str], most: int) -> str:
     """The first *most* names, separated by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def wrapped(label: str, text: str) -> list[str]:
+    """The label and the text in lines of at most `WIDTH` columns, the others indented below the first word of the text."""
+    return textwrap.wrap(
+        f"{label}{text}", WIDTH, subsequent_indent=" " * len(label), break_long_words=False, break_on_hyphens=False
+    )

@@ -21,7 +21,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.benchmark.p
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.outcome import Outcome
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.run.report import natural_sort
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.result import with_problems, with_waived
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, wrapped
 
 Data = Mapping[str, Any]
 GroupRound = tuple[str, int]
@@ -509,7 +509,7 @@ def _listed(hosts: Sequence[str]) -> str:
 def _host_lines(fact: Data, comparison: Data) -> list[str]:
     lines = []
     if comparison.get("line"):
-        lines += [comparison["line"], f"report: {comparison['report']}"]
+        lines += [*wrapped("", comparison["line"]), f"report: {comparison['report']}"]
     for label, run in fact["runs"].items():
         if run["arms"]:
             found = [(arm, run["arms"][arm]) for arm in natural_sort(run["arms"])]

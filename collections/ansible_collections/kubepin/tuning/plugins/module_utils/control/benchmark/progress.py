@@ -90,9 +90,9 @@ def _so_far(reported: Data, rounds: int) -> str:
     if rounds == 0:
         return ""
     report: Data = reported.get("report") or {}
-    if rounds < ANALYSES[0] and report:
+    why = report.get("sentence") or reported.get("msg")
+    if not why or (rounds < ANALYSES[0] and report):
         return f"{counted(rounds, 'round')} measured."
-    why = report.get("sentence") or reported.get("msg") or "no evaluation"
     return f"After {counted(rounds, 'round')}: {str(why).rstrip('.')}."
 
 

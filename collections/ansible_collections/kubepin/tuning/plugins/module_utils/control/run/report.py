@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.shown import shown
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration, listed
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.words import counted, duration, listed, wrapped
 
 _GAP = "   "
-_WIDTH = 110
 _ONE_BY_ONE = 16
 """Up to this many nodes, each gets separate lines."""
 _NAMED = 3
@@ -66,8 +64,9 @@ def run_summary(
 ) -> list[str]:
     """The summary of a run: the counts, then each node with what was changed, verified, or went wrong.
 
-    With many nodes, those with the same lines are grouped; all failed nodes are named. While a run without a failure goes
-    on, because nodes are to come or *continues* says so, only the nodes in *new* have lines.
+    With many nodes, those with the same lines are grouped; all failed nodes are named. A note that several nodes have
+    stands once, below the nodes. While a run without a failure goes on, because nodes are to come or *continues* says so,
+    only the nodes in *new* have lines, and only notes that no node had before are printed.
 
     :param results: host name -> its ``kubepin_result`` (schema 2), empty for a node that was not reached; every key may
         be missing
@@ -84,9 +83,29 @@ def run_summary(
         for host, (first, *others) in blocks.items():
             lines.append(f"  {host:<{width}}{_GAP}{first}")
             lines.extend(f"  {'':<{width}}{_GAP}{line}" for line in others)
-        return lines
-    lines.extend(_together(blocks, lambda host: _outcome(results[host]) in _FAILURES))
-    return lines
+    else:
+        lines.extend(_together(blocks, lambda host: _outcome(results[host]) in _FAILURES))
+    seen = {note for host, result in results.items() if host not in printed for note in _notes(result)}
+    return [*lines, *_note_lines({host: _notes(results[host]) for host in blocks}, seen)]
+
+
+def _notes(result: Mapping[str, t.Any]) -> list[str]:
+    """The notes of a node that did not fail: those of a failed one are not about what it is now."""
+    return [] if _outcome(result) in _FAILURES else list(result.get("notes") or [])
+
+
+def _note_lines(notes: Mapping[str, Sequence[str]], seen: Collection[str]) -> list[str]:
+    """The notes of all nodes, each once. Nodes are named if others have no such note."""
+    nodes_of: dict[str, list[str]] = {}
+    for host, own in notes.items():
+        for note in own:
+            if note not in seen:
+                nodes_of.setdefault(note, []).append(host)
+    lines = []
+    for note, hosts in nodes_of.items():
+        where = "" if len(hosts) == len(notes) else f"{listed(hosts, _NAMED)}: "
+        lines += wrapped("note: ", f"{where}{note}")
+    return [f"  {line}" for line in lines]
 
 
 def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bool]) -> list[str]:
@@ -97,8 +116,7 @@ def _together(blocks: Mapping[str, Sequence[str]], all_named: Callable[[str], bo
     lines = []
     for same, hosts in hosts_of.items():
         most = len(hosts) if all_named(hosts[0]) else _NAMED
-        names = textwrap.wrap(listed(hosts, most), _WIDTH, break_on_hyphens=False)
-        lines += [*(f"  {line}" for line in names), *(f"      {line}" for line in same)]
+        lines += [*(f"  {line}" for line in wrapped("", listed(hosts, most))), *(f"      {line}" for line in same)]
     return lines
 
 
@@ -122,11 +140,8 @@ def _node_lines(result: Mapping[str, t.Any]) -> list[str]:
     lines = [_first_line(result)]
     verified = result.get("verified")
     if verified:
-        lines.extend(
-            textwrap.wrap(f"verified: {', '.join(verified)}", _WIDTH, subsequent_indent=" " * len("verified: "))
-        )
+        lines.extend(wrapped("verified: ", ", ".join(verified)))
     lines.extend(_other_settings(result))
-    lines.extend(f"note: {note}" for note in result.get("notes") or [])
     lines.extend(f"remains: {problem['text']}" for problem in result.get("remaining") or [])
     if result.get("archive"):
         lines.append(f"journal: {result['archive']}")

@@ -93,4 +93,6 @@ def test_timings_that_cannot_be_evaluated_are_told_and_the_next_analysis_is_trie
 def test_one_side_of_a_comparison_has_no_analyses() -> None:
     limits = {"rounds": 5, "precision": 0.1, "budget_minutes": 10, "analyses": False}
     assert measurement_progress({}, 0, limits, [])["next_rounds"] == 5
-    assert measurement_progress({}, 5, limits, [])["next_rounds"] is None
+    ended = measurement_progress({}, 5, limits, [])
+    assert ended["next_rounds"] is None
+    assert ended["text"] == "5 rounds measured. That is the most rounds that may be measured (5)."

@@ -165,10 +165,6 @@ LINES = {
         {"outcome": "refused", "message": "pod a/b has no controller."},
         ["REFUSED   pod a/b has no controller.", "now: not touched"],
     ),
-    "a note": (
-        {"outcome": "already_tuned", "policy": "static", "notes": ["config.yaml is rewritten"]},
-        ["static: nothing to do", "note: config.yaml is rewritten"],
-    ),
     "failed": (
         FAILED,
         [
@@ -244,6 +240,28 @@ def test_while_a_run_goes_on_only_what_is_new_is_shown(last: Any, continues: boo
     lines = run_summary(results, 60, ["gpu-2"], continues)
     assert lines[0].startswith("kubepin: 3 nodes: ")
     assert [line.split()[0] for line in lines[1:] if line.startswith("  gpu")] == shown
+
+
+def test_a_note_stands_once_and_names_its_nodes_if_others_lack_it() -> None:
+    noted = {**TUNED, "notes": ["No quota."]}
+    rewritten = {"outcome": "already_tuned", "policy": "static", "notes": ["No quota.", "config.yaml is rewritten."]}
+    lines = run_summary({"gpu-1": noted, "gpu-2": rewritten, "gpu-3": noted}, 60)
+    assert lines[-2:] == ["  note: No quota.", "  note: gpu-2: config.yaml is rewritten."]
+    assert "note" not in "".join(lines[:-2])
+
+
+def test_a_note_that_earlier_nodes_had_is_not_repeated_while_a_run_goes_on() -> None:
+    first, second = {**TUNED, "notes": ["No quota."]}, {**TUNED, "notes": ["No quota.", "config.yaml is rewritten."]}
+    lines = run_summary({"gpu-1": first, "gpu-2": second, "gpu-3": {}}, 60, ["gpu-2"])
+    assert [line for line in lines if "note: " in line] == ["  note: config.yaml is rewritten."]
+
+
+def test_a_long_note_is_wrapped_and_a_failed_node_has_none() -> None:
+    lines = run_summary({"gpu-1": {**TUNED, "notes": ["word " * 40]}, "gpu-2": {**FAILED, "notes": ["other"]}}, 60)
+    assert lines[-2].startswith("  note: gpu-1: word word")
+    assert lines[-1].startswith("        word")
+    assert max(map(len, lines)) < 120
+    assert "other" not in "".join(lines)
 
 
 def test_of_many_nodes_the_same_lines_are_shown_once_and_all_failures_by_name() -> None:
