@@ -37,7 +37,7 @@ def test_text_instead_of_a_list_is_a_problem_and_no_traceback(tmp_path: Path, pl
     )
     printed = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0
-    assert "kubepin: nothing was changed." in printed
+    assert "kubepin: nothing was changed:" in printed
     for problem in ('"[1]" in kubepin_batches is not a number of nodes', 'kubeadm_upgrade_accept "disk" is text'):
         assert problem in printed.replace("\\", "")
     assert "Traceback" not in printed
