@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import permissions as rights
 from antsibull_docs_parser import dom
 from antsibull_docs_parser.parser import Context, parse
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "collections"))
-
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.cluster import permissions as rights  # noqa: E402
-
 PLUGINS = PROJECT / "collections/ansible_collections/kubepin/tuning/plugins"
 REFERENCE = PROJECT / "docs/reference"
 NAMESPACE = "kubepin.tuning"

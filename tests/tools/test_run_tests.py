@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -174,6 +175,13 @@ def test_stages_have_names_of_their_own_and_commands_that_exist(suite: str) -> N
         for word in stage.command:
             if word.startswith("tools/"):
                 assert (PROJECT / word).exists()
+
+
+@pytest.mark.parametrize("tool", sorted(path.stem for path in (PROJECT / "tools").glob("[!_]*.py")))
+def test_each_tool_can_be_started_from_the_projects_folder(tool: str) -> None:
+    """pytest sets the path of imports, so that an import which works here may fail where a stage runs the tool."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", f"import tools.{tool}"], cwd=PROJECT, env=environment, check=True)
 
 
 @pytest.mark.parametrize(
