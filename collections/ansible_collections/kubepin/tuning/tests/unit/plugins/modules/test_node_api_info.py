@@ -267,3 +267,16 @@ def test_a_wait_does_not_wait_for_a_clock_that_was_set_back(
     wait_for = {"ready": True, "reported_since": 1795748460.0, "timeout": 5}
     waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for=wait_for)
     assert waited["node"]["ready"]
+
+
+def test_a_wait_for_a_version_lasts_until_the_new_kubelet_has_reported(
+    server: StandIn, kubeconfig_file: str, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = {"kubeletVersion": "v1.21.14"}
+    server.add_node()["status"] = {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": info}
+    wait_for = {"kubelet_version": "v1.22.17", "timeout": 0}
+    late = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for=wait_for)
+    assert late["unmet"] == ["the kubelet's version is v1.21.14, wanted v1.22.17"]
+    monkeypatch.setattr(time, "sleep", lambda seconds: info.update(kubeletVersion="v1.22.17"))
+    waited = answer("node_api_info", kubeconfig=kubeconfig_file, node="gpu-01", wait_for={**wait_for, "timeout": 5})
+    assert waited["node"]["kubelet_version"] == "v1.22.17"
