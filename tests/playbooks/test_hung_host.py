@@ -57,6 +57,18 @@ def test_the_report_names_a_host_that_does_not_answer_in_time(
 
 
 @pytest.mark.component
+@pytest.mark.parametrize(
+    "playbook", ["audit-gpu-pods.yml", "diagnose-gpu-pods.yml", "emit-node-settings.yml", "preview-gpu-nodes.yml"]
+)
+def test_a_variable_of_the_wrong_type_is_refused_before_a_node_is_read(tmp_path: Path, playbook: str) -> None:
+    done = play(tmp_path, playbook, kubepin_batches="[1]")
+    assert done.returncode != 0
+    assert "variable_is_text" in done.stdout or "batches_invalid" in done.stdout
+    assert "did not answer" not in done.stdout
+    assert "Timed out" not in done.stdout
+
+
+@pytest.mark.component
 def test_a_diagnosis_goes_on_without_a_host_that_hangs(tmp_path: Path) -> None:
     done = play(tmp_path, "diagnose-gpu-pods.yml")
     assert done.returncode == 0, done.stdout + done.stderr
