@@ -96,13 +96,12 @@ def test_a_task_whose_failure_is_reported_reports_a_time_out_too() -> None:
     assert [(path, task["name"]) for path, task in bounded if task.get("ignore_errors") is not True] == []
 
 
-def test_users_can_raise_every_time_limit_of_the_roles_that_only_read() -> None:
+def test_users_can_raise_every_time_limit_of_reading() -> None:
     limits = [
         (path.relative_to(PROJECT), task["timeout"])
-        for role in ("gpu_diagnosis", "gpu_qos", "node_check", "node_preview", "node_settings")
-        for path in sorted(PROJECT.glob(f"roles/{role}/tasks/*.yml"))
+        for path in sorted(PROJECT.glob("roles/*/tasks/*.yml"))
         for task in tasks_of(yaml.safe_load(path.read_text()))
-        if "timeout" in task
+        if "timeout" in task and task.get("failed_when") is False
     ]
-    assert len(limits) >= 9
+    assert len(limits) >= 11
     assert [(path, limit) for path, limit in limits if "_timeout" not in str(limit)] == []
