@@ -82,8 +82,8 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
         elif in_danger:
             problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
             found[node] = [problem]
+    warnings += [problem.text for problem in unread_runtimes([*restarted.values()])]
     for node, stack in restarted.items():
-        warnings += [problem.text for problem in unread_runtimes([stack])]
         refused, warned = _refusals(stack, audit["requests"].get(node, []), accept_refused)
         found[node] = [*found.get(node, []), *refused]
         warnings += warned
@@ -105,12 +105,13 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
 
 
 def unread_runtimes(stacks: Stacks) -> list[Problem]:
-    """The nodes whose container runtime could not be read, so that the risk of their pods may be unknown."""
-    return [
-        runtime_unread(stack["node"], stack["runtime_error"])
-        for stack in stacks
-        if stack and stack.get("runtime_error")
-    ]
+    """The nodes whose container runtime could not be read, so that the risk of their pods may be unknown: one problem for all
+    nodes with the same reason."""
+    nodes: dict[str, list[str]] = {}
+    for stack in filter(None, stacks):
+        if stack.get("runtime_error"):
+            nodes.setdefault(stack["runtime_error"], []).append(stack["node"])
+    return [runtime_unread(listed(names, _NAMED), reason) for reason, names in nodes.items()]
 
 
 def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[list[Problem], list[str]]:

@@ -48,9 +48,13 @@ def object_invalid(path: str, name: str, finding: str) -> Problem:
     return Problem("object_invalid", f'"{path}": {name}:', finding, _EXPECTED)
 
 
-def runtime_unread(node: str, reason: str) -> Problem:
+def runtime_unread(nodes: str, reason: str) -> Problem:
+    """:param nodes: their names"""
     return Problem(
-        "runtime_unread", f"how {node} starts GPU containers", f"is unknown: {reason}", "Or say it in gpu_qos_nodes."
+        "runtime_unread",
+        f"how {nodes} starts GPU containers",
+        f"is unknown: {reason}",
+        "Or supply it in gpu_qos_nodes.",
     )
 
 

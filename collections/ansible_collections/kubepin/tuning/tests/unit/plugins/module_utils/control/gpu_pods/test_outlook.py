@@ -167,8 +167,10 @@ def test_only_what_is_certain_by_the_api_is_too_big(settings: dict[str, Any]) ->
 
 def test_a_node_whose_container_runtime_could_not_be_read_is_named_with_the_reason() -> None:
     audit: dict[str, Any] = {"requests": {}, "whole_gpus": {}, "problems": []}
-    stacks = [{"node": "gpu-01", "runtime_error": "the host did not answer."}, {"node": "gpu-02", "runtime_error": ""}]
-    (problem,) = gpu_pods_forecast(audit, [*stacks, {}])["problems"]
+    read = {"node": "gpu-00", "runtime_error": ""}
+    unread = [{"node": f"gpu-{number:02}", "runtime_error": "the host did not answer."} for number in range(1, 9)]
+    (problem,) = gpu_pods_forecast(audit, [read, *unread, {}])["problems"]
     assert problem["code"] == "runtime_unread"
-    assert "gpu-01" in problem["text"]
+    assert "gpu-01, gpu-02" in problem["text"]
+    assert "gpu-00" not in problem["text"]
     assert "the host did not answer" in problem["text"]
