@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sandbox import cli, gpu_nodes, node_image, nvidia, pack, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.images import write_layer
 from sandbox.inventory import Hardware
+from sandbox.nodes import BUILDS_MOUNT, Container
 from sandbox.plan import Step
 from sandbox.settings import GPU_RESOURCE, Paths, SandboxError
 from sandbox.shell import Log, Shell
@@ -62,6 +64,50 @@ def test_a_handler_joins_those_of_the_node_and_has_their_cgroup_driver(config: s
     assert runtimes["nvidia"]["options"] == {"BinaryName": gpu_nodes.PROGRAM, "SystemdCgroup": systemd}
     assert runtimes["nvidia-old"]["options"]["BinaryName"] == "/opt/old"
     assert "base_runtime_spec" not in runtimes["runc"]
+
+
+class FilesOnly(Container):
+    """A node that keeps what is written to it, and every command."""
+
+    files: dict[str, str]
+    commands: list[str]
+
+    def __init__(self, config: str) -> None:
+        super().__init__("lab-worker-1", Shell(Log(Path(os.devnull))))
+        object.__setattr__(self, "files", {gpu_nodes.CONTAINERD_CONFIGURATION: config})
+        object.__setattr__(self, "commands", [])
+
+    def write(self, path: str, text: str) -> None:
+        self.files[path] = text
+
+    def run(self, *command: str, **_: Any) -> str:
+        self.commands.append(" ".join(command))
+        if command[0] == "cat":
+            return self.files[command[1]]
+        return '{"process": {}, "mounts": []}' if command == ("ctr", "oci", "spec") else "answer"
+
+
+def test_a_prepared_node_has_the_handler_when_containerd_starts_and_the_image_after_that(tmp_path: Path) -> None:
+    node = FilesOnly(VERSION_2)
+    gpu_nodes.prepare(node, Paths(tmp_path))
+    config = tomllib.loads(node.files[gpu_nodes.CONTAINERD_CONFIGURATION])
+    runtime = config["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["nvidia"]
+    assert json.loads(node.files[runtime["base_runtime_spec"]])["mounts"]
+    restart = node.commands.index("systemctl restart containerd")
+    assert (
+        f"ctr -n k8s.io images import {BUILDS_MOUNT}/{nvidia.folder(Paths(tmp_path)).name}/device-plugin.tar"
+        in (node.commands[restart:])
+    )
+
+
+def test_another_runc_has_a_configuration_of_its_own_beside_the_program() -> None:
+    """Where kubepin looks for it, too, as the GPU Operator leaves it."""
+    node = FilesOnly(VERSION_2)
+    program = Path(gpu_nodes.runtime_with(node, "old", "/opt/runc-1.0.0/runc"))
+    (written,) = (command for command in node.commands if command.startswith("nvidia-ctk"))
+    assert f"--config-file={program.parent}/.config/nvidia-container-runtime/config.toml" in written
+    assert "--set=nvidia-container-runtime.runtimes=/opt/runc-1.0.0/runc" in written
+    assert f"XDG_CONFIG_HOME={program.parent}/.config exec {gpu_nodes.PROGRAM}" in node.files[str(program)]
 
 
 def test_containers_get_the_hosts_folders_read_only_beside_their_own() -> None:
