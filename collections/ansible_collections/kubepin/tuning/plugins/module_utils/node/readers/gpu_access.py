@@ -131,11 +131,15 @@ class ContainerReader:
 
     def _journal(self, since: float) -> Report:
         """Messages of systemd: the last one `before`, and since then `reloads` of its units and `starts` of the
-        kubelet."""
+        kubelet.
+
+        The last one before needs `--reverse`: up to systemd 253, `--until` with `--lines` answers nothing if there are
+        later messages (systemd/systemd#26657).
+        """
         after = f"--since=@{since:.6f}"
         reloads = (f"MESSAGE={text}" for text in _RELOADED)
         return {
-            "before": self._times(f"--until=@{since:.6f}", "-n", "1", "_PID=1"),
+            "before": self._times("--reverse", f"--until=@{since:.6f}", "-n", "1", "_PID=1"),
             "reloads": self._times(after, "_PID=1", *reloads),
             "starts": self._times(after, "_PID=1", f"UNIT={self._service}.service", f"MESSAGE_ID={_UNIT_STARTED}"),
         }
