@@ -154,7 +154,7 @@ class Sandbox:
             return machine_disk.release_disk(self.paths, debian, *self._to_install(artefacts, everywhere)).exists()
 
         def boot_machines() -> str:
-            return self._boot_machines(*self._to_install(artefacts, everywhere))
+            return self._boot_machines(artefacts.images.name, *self._to_install(artefacts, everywhere))
 
         steps = [
             Step("network", "network and SSH key: making", self._prepare, seconds=1),
@@ -230,9 +230,9 @@ class Sandbox:
         with self.files.known_hosts.open("a") as file:
             file.write(self._known_hosts(self.containers))
 
-    def _boot_machines(self, binaries: Sequence[Path], archives: Sequence[Path]) -> str:
+    def _boot_machines(self, images: str, binaries: Sequence[Path], archives: Sequence[Path]) -> str:
         debian = self.state.machine_shape.debian
-        later = machine_disk.later_releases(self.paths.builds, self.state.version)
+        later = machine_disk.later_releases(self.paths.builds, self.state.version, images)
         machine_disk.write_builds(self.shell, self.paths.builds, later, self.files.machine_builds)
         disk = machine_disk.release_disk(self.paths, debian, binaries, archives)
         self.state.accelerator = machine_image.machine_image(self.paths, debian).accelerator

@@ -118,14 +118,21 @@ def make_release_disk(
     return disk
 
 
-def later_releases(builds: Path, version: Version) -> list[Path]:
-    """What an upgrade to each later release in the cache needs on a worker: programs with checksums, image archives."""
+def later_releases(builds: Path, version: Version, images: str) -> list[Path]:
+    """What an upgrade to each later release in the cache needs on a worker: programs with checksums, image archives.
+
+    A release may have several sets of images, made from different sources of the sandbox: each set would be imported.
+
+    :param images: the name of the set to take; else it is the newest one
+    """
     found = []
     for folder in sorted(builds.glob("kubernetes-*")):
         if Version.parse(folder.name.removeprefix("kubernetes-")) > version:
             programs = [folder / "bin" / f"{program}{end}" for program in NODE_PROGRAMS for end in ("", ".sha256")]
             found += [path for path in programs if path.exists()]
-            found += sorted(folder.glob("images-*/every-node/*.tar")) + sorted(folder.glob("images-*/dns/*.tar"))
+            sets = sorted(folder.glob("images-*"), key=lambda path: (path.name == images, path.stat().st_mtime))
+            for chosen in sets[-1:]:
+                found += [*sorted(chosen.glob("every-node/*.tar")), *sorted(chosen.glob("dns/*.tar"))]
     return found
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -421,17 +422,30 @@ def test_a_machine_that_is_off_has_no_clock_and_no_disk_to_fill(lab: Sandbox) ->
 # The disk of a release
 
 
+def make_files(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 def test_later_releases_of_the_cache_are_what_an_upgrade_needs(tmp_path: Path) -> None:
     files = [
         *("kubernetes-1.36.3/bin/kubelet", "kubernetes-1.37.2/bin/kubelet", "kubernetes-1.37.2/bin/kubelet.sha256"),
         *("kubernetes-1.37.2/bin/kube-apiserver", "kubernetes-1.37.2/images-1/every-node/kube-proxy.tar"),
         *("kubernetes-1.37.2/images-1/control-plane/etcd.tar", "kubernetes-1.9.0/bin/kubelet"),
     ]
-    for file in files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    found = [str(path.relative_to(tmp_path)) for path in later_releases(tmp_path, Version.parse("1.36.3"))]
-    assert found == [files[1], files[2], files[4]]
+    make_files(tmp_path, files)
+    found = later_releases(tmp_path, Version.parse("1.36.3"), "images-1")
+    assert [str(path.relative_to(tmp_path)) for path in found] == [files[1], files[2], files[4]]
+
+
+@pytest.mark.parametrize(("current", "taken"), [("images-1", 0), ("images-2", 1), ("images-3", 1)])
+def test_of_several_sets_of_images_one_is_taken(tmp_path: Path, current: str, taken: int) -> None:
+    files = [f"kubernetes-1.37.2/images-{number}/{kind}.tar" for number in (1, 2) for kind in ("every-node/a", "dns/b")]
+    make_files(tmp_path, files)
+    os.utime(tmp_path / "kubernetes-1.37.2/images-1", (0, 0))
+    found = later_releases(tmp_path, Version.parse("1.36.3"), current)
+    assert [str(path.relative_to(tmp_path)) for path in found] == files[2 * taken : 2 * taken + 2]
 
 
 def test_another_program_or_image_needs_another_disk(tmp_path: Path) -> None:
