@@ -2,7 +2,8 @@
 """Tune a virtual machine (cgroup v2, systemd driver, NUMA), cut its power in the middle of a rollback, and roll it back.
 
 On a separate sandbox: a control plane in a container, one worker that is a QEMU machine. Ansible is killed with the machine, so that
-nobody is left to clean up. Emulated on two cores, it takes some 20 minutes.
+nobody is left to clean up. With --full-pcpus-only, the machine is tuned with that option of the static policy, and a pod that does
+not fill a core is refused. Emulated on two cores, it takes some 20 minutes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ RUN_SECONDS = 900
 # Each wait of a run: an emulated machine's kubelet is slow.
 TIMEOUT = ("-e", "cpu_manager_timeout=240")
 CGROUP_FILES = ("cpuset.cpus", "cpuset.cpus.effective", "cpuset.mems.effective", "cpu.max")
+FULL_PCPUS_ONLY = ("-e", json.dumps({"cpu_manager_policy_options": {"full-pcpus-only": True}}))
+NOT_ALIGNED = "SMTAlignmentError"
+"""The reason of a pod that full-pcpus-only refuses (Kubernetes: pkg/kubelet/cm/cpumanager/policy_static.go)."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,11 @@ class MachineLab:
 
     NAME = NAME
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, full_pcpus_only: bool = False) -> None:
         self.sandbox = sandbox
         self.machine: Machine = sandbox.machines[0]
         self.worker = Worker(sandbox, self.machine)
+        self.full_pcpus_only = full_pcpus_only
         self.rows: list[Row] = []
 
     def note(self, what: str, started: float, found: str) -> None:
@@ -155,6 +160,23 @@ class MachineLab:
         expect(not problems, "; ".join(problems))
         return ", ".join(f"{file} {value}" for file, value in values.items())
 
+    def refused_pod(self) -> str:
+        """Look at a pod that asks for a part of a core; return the kubelet's words."""
+        threads = self.sandbox.state.machine_shape.threads
+        expect(threads > 1, f"the machine has {threads} thread per core: expected several")
+        kubectl = self.sandbox.kubectl
+        kubectl.apply(manifest(POD, self.machine.name, {"cpu": str(threads - 1), "memory": "64Mi"}))
+
+        def status() -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(kubectl.run("get", "pod", POD, "-o", "json"))["status"]
+            return found
+
+        wait_for(f"pod {POD} is refused", lambda: status()["phase"] == "Failed", START_SECONDS)
+        found = status()
+        kubectl.run("delete", "pod", POD)
+        expect(found["reason"] == NOT_ALIGNED, f"the pod failed with {found['reason']}: expected {NOT_ALIGNED}")
+        return f"{found['reason']}: {found['message']}"
+
     def cut(self) -> None:
         """Cut the power while a rollback is within its transaction."""
         running = self.start("rollback-gpu-nodes.yml")
@@ -167,10 +189,13 @@ class MachineLab:
     def steps(self) -> None:
         """All that is done."""
         started = time.monotonic()
-        run = self.succeed("tune-gpu-nodes.yml")
+        run = self.succeed("tune-gpu-nodes.yml", *(FULL_PCPUS_ONLY if self.full_pcpus_only else ()))
         self.note("tune", started, verdict(run, self.machine.name))
         started = time.monotonic()
         self.note("a Guaranteed pod of 2 CPUs with a GPU stand-in", started, self.pod())
+        if self.full_pcpus_only:
+            started = time.monotonic()
+            self.note("a Guaranteed pod of a part of a core", started, self.refused_pod())
         started = time.monotonic()
         self.cut()
         self.note("rollback, and the power is cut within its transaction", started, self.machine.state())
@@ -241,7 +266,8 @@ def on_machine(name: str, options: argparse.Namespace, make: Callable[[Sandbox],
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_machine_arguments(parser, NAME)
+    parser.add_argument("--full-pcpus-only", action="store_true", help="tune with this option of the static policy")
 
 
 def run(options: argparse.Namespace) -> int:
-    return on_machine(NAME, options, MachineLab)
+    return on_machine(NAME, options, lambda sandbox: MachineLab(sandbox, options.full_pcpus_only))
