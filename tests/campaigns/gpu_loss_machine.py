@@ -52,6 +52,9 @@ from tests.campaigns.worker import Worker
 OLD = "1.1.5"
 """runc as Debian 12 has it, one of the releases that need links in /dev/char."""
 PROGRAMS = "/opt/gpu-loss"
+CPUS = 6
+"""A trial has three pods with a CPU each and three with a tenth of one. The static policy reserves one more CPU, and the pod that
+probes a switch, or the neighbour, gets one."""
 HOOK_RESOURCE = "kubepin.local/gpu-by-hook"
 EVENTS: Mapping[str, Sequence[str]] = {
     "none": (START, CONTAINERD, RELOAD, RESTART, RESIZE, SWITCH),
@@ -200,6 +203,8 @@ class MachineLab(SystemdLab):
     def __init__(self, sandbox: Sandbox, report: Callable[[str], None], output: Path) -> None:
         super().__init__(sandbox, report)
         expect(len(sandbox.machines) == 1, f'sandbox "{sandbox.state.name}" has no machine, or several: expected one')
+        cpus = sandbox.state.machine_shape.cpus
+        expect(cpus >= CPUS, f'the machine of sandbox "{sandbox.state.name}" has {cpus} CPUs: expected {CPUS} or more')
         self.machine: Machine = sandbox.machines[0]
         self.workers = [self.machine]
         self.worker = Worker(sandbox, self.machine)
