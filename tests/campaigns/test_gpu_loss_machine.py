@@ -178,6 +178,16 @@ class Playbooks:
         write_json(self.output / "runs" / variables["kubepin_run"] / path, value)
 
 
+@pytest.mark.parametrize(("cpus", "machines", "problem"), [(5, 1, "has 5 CPUs: expected 6"), (6, 2, "expected one")])
+def test_a_sandbox_needs_one_machine_with_cpus_for_all_pods(
+    tmp_path: Path, cpus: int, machines: int, problem: str
+) -> None:
+    state = SimpleNamespace(name="lab", gpus=0, machine_shape=SimpleNamespace(cpus=cpus))
+    sandbox: Any = SimpleNamespace(state=state, kubectl=None, workers=[], machines=[None] * machines)
+    with pytest.raises(CheckFailed, match=problem):
+        gpu_loss_machine.MachineLab(sandbox, print, tmp_path)
+
+
 PODS = [subject(injection).pod for injection in (HOOK, SPECS)]
 
 
