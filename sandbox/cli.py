@@ -167,6 +167,8 @@ def up(paths: Paths, options: argparse.Namespace) -> int:
     shell = quiet_shell()
     if request.engine == "docker":
         host.require_engine(shell)
+    elif not host.allows_many_nodes():
+        host.allow_many_nodes()
     if request.machines:
         machine_image.require_host(shell, request.shape.cpu)
     with lock(paths.locks, f"sandbox-{request.name}"):

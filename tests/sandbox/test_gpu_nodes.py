@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomllib
 
-from sandbox import cli, gpu_nodes, node_image, nvidia, pack, torch_image
+from sandbox import cli, gpu_nodes, host, node_image, nvidia, pack, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.images import write_layer
 from sandbox.inventory import Hardware
@@ -149,7 +149,7 @@ def test_another_number_of_replicas_starts_the_plugin_again() -> None:
 
 
 def test_the_benchmarks_image_finds_the_hosts_programs_and_no_driver(tmp_path: Path) -> None:
-    host, container = tmp_path / "host-root", tmp_path / "container"
+    root, container = tmp_path / "host-root", tmp_path / "container"
     for folder in (
         "usr/bin",
         "usr/lib/x86_64-linux-gnu",
@@ -158,17 +158,17 @@ def test_the_benchmarks_image_finds_the_hosts_programs_and_no_driver(tmp_path: P
         "opt/torch",
         "etc",
     ):
-        (host / folder).mkdir(parents=True)
-    (host / "usr/bin/python3").write_text("program")
-    (host / "usr/local/bin/tool").write_text("tool")
-    (host / "opt/torch/torch.py").write_text("torch")
-    (host / "usr/lib/x86_64-linux-gnu/libc.so.6").write_text("library")
+        (root / folder).mkdir(parents=True)
+    (root / "usr/bin/python3").write_text("program")
+    (root / "usr/local/bin/tool").write_text("tool")
+    (root / "opt/torch/torch.py").write_text("torch")
+    (root / "usr/lib/x86_64-linux-gnu/libc.so.6").write_text("library")
     for name, target in (("bin", "usr/bin"), ("lib", "usr/lib"), ("initrd", "boot/initrd")):
-        (host / name).symlink_to(target)
-    write_layer(torch_image.host_layer(host), tmp_path / "layer.tar")
+        (root / name).symlink_to(target)
+    write_layer(torch_image.host_layer(root), tmp_path / "layer.tar")
     with tarfile.open(tmp_path / "layer.tar") as layer:
         layer.extractall(container, filter="tar")
-    (container / "host").symlink_to(host)  # as the handler mounts it
+    (container / "host").symlink_to(root)  # as the handler mounts it
     assert (container / "bin/python3").read_text() == "program"
     assert (container / "lib/x86_64-linux-gnu/libc.so.6").read_text() == "library"
     assert (container / "usr/local/bin/tool").read_text() == "tool"
@@ -242,6 +242,16 @@ def test_pack_builds_them_before_it_packs(tmp_path: Path, monkeypatch: pytest.Mo
     options = cli.parser().parse_args(["pack", "--output", str(tmp_path / "bundle")])
     assert cli.write_bundles(Paths(tmp_path), options) == 0
     assert done == ["built", "packed"]
+
+
+def test_a_host_without_docker_is_made_ready_for_many_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody runs `host-setup` there, and the eighth kubelet would not start."""
+    raised: list[str] = []
+    monkeypatch.setattr(host, "allows_many_nodes", lambda: False)
+    monkeypatch.setattr(host, "allow_many_nodes", lambda: raised.append("raised"))
+    monkeypatch.setattr(cli, "create", lambda paths, request: None)
+    assert cli.up(Paths(tmp_path), cli.parser().parse_args(["up", "--engine", "namespaces"])) == 0
+    assert raised == ["raised"]
 
 
 def test_up_refuses_gpus_that_the_host_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
