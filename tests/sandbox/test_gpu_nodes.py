@@ -249,6 +249,7 @@ def test_a_host_without_docker_is_made_ready_for_many_nodes(tmp_path: Path, monk
     raised: list[str] = []
     monkeypatch.setattr(host, "allows_many_nodes", lambda: False)
     monkeypatch.setattr(host, "allow_many_nodes", lambda: raised.append("raised"))
+    monkeypatch.setattr(cli, "tear_down", lambda paths, shell, name: False)
     monkeypatch.setattr(cli, "create", lambda paths, request: None)
     assert cli.up(Paths(tmp_path), cli.parser().parse_args(["up", "--engine", "namespaces"])) == 0
     assert raised == ["raised"]
