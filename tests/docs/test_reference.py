@@ -32,6 +32,16 @@ def test_every_outcome_is_documented() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(Outcome)
 
 
+def test_every_code_that_is_written_out_is_on_the_page_of_codes() -> None:
+    """Only those of `problems.py` get there by themselves."""
+    of_any_module = {"module_failed", "system_error"}
+    listed = {found.code for found in docs.codes()} | of_any_module
+    texts = [path.read_text() for path in (docs.PLUGINS / "module_utils").rglob("*.py")]
+    written = {code for text in texts for code in re.findall(r'\bProblem\(\s*"([a-z0-9_]+)"', text)}
+    assert written >= {"gpu_access_risk", "pods_invalid"}
+    assert written - listed == set()
+
+
 def variables(role: Path) -> set[str]:
     """The variables of all entries, by the role's specification."""
     entries = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"].values()

@@ -10,7 +10,11 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.common.errors impor
 from ansible_collections.kubepin.tuning.plugins.module_utils.common.problem import Problem
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.cpus.topology import Topology
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.audit import summary_of
-from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import runtime_unread
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.problems import (
+    gpu_access_lost,
+    gpu_access_unknown,
+    runtime_unread,
+)
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_pods.refusals import (
     Forecast,
     forecast,
@@ -75,12 +79,12 @@ def gpu_pods_preflight(audit: Data, stacks: Stacks, accept_risk: bool, accept_re
             unpinned.append(pod)
     for node in switched:
         in_danger = [pod for pod in unpinned if pod["node"] == node and _added(pod)]
-        if in_danger and accept_risk:
-            warnings.append(
-                f"{node}: {_named(in_danger)} {_effect(in_danger)}. gpu_qos_accept_risk is true, so the run goes on."
-            )
-        elif in_danger:
-            problem = Problem("gpu_access_risk", _named(in_danger), _effect(in_danger), _REMEDY, waivable=True)
+        if not in_danger:
+            continue
+        problem = _gpu_access_risk(in_danger)
+        if accept_risk:
+            warnings.append(_accepted(node, problem, "gpu_qos_accept_risk"))
+        else:
             found[node] = [problem]
     warnings += [problem.text for problem in unread_runtimes([*restarted.values()])]
     for node, stack in restarted.items():
@@ -120,11 +124,7 @@ def _refusals(stack: Data, requests: Sequence[Data], accepted: bool) -> tuple[li
         return [], []
     node, coming = stack["node"], _forecast(stack, requests)
     problems = refusal_problems(coming)
-    warnings = [
-        f"{node}: {problem.subject} {problem.finding}. gpu_qos_accept_refused is true, so the run goes on."
-        for problem in problems
-        if accepted
-    ]
+    warnings = [_accepted(node, problem, "gpu_qos_accept_refused") for problem in problems if accepted]
     if coming.no_room:
         names = listed([refusal.pod for refusal in coming.no_room], _NAMED)
         warnings.append(
@@ -145,13 +145,6 @@ def _forecast(stack: Data, requests: Sequence[Data]) -> Forecast:
         return Forecast(unknown=str(exc))
     gpus = whole_gpus(plan.get("gpu_resource"), plan.get("gpus_before"))
     return forecast(topology, plan["kubelet_after"], requests, plan["pods_to_evict"], gpus)
-
-
-_REMEDY = (
-    "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
-    "devices (CDI or device specifications, for runc 1.1.3 to 1.1.6 with links in /dev/char; under the cgroup driver cgroupfs, runc "
-    "1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with -e gpu_qos_accept_risk=true."
-)
 
 
 def _to_static(stack: Data) -> bool:
@@ -198,15 +191,15 @@ def _added(pod: Data) -> list[Data]:
     ]
 
 
-def _named(pods: Sequence[Data]) -> str:
-    return f"GPU pods {listed([_name(pod) for pod in pods], _NAMED)}"
-
-
-def _effect(pods: Sequence[Data]) -> str:
+def _gpu_access_risk(pods: Sequence[Data]) -> Problem:
     unknown = sorted({name for pod in pods for cause in _added(pod) for name in cause["unknown"]})
-    if unknown:
-        return f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}"
-    return "would share CPUs, and the static policy would take their GPU on this node"
+    named = listed([_name(pod) for pod in pods], _NAMED)
+    return gpu_access_unknown(named, unknown) if unknown else gpu_access_lost(named)
+
+
+def _accepted(node: str, problem: Problem, variable: str) -> str:
+    """A problem as a warning."""
+    return f"{node}: {problem.subject} {problem.finding}. {variable} is true, so the run goes on."
 
 
 def _stays(pod: Data) -> str:

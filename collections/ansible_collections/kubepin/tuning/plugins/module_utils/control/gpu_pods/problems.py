@@ -269,3 +269,31 @@ def template_fixed(kind: str) -> Problem:
 def of_template(path: str, problem: Problem) -> Problem:
     """The problem, with the place of its template in front."""
     return replace(problem, subject=f"{path}: {problem.subject}".rstrip())
+
+
+_KEEP_GPUS = (
+    "Give them whole CPUs, with audit-gpu-pods.yml -e gpu_qos_apply=true or the patches of this run; or make the node's stack keep "
+    "devices (CDI or device specifications, for runc 1.1.3 to 1.1.6 with links in /dev/char; under the cgroup driver cgroupfs, runc "
+    "1.0.0 or newer) or say in gpu_qos_nodes what it is; or go on with -e gpu_qos_accept_risk=true."
+)
+
+
+def gpu_access_lost(pods: str) -> Problem:
+    return Problem(
+        "gpu_access_risk",
+        f"GPU pods {pods}",
+        "would share CPUs, and the static policy would take their GPU on this node",
+        _KEEP_GPUS,
+        waivable=True,
+    )
+
+
+def gpu_access_unknown(pods: str, unknown: Sequence[str]) -> Problem:
+    """:param unknown: facts of the node's stack"""
+    return Problem(
+        "gpu_access_risk",
+        f"GPU pods {pods}",
+        f"would share CPUs, and whether the static policy takes their GPU depends on what is unknown: {', '.join(unknown)}",
+        _KEEP_GPUS,
+        waivable=True,
+    )

@@ -27,6 +27,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.kubelet.set
     minor_of,
     setting_problems,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview import problems as wording
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     choose_settings,
@@ -240,28 +241,17 @@ def preview_node(
 def _request_problems(request: PreviewRequest) -> t.List[Problem]:
     problems = []
     if request.pod_cpus is not None and request.pod_cpus < 1:
-        problems.append(
-            Problem("pod_cpus_invalid", f"pod_cpus {request.pod_cpus}", "is invalid: expected 1 or more whole CPUs")
-        )
+        problems.append(wording.pod_cpus_too_few(request.pod_cpus))
     for number, pod in enumerate(request.pods):
         unknown = [resource for resource in pod.own if resource != "cpu" and not is_memory(resource)]
-        problems += [
-            Problem(
-                "pods_invalid",
-                f"pods[{number}] pod.{resource}",
-                "is invalid: expected a pod-level resource: cpu, memory or hugepages-SIZE",
-            )
-            for resource in unknown
-        ]
+        problems += [wording.no_pod_level_resource(number, resource) for resource in unknown]
         for resource, amount in pod.amounts:
             try:
                 valid = parse_quantity(amount) > 0
             except ValueError:
                 valid = False
             if not valid:
-                what = "a CPU request above 0, such as 12 or 500m" if resource == "cpu" else "a quantity above 0"
-                subject = f'pods[{number}] "{amount}"' if resource == "cpu" else f'pods[{number}] {resource} "{amount}"'
-                problems.append(Problem("pods_invalid", subject, f"is invalid: expected {what}"))
+                problems.append(wording.amount_invalid(number, resource, amount))
     return problems
 
 

@@ -18,6 +18,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.pre
     PreviewRequest,
     preview_node,
 )
+from ansible_collections.kubepin.tuning.plugins.module_utils.control.preview.problems import pod_cpus_not_a_number
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.switch.desired import (
     DesiredSettings,
     is_unset,
@@ -77,9 +78,7 @@ def _setting_problems(settings: Data) -> list[Problem]:
     value = settings["pod_cpus"]
     problems = []
     if not is_unset(value) and not str(value).isdigit():
-        problems.append(
-            Problem("pod_cpus_invalid", f'pod_cpus "{value}"', "is invalid: expected a whole number of CPUs")
-        )
+        problems.append(pod_cpus_not_a_number(value))
     return problems
 
 
