@@ -112,7 +112,7 @@ class MixedLab(MachineLab):
 
     # Cuts
 
-    def cut(self, lost: Worker, step: str, playbook: str, *arguments: str) -> tuple[AnsibleRun, datetime]:
+    def cut_before(self, lost: Worker, step: str, playbook: str, *arguments: str) -> tuple[AnsibleRun, datetime]:
         """Cut a machine's power before a step of a playbook; what the playbook reports, and when the cut was."""
         lost.install_hook()
         lost.shell("sync")  # a cut loses what the kernel has not written yet
@@ -147,7 +147,7 @@ class MixedLab(MachineLab):
         :param more: arguments of that run
         """
         started, worker = time.monotonic(), self.workers[lost]
-        run, cut_at = self.cut(worker, step, playbook, *more)
+        run, cut_at = self.cut_before(worker, step, playbook, *more)
         message = message_of(run, lost, cut_at)
         outcomes = {name: outcome_of(run, name) for name in others}
         expect(outcomes == others, f"after the loss of {lost}, the others are {outcomes}: expected {others}")
