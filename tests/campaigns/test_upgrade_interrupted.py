@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.campaigns.base import AnsibleRun, TaskResult
-from tests.campaigns.upgrade_interrupted import place, refusal
+from tests.campaigns.base import ROOT, AnsibleRun, TaskResult
+from tests.campaigns.upgrade_interrupted import BEGIN, CHANGES, RESCUE, Point, RunOutcome, place, refusal, spared
 
 NODE = {
     "node": "interrupted-worker-1",
@@ -41,3 +41,17 @@ def test_only_what_a_killed_run_still_does_is_waited_for(values: dict[str, Any],
     run = AnsibleRun()
     run.results = [TaskResult("Upgrade", "Read", "worker-1", 0.1, {"failed": True, **values})]
     assert bool(refusal(run)) == refused
+
+
+def test_the_role_has_the_tasks_at_which_runs_are_killed() -> None:
+    tasks = (ROOT / "roles/kubeadm_upgrade/tasks").glob("*.yml")
+    named = {
+        line.partition("- name: ")[2].partition("  #")[0] for path in tasks for line in path.read_text().splitlines()
+    }
+    assert {*CHANGES, BEGIN, RESCUE} <= named
+
+
+def test_tasks_at_which_no_run_was_killed_are_named() -> None:
+    first, *others = CHANGES
+    killed = [(RunOutcome(killed=Point("worker-1", "node", task, 0.0)), "killed") for task in others]
+    assert spared([*killed, (RunOutcome(), "done")]) == [first]

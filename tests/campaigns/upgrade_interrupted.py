@@ -39,17 +39,19 @@ PLAYBOOK = ["ansible-playbook", "upgrade-cluster.yml", "-e", '{"kubeadm_upgrade_
 SUITED = {"prepare": ("Step",), "apply": ("Step", "Apply"), "node": ("Step", "Node", "Release")}
 """Action of a step -> the tasks that do something in it, by the first word of their name."""
 CHANGES = {
-    "Keep what there is, and fetch what comes": 3.0,
-    "Upgrade the control plane": 15.0,
-    "Let kubeadm write the new configuration": 2.0,
-    "Cordon the node, marked as ours in case this run is interrupted, and evict its pods": 3.0,
-    "Install and start the new kubelet": 4.0,
-    "Uncordon the node and take our mark off, unless it was found cordoned": None,
+    "Step | Back up the node, and fetch the new version": 3.0,
+    "Apply | Upgrade the control plane": 15.0,
+    "Node | Write the new configuration with kubeadm": 2.0,
+    "Node | Cordon the node and evict its pods": 3.0,
+    "Node | Install and start the new kubelet": 4.0,
+    "Release | Uncordon the node, unless another user had cordoned it": None,
 }
 """Tasks that change something -> after how many seconds a run is killed in the middle of them."""
+BEGIN = "Step | Record the start time"
+"""The first task of each step."""
 LIMIT_SECONDS = 900
 REFUSED_SECONDS, REFUSED_TIMES = 10, 30
-RESCUE = "Say what happened, where the cluster is, and how to go on or back"
+RESCUE = "Step | Fail with the state of the cluster and the next step"
 
 ROLE = "kubeadm_upgrade : "
 
@@ -121,8 +123,9 @@ def run_until(hit: set[Point]) -> RunOutcome:
             announced = outcome.run.read(line) or ""
             if not announced.startswith(ROLE) or due:
                 continue
-            group, _, task = announced.removeprefix(ROLE).partition(" | ")
-            number += task == "Note when it began"
+            task = announced.removeprefix(ROLE)
+            group = task.partition(" | ")[0]
+            number += task == BEGIN
             if not 0 <= number < len(outcome.steps) or task == RESCUE:
                 continue
             action, hosts = outcome.steps[number]["action"], ", ".join(outcome.steps[number]["hosts"])
@@ -132,9 +135,7 @@ def run_until(hit: set[Point]) -> RunOutcome:
             within = CHANGES[task] if changes else None
             times = [*([0.0] if changed or changes else []), *([within] if within else [])]
             changed = changes
-            point = next(
-                (p for p in (Point(hosts, action, f"{group} | {task}", s) for s in times) if p not in hit), None
-            )
+            point = next((p for p in (Point(hosts, action, task, s) for s in times) if p not in hit), None)
             due = time.monotonic() + point.seconds if point else None
     process.stdout.close()
     process.wait()
@@ -187,6 +188,12 @@ def interrupt() -> list[tuple[RunOutcome, str]]:
             return runs
 
 
+def spared(runs: list[tuple[RunOutcome, str]]) -> list[str]:
+    """The tasks that change something at which no run was killed."""
+    killed = {outcome.killed.task for outcome, _ in runs if outcome.killed}
+    return [task for task in CHANGES if task not in killed]
+
+
 def show(runs: list[tuple[RunOutcome, str]]) -> None:
     """What each run found, and where it was killed."""
     rows = []
@@ -211,7 +218,9 @@ def run(_options: argparse.Namespace) -> int:
     """On a sandbox of its own."""
     with new_sandbox(NAME, BEFORE, workers=2, builds=(AFTER,)):
         playbook("molecule/upgrade/prepare.yml")
-        show(interrupt())
+        runs = interrupt()
+        show(runs)
+        expect(not spared(runs), f"no run was killed at: {', '.join(spared(runs))}")
         playbook("molecule/upgrade/verify.yml")
         last = run_until(set())
         nothing_done = last.run.code == 0 and last.run.changed_nothing
