@@ -26,7 +26,7 @@ from sandbox.nodes import Node
 from sandbox.progress import Durations, run_steps
 from sandbox.settings import GPU_DEVICE, TEST_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
-from tests.campaigns import gpu_loss_machine, gpu_loss_systemd, legacy_gpu
+from tests.campaigns import gpu_loss_kubepin, gpu_loss_machine, gpu_loss_systemd, legacy_gpu
 from tests.campaigns.base import (
     ROOT,
     add_output_argument,
@@ -36,6 +36,7 @@ from tests.campaigns.base import (
     print_table,
     write_json,
 )
+from tests.campaigns.gpu_loss_kubepin import KubepinLab
 
 NAME, VERSIONS = "gpu-loss", "1.21.14,1.22.17"
 POLICIES = ("none", "static")
@@ -303,17 +304,17 @@ def measure(paths: Paths, name: str, folder: Path) -> None:
     shutil.copy(ROOT / f"runs/gpu-loss-{version}/gpu-diagnosis/diagnosis.txt", folder / f"diagnosis-{version}.txt")
 
 
-def measure_systemd(paths: Paths, name: str, folder: Path, machine: bool) -> None:
+def measure_systemd(paths: Paths, name: str, folder: Path, kubepin: type[KubepinLab] | None) -> None:
     """Measure on all workers of a sandbox with cgroup v2, keep what was found and print the table.
 
-    :param machine: on its virtual machine, with kubepin's switch
+    :param kubepin: with kubepin's switch, audit and diagnosis, by this lab
     """
     with ready_sandbox(paths, name) as sandbox:
-        make = partial(gpu_loss_machine.MachineLab, output=folder) if machine else gpu_loss_systemd.SystemdLab
+        make = partial(kubepin, output=folder) if kubepin else gpu_loss_systemd.SystemdLab
         lab = make(sandbox, report=report)
         build_missing(sandbox, lab.RUNCS)
         facts, rows = lab.facts(), lab.run()
-    if not machine:
+    if not kubepin:
         write_json(folder / "systemd.json", {**facts, "rows": [asdict(row) for row in rows]})
     headings, lines = gpu_loss_systemd.HEADINGS, gpu_loss_systemd.lines(rows, facts["kubelet"])
     print_table("The GPU of a container, by what happens on its node", headings, lines, red=["lost"])
@@ -352,6 +353,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --systemd: on the virtual machine of --sandbox NAME, with kubepin's switch, audit and diagnosis;"
         " goes on from what the output folder has",
     )
+    parser.add_argument(
+        "--kubepin",
+        action="store_true",
+        help="with --systemd: the same on the first six workers of --sandbox NAME in namespaces, all at once",
+    )
     add_output_argument(parser, NAME)
 
 
@@ -362,10 +368,14 @@ def run(options: argparse.Namespace) -> int:
         raise SandboxError("--hold needs --sandbox NAME: pods of a new sandbox would be removed with it")
     if options.systemd and not options.sandbox:
         raise SandboxError("--systemd needs --sandbox NAME: one of machines, or of namespaces on a host with cgroup v2")
-    if options.machine and not options.systemd:
-        raise SandboxError("--machine is a way of --systemd: give both")
+    labs = {"machine": gpu_loss_machine.MachineLab, "kubepin": gpu_loss_kubepin.WorkersLab}
+    chosen = [name for name in labs if getattr(options, name)]
+    if chosen and not options.systemd:
+        raise SandboxError(f"--{chosen[0]} is a way of --systemd: give both")
+    if len(chosen) > 1:
+        raise SandboxError("--machine and --kubepin are for different workers: give one of them")
     if options.systemd:
-        measure_systemd(paths, options.sandbox, options.output.absolute(), options.machine)
+        measure_systemd(paths, options.sandbox, options.output.absolute(), labs[chosen[0]] if chosen else None)
         return 0
     if options.hold:
         hold(paths, options.sandbox)

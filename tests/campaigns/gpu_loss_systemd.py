@@ -46,10 +46,12 @@ START_SECONDS = 120
 
 START, NEIGHBOUR, RESTART = "nothing", "a pod with whole CPUs starts", "kubelet restarts"
 RESIZE, CONTAINERD, RELOAD = "resized in place", "containerd restarts", "daemon-reload"
-SWITCH = "switch to static"
+SWITCH, ROLLBACK = "switch to static", "rollback to none"
 # The kubelet looks at its containers every 10 s, and its updates come late on a node with so many pods.
 WATCH_SECONDS = {START: 22, NEIGHBOUR: 15, RESTART: 25, RESIZE: 15, CONTAINERD: 15, RELOAD: 15, SWITCH: 30}
 EVENTS = tuple(WATCH_SECONDS)
+COLUMNS = (*EVENTS, ROLLBACK)
+"""Of the table: only kubepin rolls back."""
 BY_ITSELF = frozenset({START, NEIGHBOUR})
 """The events in which nothing is done to the container, the kubelet or the node."""
 OPEN = "open"
@@ -339,6 +341,7 @@ class SystemdLab:
         self.settings: dict[str, Setting] = {}
         self.dead: dict[str, str] = {}
         self.lost: list[Subject] = []
+        self.watched: list[Subject] = []
         self.started: dict[str, float] = {}
 
     def each(self, action: Callable[[Node], object], nodes: Sequence[Node] | None = None) -> None:
@@ -603,7 +606,7 @@ class SystemdLab:
 
     def observe(self, event: str) -> list[Result]:
         """What an event does to all containers; `lost` has those that lost their GPU."""
-        watched = self.concerned(event)
+        self.watched = watched = self.concerned(event)
         since = self.now()
         self.happen(event)
         time.sleep(self.WATCH_SECONDS[event])
@@ -749,7 +752,7 @@ def measured_grade(rows: Sequence[Result]) -> str | None:
     return "none" if {START, RESTART, RELOAD} <= kept else None
 
 
-HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "policy", "pod", *EVENTS, "audit")
+HEADINGS = ("containerd", "runc", "GPU by", "/dev/char", "policy", "pod", *COLUMNS, "audit")
 
 
 def by_container(rows: Iterable[Result]) -> dict[Key, list[Result]]:
@@ -767,7 +770,7 @@ def lines(rows: Iterable[Result], kubelet: str) -> list[list[str]]:
         cells = {row.event: row for row in found_rows}
         first = next(iter(cells.values()))
         outcomes = []
-        for event in EVENTS:
+        for event in COLUMNS:
             found = cells.get(event)
             seconds = f", {found.seconds} s" if found and found.seconds is not None else ""
             outcomes.append(f"{found.outcome}{seconds}" if found else "-")

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from sandbox.settings import GPU_DEVICE, SandboxError
-from tests.campaigns import gpu_loss, gpu_loss_machine, legacy_gpu
+from tests.campaigns import gpu_loss, gpu_loss_kubepin, gpu_loss_machine, legacy_gpu
 from tests.campaigns.__main__ import parser
 from tests.campaigns.base import AnsibleRun, CheckFailed, TaskResult, write_json
-from tests.campaigns.gpu_loss_machine import OLD, Audited, Diagnosed, Findings
+from tests.campaigns.gpu_loss_kubepin import Audited, Diagnosed, Findings
+from tests.campaigns.gpu_loss_machine import OLD
 from tests.campaigns.gpu_loss_systemd import (
     HOOK,
     NO_DRIVER,
@@ -74,20 +75,20 @@ def subject(injection: str) -> Subject:
 
 
 def test_a_pod_on_a_machine_belongs_to_a_daemon_set_and_counts_as_a_gpu_pod() -> None:
-    found = gpu_loss_machine.daemon_set(subject(HOOK))
+    found = gpu_loss_kubepin.daemon_set(subject(HOOK), real=False)
     template = found["spec"]["template"]
     assert template["metadata"]["labels"].items() >= found["spec"]["selector"]["matchLabels"].items()
     assert template["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "gpu-machine-1"}
     assert "restartPolicy" not in template["spec"]
-    prefixes = tuple(gpu_loss_machine.OPTIONS["gpu_qos_resource_prefixes"])
+    prefixes = tuple(gpu_loss_kubepin.OPTIONS["gpu_qos_resource_prefixes"])
     for injection in (HOOK, SPECS):
-        (container,) = gpu_loss_machine.daemon_set(subject(injection))["spec"]["template"]["spec"]["containers"]
+        (container,) = gpu_loss_kubepin.daemon_set(subject(injection), False)["spec"]["template"]["spec"]["containers"]
         assert [name for name in container["resources"]["limits"] if name.startswith(prefixes)]
 
 
 def test_the_last_default_runtime_counts() -> None:
     config = 'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]\nruntime_type = "x"\n'
-    text = gpu_loss_machine.with_default(gpu_loss_machine.with_default(config, "plain-own"), "plain-1-1-5")
+    text = gpu_loss_kubepin.with_default(gpu_loss_kubepin.with_default(config, "plain-own"), "plain-1-1-5")
     settings = tomllib.loads(text)["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]
     assert settings["default_runtime_name"] == "plain-1-1-5"
     assert "runc" in settings["runtimes"]
@@ -156,7 +157,7 @@ class Playbooks:
         self.output, self.problems = output, problems
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, name: str, **variables: Any) -> AnsibleRun:
+    def __call__(self, name: str, workers: Sequence[str] = (), **variables: Any) -> AnsibleRun:
         self.calls.append((name, variables))
         run = AnsibleRun.ended(0, "")
         if name == "audit-gpu-pods.yml":
@@ -195,7 +196,7 @@ def lab_of(output: Path, playbooks: Playbooks) -> gpu_loss_machine.MachineLab:
     lab.subjects = [subject(HOOK), subject(SPECS)]
     lab.settings = {"gpu-machine-1": Setting("none", links=False)}
     lab.findings, lab.output, lab.report = Findings({}), output, lambda _text: None
-    lab.machine = lab.worker = SimpleNamespace(name="gpu-machine-1")  # type: ignore[assignment]
+    lab.machine = SimpleNamespace(name="gpu-machine-1")  # type: ignore[assignment]
     lab.playbook = playbooks  # type: ignore[method-assign]
     return lab
 
@@ -211,12 +212,13 @@ def test_the_audit_of_the_hooks_pods_knows_that_a_hook_gives_the_gpu(tmp_path: P
 
 def test_a_container_that_the_diagnosis_does_not_name_differs(tmp_path: Path) -> None:
     lab = lab_of(tmp_path, Playbooks(tmp_path))
-    lab.diagnose([lab.result(it, RELOAD, "lost", 8, "refused") for it in lab.subjects])
+    lab.watched = lab.subjects
+    lab.diagnose([lab.result(it, RELOAD, "lost", 8, "refused") for it in lab.watched])
     said = {it.injection: (it.state, it.agrees) for it in lab.findings.diagnosed}
     assert said == {HOOK: ("lost", True), SPECS: ("missing", False)}
 
 
-@pytest.mark.parametrize(("problems", "calls"), [([gpu_loss_machine.RISK], 2), ([], 1)])
+@pytest.mark.parametrize(("problems", "calls"), [([gpu_loss_kubepin.RISK], 2), ([], 1)])
 def test_a_risk_is_accepted_only_if_kubepin_names_it(tmp_path: Path, problems: list[str], calls: int) -> None:
     playbooks = Playbooks(tmp_path, problems)
     lab = lab_of(tmp_path, playbooks)
