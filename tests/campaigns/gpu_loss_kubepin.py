@@ -17,7 +17,6 @@ from sandbox import machine_runtime
 from sandbox.cluster import Sandbox
 from sandbox.nodes import Node
 from sandbox.settings import GPU_RESOURCE
-from tests.campaigns import legacy_gpu
 from tests.campaigns.base import AnsibleRun, expect, write_json
 from tests.campaigns.gpu_loss_systemd import (
     CDI_RESOURCE,
@@ -25,6 +24,7 @@ from tests.campaigns.gpu_loss_systemd import (
     HOOK,
     OWN_RUNC,
     RELOAD,
+    REPLICAS,
     RESIZE,
     RESTART,
     ROLLBACK,
@@ -47,7 +47,8 @@ from tests.campaigns.gpu_loss_systemd import (
 from tests.campaigns.machine import RUN_SECONDS
 from tests.campaigns.worker import Running
 
-HOOK_RESOURCE = "kubepin.local/gpu-by-hook"
+UNSEEN_RESOURCE = "kubepin.local/gpu-by-runtime"
+"""What pods ask for whose GPU comes from a hook or from NVIDIA's runtime alone: a device that all have."""
 # All pods of the trials are GPU pods to the audit.
 OPTIONS: Mapping[str, Any] = {"gpu_qos_resource_prefixes": ["nvidia.com/", "kubepin.local/"]}
 RISK = "gpu_access_risk"
@@ -147,8 +148,9 @@ def daemon_set(subject: Subject, real: bool) -> dict[str, Any]:
     spec, labels = pod["spec"], {**pod["metadata"]["labels"], "subject": subject.pod}
     spec["nodeSelector"] = {"kubernetes.io/hostname": spec.pop("nodeName")}
     del spec["restartPolicy"]
-    if subject.injection == HOOK:
-        spec["containers"][0]["resources"]["limits"][HOOK_RESOURCE] = 1
+    limits = spec["containers"][0]["resources"]["limits"]
+    if not limits.keys() & {GPU_RESOURCE, CDI_RESOURCE}:
+        limits[UNSEEN_RESOURCE] = 1
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
@@ -160,10 +162,9 @@ def daemon_set(subject: Subject, real: bool) -> dict[str, Any]:
     }
 
 
-def with_default(config: str, handler: str) -> str:
-    """containerd's configuration with another default handler, whose runc the audit then looks at."""
-    setting = f"\n[plugins.'{table_name(config)}'.containerd]\ndefault_runtime_name = "
-    return f"{config.partition(setting)[0]}{setting}'{handler}'\n"
+def default_handler(config: str, handler: str) -> str:
+    """The lines for containerd's configuration that choose the default handler, whose runc the audit looks at."""
+    return f"\n[plugins.'{table_name(config)}'.containerd]\ndefault_runtime_name = '{handler}'\n"
 
 
 class KubepinLab(SystemdLab):
@@ -174,7 +175,6 @@ class KubepinLab(SystemdLab):
     RUNCS: Sequence[str] = ()
     WATCH_SECONDS: Mapping[str, int] = {**SystemdLab.WATCH_SECONDS, ROLLBACK: 15}
     PODS = (SHARED, WHOLE)
-    RESOURCES: Sequence[str] = (GPU_RESOURCE, CDI_RESOURCE, HOOK_RESOURCE)
     TIMEOUT: Sequence[str] = ("-e", "cpu_manager_timeout=90")
 
     def __init__(self, sandbox: Sandbox, report: Callable[[str], None], output: Path, workers: Sequence[Node]) -> None:
@@ -184,22 +184,21 @@ class KubepinLab(SystemdLab):
         self.file = output / self.FILE
         self.findings = Findings.read(self.file, self.facts())
         self.all_subjects: Sequence[Subject] = ()
-        self.configs: dict[str, str] = {}
 
     # Preparing
 
     def install(self) -> None:
-        """As on any worker; keeps what each one has, to choose from it."""
+        """As on any worker; keeps all containers, to choose from them."""
         super().install()
-        self.configs = {node.name: node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION) for node in self.workers}
         self.all_subjects = self.subjects
 
-    def plugins(self, options: Sequence[str]) -> list[dict[str, Any]]:
-        """One more, for pods that the hook gives the GPU: they get a device that all have."""
-        return [
-            *super().plugins(options),
-            device_plugin("gpu-by-hook", HOOK_RESOURCE, ["-devices=1", "-path=/dev/null"]),
-        ]
+    def offers(self) -> dict[str, int]:
+        """One more, so that all pods of the trials are GPU pods to kubepin."""
+        return {**super().offers(), UNSEEN_RESOURCE: REPLICAS}
+
+    def plugins(self) -> list[dict[str, Any]]:
+        """One more."""
+        return [*super().plugins(), device_plugin("gpu-by-runtime", UNSEEN_RESOURCE, ["-devices=1", "-path=/dev/null"])]
 
     def use_runcs(self, runcs: Mapping[str, str]) -> None:
         """Make a runc the default of each worker and choose its pods.
@@ -207,13 +206,13 @@ class KubepinLab(SystemdLab):
         :param runcs: worker -> name of a runc, as its handlers have it
         """
         names = {worker: runc.replace(".", "-") for worker, runc in runcs.items()}
-        handlers = {worker: (f"plain-{name}", f"hook-{name}") for worker, name in names.items()}
+        kinds = ("plain", "hook", "nvidia")
+        handlers = {worker: {f"{kind}-{name}" for kind in kinds} for worker, name in names.items()}
         self.subjects = [it for it in self.all_subjects if it.handler in handlers.get(it.worker, ())]
 
         def use(node: Node) -> None:
-            config = with_default(self.configs[node.name], f"plain-{names[node.name]}")
-            node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config)
-            node.run("systemctl", "restart", "containerd")
+            handler = f"{'nvidia' if self.real else 'plain'}-{names[node.name]}"
+            self.configure(node, [runcs[node.name]], default_handler(self.configs[node.name], handler))
 
         self.each(use, [node for node in self.workers if node.name in names])
 

@@ -3,7 +3,8 @@
 
 Each worker has a policy, and links in /dev/char or none. It runs a pod for each version of runc, each way to give it a
 GPU and each kind of CPU request. What happens, happens to all of them at once; pods that lost their GPU are started again
-before the next event. With real GPUs a pod asks nvidia-smi and computes with CUDA; with the stand-in it opens the device.
+before the next event. With the stand-in a pod opens the device. With real GPUs it asks nvidia-smi and computes with CUDA;
+NVIDIA's device plugin names the devices, and for CDI, NVIDIA's container runtime does.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
 
-from sandbox import machine_runtime, manifests, namespaces
+from sandbox import gpu_nodes, machine_runtime, manifests
 from sandbox.cluster import Sandbox, node_ready
 from sandbox.nodes import BUILDS_MOUNT, Node
-from sandbox.settings import GPU_DEVICE, GPU_RESOURCE, TEST_IMAGE, Paths, SandboxError
+from sandbox.settings import GPU_DEVICE, GPU_RESOURCE, TEST_IMAGE, TORCH_IMAGE, Paths, SandboxError
 from sandbox.shell import CommandFailed, wait_for
 from tests.campaigns import legacy_gpu
 from tests.campaigns.base import markdown_table
@@ -40,6 +41,8 @@ SPECS, CDI, HOOK = "device_specs", "cdi", "legacy"
 SHARED, FRACTIONAL, WHOLE = "shared", "fractional", "whole"
 KINDS = {SHARED: "Burstable", FRACTIONAL: "Guaranteed, 0.5 CPUs", WHOLE: "Guaranteed, 1 CPU"}
 CDI_KIND, CDI_RESOURCE = "kubepin.local/gpu", "kubepin.local/gpu"
+_OURS = "\n# The handlers of gpu-loss\n"
+_STAND_INS = (GPU_RESOURCE, CDI_RESOURCE)
 REPLICAS = 60
 MEMORY, MORE_MEMORY = "768Mi", "800Mi"
 START_SECONDS = 120
@@ -61,12 +64,14 @@ the device (Linux, fs/namei.c, do_open; fs/char_dev.c, chrdev_open)."""
 NVIDIA_NUMBERS = (195, 0)
 _STARTED = 1_000_000.0
 REAL_DEVICES = (GPU_DEVICE, "/dev/nvidiactl", "/dev/nvidia-uvm")
+"""What the hook gives; NVIDIA's programs may choose another GPU."""
+GRANTED_DEVICES = "/dev/nvidia[0-9]* /dev/nvidiactl /dev/nvidia-uvm"
 
 # One line at each change: the second, whether the devices open, and with a real GPU what nvidia-smi, a new CUDA process
 # and one that has had its devices open since the start say. These three are asked at each change only: a hundred pods that
 # ask all the time keep a node from its own work.
 PROBE = r"""
-import ctypes, os, subprocess, sys, time
+import ctypes, glob, os, subprocess, sys, time
 def check(code):
     if code: raise OSError(code)
 def context():
@@ -84,11 +89,13 @@ def outcome(action):
     except OSError as error: return "error_" + str(error).replace(" ", "_")
 if sys.argv[1:] == ["once"]:
     print(outcome(lambda: compute(*context()))); sys.exit()
+# Before nvidia-smi makes the nodes of GPUs that the container did not get.
+granted = [path for pattern in os.environ["DEVICES"].split() for path in glob.glob(pattern)]
 def devices():
-    for path in os.environ["DEVICES"].split():
+    for path in granted:
         try: os.close(os.open(path, os.O_RDWR))
         except PermissionError: return "refused"
-    return "open"
+    return "open" if granted else "no_device"
 def smi():
     done = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return "works" if done.returncode == 0 else (done.stdout.strip().splitlines() or ["?"])[0].replace(" ", "_")
@@ -188,17 +195,10 @@ def runtimes(config: str, handlers: dict[str, tuple[str, bool]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cdi_specification(devices: Sequence[str], gpus: int) -> dict[str, Any]:
-    """What names the GPUs for CDI; all get the devices after the first, too."""
-    shared = [{"path": path} for path in devices[1:]]
-    named = [f"nvidia{number}" for number in range(max(gpus, 1))]
-    return {
-        "cdiVersion": "0.5.0",
-        "kind": CDI_KIND,
-        "devices": [
-            {"name": name, "containerEdits": {"deviceNodes": [{"path": f"/dev/{name}"}, *shared]}} for name in named
-        ],
-    }
+def cdi_specification() -> dict[str, Any]:
+    """What names the stand-in for CDI."""
+    device = {"name": Path(GPU_DEVICE).name, "containerEdits": {"deviceNodes": [{"path": GPU_DEVICE}]}}
+    return {"cdiVersion": "0.5.0", "kind": CDI_KIND, "devices": [device]}
 
 
 def manifest(subject: Subject, real: bool) -> dict[str, Any]:
@@ -207,16 +207,14 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
     resources: dict[str, dict[str, Any]] = {"limits": {"cpu": cpu, "memory": MEMORY if real else "32Mi"}}
     if subject.kind == SHARED:
         resources["requests"] = {"cpu": "100m", "memory": "16Mi"}
-    env = {"DEVICES": " ".join(REAL_DEVICES if real else [GPU_DEVICE]), "PROBE": PROBE}
-    volumes: dict[str, str] = {}
-    if subject.injection == HOOK:
+    env = {"DEVICES": GRANTED_DEVICES if real else GPU_DEVICE, "PROBE": PROBE}
+    by_runtime = subject.injection == HOOK or (real and subject.injection == CDI)
+    if by_runtime:
         env["NVIDIA_VISIBLE_DEVICES"] = "0"
-        if real:  # what the device plugin adds elsewhere
-            options = [option[1:].partition("=") for option in manifests.real_gpus(1, namespaces.host_programs())]
-            volumes = {m.partition(":")[2]: m.partition(":")[0] for name, _, m in options if name == "mount"}
-            env |= {e.partition("=")[0]: e.partition("=")[2] for name, _, e in options if name == "env"}
     else:
         resources["limits"][CDI_RESOURCE if subject.injection == CDI else GPU_RESOURCE] = 1
+    # NVIDIA's runtime brings them.
+    volumes = gpu_nodes.HOST_VOLUMES if real and subject.injection != CDI else {}
     command = ["python3", "-c", PROBE] if real else ["sh", "-c", legacy_gpu.OPEN_FOR_EVER]
     return {
         "apiVersion": "v1",
@@ -230,7 +228,7 @@ def manifest(subject: Subject, real: bool) -> dict[str, Any]:
             "containers": [
                 {
                     "name": "main",
-                    "image": TEST_IMAGE,
+                    "image": TORCH_IMAGE if real else TEST_IMAGE,
                     "imagePullPolicy": "Never",
                     "env": [{"name": name, "value": value} for name, value in env.items()],
                     "command": command,
@@ -329,7 +327,6 @@ class SystemdLab:
     PODS: Sequence[str] = tuple(KINDS)
     WATCH_SECONDS: Mapping[str, int] = WATCH_SECONDS
     START_SECONDS = START_SECONDS
-    RESOURCES: Sequence[str] = (GPU_RESOURCE, CDI_RESOURCE)
     GRANTED = OPEN
 
     def __init__(self, sandbox: Sandbox, report: Callable[[str], None]) -> None:
@@ -343,6 +340,10 @@ class SystemdLab:
         self.lost: list[Subject] = []
         self.watched: list[Subject] = []
         self.started: dict[str, float] = {}
+        self.runcs: dict[str, Mapping[str, str]] = {}
+        """Of each worker: a name -> its path."""
+        self.configs: dict[str, str] = {}
+        """containerd's configuration of each worker, without NVIDIA's handlers."""
 
     def each(self, action: Callable[[Node], object], nodes: Sequence[Node] | None = None) -> None:
         """On all workers, or these, at once."""
@@ -364,25 +365,29 @@ class SystemdLab:
                     "handler": handler,
                 }
             )
-        options = ["-devices=1", f"-path={GPU_DEVICE}"]
-        if self.real:
-            options = manifests.real_gpus(1, namespaces.host_programs())
-        for plugin in self.plugins(options):
+        for plugin in self.plugins():
             self.kubectl.apply(plugin)
 
         def offered() -> bool:
-            amounts = [
-                int(node["status"]["allocatable"].get(resource, "0"))
+            names = {worker.name for worker in self.workers}
+            found = [
+                node["status"]["allocatable"]
                 for node in self.kubectl.items("nodes")
-                if node["metadata"]["name"] in {worker.name for worker in self.workers}
-                for resource in self.RESOURCES
+                if node["metadata"]["name"] in names
             ]
-            return all(amount == REPLICAS for amount in amounts)
+            return all(item.get(name) == str(amount) for item in found for name, amount in self.offers().items())
 
         wait_for("the device plugins offer each GPU several times", offered, self.START_SECONDS)
 
-    def plugins(self, options: Sequence[str]) -> list[dict[str, Any]]:
-        """The device plugins; *options* say what a GPU is."""
+    def offers(self) -> dict[str, int]:
+        """What each worker then offers."""
+        return {GPU_RESOURCE: REPLICAS * self.sandbox.state.gpus} if self.real else dict.fromkeys(_STAND_INS, REPLICAS)
+
+    def plugins(self) -> list[dict[str, Any]]:
+        """The device plugins."""
+        if self.real:
+            return gpu_nodes.device_plugin(REPLICAS)
+        options = ["-devices=1", f"-path={GPU_DEVICE}"]
         return [
             device_plugin("gpu-stand-in", GPU_RESOURCE, options),
             device_plugin("gpu-by-cdi", CDI_RESOURCE, [*options, f"-cdi={CDI_KIND}"]),
@@ -423,26 +428,44 @@ class SystemdLab:
             legacy_gpu.BASE_SPECIFICATION,
             legacy_gpu.specification_with_hook(node.run("ctr", "oci", "spec"), hook, self.devices),
         )
-        node.write("/etc/cdi/kubepin.json", json.dumps(cdi_specification(self.devices, self.sandbox.state.gpus)))
-        if "plain-own" not in config:
-            node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + runtimes(config, handlers))
-        node.run("systemctl", "restart", "containerd")
+        if not self.real:
+            node.write("/etc/cdi/kubepin.json", json.dumps(cdi_specification()))
+        self.runcs[node.name] = runcs
+        self.configs[node.name] = f"{config.partition(_OURS)[0]}{_OURS}{runtimes(config, handlers)}"
+        self.configure(node, runcs)
         wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), self.START_SECONDS)
         server = node.run("ctr", "version").rpartition("Version:")[2].split()[0]
         for version, path in runcs.items():
             real = node.run(path, "--version").split()[2]
             name = version.replace(".", "-")
+            kinds = {SPECS: "plain", HOOK: "hook", CDI: "nvidia" if self.real else "plain"}
             for injection in (SPECS, HOOK, *([CDI] if server.startswith("2.") else [])):
-                handler = f"hook-{name}" if injection == HOOK else f"plain-{name}"
+                handler = f"{kinds[injection]}-{name}"
                 self.subjects += [Subject(node.name, server, real, injection, kind, handler) for kind in self.PODS]
 
+    def configure(self, node: Node, runcs: Iterable[str], more: str = "") -> None:
+        """Write containerd's configuration and restart it.
+
+        :param runcs: names of those that NVIDIA's handlers start; that of the device plugin takes the first
+        :param more: further lines
+        """
+        config = self.configs[node.name]
+        if self.real:
+            names = {version: f"nvidia-{version.replace('.', '-')}" for version in runcs}
+            programs = {
+                name: gpu_nodes.runtime_with(node, name, self.runcs[node.name][version])
+                for version, name in names.items()
+            }
+            programs[gpu_nodes.RUNTIME_CLASS] = next(iter(programs.values()))
+            config += "".join(gpu_nodes.handler(config, name, program) for name, program in programs.items())
+        node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + more)
+        node.run("systemctl", "restart", "containerd")
+
     def set_links(self, node: Node, there: bool) -> None:
-        """Make the links of the devices in /dev/char, or remove them."""
-        for path in self.devices:
-            numbers = node.run("stat", "-c", "%Hr:%Lr", path).strip()
-            link = f"/dev/char/{numbers}"
-            command = f"mkdir -p /dev/char; ln -sf {path} {link}" if there else f"rm -f {link}"
-            node.run("sh", "-c", command)
+        """Make the links of NVIDIA's devices in /dev/char, or remove them."""
+        action = "mkdir -p /dev/char; ln -sf $path $link" if there else "rm -f $link"
+        find = "[ -c $path ] || continue; link=/dev/char/$(stat -c %Hr:%Lr $path)"
+        node.run("sh", "-c", f"for path in /dev/nvidia*; do {find}; {action}; done")
 
     def configuration(self, node: Node) -> dict[str, Any]:
         """The running kubelet's configuration."""

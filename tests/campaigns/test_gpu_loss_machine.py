@@ -86,9 +86,9 @@ def test_a_pod_on_a_machine_belongs_to_a_daemon_set_and_counts_as_a_gpu_pod() ->
         assert [name for name in container["resources"]["limits"] if name.startswith(prefixes)]
 
 
-def test_the_last_default_runtime_counts() -> None:
+def test_the_audit_finds_the_chosen_handler_as_the_default() -> None:
     config = 'version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]\nruntime_type = "x"\n'
-    text = gpu_loss_kubepin.with_default(gpu_loss_kubepin.with_default(config, "plain-own"), "plain-1-1-5")
+    text = config + gpu_loss_kubepin.default_handler(config, "plain-1-1-5")
     settings = tomllib.loads(text)["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]
     assert settings["default_runtime_name"] == "plain-1-1-5"
     assert "runc" in settings["runtimes"]

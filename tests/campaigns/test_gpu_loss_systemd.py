@@ -57,7 +57,7 @@ def subject(injection: str, kind: str) -> Subject:
     return Subject("loss-worker-2", "2.4.2", "1.5.3", injection, kind, "plain-1-5-3")
 
 
-def test_pods_get_their_gpu_in_the_way_that_is_measured() -> None:
+def test_pods_get_the_stand_in_in_the_way_that_is_measured() -> None:
     def container(injection: str) -> Any:
         return campaign.manifest(subject(injection, WHOLE), real=False)["spec"]["containers"][0]
 
@@ -73,11 +73,20 @@ def test_pods_of_two_workers_have_names_of_their_own() -> None:
     assert all(len(name) <= 63 for name in names)
 
 
-def test_a_cdi_device_comes_with_the_devices_that_all_share() -> None:
-    found = campaign.cdi_specification(campaign.REAL_DEVICES, gpus=2)
-    assert [device["name"] for device in found["devices"]] == ["nvidia0", "nvidia1"]
-    nodes = [node["path"] for node in found["devices"][1]["containerEdits"]["deviceNodes"]]
-    assert nodes == ["/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm"]
+def test_a_real_gpu_comes_from_nvidias_plugin_or_runtime_and_the_rest_from_the_host() -> None:
+    def container(injection: str) -> tuple[Any, list[str]]:
+        pod = campaign.manifest(subject(injection, WHOLE), real=True)["spec"]
+        (found,) = pod["containers"]
+        return found, [mount["mountPath"] for mount in found["volumeMounts"]]
+
+    specs, mounts = container(SPECS)
+    assert specs["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert set(mounts) >= {"/host/usr", "/usr/local/nvidia"}
+    for injection, mounted in ((CDI, []), (HOOK, mounts)):
+        found, mounts_found = container(injection)
+        assert mounts_found == mounted
+        assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"} in found["env"]
+        assert not [name for name in found["resources"]["limits"] if "/" in name]
 
 
 def read(path: Path) -> tuple[str, list[Result]]:
