@@ -211,8 +211,8 @@ class KubepinLab(SystemdLab):
         self.subjects = [it for it in self.all_subjects if it.handler in handlers.get(it.worker, ())]
 
         def use(node: Node) -> None:
-            handler = f"{'nvidia' if self.real else 'plain'}-{names[node.name]}"
-            self.configure(node, [runcs[node.name]], default_handler(self.configs[node.name], handler))
+            default = default_handler(self.configs[node.name], f"plain-{names[node.name]}")
+            self.configure(node, [runcs[node.name]], default)
 
         self.each(use, [node for node in self.workers if node.name in names])
 

@@ -185,13 +185,13 @@ def table_name(config: str) -> str:
 
 
 def runtimes(config: str, handlers: dict[str, tuple[str, bool]]) -> str:
-    """The lines for these handlers, each with its runc and whether it has the hook."""
-    lines = []
+    """The lines for these handlers, each with its runc and whether it has the hook; their cgroup driver is the others'."""
+    lines, systemd = [], str("SystemdCgroup = true" in config).lower()
     for name, (runc, hooked) in handlers.items():
         table = f"plugins.'{table_name(config)}'.containerd.runtimes.{name}"
         lines += ["", f"[{table}]", "runtime_type = 'io.containerd.runc.v2'"]
         lines += [f"base_runtime_spec = '{legacy_gpu.BASE_SPECIFICATION}'"] if hooked else []
-        lines += [f"[{table}.options]", f"BinaryName = '{runc}'", "SystemdCgroup = true"]
+        lines += [f"[{table}.options]", f"BinaryName = '{runc}'", f"SystemdCgroup = {systemd}"]
     return "\n".join(lines) + "\n"
 
 
@@ -404,6 +404,8 @@ class SystemdLab:
         extra += (
             "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/usr/lib/cni']\nconf_dir = '/etc/cni/net.d'\n"
         )
+        if self.configuration(node)["cgroupDriver"] == "cgroupfs":
+            config = config.replace("SystemdCgroup = true", "SystemdCgroup = false")
         node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + extra)
         # In place of the node's own: the audit asks the containerd and the runc in the PATH.
         programs = [f"{folder}/{name}" for name in ("containerd", "containerd-shim-runc-v2")]

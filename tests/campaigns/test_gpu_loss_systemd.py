@@ -44,11 +44,13 @@ def test_logs_of_several_pods_are_told_apart() -> None:
     }
 
 
-@pytest.mark.parametrize("config", ["version = 2\n", "version = 3\n"])
-def test_each_handler_has_its_runc_and_only_those_with_the_hook_its_specification(config: str) -> None:
+@pytest.mark.parametrize("version", ["version = 2\n", "version = 3\n"])
+@pytest.mark.parametrize("systemd", [True, False])
+def test_each_handler_has_its_runc_and_only_those_with_the_hook_its_specification(version: str, systemd: bool) -> None:
+    config = f"{version}[plugins.'a'.containerd.runtimes.runc.options]\nSystemdCgroup = {str(systemd).lower()}\n"
     text = config + campaign.runtimes(config, {"plain-a": ("/opt/runc-a", False), "hook-a": ("/opt/runc-a", True)})
     found = tomllib.loads(text)["plugins"][campaign.table_name(config)]["containerd"]["runtimes"]
-    assert found["hook-a"]["options"] == {"BinaryName": "/opt/runc-a", "SystemdCgroup": True}
+    assert found["hook-a"]["options"] == {"BinaryName": "/opt/runc-a", "SystemdCgroup": systemd}
     assert "base_runtime_spec" in found["hook-a"]
     assert "base_runtime_spec" not in found["plain-a"]
 
