@@ -24,8 +24,8 @@ PROJECT = "kubepin.tar.gz"
 SOURCES = Path(__file__).parents[1]
 # A machine of a later distribution, not this one, runs them.
 PYTHON = ("3.12", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
-# In place of requirements.txt's `ansible`, of which the playbooks use one collection: this one, from this Python's own.
-COLLECTION = "ansible_collections/kubernetes/core"
+# In place of requirements.txt's `ansible`: the collections that the playbooks and campaigns use, from this Python's own.
+COLLECTIONS = ("ansible_collections/kubernetes/core", "ansible_collections/ansible/posix")
 # What real GPUs need, and, as far as the cache has it, the campaign gpu-loss and the conformance runs.
 RUNTIMES = ("nvidia-*", "machine-runtime-*", "runc-*", "legacy-hook-*", "device-plugin-*")
 REPLACED = ("ansible==", "numpy==", "scipy==")
@@ -100,8 +100,8 @@ def python_packages(shell: Shell, folder: Path) -> dict[str, Path]:
     command += ["--python-version", version, *(f"--platform={platform}" for platform in platforms)]
     shell.run([*command, *wanted])
     wheels = {f"wheels/{path.name}": path for path in sorted(folder.glob("*.whl"))}
-    collection = Path(sysconfig.get_path("purelib")) / COLLECTION
-    return {**wheels, f"python/{COLLECTION}": collection}
+    own = Path(sysconfig.get_path("purelib"))
+    return {**wheels, **{f"python/{name}": own / name for name in COLLECTIONS}}
 
 
 def checksum(path: Path) -> str:
