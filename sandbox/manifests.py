@@ -31,23 +31,6 @@ for attempt in $(seq 150); do {f"nslookup {name}" if dns else connect} && break;
 """
 
 
-def real_gpus(count: int, programs: Sequence[str] = ()) -> list[str]:
-    """Options of the device plugin for real GPUs: their device nodes, and the host's driver, Python and programs.
-
-    What the host has in /usr and /opt comes with each device, so that an image needs neither a driver's libraries nor
-    PyTorch: both are gigabytes, and the host of a node without Docker has them. *programs* are folders in the host's /opt:
-    /opt itself stays the image's, so that a pod can mount something there.
-    """
-    search = "/usr/sbin:/usr/bin:/sbin:/bin"
-    return [
-        *[f"-devices={count}", "-path=/dev/nvidia%d", "-shared=/dev/nvidiactl", "-shared=/dev/nvidia-uvm"],
-        *["-mount=/host/usr:/usr", "-mount=/host/usr/lib:/lib", "-mount=/host/usr/lib64:/lib64"],
-        *(f"-mount=/host/opt/{name}:/opt/{name}" for name in programs),
-        f"-env=PATH=/opt/torch/.venv/bin:/usr/local/nvidia/bin:/usr/local/bin:{search}",
-        "-env=LD_LIBRARY_PATH=/usr/local/nvidia/lib64:/usr/local/nvidia/lib",
-    ]
-
-
 def worker_daemon_set(name: str, container: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A device plugin on all workers."""
     labels = {"app": name}

@@ -52,11 +52,6 @@ def unified_cgroups() -> bool:
     return (CGROUPS / "cgroup.controllers").exists()
 
 
-def host_programs(folder: Path = Path("/opt")) -> list[str]:
-    """The folders in the host's /opt."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
-
-
 def bridge_name(sandbox: str) -> str:
     """The bridge of a sandbox; Linux allows 15 characters."""
     return f"kp-{hash_of(sandbox)[:8]}"

@@ -304,7 +304,7 @@ def measure(paths: Paths, name: str, folder: Path) -> None:
     shutil.copy(ROOT / f"runs/gpu-loss-{version}/gpu-diagnosis/diagnosis.txt", folder / f"diagnosis-{version}.txt")
 
 
-def measure_systemd(paths: Paths, name: str, folder: Path, kubepin: type[KubepinLab] | None) -> None:
+def measure_systemd(paths: Paths, name: str, folder: Path, kubepin: Callable[..., KubepinLab] | None) -> None:
     """Measure on all workers of a sandbox with cgroup v2, keep what was found and print the table.
 
     :param kubepin: with kubepin's switch, audit and diagnosis, by this lab

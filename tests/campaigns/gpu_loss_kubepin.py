@@ -341,7 +341,7 @@ class KubepinLab(SystemdLab):
         run = self.playbook("diagnose-gpu-pods.yml", kubepin_run=folder)
         expect(run.code == 0, f"diagnose-gpu-pods.yml failed: {run.error}")
         data = json.loads((self.output / "runs" / folder / "gpu-diagnosis/diagnosis.json").read_text())
-        said = {}
+        said: dict[str, Mapping[str, Any]] = {}
         for node in data["nodes"]:
             for problem in [node["error"], *node["gpu_loss"].get("unknown", [])]:
                 if problem:

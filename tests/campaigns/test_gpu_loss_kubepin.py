@@ -17,6 +17,7 @@ from tests.campaigns.base import AnsibleRun
 from tests.campaigns.gpu_loss_kubepin import Findings, WorkersLab
 from tests.campaigns.gpu_loss_systemd import (
     CDI,
+    CONTAINERD,
     HOOK,
     RELOAD,
     ROLLBACK,
@@ -24,6 +25,7 @@ from tests.campaigns.gpu_loss_systemd import (
     SPECS,
     START,
     SWITCH,
+    WHOLE,
     Result,
     Setting,
     Subject,
@@ -120,3 +122,47 @@ def test_a_worker_is_switched_in_one_way() -> None:
     options = parser().parse_args(["gpu-loss", "--systemd", "--machine", "--kubepin", "--sandbox", "x"])
     with pytest.raises(SandboxError, match="one of them"):
         gpu_loss.run(options)
+
+
+DATA = Path(__file__).parent / "data/gpu-loss"
+
+
+@pytest.fixture(scope="module")
+def measured() -> Findings:
+    return Findings.read(DATA / "systemd-kubepin.json", {})
+
+
+def test_the_audit_graded_each_container_of_a_real_gpu_as_it_was_measured(measured: Findings) -> None:
+    assert len(measured.audited) == 36
+    assert {it.measured for it in measured.audited} == {"none", "low", "high"}
+    assert [it for it in measured.audited if not it.agrees] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "differing"),
+    # The first run's nodes had the journal, but up to systemd 253 journalctl needs --reverse to find the last line before.
+    [("systemd-kubepin", {(HOOK, RELOAD, "lost", "unknown")}), ("kubepin-daemon-reload", set())],
+)
+def test_the_diagnosis_said_of_each_container_of_a_real_gpu_what_happened(
+    name: str, differing: set[tuple[str, str, str, str]]
+) -> None:
+    found = Findings.read(DATA / f"{name}.json", {})
+    lost = {it.event for it in found.diagnosed if it.outcome == "lost"}
+    assert lost >= {START, RELOAD}
+    assert {(it.injection, it.event, it.state, it.cause) for it in found.diagnosed if not it.agrees} == differing
+
+
+def test_each_event_alone_on_a_real_gpu(measured: Findings) -> None:
+    def losing(event: str) -> set[tuple[str, bool, str]]:
+        rows = [it for it in measured.rows if it.event == event and it.outcome == "lost" and it.pod == WHOLE]
+        return {(it.injection, it.links, it.runc.partition("+")[0]) for it in rows}
+
+    by_links = {(SPECS, False, "1.1.5"), (CDI, False, "1.1.5")}
+    by_hook = {(HOOK, False, "1.1.5"), (HOOK, False, "1.5.3"), (HOOK, True, "1.1.5")}
+    assert losing(RELOAD) == losing(SWITCH) == by_links | by_hook
+    assert losing(CONTAINERD) == losing(ROLLBACK) == set()
+
+
+def test_kubepin_named_the_risk_before_it_switched_nodes_with_a_real_gpu(measured: Findings) -> None:
+    assert [it["outcome"] for it in measured.switches] == ["tuned"] * 3
+    assert [{*it["problems"]} for it in measured.switches] == [{gpu_loss_kubepin.RISK}] * 3

@@ -98,10 +98,3 @@ def test_a_cgroup_in_use_stays(tmp_path: Path) -> None:
     (tmp_path / "group/pod/file").write_text("")  # what keeps rmdir from working
     assert not namespaces.removed(tmp_path / "group")
     assert (tmp_path / "group").exists()
-
-
-def test_only_folders_in_opt_are_given_to_pods(tmp_path: Path) -> None:
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "nvidia").mkdir()
-    (tmp_path / "a-file").write_text("")
-    assert namespaces.host_programs(tmp_path) == ["nvidia", "torch"]
