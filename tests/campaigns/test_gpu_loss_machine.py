@@ -255,5 +255,5 @@ def test_what_was_measured_is_graded_and_named_by_the_rules_of_today() -> None:
 
 def test_no_switch_is_made_unless_the_risk_is_accepted() -> None:
     for switch in Findings.read(MEASURED, {}).switches:
-        assert (list(switch["problems"]), switch["outcome"]) == ([gpu_loss_machine.RISK], "tuned")
+        assert (list(switch["problems"]), switch["outcome"]) == ([gpu_loss_kubepin.RISK], "tuned")
         assert any("gpu_qos_accept_risk is true" in warning for warning in switch["warnings"])
