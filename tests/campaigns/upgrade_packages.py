@@ -21,7 +21,7 @@ from sandbox.host import install_packages, lacking_packages
 from sandbox.nodes import BUILDS_MOUNT
 from sandbox.settings import Paths
 from sandbox.shell import Log, Shell
-from tests.campaigns.base import JSON_LINES, ROOT, AnsibleRun, expect, new_sandbox, playbook
+from tests.campaigns.base import JSON_LINES, ROOT, AnsibleRun, expect, find_problem, new_sandbox, playbook
 from tests.campaigns.stand_in_repository import publish
 
 NAME, BEFORE, AFTER = "packages", "1.21.14", "1.22.17"
@@ -155,11 +155,11 @@ def upgrade(*arguments: str) -> AnsibleRun:
     return AnsibleRun.ended(done.returncode, done.stdout)
 
 
-def upgrade_refused(*arguments: str) -> None:
-    """A run that must fail."""
+def upgrade_refused(code: str, *arguments: str) -> None:
+    """A run that must fail with the problem of this code."""
     run = upgrade(*arguments)
     expect(run.code != 0, f"this run must fail: {' '.join(arguments)}")
-    print(run.error, flush=True)
+    print(find_problem(run.problems(), code), flush=True)
 
 
 def upgrade_passed() -> AnsibleRun:
@@ -198,9 +198,9 @@ def try_all(manager: Manager, builds: Path) -> None:
     playbook("molecule/upgrade/prepare.yml")
     show_nodes(manager)
     say("a version that the repository does not have")
-    upgrade_refused("--check", "-e", "kubeadm_upgrade_target=1.22.16")
+    upgrade_refused("source", "--check", "-e", "kubeadm_upgrade_target=1.22.16")
     say("the kubelet's package is broken: undone, the packages too")
-    upgrade_refused("-e", "kubeadm_upgrade_timeout=30")
+    upgrade_refused("upgrade_undone", "-e", "kubeadm_upgrade_timeout=30")
     show_nodes(manager)
     check_nodes(manager, manager.old)
     say("the package is repaired, the run repeated")
