@@ -3,12 +3,25 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 import pytest
 
+from tests.campaigns import upgrade_interrupted
 from tests.campaigns.base import ROOT, AnsibleRun, TaskResult
-from tests.campaigns.upgrade_interrupted import BEGIN, CHANGES, RESCUE, Point, RunOutcome, place, refusal, spared
+from tests.campaigns.upgrade_interrupted import (
+    BEGIN,
+    CHANGES,
+    RESCUE,
+    Point,
+    RunOutcome,
+    place,
+    refusal,
+    run_until,
+    spared,
+)
 
 NODE = {
     "node": "interrupted-worker-1",
@@ -41,6 +54,38 @@ def test_only_what_a_killed_run_still_does_is_waited_for(values: dict[str, Any],
     run = AnsibleRun()
     run.results = [TaskResult("Upgrade", "Read", "worker-1", 0.1, {"failed": True, **values})]
     assert bool(refusal(run)) == refused
+
+
+def printed(*events: dict[str, Any], then: str) -> list[str]:
+    """A command that prints events as a run does, and goes on with a statement of Python."""
+    lines = "\n".join(map(json.dumps, events))
+    return [sys.executable, "-c", f"import time; print({lines!r}, flush=True); {then}"]
+
+
+def begins(task: str) -> dict[str, Any]:
+    return {"_event": "v2_playbook_on_task_start", "task": {"name": f"kubeadm_upgrade : {task}"}}
+
+
+def test_a_run_is_killed_at_the_next_task_if_one_ends_sooner_than_it_was_to_be_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    duration = {"start": "2026-11-28T08:00:00.000000Z", "end": "2026-11-28T08:00:01.500000Z"}
+    plan = {"steps": [{"action": "node", "hosts": ["worker-1"]}]}
+    planned = {
+        "_event": "v2_runner_on_ok",
+        "task": {"name": "Plan", "duration": duration},
+        "hosts": {"worker-1": {"ansible_facts": {"kubepin_upgrade_plan": plan}}},
+    }
+    install, wait = "Node | Install and start the new kubelet", "Node | Wait until the API shows the node"
+    events = [{"_event": "v2_playbook_on_play_start", "play": {"name": "Upgrade"}}, planned]
+    events += [begins(BEGIN), begins(install), begins(wait)]
+    monkeypatch.setattr(upgrade_interrupted, "PLAYBOOK", printed(*events, then="time.sleep(600)"))
+    monkeypatch.setitem(CHANGES, install, 500.0)
+    first = Point("worker-1", "node", install, 0.0)
+    assert run_until(set()).killed == first
+    within = Point("worker-1", "node", install, 500.0)
+    assert run_until({first}).killed == within
+    assert run_until({first, within}).killed == Point("worker-1", "node", wait, 0.0)
 
 
 def test_the_role_has_the_tasks_at_which_runs_are_killed() -> None:
