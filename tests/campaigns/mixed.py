@@ -16,17 +16,15 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sandbox.cluster import Sandbox
 from sandbox.shell import wait_for
-from tests.campaigns import fault_hook
-from tests.campaigns.base import AnsibleRun, CheckFailed, add_output_argument, expect
+from tests.campaigns.base import AnsibleRun, add_output_argument, expect
 from tests.campaigns.gpu_loss_systemd import HOOK
 from tests.campaigns.machine import START_SECONDS, TIMEOUT, MachineLab, look, manifest, verdict
-from tests.campaigns.power_cut_cluster import ROLL_BACK, RUN_SECONDS, TUNE, UP_SECONDS, message_of
+from tests.campaigns.power_cut_cluster import ROLL_BACK, TUNE, UP_SECONDS, cut_before, message_of
 from tests.campaigns.worker import PLACED, Running, Worker
 
 NAME = "mixed"
@@ -112,33 +110,6 @@ class MixedLab(MachineLab):
 
     # Cuts
 
-    def cut_before(self, lost: Worker, step: str, playbook: str, *arguments: str) -> tuple[AnsibleRun, datetime]:
-        """Cut a machine's power before a step of a playbook; what the playbook reports, and when the cut was."""
-        lost.install_hook()
-        lost.shell("sync")  # a cut loses what the kernel has not written yet
-        lost.arm(0, "hold", named=step)
-        running = self.start(playbook, *arguments)
-
-        def held() -> bool:
-            if running.process.poll() is not None:
-                raise CheckFailed(f"the run ends before the step: {running.end().error}")
-            return lost.there(fault_hook.HELD)
-
-        try:
-            wait_for(f"{lost.name}: the run is held", held, RUN_SECONDS, 2)
-            cut_at = datetime.now(UTC)
-            self.machine_of(lost).power_cut()
-            run = running.end(RUN_SECONDS)
-        finally:
-            if running.process.poll() is None:
-                running.kill()
-        expect(run.code != 0, "the run did not fail")
-        return run, cut_at
-
-    def machine_of(self, worker: Worker) -> Any:
-        """The machine of a worker."""
-        return next(machine for machine in self.sandbox.machines if machine.name == worker.name)
-
     def one_lost(self, lost: str, step: str, playbook: str, policy: str, others: Mapping[str, str], *more: str) -> None:
         """Cut a machine's power within a run, and run again.
 
@@ -147,7 +118,10 @@ class MixedLab(MachineLab):
         :param more: arguments of that run
         """
         started, worker = time.monotonic(), self.workers[lost]
-        run, cut_at = self.cut_before(worker, step, playbook, *more)
+        machine = next(machine for machine in self.sandbox.machines if machine.name == lost)
+        worker.install_hook()
+        worker.shell("sync")  # a cut loses what the kernel has not written yet
+        run, cut_at = cut_before(step, worker, machine, lambda: self.start(playbook, *more))
         message = message_of(run, lost, cut_at)
         outcomes = {name: outcome_of(run, name) for name in others}
         expect(outcomes == others, f"after the loss of {lost}, the others are {outcomes}: expected {others}")
@@ -155,7 +129,7 @@ class MixedLab(MachineLab):
         expect(not stuck, f"{', '.join(stuck)}: cordoned or marked after the loss of {lost}")
         self.note(f"{playbook}, {lost} is lost before: {step}", started, f"{outcomes}; {lost}: {message}")
         started = time.monotonic()
-        self.machine_of(worker).boot()
+        machine.boot()
         worker.wait_up(UP_SECONDS)
         expect(worker.cordoned() == (True, True), f"after the boot: cordoned and marked {worker.cordoned()}")
         worker.remove_hook()

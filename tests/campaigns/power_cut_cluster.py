@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,34 @@ def next_cut(left: Sequence[ClusterCut], policy: str | None) -> ClusterCut | Non
     return next((cut for cut in left if cut.starts_with == policy), None)
 
 
+def cut_before(
+    step: str, worker: Worker, machine: Machine, start: Callable[[], Running]
+) -> tuple[AnsibleRun, datetime]:
+    """Cut a machine's power before a step of a run; what the run, which goes on without the machine, reports, and when the
+    cut was.
+
+    Raises CheckFailed if the run ends before the step, or without an error.
+    """
+    worker.arm(0, "hold", named=step)
+    running = start()
+
+    def held() -> bool:
+        if running.process.poll() is not None:
+            raise CheckFailed(f"the run ends before the step: {running.end().error}")
+        return worker.there(fault_hook.HELD)
+
+    try:
+        wait_for(f"{worker.name}: the run is held", held, RUN_SECONDS, 2)
+        cut_at = datetime.now(UTC)
+        machine.power_cut()
+        run = running.end(RUN_SECONDS)
+    finally:
+        if running.process.poll() is None:
+            running.kill()
+    expect(run.code != 0, "the run did not fail")
+    return run, cut_at
+
+
 class ClusterCuts:
     """The rows on one machine, one after the other."""
 
@@ -117,37 +145,13 @@ class ClusterCuts:
         row.seconds = round(time.monotonic() - started)
         return row, after
 
-    def _cut(self, cut: ClusterCut) -> tuple[AnsibleRun, datetime]:
-        """Cut the power before the step; what the playbook, which goes on without the machine, reports, and when the cut
-        was."""
-        self.worker.arm(0, "hold", named=cut.step)
-        running = self.worker.start_playbook(*TIMEOUT, playbook=cut.playbook)
-        try:
-            self._wait_held(running)
-            cut_at = datetime.now(UTC)
-            self.machine.power_cut()
-            run = running.end(RUN_SECONDS)
-        finally:
-            if running.process.poll() is None:
-                running.kill()
-        expect(run.code != 0, "the run did not fail")
-        return run, cut_at
-
-    def _wait_held(self, running: Running) -> None:
-        """Raises CheckFailed if the run ends before the step."""
-
-        def held() -> bool:
-            if running.process.poll() is not None:
-                raise CheckFailed(f"the run ends before the step: {running.end().error}")
-            return self.worker.there(fault_hook.HELD)
-
-        wait_for(f"{self.worker.name}: the run is held", held, RUN_SECONDS, 2)
-
     def _check(self, cut: ClusterCut, row: CutResult, before: Look) -> Look:
         worker = self.worker
         if cut.cordoned:
             worker.cordon()
-        run, cut_at = self._cut(cut)
+        run, cut_at = cut_before(
+            cut.step, worker, self.machine, lambda: worker.start_playbook(*TIMEOUT, playbook=cut.playbook)
+        )
         row.message = message_of(run, worker.name, cut_at)
         self.machine.boot()
         found = self.look()
