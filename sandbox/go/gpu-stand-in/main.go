@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name, or the
-// node's real GPUs: its options name the device nodes, folders and variables that a container gets. Devices that stand
-// for GPUs on the PCI bus are offered with their NUMA nodes, as NVIDIA's plugin does.
+// Command gpu-stand-in is a device plugin that offers a harmless character device under a GPU's resource name. Devices
+// that stand for GPUs on the PCI bus are offered with their NUMA nodes, as NVIDIA's plugin does.
 package main
 
 import (
@@ -36,12 +35,9 @@ type device struct {
 	topology *plugin.TopologyInfo
 }
 
-// grants is what containers get: by a device's ID its own node, and with any device what all share.
+// grants is what containers get, by a device's ID.
 type grants struct {
-	devices   map[string]device
-	shared    []string
-	mounts    []string
-	variables []string
+	devices map[string]device
 	// If set, containers get the devices by CDI, as KIND=ID, instead of by their nodes.
 	cdiKind string
 }
@@ -98,7 +94,7 @@ func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
 	answer := &plugin.ContainerAllocateResponse{
 		Envs: map[string]string{"NVIDIA_VISIBLE_DEVICES": strings.Join(ids, ",")},
 	}
-	nodes := append([]string{}, g.shared...)
+	var nodes []string
 	for _, id := range ids {
 		nodes = append(nodes, g.devices[id].path)
 		if g.cdiKind != "" {
@@ -112,17 +108,6 @@ func (g grants) allocation(ids []string) *plugin.ContainerAllocateResponse {
 	slices.Sort(nodes)
 	for _, path := range slices.Compact(nodes) {
 		answer.Devices = append(answer.Devices, &plugin.DeviceSpec{ContainerPath: path, HostPath: path, Permissions: "rw"})
-	}
-	for _, mount := range g.mounts {
-		host, container, found := strings.Cut(mount, ":")
-		if !found {
-			container = host
-		}
-		answer.Mounts = append(answer.Mounts, &plugin.Mount{ContainerPath: container, HostPath: host, ReadOnly: true})
-	}
-	for _, variable := range g.variables {
-		name, value, _ := strings.Cut(variable, "=")
-		answer.Envs[name] = value
 	}
 	return answer
 }
@@ -229,16 +214,6 @@ func onBus(folder, numbers string) ([]*plugin.TopologyInfo, error) {
 	return found, nil
 }
 
-// list is an option that may be given several times.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, " ") }
-
-func (l *list) Set(value string) error {
-	*l = append(*l, value)
-	return nil
-}
-
 func main() {
 	granted := grants{devices: map[string]device{}}
 	resource := flag.String("resource", "nvidia.com/gpu", "name of the extended resource")
@@ -248,9 +223,6 @@ func main() {
 	numbers := flag.String("pci", "", "VENDOR:DEVICE: offer the PCI devices with these numbers instead, where there are any")
 	folder := flag.String("folder", strings.TrimSuffix(plugin.DevicePluginPath, "/"), "the kubelet's device plugin folder")
 	flag.StringVar(&granted.cdiKind, "cdi", "", "VENDOR/CLASS: name devices by CDI, by the last part of their path")
-	flag.Var((*list)(&granted.shared), "shared", "a further device node that every container gets")
-	flag.Var((*list)(&granted.mounts), "mount", "HOST or HOST:CONTAINER: a path that every container gets, read-only")
-	flag.Var((*list)(&granted.variables), "env", "NAME=VALUE: a variable that every container gets")
 	flag.Parse()
 
 	topologies := make([]*plugin.TopologyInfo, *count)
