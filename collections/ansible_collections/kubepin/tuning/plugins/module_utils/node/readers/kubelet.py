@@ -94,6 +94,7 @@ _RESTART_SCHEDULED = "5eb03494b6584870a536b337290809b3"
 """systemd's message before it restarts a service automatically (SD_MESSAGE_UNIT_RESTART_SCHEDULED, sd-messages.h)."""
 _LOGGED_WITHIN_SECONDS = 0.5
 _LOG_LINES = "4000"
+"""The last ones are read by `--reverse`: with `--since` alone, systemd up to 253 answers the first ones."""
 _EMBEDDED_PATH = re.compile(r"\b(config|config-dir|data-dir)[\"']?[=:]\s*[\"']?([^\s\"',\]]+)")
 """A file or folder that k3s or RKE2 may pass on; which of them count is decided on the control node."""
 
@@ -335,9 +336,9 @@ class _Reader:
         active_state = unit.properties.get("ActiveState")
         words = f"{active_state}, {state}"
         since = f"-{_YOUNG_SECONDS + (age or 0):.0f}s"
-        options = ("--no-pager", "--output", "cat", "--since", since, "--lines", _LOG_LINES)
+        options = ("--no-pager", "--output", "cat", "--reverse", "--since", since, "--lines", _LOG_LINES)
         log = self._output("journalctl", "--unit", unit.name, *options)
-        cause = first_cause((log or "").splitlines(), unit.name, root_dir)
+        cause = first_cause((log or "").splitlines()[::-1], unit.name, root_dir)
         if active_state in ("active", "inactive") and cause and not cause.meaning:
             cause = None  # it runs, or was stopped by someone: any line of a log is not a cause
         if _is_active(unit) and not cause:

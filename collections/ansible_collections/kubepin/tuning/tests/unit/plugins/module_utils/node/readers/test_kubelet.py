@@ -61,6 +61,14 @@ SHOWN = {
 ABSENT = {"LoadState": "not-found", "ActiveState": "inactive", "MainPID": "0"}
 
 
+def journal_output(journal: str, argv: list[str]) -> str:
+    """What journalctl of systemd 252 answers: of more lines than it may, the first ones, unless with --reverse."""
+    lines = journal.splitlines()
+    if "--reverse" in argv:
+        lines.reverse()
+    return "\n".join(lines[: int(argv[argv.index("--lines") + 1])])
+
+
 class Node:
     """A node made of files under a folder, and what systemctl shows of its services."""
 
@@ -89,7 +97,7 @@ class Node:
             entry = {"__MONOTONIC_TIMESTAMP": str(self.restart_scheduled_at), "MESSAGE": "Scheduled restart job"}
             return 0, json.dumps(entry) if self.restart_scheduled_at else "", ""
         if argv[0] == "/usr/bin/journalctl":
-            return 0, self.journal, ""
+            return 0, journal_output(self.journal, argv), ""
         assert argv[1:] == ["--version"]
         return 0, PROGRAMS[argv[0]], ""
 
@@ -149,6 +157,14 @@ def test_what_keeps_a_kubelet_from_starting_is_named(
     problem = node.read()["start_problem"]
     assert (problem and problem["code"]) == code
     assert words in (problem or {"text": ""})["text"]
+
+
+def test_the_cause_is_found_at_the_end_of_a_long_log(node: Node) -> None:
+    node.services["kubelet"].update(CRASHED)
+    node.journal = MEMORY
+    expected = node.read()["start_problem"]
+    node.journal = "I1127 18:00:00.0 7 server.go:408] busy\n" * 5000 + MEMORY
+    assert node.read()["start_problem"] == expected
 
 
 BY_ITSELF, BY_HAND = 4994900000, 4980000000
