@@ -29,7 +29,7 @@ POD = {
     ("given", "codes", "said"),
     [
         ({"gpu_qos_apply": True}, ["patches_from_file"], "Omit gpu_qos_pods_file"),
-        ({"gpu_qos_nodes": "text"}, ["variable_is_text"], "kubepin: nothing was changed."),
+        ({"gpu_qos_nodes": "text"}, ["variable_is_text"], "kubepin: nothing was changed:"),
         ({"gpu_qos_fail_on": "not_exclusive"}, ["gpu_pods_not_exclusive"], "1 of 1 GPU pods have containers"),
         ({"gpu_qos_fail_on": "at_risk"}, ["gpu_pods_at_risk"], "may lose their GPU"),
         ({}, [], "kubepin: 1 GPU pod"),
