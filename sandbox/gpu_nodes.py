@@ -13,21 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox import nvidia
+from sandbox import containerd, nvidia
 from sandbox.manifests import PLUGIN_FOLDER, worker_daemon_set
 from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.settings import GPU_RESOURCE, Paths
-from sandbox.shell import wait_for
 
 RUNTIME_CLASS = "nvidia"
 DRIVER = Path("/usr/local/nvidia")
 NVML = DRIVER / "lib64/libnvidia-ml.so.1"
 PROGRAM = "/usr/bin/nvidia-container-runtime"
-CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
 BASE_SPECIFICATION = "/etc/containerd/nvidia.json"
 NVIDIA_CONFIGURATION = "nvidia-container-runtime/config.toml"
 RUNTIMES = "/opt/nvidia-container-runtimes"
-CONTAINERD_SECONDS = 60
 
 HOST_FOLDERS: Mapping[str, str] = {"/host/usr": "/host/usr", "/host/opt": "/host/opt"}
 """What the benchmark's image has links into: paths in a container -> on a node."""
@@ -71,17 +68,11 @@ def prepare(node: Node, paths: Paths) -> None:
     write_configuration(node, "/etc")
     node.write(BASE_SPECIFICATION, specification(node.run("ctr", "oci", "spec")))
     node.write("/etc/systemd/system/containerd.service.d/nvidia.conf", SERVICE_PATH)
-    config = node.run("cat", CONTAINERD_CONFIGURATION)
-    node.write(CONTAINERD_CONFIGURATION, config + handler(config, RUNTIME_CLASS))
+    config = node.run("cat", containerd.CONFIGURATION)
+    node.write(containerd.CONFIGURATION, config + handler(config, RUNTIME_CLASS))
     node.run("systemctl", "daemon-reload")
-    restart_containerd(node)
+    containerd.restart(node)
     node.import_image(str(nvidia.plugin_archive(paths).relative_to(paths.builds)))
-
-
-def restart_containerd(node: Node) -> None:
-    """Restart containerd, and wait until it answers."""
-    node.run("systemctl", "restart", "containerd")
-    wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), CONTAINERD_SECONDS)
 
 
 def write_configuration(node: Node, folder: str, *settings: str) -> None:
@@ -103,22 +94,8 @@ def specification(default: str) -> str:
 
 
 def handler(config: str, name: str, program: str = PROGRAM) -> str:
-    """The lines that add a handler with this program to a configuration of containerd, of version 2 or 3.
-
-    Its cgroup driver is that of the other handlers.
-    """
-    plugin = "io.containerd.cri.v1.runtime" if "version = 3" in config else "io.containerd.grpc.v1.cri"
-    systemd = str("SystemdCgroup = true" in config).lower()
-    table = f"plugins.'{plugin}'.containerd.runtimes.{name}"
-    return f"""
-[{table}]
-  runtime_type = "io.containerd.runc.v2"
-  base_runtime_spec = "{BASE_SPECIFICATION}"
-
-  [{table}.options]
-    BinaryName = "{program}"
-    SystemdCgroup = {systemd}
-"""
+    """The lines that add a handler with NVIDIA's runtime and the host's folders to a configuration of containerd."""
+    return containerd.handler(config, name, program, BASE_SPECIFICATION)
 
 
 def runtime_with(node: Node, name: str, runc: str) -> str:

@@ -41,7 +41,7 @@ def read_cpus(text: str) -> frozenset[int]:
 class Hardware:
     """What a test may expect of a worker: its CPUs, those of its first core, its cgroup driver, its GPUs.
 
-    *real*: its GPUs are no stand-ins.
+    *real*: whether its GPUs are real ones.
     """
 
     cpus: frozenset[int]

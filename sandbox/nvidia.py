@@ -68,7 +68,7 @@ def build(go: Go) -> str:
 
 
 def write_plugin_image(paths: Paths, scratch: Path, output: Path) -> None:
-    """Write the image of the device plugin that lies in `scratch`, with the C library of the nodes' Debian."""
+    """Write an image with the device plugin from the folder `scratch` and the nodes' own C library."""
     layer = Layer()
     layer.file(f"/usr/bin/{PLUGIN_PROGRAM}", scratch / "bin" / PLUGIN_PROGRAM)
     libraries = f"usr/lib/{platform.machine()}-linux-gnu"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox import machine_runtime
+from sandbox import containerd, machine_runtime
 from sandbox.cluster import Sandbox
 from sandbox.nodes import Node
 from sandbox.settings import GPU_RESOURCE
@@ -42,7 +42,6 @@ from tests.campaigns.gpu_loss_systemd import (
     device_plugin,
     manifest,
     measured_grade,
-    table_name,
 )
 from tests.campaigns.machine import RUN_SECONDS
 from tests.campaigns.worker import Running
@@ -164,7 +163,7 @@ def daemon_set(subject: Subject, real: bool) -> dict[str, Any]:
 
 def default_handler(config: str, handler: str) -> str:
     """The lines for containerd's configuration that choose the default handler, whose runc the audit looks at."""
-    return f"\n[plugins.'{table_name(config)}'.containerd]\ndefault_runtime_name = '{handler}'\n"
+    return f"\n[plugins.'{containerd.cri_plugin(config)}'.containerd]\ndefault_runtime_name = '{handler}'\n"
 
 
 class KubepinLab(SystemdLab):

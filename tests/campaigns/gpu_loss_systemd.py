@@ -25,7 +25,7 @@ from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.node import with_facts
 from ansible_collections.kubepin.tuning.plugins.module_utils.control.gpu_access.risk import risk_of
 
-from sandbox import gpu_nodes, machine_runtime, manifests
+from sandbox import containerd, gpu_nodes, machine_runtime, manifests
 from sandbox.cluster import Sandbox, node_ready
 from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.settings import GPU_DEVICE, GPU_RESOURCE, TEST_IMAGE, TORCH_IMAGE, Paths, SandboxError
@@ -179,20 +179,12 @@ class Result(Container):
     words: str
 
 
-def table_name(config: str) -> str:
-    """The name of the CRI plugin in a configuration of containerd."""
-    return "io.containerd.cri.v1.runtime" if "version = 3" in config else "io.containerd.grpc.v1.cri"
-
-
 def runtimes(config: str, handlers: dict[str, tuple[str, bool]]) -> str:
     """The lines for these handlers, each with its runc and whether it has the hook; their cgroup driver is the others'."""
-    lines, systemd = [], str("SystemdCgroup = true" in config).lower()
-    for name, (runc, hooked) in handlers.items():
-        table = f"plugins.'{table_name(config)}'.containerd.runtimes.{name}"
-        lines += ["", f"[{table}]", "runtime_type = 'io.containerd.runc.v2'"]
-        lines += [f"base_runtime_spec = '{legacy_gpu.BASE_SPECIFICATION}'"] if hooked else []
-        lines += [f"[{table}.options]", f"BinaryName = '{runc}'", f"SystemdCgroup = {systemd}"]
-    return "\n".join(lines) + "\n"
+    return "".join(
+        containerd.handler(config, name, runc, legacy_gpu.BASE_SPECIFICATION if hooked else "")
+        for name, (runc, hooked) in handlers.items()
+    )
 
 
 def cdi_specification() -> dict[str, Any]:
@@ -406,16 +398,16 @@ class SystemdLab:
         )
         if self.configuration(node)["cgroupDriver"] == "cgroupfs":
             config = config.replace("SystemdCgroup = true", "SystemdCgroup = false")
-        node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + extra)
+        node.write(containerd.CONFIGURATION, config + extra)
         # In place of the node's own: the audit asks the containerd and the runc in the PATH.
         programs = [f"{folder}/{name}" for name in ("containerd", "containerd-shim-runc-v2")]
         node.run("install", "-m755", *programs, "/usr/bin/")
 
     def _install_runtimes(self, paths: Paths, node: Node) -> None:
-        config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
+        config = node.run("cat", containerd.CONFIGURATION)
         if "version = 3" not in config:
             self._use_current_containerd(paths, node)
-            config = node.run("cat", legacy_gpu.CONTAINERD_CONFIGURATION)
+            config = node.run("cat", containerd.CONFIGURATION)
         runcs = {version: self.program(node, legacy_gpu.runc(paths, version)) for version in self.RUNCS}
         runcs[OWN_RUNC] = node.run("sh", "-c", "command -v runc").strip()
         if node.run(runcs[OWN_RUNC], "--version").split()[2] != machine_runtime.RUNC_VERSION:
@@ -435,7 +427,6 @@ class SystemdLab:
         self.runcs[node.name] = runcs
         self.configs[node.name] = f"{config.partition(_OURS)[0]}{_OURS}{runtimes(config, handlers)}"
         self.configure(node, runcs)
-        wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), self.START_SECONDS)
         server = node.run("ctr", "version").rpartition("Version:")[2].split()[0]
         for version, path in runcs.items():
             real = node.run(path, "--version").split()[2]
@@ -460,8 +451,8 @@ class SystemdLab:
             }
             programs[gpu_nodes.RUNTIME_CLASS] = next(iter(programs.values()))
             config += "".join(gpu_nodes.handler(config, name, program) for name, program in programs.items())
-        node.write(legacy_gpu.CONTAINERD_CONFIGURATION, config + more)
-        node.run("systemctl", "restart", "containerd")
+        node.write(containerd.CONFIGURATION, config + more)
+        containerd.restart(node, self.START_SECONDS)
 
     def set_links(self, node: Node, there: bool) -> None:
         """Make the links of NVIDIA's devices in /dev/char, or remove them."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from sandbox import containerd
 from sandbox.cluster import Sandbox
 from sandbox.gobuild import Go, discard_others, replacing
 from sandbox.hashing import hash_of_folder
@@ -18,7 +19,7 @@ from sandbox.nodes import BUILDS_MOUNT, Node
 from sandbox.plan import Step
 from sandbox.runc import build_runc
 from sandbox.settings import GPU_DEVICE, Paths
-from sandbox.shell import Shell, wait_for
+from sandbox.shell import Shell
 
 # The last but two before 1.0.0, which was the first to leave the device rules alone in an update; common in 2021.
 OLD_RUNC = "1.0.0-rc93"
@@ -27,7 +28,6 @@ HOOK_SOURCES = Path(__file__).parent / "legacy-hook"
 OLD, OWN = "legacy-old-runc", "legacy-own-runc"
 """The runtimes: the hook with the old runc, and with the node's own."""
 BASE_SPECIFICATION = "/etc/containerd/legacy-hook.json"
-CONTAINERD_CONFIGURATION = "/etc/containerd/config.toml"
 START_SECONDS = 60
 
 # One line `SECONDS ANSWER` at each change, so that the log says when the device went, whenever it is read. The answer to
@@ -86,16 +86,8 @@ def missing(paths: Paths, shell: Shell, releases: Sequence[str] = (OLD_RUNC,)) -
 
 
 def containerd_runtimes(runcs: dict[str, str]) -> str:
-    """The lines of containerd's configuration for these runtimes, by name and path of runc."""
-    lines = []
-    for name, runc in runcs.items():
-        table = f'plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}'
-        lines += [
-            *["", f"[{table}]", 'runtime_type = "io.containerd.runc.v2"'],
-            f'base_runtime_spec = "{BASE_SPECIFICATION}"',
-            *[f"[{table}.options]", f'BinaryName = "{runc}"', "SystemdCgroup = false"],
-        ]
-    return "\n".join(lines) + "\n"
+    """The lines for these runtimes, by name and path of runc, in a configuration of version 2 with the cgroupfs driver."""
+    return "".join(containerd.handler("", name, runc, BASE_SPECIFICATION) for name, runc in runcs.items())
 
 
 def specification_with_hook(specification: str, path: str, devices: Sequence[str] = (GPU_DEVICE,)) -> str:
@@ -117,11 +109,10 @@ def install(sandbox: Sandbox, node: Node) -> None:
         sandbox.kubectl.apply(
             {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name}
         )
-    configuration = node.run("cat", CONTAINERD_CONFIGURATION)
+    configuration = node.run("cat", containerd.CONFIGURATION)
     if OLD in configuration:
         return
     path = f"{BUILDS_MOUNT}/{hook(sandbox.paths).relative_to(sandbox.paths.builds)}"
     node.write(BASE_SPECIFICATION, specification_with_hook(node.run("ctr", "oci", "spec"), path))
-    node.write(CONTAINERD_CONFIGURATION, configuration + containerd_runtimes(runc_paths(sandbox.paths)))
-    node.run("systemctl", "restart", "containerd")
-    wait_for(f"containerd on {node.name} answers", lambda: bool(node.run("ctr", "version")), START_SECONDS)
+    node.write(containerd.CONFIGURATION, configuration + containerd_runtimes(runc_paths(sandbox.paths)))
+    containerd.restart(node, START_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import containerd
 from tests.campaigns import gpu_loss_systemd as campaign
 from tests.campaigns.gpu_loss_systemd import CDI, HOOK, SHARED, SPECS, START, WHOLE, Result, Subject
 
@@ -49,7 +50,7 @@ def test_logs_of_several_pods_are_told_apart() -> None:
 def test_each_handler_has_its_runc_and_only_those_with_the_hook_its_specification(version: str, systemd: bool) -> None:
     config = f"{version}[plugins.'a'.containerd.runtimes.runc.options]\nSystemdCgroup = {str(systemd).lower()}\n"
     text = config + campaign.runtimes(config, {"plain-a": ("/opt/runc-a", False), "hook-a": ("/opt/runc-a", True)})
-    found = tomllib.loads(text)["plugins"][campaign.table_name(config)]["containerd"]["runtimes"]
+    found = tomllib.loads(text)["plugins"][containerd.cri_plugin(config)]["containerd"]["runtimes"]
     assert found["hook-a"]["options"] == {"BinaryName": "/opt/runc-a", "SystemdCgroup": systemd}
     assert "base_runtime_spec" in found["hook-a"]
     assert "base_runtime_spec" not in found["plain-a"]

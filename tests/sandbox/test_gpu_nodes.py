@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomllib
 
-from sandbox import cli, gpu_nodes, host, node_image, nvidia, pack, torch_image
+from sandbox import cli, containerd, gpu_nodes, host, node_image, nvidia, pack, torch_image
 from sandbox.artefacts import Artefacts
 from sandbox.images import write_layer
 from sandbox.inventory import Hardware
@@ -74,7 +74,7 @@ class FilesOnly(Container):
 
     def __init__(self, config: str) -> None:
         super().__init__("lab-worker-1", Shell(Log(Path(os.devnull))))
-        object.__setattr__(self, "files", {gpu_nodes.CONTAINERD_CONFIGURATION: config})
+        object.__setattr__(self, "files", {containerd.CONFIGURATION: config})
         object.__setattr__(self, "commands", [])
 
     def write(self, path: str, text: str) -> None:
@@ -90,7 +90,7 @@ class FilesOnly(Container):
 def test_a_prepared_node_has_the_handler_when_containerd_starts_and_the_image_after_that(tmp_path: Path) -> None:
     node = FilesOnly(VERSION_2)
     gpu_nodes.prepare(node, Paths(tmp_path))
-    config = tomllib.loads(node.files[gpu_nodes.CONTAINERD_CONFIGURATION])
+    config = tomllib.loads(node.files[containerd.CONFIGURATION])
     runtime = config["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["nvidia"]
     assert json.loads(node.files[runtime["base_runtime_spec"]])["mounts"]
     restart = node.commands.index("systemctl restart containerd")
